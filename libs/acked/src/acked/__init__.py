@@ -1,0 +1,34 @@
+"""What users of Acked import to write handlers.
+
+A handler is a function of two arguments that does the work of one kind of job:
+
+    from acked import Context, Permanent, RetryLater, handler
+
+    @handler("invoice.send", timeout_s=60, max_attempts=8)
+    async def send_invoice(ctx: Context, payload: dict) -> dict:
+        if "customer" not in payload:
+            raise Permanent("the payload has no customer")
+        ctx.progress(0.5, "half way")
+        return {"sent": True}
+
+What it returns must be JSON and becomes the job's result. What it raises makes the attempt fail: `Permanent` at once
+and for good, `RetryLater` with a delay of its own, anything else with the kind's back-off.
+A handler may run more than once for one job; `ctx.idempotency_key` is the same each time.
+"""
+
+from acked.context import Context
+from acked.definition import DefinitionError, Kind, KindOptions
+from acked.errors import Permanent, RetryLater
+from acked.registration import Registry, handler, registry
+
+__all__ = [
+    "Context",
+    "DefinitionError",
+    "Kind",
+    "KindOptions",
+    "Permanent",
+    "Registry",
+    "RetryLater",
+    "handler",
+    "registry",
+]

@@ -1,0 +1,128 @@
+"""The definition of one kind: its function and options, checked when the decorator runs. Pure."""
+
+import inspect
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+YEAR_S = 366 * 86_400.0
+MAX_ATTEMPTS = 100_000
+MAX_BUNDLE = 32
+
+
+class DefinitionError(Exception):
+    """A handler was defined wrongly; the message says where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindOptions:
+    """How the jobs of a kind are run. Durations are seconds."""
+
+    timeout_s: float = 900.0
+    """The longest that one attempt may take."""
+    max_attempts: int = 5
+    """Failed attempts (errors and timeouts) after which a job fails for good."""
+    backoff_base_s: float = 1.0
+    """The bound of the delay after the first failure; it doubles with each."""
+    backoff_cap_s: float = 300.0
+    """The bound of the delay after many failures."""
+    bundle: int | None = None
+    """Jobs per broker message, 1 to 32; `None` lets Acked choose."""
+    lane: str | None = None
+    """The queue that the kind shares with others; `None` gives it its own."""
+    version: str = "1"
+    """Shown in the list of kinds; raise it when the handler changes."""
+    replace: bool = False
+    """Take the place of another handler of the same kind."""
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_s", "backoff_base_s", "backoff_cap_s"):
+            object.__setattr__(self, name, _seconds(name, getattr(self, name)))
+        if self.backoff_base_s > self.backoff_cap_s:
+            raise DefinitionError(
+                f"backoff_base_s ({self.backoff_base_s:g}) is more than backoff_cap_s ({self.backoff_cap_s:g})"
+            )
+        _whole("max_attempts", self.max_attempts, MAX_ATTEMPTS)
+        if self.bundle is not None:
+            _whole("bundle", self.bundle, MAX_BUNDLE)
+        if self.lane is not None:
+            check_name("lane", self.lane)
+        if not isinstance(self.version, str) or not 0 < len(self.version) <= 64 or not self.version.isprintable():
+            raise DefinitionError(f"version must be a text of 1 to 64 printable characters, not {self.version!r}")
+        if not isinstance(self.replace, bool):
+            raise DefinitionError(f"replace must be True or False, not {self.replace!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of job and the function that does its work."""
+
+    name: str
+    function: Callable[..., Any]
+    is_async: bool
+    options: KindOptions
+    module: str
+    """The module that defined it."""
+    place: str
+    """`file:line` of the function, for messages."""
+
+
+def define(name: object, function: object, options: KindOptions) -> Kind:
+    """A checked kind; raises `DefinitionError`, whose message starts with where the function is."""
+    place = place_of(function)
+    try:
+        checked_name = check_name("the kind's name", name)
+        is_async = _is_async(function)
+        if not is_async and (options.bundle or 1) > 1:
+            raise DefinitionError("a handler that isn't `async def` takes one job at a time; leave bundle out")
+    except DefinitionError as error:
+        raise DefinitionError(f"{place}: {error}") from None
+    assert callable(function)  # noqa: S101 - told to the type checker; _is_async has refused everything else
+    module = str(getattr(function, "__module__", "?"))
+    return Kind(checked_name, function, is_async, options, module, place)
+
+
+def check_name(what: str, name: object) -> str:
+    """The name itself if it may name a kind or a lane."""
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        raise DefinitionError(
+            f"{what} must be 1 to 64 of a-z, 0-9, '.', '_', '-' and start with a letter or a digit, not {name!r}"
+        )
+    return name
+
+
+def place_of(function: object) -> str:
+    """`file:line` of a function, or its repr where it has no source."""
+    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+
+
+def _is_async(function: object) -> bool:
+    if not inspect.isfunction(function):
+        raise DefinitionError(f"@handler wants a function (`def` or `async def`), not {function!r}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{function.__name__} yields; a handler returns its result instead")
+    try:
+        inspect.signature(function).bind(object(), object())
+    except TypeError:
+        raise DefinitionError(
+            f"{function.__name__} must take exactly the two arguments (ctx, payload); "
+            f"it takes {inspect.signature(function)}"
+        ) from None
+    return inspect.iscoroutinefunction(function)
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DefinitionError(f"{name} must be a number of seconds, not {value!r}")
+    if not math.isfinite(value) or not 0 < value <= YEAR_S:
+        raise DefinitionError(f"{name} must be more than 0 and at most a year ({YEAR_S:.0f} s), not {value!r}")
+    return float(value)
+
+
+def _whole(name: str, value: object, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise DefinitionError(f"{name} must be a whole number from 1 to {most}, not {value!r}")

@@ -1,0 +1,26 @@
+"""`demo`: stands for work that takes a while."""
+
+import asyncio
+import random
+from typing import Any
+
+from acked import Context, Permanent, handler
+
+LONGEST_S = 86_400.0
+
+
+@handler("demo", timeout_s=LONGEST_S + 3_600.0)
+async def demo(ctx: Context, payload: Any) -> dict[str, float]:
+    """Sleeps `{"seconds": x}` (0 to 86,400), else a random time up to 2 s; every other payload is fine."""
+    seconds = _seconds(payload)
+    await asyncio.sleep(seconds)
+    return {"slept_s": round(seconds, 3)}
+
+
+def _seconds(payload: Any) -> float:
+    if not isinstance(payload, dict) or "seconds" not in payload:
+        return random.uniform(0.0, 2.0)
+    seconds = payload["seconds"]
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_S:
+        raise Permanent(f'"seconds" must be a number from 0 to {LONGEST_S:.0f}', type="bad-payload")
+    return float(seconds)

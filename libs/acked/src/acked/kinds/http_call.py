@@ -1,0 +1,109 @@
+"""`http_call`: calls a URL and keeps the answer.
+
+    {"url": "https://api.example.com/orders", "json": {"item": 7}, "headers": {"authorization": "Bearer …"}}
+
+Fields: `url`, `method`, `headers`, `body` (text) or `json`, `timeout_s` (30), `expect` (a status or a list of statuses
+that are a success; any 2xx). `Idempotency-Key` is sent along, the same for every attempt of a run. Connection errors,
+timeouts, 408, 425, 429 and 5xx are tried again, no sooner than `Retry-After` says; other answers fail for good.
+Redirects are not followed. Which hosts may be called: see `acked.kinds.http_guard`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from aiohttp.resolver import DefaultResolver
+from yarl import URL
+
+from acked import Context, handler
+from acked.kinds import settings
+from acked.kinds.http_answer import MAX_BODY_BYTES, Answer, HttpCallError, raise_failure, result_of
+from acked.kinds.http_guard import AllowList, GuardedResolver, check_target
+from acked.kinds.http_request import CallRequest, parse_request
+from acked.resources import LoopResource
+
+MAX_CONNECTIONS = 200
+MAX_CONNECTIONS_PER_HOST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The session that all calls of one event loop share, and the hosts that it may reach."""
+
+    session: aiohttp.ClientSession
+    allowed: AllowList
+
+    @classmethod
+    def open(cls) -> "Caller":
+        """Read the allow list and open the session."""
+        allowed = settings.http_call_allow()
+        connector = aiohttp.TCPConnector(
+            resolver=GuardedResolver(DefaultResolver(), allowed),
+            use_dns_cache=False,
+            limit=MAX_CONNECTIONS,
+            limit_per_host=MAX_CONNECTIONS_PER_HOST,
+        )
+        # No proxy of the environment, no cookies, nothing unpacked: what was checked is what is called.
+        session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+        )
+        return cls(session, allowed)
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self.session.close()
+
+    async def call(self, request: CallRequest, url: URL, idempotency_key: str, timeout_s: float) -> Answer:
+        """One call. Raises `Refused` for a target that may not be called, `HttpCallError` where there is no answer."""
+        check_target(url.scheme, url.raw_host or "", url.port or 0, self.allowed)
+        try:
+            async with self.session.request(
+                request.verb,
+                url,
+                headers=request.all_headers(idempotency_key),
+                data=request.content,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+            ) as response:
+                body, truncated = await _start_of(response.content)
+                if truncated:
+                    response.close()
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, headers, body, truncated)
+        except TimeoutError:
+            raise HttpCallError(f"{name_of(request, url)} did not answer within {timeout_s:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise HttpCallError(f"{name_of(request, url)} failed: {type(error).__name__}: {error}") from None
+
+
+_caller = LoopResource(Caller.open, Caller.close)
+
+# A wrong setting stops the worker at its start instead of failing each job.
+settings.http_call_allow()
+
+
+@handler("http_call", timeout_s=3_700.0)
+async def http_call(ctx: Context, payload: Any) -> dict[str, Any]:
+    """Call `payload["url"]`; the result is `{"status", "headers", "json" or "body", "truncated"?}`."""
+    request, url = parse_request(payload)
+    answer = await _caller.get().call(request, url, ctx.idempotency_key, min(request.timeout_s, ctx.remaining_s))
+    if not request.expects(answer.status):
+        raise_failure(name_of(request, url), answer, datetime.now(UTC))
+    return result_of(answer)
+
+
+def name_of(request: CallRequest, url: URL) -> str:
+    """The call in messages: without the query, which may hold secrets."""
+    return f"{request.verb} {url.with_query(None)}"
+
+
+async def _start_of(stream: aiohttp.StreamReader) -> tuple[bytes, bool]:
+    parts: list[bytes] = []
+    size = 0
+    async for part in stream.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            return b"".join(parts)[:MAX_BODY_BYTES], True
+    return b"".join(parts), False

@@ -1,0 +1,95 @@
+"""`@handler` and the registry that it fills."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from acked.definition import DefinitionError, Kind, KindOptions, define, place_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Registry(Mapping[str, Kind]):
+    """The known kinds by name."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, Kind] = {}
+
+    def __getitem__(self, name: str) -> Kind:
+        return self._kinds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def add(self, kind: Kind) -> None:
+        """Keep a kind. Of two with one name, the one with `replace=True` stays, whichever came first;
+        two without it, or two with it, raise `DefinitionError`."""
+        known = self._kinds.get(kind.name)
+        if known is not None and known.options.replace == kind.options.replace:
+            raise DefinitionError(
+                f"{kind.place}: kind {kind.name!r} is already defined at {known.place}. "
+                + ("Only one of them may have replace=True." if kind.options.replace else _OFFER_REPLACE)
+            )
+        if known is None or kind.options.replace:
+            self._kinds[kind.name] = kind
+
+    def snapshot(self) -> dict[str, Kind]:
+        """What is known now, by name."""
+        return dict(self._kinds)
+
+    def restore(self, kinds: Mapping[str, Kind]) -> None:
+        """Know exactly what an earlier `snapshot` knew."""
+        self._kinds = dict(kinds)
+
+
+_OFFER_REPLACE = "Give one of them another name, or replace=True to the one that is to be used."
+
+registry = Registry()
+"""The registry of this process, filled by `@handler`."""
+
+
+def handler(
+    name: str,
+    *,
+    timeout_s: float = 900.0,
+    max_attempts: int = 5,
+    backoff_base_s: float = 1.0,
+    backoff_cap_s: float = 300.0,
+    bundle: int | None = None,
+    lane: str | None = None,
+    version: str = "1",
+    replace: bool = False,
+) -> Callable[[F], F]:
+    """Make a function the handler of a kind; the function itself stays as it is.
+
+        @handler("thumbnail", timeout_s=20)
+        def make_thumbnail(ctx, payload):
+            ...
+
+    An `async def` runs on an event loop that it shares with the other handlers, so it must not block; a plain `def`
+    runs in a thread. Options are those of `KindOptions`. Raises `DefinitionError` for a bad name, option or function,
+    and for a kind that is already defined.
+    """
+    if callable(name):
+        raise DefinitionError(f'{place_of(name)}: write @handler("some-kind"): the decorator wants the kind\'s name')
+
+    def register(function: F) -> F:
+        try:
+            options = KindOptions(
+                timeout_s=timeout_s,
+                max_attempts=max_attempts,
+                backoff_base_s=backoff_base_s,
+                backoff_cap_s=backoff_cap_s,
+                bundle=bundle,
+                lane=lane,
+                version=version,
+                replace=replace,
+            )
+        except DefinitionError as error:
+            raise DefinitionError(f"{place_of(function)}: {error}") from None
+        registry.add(define(name, function, options))
+        return function
+
+    return register

@@ -1,0 +1,32 @@
+"""Delays between attempts: exponential, capped, with full jitter. Pure.
+
+Full jitter (a uniform draw between zero and the exponential bound) after M. Brooker, "Exponential Backoff And Jitter",
+2015: it spreads a crowd of retries best for the work it costs.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+RETRY_AFTER_CAP_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """`base_s` doubles with each failure up to `cap_s`, both in seconds."""
+
+    base_s: float = 1.0
+    cap_s: float = 300.0
+
+    def bound_s(self, failures: int) -> float:
+        """The longest delay after the given number of failures (1 for the first)."""
+        # 2**63 is beyond every cap; it keeps the power a float.
+        return min(self.cap_s, self.base_s * 2.0 ** min(max(failures - 1, 0), 63))
+
+    def delay_s(
+        self, failures: int, *, retry_after_s: float | None = None, draw: Callable[[], float] = random.random
+    ) -> float:
+        """How long to wait; what the outside API asked for wins, up to an hour."""
+        if retry_after_s is not None:
+            return min(max(retry_after_s, 0.0), RETRY_AFTER_CAP_S)
+        return self.bound_s(failures) * draw()

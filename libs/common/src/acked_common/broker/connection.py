@@ -1,0 +1,98 @@
+"""One connection to RabbitMQ that is made when it is needed and made again, with jitter, after it broke.
+
+The library's own reconnecting connection restores channels behind the back of its user and can lose one for good; here
+a broken connection is dropped whole, and whoever needs it builds its channels anew.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import AMQPError
+
+from acked_common.broker import BrokerError
+
+HEARTBEAT_S = 10
+BROKEN = (
+    AMQPError,
+    aio_pika.exceptions.AMQPException,
+    OSError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+    RuntimeError,
+)
+"""What the library raises when a connection or a channel is gone."""
+
+_RETRY_CAP_S = 5.0
+
+
+class BrokerConnection:
+    """Connects on demand; while the broker is away it fails at once between attempts, which are spaced with jitter."""
+
+    def __init__(self, url: str, *, name: str, timeout_s: float = 5.0) -> None:
+        self._url = url
+        self._name = name
+        self._timeout_s = timeout_s
+        self._connection: AbstractConnection | None = None
+        self._lock = asyncio.Lock()
+        self._failures = 0
+        self._not_before = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection stands."""
+        return self._connection is not None and not self._connection.is_closed
+
+    async def open_channel(
+        self,
+        *,
+        prepare: Callable[[AbstractChannel], Awaitable[None]] | None = None,
+        publishes: bool = False,
+    ) -> AbstractChannel:
+        """A new channel; `prepare` declares on it what its user needs. Raises `BrokerError`."""
+        connection = await self._connected()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                channel = connection.channel(publisher_confirms=publishes, on_return_raises=publishes)
+                await channel.initialize()
+                if prepare is not None:
+                    await prepare(channel)
+                return channel
+        except BROKEN as error:
+            raise BrokerError(f"RabbitMQ gave no channel: {type(error).__name__}") from error
+
+    async def _connected(self) -> AbstractConnection:
+        async with self._lock:
+            if self._connection is not None and not self._connection.is_closed:
+                return self._connection
+            self._connection = None
+            if time.monotonic() < self._not_before:
+                raise BrokerError("RabbitMQ is away")
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    self._connection = await aio_pika.connect(
+                        self._url,
+                        timeout=self._timeout_s,
+                        heartbeat=HEARTBEAT_S,
+                        client_properties={"connection_name": self._name},
+                    )
+            except BROKEN as error:
+                self._failures += 1
+                bound_s = min(_RETRY_CAP_S, 0.2 * 2.0 ** min(self._failures, 10))
+                self._not_before = time.monotonic() + bound_s * (0.5 + random.random() / 2)
+                raise BrokerError(f"RabbitMQ is away: {type(error).__name__}") from error
+            self._failures = 0
+            return self._connection
+
+    async def drop(self) -> None:
+        """Closes the connection; the next use makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed:
+            try:
+                async with asyncio.timeout(1.0):
+                    await connection.close()
+            except BROKEN:
+                pass

@@ -1,0 +1,121 @@
+"""Publishes bundles with confirms, on a connection of its own, so that a blocked publisher stalls nobody else."""
+
+import asyncio
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, DeliveryMode
+from aio_pika.exceptions import DeliveryError
+
+from acked_common.broker import BrokerError
+from acked_common.broker.connection import BROKEN, BrokerConnection
+from acked_common.broker.topology import declare_lane, declare_shared, lane_queue
+from acked_common.ids import new_id
+from acked_common.wire import Bundle, encode_bundle
+
+CONFIRM_TIMEOUT_S = 5.0
+# A confirm of many walks over all that are pending: more in flight per channel costs more than it brings.
+IN_FLIGHT = 256
+
+
+class RabbitPublisher:
+    """`Publisher` on RabbitMQ."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._connection = BrokerConnection(url, name=f"{name} publish")
+        self._channel: AbstractChannel | None = None
+        self._declared: set[str] = set()
+        self._opening = asyncio.Lock()
+        self._window = asyncio.Semaphore(IN_FLIGHT)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker is there; false until the first publication."""
+        return self._connection.is_open
+
+    async def publish(self, bundle: Bundle) -> None:
+        async with self._window:
+            channel = await self._ready_channel()
+            try:
+                if bundle.lane not in self._declared:
+                    await self._declare(bundle.lane)
+                try:
+                    await self._send(channel, bundle)
+                except DeliveryError:
+                    # No such queue: it was deleted under us. Make it again, then publish once more.
+                    self._declared.discard(bundle.lane)
+                    await self._declare(bundle.lane)
+                    await self._send(channel, bundle)
+            except (*BROKEN, DeliveryError) as error:
+                if channel is self._channel and not isinstance(error, DeliveryError):
+                    self._channel = None
+                    await self._connection.drop()
+                raise BrokerError(f"RabbitMQ did not confirm: {type(error).__name__}") from error
+
+    async def connect(self) -> None:
+        """Connects ahead of the first publication. Raises `BrokerError`."""
+        await self._ready_channel()
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        self._channel = None
+        await self._connection.drop()
+
+    async def _ready_channel(self) -> AbstractChannel:
+        channel = self._channel
+        if channel is not None and not channel.is_closed and self._connection.is_open:
+            return channel
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed or not self._connection.is_open:
+                self._declared.clear()
+                self._channel = await self._connection.open_channel(publishes=True)
+            return self._channel
+
+    async def _declare(self, lane: str) -> None:
+        async def declare(channel: AbstractChannel) -> None:
+            await declare_shared(channel, timeout_s=CONFIRM_TIMEOUT_S)
+            await declare_lane(channel, lane, timeout_s=CONFIRM_TIMEOUT_S)
+
+        # A refused declaration closes its channel, so it never shares one with publications.
+        channel = await self._connection.open_channel(prepare=declare)
+        self._declared.add(lane)
+        await channel.close()
+
+    async def _send(self, channel: AbstractChannel, bundle: Bundle) -> None:
+        message = aio_pika.Message(
+            encode_bundle(bundle),
+            delivery_mode=DeliveryMode.PERSISTENT,
+            content_type="application/msgpack",
+            # Returns are matched by this id: two publications must never share one.
+            message_id=str(new_id()),
+        )
+        await channel.default_exchange.publish(
+            message, routing_key=lane_queue(bundle.lane), mandatory=True, timeout=CONFIRM_TIMEOUT_S
+        )
+
+
+class RabbitLaneProbe:
+    """`LaneProbe` on RabbitMQ; a connection of its own, since an answer that is late closes the channel."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        self._connection = BrokerConnection(url, name=f"{name} probe")
+
+    async def ready_bundles(self, lane: str) -> int:
+        count = 0
+
+        async def look(channel: AbstractChannel) -> None:
+            nonlocal count
+            # A real declaration, not a passive one: a lane whose queue is gone is made again.
+            queue = await declare_lane(channel, lane, timeout_s=CONFIRM_TIMEOUT_S)
+            count = queue.declaration_result.message_count or 0
+
+        channel = await self._connection.open_channel(prepare=look)
+        try:
+            async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+                await channel.close()
+        except BROKEN:
+            pass
+        return count
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._connection.drop()

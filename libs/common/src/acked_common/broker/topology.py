@@ -1,0 +1,47 @@
+"""OWNER of the topology: the names and arguments of queues. Whatever must exist is declared from here, idempotently."""
+
+from typing import Any
+
+from aio_pika.abc import AbstractChannel, AbstractQueue
+
+DEAD_QUEUE = "acked.dead"
+
+_LANE_PREFIX = "acked.lane."
+
+# Never requeued by us: the limit only bounds what a crashing consumer can cause.
+_DELIVERY_LIMIT = 50
+
+
+def lane_queue(lane: str) -> str:
+    """The name of a lane's queue."""
+    return _LANE_PREFIX + lane
+
+
+def _lane_arguments() -> dict[str, Any]:
+    return {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": _DELIVERY_LIMIT,
+        "x-overflow": "reject-publish",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": DEAD_QUEUE,
+    }
+
+
+async def declare_lane(channel: AbstractChannel, lane: str, *, timeout_s: float) -> AbstractQueue:
+    """Declares the quorum queue of a lane."""
+    return await channel.declare_queue(lane_queue(lane), durable=True, arguments=_lane_arguments(), timeout=timeout_s)
+
+
+async def declare_shared(channel: AbstractChannel, *, timeout_s: float) -> None:
+    """Declares what all lanes share: the queue of undeliverable bundles, kept for a person to look at."""
+    await channel.declare_queue(
+        DEAD_QUEUE,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-overflow": "drop-head",
+            "x-max-length": 100_000,
+            "x-delivery-limit": _DELIVERY_LIMIT,
+        },
+        timeout=timeout_s,
+    )

@@ -1,0 +1,68 @@
+"""The kinds that a service knows, in memory: read every few seconds, and once more before one is called unknown."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from acked_common.lifetime import Tasks
+from acked_common.store import JobStore, KindRecord
+
+REFRESH_S = 5.0
+# A crowd of requests for unknown kinds shares one look.
+_SECOND_LOOK_EVERY_S = 0.2
+
+DEFAULT_BUNDLE = 32
+
+
+class KindTable:
+    """Looks kinds up without I/O."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._kinds: Mapping[str, KindRecord] = {}
+        self._read_at: float | None = None
+        self._looking = asyncio.Lock()
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the kinds were ever read."""
+        return self._read_at is not None
+
+    @property
+    def names(self) -> list[str]:
+        """All known names, sorted."""
+        return sorted(self._kinds)
+
+    def start(self, tasks: Tasks) -> None:
+        """Keeps the table fresh."""
+        tasks.repeat("kinds", self.refresh, every_s=REFRESH_S)
+
+    def get(self, name: str) -> KindRecord | None:
+        """The kind as it was last read."""
+        return self._kinds.get(name)
+
+    def all(self) -> list[KindRecord]:
+        """All kinds, sorted by name."""
+        return [self._kinds[name] for name in self.names]
+
+    def lane(self, kind: str) -> str:
+        """The lane of a kind; its own name where nothing is known of it."""
+        record = self._kinds.get(kind)
+        return record.lane if record else kind
+
+    def bundle(self, kind: str) -> int:
+        """How many jobs one bundle of this kind may carry."""
+        record = self._kinds.get(kind)
+        return record.bundle if record else DEFAULT_BUNDLE
+
+    async def refresh(self) -> None:
+        """Reads all kinds. Raises `StoreError`."""
+        self._kinds = await self._store.kinds()
+        self._read_at = time.monotonic()
+
+    async def look_again(self, name: str) -> KindRecord | None:
+        """The kind after one more look. Raises `StoreError`."""
+        async with self._looking:
+            if self._read_at is None or time.monotonic() - self._read_at > _SECOND_LOOK_EVERY_S:
+                await self.refresh()
+        return self._kinds.get(name)

@@ -1,0 +1,374 @@
+"""The life of a job: its states, and the only moves between them. Pure.
+
+Each transition has a named constructor that says which states it may leave, where it leads and why. A store applies a
+transition as a compare-and-set on what the caller saw (`Seen`), raises `rev` by one and appends the history entry in
+the same write. `wake`, the instant at which the sweeper must look next, is present exactly while a job is live.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+HISTORY_KEPT = 49
+"""Entries kept behind the first one."""
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SCHEDULED = "scheduled"
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing but a person moves the job on."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+LIVE = frozenset(State) - TERMINAL
+UNOWNED = LIVE - {State.RUNNING}
+
+
+class Reason(StrEnum):
+    """Why a job last moved; several reasons lead to one state."""
+
+    ACCEPTED = "accepted"
+    CLAIMED = "claimed"
+    COMPLETED = "completed"
+    PERMANENT_ERROR = "permanent_error"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    BACKING_OFF = "backing_off"
+    DRAINED = "drained"
+    LEASE_EXPIRED = "lease_expired"
+    WORKER_LOST = "worker_lost"
+    DUE = "due"
+    EXPIRED = "expired"
+    CANCEL_REQUESTED = "cancel_requested"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a running job: the worker's name, its process (`boot`) and the claim (`nonce`)."""
+
+    worker: str
+    boot: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a caller read of a job before it moves it; the transition applies only if it is still so."""
+
+    id: UUID
+    state: State
+    rev: int
+    attempt: int
+    nonce: str | None = None
+    wake: datetime | None = None
+    """The lease that was read, where a renewal in between has to win; None where it doesn't matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One move. `sets` and `clears` name document fields, `adds` counters and by how much they rise."""
+
+    reason: Reason
+    leaves: frozenset[State]
+    to: State
+    at: datetime
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    clears: frozenset[str] = frozenset()
+    adds: Mapping[str, int] = field(default_factory=dict)
+    unless_cancelling: bool = False
+    """Refused while a cancel is asked for: the flag wins over retry, release and take-back."""
+
+    def __post_init__(self) -> None:
+        sets_wake = "wake" in self.sets
+        if sets_wake == self.to.is_terminal and self.leaves != {self.to}:
+            raise ValueError(f"{self.reason}: a job has a wake exactly while it is live")
+        object.__setattr__(self, "sets", MappingProxyType(dict(self.sets)))
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transition of one job, bound to what its caller saw."""
+
+    seen: Seen
+    transition: Transition
+
+    def __post_init__(self) -> None:
+        if self.seen.state not in self.transition.leaves:
+            raise WrongState(self.seen.state, self.transition.reason)
+
+    @property
+    def history_entry(self) -> "HistoryEntry":
+        """The entry that this move appends."""
+        return HistoryEntry(
+            rev=self.seen.rev + 1,
+            state=self.transition.to,
+            reason=self.transition.reason,
+            attempt=self.seen.attempt + self.transition.adds.get("attempt", 0),
+            at=self.transition.at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One line of a job's history."""
+
+    rev: int
+    state: State
+    reason: Reason
+    attempt: int
+    at: datetime
+
+
+class WrongState(Exception):
+    """A transition was asked of a job whose state it can't leave."""
+
+    def __init__(self, state: State, reason: Reason) -> None:
+        super().__init__(f"a job that is {state.value} can't be {reason.value.replace('_', ' ')}")
+        self.state = state
+        self.reason = reason
+
+
+_OWNED = frozenset({"owner"})
+_RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "expire_at", "cancel_requested_at", "note"})
+
+
+def _queue_fields(at: datetime, grace_s: float, expires_in_s: float) -> dict[str, Any]:
+    expires_at = at + timedelta(seconds=expires_in_s)
+    return {
+        "queued_at": at,
+        "expires_at": expires_at,
+        "wake": min(at + timedelta(seconds=grace_s), expires_at),
+        "republished": 0,
+    }
+
+
+def accept_fields(*, at: datetime, delay_s: float, grace_s: float, expires_in_s: float) -> dict[str, Any]:
+    """The fields of a new job that belong to its lifecycle: queued at once, or scheduled for `delay_s` later."""
+    if delay_s > 0:
+        due_at = at + timedelta(seconds=delay_s)
+        return {"state": State.SCHEDULED, "due_at": due_at, "wake": due_at}
+    return {"state": State.QUEUED, **_queue_fields(at, grace_s, expires_in_s)}
+
+
+def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
+    """A worker takes the job: one more attempt, under a lease."""
+    return Transition(
+        Reason.CLAIMED,
+        leaves=frozenset({State.QUEUED}),
+        to=State.RUNNING,
+        at=at,
+        sets={
+            "owner": {"worker": owner.worker, "boot": owner.boot, "nonce": owner.nonce},
+            "started_at": at,
+            "wake": at + timedelta(seconds=lease_s),
+        },
+        clears=frozenset({"due_at", "queued_at", "expires_at", "republished", "progress"}),
+        adds={"attempt": 1},
+    )
+
+
+def succeed(*, at: datetime, result: bytes, retention_s: float) -> Transition:
+    """The handler returned; `result` is its JSON text."""
+    return Transition(
+        Reason.COMPLETED,
+        leaves=frozenset({State.RUNNING}),
+        to=State.SUCCEEDED,
+        at=at,
+        sets={"result": result, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
+        clears=_OWNED | {"wake", "error", "cancel_requested_at"},
+    )
+
+
+def fail(*, at: datetime, error: Mapping[str, Any], retention_s: float, exhausted: bool) -> Transition:
+    """The attempt failed and nothing is tried again: a permanent error, or no attempts are left."""
+    return Transition(
+        Reason.ATTEMPTS_EXHAUSTED if exhausted else Reason.PERMANENT_ERROR,
+        leaves=frozenset({State.RUNNING}),
+        to=State.FAILED,
+        at=at,
+        sets={"error": dict(error), "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
+        clears=_OWNED | {"wake"},
+        adds={"failures": 1},
+        unless_cancelling=True,
+    )
+
+
+def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float) -> Transition:
+    """The attempt failed and is tried again after `delay_s`."""
+    due_at = at + timedelta(seconds=delay_s)
+    return Transition(
+        Reason.BACKING_OFF,
+        leaves=frozenset({State.RUNNING}),
+        to=State.SCHEDULED,
+        at=at,
+        sets={"error": dict(error), "due_at": due_at, "wake": due_at, "lost_leases": 0},
+        clears=_OWNED,
+        adds={"failures": 1},
+        unless_cancelling=True,
+    )
+
+
+def release(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
+    """A draining worker gives the job back; that is no failure."""
+    return Transition(
+        Reason.DRAINED,
+        leaves=frozenset({State.RUNNING}),
+        to=State.QUEUED,
+        at=at,
+        sets=_queue_fields(at, grace_s, expires_in_s),
+        clears=_OWNED,
+        unless_cancelling=True,
+    )
+
+
+def take_back(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
+    """The lease ran out: the job waits for another worker."""
+    return Transition(
+        Reason.LEASE_EXPIRED,
+        leaves=frozenset({State.RUNNING}),
+        to=State.QUEUED,
+        at=at,
+        sets=_queue_fields(at, grace_s, expires_in_s),
+        clears=_OWNED,
+        adds={"lost_leases": 1},
+        unless_cancelling=True,
+    )
+
+
+def give_up(*, at: datetime, lost_leases: int, attempt: int, retention_s: float) -> Transition:
+    """Too many leases in a row ran out: the job ends the processes that run it, and nobody tries it again by itself."""
+    message = (
+        f"{lost_leases} workers in a row were lost while they ran this job; it probably ends its process "
+        "(memory, a crash in native code). Mend its handler, then retry the job."
+    )
+    error = {"type": "WorkerLost", "message": message, "retryable": False, "attempt": attempt}
+    return Transition(
+        Reason.WORKER_LOST,
+        leaves=frozenset({State.RUNNING}),
+        to=State.FAILED,
+        at=at,
+        sets={"error": error, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
+        clears=_OWNED | {"wake"},
+        adds={"lost_leases": 1},
+        unless_cancelling=True,
+    )
+
+
+def become_due(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
+    """The delay or the back-off is over."""
+    return Transition(
+        Reason.DUE,
+        leaves=frozenset({State.SCHEDULED}),
+        to=State.QUEUED,
+        at=at,
+        sets=_queue_fields(at, grace_s, expires_in_s),
+        clears=frozenset({"due_at"}),
+    )
+
+
+def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_s: float) -> Transition:
+    """No worker took the job in the time that it may wait."""
+    message = (
+        f"no worker took the job within {waited_s:g} s. Check that a worker that serves kind {kind!r} runs "
+        "(GET /workers), then retry the job."
+    )
+    error = {"type": "Expired", "message": message, "retryable": False, "attempt": attempt}
+    return Transition(
+        Reason.EXPIRED,
+        leaves=frozenset({State.QUEUED}),
+        to=State.FAILED,
+        at=at,
+        sets={"error": error, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
+        clears=frozenset({"wake", "due_at", "queued_at", "expires_at", "republished"}),
+    )
+
+
+def cancel(*, at: datetime, retention_s: float) -> Transition:
+    """Nobody runs the job: it ends here."""
+    return Transition(
+        Reason.CANCELLED,
+        leaves=UNOWNED,
+        to=State.CANCELLED,
+        at=at,
+        sets={"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
+        clears=frozenset({"wake", "due_at", "queued_at", "expires_at", "republished", "cancel_requested_at"}),
+    )
+
+
+def request_cancel(*, at: datetime) -> Transition:
+    """A worker runs the job: raise the flag that its owner sees. The lease stays as it is."""
+    return Transition(
+        Reason.CANCEL_REQUESTED,
+        leaves=frozenset({State.RUNNING}),
+        to=State.RUNNING,
+        at=at,
+        sets={"cancel_requested_at": at},
+    )
+
+
+def end_cancelled(*, at: datetime, retention_s: float) -> Transition:
+    """The attempt of a job with the cancel flag ended without success, or its lease ran out."""
+    return Transition(
+        Reason.CANCELLED,
+        leaves=frozenset({State.RUNNING}),
+        to=State.CANCELLED,
+        at=at,
+        sets={"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
+        clears=_OWNED | {"wake", "cancel_requested_at"},
+    )
+
+
+def retry(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
+    """A person starts a new run of a failed job."""
+    return Transition(
+        Reason.RETRIED,
+        leaves=frozenset({State.FAILED}),
+        to=State.QUEUED,
+        at=at,
+        sets={**_queue_fields(at, grace_s, expires_in_s), "failures": 0, "lost_leases": 0},
+        clears=_RUN_LEFTOVERS,
+        adds={"run": 1},
+    )
+
+
+def resolve(*, at: datetime, to: State, result: bytes | None, note: str | None, retention_s: float) -> Transition:
+    """A person decides the end of a failed job: a new run that ends at once, as succeeded or as failed."""
+    if to not in (State.SUCCEEDED, State.FAILED):
+        raise ValueError("a job is resolved as succeeded or as failed")
+    sets: dict[str, Any] = {
+        "failures": 0,
+        "lost_leases": 0,
+        "finished_at": at,
+        "expire_at": at + timedelta(seconds=retention_s),
+    }
+    if result is not None:
+        sets["result"] = result
+    if note is not None:
+        sets["note"] = note
+    clears = {"error"} if to is State.SUCCEEDED else set()
+    return Transition(
+        Reason.RESOLVED,
+        leaves=frozenset({State.FAILED}),
+        to=to,
+        at=at,
+        sets=sets,
+        clears=frozenset(clears),
+        adds={"run": 1},
+    )

@@ -1,0 +1,123 @@
+"""Start and stop: parts start in order and stop in reverse, each within a deadline; no task dies unseen."""
+
+import asyncio
+import random
+import resource
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from acked_common.logs import get_log
+
+log = get_log(__name__)
+
+Step = Callable[[], Awaitable[None]]
+
+
+class Tasks:
+    """Long-lived loops of one process: a failure is logged and the loop runs again; the reference is kept."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Runs something once; its failure is logged."""
+        task = asyncio.create_task(coroutine, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def repeat(self, name: str, step: Step, *, every_s: float) -> asyncio.Task[Any]:
+        """Runs `step` again and again, `every_s` apart with a tenth of jitter, whatever it raises."""
+
+        async def loop() -> None:
+            failing = False
+            while True:
+                try:
+                    await step()
+                    if failing:
+                        log.info("recovered", task=name)
+                    failing = False
+                except Exception as error:
+                    # Once per outage, not once per tick.
+                    if not failing:
+                        log.warning("step failed", task=name, error=f"{type(error).__name__}: {error}")
+                    failing = True
+                await asyncio.sleep(every_s * (0.9 + random.random() / 5))
+
+        return self.spawn(loop(), name)
+
+    async def cancel_all(self, within_s: float = 5.0) -> None:
+        """Cancels what runs and waits for it, bounded."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=within_s)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task failed", task=task.get_name(), exc_info=error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    start: Step | None
+    stop: Step | None
+    stop_within_s: float
+
+
+class Lifetime:
+    """The parts of one process in the order of their start."""
+
+    def __init__(self) -> None:
+        self._parts: list[_Part] = []
+        self._started: list[_Part] = []
+
+    def add(
+        self, name: str, *, start: Step | None = None, stop: Step | None = None, stop_within_s: float = 5.0
+    ) -> None:
+        """Adds a part behind those that are there."""
+        self._parts.append(_Part(name, start, stop, stop_within_s))
+
+    async def start(self) -> None:
+        """Starts all parts; when one fails, stops what was started and raises."""
+        try:
+            for part in self._parts:
+                if part.start is not None:
+                    await part.start()
+                self._started.append(part)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stops in reverse order; a part that is late or fails does not keep the others."""
+        while self._started:
+            part = self._started.pop()
+            if part.stop is None:
+                continue
+            try:
+                async with asyncio.timeout(part.stop_within_s):
+                    await part.stop()
+            except TimeoutError:
+                log.warning("part did not stop in time", part=part.name, within_s=part.stop_within_s)
+            except Exception:
+                log.exception("part failed to stop", part=part.name)
+
+
+def raise_file_limit() -> None:
+    """Raises the soft limit of open files to the hard one: each connection is a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    return asked

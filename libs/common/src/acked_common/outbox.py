@@ -1,0 +1,113 @@
+"""Publishes queued jobs as bundles, off the response path, and again itself what was not confirmed.
+
+What it can't keep (a bound) or loses (a crash) is in MongoDB all the same, and the sweeper publishes it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from acked_common.broker import BrokerError, Publisher
+from acked_common.kind_table import KindTable
+from acked_common.lifetime import Tasks
+from acked_common.logs import get_log
+from acked_common.wire import Bundle, bundles_of
+
+log = get_log(__name__)
+
+KEPT_BUNDLES = 20_000
+AT_ONCE = 64
+RETRY_S = 0.5
+
+QueuedJob = tuple[UUID, str, datetime]
+"""Id, kind, queued_at."""
+
+_published = Counter("acked_bundles_published_total", "Bundles that the broker has confirmed.")
+_published_jobs = Counter("acked_jobs_published_total", "Jobs in confirmed bundles, republications included.")
+_unconfirmed = Counter("acked_bundles_unconfirmed_total", "Publications that the broker did not confirm.")
+
+
+class Outbox:
+    """Bundles on their way to the broker."""
+
+    def __init__(self, publisher: Publisher, kinds: KindTable) -> None:
+        self._publisher = publisher
+        self._kinds = kinds
+        self._kept: deque[Bundle] = deque(maxlen=KEPT_BUNDLES)
+        self._tasks = Tasks()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Starts publishing again what was kept."""
+        self._tasks.repeat("outbox", self._send_kept, every_s=RETRY_S)
+
+    async def stop(self) -> None:
+        """Waits for publications under way; what is kept stays for the sweeper."""
+        if self._sending:
+            await asyncio.wait(self._sending)
+        await self._tasks.cancel_all()
+
+    @property
+    def waiting(self) -> int:
+        """Bundles that wait for the broker to come back."""
+        return len(self._kept)
+
+    def offer(self, jobs: Iterable[QueuedJob]) -> None:
+        """Publishes in the background; returns at once."""
+        bundles = self._bundles(jobs)
+        if not bundles:
+            return
+        if self._kept:
+            # The broker is away: the loop tries, not every request.
+            self._kept.extend(bundles)
+            return
+        task = asyncio.create_task(self._send_all(bundles))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def publish(self, jobs: Iterable[QueuedJob]) -> None:
+        """Publishes now; raises `BrokerError` when a bundle was not confirmed."""
+        results = await asyncio.gather(*(self._send(b) for b in self._bundles(jobs)), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def _bundles(self, jobs: Iterable[QueuedJob]) -> list[Bundle]:
+        # One kind a bundle: kinds that share a lane may differ in their bundle size.
+        by_kind: dict[str, list[tuple[UUID, datetime]]] = {}
+        for job_id, kind, queued_at in jobs:
+            by_kind.setdefault(kind, []).append((job_id, queued_at))
+        return [
+            bundle
+            for kind, pairs in by_kind.items()
+            for bundle in bundles_of(self._kinds.lane(kind), self._kinds.bundle(kind), pairs)
+        ]
+
+    async def _send(self, bundle: Bundle) -> None:
+        try:
+            await self._publisher.publish(bundle)
+        except BrokerError:
+            _unconfirmed.inc()
+            raise
+        _published.inc()
+        _published_jobs.inc(len(bundle.ids))
+
+    async def _send_all(self, bundles: list[Bundle]) -> None:
+        results = await asyncio.gather(*(self._send(bundle) for bundle in bundles), return_exceptions=True)
+        for bundle, result in zip(bundles, results, strict=True):
+            if isinstance(result, BrokerError):
+                self._kept.append(bundle)
+            elif isinstance(result, BaseException):
+                log.error("publication failed", exc_info=result)
+
+    async def _send_kept(self) -> None:
+        while self._kept:
+            part = [self._kept.popleft() for _ in range(min(AT_ONCE, len(self._kept)))]
+            left = len(self._kept)
+            await self._send_all(part)
+            if len(self._kept) > left:
+                return

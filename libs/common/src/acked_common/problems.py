@@ -1,0 +1,315 @@
+"""OWNER of what errors are called: RFC 9457 problem documents and the catalogue behind `/problems/<name>`. Pure."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+import msgspec
+
+from acked_common.strict_json import StrictJsonError
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "/problems/"
+
+_encoder = msgspec.json.Encoder()
+_STANDARD = ("type", "title", "status", "detail", "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One kind of problem. `text` says what happened, `advice` what the client does about it."""
+
+    status: int
+    title: str
+    text: str
+    advice: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What each answer with this problem carries."""
+
+
+class ErrorAt(TypedDict):
+    """One thing that is wrong in a body; `pointer` is a JSON Pointer (RFC 6901)."""
+
+    pointer: str
+    detail: str
+
+
+_SOON = {"Retry-After": "1"}
+_CLOSE = {"Connection": "close"}
+
+CATALOGUE: Mapping[str, Entry] = {
+    # The body as a text.
+    "bad-json": Entry(
+        400,
+        "The body is not JSON",
+        "The body breaks the rules of JSON (RFC 8259) at the place that the answer names.",
+        "Correct the body. Let a library write it; NaN and Infinity are no JSON.",
+    ),
+    "bad-encoding": Entry(
+        400,
+        "The body is not UTF-8",
+        "JSON is sent as UTF-8 without a byte order mark. A byte of the body is not.",
+        "Encode the text as UTF-8. Send binary data as a text, in base64 for example.",
+    ),
+    "bad-number": Entry(
+        400,
+        "A number is out of range",
+        "An integer does not fit in 64 signed bits, or a number is too large for a double or longer than 400 "
+        "characters. Other programs would read another value than the one that was sent.",
+        "Send such a number as a text.",
+    ),
+    "bad-text": Entry(
+        400,
+        "A text can't be kept",
+        "A text holds half of a surrogate pair, or a key holds the character NUL.",
+        "Remove it. Half a pair often comes from a text that was cut inside an emoji.",
+    ),
+    "duplicate-key": Entry(
+        400,
+        "A key stands twice in one object",
+        "Programs do not agree which of the two counts.",
+        "Send each key once.",
+    ),
+    "too-deep": Entry(
+        400,
+        "The body is nested too deeply",
+        "Objects and arrays are nested deeper than 32 levels, the outermost counted.",
+        "Make it flatter, or send the deep part as a text.",
+    ),
+    "slow-body": Entry(
+        408,
+        "The body did not arrive in time",
+        "The whole body did not arrive within the time allowed. Nothing was stored; the connection is closed.",
+        "Send it again over a new connection.",
+        _CLOSE,
+    ),
+    "body-too-large": Entry(
+        413,
+        "The body is too large",
+        "The body has more bytes than this server takes (256 KiB unless set otherwise). Nothing was stored.",
+        "Keep large data elsewhere and send a reference to it, or raise ACKED_MAX_BODY_BYTES.",
+        _CLOSE,
+    ),
+    "unsupported-media-type": Entry(
+        415,
+        "The body must be plain JSON",
+        "The body is not declared as application/json in UTF-8, or it is compressed.",
+        "Send the header Content-Type: application/json, and no Content-Encoding.",
+    ),
+    # What the body or the query says.
+    "invalid-field": Entry(
+        422,
+        "A field can't be used",
+        "The request can be read, but a field or parameter is missing, of the wrong type or out of range.",
+        "Correct the fields that the answer lists.",
+    ),
+    "unknown-field": Entry(
+        422,
+        "A field is not known",
+        "The body holds a field that means nothing here. It is refused, as a misspelt option would be ignored.",
+        "Correct its name, or remove it. What the handler needs belongs inside payload.",
+    ),
+    "unknown-kind": Entry(
+        422,
+        "The kind is not known",
+        "No worker has ever registered a handler for this kind.",
+        "Correct the name, or start a worker that has the handler. GET /kinds lists the known ones.",
+    ),
+    "bad-count": Entry(
+        422,
+        "The count can't be used",
+        "A load test makes 1 to 100,000 calls.",
+        "Send count as a whole number in this range.",
+    ),
+    "bad-batch": Entry(
+        422,
+        "The batch name can't be used",
+        "A batch name has 1 to 64 of the characters A-Z, a-z, 0-9, dot, underscore and hyphen.",
+        "Use such a name.",
+    ),
+    "bad-message": Entry(
+        400,
+        "The message can't be used",
+        "A message on the WebSocket has no known type or lacks a field.",
+        "Correct the message; the connection stays open.",
+    ),
+    # Where the request goes, and from whom.
+    "bad-host": Entry(
+        400,
+        "The request must name one host",
+        "The request has no Host header, or more than one.",
+        "Send exactly one.",
+    ),
+    "host-not-allowed": Entry(
+        421,
+        "This host name is not allowed",
+        "The Host header holds a name that this server does not know. A foreign page could point its own name here.",
+        "Use localhost or 127.0.0.1, or add the name to ACKED_ALLOWED_HOSTS.",
+    ),
+    "cross-site": Entry(
+        403,
+        "A page of another site may not do this",
+        "A browser sent this request for a page of another site, and no person asked for it.",
+        "Open the page of this server instead, or call it from a program.",
+    ),
+    "origin-not-allowed": Entry(
+        403,
+        "This origin is not allowed",
+        "A page of an origin that is not on the list asked for this.",
+        "If the page is yours, add its origin to ACKED_ALLOWED_ORIGINS.",
+    ),
+    "headers-too-large": Entry(
+        431,
+        "The headers are too large",
+        "The headers have more than 32 KiB in all.",
+        "Send fewer or shorter ones; large cookies are a common cause.",
+    ),
+    "not-found": Entry(
+        404,
+        "There is nothing here",
+        "No job, batch or page has this address. A job is deleted when its retention ends.",
+        "Check the id or the path.",
+    ),
+    "method-not-allowed": Entry(
+        405,
+        "This method is not allowed here",
+        "The path exists, but not for this method.",
+        "Use one of the methods in the Allow header.",
+    ),
+    "wrong-state": Entry(
+        409,
+        "The job's state does not allow this",
+        "The job is in a state from which this can't be done; it may have moved meanwhile.",
+        "Read its status, then decide.",
+    ),
+    # What the server can't do now.
+    "not-accepted": Entry(
+        503,
+        "The request was not accepted",
+        "Nothing was stored, and nothing will run.",
+        "Send it again, after the time in Retry-After.",
+        _SOON,
+    ),
+    "outcome-unknown": Entry(
+        503,
+        "It is not known whether the request was stored",
+        "The database did not confirm in time. The request may be stored, and then it will run.",
+        "Sending it again may run the work twice, unless it carries the same Idempotency-Key.",
+        _SOON,
+    ),
+    "busy": Entry(
+        503,
+        "Too many requests wait",
+        "More requests wait to be stored than the server holds. Nothing was stored.",
+        "Send it again later, with growing pauses.",
+        _SOON,
+    ),
+    "store-unreachable": Entry(
+        503,
+        "The database does not answer",
+        "What was asked for can't be read or changed now. No accepted job is lost.",
+        "Ask again, after the time in Retry-After.",
+        _SOON,
+    ),
+    "intake-unreachable": Entry(
+        503,
+        "Intake could not be reached",
+        "None of the calls was answered with a 202.",
+        "Check that intake runs and is ready (its /readyz), then start the load test again.",
+        _SOON,
+    ),
+    "internal": Entry(
+        500,
+        "Something broke in the server",
+        "This is a fault of the server, not of the request. Its log has the details.",
+        "Whether the request took effect is not known; read before you send it again. Please report it.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error as a client gets it. `extra` holds further members, `headers` those of the answer."""
+
+    name: str
+    status: int
+    title: str
+    detail: str
+    errors: Sequence[ErrorAt] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def members(self) -> dict[str, Any]:
+        """The members of the document."""
+        document: dict[str, Any] = {
+            "type": TYPE_PREFIX + self.name,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = list(self.errors)
+        document.update(self.extra)
+        return document
+
+    def to_bytes(self) -> bytes:
+        """The document, of the type `MEDIA_TYPE`."""
+        return _encoder.encode(self.members())
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.name}: {problem.detail}")
+        self.problem = problem
+
+
+def problem(
+    name: str,
+    detail: str,
+    *,
+    errors: Sequence[ErrorAt] = (),
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Problem:
+    """A problem of the catalogue; `headers` are added to those that it always has. KeyError for an unknown name."""
+    entry = CATALOGUE[name]
+    extra = extra or {}
+    if taken := extra.keys() & set(_STANDARD):
+        raise ValueError(f"these members can't be extra ones: {', '.join(sorted(taken))}")
+    return Problem(name, entry.status, entry.title, detail, tuple(errors), extra, {**entry.headers, **(headers or {})})
+
+
+def json_problem(error: StrictJsonError) -> Problem:
+    """The problem of a body that strict JSON refuses."""
+    at: list[ErrorAt] = [{"pointer": error.pointer, "detail": error.detail}]
+    return problem(
+        error.name,
+        f"the body can't be used: {error.detail} (byte {error.offset})",
+        errors=at,
+        extra={"offset": error.offset},
+    )
+
+
+def render(name: str, status: int, detail: str) -> tuple[bytes, str]:
+    """The body and the media type of a problem, as the guards want it; the status is the catalogue's."""
+    found = problem(name, detail)
+    if found.status != status:
+        raise ValueError(f"{name} has the status {found.status}, not {status}")
+    return found.to_bytes(), MEDIA_TYPE
+
+
+def render_catalogue_page(name: str) -> str | None:
+    """The page behind a problem's `type`, in HTML without styles or scripts; None for an unknown name."""
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        return None
+    title, text, advice = html.escape(entry.title), html.escape(entry.text), html.escape(entry.advice)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title></head>\n'
+        f"<body>\n<h1>{title}</h1>\n<p><code>{TYPE_PREFIX}{html.escape(name)}</code>, status {entry.status}</p>\n"
+        f"<h2>What happened</h2>\n<p>{text}</p>\n<h2>What to do</h2>\n<p>{advice}</p>\n</body>\n</html>\n"
+    )

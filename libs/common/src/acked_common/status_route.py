@@ -1,0 +1,97 @@
+"""`GET /status/{id}` and `GET /kinds`, the same on intake and gateway."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from acked_common.clock import rfc3339
+from acked_common.ids import parse_id
+from acked_common.kind_table import KindTable
+from acked_common.lifecycle import State
+from acked_common.problems import ProblemError, problem
+from acked_common.status_waits import StatusWaits
+from acked_common.store import Job, JobStore, KindRecord
+from acked_common.views import status_fields
+from acked_common.web import JsonResponse
+from acked_common.worker_table import WorkerTable
+
+MAX_WAIT_S = 60.0
+
+
+async def stored_job(store: JobStore, text: str) -> Job:
+    """The job with this id, or a 404 problem."""
+    job_id = parse_id(text)
+    job = await store.get(job_id) if job_id is not None else None
+    if job is None:
+        raise no_such_job(text)
+    return job
+
+
+def no_such_job(text: str) -> ProblemError:
+    """The 404 of a job that is not there."""
+    return ProblemError(problem("not-found", f"no job has the id {text[:64]!r}; it may be past its retention"))
+
+
+async def hint_for(job: Job, workers: WorkerTable) -> str | None:
+    """Why a queued job does not move: no live worker serves its kind."""
+    if job.state is not State.QUEUED or await workers.serves(job.kind):
+        return None
+    until = f"; it expires at {rfc3339(job.expires_at)}" if job.expires_at else ""
+    return f"no worker that serves kind {job.kind!r} runs at the moment{until}"
+
+
+def status_routes(store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable) -> list[Route]:
+    """The routes."""
+
+    async def status(request: Request) -> Response:
+        text = request.path_params["id"]
+        wait_s = _number(request, "wait_s", most=MAX_WAIT_S)
+        after_rev = _number(request, "after_rev", most=2.0**53)
+        if wait_s:
+            job_id = parse_id(text)
+            if job_id is None:
+                raise no_such_job(text)
+            job = await waits.wait(job_id, after_rev=None if after_rev is None else int(after_rev), wait_s=wait_s)
+            if job is None:
+                raise no_such_job(text)
+        else:
+            job = await stored_job(store, text)
+        return JsonResponse(status_fields(job, hint=await hint_for(job, workers)))
+
+    async def list_kinds(_: Request) -> Response:
+        if not kinds.was_read:
+            await kinds.refresh()
+        return JsonResponse({"kinds": [_kind_fields(kind) for kind in kinds.all()]})
+
+    return [Route("/status/{id}", status), Route("/kinds", list_kinds)]
+
+
+def _number(request: Request, name: str, *, most: float) -> float | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        detail = f"must be a number from 0 to {most:g}, not {text[:40]!r}"
+        raise ProblemError(
+            problem("invalid-field", f"{name} {detail}", errors=[{"pointer": f"?{name}", "detail": detail}])
+        )
+    return value
+
+
+def _kind_fields(kind: KindRecord) -> dict[str, object]:
+    return {
+        "kind": kind.name,
+        "lane": kind.lane,
+        "version": kind.version,
+        "timeout_s": kind.timeout_s,
+        "max_attempts": kind.max_attempts,
+        "backoff_base_s": kind.backoff_base_s,
+        "backoff_cap_s": kind.backoff_cap_s,
+        "bundle": kind.bundle,
+        "payload_schema": kind.payload_schema,
+        "seen_at": rfc3339(kind.seen_at) if kind.seen_at else None,
+    }

@@ -1,0 +1,69 @@
+"""Long polls: all waiters of a process share one query each tenth of a second."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from acked_common.lifetime import Tasks
+from acked_common.store import Job, JobStore, Revision
+
+LOOK_EVERY_S = 0.1
+_IDS_A_LOOK = 2000
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    after_rev: int | None
+    changed: asyncio.Future[None]
+
+    def is_served_by(self, revision: Revision) -> bool:
+        return revision.state.is_terminal or (self.after_rev is not None and revision.rev > self.after_rev)
+
+
+class StatusWaits:
+    """Waits for jobs to end or to move."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._waiters: dict[UUID, set[_Waiter]] = {}
+        self._somebody_waits = asyncio.Event()
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts looking; without waiters nothing is asked."""
+        tasks.repeat("status waits", self._look, every_s=LOOK_EVERY_S)
+
+    async def wait(self, job_id: UUID, *, after_rev: int | None, wait_s: float) -> Job | None:
+        """The job as soon as it is terminal or its rev is above `after_rev`, or as it is after `wait_s`; None where
+        there is no such job. Raises `StoreError`."""
+        waiter = _Waiter(after_rev, asyncio.get_running_loop().create_future())
+        # First the waiter, then the look: a move in between is seen by one of the two.
+        self._waiters.setdefault(job_id, set()).add(waiter)
+        self._somebody_waits.set()
+        try:
+            job = await self._store.get(job_id)
+            if job is None or waiter.is_served_by(Revision(job.rev, job.state)):
+                return job
+            try:
+                async with asyncio.timeout(wait_s):
+                    await waiter.changed
+            except TimeoutError:
+                pass
+            return await self._store.get(job_id)
+        finally:
+            waiters = self._waiters.get(job_id)
+            if waiters is not None:
+                waiters.discard(waiter)
+                if not waiters:
+                    del self._waiters[job_id]
+            if not self._waiters:
+                self._somebody_waits.clear()
+
+    async def _look(self) -> None:
+        await self._somebody_waits.wait()
+        ids = list(self._waiters)
+        for start in range(0, len(ids), _IDS_A_LOOK):
+            found = await self._store.revisions(ids[start : start + _IDS_A_LOOK])
+            for job_id, revision in found.items():
+                for waiter in list(self._waiters.get(job_id, ())):
+                    if waiter.is_served_by(revision) and not waiter.changed.done():
+                        waiter.changed.set_result(None)

@@ -1,0 +1,302 @@
+"""OWNER of the storage port: the verbs with which services read and move jobs, and what they answer.
+
+There is no general update: a job moves only by a `Move` (see `lifecycle`), applied as a compare-and-set.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+from uuid import UUID
+
+from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State
+
+DEFAULT_TENANT = "default"
+LIST_SCAN_LIMIT = 10_000
+"""Documents that one page of a list may look at before it answers with a token."""
+
+
+class StoreError(Exception):
+    """The store could not answer; the caller may try again."""
+
+
+class StoreUnavailable(StoreError):
+    """No server could be reached in time: nothing was written."""
+
+
+class OutcomeUnknown(StoreError):
+    """The connection broke while a write was under way: it may or may not have happened."""
+
+
+class SchemaMismatch(StoreError):
+    """The database was made by another version, or `init` has not run yet."""
+
+
+class Insertion(Enum):
+    """What became of one new job."""
+
+    STORED = "stored"
+    NOT_STORED = "not-stored"
+    UNKNOWN = "unknown"
+
+
+class Applied(Enum):
+    """What became of one move."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A request that is about to be kept. `lifecycle` holds the fields of `lifecycle.accept_fields`."""
+
+    id: UUID
+    kind: str
+    payload: bytes
+    accepted_at: datetime
+    lifecycle: Mapping[str, Any]
+    batch: str | None = None
+    tags: tuple[str, ...] = ()
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    expires_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it is kept. `payload`, `progress` and `result` are JSON texts; instants are aware UTC."""
+
+    id: UUID
+    kind: str
+    state: State
+    reason: str
+    rev: int
+    run: int
+    attempt: int
+    failures: int
+    lost_leases: int
+    accepted_at: datetime
+    payload: bytes
+    first_state: State
+    history: tuple[HistoryEntry, ...] = ()
+    batch: str | None = None
+    tags: tuple[str, ...] = ()
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    expires_in_s: float | None = None
+    wake: datetime | None = None
+    queued_at: datetime | None = None
+    expires_at: datetime | None = None
+    republished: int = 0
+    due_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    owner: Owner | None = None
+    cancel_requested: bool = False
+    progress: bytes | None = None
+    result: bytes | None = None
+    error: Mapping[str, Any] | None = None
+    note: str | None = None
+
+    @property
+    def seen(self) -> Seen:
+        """What a move of this job has to find unchanged."""
+        return Seen(self.id, self.state, self.rev, self.attempt, self.owner.nonce if self.owner else None)
+
+    @property
+    def seen_with_lease(self) -> Seen:
+        """As `seen`; a renewal in between makes the move stale."""
+        return replace(self.seen, wake=self.wake)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a renewal found of one job that the worker believes to hold."""
+
+    id: UUID
+    attempt: int
+    nonce: str | None
+    rev: int
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The part of a job that a waiter compares."""
+
+    rev: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class KindRecord:
+    """A kind as workers registered it."""
+
+    name: str
+    lane: str
+    version: str = "1"
+    timeout_s: float = 900.0
+    max_attempts: int = 5
+    backoff_base_s: float = 1.0
+    backoff_cap_s: float = 300.0
+    bundle: int = 32
+    payload_schema: Mapping[str, Any] | None = None
+    seen_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """What a worker says of itself, refreshed with its renewals."""
+
+    boot: str
+    name: str
+    kinds: tuple[str, ...]
+    slots: int
+    running: int
+    finished: int
+    version: str
+    since_at: datetime
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs a list shows; every part that is given must fit."""
+
+    state: State | None = None
+    kind: str | None = None
+    batch: str | None = None
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page of a list, newest first; `next_before` continues it, None ends it."""
+
+    jobs: Sequence[Job]
+    next_before: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCount:
+    """What a batch holds: jobs by state, and between which instants its jobs were accepted and finished."""
+
+    states: Mapping[State, int]
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPosition:
+    """Where a look over live jobs stopped."""
+
+    wake: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """The newest progress of one attempt; `progress` is a JSON text."""
+
+    id: UUID
+    attempt: int
+    nonce: str
+    progress: bytes
+
+
+class JobStore(Protocol):
+    """Where jobs are kept. All verbs may raise `StoreError`; none raises for a job that is not there."""
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        """Keeps new jobs, each on its own merit; never raises. Same order as given."""
+        ...
+
+    async def get(self, job_id: UUID) -> Job | None:
+        """One job, from the majority."""
+        ...
+
+    async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        """Those of the jobs that exist."""
+        ...
+
+    async def claim(
+        self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
+    ) -> list[Job]:
+        """Takes all of the jobs that are queued and of these kinds; answers those that are now the owner's."""
+        ...
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        """Applies each move if its job is still as it was seen. Safe to repeat after an unknown outcome."""
+        ...
+
+    async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
+        """Prolongs the leases of the jobs that this worker process holds; answers how each of `ids` stands."""
+        ...
+
+    async def report_progress(self, reports: Sequence[ProgressReport]) -> None:
+        """Writes the newest progress of attempts that still run; raises no rev."""
+        ...
+
+    async def live_jobs(
+        self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
+    ) -> list[Job]:
+        """Live jobs in one state whose wake has come by the server's clock, oldest wake first, without payloads."""
+        ...
+
+    async def postpone(self, wakes: Mapping[UUID, datetime]) -> None:
+        """Moves the wake of jobs that are still queued and counts a republication."""
+        ...
+
+    async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
+        """Rev and state of those of the jobs that exist."""
+        ...
+
+    async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
+        """Jobs, newest first, without payloads."""
+        ...
+
+    async def count_batch(self, batch: str) -> BatchCount | None:
+        """Counts of one batch from the index; None where no job carries the name."""
+        ...
+
+    async def count_queued(self, limit: int) -> int:
+        """Queued jobs, counted up to `limit`."""
+        ...
+
+    async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
+        """Makes kinds known, or refreshes them."""
+        ...
+
+    async def kinds(self) -> dict[str, KindRecord]:
+        """All known kinds by name."""
+        ...
+
+    async def refresh_worker(self, worker: WorkerRecord) -> None:
+        """Keeps or refreshes the worker's document."""
+        ...
+
+    async def forget_worker(self, boot: str) -> None:
+        """The worker process has ended."""
+        ...
+
+    async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
+        """Workers that were seen lately."""
+        ...
+
+    async def raise_watermark(self, lane: str, taken_at: datetime) -> None:
+        """Notes the newest `queued_at` that was taken from a lane; it never falls."""
+        ...
+
+    async def watermarks(self) -> dict[str, datetime]:
+        """The watermark of each lane that was ever consumed."""
+        ...
+
+    async def server_time(self) -> datetime:
+        """The server's clock."""
+        ...
+
+    async def check_schema(self) -> None:
+        """Raises `SchemaMismatch` unless `init` of this version has run."""
+        ...

@@ -1,0 +1,203 @@
+"""How jobs, kinds and workers look as documents. Pure: no driver, no I/O."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bson.binary import Binary
+
+from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
+from acked_common.store import DEFAULT_TENANT, Job, JobFilter, KindRecord, NewJob, WorkerRecord
+
+Document = dict[str, Any]
+
+
+def job_document(job: NewJob) -> Document:
+    """The document of a new job. The payload is kept as opaque bytes, so that no key in it can mean anything."""
+    state: State = job.lifecycle["state"]
+    document: Document = {
+        "_id": job.id,
+        "tenant": DEFAULT_TENANT,
+        "kind": job.kind,
+        "payload": Binary(job.payload),
+        "accepted_at": job.accepted_at,
+        "first_state": state.value,
+        "reason": Reason.ACCEPTED.value,
+        "rev": 1,
+        "run": 1,
+        "attempt": 0,
+        "failures": 0,
+        "history": [],
+    }
+    document.update(job.lifecycle)
+    document["state"] = state.value
+    if job.batch is not None:
+        document["batch"] = job.batch
+    if job.tags:
+        document["tags"] = list(job.tags)
+    if job.max_attempts is not None:
+        document["max_attempts"] = job.max_attempts
+    if job.timeout_s is not None:
+        document["timeout_s"] = job.timeout_s
+    if job.expires_in_s is not None:
+        document["expires_in_s"] = job.expires_in_s
+    return document
+
+
+def job_from(document: Mapping[str, Any]) -> Job:
+    """A job from its document; a projection may leave payload, result and history away."""
+    get = document.get
+    owner = get("owner")
+    accepted_at = document["accepted_at"]
+    first_state = State(document["first_state"])
+    entries = [HistoryEntry(1, first_state, Reason.ACCEPTED, 0, accepted_at)]
+    entries += [
+        HistoryEntry(e["rev"], State(e["state"]), Reason(e["reason"]), e["attempt"], e["at"])
+        for e in get("history", ())
+    ]
+    result, progress = get("result"), get("progress")
+    return Job(
+        id=document["_id"],
+        kind=document["kind"],
+        state=State(document["state"]),
+        reason=document["reason"],
+        rev=document["rev"],
+        run=document["run"],
+        attempt=document["attempt"],
+        failures=document["failures"],
+        lost_leases=get("lost_leases", 0),
+        accepted_at=accepted_at,
+        payload=bytes(get("payload", b"")),
+        first_state=first_state,
+        history=tuple(entries),
+        batch=get("batch"),
+        tags=tuple(get("tags", ())),
+        max_attempts=get("max_attempts"),
+        timeout_s=get("timeout_s"),
+        expires_in_s=get("expires_in_s"),
+        wake=get("wake"),
+        queued_at=get("queued_at"),
+        expires_at=get("expires_at"),
+        republished=get("republished", 0),
+        due_at=get("due_at"),
+        started_at=get("started_at"),
+        finished_at=get("finished_at"),
+        owner=Owner(owner["worker"], owner["boot"], owner["nonce"]) if owner else None,
+        cancel_requested="cancel_requested_at" in document,
+        progress=None if progress is None else bytes(progress),
+        result=None if result is None else bytes(result),
+        error=get("error"),
+        note=get("note"),
+    )
+
+
+def history_document(entry: HistoryEntry) -> Document:
+    """One history entry as it is kept."""
+    return {
+        "rev": entry.rev,
+        "state": entry.state.value,
+        "reason": entry.reason.value,
+        "attempt": entry.attempt,
+        "at": entry.at,
+    }
+
+
+def transition_fields(transition: Transition) -> Document:
+    """The fields that a transition sets, bytes as opaque binaries."""
+    fields: Document = {
+        name: Binary(value) if isinstance(value, bytes) else value for name, value in transition.sets.items()
+    }
+    fields["state"] = transition.to.value
+    fields["reason"] = transition.reason.value
+    return fields
+
+
+def is_recorded(move: Move, document: Mapping[str, Any]) -> bool:
+    """Whether the document shows that this very move happened, whatever happened after it."""
+    return history_document(move.history_entry) in document.get("history", ())
+
+
+def filter_fields(job_filter: JobFilter) -> Document:
+    """The fields that a listed job has, and their values; `tags` holds the value among others."""
+    fields: Document = {}
+    if job_filter.batch is not None:
+        fields["batch"] = job_filter.batch
+    if job_filter.kind is not None:
+        fields["kind"] = job_filter.kind
+    if job_filter.tag is not None:
+        fields["tags"] = job_filter.tag
+    if job_filter.state is not None:
+        fields["state"] = job_filter.state.value
+    return fields
+
+
+def index_fields(job_filter: JobFilter) -> tuple[str, ...]:
+    """Those of the filter's fields that one index serves together with the order, newest first."""
+    if job_filter.batch is not None:
+        return ("batch",)
+    if job_filter.tag is not None:
+        return ("tags",)
+    if job_filter.kind is not None:
+        return ("kind",)
+    if job_filter.state is State.FAILED:
+        return ("state",)
+    return ()
+
+
+def kind_document(kind: KindRecord) -> Document:
+    """A kind's document without its id."""
+    return {
+        "lane": kind.lane,
+        "version": kind.version,
+        "timeout_s": kind.timeout_s,
+        "max_attempts": kind.max_attempts,
+        "backoff_base_s": kind.backoff_base_s,
+        "backoff_cap_s": kind.backoff_cap_s,
+        "bundle": kind.bundle,
+        "payload_schema": dict(kind.payload_schema) if kind.payload_schema is not None else None,
+        "seen_at": kind.seen_at,
+    }
+
+
+def kind_from(document: Mapping[str, Any]) -> KindRecord:
+    """A kind from its document."""
+    return KindRecord(
+        name=document["_id"],
+        lane=document["lane"],
+        version=document["version"],
+        timeout_s=document["timeout_s"],
+        max_attempts=document["max_attempts"],
+        backoff_base_s=document["backoff_base_s"],
+        backoff_cap_s=document["backoff_cap_s"],
+        bundle=document["bundle"],
+        payload_schema=document.get("payload_schema"),
+        seen_at=document.get("seen_at"),
+    )
+
+
+def worker_document(worker: WorkerRecord) -> Document:
+    """A worker's document without its id."""
+    return {
+        "name": worker.name,
+        "kinds": list(worker.kinds),
+        "slots": worker.slots,
+        "running": worker.running,
+        "finished": worker.finished,
+        "version": worker.version,
+        "since_at": worker.since_at,
+        "seen_at": worker.seen_at,
+    }
+
+
+def worker_from(document: Mapping[str, Any]) -> WorkerRecord:
+    """A worker from its document."""
+    return WorkerRecord(
+        boot=document["_id"],
+        name=document["name"],
+        kinds=tuple(document["kinds"]),
+        slots=document["slots"],
+        running=document["running"],
+        finished=document["finished"],
+        version=document["version"],
+        since_at=document["since_at"],
+        seen_at=document["seen_at"],
+    )

@@ -1,0 +1,299 @@
+"""The store in this process's memory, for tests and demos: `JobStore` with the same meaning as on MongoDB.
+
+Works on the same documents as the real store. No verb waits between reading and writing, so each is atomic.
+Nothing survives the process, and ended jobs stay until it ends.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from acked_common import lifecycle
+from acked_common.clock import Clock, whole_ms
+from acked_common.lifecycle import HISTORY_KEPT, Move, Owner, Seen, State, Transition
+from acked_common.store import (
+    LIST_SCAN_LIMIT,
+    Applied,
+    BatchCount,
+    Insertion,
+    Job,
+    JobFilter,
+    JobPage,
+    KindRecord,
+    Lease,
+    NewJob,
+    ProgressReport,
+    Revision,
+    SchemaMismatch,
+    StoreError,
+    SweepPosition,
+    WorkerRecord,
+)
+from acked_common.store.documents import (
+    Document,
+    filter_fields,
+    history_document,
+    index_fields,
+    is_recorded,
+    job_document,
+    job_from,
+    kind_document,
+    kind_from,
+    transition_fields,
+    worker_document,
+    worker_from,
+)
+
+_BODIES = frozenset({"payload", "result", "history"})
+
+
+def _kept(value: Any) -> Any:
+    """The value as MongoDB gives it back: a copy, instants in UTC cut to milliseconds."""
+    if isinstance(value, datetime):
+        return whole_ms(value.astimezone(UTC))
+    if isinstance(value, bytes):
+        return bytes(value)
+    if isinstance(value, Mapping):
+        return {name: _kept(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_kept(item) for item in value]
+    return value
+
+
+def _is_sound(document: Document) -> bool:
+    """What the validator of the real store demands: a wake exactly while live, an end exactly when ended."""
+    is_live = not State(document["state"]).is_terminal
+    if is_live:
+        return "wake" in document and "expire_at" not in document
+    return "wake" not in document and "expire_at" in document and "owner" not in document
+
+
+def _fits(document: Document | None, seen: Seen, transition: Transition) -> bool:
+    """The compare of the compare-and-set."""
+    if document is None:
+        return False
+    return (
+        document["state"] == seen.state.value
+        and document["rev"] == seen.rev
+        and document["attempt"] == seen.attempt
+        and (seen.nonce is None or _nonce(document) == seen.nonce)
+        and (seen.wake is None or document.get("wake") == whole_ms(seen.wake))
+        and not (transition.unless_cancelling and "cancel_requested_at" in document)
+    )
+
+
+def _nonce(document: Document) -> str | None:
+    owner = document.get("owner")
+    return None if owner is None else owner["nonce"]
+
+
+def _moved(document: Document, move: Move) -> Document:
+    """The document behind the move."""
+    transition = move.transition
+    after = {**document, **_kept(transition_fields(transition))}
+    after["rev"] += 1
+    for name, by in transition.adds.items():
+        after[name] = after.get(name, 0) + by
+    after["history"] = [*document["history"], _kept(history_document(move.history_entry))][-HISTORY_KEPT:]
+    for name in transition.clears:
+        after.pop(name, None)
+    return after
+
+
+def _job(document: Document, *, without: frozenset[str] = frozenset()) -> Job:
+    return job_from({name: deepcopy(value) for name, value in document.items() if name not in without})
+
+
+class MemoryStore:
+    """`JobStore` in memory; `clock` is its server's clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._jobs: dict[UUID, Document] = {}
+        self._kinds: dict[str, Document] = {}
+        self._workers: dict[str, Document] = {}
+        self._lanes: dict[str, datetime] = {}
+        self._has_schema = False
+
+    def close(self) -> None:
+        """Nothing to close; as the real store has it."""
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        return [self._insert_one(job) for job in jobs]
+
+    def _insert_one(self, job: NewJob) -> Insertion:
+        document: Document = _kept(job_document(job))
+        if not _is_sound(document):
+            return Insertion.NOT_STORED
+        self._jobs.setdefault(job.id, document)
+        return Insertion.STORED
+
+    async def get(self, job_id: UUID) -> Job | None:
+        document = self._jobs.get(job_id)
+        return None if document is None else _job(document)
+
+    async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        return {document["_id"]: _job(document) for document in self._existing(ids)}
+
+    def _existing(self, ids: Iterable[UUID]) -> list[Document]:
+        return [self._jobs[job_id] for job_id in dict.fromkeys(ids) if job_id in self._jobs]
+
+    async def claim(
+        self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
+    ) -> list[Job]:
+        transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
+        for document in self._existing(ids):
+            state = State(document["state"])
+            if state in transition.leaves and document["kind"] in kinds and document["expires_at"] > at:
+                seen = Seen(document["_id"], state, document["rev"], document["attempt"])
+                self._jobs[seen.id] = _moved(document, Move(seen, transition))
+        return [
+            _job(document)
+            for document in self._existing(ids)
+            if document["state"] == transition.to.value and _nonce(document) == owner.nonce
+        ]
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        refused = 0
+        for move in moves:
+            document = self._jobs.get(move.seen.id)
+            if document is None or not _fits(document, move.seen, move.transition):
+                continue
+            after = _moved(document, move)
+            if _is_sound(after):
+                self._jobs[move.seen.id] = after
+            else:
+                refused += 1
+        if refused:
+            raise StoreError(f"moving jobs: {refused} would not be sound")
+        return [
+            Applied.APPLIED if is_recorded(move, self._jobs.get(move.seen.id, {})) else Applied.STALE for move in moves
+        ]
+
+    async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
+        wake = self._clock.now() + timedelta(milliseconds=int(lease_s * 1000))
+        leases: dict[UUID, Lease] = {}
+        for d in self._existing(ids):
+            if d["state"] == State.RUNNING.value and d["owner"]["boot"] == boot:
+                d["wake"] = wake
+                leases[d["_id"]] = Lease(
+                    d["_id"], d["attempt"], _nonce(d), d["rev"], cancel_requested="cancel_requested_at" in d
+                )
+        return leases
+
+    async def report_progress(self, reports: Sequence[ProgressReport]) -> None:
+        for report in reports:
+            document = self._jobs.get(report.id)
+            if (
+                document is not None
+                and document["state"] == State.RUNNING.value
+                and document["attempt"] == report.attempt
+                and _nonce(document) == report.nonce
+            ):
+                document["progress"] = bytes(report.progress)
+
+    async def live_jobs(
+        self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
+    ) -> list[Job]:
+        now = self._clock.now()
+        due = [
+            document
+            for document in self._jobs.values()
+            if document["state"] == state.value
+            and "wake" in document
+            and document["wake"] <= now
+            and (after is None or (document["wake"], document["_id"]) > (after.wake, after.id))
+            and (kinds is None or document["kind"] in kinds)
+        ]
+        due.sort(key=lambda document: (document["wake"], document["_id"]))
+        return [_job(document, without=_BODIES) for document in due[:limit]]
+
+    async def postpone(self, wakes: Mapping[UUID, datetime]) -> None:
+        for job_id, wake in wakes.items():
+            document = self._jobs.get(job_id)
+            if document is not None and document["state"] == State.QUEUED.value:
+                document["wake"] = _kept(wake)
+                document["republished"] = document.get("republished", 0) + 1
+
+    async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
+        return {d["_id"]: Revision(d["rev"], State(d["state"])) for d in self._existing(ids)}
+
+    async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
+        wanted = filter_fields(job_filter)
+        indexed = {name: wanted[name] for name in index_fields(job_filter)}
+        span = [
+            self._jobs[job_id]
+            for job_id in sorted(self._jobs, reverse=True)
+            if (before is None or job_id < before) and _shows(self._jobs[job_id], indexed)
+        ]
+        floor: UUID | None = None
+        if indexed != wanted and len(span) >= LIST_SCAN_LIMIT:
+            del span[LIST_SCAN_LIMIT:]
+            floor = span[-1]["_id"]
+        found = list(islice((document for document in span if _shows(document, wanted)), page_size + 1))
+        jobs = [_job(document, without=frozenset({"payload"})) for document in found[:page_size]]
+        return JobPage(jobs, jobs[-1].id if len(found) > page_size else floor)
+
+    async def count_batch(self, batch: str) -> BatchCount | None:
+        found = [document for document in self._jobs.values() if document.get("batch") == batch]
+        if not found:
+            return None
+        states: dict[State, int] = {}
+        for document in found:
+            state = State(document["state"])
+            states[state] = states.get(state, 0) + 1
+        return BatchCount(
+            states=states,
+            first_at=min(document["accepted_at"] for document in found),
+            last_at=max(d[name] for d in found for name in ("accepted_at", "finished_at") if name in d),
+        )
+
+    async def count_queued(self, limit: int) -> int:
+        return min(limit, sum(document["state"] == State.QUEUED.value for document in self._jobs.values()))
+
+    async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
+        for kind in kinds:
+            self._kinds[kind.name] = {"_id": kind.name, **_kept(kind_document(kind))}
+
+    async def kinds(self) -> dict[str, KindRecord]:
+        return {name: kind_from(document) for name, document in self._kinds.items()}
+
+    async def refresh_worker(self, worker: WorkerRecord) -> None:
+        self._workers[worker.boot] = {"_id": worker.boot, **_kept(worker_document(worker))}
+
+    async def forget_worker(self, boot: str) -> None:
+        self._workers.pop(boot, None)
+
+    async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
+        oldest = self._clock.now() - timedelta(milliseconds=int(seen_within_s * 1000))
+        fresh = (worker_from(document) for document in self._workers.values() if document["seen_at"] >= oldest)
+        return sorted(fresh, key=lambda worker: worker.name)
+
+    async def raise_watermark(self, lane: str, taken_at: datetime) -> None:
+        taken_at = _kept(taken_at)
+        self._lanes[lane] = max(taken_at, self._lanes.get(lane, taken_at))
+
+    async def watermarks(self) -> dict[str, datetime]:
+        return dict(self._lanes)
+
+    async def server_time(self) -> datetime:
+        return self._clock.now()
+
+    async def check_schema(self) -> None:
+        if not self._has_schema:
+            raise SchemaMismatch("the store in memory has no schema yet: call ensure_schema")
+
+    async def ensure_schema(self) -> None:
+        """As `init` does it on the real store."""
+        self._has_schema = True
+
+
+def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
+    """Whether the document has each of the values; a list has those that it holds."""
+    return all(
+        value in document.get(name, ()) if name == "tags" else document.get(name) == value
+        for name, value in fields.items()
+    )

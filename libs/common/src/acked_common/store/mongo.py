@@ -1,0 +1,453 @@
+"""The store on MongoDB; the only module that imports the driver's async layer.
+
+Writes wait for the journals of a majority. Reads are from the primary with majority read concern, so that nothing is
+answered that could be rolled back.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+# The driver runs each call in a thread of one pool; its default of five a core would let slow calls starve renewals.
+os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
+
+from bson.binary import Binary
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import DESCENDING, ReadPreference, UpdateOne, WriteConcern
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    CollectionInvalid,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+    WTimeoutError,
+)
+from pymongo.read_concern import ReadConcern
+
+from acked_common import lifecycle
+from acked_common.lifecycle import HISTORY_KEPT, Move, Owner, State, Transition
+from acked_common.store import (
+    LIST_SCAN_LIMIT,
+    Applied,
+    BatchCount,
+    Insertion,
+    Job,
+    JobFilter,
+    JobPage,
+    KindRecord,
+    Lease,
+    NewJob,
+    OutcomeUnknown,
+    ProgressReport,
+    Revision,
+    SchemaMismatch,
+    StoreError,
+    StoreUnavailable,
+    SweepPosition,
+    WorkerRecord,
+    schema,
+)
+from acked_common.store.documents import (
+    Document,
+    filter_fields,
+    history_document,
+    index_fields,
+    is_recorded,
+    job_document,
+    job_from,
+    kind_document,
+    kind_from,
+    transition_fields,
+    worker_document,
+    worker_from,
+)
+
+_DUPLICATE_KEY = 11000
+_WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
+
+
+@contextmanager
+def _store_errors(doing: str) -> Iterator[None]:
+    """Turns the driver's errors into the port's; no message carries a document."""
+    try:
+        yield
+    except ServerSelectionTimeoutError as error:
+        raise StoreUnavailable(f"{doing}: no MongoDB server answers") from error
+    except (AutoReconnect, ConnectionFailure, ExecutionTimeout, WTimeoutError, WriteConcernError) as error:
+        raise OutcomeUnknown(f"{doing}: MongoDB did not confirm ({type(error).__name__})") from error
+    except BulkWriteError as error:
+        codes = sorted({e.get("code", 0) for e in error.details.get("writeErrors", [])})
+        if error.details.get("writeConcernErrors"):
+            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (write concern)") from error
+        raise StoreError(f"{doing}: MongoDB refused (codes {codes})") from None
+    except OperationFailure as error:
+        if error.has_error_label("RetryableWriteError"):
+            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (code {error.code})") from error
+        raise StoreError(f"{doing}: MongoDB refused (code {error.code})") from error
+    except PyMongoError as error:
+        raise StoreError(f"{doing}: {type(error).__name__}") from error
+
+
+def _update(move: Move) -> UpdateOne:
+    """One compare-and-set: the state, rev, attempt and claim that were seen must still stand."""
+    seen, transition = move.seen, move.transition
+    criteria: Document = {
+        "_id": seen.id,
+        "state": seen.state.value,
+        "rev": seen.rev,
+        "attempt": seen.attempt,
+    }
+    if seen.nonce is not None:
+        criteria["owner.nonce"] = seen.nonce
+    if seen.wake is not None:
+        criteria["wake"] = seen.wake
+    if transition.unless_cancelling:
+        criteria["cancel_requested_at"] = {"$exists": False}
+    change: Document = {
+        "$set": transition_fields(transition),
+        "$inc": {"rev": 1, **transition.adds},
+        "$push": {"history": {"$each": [history_document(move.history_entry)], "$slice": -HISTORY_KEPT}},
+    }
+    if transition.clears:
+        change["$unset"] = dict.fromkeys(transition.clears, "")
+    return UpdateOne(criteria, change)
+
+
+def _claim_pipeline(transition: Transition) -> list[Document]:
+    """The claim of many jobs in one write; values stand behind `$literal`, so that none is evaluated."""
+    attempt: Document = {"$add": ["$attempt", 1]}
+    rev: Document = {"$add": ["$rev", 1]}
+    entry = {
+        "rev": rev,
+        "state": transition.to.value,
+        "reason": transition.reason.value,
+        "attempt": attempt,
+        "at": transition.at,
+    }
+    fields: Document = {name: {"$literal": value} for name, value in transition_fields(transition).items()}
+    fields |= {
+        "rev": rev,
+        "attempt": attempt,
+        "history": {"$slice": [{"$concatArrays": ["$history", [entry]]}, -HISTORY_KEPT]},
+    }
+    return [{"$set": fields}, {"$unset": sorted(transition.clears)}]
+
+
+class MongoStore:
+    """`JobStore` on one MongoDB database."""
+
+    def __init__(self, url: str, database: str, *, app_name: str, timeout_s: float, pool_size: int = 32) -> None:
+        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included."""
+        options: dict[str, Any] = {
+            "appname": app_name,
+            "tz_aware": True,
+            "uuidRepresentation": "standard",
+            "timeoutMS": int(timeout_s * 1000),
+            "serverSelectionTimeoutMS": int(timeout_s * 1000),
+            "connectTimeoutMS": int(timeout_s * 1000),
+            "heartbeatFrequencyMS": 2000,
+            "maxPoolSize": pool_size,
+            "minPoolSize": 2,
+            "retryWrites": True,
+        }
+        self._client: Any = AsyncIOMotorClient(url, **options)
+        # Renewals have connections of their own, so that no queue of slow writes can cost a lease.
+        self._renewal_client: Any = AsyncIOMotorClient(url, **{**options, "maxPoolSize": 4, "minPoolSize": 1})
+        majority: dict[str, Any] = {
+            "write_concern": WriteConcern(w="majority", j=True),
+            "read_concern": ReadConcern("majority"),
+            "read_preference": ReadPreference.PRIMARY,
+        }
+        self._database = self._client.get_database(database, **majority)
+        self._jobs = self._database[schema.JOBS]
+        self._quick_jobs = self._jobs.with_options(write_concern=WriteConcern(w=1))
+        renewals = self._renewal_client.get_database(database, **majority)
+        self._renewed_jobs = renewals[schema.JOBS]
+        self._renewed_jobs_quick = self._renewed_jobs.with_options(write_concern=WriteConcern(w=1))
+        self._workers = renewals[schema.WORKERS].with_options(write_concern=WriteConcern(w=1))
+        self._kinds = self._database[schema.KINDS]
+        self._lanes = self._database[schema.LANES].with_options(write_concern=WriteConcern(w=1))
+        self._meta = self._database[schema.META]
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._client.close()
+        self._renewal_client.close()
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        documents = [job_document(job) for job in jobs]
+        outcome = await self._insert_once(documents)
+        if Insertion.UNKNOWN not in outcome:
+            return outcome
+        # The ids are ours: sending the same documents again can't store a job twice.
+        again = [i for i, found in enumerate(outcome) if found is Insertion.UNKNOWN]
+        for i, found in zip(again, await self._insert_once([documents[i] for i in again]), strict=True):
+            outcome[i] = Insertion.UNKNOWN if found is Insertion.NOT_STORED else found
+        return outcome
+
+    async def _insert_once(self, documents: list[Document]) -> list[Insertion]:
+        try:
+            await self._jobs.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            if error.details.get("writeConcernErrors"):
+                return [Insertion.UNKNOWN] * len(documents)
+            outcome = [Insertion.STORED] * len(documents)
+            for refused in error.details.get("writeErrors", []):
+                mine = refused.get("code") == _DUPLICATE_KEY and "_id" in refused.get("keyPattern", {})
+                outcome[refused["index"]] = Insertion.STORED if mine else Insertion.NOT_STORED
+            return outcome
+        except ServerSelectionTimeoutError:
+            return [Insertion.NOT_STORED] * len(documents)
+        except PyMongoError:
+            return [Insertion.UNKNOWN] * len(documents)
+        return [Insertion.STORED] * len(documents)
+
+    async def get(self, job_id: UUID) -> Job | None:
+        with _store_errors("reading a job"):
+            document = await self._jobs.find_one({"_id": job_id})
+        return job_from(document) if document is not None else None
+
+    async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        with _store_errors("reading jobs"):
+            documents = await self._jobs.find({"_id": {"$in": list(ids)}}).to_list(None)
+        return {document["_id"]: job_from(document) for document in documents}
+
+    async def claim(
+        self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
+    ) -> list[Job]:
+        transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
+        criteria: Document = {
+            "_id": {"$in": list(ids)},
+            "state": {"$in": [state.value for state in transition.leaves]},
+            "kind": {"$in": list(kinds)},
+            "expires_at": {"$gt": at},
+        }
+        try:
+            with _store_errors("claiming jobs"):
+                await self._jobs.update_many(criteria, _claim_pipeline(transition))
+        except OutcomeUnknown:
+            # What is ours, if anything, carries our nonce; the read below waits for the majority.
+            pass
+        with _store_errors("reading claimed jobs"):
+            documents = await self._jobs.find(
+                {"_id": {"$in": list(ids)}, "owner.nonce": owner.nonce, "state": transition.to.value}
+            ).to_list(None)
+        return [job_from(document) for document in documents]
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        if not moves:
+            return []
+        with _store_errors("moving jobs"):
+            result = await self._jobs.bulk_write([_update(move) for move in moves], ordered=False)
+        if result.matched_count == len(moves):
+            return [Applied.APPLIED] * len(moves)
+        with _store_errors("reading moved jobs"):
+            documents = await self._jobs.find(
+                {"_id": {"$in": [move.seen.id for move in moves]}}, {"history": 1}
+            ).to_list(None)
+        found = {document["_id"]: document for document in documents}
+        return [Applied.APPLIED if is_recorded(move, found.get(move.seen.id, {})) else Applied.STALE for move in moves]
+
+    async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
+        wanted = {"_id": {"$in": list(ids)}, "state": State.RUNNING.value, "owner.boot": boot}
+        lease = [{"$set": {"wake": {"$add": ["$$NOW", int(lease_s * 1000)]}}}]
+        with _store_errors("renewing leases"):
+            # A renewal that is rolled back only brings an early second attempt, which the attempt number fences.
+            await self._renewed_jobs_quick.update_many(wanted, lease)
+            documents = await self._renewed_jobs.find(
+                wanted, {"attempt": 1, "owner.nonce": 1, "rev": 1, "cancel_requested_at": 1}
+            ).to_list(None)
+        return {
+            d["_id"]: Lease(d["_id"], d["attempt"], d["owner"]["nonce"], d["rev"], "cancel_requested_at" in d)
+            for d in documents
+        }
+
+    async def report_progress(self, reports: Sequence[ProgressReport]) -> None:
+        if not reports:
+            return
+        updates = [
+            UpdateOne(
+                {"_id": r.id, "state": State.RUNNING.value, "attempt": r.attempt, "owner.nonce": r.nonce},
+                {"$set": {"progress": Binary(r.progress)}},
+            )
+            for r in reports
+        ]
+        with _store_errors("writing progress"):
+            await self._quick_jobs.bulk_write(updates, ordered=False)
+
+    async def live_jobs(
+        self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
+    ) -> list[Job]:
+        criteria: Document = {"state": state.value, "$expr": {"$lte": ["$wake", "$$NOW"]}, "wake": {"$exists": True}}
+        if after is not None:
+            criteria["wake"] = {"$gte": after.wake}
+            criteria["$or"] = [{"wake": {"$gt": after.wake}}, {"wake": after.wake, "_id": {"$gt": after.id}}]
+        if kinds is not None:
+            criteria["kind"] = {"$in": list(kinds)}
+        with _store_errors("looking at live jobs"):
+            documents = await (
+                self._jobs.find(criteria, _WITHOUT_BODIES)
+                .sort([("wake", 1), ("_id", 1)])
+                .hint("live")
+                .limit(limit)
+                .to_list(None)
+            )
+        return [job_from(document) for document in documents]
+
+    async def postpone(self, wakes: Mapping[UUID, datetime]) -> None:
+        if not wakes:
+            return
+        updates = [
+            UpdateOne(
+                {"_id": job_id, "state": State.QUEUED.value},
+                {"$set": {"wake": wake}, "$inc": {"republished": 1}},
+            )
+            for job_id, wake in wakes.items()
+        ]
+        with _store_errors("postponing jobs"):
+            await self._jobs.bulk_write(updates, ordered=False)
+
+    async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
+        with _store_errors("reading revisions"):
+            documents = await self._jobs.find({"_id": {"$in": list(ids)}}, {"rev": 1, "state": 1}).to_list(None)
+        return {d["_id"]: Revision(d["rev"], State(d["state"])) for d in documents}
+
+    async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
+        criteria = filter_fields(job_filter)
+        indexed = index_fields(job_filter)
+        position: Document = {"$lt": before} if before is not None else {}
+        floor: UUID | None = None
+        with _store_errors("listing jobs"):
+            if set(criteria) != set(indexed):
+                # The filters that the index does not serve look at a bounded span; the token continues behind it.
+                span = {**{name: criteria[name] for name in indexed}, **({"_id": position} if position else {})}
+                last = await (
+                    self._jobs.find(span, {"_id": 1})
+                    .sort("_id", DESCENDING)
+                    .skip(LIST_SCAN_LIMIT - 1)
+                    .limit(1)
+                    .to_list(None)
+                )
+                if last:
+                    floor = last[0]["_id"]
+                    position = {**position, "$gte": floor}
+            if position:
+                criteria["_id"] = position
+            documents = await (
+                self._jobs.find(criteria, {"payload": 0}).sort("_id", DESCENDING).limit(page_size + 1).to_list(None)
+            )
+        jobs = [job_from(document) for document in documents[:page_size]]
+        if len(documents) > page_size:
+            return JobPage(jobs, jobs[-1].id)
+        return JobPage(jobs, floor)
+
+    async def count_batch(self, batch: str) -> BatchCount | None:
+        with _store_errors("counting a batch"):
+            groups = await self._jobs.aggregate(
+                [
+                    {"$match": {"batch": batch}},
+                    {
+                        "$group": {
+                            "_id": "$state",
+                            "count": {"$sum": 1},
+                            "first_at": {"$min": "$accepted_at"},
+                            "last_accepted_at": {"$max": "$accepted_at"},
+                            "last_finished_at": {"$max": "$finished_at"},
+                        }
+                    },
+                ]
+            ).to_list(None)
+        if not groups:
+            return None
+        lasts = [g[name] for g in groups for name in ("last_accepted_at", "last_finished_at") if g[name] is not None]
+        return BatchCount(
+            states={State(group["_id"]): group["count"] for group in groups},
+            first_at=min(group["first_at"] for group in groups),
+            last_at=max(lasts),
+        )
+
+    async def count_queued(self, limit: int) -> int:
+        with _store_errors("counting queued jobs"):
+            count: int = await self._jobs.count_documents(
+                {"state": State.QUEUED.value, "wake": {"$exists": True}}, hint="live", limit=limit
+            )
+        return count
+
+    async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
+        updates = [UpdateOne({"_id": kind.name}, {"$set": kind_document(kind)}, upsert=True) for kind in kinds]
+        with _store_errors("registering kinds"):
+            await self._kinds.bulk_write(updates, ordered=False)
+
+    async def kinds(self) -> dict[str, KindRecord]:
+        with _store_errors("reading kinds"):
+            documents = await self._kinds.find().to_list(None)
+        return {document["_id"]: kind_from(document) for document in documents}
+
+    async def refresh_worker(self, worker: WorkerRecord) -> None:
+        with _store_errors("refreshing a worker"):
+            await self._workers.update_one({"_id": worker.boot}, {"$set": worker_document(worker)}, upsert=True)
+
+    async def forget_worker(self, boot: str) -> None:
+        with _store_errors("forgetting a worker"):
+            await self._workers.delete_one({"_id": boot})
+
+    async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
+        fresh = {"$expr": {"$gte": ["$seen_at", {"$subtract": ["$$NOW", int(seen_within_s * 1000)]}]}}
+        with _store_errors("reading workers"):
+            documents = await self._workers.find(fresh).sort("name", 1).to_list(None)
+        return [worker_from(document) for document in documents]
+
+    async def raise_watermark(self, lane: str, taken_at: datetime) -> None:
+        with _store_errors("raising a watermark"):
+            await self._lanes.update_one({"_id": lane}, {"$max": {"taken_at": taken_at}}, upsert=True)
+
+    async def watermarks(self) -> dict[str, datetime]:
+        with _store_errors("reading watermarks"):
+            documents = await self._lanes.find().to_list(None)
+        return {document["_id"]: document["taken_at"] for document in documents}
+
+    async def server_time(self) -> datetime:
+        with _store_errors("asking for the time"):
+            answer = await self._client.admin.command("hello")
+        local: datetime = answer["localTime"]
+        return local if local.tzinfo is not None else local.replace(tzinfo=UTC)
+
+    async def check_schema(self) -> None:
+        with _store_errors("reading the schema version"):
+            found = await self._meta.find_one({"_id": "schema"})
+        version = found["version"] if found else None
+        if version != schema.SCHEMA_VERSION:
+            raise SchemaMismatch(
+                f"the database has schema {version}, this version needs {schema.SCHEMA_VERSION}: run init"
+            )
+
+    async def ensure_schema(self) -> None:
+        """Makes collections, indexes and the validator; writes the version last. Idempotent; run by `init`."""
+        with _store_errors("making the schema"):
+            try:
+                await self._database.create_collection(schema.JOBS)
+            except CollectionInvalid:
+                pass
+            await self._database.command("collMod", schema.JOBS, validator=schema.JOB_VALIDATOR)
+            await self._jobs.create_indexes(schema.JOB_INDEXES)
+            await self._database[schema.WORKERS].create_indexes(schema.WORKER_INDEXES)
+            await self._meta.update_one({"_id": "schema"}, {"$set": {"version": schema.SCHEMA_VERSION}}, upsert=True)
+
+
+async def wait_for_store(store: MongoStore, *, within_s: float) -> None:
+    """Waits until a server answers, or raises `StoreUnavailable` when none does in time."""
+    async with asyncio.timeout(within_s):
+        while True:
+            try:
+                await store.server_time()
+                return
+            except StoreError:
+                await asyncio.sleep(0.2)

@@ -1,0 +1,108 @@
+"""What `init` makes of the database: indexes, the validator that refuses nonsense, the schema version. Pure data."""
+
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from acked_common.lifecycle import LIVE, TERMINAL, State
+
+SCHEMA_VERSION = 1
+
+JOBS = "jobs"
+KINDS = "kinds"
+WORKERS = "workers"
+LANES = "lanes"
+META = "meta"
+
+WORKER_DOCUMENT_TTL_S = 120
+
+JOB_INDEXES = [
+    IndexModel(
+        [("state", ASCENDING), ("wake", ASCENDING), ("_id", ASCENDING)],
+        name="live",
+        partialFilterExpression={"wake": {"$exists": True}},
+    ),
+    IndexModel(
+        [("batch", ASCENDING), ("state", ASCENDING)],
+        name="batch",
+        partialFilterExpression={"batch": {"$exists": True}},
+    ),
+    IndexModel([("kind", ASCENDING), ("_id", DESCENDING)], name="kind"),
+    IndexModel(
+        [("tags", ASCENDING), ("_id", DESCENDING)],
+        name="tags",
+        partialFilterExpression={"tags": {"$exists": True}},
+    ),
+    IndexModel(
+        [("expire_at", ASCENDING)],
+        name="retention",
+        expireAfterSeconds=0,
+        partialFilterExpression={"expire_at": {"$exists": True}},
+    ),
+    IndexModel(
+        [("tenant", ASCENDING), ("key", ASCENDING)],
+        name="idempotency_key",
+        unique=True,
+        partialFilterExpression={"key": {"$exists": True}},
+    ),
+    IndexModel(
+        [("state", ASCENDING), ("_id", DESCENDING)],
+        name="failed",
+        partialFilterExpression={"state": State.FAILED.value},
+    ),
+]
+
+WORKER_INDEXES = [IndexModel([("seen_at", ASCENDING)], name="gone", expireAfterSeconds=WORKER_DOCUMENT_TTL_S)]
+
+_COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
+
+JOB_VALIDATOR: dict[str, Any] = {
+    "$jsonSchema": {
+        "bsonType": "object",
+        "required": [
+            "_id",
+            "tenant",
+            "kind",
+            "payload",
+            "accepted_at",
+            "first_state",
+            "state",
+            "reason",
+            "rev",
+            "run",
+            "attempt",
+            "failures",
+            "history",
+        ],
+        "properties": {
+            "_id": {"bsonType": "binData"},
+            "tenant": {"bsonType": "string"},
+            "kind": {"bsonType": "string"},
+            "payload": {"bsonType": "binData"},
+            "accepted_at": {"bsonType": "date"},
+            "state": {"enum": [state.value for state in State]},
+            "rev": {"bsonType": ["int", "long"], "minimum": 1},
+            "run": {"bsonType": ["int", "long"], "minimum": 1},
+            "attempt": _COUNTER,
+            "failures": _COUNTER,
+            "history": {"bsonType": "array", "maxItems": 49},
+            "wake": {"bsonType": "date"},
+            "expire_at": {"bsonType": "date"},
+            "result": {"bsonType": "binData"},
+        },
+    },
+    # Live jobs have a wake and no end; ended jobs the reverse; an owner only while running.
+    "$or": [
+        {
+            "state": {"$in": sorted(state.value for state in LIVE)},
+            "wake": {"$exists": True},
+            "expire_at": {"$exists": False},
+        },
+        {
+            "state": {"$in": sorted(state.value for state in TERMINAL)},
+            "wake": {"$exists": False},
+            "expire_at": {"$exists": True},
+            "owner": {"$exists": False},
+        },
+    ],
+}

@@ -1,0 +1,57 @@
+"""Watches the store for one process: is it there, does its schema fit, how far is its clock from ours."""
+
+from datetime import UTC, datetime
+
+from acked_common.clock import SharedClock
+from acked_common.lifetime import Tasks
+from acked_common.logs import get_log
+from acked_common.store import JobStore, SchemaMismatch, StoreError
+
+log = get_log(__name__)
+
+LOOK_EVERY_S = 1.0
+CLOCK_EVERY_S = 30.0
+
+
+class StoreMonitor:
+    """Keeps `problem` and the clock's offset up to date."""
+
+    def __init__(self, store: JobStore, clock: SharedClock) -> None:
+        self._store = store
+        self._clock = clock
+        self._clock_set_at: float | None = None
+        self._problem: str | None = "not asked yet"
+
+    @property
+    def problem(self) -> str | None:
+        """Why the store can't be used now; None when it can."""
+        return self._problem
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts looking."""
+        tasks.repeat("store monitor", self.look, every_s=LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """One look; never raises `StoreError`."""
+        asked_at, started = datetime.now(UTC), self._clock.monotonic()
+        try:
+            server_at = await self._store.server_time()
+            if self._clock_set_at is None or started - self._clock_set_at >= CLOCK_EVERY_S:
+                round_trip_s = self._clock.monotonic() - started
+                self._clock.adjust(server_at=server_at, asked_at=asked_at, round_trip_s=round_trip_s)
+                self._clock_set_at = started
+            if self._problem is not None:
+                # Another database may answer after a gap: check again on each return.
+                await self._store.check_schema()
+                log.info("store is ready")
+            self._problem = None
+        except SchemaMismatch as error:
+            self._note(str(error))
+        except StoreError as error:
+            self._clock_set_at = None
+            self._note(f"MongoDB does not answer: {error}")
+
+    def _note(self, problem: str) -> None:
+        if self._problem != problem:
+            log.warning("store is not ready", problem=problem)
+        self._problem = problem

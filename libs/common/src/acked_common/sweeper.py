@@ -1,0 +1,232 @@
+"""The sweeper: moves on what nobody else does. Runs in every intake and every gateway; many at once are harmless.
+
+Each state has a look of its own over the index {state, wake}, so that no backlog hides a lease or a due time. A queued
+job is republished only when its lane's watermark, the newest `queued_at` that workers have taken, has passed it, or
+when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from prometheus_client import Counter
+
+from acked_common import lifecycle
+from acked_common.broker import BrokerError, LaneProbe
+from acked_common.clock import Clock
+from acked_common.kind_table import KindTable
+from acked_common.lifecycle import Move, State, Transition
+from acked_common.lifetime import Tasks
+from acked_common.logs import get_log
+from acked_common.outbox import Outbox
+from acked_common.settings import CommonSettings
+from acked_common.store import Applied, Job, JobStore, StoreError, SweepPosition
+
+log = get_log(__name__)
+
+PAGE = 1000
+QUEUED_PAGE = 2000
+REPUBLISHED_PER_S = 2000
+EMPTY_LOOKS = 3
+LOOK_EVERY_S = 1.0
+REPUBLISH_STEP_S = 60.0
+REPUBLISH_STEP_CAP_S = 900.0
+
+_swept = Counter("acked_swept_total", "Jobs that the sweeper moved or republished.", ["reason"])
+
+
+class LostJobs:
+    """Decides which queued jobs the broker has lost. Pure: it is told what was seen of each lane."""
+
+    def __init__(self, republish_after_s: float) -> None:
+        self._margin = timedelta(seconds=republish_after_s)
+        self._watermarks: Mapping[str, datetime] = {}
+        self._empty: dict[str, list[datetime]] = {}
+
+    def note_watermarks(self, watermarks: Mapping[str, datetime]) -> None:
+        """The newest `queued_at` taken from each lane."""
+        self._watermarks = watermarks
+
+    def note_depth(self, lane: str, ready: int, at: datetime) -> None:
+        """How many bundles wait on a lane."""
+        if ready > 0:
+            self._empty.pop(lane, None)
+        else:
+            self._empty.setdefault(lane, []).append(at)
+            del self._empty[lane][:-EMPTY_LOOKS]
+
+    def is_lost(self, lane: str, queued_at: datetime) -> bool:
+        """Whether the broker can't have a job any more that waits since `queued_at`."""
+        watermark = self._watermarks.get(lane)
+        if watermark is not None and watermark - self._margin > queued_at:
+            return True
+        looks = self._empty.get(lane, [])
+        return len(looks) >= EMPTY_LOOKS and looks[0] > queued_at
+
+
+def next_look_s(republished: int) -> float:
+    """How long after its n-th republication a job is looked at again, in seconds."""
+    return min(REPUBLISH_STEP_CAP_S, REPUBLISH_STEP_S * 2.0 ** min(republished, 20))
+
+
+class Sweeper:
+    """The looks of one process."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        outbox: Outbox,
+        probe: LaneProbe,
+        kinds: KindTable,
+        clock: Clock,
+        settings: CommonSettings,
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._probe = probe
+        self._kinds = kinds
+        self._clock = clock
+        self._settings = settings
+        self._lost = LostJobs(settings.republish_after_s)
+        self._position: SweepPosition | None = None
+        self._lanes_due: set[str] = set()
+        self._allowance = float(REPUBLISHED_PER_S)
+        self._allowance_at = clock.monotonic()
+        self._store_answered_at: float | None = None
+        self._leases_count_from = clock.monotonic()
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts the looks."""
+        every_s = self._settings.sweep_tick_s
+        tasks.repeat("sweep scheduled", self.sweep_scheduled, every_s=every_s)
+        tasks.repeat("sweep running", self.sweep_running, every_s=every_s)
+        tasks.repeat("sweep queued", self.sweep_queued, every_s=every_s)
+        tasks.repeat("look at lanes", self.look_at_lanes, every_s=LOOK_EVERY_S)
+
+    async def sweep_scheduled(self) -> None:
+        """Queues what is due."""
+        jobs = await self._store.live_jobs(State.SCHEDULED, limit=PAGE)
+        at = self._clock.now()
+        moved = await self._move(jobs, [lifecycle.become_due(at=at, **self._waiting(job)) for job in jobs])
+        self._outbox.offer((job.id, job.kind, at) for job in moved)
+
+    async def sweep_running(self) -> None:
+        """Takes back expired leases; ends what was cancelled meanwhile, or what loses every worker."""
+        if not await self._leases_count():
+            return
+        jobs = await self._store.live_jobs(State.RUNNING, limit=PAGE)
+        at = self._clock.now()
+        moved = await self._move(jobs, [self._after_lost_lease(job, at) for job in jobs])
+        self._outbox.offer(
+            (job.id, job.kind, at) for job in moved if not self._after_lost_lease(job, at).to.is_terminal
+        )
+
+    async def sweep_queued(self) -> None:
+        """Ends what has waited too long and republishes what the broker has lost; one page a tick, then the next."""
+        jobs = await self._store.live_jobs(State.QUEUED, limit=QUEUED_PAGE, after=self._position)
+        # A full page is continued at the next tick: no backlog costs more than a page at once.
+        self._position = SweepPosition(_wake(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
+        at = self._clock.now()
+        self._lanes_due = {self._kinds.lane(job.kind) for job in jobs}
+        expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= at]
+        await self._move(expired, [self._expiry(job, at) for job in expired])
+        await self._republish(
+            [
+                job
+                for job in jobs
+                if job.queued_at is not None
+                and (job.expires_at is None or job.expires_at > at)
+                and self._lost.is_lost(self._kinds.lane(job.kind), job.queued_at)
+            ]
+        )
+
+    async def look_at_lanes(self) -> None:
+        """Watermarks and depths of the lanes on which something waits longer than it should."""
+        if not self._lanes_due:
+            return
+        self._lost.note_watermarks(await self._store.watermarks())
+        for lane in sorted(self._lanes_due):
+            try:
+                self._lost.note_depth(lane, await self._probe.ready_bundles(lane), self._clock.now())
+            except BrokerError:
+                return
+
+    async def _republish(self, lost: Sequence[Job]) -> None:
+        lost = lost[: self._allow(len(lost))]
+        if not lost:
+            return
+        try:
+            await self._outbox.publish((job.id, job.kind, job.queued_at) for job in lost if job.queued_at)
+        except BrokerError:
+            return
+        at = self._clock.now()
+        await self._store.postpone({job.id: at + timedelta(seconds=next_look_s(job.republished)) for job in lost})
+        _swept.labels("republished").inc(len(lost))
+        log.info("republished", jobs=len(lost))
+
+    def _allow(self, wanted: int) -> int:
+        now = self._clock.monotonic()
+        self._allowance = min(
+            float(REPUBLISHED_PER_S), self._allowance + (now - self._allowance_at) * REPUBLISHED_PER_S
+        )
+        self._allowance_at = now
+        allowed = min(wanted, int(self._allowance))
+        self._allowance -= allowed
+        return allowed
+
+    async def _leases_count(self) -> bool:
+        """False for a lease's time after the store was away: workers could not renew then."""
+        now = self._clock.monotonic()
+        try:
+            await self._store.server_time()
+        except StoreError:
+            self._store_answered_at = None
+            raise
+        if self._store_answered_at is None or now - self._store_answered_at > self._settings.renewal_s:
+            self._leases_count_from = now + self._settings.renewal_s * (1.5 + random.random() / 2)
+        self._store_answered_at = now
+        return now >= self._leases_count_from
+
+    def _after_lost_lease(self, job: Job, at: datetime) -> Transition:
+        settings = self._settings
+        if job.cancel_requested:
+            return lifecycle.end_cancelled(at=at, retention_s=settings.retention_s)
+        if job.lost_leases + 1 >= settings.max_lost_leases:
+            return lifecycle.give_up(
+                at=at, lost_leases=job.lost_leases + 1, attempt=job.attempt, retention_s=settings.retention_s
+            )
+        return lifecycle.take_back(at=at, **self._waiting(job))
+
+    def _expiry(self, job: Job, at: datetime) -> Transition:
+        waited_s = (at - job.queued_at).total_seconds() if job.queued_at else 0.0
+        return lifecycle.expire(
+            at=at,
+            waited_s=round(waited_s, 1),
+            kind=job.kind,
+            attempt=job.attempt,
+            retention_s=self._settings.retention_s,
+        )
+
+    def _waiting(self, job: Job) -> dict[str, float]:
+        return {
+            "grace_s": self._settings.grace_s,
+            "expires_in_s": job.expires_in_s or self._settings.expires_in_s,
+        }
+
+    async def _move(self, jobs: Sequence[Job], transitions: Sequence[Transition]) -> list[Job]:
+        """Applies one transition to each job; answers those that moved."""
+        if not jobs:
+            return []
+        moves = [Move(job.seen_with_lease, transition) for job, transition in zip(jobs, transitions, strict=True)]
+        outcome = await self._store.apply(moves)
+        moved = [job for job, applied in zip(jobs, outcome, strict=True) if applied is Applied.APPLIED]
+        for move, applied in zip(moves, outcome, strict=True):
+            if applied is Applied.APPLIED:
+                _swept.labels(move.transition.reason.value).inc()
+        return moved
+
+
+def _wake(job: Job) -> datetime:
+    if job.wake is None:
+        raise ValueError(f"live job {job.id} has no wake")
+    return job.wake

@@ -1,0 +1,198 @@
+"""What the HTTP services share: answers, health, metrics, problems, and how a server is run."""
+
+import gc
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import setproctitle
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from acked_common import problems
+from acked_common.lifetime import raise_file_limit
+from acked_common.logs import get_log
+from acked_common.problems import Problem, ProblemError, problem
+from acked_common.store import StoreError
+from acked_common.views import encode
+
+log = get_log(__name__)
+
+BACKLOG = 2048
+KEEP_ALIVE_S = 75
+STOP_WITHIN_S = 10
+WS_MAX_BYTES = 256 * 1024
+
+Health = Callable[[], "Readiness"]
+_requests = Counter("acked_http_requests_total", "Answered HTTP requests.", ["route", "status"])
+
+
+class JsonResponse(Response):
+    """JSON from a mapping; parts that are JSON texts already stay as they are."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return content if isinstance(content, bytes) else encode(content)
+
+
+class ProblemResponse(Response):
+    """A problem document."""
+
+    media_type = problems.MEDIA_TYPE
+
+    def __init__(self, found: Problem) -> None:
+        super().__init__(found.to_bytes(), found.status, dict(found.headers))
+
+
+class Readiness:
+    """Whether a service can do its work: `blocking` parts make it not ready, `degraded` ones do not."""
+
+    def __init__(self, blocking: Mapping[str, str | None], degraded: Mapping[str, str | None] | None = None) -> None:
+        self._blocking = blocking
+        self._degraded = degraded or {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing blocks."""
+        return not any(self._blocking.values())
+
+    def response(self) -> JsonResponse:
+        """200 when ready, else 503; each part with `ok` or what is wrong."""
+        state = "ready" if self.is_ready else "not-ready"
+        if self.is_ready and any(self._degraded.values()):
+            state = "degraded"
+        parts = {name: wrong or "ok" for name, wrong in {**self._blocking, **self._degraded}.items()}
+        return JsonResponse({"status": state, "parts": parts}, status_code=200 if self.is_ready else 503)
+
+
+def operations_routes(readiness: Health) -> list[Route]:
+    """`/healthz`, `/readyz`, `/metrics` and `/problems/<name>`."""
+
+    async def healthz(_: Request) -> Response:
+        return JsonResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        return readiness().response()
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def problem_page(request: Request) -> Response:
+        page = problems.render_catalogue_page(request.path_params["name"])
+        if page is None:
+            raise ProblemError(problem("not-found", "no problem has this name"))
+        return HTMLResponse(page)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/problems/{name}", problem_page),
+    ]
+
+
+def count_request(route: str, status: int) -> None:
+    """Counts one answered request."""
+    _requests.labels(route, str(status)).inc()
+
+
+def _on_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 - registered for this class alone
+    return ProblemResponse(error.problem)
+
+
+def _on_store_error(_: Request, error: Exception) -> Response:
+    return ProblemResponse(problem("store-unreachable", str(error)))
+
+
+def _on_http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        allowed = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
+        return ProblemResponse(
+            problem(
+                "method-not-allowed", f"{request.method} is not served here; use {allowed}", headers={"Allow": allowed}
+            )
+        )
+    return ProblemResponse(problem("not-found", f"nothing is served at {request.url.path}"))
+
+
+def _on_bug(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return ProblemResponse(problem("internal", "the request met a fault of the server; its log has the details"))
+
+
+EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
+    ProblemError: _on_problem,
+    StoreError: _on_store_error,
+    HTTPException: _on_http_error,
+    Exception: _on_bug,
+}
+
+
+class CountRequests:
+    """ASGI middleware that counts answers by route and status."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], *, not_counted: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._not_counted = not_counted
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] in self._not_counted:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_counted(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                # The first part of the path: ids would make a time series each.
+                count_request("/" + scope["path"].lstrip("/").split("/", 1)[0], message["status"])
+            await send(message)
+
+        await self._app(scope, receive, send_counted)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that several processes of one service may share."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    sock.listen(BACKLOG)
+    sock.set_inheritable(True)
+    return sock
+
+
+def server_config(app: Any) -> uvicorn.Config:
+    """How every HTTP server of Acked runs."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+        ws_max_size=WS_MAX_BYTES,
+        ws_per_message_deflate=False,
+    )
+
+
+def serve(app: Any, *, title: str, host: str, port: int) -> None:
+    """Runs an application until it is told to stop."""
+    setproctitle.setproctitle(title)
+    raise_file_limit()
+    sock = listen(host, port)
+    # What was imported lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    uvicorn.Server(server_config(app)).run(sockets=[sock])

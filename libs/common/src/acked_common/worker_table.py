@@ -1,0 +1,32 @@
+"""Which workers live and which kinds they serve, read at most once a second."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from acked_common.store import JobStore, WorkerRecord
+
+FRESH_FOR_S = 1.0
+
+
+class WorkerTable:
+    """A short-lived view of the workers' documents."""
+
+    def __init__(self, store: JobStore, *, seen_within_s: float) -> None:
+        self._store = store
+        self._seen_within_s = seen_within_s
+        self._workers: Sequence[WorkerRecord] = ()
+        self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+
+    async def workers(self) -> Sequence[WorkerRecord]:
+        """The workers that were seen lately. Raises `StoreError`."""
+        async with self._reading:
+            if self._read_at is None or time.monotonic() - self._read_at > FRESH_FOR_S:
+                self._workers = await self._store.workers(seen_within_s=self._seen_within_s)
+                self._read_at = time.monotonic()
+        return self._workers
+
+    async def serves(self, kind: str) -> bool:
+        """Whether a live worker serves the kind. Raises `StoreError`."""
+        return any(kind in worker.kinds for worker in await self.workers())

@@ -1,0 +1,210 @@
+// Runs the load test that the address asks for, then follows its batch. An address with a batch only follows it,
+// so that a reload or a shared link starts nothing.
+import { ask, byId, showProblem } from "./shared.js";
+
+const FOLLOW_EVERY_MS = 500;
+const FOLLOW_AGAIN_AT_MOST_MS = 5000;
+const SHOW_ELAPSED_EVERY_MS = 100;
+
+const states = document.body.dataset.states.split(" ");
+const terminalStates = new Set(document.body.dataset.terminalStates.split(" "));
+const colours = document.body.dataset.colours.split(" ");
+const rows = new Map();
+const whole = new Intl.NumberFormat("en");
+let current = null;
+let beganAt = 0;
+
+const say = (text) => { byId("status").textContent = text; };
+const ms = (value) => (value == null ? "–" : `${value.toLocaleString("en", { maximumFractionDigits: value < 100 ? 1 : 0 })} ms`);
+const seconds = (value) => (value == null ? "–" : `${value.toFixed(1)} s`);
+const pause = (duration, signal) => new Promise((resolve, reject) => {
+  signal.throwIfAborted();
+  const stop = () => { clearTimeout(timer); reject(signal.reason); };
+  const timer = setTimeout(() => { signal.removeEventListener("abort", stop); resolve(); }, duration);
+  signal.addEventListener("abort", stop);
+});
+
+// Calls `show` with each new answer of the batch until `isDone` says so. The only place that knows how news arrives.
+async function follow(batch, show, isDone, signal) {
+  let wait = FOLLOW_EVERY_MS;
+  for (;;) {
+    try {
+      const answer = await ask(`/batches/${encodeURIComponent(batch)}`, { signal });
+      showProblem(null);
+      show(answer);
+      if (isDone(answer)) return answer;
+      wait = FOLLOW_EVERY_MS;
+    } catch (problem) {
+      const lasting = problem.document?.status >= 400 && problem.document.status < 500;
+      if (signal.aborted || lasting || !("document" in problem)) throw problem;
+      showProblem(problem);
+      wait = Math.min(wait * 2, FOLLOW_AGAIN_AT_MOST_MS);
+    }
+    await pause(wait, signal);
+  }
+}
+
+const ended = (answer) => Object.entries(answer.states)
+  .reduce((sum, [state, count]) => sum + (terminalStates.has(state) ? count : 0), 0);
+
+function rowOf(state, batch) {
+  if (rows.has(state)) return rows.get(state);
+  const row = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  const link = document.createElement("a");
+  link.textContent = state;
+  link.href = `/jobs?${new URLSearchParams({ batch, state })}`;
+  head.append(link);
+  const share = document.createElement("td");
+  const track = document.createElement("div");
+  track.className = "track";
+  track.setAttribute("aria-hidden", "true");
+  const fill = document.createElement("div");
+  fill.className = "fill";
+  fill.style.background = colours[states.indexOf(state)] ?? "gray";
+  track.append(fill);
+  share.append(track);
+  const count = document.createElement("td");
+  row.append(head, share, count);
+  byId("states").append(row);
+  const made = { row, fill, count };
+  rows.set(state, made);
+  return made;
+}
+
+function showBatch(answer) {
+  byId("batch").hidden = false;
+  const done = ended(answer);
+  byId("ended").textContent = `${whole.format(done)} of ${whole.format(answer.total)} jobs have ended`;
+  byId("ended-bar").max = Math.max(answer.total, 1);
+  byId("ended-bar").value = done;
+  for (const state of new Set([...states, ...Object.keys(answer.states)])) {
+    const jobs = answer.states[state] ?? 0;
+    const { row, fill, count } = rowOf(state, answer.batch);
+    row.classList.toggle("none", jobs === 0);
+    fill.style.width = `${(100 * jobs) / Math.max(answer.total, 1)}%`;
+    count.textContent = whole.format(jobs);
+  }
+}
+
+function showFigures(result) {
+  byId("figures").hidden = false;
+  for (const place of document.querySelectorAll("[data-calls]")) {
+    place.textContent = whole.format(result[place.dataset.calls]);
+  }
+  byId("failed-figure").classList.toggle("bad", result.failed > 0);
+  byId("duration").textContent = ms(result.duration_ms);
+  for (const name of ["p50", "p95", "p99", "max"]) byId(name).textContent = ms(result.latency_ms?.[name]);
+  const failures = Object.entries(result.failures ?? {});
+  byId("failures").hidden = failures.length === 0;
+  byId("failure-list").replaceChildren(...failures.map(([reason, count]) => {
+    const line = document.createElement("li");
+    line.textContent = `${reason}: ${whole.format(count)}`;
+    return line;
+  }));
+}
+
+function nameBatch(batch) {
+  byId("batch-name").textContent = batch;
+  byId("batch-link").href = `/batches/${encodeURIComponent(batch)}`;
+  byId("jobs-link").href = `/jobs?${new URLSearchParams({ batch })}`;
+}
+
+function clear() {
+  showProblem(null);
+  byId("figures").hidden = true;
+  byId("batch").hidden = true;
+  byId("states").replaceChildren();
+  rows.clear();
+}
+
+function showElapsed() {
+  byId("elapsed").textContent = seconds(Math.max(Date.now() - beganAt, 0) / 1000);
+}
+
+// Runs `work(signal)` with Stop at hand and ends what ran before.
+async function attended(work) {
+  current?.abort();
+  const mine = new AbortController();
+  current = mine;
+  clear();
+  byId("stop").hidden = false;
+  beganAt = Date.now();
+  const clock = setInterval(showElapsed, SHOW_ELAPSED_EVERY_MS);
+  try {
+    await work(mine.signal);
+  } catch (problem) {
+    if (current !== mine) return;
+    if (mine.signal.aborted) {
+      say("Stopped. Jobs that were kept go on.");
+    } else {
+      say("The test did not succeed.");
+      showProblem(problem);
+    }
+  } finally {
+    clearInterval(clock);
+    if (current === mine) byId("stop").hidden = true;
+  }
+}
+
+async function followToTheEnd(batch, signal, atLeast = 1) {
+  nameBatch(batch);
+  const isDone = (answer) => answer.total >= atLeast && ended(answer) === answer.total;
+  const last = await follow(batch, showBatch, isDone, signal);
+  const duration = last.duration_s == null ? "" : `, ${seconds(last.duration_s)} from the first call to the last end`;
+  if (last.duration_s != null) beganAt = Date.now() - last.duration_s * 1000;
+  showElapsed();
+  say(`All ${whole.format(last.total)} jobs have ended${duration}.`);
+}
+
+function run(count, kind) {
+  return attended(async (signal) => {
+    say(`Making ${count} calls at once …`);
+    const query = new URLSearchParams({ count, kind });
+    history.replaceState(null, "", `?${query}`);
+    let result;
+    try {
+      result = await ask(`/load-test?${query}`, { method: "POST", signal });
+    } catch (problem) {
+      if (problem.document?.requested != null) showFigures(problem.document);
+      throw problem;
+    }
+    showFigures(result);
+    history.replaceState(null, "", `?${new URLSearchParams({ count, kind, batch: result.batch })}`);
+    say(`${whole.format(result.persisted)} calls are persisted. Following their jobs …`);
+    await followToTheEnd(result.batch, signal, result.persisted);
+  });
+}
+
+function followOnly(batch) {
+  return attended(async (signal) => {
+    say("Following the batch …");
+    const { first_at: firstAt } = await ask(`/batches/${encodeURIComponent(batch)}`, { signal });
+    if (firstAt) beganAt = Date.parse(firstAt);
+    await followToTheEnd(batch, signal);
+  });
+}
+
+async function suggestKinds() {
+  try {
+    const { kinds } = await ask("/kinds");
+    byId("kinds").replaceChildren(...kinds.map(({ kind }) => new Option(kind, kind)));
+  } catch {
+    // Only suggestions: any kind can be typed.
+  }
+}
+
+const form = byId("form");
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  run(form.elements.count.value, form.elements.kind.value.trim());
+});
+byId("stop").addEventListener("click", () => current?.abort());
+
+const asked = new URLSearchParams(location.search);
+for (const name of ["count", "kind"]) if (asked.get(name)) form.elements[name].value = asked.get(name);
+suggestKinds();
+if (asked.get("batch")) followOnly(asked.get("batch"));
+// What the address says goes to the gateway as it is, so that a bad count gets the gateway's own words.
+else run(asked.get("count") || form.elements.count.value, asked.get("kind") || form.elements.kind.value);

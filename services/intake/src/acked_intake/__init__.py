@@ -1,0 +1,1 @@
+"""Intake: keeps requests in MongoDB, answers 202, publishes bundles."""

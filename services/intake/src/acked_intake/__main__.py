@@ -1,0 +1,25 @@
+"""Runs intake: `python -m acked_intake`."""
+
+import sys
+
+from acked_common.logs import set_up_logs
+from acked_common.settings import SettingsError
+from acked_common.web import serve
+from acked_intake.app import create_app
+from acked_intake.settings import read_settings
+
+
+def main() -> int:
+    """The exit code."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        print(f"acked-intake: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
+        return 2
+    set_up_logs("acked-intake", settings.common.log_level)
+    serve(create_app(settings), title="acked-intake", host=settings.common.host, port=settings.port)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

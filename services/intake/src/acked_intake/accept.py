@@ -1,0 +1,107 @@
+"""THE accept path: a checked submission becomes a job that is kept, then a bundle on its lane."""
+
+from collections.abc import Sequence
+
+from acked_common import lifecycle
+from acked_common.clock import SharedClock
+from acked_common.ids import new_id
+from acked_common.kind_table import KindTable
+from acked_common.lifecycle import State
+from acked_common.outbox import Outbox
+from acked_common.problems import ProblemError, problem
+from acked_common.settings import CommonSettings
+from acked_common.store import Insertion, NewJob, StoreError
+from acked_common.store_monitor import StoreMonitor
+from acked_intake.group_commit import Busy, GroupCommit
+from acked_intake.submission import Submission
+
+
+class Acceptance:
+    """Keeps submissions."""
+
+    def __init__(
+        self,
+        commit: GroupCommit,
+        kinds: KindTable,
+        monitor: StoreMonitor,
+        clock: SharedClock,
+        settings: CommonSettings,
+    ) -> None:
+        self._commit = commit
+        self._kinds = kinds
+        self._monitor = monitor
+        self._clock = clock
+        self._settings = settings
+
+    async def accept(self, submission: Submission) -> NewJob:
+        """The job, once it is in the journals of a majority. Raises `ProblemError`."""
+        if self._monitor.problem is not None:
+            raise _not_accepted(self._monitor.problem)
+        await self._check_kind(submission.kind)
+        at = self._clock.now()
+        job = NewJob(
+            id=new_id(),
+            kind=submission.kind,
+            payload=submission.payload,
+            accepted_at=at,
+            lifecycle=lifecycle.accept_fields(
+                at=at,
+                delay_s=submission.delay_s,
+                grace_s=self._settings.grace_s,
+                expires_in_s=submission.expires_in_s or self._settings.expires_in_s,
+            ),
+            batch=submission.batch,
+            tags=submission.tags,
+            max_attempts=submission.max_attempts,
+            timeout_s=submission.timeout_s,
+            expires_in_s=submission.expires_in_s,
+        )
+        try:
+            outcome = await self._commit.keep(job)
+        except Busy:
+            raise ProblemError(
+                problem(
+                    "busy",
+                    "more requests wait to be kept than this intake holds; nothing was stored, send it again later",
+                )
+            ) from None
+        if outcome is Insertion.STORED:
+            return job
+        if outcome is Insertion.NOT_STORED:
+            raise _not_accepted("MongoDB did not take the request in time")
+        raise ProblemError(
+            problem(
+                "outcome-unknown",
+                "MongoDB did not confirm in time: the request may be stored and then will run. "
+                "Sending it again may run the work twice",
+            )
+        )
+
+    async def _check_kind(self, kind: str) -> None:
+        if self._kinds.get(kind) is not None:
+            return
+        try:
+            found = await self._kinds.look_again(kind)
+        except StoreError as error:
+            raise _not_accepted(str(error)) from None
+        if found is None:
+            known = self._kinds.names
+            raise ProblemError(
+                problem(
+                    "unknown-kind",
+                    f"no worker has registered kind {kind!r}; known kinds: {', '.join(known) or 'none'}",
+                    errors=[{"pointer": "/kind", "detail": f"unknown kind {kind!r}"}],
+                    extra={"known_kinds": known},
+                )
+            )
+
+
+def publish_stored(outbox: Outbox, jobs: Sequence[NewJob]) -> None:
+    """Offers those of the stored jobs that wait for a worker now."""
+    outbox.offer(
+        (job.id, job.kind, job.lifecycle["queued_at"]) for job in jobs if job.lifecycle["state"] is State.QUEUED
+    )
+
+
+def _not_accepted(why: str) -> ProblemError:
+    return ProblemError(problem("not-accepted", f"the request was not stored: {why}. Send it again"))

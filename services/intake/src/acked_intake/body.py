@@ -1,0 +1,167 @@
+"""Reads a request's body: bounded in size and in time, of the one media type that is meant, without waste."""
+
+import asyncio
+import types
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from acked_common import strict_json
+from acked_common.problems import ProblemError, problem
+from acked_intake.submission import Submission, parse_submission
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Headers = list[tuple[bytes, bytes]]
+
+OFF_LOOP_BYTES = 32 * 1024
+_JSON = b"application/json"
+_UTF8 = (b"utf-8", b"utf8")
+
+# One thread: the work holds the interpreter's lock, so a second one would only make the loop wait longer.
+_parser = ThreadPoolExecutor(1, "acked-json")
+
+
+class ClientLeft(Exception):
+    """The client went away before its whole body was here. Nobody is left to answer."""
+
+
+def curl_line(scope: Message) -> str:
+    """A call of `POST /process` that works, for a person to copy."""
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost:8081")
+    return f"curl -H 'Content-Type: application/json' -d '{{\"kind\": \"demo\"}}' http://{host}/process"
+
+
+async def read_body(
+    scope: Message, receive: Receive, *, max_bytes: int = strict_json.MAX_BYTES, timeout_s: float = 10.0
+) -> bytes:
+    """The whole body. Raises `ProblemError` with 408, 413 or 415, or `ClientLeft`.
+
+    A body must be declared as JSON; where there is none, nothing has to be declared.
+    """
+    declared_bytes, refusal = _check_headers(scope)
+    if declared_bytes > max_bytes:
+        raise _too_large(max_bytes, f"this one has {declared_bytes:,}")
+    if refusal is not None and declared_bytes:
+        raise refusal
+    reading = receive().__await__()
+    try:
+        # Most bodies are here already: then nothing is awaited and no timer is made.
+        waits_for = next(reading)
+    except StopIteration as done:
+        message: Message = done.value
+        body = _chunk(message)
+        if message.get("more_body", False):
+            body = await _read_within(timeout_s, None, body, receive, max_bytes)
+    else:
+        body = await _read_within(timeout_s, _resumed(reading, waits_for), b"", receive, max_bytes)
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes, "this one has more")
+    if refusal is not None and body:
+        raise refusal
+    return body
+
+
+async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES) -> Submission:
+    """`parse_submission`; large bodies are read in a thread, so that the loop goes on."""
+    if len(body) <= OFF_LOOP_BYTES:
+        return parse_submission(body, max_bytes=max_bytes)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_parser, lambda: parse_submission(body, max_bytes=max_bytes))
+
+
+async def _read_within(
+    timeout_s: float, first: Awaitable[Message] | None, body: bytes, receive: Receive, max_bytes: int
+) -> bytes:
+    """The rest of a body, `first` being the message that is under way."""
+    collected = bytearray(body)
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            while len(collected) <= max_bytes:
+                message = await (first or receive())
+                first = None
+                collected += _chunk(message)
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        detail = f"the whole body must arrive within {timeout_s:g} s; {len(collected):,} bytes did. Nothing was stored"
+        raise ProblemError(problem("slow-body", detail)) from None
+    return bytes(collected)
+
+
+@types.coroutine
+def _resumed(reading: Generator[Any, Any, Message], waits_for: Any) -> Generator[Any, Any, Message]:
+    """Goes on with an awaitable whose first step has been made and waits for `waits_for`."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                reading.close()
+                raise
+            except BaseException as error:
+                waits_for = reading.throw(error)
+            else:
+                waits_for = reading.send(sent)
+    except StopIteration as done:
+        result: Message = done.value
+        return result
+
+
+def _chunk(message: Message) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    body: bytes = message.get("body", b"")
+    return body
+
+
+def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
+    """The declared length (0 where none is) and what to answer where there is a body."""
+    declared_bytes = 0
+    media_type: bytes | None = None
+    types_seen = 0
+    encoding = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media_type = value
+            types_seen += 1
+        elif name == b"content-length":
+            # A number of more digits is huge all the same.
+            declared_bytes = int(value[:18]) if value.isdigit() else 0
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+    if media_type != _JSON or types_seen != 1:
+        if media_type is None:
+            return declared_bytes, _unsupported("the body has no Content-Type", scope)
+        if types_seen > 1:
+            return declared_bytes, _unsupported("the request has more than one Content-Type", scope)
+        if why := _not_json(media_type):
+            return declared_bytes, _unsupported(why, scope)
+    if encoding not in (b"", b"identity"):
+        return declared_bytes, _unsupported("the body has a Content-Encoding; send it as it is", scope)
+    return declared_bytes, None
+
+
+def _not_json(media_type: bytes) -> str | None:
+    """Why a Content-Type is not JSON in UTF-8; None where it is."""
+    essence, *parameters = media_type.split(b";")
+    if essence.strip().lower() != _JSON:
+        return f"the body is declared as {media_type[:100].decode('latin-1')!r}, not as application/json"
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition(b"=")
+        if name.strip().lower() == b"charset" and value.strip().strip(b'"').lower() not in _UTF8:
+            return "JSON is sent as UTF-8, and the Content-Type names another charset"
+    return None
+
+
+def _unsupported(why: str, scope: Message) -> ProblemError:
+    line = curl_line(scope)
+    return ProblemError(problem("unsupported-media-type", f"{why}. Try: {line}", extra={"example": line}))
+
+
+def _too_large(max_bytes: int, how_large: str) -> ProblemError:
+    detail = f"a body may have {max_bytes:,} bytes, and {how_large}. Nothing was stored"
+    return ProblemError(problem("body-too-large", detail))

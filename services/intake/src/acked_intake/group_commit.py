@@ -1,0 +1,161 @@
+"""Group commit: one write for all requests that arrived while the earlier writes were under way.
+
+No timer makes a lonely request wait; load makes the groups grow. Each request has its own deadline: what was not sent
+by then is certainly not kept, what was sent and not confirmed may be.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import Counter, Histogram
+
+from acked_common.lifetime import Tasks
+from acked_common.store import Insertion, JobStore, NewJob
+
+MAX_GROUP_JOBS = 1000
+MAX_GROUP_BYTES = 8 * 2**20
+_DEADLINE_TICK_S = 0.1
+# What a document weighs beside its payload, roughly.
+_DOCUMENT_BYTES = 512
+
+_group_size = Histogram(
+    "acked_commit_jobs", "Jobs in one group commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+_accepted = Counter("acked_jobs_accepted_total", "Jobs whose group commit was confirmed.")
+
+
+class Busy(Exception):
+    """More requests wait than this process holds."""
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    job: NewJob
+    size: int
+    answered: asyncio.Future[Insertion]
+    overdue_at: float
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class Limits:
+    """How much may wait, and for how long."""
+
+    waiting_jobs: int = 20_000
+    waiting_bytes: int = 64 * 2**20
+    commits_in_flight: int = 3
+    answer_within_s: float = 1.8
+
+
+@dataclass(slots=True)
+class _Waiting:
+    requests: deque[_Request] = field(default_factory=deque)
+    size: int = 0
+
+
+class GroupCommit:
+    """Collects new jobs and keeps them in groups; `on_stored` gets each stored group, after its commit."""
+
+    def __init__(self, store: JobStore, limits: Limits, on_stored: Callable[[Sequence[NewJob]], None]) -> None:
+        self._store = store
+        self._limits = limits
+        self._on_stored = on_stored
+        self._waiting = _Waiting()
+        self._sent: set[_Request] = set()
+        self._held_jobs = 0
+        self._held_bytes = 0
+        self._in_flight = 0
+        self._flush_is_due = False
+        self._released = asyncio.Event()
+        self._tasks = Tasks()
+        self._deadline: asyncio.TimerHandle | None = None
+
+    async def keep(self, job: NewJob) -> Insertion:
+        """Keeps one job; raises `Busy` when too many wait."""
+        size = len(job.payload) + _DOCUMENT_BYTES
+        if self._held_jobs >= self._limits.waiting_jobs or self._held_bytes + size > self._limits.waiting_bytes:
+            raise Busy
+        loop = asyncio.get_running_loop()
+        request = _Request(job, size, loop.create_future(), loop.time() + self._limits.answer_within_s)
+        self._held_jobs += 1
+        self._held_bytes += size
+        self._waiting.requests.append(request)
+        if not self._flush_is_due and self._in_flight < self._limits.commits_in_flight:
+            self._flush_is_due = True
+            # Behind the requests that this turn of the loop has read already.
+            loop.call_soon(self._flush)
+        if self._deadline is None:
+            self._deadline = loop.call_later(_DEADLINE_TICK_S, self._answer_overdue)
+        return await request.answered
+
+    async def stop(self) -> None:
+        """Waits for the commits under way."""
+        while self._held_jobs:
+            self._released.clear()
+            await self._released.wait()
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        while self._waiting.requests and self._in_flight < self._limits.commits_in_flight:
+            group: list[_Request] = []
+            size = 0
+            requests = self._waiting.requests
+            while (
+                requests and len(group) < MAX_GROUP_JOBS and (not group or size + requests[0].size <= MAX_GROUP_BYTES)
+            ):
+                request = requests.popleft()
+                if request.answered.done():
+                    # Its deadline has passed or its client has left before anything was sent.
+                    self._release(request)
+                    continue
+                request.sent = True
+                size += request.size
+                group.append(request)
+            if group:
+                self._in_flight += 1
+                self._tasks.spawn(self._commit(group), "group commit")
+
+    async def _commit(self, group: list[_Request]) -> None:
+        self._sent.update(group)
+        try:
+            outcome = await self._store.insert([request.job for request in group])
+            stored = [r.job for r, found in zip(group, outcome, strict=True) if found is Insertion.STORED]
+            _group_size.observe(len(group))
+            _accepted.inc(len(stored))
+            for request, found in zip(group, outcome, strict=True):
+                if not request.answered.done():
+                    request.answered.set_result(found)
+            if stored:
+                self._on_stored(stored)
+        finally:
+            self._sent.difference_update(group)
+            for request in group:
+                self._release(request)
+                if not request.answered.done():
+                    request.answered.set_result(Insertion.UNKNOWN)
+            self._in_flight -= 1
+            self._flush()
+
+    def _release(self, request: _Request) -> None:
+        self._held_jobs -= 1
+        self._held_bytes -= request.size
+        self._released.set()
+
+    def _answer_overdue(self) -> None:
+        self._deadline = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for request in self._waiting.requests:
+            if request.overdue_at > now:
+                break
+            if not request.answered.done():
+                request.answered.set_result(Insertion.NOT_STORED)
+        for request in self._sent:
+            if request.overdue_at <= now and not request.answered.done():
+                request.answered.set_result(Insertion.UNKNOWN)
+        if self._held_jobs:
+            self._deadline = loop.call_later(_DEADLINE_TICK_S, self._answer_overdue)

@@ -1,0 +1,78 @@
+"""Intake over HTTP: `POST /process`. Parses, calls the accept path, answers."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from acked_common.clock import rfc3339
+from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
+from acked_common.store import NewJob
+from acked_common.web import count_request
+from acked_intake.accept import Acceptance
+from acked_intake.body import ClientLeft, check_and_parse, curl_line, read_body
+from acked_intake.settings import IntakeSettings
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+PROCESS_PATH = "/process"
+
+
+class ProcessEndpoint:
+    """`POST /process` as a bare ASGI application: the hot path makes no request or response objects."""
+
+    def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
+        self._acceptance = acceptance
+        self._max_bytes = settings.max_body_bytes
+        self._timeout_s = settings.body_timeout_s
+        # Job id and kind are plain by construction, so the answer is put together without an encoder.
+        feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
+        self._tail = f',"feed":"{feed}"}}}}'.encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        if scope["method"] != "POST":
+            await self._answer_problem(send, _method_not_allowed(scope))
+            return
+        try:
+            body = await read_body(scope, receive, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
+            submission = await check_and_parse(body, max_bytes=self._max_bytes)
+            job = await self._acceptance.accept(submission)
+        except ProblemError as error:
+            await self._answer_problem(send, error.problem)
+            return
+        except ClientLeft:
+            return
+        await self._answer_accepted(send, job, submission.delay_s)
+
+    async def _answer_accepted(self, send: Send, job: NewJob, delay_s: float) -> None:
+        job_id = str(job.id)
+        status_path = f"/status/{job_id}"
+        body = (
+            f'{{"id":"{job_id}","state":"{job.lifecycle["state"].value}","kind":"{job.kind}",'
+            f'"accepted_at":"{rfc3339(job.accepted_at)}","links":{{"status":"{status_path}"'
+        ).encode() + self._tail
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"location", status_path.encode()),
+            (b"retry-after", str(max(1, min(round(delay_s), 3600))).encode()),
+        ]
+        count_request(PROCESS_PATH, 202)
+        await send({"type": "http.response.start", "status": 202, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer_problem(self, send: Send, found: Problem) -> None:
+        body = found.to_bytes()
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        headers += [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
+        count_request(PROCESS_PATH, found.status)
+        await send({"type": "http.response.start", "status": found.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _method_not_allowed(scope: Any) -> Problem:
+    line = curl_line(scope)
+    return problem(
+        "method-not-allowed",
+        f"work is sent with POST. Try: {line}",
+        extra={"example": line},
+        headers={"Allow": "POST"},
+    )

@@ -1,0 +1,199 @@
+"""What a body of `POST /process` asks for: read strictly, with every mistake named at once. Pure."""
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from acked_common import strict_json
+from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
+from acked_common.strict_json import StrictJsonError
+
+DEFAULT_KIND = "demo"
+YEAR_S = 31_536_000
+MAX_ATTEMPTS = 1000
+MAX_TAGS = 16
+MAX_TAG_CHARS = 64
+
+_MAX_ERRORS = 20
+_MAX_SHOWN_CHARS = 200
+_JSON_WHITESPACE = b" \t\n\r"
+_KIND = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_BATCH = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A checked request. `payload` is the JSON text exactly as it was sent; what is None was not asked for."""
+
+    kind: str
+    payload: bytes = b"{}"
+    delay_s: float = 0.0
+    batch: str | None = None
+    tags: tuple[str, ...] = ()
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    expires_in_s: float | None = None
+
+
+class _Payload(msgspec.Struct):
+    payload: msgspec.Raw
+
+
+_payload_decoder = msgspec.json.Decoder(_Payload)
+
+
+class _Wrong(Exception):
+    """What is wrong with one field; the pointer goes on behind the field's own."""
+
+    def __init__(self, detail: str, pointer: str = "") -> None:
+        self.detail = detail
+        self.pointer = pointer
+
+
+def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES) -> Submission:
+    """The submission; an empty body asks for a `demo` job. Raises `ProblemError` with 400, 413 or 422."""
+    if not body.strip(_JSON_WHITESPACE):
+        return Submission(DEFAULT_KIND)
+    try:
+        members = strict_json.parse(body, max_bytes=max_bytes)
+    except StrictJsonError as error:
+        raise ProblemError(json_problem(error)) from None
+    if type(members) is not dict:
+        detail = f'must be an object such as {{"kind": "demo"}}, not {_type_of(members)}'
+        raise ProblemError(problem("invalid-field", f"the body {detail}", errors=[{"pointer": "", "detail": detail}]))
+    fields: dict[str, Any] = {}
+    errors: list[ErrorAt] = []
+    unknown: list[str] = []
+    for name, value in members.items():
+        read = _FIELDS.get(name)
+        if read is None:
+            unknown.append(name)
+        elif value is not None or name == "kind":
+            try:
+                fields[name] = read(value)
+            except _Wrong as wrong:
+                errors.append({"pointer": f"/{name}{wrong.pointer}", "detail": wrong.detail})
+    if "kind" not in members:
+        errors.insert(0, {"pointer": "/kind", "detail": 'is missing; name the kind of work, such as "demo"'})
+    if errors or unknown:
+        raise _refusal(errors, unknown)
+    if "payload" in members:
+        fields["payload"] = bytes(_payload_decoder.decode(body).payload)
+    return Submission(**fields)
+
+
+def _kind(value: Any) -> str:
+    if type(value) is not str:
+        raise _Wrong(f"must be a text, not {_type_of(value)}")
+    if _KIND.fullmatch(value) is None:
+        raise _Wrong("must be 1 to 64 of the characters a-z, 0-9, '.', '_' and '-', and start with a letter or digit")
+    return value
+
+
+def _batch(value: Any) -> str:
+    if type(value) is not str:
+        raise _Wrong(f"must be a text, not {_type_of(value)}")
+    if _BATCH.fullmatch(value) is None:
+        raise _Wrong("must be 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'")
+    return value
+
+
+def _delay(value: Any) -> float:
+    seconds = _number(value)
+    if not 0 <= seconds <= YEAR_S:
+        raise _Wrong(f"must be 0 to {YEAR_S:,} seconds (a year)")
+    # Without the sign of -0.0.
+    return seconds + 0.0
+
+
+def _duration(value: Any) -> float:
+    seconds = _number(value)
+    if not 0 < seconds <= YEAR_S:
+        raise _Wrong(f"must be more than 0 and at most {YEAR_S:,} seconds (a year)")
+    return seconds
+
+
+def _number(value: Any) -> float:
+    # bool is a subclass of int, so the exact types count.
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        return float(value)
+    raise _Wrong(f"must be a number of seconds, not {_type_of(value)}")
+
+
+def _max_attempts(value: Any) -> int:
+    if type(value) is not int:
+        raise _Wrong(f"must be a whole number, not {_type_of(value)}")
+    if not 1 <= value <= MAX_ATTEMPTS:
+        raise _Wrong(f"must be 1 to {MAX_ATTEMPTS}")
+    return value
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise _Wrong(f"must be an array of texts, not {_type_of(value)}")
+    if len(value) > MAX_TAGS:
+        raise _Wrong(f"must hold at most {MAX_TAGS} tags, not {len(value):,}")
+    for index, tag in enumerate(value):
+        if type(tag) is not str:
+            raise _Wrong(f"must be a text, not {_type_of(tag)}", f"/{index}")
+        if not 1 <= len(tag) <= MAX_TAG_CHARS:
+            raise _Wrong(f"must have 1 to {MAX_TAG_CHARS} characters, not {len(tag):,}", f"/{index}")
+        if _CONTROL.search(tag):
+            raise _Wrong("must not hold control characters or line breaks", f"/{index}")
+        if tag in value[:index]:
+            raise _Wrong("stands in the list already", f"/{index}")
+    return tuple(value)
+
+
+def _payload(value: Any) -> bytes:
+    # Its text is taken from the body once all is known to be right.
+    return b""
+
+
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "kind": _kind,
+    "payload": _payload,
+    "delay_s": _delay,
+    "batch": _batch,
+    "tags": _tags,
+    "max_attempts": _max_attempts,
+    "timeout_s": _duration,
+    "expires_in_s": _duration,
+}
+KNOWN_FIELDS = tuple(_FIELDS)
+
+
+def _refusal(errors: list[ErrorAt], unknown: list[str]) -> ProblemError:
+    name = "invalid-field" if errors else "unknown-field"
+    total = len(errors) + len(unknown)
+    room = _MAX_ERRORS - len(errors)
+    errors += [{"pointer": _pointer(field), "detail": _hint(field)} for field in unknown[:room]]
+    detail = f"{errors[0]['pointer'][1:] or 'a name'} {errors[0]['detail']}"
+    if total > 1:
+        detail = f"{total:,} fields can't be used; the first: {detail}"
+    extra = {"known_fields": KNOWN_FIELDS} if unknown else None
+    return ProblemError(problem(name, detail, errors=errors, extra=extra))
+
+
+def _hint(field: str) -> str:
+    close = difflib.get_close_matches(field[:MAX_TAG_CHARS].lower(), KNOWN_FIELDS, n=1)
+    if close:
+        return f"is not a known field; did you mean {close[0]!r}?"
+    return "is not a known field; what the handler needs belongs inside payload"
+
+
+def _pointer(field: str) -> str:
+    # An absurdly long name is not sent back: the body itself is pointed at.
+    return "/" + field.replace("~", "~0").replace("/", "~1") if len(field) <= _MAX_SHOWN_CHARS else ""
+
+
+def _type_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "true or false", int: "a whole number", float: "a decimal number", str: "a text", list: "an array"}
+    return names.get(type(value), "an object")

@@ -1,0 +1,289 @@
+"""Puts the worker together, and takes it down in the order that loses nothing."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import msgspec
+
+from acked import Kind
+from acked_common.broker.connection import BrokerConnection
+from acked_common.broker.publisher import RabbitPublisher
+from acked_common.clock import SharedClock, rfc3339
+from acked_common.ids import new_id
+from acked_common.kind_table import KindTable
+from acked_common.lifetime import Lifetime, Tasks
+from acked_common.logs import get_log
+from acked_common.outbox import Outbox
+from acked_common.store import Job, KindRecord, ProgressReport, WorkerRecord
+from acked_common.store.mongo import MongoStore
+from acked_common.store_monitor import StoreMonitor
+from acked_common.web import Readiness
+from acked_worker.attempt import Assignment
+from acked_worker.executor import Executor
+from acked_worker.flow import LaneFlow, Watermarks
+from acked_worker.health import HealthServer
+from acked_worker.lane_consumer import LaneConsumer
+from acked_worker.leases import Leases
+from acked_worker.outcome import Ending, InterruptReason
+from acked_worker.outcome_rules import Defaults
+from acked_worker.recorder import Recorder
+from acked_worker.registration import kind_record, lanes_of, worker_version
+from acked_worker.running import Held, Running
+from acked_worker.settings import WorkerSettings
+from acked_worker.slots import Slots
+from acked_worker.watchdog import Watchdog
+
+log = get_log(__name__)
+
+REGISTER_EVERY_S = 30.0
+SECOND_S = 1.0
+RECORD_WITHIN_S = 5.0
+STORE_TIMEOUT_S = 5.0
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind]) -> None:
+        common = settings.common
+        self._settings = settings
+        self._boot = str(new_id())
+        self._clock = SharedClock()
+        self._store = MongoStore(common.mongo_url, common.database, app_name="acked-worker", timeout_s=STORE_TIMEOUT_S)
+        self._monitor = StoreMonitor(self._store, self._clock)
+        self._since_at = self._clock.now()
+        self._records = {
+            name: kind_record(kind, slots=settings.slots if kind.is_async else settings.threads, seen_at=self._since_at)
+            for name, kind in kinds.items()
+        }
+        self._kind_table = KindTable(self._store)
+        self._publisher = RabbitPublisher(common.amqp_url, name=settings.name)
+        self._outbox = Outbox(self._publisher, self._kind_table)
+        self._consuming = BrokerConnection(common.amqp_url, name=f"{settings.name} consume")
+        self._probing = BrokerConnection(common.amqp_url, name=f"{settings.name} probe")
+        self._running = Running()
+        self._slots = {True: Slots(settings.slots), False: Slots(settings.threads)}
+        self._executor = Executor(
+            kinds, threads=settings.threads, on_ended=self._on_ended, on_progress=self._on_progress
+        )
+        self._recorder = Recorder(
+            self._store,
+            self._running,
+            self._record_of,
+            Defaults(common.grace_s, common.expires_in_s, common.retention_s),
+            self._clock,
+            self._on_released,
+        )
+        self._leases = Leases(
+            self._store, self._running, self._boot, common.lease_s, self._clock.monotonic, self._interrupt
+        )
+        self._watermarks = Watermarks(self._store)
+        self._progress: dict[UUID, ProgressReport] = {}
+        self._flows: dict[str, LaneFlow] = {}
+        self._consumers: dict[str, LaneConsumer] = {}
+        self._slots_of_lane: dict[str, Slots] = {}
+        for lane, names in lanes_of(self._records.values()).items():
+            self._add_lane(lane, names, is_async=all(kinds[name].is_async for name in names))
+        self._beat_at = time.monotonic()
+        self._watchdog = Watchdog(
+            settings.watchdog_s,
+            {
+                "plumbing loop": lambda: self._beat_at,
+                "renewals": lambda: self._leases.tried_at,
+                "consumers": lambda: min((c.tried_at for c in self._consumers.values()), default=time.monotonic()),
+            },
+        )
+        self._is_draining = False
+        self._tasks = Tasks()
+        self._consumer_tasks = Tasks()
+        self._health = HealthServer(
+            self.readiness,
+            host=common.host,
+            port=settings.health_port,
+            run_file=settings.run_dir / f"{settings.name}.json" if settings.run_dir else None,
+            hosts=frozenset(common.allowed_hosts),
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set, then drains."""
+        lifetime = Lifetime()
+        lifetime.add("store", start=self._monitor.look, stop=self._close_store)
+        lifetime.add("broker", stop=self._close_broker)
+        lifetime.add("health", start=self._health.start, stop=self._health.stop)
+        lifetime.add("loops", start=self._start_loops, stop=self._stop_loops)
+        lifetime.add("executor", start=self._start_executor, stop=self._stop_executor)
+        lifetime.add("consumers", start=self._start_consumers, stop=self._stop_consumers)
+        await lifetime.start()
+        log.info("worker started", worker=self._settings.name, kinds=sorted(self._records), slots=self._settings.slots)
+        await stop.wait()
+        await self.drain()
+        await lifetime.stop()
+        log.info("worker stopped", worker=self._settings.name, finished=self._recorder.finished)
+
+    @property
+    def has_abandoned(self) -> bool:
+        """Whether user code that nobody waits for could hold up the end of the process."""
+        return self._executor.abandoned > 0
+
+    def readiness(self) -> Readiness:
+        """Ready when every lane is consumed and the leases are renewed."""
+        idle = [lane for lane, consumer in self._consumers.items() if not consumer.is_consuming]
+        renewed_s = self._clock.monotonic() - self._leases.renewed_at
+        return Readiness(
+            {
+                "mongodb": self._monitor.problem,
+                "lanes": f"not consumed: {', '.join(sorted(idle))}" if idle else None,
+                "renewals": f"last one {renewed_s:.0f} s ago" if renewed_s > self._settings.common.lease_s else None,
+                "draining": "stops soon" if self._is_draining else None,
+            }
+        )
+
+    async def drain(self) -> None:
+        """Takes no more, lets run what ends in time, and gives the rest back."""
+        self._is_draining = True
+        self._watchdog.stop()
+        for flow in self._flows.values():
+            flow.drain()
+        for consumer in self._consumers.values():
+            consumer.pause()
+        log.info("draining", running=len(self._running))
+        await self._executor.wait_idle(self._settings.drain_s)
+        for held in self._running.all():
+            if not held.ended:
+                self._executor.interrupt(str(held.job.id), held.job.attempt, InterruptReason.DRAINED)
+
+    def _add_lane(self, lane: str, names: Sequence[str], *, is_async: bool) -> None:
+        common = self._settings.common
+        slots = self._slots[is_async]
+        flow = LaneFlow(
+            lane,
+            names,
+            self._store,
+            slots,
+            self._running,
+            self._watermarks,
+            self._clock,
+            worker=self._settings.name,
+            boot=self._boot,
+            lease_s=common.lease_s,
+            hold_s=self._settings.hold_s,
+            timeout_of=self._timeout_of,
+            submit=self._executor.submit,
+        )
+        consumer = LaneConsumer(self._consuming, self._probing, lane, 1, flow.on_delivery)
+        flow.attach(consumer)
+        self._flows[lane] = flow
+        self._consumers[lane] = consumer
+        self._slots_of_lane[lane] = slots
+
+    def _record_of(self, kind: str) -> KindRecord:
+        return self._records[kind]
+
+    def _timeout_of(self, job: Job) -> float:
+        return job.timeout_s or self._records[job.kind].timeout_s
+
+    async def _start_loops(self) -> None:
+        settings = self._settings
+        self._monitor.start(self._tasks)
+        self._tasks.repeat("register kinds", self._register, every_s=REGISTER_EVERY_S)
+        self._kind_table.start(self._tasks)
+        self._outbox.start()
+        self._tasks.repeat("renewals", self._renew, every_s=settings.common.renewal_s)
+        self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)
+        self._tasks.repeat("progress", self._write_progress, every_s=SECOND_S)
+        self._tasks.repeat("beat", self._beat, every_s=SECOND_S)
+        self._watchdog.start()
+
+    async def _stop_loops(self) -> None:
+        await self._outbox.stop()
+        await self._tasks.cancel_all()
+        await self._store.forget_worker(self._boot)
+
+    async def _start_executor(self) -> None:
+        self._executor.start()
+
+    async def _stop_executor(self) -> None:
+        await self._executor.close(1.0)
+        try:
+            async with asyncio.timeout(RECORD_WITHIN_S):
+                await self._recorder.wait_recorded()
+        except TimeoutError:
+            log.warning("outcomes left unrecorded; their leases will bring the jobs back", jobs=len(self._running))
+        await self._recorder.stop()
+
+    async def _start_consumers(self) -> None:
+        for lane, consumer in self._consumers.items():
+            self._consumer_tasks.spawn(consumer.run(), f"lane {lane}")
+
+    async def _stop_consumers(self) -> None:
+        await self._consumer_tasks.cancel_all()
+        for flow in self._flows.values():
+            await flow.stop()
+        for consumer in self._consumers.values():
+            await consumer.close()
+
+    async def _close_broker(self) -> None:
+        await self._publisher.close()
+        await self._consuming.drop()
+        await self._probing.drop()
+
+    async def _close_store(self) -> None:
+        self._store.close()
+
+    async def _register(self) -> None:
+        now = self._clock.now()
+        await self._store.register_kinds([replace(r, seen_at=now) for r in self._records.values()])
+
+    async def _renew(self) -> None:
+        await self._leases.renew()
+        await self._store.refresh_worker(
+            WorkerRecord(
+                boot=self._boot,
+                name=self._settings.name,
+                kinds=tuple(sorted(self._records)),
+                slots=self._settings.slots,
+                running=len(self._running),
+                finished=self._recorder.finished,
+                version=worker_version(),
+                since_at=self._since_at,
+                seen_at=self._clock.now(),
+            )
+        )
+
+    async def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+
+    def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
+        found: list[tuple[Held, Ending]] = []
+        now = self._clock.monotonic()
+        for assignment, ending in ended:
+            held = self._running.get(UUID(assignment.id), assignment.attempt)
+            if held is None:
+                continue
+            held.ended = True
+            self._slots_of_lane[held.lane].give(held.lane)
+            self._flows[held.lane].note_run(now - held.claimed_at)
+            found.append((held, ending))
+        self._recorder.record(found)
+
+    def _on_progress(self, reports: list[tuple[str, int, object]]) -> None:
+        at = rfc3339(self._clock.now())
+        for job_id, attempt, value in reports:
+            held = self._running.get(UUID(job_id), attempt)
+            if held is not None and isinstance(value, dict):
+                text = msgspec.json.encode({**value, "at": at})
+                self._progress[held.job.id] = ProgressReport(held.job.id, attempt, held.nonce, text)
+
+    async def _write_progress(self) -> None:
+        reports, self._progress = self._progress, {}
+        await self._store.report_progress(list(reports.values()))
+
+    def _on_released(self, released: Sequence[Held]) -> None:
+        now = self._clock.now()
+        self._outbox.offer((held.job.id, held.job.kind, now) for held in released)
+
+    def _interrupt(self, held: Held, reason: InterruptReason) -> None:
+        self._executor.interrupt(str(held.job.id), held.job.attempt, reason)

@@ -1,0 +1,132 @@
+"""One claimed attempt: what the executor is given, and what it knows of it while it runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from acked import Kind
+from acked_worker.outcome import Interrupted, InterruptReason, TimedOut, timed_out
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One claimed attempt of a job, ready to run. `payload` is the decoded JSON value."""
+
+    id: str
+    kind: str
+    run: int
+    attempt: int
+    failures: int
+    payload: object
+    timeout_s: float
+    batch: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class RunningAttempt:
+    """An assignment on its way. The context of its handler looks at it (see `acked.context.Attempt`).
+
+    Each field is written by one side only, named in its comment, and read by the other.
+    """
+
+    __slots__ = (
+        "_report",
+        "assignment",
+        "deadline",
+        "due",
+        "ended",
+        "entered",
+        "interrupted",
+        "is_lost",
+        "kind_spec",
+        "overdue",
+        "settled",
+        "stop_delivered",
+        "stop_seen",
+        "task",
+        "thread_id",
+    )
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        kind: Kind,
+        deadline: float,
+        report: Callable[["RunningAttempt", dict[str, Any]], None],
+    ) -> None:
+        self.assignment = assignment
+        self.kind_spec = kind
+        self.deadline = deadline
+        self._report = report
+        # Plumbing loop: when to look next, why it should stop, and whether its ending has been given out.
+        self.due = deadline
+        self.overdue = False
+        self.interrupted: InterruptReason | None = None
+        self.settled = False
+        # Where the handler runs: how far it is, and whether it was told to stop.
+        self.entered = False
+        self.ended = False
+        self.stop_delivered = False
+        self.stop_seen = False
+        self.task: asyncio.Task[None] | None = None
+        # The pool, under its lock: the thread that runs it, and whether that thread was given up.
+        self.thread_id: int | None = None
+        self.is_lost = False
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.assignment.id
+
+    @property
+    def kind(self) -> str:
+        """The job's kind."""
+        return self.assignment.kind
+
+    @property
+    def run(self) -> int:
+        """The job's run."""
+        return self.assignment.run
+
+    @property
+    def attempt(self) -> int:
+        """The number of this start."""
+        return self.assignment.attempt
+
+    @property
+    def failures(self) -> int:
+        """Earlier failures of this run."""
+        return self.assignment.failures
+
+    @property
+    def batch(self) -> str | None:
+        """The job's batch."""
+        return self.assignment.batch
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The job's tags."""
+        return self.assignment.tags
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether it is past its deadline or was interrupted."""
+        return self.overdue or self.interrupted is not None
+
+    def seen_stopping(self) -> None:
+        """Its handler knows that it should stop."""
+        self.stop_seen = True
+
+    def report_progress(self, progress: dict[str, Any]) -> None:
+        """Its handler reports progress; nobody listens any more once it has ended."""
+        if not self.ended and not self.settled:
+            self._report(self, progress)
+
+    def stopped(self, where: str | None = None) -> TimedOut | Interrupted:
+        """Its ending when it was stopped; `where` is the traceback of what it was doing."""
+        if self.interrupted is not None:
+            return Interrupted(self.interrupted)
+        return timed_out(self.assignment.timeout_s, where)

@@ -1,0 +1,191 @@
+"""A bundle's way through the worker: claim it whole, start its jobs, then ask for the next one.
+
+The acknowledgement is the request for more: it is sent when the claim is durable and a slot is free. After `hold_s`
+without a free slot the consumer pauses first, so that no unclaimed bundle is held by a worker that can't run it.
+"""
+
+import asyncio
+import statistics
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+
+from acked_common.clock import Clock
+from acked_common.ids import new_id
+from acked_common.lifecycle import Owner
+from acked_common.lifetime import Tasks
+from acked_common.logs import get_log
+from acked_common.store import Job, JobStore, StoreError
+from acked_common.wire import Bundle
+from acked_worker.attempt import Assignment
+from acked_worker.lane_consumer import Delivery, LaneConsumer
+from acked_worker.running import Held, Running
+from acked_worker.slots import Slots
+
+log = get_log(__name__)
+
+CLAIM_RETRY_S = 0.3
+QUICK_RUN_S = 0.05
+QUICK_PREFETCH = 4
+_RUNS_REMEMBERED = 50
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Watermarks:
+    """The newest `queued_at` that this worker has taken from each lane, written now and then."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._changed: dict[str, datetime] = {}
+
+    def note(self, lane: str, queued_at: datetime) -> None:
+        """A bundle of the lane was claimed."""
+        known = self._changed.get(lane)
+        if known is None or queued_at > known:
+            self._changed[lane] = queued_at
+
+    async def write(self) -> None:
+        """Writes what has changed. Raises `StoreError`."""
+        changed, self._changed = self._changed, {}
+        try:
+            for lane, queued_at in changed.items():
+                await self._store.raise_watermark(lane, queued_at)
+        except StoreError:
+            for lane, queued_at in changed.items():
+                self.note(lane, queued_at)
+            raise
+
+
+class LaneFlow:
+    """The bundles of one lane."""
+
+    def __init__(
+        self,
+        lane: str,
+        kinds: Sequence[str],
+        store: JobStore,
+        slots: Slots,
+        running: Running,
+        watermarks: Watermarks,
+        clock: Clock,
+        *,
+        worker: str,
+        boot: str,
+        lease_s: float,
+        hold_s: float,
+        timeout_of: Callable[[Job], float],
+        submit: Callable[[Sequence[Assignment]], None],
+    ) -> None:
+        self.lane = lane
+        self._kinds = list(kinds)
+        self._store = store
+        self._slots = slots
+        self._running = running
+        self._watermarks = watermarks
+        self._clock = clock
+        self._worker = worker
+        self._boot = boot
+        self._lease_s = lease_s
+        self._hold_s = hold_s
+        self._timeout_of = timeout_of
+        self._submit = submit
+        self._consumer: LaneConsumer | None = None
+        self._pausing = 0
+        self._is_draining = False
+        self._recent_runs_s: deque[float] = deque(maxlen=_RUNS_REMEMBERED)
+        self._tasks = Tasks()
+
+    def attach(self, consumer: LaneConsumer) -> None:
+        """The consumer that this flow pauses and resumes."""
+        self._consumer = consumer
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """Called by the consumer; hands over."""
+        if not self._is_draining:
+            self._tasks.spawn(self._handle(delivery), f"bundle on {self.lane}")
+
+    def note_run(self, seconds: float) -> None:
+        """How long an attempt took; lanes of quick kinds hold more bundles in hand."""
+        self._recent_runs_s.append(seconds)
+        if self._consumer is not None and len(self._recent_runs_s) == _RUNS_REMEMBERED:
+            is_quick = statistics.median(self._recent_runs_s) < QUICK_RUN_S
+            self._consumer.set_prefetch(QUICK_PREFETCH if is_quick else 1)
+            self._recent_runs_s.clear()
+
+    def drain(self) -> None:
+        """Claims no more."""
+        self._is_draining = True
+
+    async def stop(self) -> None:
+        """Drops bundles in hand; the broker keeps those that were not acknowledged."""
+        await self._tasks.cancel_all()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        claimed = await self._claim(delivery.bundle)
+        if claimed is None:
+            return
+        self._watermarks.note(self.lane, delivery.bundle.queued_at)
+        self._start(claimed)
+        try:
+            async with asyncio.timeout(self._hold_s):
+                await self._slots.wait_free(self.lane)
+        except TimeoutError:
+            await self._pause_until_free(delivery)
+            return
+        await delivery.ack()
+
+    async def _pause_until_free(self, delivery: Delivery) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            return
+        self._pausing += 1
+        consumer.pause()
+        try:
+            await consumer.wait_paused()
+            await delivery.ack()
+            await self._slots.wait_free(self.lane)
+        finally:
+            self._pausing -= 1
+            if not self._pausing and not self._is_draining:
+                consumer.resume()
+
+    async def _claim(self, bundle: Bundle) -> list[Job] | None:
+        """The jobs that are ours now; None when the worker drains before anybody knows."""
+        owner = Owner(self._worker, self._boot, str(new_id()))
+        warned = False
+        while not self._is_draining:
+            try:
+                return await self._store.claim(
+                    bundle.ids, kinds=self._kinds, owner=owner, lease_s=self._lease_s, at=self._clock.now()
+                )
+            except StoreError as error:
+                if not warned:
+                    log.warning("bundle not claimed yet", lane=self.lane, jobs=len(bundle.ids), error=str(error))
+                warned = True
+                # The same nonce again: what an unconfirmed claim has taken is found by it.
+                await asyncio.sleep(CLAIM_RETRY_S)
+        return None
+
+    def _start(self, jobs: Sequence[Job]) -> None:
+        if not jobs:
+            return
+        now = self._clock.monotonic()
+        self._running.add(Held(job, self.lane, now) for job in jobs)
+        self._slots.take(self.lane, len(jobs))
+        self._submit([self._assignment(job) for job in jobs])
+
+    def _assignment(self, job: Job) -> Assignment:
+        return Assignment(
+            id=str(job.id),
+            kind=job.kind,
+            run=job.run,
+            attempt=job.attempt,
+            failures=job.failures,
+            payload=_decode(job.payload),
+            timeout_s=self._timeout_of(job),
+            batch=job.batch,
+            tags=job.tags,
+        )

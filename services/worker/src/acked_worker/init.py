@@ -1,0 +1,84 @@
+"""Makes what must exist before the services work: `python -m acked_worker.init`. Idempotent; runs on every `up`."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+from acked_common.broker import BrokerError
+from acked_common.broker.connection import BrokerConnection
+from acked_common.broker.topology import declare_lane, declare_shared
+from acked_common.clock import SharedClock
+from acked_common.logs import get_log, set_up_logs
+from acked_common.settings import SettingsError
+from acked_common.store import StoreError
+from acked_common.store.mongo import MongoStore
+from acked_worker.lane_consumer import CALL_TIMEOUT_S
+from acked_worker.registration import kind_record, lanes_of
+from acked_worker.registry import HandlersError, load_kinds
+from acked_worker.settings import WorkerSettings, read_settings
+
+log = get_log(__name__)
+
+WITHIN_S = 60.0
+RETRY_S = 0.3
+
+
+async def _until_done(what: str, step: Callable[[], Awaitable[None]]) -> None:
+    last: Exception | None = None
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                try:
+                    await step()
+                    return
+                except (StoreError, BrokerError) as error:
+                    last = error
+                    await asyncio.sleep(RETRY_S)
+    except TimeoutError:
+        raise SystemExit(f"acked-init: {what} failed for {WITHIN_S:g} s: {last}") from None
+
+
+async def init(settings: WorkerSettings) -> None:
+    """Indexes, validator, schema version, lanes and the kinds that ship."""
+    common = settings.common
+    kinds = load_kinds(settings.handler_modules, settings.handlers_dir)
+    store = MongoStore(common.mongo_url, common.database, app_name="acked-init", timeout_s=20.0)
+    now = SharedClock().now()
+    records = [
+        kind_record(kind, slots=settings.slots if kind.is_async else settings.threads, seen_at=now)
+        for kind in kinds.values()
+    ]
+
+    async def declare() -> None:
+        connection = BrokerConnection(common.amqp_url, name="acked-init")
+        try:
+            channel = await connection.open_channel()
+            await declare_shared(channel, timeout_s=CALL_TIMEOUT_S)
+            for lane in lanes_of(records):
+                await declare_lane(channel, lane, timeout_s=CALL_TIMEOUT_S)
+        finally:
+            await connection.drop()
+
+    try:
+        await _until_done("making the schema", store.ensure_schema)
+        await _until_done("registering kinds", lambda: store.register_kinds(records))
+        await _until_done("declaring lanes", declare)
+    finally:
+        store.close()
+    log.info("initialized", kinds=sorted(kinds))
+
+
+def main() -> int:
+    """The exit code."""
+    try:
+        settings = read_settings()
+        set_up_logs("acked-init", settings.common.log_level)
+        asyncio.run(init(settings))
+    except (SettingsError, HandlersError) as error:
+        print(f"acked-init: {error}", file=sys.stderr)  # noqa: T201 - read by a person
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

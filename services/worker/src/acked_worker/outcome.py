@@ -1,0 +1,219 @@
+"""How an attempt ended, made from what its handler returned or raised. Pure."""
+
+import asyncio
+import math
+import re
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import msgspec
+
+from acked import Permanent, RetryLater
+
+MAX_TYPE_CHARS = 200
+MAX_MESSAGE_BYTES = 4 * 1024
+MAX_TRACEBACK_BYTES = 16 * 1024
+MAX_FRAMES = 40
+
+
+class InterruptReason(StrEnum):
+    """Why an attempt was stopped from outside."""
+
+    CANCELLED = auto()
+    DRAINED = auto()
+    LEASE_LOST = "lease-lost"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """An error as it is kept and shown. Texts are bounded and have no control characters but line break and tab."""
+
+    type: str
+    message: str
+    retryable: bool
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The handler returned; `result_json` is one JSON value."""
+
+    result_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised, or returned what can't be kept. `after_s`: the wait in seconds that it asked for."""
+
+    error: ErrorInfo
+    retryable: bool
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The attempt took longer than it may; a failure that may be tried again."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The attempt was stopped from outside."""
+
+    reason: InterruptReason
+
+
+Ending: TypeAlias = Succeeded | Failed | TimedOut | Interrupted
+
+NULL = Succeeded(b"null")
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class _NotFinite(ValueError):
+    """NaN or an infinity, which JSON can't say."""
+
+
+def returned(value: Any, max_result_bytes: int) -> Succeeded | Failed:
+    """The ending of a handler that returned `value`: its JSON, or why it has none. Never raises."""
+    if value is None:
+        return NULL
+    try:
+        encoded = _encode(value)
+        # msgspec writes NaN and the infinities as null, and passes Raw on unread.
+        if b"null" in encoded:
+            _refuse_not_finite(msgspec.to_builtins(value))
+    except Exception as error:
+        return _unusable("ResultNotJson", f"the handler's result is not JSON: {describe(error)}")
+    if len(encoded) > max_result_bytes:
+        return _unusable(
+            "ResultTooLarge",
+            f"the handler's result has {len(encoded)} bytes of JSON, more than {max_result_bytes}; "
+            "store it elsewhere and return where it is",
+        )
+    try:
+        _decode(encoded)
+    except Exception as error:
+        return _unusable("ResultNotJson", f"the handler's result is not JSON: {describe(error)}")
+    return Succeeded(encoded)
+
+
+def raised(error: BaseException) -> Failed:
+    """The ending of a handler that raised `error`. Never raises.
+
+    Of a group (as a `TaskGroup` raises one), a `Permanent` makes it permanent, and the longest `RetryLater` counts.
+    """
+    leaves = list(_leaves(error))
+    cause = leaves[0] if len(leaves) == 1 else error
+    retryable = not any(isinstance(leaf, Permanent) for leaf in leaves)
+    waits = [leaf.after_s for leaf in leaves if isinstance(leaf, RetryLater)]
+    info = ErrorInfo(_type_of(cause), _message_of(cause), retryable, format_traceback(error))
+    return Failed(info, retryable, max(waits) if waits and retryable else None)
+
+
+def timed_out(timeout_s: float, where: str | None = None) -> TimedOut:
+    """The ending of an attempt that took longer than `timeout_s`; `where` is the traceback of what it was doing."""
+    message = f"the attempt took longer than its timeout of {timeout_s:g} s"
+    shown = None if where is None else tail(safe_text(where), MAX_TRACEBACK_BYTES)
+    return TimedOut(ErrorInfo("TimedOut", message, retryable=True, traceback=shown))
+
+
+def failed(type_: str, message: str, *, retryable: bool) -> Failed:
+    """An ending that no exception of a handler stands behind."""
+    return Failed(ErrorInfo(type_, head(safe_text(message), MAX_MESSAGE_BYTES), retryable), retryable)
+
+
+def describe(error: BaseException) -> str:
+    """An exception as a text, even where its own `__str__` raises."""
+    try:
+        return str(error)
+    except BaseException:
+        return f"<{type(error).__name__} whose text can't be read>"
+
+
+def format_traceback(error: BaseException) -> str | None:
+    """The traceback from the handler on, the newest frames if it is long."""
+    try:
+        shown = traceback.TracebackException(
+            type(error), error, _without_worker(error.__traceback__), limit=-MAX_FRAMES, compact=True
+        )
+        return tail(safe_text("".join(shown.format())), MAX_TRACEBACK_BYTES)
+    except Exception:
+        return None
+
+
+def safe_text(text: str) -> str:
+    """Text that every store and terminal takes: no lone surrogates, no control characters but line break and tab."""
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def head(text: str, most_bytes: int) -> str:
+    """The start of a text in at most so many bytes of UTF-8; a cut one ends in "…"."""
+    encoded = text[:most_bytes].encode()
+    if len(encoded) <= most_bytes and len(text) <= most_bytes:
+        return text
+    return encoded[: most_bytes - 3].decode(errors="ignore") + "…"
+
+
+def tail(text: str, most_bytes: int) -> str:
+    """The end of a text in at most so many bytes of UTF-8; a cut one starts with "…"."""
+    encoded = text[-most_bytes:].encode()
+    if len(encoded) <= most_bytes and len(text) <= most_bytes:
+        return text
+    return "…" + encoded[3 - most_bytes :].decode(errors="ignore")
+
+
+# C0 except tab and line break, DEL and C1, lone surrogates, and the bidirectional overrides that can hide text.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+
+
+def _unusable(type_: str, message: str) -> Failed:
+    return failed(type_, message, retryable=False)
+
+
+def _type_of(error: BaseException) -> str:
+    name = error.type if isinstance(error, Permanent) and error.type else type(error).__name__
+    return head(safe_text(str(name)), MAX_TYPE_CHARS)
+
+
+def _message_of(error: BaseException) -> str:
+    message = describe(error)
+    if not message:
+        is_cancel = isinstance(error, asyncio.CancelledError)
+        message = "something in the handler cancelled it; nobody cancelled the job" if is_cancel else _type_of(error)
+    return head(safe_text(message), MAX_MESSAGE_BYTES)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def _without_worker(frames: TracebackType | None) -> TracebackType | None:
+    """The frames below the executor's own; all of them where nothing else is there."""
+    below = frames
+    while below is not None and below.tb_frame.f_globals.get("__package__") == __package__:
+        below = below.tb_next
+    return below or frames
+
+
+def _refuse_not_finite(value: Any) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _NotFinite(f"{value} is no JSON number")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_not_finite(key)
+            _refuse_not_finite(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            _refuse_not_finite(item)

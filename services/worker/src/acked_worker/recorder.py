@@ -1,0 +1,146 @@
+"""Records outcomes in batches; what could not be written is written again for as long as the process lives."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from prometheus_client import Counter
+
+from acked_common.clock import Clock
+from acked_common.lifecycle import Move, State
+from acked_common.lifetime import Tasks
+from acked_common.logs import get_log
+from acked_common.store import Applied, JobStore, KindRecord, StoreError
+from acked_worker.outcome import Ending
+from acked_worker.outcome_rules import Defaults, transition_after
+from acked_worker.running import Held, Running
+
+log = get_log(__name__)
+
+BATCH = 500
+IN_FLIGHT = 2
+RETRY_S = 0.3
+
+_recorded = Counter("acked_attempts_recorded_total", "Attempts whose outcome was recorded.", ["reason"])
+_fenced = Counter("acked_attempts_fenced_total", "Outcomes that were dropped: the attempt owned its job no more.")
+
+Ended = tuple[Held, Ending]
+
+
+class Recorder:
+    """Turns endings into transitions and applies them."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        running: Running,
+        kind_of: Callable[[str], KindRecord],
+        defaults: Defaults,
+        clock: Clock,
+        on_released: Callable[[Sequence[Held]], None],
+    ) -> None:
+        self._store = store
+        self._running = running
+        self._kind_of = kind_of
+        self._defaults = defaults
+        self._clock = clock
+        self._on_released = on_released
+        self._waiting: deque[Ended] = deque()
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks = Tasks()
+        self.finished = 0
+        """Attempts recorded since the start of the process."""
+
+    def record(self, ended: Sequence[Ended]) -> None:
+        """Takes endings; returns at once."""
+        self._waiting.extend(ended)
+        self._idle.clear()
+        self._flush()
+
+    async def wait_recorded(self) -> None:
+        """Returns when nothing is left to record."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Gives up what can't be recorded; the leases bring those jobs back."""
+        await self._tasks.cancel_all()
+
+    def _flush(self) -> None:
+        while self._waiting and self._in_flight < IN_FLIGHT:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._in_flight += 1
+            self._tasks.spawn(self._record(batch), "record")
+        if not self._waiting and not self._in_flight:
+            self._idle.set()
+
+    async def _record(self, batch: list[Ended]) -> None:
+        try:
+            stale = await self._apply(batch)
+            if stale:
+                # A cancel was asked for in between, or the attempt is fenced: look, then once more.
+                await self._apply(await self._still_owned(stale), last=True)
+        finally:
+            for held, _ in batch:
+                self._running.remove(held)
+            self._in_flight -= 1
+            self._flush()
+
+    async def _apply(self, batch: Sequence[Ended], *, last: bool = False) -> list[Ended]:
+        """Applies the transition of each ending; answers those that were stale."""
+        at = self._clock.now()
+        bound: list[tuple[Ended, Move]] = []
+        for held, ending in batch:
+            transition = transition_after(
+                ending, held.job, self._kind_of(held.job.kind), self._defaults, cancelling=held.cancelling, at=at
+            )
+            if transition is not None:
+                bound.append(((held, ending), Move(held.job.seen, transition)))
+        outcome = await self._apply_until_known([move for _, move in bound])
+        stale, released = [], []
+        for (ended, move), applied in zip(bound, outcome, strict=True):
+            if applied is Applied.STALE:
+                stale.append(ended)
+                continue
+            self.finished += 1
+            _recorded.labels(move.transition.reason.value).inc()
+            if move.transition.to is State.QUEUED:
+                released.append(ended[0])
+        if released:
+            self._on_released(released)
+        if last:
+            for held, _ in stale:
+                self._note_fenced(held)
+        return stale
+
+    async def _apply_until_known(self, moves: Sequence[Move]) -> list[Applied]:
+        while True:
+            try:
+                return await self._store.apply(moves)
+            except StoreError as error:
+                log.warning("outcomes not recorded yet", jobs=len(moves), error=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def _still_owned(self, stale: Sequence[Ended]) -> list[Ended]:
+        while True:
+            try:
+                found = await self._store.get_many([held.job.id for held, _ in stale])
+                break
+            except StoreError:
+                await asyncio.sleep(RETRY_S)
+        owned: list[Ended] = []
+        for held, ending in stale:
+            job = found.get(held.job.id)
+            if job is None or job.owner is None or job.owner.nonce != held.nonce or job.attempt != held.job.attempt:
+                self._note_fenced(held)
+                continue
+            held.cancelling = job.cancel_requested
+            held.job = replace(held.job, rev=job.rev)
+            owned.append((held, ending))
+        return owned
+
+    def _note_fenced(self, held: Held) -> None:
+        _fenced.inc()
+        log.warning("outcome dropped: another attempt owns the job", job_id=str(held.job.id), attempt=held.job.attempt)

@@ -1,0 +1,43 @@
+"""Makes the worker and its kinds known: kinds are data, and their registration outlives the worker."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from importlib.metadata import version
+
+from acked import Kind
+from acked_common.store import KindRecord
+
+MAX_BUNDLE = 32
+
+
+def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
+    """What the other services need to know of a handler.
+
+    A bundle is at most a quarter of the slots, so that one bundle can't fill a worker; sync handlers get single jobs.
+    """
+    options = kind.options
+    wished = options.bundle or (MAX_BUNDLE if kind.is_async else 1)
+    return KindRecord(
+        name=kind.name,
+        lane=options.lane or kind.name,
+        version=options.version,
+        timeout_s=options.timeout_s,
+        max_attempts=options.max_attempts,
+        backoff_base_s=options.backoff_base_s,
+        backoff_cap_s=options.backoff_cap_s,
+        bundle=max(1, min(wished, MAX_BUNDLE, slots // 4)) if kind.is_async else 1,
+        seen_at=seen_at,
+    )
+
+
+def lanes_of(records: Iterable[KindRecord]) -> Mapping[str, list[str]]:
+    """The kinds of each lane."""
+    lanes: dict[str, list[str]] = {}
+    for record in records:
+        lanes.setdefault(record.lane, []).append(record.name)
+    return lanes
+
+
+def worker_version() -> str:
+    """The version of this worker's code."""
+    return version("acked-worker")

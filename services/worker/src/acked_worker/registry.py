@@ -1,0 +1,137 @@
+"""Finds the kinds that a worker serves: modules named by a setting, and the files of `./handlers/`."""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from acked import DefinitionError, Kind, registry
+
+
+class HandlersError(Exception):
+    """Handlers can't be loaded; the message says where and what to do. A worker does not start with it."""
+
+
+def load_kinds(modules: Sequence[str], handlers_dir: Path | None = None) -> dict[str, Kind]:
+    """The kinds by name: import the modules (all of a package's, where one is named), then each `*.py` of the folder.
+
+    Files are imported in the order of their names, those that start with `_` only by others. The folder goes to the
+    end of `sys.path`, so that they can import each other; one that isn't there has no handlers. Raises `HandlersError`.
+    """
+    for name in modules:
+        _import_named(name)
+    if handlers_dir is not None:
+        _import_folder(handlers_dir.absolute())
+    return registry.snapshot()
+
+
+def _import_named(name: str) -> None:
+    module = _guarded(name, lambda: _import_existing(name), file=None)
+    for part in _parts(module):
+        _guarded(part, lambda part=part: importlib.import_module(part), file=None)  # type: ignore[misc]
+
+
+def _import_existing(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise HandlersError(
+                f"the handler module {name!r} is not there; check how it is spelled, that it is installed in the "
+                "worker's environment, or that its folder is on PYTHONPATH"
+            ) from None
+        raise
+
+
+def _parts(module: ModuleType) -> Iterator[str]:
+    """The modules of a package, in order; none for a plain module."""
+    for part in sorted(pkgutil.iter_modules(getattr(module, "__path__", ())), key=lambda part: part.name):
+        if not part.name.startswith("_"):
+            yield f"{module.__name__}.{part.name}"
+
+
+def _import_folder(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise HandlersError(f"{folder} is a file; handlers are read from a folder")
+    if str(folder) not in sys.path:
+        # Last: a file in it must not take the place of a module of the standard library.
+        sys.path.append(str(folder))
+    importlib.invalidate_caches()
+    for file in sorted(folder.glob("*.py")):
+        if file.is_file() and not file.name.startswith("_"):
+            _import_file(file)
+
+
+def _import_file(file: Path) -> None:
+    name = file.stem
+    if not name.isidentifier():
+        raise HandlersError(
+            f"{file}: a handler file's name must be a Python name, such as {_suggest(name)}.py; rename it"
+        )
+    other = _other_owner(name, file)
+    if other is not None:
+        raise HandlersError(f"{file}: the module name {name!r} belongs to {other}; rename the file")
+    _guarded(name, lambda: importlib.import_module(name), file=file)
+
+
+def _other_owner(name: str, file: Path) -> str | None:
+    """What else has this module name; None when an import leads to the file."""
+    loaded = sys.modules.get(name)
+    spec = getattr(loaded, "__spec__", None) if loaded is not None else importlib.util.find_spec(name)
+    origin = spec.origin if spec is not None else None
+    if origin is not None and Path(origin).exists() and Path(origin).samefile(file):
+        return None
+    return origin or "another module"
+
+
+def _guarded(name: str, load: Callable[[], ModuleType], file: Path | None) -> ModuleType:
+    """Load a module; of one that fails, no kind stays registered."""
+    before = registry.snapshot()
+    try:
+        return load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        registry.restore(before)
+        if isinstance(error, HandlersError):
+            raise
+        if isinstance(error, DefinitionError):
+            raise HandlersError(str(error)) from error
+        raise HandlersError(_explain(name, error, file)) from error
+
+
+def _explain(name: str, error: BaseException, file: Path | None) -> str:
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: the file can't be read as Python: {error.msg}; correct it"
+    place = _place(error, file) or f"module {name!r}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{place}: {what}; install it in the worker's environment, or correct the import"
+    if isinstance(error, SystemExit):
+        return f"{place}: the file ends the process while it is imported ({what}); keep that out of a handler file"
+    return f"{place}: the import failed with {what}; correct it, or start the file's name with _ to leave it out"
+
+
+def _place(error: BaseException, file: Path | None) -> str | None:
+    """`file:line` of the newest frame in the file, or of the newest outside the import machinery."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    inside = [frame for frame in frames if file is not None and frame.filename == str(file)]
+    newest = (inside or frames)[-1:]
+    if newest:
+        return f"{newest[0].filename}:{newest[0].lineno}"
+    return str(file) if file is not None else None
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or filename in (__file__, importlib.__file__)
+
+
+def _suggest(name: str) -> str:
+    suggested = "".join(char if char.isalnum() or char == "_" else "_" for char in name)
+    return suggested if suggested.isidentifier() else f"handlers_{suggested}"
