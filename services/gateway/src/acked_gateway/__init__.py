@@ -1,1 +1,1 @@
-"""."""
+"""The gateway: status, lists, commands, load tests and pages."""

@@ -1,5 +1,6 @@
 """How jobs, kinds and workers look as documents. Pure: no driver, no I/O."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -153,13 +154,15 @@ def kind_document(kind: KindRecord) -> Document:
         "backoff_base_s": kind.backoff_base_s,
         "backoff_cap_s": kind.backoff_cap_s,
         "bundle": kind.bundle,
-        "payload_schema": dict(kind.payload_schema) if kind.payload_schema is not None else None,
+        # JSON text: names like $ref mean something to the driver, and its integers end at 64 bits.
+        "payload_schema": None if kind.payload_schema is None else json.dumps(dict(kind.payload_schema)),
         "seen_at": kind.seen_at,
     }
 
 
 def kind_from(document: Mapping[str, Any]) -> KindRecord:
     """A kind from its document."""
+    payload_schema = document.get("payload_schema")
     return KindRecord(
         name=document["_id"],
         lane=document["lane"],
@@ -169,7 +172,7 @@ def kind_from(document: Mapping[str, Any]) -> KindRecord:
         backoff_base_s=document["backoff_base_s"],
         backoff_cap_s=document["backoff_cap_s"],
         bundle=document["bundle"],
-        payload_schema=document.get("payload_schema"),
+        payload_schema=None if payload_schema is None else json.loads(payload_schema),
         seen_at=document.get("seen_at"),
     )
 

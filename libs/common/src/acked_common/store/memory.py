@@ -104,7 +104,9 @@ def _moved(document: Document, move: Move) -> Document:
 
 
 def _job(document: Document, *, without: frozenset[str] = frozenset()) -> Job:
-    return job_from({name: deepcopy(value) for name, value in document.items() if name not in without})
+    # Only an error is a mutable value that a caller would share with the store.
+    own = {"error": deepcopy(document["error"])} if "error" in document else {}
+    return job_from({**{name: value for name, value in document.items() if name not in without}, **own})
 
 
 class MemoryStore:
@@ -252,7 +254,8 @@ class MemoryStore:
         )
 
     async def count_queued(self, limit: int) -> int:
-        return min(limit, sum(document["state"] == State.QUEUED.value for document in self._jobs.values()))
+        queued = [job_id for job_id, document in self._jobs.items() if document["state"] == State.QUEUED.value]
+        return min(limit, len(queued))
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         for kind in kinds:

@@ -15,7 +15,9 @@ from uuid import UUID
 # The driver runs each call in a thread of one pool; its default of five a core would let slow calls starve renewals.
 os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
 
+import bson
 from bson.binary import Binary
+from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import DESCENDING, ReadPreference, UpdateOne, WriteConcern
 from pymongo.errors import (
@@ -71,6 +73,9 @@ from acked_common.store.documents import (
 )
 
 _DUPLICATE_KEY = 11000
+_OBJECT_TOO_LARGE = 10334
+_MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+_NO_BSON = (BSONError, OverflowError, UnicodeError)
 _WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
 
 
@@ -183,6 +188,8 @@ class MongoStore:
         self._renewal_client.close()
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        if not jobs:
+            return []
         documents = [job_document(job) for job in jobs]
         outcome = await self._insert_once(documents)
         if Insertion.UNKNOWN not in outcome:
@@ -206,9 +213,30 @@ class MongoStore:
             return outcome
         except ServerSelectionTimeoutError:
             return [Insertion.NOT_STORED] * len(documents)
+        except OperationFailure as error:
+            if error.code == _OBJECT_TOO_LARGE:
+                return await self._insert_storable(documents)
+            return [Insertion.UNKNOWN] * len(documents)
         except PyMongoError:
             return [Insertion.UNKNOWN] * len(documents)
+        except _NO_BSON:
+            return await self._insert_storable(documents)
         return [Insertion.STORED] * len(documents)
+
+    async def _insert_storable(self, documents: list[Document]) -> list[Insertion]:
+        """One document that no server takes spoilt the command before anything of it was written: leave it out."""
+        storable = [self._is_storable(document) for document in documents]
+        if all(storable):
+            return [Insertion.UNKNOWN] * len(documents)
+        rest = [document for document, fits in zip(documents, storable, strict=True) if fits]
+        found = iter(await self._insert_once(rest) if rest else ())
+        return [next(found) if fits else Insertion.NOT_STORED for fits in storable]
+
+    def _is_storable(self, document: Document) -> bool:
+        try:
+            return len(bson.encode(document, codec_options=self._jobs.codec_options)) <= _MAX_DOCUMENT_BYTES
+        except _NO_BSON:
+            return False
 
     async def get(self, job_id: UUID) -> Job | None:
         with _store_errors("reading a job"):
@@ -382,6 +410,8 @@ class MongoStore:
         return count
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
+        if not kinds:
+            return
         updates = [UpdateOne({"_id": kind.name}, {"$set": kind_document(kind)}, upsert=True) for kind in kinds]
         with _store_errors("registering kinds"):
             await self._kinds.bulk_write(updates, ordered=False)

@@ -1,0 +1,1 @@
+"""How Acked is run."""

@@ -1,0 +1,1 @@
+"""Acked on one machine without containers and without root: private servers, supervised services."""

@@ -1,0 +1,163 @@
+"""The commands behind the recipes: `python -m deploy.native up`."""
+
+import argparse
+import http.client
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from acked_common.lifecycle import State
+from deploy.native.layout import ROOT, Layout, LayoutError, layout_from
+from deploy.native.stack import Stack, StackError
+from deploy.native.supervisor import SERVICES
+
+MAX_PROCESSES = 64
+FOLLOW_WITHIN_S = 300.0
+
+
+class UsageError(Exception):
+    """A command line that means nothing."""
+
+
+def parse_scale(words: Sequence[str]) -> dict[str, int]:
+    """`4`, `worker=4`, `intake=2 gateway=2`: how many processes of each service."""
+    wanted: dict[str, int] = {}
+    for word in words:
+        role, _, number = word.rpartition("=")
+        role = role or "worker"
+        if role not in SERVICES:
+            raise UsageError(f"{role!r} can't be scaled; these can: {', '.join(SERVICES)}")
+        least = 0 if role == "worker" else 1
+        if not number.isdecimal() or not least <= int(number) <= MAX_PROCESSES:
+            raise UsageError(f"{word!r}: the number of {role} processes is {least} to {MAX_PROCESSES}")
+        wanted[role] = int(number)
+    if not wanted:
+        raise UsageError("say how many workers: ./just scale 4, or ./just scale worker=4 intake=2")
+    return wanted
+
+
+def up(stack: Stack) -> None:
+    """Starts the stack and says where it is."""
+    started = time.monotonic()
+    was_up = stack.is_up()
+    if not was_up:
+        print("runtime: native (private servers on this machine)", flush=True)
+    stack.up()
+    (ROOT / ".acked" / "runtime").write_text("native\n")
+    workers = stack.scale_now["worker"]
+    urls = stack.urls
+    print(
+        f"Acked is {'still' if was_up else ''} up ({time.monotonic() - started:.1f} s), {workers} worker(s)".replace(
+            "  ", " "
+        )
+    )
+    print(f"  load test   {urls['gateway']}/load-test")
+    print(f"  gateway     {urls['gateway']}")
+    print(f"  intake      {urls['intake']}/process")
+    print("  more        ./just status, ./just scale 4, ./just logs, ./just down")
+
+
+def status(stack: Stack) -> None:
+    """A table of the parts."""
+    parts = stack.parts()
+    if not parts:
+        print("down; ./just up starts it")
+        return
+    print(f"{'part':<12} {'state':<10} {'pid':>8} {'up':>8}  readiness")
+    for name, info in parts.items():
+        ready = stack.readiness(name) if name.split("-", 1)[0] in SERVICES else ""
+        age = info["now"] - info["start"] if info["pid"] else 0
+        print(f"{name:<12} {info['statename'].lower():<10} {info['pid'] or '-':>8} {age:>7}s  {ready}")
+    for name in ("gateway", "intake"):
+        print(f"{name}: {stack.urls[name]}")
+
+
+def logs(stack: Stack, service: str, lines: int) -> None:
+    """The last lines of the logs of one service, or of all."""
+    files = sorted(stack.layout.logs.glob("*.log"))
+    chosen = [file for file in files if not service or file.stem == service or file.stem.split("-", 1)[0] == service]
+    if not chosen:
+        known = sorted({file.stem for file in files})
+        raise UsageError(f"no log of {service or 'anything'} yet; there are: {', '.join(known) or 'none'}")
+    for file in chosen:
+        print(f"== {file.stem} ({file})")
+        print(stack.log_tail(file.stem, lines))
+
+
+def load_test(layout: Layout, count: str) -> int:
+    """Runs a load test and follows its batch to the end."""
+    answer, figures = _call(layout, "POST", f"/load-test?count={count}")
+    print(json.dumps(figures, indent=2))
+    if answer != 200:
+        return 1
+    end = time.monotonic() + FOLLOW_WITHIN_S
+    shown = ""
+    while time.monotonic() < end:
+        _, batch = _call(layout, "GET", f"/batches/{figures['batch']}")
+        line = "  ".join(f"{state} {n}" for state, n in batch["states"].items())
+        if line != shown:
+            print(f"{batch['duration_s']:8.2f} s  {line}", flush=True)
+            shown = line
+        if all(State(state).is_terminal for state in batch["states"]):
+            return 0
+        time.sleep(0.5)
+    print("not finished yet; ask again with the batch's link")
+    return 1
+
+
+def _call(layout: Layout, method: str, path: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", layout.ports.gateway, timeout=180)
+    try:
+        connection.request(method, path, headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except OSError as error:
+        raise StackError(f"the gateway does not answer ({error}); ./just up starts it") from None
+    finally:
+        connection.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="just")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("up", "down", "status"):
+        verbs.add_parser(verb)
+    verbs.add_parser("scale").add_argument("wanted", nargs="*")
+    verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
+    log_parser = verbs.add_parser("logs")
+    log_parser.add_argument("service", nargs="?", default="")
+    log_parser.add_argument("-n", "--lines", type=int, default=50)
+    chosen = parser.parse_args(arguments)
+    try:
+        runtime = os.environ.get("ACKED_RUNTIME", "native")
+        if runtime != "native":
+            raise UsageError(f"ACKED_RUNTIME={runtime}: only native can be chosen in this version")
+        layout = layout_from()
+        stack = Stack(layout)
+        if chosen.verb == "up":
+            up(stack)
+        elif chosen.verb == "down":
+            stack.down()
+            print("Acked is down; its data is kept")
+        elif chosen.verb == "scale":
+            wanted = parse_scale(chosen.wanted)
+            stack.scale(wanted)
+            print("now: " + ", ".join(f"{n} {role}" for role, n in stack.scale_now.items()))
+        elif chosen.verb == "status":
+            status(stack)
+        elif chosen.verb == "logs":
+            logs(stack, chosen.service, chosen.lines)
+        else:
+            return load_test(layout, chosen.count)
+    except (LayoutError, StackError, UsageError) as error:
+        print(f"just {chosen.verb}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

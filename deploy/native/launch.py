@@ -1,0 +1,145 @@
+"""Becomes one part of a stack: `python -m deploy.native.launch <part>`. Run by the supervisor.
+
+The program takes this process's place, so that the supervisor's signals reach it and nothing stands in between.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.native.layout import ROOT, Layout, layout_from
+from deploy.native.packages import Servers
+from deploy.native.secret import secret
+
+SERVICE_MODULES = {"gateway": "acked_gateway", "intake": "acked_intake", "worker": "acked_worker"}
+NODE_NAME = "acked@localhost"
+
+
+def service_environment(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the services are told; a variable that the user has set wins."""
+    ports = layout.ports
+    password = secret(layout.secrets / "amqp") if layout.own_rabbitmq else ""
+    secret(layout.secrets / "worker")
+    ours = {
+        "ACKED_MONGO_URL": f"mongodb://127.0.0.1:{ports.mongod}/?replicaSet=acked",
+        "ACKED_AMQP_URL": f"amqp://acked:{password}@127.0.0.1:{ports.amqp}/",
+        "ACKED_GATEWAY_PORT": str(ports.gateway),
+        "ACKED_INTAKE_PORT": str(ports.intake),
+        "ACKED_INTAKE_URL": f"http://127.0.0.1:{ports.intake}",
+        "ACKED_WORKER_SECRET_FILE": str(layout.secrets / "worker"),
+        "ACKED_HANDLERS_DIR": str(ROOT / "handlers"),
+        "ACKED_RUN_DIR": str(layout.run),
+    }
+    return {**environ, **{name: value for name, value in ours.items() if not environ.get(name)}}
+
+
+def command_of(part: str, layout: Layout, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment of a part."""
+    role = part.split("-", 1)[0]
+    if role in SERVICE_MODULES:
+        environment = service_environment(layout, environ)
+        if role == "worker":
+            environment["ACKED_WORKER_NAME"] = part
+        return [str(layout.venv_python), "-m", SERVICE_MODULES[role]], environment
+    servers = Servers(layout.servers)
+    if role == "mongod":
+        return _mongod(layout, servers)
+    if role == "epmd":
+        return _epmd(layout, servers)
+    if role == "rabbitmq":
+        return _rabbitmq(layout, servers)
+    raise SystemExit(f"no part is called {part!r}")
+
+
+def _libraries(servers: Servers) -> dict[str, str]:
+    path = servers.library_path
+    return {"LD_LIBRARY_PATH": path} if path else {}
+
+
+def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]]:
+    layout.mongo_data.mkdir(parents=True, exist_ok=True)
+    command = [
+        str(servers.mongod),
+        *("--dbpath", str(layout.mongo_data)),
+        *("--port", str(layout.ports.mongod)),
+        *("--bind_ip", "127.0.0.1"),
+        *("--replSet", "acked"),
+        *("--wiredTigerCacheSizeGB", "1"),
+        *("--oplogSize", "1024"),
+        "--nounixsocket",
+        "--noscripting",
+        *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        "--quiet",
+    ]
+    return command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(layout.state), **_libraries(servers)}
+
+
+def _erlang_environment(layout: Layout, servers: Servers) -> dict[str, str]:
+    return {
+        "PATH": f"{servers.erlang}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(layout.rabbit_home),
+        "LANG": "C.UTF-8",
+        "ACKED_ERLANG_ROOT": str(servers.erlang),
+        "ERL_EPMD_PORT": str(layout.ports.epmd),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_CRASH_DUMP_SECONDS": "0",
+        **_libraries(servers),
+    }
+
+
+def _epmd(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]]:
+    return [str(servers.erlang / "bin" / "epmd"), "-port", str(layout.ports.epmd)], _erlang_environment(layout, servers)
+
+
+def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]]:
+    home, conf = layout.rabbit_home, layout.conf
+    home.mkdir(parents=True, exist_ok=True)
+    conf.mkdir(parents=True, exist_ok=True)
+    secret(home / ".erlang.cookie", mode=0o400)
+    _write(
+        conf / "rabbitmq.conf",
+        f"listeners.tcp.1 = 127.0.0.1:{layout.ports.amqp}\n"
+        "default_user = acked\n"
+        f"default_pass = {secret(layout.secrets / 'amqp')}\n"
+        "log.console = true\nlog.console.level = warning\nlog.file = false\n",
+    )
+    _write(conf / "enabled_plugins", "[].\n")
+    _write(conf / "rabbitmq-env.conf", "")
+    return [str(servers.rabbitmq_server)], {
+        **_erlang_environment(layout, servers),
+        # Makes the start script become the node instead of waiting for it.
+        "NOTIFY_SOCKET": "/dev/null",
+        "RABBITMQ_CONF_ENV_FILE": str(conf / "rabbitmq-env.conf"),
+        "RABBITMQ_CONFIG_FILE": str(conf / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(conf / "enabled_plugins"),
+        "RABBITMQ_NODENAME": NODE_NAME,
+        "RABBITMQ_MNESIA_BASE": str(home / "data"),
+        "RABBITMQ_LOG_BASE": str(layout.logs),
+        "RABBITMQ_PID_FILE": str(layout.run / "rabbitmq.pid"),
+        "RABBITMQ_DIST_PORT": str(layout.ports.erlang),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600, exist_ok=True)
+    path.write_text(text)
+
+
+def main() -> None:
+    """Never returns."""
+    part = sys.argv[1]
+    layout = layout_from()
+    command, environment = command_of(part, layout, os.environ)
+    # Lets `up` and `down` tell the processes of this stack from all others.
+    environment["ACKED_STACK"] = str(layout.state)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    layout.run.mkdir(parents=True, exist_ok=True)
+    os.execve(command[0], command, environment)  # noqa: S606 - the command is ours
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Where a native stack keeps its things, and on which ports its parts listen."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_PORT_BASE = 8080
+SERVER_PORT_OFFSET = 20_000
+MAX_PORT_BASE = 65_535 - SERVER_PORT_OFFSET - 5
+# The kernel's limit for the path of a Unix socket is 108 bytes with the final zero.
+MAX_SOCKET_PATH = 100
+
+
+class LayoutError(Exception):
+    """The environment asks for something that can't be; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All ports of a stack, from one base."""
+
+    base: int
+
+    @property
+    def gateway(self) -> int:
+        """HTTP of the gateway."""
+        return self.base
+
+    @property
+    def intake(self) -> int:
+        """HTTP of intake."""
+        return self.base + 1
+
+    @property
+    def mongod(self) -> int:
+        """The private MongoDB."""
+        return self.base + SERVER_PORT_OFFSET + 2
+
+    @property
+    def amqp(self) -> int:
+        """The private RabbitMQ."""
+        return self.base + SERVER_PORT_OFFSET + 3
+
+    @property
+    def epmd(self) -> int:
+        """Erlang's port mapper, which RabbitMQ needs."""
+        return self.base + SERVER_PORT_OFFSET + 4
+
+    @property
+    def erlang(self) -> int:
+        """Erlang's distribution, which RabbitMQ's own tools use."""
+        return self.base + SERVER_PORT_OFFSET + 5
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One stack: its state folder, its ports, and which servers are its own."""
+
+    state: Path
+    ports: Ports
+    own_mongod: bool = True
+    own_rabbitmq: bool = True
+
+    @property
+    def servers(self) -> Path:
+        """Unpacked servers, shared by all stacks of this checkout."""
+        return ROOT / ".acked" / "servers"
+
+    @property
+    def logs(self) -> Path:
+        """One log a part."""
+        return self.state / "log"
+
+    @property
+    def run(self) -> Path:
+        """What holds only while the stack runs."""
+        return self.state / "run"
+
+    @property
+    def conf(self) -> Path:
+        """Written configuration."""
+        return self.state / "conf"
+
+    @property
+    def mongo_data(self) -> Path:
+        """MongoDB's data."""
+        return self.state / "data" / "mongo"
+
+    @property
+    def rabbit_home(self) -> Path:
+        """RabbitMQ's home: cookie and data."""
+        return self.state / "data" / "rabbit"
+
+    @property
+    def secrets(self) -> Path:
+        """Passwords, readable by the owner alone."""
+        return self.state / "secret"
+
+    @property
+    def socket(self) -> Path:
+        """The supervisor's socket; its path is short whatever the checkout's is."""
+        short = hashlib.sha256(str(self.state).encode()).hexdigest()[:12]
+        base = os.environ.get("XDG_RUNTIME_DIR", "")
+        if not base or len(base) > MAX_SOCKET_PATH - 40 or not os.access(base, os.W_OK):
+            base = tempfile.gettempdir()
+        return Path(base) / f"acked-{os.getuid()}-{short}.sock"
+
+    @property
+    def venv_python(self) -> Path:
+        """The Python that runs everything."""
+        return ROOT / ".venv" / "bin" / "python"
+
+
+def layout_from(environ: Mapping[str, str] | None = None) -> Layout:
+    """The layout that the environment asks for."""
+    environ = os.environ if environ is None else environ
+    text = environ.get("ACKED_PORT_BASE") or str(DEFAULT_PORT_BASE)
+    if not text.isdecimal() or not 1024 <= int(text) <= MAX_PORT_BASE:
+        raise LayoutError(f"ACKED_PORT_BASE={text}: must be a port from 1024 to {MAX_PORT_BASE}")
+    state = environ.get("ACKED_STATE_DIR")
+    return Layout(
+        state=Path(state).resolve() if state else ROOT / ".acked" / "native",
+        ports=Ports(int(text)),
+        own_mongod=not environ.get("ACKED_MONGO_URL"),
+        own_rabbitmq=not environ.get("ACKED_AMQP_URL"),
+    )

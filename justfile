@@ -1,0 +1,72 @@
+# Recipes of Acked. Run them with ./just, which needs nothing but Python 3.11 and apt-get.
+
+set positional-arguments := true
+
+python := justfile_directory() / ".venv/bin/python"
+bin := justfile_directory() / ".venv/bin"
+
+# List the recipes
+[private]
+default:
+    @"{{ bin }}/just" --justfile "{{ justfile() }}" --list --unsorted
+
+# Start everything, wait until it is ready, print the URLs
+[no-exit-message]
+up:
+    @"{{ python }}" -m deploy.native up
+
+# Stop everything; jobs are kept
+[no-exit-message]
+down:
+    @"{{ python }}" -m deploy.native down
+
+# Change the number of processes: scale 4, scale worker=4 intake=2
+[no-exit-message]
+scale *wanted:
+    @"{{ python }}" -m deploy.native scale "$@"
+
+# Send N requests at once and follow them to their end
+[no-exit-message]
+load-test *n:
+    @"{{ python }}" -m deploy.native load-test "$@"
+
+# Show what runs, and whether it is ready
+[no-exit-message]
+status:
+    @"{{ python }}" -m deploy.native status
+
+# Show the last lines of the logs: logs, logs worker, logs intake-1 -n 200
+[no-exit-message]
+logs *service:
+    @"{{ python }}" -m deploy.native logs "$@"
+
+# Run the tests: test, test unit, test integration -k publisher
+[no-exit-message]
+test *what:
+    @"{{ python }}" -m deploy.testing "$@"
+
+# Format, lint, types, lock: everything that needs no server
+[no-exit-message]
+check:
+    "{{ bin }}/ruff" format --check .
+    "{{ bin }}/ruff" check .
+    "{{ bin }}/mypy"
+    @"{{ python }}" -m deploy.lock --check
+
+# Format the code and mend what can be mended
+[no-exit-message]
+fmt:
+    "{{ bin }}/ruff" format .
+    "{{ bin }}/ruff" check --fix .
+
+# Pin the newest versions that the pyproject files allow
+[no-exit-message]
+lock:
+    @"{{ python }}" -m deploy.lock --upgrade
+
+# Remove caches and fetched servers; data is kept
+[no-exit-message]
+clean:
+    rm -rf .acked/servers .acked/bootstrap .mypy_cache .ruff_cache .pytest_cache .hypothesis
+    find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+    @echo "caches and fetched servers are gone; data in .acked/native is kept"

@@ -1,0 +1,25 @@
+"""Runs the gateway: `python -m acked_gateway`."""
+
+import sys
+
+from acked_common.logs import set_up_logs
+from acked_common.settings import SettingsError
+from acked_common.web import serve
+from acked_gateway.app import create_app
+from acked_gateway.settings import read_settings
+
+
+def main() -> int:
+    """The exit code."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        print(f"acked-gateway: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
+        return 2
+    set_up_logs("acked-gateway", settings.common.log_level)
+    serve(create_app(settings), title="acked-gateway", host=settings.common.host, port=settings.port)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What a person may do to a job: cancel it, retry it, resolve it. Each is a compare-and-set that is tried again when the
+job has moved in between."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from acked_common import lifecycle, strict_json
+from acked_common.clock import Clock
+from acked_common.lifecycle import Move, State, Transition, WrongState
+from acked_common.outbox import Outbox
+from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
+from acked_common.settings import CommonSettings
+from acked_common.status_route import stored_job
+from acked_common.store import Applied, Job, JobStore
+from acked_common.strict_json import StrictJsonError
+
+TRIES = 10
+MAX_RESULT_BYTES = 1 << 20
+MAX_NOTE_CHARS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How a person ends a failed job; `result` is a JSON text."""
+
+    state: State
+    result: bytes | None
+    note: str | None
+
+
+class Commands:
+    """Moves jobs on behalf of a person."""
+
+    def __init__(self, store: JobStore, outbox: Outbox, clock: Clock, settings: CommonSettings) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._clock = clock
+        self._settings = settings
+
+    async def cancel(self, text: str) -> Job:
+        """Ends a job that nobody runs, or raises the flag that its owner sees; a second cancel changes nothing."""
+
+        def transition(job: Job) -> Transition | None:
+            if job.state is State.CANCELLED or job.cancel_requested:
+                return None
+            if job.state is State.RUNNING:
+                return lifecycle.request_cancel(at=self._clock.now())
+            return lifecycle.cancel(at=self._clock.now(), retention_s=self._settings.retention_s)
+
+        return await self._move(text, transition)
+
+    async def retry(self, text: str) -> Job:
+        """Starts a new run of a failed job."""
+
+        def transition(job: Job) -> Transition:
+            return lifecycle.retry(
+                at=self._clock.now(),
+                grace_s=self._settings.grace_s,
+                expires_in_s=job.expires_in_s or self._settings.expires_in_s,
+            )
+
+        job = await self._move(text, transition)
+        if job.queued_at is not None:
+            self._outbox.offer([(job.id, job.kind, job.queued_at)])
+        return job
+
+    async def resolve(self, text: str, resolution: Resolution) -> Job:
+        """Ends a failed job as a person says."""
+
+        def transition(_: Job) -> Transition:
+            return lifecycle.resolve(
+                at=self._clock.now(),
+                to=resolution.state,
+                result=resolution.result,
+                note=resolution.note,
+                retention_s=self._settings.retention_s,
+            )
+
+        return await self._move(text, transition)
+
+    async def _move(self, text: str, transition_for: Callable[[Job], Transition | None]) -> Job:
+        job = await stored_job(self._store, text)
+        for _ in range(TRIES):
+            transition = transition_for(job)
+            if transition is None:
+                return job
+            try:
+                outcome = await self._store.apply([Move(job.seen, transition)])
+            except WrongState as error:
+                raise ProblemError(
+                    problem("wrong-state", str(error), extra={"state": job.state.value, "reason": job.reason})
+                ) from None
+            job = await stored_job(self._store, text)
+            if outcome == [Applied.APPLIED]:
+                return job
+        raise ProblemError(
+            problem("wrong-state", "the job moves too fast to be changed; try again", extra={"state": job.state.value})
+        )
+
+
+def parse_resolution(body: bytes) -> Resolution:
+    """Reads the body of a resolve: `{"state": "succeeded" or "failed", "result"?, "note"?}`. Raises `ProblemError`."""
+    try:
+        members = strict_json.parse(body)
+    except StrictJsonError as error:
+        raise ProblemError(json_problem(error)) from None
+    if not isinstance(members, dict):
+        raise _invalid([{"pointer": "", "detail": 'must be an object such as {"state": "succeeded"}'}])
+    errors: list[ErrorAt] = []
+    ends = [State.SUCCEEDED.value, State.FAILED.value]
+    state, note = members.get("state"), members.get("note")
+    if state not in ends:
+        errors.append({"pointer": "/state", "detail": f"must be one of {', '.join(ends)}"})
+    if note is not None and not (isinstance(note, str) and len(note) <= MAX_NOTE_CHARS):
+        errors.append({"pointer": "/note", "detail": f"must be a text of at most {MAX_NOTE_CHARS} characters"})
+    errors += [
+        {"pointer": f"/{name}", "detail": "is not a known field; known are state, result, note"}
+        for name in members
+        if name not in ("state", "result", "note")
+    ]
+    result = msgspec.json.encode(members["result"]) if "result" in members else None
+    if result is not None and len(result) > MAX_RESULT_BYTES:
+        errors.append({"pointer": "/result", "detail": f"must be at most {MAX_RESULT_BYTES} bytes"})
+    if errors:
+        raise _invalid(errors)
+    return Resolution(State(str(state)), result, note)
+
+
+def _invalid(errors: list[ErrorAt]) -> ProblemError:
+    return ProblemError(problem("invalid-field", "the body can't be used; see errors", errors=errors))

@@ -1,0 +1,137 @@
+"""Jobs, batches and workers over HTTP."""
+
+import base64
+import re
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from acked_common.clock import rfc3339
+from acked_common.lifecycle import State
+from acked_common.problems import ProblemError, problem
+from acked_common.status_route import hint_for, stored_job
+from acked_common.store import JobFilter, JobStore, WorkerRecord
+from acked_common.views import job_fields, status_fields
+from acked_common.web import JsonResponse
+from acked_common.worker_table import WorkerTable
+from acked_gateway.commands import Commands, parse_resolution
+
+BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+DEFAULT_PAGE = 50
+MAX_PAGE = 1000
+MAX_COMMAND_BYTES = 2 * 2**20
+
+
+def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> list[Route]:
+    """The routes."""
+
+    async def list_jobs(request: Request) -> Response:
+        query = request.query_params
+        job_filter = JobFilter(
+            state=_state(query.get("state")),
+            kind=query.get("kind") or None,
+            batch=query.get("batch") or None,
+            tag=query.get("tag") or None,
+        )
+        page = await store.list_jobs(
+            job_filter, page_size=_page_size(query.get("page_size")), before=_position(query.get("page_token"))
+        )
+        token = _token(page.next_before) if page.next_before else ""
+        return JsonResponse({"jobs": [status_fields(job) for job in page.jobs], "next_page_token": token})
+
+    async def get_job(request: Request) -> Response:
+        job = await stored_job(store, request.path_params["id"])
+        return JsonResponse(job_fields(job, hint=await hint_for(job, workers)))
+
+    async def cancel(request: Request) -> Response:
+        return JsonResponse(status_fields(await commands.cancel(request.path_params["id"])))
+
+    async def retry(request: Request) -> Response:
+        return JsonResponse(status_fields(await commands.retry(request.path_params["id"])))
+
+    async def resolve(request: Request) -> Response:
+        resolution = parse_resolution(await request.body())
+        return JsonResponse(status_fields(await commands.resolve(request.path_params["id"], resolution)))
+
+    async def batch(request: Request) -> Response:
+        name = request.path_params["batch"]
+        if BATCH_NAME.fullmatch(name) is None:
+            raise ProblemError(problem("bad-batch", "a batch name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"))
+        counted = await store.count_batch(name)
+        if counted is None:
+            raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
+        return JsonResponse(
+            {
+                "batch": name,
+                "total": sum(counted.states.values()),
+                "states": {state.value: counted.states[state] for state in State if state in counted.states},
+                "first_at": rfc3339(counted.first_at),
+                "last_at": rfc3339(counted.last_at),
+                "duration_s": round((counted.last_at - counted.first_at).total_seconds(), 3),
+            }
+        )
+
+    async def list_workers(_: Request) -> Response:
+        return JsonResponse({"workers": [_worker_fields(worker) for worker in await workers.workers()]})
+
+    return [
+        Route("/jobs", list_jobs),
+        Route("/jobs/{id}", get_job),
+        Route("/jobs/{id}/cancel", cancel, methods=["POST"], max_body_size=MAX_COMMAND_BYTES),
+        Route("/jobs/{id}/retry", retry, methods=["POST"], max_body_size=MAX_COMMAND_BYTES),
+        Route("/jobs/{id}/resolve", resolve, methods=["POST"], max_body_size=MAX_COMMAND_BYTES),
+        Route("/batches/{batch}", batch),
+        Route("/workers", list_workers),
+    ]
+
+
+def _worker_fields(worker: WorkerRecord) -> dict[str, object]:
+    return {
+        "id": worker.name,
+        "kinds": list(worker.kinds),
+        "slots": worker.slots,
+        "running": worker.running,
+        "finished": worker.finished,
+        "version": worker.version,
+        "since": rfc3339(worker.since_at),
+        "seen_at": rfc3339(worker.seen_at),
+    }
+
+
+def _state(text: str | None) -> State | None:
+    if not text:
+        return None
+    try:
+        return State(text)
+    except ValueError:
+        raise _bad_parameter("state", f"must be one of {', '.join(state.value for state in State)}") from None
+
+
+def _page_size(text: str | None) -> int:
+    if not text:
+        return DEFAULT_PAGE
+    if not text.isdecimal() or len(text) > 9:
+        raise _bad_parameter("page_size", "must be a whole number")
+    # Larger pages than we serve are made smaller, never refused (AIP-158).
+    return max(1, min(int(text), MAX_PAGE))
+
+
+def _token(before: UUID) -> str:
+    return base64.urlsafe_b64encode(before.bytes).decode().rstrip("=")
+
+
+def _position(token: str | None) -> UUID | None:
+    if not token:
+        return None
+    try:
+        return UUID(bytes=base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except ValueError:
+        raise _bad_parameter("page_token", "must be the next_page_token of an earlier answer") from None
+
+
+def _bad_parameter(name: str, detail: str) -> ProblemError:
+    return ProblemError(
+        problem("invalid-field", f"{name} {detail}", errors=[{"pointer": f"?{name}", "detail": detail}])
+    )

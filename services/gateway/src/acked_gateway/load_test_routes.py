@@ -1,0 +1,92 @@
+"""The load test over HTTP: figures for programs, a page for browsers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from acked_common.problems import ProblemError, problem
+from acked_common.web import JsonResponse
+from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult
+from acked_gateway.pages import load_page
+
+LOAD_TEST_PATH = "/load-test"
+DEFAULT_COUNT = 1000
+
+
+def load_test_routes(tester: LoadTester, public_intake_url: str) -> list[Route]:
+    """The routes."""
+
+    def page(name: str) -> Response:
+        body, media_type = load_page(name, intake_url=public_intake_url)
+        return Response(body, media_type=media_type)
+
+    async def index(_: Request) -> Response:
+        return page("index.html")
+
+    async def asset(request: Request) -> Response:
+        try:
+            return page(request.path_params["name"])
+        except KeyError:
+            raise ProblemError(problem("not-found", "no page has this name")) from None
+
+    async def load_test(request: Request) -> Response:
+        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return page("load_test.html")
+        count = _count(request.query_params.get("count"))
+        kind = request.query_params.get("kind") or "demo"
+        result = await _while_connected(request, tester.run(count, kind))
+        if result is None:
+            return Response(status_code=499)
+        figures = _figures(result)
+        if result.persisted == 0:
+            reasons = ", ".join(f"{reason} ({n})" for reason, n in result.failures.items())
+            raise ProblemError(problem("intake-unreachable", f"no call was kept: {reasons}", extra=figures))
+        return JsonResponse(figures)
+
+    return [
+        Route("/", index),
+        Route("/pages/{name}", asset),
+        Route(LOAD_TEST_PATH, load_test, methods=["GET", "POST"]),
+    ]
+
+
+async def _while_connected(request: Request, work: Any) -> LoadTestResult | None:
+    """The result of the work; None when the client left first, which ends the work."""
+    task: asyncio.Task[LoadTestResult] = asyncio.create_task(work)
+    gone = asyncio.create_task(_when_gone(request.receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        for each in (task, gone):
+            if not each.done():
+                each.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _when_gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _count(text: str | None) -> int:
+    if not text:
+        return DEFAULT_COUNT
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_CALLS:
+        raise ProblemError(
+            problem("bad-count", f"count must be a whole number from 1 to {MAX_CALLS}, not {text[:40]!r}")
+        )
+    return int(text)
+
+
+def _figures(result: LoadTestResult) -> dict[str, Any]:
+    figures = asdict(result)
+    if not figures["failures"]:
+        del figures["failures"]
+    figures["links"] = {"batch": f"/batches/{result.batch}", "jobs": f"/jobs?batch={result.batch}"}
+    return figures

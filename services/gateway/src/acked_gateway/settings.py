@@ -1,0 +1,33 @@
+"""The gateway's settings."""
+
+from dataclasses import dataclass
+
+from acked_common.settings import CommonSettings, Env, read_common
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What the gateway needs beside the common part."""
+
+    common: CommonSettings
+    port: int
+    intake_url: str
+    """Where the gateway itself reaches intake."""
+    public_intake_url: str
+    """Where clients reach intake; shown in pages and problems."""
+    load_test_connections: int
+
+
+def read_settings(env: Env | None = None) -> GatewaySettings:
+    """Reads and checks all of the gateway's settings."""
+    env = env or Env()
+    intake_port = env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535)
+    settings = GatewaySettings(
+        common=read_common(env),
+        port=env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535),
+        intake_url=env.text("ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}").rstrip("/"),
+        public_intake_url=env.text("ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}").rstrip("/"),
+        load_test_connections=env.whole("ACKED_LOAD_TEST_CONNECTIONS", 128, at_least=1, at_most=250),
+    )
+    env.finish()
+    return settings

@@ -1,0 +1,79 @@
+"""What all tests share: a marker for each folder, and servers for those that ask for them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.servers import Servers
+
+TESTS = Path(__file__).parent
+FOLDERS = {
+    "unit": "pure logic; needs nothing",
+    "contracts": "one suite run against the in-memory and the real part",
+    "integration": "real MongoDB and RabbitMQ",
+    "acceptance": "the shipped entry points as processes, outside behaviour only",
+    "faults": "kills, pauses, cuts and restarts under load",
+    "soak": "hours of load",
+    "architecture": "import rules and the like; needs nothing",
+}
+WITHOUT_SERVERS = {"unit", "architecture"}
+
+pytest.register_assert_rewrite("support.factories")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes each folder's marker known."""
+    for folder, meaning in FOLDERS.items():
+        config.addinivalue_line("markers", f"{folder}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with its folder."""
+    for item in items:
+        if not item.path.is_relative_to(TESTS):
+            continue
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in FOLDERS:
+            item.add_marker(folder)
+        if folder in WITHOUT_SERVERS and "servers" in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"{item.nodeid} asks for servers; tests in {folder}/ must not")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Servers]":
+    """MongoDB and RabbitMQ of this test run alone; skips where none can start, fails there with CI=true."""
+    from support.servers import ServersUnavailable, start_servers
+
+    try:
+        started = start_servers(tmp_path_factory.mktemp("servers"))
+    except ServersUnavailable as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_url(servers: "Servers") -> str:
+    """Where MongoDB answers."""
+    return servers.mongo_url
+
+
+@pytest.fixture(scope="session")
+def amqp_url(servers: "Servers") -> str:
+    """Where RabbitMQ answers."""
+    return servers.amqp_url
+
+
+@pytest.fixture
+def mongo_database(servers: "Servers") -> Iterator[str]:
+    """The name of a database for one test; it is dropped afterwards."""
+    name = f"test_{uuid4().hex[:16]}"
+    yield name
+    servers.drop_database(name)

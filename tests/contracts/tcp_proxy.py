@@ -1,0 +1,95 @@
+"""A TCP proxy in front of a server that loses answers on demand: the client can't know what happened."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Proxy:
+    """Passes bytes on; `lose` makes it cut connections instead of passing an answer on, `silence` keeps them back."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._marker = b""
+        self._left = 0
+        self._is_silent = False
+        self.lost = 0
+        """Answers that never arrived."""
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listens on a free port of loopback."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Cuts everything."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+
+    def lose(self, command: str, *, times: int) -> None:
+        """The answers to the next so many commands of this name are lost with their connections."""
+        # A command's name is the first key of its document; its value, the collection's name, is a string.
+        self._marker = b"\x02" + command.encode() + b"\x00"
+        self._left = times
+
+    def silence(self) -> None:
+        """From now on nothing is answered; connections stay open."""
+        self._is_silent = True
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, upstream_writer}
+        doomed = asyncio.Event()
+        pair = [
+            asyncio.create_task(self._requests(reader, upstream_writer, doomed)),
+            asyncio.create_task(self._answers(upstream_reader, writer, doomed)),
+        ]
+        self._tasks |= set(pair)
+        try:
+            await asyncio.wait(pair, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in pair:
+                task.cancel()
+            writer.close()
+            upstream_writer.close()
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
+    ) -> None:
+        while chunk := await reader.read(1 << 16):
+            if self._left and self._marker in chunk:
+                self._left -= 1
+                doomed.set()
+            writer.write(chunk)
+            await writer.drain()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+        while chunk := await reader.read(1 << 16):
+            if doomed.is_set():
+                # The server has answered, so the write is done.
+                self.lost += 1
+                return
+            if self._is_silent:
+                continue
+            writer.write(chunk)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def proxy_to(host: str, port: int) -> AsyncIterator[Proxy]:
+    """A running proxy."""
+    proxy = Proxy(host, port)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()

@@ -1,0 +1,264 @@
+"""How workers take jobs, hold them and lose them."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+from acked_common import lifecycle
+from acked_common.ids import new_id
+from acked_common.lifecycle import HistoryEntry, Move, Reason, State
+from acked_common.store import Applied, Job, JobStore, Lease, ProgressReport, Revision
+from support.factories import (
+    ERROR,
+    EXPIRES_IN_S,
+    GRACE_S,
+    LEASE_S,
+    RETENTION_S,
+    again,
+    ago,
+    cancelled,
+    cancelling,
+    eventually,
+    insert,
+    moved,
+    new_job,
+    now,
+    owner,
+    queued,
+    running,
+    scheduled,
+    succeeded,
+)
+
+
+async def test_a_claim_takes_a_bundle_whole(store: JobStore) -> None:
+    jobs = await insert(store, *(new_job(payload=b'{"n":%d}' % n) for n in range(10)))
+    by, at = owner(), now()
+
+    taken = await store.claim([job.id for job in jobs], kinds=["demo"], owner=by, lease_s=30.0, at=at)
+
+    assert {job.id for job in taken} == {job.id for job in jobs}
+    assert {job.id: job.payload for job in taken} == {job.id: job.payload for job in jobs}
+    for job in taken:
+        assert job == await again(store, job)
+        assert (job.state, job.reason, job.owner) == (State.RUNNING, Reason.CLAIMED, by)
+        assert (job.rev, job.run, job.attempt, job.failures) == (2, 1, 1, 0)
+        assert (job.started_at, job.wake) == (at, at + timedelta(seconds=30))
+        assert (job.queued_at, job.expires_at, job.due_at, job.republished) == (None, None, None, 0)
+        assert job.history[1:] == (HistoryEntry(2, State.RUNNING, Reason.CLAIMED, 1, at),)
+
+
+async def test_what_can_not_be_claimed_drops_from_the_bundle(store: JobStore) -> None:
+    at = now()
+    good = await queued(store)
+    dropped = {
+        "expired": await queued(store, at=ago(100), expires_in_s=50.0),
+        "expires this very moment": await queued(store, at=at - timedelta(seconds=50), expires_in_s=50.0),
+        "another kind": await queued(store, kind="other"),
+        "cancelled": await cancelled(store),
+        "running": await running(store),
+        "scheduled": await scheduled(store),
+        "succeeded": await succeeded(store),
+    }
+    ids = [good.id, new_id(), *(job.id for job in dropped.values()), good.id]
+
+    taken = await store.claim(ids, kinds=["demo", "third"], owner=owner(), lease_s=30.0, at=at)
+
+    assert [job.id for job in taken] == [good.id]
+    assert {name: await again(store, job) for name, job in dropped.items()} == dropped
+
+
+async def test_a_claim_of_nothing(store: JobStore) -> None:
+    job = await queued(store)
+
+    assert await store.claim([], kinds=["demo"], owner=owner(), lease_s=30.0, at=now()) == []
+    assert await store.claim([job.id], kinds=[], owner=owner(), lease_s=30.0, at=now()) == []
+    assert await store.claim([new_id()], kinds=["demo"], owner=owner(), lease_s=30.0, at=now()) == []
+    assert await again(store, job) == job
+
+
+async def test_a_claim_is_safe_to_repeat(store: JobStore) -> None:
+    job, by, at = await queued(store), owner(), now()
+
+    first = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=at)
+    second = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=at)
+
+    assert first == second == [await again(store, job)]
+    assert first[0].attempt == 1
+
+
+async def test_names_that_look_like_operators_stay_text(store: JobStore) -> None:
+    job = await queued(store, kind="$kind")
+    by = owner("$payload", boot="$$NOW", nonce="$rev")
+
+    (taken,) = await store.claim([job.id], kinds=["$kind"], owner=by, lease_s=30.0, at=now())
+
+    assert taken.owner == by
+
+
+async def test_each_claim_raises_the_attempt(store: JobStore) -> None:
+    job = await queued(store)
+    for attempt in (1, 2, 3):
+        (job,) = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=now())
+        assert job.attempt == attempt
+        job = await moved(store, job, lifecycle.release(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S))
+    assert (job.attempt, job.failures) == (3, 0)
+
+
+async def test_racing_claims_split_the_jobs(store: JobStore) -> None:
+    jobs = await insert(store, *(new_job() for _ in range(200)))
+    ids = [job.id for job in jobs]
+    owners = [owner(f"worker-{n}", boot=f"boot-{n}") for n in range(20)]
+
+    taken = await asyncio.gather(*(store.claim(ids, kinds=["demo"], owner=by, lease_s=30.0, at=now()) for by in owners))
+
+    assert Counter(job.id for share in taken for job in share) == Counter(ids)
+    for by, share in zip(owners, taken, strict=True):
+        assert all((job.owner, job.attempt, job.rev) == (by, 1, 2) for job in share)
+    assert await store.get_many(ids) == {job.id: job for share in taken for job in share}
+
+
+async def test_racing_claims_and_cancels_leave_one_winner_each(store: JobStore) -> None:
+    jobs = await insert(store, *(new_job() for _ in range(50)))
+    ids = [job.id for job in jobs]
+    cancels = [Move(job.seen, lifecycle.cancel(at=now(), retention_s=RETENTION_S)) for job in jobs]
+
+    taken, outcomes = await asyncio.gather(
+        store.claim(ids, kinds=["demo"], owner=owner(), lease_s=30.0, at=now()), store.apply(cancels)
+    )
+
+    was_taken = {job.id for job in taken}
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        assert (job.id in was_taken) is (outcome is Applied.STALE)
+    assert all(revision.rev == 2 for revision in (await store.revisions(ids)).values())
+
+
+async def _lost_and_taken_again(store: JobStore) -> tuple[Job, Job]:
+    """A job as its first owner knows it, and as it runs by now under another one."""
+    first = await running(store)
+    taken_back = lifecycle.take_back(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
+    await moved(store, first, taken_back)
+    by = owner("worker-2", boot="boot-2")
+    (second,) = await store.claim([first.id], kinds=["demo"], owner=by, lease_s=30.0, at=now())
+    return first, second
+
+
+async def test_an_old_attempt_is_fenced(store: JobStore) -> None:
+    old, current = await _lost_and_taken_again(store)
+    end = lifecycle.succeed(at=now(), result=b"1", retention_s=RETENTION_S)
+
+    seen_now = replace(old.seen, rev=current.rev)
+    assert await store.apply([Move(old.seen, end), Move(seen_now, end)]) == [Applied.STALE] * 2
+
+    assert await again(store, current) == current
+    assert await store.apply([Move(current.seen, end)]) == [Applied.APPLIED]
+
+
+async def test_another_claim_of_the_same_attempt_is_fenced(store: JobStore) -> None:
+    job = await running(store)
+    end = lifecycle.succeed(at=now(), result=b"1", retention_s=RETENTION_S)
+
+    assert await store.apply([Move(replace(job.seen, nonce="another"), end)]) == [Applied.STALE]
+
+    assert await again(store, job) == job
+
+
+async def test_a_renewal_prolongs_the_leases_and_tells_the_cancel_flags(store: JobStore) -> None:
+    mine = await running(store, claimed_at=ago(20))
+    stopped = await cancelling(store)
+    nonces = [job.owner.nonce if job.owner else None for job in (mine, stopped)]
+    before = now()
+
+    leases = await store.renew([mine.id, stopped.id], boot="boot-1", lease_s=45.5)
+
+    assert leases == {
+        mine.id: Lease(mine.id, 1, nonces[0], 2, cancel_requested=False),
+        stopped.id: Lease(stopped.id, 1, nonces[1], 3, cancel_requested=True),
+    }
+
+    async def is_prolonged() -> bool:
+        wakes = [(await again(store, job)).wake for job in (mine, stopped)]
+        lease = timedelta(seconds=45.5)
+        return all(wake is not None and before + lease <= wake <= now() + lease for wake in wakes)
+
+    await eventually(is_prolonged)
+    after = await again(store, mine)
+    assert replace(after, wake=mine.wake) == mine
+
+
+async def test_lost_leases_are_missing_from_a_renewal(store: JobStore) -> None:
+    mine = await running(store)
+    _, taken_again = await _lost_and_taken_again(store)
+    ended = await succeeded(store)
+    waiting = await queued(store)
+    others = [taken_again, ended, waiting]
+
+    leases = await store.renew([mine.id, new_id(), *(job.id for job in others)], boot="boot-1", lease_s=30.0)
+
+    assert set(leases) == {mine.id}
+    assert [await again(store, job) for job in others] == others
+    assert await store.renew([], boot="boot-1", lease_s=30.0) == {}
+
+
+async def test_a_renewal_in_between_saves_the_lease(store: JobStore) -> None:
+    job = await running(store, claimed_at=ago(40))
+    (seen,) = await store.live_jobs(State.RUNNING, limit=10)
+    await store.renew([job.id], boot="boot-1", lease_s=LEASE_S)
+    back = lifecycle.take_back(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
+
+    assert await store.apply([Move(seen.seen_with_lease, back)]) == [Applied.STALE]
+
+    assert (await again(store, job)).owner == job.owner
+
+
+async def test_progress_is_kept_without_a_rev(store: JobStore) -> None:
+    job = await running(store)
+    assert job.owner is not None
+
+    await store.report_progress([ProgressReport(job.id, 1, job.owner.nonce, b'{"$done":0.5}')])
+
+    async def is_kept() -> bool:
+        return (await again(store, job)).progress == b'{"$done":0.5}'
+
+    await eventually(is_kept)
+    assert await again(store, job) == replace(job, progress=b'{"$done":0.5}')
+    assert await store.revisions([job.id]) == {job.id: Revision(job.rev, State.RUNNING)}
+
+
+async def test_progress_of_what_no_longer_runs_is_dropped(store: JobStore) -> None:
+    job = await running(store)
+    ended = await succeeded(store)
+    assert job.owner is not None
+
+    await store.report_progress(
+        [
+            ProgressReport(job.id, 2, job.owner.nonce, b"1"),
+            ProgressReport(job.id, 1, "another", b"2"),
+            ProgressReport(ended.id, 1, job.owner.nonce, b"3"),
+            ProgressReport(new_id(), 1, job.owner.nonce, b"4"),
+        ]
+    )
+    await store.report_progress([])
+
+    # A later write of the same kind shows that the earlier ones are over.
+    await store.report_progress([ProgressReport(job.id, 1, job.owner.nonce, b"5")])
+
+    async def is_kept() -> bool:
+        return (await again(store, job)).progress == b"5"
+
+    await eventually(is_kept)
+    assert (await again(store, ended)).progress is None
+
+
+async def test_a_new_attempt_starts_without_progress(store: JobStore) -> None:
+    job = await running(store)
+    assert job.owner is not None
+    await store.report_progress([ProgressReport(job.id, 1, job.owner.nonce, b"0.9")])
+    job = await moved(store, job, lifecycle.back_off(at=now(), error=ERROR, delay_s=0.0))
+    assert job.progress == b"0.9"
+    job = await moved(store, job, lifecycle.become_due(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S))
+
+    (job,) = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=now())
+
+    assert job.progress is None

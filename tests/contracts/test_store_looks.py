@@ -1,0 +1,237 @@
+"""What sweepers and lists see of many jobs."""
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from acked_common import lifecycle
+from acked_common.ids import new_id
+from acked_common.lifecycle import State
+from acked_common.store import BatchCount, Job, JobFilter, JobStore, SweepPosition
+from support.factories import (
+    ERROR,
+    LEASE_S,
+    RETENTION_S,
+    again,
+    ago,
+    cancelled,
+    failed,
+    insert,
+    moved,
+    new_job,
+    now,
+    owner,
+    queued,
+    running,
+    scheduled,
+    succeeded,
+)
+
+LIVE_MAKERS = {
+    State.QUEUED: lambda store, seconds: queued(store, at=ago(seconds + 10), batch="b"),
+    State.SCHEDULED: lambda store, seconds: scheduled(store, at=ago(seconds + 60), delay_s=60.0, batch="b"),
+    State.RUNNING: lambda store, seconds: running(store, claimed_at=ago(seconds + LEASE_S), batch="b"),
+}
+
+
+@pytest.mark.parametrize("state", LIVE_MAKERS)
+async def test_a_look_sees_the_jobs_of_its_state_whose_wake_has_come(store: JobStore, state: State) -> None:
+    make = LIVE_MAKERS[state]
+    late, later, latest = [await make(store, seconds) for seconds in (1.0, 5.0, 9.0)]
+    not_yet = await make(store, -60.0)
+    for other, make_other in LIVE_MAKERS.items():
+        if other is not state:
+            await make_other(store, 7.0)
+    await succeeded(store), await failed(store), await cancelled(store)
+
+    seen = await store.live_jobs(state, limit=10)
+
+    assert [job.id for job in seen] == [latest.id, later.id, late.id]
+    assert not_yet.id not in {job.id for job in seen}
+    assert seen[0] == replace(latest, payload=b"", history=latest.history[:1])
+    assert [job.id for job in await store.live_jobs(state, limit=2)] == [latest.id, later.id]
+
+
+async def test_a_look_at_a_state_that_nothing_is_in(store: JobStore) -> None:
+    await queued(store, at=ago(60))
+
+    assert await store.live_jobs(State.WAITING, limit=10) == []
+    assert await store.live_jobs(State.SCHEDULED, limit=10) == []
+
+
+async def test_a_look_can_be_limited_to_kinds(store: JobStore) -> None:
+    jobs = {kind: await queued(store, kind=kind, at=ago(60)) for kind in ("a", "b", "c")}
+
+    seen = await store.live_jobs(State.QUEUED, limit=10, kinds=["a", "c"])
+
+    assert {job.id for job in seen} == {jobs["a"].id, jobs["c"].id}
+    assert await store.live_jobs(State.QUEUED, limit=10, kinds=[]) == []
+
+
+async def test_looks_page_over_equal_wakes_without_a_loss(store: JobStore) -> None:
+    wakes = [ago(60), ago(50), ago(40)]
+    jobs = await insert(store, *(new_job(at=wakes[n % 3]) for n in range(50)))
+    expected = [job.id for job in sorted(jobs, key=lambda job: (_wake(job), job.id))]
+
+    seen: list[Job] = []
+    position: SweepPosition | None = None
+    while page := await store.live_jobs(State.QUEUED, limit=7, after=position):
+        seen += page
+        position = SweepPosition(_wake(page[-1]), page[-1].id)
+
+    assert [job.id for job in seen] == expected
+
+
+def _wake(job: Job) -> object:
+    assert job.wake is not None
+    return job.wake
+
+
+async def test_a_postponed_job_is_looked_at_later(store: JobStore) -> None:
+    job, untouched = await queued(store, at=ago(60)), await queued(store, at=ago(50))
+    taken = await running(store)
+    later = now() + timedelta(seconds=60)
+
+    await store.postpone({job.id: later, taken.id: later, new_id(): later})
+    await store.postpone({})
+
+    assert await again(store, job) == replace(job, wake=later, republished=1)
+    assert await again(store, taken) == taken
+    assert [found.id for found in await store.live_jobs(State.QUEUED, limit=10)] == [untouched.id]
+
+
+async def test_each_postponement_counts_until_a_worker_takes_the_job(store: JobStore) -> None:
+    job = await queued(store, at=ago(60))
+    for _ in range(3):
+        await store.postpone({job.id: now()})
+    assert (await again(store, job)).republished == 3
+
+    job = await moved(store, await again(store, job), lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
+
+    assert job.republished == 0
+
+
+async def _listable_jobs(store: JobStore) -> list[Job]:
+    """Forty jobs of all sorts, newest first."""
+    makers = [queued, running, failed, succeeded, cancelled]
+    jobs = [
+        await makers[n % 5](
+            store, kind="ab"[n % 2], batch=(None, "x", "y")[n % 3], tags=((), ("s",), ("s", "t"), ("t",))[n % 4]
+        )
+        for n in range(40)
+    ]
+    return sorted(jobs, key=lambda job: job.id, reverse=True)
+
+
+FILTERS = [
+    JobFilter(state, kind, batch, tag)
+    for state, kind, batch, tag in itertools.product(
+        (None, State.FAILED, State.QUEUED, State.SCHEDULED), (None, "a"), (None, "x", "absent"), (None, "t")
+    )
+]
+
+
+def _fits(job: Job, wanted: JobFilter) -> bool:
+    return (
+        wanted.state in (None, job.state)
+        and wanted.kind in (None, job.kind)
+        and wanted.batch in (None, job.batch)
+        and (wanted.tag is None or wanted.tag in job.tags)
+    )
+
+
+async def test_lists_show_what_fits_newest_first(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = await _listable_jobs(store)
+    for limit, page_size, wanted in itertools.product((10_000, 7), (3, 100), FILTERS):
+        for module in ("memory", "mongo"):
+            monkeypatch.setattr(f"acked_common.store.{module}.LIST_SCAN_LIMIT", limit)
+        listed: list[Job] = []
+        before, pages = None, 0
+        while True:
+            page = await store.list_jobs(wanted, page_size=page_size, before=before)
+            assert len(page.jobs) <= page_size
+            listed += page.jobs
+            before, pages = page.next_before, pages + 1
+            if before is None:
+                break
+            assert pages < 100
+        assert listed == [replace(job, payload=b"") for job in jobs if _fits(job, wanted)], wanted
+
+
+async def test_a_page_looks_at_a_bounded_span_and_then_answers_with_a_token(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("memory", "mongo"):
+        monkeypatch.setattr(f"acked_common.store.{module}.LIST_SCAN_LIMIT", 5)
+    oldest = await failed(store, kind="a")
+    others = [await queued(store, kind="a") for _ in range(12)]
+
+    first = await store.list_jobs(JobFilter(state=State.FAILED, kind="a"), page_size=10)
+    second = await store.list_jobs(JobFilter(state=State.FAILED, kind="a"), page_size=10, before=first.next_before)
+    third = await store.list_jobs(JobFilter(state=State.FAILED, kind="a"), page_size=10, before=second.next_before)
+
+    assert (first.jobs, first.next_before) == ([], others[-5].id)
+    assert (second.jobs, second.next_before) == ([], others[-10].id)
+    assert ([job.id for job in third.jobs], third.next_before) == ([oldest.id], None)
+    # One filter from an index needs no span.
+    alone = await store.list_jobs(JobFilter(state=State.FAILED), page_size=10)
+    assert ([job.id for job in alone.jobs], alone.next_before) == ([oldest.id], None)
+
+
+async def test_a_full_last_page_has_no_token(store: JobStore) -> None:
+    for _ in range(4):
+        await queued(store)
+
+    page = await store.list_jobs(JobFilter(), page_size=4)
+
+    assert (len(page.jobs), page.next_before) == (4, None)
+    assert (await store.list_jobs(JobFilter(), page_size=3)).next_before == page.jobs[2].id
+
+
+async def test_a_batch_is_counted_by_state(store: JobStore) -> None:
+    start = ago(1000)
+    await insert(store, *(new_job(batch="b", at=start + timedelta(seconds=n)) for n in range(3)))
+    await queued(store), await queued(store, batch="other", at=ago(5000))
+    await running(store, batch="b")
+    ended = [await succeeded(store, batch="b"), await failed(store, batch="b"), await failed(store, batch="b")]
+    assert all(job.finished_at for job in ended)
+
+    count = await store.count_batch("b")
+
+    assert count == BatchCount(
+        states={State.QUEUED: 3, State.RUNNING: 1, State.SUCCEEDED: 1, State.FAILED: 2},
+        first_at=start,
+        last_at=max(job.finished_at for job in ended if job.finished_at),
+    )
+    assert await store.count_batch("absent") is None
+
+
+async def test_the_last_instant_of_an_unfinished_batch_is_its_newest_acceptance(store: JobStore) -> None:
+    start, end = ago(20), ago(10)
+    await insert(store, new_job(batch="b", at=start), new_job(batch="b", at=end))
+
+    assert await store.count_batch("b") == BatchCount(states={State.QUEUED: 2}, first_at=start, last_at=end)
+
+
+async def test_a_batch_whose_jobs_moved_is_counted_anew(store: JobStore) -> None:
+    job = await running(store, batch="b")
+    at = now()
+    await moved(store, job, lifecycle.fail(at=at, error=ERROR, exhausted=True, retention_s=RETENTION_S))
+
+    count = await store.count_batch("b")
+
+    assert count is not None
+    assert (Counter(count.states), count.last_at) == (Counter({State.FAILED: 1}), at)
+
+
+async def test_queued_jobs_are_counted_up_to_a_limit(store: JobStore) -> None:
+    assert await store.count_queued(10) == 0
+    await insert(store, *(new_job() for _ in range(5)))
+    await running(store), await scheduled(store), await failed(store), await cancelled(store)
+
+    assert await store.count_queued(10) == 5
+    assert await store.count_queued(5) == 5
+    assert await store.count_queued(3) == 3

@@ -1,0 +1,280 @@
+"""What only the store on MongoDB promises: its validator, its indexes."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+from pymongo.errors import WriteError
+
+from acked_common import lifecycle
+from acked_common.lifecycle import Move, Reason, State
+from acked_common.store import Insertion, JobFilter, SchemaMismatch, StoreError, SweepPosition, schema
+from acked_common.store.documents import Document, job_document
+from acked_common.store.mongo import MongoStore
+from support.factories import (
+    LEASE_S,
+    RETENTION_S,
+    ago,
+    failed,
+    insert,
+    new_job,
+    now,
+    owner,
+    queued,
+    running,
+    succeeded,
+)
+from support.servers import Servers
+
+
+@pytest.fixture
+async def store(mongo_url: str, mongo_database: str) -> AsyncIterator[MongoStore]:
+    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
+    await store.ensure_schema()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def database(servers: Servers, mongo_database: str) -> Database[dict[str, Any]]:
+    """The same database past the store."""
+    return servers.mongo()[mongo_database]
+
+
+def _changed(**fields: Any) -> Document:
+    document = job_document(new_job())
+    for name, value in fields.items():
+        if value is None:
+            del document[name]
+        else:
+            document[name] = value
+    return document
+
+
+NONSENSE = {
+    "an unknown state": {"state": "done"},
+    "no state": {"state": None},
+    "live without a wake": {"wake": None},
+    "live with an end": {"expire_at": now()},
+    "ended with a wake": {"state": State.SUCCEEDED.value, "expire_at": now()},
+    "ended without an end": {"state": State.SUCCEEDED.value, "wake": None},
+    "ended with an owner": {"state": State.FAILED.value, "wake": None, "expire_at": now(), "owner": {"nonce": "x"}},
+    "a wake that is no instant": {"wake": "soon"},
+    "a payload that is text": {"payload": "{}"},
+    "rev 0": {"rev": 0},
+    "a falling attempt": {"attempt": -1},
+    "a long history": {"history": [{}] * 50},
+    "no kind": {"kind": None},
+}
+
+
+@pytest.mark.parametrize("fields", NONSENSE.values(), ids=NONSENSE.keys())
+async def test_the_validator_refuses_nonsense(
+    store: MongoStore, database: Database[dict[str, Any]], fields: Document
+) -> None:
+    with pytest.raises(WriteError) as refused:
+        database[schema.JOBS].insert_one(_changed(**fields))
+    assert refused.value.code == 121
+
+    good = job_document(new_job())
+    database[schema.JOBS].insert_one(good)
+    with pytest.raises(WriteError) as refused:
+        database[schema.JOBS].replace_one({"_id": good["_id"]}, {**_changed(**fields), "_id": good["_id"]})
+    assert refused.value.code == 121
+
+
+async def test_a_move_to_nonsense_is_an_error_and_leaves_the_job(store: MongoStore) -> None:
+    job = await running(store)
+    ends_live = lifecycle.Transition(
+        Reason.COMPLETED, frozenset({State.RUNNING}), State.SUCCEEDED, now(), sets={"expire_at": now()}
+    )
+
+    with pytest.raises(StoreError, match="121"):
+        await store.apply([Move(job.seen, ends_live)])
+
+    assert await store.get(job.id) == job
+
+
+async def test_what_no_server_takes_does_not_spoil_the_commit(store: MongoStore) -> None:
+    good = [new_job() for _ in range(3)]
+    too_large = new_job(payload=b"x" * (17 * 1024 * 1024))
+    no_text, too_long = new_job(batch="\ud800"), new_job(max_attempts=2**70)
+
+    outcome = await store.insert([good[0], too_large, good[1], no_text, too_long, good[2]])
+
+    assert outcome == [Insertion.STORED, Insertion.NOT_STORED] * 2 + [Insertion.NOT_STORED, Insertion.STORED]
+    assert await store.count_queued(10) == 3
+    assert await store.insert([no_text]) == [Insertion.NOT_STORED]
+
+
+async def test_another_versions_schema_is_refused(store: MongoStore, database: Database[dict[str, Any]]) -> None:
+    database[schema.META].update_one({"_id": "schema"}, {"$inc": {"version": 1}})
+
+    with pytest.raises(SchemaMismatch, match="run init"):
+        await store.check_schema()
+
+
+async def test_making_the_schema_twice_leaves_one_of_each_index(
+    store: MongoStore, database: Database[dict[str, Any]]
+) -> None:
+    before = database[schema.JOBS].index_information()
+
+    await store.ensure_schema()
+
+    assert database[schema.JOBS].index_information() == before
+    assert set(before) == {"_id_", *(index.document["name"] for index in schema.JOB_INDEXES)}
+
+
+async def test_the_schema_grows_over_jobs_that_are_there(
+    mongo_url: str, mongo_database: str, database: Database[dict[str, Any]]
+) -> None:
+    given = new_job()
+    database[schema.JOBS].insert_one(job_document(given))
+    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
+
+    await store.ensure_schema()
+
+    assert await store.get(given.id) is not None
+    with pytest.raises(WriteError):
+        database[schema.JOBS].insert_one(_changed(wake=None))
+    store.close()
+
+
+class Profile:
+    """What the server did, by its own profiler."""
+
+    def __init__(self, database: Database[dict[str, Any]]) -> None:
+        self._database = database
+
+    def start(self) -> None:
+        """Profiles all operations from now on."""
+        self._database.command("profile", 2)
+
+    def stop(self) -> list[Document]:
+        """The operations on jobs since the start."""
+        self._database.command("profile", 0)
+        return list(self._database["system.profile"].find({"ns": f"{self._database.name}.{schema.JOBS}"}))
+
+
+@pytest.fixture
+async def profile(database: Database[dict[str, Any]], store: MongoStore) -> AsyncIterator[Profile]:
+    profile = Profile(database)
+    await _many_jobs(store)
+    profile.start()
+    yield profile
+
+
+async def _many_jobs(store: MongoStore) -> None:
+    """Enough of everything that a wrong plan shows."""
+    await insert(store, *(new_job(at=ago(600 - n), batch=f"b{n % 10}", tags=(f"t{n % 10}",)) for n in range(500)))
+    await insert(store, *(new_job(kind="other", delay_s=1000.0) for _ in range(200)))
+    for _ in range(5):
+        await running(store, claimed_at=ago(100))
+        await failed(store)
+        await succeeded(store)
+
+
+def _plans(operations: list[Document]) -> list[str]:
+    return [operation["planSummary"] for operation in operations]
+
+
+LIVE = "IXSCAN { state: 1, wake: 1, _id: 1 }"
+BY_ID = "IXSCAN { _id: 1 }"
+
+
+async def test_looks_walk_the_live_index_in_order(store: MongoStore, profile: Profile) -> None:
+    first = await store.live_jobs(State.QUEUED, limit=100)
+    assert first[-1].wake is not None
+    await store.live_jobs(State.QUEUED, limit=100, after=SweepPosition(first[-1].wake, first[-1].id))
+    await store.live_jobs(State.RUNNING, limit=100)
+    await store.live_jobs(State.SCHEDULED, limit=100)
+
+    operations = profile.stop()
+
+    assert _plans(operations) == [LIVE] * 4
+    assert [operation["nreturned"] for operation in operations] == [100, 100, 5, 0]
+    # Nothing is sorted, nothing is fetched that is not answered: a backlog costs a page, not itself.
+    assert not any(operation.get("hasSortStage") for operation in operations)
+    assert [operation["docsExamined"] for operation in operations] == [100, 101, 5, 0]
+    assert all(operation["keysExamined"] <= operation["docsExamined"] + 2 for operation in operations)
+
+
+async def test_queued_jobs_are_counted_on_the_live_index_alone(store: MongoStore, profile: Profile) -> None:
+    assert await store.count_queued(200) == 200
+
+    (operation,) = profile.stop()
+
+    assert operation["planSummary"].endswith("{ state: 1, wake: 1, _id: 1 }")
+    assert operation["keysExamined"] <= 201
+
+
+async def test_claims_and_moves_go_by_id(store: MongoStore, profile: Profile) -> None:
+    jobs = await store.live_jobs(State.QUEUED, limit=32)
+    taken = await store.claim(
+        [job.id for job in jobs], kinds=["demo", "other"], owner=owner(), lease_s=LEASE_S, at=ago(500)
+    )
+    assert len(taken) == 32
+    ends = [Move(job.seen, lifecycle.succeed(at=now(), result=b"1", retention_s=RETENTION_S)) for job in taken]
+    await store.apply(ends[:16])
+    await store.renew([job.id for job in taken], boot="boot-1", lease_s=LEASE_S)
+
+    operations = [operation for operation in profile.stop() if operation["planSummary"] != LIVE]
+
+    assert set(_plans(operations)) == {BY_ID}
+    updates = [operation for operation in operations if operation["op"] == "update"]
+    assert [update["docsExamined"] for update in updates] == [32, *[1] * 16, 32]
+
+
+async def test_a_batch_is_found_by_its_index(store: MongoStore, profile: Profile) -> None:
+    count = await store.count_batch("b3")
+    assert count is not None
+    await store.list_jobs(JobFilter(batch="b3"), page_size=100)
+
+    counting, listing = profile.stop()
+
+    assert counting["planSummary"] == "IXSCAN { batch: 1, state: 1 }"
+    assert counting["docsExamined"] == 50
+    assert listing["docsExamined"] <= 200
+
+
+@pytest.mark.parametrize(
+    ("wanted", "plan"),
+    [
+        (JobFilter(), BY_ID),
+        (JobFilter(kind="other"), "IXSCAN { kind: 1, _id: -1 }"),
+        (JobFilter(tag="t1"), "IXSCAN { tags: 1, _id: -1 }"),
+        (JobFilter(state=State.FAILED), "IXSCAN { state: 1, _id: -1 }"),
+    ],
+)
+async def test_a_list_with_one_filter_walks_one_index(
+    store: MongoStore, profile: Profile, wanted: JobFilter, plan: str
+) -> None:
+    page = await store.list_jobs(wanted, page_size=4)
+    assert len(page.jobs) == 4
+
+    (operation,) = profile.stop()
+
+    assert operation["planSummary"] == plan
+    assert operation["docsExamined"] == 5
+    assert not operation.get("hasSortStage")
+
+
+async def test_ended_jobs_leave_by_their_retention(store: MongoStore, database: Database[dict[str, Any]]) -> None:
+    ended = await succeeded(store)
+    document = database[schema.JOBS].find_one({"_id": ended.id})
+    assert document is not None
+    index = database[schema.JOBS].index_information()["retention"]
+
+    assert document["expire_at"] == ended.finished_at + timedelta(seconds=RETENTION_S)  # type: ignore[operator]
+    assert (index["key"], index["expireAfterSeconds"]) == ([("expire_at", 1)], 0)
+    # A live job has no such instant, so that retention can never take it.
+    assert database[schema.JOBS].count_documents({"expire_at": {"$exists": True}}) == 1
+    await queued(store)
+    assert database[schema.JOBS].count_documents({"expire_at": {"$exists": True}}) == 1
+
+
+def test_a_store_is_made_without_a_server() -> None:
+    store = MongoStore("mongodb://127.0.0.1:1", "nowhere", app_name="contracts", timeout_s=0.1)
+    store.close()

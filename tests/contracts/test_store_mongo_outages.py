@@ -1,0 +1,228 @@
+"""What the store on MongoDB answers while its server is away, silent, or loses answers."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from pymongo.uri_parser import parse_uri
+
+from acked_common import lifecycle
+from acked_common.lifecycle import Move, State
+from acked_common.store import (
+    Applied,
+    Insertion,
+    JobFilter,
+    OutcomeUnknown,
+    ProgressReport,
+    StoreUnavailable,
+)
+from acked_common.store.mongo import MongoStore, wait_for_store
+from contracts.tcp_proxy import Proxy, proxy_to
+from support.factories import (
+    LEASE_S,
+    RETENTION_S,
+    again,
+    eventually,
+    new_job,
+    now,
+    owner,
+    queued,
+    running,
+)
+from support.servers import Servers
+
+TIMEOUT_S = 1.0
+SLACK_S = 0.5
+Verb = Callable[[MongoStore], Any]
+
+NEW_ID = new_job().id
+VERBS: dict[str, Verb] = {
+    "get": lambda store: store.get(NEW_ID),
+    "get_many": lambda store: store.get_many([NEW_ID]),
+    "claim": lambda store: store.claim([NEW_ID], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=now()),
+    "apply": lambda store: store.apply(
+        [
+            Move(
+                lifecycle.Seen(NEW_ID, State.RUNNING, 2, 1, "n"),
+                lifecycle.succeed(at=now(), result=b"1", retention_s=1.0),
+            )
+        ]
+    ),
+    "renew": lambda store: store.renew([NEW_ID], boot="b", lease_s=LEASE_S),
+    "report_progress": lambda store: store.report_progress([ProgressReport(NEW_ID, 1, "n", b"1")]),
+    "live_jobs": lambda store: store.live_jobs(State.QUEUED, limit=1),
+    "postpone": lambda store: store.postpone({NEW_ID: now()}),
+    "revisions": lambda store: store.revisions([NEW_ID]),
+    "list_jobs": lambda store: store.list_jobs(JobFilter(), page_size=1),
+    "count_batch": lambda store: store.count_batch("b"),
+    "count_queued": lambda store: store.count_queued(1),
+    "kinds": lambda store: store.kinds(),
+    "workers": lambda store: store.workers(seen_within_s=1.0),
+    "forget_worker": lambda store: store.forget_worker("b"),
+    "raise_watermark": lambda store: store.raise_watermark("l", now()),
+    "watermarks": lambda store: store.watermarks(),
+    "server_time": lambda store: store.server_time(),
+    "check_schema": lambda store: store.check_schema(),
+    "ensure_schema": lambda store: store.ensure_schema(),
+}
+
+
+@pytest.fixture
+async def proxy(mongo_url: str) -> AsyncIterator[Proxy]:
+    host, port = parse_uri(mongo_url)["nodelist"][0]
+    async with proxy_to(host, port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(proxy: Proxy, mongo_database: str) -> AsyncIterator[MongoStore]:
+    """A store that reaches its server through the proxy only."""
+    url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
+    store = MongoStore(url, mongo_database, app_name="contracts", timeout_s=TIMEOUT_S)
+    await store.ensure_schema()
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_an_insert_whose_answers_are_lost_stores_once(store: MongoStore, proxy: Proxy, times: int) -> None:
+    jobs = [new_job() for _ in range(10)]
+    proxy.lose("insert", times=times)
+
+    assert await store.insert(jobs) == [Insertion.STORED] * 10
+
+    assert proxy.lost == times
+    assert await store.count_queued(100) == 10
+
+
+async def test_an_insert_whose_answers_are_all_lost_is_unknown_and_safe_to_repeat(
+    store: MongoStore, proxy: Proxy
+) -> None:
+    jobs = [new_job() for _ in range(10)]
+    proxy.lose("insert", times=1000)
+    started = time.monotonic()
+
+    assert await store.insert(jobs) == [Insertion.UNKNOWN] * 10
+
+    assert time.monotonic() - started < TIMEOUT_S + SLACK_S
+    proxy.lose("insert", times=0)
+    assert await store.count_queued(100) == 10
+    assert await store.insert(jobs) == [Insertion.STORED] * 10
+    assert await store.count_queued(100) == 10
+
+
+async def test_a_move_whose_answers_are_lost_is_unknown_and_its_repeat_tells(store: MongoStore, proxy: Proxy) -> None:
+    job = await running(store)
+    end = Move(job.seen, lifecycle.succeed(at=now(), result=b"1", retention_s=RETENTION_S))
+    proxy.lose("update", times=1000)
+    with pytest.raises(OutcomeUnknown):
+        await store.apply([end])
+    proxy.lose("update", times=0)
+    after = await again(store, job)
+    assert after.state is State.SUCCEEDED
+
+    assert await store.apply([end]) == [Applied.APPLIED]
+
+    assert await again(store, job) == after
+
+
+async def test_a_claim_whose_answers_are_lost_still_knows_what_it_took(store: MongoStore, proxy: Proxy) -> None:
+    job, by = await queued(store), owner()
+    proxy.lose("update", times=1000)
+
+    (taken,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=LEASE_S, at=now())
+
+    assert proxy.lost > 0
+    assert (taken.owner, taken.attempt, taken.rev) == (by, 1, 2)
+
+
+async def test_a_claim_that_fails_midway_is_safe_to_repeat(store: MongoStore, proxy: Proxy) -> None:
+    job, by, at = await queued(store), owner(), now()
+    proxy.lose("find", times=1000)
+    with pytest.raises(OutcomeUnknown):
+        await store.claim([job.id], kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
+    proxy.lose("find", times=0)
+
+    (taken,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
+
+    assert (taken.owner, taken.attempt) == (by, 1)
+
+
+async def test_a_lost_postponement_is_an_error(store: MongoStore, proxy: Proxy) -> None:
+    job = await queued(store)
+    proxy.lose("update", times=1000)
+
+    with pytest.raises(OutcomeUnknown):
+        await store.postpone({job.id: now()})
+
+
+async def test_while_the_server_is_silent_an_insert_is_unknown_in_time(store: MongoStore, proxy: Proxy) -> None:
+    await queued(store)
+    proxy.silence()
+    started = time.monotonic()
+
+    outcome = await store.insert([new_job(), new_job()])
+
+    assert set(outcome) <= {Insertion.UNKNOWN, Insertion.NOT_STORED}
+    assert time.monotonic() - started < TIMEOUT_S + SLACK_S
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
+async def test_while_the_server_is_silent_every_verb_raises_in_time(
+    store: MongoStore, proxy: Proxy, verb: Verb
+) -> None:
+    await store.server_time()
+    proxy.silence()
+    started = time.monotonic()
+
+    with pytest.raises((StoreUnavailable, OutcomeUnknown)):
+        await verb(store)
+
+    # A claim whose write stays unanswered looks once more what it took.
+    assert time.monotonic() - started < 2 * TIMEOUT_S + SLACK_S
+
+
+async def test_without_a_server_an_insert_stores_nothing_in_time() -> None:
+    store = MongoStore("mongodb://127.0.0.1:1", "nowhere", app_name="contracts", timeout_s=TIMEOUT_S)
+    started = time.monotonic()
+
+    assert await store.insert([new_job(), new_job()]) == [Insertion.NOT_STORED] * 2
+
+    assert time.monotonic() - started < TIMEOUT_S + SLACK_S
+    with pytest.raises(StoreUnavailable):
+        await store.get(NEW_ID)
+    with pytest.raises(TimeoutError):
+        await wait_for_store(store, within_s=0.3)
+    store.close()
+
+
+async def test_a_killed_server_is_noticed_and_found_again(
+    servers: Servers, mongo_url: str, mongo_database: str
+) -> None:
+    private = servers.private
+    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=TIMEOUT_S)
+    await store.ensure_schema()
+    kept = await queued(store)
+    private.kill("mongo")
+    try:
+        for _ in range(3):
+            started = time.monotonic()
+            lost = new_job()
+            (outcome,) = await store.insert([lost])
+            assert outcome in (Insertion.NOT_STORED, Insertion.UNKNOWN)
+            assert time.monotonic() - started < TIMEOUT_S + SLACK_S
+        for verb in VERBS.values():
+            with pytest.raises((StoreUnavailable, OutcomeUnknown)):
+                await verb(store)
+    finally:
+        private.restart("mongo")
+    await wait_for_store(store, within_s=30.0)
+
+    async def is_stored() -> bool:
+        return await store.insert([lost]) == [Insertion.STORED]
+
+    await eventually(is_stored, within_s=30.0)
+    assert await again(store, kept) == kept
+    assert await store.count_queued(10) == 2
+    store.close()

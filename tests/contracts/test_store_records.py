@@ -1,0 +1,140 @@
+"""What the store keeps beside jobs: kinds, workers, watermarks, the clock and the schema's version."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from acked_common.store import JobStore, KindRecord, SchemaMismatch, WorkerRecord
+from contracts.conftest import AnyStore
+from support.factories import ago, eventually, now
+
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$ref": "#/$defs/a.b",
+    "$id": "x",
+    "$defs": {"a.b": {"type": "object", "properties": {"": {"maximum": 2**80}}}},
+}
+
+
+async def test_kinds_come_back_as_they_were_registered(store: JobStore) -> None:
+    plain = KindRecord("plain", "kind.plain")
+    full = KindRecord("full", "shared", "7", 2.5, 9, 0.25, 12.0, 4, SCHEMA, now())
+    assert await store.kinds() == {}
+
+    await store.register_kinds([plain, full])
+    await store.register_kinds([])
+
+    assert await store.kinds() == {"plain": plain, "full": full}
+
+
+async def test_a_kind_that_is_registered_again_is_refreshed(store: JobStore) -> None:
+    first, other = KindRecord("a", "lane-1", payload_schema=SCHEMA), KindRecord("b", "lane-1")
+    await store.register_kinds([first, other])
+    second = replace(first, lane="lane-2", version="2", payload_schema=None, seen_at=now())
+
+    await store.register_kinds([second])
+
+    assert await store.kinds() == {"a": second, "b": other}
+
+
+async def test_workers_that_register_the_same_kind_at_once(store: JobStore) -> None:
+    records = [KindRecord("a", "lane", version=str(n)) for n in range(20)]
+
+    await asyncio.gather(*(store.register_kinds([record]) for record in records))
+
+    kinds = await store.kinds()
+    assert list(kinds) == ["a"]
+    assert kinds["a"] in records
+
+
+def _worker(boot: str, seen_at: datetime, **fields: object) -> WorkerRecord:
+    record = WorkerRecord(boot, f"host-{boot}", ("a", "b"), 200, 3, 1000, "0.1.0", ago(3600), seen_at)
+    return replace(record, **fields)  # type: ignore[arg-type]
+
+
+async def test_workers_are_known_while_they_are_seen(store: JobStore) -> None:
+    fresh, stale = _worker("2", now()), _worker("1", ago(60))
+    also = _worker("3", ago(5))
+    for worker in (fresh, stale, also):
+        await store.refresh_worker(worker)
+
+    async def is_listed() -> bool:
+        return await store.workers(seen_within_s=20.0) == [fresh, also]
+
+    await eventually(is_listed)
+    assert await store.workers(seen_within_s=90.0) == [stale, fresh, also]
+
+
+async def test_a_worker_is_refreshed_and_forgotten(store: JobStore) -> None:
+    first, other = _worker("1", ago(10)), _worker("2", now())
+    await store.refresh_worker(first)
+    await store.refresh_worker(other)
+    second = replace(first, running=7, finished=2000, seen_at=now())
+    await store.refresh_worker(second)
+
+    async def is_refreshed() -> bool:
+        return await store.workers(seen_within_s=60.0) == [second, other]
+
+    await eventually(is_refreshed)
+    await store.forget_worker("1")
+    await store.forget_worker("never known")
+
+    async def is_forgotten() -> bool:
+        return await store.workers(seen_within_s=60.0) == [other]
+
+    await eventually(is_forgotten)
+
+
+async def test_a_watermark_never_falls(store: JobStore) -> None:
+    high, low = now(), ago(60)
+    assert await store.watermarks() == {}
+    await store.raise_watermark("a", low)
+    await store.raise_watermark("b", low)
+    await store.raise_watermark("a", high)
+    await store.raise_watermark("a", low)
+
+    async def is_high() -> bool:
+        return await store.watermarks() == {"a": high, "b": low}
+
+    await eventually(is_high)
+
+
+async def test_racing_watermarks_leave_the_newest(store: JobStore) -> None:
+    start = ago(60)
+    instants = [start + timedelta(milliseconds=(n * 7) % 20) for n in range(20)]
+
+    await asyncio.gather(*(store.raise_watermark("a", at) for at in instants))
+
+    async def is_newest() -> bool:
+        return await store.watermarks() == {"a": max(instants)}
+
+    await eventually(is_newest)
+
+
+async def test_the_servers_time(store: JobStore) -> None:
+    before = now()
+
+    at = await store.server_time()
+
+    assert at.utcoffset() == timedelta(0)
+    assert before <= at <= datetime.now(UTC)
+    assert at.microsecond % 1000 == 0
+
+
+async def test_the_schema_is_wanted_before_work(bare_store: AnyStore) -> None:
+    with pytest.raises(SchemaMismatch):
+        await bare_store.check_schema()
+
+    await bare_store.ensure_schema()
+    await bare_store.check_schema()
+
+
+async def test_making_the_schema_again_keeps_everything(store: AnyStore) -> None:
+    await store.register_kinds([KindRecord("a", "lane")])
+
+    await store.ensure_schema()
+
+    await store.check_schema()
+    assert set(await store.kinds()) == {"a"}

@@ -1,0 +1,150 @@
+"""Makers of test data: clocks, jobs in each state, and a bounded wait."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from acked_common import lifecycle
+from acked_common.clock import whole_ms
+from acked_common.ids import new_id
+from acked_common.lifecycle import Move, Owner, State, Transition
+from acked_common.store import Applied, Insertion, Job, JobStore, NewJob
+
+GRACE_S = 10.0
+LEASE_S = 30.0
+EXPIRES_IN_S = 3600.0
+RETENTION_S = 86400.0
+ERROR = {"type": "Boom", "message": "it broke", "retryable": True, "attempt": 1}
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, at: datetime = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)) -> None:
+        self._at = at
+        self._monotonic_s = 1000.0
+
+    def now(self) -> datetime:
+        return whole_ms(self._at)
+
+    def monotonic(self) -> float:
+        return self._monotonic_s
+
+    def advance(self, seconds: float) -> None:
+        """Time passes."""
+        self._at += timedelta(seconds=seconds)
+        self._monotonic_s += seconds
+
+
+def now() -> datetime:
+    """This machine's time in whole milliseconds, which is MongoDB's too where both run here."""
+    return whole_ms(datetime.now(UTC))
+
+
+def ago(seconds: float) -> datetime:
+    """An instant in the past."""
+    return now() - timedelta(seconds=seconds)
+
+
+def owner(worker: str = "worker-1", *, boot: str = "boot-1", nonce: str | None = None) -> Owner:
+    """One claim of a worker process."""
+    return Owner(worker, boot, nonce or uuid4().hex)
+
+
+def new_job(
+    *,
+    id: UUID | None = None,  # noqa: A002 - the job's id
+    kind: str = "demo",
+    payload: bytes = b"{}",
+    at: datetime | None = None,
+    delay_s: float = 0.0,
+    grace_s: float = GRACE_S,
+    expires_in_s: float = EXPIRES_IN_S,
+    **fields: Any,
+) -> NewJob:
+    """A request as intake keeps it; `fields` are those of `NewJob`."""
+    at = at or now()
+    accepted = lifecycle.accept_fields(at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
+    return NewJob(id or new_id(), kind, payload, at, accepted, **fields)
+
+
+async def insert(store: JobStore, *jobs: NewJob) -> list[Job]:
+    """Keeps jobs and answers them as they are kept, in the same order."""
+    assert await store.insert(jobs) == [Insertion.STORED] * len(jobs)
+    found = await store.get_many([job.id for job in jobs])
+    return [found[job.id] for job in jobs]
+
+
+async def moved(store: JobStore, job: Job, transition: Transition) -> Job:
+    """Applies one transition that must apply; answers the job behind it."""
+    assert await store.apply([Move(job.seen, transition)]) == [Applied.APPLIED]
+    return await again(store, job)
+
+
+async def again(store: JobStore, job: Job) -> Job:
+    """The job as it is kept now."""
+    found = await store.get(job.id)
+    assert found is not None
+    return found
+
+
+async def queued(store: JobStore, **fields: Any) -> Job:
+    """A job that waits for a worker."""
+    (job,) = await insert(store, new_job(**fields))
+    return job
+
+
+async def scheduled(store: JobStore, *, delay_s: float = 60.0, **fields: Any) -> Job:
+    """A job that is due later."""
+    (job,) = await insert(store, new_job(delay_s=delay_s, **fields))
+    return job
+
+
+async def running(
+    store: JobStore, *, by: Owner | None = None, claimed_at: datetime | None = None, **fields: Any
+) -> Job:
+    """A job in its first attempt."""
+    job = await queued(store, **fields)
+    return await moved(store, job, lifecycle.claim(at=claimed_at or now(), owner=by or owner(), lease_s=LEASE_S))
+
+
+async def cancelling(store: JobStore, **fields: Any) -> Job:
+    """A running job whose owner is asked to stop."""
+    return await moved(store, await running(store, **fields), lifecycle.request_cancel(at=now()))
+
+
+async def succeeded(store: JobStore, *, result: bytes = b'{"ok":true}', **fields: Any) -> Job:
+    """A job that has its result."""
+    job = await running(store, **fields)
+    return await moved(store, job, lifecycle.succeed(at=now(), result=result, retention_s=RETENTION_S))
+
+
+async def failed(store: JobStore, **fields: Any) -> Job:
+    """A job that failed for good in its first attempt."""
+    job = await running(store, **fields)
+    return await moved(store, job, lifecycle.fail(at=now(), error=ERROR, retention_s=RETENTION_S, exhausted=False))
+
+
+async def cancelled(store: JobStore, **fields: Any) -> Job:
+    """A job that was cancelled before a worker took it."""
+    return await moved(store, await queued(store, **fields), lifecycle.cancel(at=now(), retention_s=RETENTION_S))
+
+
+MAKERS: dict[State, Callable[..., Awaitable[Job]]] = {
+    State.QUEUED: queued,
+    State.RUNNING: running,
+    State.SCHEDULED: scheduled,
+    State.SUCCEEDED: succeeded,
+    State.FAILED: failed,
+    State.CANCELLED: cancelled,
+}
+"""A maker of jobs in each state; nothing leads to `waiting` yet."""
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:
+    """Returns when the check answers true; fails when it does not in time."""
+    async with asyncio.timeout(within_s):
+        while not await check():  # noqa: ASYNC110 - servers set no event of ours
+            await asyncio.sleep(0.01)
