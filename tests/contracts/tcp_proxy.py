@@ -11,8 +11,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._marker = b""
         self._left = 0
         self._is_silent = False
@@ -29,11 +28,9 @@ class Proxy:
         """Cuts everything."""
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for writer in self._writers:
-            writer.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def lose(self, command: str, *, times: int) -> None:
         """The answers to the next so many commands of this name are lost with their connections."""
@@ -45,22 +42,27 @@ class Proxy:
         """From now on nothing is answered; connections stay open."""
         self._is_silent = True
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.get_running_loop().create_task(self._carry(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, upstream_writer}
         doomed = asyncio.Event()
         pair = [
             asyncio.create_task(self._requests(reader, upstream_writer, doomed)),
             asyncio.create_task(self._answers(upstream_reader, writer, doomed)),
         ]
-        self._tasks |= set(pair)
         try:
             await asyncio.wait(pair, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in pair:
                 task.cancel()
-            writer.close()
-            upstream_writer.close()
+            await asyncio.gather(*pair, return_exceptions=True)
+            for end in (writer, upstream_writer):
+                end.close()
+            await asyncio.gather(*(end.wait_closed() for end in (writer, upstream_writer)), return_exceptions=True)
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event

@@ -1,5 +1,7 @@
-"""What a person may do to a job: cancel it, retry it, resolve it. Each is a compare-and-set that is tried again when the
-job has moved in between."""
+"""What a person may do to a job: cancel it, retry it, resolve it.
+
+Each is a compare-and-set that is tried again when the job has moved in between.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

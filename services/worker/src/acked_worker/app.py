@@ -39,6 +39,7 @@ from acked_worker.watchdog import Watchdog
 log = get_log(__name__)
 
 REGISTER_EVERY_S = 30.0
+PRESENCE_EVERY_S = 2.0
 SECOND_S = 1.0
 RECORD_WITHIN_S = 5.0
 STORE_TIMEOUT_S = 5.0
@@ -191,7 +192,8 @@ class Worker:
         self._tasks.repeat("register kinds", self._register, every_s=REGISTER_EVERY_S)
         self._kind_table.start(self._tasks)
         self._outbox.start()
-        self._tasks.repeat("renewals", self._renew, every_s=settings.common.renewal_s)
+        self._tasks.repeat("renewals", self._leases.renew, every_s=settings.common.renewal_s)
+        self._tasks.repeat("presence", self._refresh_presence, every_s=min(PRESENCE_EVERY_S, settings.common.renewal_s))
         self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)
         self._tasks.repeat("progress", self._write_progress, every_s=SECOND_S)
         self._tasks.repeat("beat", self._beat, every_s=SECOND_S)
@@ -237,8 +239,7 @@ class Worker:
         now = self._clock.now()
         await self._store.register_kinds([replace(r, seen_at=now) for r in self._records.values()])
 
-    async def _renew(self) -> None:
-        await self._leases.renew()
+    async def _refresh_presence(self) -> None:
         await self._store.refresh_worker(
             WorkerRecord(
                 boot=self._boot,

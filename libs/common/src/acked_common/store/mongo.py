@@ -16,6 +16,7 @@ from uuid import UUID
 os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
 
 import bson
+import pymongo
 from bson.binary import Binary
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
@@ -163,6 +164,7 @@ class MongoStore:
             "minPoolSize": 2,
             "retryWrites": True,
         }
+        self._timeout_s = timeout_s
         self._client: Any = AsyncIOMotorClient(url, **options)
         # Renewals have connections of their own, so that no queue of slow writes can cost a lease.
         self._renewal_client: Any = AsyncIOMotorClient(url, **{**options, "maxPoolSize": 4, "minPoolSize": 1})
@@ -173,6 +175,7 @@ class MongoStore:
         }
         self._database = self._client.get_database(database, **majority)
         self._jobs = self._database[schema.JOBS]
+        self._snapshot_jobs = self._jobs.with_options(read_concern=ReadConcern("snapshot"))
         self._quick_jobs = self._jobs.with_options(write_concern=WriteConcern(w=1))
         renewals = self._renewal_client.get_database(database, **majority)
         self._renewed_jobs = renewals[schema.JOBS]
@@ -191,13 +194,15 @@ class MongoStore:
         if not jobs:
             return []
         documents = [job_document(job) for job in jobs]
-        outcome = await self._insert_once(documents)
-        if Insertion.UNKNOWN not in outcome:
-            return outcome
-        # The ids are ours: sending the same documents again can't store a job twice.
-        again = [i for i, found in enumerate(outcome) if found is Insertion.UNKNOWN]
-        for i, found in zip(again, await self._insert_once([documents[i] for i in again]), strict=True):
-            outcome[i] = Insertion.UNKNOWN if found is Insertion.NOT_STORED else found
+        # One bound for both tries: the client waits for this answer.
+        with pymongo.timeout(self._timeout_s):
+            outcome = await self._insert_once(documents)
+            if Insertion.UNKNOWN not in outcome:
+                return outcome
+            # The ids are ours: sending the same documents again can't store a job twice.
+            again = [i for i, found in enumerate(outcome) if found is Insertion.UNKNOWN]
+            for i, found in zip(again, await self._insert_once([documents[i] for i in again]), strict=True):
+                outcome[i] = Insertion.UNKNOWN if found is Insertion.NOT_STORED else found
         return outcome
 
     async def _insert_once(self, documents: list[Document]) -> list[Insertion]:
@@ -379,7 +384,8 @@ class MongoStore:
 
     async def count_batch(self, batch: str) -> BatchCount | None:
         with _store_errors("counting a batch"):
-            groups = await self._jobs.aggregate(
+            # From one snapshot: a job that moves during the count would else be met twice, or never.
+            groups = await self._snapshot_jobs.aggregate(
                 [
                     {"$match": {"batch": batch}},
                     {

@@ -1,0 +1,111 @@
+"""The parts that intake and gateway have in common, put together once: store, broker, sweeper, status, their loops."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+
+from acked_common.broker import BrokerError
+from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
+from acked_common.clock import SharedClock
+from acked_common.guards import LOCAL_HOSTS, Guards
+from acked_common.kind_table import KindTable
+from acked_common.lifetime import Lifetime, Tasks
+from acked_common.outbox import Outbox
+from acked_common.settings import CommonSettings
+from acked_common.status_route import status_routes
+from acked_common.status_waits import StatusWaits
+from acked_common.store.mongo import MongoStore
+from acked_common.store_monitor import StoreMonitor
+from acked_common.sweeper import Sweeper
+from acked_common.web import EXCEPTION_HANDLERS, CountRequests, Readiness, operations_routes
+from acked_common.worker_table import WorkerTable
+
+BROKER_LOOK_EVERY_S = 2.0
+
+
+class ServiceCore:
+    """What an HTTP service of Acked stands on. The service adds its own parts to `lifetime`."""
+
+    def __init__(self, settings: CommonSettings, *, name: str, store_timeout_s: float) -> None:
+        self._settings = settings
+        self.clock = SharedClock()
+        self.store = MongoStore(settings.mongo_url, settings.database, app_name=name, timeout_s=store_timeout_s)
+        self.monitor = StoreMonitor(self.store, self.clock)
+        self.kinds = KindTable(self.store)
+        self.publisher = RabbitPublisher(settings.amqp_url, name=name)
+        self.outbox = Outbox(self.publisher, self.kinds)
+        self.workers = WorkerTable(self.store, seen_within_s=settings.renewal_s * 3)
+        self._probe = RabbitLaneProbe(settings.amqp_url, name=name)
+        self._waits = StatusWaits(self.store)
+        self._sweeper = Sweeper(self.store, self.outbox, self._probe, self.kinds, self.clock, settings)
+        self._tasks = Tasks()
+        self.lifetime = Lifetime()
+        self.lifetime.add("store", start=self.monitor.look, stop=self._close_store)
+        self.lifetime.add("publisher", stop=self.publisher.close)
+        self.lifetime.add("probe", stop=self._probe.close)
+        self.lifetime.add("outbox", start=self._start_outbox, stop=self.outbox.stop, stop_within_s=6.0)
+        self.lifetime.add("loops", start=self._start_loops, stop=self._tasks.cancel_all)
+
+    def application(
+        self,
+        routes: list[BaseRoute],
+        *,
+        readiness: Callable[[], Readiness],
+        changing_paths: frozenset[str] = frozenset(),
+        counts_itself: frozenset[str] = frozenset(),
+    ) -> Starlette:
+        """The ASGI application: the service's routes and the common ones behind the guards.
+
+        `changing_paths` change something although they are read; `counts_itself` are paths whose requests are counted
+        where they are served.
+        """
+        return Starlette(
+            routes=[
+                *routes,
+                *status_routes(self.store, self._waits, self.workers, self.kinds),
+                *operations_routes(readiness),
+            ],
+            middleware=[
+                Middleware(
+                    Guards,
+                    allowed_hosts=LOCAL_HOSTS | set(self._settings.allowed_hosts),
+                    allowed_origins=frozenset(self._settings.allowed_origins),
+                    changing_paths=changing_paths,
+                ),
+                Middleware(CountRequests, not_counted=counts_itself),
+            ],
+            exception_handlers=dict(EXCEPTION_HANDLERS),
+            lifespan=self._lifespan,
+        )
+
+    def _lifespan(self, _: Starlette) -> AbstractAsyncContextManager[None]:
+        @asynccontextmanager
+        async def alive() -> AsyncIterator[None]:
+            await self.lifetime.start()
+            yield
+            await self.lifetime.stop()
+
+        return alive()
+
+    async def _start_loops(self) -> None:
+        self.monitor.start(self._tasks)
+        self.kinds.start(self._tasks)
+        self._waits.start(self._tasks)
+        self._sweeper.start(self._tasks)
+        self._tasks.repeat("broker", self._keep_broker, every_s=BROKER_LOOK_EVERY_S)
+
+    async def _keep_broker(self) -> None:
+        if not self.publisher.is_open:
+            try:
+                await self.publisher.connect()
+            except BrokerError:
+                pass
+
+    async def _start_outbox(self) -> None:
+        self.outbox.start()
+
+    async def _close_store(self) -> None:
+        self.store.close()

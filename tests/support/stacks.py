@@ -1,0 +1,139 @@
+"""Whole stacks of the shipped entry points for acceptance and fault tests, each on ports and in a folder of its own."""
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.native.layout import Layout, Ports
+from deploy.native.stack import Stack, free_port_base
+
+QUICK = {
+    "ACKED_LEASE_S": "3",
+    "ACKED_RENEWAL_S": "0.8",
+    "ACKED_SWEEP_TICK_S": "0.2",
+    "ACKED_GRACE_S": "2",
+    "ACKED_REPUBLISH_AFTER_S": "3",
+}
+"""Short times, so that what takes a lease takes seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; `body` is decoded where it is JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.raw)
+
+
+class TestStack:
+    """A running stack, and calls to it as a program would make them."""
+
+    __test__ = False
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.gateway_port = stack.layout.ports.gateway
+        self.intake_port = stack.layout.ports.intake
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        to: str = "gateway",
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 90.0,
+    ) -> Answer:
+        """One call; a body that is not bytes is sent as JSON."""
+        port = self.gateway_port if to == "gateway" else self.intake_port
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        sent = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        if body is not None and not any(name.lower() == "content-type" for name in sent):
+            sent["Content-Type"] = "application/json"
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def process(self, kind: str = "demo", **fields: Any) -> str:
+        """Sends a request and returns its id; it must be accepted."""
+        answer = self.call("POST", "/process", {"kind": kind, **fields}, to="intake")
+        assert answer.status == 202, answer.raw
+        return str(answer.body["id"])
+
+    def status(self, job_id: str, query: str = "", *, to: str = "gateway") -> Any:
+        """The status of a job that is there."""
+        answer = self.call("GET", f"/status/{job_id}{query}", to=to)
+        assert answer.status == 200, answer.raw
+        return answer.body
+
+    def finished(self, job_id: str, wait_s: float = 30.0) -> Any:
+        """The status of a job once it is terminal."""
+        found = self.status(job_id, f"?wait_s={wait_s}")
+        assert found["finished_at"] is not None, found
+        return found
+
+    def batch(self, name: str) -> dict[str, int]:
+        """Jobs of a batch by state; empty for none."""
+        answer = self.call("GET", f"/batches/{name}")
+        return dict(answer.body["states"]) if answer.status == 200 else {}
+
+    def metric(self, name: str, labels: str = "", *, to: str = "gateway") -> float:
+        """A value of `/metrics`; 0 where it is not there yet."""
+        wanted = name + labels
+        for line in self.call("GET", "/metrics", to=to).raw.decode().splitlines():
+            if line.startswith(wanted + " "):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+
+def eventually(holds: Callable[[], Any], *, within_s: float, what: str) -> Any:
+    """The first true value; fails when there is none in time."""
+    end = time.monotonic() + within_s
+    last: Any = None
+    while True:
+        try:
+            last = holds()
+            if last:
+                return last
+        except OSError as error:
+            last = error
+        assert time.monotonic() < end, f"not within {within_s:g} s: {what}; last: {last!r}"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running_stack(
+    folder: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    scale: Mapping[str, int] | None = None,
+    port_base: int | None = None,
+) -> Iterator[TestStack]:
+    """A stack that is ready, and gone afterwards."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
+    layout = Layout(folder.resolve(), Ports(port_base or free_port_base()))
+    stack = Stack(layout, {**inherited, **QUICK, **(environ or {})})
+    if scale:
+        stack.scale(scale)
+    try:
+        stack.up()
+        yield TestStack(stack)
+    finally:
+        stack.down()
