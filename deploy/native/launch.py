@@ -111,6 +111,8 @@ def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, st
         **_erlang_environment(layout, servers),
         # Makes the start script become the node instead of waiting for it.
         "NOTIFY_SOCKET": "/dev/null",
+        # Relative to the working folder: the scripts would stumble over a space in the whole path.
+        "RABBITMQ_SCRIPTS_DIR": str(servers.rabbitmq_server.parent.relative_to(servers.debian)),
         "RABBITMQ_CONF_ENV_FILE": str(conf / "rabbitmq-env.conf"),
         "RABBITMQ_CONFIG_FILE": str(conf / "rabbitmq.conf"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(conf / "enabled_plugins"),
@@ -138,6 +140,8 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     layout.run.mkdir(parents=True, exist_ok=True)
+    if part == "rabbitmq":
+        os.chdir(Servers(layout.servers).debian)
     os.execve(command[0], command, environment)  # noqa: S606 - the command is ours
 
 

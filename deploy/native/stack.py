@@ -27,8 +27,9 @@ from deploy.native.supervisor import (
     stack_processes,
 )
 
-SERVER_WITHIN_S = 60.0
-READY_WITHIN_S = 60.0
+PART_WITHIN_S = 60.0
+# A part that ends at its start is tried again for so long: what it needs may be a moment late.
+GIVES_UP_AFTER_S = 8.0
 LOG_LINES = 15
 
 
@@ -195,11 +196,7 @@ class Stack:
             self._supervisor.start_part(part)
         ports = {"epmd": self.layout.ports.epmd, "rabbitmq": self.layout.ports.amqp, "mongod": self.layout.ports.mongod}
         for part in sorted(parts, key=("epmd", "mongod", "rabbitmq").index):
-            _wait(
-                lambda port=ports[part]: _answers(port),  # type: ignore[misc]
-                SERVER_WITHIN_S,
-                lambda part=part: self._failed(part, f"does not listen on port {ports[part]}"),  # type: ignore[misc]
-            )
+            self._wait_for(part, lambda port=ports[part]: _answers(port), f"does not listen on port {ports[part]}")  # type: ignore[misc]
             if part == "mongod":
                 self._make_replica_set()
 
@@ -234,11 +231,21 @@ class Stack:
 
     def _wait_ready(self) -> None:
         for part in self._service_parts():
-            _wait(
-                lambda part=part: self.readiness(part) in ("ready", "degraded"),  # type: ignore[misc]
-                READY_WITHIN_S,
-                lambda part=part: self._failed(part, self.readiness(part)),  # type: ignore[misc]
-            )
+            self._wait_for(part, lambda part=part: self.readiness(part) in ("ready", "degraded"), "")  # type: ignore[misc]
+
+    def _wait_for(self, part: str, holds: Callable[[], bool], otherwise: str) -> None:
+        """Returns when it holds; raises when the part ends again and again, or when the time is over."""
+        end = time.monotonic() + PART_WITHIN_S
+        ended_first_at: float | None = None
+        while not holds():
+            now = time.monotonic()
+            if self.parts()[part]["statename"] in ("BACKOFF", "FATAL"):
+                ended_first_at = ended_first_at or now
+            if ended_first_at is not None and now - ended_first_at > GIVES_UP_AFTER_S:
+                raise self._failed(part, "it ends as soon as it is started")
+            if now > end:
+                raise self._failed(part, otherwise or self.readiness(part))
+            time.sleep(0.05)
 
     def _failed(self, part: str, why: str) -> StackError:
         tail = self.log_tail(part).replace("\n", "\n  ")

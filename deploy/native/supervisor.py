@@ -61,7 +61,7 @@ def render(layout: Layout, parts: list[str]) -> str:
             "autostart=false",
             "autorestart=true",
             # A part that dies is brought back for as long as the stack is up.
-            "startsecs=0",
+            "startsecs=1",
             "startretries=1000000",
             f"stopwaitsecs={_STOP_WAIT_S[role]}",
             "stopsignal=TERM",
