@@ -153,6 +153,9 @@ def main(arguments: Sequence[str]) -> int:
             logs(stack, chosen.service, chosen.lines)
         else:
             return load_test(layout, chosen.count)
+    except BrokenPipeError:
+        # Whoever read the output has enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (LayoutError, StackError, UsageError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,7 @@
 """A TCP proxy in front of a server that loses answers on demand: the client can't know what happened."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -59,10 +60,12 @@ class Proxy:
         finally:
             for task in pair:
                 task.cancel()
+            for end in (writer, upstream_writer):
+                end.transport.abort()
             await asyncio.gather(*pair, return_exceptions=True)
             for end in (writer, upstream_writer):
-                end.close()
-            await asyncio.gather(*(end.wait_closed() for end in (writer, upstream_writer)), return_exceptions=True)
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
 
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event

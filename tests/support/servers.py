@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from pymongo import MongoClient
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 MONGO_URL = "ACKED_TEST_MONGO_URL"
 AMQP_URL = "ACKED_TEST_AMQP_URL"
-PORTS = 20
-"""Ports that a run may take, from one base on."""
 
 
 class ServersUnavailable(Exception):
@@ -35,8 +34,6 @@ class Servers:
     def private(self) -> "PrivateServers":
         """The servers that this run started and may kill; skips where they are somebody else's."""
         if self._private is None:
-            import pytest
-
             pytest.skip(f"needs servers of its own; unset {MONGO_URL}")
         return self._private
 
@@ -65,23 +62,25 @@ def start_servers(folder: Path) -> Servers:
     mongo_url, amqp_url = os.environ.get(MONGO_URL), os.environ.get(AMQP_URL)
     if mongo_url and amqp_url:
         return Servers(mongo_url, amqp_url, None)
-    try:
-        from deploy.native.servers import PrivateServers
+    # Only the runs that want servers pay for this import.
+    from deploy.native.layout import LayoutError, Ports
+    from deploy.native.servers import PrivateServers
+    from deploy.native.stack import StackError
 
+    def free_port_base() -> int:
+        # Ports of servers are kept below those that the kernel gives to outgoing connections.
+        for base in random.sample(range(4_000, 12_000, 10), 100):
+            ports = Ports(base)
+            if all(map(_is_free, (ports.mongod, ports.amqp, ports.epmd, ports.erlang))):
+                return base
+        raise ServersUnavailable("no ports are free for MongoDB and RabbitMQ")
+
+    try:
         private = PrivateServers(folder, free_port_base())
         private.start()
-    except Exception as error:
+    except (StackError, LayoutError, OSError) as error:
         raise ServersUnavailable(f"no MongoDB and RabbitMQ can be started here: {error}") from error
     return Servers(private.mongo_url, private.amqp_url, private)
-
-
-def free_port_base() -> int:
-    """A port from which on enough are free, below those that the kernel gives out."""
-    for _ in range(100):
-        base = random.randrange(20_000, 32_000, PORTS)
-        if all(_is_free(port) for port in range(base, base + PORTS)):
-            return base
-    raise ServersUnavailable(f"no {PORTS} free ports in a row between 20000 and 32000")
 
 
 def _is_free(port: int) -> bool:

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from acked_common.broker import BrokerError
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
@@ -62,12 +62,14 @@ class ServiceCore:
         `changing_paths` change something although they are read; `counts_itself` are paths whose requests are counted
         where they are served.
         """
+        served = [
+            *routes,
+            *status_routes(self.store, self._waits, self.workers, self.kinds),
+            *operations_routes(readiness),
+        ]
+        known = frozenset("/" + route.path.split("/")[1] for route in served if isinstance(route, Route))
         return Starlette(
-            routes=[
-                *routes,
-                *status_routes(self.store, self._waits, self.workers, self.kinds),
-                *operations_routes(readiness),
-            ],
+            routes=served,
             middleware=[
                 Middleware(
                     Guards,
@@ -75,7 +77,7 @@ class ServiceCore:
                     allowed_origins=frozenset(self._settings.allowed_origins),
                     changing_paths=changing_paths,
                 ),
-                Middleware(CountRequests, not_counted=counts_itself),
+                Middleware(CountRequests, known=known, not_counted=counts_itself),
             ],
             exception_handlers=dict(EXCEPTION_HANDLERS),
             lifespan=self._lifespan,

@@ -138,8 +138,16 @@ EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
 class CountRequests:
     """ASGI middleware that counts answers by route and status."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]], *, not_counted: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        *,
+        known: frozenset[str],
+        not_counted: frozenset[str] = frozenset(),
+    ) -> None:
+        """`known`: first parts of the paths that are served; all others are counted as one."""
         self._app = app
+        self._known = known
         self._not_counted = not_counted
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -150,7 +158,8 @@ class CountRequests:
         async def send_counted(message: Any) -> None:
             if message["type"] == "http.response.start":
                 # The first part of the path: ids would make a time series each.
-                count_request("/" + scope["path"].lstrip("/").split("/", 1)[0], message["status"])
+                first = "/" + scope["path"].lstrip("/").split("/", 1)[0]
+                count_request(first if first in self._known else "other", message["status"])
             await send(message)
 
         await self._app(scope, receive, send_counted)

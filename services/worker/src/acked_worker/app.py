@@ -27,7 +27,7 @@ from acked_worker.flow import LaneFlow, Watermarks
 from acked_worker.health import HealthServer
 from acked_worker.lane_consumer import LaneConsumer
 from acked_worker.leases import Leases
-from acked_worker.outcome import Ending, InterruptReason
+from acked_worker.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.outcome_rules import Defaults
 from acked_worker.recorder import Recorder
 from acked_worker.registration import kind_record, lanes_of, worker_version
@@ -41,6 +41,8 @@ log = get_log(__name__)
 REGISTER_EVERY_S = 30.0
 PRESENCE_EVERY_S = 2.0
 SECOND_S = 1.0
+CLAIM_WITHIN_S = 5.0
+CLOSE_WITHIN_S = 1.0
 RECORD_WITHIN_S = 5.0
 STORE_TIMEOUT_S = 5.0
 
@@ -115,7 +117,7 @@ class Worker:
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
         lifetime.add("loops", start=self._start_loops, stop=self._stop_loops)
-        lifetime.add("executor", start=self._start_executor, stop=self._stop_executor)
+        lifetime.add("executor", start=self._start_executor, stop=self._stop_executor, stop_within_s=8.0)
         lifetime.add("consumers", start=self._start_consumers, stop=self._stop_consumers)
         await lifetime.start()
         log.info("worker started", worker=self._settings.name, kinds=sorted(self._records), slots=self._settings.slots)
@@ -151,7 +153,14 @@ class Worker:
         for consumer in self._consumers.values():
             consumer.pause()
         log.info("draining", running=len(self._running))
-        await self._executor.wait_idle(self._settings.drain_s)
+        drain_until = self._clock.monotonic() + self._settings.drain_s
+        try:
+            async with asyncio.timeout(CLAIM_WITHIN_S):
+                for flow in self._flows.values():
+                    await flow.wait_claimed()
+        except TimeoutError:
+            log.warning("a claim is still under way; its lease will bring the jobs back")
+        await self._executor.wait_idle(max(0.0, drain_until - self._clock.monotonic()))
         for held in self._running.all():
             if not held.ended:
                 self._executor.interrupt(str(held.job.id), held.job.attempt, InterruptReason.DRAINED)
@@ -208,7 +217,9 @@ class Worker:
         self._executor.start()
 
     async def _stop_executor(self) -> None:
-        await self._executor.close(1.0)
+        left = await self._executor.close(CLOSE_WITHIN_S)
+        # What does not end dies with the process: it is given back like the rest.
+        self._on_ended([(assignment, Interrupted(InterruptReason.DRAINED)) for assignment in left])
         try:
             async with asyncio.timeout(RECORD_WITHIN_S):
                 await self._recorder.wait_recorded()

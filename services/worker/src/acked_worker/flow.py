@@ -95,6 +95,9 @@ class LaneFlow:
         self._consumer: LaneConsumer | None = None
         self._pausing = 0
         self._is_draining = False
+        self._claims = 0
+        self._no_claims = asyncio.Event()
+        self._no_claims.set()
         self._recent_runs_s: deque[float] = deque(maxlen=_RUNS_REMEMBERED)
         self._tasks = Tasks()
 
@@ -119,16 +122,17 @@ class LaneFlow:
         """Claims no more."""
         self._is_draining = True
 
+    async def wait_claimed(self) -> None:
+        """Returns when no claim is under way: what it takes has been started then."""
+        await self._no_claims.wait()
+
     async def stop(self) -> None:
         """Drops bundles in hand; the broker keeps those that were not acknowledged."""
         await self._tasks.cancel_all()
 
     async def _handle(self, delivery: Delivery) -> None:
-        claimed = await self._claim(delivery.bundle)
-        if claimed is None:
+        if not await self._take(delivery.bundle):
             return
-        self._watermarks.note(self.lane, delivery.bundle.queued_at)
-        self._start(claimed)
         try:
             async with asyncio.timeout(self._hold_s):
                 await self._slots.wait_free(self.lane)
@@ -136,6 +140,22 @@ class LaneFlow:
             await self._pause_until_free(delivery)
             return
         await delivery.ack()
+
+    async def _take(self, bundle: Bundle) -> bool:
+        """Claims and starts a bundle; whether it was claimed."""
+        self._claims += 1
+        self._no_claims.clear()
+        try:
+            claimed = await self._claim(bundle)
+            if claimed is None:
+                return False
+            self._watermarks.note(self.lane, bundle.queued_at)
+            self._start(claimed)
+            return True
+        finally:
+            self._claims -= 1
+            if not self._claims:
+                self._no_claims.set()
 
     async def _pause_until_free(self, delivery: Delivery) -> None:
         consumer = self._consumer

@@ -27,10 +27,10 @@ class Held:
 
 
 class Running:
-    """Held attempts by job id; a newer attempt of a job takes the place of an older one."""
+    """Held attempts by job id and attempt: after a lost lease a worker may hold two attempts of one job."""
 
     def __init__(self) -> None:
-        self._held: dict[UUID, Held] = {}
+        self._held: dict[tuple[UUID, int], Held] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -38,17 +38,15 @@ class Running:
     def add(self, held: Iterable[Held]) -> None:
         """Holds new attempts."""
         for one in held:
-            self._held[one.job.id] = one
+            self._held[one.job.id, one.job.attempt] = one
 
     def get(self, job_id: UUID, attempt: int) -> Held | None:
         """The attempt, if it is still held."""
-        held = self._held.get(job_id)
-        return held if held is not None and held.job.attempt == attempt else None
+        return self._held.get((job_id, attempt))
 
     def remove(self, held: Held) -> None:
         """Lets go of an attempt."""
-        if self._held.get(held.job.id) is held:
-            del self._held[held.job.id]
+        self._held.pop((held.job.id, held.job.attempt), None)
 
     def all(self) -> list[Held]:
         """All held attempts."""
