@@ -102,6 +102,8 @@ class Stack:
                 return
             self._supervisor.write_configuration(self._parts())
             self._supervisor.reload()
+            # A part whose configuration changed with a new version was stopped by the reload.
+            self._start_servers()
             self._start_services()
             self._wait_ready()
 

@@ -91,7 +91,16 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> _UnixConnection:
-        return _UnixConnection(self._path)
+        connection = _UnixConnection(self._path)
+        # Where the base class looks for what it closes.
+        self._connection = host, connection
+        return connection
+
+    def single_request(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().single_request(*arguments, **options)
+        finally:
+            self.close()
 
 
 class Supervisor:
