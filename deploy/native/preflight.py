@@ -42,7 +42,7 @@ def problems(layout: Layout) -> list[str]:
         found.append(f"{free / 2**30:.1f} GiB are free at {layout.state}: 2 GiB are needed, make room")
     if len(os.fsencode(layout.socket)) > MAX_SOCKET_PATH:
         found.append(f"the path {layout.socket} is too long for a socket: set TMPDIR to a shorter folder")
-    found += [_taken(name, port) for name, port in _ports(layout) if not _is_free(port)]
+    found += [_taken(name, port) for name, port in _ports(layout) if not is_free(port)]
     return found
 
 
@@ -56,7 +56,8 @@ def _ports(layout: Layout) -> list[tuple[str, int]]:
     return wanted
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether this port of loopback can be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

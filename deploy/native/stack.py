@@ -4,6 +4,7 @@ import fcntl
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ from typing import Any
 
 from deploy.native import preflight
 from deploy.native.launch import service_environment
-from deploy.native.layout import ROOT, Layout
+from deploy.native.layout import MAX_PORT_BASE, ROOT, SERVER_PORT_OFFSET, Layout
 from deploy.native.packages import PackagesError, Servers
 from deploy.native.supervisor import (
     SERVERS,
@@ -31,6 +32,8 @@ PART_WITHIN_S = 60.0
 # A part that ends at its start is tried again for so long: what it needs may be a moment late.
 GIVES_UP_AFTER_S = 8.0
 LOG_LINES = 15
+# Linux gives ports from 32,768 on to outgoing connections, unless it is told otherwise.
+MAX_SAFE_PORT_BASE = 32_768 - SERVER_PORT_OFFSET - 10
 
 
 class StackError(Exception):
@@ -319,10 +322,14 @@ def _wait(holds: Callable[[], bool], within_s: float, failure: Callable[[], Exce
         time.sleep(0.05)
 
 
-def free_port_base(near: int = 21_000) -> int:
-    """A base whose ports are all free now, for tests."""
-    for base in range(near, near + 20_000, 10):
-        ports = [base, base + 1, *(base + 20_000 + n for n in range(2, 6))]
-        if not any(_answers(port) for port in ports):
+def free_port_base(near: int | None = None) -> int:
+    """A base whose ports are all free now, for tests: the first one from `near`, else one in a safe range.
+
+    Ports of servers that are in the kernel's range for outgoing connections are taken by those now and then.
+    """
+    safe = range(8_200, MAX_SAFE_PORT_BASE, 10)
+    for base in random.sample(safe, len(safe)) if near is None else range(near, MAX_PORT_BASE, 10):
+        ports = [base, base + 1, *(base + SERVER_PORT_OFFSET + n for n in range(2, 6))]
+        if all(map(preflight.is_free, ports)):
             return base
     raise StackError("no free ports")

@@ -9,8 +9,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel
+from aio_pika.connection import Connection, make_url
+from aio_pika.exceptions import AMQPException
 from aiormq.exceptions import AMQPError
 
 from acked_common.broker import BrokerError
@@ -18,7 +19,7 @@ from acked_common.broker import BrokerError
 HEARTBEAT_S = 10
 BROKEN = (
     AMQPError,
-    aio_pika.exceptions.AMQPException,
+    AMQPException,
     OSError,
     TimeoutError,
     asyncio.IncompleteReadError,
@@ -36,7 +37,7 @@ class BrokerConnection:
         self._url = url
         self._name = name
         self._timeout_s = timeout_s
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._failures = 0
         self._not_before = 0.0
@@ -44,7 +45,8 @@ class BrokerConnection:
     @property
     def is_open(self) -> bool:
         """Whether the connection stands."""
-        return self._connection is not None and not self._connection.is_closed
+        # `is_closed` alone stays false when the peer is gone.
+        return self._connection is not None and self._connection.connected.is_set() and not self._connection.is_closed
 
     async def open_channel(
         self,
@@ -62,37 +64,45 @@ class BrokerConnection:
                     await prepare(channel)
                 return channel
         except BROKEN as error:
+            if isinstance(error, TimeoutError):
+                # Half open, or stuck: a new connection is the way out.
+                await self.drop()
             raise BrokerError(f"RabbitMQ gave no channel: {type(error).__name__}") from error
 
-    async def _connected(self) -> AbstractConnection:
+    async def _connected(self) -> Connection:
         async with self._lock:
-            if self._connection is not None and not self._connection.is_closed:
+            if self._connection is not None and self.is_open:
                 return self._connection
-            self._connection = None
+            await self.drop()
             if time.monotonic() < self._not_before:
                 raise BrokerError("RabbitMQ is away")
+            connection = Connection(
+                make_url(self._url, heartbeat=HEARTBEAT_S), client_properties={"connection_name": self._name}
+            )
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    self._connection = await aio_pika.connect(
-                        self._url,
-                        timeout=self._timeout_s,
-                        heartbeat=HEARTBEAT_S,
-                        client_properties={"connection_name": self._name},
-                    )
+                    await connection.connect(timeout=self._timeout_s)
             except BROKEN as error:
+                await _close(connection)
                 self._failures += 1
                 bound_s = min(_RETRY_CAP_S, 0.2 * 2.0 ** min(self._failures, 10))
                 self._not_before = time.monotonic() + bound_s * (0.5 + random.random() / 2)
                 raise BrokerError(f"RabbitMQ is away: {type(error).__name__}") from error
             self._failures = 0
-            return self._connection
+            self._connection = connection
+            return connection
 
     async def drop(self) -> None:
         """Closes the connection; the next use makes a new one."""
         connection, self._connection = self._connection, None
-        if connection is not None and not connection.is_closed:
-            try:
-                async with asyncio.timeout(1.0):
-                    await connection.close()
-            except BROKEN:
-                pass
+        if connection is not None:
+            await _close(connection)
+
+
+async def _close(connection: Connection) -> None:
+    """Closes a connection, whatever is left of it."""
+    try:
+        async with asyncio.timeout(1.0):
+            await connection.close()
+    except BROKEN:
+        pass
