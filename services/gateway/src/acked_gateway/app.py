@@ -10,7 +10,8 @@ from acked_gateway.load_test import LoadTester
 from acked_gateway.load_test_routes import LOAD_TEST_PATH, load_test_routes
 from acked_gateway.settings import GatewaySettings
 
-STORE_TIMEOUT_S = 1.8
+# Beyond it a client is told within two seconds that the store does not answer.
+STORE_TIMEOUT_S = 1.5
 
 
 def create_app(settings: GatewaySettings) -> Starlette:
