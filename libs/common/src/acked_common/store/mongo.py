@@ -157,7 +157,8 @@ class MongoStore:
             "tz_aware": True,
             "uuidRepresentation": "standard",
             "timeoutMS": int(timeout_s * 1000),
-            "serverSelectionTimeoutMS": int(timeout_s * 1000),
+            # The driver looks for a server in steps of half a second, so it may end that much late.
+            "serverSelectionTimeoutMS": int(timeout_s * 600),
             "connectTimeoutMS": int(timeout_s * 1000),
             "heartbeatFrequencyMS": 2000,
             "maxPoolSize": pool_size,
