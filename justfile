@@ -64,9 +64,9 @@ fmt:
 lock:
     @"{{ python }}" -m deploy.lock --upgrade
 
-# Remove caches and fetched servers; data is kept
+# Stop everything, remove caches and fetched servers; data is kept
 [no-exit-message]
-clean:
+clean: down
     rm -rf .acked/servers .acked/bootstrap .mypy_cache .ruff_cache .pytest_cache .hypothesis
     find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
     @echo "caches and fetched servers are gone; data in .acked/native is kept"

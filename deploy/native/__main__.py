@@ -96,7 +96,10 @@ def load_test(layout: Layout, count: str) -> int:
     end = time.monotonic() + FOLLOW_WITHIN_S
     shown = ""
     while time.monotonic() < end:
-        _, batch = _call(layout, "GET", f"/batches/{figures['batch']}")
+        answer, batch = _call(layout, "GET", f"/batches/{figures['batch']}")
+        if answer != 200:
+            time.sleep(0.5)
+            continue
         line = "  ".join(f"{state} {n}" for state, n in batch["states"].items())
         if line != shown:
             print(f"{batch['duration_s']:8.2f} s  {line}", flush=True)

@@ -15,10 +15,11 @@ from deploy.native.secret import secret
 
 SERVICE_MODULES = {"gateway": "acked_gateway", "intake": "acked_intake", "worker": "acked_worker"}
 NODE_NAME = "acked@localhost"
+_OURS_ALONE = frozenset({"ACKED_GATEWAY_PORT", "ACKED_INTAKE_PORT", "ACKED_INTAKE_URL"})
 
 
 def service_environment(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the services are told; a variable that the user has set wins."""
+    """What the services are told; what the user has set wins, but for the ports, which come from the base."""
     ports = layout.ports
     password = secret(layout.secrets / "amqp") if layout.own_rabbitmq else ""
     secret(layout.secrets / "worker")
@@ -32,7 +33,8 @@ def service_environment(layout: Layout, environ: Mapping[str, str]) -> dict[str,
         "ACKED_HANDLERS_DIR": str(ROOT / "handlers"),
         "ACKED_RUN_DIR": str(layout.run),
     }
-    return {**environ, **{name: value for name, value in ours.items() if not environ.get(name)}}
+    kept = {name: value for name, value in ours.items() if name in _OURS_ALONE or not environ.get(name)}
+    return {**environ, **kept}
 
 
 def command_of(part: str, layout: Layout, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:

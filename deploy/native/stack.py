@@ -119,7 +119,7 @@ class Stack:
         return int(self.parts()[part]["pid"])
 
     def kill(self, part: str) -> int:
-        """SIGKILL to a part and to its process group; the supervisor brings it back. Returns the id that was killed."""
+        """SIGKILL to a part; the supervisor brings it back. Returns the id that was killed."""
         pid = self.pid(part)
         if pid:
             os.kill(pid, signal.SIGKILL)
@@ -246,6 +246,8 @@ class Stack:
             now = time.monotonic()
             if self.parts()[part]["statename"] in ("BACKOFF", "FATAL"):
                 ended_first_at = ended_first_at or now
+            elif self.parts()[part]["statename"] == "RUNNING":
+                ended_first_at = None
             if ended_first_at is not None and now - ended_first_at > GIVES_UP_AFTER_S:
                 raise self._failed(part, "it ends as soon as it is started")
             if now > end:

@@ -49,7 +49,7 @@ async def test_a_new_job_is_kept_as_it_was_given(store: JobStore) -> None:
     assert (job.rev, job.run, job.attempt, job.failures, job.lost_leases, job.republished) == (1, 1, 0, 0, 0, 0)
     assert (job.accepted_at, job.queued_at) == (at, at)
     assert (job.wake, job.expires_at) == (at + timedelta(seconds=10), at + timedelta(seconds=60))
-    assert job.max_attempts == 7
+    assert (job.max_attempts, job.timeout_s, job.expires_in_s) == (7, 2.5, 60.0)
     assert job.history == (HistoryEntry(1, State.QUEUED, Reason.ACCEPTED, 0, at),)
     assert (job.owner, job.result, job.error, job.progress, job.finished_at) == (None, None, None, None, None)
     assert not job.cancel_requested

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from acked_common.lifecycle import State
 from acked_common.store import BatchCount, Job, JobFilter, JobStore, SweepPosition
 from support.factories import (
     ERROR,
+    GRACE_S,
     LEASE_S,
     RETENTION_S,
     again,
@@ -30,11 +31,20 @@ from support.factories import (
     succeeded,
 )
 
-LIVE_MAKERS = {
-    State.QUEUED: lambda store, seconds: queued(store, at=ago(seconds + 10), batch="b"),
-    State.SCHEDULED: lambda store, seconds: scheduled(store, at=ago(seconds + 60), delay_s=60.0, batch="b"),
-    State.RUNNING: lambda store, seconds: running(store, claimed_at=ago(seconds + LEASE_S), batch="b"),
-}
+
+async def _queued_for(store: JobStore, seconds: float) -> Job:
+    return await queued(store, at=ago(seconds + GRACE_S), batch="b")
+
+
+async def _due_for(store: JobStore, seconds: float) -> Job:
+    return await scheduled(store, at=ago(seconds + 60), delay_s=60.0, batch="b")
+
+
+async def _lost_for(store: JobStore, seconds: float) -> Job:
+    return await running(store, claimed_at=ago(seconds + LEASE_S), batch="b")
+
+
+LIVE_MAKERS = {State.QUEUED: _queued_for, State.SCHEDULED: _due_for, State.RUNNING: _lost_for}
 
 
 @pytest.mark.parametrize("state", LIVE_MAKERS)
@@ -85,7 +95,7 @@ async def test_looks_page_over_equal_wakes_without_a_loss(store: JobStore) -> No
     assert [job.id for job in seen] == expected
 
 
-def _wake(job: Job) -> object:
+def _wake(job: Job) -> datetime:
     assert job.wake is not None
     return job.wake
 
@@ -158,7 +168,7 @@ async def test_lists_show_what_fits_newest_first(store: JobStore, monkeypatch: p
             if before is None:
                 break
             assert pages < 100
-        assert listed == [replace(job, payload=b"") for job in jobs if _fits(job, wanted)], wanted
+        assert listed == [replace(job, payload=b"", result=None) for job in jobs if _fits(job, wanted)], wanted
 
 
 async def test_a_page_looks_at_a_bounded_span_and_then_answers_with_a_token(

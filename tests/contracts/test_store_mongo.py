@@ -265,9 +265,10 @@ async def test_ended_jobs_leave_by_their_retention(store: MongoStore, database: 
     ended = await succeeded(store)
     document = database[schema.JOBS].find_one({"_id": ended.id})
     assert document is not None
+    assert ended.finished_at is not None
     index = database[schema.JOBS].index_information()["retention"]
 
-    assert document["expire_at"] == ended.finished_at + timedelta(seconds=RETENTION_S)  # type: ignore[operator]
+    assert document["expire_at"] == ended.finished_at + timedelta(seconds=RETENTION_S)
     assert (index["key"], index["expireAfterSeconds"]) == ([("expire_at", 1)], 0)
     # A live job has no such instant, so that retention can never take it.
     assert database[schema.JOBS].count_documents({"expire_at": {"$exists": True}}) == 1

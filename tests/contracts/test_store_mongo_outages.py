@@ -17,9 +17,10 @@ from acked_common.store import (
     JobFilter,
     OutcomeUnknown,
     ProgressReport,
+    StoreError,
     StoreUnavailable,
 )
-from acked_common.store.mongo import MongoStore, wait_for_store
+from acked_common.store.mongo import MongoStore
 from contracts.tcp_proxy import Proxy, proxy_to
 from support.factories import (
     LEASE_S,
@@ -203,6 +204,17 @@ async def test_without_a_server_an_insert_stores_nothing_in_time() -> None:
     with pytest.raises(TimeoutError):
         await wait_for_store(store, within_s=0.3)
     store.close()
+
+
+async def wait_for_store(store: MongoStore, *, within_s: float) -> None:
+    """Returns when a server answers."""
+    async with asyncio.timeout(within_s):
+        while True:
+            try:
+                await store.server_time()
+                return
+            except StoreError:
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture

@@ -61,13 +61,15 @@ def new_job(
     at: datetime | None = None,
     delay_s: float = 0.0,
     grace_s: float = GRACE_S,
-    expires_in_s: float = EXPIRES_IN_S,
+    expires_in_s: float | None = None,
     **fields: Any,
 ) -> NewJob:
     """A request as intake keeps it; `fields` are those of `NewJob`."""
     at = at or now()
-    accepted = lifecycle.accept_fields(at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
-    return NewJob(id or new_id(), kind, payload, at, accepted, **fields)
+    accepted = lifecycle.accept_fields(
+        at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s or EXPIRES_IN_S
+    )
+    return NewJob(id or new_id(), kind, payload, at, accepted, expires_in_s=expires_in_s, **fields)
 
 
 async def insert(store: JobStore, *jobs: NewJob) -> list[Job]:

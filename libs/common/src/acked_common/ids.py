@@ -12,7 +12,7 @@ def new_id() -> UUID:
 
 def parse_id(text: str) -> UUID | None:
     """The id in the text in its usual form, or None."""
-    if len(text) != 36:
+    if len(text) != 36 or not text.isascii():
         return None
     try:
         return UUID(text)

@@ -21,7 +21,7 @@ class KindTable:
         self._store = store
         self._kinds: Mapping[str, KindRecord] = {}
         self._read_at: float | None = None
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def was_read(self) -> bool:
@@ -62,7 +62,9 @@ class KindTable:
 
     async def look_again(self, name: str) -> KindRecord | None:
         """The kind after one more look. Raises `StoreError`."""
-        async with self._looking:
-            if self._read_at is None or time.monotonic() - self._read_at > _SECOND_LOOK_EVERY_S:
-                await self.refresh()
+        if self._read_at is None or time.monotonic() - self._read_at > _SECOND_LOOK_EVERY_S:
+            # All who ask meanwhile share the look, and its failure.
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self.refresh())
+            await asyncio.shield(self._looking)
         return self._kinds.get(name)

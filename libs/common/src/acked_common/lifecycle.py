@@ -49,6 +49,7 @@ class Reason(StrEnum):
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     BACKING_OFF = "backing_off"
     DRAINED = "drained"
+    NOT_STARTED = "not_started"
     LEASE_EXPIRED = "lease_expired"
     WORKER_LOST = "worker_lost"
     DUE = "due"
@@ -131,7 +132,8 @@ class HistoryEntry:
 
     rev: int
     state: State
-    reason: Reason
+    reason: str
+    """A `Reason`, or the word of a newer version."""
     attempt: int
     at: datetime
 
@@ -225,10 +227,10 @@ def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float) -> Trans
     )
 
 
-def release(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
-    """A draining worker gives the job back; that is no failure."""
+def release(*, at: datetime, grace_s: float, expires_in_s: float, reason: Reason = Reason.DRAINED) -> Transition:
+    """A worker gives the job back, because it drains or could not start its handler; that is no failure."""
     return Transition(
-        Reason.DRAINED,
+        reason,
         leaves=frozenset({State.RUNNING}),
         to=State.QUEUED,
         at=at,

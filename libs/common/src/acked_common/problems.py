@@ -195,7 +195,7 @@ CATALOGUE: Mapping[str, Entry] = {
         503,
         "It is not known whether the request was stored",
         "The database did not confirm in time. The request may be stored, and then it will run.",
-        "Sending it again may run the work twice, unless it carries the same Idempotency-Key.",
+        "Sending it again may run the work twice; GET /jobs of its batch or tag tells whether it is there.",
         _SOON,
     ),
     "busy": Entry(

@@ -7,7 +7,7 @@ when the lane's queue was empty for three looks; while nothing is consumed, noth
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
@@ -25,12 +25,13 @@ from acked_common.store import Applied, Job, JobStore, StoreError, SweepPosition
 log = get_log(__name__)
 
 PAGE = 1000
-QUEUED_PAGE = 2000
+QUEUED_PAGE = 500
 REPUBLISHED_PER_S = 2000
 EMPTY_LOOKS = 3
 LOOK_EVERY_S = 1.0
 REPUBLISH_STEP_S = 60.0
 REPUBLISH_STEP_CAP_S = 900.0
+LATEST = datetime.max.replace(tzinfo=UTC)
 
 _swept = Counter("acked_swept_total", "Jobs that the sweeper moved or republished.", ["reason"])
 
@@ -160,7 +161,12 @@ class Sweeper:
         except BrokerError:
             return
         at = self._clock.now()
-        await self._store.postpone({job.id: at + timedelta(seconds=next_look_s(job.republished)) for job in lost})
+        await self._store.postpone(
+            {
+                job.id: min(at + timedelta(seconds=next_look_s(job.republished)), job.expires_at or LATEST)
+                for job in lost
+            }
+        )
         _swept.labels("republished").inc(len(lost))
         log.info("republished", jobs=len(lost))
 
@@ -175,7 +181,7 @@ class Sweeper:
         return allowed
 
     async def _leases_count(self) -> bool:
-        """False for a lease's time after the store was away: workers could not renew then."""
+        """False until workers had time to renew, after the store was away: they could not do so then."""
         now = self._clock.monotonic()
         try:
             await self._store.server_time()

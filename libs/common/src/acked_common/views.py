@@ -21,7 +21,7 @@ def _entry(entry: HistoryEntry) -> dict[str, Any]:
     return {
         "rev": entry.rev,
         "state": entry.state.value,
-        "reason": entry.reason.value,
+        "reason": str(entry.reason),
         "attempt": entry.attempt,
         "at": rfc3339(entry.at),
     }
@@ -59,6 +59,13 @@ def status_fields(job: Job, *, hint: str | None = None) -> dict[str, Any]:
         fields["note"] = job.note
     if hint is not None:
         fields["hint"] = hint
+    return fields
+
+
+def summary_fields(job: Job) -> dict[str, Any]:
+    """What a list tells of a job: the status without its result, which may be large."""
+    fields = status_fields(job)
+    del fields["result"]
     return fields
 
 

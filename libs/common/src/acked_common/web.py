@@ -70,6 +70,18 @@ class Readiness:
         return JsonResponse({"status": state, "parts": parts}, status_code=200 if self.is_ready else 503)
 
 
+async def read_bounded(request: Request, max_bytes: int) -> bytes:
+    """The body of a request; a 413 problem when it is larger."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise ProblemError(
+                problem("body-too-large", f"a body may have {max_bytes:,} bytes here, this one has more")
+            )
+    return bytes(body)
+
+
 def operations_routes(readiness: Health) -> list[Route]:
     """`/healthz`, `/readyz`, `/metrics` and `/problems/<name>`."""
 

@@ -17,15 +17,20 @@ class WorkerTable:
         self._seen_within_s = seen_within_s
         self._workers: Sequence[WorkerRecord] = ()
         self._read_at: float | None = None
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def workers(self) -> Sequence[WorkerRecord]:
         """The workers that were seen lately. Raises `StoreError`."""
-        async with self._reading:
-            if self._read_at is None or time.monotonic() - self._read_at > FRESH_FOR_S:
-                self._workers = await self._store.workers(seen_within_s=self._seen_within_s)
-                self._read_at = time.monotonic()
+        if self._read_at is None or time.monotonic() - self._read_at > FRESH_FOR_S:
+            # All who ask meanwhile share the look, and its failure.
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read())
+            await asyncio.shield(self._reading)
         return self._workers
+
+    async def _read(self) -> None:
+        self._workers = await self._store.workers(seen_within_s=self._seen_within_s)
+        self._read_at = time.monotonic()
 
     async def serves(self, kind: str) -> bool:
         """Whether a live worker serves the kind. Raises `StoreError`."""

@@ -11,7 +11,7 @@ from acked_gateway.load_test_routes import LOAD_TEST_PATH, load_test_routes
 from acked_gateway.settings import GatewaySettings
 
 # Beyond it a client is told within two seconds that the store does not answer.
-STORE_TIMEOUT_S = 1.5
+STORE_TIMEOUT_S = 1.2
 
 
 def create_app(settings: GatewaySettings) -> Starlette:
@@ -28,7 +28,10 @@ def create_app(settings: GatewaySettings) -> Starlette:
         )
 
     return core.application(
-        [*load_test_routes(tester, settings.public_intake_url), *job_routes(core.store, commands, core.workers)],
+        [
+            *load_test_routes(tester, core.kinds, settings.public_intake_url),
+            *job_routes(core.store, commands, core.workers),
+        ],
         readiness=readiness,
         changing_paths=frozenset({LOAD_TEST_PATH}),
     )

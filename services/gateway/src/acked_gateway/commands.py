@@ -21,6 +21,7 @@ from acked_common.strict_json import StrictJsonError
 TRIES = 10
 MAX_RESULT_BYTES = 1 << 20
 MAX_NOTE_CHARS = 1000
+MAX_BODY_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Commands:
 def parse_resolution(body: bytes) -> Resolution:
     """Reads the body of a resolve: `{"state": "succeeded" or "failed", "result"?, "note"?}`. Raises `ProblemError`."""
     try:
-        members = strict_json.parse(body)
+        members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES)
     except StrictJsonError as error:
         raise ProblemError(json_problem(error)) from None
     if not isinstance(members, dict):

@@ -13,15 +13,14 @@ from acked_common.lifecycle import State
 from acked_common.problems import ProblemError, problem
 from acked_common.status_route import hint_for, stored_job
 from acked_common.store import JobFilter, JobStore, WorkerRecord
-from acked_common.views import job_fields, status_fields
-from acked_common.web import JsonResponse
+from acked_common.views import job_fields, status_fields, summary_fields
+from acked_common.web import JsonResponse, read_bounded
 from acked_common.worker_table import WorkerTable
-from acked_gateway.commands import Commands, parse_resolution
+from acked_gateway.commands import MAX_BODY_BYTES, Commands, parse_resolution
 
 BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 DEFAULT_PAGE = 50
 MAX_PAGE = 1000
-MAX_COMMAND_BYTES = 2 * 2**20
 
 
 def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> list[Route]:
@@ -39,7 +38,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
             job_filter, page_size=_page_size(query.get("page_size")), before=_position(query.get("page_token"))
         )
         token = _token(page.next_before) if page.next_before else ""
-        return JsonResponse({"jobs": [status_fields(job) for job in page.jobs], "next_page_token": token})
+        return JsonResponse({"jobs": [summary_fields(job) for job in page.jobs], "next_page_token": token})
 
     async def get_job(request: Request) -> Response:
         job = await stored_job(store, request.path_params["id"])
@@ -52,7 +51,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         return JsonResponse(status_fields(await commands.retry(request.path_params["id"])))
 
     async def resolve(request: Request) -> Response:
-        resolution = parse_resolution(await request.body())
+        resolution = parse_resolution(await read_bounded(request, MAX_BODY_BYTES))
         return JsonResponse(status_fields(await commands.resolve(request.path_params["id"], resolution)))
 
     async def batch(request: Request) -> Response:
@@ -79,9 +78,9 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
     return [
         Route("/jobs", list_jobs),
         Route("/jobs/{id}", get_job),
-        Route("/jobs/{id}/cancel", cancel, methods=["POST"], max_body_size=MAX_COMMAND_BYTES),
-        Route("/jobs/{id}/retry", retry, methods=["POST"], max_body_size=MAX_COMMAND_BYTES),
-        Route("/jobs/{id}/resolve", resolve, methods=["POST"], max_body_size=MAX_COMMAND_BYTES),
+        Route("/jobs/{id}/cancel", cancel, methods=["POST"]),
+        Route("/jobs/{id}/retry", retry, methods=["POST"]),
+        Route("/jobs/{id}/resolve", resolve, methods=["POST"]),
         Route("/batches/{batch}", batch),
         Route("/workers", list_workers),
     ]

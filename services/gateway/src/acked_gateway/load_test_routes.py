@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from acked_common.kind_table import KindTable
 from acked_common.problems import ProblemError, problem
 from acked_common.web import JsonResponse
 from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult
@@ -18,7 +19,7 @@ LOAD_TEST_PATH = "/load-test"
 DEFAULT_COUNT = 1000
 
 
-def load_test_routes(tester: LoadTester, public_intake_url: str) -> list[Route]:
+def load_test_routes(tester: LoadTester, kinds: KindTable, public_intake_url: str) -> list[Route]:
     """The routes."""
 
     def page(name: str) -> Response:
@@ -35,10 +36,22 @@ def load_test_routes(tester: LoadTester, public_intake_url: str) -> list[Route]:
             raise ProblemError(problem("not-found", "no page has this name")) from None
 
     async def load_test(request: Request) -> Response:
+        if request.method == "HEAD":
+            # Asked about, not started.
+            return Response(media_type="application/json")
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             return page("load_test.html")
         count = _count(request.query_params.get("count"))
         kind = request.query_params.get("kind") or "demo"
+        if kinds.get(kind) is None and await kinds.look_again(kind) is None:
+            known = kinds.names
+            raise ProblemError(
+                problem(
+                    "unknown-kind",
+                    f"no worker has registered kind {kind[:64]!r}; known kinds: {', '.join(known) or 'none'}",
+                    extra={"known_kinds": known},
+                )
+            )
         result = await _while_connected(request, tester.run(count, kind))
         if result is None:
             return Response(status_code=499)

@@ -11,7 +11,7 @@ from acked_intake.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
 
 # Of the time in which a client is answered; the rest is for what is around the call.
-STORE_SHARE = 0.8
+STORE_SHARE = 0.65
 
 
 def create_app(settings: IntakeSettings) -> Starlette:

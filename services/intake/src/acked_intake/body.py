@@ -15,6 +15,8 @@ Receive = Callable[[], Awaitable[Message]]
 Headers = list[tuple[bytes, bytes]]
 
 OFF_LOOP_BYTES = 32 * 1024
+DISCARDED_BYTES = 8 * 2**20
+DISCARDED_WITHIN_S = 2.0
 _JSON = b"application/json"
 _UTF8 = (b"utf-8", b"utf8")
 
@@ -68,6 +70,20 @@ async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES
         return parse_submission(body, max_bytes=max_bytes)
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_parser, lambda: parse_submission(body, max_bytes=max_bytes))
+
+
+async def discard_rest(receive: Receive) -> None:
+    """Reads on after a refusal, up to 8 MiB or 2 s, until the client has sent all or has left."""
+    discarded = 0
+    try:
+        async with asyncio.timeout(DISCARDED_WITHIN_S):
+            while discarded < DISCARDED_BYTES:
+                message = await receive()
+                discarded += len(_chunk(message))
+                if not message.get("more_body", False):
+                    return
+    except (TimeoutError, ClientLeft):
+        return
 
 
 async def _read_within(

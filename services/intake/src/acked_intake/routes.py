@@ -8,7 +8,7 @@ from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
 from acked_common.store import NewJob
 from acked_common.web import count_request
 from acked_intake.accept import Acceptance
-from acked_intake.body import ClientLeft, check_and_parse, curl_line, read_body
+from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, read_body
 from acked_intake.settings import IntakeSettings
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -36,7 +36,7 @@ class ProcessEndpoint:
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
             job = await self._acceptance.accept(submission)
         except ProblemError as error:
-            await self._answer_problem(send, error.problem)
+            await self._answer_problem(send, error.problem, receive)
             return
         except ClientLeft:
             return
@@ -59,12 +59,17 @@ class ProcessEndpoint:
         await send({"type": "http.response.start", "status": 202, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer_problem(self, send: Send, found: Problem) -> None:
+    async def _answer_problem(self, send: Send, found: Problem, receive: Receive | None = None) -> None:
         body = found.to_bytes()
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
         count_request(PROCESS_PATH, found.status)
         await send({"type": "http.response.start", "status": found.status, "headers": headers})
+        if receive is not None and found.status == 413:
+            # A connection that is closed while the client still sends takes the answer along.
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await discard_rest(receive)
+            body = b""
         await send({"type": "http.response.body", "body": body})
 
 

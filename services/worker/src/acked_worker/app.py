@@ -17,7 +17,7 @@ from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
-from acked_common.store import Job, KindRecord, ProgressReport, WorkerRecord
+from acked_common.store import Job, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.web import Readiness
@@ -41,6 +41,9 @@ log = get_log(__name__)
 REGISTER_EVERY_S = 30.0
 PRESENCE_EVERY_S = 2.0
 SECOND_S = 1.0
+STUCK_AFTER_S = 5.0
+STUCK = "handlers are stuck"
+DRAIN = "draining"
 CLAIM_WITHIN_S = 5.0
 CLOSE_WITHIN_S = 1.0
 RECORD_WITHIN_S = 5.0
@@ -91,13 +94,14 @@ class Worker:
         for lane, names in lanes_of(self._records.values()).items():
             self._add_lane(lane, names, is_async=all(kinds[name].is_async for name in names))
         self._beat_at = time.monotonic()
+        self._able_at = time.monotonic()
         self._watchdog = Watchdog(
-            settings.watchdog_s,
             {
-                "plumbing loop": lambda: self._beat_at,
-                "renewals": lambda: self._leases.tried_at,
-                "consumers": lambda: min((c.tried_at for c in self._consumers.values()), default=time.monotonic()),
-            },
+                "plumbing loop": (settings.watchdog_s, lambda: self._beat_at),
+                "renewals": (settings.watchdog_s, lambda: self._leases.tried_at),
+                "consumers": (settings.watchdog_s, self._consumers_came_round_at),
+                "handlers": (settings.handler_stuck_s, lambda: self._able_at),
+            }
         )
         self._is_draining = False
         self._tasks = Tasks()
@@ -116,7 +120,7 @@ class Worker:
         lifetime.add("store", start=self._monitor.look, stop=self._close_store)
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
-        lifetime.add("loops", start=self._start_loops, stop=self._stop_loops)
+        lifetime.add("loops", start=self._start_loops, stop=self._stop_loops, stop_within_s=10.0)
         lifetime.add("executor", start=self._start_executor, stop=self._stop_executor, stop_within_s=8.0)
         lifetime.add("consumers", start=self._start_consumers, stop=self._stop_consumers)
         await lifetime.start()
@@ -140,6 +144,7 @@ class Worker:
                 "mongodb": self._monitor.problem,
                 "lanes": f"not consumed: {', '.join(sorted(idle))}" if idle else None,
                 "renewals": f"last one {renewed_s:.0f} s ago" if renewed_s > self._settings.common.lease_s else None,
+                "handlers": self._stuck,
                 "draining": "stops soon" if self._is_draining else None,
             }
         )
@@ -151,7 +156,7 @@ class Worker:
         for flow in self._flows.values():
             flow.drain()
         for consumer in self._consumers.values():
-            consumer.pause()
+            consumer.pause(DRAIN)
         log.info("draining", running=len(self._running))
         drain_until = self._clock.monotonic() + self._settings.drain_s
         try:
@@ -160,6 +165,8 @@ class Worker:
                     await flow.wait_claimed()
         except TimeoutError:
             log.warning("a claim is still under way; its lease will bring the jobs back")
+        # What is in hand and not claimed goes to the other workers now.
+        await self._stop_consumers()
         await self._executor.wait_idle(max(0.0, drain_until - self._clock.monotonic()))
         for held in self._running.all():
             if not held.ended:
@@ -209,9 +216,12 @@ class Worker:
         self._watchdog.start()
 
     async def _stop_loops(self) -> None:
-        await self._outbox.stop()
         await self._tasks.cancel_all()
-        await self._store.forget_worker(self._boot)
+        try:
+            await self._store.forget_worker(self._boot)
+        except StoreError:
+            pass
+        await self._outbox.stop()
 
     async def _start_executor(self) -> None:
         self._executor.start()
@@ -265,8 +275,30 @@ class Worker:
             )
         )
 
+    def _consumers_came_round_at(self) -> float:
+        return min((consumer.tried_at for consumer in self._consumers.values()), default=time.monotonic())
+
     async def _beat(self) -> None:
+        """Notes that the plumbing lives, and whether handlers can start; while they can't, nothing more is taken."""
         self._beat_at = time.monotonic()
+        stuck = self._stuck
+        if stuck is None:
+            self._able_at = self._beat_at
+        for consumer in self._consumers.values():
+            if stuck is not None:
+                consumer.pause(STUCK)
+            else:
+                consumer.resume(STUCK)
+
+    @property
+    def _stuck(self) -> str | None:
+        """Why no handler can start; None while they can."""
+        lag_s = self._executor.handler_loop_lag_s
+        if lag_s > STUCK_AFTER_S:
+            return f"a handler blocks the event loop since {lag_s:.0f} s; use a plain def for blocking work"
+        if self._executor.lost_threads >= 2 * self._settings.threads:
+            return "every thread hangs in a handler that is past its timeout"
+        return None
 
     def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
         found: list[tuple[Held, Ending]] = []

@@ -18,7 +18,16 @@ import structlog
 from acked import Context, Kind
 from acked_worker.attempt import Assignment, RunningAttempt
 from acked_worker.deadlines import DeadlineWatch
-from acked_worker.outcome import Ending, Failed, InterruptReason, failed, format_traceback, raised, returned
+from acked_worker.outcome import (
+    Ending,
+    Failed,
+    Interrupted,
+    InterruptReason,
+    failed,
+    format_traceback,
+    raised,
+    returned,
+)
 from acked_worker.progress import ProgressRelay
 from acked_worker.sync_pool import SyncPool
 from acked_worker.thread_loop import ThreadLoop
@@ -199,9 +208,13 @@ class Executor:
         where = None
         if not attempt.asked_to_stop:
             attempt.overdue = True
-        if not attempt.kind_spec.is_async:
+        if attempt.kind_spec.is_async:
+            if not attempt.entered and attempt.interrupted is None:
+                # Another handler blocks the loop. The cancel is queued there before the handler's first step.
+                return Interrupted(InterruptReason.NOT_STARTED)
+        else:
             if self._pool.withdraw(attempt):
-                return attempt.stopped("It never started: no thread was free.\n")
+                return attempt.stopped() if attempt.interrupted else Interrupted(InterruptReason.NOT_STARTED)
             where = self._pool.lose(attempt)
         self._abandoned.add(attempt)
         log.warning("a handler goes on after its end", kind=attempt.kind, job_id=attempt.id, attempt=attempt.attempt)

@@ -27,6 +27,7 @@ from acked_worker.slots import Slots
 log = get_log(__name__)
 
 CLAIM_RETRY_S = 0.3
+NO_SLOT = "no slot is free"
 QUICK_RUN_S = 0.05
 QUICK_PREFETCH = 4
 _RUNS_REMEMBERED = 50
@@ -131,7 +132,13 @@ class LaneFlow:
         await self._tasks.cancel_all()
 
     async def _handle(self, delivery: Delivery) -> None:
-        if not await self._take(delivery.bundle):
+        try:
+            if not await self._take(delivery.bundle):
+                return
+        except Exception:
+            # The lane goes on; the leases bring back what was claimed.
+            log.exception("bundle failed", lane=self.lane, jobs=len(delivery.bundle.ids))
+            await delivery.ack()
             return
         try:
             async with asyncio.timeout(self._hold_s):
@@ -162,15 +169,15 @@ class LaneFlow:
         if consumer is None:
             return
         self._pausing += 1
-        consumer.pause()
+        consumer.pause(NO_SLOT)
         try:
             await consumer.wait_paused()
             await delivery.ack()
             await self._slots.wait_free(self.lane)
         finally:
             self._pausing -= 1
-            if not self._pausing and not self._is_draining:
-                consumer.resume()
+            if not self._pausing:
+                consumer.resume(NO_SLOT)
 
     async def _claim(self, bundle: Bundle) -> list[Job] | None:
         """The jobs that are ours now; None when the worker drains before anybody knows."""
@@ -193,9 +200,10 @@ class LaneFlow:
         if not jobs:
             return
         now = self._clock.monotonic()
+        assignments = [self._assignment(job) for job in jobs]
+        self._submit(assignments)
         self._running.add(Held(job, self.lane, now) for job in jobs)
         self._slots.take(self.lane, len(jobs))
-        self._submit([self._assignment(job) for job in jobs])
 
     def _assignment(self, job: Job) -> Assignment:
         return Assignment(

@@ -59,8 +59,7 @@ class LaneConsumer:
         self._channel: AbstractChannel | None = None
         self._queue: AbstractQueue | None = None
         self._tag: str | None = None
-        self._wanted = asyncio.Event()
-        self._wanted.set()
+        self._paused_for: set[str] = set()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
         self._failures = 0
@@ -70,24 +69,26 @@ class LaneConsumer:
     @property
     def is_consuming(self) -> bool:
         """Whether bundles can arrive, or are not wanted just now."""
-        if not self._wanted.is_set():
+        if self._paused_for:
             return True
         return self._tag is not None and self._channel is not None and not self._channel.is_closed
 
-    def pause(self) -> None:
-        """Asks for no more bundles; those in hand stay in hand."""
-        self._wanted.clear()
-        self._paused.clear()
-        self._changed.set()
+    def pause(self, reason: str) -> None:
+        """Asks for no more bundles until each reason to pause is gone; those in hand stay in hand."""
+        if reason not in self._paused_for:
+            self._paused_for.add(reason)
+            self._paused.clear()
+            self._changed.set()
 
     async def wait_paused(self) -> None:
         """Returns when no more bundles can arrive."""
         await self._paused.wait()
 
-    def resume(self) -> None:
-        """Asks for bundles again."""
-        self._wanted.set()
-        self._changed.set()
+    def resume(self, reason: str) -> None:
+        """Takes a reason to pause back."""
+        if reason in self._paused_for:
+            self._paused_for.remove(reason)
+            self._changed.set()
 
     def set_prefetch(self, prefetch: int) -> None:
         """Changes how many unacknowledged bundles may be in hand; takes hold with a new consumer."""
@@ -103,11 +104,11 @@ class LaneConsumer:
             self.tried_at = time.monotonic()
             try:
                 self._changed.clear()
-                if self._tag is not None and (not self._wanted.is_set() or consumed_prefetch != self._prefetch):
+                if self._tag is not None and (self._paused_for or consumed_prefetch != self._prefetch):
                     await self._cancel()
-                if not self._wanted.is_set():
+                if self._paused_for:
                     self._paused.set()
-                elif self._tag is None or not self.is_consuming:
+                elif self._tag is None or not await self._has_consumer():
                     consumed_prefetch = self._prefetch
                     await self._consume()
                     looked_at = time.monotonic()
@@ -124,7 +125,7 @@ class LaneConsumer:
 
     async def close(self) -> None:
         """Stops consuming; what is unacknowledged goes back to the broker."""
-        self._wanted.clear()
+        self._paused_for.add("closed")
         await self._drop_channel()
 
     async def _pause_between(self) -> None:
@@ -154,6 +155,13 @@ class LaneConsumer:
             await self._channel.set_qos(prefetch_count=self._prefetch)
             self._tag = await self._queue.consume(self._on_message)
         log.info("lane consumed", lane=self.lane, prefetch=self._prefetch)
+
+    async def _has_consumer(self) -> bool:
+        """Whether the broker still delivers to us: it ends a consumer whose queue is gone, others may live on."""
+        if self._channel is None or self._channel.is_closed:
+            return False
+        underlay: Any = await self._channel.get_underlay_channel()
+        return self._tag in underlay.consumers
 
     async def _cancel(self) -> None:
         tag, self._tag = self._tag, None

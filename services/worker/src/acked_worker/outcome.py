@@ -26,6 +26,8 @@ class InterruptReason(StrEnum):
     CANCELLED = auto()
     DRAINED = auto()
     LEASE_LOST = "lease-lost"
+    NOT_STARTED = "not-started"
+    """Its handler never began: no thread was free, or another handler blocks the loop."""
 
 
 @dataclass(frozen=True, slots=True)

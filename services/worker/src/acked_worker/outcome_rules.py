@@ -7,7 +7,7 @@ from typing import Any
 
 from acked_common import lifecycle
 from acked_common.backoff import Backoff
-from acked_common.lifecycle import Transition
+from acked_common.lifecycle import Reason, Transition
 from acked_common.store import Job, KindRecord
 from acked_worker.outcome import Ending, ErrorInfo, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 
@@ -35,8 +35,12 @@ def transition_after(
     if cancelling or (isinstance(ending, Interrupted) and ending.reason is InterruptReason.CANCELLED):
         return lifecycle.end_cancelled(at=at, retention_s=defaults.retention_s)
     if isinstance(ending, Interrupted):
+        never_started = ending.reason is InterruptReason.NOT_STARTED
         return lifecycle.release(
-            at=at, grace_s=defaults.grace_s, expires_in_s=job.expires_in_s or defaults.expires_in_s
+            at=at,
+            reason=Reason.NOT_STARTED if never_started else Reason.DRAINED,
+            grace_s=defaults.grace_s,
+            expires_in_s=job.expires_in_s or defaults.expires_in_s,
         )
     return _after_failure(ending, job, kind, defaults, at)
 

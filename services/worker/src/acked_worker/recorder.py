@@ -11,7 +11,7 @@ from acked_common.clock import Clock
 from acked_common.lifecycle import Move, State
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
-from acked_common.store import Applied, JobStore, KindRecord, StoreError
+from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
 from acked_worker.outcome import Ending
 from acked_worker.outcome_rules import Defaults, transition_after
 from acked_worker.running import Held, Running
@@ -52,7 +52,7 @@ class Recorder:
         self._idle.set()
         self._tasks = Tasks()
         self.finished = 0
-        """Attempts recorded since the start of the process."""
+        """Jobs that this process has brought to an end."""
 
     def record(self, ended: Sequence[Ended]) -> None:
         """Takes endings; returns at once."""
@@ -98,13 +98,17 @@ class Recorder:
             )
             if transition is not None:
                 bound.append(((held, ending), Move(held.job.seen, transition)))
-        outcome = await self._apply_until_known([move for _, move in bound])
+        moves = [move for _, move in bound]
+        try:
+            outcome = await self._apply_until_known(moves)
+        except StoreError:
+            outcome = await self._apply_one_by_one(moves)
         stale, released = [], []
         for (ended, move), applied in zip(bound, outcome, strict=True):
             if applied is Applied.STALE:
                 stale.append(ended)
                 continue
-            self.finished += 1
+            self.finished += move.transition.to.is_terminal
             _recorded.labels(move.transition.reason.value).inc()
             if move.transition.to is State.QUEUED:
                 released.append(ended[0])
@@ -119,9 +123,20 @@ class Recorder:
         while True:
             try:
                 return await self._store.apply(moves)
-            except StoreError as error:
+            except (StoreUnavailable, OutcomeUnknown) as error:
                 log.warning("outcomes not recorded yet", jobs=len(moves), error=str(error))
                 await asyncio.sleep(RETRY_S)
+
+    async def _apply_one_by_one(self, moves: Sequence[Move]) -> list[Applied]:
+        """One outcome that the store refuses must not keep the others."""
+        outcome: list[Applied] = []
+        for move in moves:
+            try:
+                outcome += await self._apply_until_known([move])
+            except StoreError as error:
+                log.error("outcome refused; the lease brings the job back", job_id=str(move.seen.id), error=str(error))
+                outcome.append(Applied.STALE)
+        return outcome
 
     async def _still_owned(self, stale: Sequence[Ended]) -> list[Ended]:
         while True:

@@ -26,6 +26,8 @@ class WorkerSettings:
     hold_s: float
     """How long an acknowledgement waits for a free slot before the consumer pauses."""
     watchdog_s: float
+    handler_stuck_s: float
+    """How long handlers may keep all others from starting before the process is ended."""
 
 
 def read_settings(env: Env | None = None) -> WorkerSettings:
@@ -42,6 +44,7 @@ def read_settings(env: Env | None = None) -> WorkerSettings:
         run_dir=env.path("ACKED_RUN_DIR"),
         drain_s=env.seconds("ACKED_DRAIN_S", 25.0),
         hold_s=env.seconds("ACKED_HOLD_S", 10.0, at_most=600),
+        handler_stuck_s=env.seconds("ACKED_HANDLER_STUCK_S", 120.0, at_least=5),
         watchdog_s=env.seconds("ACKED_WATCHDOG_S", 60.0, at_least=5),
     )
     env.require(

@@ -17,10 +17,10 @@ EXIT_CODE = 70
 class Watchdog:
     """Compares when each part last came round with how long it may take."""
 
-    def __init__(self, limit_s: float, parts: Mapping[str, Callable[[], float]]) -> None:
-        """`parts`: by name, when the part last came round, on the monotonic clock."""
-        self._limit_s = limit_s
+    def __init__(self, parts: Mapping[str, tuple[float, Callable[[], float]]]) -> None:
+        """`parts`: by name, how long it may take, and when it last came round, on the monotonic clock."""
         self._parts = parts
+        self._shortest_s = min(limit_s for limit_s, _ in parts.values())
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -34,8 +34,8 @@ class Watchdog:
     def dead_part(self) -> str | None:
         """The name of a part that has not come round in time."""
         now = time.monotonic()
-        for name, came_round_at in self._parts.items():
-            if now - came_round_at() > self._limit_s:
+        for name, (limit_s, came_round_at) in self._parts.items():
+            if now - came_round_at() > limit_s:
                 return name
         return None
 
@@ -44,8 +44,8 @@ class Watchdog:
         while not self._stopped.wait(LOOK_EVERY_S):
             now = time.monotonic()
             # After a pause of the whole process every part looks dead: give them one limit to come round.
-            if now - looked_at > self._limit_s / 2:
-                self._stopped.wait(self._limit_s / 2)
+            if now - looked_at > self._shortest_s / 2:
+                self._stopped.wait(self._shortest_s / 2)
             looked_at = time.monotonic()
             if (dead := self.dead_part()) is not None and not self._stopped.is_set():
                 # The logging of a stuck process may be stuck as well.

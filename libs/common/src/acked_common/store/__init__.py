@@ -254,7 +254,7 @@ class JobStore(Protocol):
         ...
 
     async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
-        """Jobs, newest first, without payloads."""
+        """Jobs, newest first, without payloads and results."""
         ...
 
     async def count_batch(self, batch: str) -> BatchCount | None:

@@ -44,6 +44,9 @@ def job_document(job: NewJob) -> Document:
     return document
 
 
+_REASONS = {reason.value: reason for reason in Reason}
+
+
 def job_from(document: Mapping[str, Any]) -> Job:
     """A job from its document; a projection may leave payload, result and history away."""
     get = document.get
@@ -52,7 +55,7 @@ def job_from(document: Mapping[str, Any]) -> Job:
     first_state = State(document["first_state"])
     entries = [HistoryEntry(1, first_state, Reason.ACCEPTED, 0, accepted_at)]
     entries += [
-        HistoryEntry(e["rev"], State(e["state"]), Reason(e["reason"]), e["attempt"], e["at"])
+        HistoryEntry(e["rev"], State(e["state"]), _REASONS.get(e["reason"], e["reason"]), e["attempt"], e["at"])
         for e in get("history", ())
     ]
     result, progress = get("result"), get("progress")
@@ -96,7 +99,7 @@ def history_document(entry: HistoryEntry) -> Document:
     return {
         "rev": entry.rev,
         "state": entry.state.value,
-        "reason": entry.reason.value,
+        "reason": str(entry.reason),
         "attempt": entry.attempt,
         "at": entry.at,
     }

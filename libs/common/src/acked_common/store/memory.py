@@ -236,7 +236,7 @@ class MemoryStore:
             del span[LIST_SCAN_LIMIT:]
             floor = span[-1]["_id"]
         found = list(islice((document for document in span if _shows(document, wanted)), page_size + 1))
-        jobs = [_job(document, without=frozenset({"payload"})) for document in found[:page_size]]
+        jobs = [_job(document, without=frozenset({"payload", "result"})) for document in found[:page_size]]
         return JobPage(jobs, jobs[-1].id if len(found) > page_size else floor)
 
     async def count_batch(self, batch: str) -> BatchCount | None:

@@ -4,7 +4,6 @@ Writes wait for the journals of a majority. Reads are from the primary with majo
 answered that could be rolled back.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -376,7 +375,10 @@ class MongoStore:
             if position:
                 criteria["_id"] = position
             documents = await (
-                self._jobs.find(criteria, {"payload": 0}).sort("_id", DESCENDING).limit(page_size + 1).to_list(None)
+                self._jobs.find(criteria, {"payload": 0, "result": 0})
+                .sort("_id", DESCENDING)
+                .limit(page_size + 1)
+                .to_list(None)
             )
         jobs = [job_from(document) for document in documents[:page_size]]
         if len(documents) > page_size:
@@ -477,14 +479,3 @@ class MongoStore:
             await self._jobs.create_indexes(schema.JOB_INDEXES)
             await self._database[schema.WORKERS].create_indexes(schema.WORKER_INDEXES)
             await self._meta.update_one({"_id": "schema"}, {"$set": {"version": schema.SCHEMA_VERSION}}, upsert=True)
-
-
-async def wait_for_store(store: MongoStore, *, within_s: float) -> None:
-    """Waits until a server answers, or raises `StoreUnavailable` when none does in time."""
-    async with asyncio.timeout(within_s):
-        while True:
-            try:
-                await store.server_time()
-                return
-            except StoreError:
-                await asyncio.sleep(0.2)

@@ -1,0 +1,118 @@
+"""The public contract as the acceptance tests read it: problem documents, instants, and the shapes of answers."""
+
+import http.client
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from support.stacks import Answer, TestStack
+
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+# By how much two processes may differ in what they take for MongoDB's time.
+CLOCKS_DIFFER = timedelta(milliseconds=50)
+UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+_pages_seen: set[tuple[int, str]] = set()
+
+
+def instant(text: Any) -> datetime:
+    """An instant of the contract: RFC 3339, UTC, milliseconds."""
+    assert isinstance(text, str), text
+    assert INSTANT.fullmatch(text), text
+    return datetime.fromisoformat(text)
+
+
+def assert_problem(
+    stack: TestStack, answer: Answer, status: int, name: str, *, pointers: Sequence[str] | None = None, says: str = ""
+) -> Any:
+    """The answer is this problem document, at fault in these places, and its page is served on both services."""
+    assert answer.status == status, answer.raw
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["content-length"]) == len(answer.raw)
+    document = answer.body
+    assert document["type"] == f"/problems/{name}", document
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    errors = document.get("errors", [])
+    if pointers is not None:
+        assert [error["pointer"] for error in errors] == list(pointers), document
+    assert all(error.keys() == {"pointer", "detail"} and error["detail"] for error in errors), document
+    assert says in document["detail"] or any(says in error["detail"] for error in errors), document
+    assert_page(stack, name)
+    return document
+
+
+def assert_page(stack: TestStack, name: str) -> None:
+    """What a problem's `type` leads to is a page for people, on each service."""
+    if (stack.gateway_port, name) in _pages_seen:
+        return
+    for service in ("gateway", "intake"):
+        page = stack.call("GET", f"/problems/{name}", to=service)
+        assert page.status == 200, (service, name)
+        assert page.headers["content-type"].startswith("text/html")
+        assert f"/problems/{name}".encode() in page.raw
+    _pages_seen.add((stack.gateway_port, name))
+
+
+class LatencyMs(msgspec.Struct, forbid_unknown_fields=True):
+    """Milliseconds; None where no call was kept."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+
+
+class LoadTestFigures(msgspec.Struct, forbid_unknown_fields=True):
+    """The answer of a load test."""
+
+    batch: str
+    requested: int
+    persisted: int
+    failed: int
+    duration_ms: float
+    latency_ms: LatencyMs
+    links: Mapping[str, str]
+
+
+class Worker(msgspec.Struct, forbid_unknown_fields=True):
+    """One line of `GET /workers`."""
+
+    id: str
+    kinds: list[str]
+    slots: int
+    running: int
+    finished: int
+    version: str
+    since: str
+    seen_at: str
+
+
+class _Workers(msgspec.Struct, forbid_unknown_fields=True):
+    workers: list[Worker]
+
+
+def load_test(stack: TestStack, query: str = "", *, method: str = "GET") -> LoadTestFigures:
+    """The figures of a load test that was answered; of 1,000 demos unless the query says otherwise."""
+    answer = stack.call(method, f"/load-test{query}")
+    assert answer.status == 200, answer.raw
+    return msgspec.json.decode(answer.raw, type=LoadTestFigures)
+
+
+def workers(stack: TestStack) -> dict[str, Worker]:
+    """The connected workers by id."""
+    answer = stack.call("GET", "/workers")
+    assert answer.status == 200, answer.raw
+    return {worker.id: worker for worker in msgspec.json.decode(answer.raw, type=_Workers).workers}
+
+
+def raw_answer(line: socket.socket) -> Answer:
+    """The next answer on a connection that a test writes to by itself."""
+    response = http.client.HTTPResponse(line)
+    response.begin()
+    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())

@@ -1,0 +1,85 @@
+"""The parts around a unit under test: settings, a store that fails or holds on demand, tasks that end with the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from acked_common.clock import Clock
+from acked_common.lifetime import Tasks
+from acked_common.settings import CommonSettings, Env, read_common
+from acked_common.store import StoreError
+from acked_common.store.memory import MemoryStore
+
+BOUND_S = 5.0
+
+
+def common_settings(**variables: object) -> CommonSettings:
+    """The defaults; `lease_s=3` stands for `ACKED_LEASE_S=3`."""
+    env = Env({f"ACKED_{name.upper()}": str(value) for name, value in variables.items()})
+    settings = read_common(env)
+    env.finish()
+    return settings
+
+
+class ShakyStore(MemoryStore):
+    """The store in memory behind a line that can break or hold: what real stores do now and then.
+
+    `failures` maps a verb's name to errors that its next calls raise; `holds` maps it to an event that its calls wait
+    for before they do anything; `calls` are the verbs that were called, in order.
+    """
+
+    VERBS = frozenset(
+        {
+            *("insert", "get", "get_many", "claim", "apply", "renew", "live_jobs", "postpone", "revisions", "kinds"),
+            *("raise_watermark", "watermarks", "server_time", "workers", "report_progress"),
+        }
+    )
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.failures: dict[str, list[Exception]] = {}
+        self.holds: dict[str, asyncio.Event] = {}
+        self.calls: list[str] = []
+        self.is_away = False
+        self.changed = asyncio.Event()
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in ShakyStore.VERBS:
+            return found
+        return lambda *args, **kwargs: self._through(name, found, args, kwargs)
+
+    async def _through(self, verb: str, call: Callable[..., Awaitable[Any]], args: Any, kwargs: Any) -> Any:
+        self.calls.append(verb)
+        self.changed.set()
+        if self.is_away:
+            raise StoreError("the store is away")
+        if (hold := self.holds.get(verb)) is not None:
+            await hold.wait()
+        if self.failures.get(verb):
+            raise self.failures[verb].pop(0)
+        return await call(*args, **kwargs)
+
+    async def until_called(self, verb: str, times: int = 1) -> None:
+        """Returns when the verb was called so often."""
+        async with asyncio.timeout(BOUND_S):
+            while self.calls.count(verb) < times:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+async def settle(turns: int = 20) -> None:
+    """Lets everything that can run now run: some turns of the loop."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def running_tasks() -> AsyncIterator[Tasks]:
+    """Tasks that are cancelled at the end."""
+    tasks = Tasks()
+    try:
+        yield tasks
+    finally:
+        await tasks.cancel_all()

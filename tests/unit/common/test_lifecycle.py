@@ -1,0 +1,289 @@
+"""The lifecycle: what each transition demands, and what no sequence of them can break."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acked_common import lifecycle
+from acked_common.ids import new_id
+from acked_common.lifecycle import (
+    HISTORY_KEPT,
+    LIVE,
+    TERMINAL,
+    UNOWNED,
+    Move,
+    Owner,
+    Reason,
+    Seen,
+    State,
+    Transition,
+    WrongState,
+)
+from acked_common.store import Applied, Job
+from acked_common.store.memory import MemoryStore
+from support.factories import ManualClock, new_job
+
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+QUEUE = {"grace_s": 10.0, "expires_in_s": 3600.0}
+KEEP = {"retention_s": 86400.0}
+ERROR = {"type": "Boom", "message": "it broke", "retryable": True, "attempt": 1}
+
+Maker = Callable[[datetime], Transition]
+MAKERS: dict[str, Maker] = {
+    "claim": lambda at: lifecycle.claim(at=at, owner=Owner("w", "b", f"n{at.timestamp()}"), lease_s=30.0),
+    "succeed": lambda at: lifecycle.succeed(at=at, result=b"1", **KEEP),
+    "fail": lambda at: lifecycle.fail(at=at, error=ERROR, exhausted=False, **KEEP),
+    "exhaust": lambda at: lifecycle.fail(at=at, error=ERROR, exhausted=True, **KEEP),
+    "back_off": lambda at: lifecycle.back_off(at=at, error=ERROR, delay_s=2.0),
+    "release": lambda at: lifecycle.release(at=at, **QUEUE),
+    "take_back": lambda at: lifecycle.take_back(at=at, **QUEUE),
+    "give_up": lambda at: lifecycle.give_up(at=at, lost_leases=3, attempt=1, **KEEP),
+    "become_due": lambda at: lifecycle.become_due(at=at, **QUEUE),
+    "expire": lambda at: lifecycle.expire(at=at, waited_s=5.0, kind="demo", attempt=0, **KEEP),
+    "cancel": lambda at: lifecycle.cancel(at=at, **KEEP),
+    "request_cancel": lambda at: lifecycle.request_cancel(at=at),
+    "end_cancelled": lambda at: lifecycle.end_cancelled(at=at, **KEEP),
+    "retry": lambda at: lifecycle.retry(at=at, **QUEUE),
+    "resolve_succeeded": lambda at: lifecycle.resolve(at=at, to=State.SUCCEEDED, result=b"2", note="n", **KEEP),
+    "resolve_failed": lambda at: lifecycle.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
+}
+NEW_RUN = {Reason.RETRIED, Reason.RESOLVED}
+T = TypeVar("T")
+
+
+def now_done(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The answer of a verb of the store in memory, which never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        answer: T = stop.value
+        return answer
+    raise AssertionError("the store in memory waited")
+
+
+def _store_with_a_job(delay_s: float) -> tuple[MemoryStore, ManualClock, Job]:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    given_job = new_job(at=clock.now(), delay_s=delay_s)
+    now_done(store.insert([given_job]))
+    return store, clock, _read(store, given_job.id)
+
+
+def _read(store: MemoryStore, job_id: Any) -> Job:
+    job = now_done(store.get(job_id))
+    assert job is not None
+    return job
+
+
+def _is_allowed(job: Job, transition: Transition) -> bool:
+    return job.state in transition.leaves and not (transition.unless_cancelling and job.cancel_requested)
+
+
+def _check(before: Job, after: Job, transition: Transition) -> None:
+    """What holds of every applied move."""
+    assert after.rev == before.rev + 1
+    assert (after.wake is None) is after.state.is_terminal
+    assert (after.finished_at is None) is not after.state.is_terminal
+    assert (after.owner is not None) is (after.state is State.RUNNING)
+    assert (after.queued_at is not None) is (after.state is State.QUEUED)
+    assert (after.due_at is not None) is (after.state is State.SCHEDULED)
+    assert not after.cancel_requested or after.state is State.RUNNING
+    assert after.attempt == before.attempt + (transition.reason is Reason.CLAIMED)
+    assert after.run == before.run + (transition.reason in NEW_RUN)
+    assert not before.state.is_terminal or transition.reason in NEW_RUN
+    if transition.reason in NEW_RUN:
+        assert (after.failures, after.lost_leases) == (0, 0)
+    else:
+        assert after.failures in (before.failures, before.failures + 1)
+    entries = after.history
+    assert entries[0] == before.history[0]
+    assert (entries[-1].rev, entries[-1].state, entries[-1].reason) == (after.rev, after.state, after.reason)
+    assert (entries[-1].attempt, entries[-1].at) == (after.attempt, transition.at)
+    assert [entry.rev for entry in entries[1:]] == list(range(after.rev - len(entries) + 2, after.rev + 1))
+    assert len(entries) == min(after.rev, 1 + HISTORY_KEPT)
+
+
+def _chosen(job: Job, step: tuple[bool, int], at: datetime) -> Transition:
+    """One transition: mostly one that the job allows, so that sequences get far."""
+    any_of_all, number = step
+    transitions = [make(at) for make in MAKERS.values()]
+    allowed = [transition for transition in transitions if _is_allowed(job, transition)]
+    choices = transitions if any_of_all or not allowed else allowed
+    return choices[number % len(choices)]
+
+
+# A draw of no length of its own would be a handful of steps most of the time.
+steps = st.integers(0, 120).flatmap(
+    lambda length: st.lists(
+        st.tuples(st.sampled_from([False, False, False, True]), st.integers(0, 1000)), min_size=length, max_size=length
+    )
+)
+
+
+@given(steps, st.sampled_from([0.0, 60.0]))
+@settings(max_examples=150, deadline=None)
+def test_no_sequence_of_transitions_breaks_a_job(chosen: list[tuple[bool, int]], delay_s: float) -> None:
+    store, clock, job = _store_with_a_job(delay_s)
+    ends_of_run: dict[int, int] = {}
+    for step in chosen:
+        clock.advance(1.0)
+        transition = _chosen(job, step, clock.now())
+        if job.state not in transition.leaves:
+            with pytest.raises(WrongState):
+                Move(job.seen, transition)
+            continue
+        move = Move(job.seen, transition)
+        outcome = now_done(store.apply([move]))
+        after = _read(store, job.id)
+        if not _is_allowed(job, transition):
+            assert (outcome, after) == ([Applied.STALE], job)
+            continue
+        assert outcome == [Applied.APPLIED]
+        _check(job, after, transition)
+        assert now_done(store.apply([move])) == [Applied.APPLIED]
+        assert _read(store, job.id) == after
+        if after.state.is_terminal:
+            ends_of_run[after.run] = ends_of_run.get(after.run, 0) + 1
+        job = after
+    assert all(count == 1 for count in ends_of_run.values())
+    assert set(ends_of_run) == set(range(1, job.run + job.state.is_terminal))
+
+
+@given(steps)
+@settings(max_examples=50, deadline=None)
+def test_what_was_seen_before_a_move_is_stale_after_it(chosen: list[tuple[bool, int]]) -> None:
+    store, clock, job = _store_with_a_job(0.0)
+    outdated: list[Job] = []
+    for step in chosen:
+        clock.advance(1.0)
+        transition = _chosen(job, step, clock.now())
+        if not _is_allowed(job, transition):
+            continue
+        outdated.append(job)
+        now_done(store.apply([Move(job.seen, transition)]))
+        job = _read(store, job.id)
+    clock.advance(1.0)
+    moves = [
+        Move(seen.seen, transition)
+        for seen in outdated
+        for transition in (make(clock.now()) for make in MAKERS.values())
+        if seen.state in transition.leaves
+    ]
+    assert set(now_done(store.apply(moves))) <= {Applied.STALE}
+    assert _read(store, job.id) == job
+
+
+@given(steps)
+@settings(max_examples=50, deadline=None)
+def test_every_start_and_end_is_in_the_history(chosen: list[tuple[bool, int]]) -> None:
+    store, clock, job = _store_with_a_job(0.0)
+    for step in chosen[:40]:
+        clock.advance(1.0)
+        transition = _chosen(job, step, clock.now())
+        if _is_allowed(job, transition):
+            now_done(store.apply([Move(job.seen, transition)]))
+            job = _read(store, job.id)
+
+    starts = [entry for entry in job.history if entry.reason is Reason.CLAIMED]
+    ends = [entry for entry in job.history if entry.state.is_terminal]
+
+    assert [entry.attempt for entry in starts] == list(range(1, job.attempt + 1))
+    assert len(ends) == job.run if job.state.is_terminal else len(ends) == job.run - 1
+    assert [entry.at for entry in job.history] == sorted(entry.at for entry in job.history)
+
+
+def test_states_are_live_or_terminal() -> None:
+    assert set(State) == LIVE | TERMINAL
+    assert not LIVE & TERMINAL
+    assert LIVE - {State.RUNNING} == UNOWNED
+    assert {state for state in State if state.is_terminal} == TERMINAL
+
+
+def test_every_state_but_waiting_can_be_reached_and_every_live_one_left() -> None:
+    transitions = [make(AT) for make in MAKERS.values()]
+    assert {transition.to for transition in transitions} | {State.SCHEDULED} == set(State) - {State.WAITING}
+    assert {state for transition in transitions for state in transition.leaves} >= LIVE
+
+
+def test_only_a_person_leaves_an_end() -> None:
+    leaving = {name for name, make in MAKERS.items() if make(AT).leaves & TERMINAL}
+    assert leaving == {"retry", "resolve_succeeded", "resolve_failed"}
+    assert {state for name in leaving for state in MAKERS[name](AT).leaves} == {State.FAILED}
+
+
+def test_the_cancel_flag_holds_back_all_but_success() -> None:
+    held_back = {name for name, make in MAKERS.items() if make(AT).unless_cancelling}
+    assert held_back == {"fail", "exhaust", "back_off", "release", "take_back", "give_up"}
+
+
+def test_a_waiting_job_can_be_cancelled() -> None:
+    move = Move(Seen(new_id(), State.WAITING, 3, 1), MAKERS["cancel"](AT))
+    assert (move.history_entry.state, move.history_entry.rev) == (State.CANCELLED, 4)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_transition_is_refused_from_every_other_state(name: str) -> None:
+    transition = MAKERS[name](AT)
+    for state in set(State) - transition.leaves:
+        with pytest.raises(WrongState) as refused:
+            Move(Seen(new_id(), state, 1, 0), transition)
+        assert (refused.value.state, refused.value.reason) == (state, transition.reason)
+        assert f"a job that is {state}" in str(refused.value)
+
+
+def test_a_wrong_move_says_so_in_words() -> None:
+    with pytest.raises(WrongState, match="a job that is running can't be backing off"):
+        Move(Seen(new_id(), State.RUNNING, 1, 0), replace(MAKERS["back_off"](AT), leaves=frozenset({State.QUEUED})))
+
+
+def test_a_transition_must_keep_the_wake_exactly_while_live() -> None:
+    running = frozenset({State.RUNNING})
+    with pytest.raises(ValueError, match="wake"):
+        Transition(Reason.DRAINED, running, State.QUEUED, AT)
+    with pytest.raises(ValueError, match="wake"):
+        Transition(Reason.COMPLETED, running, State.SUCCEEDED, AT, sets={"wake": AT})
+
+
+def test_a_transition_can_not_be_changed() -> None:
+    sets = {"wake": AT}
+    transition = Transition(Reason.DUE, frozenset({State.SCHEDULED}), State.QUEUED, AT, sets=sets)
+    sets["wake"] = AT + timedelta(days=1)
+    with pytest.raises(TypeError):
+        transition.sets["wake"] = AT  # type: ignore[index]
+    assert transition.sets["wake"] == AT
+
+
+def test_a_job_is_resolved_as_succeeded_or_failed_only() -> None:
+    for state in set(State) - {State.SUCCEEDED, State.FAILED}:
+        with pytest.raises(ValueError, match="succeeded or as failed"):
+            lifecycle.resolve(at=AT, to=state, result=None, note=None, **KEEP)
+
+
+@given(st.floats(-10, 1e6), st.floats(0, 1e6), st.floats(0.001, 1e7))
+def test_a_new_job_is_queued_at_once_or_scheduled(delay_s: float, grace_s: float, expires_in_s: float) -> None:
+    fields = lifecycle.accept_fields(at=AT, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
+
+    if delay_s > 0:
+        assert fields["state"] is State.SCHEDULED
+        assert fields["wake"] == fields["due_at"] == AT + timedelta(seconds=delay_s)
+        assert "expires_at" not in fields
+    else:
+        assert fields["state"] is State.QUEUED
+        assert fields["expires_at"] == AT + timedelta(seconds=expires_in_s)
+        assert fields["wake"] == AT + timedelta(seconds=min(grace_s, expires_in_s))
+
+
+def test_the_messages_to_a_person_say_what_to_do() -> None:
+    gave_up = lifecycle.give_up(at=AT, lost_leases=3, attempt=7, **KEEP).sets["error"]
+    expired = lifecycle.expire(at=AT, waited_s=90.0, kind="mail", attempt=0, **KEEP).sets["error"]
+
+    assert "3 workers in a row" in gave_up["message"]
+    assert (gave_up["type"], gave_up["attempt"], gave_up["retryable"]) == ("WorkerLost", 7, False)
+    assert "within 90 s" in expired["message"]
+    assert "'mail'" in expired["message"]
+    assert expired["type"] == "Expired"

@@ -1,0 +1,110 @@
+"""Settings: the documented defaults, every problem at once, and what may not be combined."""
+
+from pathlib import Path
+
+import pytest
+
+from acked_common.settings import Env, SettingsError, read_common
+from acked_gateway.settings import read_settings as read_gateway
+from acked_intake.settings import read_settings as read_intake
+from acked_worker.settings import read_settings as read_worker
+from support.parts import common_settings
+
+DAY_S = 86_400.0
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    settings = read_common(Env({}))
+    assert (settings.lease_s, settings.renewal_s, settings.sweep_tick_s, settings.grace_s) == (30, 8, 0.5, 10)
+    assert (settings.expires_in_s, settings.retention_s) == (30 * DAY_S, 30 * DAY_S)
+    assert settings.host == "127.0.0.1"
+    assert (settings.allowed_hosts, settings.allowed_origins) == ((), ())
+    worker, intake, gateway = read_worker(Env({})), read_intake(Env({})), read_gateway(Env({}))
+    assert (worker.slots, worker.threads, worker.drain_s, worker.hold_s) == (200, 8, 25, 10)
+    assert (intake.port, gateway.port) == (8081, 8080)
+    assert (intake.waiting_jobs, intake.waiting_bytes, intake.max_body_bytes) == (20_000, 64 * 2**20, 256 * 1024)
+    assert intake.answer_within_s < 2
+    assert gateway.load_test_connections <= 250
+
+
+def test_an_empty_variable_is_as_if_it_were_not_set() -> None:
+    env = Env({"ACKED_A": "", "ACKED_B": "  ", "ACKED_C": " x "})
+    assert (env.text("ACKED_A", "d"), env.text("ACKED_B", "d"), env.text("ACKED_C", "d")) == ("d", "d", "x")
+    assert (env.whole("ACKED_A", 7), env.seconds("ACKED_B", 1.5), env.path("ACKED_A")) == (7, 1.5, None)
+    env.finish()
+
+
+def test_lists_and_paths_are_read() -> None:
+    env = Env({"ACKED_N": "a, b,,c ,", "ACKED_P": "some/where"})
+    assert env.names("ACKED_N") == ("a", "b", "c")
+    assert env.names("ACKED_M", "x,y") == ("x", "y")
+    assert env.path("ACKED_P") == Path("some/where")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    env = Env({"ACKED_A": "many", "ACKED_B": "0", "ACKED_C": "soon", "ACKED_D": "1e9"})
+    env.whole("ACKED_A", 1)
+    env.whole("ACKED_B", 1, at_least=1)
+    env.seconds("ACKED_C", 1.0)
+    env.seconds("ACKED_D", 1.0, at_most=60)
+    env.require(False, "two that do not go together")
+    with pytest.raises(SettingsError) as caught:
+        env.finish()
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "ACKED_A=many",
+        "ACKED_B=0",
+        "ACKED_C=soon",
+        "ACKED_D=1e9",
+        "two that do not go together",
+    ]
+    assert "between 1 and" in str(caught.value)
+    assert "not a number of seconds" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "-inf", "1e400", "0x10", "1,5"])
+def test_a_duration_is_a_finite_positive_number(text: str) -> None:
+    env = Env({"ACKED_A": text})
+    assert env.seconds("ACKED_A", 2.0) == 2.0
+    with pytest.raises(SettingsError, match="ACKED_A="):
+        env.finish()
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"lease_s": 10, "renewal_s": 4}, "at most a third"),
+        ({"log_level": "loud"}, "one of debug"),
+        ({"lease_s": 0.5}, "ACKED_LEASE_S"),
+        ({"max_lost_leases": 0}, "ACKED_MAX_LOST_LEASES"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(variables: dict[str, object], why: str) -> None:
+    with pytest.raises(SettingsError, match=why):
+        common_settings(**variables)
+
+
+def test_a_third_of_the_lease_is_often_enough() -> None:
+    assert common_settings(lease_s=3, renewal_s=1).renewal_s == 1
+
+
+def test_a_watchdog_is_slower_than_the_renewals() -> None:
+    with pytest.raises(SettingsError, match="must be longer than ACKED_RENEWAL_S"):
+        read_worker(Env({"ACKED_WATCHDOG_S": "8", "ACKED_RENEWAL_S": "8"}))
+
+
+def test_each_service_tells_its_own_and_the_common_problems_together() -> None:
+    for read, name in ((read_worker, "WORKER_SLOTS"), (read_intake, "INTAKE_PORT"), (read_gateway, "GATEWAY_PORT")):
+        with pytest.raises(SettingsError, match=rf"(?s)ACKED_LEASE_S=x.*ACKED_{name}=-1|ACKED_{name}=-1.*ACKED_LEASE_S"):
+            read(Env({"ACKED_LEASE_S": "x", f"ACKED_{name}": "-1"}))
+
+
+def test_urls_follow_the_ports_and_lose_a_slash_at_their_end() -> None:
+    assert read_gateway(Env({"ACKED_INTAKE_PORT": "9000"})).intake_url == "http://127.0.0.1:9000"
+    assert read_gateway(Env({"ACKED_INTAKE_URL": "http://intake:80/"})).intake_url == "http://intake:80"
+    assert read_intake(Env({"ACKED_GATEWAY_PORT": "9001"})).gateway_url == "http://localhost:9001"
+
+
+def test_two_workers_on_one_machine_have_two_names() -> None:
+    assert read_worker(Env({})).name.rpartition("-")[2].isdecimal()
+    assert read_worker(Env({"ACKED_WORKER_NAME": "left"})).name == "left"

@@ -1,0 +1,129 @@
+"""Long polls: answered when the job ends or moves, with one shared query for all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+
+from acked_common import lifecycle
+from acked_common.lifecycle import State
+from acked_common.status_waits import StatusWaits
+from acked_common.store import Job, StoreError
+from support.factories import LEASE_S, RETENTION_S, ManualClock, moved, now, owner, queued, running, succeeded
+from support.parts import BOUND_S, ShakyStore, running_tasks, settle
+
+LONG_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_common.status_waits.LOOK_EVERY_S", 0.002)
+
+
+@pytest.fixture
+def store() -> ShakyStore:
+    return ShakyStore(ManualClock())
+
+
+@asynccontextmanager
+async def looking(store: ShakyStore) -> AsyncIterator[StatusWaits]:
+    waits = StatusWaits(store)
+    async with running_tasks() as tasks, asyncio.timeout(BOUND_S):
+        waits.start(tasks)
+        yield waits
+
+
+async def finish(store: ShakyStore, job: Job) -> Job:
+    return await moved(store, job, lifecycle.succeed(at=now(), result=b"1", retention_s=RETENTION_S))
+
+
+async def test_a_waiter_gets_the_job_when_it_ends(store: ShakyStore) -> None:
+    job = await running(store)
+    async with looking(store) as waits:
+        waiter = asyncio.create_task(waits.wait(job.id, after_rev=None, wait_s=LONG_S))
+        await store.until_called("revisions")
+        assert not waiter.done()
+        done = await finish(store, job)
+        assert await waiter == done
+
+
+async def test_a_waiter_for_a_rev_gets_the_next_move(store: ShakyStore) -> None:
+    job = await queued(store)
+    async with looking(store) as waits:
+        waiter = asyncio.create_task(waits.wait(job.id, after_rev=job.rev, wait_s=LONG_S))
+        patient = asyncio.create_task(waits.wait(job.id, after_rev=None, wait_s=LONG_S))
+        await store.until_called("revisions")
+        claimed = await moved(store, job, lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
+        assert await waiter == claimed
+        assert not patient.done()
+        done = await finish(store, claimed)
+        assert await patient == done
+
+
+async def test_nothing_is_waited_for_that_is_there(store: ShakyStore) -> None:
+    job = await succeeded(store)
+    waits = StatusWaits(store)
+    async with asyncio.timeout(BOUND_S):
+        assert await waits.wait(job.id, after_rev=None, wait_s=LONG_S) == job
+        assert await waits.wait(job.id, after_rev=job.rev + 5, wait_s=LONG_S) == job
+        live = await queued(store)
+        assert await waits.wait(live.id, after_rev=live.rev - 1, wait_s=LONG_S) == live
+        assert await waits.wait(uuid4(), after_rev=None, wait_s=LONG_S) is None
+
+
+async def test_when_the_time_is_over_the_job_is_told_as_it_is(store: ShakyStore) -> None:
+    job = await running(store)
+    async with looking(store) as waits:
+        found = await waits.wait(job.id, after_rev=None, wait_s=0.02)
+    assert found is not None and found.state is State.RUNNING
+
+
+async def test_all_waiters_share_a_query(store: ShakyStore) -> None:
+    jobs = [await running(store) for _ in range(50)]
+    async with looking(store) as waits:
+        waiters = [
+            asyncio.create_task(waits.wait(job.id, after_rev=None, wait_s=LONG_S)) for job in jobs for _ in range(4)
+        ]
+        await settle()
+        store.calls.clear()
+        await store.until_called("revisions", 3)
+        assert set(store.calls) == {"revisions"}
+        for job in jobs:
+            await finish(store, job)
+        found = await asyncio.gather(*waiters)
+    assert {job.state for job in found if job is not None} == {State.SUCCEEDED}
+    assert len(found) == 200
+
+
+async def test_without_waiters_nothing_is_asked(store: ShakyStore) -> None:
+    job = await running(store)
+    async with looking(store) as waits:
+        waiter = asyncio.create_task(waits.wait(job.id, after_rev=None, wait_s=LONG_S))
+        await store.until_called("revisions")
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+        # The look that was under way may still end.
+        await asyncio.sleep(0.01)
+        store.calls.clear()
+        await asyncio.sleep(0.03)
+    assert store.calls == []
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_no_waiter(store: ShakyStore) -> None:
+    job = await running(store)
+    async with looking(store) as waits:
+        waiter = asyncio.create_task(waits.wait(job.id, after_rev=None, wait_s=LONG_S))
+        await settle()
+        store.failures["revisions"] = [StoreError("away")] * 3
+        await finish(store, job)
+        found = await waiter
+    assert found is not None and found.state is State.SUCCEEDED
+    assert store.failures["revisions"] == []
+
+
+async def test_a_store_that_is_away_at_the_first_look_is_told(store: ShakyStore) -> None:
+    store.is_away = True
+    with pytest.raises(StoreError):
+        await StatusWaits(store).wait(uuid4(), after_rev=None, wait_s=LONG_S)
