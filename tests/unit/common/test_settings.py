@@ -95,7 +95,9 @@ def test_a_watchdog_is_slower_than_the_renewals() -> None:
 
 def test_each_service_tells_its_own_and_the_common_problems_together() -> None:
     for read, name in ((read_worker, "WORKER_SLOTS"), (read_intake, "INTAKE_PORT"), (read_gateway, "GATEWAY_PORT")):
-        with pytest.raises(SettingsError, match=rf"(?s)ACKED_LEASE_S=x.*ACKED_{name}=-1|ACKED_{name}=-1.*ACKED_LEASE_S"):
+        with pytest.raises(
+            SettingsError, match=rf"(?s)ACKED_LEASE_S=x.*ACKED_{name}=-1|ACKED_{name}=-1.*ACKED_LEASE_S"
+        ):
             read(Env({"ACKED_LEASE_S": "x", f"ACKED_{name}": "-1"}))
 
 

@@ -20,15 +20,15 @@ from acked_common.wire import (
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
-instants = st.datetimes(
-    min_value=datetime(1970, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC)
-).map(whole_ms)
-bundles = st.builds(
-    Bundle, st.text(max_size=64), instants, st.lists(st.uuids(), min_size=1, max_size=40).map(tuple)
+instants = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC)).map(
+    whole_ms
 )
+bundles = st.builds(Bundle, st.text(max_size=64), instants, st.lists(st.uuids(), min_size=1, max_size=40).map(tuple))
 
 
-def message(*, version: object = BUNDLE_VERSION, lane: object = "demo", at: object = 0, ids: object = b"x" * 16) -> bytes:
+def message(
+    *, version: object = BUNDLE_VERSION, lane: object = "demo", at: object = 0, ids: object = b"x" * 16
+) -> bytes:
     return msgspec.msgpack.encode([version, lane, at, ids])
 
 
