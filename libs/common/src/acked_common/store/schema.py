@@ -47,7 +47,7 @@ JOB_INDEXES = [
     ),
     IndexModel(
         [("state", ASCENDING), ("_id", DESCENDING)],
-        name="failed",
+        name="failed_newest",
         partialFilterExpression={"state": State.FAILED.value},
     ),
 ]

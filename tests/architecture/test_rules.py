@@ -1,0 +1,143 @@
+"""The rules that keep the code base as ARCHITECTURE.md and CONTRIBUTING.md say, checked on the code itself."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from acked_common.lifecycle import State
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
+COMMON = ROOT / "libs/common/src/acked_common"
+SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
+PURE = ("lifecycle", "wire", "backoff", "strict_json", "json_scanner", "problems", "views", "ids", "store/documents")
+PURE_IN_WORKER = ("outcome_rules", "registration")
+IMPURE_PACKAGES = {"asyncio", "starlette", "aio_pika", "motor", "websockets", "uvicorn", "aiohttp"}
+MAX_LINES = 500
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "handlers/README.md", "docs/api.md", "docs/settings.md")
+# Set for a part by the stack itself; nobody else sets them.
+INTERNAL_VARIABLES = {"ACKED_STACK", "ACKED_ERLANG_ROOT"}
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names of all imports."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+    return names
+
+
+def packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_there_are_sources() -> None:
+    assert len(SOURCES) > 60
+
+
+def test_no_service_imports_another() -> None:
+    for path in SOURCES:
+        own = {part for part in path.parts if part in SERVICES}
+        if own:
+            assert not (packages(path) & SERVICES) - own, relative(path)
+
+
+def test_libraries_import_no_service() -> None:
+    for path in SOURCES:
+        if path.is_relative_to(ROOT / "libs"):
+            assert not packages(path) & SERVICES, relative(path)
+
+
+def test_motor_is_imported_in_one_module() -> None:
+    assert [relative(path) for path in SOURCES if "motor" in packages(path)] == [relative(COMMON / "store/mongo.py")]
+
+
+def test_the_broker_library_is_imported_by_its_owners() -> None:
+    users = {relative(path) for path in SOURCES if packages(path) & {"aio_pika", "aiormq"}}
+    allowed = {relative(path) for path in (COMMON / "broker").glob("*.py")}
+    assert users <= allowed | {"services/worker/src/acked_worker/lane_consumer.py"}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_do_no_io(name: str) -> None:
+    assert not packages(COMMON / f"{name}.py") & IMPURE_PACKAGES
+
+
+@pytest.mark.parametrize("name", PURE_IN_WORKER)
+def test_pure_modules_of_the_worker_do_no_io(name: str) -> None:
+    assert not packages(ROOT / f"services/worker/src/acked_worker/{name}.py") & IMPURE_PACKAGES
+
+
+def test_the_environment_is_read_in_settings_alone() -> None:
+    allowed = {"settings.py", "mongo.py"}
+    for path in SOURCES:
+        if path.is_relative_to(ROOT / "deploy") or path.name in allowed:
+            continue
+        names = [node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)]
+        assert "environ" not in names, relative(path)
+        assert "getenv" not in names, relative(path)
+
+
+def test_shipped_code_imports_no_test_code() -> None:
+    for path in SOURCES:
+        assert not packages(path) & {"pytest", "support", "hypothesis"}, relative(path)
+
+
+def _strings(path: Path) -> Iterator[ast.Constant]:
+    tree = tree_of(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node
+
+
+def test_states_are_written_in_their_owner_alone() -> None:
+    states = {state.value for state in State}
+    # The names of an enum of its own and of fields of other things.
+    allowed = {
+        ("services/worker/src/acked_worker/app.py", "running"),
+        ("libs/common/src/acked_common/store/documents.py", "running"),
+    }
+    allowed |= {("services/gateway/src/acked_gateway/job_routes.py", "running")}
+    for path in SOURCES:
+        if path == COMMON / "lifecycle.py":
+            continue
+        for node in _strings(path):
+            if node.value in states and (relative(path), node.value) not in allowed:
+                raise AssertionError(f"{relative(path)}:{node.lineno} writes the state {node.value!r}")
+
+
+def test_modules_fit_in_a_readers_head() -> None:
+    for path in [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))]:
+        assert len(path.read_text().splitlines()) <= MAX_LINES, relative(path)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_in_documents_lead_to_files(name: str) -> None:
+    document = ROOT / name
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", document.read_text()):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (document.parent / target).exists(), f"{name}: {target}"
+
+
+def test_every_setting_is_described() -> None:
+    described = set(re.findall(r"`(ACKED_[A-Z_]+)`", (ROOT / "docs/settings.md").read_text()))
+    read = {node.value for path in SOURCES for node in _strings(path) if re.fullmatch(r"ACKED_[A-Z_]+", node.value)}
+    assert read - INTERNAL_VARIABLES == described
+
+
+def test_the_lock_records_no_address() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text()
