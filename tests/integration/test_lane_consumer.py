@@ -1,0 +1,161 @@
+"""A lane on a real RabbitMQ: bundles arrive, are acknowledged, and go on arriving whatever happens to the queue."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import aio_pika
+import pytest
+
+from acked_common.broker.connection import BrokerConnection
+from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
+from acked_common.broker.topology import DEAD_QUEUE, lane_queue
+from acked_common.ids import new_id
+from acked_common.wire import Bundle
+from acked_worker.lane_consumer import Delivery, LaneConsumer
+
+WITHIN_S = 20.0
+
+
+def bundle(lane: str) -> Bundle:
+    return Bundle(lane, datetime(2026, 1, 2, tzinfo=UTC), (new_id(), new_id()))
+
+
+@pytest.fixture
+def lane() -> str:
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def publisher(amqp_url: str) -> AsyncIterator[RabbitPublisher]:
+    made = RabbitPublisher(amqp_url, name="test")
+    yield made
+    await made.close()
+
+
+@asynccontextmanager
+async def consuming(
+    amqp_url: str, lane: str, *, prefetch: int = 1
+) -> AsyncIterator[tuple[LaneConsumer, "asyncio.Queue[Delivery]"]]:
+    """A running consumer and what arrives at it."""
+    arrived: asyncio.Queue[Delivery] = asyncio.Queue()
+    connection, probe = BrokerConnection(amqp_url, name="test"), BrokerConnection(amqp_url, name="test probe")
+    consumer = LaneConsumer(connection, probe, lane, prefetch, arrived.put_nowait)
+    task = asyncio.create_task(consumer.run())
+    try:
+        yield consumer, arrived
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await consumer.close()
+        await connection.drop()
+        await probe.drop()
+
+
+async def next_of(arrived: "asyncio.Queue[Delivery]") -> Delivery:
+    async with asyncio.timeout(WITHIN_S):
+        return await arrived.get()
+
+
+async def until_consumers(admin: aio_pika.abc.AbstractConnection, lane: str, count: int) -> None:
+    """Returns when the lane's queue has so many consumers."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            channel = await admin.channel()
+            try:
+                queue = await channel.declare_queue(lane_queue(lane), passive=True)
+                if queue.declaration_result.consumer_count == count:
+                    return
+            except aio_pika.exceptions.ChannelNotFoundEntity:
+                # Not made again yet; the failed look has closed the channel.
+                pass
+            finally:
+                if not channel.is_closed:
+                    await channel.close()
+            await asyncio.sleep(0.05)
+
+
+async def test_the_acknowledgement_asks_for_the_next_bundle(
+    amqp_url: str, lane: str, publisher: RabbitPublisher
+) -> None:
+    sent = [bundle(lane) for _ in range(3)]
+    for each in sent:
+        await publisher.publish(each)
+    async with consuming(amqp_url, lane) as (_, arrived):
+        first = await next_of(arrived)
+        assert first.bundle == sent[0]
+        # Nothing more comes before the acknowledgement: the broker still holds the two others.
+        probe = RabbitLaneProbe(amqp_url, name="test")
+        assert await probe.ready_bundles(lane) == 2
+        assert arrived.empty()
+        await first.ack()
+        second = await next_of(arrived)
+        await second.ack()
+        third = await next_of(arrived)
+        await third.ack()
+        assert [second.bundle, third.bundle] == sent[1:]
+        await probe.close()
+
+
+async def test_a_paused_consumer_gets_nothing_until_it_resumes(
+    amqp_url: str, lane: str, publisher: RabbitPublisher
+) -> None:
+    async with consuming(amqp_url, lane) as (consumer, arrived):
+        await publisher.publish(bundle(lane))
+        await (await next_of(arrived)).ack()
+        consumer.pause("first")
+        consumer.pause("second")
+        async with asyncio.timeout(WITHIN_S):
+            await consumer.wait_paused()
+        sent = bundle(lane)
+        await publisher.publish(sent)
+        probe = RabbitLaneProbe(amqp_url, name="test")
+        assert await probe.ready_bundles(lane) == 1
+        consumer.resume("first")
+        assert arrived.empty()
+        consumer.resume("second")
+        assert (await next_of(arrived)).bundle == sent
+        await probe.close()
+
+
+async def test_every_consumer_of_a_deleted_queue_comes_back(
+    amqp_url: str, lane: str, publisher: RabbitPublisher
+) -> None:
+    admin = await aio_pika.connect(amqp_url)
+    async with consuming(amqp_url, lane) as (_, one), consuming(amqp_url, lane) as (_, other):
+        await until_consumers(admin, lane, 2)
+        channel = await admin.channel()
+        await channel.queue_delete(lane_queue(lane))
+        # The queue is made again, and both consume it: one alone would leave the other idle for ever.
+        await until_consumers(admin, lane, 2)
+        sent = bundle(lane)
+        await publisher.publish(sent)
+        async with asyncio.timeout(WITHIN_S):
+            arrivals = [asyncio.create_task(arrived.get()) for arrived in (one, other)]
+            done, waiting = await asyncio.wait(arrivals, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().bundle for task in done] == [sent]
+        for task in waiting:
+            task.cancel()
+    await admin.close()
+
+
+async def test_what_nobody_can_read_is_set_aside_on_the_dead_queue(amqp_url: str, lane: str) -> None:
+    admin = await aio_pika.connect(amqp_url)
+    channel = await admin.channel()
+    async with consuming(amqp_url, lane) as (_, arrived):
+        await until_consumers(admin, lane, 1)
+        text = f"not a bundle {lane}".encode()
+        await channel.default_exchange.publish(aio_pika.Message(text), routing_key=lane_queue(lane))
+        dead = await channel.get_queue(DEAD_QUEUE)
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                message = await dead.get(fail=False)
+                if message is not None:
+                    await message.ack()
+                    if message.body == text:
+                        break
+                await asyncio.sleep(0.02)
+        assert arrived.empty()
+    await admin.close()
