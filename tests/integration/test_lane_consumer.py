@@ -77,6 +77,15 @@ async def until_consumers(admin: aio_pika.abc.AbstractConnection, lane: str, cou
             await asyncio.sleep(0.05)
 
 
+async def until_ready(probe: RabbitLaneProbe, lane: str, count: int) -> None:
+    """Returns when so many bundles wait; a quorum queue tells its count a moment late."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            if await probe.ready_bundles(lane) == count:
+                return
+            await asyncio.sleep(0.02)
+
+
 async def test_the_acknowledgement_asks_for_the_next_bundle(
     amqp_url: str, lane: str, publisher: RabbitPublisher
 ) -> None:
@@ -88,7 +97,7 @@ async def test_the_acknowledgement_asks_for_the_next_bundle(
         assert first.bundle == sent[0]
         # Nothing more comes before the acknowledgement: the broker still holds the two others.
         probe = RabbitLaneProbe(amqp_url, name="test")
-        assert await probe.ready_bundles(lane) == 2
+        await until_ready(probe, lane, 2)
         assert arrived.empty()
         await first.ack()
         second = await next_of(arrived)
@@ -112,7 +121,7 @@ async def test_a_paused_consumer_gets_nothing_until_it_resumes(
         sent = bundle(lane)
         await publisher.publish(sent)
         probe = RabbitLaneProbe(amqp_url, name="test")
-        assert await probe.ready_bundles(lane) == 1
+        await until_ready(probe, lane, 1)
         consumer.resume("first")
         assert arrived.empty()
         consumer.resume("second")
