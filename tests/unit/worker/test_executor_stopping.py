@@ -313,8 +313,9 @@ async def test_replacement_threads_are_bounded(bench: Bench, release: threading.
     await bench.all_ended(9)
     started = [ending for _, ending in bench.endings if isinstance(ending, TimedOut)]
     others = [ending for _, ending in bench.endings if not isinstance(ending, TimedOut)]
-    assert len(started) == 4
-    assert others == [Interrupted(InterruptReason.NOT_STARTED)] * 5
+    # Two at once; a replacement thread may come before the deadline of a waiting one is seen, or after it.
+    assert 2 <= len(started) <= 4
+    assert others == [Interrupted(InterruptReason.NOT_STARTED)] * (9 - len(started))
     assert bench.executor._pool.alive <= 4
     release.set()
     await bench.until(lambda: bench.executor.lost_threads == 0)
