@@ -18,9 +18,8 @@ _BOM = b"\xef\xbb\xbf"
 _WHITESPACE = re.compile(rb"[ \t\n\r]*+")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(\.[0-9]++)?([eE][-+]?[0-9]++)?")
 _WORD = re.compile(rb"[-+.0-9A-Za-z_]++")
-# All of a string but its closing quote. Before Python 3.11.5 `*+` on a group keeps what a failed round has read;
-# a plain `*` does here: nothing follows, so it never goes back.
-_STRING = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*')
+# All of a string but its closing quote.
+_STRING = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+')
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)")
 _LITERALS = (b"true", b"false", b"null")
 _NOT_FINITE = (b"NaN", b"Infinity", b"-Infinity", b"+Infinity")
