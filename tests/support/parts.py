@@ -8,7 +8,7 @@ from typing import Any
 from acked_common.clock import Clock
 from acked_common.lifetime import Tasks
 from acked_common.settings import CommonSettings, Env, read_common
-from acked_common.store import StoreError
+from acked_common.store import StoreUnavailable
 from acked_common.store.memory import MemoryStore
 
 BOUND_S = 5.0
@@ -32,7 +32,7 @@ class ShakyStore(MemoryStore):
     VERBS = frozenset(
         {
             *("insert", "get", "get_many", "claim", "apply", "renew", "live_jobs", "postpone", "revisions", "kinds"),
-            *("raise_watermark", "watermarks", "server_time", "workers", "report_progress"),
+            *("raise_watermark", "watermarks", "server_time", "workers", "report_progress", "list_jobs", "count_batch"),
         }
     )
 
@@ -54,7 +54,7 @@ class ShakyStore(MemoryStore):
         self.calls.append(verb)
         self.changed.set()
         if self.is_away:
-            raise StoreError("the store is away")
+            raise StoreUnavailable("the store is away")
         if (hold := self.holds.get(verb)) is not None:
             await hold.wait()
         if self.failures.get(verb):

@@ -69,12 +69,17 @@ class Outbox:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def publish(self, jobs: Iterable[QueuedJob]) -> None:
-        """Publishes now; raises `BrokerError` when a bundle was not confirmed."""
-        results = await asyncio.gather(*(self._send(b) for b in self._bundles(jobs)), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
+    async def publish(self, jobs: Iterable[QueuedJob]) -> set[UUID]:
+        """Publishes now; answers the jobs whose bundle was confirmed."""
+        bundles = self._bundles(jobs)
+        results = await asyncio.gather(*(self._send(bundle) for bundle in bundles), return_exceptions=True)
+        confirmed: set[UUID] = set()
+        for bundle, result in zip(bundles, results, strict=True):
+            if result is None:
+                confirmed.update(bundle.ids)
+            elif not isinstance(result, BrokerError):
                 raise result
+        return confirmed
 
     def _bundles(self, jobs: Iterable[QueuedJob]) -> list[Bundle]:
         # One kind a bundle: kinds that share a lane may differ in their bundle size.

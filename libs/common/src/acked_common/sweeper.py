@@ -128,7 +128,7 @@ class Sweeper:
         # A full page is continued at the next tick: no backlog costs more than a page at once.
         self._position = SweepPosition(_wake(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
         at = self._clock.now()
-        self._lanes_due = {self._kinds.lane(job.kind) for job in jobs}
+        self._lanes_due |= {self._kinds.lane(job.kind) for job in jobs}
         expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= at]
         await self._move(expired, [self._expiry(job, at) for job in expired])
         await self._republish(
@@ -143,10 +143,12 @@ class Sweeper:
 
     async def look_at_lanes(self) -> None:
         """Watermarks and depths of the lanes on which something waits longer than it should."""
-        if not self._lanes_due:
+        # Of all pages since the last look: a look sees one page of many.
+        lanes, self._lanes_due = self._lanes_due, set()
+        if not lanes:
             return
         self._lost.note_watermarks(await self._store.watermarks())
-        for lane in sorted(self._lanes_due):
+        for lane in sorted(lanes):
             try:
                 self._lost.note_depth(lane, await self._probe.ready_bundles(lane), self._clock.now())
             except BrokerError:
@@ -156,9 +158,10 @@ class Sweeper:
         lost = lost[: self._allow(len(lost))]
         if not lost:
             return
-        try:
-            await self._outbox.publish((job.id, job.kind, job.queued_at) for job in lost if job.queued_at)
-        except BrokerError:
+        confirmed = await self._outbox.publish((job.id, job.kind, job.queued_at) for job in lost if job.queued_at)
+        # Each lane for itself: one that refuses must not have the bundles of the others published again and again.
+        lost = [job for job in lost if job.id in confirmed]
+        if not lost:
             return
         at = self._clock.now()
         await self._store.postpone(

@@ -1,0 +1,189 @@
+"""Bundles on their way to the broker: cut by kind, kept while it is away, sent when it is back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from acked_common.broker import BrokerError
+from acked_common.broker.memory import MemoryBroker
+from acked_common.ids import new_id
+from acked_common.kind_table import KindTable
+from acked_common.outbox import KEPT_BUNDLES, Outbox, QueuedJob
+from acked_common.store import KindRecord
+from acked_common.store.memory import MemoryStore
+from acked_common.wire import Bundle
+from support.factories import ManualClock
+from support.parts import BOUND_S, settle
+
+AT = ManualClock().now()
+
+
+class HeldBroker(MemoryBroker):
+    """Confirms when it is let; refuses what goes to the lanes in `refused`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.confirms = asyncio.Event()
+        self.confirms.set()
+        self.refused: set[str] = set()
+        self.tried = 0
+
+    async def publish(self, bundle: Bundle) -> None:
+        self.tried += 1
+        await self.confirms.wait()
+        if bundle.lane in self.refused:
+            raise BrokerError("refused")
+        await super().publish(bundle)
+
+    def all_of(self, lane: str) -> list[Bundle]:
+        found = []
+        while (bundle := self.take(lane)) is not None:
+            found.append(bundle)
+        return found
+
+
+@pytest.fixture
+def broker() -> HeldBroker:
+    return HeldBroker()
+
+
+@pytest.fixture
+async def outbox(broker: HeldBroker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outbox]:
+    monkeypatch.setattr("acked_common.outbox.RETRY_S", 0.001)
+    store = MemoryStore(ManualClock())
+    await store.register_kinds([KindRecord("a", "shared", bundle=2), KindRecord("b", "shared", bundle=3)])
+    kinds = KindTable(store)
+    await kinds.refresh()
+    made = Outbox(broker, kinds)
+    yield made
+    broker.confirms.set()
+    await made.stop()
+
+
+def jobs(kind: str, count: int, at: datetime = AT) -> list[QueuedJob]:
+    return [(new_id(), kind, at + timedelta(seconds=n)) for n in range(count)]
+
+
+def ids(found: Iterable[QueuedJob]) -> list[UUID]:
+    return [job_id for job_id, _, _ in found]
+
+
+async def sent(outbox: Outbox) -> None:
+    async with asyncio.timeout(BOUND_S):
+        while outbox.waiting:
+            await settle()
+    await settle()
+
+
+async def test_jobs_are_published_in_bundles_of_their_kind(broker: HeldBroker, outbox: Outbox) -> None:
+    offered = [*jobs("a", 3), *jobs("b", 4)]
+    outbox.offer(offered)
+    await settle()
+    found = broker.all_of("shared")
+    assert [len(bundle.ids) for bundle in found] == [2, 1, 3, 1]
+    assert [job_id for bundle in found for job_id in bundle.ids] == ids(offered)
+    assert found[0].queued_at == AT + timedelta(seconds=1)
+
+
+async def test_an_unknown_kind_has_a_lane_of_its_own_name(broker: HeldBroker, outbox: Outbox) -> None:
+    outbox.offer(jobs("new", 40))
+    await settle()
+    assert [len(bundle.ids) for bundle in broker.all_of("new")] == [32, 8]
+
+
+async def test_to_offer_nothing_is_nothing(broker: HeldBroker, outbox: Outbox) -> None:
+    outbox.offer([])
+    await outbox.publish([])
+    await settle()
+    assert broker.tried == 0
+
+
+async def test_an_offer_never_waits_for_the_broker(broker: HeldBroker, outbox: Outbox) -> None:
+    broker.confirms.clear()
+    outbox.offer(jobs("a", 2))
+    await settle()
+    assert (broker.tried, outbox.waiting) == (1, 0)
+    broker.confirms.set()
+    await settle()
+    assert len(broker.all_of("shared")) == 1
+
+
+async def test_what_is_not_confirmed_is_kept_and_sent_when_the_broker_is_back(
+    broker: HeldBroker, outbox: Outbox
+) -> None:
+    broker.is_away = True
+    offered = jobs("a", 6)
+    outbox.offer(offered)
+    await settle()
+    assert outbox.waiting == 3
+    outbox.start()
+    await settle()
+    assert outbox.waiting == 3
+    broker.is_away = False
+    await sent(outbox)
+    assert sorted(job_id for bundle in broker.all_of("shared") for job_id in bundle.ids) == sorted(ids(offered))
+
+
+async def test_while_the_broker_is_away_the_loop_tries_and_not_every_request(
+    broker: HeldBroker, outbox: Outbox
+) -> None:
+    broker.is_away = True
+    outbox.offer(jobs("a", 2))
+    await settle()
+    for _ in range(100):
+        outbox.offer(jobs("a", 2))
+    await settle()
+    assert (broker.tried, outbox.waiting) == (1, 101)
+
+
+async def test_a_lane_that_refuses_keeps_only_its_own_bundles(broker: HeldBroker, outbox: Outbox) -> None:
+    broker.refused = {"bad"}
+    outbox.offer([*jobs("bad", 1), *jobs("a", 2)])
+    await settle()
+    assert outbox.waiting == 1
+    assert len(broker.all_of("shared")) == 1
+
+
+async def test_memory_is_bounded_while_the_broker_is_away(
+    broker: HeldBroker, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.is_away = True
+    outbox.offer(jobs("a", 1))
+    await settle()
+    outbox.offer(jobs("a", 2 * KEPT_BUNDLES + 10))
+    assert outbox.waiting == KEPT_BUNDLES
+
+
+async def test_publish_tells_whose_bundle_was_confirmed(broker: HeldBroker, outbox: Outbox) -> None:
+    broker.refused = {"bad"}
+    good, bad = jobs("a", 5), jobs("bad", 3)
+    assert await outbox.publish([*good, *bad]) == set(ids(good))
+    assert outbox.waiting == 0
+    broker.is_away = True
+    assert await outbox.publish(good) == set()
+
+
+async def test_stop_waits_for_publications_under_way(broker: HeldBroker, outbox: Outbox) -> None:
+    broker.confirms.clear()
+    outbox.offer(jobs("a", 2))
+    await settle()
+    stopping = asyncio.create_task(outbox.stop())
+    await settle()
+    assert not stopping.done()
+    broker.confirms.set()
+    async with asyncio.timeout(BOUND_S):
+        await stopping
+    assert len(broker.all_of("shared")) == 1
+
+
+async def test_stop_does_not_wait_for_a_broker_that_is_away(broker: HeldBroker, outbox: Outbox) -> None:
+    outbox.start()
+    broker.is_away = True
+    outbox.offer(jobs("a", 2))
+    await settle()
+    async with asyncio.timeout(BOUND_S):
+        await outbox.stop()
+    assert outbox.waiting <= 1

@@ -1,0 +1,225 @@
+"""Jobs, batches and workers over HTTP."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from starlette.applications import Starlette
+
+from acked_common.broker.memory import MemoryBroker
+from acked_common.clock import rfc3339
+from acked_common.kind_table import KindTable
+from acked_common.lifecycle import State
+from acked_common.outbox import Outbox
+from acked_common.store import WorkerRecord
+from acked_common.web import EXCEPTION_HANDLERS
+from acked_common.worker_table import WorkerTable
+from acked_gateway.commands import Commands
+from acked_gateway.job_routes import DEFAULT_PAGE, MAX_PAGE, job_routes
+from support.asgi import Answer, call
+from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
+from support.parts import ShakyStore, common_settings
+
+
+class Bench:
+    """The routes over parts in memory."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.store = ShakyStore(self.clock)
+        outbox = Outbox(MemoryBroker(), KindTable(self.store))
+        commands = Commands(self.store, outbox, self.clock, common_settings())
+        self.app = Starlette(
+            routes=[*job_routes(self.store, commands, WorkerTable(self.store, seen_within_s=24.0))],
+            exception_handlers=dict(EXCEPTION_HANDLERS),
+        )
+
+    async def get(self, target: str) -> Answer:
+        return await call(self.app, "GET", target)
+
+    async def post(self, target: str, body: bytes = b"") -> Answer:
+        return await call(self.app, "POST", target, body)
+
+    async def listed(self, query: str = "") -> Any:
+        answer = await self.get(f"/jobs{query}")
+        assert answer.status == 200, answer.body
+        return answer.json
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def ids(page: Any) -> list[UUID]:
+    return [UUID(job["id"]) for job in page["jobs"]]
+
+
+async def test_jobs_are_listed_newest_first_without_their_bodies(bench: Bench) -> None:
+    jobs = await insert(bench.store, *(new_job() for _ in range(3)))
+    page = await bench.listed()
+    assert ids(page) == [job.id for job in reversed(jobs)]
+    assert page["next_page_token"] == ""
+    assert "payload" not in page["jobs"][0]
+
+
+async def test_pages_follow_each_other_without_a_gap(bench: Bench) -> None:
+    jobs = await insert(bench.store, *(new_job() for _ in range(7)))
+    found: list[UUID] = []
+    token, pages = "", 0
+    while True:
+        page = await bench.listed(f"?page_size=3&page_token={token}")
+        found += ids(page)
+        token, pages = page["next_page_token"], pages + 1
+        if not token:
+            break
+    assert found == [job.id for job in reversed(jobs)]
+    assert pages == 3
+
+
+@pytest.mark.parametrize(("asked", "size"), [("", DEFAULT_PAGE), ("0", 1), ("7", 7), ("999999999", MAX_PAGE)])
+async def test_a_page_has_a_bounded_size(bench: Bench, asked: str, size: int) -> None:
+    await insert(bench.store, *(new_job() for _ in range(MAX_PAGE + 1)))
+    assert len(ids(await bench.listed(f"?page_size={asked}"))) == size
+
+
+async def test_filters_narrow_a_list(bench: Bench) -> None:
+    one = await queued(bench.store, kind="a", batch="b", tags=("t", "u"))
+    two = await failed(bench.store, kind="a")
+    await queued(bench.store, kind="c")
+    assert ids(await bench.listed("?kind=a")) == [two.id, one.id]
+    assert ids(await bench.listed(f"?state={State.FAILED.value}")) == [two.id]
+    assert ids(await bench.listed("?batch=b")) == [one.id]
+    assert ids(await bench.listed("?tag=u")) == [one.id]
+    assert ids(await bench.listed(f"?kind=a&tag=t&state={State.QUEUED.value}")) == [one.id]
+    assert ids(await bench.listed("?kind=a&state=&batch=&tag=")) == [two.id, one.id]
+    assert ids(await bench.listed("?kind=nobody")) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("state=done", "state"),
+        ("page_size=-1", "page_size"),
+        ("page_size=ten", "page_size"),
+        ("page_size=1234567890", "page_size"),
+        ("page_token=x", "page_token"),
+        ("page_token=%C3%A9", "page_token"),
+        ("page_token=" + "A" * 40, "page_token"),
+    ],
+)
+async def test_a_parameter_that_means_nothing_is_named(bench: Bench, query: str, name: str) -> None:
+    answer = await bench.get(f"/jobs?{query}")
+    assert (answer.status, answer.json["type"]) == (422, "/problems/invalid-field")
+    assert answer.json["errors"][0]["pointer"] == f"?{name}"
+
+
+async def test_a_job_is_shown_with_its_payload(bench: Bench) -> None:
+    job = await queued(bench.store, payload=b'{"a":1.50}')
+    answer = await bench.get(f"/jobs/{job.id}")
+    assert answer.status == 200
+    assert (answer.json["id"], answer.json["state"]) == (str(job.id), State.QUEUED.value)
+    assert b'"payload":{"a":1.50}' in answer.body
+
+
+async def test_a_queued_job_that_nobody_serves_says_so(bench: Bench) -> None:
+    job = await queued(bench.store, kind="lonely")
+    assert "'lonely'" in (await bench.get(f"/jobs/{job.id}")).json["hint"]
+    assert "hint" not in (await bench.get(f"/jobs/{(await running(bench.store, kind='lonely')).id}")).json
+
+
+@pytest.mark.parametrize("text", ["nonsense", "01234567-89ab-7def-8123-456789abcdef"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_job_that_is_not_there_is_not_found(bench: Bench, text: str, method: str) -> None:
+    path = f"/jobs/{text}" + ("/cancel" if method == "POST" else "")
+    answer = await call(bench.app, method, path)
+    assert (answer.status, answer.json["type"]) == (404, "/problems/not-found")
+
+
+async def test_commands_answer_the_job_behind_them(bench: Bench) -> None:
+    job = await queued(bench.store)
+    answer = await bench.post(f"/jobs/{job.id}/cancel")
+    assert (answer.status, answer.json["state"], answer.json["rev"]) == (200, State.CANCELLED.value, job.rev + 1)
+    broken = await failed(bench.store)
+    answer = await bench.post(f"/jobs/{broken.id}/retry")
+    assert (answer.status, answer.json["state"], answer.json["run"]) == (200, State.QUEUED.value, 2)
+    broken = await failed(bench.store)
+    body = f'{{"state":"{State.SUCCEEDED.value}","result":[1]}}'.encode()
+    answer = await bench.post(f"/jobs/{broken.id}/resolve", body)
+    assert (answer.status, answer.json["state"], answer.json["result"]) == (200, State.SUCCEEDED.value, [1])
+
+
+async def test_a_command_that_the_state_forbids_is_a_conflict(bench: Bench) -> None:
+    answer = await bench.post(f"/jobs/{(await succeeded(bench.store)).id}/retry")
+    assert (answer.status, answer.json["type"]) == (409, "/problems/wrong-state")
+    assert answer.json["state"] == State.SUCCEEDED.value
+
+
+async def test_a_resolve_that_is_too_large_is_refused(bench: Bench) -> None:
+    job = await failed(bench.store)
+    answer = await bench.post(f"/jobs/{job.id}/resolve", b"x" * (2 * 2**20 + 1))
+    assert (answer.status, answer.json["type"]) == (413, "/problems/body-too-large")
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry", "resolve"])
+async def test_commands_are_no_reads(bench: Bench, command: str) -> None:
+    answer = await bench.get(f"/jobs/{(await queued(bench.store)).id}/{command}")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_a_batch_is_counted(bench: Bench) -> None:
+    start = bench.clock.now()
+    await insert(bench.store, *(new_job(batch="b", at=start + timedelta(seconds=n)) for n in range(3)))
+    answer = await bench.get("/batches/b")
+    assert answer.json == {
+        "batch": "b",
+        "total": 3,
+        "states": {State.QUEUED.value: 3},
+        "first_at": rfc3339(start),
+        "last_at": rfc3339(start + timedelta(seconds=2)),
+        "duration_s": 2.0,
+    }
+
+
+async def test_the_states_of_a_batch_stand_in_the_order_of_a_life(bench: Bench) -> None:
+    for make in (failed, succeeded, running, queued):
+        await make(bench.store, batch="b")
+    states = (await bench.get("/batches/b")).json["states"]
+    assert list(states) == [State.QUEUED.value, State.RUNNING.value, State.SUCCEEDED.value, State.FAILED.value]
+
+
+@pytest.mark.parametrize(("name", "status"), [("absent", 404), ("a" * 65, 422), ("a%20b", 422)])
+async def test_a_batch_that_is_not_there(bench: Bench, name: str, status: int) -> None:
+    assert (await bench.get(f"/batches/{name.replace('%20', ' ')}")).status == status
+
+
+async def test_workers_that_were_seen_lately_are_listed(bench: Bench) -> None:
+    now = bench.clock.now()
+
+    def worker(name: str, seen_s: float) -> WorkerRecord:
+        return WorkerRecord(
+            boot=f"boot-{name}",
+            name=name,
+            kinds=("a", "b"),
+            slots=200,
+            running=3,
+            finished=9,
+            version="1",
+            since_at=now - timedelta(hours=1),
+            seen_at=now - timedelta(seconds=seen_s),
+        )
+
+    await bench.store.refresh_worker(worker("here", 1.0))
+    await bench.store.refresh_worker(worker("gone", 60.0))
+    answer = await bench.get("/workers")
+    (found,) = answer.json["workers"]
+    assert (found["id"], found["kinds"], found["slots"], found["running"]) == ("here", ["a", "b"], 200, 3)
+    assert (found["finished"], found["version"], found["since"]) == (9, "1", rfc3339(now - timedelta(hours=1)))
+
+
+@pytest.mark.parametrize("target", ["/jobs", "/batches/b", "/workers", "/jobs/01234567-89ab-7def-8123-456789abcdef"])
+async def test_without_the_store_every_answer_says_so(bench: Bench, target: str) -> None:
+    bench.store.is_away = True
+    answer = await bench.get(target)
+    assert (answer.status, answer.json["type"]) == (503, "/problems/store-unreachable")

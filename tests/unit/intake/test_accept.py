@@ -1,0 +1,155 @@
+"""The accept path: what becomes of a checked submission."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from acked_common.broker.memory import MemoryBroker
+from acked_common.clock import SharedClock
+from acked_common.kind_table import KindTable
+from acked_common.lifecycle import State
+from acked_common.outbox import Outbox
+from acked_common.problems import Problem, ProblemError
+from acked_common.store import Insertion, Job, KindRecord, NewJob, StoreUnavailable
+from acked_common.store_monitor import StoreMonitor
+from acked_intake.accept import Acceptance, publish_stored
+from acked_intake.group_commit import GroupCommit, Limits
+from acked_intake.submission import Submission
+from support.parts import BOUND_S, ShakyStore, common_settings, settle
+
+
+class Bench:
+    """The accept path over parts in memory."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.clock = SharedClock()
+        self.store = ShakyStore(self.clock)
+        self.broker = MemoryBroker()
+        self.kinds = KindTable(self.store)
+        self.monitor = StoreMonitor(self.store, self.clock)
+        self.outbox = Outbox(self.broker, self.kinds)
+        self.commit = GroupCommit(self.store, limits or Limits(), lambda stored: publish_stored(self.outbox, stored))
+        self.acceptance = Acceptance(self.commit, self.kinds, self.monitor, self.clock, common_settings())
+
+    async def start(self) -> None:
+        await self.store.ensure_schema()
+        await self.store.register_kinds([KindRecord("demo", "demo"), KindRecord("noop", "noop")])
+        await self.monitor.look()
+        await self.kinds.refresh()
+
+    async def accept(self, **fields: object) -> NewJob:
+        return await self.acceptance.accept(Submission(**{"kind": "demo", **fields}))  # type: ignore[arg-type]
+
+    async def refusal(self, **fields: object) -> Problem:
+        with pytest.raises(ProblemError) as caught:
+            await self.accept(**fields)
+        return caught.value.problem
+
+    async def kept(self, job: NewJob) -> Job:
+        found = await self.store.get(job.id)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    await made.start()
+    yield made
+    await made.outbox.stop()
+
+
+async def test_a_submission_becomes_a_job_that_is_kept_and_published(bench: Bench) -> None:
+    job = await bench.accept(payload=b'{"a":1}', batch="b", tags=("x",), max_attempts=3, timeout_s=7.0)
+    kept = await bench.kept(job)
+    assert (kept.state, kept.payload, kept.batch, kept.tags) == (State.QUEUED, b'{"a":1}', "b", ("x",))
+    assert (kept.max_attempts, kept.timeout_s, kept.attempt, kept.rev) == (3, 7.0, 0, 1)
+    await settle()
+    bundle = bench.broker.take("demo")
+    assert bundle is not None
+    assert (bundle.ids, bundle.queued_at) == ((job.id,), kept.queued_at)
+
+
+async def test_a_delayed_job_is_scheduled_and_not_published(bench: Bench) -> None:
+    kept = await bench.kept(await bench.accept(delay_s=60.0))
+    assert kept.state is State.SCHEDULED
+    assert kept.due_at == kept.accepted_at + timedelta(seconds=60)
+    await settle()
+    assert bench.broker.take("demo") is None
+
+
+async def test_the_job_s_own_expiry_wins_over_the_default(bench: Bench) -> None:
+    own, default = await bench.accept(expires_in_s=5.0), await bench.accept()
+    assert (await bench.kept(own)).expires_at == own.accepted_at + timedelta(seconds=5)
+    assert (await bench.kept(default)).expires_at == default.accepted_at + timedelta(days=30)
+
+
+async def test_a_broker_that_is_away_refuses_nobody(bench: Bench) -> None:
+    bench.broker.is_away = True
+    job = await bench.accept()
+    assert (await bench.kept(job)).state is State.QUEUED
+
+
+async def test_a_new_kind_is_found_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_common.kind_table._SECOND_LOOK_EVERY_S", 0.0)
+    await bench.store.register_kinds([KindRecord("new", "new")])
+    assert (await bench.accept(kind="new")).kind == "new"
+
+
+async def test_an_unknown_kind_is_refused_with_the_known_ones(bench: Bench) -> None:
+    found = await bench.refusal(kind="nope")
+    assert (found.name, found.status) == ("unknown-kind", 422)
+    assert found.extra["known_kinds"] == ["demo", "noop"]
+    assert "demo, noop" in found.detail
+    assert "insert" not in bench.store.calls
+
+
+async def test_a_store_that_is_known_to_be_away_is_not_asked(bench: Bench) -> None:
+    bench.store.is_away = True
+    await bench.monitor.look()
+    bench.store.calls.clear()
+    found = await bench.refusal()
+    assert (found.name, found.status) == ("not-accepted", 503)
+    assert bench.store.calls == []
+
+
+async def test_a_schema_that_does_not_fit_accepts_nothing() -> None:
+    bench = Bench()
+    await bench.monitor.look()
+    assert (await bench.refusal()).name == "not-accepted"
+
+
+async def test_a_kind_that_can_not_be_looked_up_is_not_accepted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_common.kind_table._SECOND_LOOK_EVERY_S", 0.0)
+    bench.store.failures["kinds"] = [StoreUnavailable("no server")]
+    assert (await bench.refusal(kind="new")).name == "not-accepted"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "name"), [(Insertion.NOT_STORED, "not-accepted"), (Insertion.UNKNOWN, "outcome-unknown")]
+)
+async def test_a_refusal_tells_whether_the_work_may_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, outcome: Insertion, name: str
+) -> None:
+    async def keep(_: NewJob) -> Insertion:
+        return outcome
+
+    monkeypatch.setattr(bench.commit, "keep", keep)
+    found = await bench.refusal()
+    assert (found.name, found.status, found.headers["Retry-After"]) == (name, 503, "1")
+    assert ("may be stored" in found.detail) == (outcome is Insertion.UNKNOWN)
+
+
+async def test_too_many_waiting_requests_are_told_busy() -> None:
+    bench = Bench(Limits(waiting_jobs=1))
+    await bench.start()
+    hold = bench.store.holds["insert"] = asyncio.Event()
+    first = asyncio.create_task(bench.accept())
+    await bench.store.until_called("insert")
+    assert (await bench.refusal()).name == "busy"
+    hold.set()
+    async with asyncio.timeout(BOUND_S):
+        await first
+    await bench.outbox.stop()

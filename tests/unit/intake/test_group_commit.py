@@ -1,0 +1,283 @@
+"""Group commit: who waits with whom, who is answered what, and what is bounded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from acked_common.store import Insertion, NewJob
+from acked_common.store.memory import MemoryStore
+from acked_intake import group_commit
+from acked_intake.group_commit import MAX_GROUP_BYTES, MAX_GROUP_JOBS, Busy, GroupCommit, Limits
+from support.factories import ManualClock, new_job
+from support.parts import BOUND_S, settle
+
+
+class Store(MemoryStore):
+    """Confirms each group when it is let; `spoiled` ids are not stored."""
+
+    def __init__(self) -> None:
+        super().__init__(ManualClock())
+        self.groups: list[list[NewJob]] = []
+        self.confirms = asyncio.Event()
+        self.confirms.set()
+        self.spoiled: dict[object, Insertion] = {}
+        self.bug: Exception | None = None
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        self.groups.append(list(jobs))
+        await self.confirms.wait()
+        if self.bug is not None:
+            raise self.bug
+        await super().insert([job for job in jobs if job.id not in self.spoiled])
+        return [self.spoiled.get(job.id, Insertion.STORED) for job in jobs]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(group) for group in self.groups]
+
+
+class Bench:
+    """A group commit over a store that can hold."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.store = Store()
+        self.published: list[NewJob] = []
+        self.commit = GroupCommit(self.store, limits, self.published.extend)
+
+    async def keep(self, *jobs: NewJob) -> "list[asyncio.Task[Insertion]]":
+        """Requests that arrive in one turn of the loop; returns when they wait or are under way."""
+        tasks = [asyncio.create_task(self.commit.keep(job)) for job in jobs]
+        await settle()
+        return tasks
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits()
+
+
+@pytest.fixture
+async def bench(limits: Limits) -> AsyncIterator[Bench]:
+    made = Bench(limits)
+    yield made
+    made.store.confirms.set()
+    async with asyncio.timeout(BOUND_S):
+        await made.commit.stop()
+
+
+def jobs(count: int, payload: bytes = b"{}") -> list[NewJob]:
+    return [new_job(payload=payload) for _ in range(count)]
+
+
+async def answers(tasks: "list[asyncio.Task[Insertion]]") -> list[Insertion]:
+    async with asyncio.timeout(BOUND_S):
+        return await asyncio.gather(*tasks)
+
+
+async def test_a_lonely_request_does_not_wait_for_others(bench: Bench) -> None:
+    (job,) = jobs(1)
+    assert await bench.commit.keep(job) is Insertion.STORED
+    assert bench.store.sizes == [1]
+    assert bench.published == [job]
+
+
+async def test_requests_of_one_turn_are_one_group(bench: Bench) -> None:
+    assert await answers(await bench.keep(*jobs(200))) == [Insertion.STORED] * 200
+    assert bench.store.sizes == [200]
+
+
+async def test_groups_form_while_commits_are_in_flight(bench: Bench, limits: Limits) -> None:
+    bench.store.confirms.clear()
+    waiting = []
+    for count in (1, 2, 3, 40, 50):
+        waiting += await bench.keep(*jobs(count))
+    assert bench.store.sizes == [1, 2, 3]
+    assert limits.commits_in_flight == 3
+    bench.store.confirms.set()
+    assert set(await answers(waiting)) == {Insertion.STORED}
+    assert bench.store.sizes == [1, 2, 3, 90]
+
+
+async def test_the_answer_comes_before_anything_is_published(bench: Bench) -> None:
+    bench.store.confirms.clear()
+    waiting = await bench.keep(*jobs(3))
+    assert bench.published == []
+    bench.store.confirms.set()
+    await answers(waiting)
+    assert bench.published == bench.store.groups[0]
+
+
+async def test_a_group_has_a_bounded_number_of_jobs(bench: Bench) -> None:
+    await answers(await bench.keep(*jobs(MAX_GROUP_JOBS * 2 + 5)))
+    assert bench.store.sizes == [MAX_GROUP_JOBS, MAX_GROUP_JOBS, 5]
+
+
+async def test_a_group_has_a_bounded_size(bench: Bench) -> None:
+    quarter = b'"' + b"x" * (MAX_GROUP_BYTES // 4) + b'"'
+    await answers(await bench.keep(*jobs(7, quarter)))
+    assert bench.store.sizes == [3, 3, 1]
+
+
+async def test_a_job_above_the_size_of_a_group_goes_alone(bench: Bench) -> None:
+    large = jobs(1, b"x" * (MAX_GROUP_BYTES + 1))
+    await answers(await bench.keep(*jobs(1), *large, *jobs(1)))
+    assert bench.store.sizes == [1, 1, 1]
+
+
+async def test_one_bad_neighbour_spoils_nothing(bench: Bench) -> None:
+    group = jobs(5)
+    bench.store.spoiled = {group[1].id: Insertion.NOT_STORED, group[3].id: Insertion.UNKNOWN}
+    found = await answers(await bench.keep(*group))
+    assert found == [
+        Insertion.STORED,
+        Insertion.NOT_STORED,
+        Insertion.STORED,
+        Insertion.UNKNOWN,
+        Insertion.STORED,
+    ]
+    assert bench.published == [group[0], group[2], group[4]]
+
+
+async def test_a_store_that_breaks_its_word_leaves_no_request_behind(bench: Bench) -> None:
+    bench.store.bug = ZeroDivisionError("a bug")
+    assert await answers(await bench.keep(*jobs(3))) == [Insertion.UNKNOWN] * 3
+    assert bench.published == []
+    bench.store.bug = None
+    assert await answers(await bench.keep(*jobs(1))) == [Insertion.STORED]
+
+
+class TestBusy:
+    """Waiting requests are bounded."""
+
+    @pytest.fixture
+    def limits(self) -> Limits:
+        return Limits(waiting_jobs=5, waiting_bytes=10_000, commits_in_flight=1)
+
+    async def test_too_many_waiting_requests_are_refused(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        waiting = await bench.keep(*jobs(5))
+        with pytest.raises(Busy):
+            await bench.commit.keep(*jobs(1))
+        bench.store.confirms.set()
+        await answers(waiting)
+        assert await bench.commit.keep(*jobs(1)) is Insertion.STORED
+
+    async def test_too_large_waiting_requests_are_refused(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        waiting = await bench.keep(*jobs(2, b"x" * 4000))
+        with pytest.raises(Busy):
+            await bench.commit.keep(*jobs(1, b"x" * 4000))
+        bench.store.confirms.set()
+        await answers(waiting)
+        assert await answers(await bench.keep(*jobs(2, b"x" * 4000))) == [Insertion.STORED] * 2
+
+    async def test_a_burst_of_refusals_costs_no_room(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        waiting = await bench.keep(*jobs(50))
+        bench.store.confirms.set()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in found].count(Busy) == 45
+        assert found.count(Insertion.STORED) == 5
+        assert await answers(await bench.keep(*jobs(5))) == [Insertion.STORED] * 5
+
+
+class TestOverdue:
+    """Each request has its own deadline."""
+
+    @pytest.fixture
+    def limits(self, monkeypatch: pytest.MonkeyPatch) -> Limits:
+        monkeypatch.setattr(group_commit, "_DEADLINE_TICK_S", 0.005)
+        return Limits(commits_in_flight=1, answer_within_s=0.03)
+
+    async def test_what_was_sent_is_unknown_and_what_was_not_is_not_stored(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        sent = await bench.keep(*jobs(2))
+        unsent = await bench.keep(*jobs(3))
+        assert await answers(sent) == [Insertion.UNKNOWN] * 2
+        assert await answers(unsent) == [Insertion.NOT_STORED] * 3
+        assert bench.store.sizes == [2]
+
+    async def test_what_was_called_not_stored_is_never_sent(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        await answers([*await bench.keep(*jobs(2)), *await bench.keep(*jobs(3))])
+        bench.store.confirms.set()
+        await settle()
+        assert bench.store.sizes == [2]
+        assert await bench.commit.keep(*jobs(1)) is Insertion.STORED
+        assert bench.store.sizes == [2, 1]
+
+    async def test_what_was_called_unknown_and_is_stored_is_published(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        late = jobs(2)
+        await answers(await bench.keep(*late))
+        assert bench.published == []
+        bench.store.confirms.set()
+        await settle()
+        assert bench.published == late
+
+    async def test_a_deadline_is_the_request_s_own(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        first = await bench.keep(*jobs(1))
+        await asyncio.sleep(0.02)
+        second = await bench.keep(*jobs(1))
+        await answers(first)
+        assert not second[0].done()
+        await answers(second)
+
+
+class TestLeaving:
+    """Clients that go away."""
+
+    @pytest.fixture
+    def limits(self) -> Limits:
+        return Limits(commits_in_flight=1)
+
+    async def test_who_left_before_the_commit_is_not_stored(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        sent = await bench.keep(*jobs(1))
+        left, stays = await bench.keep(*jobs(2))
+        left.cancel()
+        await settle()
+        bench.store.confirms.set()
+        assert await answers([*sent, stays]) == [Insertion.STORED] * 2
+        assert bench.store.sizes == [1, 1]
+        assert left.cancelled()
+
+    async def test_who_left_behind_the_commit_is_published_all_the_same(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        (job,) = jobs(1)
+        (task,) = await bench.keep(job)
+        task.cancel()
+        await settle()
+        bench.store.confirms.set()
+        await settle()
+        assert bench.published == [job]
+
+    async def test_who_left_gives_its_room_back(self, bench: Bench) -> None:
+        bench.store.confirms.clear()
+        tasks = [*await bench.keep(*jobs(1)), *await bench.keep(*jobs(100))]
+        for task in tasks:
+            task.cancel()
+        bench.store.confirms.set()
+        async with asyncio.timeout(BOUND_S):
+            await bench.commit.stop()
+
+
+async def test_stop_waits_for_all_that_is_held(bench: Bench) -> None:
+    bench.store.confirms.clear()
+    waiting = []
+    for _ in range(5):
+        waiting += await bench.keep(*jobs(2))
+    stopping = asyncio.create_task(bench.commit.stop())
+    await settle()
+    assert not stopping.done()
+    bench.store.confirms.set()
+    async with asyncio.timeout(BOUND_S):
+        await stopping
+    assert set(await answers(waiting)) == {Insertion.STORED}
+
+
+async def test_stop_with_nothing_held_returns(bench: Bench) -> None:
+    async with asyncio.timeout(BOUND_S):
+        await bench.commit.stop()

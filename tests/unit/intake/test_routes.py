@@ -1,0 +1,122 @@
+"""`POST /process` as clients see it."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from acked_common.broker.memory import MemoryBroker
+from acked_common.clock import SharedClock, rfc3339
+from acked_common.ids import parse_id
+from acked_common.kind_table import KindTable
+from acked_common.lifecycle import State
+from acked_common.outbox import Outbox
+from acked_common.settings import Env
+from acked_common.store import KindRecord
+from acked_common.store.memory import MemoryStore
+from acked_common.store_monitor import StoreMonitor
+from acked_intake.accept import Acceptance, publish_stored
+from acked_intake.group_commit import GroupCommit, Limits
+from acked_intake.routes import ProcessEndpoint
+from acked_intake.settings import read_settings
+from support.asgi import Answer, call
+
+PORT = 9123
+
+
+class Bench:
+    """The endpoint over parts in memory."""
+
+    def __init__(self) -> None:
+        settings = read_settings(Env({"ACKED_GATEWAY_PORT": str(PORT), "ACKED_MAX_BODY_BYTES": "2048"}))
+        clock = SharedClock()
+        self.store = MemoryStore(clock)
+        self.kinds = KindTable(self.store)
+        self.monitor = StoreMonitor(self.store, clock)
+        self.outbox = Outbox(MemoryBroker(), self.kinds)
+        commit = GroupCommit(self.store, Limits(), lambda stored: publish_stored(self.outbox, stored))
+        acceptance = Acceptance(commit, self.kinds, self.monitor, clock, settings.common)
+        self.endpoint = ProcessEndpoint(acceptance, settings)
+
+    async def post(self, body: object = None, **headers: str) -> Answer:
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        kept = {"content-type": "application/json", **{name.replace("_", "-"): v for name, v in headers.items()}}
+        return await call(self.endpoint, "POST", "/process", raw, headers=kept)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    await made.store.ensure_schema()
+    await made.store.register_kinds([KindRecord("demo", "demo")])
+    await made.monitor.look()
+    await made.kinds.refresh()
+    yield made
+    await made.outbox.stop()
+
+
+async def test_an_accepted_request_is_told_where_its_status_is(bench: Bench) -> None:
+    answer = await bench.post({"kind": "demo", "payload": {"n": 1}})
+    assert (answer.status, answer.headers["content-type"]) == (202, "application/json")
+    found = answer.json
+    job_id = parse_id(found["id"])
+    assert job_id is not None
+    kept = await bench.store.get(job_id)
+    assert kept is not None
+    assert found == {
+        "id": str(kept.id),
+        "state": State.QUEUED.value,
+        "kind": "demo",
+        "accepted_at": rfc3339(kept.accepted_at),
+        "links": {"status": f"/status/{kept.id}", "feed": f"ws://localhost:{PORT}/ws/feed"},
+    }
+    assert answer.headers["location"] == f"/status/{kept.id}"
+    assert answer.headers["retry-after"] == "1"
+    assert int(answer.headers["content-length"]) == len(answer.body)
+
+
+async def test_an_empty_body_asks_for_a_demo(bench: Bench) -> None:
+    answer = await bench.post(None)
+    assert (answer.status, answer.json["kind"]) == (202, "demo")
+
+
+@pytest.mark.parametrize(("delay_s", "after"), [(0.2, "1"), (90, "90"), (1_000_000, "3600")])
+async def test_a_delayed_job_is_asked_for_later(bench: Bench, delay_s: float, after: str) -> None:
+    answer = await bench.post({"kind": "demo", "delay_s": delay_s})
+    assert (answer.json["state"], answer.headers["retry-after"]) == (State.SCHEDULED.value, after)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "name"),
+    [
+        (b"{", 400, "bad-json"),
+        (b'{"kind":"demo","kind":"demo"}', 400, "duplicate-key"),
+        ({"kind": 7}, 422, "invalid-field"),
+        ({"kind": "demo", "colour": "red"}, 422, "unknown-field"),
+        ({"kind": "nope"}, 422, "unknown-kind"),
+        ({"kind": "demo", "payload": "x" * 2048}, 413, "body-too-large"),
+    ],
+)
+async def test_a_refusal_is_a_problem_document(bench: Bench, body: object, status: int, name: str) -> None:
+    answer = await bench.post(body)
+    assert (answer.status, answer.json["type"]) == (status, f"/problems/{name}")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["content-length"]) == len(answer.body)
+
+
+async def test_a_body_of_another_type_is_refused(bench: Bench) -> None:
+    answer = await bench.post({"kind": "demo"}, content_type="text/plain")
+    assert (answer.status, answer.json["type"]) == (415, "/problems/unsupported-media-type")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+async def test_other_methods_are_told_how_to_call(bench: Bench, method: str) -> None:
+    answer = await call(bench.endpoint, method, "/process", headers={"host": "localhost:8081"})
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert "curl" in answer.json["example"] and "localhost:8081/process" in answer.json["example"]
+
+
+async def test_without_the_store_nothing_is_accepted(bench: Bench) -> None:
+    bench.monitor._problem = "MongoDB does not answer"
+    answer = await bench.post({"kind": "demo"})
+    assert (answer.status, answer.json["type"], answer.headers["retry-after"]) == (503, "/problems/not-accepted", "1")
