@@ -19,6 +19,7 @@ from support.factories import (
     again,
     ago,
     cancelled,
+    count_queued,
     failed,
     insert,
     moved,
@@ -238,10 +239,10 @@ async def test_a_batch_whose_jobs_moved_is_counted_anew(store: JobStore) -> None
 
 
 async def test_queued_jobs_are_counted_up_to_a_limit(store: JobStore) -> None:
-    assert await store.count_queued(10) == 0
+    assert await count_queued(store, 10) == 0
     await insert(store, *(new_job() for _ in range(5)))
     await running(store), await scheduled(store), await failed(store), await cancelled(store)
 
-    assert await store.count_queued(10) == 5
-    assert await store.count_queued(5) == 5
-    assert await store.count_queued(3) == 3
+    assert await count_queued(store, 10) == 5
+    assert await count_queued(store, 5) == 5
+    assert await count_queued(store, 3) == 3

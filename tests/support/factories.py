@@ -10,7 +10,7 @@ from acked_common import lifecycle
 from acked_common.clock import whole_ms
 from acked_common.ids import new_id
 from acked_common.lifecycle import Move, Owner, State, Transition
-from acked_common.store import Applied, Insertion, Job, JobStore, NewJob
+from acked_common.store import Applied, Insertion, Job, JobStore, NewJob, Scope
 
 GRACE_S = 10.0
 LEASE_S = 30.0
@@ -150,3 +150,8 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 
     async with asyncio.timeout(within_s):
         while not await check():  # noqa: ASYNC110 - servers set no event of ours
             await asyncio.sleep(0.01)
+
+
+async def count_queued(store: JobStore, at_most: int) -> int:
+    """Queued jobs, counted up to a bound."""
+    return (await store.count(Scope(), at_most=at_most)).get(State.QUEUED, 0)

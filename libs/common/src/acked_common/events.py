@@ -27,3 +27,18 @@ class ProgressEvent(msgspec.Struct, frozen=True):
     attempt: int
     progress: bytes
     """A JSON text."""
+
+
+class JobNews(msgspec.Struct, frozen=True):
+    """What a look at the store, or one change in it, tells of a job."""
+
+    id: UUID
+    kind: str | None
+    """None where the job is gone by now."""
+    batch: str | None
+    event: JobEvent | None
+    """The newest transition; None where only progress was written."""
+    progress: bytes | None = None
+    """A JSON text."""
+    boot: str | None = None
+    """The worker process that owns the running attempt."""

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Protocol
 from uuid import UUID
 
+from acked_common.events import JobNews
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State
 
 DEFAULT_TENANT = "default"
@@ -206,6 +207,45 @@ class ProgressReport:
     progress: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which jobs somebody follows: those with these ids, of this batch, of this kind; all where nothing is given."""
+
+    ids: frozenset[UUID] | None = None
+    batch: str | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened to jobs since the last answer, in order."""
+
+    news: Sequence[JobNews]
+    is_current: bool
+    """Whether all that had happened when the question was asked is told by now."""
+
+
+class HistoryLost(StoreError):
+    """The server no longer has the changes since the last answer: look anew."""
+
+
+class JobChanges(Protocol):
+    """The stream of all changes of jobs, from its opening on. One reader at a time."""
+
+    async def read(self) -> Changes:
+        """The next changes, none after a short while without any. Opens the stream, or takes it up where it was after
+        an error. Raises `HistoryLost` where it can't, and begins anew with the next call; else `StoreError`."""
+        ...
+
+    async def open(self) -> None:
+        """Opens the stream: what happens from now on will be told. Raises as `read` does."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the stream; the next call begins anew."""
+        ...
+
+
 class JobStore(Protocol):
     """Where jobs are kept. All verbs may raise `StoreError`; none raises for a job that is not there."""
 
@@ -261,8 +301,17 @@ class JobStore(Protocol):
         """Counts of one batch from the index; None where no job carries the name."""
         ...
 
-    async def count_queued(self, limit: int) -> int:
-        """Queued jobs, counted up to `limit`."""
+    async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
+        """How each job of a scope stands; None where there are more than `limit`."""
+        ...
+
+    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
+        """Jobs of a batch by state. Of a kind and of all jobs: only live and failed ones, each state counted over at
+        most `at_most` jobs, because the ended ones have no index that could count them."""
+        ...
+
+    def changes(self) -> JobChanges:
+        """A stream of changes; not open yet."""
         ...
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:

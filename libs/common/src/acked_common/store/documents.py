@@ -7,7 +7,7 @@ from typing import Any
 from bson.binary import Binary
 
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
-from acked_common.store import DEFAULT_TENANT, Job, JobFilter, KindRecord, NewJob, WorkerRecord
+from acked_common.store import DEFAULT_TENANT, Job, JobFilter, KindRecord, NewJob, Scope, WorkerRecord
 
 Document = dict[str, Any]
 
@@ -131,6 +131,18 @@ def filter_fields(job_filter: JobFilter) -> Document:
         fields["tags"] = job_filter.tag
     if job_filter.state is not None:
         fields["state"] = job_filter.state.value
+    return fields
+
+
+def scope_fields(scope: Scope) -> Document:
+    """The fields that a job of the scope has, as a filter."""
+    fields: Document = {}
+    if scope.ids is not None:
+        fields["_id"] = {"$in": list(scope.ids)}
+    if scope.batch is not None:
+        fields["batch"] = scope.batch
+    if scope.kind is not None:
+        fields["kind"] = scope.kind
     return fields
 
 

@@ -4,6 +4,7 @@ Works on the same documents as the real store. No verb waits between reading and
 Nothing survives the process, and ended jobs stay until it ends.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
@@ -11,15 +12,20 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from acked_common import lifecycle
 from acked_common.clock import Clock, whole_ms
-from acked_common.lifecycle import HISTORY_KEPT, Move, Owner, Seen, State, Transition
+from acked_common.events import JobNews
+from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, Owner, Seen, State, Transition
 from acked_common.store import (
     LIST_SCAN_LIMIT,
     Applied,
     BatchCount,
+    Changes,
     Insertion,
     Job,
+    JobChanges,
     JobFilter,
     JobPage,
     KindRecord,
@@ -28,6 +34,7 @@ from acked_common.store import (
     ProgressReport,
     Revision,
     SchemaMismatch,
+    Scope,
     StoreError,
     SweepPosition,
     WorkerRecord,
@@ -46,6 +53,9 @@ from acked_common.store.documents import (
     worker_document,
     worker_from,
 )
+from acked_common.store.news import news_from_document
+
+CHANGES_WAIT_S = 0.05
 
 _BODIES = frozenset({"payload", "result", "history"})
 
@@ -109,6 +119,39 @@ def _job(document: Document, *, without: frozenset[str] = frozenset()) -> Job:
     return job_from({**{name: value for name, value in document.items() if name not in without}, **own})
 
 
+class MemoryChanges:
+    """`JobChanges` of a store in memory."""
+
+    def __init__(self, streams: "set[MemoryChanges]") -> None:
+        self._streams = streams
+        self._told: list[JobNews] = []
+        self._told_more = asyncio.Event()
+
+    def tell(self, news: JobNews) -> None:
+        """Something happened."""
+        self._told.append(news)
+        self._told_more.set()
+
+    async def open(self) -> None:
+        self._streams.add(self)
+
+    async def read(self) -> Changes:
+        await self.open()
+        try:
+            async with asyncio.timeout(CHANGES_WAIT_S):
+                await self._told_more.wait()
+        except TimeoutError:
+            pass
+        told, self._told = self._told, []
+        self._told_more.clear()
+        return Changes(told, is_current=True)
+
+    async def close(self) -> None:
+        self._streams.discard(self)
+        self._told.clear()
+        self._told_more.clear()
+
+
 class MemoryStore:
     """`JobStore` in memory; `clock` is its server's clock."""
 
@@ -119,6 +162,7 @@ class MemoryStore:
         self._workers: dict[str, Document] = {}
         self._lanes: dict[str, datetime] = {}
         self._has_schema = False
+        self._streams: set[MemoryChanges] = set()
 
     def close(self) -> None:
         """Nothing to close; as the real store has it."""
@@ -130,7 +174,9 @@ class MemoryStore:
         document: Document = _kept(job_document(job))
         if not _is_sound(document):
             return Insertion.NOT_STORED
-        self._jobs.setdefault(job.id, document)
+        if job.id not in self._jobs:
+            self._jobs[job.id] = document
+            self._tell(document)
         return Insertion.STORED
 
     async def get(self, job_id: UUID) -> Job | None:
@@ -152,6 +198,7 @@ class MemoryStore:
             if state in transition.leaves and document["kind"] in kinds and document["expires_at"] > at:
                 seen = Seen(document["_id"], state, document["rev"], document["attempt"])
                 self._jobs[seen.id] = _moved(document, Move(seen, transition))
+                self._tell(self._jobs[seen.id])
         return [
             _job(document)
             for document in self._existing(ids)
@@ -167,6 +214,7 @@ class MemoryStore:
             after = _moved(document, move)
             if _is_sound(after):
                 self._jobs[move.seen.id] = after
+                self._tell(after)
             else:
                 refused += 1
         if refused:
@@ -196,6 +244,7 @@ class MemoryStore:
                 and _nonce(document) == report.nonce
             ):
                 document["progress"] = bytes(report.progress)
+                self._tell(document, is_progress=True)
 
     async def live_jobs(
         self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
@@ -253,9 +302,32 @@ class MemoryStore:
             last_at=max(d[name] for d in found for name in ("accepted_at", "finished_at") if name in d),
         )
 
-    async def count_queued(self, limit: int) -> int:
-        queued = [job_id for job_id, document in self._jobs.items() if document["state"] == State.QUEUED.value]
-        return min(limit, len(queued))
+    async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
+        found = [news_from_document(document) for document in self._jobs.values() if _is_in(document, scope)]
+        return None if len(found) > limit else found
+
+    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
+        is_bounded = scope.batch is None and scope.ids is None
+        counts: dict[State, int] = {}
+        looked_at: dict[State, int] = {}
+        for document in self._jobs.values():
+            state = State(document["state"])
+            if is_bounded and state not in LIVE | {State.FAILED}:
+                continue
+            looked_at[state] = looked_at.get(state, 0) + 1
+            if _is_in(document, scope) and not (is_bounded and looked_at[state] > at_most):
+                counts[state] = counts.get(state, 0) + 1
+        return counts
+
+    def changes(self) -> JobChanges:
+        return MemoryChanges(self._streams)
+
+    def _tell(self, document: Document, *, is_progress: bool = False) -> None:
+        news = news_from_document(document)
+        if is_progress:
+            news = msgspec.structs.replace(news, event=None)
+        for stream in self._streams:
+            stream.tell(news)
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         for kind in kinds:
@@ -299,4 +371,12 @@ def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
     return all(
         value in document.get(name, ()) if name == "tags" else document.get(name) == value
         for name, value in fields.items()
+    )
+
+
+def _is_in(document: Document, scope: Scope) -> bool:
+    return (
+        (scope.ids is None or document["_id"] in scope.ids)
+        and (scope.batch is None or document.get("batch") == scope.batch)
+        and (scope.kind is None or document["kind"] == scope.kind)
     )

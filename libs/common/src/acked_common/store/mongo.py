@@ -5,8 +5,7 @@ answered that could be rolled back.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,27 +20,24 @@ from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import DESCENDING, ReadPreference, UpdateOne, WriteConcern
 from pymongo.errors import (
-    AutoReconnect,
     BulkWriteError,
     CollectionInvalid,
-    ConnectionFailure,
-    ExecutionTimeout,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
-    WriteConcernError,
-    WTimeoutError,
 )
 from pymongo.read_concern import ReadConcern
 
 from acked_common import lifecycle
-from acked_common.lifecycle import HISTORY_KEPT, Move, Owner, State, Transition
+from acked_common.events import JobNews
+from acked_common.lifecycle import Move, Owner, State
 from acked_common.store import (
     LIST_SCAN_LIMIT,
     Applied,
     BatchCount,
     Insertion,
     Job,
+    JobChanges,
     JobFilter,
     JobPage,
     KindRecord,
@@ -51,8 +47,7 @@ from acked_common.store import (
     ProgressReport,
     Revision,
     SchemaMismatch,
-    StoreError,
-    StoreUnavailable,
+    Scope,
     SweepPosition,
     WorkerRecord,
     schema,
@@ -60,90 +55,26 @@ from acked_common.store import (
 from acked_common.store.documents import (
     Document,
     filter_fields,
-    history_document,
     index_fields,
     is_recorded,
     job_document,
     job_from,
     kind_document,
     kind_from,
-    transition_fields,
+    scope_fields,
     worker_document,
     worker_from,
 )
+from acked_common.store.mongo_changes import MongoChanges, watching_options
+from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, move_update
+from acked_common.store.news import GLIMPSE, news_from_document
 
 _DUPLICATE_KEY = 11000
 _OBJECT_TOO_LARGE = 10334
 _MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _NO_BSON = (BSONError, OverflowError, UnicodeError)
 _WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
-
-
-@contextmanager
-def _store_errors(doing: str) -> Iterator[None]:
-    """Turns the driver's errors into the port's; no message carries a document."""
-    try:
-        yield
-    except ServerSelectionTimeoutError as error:
-        raise StoreUnavailable(f"{doing}: no MongoDB server answers") from error
-    except (AutoReconnect, ConnectionFailure, ExecutionTimeout, WTimeoutError, WriteConcernError) as error:
-        raise OutcomeUnknown(f"{doing}: MongoDB did not confirm ({type(error).__name__})") from error
-    except BulkWriteError as error:
-        codes = sorted({e.get("code", 0) for e in error.details.get("writeErrors", [])})
-        if error.details.get("writeConcernErrors"):
-            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (write concern)") from error
-        raise StoreError(f"{doing}: MongoDB refused (codes {codes})") from None
-    except OperationFailure as error:
-        if error.has_error_label("RetryableWriteError"):
-            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (code {error.code})") from error
-        raise StoreError(f"{doing}: MongoDB refused (code {error.code})") from error
-    except PyMongoError as error:
-        raise StoreError(f"{doing}: {type(error).__name__}") from error
-
-
-def _update(move: Move) -> UpdateOne:
-    """One compare-and-set: the state, rev, attempt and claim that were seen must still stand."""
-    seen, transition = move.seen, move.transition
-    criteria: Document = {
-        "_id": seen.id,
-        "state": seen.state.value,
-        "rev": seen.rev,
-        "attempt": seen.attempt,
-    }
-    if seen.nonce is not None:
-        criteria["owner.nonce"] = seen.nonce
-    if seen.wake is not None:
-        criteria["wake"] = seen.wake
-    if transition.unless_cancelling:
-        criteria["cancel_requested_at"] = {"$exists": False}
-    change: Document = {
-        "$set": transition_fields(transition),
-        "$inc": {"rev": 1, **transition.adds},
-        "$push": {"history": {"$each": [history_document(move.history_entry)], "$slice": -HISTORY_KEPT}},
-    }
-    if transition.clears:
-        change["$unset"] = dict.fromkeys(transition.clears, "")
-    return UpdateOne(criteria, change)
-
-
-def _claim_pipeline(transition: Transition) -> list[Document]:
-    """The claim of many jobs in one write; values stand behind `$literal`, so that none is evaluated."""
-    attempt: Document = {"$add": ["$attempt", 1]}
-    rev: Document = {"$add": ["$rev", 1]}
-    entry = {
-        "rev": rev,
-        "state": transition.to.value,
-        "reason": transition.reason.value,
-        "attempt": attempt,
-        "at": transition.at,
-    }
-    fields: Document = {name: {"$literal": value} for name, value in transition_fields(transition).items()}
-    fields |= {
-        "rev": rev,
-        "attempt": attempt,
-        "history": {"$slice": [{"$concatArrays": ["$history", [entry]]}, -HISTORY_KEPT]},
-    }
-    return [{"$set": fields}, {"$unset": sorted(transition.clears)}]
 
 
 class MongoStore:
@@ -165,6 +96,8 @@ class MongoStore:
             "retryWrites": True,
         }
         self._timeout_s = timeout_s
+        self._database_name = database
+        self._watching: Any = AsyncIOMotorClient(url, **watching_options(options))
         self._client: Any = AsyncIOMotorClient(url, **options)
         # Renewals have connections of their own, so that no queue of slow writes can cost a lease.
         self._renewal_client: Any = AsyncIOMotorClient(url, **{**options, "maxPoolSize": 4, "minPoolSize": 1})
@@ -189,6 +122,7 @@ class MongoStore:
         """Closes all connections."""
         self._client.close()
         self._renewal_client.close()
+        self._watching.close()
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
         if not jobs:
@@ -244,12 +178,12 @@ class MongoStore:
             return False
 
     async def get(self, job_id: UUID) -> Job | None:
-        with _store_errors("reading a job"):
+        with store_errors("reading a job"):
             document = await self._jobs.find_one({"_id": job_id})
         return job_from(document) if document is not None else None
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
-        with _store_errors("reading jobs"):
+        with store_errors("reading jobs"):
             documents = await self._jobs.find({"_id": {"$in": list(ids)}}).to_list(None)
         return {document["_id"]: job_from(document) for document in documents}
 
@@ -264,12 +198,12 @@ class MongoStore:
             "expires_at": {"$gt": at},
         }
         try:
-            with _store_errors("claiming jobs"):
-                await self._jobs.update_many(criteria, _claim_pipeline(transition))
+            with store_errors("claiming jobs"):
+                await self._jobs.update_many(criteria, claim_pipeline(transition))
         except OutcomeUnknown:
             # What is ours, if anything, carries our nonce; the read below waits for the majority.
             pass
-        with _store_errors("reading claimed jobs"):
+        with store_errors("reading claimed jobs"):
             documents = await self._jobs.find(
                 {"_id": {"$in": list(ids)}, "owner.nonce": owner.nonce, "state": transition.to.value}
             ).to_list(None)
@@ -278,11 +212,11 @@ class MongoStore:
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:
         if not moves:
             return []
-        with _store_errors("moving jobs"):
-            result = await self._jobs.bulk_write([_update(move) for move in moves], ordered=False)
+        with store_errors("moving jobs"):
+            result = await self._jobs.bulk_write([move_update(move) for move in moves], ordered=False)
         if result.matched_count == len(moves):
             return [Applied.APPLIED] * len(moves)
-        with _store_errors("reading moved jobs"):
+        with store_errors("reading moved jobs"):
             documents = await self._jobs.find(
                 {"_id": {"$in": [move.seen.id for move in moves]}}, {"history": 1}
             ).to_list(None)
@@ -292,7 +226,7 @@ class MongoStore:
     async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
         wanted = {"_id": {"$in": list(ids)}, "state": State.RUNNING.value, "owner.boot": boot}
         lease = [{"$set": {"wake": {"$add": ["$$NOW", int(lease_s * 1000)]}}}]
-        with _store_errors("renewing leases"):
+        with store_errors("renewing leases"):
             # A renewal that is rolled back only brings an early second attempt, which the attempt number fences.
             await self._renewed_jobs_quick.update_many(wanted, lease)
             documents = await self._renewed_jobs.find(
@@ -313,7 +247,7 @@ class MongoStore:
             )
             for r in reports
         ]
-        with _store_errors("writing progress"):
+        with store_errors("writing progress"):
             await self._quick_jobs.bulk_write(updates, ordered=False)
 
     async def live_jobs(
@@ -325,7 +259,7 @@ class MongoStore:
             criteria["$or"] = [{"wake": {"$gt": after.wake}}, {"wake": after.wake, "_id": {"$gt": after.id}}]
         if kinds is not None:
             criteria["kind"] = {"$in": list(kinds)}
-        with _store_errors("looking at live jobs"):
+        with store_errors("looking at live jobs"):
             documents = await (
                 self._jobs.find(criteria, _WITHOUT_BODIES)
                 .sort([("wake", 1), ("_id", 1)])
@@ -345,11 +279,11 @@ class MongoStore:
             )
             for job_id, wake in wakes.items()
         ]
-        with _store_errors("postponing jobs"):
+        with store_errors("postponing jobs"):
             await self._jobs.bulk_write(updates, ordered=False)
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
-        with _store_errors("reading revisions"):
+        with store_errors("reading revisions"):
             documents = await self._jobs.find({"_id": {"$in": list(ids)}}, {"rev": 1, "state": 1}).to_list(None)
         return {d["_id"]: Revision(d["rev"], State(d["state"])) for d in documents}
 
@@ -358,7 +292,7 @@ class MongoStore:
         indexed = index_fields(job_filter)
         position: Document = {"$lt": before} if before is not None else {}
         floor: UUID | None = None
-        with _store_errors("listing jobs"):
+        with store_errors("listing jobs"):
             if set(criteria) != set(indexed):
                 # The filters that the index does not serve look at a bounded span; the token continues behind it.
                 span = {**{name: criteria[name] for name in indexed}, **({"_id": position} if position else {})}
@@ -386,7 +320,7 @@ class MongoStore:
         return JobPage(jobs, floor)
 
     async def count_batch(self, batch: str) -> BatchCount | None:
-        with _store_errors("counting a batch"):
+        with store_errors("counting a batch"):
             # From one snapshot: a job that moves during the count would else be met twice, or never.
             groups = await self._snapshot_jobs.aggregate(
                 [
@@ -411,56 +345,67 @@ class MongoStore:
             last_at=max(lasts),
         )
 
-    async def count_queued(self, limit: int) -> int:
-        with _store_errors("counting queued jobs"):
-            count: int = await self._jobs.count_documents(
-                {"state": State.QUEUED.value, "wake": {"$exists": True}}, hint="live", limit=limit
-            )
-        return count
+    async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
+        with store_errors("looking at jobs"):
+            documents = await self._jobs.find(scope_fields(scope), GLIMPSE).limit(limit + 1).to_list(None)
+        return None if len(documents) > limit else [news_from_document(document) for document in documents]
+
+    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
+        counts: dict[State, int] = {}
+        with store_errors("counting jobs"):
+            for state, pipeline, options in counting_pipelines(scope, at_most):
+                jobs = self._snapshot_jobs if state is None else self._jobs
+                for group in await jobs.aggregate(pipeline, **options).to_list(None):
+                    counts[State(group["_id"]) if state is None else state] = group["count"]
+        return counts
+
+    def changes(self) -> JobChanges:
+        """A stream of changes on a connection of its own, without the bound in time that other calls have."""
+        return MongoChanges(self._watching, self._database_name, self._jobs)
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         if not kinds:
             return
         updates = [UpdateOne({"_id": kind.name}, {"$set": kind_document(kind)}, upsert=True) for kind in kinds]
-        with _store_errors("registering kinds"):
+        with store_errors("registering kinds"):
             await self._kinds.bulk_write(updates, ordered=False)
 
     async def kinds(self) -> dict[str, KindRecord]:
-        with _store_errors("reading kinds"):
+        with store_errors("reading kinds"):
             documents = await self._kinds.find().to_list(None)
         return {document["_id"]: kind_from(document) for document in documents}
 
     async def refresh_worker(self, worker: WorkerRecord) -> None:
-        with _store_errors("refreshing a worker"):
+        with store_errors("refreshing a worker"):
             await self._workers.update_one({"_id": worker.boot}, {"$set": worker_document(worker)}, upsert=True)
 
     async def forget_worker(self, boot: str) -> None:
-        with _store_errors("forgetting a worker"):
+        with store_errors("forgetting a worker"):
             await self._workers.delete_one({"_id": boot})
 
     async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
         fresh = {"$expr": {"$gte": ["$seen_at", {"$subtract": ["$$NOW", int(seen_within_s * 1000)]}]}}
-        with _store_errors("reading workers"):
+        with store_errors("reading workers"):
             documents = await self._workers.find(fresh).sort("name", 1).to_list(None)
         return [worker_from(document) for document in documents]
 
     async def raise_watermark(self, lane: str, taken_at: datetime) -> None:
-        with _store_errors("raising a watermark"):
+        with store_errors("raising a watermark"):
             await self._lanes.update_one({"_id": lane}, {"$max": {"taken_at": taken_at}}, upsert=True)
 
     async def watermarks(self) -> dict[str, datetime]:
-        with _store_errors("reading watermarks"):
+        with store_errors("reading watermarks"):
             documents = await self._lanes.find().to_list(None)
         return {document["_id"]: document["taken_at"] for document in documents}
 
     async def server_time(self) -> datetime:
-        with _store_errors("asking for the time"):
+        with store_errors("asking for the time"):
             answer = await self._client.admin.command("hello")
         local: datetime = answer["localTime"]
         return local if local.tzinfo is not None else local.replace(tzinfo=UTC)
 
     async def check_schema(self) -> None:
-        with _store_errors("reading the schema version"):
+        with store_errors("reading the schema version"):
             found = await self._meta.find_one({"_id": "schema"})
         version = found["version"] if found else None
         if version != schema.SCHEMA_VERSION:
@@ -470,7 +415,7 @@ class MongoStore:
 
     async def ensure_schema(self) -> None:
         """Makes collections, indexes and the validator; writes the version last. Idempotent; run by `init`."""
-        with _store_errors("making the schema"):
+        with store_errors("making the schema"):
             try:
                 await self._database.create_collection(schema.JOBS)
             except CollectionInvalid:

@@ -1,0 +1,180 @@
+"""The change stream over the jobs: every transition, whoever made it, in the order in which it became durable.
+
+Asked with plain commands, a batch an answer: the driver's own cursor costs a change of threads for each event.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from bson.codec_options import CodecOptions
+from bson.int64 import Int64
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from acked_common.events import JobNews
+from acked_common.store import Changes, HistoryLost, schema
+from acked_common.store.mongo_errors import store_errors
+from acked_common.store.news import Change, event_at, read_change
+
+BATCH = 1000
+WAIT_S = 0.5
+ANSWER_WITHIN_S = 5.0
+ORIGINS_KEPT = 100_000
+
+_HISTORY_LOST = frozenset({280, 286, 260})
+"""ChangeStreamFatalError, ChangeStreamHistoryLost, InvalidResumeToken."""
+
+_PIPELINE: list[dict[str, Any]] = [
+    {
+        "$match": {
+            "$or": [
+                {"operationType": "insert"},
+                {"operationType": "update", "updateDescription.updatedFields.rev": {"$exists": True}},
+                {"operationType": "update", "updateDescription.updatedFields.progress": {"$exists": True}},
+            ]
+        }
+    },
+    {
+        "$project": {
+            "documentKey": 1,
+            "fullDocument.kind": 1,
+            "fullDocument.batch": 1,
+            "fullDocument.state": 1,
+            "fullDocument.accepted_at": 1,
+            "updateDescription.updatedFields": 1,
+        }
+    },
+    # The result of a job can be large and is no part of its transition.
+    {"$unset": ["updateDescription.updatedFields.result", "updateDescription.updatedFields.error"]},
+]
+
+
+def watching_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the client that watches, from those of the others: its calls wait for news."""
+    changed = {"maxPoolSize": 2, "minPoolSize": 0, "socketTimeoutMS": int(ANSWER_WITHIN_S * 1000)}
+    return {name: value for name, value in options.items() if name != "timeoutMS"} | changed
+
+
+class MongoChanges:
+    """`JobChanges` on MongoDB."""
+
+    def __init__(self, client: Any, database: str, jobs: Any) -> None:
+        self._client = client
+        self._database = client[database]
+        self._jobs = jobs
+        self._codec: CodecOptions[dict[str, Any]] = jobs.codec_options
+        self._session: Any = None
+        self._cursor = 0
+        self._token: Mapping[str, Any] | None = None
+        # Kind and batch never change, and no change but the first carries them.
+        self._origins: OrderedDict[UUID, tuple[str | None, str | None]] = OrderedDict()
+
+    async def open(self) -> None:
+        if self._cursor:
+            return
+        stream: dict[str, Any] = {} if self._token is None else {"resumeAfter": self._token}
+        command = {
+            "aggregate": schema.JOBS,
+            "pipeline": [{"$changeStream": stream}, *_PIPELINE],
+            "cursor": {"batchSize": 0},
+            "readConcern": ReadConcern("majority").document,
+        }
+        try:
+            with store_errors("opening the change stream"):
+                self._session = await self._client.start_session()
+                answer = await self._command(command)
+        except BaseException as error:
+            await self._drop(error)
+            raise
+        self._cursor = answer["cursor"]["id"]
+        self._token = answer["cursor"].get("postBatchResumeToken", self._token)
+
+    async def read(self) -> Changes:
+        await self.open()
+        command = {
+            "getMore": Int64(self._cursor),
+            "collection": schema.JOBS,
+            "batchSize": BATCH,
+            "maxTimeMS": int(WAIT_S * 1000),
+        }
+        try:
+            with store_errors("reading the change stream"):
+                answer = await self._command(command)
+            cursor = answer["cursor"]
+            batch = cursor["nextBatch"]
+            news = await self._news([read_change(change) for change in batch])
+        except BaseException as error:
+            # Also when cancelled: what is answered then is read again from the token.
+            await self._drop(error)
+            raise
+        self._token = cursor.get("postBatchResumeToken", batch[-1]["_id"] if batch else self._token)
+        if not cursor["id"]:
+            # The server ended it (a dropped collection, a fail-over): the next call takes it up again.
+            await self._drop(None)
+        return Changes(news, is_current=len(batch) < BATCH)
+
+    async def close(self) -> None:
+        cursor, session = self._cursor, self._session
+        self._cursor, self._session, self._token = 0, None, None
+        if session is None:
+            return
+        try:
+            if cursor:
+                await self._command({"killCursors": schema.JOBS, "cursors": [Int64(cursor)]}, session)
+            await session.end_session()
+        except PyMongoError:
+            # The server ends it by itself after ten minutes.
+            return
+
+    async def _command(self, command: Mapping[str, Any], session: Any = None) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._database.command(
+            command, codec_options=self._codec, session=session or self._session
+        )
+        return answer
+
+    async def _drop(self, error: BaseException | None) -> None:
+        session, self._cursor, self._session = self._session, 0, None
+        if session is not None:
+            try:
+                await session.end_session()
+            except PyMongoError:
+                pass
+        cause = error.__cause__ if error is not None else None
+        if isinstance(cause, OperationFailure) and cause.code in _HISTORY_LOST:
+            self._token = None
+            raise HistoryLost("the changes since the last look are gone: look anew") from error
+
+    async def _news(self, changes: Sequence[Change]) -> list[JobNews]:
+        wanted: dict[UUID, None] = {}
+        for change in changes:
+            if change.is_new:
+                self._origins[change.id] = (change.kind, change.batch)
+            elif change.id not in self._origins or (change.event is None and change.progress is None):
+                wanted[change.id] = None
+            else:
+                self._origins.move_to_end(change.id)
+        looked = await self._look(list(wanted)) if wanted else {}
+        for job_id in wanted:
+            document = looked.get(job_id, {})
+            self._origins[job_id] = (document.get("kind"), document.get("batch"))
+        news = []
+        for change in changes:
+            event = change.event
+            if event is None and change.rev is not None:
+                event = event_at(change.id, change.rev, looked.get(change.id, {}).get("history", []))
+            if event is None and change.progress is None:
+                continue
+            kind, batch = self._origins[change.id]
+            news.append(JobNews(change.id, kind, batch, event, change.progress, change.boot))
+        while len(self._origins) > ORIGINS_KEPT:
+            self._origins.popitem(last=False)
+        return news
+
+    async def _look(self, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
+        with store_errors("reading changed jobs"):
+            documents = await self._jobs.find({"_id": {"$in": ids}}, {"kind": 1, "batch": 1, "history": 1}).to_list(
+                None
+            )
+        return {document["_id"]: document for document in documents}

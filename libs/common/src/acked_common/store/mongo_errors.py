@@ -1,0 +1,40 @@
+"""What the driver's errors mean to those who use the store."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+    WTimeoutError,
+)
+
+from acked_common.store import OutcomeUnknown, StoreError, StoreUnavailable
+
+
+@contextmanager
+def store_errors(doing: str) -> Iterator[None]:
+    """Turns the driver's errors into the port's; no message carries a document."""
+    try:
+        yield
+    except ServerSelectionTimeoutError as error:
+        raise StoreUnavailable(f"{doing}: no MongoDB server answers") from error
+    except (AutoReconnect, ConnectionFailure, ExecutionTimeout, WTimeoutError, WriteConcernError) as error:
+        raise OutcomeUnknown(f"{doing}: MongoDB did not confirm ({type(error).__name__})") from error
+    except BulkWriteError as error:
+        codes = sorted({e.get("code", 0) for e in error.details.get("writeErrors", [])})
+        if error.details.get("writeConcernErrors"):
+            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (write concern)") from error
+        raise StoreError(f"{doing}: MongoDB refused (codes {codes})") from None
+    except OperationFailure as error:
+        if error.has_error_label("RetryableWriteError"):
+            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (code {error.code})") from error
+        raise StoreError(f"{doing}: MongoDB refused (code {error.code})") from error
+    except PyMongoError as error:
+        raise StoreError(f"{doing}: {type(error).__name__}") from error

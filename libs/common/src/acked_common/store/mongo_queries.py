@@ -1,0 +1,74 @@
+"""The writes that move jobs and the counts over them, as MongoDB wants them said. Pure."""
+
+from typing import Any
+
+from pymongo import UpdateOne
+
+from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, State, Transition
+from acked_common.store import Scope
+from acked_common.store.documents import Document, history_document, scope_fields, transition_fields
+
+
+def move_update(move: Move) -> UpdateOne:
+    """One compare-and-set: the state, rev, attempt and claim that were seen must still stand."""
+    seen, transition = move.seen, move.transition
+    criteria: Document = {
+        "_id": seen.id,
+        "state": seen.state.value,
+        "rev": seen.rev,
+        "attempt": seen.attempt,
+    }
+    if seen.nonce is not None:
+        criteria["owner.nonce"] = seen.nonce
+    if seen.wake is not None:
+        criteria["wake"] = seen.wake
+    if transition.unless_cancelling:
+        criteria["cancel_requested_at"] = {"$exists": False}
+    change: Document = {
+        "$set": transition_fields(transition),
+        "$inc": {"rev": 1, **transition.adds},
+        "$push": {"history": {"$each": [history_document(move.history_entry)], "$slice": -HISTORY_KEPT}},
+    }
+    if transition.clears:
+        change["$unset"] = dict.fromkeys(transition.clears, "")
+    return UpdateOne(criteria, change)
+
+
+def claim_pipeline(transition: Transition) -> list[Document]:
+    """The claim of many jobs in one write; values stand behind `$literal`, so that none is evaluated."""
+    attempt: Document = {"$add": ["$attempt", 1]}
+    rev: Document = {"$add": ["$rev", 1]}
+    entry = {
+        "rev": rev,
+        "state": transition.to.value,
+        "reason": transition.reason.value,
+        "attempt": attempt,
+        "at": transition.at,
+    }
+    fields: Document = {name: {"$literal": value} for name, value in transition_fields(transition).items()}
+    fields |= {
+        "rev": rev,
+        "attempt": attempt,
+        "history": {"$slice": [{"$concatArrays": ["$history", [entry]]}, -HISTORY_KEPT]},
+    }
+    return [{"$set": fields}, {"$unset": sorted(transition.clears)}]
+
+
+def counting_pipelines(scope: Scope, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:
+    """What to ask for the counts of a scope: `(state, pipeline, options)`, each answer with a `count`; without a state
+    the answer has one group a state, its `_id`."""
+    fields = scope_fields(scope)
+    if scope.batch is not None or scope.ids is not None:
+        return [(None, [{"$match": fields}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}], {})]
+    found: list[tuple[State | None, list[Document], dict[str, Any]]] = []
+    for state in sorted(LIVE | {State.FAILED}):
+        indexed: Document = {"state": state.value}
+        if state in LIVE:
+            indexed["wake"] = {"$exists": True}
+        # The limit bounds what is looked at, so no backlog of another kind makes a count dear.
+        pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}]
+        if fields:
+            pipeline.append({"$match": fields})
+        hint = "live" if state in LIVE else "failed_newest"
+        found.append((state, [*pipeline, {"$count": "count"}], {"hint": hint}))
+    return found

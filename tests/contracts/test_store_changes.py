@@ -1,0 +1,199 @@
+"""The stream of changes: every transition, in order, from the opening on; and looks at what it follows."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from acked_common import lifecycle
+from acked_common.events import JobNews
+from acked_common.ids import new_id
+from acked_common.lifecycle import Reason, State
+from acked_common.store import Job, JobChanges, JobStore, ProgressReport, Scope
+from support.factories import (
+    ERROR,
+    GRACE_S,
+    LEASE_S,
+    RETENTION_S,
+    again,
+    failed,
+    insert,
+    moved,
+    new_job,
+    now,
+    owner,
+    queued,
+    running,
+    scheduled,
+    succeeded,
+)
+
+BOUND_S = 10.0
+
+
+async def read(changes: JobChanges, count: int) -> list[JobNews]:
+    """The next `count` news, and the proof that there are no more."""
+    found: list[JobNews] = []
+    async with asyncio.timeout(BOUND_S):
+        while len(found) < count:
+            found += (await changes.read()).news
+        last = await changes.read()
+        assert last.is_current
+    assert [*found, *last.news] == found
+    return found
+
+
+def history_of(job: Job) -> list[tuple[int, State, str, int]]:
+    return [(entry.rev, entry.state, str(entry.reason), entry.attempt) for entry in job.history]
+
+
+def told_of(news: Sequence[JobNews], job_id: UUID) -> list[tuple[int, State, str, int]]:
+    return [(e.rev, e.state, str(e.reason), e.attempt) for n in news if (e := n.event) is not None and n.id == job_id]
+
+
+async def test_a_life_is_told_as_its_history_has_it(store: JobStore) -> None:
+    changes = store.changes()
+    await changes.open()
+    job = await running(store, kind="demo", batch="b")
+    job = await moved(store, job, lifecycle.back_off(at=now(), error=ERROR, delay_s=0.0))
+    job = await moved(store, job, lifecycle.become_due(at=now(), grace_s=GRACE_S, expires_in_s=60.0))
+    me = owner(boot="boot-9")
+    await store.claim([job.id], kinds=["demo"], owner=me, lease_s=LEASE_S, at=now())
+    job = await again(store, job)
+    job = await moved(store, job, lifecycle.request_cancel(at=now()))
+    job = await moved(store, job, lifecycle.end_cancelled(at=now(), retention_s=RETENTION_S))
+
+    news = await read(changes, len(job.history))
+
+    assert told_of(news, job.id) == history_of(job)
+    assert [n.event.at for n in news if n.event] == [entry.at for entry in job.history]
+    assert {(n.kind, n.batch) for n in news} == {("demo", "b")}
+    assert [n.boot for n in news if n.event and n.event.reason == Reason.CLAIMED][-1] == "boot-9"
+    await changes.close()
+
+
+async def test_a_life_longer_than_the_kept_history_is_told_whole(store: JobStore) -> None:
+    job = await queued(store, kind="demo")
+    changes = store.changes()
+    await changes.open()
+    expected = []
+    for _ in range(40):
+        await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=now())
+        job = await again(store, job)
+        expected.append((job.rev, job.state, str(job.reason), job.attempt))
+        job = await moved(store, job, lifecycle.release(at=now(), grace_s=GRACE_S, expires_in_s=60.0))
+        expected.append((job.rev, job.state, str(job.reason), job.attempt))
+
+    assert told_of(await read(changes, len(expected)), job.id) == expected
+    await changes.close()
+
+
+async def test_jobs_from_before_the_opening_are_told_with_kind_and_batch(store: JobStore) -> None:
+    earlier = [await running(store, kind="k1", batch="b1"), await running(store, kind="k2")]
+    changes = store.changes()
+    await changes.open()
+    for job in earlier:
+        await moved(store, job, lifecycle.succeed(at=now(), result=b"[1]", retention_s=RETENTION_S))
+
+    news = await read(changes, 2)
+
+    assert [(n.id, n.kind, n.batch) for n in news] == [(earlier[0].id, "k1", "b1"), (earlier[1].id, "k2", None)]
+    await changes.close()
+
+
+async def test_progress_is_told_without_a_transition_and_renewals_are_not(store: JobStore) -> None:
+    job = await running(store)
+    assert job.owner is not None
+    changes = store.changes()
+    await changes.open()
+    await store.renew([job.id], boot=job.owner.boot, lease_s=LEASE_S)
+    await store.report_progress([ProgressReport(job.id, job.attempt, job.owner.nonce, b'{"done":1}')])
+    await store.renew([job.id], boot=job.owner.boot, lease_s=LEASE_S)
+    waiting = await queued(store)
+    await read(changes, 2)
+    await store.postpone({waiting.id: now() + timedelta(seconds=9)})
+    await store.report_progress([ProgressReport(job.id, job.attempt, job.owner.nonce, b'{"done":2}')])
+
+    (news,) = await read(changes, 1)
+
+    assert (news.id, news.event, news.progress) == (job.id, None, b'{"done":2}')
+    await changes.close()
+
+
+async def test_many_changes_come_in_order_and_none_twice(store: JobStore) -> None:
+    changes = store.changes()
+    await changes.open()
+    jobs = [new_job() for _ in range(2500)]
+    await store.insert(jobs)
+
+    news = await read(changes, len(jobs))
+
+    assert Counter(n.id for n in news) == Counter(job.id for job in jobs)
+    await changes.close()
+
+
+async def test_a_closed_stream_begins_anew(store: JobStore) -> None:
+    changes = store.changes()
+    await changes.open()
+    await queued(store)
+    await changes.close()
+    await queued(store)
+    await changes.open()
+    last = await queued(store)
+
+    assert [n.id for n in await read(changes, 1)] == [last.id]
+    await changes.close()
+
+
+async def test_a_reading_that_is_cancelled_loses_nothing(store: JobStore) -> None:
+    changes = store.changes()
+    await changes.open()
+    reading = asyncio.create_task(changes.read())
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    jobs = [await queued(store) for _ in range(3)]
+
+    assert [n.id for n in await read(changes, 3)] == [job.id for job in jobs]
+    await changes.close()
+
+
+async def test_a_look_tells_how_the_jobs_of_a_scope_stand(store: JobStore) -> None:
+    mine = await running(store, kind="k1", batch="b1")
+    other = await failed(store, kind="k2", batch="b2")
+    third = await scheduled(store, kind="k1")
+
+    async def ids(scope: Scope, limit: int = 10) -> set[UUID] | None:
+        found = await store.look(scope, limit=limit)
+        return None if found is None else {news.id for news in found}
+
+    assert await ids(Scope(kind="k1")) == {mine.id, third.id}
+    assert await ids(Scope(batch="b2")) == {other.id}
+    assert await ids(Scope(ids=frozenset({mine.id, new_id()}))) == {mine.id}
+    assert await ids(Scope()) == {mine.id, other.id, third.id}
+    assert await ids(Scope(), limit=3) == {mine.id, other.id, third.id}
+    assert await ids(Scope(), limit=2) is None
+    assert await ids(Scope(batch="none")) == set()
+    found = await store.look(Scope(ids=frozenset({mine.id})), limit=1)
+    assert found is not None
+    assert [history_of(mine)[-1]] == told_of(found, mine.id)
+    assert mine.owner is not None
+    assert (found[0].kind, found[0].batch, found[0].boot) == ("k1", "b1", mine.owner.boot)
+
+
+async def test_a_count_of_a_batch_is_whole_and_of_more_is_bounded(store: JobStore) -> None:
+    await insert(store, *(new_job(kind="k1", batch="b1") for _ in range(5)))
+    await running(store, kind="k1", batch="b1")
+    await succeeded(store, kind="k1", batch="b1")
+    await failed(store, kind="k2")
+    await insert(store, new_job(kind="k2"))
+
+    assert await store.count(Scope(batch="b1"), at_most=2) == {State.QUEUED: 5, State.RUNNING: 1, State.SUCCEEDED: 1}
+    assert await store.count(Scope(kind="k2"), at_most=100) == {State.QUEUED: 1, State.FAILED: 1}
+    assert await store.count(Scope(), at_most=100) == {State.QUEUED: 6, State.RUNNING: 1, State.FAILED: 1}
+    assert await store.count(Scope(), at_most=3) == {State.QUEUED: 3, State.RUNNING: 1, State.FAILED: 1}
+    assert await store.count(Scope(batch="none"), at_most=3) == {}
