@@ -25,6 +25,9 @@ log = get_log(__name__)
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 10
+PEER_TAKES_WITHIN_S = 10.0
+WS_PING_EVERY_S = 5.0
+WS_PONG_WITHIN_S = 8.0
 WS_MAX_BYTES = 256 * 1024
 
 Health = Callable[[], "Readiness"]
@@ -183,6 +186,8 @@ def listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # Inherited by what it accepts: a peer that takes nothing more for so long is gone, and its buffers with it.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PEER_TAKES_WITHIN_S * 1000))
     sock.bind((host, port))
     sock.listen(BACKLOG)
     sock.set_inheritable(True)
@@ -203,6 +208,8 @@ def server_config(app: Any) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_WITHIN_S,
+        ws_ping_interval=WS_PING_EVERY_S,
+        ws_ping_timeout=WS_PONG_WITHIN_S,
         ws_max_size=WS_MAX_BYTES,
         ws_per_message_deflate=False,
     )
