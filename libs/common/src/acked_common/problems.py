@@ -134,6 +134,12 @@ CATALOGUE: Mapping[str, Entry] = {
         "A message on the WebSocket has no known type or lacks a field.",
         "Correct the message; the connection stays open.",
     ),
+    "too-many-subscriptions": Entry(
+        429,
+        "Too many subscriptions",
+        "One connection of the feed carries 64 subscriptions and 10,000 ids at most.",
+        "Unsubscribe what is no longer shown, or follow a batch or a kind instead of single ids.",
+    ),
     # Where the request goes, and from whom.
     "bad-host": Entry(
         400,

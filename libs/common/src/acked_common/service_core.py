@@ -39,15 +39,25 @@ class ServiceCore:
         self.outbox = Outbox(self.publisher, self.kinds)
         self.workers = WorkerTable(self.store, seen_within_s=settings.renewal_s * 3)
         self._probe = RabbitLaneProbe(settings.amqp_url, name=name)
-        self._waits = StatusWaits(self.store)
+        self.waits = StatusWaits(self.store)
         self._sweeper = Sweeper(self.store, self.outbox, self._probe, self.kinds, self.clock, settings)
         self._tasks = Tasks()
+        self._loops: list[Callable[[Tasks], object]] = [
+            self.monitor.start,
+            self.kinds.start,
+            self.waits.start,
+            self._sweeper.start,
+        ]
         self.lifetime = Lifetime()
         self.lifetime.add("store", start=self.monitor.look, stop=self._close_store)
         self.lifetime.add("publisher", stop=self.publisher.close)
         self.lifetime.add("probe", stop=self._probe.close)
         self.lifetime.add("outbox", start=self._start_outbox, stop=self.outbox.stop, stop_within_s=6.0)
         self.lifetime.add("loops", start=self._start_loops, stop=self._tasks.cancel_all)
+
+    def add_loops(self, start: Callable[[Tasks], object]) -> None:
+        """Adds loops that run as long as the service."""
+        self._loops.append(start)
 
     def application(
         self,
@@ -64,7 +74,7 @@ class ServiceCore:
         """
         served = [
             *routes,
-            *status_routes(self.store, self._waits, self.workers, self.kinds),
+            *status_routes(self.store, self.waits, self.workers, self.kinds),
             *operations_routes(readiness),
         ]
         known = frozenset("/" + route.path.split("/")[1] for route in served if isinstance(route, Route))
@@ -93,10 +103,8 @@ class ServiceCore:
         return alive()
 
     async def _start_loops(self) -> None:
-        self.monitor.start(self._tasks)
-        self.kinds.start(self._tasks)
-        self._waits.start(self._tasks)
-        self._sweeper.start(self._tasks)
+        for start in self._loops:
+            start(self._tasks)
         self._tasks.repeat("broker", self._keep_broker, every_s=BROKER_LOOK_EVERY_S)
 
     async def _keep_broker(self) -> None:

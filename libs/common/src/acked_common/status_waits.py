@@ -1,9 +1,13 @@
-"""Long polls: all waiters of a process share one query each tenth of a second."""
+"""Long polls: all waiters of a process share one query each tenth of a second, or somebody who tells the news."""
 
 import asyncio
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
+from acked_common.lifecycle import State
 from acked_common.lifetime import Tasks
 from acked_common.store import Job, JobStore, Revision
 
@@ -20,6 +24,19 @@ class _Waiter:
         return revision.state.is_terminal or (self.after_rev is not None and revision.rev > self.after_rev)
 
 
+class News(Protocol):
+    """Somebody who tells what happens to jobs, with `StatusWaits.note`, while it is followed."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what happens now is told."""
+        ...
+
+    def following(self) -> AbstractAsyncContextManager[None]:
+        """Follows as long as the context lasts."""
+        ...
+
+
 class StatusWaits:
     """Waits for jobs to end or to move."""
 
@@ -27,6 +44,17 @@ class StatusWaits:
         self._store = store
         self._waiters: dict[UUID, set[_Waiter]] = {}
         self._somebody_waits = asyncio.Event()
+        self._news: News | None = None
+
+    def follow(self, news: News) -> None:
+        """Nothing is asked any more while this tells it."""
+        self._news = news
+
+    def note(self, job_id: UUID, rev: int, state: State) -> None:
+        """A job has moved."""
+        waiters = self._waiters.get(job_id)
+        if waiters:
+            _serve(waiters, Revision(rev, state))
 
     def start(self, tasks: Tasks) -> None:
         """Starts looking; without waiters nothing is asked."""
@@ -43,11 +71,18 @@ class StatusWaits:
             job = await self._store.get(job_id)
             if job is None or waiter.is_served_by(Revision(job.rev, job.state)):
                 return job
-            try:
-                async with asyncio.timeout(wait_s):
-                    await waiter.changed
-            except TimeoutError:
-                pass
+            until = asyncio.get_running_loop().time() + wait_s
+            async with self._news.following() if self._news is not None else nullcontext():
+                # Once more: what happened before it was followed is told by nobody.
+                if self._news is not None:
+                    job = await self._store.get(job_id)
+                    if job is None or waiter.is_served_by(Revision(job.rev, job.state)):
+                        return job
+                try:
+                    async with asyncio.timeout_at(until):
+                        await waiter.changed
+                except TimeoutError:
+                    pass
             return await self._store.get(job_id)
         finally:
             waiters = self._waiters.get(job_id)
@@ -60,10 +95,16 @@ class StatusWaits:
 
     async def _look(self) -> None:
         await self._somebody_waits.wait()
+        if self._news is not None and self._news.is_open:
+            return
         ids = list(self._waiters)
         for start in range(0, len(ids), _IDS_A_LOOK):
             found = await self._store.revisions(ids[start : start + _IDS_A_LOOK])
             for job_id, revision in found.items():
-                for waiter in list(self._waiters.get(job_id, ())):
-                    if waiter.is_served_by(revision) and not waiter.changed.done():
-                        waiter.changed.set_result(None)
+                _serve(self._waiters.get(job_id, ()), revision)
+
+
+def _serve(waiters: Iterable[_Waiter], revision: Revision) -> None:
+    for waiter in waiters:
+        if waiter.is_served_by(revision) and not waiter.changed.done():
+            waiter.changed.set_result(None)

@@ -2,13 +2,18 @@
 
 from starlette.applications import Starlette
 
+from acked_common.ids import new_id
 from acked_common.service_core import ServiceCore
 from acked_common.web import Readiness
 from acked_gateway.commands import Commands
+from acked_gateway.feed import Feed
+from acked_gateway.hub import Hub
 from acked_gateway.job_routes import job_routes
+from acked_gateway.live import Live
 from acked_gateway.load_test import LoadTester
 from acked_gateway.load_test_routes import LOAD_TEST_PATH, load_test_routes
 from acked_gateway.settings import GatewaySettings
+from acked_gateway.snapshots import Snapshots
 
 # Beyond it a client is told within two seconds that the store does not answer.
 STORE_TIMEOUT_S = 1.2
@@ -18,6 +23,15 @@ def create_app(settings: GatewaySettings) -> Starlette:
     """The ASGI application; its lifespan starts and stops every part."""
     core = ServiceCore(settings.common, name="acked-gateway", store_timeout_s=STORE_TIMEOUT_S)
     commands = Commands(core.store, core.outbox, core.clock, settings.common)
+    hub = Hub()
+    live = Live(core.store.changes(), hub, core.waits)
+    core.waits.follow(live)
+    snapshots = Snapshots(core.store, hub, live)
+    feed = Feed(hub, live, snapshots, core.clock, boot=str(new_id()), max_clients=settings.feed_clients)
+    core.lifetime.add("live", stop=live.stop)
+    core.lifetime.add("snapshots", stop=snapshots.stop)
+    core.add_loops(snapshots.start)
+    core.add_loops(feed.start)
     tester = LoadTester(settings.intake_url, max_connections=settings.load_test_connections)
     core.lifetime.add("load tester", start=tester.start, stop=tester.close)
 
@@ -31,6 +45,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
         [
             *load_test_routes(tester, core.kinds, settings.public_intake_url),
             *job_routes(core.store, commands, core.workers),
+            *feed.routes(),
         ],
         readiness=readiness,
         changing_paths=frozenset({LOAD_TEST_PATH}),

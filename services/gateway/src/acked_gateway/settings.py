@@ -16,6 +16,8 @@ class GatewaySettings:
     public_intake_url: str
     """Where clients reach intake; shown in pages and problems."""
     load_test_connections: int
+    feed_clients: int
+    """How many clients of the feed one process takes."""
 
 
 def read_settings(env: Env | None = None) -> GatewaySettings:
@@ -28,6 +30,7 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
         intake_url=env.text("ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}").rstrip("/"),
         public_intake_url=env.text("ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}").rstrip("/"),
         load_test_connections=env.whole("ACKED_LOAD_TEST_CONNECTIONS", 128, at_least=1, at_most=250),
+        feed_clients=env.whole("ACKED_FEED_CLIENTS", 20_000, at_least=1, at_most=1_000_000),
     )
     env.finish()
     return settings

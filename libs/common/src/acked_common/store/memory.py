@@ -324,8 +324,8 @@ class MemoryStore:
 
     def _tell(self, document: Document, *, is_progress: bool = False) -> None:
         news = news_from_document(document)
-        if is_progress:
-            news = msgspec.structs.replace(news, event=None)
+        left_out = {"event": None} if is_progress else {"progress": None}
+        news = msgspec.structs.replace(news, **left_out)
         for stream in self._streams:
             stream.tell(news)
 

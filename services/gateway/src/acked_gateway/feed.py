@@ -1,0 +1,196 @@
+"""`WS /ws/feed`: one reader and one writer for each client; what is sent is the hub's business.
+
+The reader never stops: a server that does not read sees no pong, and takes a healthy client for dead. A writer that
+waits for a client that has stopped reading holds nothing but its own cursor.
+"""
+
+import asyncio
+import time
+
+from prometheus_client import Counter, Gauge
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from acked_common.clock import Clock, rfc3339
+from acked_common.lifetime import Tasks
+from acked_common.problems import problem
+from acked_common.web import ProblemResponse
+from acked_gateway.feed_frames import FeedError, Subscribe, error_frame, hello_frame, parse_frame, ping_frame
+from acked_gateway.hub import Client, Hub
+from acked_gateway.live import Live
+from acked_gateway.snapshots import Snapshots
+
+FEED_PATH = "/ws/feed"
+PING_EVERY_S = 15.0
+MAX_ERRORS = 20
+FRAMES_A_SECOND = 20.0
+FRAMES_AT_ONCE = 200
+
+NOT_TEXT = 1003
+POLICY = 1008
+
+_clients = Gauge("acked_feed_clients", "Connected clients of the feed.")
+_refused = Counter("acked_feed_refused_total", "Clients of the feed that were refused or closed.", ["why"])
+_frames = Counter("acked_feed_frames_total", "Frames sent to clients of the feed.")
+
+
+class Feed:
+    """All clients of the feed in one gateway process."""
+
+    def __init__(
+        self, hub: Hub, live: Live, snapshots: Snapshots, clock: Clock, *, boot: str, max_clients: int
+    ) -> None:
+        self._hub = hub
+        self._live = live
+        self._snapshots = snapshots
+        self._clock = clock
+        self._boot = boot
+        self._max_clients = max_clients
+        self._connections: set[_Connection] = set()
+
+    def routes(self) -> list[BaseRoute]:
+        """The WebSocket route."""
+        return [WebSocketRoute(FEED_PATH, self.serve)]
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts the signs of life."""
+        tasks.repeat("feed pings", self._ping, every_s=1.0)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """One client, from its handshake to its end."""
+        if len(self._connections) >= self._max_clients:
+            _refused.labels("too many clients").inc()
+            busy = problem("busy", f"this gateway feeds {self._max_clients:,} clients, which is its limit")
+            await websocket.send_denial_response(ProblemResponse(busy))
+            return
+        await websocket.accept()
+        connection = _Connection(websocket, self._hub, self._live, self._snapshots)
+        self._connections.add(connection)
+        _clients.inc()
+        try:
+            connection.client.tell(hello_frame(self._boot))
+            await connection.run()
+        finally:
+            _clients.dec()
+            self._connections.discard(connection)
+            connection.leave()
+
+    async def _ping(self) -> None:
+        now = time.monotonic()
+        frame: str | None = None
+        for connection in self._connections:
+            if now - connection.pinged_at >= PING_EVERY_S:
+                frame = frame or ping_frame(rfc3339(self._clock.now()))
+                connection.ping(frame, now)
+
+
+class _Connection:
+    def __init__(self, websocket: WebSocket, hub: Hub, live: Live, snapshots: Snapshots) -> None:
+        self._websocket = websocket
+        self._hub = hub
+        self._live = live
+        self._snapshots = snapshots
+        self._has_news = asyncio.Event()
+        self._follows = False
+        self._errors = 0
+        self._budget = float(FRAMES_AT_ONCE)
+        self._budget_at = time.monotonic()
+        self._is_writing = False
+        self.client = Client(self._has_news.set)
+        self.pinged_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Until the client leaves, or is sent away."""
+        writer = asyncio.create_task(self._write(), name="feed writer")
+        reader = asyncio.create_task(self._read(), name="feed reader")
+        try:
+            done, _ = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (writer, reader):
+                task.cancel()
+            await asyncio.gather(writer, reader, return_exceptions=True)
+
+    def leave(self) -> None:
+        """Nothing is followed for this client any more."""
+        self._hub.leave(self.client)
+        self._set_follows(False)
+
+    def ping(self, frame: str, now: float) -> None:
+        """A sign of life, unless an older frame still waits to be sent."""
+        self.pinged_at = now
+        if not self._is_writing:
+            self.client.tell(frame)
+
+    async def _write(self) -> None:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            self._is_writing = True
+            while (frame := self.client.next_frame()) is not None:
+                try:
+                    await self._websocket.send({"type": "websocket.send", "text": frame})
+                except (WebSocketDisconnect, RuntimeError):
+                    return
+                _frames.inc()
+                self._want_snapshots()
+            self._is_writing = False
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                await self._send_away(NOT_TEXT, "send JSON texts")
+                return
+            if not self._may_ask():
+                await self._send_away(POLICY, f"more than {FRAMES_A_SECOND:g} frames a second")
+                return
+            try:
+                self._serve(text)
+            except FeedError as error:
+                self._errors += 1
+                if self._errors > MAX_ERRORS:
+                    await self._send_away(POLICY, "too many bad frames")
+                    return
+                self.client.tell(error_frame(error.problem, error.sub))
+
+    def _serve(self, text: str) -> None:
+        asked = parse_frame(text)
+        if isinstance(asked, Subscribe):
+            self._hub.subscribe(self.client, asked.sub, asked.scope)
+            self._set_follows(True)
+            self._want_snapshots()
+        else:
+            self._hub.unsubscribe(self.client, asked.sub)
+            self._set_follows(bool(self.client.subscriptions))
+
+    def _want_snapshots(self) -> None:
+        while self.client.wanting:
+            self._snapshots.want(self.client.wanting.pop())
+
+    def _set_follows(self, follows: bool) -> None:
+        if follows != self._follows:
+            self._follows = follows
+            if follows:
+                self._live.follow()
+            else:
+                self._live.unfollow()
+
+    def _may_ask(self) -> bool:
+        """A token bucket (RFC 2697 without its second one)."""
+        now = time.monotonic()
+        self._budget = min(float(FRAMES_AT_ONCE), self._budget + (now - self._budget_at) * FRAMES_A_SECOND)
+        self._budget_at = now
+        self._budget -= 1
+        return self._budget >= 0
+
+    async def _send_away(self, code: int, why: str) -> None:
+        _refused.labels("protocol").inc()
+        try:
+            await self._websocket.close(code, why)
+        except (WebSocketDisconnect, RuntimeError):
+            pass

@@ -1,0 +1,157 @@
+"""OWNER of the feed's frames: what clients may send, what they are sent, and the limits. Pure.
+
+Frames are JSON texts with a `type`; docs/feed.md says what each means.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from acked_common.clock import rfc3339
+from acked_common.events import JobEvent, JobNews
+from acked_common.ids import parse_id
+from acked_common.lifecycle import State
+from acked_common.problems import Problem, problem
+from acked_common.store import Scope
+
+PROTOCOL = 1
+MAX_IDS = 1000
+MAX_NAME_CHARS = 64
+MAX_FRAME_CHARS = 64 * 1024
+"""Of one frame from a client; a subscription to 1,000 ids takes 40,000."""
+
+Sub = str | int
+"""The client's own name for a subscription."""
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    """Follow a scope."""
+
+    sub: Sub
+    scope: Scope
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """Follow it no longer."""
+
+    sub: Sub
+
+
+class FeedError(Exception):
+    """A frame that can't be served; `problem` goes to the client."""
+
+    def __init__(self, detail: str, sub: Sub | None = None, name: str = "bad-message") -> None:
+        super().__init__(detail)
+        self.problem = problem(name, detail)
+        self.sub = sub
+
+
+_EXAMPLE = '{"type": "subscribe", "sub": "a", "scope": {"all": true}}'
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def parse_frame(text: str) -> Subscribe | Unsubscribe:
+    """What a client asks for, or `FeedError`."""
+    if len(text) > MAX_FRAME_CHARS:
+        raise FeedError(f"a frame may have {MAX_FRAME_CHARS:,} characters; follow more with several subscriptions")
+    try:
+        members = _decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise FeedError(f"a frame is a JSON object such as {_EXAMPLE}") from None
+    kind = members.get("type")
+    if kind not in ("subscribe", "unsubscribe"):
+        raise FeedError("type must be subscribe or unsubscribe")
+    sub = _sub(members.get("sub"))
+    if kind == "unsubscribe":
+        return Unsubscribe(sub)
+    return Subscribe(sub, _scope(members.get("scope"), sub))
+
+
+def _sub(value: Any) -> Sub:
+    if isinstance(value, str) and 1 <= len(value) <= MAX_NAME_CHARS:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53:
+        return value
+    raise FeedError(f"sub must be a text of 1 to {MAX_NAME_CHARS} characters, or a whole number")
+
+
+def _scope(value: Any, sub: Sub) -> Scope:
+    if not isinstance(value, dict) or len(value) != 1:
+        raise FeedError('scope must be one of {"ids": […]}, {"batch": …}, {"kind": …}, {"all": true}', sub)
+    ((name, wanted),) = value.items()
+    if name == "all" and wanted is True:
+        return Scope()
+    if name in ("batch", "kind") and isinstance(wanted, str) and 1 <= len(wanted) <= MAX_NAME_CHARS:
+        return Scope(batch=wanted) if name == "batch" else Scope(kind=wanted)
+    if name == "ids" and isinstance(wanted, list) and 1 <= len(wanted) <= MAX_IDS:
+        ids = [parse_id(text) if isinstance(text, str) else None for text in wanted]
+        if None in ids:
+            raise FeedError(f"not an id: {str(wanted[ids.index(None)])[:64]!r}", sub)
+        return Scope(ids=frozenset(job_id for job_id in ids if job_id is not None))
+    raise FeedError(
+        f"scope must be one of {{ids: 1 to {MAX_IDS} ids}}, {{batch: name}}, {{kind: name}}, {{all: true}}", sub
+    )
+
+
+def event_text(event: JobEvent, progress: bytes | None = None) -> str:
+    """One transition, or the progress that came behind it."""
+    # By hand: every event of every job passes here, and no part but the reason could need escaping.
+    text = (
+        f'{{"id":"{event.id}","rev":{event.rev},"state":"{event.state.value}",'
+        f'"reason":{_text(event.reason)},"attempt":{event.attempt},"at":"{rfc3339(event.at)}"'
+    )
+    return text + "}" if progress is None else f'{text},"progress":{progress.decode()}}}'
+
+
+def events_frame(sub: Sub, seq: int, texts: str) -> str:
+    """Events in the order in which they happened; `texts` are theirs, joined by commas."""
+    return f'{{"type":"events","sub":{_text(sub)},"seq":{seq},"events":[{texts}]}}'
+
+
+def jobs_snapshot_text(news: Iterable[JobNews]) -> str:
+    """How each job stands, for `snapshot_frame`."""
+    texts = []
+    for job in news:
+        if job.event is not None:
+            origin = f',"kind":{_text(job.kind)},"batch":{_text(job.batch)}}}'
+            texts.append(event_text(job.event, job.progress)[:-1] + origin)
+    return f'"jobs":[{",".join(texts)}]'
+
+
+def counts_snapshot_text(counts: Mapping[State, int], at_most: int | None) -> str:
+    """How many jobs are in each state, for `snapshot_frame`; `at_most` where a count ends there."""
+    text = f'"counts":{_text({state.value: counts[state] for state in State if state in counts})}'
+    return text if at_most is None else f'{text},"counted_at_most":{at_most}'
+
+
+def snapshot_frame(sub: Sub, text: str) -> str:
+    """How things stand; events that follow happened later."""
+    return f'{{"type":"snapshot","sub":{_text(sub)},{text}}}'
+
+
+def resync_frame(sub: Sub) -> str:
+    """Events were left out: a new snapshot follows."""
+    return f'{{"type":"resync","sub":{_text(sub)}}}'
+
+
+def hello_frame(boot: str) -> str:
+    """The first frame of a connection."""
+    return f'{{"type":"hello","protocol":{PROTOCOL},"boot":{_text(boot)}}}'
+
+
+def ping_frame(at: str) -> str:
+    """A sign of life; needs no answer."""
+    return f'{{"type":"ping","at":{_text(at)}}}'
+
+
+def error_frame(found: Problem, sub: Sub | None) -> str:
+    """What was wrong with a frame of the client."""
+    named = "" if sub is None else f'"sub":{_text(sub)},'
+    return f'{{"type":"error",{named}"problem":{found.to_bytes().decode()}}}'
+
+
+def _text(value: Sequence[Any] | Mapping[str, Any] | Sub | None) -> str:
+    return _encode(value).decode()

@@ -1,0 +1,122 @@
+"""What the change stream has shown of jobs lately: the measure for what workers report. Pure.
+
+A worker's report is faster than the stream or late, and it may be wrong. It is told only if it follows on what the
+stream has shown without a gap, and if it comes from the worker that owns the attempt; the stream brings the rest.
+"""
+
+from collections import OrderedDict
+from uuid import UUID
+
+import msgspec
+
+from acked_common.events import JobEvent, JobNews, ProgressEvent
+from acked_common.lifecycle import State
+
+KEPT = 100_000
+MAX_PROGRESS_BYTES = 64 * 1024
+
+
+class _Known(msgspec.Struct):
+    event: JobEvent
+    kind: str | None
+    batch: str | None
+    boot: str | None
+    """Who owns the attempt, while it runs."""
+    is_ahead: bool = False
+    """Whether a worker reported it and the stream has not shown it yet."""
+    progress_at: str = ""
+
+
+class _Progress(msgspec.Struct):
+    at: str
+
+
+_progress = msgspec.json.Decoder(_Progress)
+
+
+class JobTable:
+    """The newest transition of each job that moved lately; the oldest are forgotten."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._known: OrderedDict[UUID, _Known] = OrderedDict()
+        self.forgotten = 0
+        """How many jobs were forgotten so far."""
+
+    def clear(self) -> None:
+        """The stream begins anew."""
+        self.forgotten += len(self._known)
+        self._known.clear()
+
+    def take(self, news: JobNews) -> bool:
+        """A transition from the stream; False when a worker's report of it was told already."""
+        event = news.event
+        if event is None:
+            raise ValueError("progress is no transition")
+        known = self._known.get(news.id)
+        if known is not None and known.is_ahead and event.rev <= known.event.rev:
+            known.is_ahead = event.rev != known.event.rev
+            return False
+        boot = news.boot or (known.boot if known is not None and event.state is State.RUNNING else None)
+        self._keep(news.id, _Known(event, news.kind, news.batch, boot))
+        return True
+
+    def seed(self, news: JobNews) -> None:
+        """A job as a look found it; the stream has shown all that happened before that look, and nothing of this job
+        since."""
+        if news.event is not None and news.id not in self._known:
+            self._keep(news.id, _Known(news.event, news.kind, news.batch, news.boot))
+
+    def report(self, boot: str, event: JobEvent) -> JobNews | None:
+        """A transition that a worker reports: what to tell of it; None where it is not the next one, or not its job."""
+        known = self._owned(boot, event.id, event.attempt)
+        if known is None or event.rev != known.event.rev + 1:
+            return None
+        known.event, known.is_ahead = event, True
+        if event.state is not State.RUNNING:
+            known.boot = None
+        self._known.move_to_end(event.id)
+        return JobNews(event.id, known.kind, known.batch, event)
+
+    def report_progress(self, boot: str, report: ProgressEvent) -> JobNews | None:
+        """Progress that a worker reports: what to tell of it, if it is its job and news."""
+        known = self._owned(boot, report.id, report.attempt)
+        return None if known is None else self._progressed(report.id, known, report.progress)
+
+    def take_progress(self, job_id: UUID, progress: bytes) -> JobNews | None:
+        """Progress from the stream."""
+        known = self._known.get(job_id)
+        if known is None or known.event.state is not State.RUNNING:
+            return None
+        return self._progressed(job_id, known, progress)
+
+    def _owned(self, boot: str, job_id: UUID, attempt: int) -> _Known | None:
+        known = self._known.get(job_id)
+        if known is None or known.boot != boot or known.event.attempt != attempt:
+            return None
+        return known if known.event.state is State.RUNNING else None
+
+    def _progressed(self, job_id: UUID, known: _Known, progress: bytes) -> JobNews | None:
+        if len(progress) > MAX_PROGRESS_BYTES:
+            return None
+        try:
+            at = _progress.decode(progress).at
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+        # RFC 3339 in UTC sorts as text.
+        if at <= known.progress_at:
+            return None
+        known.progress_at = at
+        return JobNews(job_id, known.kind, known.batch, known.event, progress)
+
+    def _keep(self, job_id: UUID, known: _Known) -> None:
+        self._known[job_id] = known
+        self._known.move_to_end(job_id)
+        while len(self._known) > self._kept:
+            oldest = next(iter(self._known))
+            if self._known[oldest].is_ahead:
+                # Forgotten now, it would be told twice.
+                self._known.move_to_end(oldest)
+                break
+            del self._known[oldest]
+            self.forgotten += 1

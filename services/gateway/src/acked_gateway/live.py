@@ -1,0 +1,171 @@
+"""Follows what happens to jobs: reads the change stream while somebody wants to know, tells the hub and the waiters.
+
+The stream is what makes the feed complete. Workers' reports come over the worker channel and are only faster.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from acked_common.events import JobEvent, JobNews, ProgressEvent
+from acked_common.lifetime import Tasks
+from acked_common.logs import get_log
+from acked_common.status_waits import StatusWaits
+from acked_common.store import Changes, HistoryLost, JobChanges, StoreError
+from acked_gateway.hub import Hub, Subscription
+from acked_gateway.job_table import JobTable
+
+log = get_log(__name__)
+
+KEPT_OPEN_S = 10.0
+"""How long the stream stays open when nobody follows any more: clients that reconnect find it open."""
+RETRY_CAP_S = 2.0
+SETTLED_AFTER_S = 2.0
+OPEN_WITHIN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """A snapshot that was given out while the stream may still show what happened before it."""
+
+    subscriptions: Sequence[Subscription]
+    news: Sequence[JobNews]
+    answers: int
+    at: float
+    forgotten: int
+
+
+class Live:
+    """The one reader of the change stream in a gateway process."""
+
+    def __init__(self, changes: JobChanges, hub: Hub, waits: StatusWaits) -> None:
+        self._changes = changes
+        self._hub = hub
+        self._waits = waits
+        self._table = JobTable()
+        self._followers = 0
+        self._left_at = 0.0
+        self._is_open = asyncio.Event()
+        self._answers = 0
+        self._unsettled: deque[_Unsettled] = deque()
+        self._tasks = Tasks()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what happens now is told."""
+        return self._is_open.is_set()
+
+    async def stop(self) -> None:
+        """Ends the stream."""
+        await self._tasks.cancel_all()
+        await self._changes.close()
+
+    def follow(self) -> None:
+        """Somebody wants to know from now on."""
+        self._followers += 1
+        if self._task is None:
+            self._task = self._tasks.spawn(self._read_while_followed(), "change stream")
+
+    def unfollow(self) -> None:
+        """It no longer does."""
+        self._followers -= 1
+        self._left_at = time.monotonic()
+
+    async def opened(self) -> None:
+        """Returns when the stream is open: what happens from now on will be told."""
+        await self._is_open.wait()
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follows for a while; waits a moment for the stream, which is open then or will be."""
+        self.follow()
+        try:
+            try:
+                async with asyncio.timeout(OPEN_WITHIN_S):
+                    await self.opened()
+            except TimeoutError:
+                pass
+            yield
+        finally:
+            self.unfollow()
+
+    def report(self, boot: str, events: Sequence[JobEvent]) -> None:
+        """Transitions that a worker reports."""
+        self._tell(news for event in events if (news := self._table.report(boot, event)) is not None)
+
+    def progress(self, boot: str, reports: Sequence[ProgressEvent]) -> None:
+        """Progress that a worker reports."""
+        self._tell(news for report in reports if (news := self._table.report_progress(boot, report)) is not None)
+
+    def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobNews]) -> None:
+        """A snapshot was given out; what the stream shows of it later is no news to these subscriptions."""
+        self._unsettled.append(_Unsettled(subscriptions, news, self._answers, time.monotonic(), self._table.forgotten))
+
+    async def _read_while_followed(self) -> None:
+        failures = 0
+        try:
+            while self._followers or time.monotonic() - self._left_at < KEPT_OPEN_S:
+                try:
+                    if not self.is_open:
+                        await self._changes.open()
+                        self._is_open.set()
+                    self._take(await self._changes.read())
+                    failures = 0
+                except StoreError as error:
+                    self._is_open.clear()
+                    if isinstance(error, HistoryLost):
+                        self._begin_anew()
+                    failures += 1
+                    if failures == 1:
+                        log.warning("change stream broke; it is taken up where it was", error=str(error))
+                    await asyncio.sleep(min(RETRY_CAP_S, 0.05 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2))
+        finally:
+            self._is_open.clear()
+            self._task = None
+        self._begin_anew()
+        await self._changes.close()
+
+    def _begin_anew(self) -> None:
+        self._table.clear()
+        self._unsettled.clear()
+        self._hub.lose()
+
+    def _take(self, changes: Changes) -> None:
+        told: list[JobNews] = []
+        for news in changes.news:
+            if news.event is not None:
+                if self._table.take(news):
+                    told.append(news)
+            elif news.progress is not None and (progress := self._table.take_progress(news.id, news.progress)):
+                told.append(progress)
+        self._tell(told)
+        if changes.is_current:
+            self._answers += 1
+        self._settle()
+
+    def _tell(self, news: Iterable[JobNews]) -> None:
+        told = list(news)
+        if not told:
+            return
+        self._hub.publish(told)
+        for one in told:
+            if one.event is not None and one.progress is None:
+                self._waits.note(one.id, one.event.rev, one.event.state)
+
+    def _settle(self) -> None:
+        """A question that was asked after a snapshot is answered: all from before the snapshot has been told."""
+        while self._unsettled:
+            oldest = self._unsettled[0]
+            if self._answers < oldest.answers + 2 or time.monotonic() - oldest.at < SETTLED_AFTER_S:
+                return
+            self._unsettled.popleft()
+            for subscription in oldest.subscriptions:
+                subscription.settle()
+            if oldest.forgotten == self._table.forgotten:
+                for news in oldest.news:
+                    self._table.seed(news)

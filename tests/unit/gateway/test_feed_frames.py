@@ -1,0 +1,107 @@
+"""The frames of the feed."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from acked_common.events import JobEvent, JobNews
+from acked_common.ids import new_id
+from acked_common.lifecycle import Reason, State
+from acked_common.problems import problem
+from acked_common.store import Scope
+from acked_gateway import feed_frames
+from acked_gateway.feed_frames import FeedError, Subscribe, Unsubscribe, parse_frame
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
+ID = new_id()
+
+
+def subscribe(scope: object, sub: object = "s") -> str:
+    return json.dumps({"type": "subscribe", "sub": sub, "scope": scope})
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ({"all": True}, Scope()),
+        ({"batch": "b.1"}, Scope(batch="b.1")),
+        ({"kind": "demo"}, Scope(kind="demo")),
+        ({"ids": [str(ID), str(ID).upper()]}, Scope(ids=frozenset({ID}))),
+    ],
+)
+def test_scopes(scope: object, expected: Scope) -> None:
+    assert parse_frame(subscribe(scope, 7)) == Subscribe(7, expected)
+
+
+def test_unknown_members_are_ignored() -> None:
+    text = json.dumps({"type": "unsubscribe", "sub": "s", "since": 1})
+    assert parse_frame(text) == Unsubscribe("s")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "1", "null", '{"type":1}', '{"type":"publish","sub":"s"}', "[" * 60_000, "\ud800"),
+        *(subscribe({"all": True}, sub) for sub in (None, True, 1.5, "", "x" * 65, 2**60, [], {})),
+        *(subscribe(scope) for scope in (None, {}, [], "all", {"all": False}, {"all": 1}, {"all": True, "kind": "k"})),
+        *(subscribe({name: value}) for name in ("batch", "kind") for value in ("", "x" * 65, 1, None)),
+        *(subscribe({"ids": ids}) for ids in ([], "x", [1], ["x"], [str(ID), None], [str(ID)] * 1001)),
+        subscribe({"state": "x"}),
+        subscribe({"kind": "k"}) + " " * feed_frames.MAX_FRAME_CHARS,
+    ],
+)
+def test_what_means_nothing_is_refused_with_a_problem(text: str) -> None:
+    with pytest.raises(FeedError) as refused:
+        parse_frame(text)
+    assert refused.value.problem.name == "bad-message"
+    assert refused.value.problem.detail
+
+
+def test_the_largest_subscription_fits_into_a_frame() -> None:
+    ids = [str(new_id()) for _ in range(feed_frames.MAX_IDS)]
+    asked = parse_frame(subscribe({"ids": ids}))
+    assert isinstance(asked, Subscribe)
+    assert {str(job_id) for job_id in asked.scope.ids or ()} == set(ids)
+
+
+def test_events_are_written_as_the_contract_has_them() -> None:
+    event = JobEvent(ID, 3, State.FAILED, 'a "new" reason', 2, AT)
+    texts = ",".join([feed_frames.event_text(event), feed_frames.event_text(event, b'{"done":1}')])
+    frame = json.loads(feed_frames.events_frame('s"', 4, texts))
+    told = {
+        "id": str(ID),
+        "rev": 3,
+        "state": State.FAILED.value,
+        "reason": 'a "new" reason',
+        "attempt": 2,
+        "at": "2026-01-02T03:04:05.678Z",
+    }
+    assert frame == {"type": "events", "sub": 's"', "seq": 4, "events": [told, {**told, "progress": {"done": 1}}]}
+
+
+def test_snapshots_hold_jobs_or_counts() -> None:
+    event = JobEvent(ID, 1, State.QUEUED, Reason.ACCEPTED.value, 0, AT)
+    jobs = feed_frames.jobs_snapshot_text([JobNews(ID, "k", None, event), JobNews(ID, "k", "b", event, b"{}")])
+    frame = json.loads(feed_frames.snapshot_frame(1, jobs))
+    assert (frame["type"], frame["sub"]) == ("snapshot", 1)
+    assert [(job["kind"], job["batch"], job.get("progress")) for job in frame["jobs"]] == [
+        ("k", None, None),
+        ("k", "b", {}),
+    ]
+    counts = {State.SUCCEEDED: 2, State.QUEUED: 1}
+    assert json.loads(feed_frames.snapshot_frame(1, feed_frames.counts_snapshot_text(counts, None))) == {
+        "type": "snapshot",
+        "sub": 1,
+        "counts": {State.QUEUED.value: 1, State.SUCCEEDED.value: 2},
+    }
+    assert json.loads("{" + feed_frames.counts_snapshot_text({}, 9) + "}") == {"counts": {}, "counted_at_most": 9}
+
+
+def test_the_other_frames() -> None:
+    assert json.loads(feed_frames.hello_frame("b")) == {"type": "hello", "protocol": 1, "boot": "b"}
+    assert json.loads(feed_frames.ping_frame("t")) == {"type": "ping", "at": "t"}
+    assert json.loads(feed_frames.resync_frame("s")) == {"type": "resync", "sub": "s"}
+    found = problem("bad-message", "no")
+    assert json.loads(feed_frames.error_frame(found, None)) == {"type": "error", "problem": found.members()}
+    assert json.loads(feed_frames.error_frame(found, 0))["sub"] == 0

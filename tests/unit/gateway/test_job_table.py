@@ -1,0 +1,120 @@
+"""What the feed believes of workers' reports: what follows on the stream, from who owns the attempt."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from acked_common.events import JobEvent, JobNews, ProgressEvent
+from acked_common.ids import new_id
+from acked_common.lifecycle import Reason, State
+from acked_gateway.job_table import MAX_PROGRESS_BYTES, JobTable
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
+ME, OTHER = "boot-me", "boot-other"
+
+
+def event(job_id: UUID, rev: int, state: State, attempt: int = 1) -> JobEvent:
+    return JobEvent(job_id, rev, state, Reason.CLAIMED.value, attempt, AT)
+
+
+def claimed(job_id: UUID, rev: int = 2, attempt: int = 1, boot: str = ME) -> JobNews:
+    return JobNews(job_id, "k", "b", event(job_id, rev, State.RUNNING, attempt), boot=boot)
+
+
+def ended(job_id: UUID, rev: int = 3) -> JobNews:
+    return JobNews(job_id, "k", "b", event(job_id, rev, State.SUCCEEDED))
+
+
+def progress(job_id: UUID, second: int = 1, attempt: int = 1) -> ProgressEvent:
+    return ProgressEvent(job_id, attempt, b'{"n":1,"at":"2026-01-02T03:04:%02d.000Z"}' % second)
+
+
+@pytest.fixture
+def table() -> JobTable:
+    return JobTable()
+
+
+@pytest.fixture
+def job(table: JobTable) -> UUID:
+    """A job whose first attempt is ours."""
+    job_id = new_id()
+    assert table.take(claimed(job_id))
+    return job_id
+
+
+def test_the_next_transition_of_the_own_attempt_is_told_at_once_and_once(table: JobTable, job: UUID) -> None:
+    told = table.report(ME, event(job, 3, State.SUCCEEDED))
+    assert told == JobNews(job, "k", "b", event(job, 3, State.SUCCEEDED))
+    assert table.report(ME, event(job, 3, State.SUCCEEDED)) is None
+    assert not table.take(ended(job))
+    assert table.take(JobNews(job, "k", "b", event(job, 4, State.QUEUED)))
+
+
+@pytest.mark.parametrize(("boot", "rev", "attempt"), [(OTHER, 3, 1), (ME, 4, 1), (ME, 2, 1), (ME, 3, 2), ("", 3, 1)])
+def test_what_is_not_next_or_not_its_own_is_left_to_the_stream(
+    table: JobTable, job: UUID, boot: str, rev: int, attempt: int
+) -> None:
+    assert table.report(boot, event(job, rev, State.SUCCEEDED, attempt)) is None
+    assert table.take(ended(job))
+
+
+def test_a_job_that_the_stream_has_not_shown_is_left_to_it(table: JobTable) -> None:
+    assert table.report(ME, event(new_id(), 2, State.RUNNING)) is None
+    assert table.report_progress(ME, progress(new_id())) is None
+
+
+def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: JobTable, job: UUID) -> None:
+    table.take(JobNews(job, "k", "b", event(job, 3, State.QUEUED)))
+    assert table.report(ME, event(job, 4, State.SUCCEEDED)) is None
+    table.take(claimed(job, 4, 2, OTHER))
+    assert table.report(ME, event(job, 5, State.SUCCEEDED)) is None
+    assert table.report_progress(ME, progress(job)) is None
+    assert table.report_progress(OTHER, progress(job, attempt=2)) is not None
+
+
+def test_a_cancel_that_is_asked_for_leaves_the_owner(table: JobTable, job: UUID) -> None:
+    table.take(JobNews(job, "k", "b", event(job, 3, State.RUNNING)))
+    assert table.report(ME, event(job, 4, State.CANCELLED)) is not None
+
+
+def test_progress_is_told_with_how_the_job_stands_and_only_forward(table: JobTable, job: UUID) -> None:
+    first, second = progress(job, 1), progress(job, 2)
+    assert table.report_progress(ME, second) == JobNews(job, "k", "b", event(job, 2, State.RUNNING), second.progress)
+    assert table.report_progress(ME, first) is None
+    assert table.take_progress(job, second.progress) is None
+    assert table.take_progress(job, progress(job, 3).progress) is not None
+    table.take(ended(job))
+    assert table.take_progress(job, progress(job, 4).progress) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"[]", b'{"n":1}', b'{"at":1}', b'{"at":"x"', b'{"at":"x","n":"' + b"x" * MAX_PROGRESS_BYTES + b'"}'],
+)
+def test_progress_that_is_no_good_text_is_dropped(table: JobTable, job: UUID, text: bytes) -> None:
+    assert table.report_progress(ME, ProgressEvent(job, 1, text)) is None
+    assert table.take_progress(job, text) is None
+
+
+def test_a_look_makes_jobs_known_that_the_stream_has_not_shown(table: JobTable, job: UUID) -> None:
+    looked = new_id()
+    table.seed(claimed(looked, boot=OTHER))
+    table.seed(claimed(job, rev=9, boot=OTHER))
+    assert table.report(OTHER, event(looked, 3, State.FAILED)) is not None
+    assert table.report(ME, event(job, 3, State.FAILED)) is not None
+
+
+def test_the_oldest_are_forgotten_but_for_those_that_are_ahead_of_the_stream() -> None:
+    table = JobTable(kept=3)
+    jobs = [new_id() for _ in range(5)]
+    table.take(claimed(jobs[0]))
+    assert table.report(ME, event(jobs[0], 3, State.SUCCEEDED)) is not None
+    for job_id in jobs[1:]:
+        table.take(claimed(job_id))
+    assert table.forgotten > 0
+    assert not table.take(ended(jobs[0]))
+    assert table.report(ME, event(jobs[1], 3, State.SUCCEEDED)) is None
+    assert table.report(ME, event(jobs[4], 3, State.SUCCEEDED)) is not None
+    table.clear()
+    assert table.report(ME, event(jobs[3], 3, State.SUCCEEDED)) is None
