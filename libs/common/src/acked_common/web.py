@@ -23,6 +23,9 @@ from acked_common.views import encode
 log = get_log(__name__)
 
 BACKLOG = 2048
+UNREAD_FOR_S = 10
+WS_PING_EVERY_S = 6.0
+WS_PONG_WITHIN_S = 8.0
 KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 10
 WS_MAX_BYTES = 256 * 1024
@@ -183,6 +186,8 @@ def listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # Inherited by each connection: a peer that reads nothing would keep its socket and what waits in it for ever.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_FOR_S * 1000)
     sock.bind((host, port))
     sock.listen(BACKLOG)
     sock.set_inheritable(True)
@@ -204,6 +209,8 @@ def server_config(app: Any) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_WITHIN_S,
         ws_max_size=WS_MAX_BYTES,
+        ws_ping_interval=WS_PING_EVERY_S,
+        ws_ping_timeout=WS_PONG_WITHIN_S,
         ws_per_message_deflate=False,
     )
 

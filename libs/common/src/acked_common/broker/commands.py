@@ -54,7 +54,7 @@ class RabbitCommands:
             and not self._channel.is_closed
         )
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Consumes until `stop`, whatever happens to the broker."""
         self._tasks.spawn(self._consume_for_ever(), "consume commands")
 
