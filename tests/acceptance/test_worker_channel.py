@@ -170,7 +170,11 @@ def test_without_the_secret_nobody_gets_in(stack: TestStack, how: str) -> None:
     assert secret(stack).encode() not in bytes(response.body or b"")
 
 
-HELLO = frames.encode(hello_of(boot="foreign", worker="foreign", kinds=["demo"], version="1", slots=1))
+def hello(boot: str = "foreign") -> str:
+    return frames.encode(hello_of(boot=boot, worker="foreign", kinds=["demo"], version="1", slots=1))
+
+
+HELLO = hello()
 EVENT = '{"id":"0190a5d2-0000-7000-8000-000000000000","rev":2,"state":"%s","reason":"claimed","attempt":1,"at":"%s"}'
 BAD_EVENT = EVENT % (State.RUNNING.value, "yesterday")
 CASES: dict[str, tuple[Sequence[str | bytes], int]] = {
@@ -216,10 +220,10 @@ def connections(stack: TestStack) -> list[str]:
 
 def test_the_newer_of_two_lines_of_one_worker_wins(stack: TestStack) -> None:
     with dial(stack, f"Bearer {secret(stack)}") as older, dial(stack, f"Bearer {secret(stack)}") as newer:
-        older.send(HELLO)
+        older.send(hello("foreign-newer"))
         older.send(frames.events_frame(1, [], []))
         assert [parse_from_gateway(str(older.recv(timeout=10))) for _ in range(2)][1] == frames.Ack(1)
-        newer.send(HELLO)
+        newer.send(hello("foreign-newer"))
         welcome: Any = parse_from_gateway(str(newer.recv(timeout=10)))
         assert welcome.last_seq == 1, "what was taken on the older line counts"
         with pytest.raises(ConnectionClosed) as caught:
@@ -233,7 +237,7 @@ def test_the_newer_of_two_lines_of_one_worker_wins(stack: TestStack) -> None:
 def test_foreign_reports_change_no_job(stack: TestStack) -> None:
     (job_id,) = running(stack, 1)
     with dial(stack, f"Bearer {secret(stack)}") as peer:
-        peer.send(HELLO)
+        peer.send(hello("foreign-reports"))
         event = (EVENT % (State.SUCCEEDED.value, "2026-01-02T03:04:05Z")).replace(
             "0190a5d2-0000-7000-8000-000000000000", job_id
         )
