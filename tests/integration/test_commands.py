@@ -121,13 +121,18 @@ async def test_a_channel_that_is_closed_is_made_again(amqp_url: str) -> None:
         assert await next_of(one) == COMMAND
 
 
-async def test_without_a_broker_it_says_so() -> None:
+@pytest.mark.parametrize("turns", range(12))
+async def test_without_a_broker_it_says_so_and_stops_at_once(turns: int) -> None:
     bus = RabbitCommands("amqp://guest:guest@127.0.0.1:1/", name="test", on_command=lambda _: None)
-    await bus.start()
     with pytest.raises(BrokerError):
         await bus.publish(COMMAND)
+    await bus.start()
+    for _ in range(turns):
+        await asyncio.sleep(0)
     assert not bus.is_consuming
-    await bus.stop()
+    # Whatever the connection was about to do: it must not swallow the end.
+    async with asyncio.timeout(2.0):
+        await bus.stop()
 
 
 async def test_a_cancel_finds_the_worker_at_another_gateway(amqp_url: str) -> None:
