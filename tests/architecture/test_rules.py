@@ -14,10 +14,12 @@ SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (
 COMMON = ROOT / "libs/common/src/acked_common"
 SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
 PURE = ("lifecycle", "wire", "backoff", "strict_json", "json_scanner", "problems", "views", "ids", "store/documents")
+PURE += tuple(f"channel/{name}" for name in ("frames", "commands", "worker_end", "gateway_end", "pace"))
 PURE_IN_WORKER = ("outcome_rules", "registration")
 IMPURE_PACKAGES = {"asyncio", "starlette", "aio_pika", "motor", "websockets", "uvicorn", "aiohttp"}
 MAX_LINES = 500
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "handlers/README.md", "docs/api.md", "docs/settings.md")
+DOCUMENTS += ("docs/protocol.md", "CHANGELOG.md")
 # Set for a part by the stack itself; nobody else sets them.
 INTERNAL_VARIABLES = {"ACKED_STACK", "ACKED_ERLANG_ROOT"}
 
