@@ -18,6 +18,7 @@ from acked_common.channel.worker_end import Command, hello_of
 from acked_common.events import JobEvent, ProgressEvent
 from acked_common.lifecycle import State
 from acked_gateway.worker_channel import WorkerChannel
+from acked_worker import reporter as reporter_module
 from acked_worker.reporter import Reporter
 from acked_worker.settings import GatewayUrl
 from contracts.tcp_proxy import proxy_to
@@ -229,6 +230,40 @@ async def test_two_ways_to_one_gateway_need_one_line(gateway: Gateway) -> None:
         assert gateway.channel.drain("boot-1")
         async with asyncio.timeout(WITHIN_S):
             assert await made.commands.get() == Drain()
+
+
+async def test_a_name_is_looked_up_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporter_module, "RESOLVE_EVERY_S", 0.02)
+    gateways = [Gateway(boot="g1"), Gateway(boot="g2")]
+    await gateways[0].start("127.0.0.1")
+    gateways[1].port = gateways[0].port
+    await gateways[1].start("127.0.0.2")
+    behind: list[str] = []
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        assert host == "localhost"
+        if not behind:
+            raise socket.gaierror("no such name")
+        return [(0, 0, 0, "", (address, port)) for address in behind]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    async with worker(gateways[0].port, host="localhost") as made:
+        await until(lambda: bool(made.reporter._unresolved))
+        made.happen(5)
+        assert made.lines == []
+        behind[:] = ["127.0.0.1"]
+        await until(lambda: made.lines == ["g1"])
+        behind[:] = ["127.0.0.1", "127.0.0.2"]
+        await until(lambda: made.lines == ["g1", "g2"])
+        behind[:] = ["127.0.0.2"]
+        made.happen(5)
+        await until(lambda: all(len(one.kept.events) == 5 for one in gateways))
+        assert made.lines == ["g1", "g2"], "a line that works is kept"
+        await gateways[0].stop()
+        await until(lambda: made.lines == ["g2"])
+        made.happen(5)
+        await until(lambda: len(gateways[1].kept.events) == 10)
+    await gateways[1].stop()
 
 
 @pytest.mark.parametrize(

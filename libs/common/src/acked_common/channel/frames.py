@@ -37,7 +37,6 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001
     RESTART = 1012
-    TRY_LATER = 1013
     BAD_FRAME = 4000
     UNKNOWN_TYPE = 4001
     UNKNOWN_PROTOCOL = 4002
