@@ -43,6 +43,11 @@ class Proxy:
         """From now on nothing is answered; connections stay open."""
         self._is_silent = True
 
+    def cut(self) -> None:
+        """Cuts what is connected now."""
+        for connection in self._connections:
+            connection.cancel()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._connections.add(connection)

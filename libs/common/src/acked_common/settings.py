@@ -9,6 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MIN_SECRET_CHARS = 16
+
 
 class SettingsError(Exception):
     """One or more settings can't be used; the message lists all of them."""
@@ -29,6 +31,24 @@ class Env:
         """The path, or None."""
         text = self.text(name, "")
         return Path(text) if text else None
+
+    def secret(self, name: str) -> str | None:
+        """The secret in the variable, else in the file that `<name>_FILE` names; None where neither is set."""
+        path = self.path(f"{name}_FILE")
+        text, source = self.text(name, ""), name
+        if not text and path is not None:
+            source = f"{name}_FILE={path}"
+            try:
+                text = path.read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                self._problems.append(f"{source}: can't be read: {error}")
+                return None
+        elif not text:
+            return None
+        if not (len(text) >= MIN_SECRET_CHARS and text.isascii() and text.isprintable() and " " not in text):
+            self._problems.append(f"{source}: must be at least {MIN_SECRET_CHARS} printable ASCII characters, no space")
+            return None
+        return text
 
     def names(self, name: str, default: str = "") -> tuple[str, ...]:
         """A comma-separated list."""
