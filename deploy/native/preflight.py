@@ -1,13 +1,13 @@
 """What must hold before a stack can start; each problem is one line that says what to do."""
 
-import os
 import platform
 import shutil
 import socket
 import sys
 from pathlib import Path
 
-from deploy.native.layout import MAX_SOCKET_PATH, Layout
+from deploy.native.layout import Layout
+from deploy.native.listeners import holder_of
 
 MIN_FREE_BYTES = 2 * 2**30
 MIN_GLIBC = (2, 31)
@@ -40,8 +40,6 @@ def problems(layout: Layout) -> list[str]:
     free = shutil.disk_usage(layout.state).free
     if free < MIN_FREE_BYTES:
         found.append(f"{free / 2**30:.1f} GiB are free at {layout.state}: 2 GiB are needed, make room")
-    if len(os.fsencode(layout.socket)) > MAX_SOCKET_PATH:
-        found.append(f"the path {layout.socket} is too long for a socket: set TMPDIR to a shorter folder")
     found += [_taken(name, port) for name, port in _ports(layout) if not is_free(port)]
     return found
 
@@ -71,27 +69,3 @@ def _taken(name: str, port: int) -> str:
     holder = holder_of(port)
     by = f" by {holder}" if holder else ""
     return f"port {port} for {name} is taken{by}: end it, or choose other ports with ACKED_PORT_BASE=9080"
-
-
-def holder_of(port: int) -> str | None:
-    """Who listens on a port, as far as this user may see: `name (pid N)`."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            # 0A: the socket listens.
-            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                inodes.add(f"socket:[{fields[9]}]")
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            if any(str(fd.readlink()) in inodes for fd in (entry / "fd").iterdir()):
-                return f"{(entry / 'comm').read_text().strip()} (pid {entry.name})"
-        except OSError:
-            continue
-    return None
