@@ -44,6 +44,8 @@ def command_of(part: str, layout: Layout, environ: Mapping[str, str]) -> tuple[l
         environment = service_environment(layout, environ)
         if role == "worker":
             environment["ACKED_WORKER_NAME"] = part
+        else:
+            environment["ACKED_RUN_FILE"] = str(layout.run / f"{part}.json")
         # A process that sets its title would wipe its environment out of /proc, and with it the mark of its stack.
         environment["SPT_NOENV"] = "1"
         return [str(layout.venv_python), "-m", SERVICE_MODULES[role]], environment
