@@ -28,12 +28,12 @@ UPGRADE = (
 class Bench:
     """A server in this process, and what its application sees."""
 
-    def __init__(self, *, unread_within_s: float = 10.0) -> None:
+    def __init__(self, *, peer_takes_within_s: float = 10.0) -> None:
         self.began = asyncio.Event()
         self.may_end = asyncio.Event()
         self.ended = asyncio.Event()
         self.stops = 0
-        self.sock = bind_port("127.0.0.1", 0, unread_within_s=unread_within_s)
+        self.sock = bind_port("127.0.0.1", 0, peer_takes_within_s=peer_takes_within_s)
         self.own = bind_port("127.0.0.1", 0)
         self.port = self.sock.getsockname()[1]
         routes = [Route("/quick", self._quick), Route("/slow", self._slow), Route("/large", self._large)]
@@ -263,7 +263,7 @@ async def test_its_own_port_answers_until_the_end(bench: Bench) -> None:
 
 
 async def test_a_peer_that_stops_reading_is_gone() -> None:
-    async with running(Bench(unread_within_s=0.5)) as bench:
+    async with running(Bench(peer_takes_within_s=0.5)) as bench:
         with socket.create_connection(("127.0.0.1", bench.port), timeout=WITHIN_S) as silent:
             silent.sendall(REQUEST.replace(b"quick", b"large"))
             await asyncio.wait_for(bench.ended.wait(), WITHIN_S)

@@ -27,9 +27,9 @@ log = get_log(__name__)
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
-WS_PING_EVERY_S, WS_PONG_WITHIN_S = 5.0, 8.0
-# A peer that takes nothing for so long is gone: its connection and what waits for it are given up.
-UNREAD_WITHIN_S = 10.0
+PEER_TAKES_WITHIN_S = 10.0
+WS_PING_EVERY_S = 5.0
+WS_PONG_WITHIN_S = 8.0
 WS_MAX_BYTES = 256 * 1024
 
 Health = Callable[[], "Readiness"]
@@ -186,14 +186,14 @@ class CountRequests:
         await self._app(scope, receive, send_counted)
 
 
-def bind_port(host: str, port: int, *, unread_within_s: float = UNREAD_WITHIN_S) -> socket.socket:
+def bind_port(host: str, port: int, *, peer_takes_within_s: float = PEER_TAKES_WITHIN_S) -> socket.socket:
     """A socket on a port that several processes of one service may share; it listens when the server has started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    # The accepted ones inherit it.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(unread_within_s * 1000))
+    # Inherited by what it accepts: a peer that takes nothing more for so long is gone, and its buffers with it.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(peer_takes_within_s * 1000))
     sock.bind((host, port))
     return sock
 
@@ -212,10 +212,10 @@ def server_config(app: Any) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=CANCELLED_WITHIN_S,
-        ws_max_size=WS_MAX_BYTES,
-        ws_per_message_deflate=False,
         ws_ping_interval=WS_PING_EVERY_S,
         ws_ping_timeout=WS_PONG_WITHIN_S,
+        ws_max_size=WS_MAX_BYTES,
+        ws_per_message_deflate=False,
     )
 
 
