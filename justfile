@@ -31,6 +31,11 @@ down: prepare
 scale *wanted: prepare
     @"{{ python }}" -m deploy.native scale "$@"
 
+# Start the services anew, one process after the other, refusing nothing: restart, restart worker
+[no-exit-message]
+restart *services: prepare
+    @"{{ python }}" -m deploy.native restart "$@"
+
 # Send N requests at once and follow them to their end
 [no-exit-message]
 load-test *n: prepare

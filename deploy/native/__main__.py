@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from acked_common.lifecycle import State
+from deploy.native import preflight
 from deploy.native.layout import ROOT, Layout, LayoutError, layout_from
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import SERVICES, SupervisorError
@@ -41,12 +42,28 @@ def parse_scale(words: Sequence[str]) -> dict[str, int]:
     return wanted
 
 
+def parse_services(words: Sequence[str]) -> list[str]:
+    """Which services are meant; all without a word."""
+    if unknown := [word for word in words if word not in SERVICES]:
+        raise UsageError(f"{unknown[0]!r} can't be restarted; these can: {', '.join(SERVICES)}")
+    return [role for role in SERVICES if role in words or not words]
+
+
+def scale(stack: Stack, wanted: dict[str, int]) -> None:
+    """Changes the number of processes and says what that means."""
+    runs = stack.scale(wanted)
+    numbers = ", ".join(f"{n} {role}" for role, n in stack.scale_now.items())
+    print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
+
+
 def up(stack: Stack) -> None:
     """Starts the stack and says where it is."""
     started = time.monotonic()
     was_up = stack.is_up()
     if not was_up:
         print("runtime: native (private servers on this machine)", flush=True)
+        for line in preflight.warnings(stack.layout):
+            print(f"warning: {line}", flush=True)
     stack.up()
     RUNTIME_FILE.parent.mkdir(exist_ok=True)
     RUNTIME_FILE.write_text("native\n")
@@ -142,6 +159,7 @@ def main(arguments: Sequence[str]) -> int:
     for verb in ("up", "down", "status"):
         verbs.add_parser(verb)
     verbs.add_parser("scale").add_argument("wanted", nargs="*")
+    verbs.add_parser("restart").add_argument("services", nargs="*")
     verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
     log_parser = verbs.add_parser("logs")
     log_parser.add_argument("service", nargs="?", default="")
@@ -161,9 +179,9 @@ def main(arguments: Sequence[str]) -> int:
             RUNTIME_FILE.unlink(missing_ok=True)
             print("Acked is down; its data is kept")
         elif chosen.verb == "scale":
-            wanted = parse_scale(chosen.wanted)
-            stack.scale(wanted)
-            print("now: " + ", ".join(f"{n} {role}" for role, n in stack.scale_now.items()))
+            scale(stack, parse_scale(chosen.wanted))
+        elif chosen.verb == "restart":
+            stack.restart(parse_services(chosen.services))
         elif chosen.verb == "status":
             status(stack)
         elif chosen.verb == "logs":

@@ -19,14 +19,6 @@ def holder_of(port: int) -> str | None:
     return None
 
 
-def listens(pid: int, port: int) -> bool:
-    """Whether this very process listens on the port; others may share it."""
-    try:
-        return _holds(Path(f"/proc/{pid}"), _sockets_on(port))
-    except OSError:
-        return False
-
-
 def _holds(process: Path, sockets: set[str]) -> bool:
     return any(str(descriptor.readlink()) in sockets for descriptor in _still_there(process))
 

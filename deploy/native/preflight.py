@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from deploy.native.layout import Layout
+from deploy.native.layout import SERVER_PORT_OFFSET, Layout, Ports
 from deploy.native.listeners import holder_of
 
 MIN_FREE_BYTES = 2 * 2**30
@@ -44,6 +44,22 @@ def problems(layout: Layout) -> list[str]:
     return found
 
 
+def warnings(layout: Layout) -> list[str]:
+    """What may go wrong later; the stack can start all the same."""
+    try:
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        return []
+    shared = [(name, port) for name, port in _ports(layout) if low <= port <= high]
+    if not shared:
+        return []
+    name, port = shared[0]
+    return [
+        f"port {port} for {name} is one that the kernel gives to outgoing connections ({low} to {high}); one of them may "
+        f"hold it at the next start: an ACKED_PORT_BASE up to {low - SERVER_PORT_OFFSET - 6} is safe"
+    ]
+
+
 def _ports(layout: Layout) -> list[tuple[str, int]]:
     ports = layout.ports
     wanted = [("the gateway", ports.gateway), ("intake", ports.intake)]
@@ -68,4 +84,16 @@ def is_free(port: int) -> bool:
 def _taken(name: str, port: int) -> str:
     holder = holder_of(port)
     by = f" by {holder}" if holder else ""
-    return f"port {port} for {name} is taken{by}: end it, or choose other ports with ACKED_PORT_BASE=9080"
+    return f"port {port} for {name} is taken{by}: end it, or choose other ports with ACKED_PORT_BASE={_other_base()}"
+
+
+def _other_base() -> int:
+    """A base whose ports are free, where there is one."""
+    return next(
+        (
+            base
+            for base in range(9080, 12_000, 100)
+            if all(is_free(port) for _, port in _ports(Layout(Path(), Ports(base))))
+        ),
+        9080,
+    )

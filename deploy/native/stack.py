@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deploy.native import preflight, readiness
+from deploy.native import environment, preflight, readiness, rolling
 from deploy.native.launch import service_environment
 from deploy.native.layout import MAX_PORT_BASE, ROOT, SERVER_PORT_OFFSET, Layout
 from deploy.native.packages import PackagesError, Servers
@@ -25,9 +25,6 @@ PART_WITHIN_S = 60.0
 # A part that ends at its start is tried again for so long: what it needs may be a moment late.
 GIVES_UP_AFTER_S = 8.0
 LOG_LINES = 15
-# A worker's drain takes up to 25 s.
-SERVICES_END_WITHIN_S = 30.0
-SUPERVISOR_ENDS_WITHIN_S = 45.0
 # Linux gives ports from 32,768 on to outgoing connections, unless it is told otherwise.
 MAX_SAFE_PORT_BASE = 32_768 - SERVER_PORT_OFFSET - 10
 
@@ -48,7 +45,7 @@ class Stack:
             "ACKED_PORT_BASE": str(layout.ports.base),
         }
         self._services = services
-        self._supervisor = Supervisor(layout)
+        self._longest_stop_s = 0
 
     @property
     def urls(self) -> dict[str, str]:
@@ -57,6 +54,18 @@ class Stack:
         found = {"gateway": f"http://localhost:{ports.gateway}", "intake": f"http://localhost:{ports.intake}"}
         environment = service_environment(self.layout, self._environ)
         return {**found, "mongo": environment["ACKED_MONGO_URL"], "amqp": environment["ACKED_AMQP_URL"]}
+
+    @property
+    def _service_environ(self) -> Mapping[str, str]:
+        return environment.kept(self.layout) or self._environ
+
+    @property
+    def _worker_stops_within_s(self) -> int:
+        return environment.worker_stops_within_s(self._service_environ)
+
+    @property
+    def _supervisor(self) -> Supervisor:
+        return Supervisor(self.layout, worker_stops_within_s=max(self._worker_stops_within_s, self._longest_stop_s))
 
     @property
     def _base_file(self) -> Path:
@@ -81,7 +90,7 @@ class Stack:
             was_up = self.is_up()
             try:
                 if was_up:
-                    self._check_ports()
+                    self._check_is_the_same()
                     self._take_over_parts()
                 else:
                     self._start_supervisor()
@@ -102,21 +111,69 @@ class Stack:
         with self._locked():
             self._down()
 
-    def scale(self, wanted: Mapping[str, int]) -> None:
-        """Changes how many processes of each service run, and returns when all are ready."""
+    def scale(self, wanted: Mapping[str, int]) -> bool:
+        """Changes how many processes of each service run, and returns when all are ready, those that are too many are
+        gone, and each gateway lists the workers. False: the stack is down, the next `up` starts so many."""
         with self._locked():
             is_up = self.is_up()
             if is_up:
-                self._check_ports()
+                self._check_is_the_same()
             (self.layout.state / "scale.json").write_text(json.dumps({**self.scale_now, **wanted}))
             if not is_up:
-                return
+                return False
             self._supervisor.write_configuration(self._parts())
             self._supervisor.reload()
             # A part whose configuration changed with a new version was stopped by the reload.
             self._start_servers()
             self._start_services()
             self._wait_ready()
+            return True
+
+    def restart(self, roles: Sequence[str] = SERVICES, told: Callable[[str], object] = print) -> None:
+        """Starts the services anew with the code, the handlers and the settings of now, one process after the other.
+
+        Of each service one process at least is ready all the time. A process that does not get ready ends the restart:
+        those that were not reached yet go on as they are. `told` gets a line for each part.
+        """
+        with self._locked():
+            if not self.is_up():
+                raise StackError("Acked is down; ./just up starts it")
+            self._check_is_the_same()
+            self._take_over_parts()
+            # What runs may have been promised more time than what comes.
+            self._longest_stop_s = self._worker_stops_within_s
+            environment.keep(self.layout, self._environ)
+            self._initialize()
+            steps = rolling.steps(self.scale_now, roles)
+            added = [step.part for step in steps if step.action is rolling.Action.ADD]
+            self._supervisor.write_configuration([*self._parts(), *added])
+            self._supervisor.read_configuration()
+            for step in steps:
+                told(self._take(step))
+            self._supervisor.write_configuration(self._parts())
+            self._supervisor.read_configuration()
+            self._wait_listed()
+
+    def _take(self, step: rolling.Step) -> str:
+        started = time.monotonic()
+        stopped = started
+        if step.action is not rolling.Action.ADD:
+            self._supervisor.remove_part(step.part)
+            stopped = time.monotonic()
+            if step.action is rolling.Action.REMOVE:
+                return f"{step.part}: gone after {stopped - started:.1f} s"
+        self._supervisor.add_part(step.part)
+        self._supervisor.start_part(step.part)
+        try:
+            self._wait_for_ready(step.part)
+        except StackError:
+            if step.action is rolling.Action.ADD:
+                self._supervisor.remove_part(step.part)
+            raise
+        ready_s = time.monotonic() - stopped
+        if step.action is rolling.Action.ADD:
+            return f"{step.part}: serves meanwhile, ready after {ready_s:.1f} s"
+        return f"{step.part}: gone after {stopped - started:.1f} s, the new one ready after {ready_s:.1f} s"
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each part; empty when it does not run."""
@@ -172,16 +229,26 @@ class Stack:
     def _parts(self) -> list[str]:
         return part_names(self.layout, self.scale_now, services=self._services)
 
-    def _check_ports(self) -> None:
-        """A stack keeps its ports while it is up."""
+    def _check_is_the_same(self) -> None:
+        """A stack keeps its ports and its servers while it is up."""
         try:
             base = int(self._base_file.read_text())
         except (OSError, ValueError):
-            return
+            base = self.layout.ports.base
         if base != self.layout.ports.base:
             raise StackError(
                 f"this stack is up with ACKED_PORT_BASE={base}: say that, or run ./just down first to move it"
             )
+        running = self._supervisor.parts().keys()
+        for variable, part, own in (
+            ("ACKED_MONGO_URL", "mongod", self.layout.own_mongod),
+            ("ACKED_AMQP_URL", "rabbitmq", self.layout.own_rabbitmq),
+        ):
+            if own != (part in running):
+                raise StackError(
+                    f"this stack is up {'without' if own else 'with'} a {part} of its own: "
+                    f"{'set' if own else 'unset'} {variable}, or run ./just down first to change it"
+                )
 
     def _take_over_parts(self) -> None:
         """Mends what a scale that was cut off has left: parts that are wanted and unknown, or the other way round."""
@@ -199,6 +266,7 @@ class Stack:
             raise StackError(str(error)) from None
         self._supervisor.write_configuration(self._parts())
         self._base_file.write_text(f"{self.layout.ports.base}\n")
+        environment.keep(self.layout, self._environ)
         try:
             self._supervisor.start(self._environ)
         except SupervisorError as error:
@@ -230,7 +298,7 @@ class Stack:
     def _python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.layout.venv_python), "-m", module, *arguments],
-            env=service_environment(self.layout, self._environ),
+            env=service_environment(self.layout, self._service_environ),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -246,7 +314,23 @@ class Stack:
 
     def _wait_ready(self) -> None:
         for part in self._service_parts():
-            self._wait_for(part, lambda part=part: self.readiness(part) in readiness.READY, "")  # type: ignore[misc]
+            self._wait_for_ready(part)
+        if self._service_parts():
+            self._wait_listed()
+
+    def _wait_for_ready(self, part: str) -> None:
+        self._wait_for(part, lambda: self.readiness(part) in readiness.READY, "")
+
+    def _wait_listed(self) -> None:
+        """Returns when every gateway lists every worker of this stack."""
+        parts = self._service_parts()
+        workers = {part for part in parts if part.startswith("worker-")}
+        for gateway in (part for part in parts if part.startswith("gateway-")):
+
+            def lists(gateway: str = gateway) -> bool:
+                return workers <= readiness.listed_workers(self.layout, gateway, self.pid(gateway))
+
+            self._wait_for(gateway, lists, "it does not list all workers")
 
     def _wait_for(self, part: str, holds: Callable[[], bool], otherwise: str) -> None:
         """Returns when it holds; raises when the part ends again and again, or when the time is over."""
@@ -278,6 +362,7 @@ class Stack:
         self._end_leftovers()
         self.layout.socket.unlink(missing_ok=True)
         self._base_file.unlink(missing_ok=True)
+        environment.forget(self.layout)
 
     def _stop_in_order(self) -> None:
         if self.is_up():
@@ -291,10 +376,10 @@ class Stack:
     def _end_leftovers(self) -> None:
         """Ends what a supervisor has left behind that died or does not answer."""
         # One that lives would start again what is ended.
-        self._end(is_supervisor, signal.SIGTERM, SUPERVISOR_ENDS_WITHIN_S)
+        self._end(is_supervisor, signal.SIGTERM, self._worker_stops_within_s + 10.0)
         self._end(is_supervisor, signal.SIGKILL, 5.0)
         # While what they write to still answers.
-        self._end(is_service, signal.SIGTERM, SERVICES_END_WITHIN_S)
+        self._end(is_service, signal.SIGTERM, self._worker_stops_within_s)
         self._end(is_any, signal.SIGTERM, 10.0)
         self._end(is_any, signal.SIGKILL, 5.0)
         if left := self.processes():

@@ -18,11 +18,11 @@ SERVERS = ("epmd", "rabbitmq", "mongod")
 SERVICES = ("intake", "gateway", "worker")
 SUPERVISOR_LOG = "supervisor.log"
 ANSWERS_WITHIN_S = 5.0
-# Longer than any stopwaitsecs: a call to stop a part returns when it has ended.
-STOPS_WITHIN_S = 60.0
+# Beside stopwaitsecs: a call to stop a part returns when it has ended.
+STOP_MARGIN_S = 20.0
 _SPAWNED = re.compile(r"spawned: '([^']+)' with pid")
 _PRIORITY = {"epmd": 1, "rabbitmq": 2, "mongod": 2, "intake": 10, "gateway": 11, "worker": 12}
-_STOP_WAIT_S = {"epmd": 5, "rabbitmq": 30, "mongod": 30, "intake": 20, "gateway": 20, "worker": 40}
+_STOP_WAIT_S = {"epmd": 5, "rabbitmq": 30, "mongod": 30, "intake": 20, "gateway": 20}
 
 
 def part_names(layout: Layout, scale: Mapping[str, int], *, services: bool = True) -> list[str]:
@@ -42,8 +42,9 @@ def _quoted(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def render(layout: Layout, parts: list[str]) -> str:
+def render(layout: Layout, parts: Sequence[str], *, worker_stops_within_s: int) -> str:
     """The supervisor's configuration. Services are listed, but started by `up` when the servers answer."""
+    stop_wait_s = {**_STOP_WAIT_S, "worker": worker_stops_within_s}
     lines = [
         "[unix_http_server]",
         f"file={_quoted(layout.socket)}",
@@ -71,7 +72,7 @@ def render(layout: Layout, parts: list[str]) -> str:
             # A part that dies is brought back for as long as the stack is up.
             "startsecs=1",
             "startretries=1000000",
-            f"stopwaitsecs={_STOP_WAIT_S[role]}",
+            f"stopwaitsecs={stop_wait_s[role]}",
             "stopsignal=TERM",
             "killasgroup=true",
             "redirect_stderr=true",
@@ -129,8 +130,9 @@ def _told() -> Iterator[None]:
 class Supervisor:
     """One supervisor process. All but `is_running` raise `SupervisorError`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, *, worker_stops_within_s: int) -> None:
         self._layout = layout
+        self._worker_stops_within_s = worker_stops_within_s
         self._conf = layout.conf / "supervisord.conf"
 
     def _calls(self, timeout_s: float) -> Any:
@@ -139,7 +141,7 @@ class Supervisor:
 
     @property
     def _rpc(self) -> Any:
-        return self._calls(STOPS_WITHIN_S)
+        return self._calls(max(self._worker_stops_within_s, *_STOP_WAIT_S.values()) + STOP_MARGIN_S)
 
     def is_running(self) -> bool:
         """Whether the supervisor answers."""
@@ -149,11 +151,11 @@ class Supervisor:
         except SupervisorError:
             return False
 
-    def write_configuration(self, parts: list[str]) -> None:
+    def write_configuration(self, parts: Sequence[str]) -> None:
         """Writes what `start` and `reload` read."""
         for folder in (self._layout.conf, self._layout.logs, self._layout.run):
             folder.mkdir(parents=True, exist_ok=True)
-        self._conf.write_text(render(self._layout, parts))
+        self._conf.write_text(render(self._layout, parts, worker_stops_within_s=self._worker_stops_within_s))
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Starts the supervisor in the background, with no part running yet."""
@@ -179,6 +181,22 @@ class Supervisor:
                 self._rpc.removeProcessGroup(part)
             for part in [*added, *changed]:
                 self._rpc.addProcessGroup(part)
+
+    def read_configuration(self) -> None:
+        """Reads a changed configuration; a part follows it when it is renewed, all others go on."""
+        with _told():
+            self._rpc.reloadConfig()
+
+    def add_part(self, part: str) -> None:
+        """Adds a part that the configuration has."""
+        with _told():
+            self._rpc.addProcessGroup(part)
+
+    def remove_part(self, part: str) -> None:
+        """Stops a part, waits for its end, and forgets it."""
+        self.stop_part(part)
+        with _told():
+            self._rpc.removeProcessGroup(part)
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each part."""
