@@ -181,7 +181,7 @@ def main(arguments: Sequence[str]) -> int:
         elif chosen.verb == "scale":
             scale(stack, parse_scale(chosen.wanted))
         elif chosen.verb == "restart":
-            stack.restart(parse_services(chosen.services))
+            stack.restart(parse_services(chosen.services), lambda line: print(line, flush=True))
         elif chosen.verb == "status":
             status(stack)
         elif chosen.verb == "logs":

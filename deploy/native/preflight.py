@@ -55,7 +55,7 @@ def warnings(layout: Layout) -> list[str]:
         return []
     name, port = shared[0]
     return [
-        f"port {port} for {name} is one that the kernel gives to outgoing connections ({low} to {high}); one of them may "
+        f"port {port} for {name} is one that the kernel gives to outgoing connections ({low} to {high}); one may "
         f"hold it at the next start: an ACKED_PORT_BASE up to {low - SERVER_PORT_OFFSET - 6} is safe"
     ]
 

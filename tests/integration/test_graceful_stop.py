@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 import aiohttp
 
 from acked_common.lifecycle import State
+from support.load import Load
 
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "3"))
 ENDS_WITHIN_S = 10.0
 STARTS_WITHIN_S = 30.0
-BODY = json.dumps({"kind": "noop", "batch": "stops"}).encode()
+BODY = {"kind": "noop", "batch": "stops"}
 
 
 class Service:
@@ -106,72 +107,23 @@ async def two_of(
         yield services, port
 
 
-class Load:
-    """Clients that call without a pause; every failure is noted, nothing is tried again."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.ids: list[str] = []
-        self.failures: list[str] = []
-        self._is_over = False
-        self._running: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> "Load":
-        self._pool = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        self._new = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
-        clients: list[Callable[[], Awaitable[None]]] = [
-            *[lambda: self._call(self._pool)] * 12,
-            *[lambda: self._call(self._new)] * 6,
-            # A request on a pooled connection now and then: most of the time its connection is idle.
-            *[self._call_seldom] * 20,
-        ]
-        self._running = [asyncio.create_task(self._again(client)) for client in clients]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._is_over = True
-        await asyncio.gather(*self._running)
-        await self._pool.close()
-        await self._new.close()
-
-    async def _again(self, client: Callable[[], Awaitable[None]]) -> None:
-        while not self._is_over:
-            await client()
-
-    async def _call_seldom(self) -> None:
-        await asyncio.sleep(0.09)
-        await self._call(self._pool)
-
-    async def _call(self, session: aiohttp.ClientSession) -> None:
-        try:
-            async with session.post(self.url, data=BODY, headers={"Content-Type": "application/json"}) as answer:
-                text = await answer.text()
-                if answer.status == 202:
-                    self.ids.append(json.loads(text)["id"])
-                else:
-                    self.failures.append(f"{answer.status} {text}")
-        except (aiohttp.ClientError, OSError) as error:
-            self.failures.append(repr(error))
-
-
 async def test_no_client_notices_that_a_process_of_a_shared_port_stops(
     mongo_url: str, amqp_url: str, mongo_database: str, servers: Any, tmp_path: Path
 ) -> None:
     async with (
         two_of("acked_intake", mongo_url, amqp_url, mongo_database, tmp_path) as (services, port),
-        Load(f"http://127.0.0.1:{port}/process") as load,
+        Load(f"http://127.0.0.1:{port}/process", [BODY]) as load,
     ):
         for number in range(ROUNDS * 2):
             service = services[number % 2]
-            accepted = len(load.ids)
+            accepted = len(load.accepted)
             took_s = await service.stop()
             assert took_s < ENDS_WITHIN_S
-            assert len(load.ids) > accepted, "the other one went on"
+            assert len(load.accepted) > accepted, "the other one went on"
             await service.start()
             assert load.failures == [], f"round {number}"
     assert load.failures == []
-    assert len(set(load.ids)) == len(load.ids)
-    assert servers.mongo()[mongo_database]["jobs"].count_documents({"batch": "stops"}) == len(load.ids)
+    assert servers.mongo()[mongo_database]["jobs"].count_documents({"batch": "stops"}) == len(load.accepted)
 
 
 async def test_a_long_poll_answers_early_and_the_process_says_that_it_stops(
