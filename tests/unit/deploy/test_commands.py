@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native.__main__ import UsageError, main, parse_scale
+from deploy.native.__main__ import UsageError, main, parse_scale, parse_services
 from deploy.native.launch import service_environment
 from deploy.native.layout import Layout, Ports
 from deploy.native.processes import is_service, is_supervisor
@@ -49,6 +49,34 @@ def test_scale_understands(words: Sequence[str], wanted: dict[str, int]) -> None
 def test_scale_refuses(words: Sequence[str]) -> None:
     with pytest.raises(UsageError):
         parse_scale(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ([], ["intake", "gateway", "worker"]),
+        (["worker"], ["worker"]),
+        (["gateway", "intake", "gateway"], ["intake", "gateway"]),
+    ],
+)
+def test_restart_understands(words: Sequence[str], meant: list[str]) -> None:
+    assert parse_services(words) == meant
+
+
+@pytest.mark.parametrize("words", [["mongod"], ["worker-1"], [""], ["worker", "rabbitmq"]])
+def test_restart_refuses(words: Sequence[str]) -> None:
+    with pytest.raises(UsageError, match="can't be restarted"):
+        parse_services(words)
+
+
+def test_scale_of_a_stack_that_is_down_says_what_happens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACKED_STATE_DIR", str(tmp_path))
+    assert main(["scale", "worker=3"]) == 0
+    assert capsys.readouterr().out == "Acked is down; the next ./just up starts 1 intake, 1 gateway, 3 worker\n"
+    assert main(["restart"]) == 1
+    assert capsys.readouterr().err == "just restart: Acked is down; ./just up starts it\n"
 
 
 def test_a_runtime_that_is_not_there_is_one_line(

@@ -68,6 +68,12 @@ def test_a_worker_has_time_for_its_drain_and_stops_first(layout: Layout) -> None
     assert order[-1] == "epmd"
 
 
+def test_the_time_for_a_drain_follows_the_setting(layout: Layout) -> None:
+    rendered = sections(render(layout, ["worker-1", "intake-1"], worker_stops_within_s=615))
+    assert rendered["program:worker-1"]["stopwaitsecs"] == "615"
+    assert rendered["program:intake-1"]["stopwaitsecs"] == "20"
+
+
 def test_a_section_does_not_depend_on_how_many_there_are(layout: Layout) -> None:
     one = sections(render(layout, part_names(layout, {"worker": 1})))
     four = sections(render(layout, part_names(layout, {"worker": 4, "intake": 2, "gateway": 2})))
