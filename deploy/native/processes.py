@@ -3,7 +3,8 @@
 import os
 import re
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from deploy.native.layout import Layout
 
@@ -51,3 +52,33 @@ def end_processes(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
+
+
+def end_stack(layout: Layout, *, services_end_within_s: float) -> dict[int, str]:
+    """Ends all processes of a stack in an order that loses nothing; those that are left then."""
+
+    def end(is_meant: Callable[[str], bool], number: signal.Signals, within_s: float) -> None:
+        def meant() -> list[int]:
+            return [pid for pid, line in stack_processes(layout).items() if is_meant(line)]
+
+        end_processes(meant(), number)
+        wait_until(lambda: not meant(), within_s)
+
+    # One that lives would start again what is ended.
+    end(is_supervisor, signal.SIGTERM, services_end_within_s + 10.0)
+    end(is_supervisor, signal.SIGKILL, 5.0)
+    # While what they write to still answers.
+    end(is_service, signal.SIGTERM, services_end_within_s)
+    end(is_any, signal.SIGTERM, 10.0)
+    end(is_any, signal.SIGKILL, 5.0)
+    return stack_processes(layout)
+
+
+def wait_until(holds: Callable[[], bool], within_s: float) -> bool:
+    """Whether it holds in time."""
+    end = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

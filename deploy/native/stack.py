@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -16,17 +15,16 @@ from typing import Any
 
 from deploy.native import environment, preflight, readiness, rolling
 from deploy.native.launch import service_environment
-from deploy.native.layout import MAX_PORT_BASE, ROOT, SERVER_PORT_OFFSET, Layout
+from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.packages import PackagesError, Servers
-from deploy.native.processes import end_processes, is_any, is_service, is_supervisor, stack_processes
+from deploy.native.ports import free_port_base as free_port_base
+from deploy.native.processes import end_stack, stack_processes, wait_until
 from deploy.native.supervisor import SERVERS, SERVICES, Supervisor, SupervisorError, part_names
 
 PART_WITHIN_S = 60.0
 # A part that ends at its start is tried again for so long: what it needs may be a moment late.
 GIVES_UP_AFTER_S = 8.0
 LOG_LINES = 15
-# Linux gives ports from 32,768 on to outgoing connections, unless it is told otherwise.
-MAX_SAFE_PORT_BASE = 32_768 - SERVER_PORT_OFFSET - 10
 
 
 class StackError(Exception):
@@ -50,7 +48,7 @@ class Stack:
     @property
     def urls(self) -> dict[str, str]:
         """Where the parts are reached."""
-        ports = self.layout.ports
+        ports = Ports(self._base_now)
         found = {"gateway": f"http://localhost:{ports.gateway}", "intake": f"http://localhost:{ports.intake}"}
         environment = service_environment(self.layout, self._environ)
         return {**found, "mongo": environment["ACKED_MONGO_URL"], "amqp": environment["ACKED_AMQP_URL"]}
@@ -70,6 +68,14 @@ class Stack:
     @property
     def _base_file(self) -> Path:
         return self.layout.run / "port-base"
+
+    @property
+    def _base_now(self) -> int:
+        """The base that the stack is up with, whatever this shell says; that of this shell when it is down."""
+        try:
+            return int(self._base_file.read_text())
+        except (OSError, ValueError):
+            return self.layout.ports.base
 
     @property
     def scale_now(self) -> dict[str, int]:
@@ -231,10 +237,7 @@ class Stack:
 
     def _check_is_the_same(self) -> None:
         """A stack keeps its ports and its servers while it is up."""
-        try:
-            base = int(self._base_file.read_text())
-        except (OSError, ValueError):
-            base = self.layout.ports.base
+        base = self._base_now
         if base != self.layout.ports.base:
             raise StackError(
                 f"this stack is up with ACKED_PORT_BASE={base}: say that, or run ./just down first to move it"
@@ -271,7 +274,8 @@ class Stack:
             self._supervisor.start(self._environ)
         except SupervisorError as error:
             raise StackError(str(error)) from None
-        _wait(self.is_up, 15.0, lambda: self._failed("supervisor", "does not answer"))
+        if not wait_until(self.is_up, 15.0):
+            raise self._failed("supervisor", "does not answer")
 
     def _start_servers(self) -> None:
         parts = [part for part in self._parts() if part in SERVERS]
@@ -371,27 +375,13 @@ class Stack:
             for role in ("worker", "intake", "gateway", "rabbitmq", "mongod", "epmd"):
                 self._supervisor.stop_parts([part for part in running if part.split("-", 1)[0] == role])
             self._supervisor.shutdown()
-            _wait(lambda: not self.processes(), 15.0, None)
+            wait_until(lambda: not self.processes(), 15.0)
 
     def _end_leftovers(self) -> None:
         """Ends what a supervisor has left behind that died or does not answer."""
-        # One that lives would start again what is ended.
-        self._end(is_supervisor, signal.SIGTERM, self._worker_stops_within_s + 10.0)
-        self._end(is_supervisor, signal.SIGKILL, 5.0)
-        # While what they write to still answers.
-        self._end(is_service, signal.SIGTERM, self._worker_stops_within_s)
-        self._end(is_any, signal.SIGTERM, 10.0)
-        self._end(is_any, signal.SIGKILL, 5.0)
-        if left := self.processes():
+        if left := end_stack(self.layout, services_end_within_s=self._worker_stops_within_s):
             lines = "\n  ".join(f"{pid} {line[:100]}" for pid, line in left.items())
             raise StackError(f"these processes do not end; end them by hand:\n  {lines}")
-
-    def _end(self, is_meant: Callable[[str], bool], number: signal.Signals, within_s: float) -> None:
-        def meant() -> list[int]:
-            return [pid for pid, line in self.processes().items() if is_meant(line)]
-
-        end_processes(meant(), number)
-        _wait(lambda: not meant(), within_s, None)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -416,26 +406,3 @@ def _answers(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _wait(holds: Callable[[], bool], within_s: float, failure: Callable[[], Exception] | None) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > end:
-            if failure is not None:
-                raise failure()
-            return
-        time.sleep(0.05)
-
-
-def free_port_base(near: int | None = None) -> int:
-    """A base whose ports are all free now, for tests: the first one from `near`, else one in a safe range.
-
-    Ports of servers that are in the kernel's range for outgoing connections are taken by those now and then.
-    """
-    safe = range(8_200, MAX_SAFE_PORT_BASE, 10)
-    for base in random.sample(safe, len(safe)) if near is None else range(near, MAX_PORT_BASE, 10):
-        ports = [base, base + 1, *(base + SERVER_PORT_OFFSET + n for n in range(2, 6))]
-        if all(map(preflight.is_free, ports)):
-            return base
-    raise StackError("no free ports")

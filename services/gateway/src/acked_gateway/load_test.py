@@ -108,15 +108,17 @@ class LoadTester:
         calls = _Calls(self._session, self._url, msgspec.json.encode(body), self._max_connections)
         ending = asyncio.create_task(calls.end_after(stopping)) if stopping is not None else None
         started = perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            for first in range(0, count, _LAUNCHED_AT_ONCE):
-                launched = perf_counter()
-                for _ in range(min(_LAUNCHED_AT_ONCE, count - first)):
-                    tasks.create_task(calls.make_one(launched))
-                await asyncio.sleep(0)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for first in range(0, count, _LAUNCHED_AT_ONCE):
+                    launched = perf_counter()
+                    for _ in range(min(_LAUNCHED_AT_ONCE, count - first)):
+                        tasks.create_task(calls.make_one(launched))
+                    await asyncio.sleep(0)
+        finally:
+            if ending is not None:
+                ending.cancel()
         duration_s = perf_counter() - started
-        if ending is not None:
-            ending.cancel()
         persisted = len(calls.ids)
         return LoadTestResult(
             batch=str(body["batch"]),
