@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from deploy.native.uv import uv_command
+
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 MEMBERS = ("acked", "acked-common", "acked-gateway", "acked-intake", "acked-worker")
@@ -17,12 +19,14 @@ MEMBERS = ("acked", "acked-common", "acked-gateway", "acked-intake", "acked-work
 
 def compile_lock(into: Path, *, upgrade: bool) -> None:
     """Writes the lock; without `upgrade` what is pinned in `into` already stays."""
-    command = [str(ROOT / ".venv" / "bin" / "uv"), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
-    command += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--group", "dev"]
+    options = ["pip", "compile", "--quiet", "--universal", "--generate-hashes"]
+    options += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--group", "dev"]
     for member in MEMBERS:
-        command += ["--no-emit-package", member]
-    command += ["--upgrade"] if upgrade else []
-    subprocess.run([*command, "pyproject.toml", "--output-file", str(into)], cwd=ROOT, check=True)
+        options += ["--no-emit-package", member]
+    options += ["--upgrade"] if upgrade else []
+    # A folder or an extra index that holds one wheel of a release would leave its other hashes out.
+    command, environment = uv_command([*options, "pyproject.toml", "--output-file", str(into)], whole_index=True)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 
 def main() -> int:
