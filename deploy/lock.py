@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deploy.native.uv import uv_command
+
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "deploy" / "requirements"
 SERVICES = ("gateway", "intake", "worker")
@@ -25,12 +27,16 @@ MEMBERS = ("acked", "acked-common", "acked-gateway", "acked-intake", "acked-work
 
 def compile_lock(source: Path, into: Path, *, upgrade: bool, options: Sequence[str] = ()) -> None:
     """Writes a lock; without `upgrade` what is pinned in `into` already stays."""
-    command = [str(ROOT / ".venv" / "bin" / "uv"), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
-    command += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header"]
+    words = ["pip", "compile", "--quiet", "--universal", "--generate-hashes"]
+    words += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header"]
     for member in MEMBERS:
-        command += ["--no-emit-package", member]
-    command += ["--upgrade"] if upgrade else []
-    subprocess.run([*command, *options, str(source), "--output-file", str(into)], cwd=ROOT, check=True)
+        words += ["--no-emit-package", member]
+    words += ["--upgrade"] if upgrade else []
+    # A folder or an extra index that holds one wheel of a release would leave its other hashes out.
+    command, environment = uv_command(
+        [*words, *options, str(source), "--output-file", str(into)], whole_index=True
+    )
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 
 def compile_all(locks: Mapping[str, Path], *, upgrade: bool) -> None:
