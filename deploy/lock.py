@@ -33,9 +33,7 @@ def compile_lock(source: Path, into: Path, *, upgrade: bool, options: Sequence[s
         words += ["--no-emit-package", member]
     words += ["--upgrade"] if upgrade else []
     # A folder or an extra index that holds one wheel of a release would leave its other hashes out.
-    command, environment = uv_command(
-        [*words, *options, str(source), "--output-file", str(into)], whole_index=True
-    )
+    command, environment = uv_command([*words, *options, str(source), "--output-file", str(into)], whole_index=True)
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
 

@@ -114,7 +114,13 @@ class Containers:
 
     def logs(self, service: str, lines: int, *, follow: bool) -> None:
         """Prints the last lines of a service's containers, or of all."""
-        wanted = ["logs", "--no-color", f"--tail={lines}", *(["--follow"] if follow else []), *([service] if service else [])]
+        wanted = [
+            "logs",
+            "--no-color",
+            f"--tail={lines}",
+            *(["--follow"] if follow else []),
+            *([service] if service else []),
+        ]
         self._compose(*wanted, shown=True)
 
     def status(self) -> None:

@@ -1,4 +1,4 @@
-"""What Docker can do here: whether an engine and Compose answer, and which images are there. For the choice of runtime."""
+"""What Docker can do here: whether an engine and Compose answer, and which images are there."""
 
 import os
 import subprocess
@@ -37,8 +37,9 @@ def why_not(environ: Mapping[str, str] | None = None) -> str | None:
         return "docker compose (version 2) is not installed"
     names = image_names(environ)
     for variable in PUBLIC_IMAGES:
-        if not image_is_there(names[variable]) and not pull(names[variable]):
-            return f"the image {names[variable]} is neither here nor can it be pulled (./just images-airgap makes stand-ins)"
+        name = names[variable]
+        if not image_is_there(name) and not pull(name):
+            return f"the image {name} is not here and can't be pulled; ./just images-airgap makes stand-ins"
     return None
 
 
