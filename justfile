@@ -19,37 +19,47 @@ prepare:
 # Start everything, wait until it is ready, print the URLs
 [no-exit-message]
 up: prepare
-    @"{{ python }}" -m deploy.native up
+    @"{{ python }}" -m deploy.runtime up
 
 # Stop everything; jobs are kept
 [no-exit-message]
 down: prepare
-    @"{{ python }}" -m deploy.native down
+    @"{{ python }}" -m deploy.runtime down
 
 # Change the number of processes: scale 4, scale worker=4 intake=2
 [no-exit-message]
 scale *wanted: prepare
-    @"{{ python }}" -m deploy.native scale "$@"
+    @"{{ python }}" -m deploy.runtime scale "$@"
 
 # Start the services anew, one process after the other, refusing nothing: restart, restart worker
 [no-exit-message]
 restart *services: prepare
-    @"{{ python }}" -m deploy.native restart "$@"
+    @"{{ python }}" -m deploy.runtime restart "$@"
 
 # Send N requests at once and follow them to their end
 [no-exit-message]
 load-test *n: prepare
-    @"{{ python }}" -m deploy.native load-test "$@"
+    @"{{ python }}" -m deploy.runtime load-test "$@"
 
 # Show what runs, and whether it is ready
 [no-exit-message]
 status: prepare
-    @"{{ python }}" -m deploy.native status
+    @"{{ python }}" -m deploy.runtime status
 
 # Show the last lines of the logs: logs, logs worker, logs intake-1 -n 200, logs -f
 [no-exit-message]
 logs *service: prepare
-    @"{{ python }}" -m deploy.native logs "$@"
+    @"{{ python }}" -m deploy.runtime logs "$@"
+
+# Install and start a Docker engine with Compose on Debian 12; needs root
+[no-exit-message]
+engine:
+    @deploy/engine/start
+
+# Build stand-ins for the public images, where no container registry is reachable; needs root once
+[no-exit-message]
+images-airgap:
+    @deploy/airgap/build
 
 # Run the tests: test, test unit, test integration -k publisher
 [no-exit-message]

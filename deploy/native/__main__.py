@@ -6,17 +6,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from acked_common.lifecycle import State
 from deploy.native import preflight
-from deploy.native.layout import ROOT, Layout, LayoutError, layout_from
+from deploy.native.layout import Layout, LayoutError, layout_from
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import SERVICES, SupervisorError
+from deploy.runtime import forget_runtime, keep_runtime
 
-RUNTIME_FILE = ROOT / ".acked" / "runtime"
 MAX_PROCESSES = 64
 FOLLOW_WITHIN_S = 300.0
 
@@ -56,6 +56,15 @@ def scale(stack: Stack, wanted: dict[str, int]) -> None:
     print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
 
 
+def say_up(urls: Mapping[str, str], workers: int, took_s: float, *, was_up: bool) -> None:
+    """What a person wants to know when everything runs."""
+    print(f"Acked is {'still up' if was_up else 'up'} ({took_s:.1f} s), {workers} worker(s)")
+    print(f"  load test   {urls['gateway']}/load-test")
+    print(f"  gateway     {urls['gateway']}")
+    print(f"  intake      {urls['intake']}/process")
+    print("  more        ./just status, ./just scale 4, ./just logs, ./just down")
+
+
 def up(stack: Stack) -> None:
     """Starts the stack and says where it is."""
     started = time.monotonic()
@@ -65,19 +74,8 @@ def up(stack: Stack) -> None:
         for line in preflight.warnings(stack.layout):
             print(f"warning: {line}", flush=True)
     stack.up()
-    RUNTIME_FILE.parent.mkdir(exist_ok=True)
-    RUNTIME_FILE.write_text("native\n")
-    workers = stack.scale_now["worker"]
-    urls = stack.urls
-    print(
-        f"Acked is {'still' if was_up else ''} up ({time.monotonic() - started:.1f} s), {workers} worker(s)".replace(
-            "  ", " "
-        )
-    )
-    print(f"  load test   {urls['gateway']}/load-test")
-    print(f"  gateway     {urls['gateway']}")
-    print(f"  intake      {urls['intake']}/process")
-    print("  more        ./just status, ./just scale 4, ./just logs, ./just down")
+    keep_runtime("native")
+    say_up(stack.urls, stack.scale_now["worker"], time.monotonic() - started, was_up=was_up)
 
 
 def status(stack: Stack) -> None:
@@ -152,8 +150,8 @@ def _call(layout: Layout, method: str, path: str) -> tuple[int, Any]:
         connection.close()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The verb of a recipe and what belongs to it."""
     parser = argparse.ArgumentParser(prog="just")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("up", "down", "status"):
@@ -165,18 +163,20 @@ def main(arguments: Sequence[str]) -> int:
     log_parser.add_argument("service", nargs="?", default="")
     log_parser.add_argument("-n", "--lines", type=int, default=50)
     log_parser.add_argument("-f", "--follow", action="store_true")
-    chosen = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    chosen = parse_arguments(arguments)
     try:
-        runtime = os.environ.get("ACKED_RUNTIME") or "native"
-        if runtime != "native":
-            raise UsageError(f"ACKED_RUNTIME={runtime}: only native can be chosen in this version")
         layout = layout_from()
         stack = Stack(layout)
         if chosen.verb == "up":
             up(stack)
         elif chosen.verb == "down":
             stack.down()
-            RUNTIME_FILE.unlink(missing_ok=True)
+            forget_runtime()
             print("Acked is down; its data is kept")
         elif chosen.verb == "scale":
             scale(stack, parse_scale(chosen.wanted))
