@@ -56,8 +56,9 @@ class TestStack:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 90.0,
     ) -> Answer:
-        """One call; a body that is not bytes is sent as JSON."""
-        port = self.gateway_port if to == "gateway" else self.intake_port
+        """One call to a service, or to one process such as `gateway-2`; a body that is not bytes is sent as JSON."""
+        shared = {"gateway": self.gateway_port, "intake": self.intake_port}
+        port = shared[to] if to in shared else self.stack.health_port(to)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):

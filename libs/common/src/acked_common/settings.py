@@ -106,6 +106,8 @@ class CommonSettings:
     max_lost_leases: int
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
+    run_file: Path | None
+    """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
 
 
 def read_common(env: Env) -> CommonSettings:
@@ -126,6 +128,7 @@ def read_common(env: Env) -> CommonSettings:
         max_lost_leases=env.whole("ACKED_MAX_LOST_LEASES", 5, at_least=1),
         allowed_hosts=env.names("ACKED_ALLOWED_HOSTS"),
         allowed_origins=env.names("ACKED_ALLOWED_ORIGINS"),
+        run_file=env.path("ACKED_RUN_FILE"),
     )
     env.require(
         settings.renewal_s * 3 <= settings.lease_s,

@@ -54,7 +54,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
 
     return core.application(
         [
-            *load_test_routes(tester, core.kinds, settings.public_intake_url),
+            *load_test_routes(tester, core.kinds, core.stopping, settings.public_intake_url),
             *job_routes(core.store, commands, core.workers),
             *worker_routes(core.store, core.workers, command_line),
             *feed.routes(),

@@ -73,7 +73,9 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         )
 
     async def list_workers(_: Request) -> Response:
-        return JsonResponse({"workers": [_worker_fields(worker) for worker in await workers.workers()]})
+        # All gateways tell the same, also in the second after a change.
+        found = await workers.workers(fresh=True)
+        return JsonResponse({"workers": [_worker_fields(worker) for worker in found]})
 
     return [
         Route("/jobs", list_jobs),

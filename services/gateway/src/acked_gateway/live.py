@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from prometheus_client import Counter
+
 from acked_common.events import JobEvent, JobNews, ProgressEvent
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
@@ -26,6 +28,8 @@ KEPT_OPEN_S = 10.0
 RETRY_CAP_S = 2.0
 SETTLED_AFTER_S = 2.0
 OPEN_WITHIN_S = 1.0
+
+_breaks = Counter("acked_feed_stream_breaks_total", "Breaks of the change stream; it was taken up again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Live:
                     if isinstance(error, HistoryLost):
                         self._begin_anew()
                     failures += 1
+                    _breaks.inc()
                     if failures == 1:
                         log.warning("change stream broke; it is taken up where it was", error=str(error))
                     await asyncio.sleep(min(RETRY_CAP_S, 0.05 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2))

@@ -19,7 +19,9 @@ LOAD_TEST_PATH = "/load-test"
 DEFAULT_COUNT = 1000
 
 
-def load_test_routes(tester: LoadTester, kinds: KindTable, public_intake_url: str) -> list[Route]:
+def load_test_routes(
+    tester: LoadTester, kinds: KindTable, stopping: asyncio.Event, public_intake_url: str
+) -> list[Route]:
     """The routes."""
 
     def page(name: str) -> Response:
@@ -52,7 +54,7 @@ def load_test_routes(tester: LoadTester, kinds: KindTable, public_intake_url: st
                     extra={"known_kinds": known},
                 )
             )
-        result = await _while_connected(request, tester.run(count, kind))
+        result = await _while_connected(request, tester.run(count, kind, stopping=stopping))
         if result is None:
             return Response(status_code=499)
         figures = _figures(result)

@@ -1,0 +1,166 @@
+"""Clients of the feed that check what they are told: each transition in turn, nothing twice, nothing left out."""
+
+import asyncio
+import json
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from support.stacks import TestStack
+
+CONNECT_WITHIN_S = 10.0
+
+
+def feed_url(stack: TestStack) -> str:
+    """Where the feed of a stack is."""
+    return f"ws://127.0.0.1:{stack.gateway_port}/ws/feed"
+
+
+def connected(stack: TestStack, **options: Any) -> connect:
+    """A plain connection to the feed."""
+    wanted: dict[str, Any] = {"proxy": None, "compression": None, "max_size": None, **options}
+    return connect(feed_url(stack), open_timeout=CONNECT_WITHIN_S, **wanted)
+
+
+async def next_frame(websocket: ClientConnection, *types: str, within_s: float = 10.0) -> dict[str, Any]:
+    """The next frame of one of these types; others are passed over."""
+    async with asyncio.timeout(within_s):
+        while True:
+            frame: dict[str, Any] = json.loads(await websocket.recv())
+            if frame["type"] in types:
+                return frame
+
+
+class Observer:
+    """Follows one scope over as many connections as it takes."""
+
+    def __init__(self, stack: TestStack, scope: dict[str, Any]) -> None:
+        self._stack = stack
+        self._scope = scope
+        self.jobs: dict[str, tuple[int, str]] = {}
+        """The newest rev and state of each job that it knows."""
+        self.counts: dict[str, int] | None = None
+        """Where the scope is shown by counts: the newest."""
+        self.connections = 0
+        self.resyncs = 0
+        self.wrong: list[str] = []
+        """What should not have happened."""
+        self.has_snapshot = False
+        self._seq = 0
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                async with connected(self._stack) as websocket:
+                    self.connections += 1
+                    await websocket.send(json.dumps({"type": "subscribe", "sub": "s", "scope": self._scope}))
+                    self.has_snapshot, self._seq = False, 0
+                    async for message in websocket:
+                        self._take(json.loads(message))
+            except (OSError, TimeoutError, ConnectionClosed, InvalidHandshake):
+                self.has_snapshot = False
+            await asyncio.sleep(0.05 * (0.5 + random.random()))
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        match frame["type"]:
+            case "snapshot" if "counts" in frame:
+                self.counts, self.has_snapshot = frame["counts"], True
+            case "snapshot":
+                if self.has_snapshot:
+                    self.wrong.append("a second snapshot of jobs")
+                self.has_snapshot = True
+                for job in frame["jobs"]:
+                    if job["rev"] < self.jobs.get(job["id"], (0, ""))[0]:
+                        self.wrong.append(f"a snapshot from before: {job}")
+                    self.jobs[job["id"]] = (job["rev"], job["state"])
+            case "events":
+                self._seq += 1
+                if frame["seq"] != self._seq or not self.has_snapshot:
+                    self.wrong.append(f"frame {frame['seq']} instead of {self._seq}")
+                for event in frame["events"]:
+                    self._take_event(event)
+            case "resync":
+                self.resyncs += 1
+                self.has_snapshot = False
+            case "error":
+                self.wrong.append(str(frame))
+
+    def _take_event(self, event: dict[str, Any]) -> None:
+        known, _ = self.jobs.get(event["id"], (0, ""))
+        # Where counts stand for the jobs, the first event of a job may be any.
+        follows = event["rev"] == known + 1 or "progress" in event or (self.counts is not None and event["rev"] > known)
+        if not follows:
+            self.wrong.append(f"rev {event['rev']} after {known} of {event['id']}")
+        self.jobs[event["id"]] = (event["rev"], event["state"])
+
+
+class Observers:
+    """Observers in a thread of their own, so that a test can block."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="observers", daemon=True)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.all: list[Observer] = []
+        self._thread.start()
+
+    def add(self, stack: TestStack, scope: dict[str, Any], count: int = 1) -> list[Observer]:
+        """More observers."""
+        made = [Observer(stack, scope) for _ in range(count)]
+        self.all += made
+        self._call(lambda: self._tasks.extend(self._loop.create_task(observer.run()) for observer in made))
+        return made
+
+    def stop(self) -> None:
+        """Ends them all."""
+
+        async def end() -> None:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def have_snapshots(self) -> bool:
+        """Whether each has begun."""
+        return all(observer.has_snapshot for observer in self.all)
+
+    def wrong(self) -> list[str]:
+        """What went wrong with any of them."""
+        return [text for observer in self.all for text in observer.wrong]
+
+    def _call(self, work: Callable[[], None]) -> None:
+        async def run() -> None:
+            work()
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+
+@contextmanager
+def observers() -> Iterator[Observers]:
+    """Observers that end with the test."""
+    made = Observers()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def known(observer: Observer, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """What the observer knows of these jobs."""
+    return {job_id: observer.jobs[job_id] for job_id in ids if job_id in observer.jobs}
+
+
+def states_known(observer: Observer) -> Counter[str]:
+    """Jobs that the observer knows, by state."""
+    return Counter(state for _, state in observer.jobs.values())
