@@ -85,6 +85,8 @@ class MongoChanges:
             with store_errors("opening the change stream"):
                 self._session = await self._client.start_session()
                 answer = await self._command(command)
+                if self._token is None:
+                    await self._until_seen(answer["$clusterTime"]["clusterTime"])
         except BaseException as error:
             await self._drop(error)
             raise
@@ -133,6 +135,14 @@ class MongoChanges:
             command, codec_options=self._codec, session=session or self._session
         )
         return answer
+
+    async def _until_seen(self, at: Any) -> None:
+        """Returns when reads from the majority see all that the new stream will not tell.
+
+        A stream begins behind the newest write, also where that is not durable yet: a look made at once would miss it.
+        """
+        concern = {**ReadConcern("majority").document, "afterClusterTime": at}
+        await self._command({"find": schema.JOBS, "limit": 1, "projection": {"_id": 1}, "readConcern": concern})
 
     async def _drop(self, error: BaseException | None) -> None:
         session, self._cursor, self._session = self._session, 0, None
