@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from websockets.sync.client import connect
 
 from acked_common.lifecycle import State
 from support.browser import Browser, running_browser
 from support.contract import load_test
+from support.feed import feed_url
 from support.stacks import TestStack, eventually
 
-BLOCKED_URLS = ["ws://*"]
+MAX_CLIENTS = 3
+ENVIRON = {"ACKED_FEED_CLIENTS": str(MAX_CLIENTS)}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,12 @@ def moves(browser: Browser, *, within_s: float = 20.0) -> int:
     """How many jobs have ended when some have and some have not."""
     bar = 'document.getElementById("ended-bar")'
     return int(browser.wait_for(f"{bar}.value > 0 && {bar}.value < {bar}.max && {bar}.value", within_s=within_s))
+
+
+def persisted(browser: Browser, count: int, *, within_s: float = 20.0) -> None:
+    """Waits until the page has the figures of the calls, and all of them were kept."""
+    figure = "document.querySelector('[data-calls=persisted]').textContent"
+    assert browser.wait_for(figure, within_s=within_s) == f"{count:,}"
 
 
 def is_live(browser: Browser, *, within_s: float = 20.0) -> None:
@@ -76,15 +86,15 @@ def feed_clients(stack: TestStack) -> float:
 
 
 def asked_for_batches(stack: TestStack) -> float:
-    return stack.metric("acked_http_requests_total", '{route="/batches/{batch}",status="200"}')
+    return stack.metric("acked_http_requests_total", '{route="/batches",status="200"}')
 
 
 def test_a_load_test_is_followed_live_from_its_first_job(stack: TestStack, browser: Browser) -> None:
     asked_before = asked_for_batches(stack)
     browser.open(url(stack, "/load-test?count=300&kind=demo"))
     is_live(browser)
+    persisted(browser, 300)
     moves(browser)
-    assert browser.run("return document.querySelector('[data-calls=persisted]').textContent") == "300"
     batch = ends(browser, stack, 300)
     assert re.fullmatch(r"load-\d{8}T\d{6}Z-[0-9a-f]{6}", batch)
     # One by the page, at the end; one by this test.
@@ -96,6 +106,7 @@ def test_a_load_test_is_followed_live_from_its_first_job(stack: TestStack, brows
 def test_it_reconnects_when_the_gateway_was_killed(stack: TestStack, browser: Browser) -> None:
     browser.open(url(stack, "/load-test?count=1000&kind=demo"))
     browser.run("window.mark = 1")
+    persisted(browser, 1000)
     moves(browser)
     stack.stack.kill("gateway-1")
     browser.wait_for_text("line", "reconnecting", within_s=20)
@@ -110,6 +121,7 @@ def test_it_reconnects_when_the_gateway_was_killed(stack: TestStack, browser: Br
 def test_it_stays_live_through_a_rolling_restart(stack: TestStack, browser: Browser) -> None:
     browser.open(url(stack, "/load-test?count=1000&kind=demo"))
     browser.run("window.mark = 1")
+    persisted(browser, 1000)
     moves(browser)
     stack.stack.restart(["gateway"])
     ends(browser, stack, 1000)
@@ -162,18 +174,19 @@ def test_stop_leaves_the_feed_and_the_jobs_go_on(stack: TestStack, browser: Brow
     assert browser.complaints() == []
 
 
-def test_without_websockets_it_asks_again_and_again_and_says_so(stack: TestStack, browser: Browser) -> None:
-    browser.command("Network.enable")
-    browser.command("Network.setBlockedURLs", urls=BLOCKED_URLS)
-    try:
-        browser.open(url(stack, "/load-test?count=1000&kind=demo"))
-        browser.wait_for_text("line", "No WebSocket gets through", within_s=20)
+def test_where_the_feed_lets_nobody_in_it_asks_again_and_again_and_says_so(stack: TestStack, browser: Browser) -> None:
+    eventually(lambda: feed_clients(stack) == 0, within_s=10, what="earlier pages have left the feed")
+    with ExitStack() as others:
+        for _ in range(MAX_CLIENTS):
+            others.enter_context(connect(feed_url(stack), proxy=None))
+        browser.open(url(stack, "/load-test?count=2000&kind=demo"))
+        browser.wait_for_text("line", "asking twice a second", within_s=20)
+        persisted(browser, 2000)
         moves(browser)
-        assert feed_clients(stack) == 0
-        ends(browser, stack, 1000)
-    finally:
-        browser.command("Network.setBlockedURLs", urls=[])
-    browser.complaints()
+        assert feed_clients(stack) == MAX_CLIENTS
+    is_live(browser)
+    ends(browser, stack, 2000)
+    assert all("/ws/feed" in complaint for complaint in browser.complaints())
 
 
 def test_a_line_that_says_nothing_is_given_up(stack: TestStack, browser: Browser) -> None:

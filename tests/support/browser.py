@@ -53,10 +53,6 @@ class Browser:
         """What a script returns; a promise is awaited."""
         return self._driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
 
-    def command(self, name: str, **parameters: Any) -> None:
-        """A command of the Chrome DevTools Protocol."""
-        self._driver.execute_cdp_cmd(name, parameters)  # type: ignore[no-untyped-call]
-
     def complaints(self) -> list[str]:
         """What was written to the console as a warning or an error since the last call."""
         entries = self._driver.get_log("browser")  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ const lineWords = {
   [Line.CONNECTING]: "Connecting to the live feed …",
   [Line.LIVE]: "Live.",
   [Line.LOST]: "The connection is lost, reconnecting …",
-  [Line.BLOCKED]: "No WebSocket gets through here: asking twice a second instead.",
+  [Line.BLOCKED]: "The live feed can't be reached from here: asking twice a second instead.",
 };
 let current = null;
 let beganAt = 0;
