@@ -5,13 +5,14 @@ from starlette.applications import Starlette
 from acked_common.ids import new_id
 from acked_common.service_core import ServiceCore
 from acked_common.web import Readiness
+from acked_gateway.api import ABOUT
 from acked_gateway.commands import Commands
 from acked_gateway.feed import Feed
 from acked_gateway.hub import Hub
 from acked_gateway.job_routes import job_routes
 from acked_gateway.live import Live
 from acked_gateway.load_test import LoadTester
-from acked_gateway.load_test_routes import LOAD_TEST_PATH, load_test_routes
+from acked_gateway.load_test_routes import load_test_routes
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.snapshots import Snapshots
 
@@ -47,6 +48,6 @@ def create_app(settings: GatewaySettings) -> Starlette:
             *job_routes(core.store, commands, core.workers),
             *feed.routes(),
         ],
+        about=ABOUT,
         readiness=readiness,
-        changing_paths=frozenset({LOAD_TEST_PATH}),
     )
