@@ -50,6 +50,7 @@ class _Document:
         self._operations = operations
         self._members = {**MEMBERS, **(about.problem_members or {})}
         self._problems = sorted({name for operation in operations for name in operation.all_problems})
+        self._alone: set[str] = set()
         self._schemas = _Schemas([ProblemDocument, *(self._members[n] for n in self._problems if n in self._members)])
         for operation in operations:
             self._schemas.add(_types_of(operation))
@@ -70,10 +71,11 @@ class _Document:
             components.schema(name, schema)
         for name in self._problems:
             components.schema(_component(name), self._problem_schema(name, CATALOGUE[name]))
-            components.response(name, self._problem_response([name]))
         paths: dict[str, dict[str, Any]] = {}
         for operation in self._operations:
             paths.setdefault(operation.path, {})[operation.method.lower()] = self._operation(operation)
+        for name in sorted(self._alone):
+            components.response(name, self._problem_response([name]))
         for path, operations in paths.items():
             self._spec.path(path, operations=operations)
         return self._spec.to_dict()
@@ -143,7 +145,12 @@ class _Document:
             if str(status) in responses:
                 # An answer that is no problem has this status too: /readyz.
                 raise ValueError(f"{operation.id} answers {status} in two ways")
-            responses[str(status)] = names[0] if len(names) == 1 else self._problem_response(sorted(names))
+            if len(names) == 1:
+                # A name stands for the component.
+                self._alone.add(names[0])
+                responses[str(status)] = names[0]
+            else:
+                responses[str(status)] = self._problem_response(sorted(names))
         return responses
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
