@@ -19,7 +19,7 @@ LONGEST_WAIT_S = 0.05
 KIND = "noop"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
-_seen = Path(_there["seen"]).open("a")
+_seen = Path(_there["seen"])
 
 
 @schemathesis.hook
@@ -48,8 +48,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
     """Notes what was answered."""
-    _seen.write(f"{case.method} {case.path} {response.status_code}\n")
-    _seen.flush()
+    with _seen.open("a") as lines:
+        lines.write(f"{case.method} {case.path} {response.status_code}\n")
 
 
 def _number(value: Any) -> float:
