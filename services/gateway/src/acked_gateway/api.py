@@ -20,7 +20,7 @@ DEFAULT_PAGE = 50
 MAX_PAGE = 1000
 MAX_PAGE_ASKED = 999_999_999
 
-_COMMANDS = "Commands"
+COMMANDS = "Commands"
 _LOAD_TEST = "Load test"
 _PAGES = "Pages"
 
@@ -114,7 +114,7 @@ ABOUT = About(
     ),
     tags={
         **COMMON_TAGS,
-        _COMMANDS: "What a person does to a job.",
+        COMMANDS: "What a person does to a job.",
         _LOAD_TEST: "Many real calls at once.",
         _PAGES: "For a browser.",
     },
@@ -207,7 +207,7 @@ CANCEL_JOB = Operation(
     id="cancelJob",
     method="POST",
     path="/jobs/{id}/cancel",
-    tag=_COMMANDS,
+    tag=COMMANDS,
     summary="End a job that has not ended",
     description=(
         "A job that nobody runs is cancelled at once. A running one gets a flag, and its worker stops it; ask for the "
@@ -222,7 +222,7 @@ RETRY_JOB = Operation(
     id="retryJob",
     method="POST",
     path="/jobs/{id}/retry",
-    tag=_COMMANDS,
+    tag=COMMANDS,
     summary="Start a new run of a failed job",
     parameters=(ID,),
     answers=_STATUS_AFTER,
@@ -233,7 +233,7 @@ RESOLVE_JOB = Operation(
     id="resolveJob",
     method="POST",
     path="/jobs/{id}/resolve",
-    tag=_COMMANDS,
+    tag=COMMANDS,
     summary="Decide the end of a failed job",
     description="A new run that ends at once. What is left out is left empty, whatever an earlier resolve said.",
     parameters=(ID,),
