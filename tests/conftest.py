@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+import structlog
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from support.servers import Servers
@@ -24,6 +26,19 @@ FOLDERS = {
 WITHOUT_SERVERS = {"unit", "architecture"}
 
 pytest.register_assert_rewrite("support.factories")
+
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("acked", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("acked")
+
+# Tracebacks as text: drawn ones take longer than most tests.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -48,6 +48,12 @@ class Case:
     changes: Callable[[Job, datetime], dict[str, Any]] = field(default=lambda job, at: {})
 
 
+async def resolved_as_failed(store: JobStore, **fields: Any) -> Job:
+    """A failed job of which a person has said more."""
+    end = lifecycle.resolve(at=now(), to=State.FAILED, result=b"1", note="gone", retention_s=RETENTION_S)
+    return await moved(store, await failed(store, **fields), end)
+
+
 def _is_queued(at: datetime) -> dict[str, Any]:
     return {
         "queued_at": at,
@@ -200,6 +206,13 @@ CASES = {
         State.FAILED,
         Reason.RESOLVED,
         lambda job, at: _is_ended(at) | {"run": 2, "failures": 0},
+    ),
+    "resolve again": Case(
+        resolved_as_failed,
+        lambda at: lifecycle.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
+        State.FAILED,
+        Reason.RESOLVED,
+        lambda job, at: _is_ended(at) | {"run": 3, "failures": 0, "result": None, "note": None},
     ),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

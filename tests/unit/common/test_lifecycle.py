@@ -126,7 +126,7 @@ steps = st.integers(0, 120).flatmap(
 
 
 @given(steps, st.sampled_from([0.0, 60.0]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75)
 def test_no_sequence_of_transitions_breaks_a_job(chosen: list[tuple[bool, int]], delay_s: float) -> None:
     store, clock, job = _store_with_a_job(delay_s)
     ends_of_run: dict[int, int] = {}
@@ -155,7 +155,7 @@ def test_no_sequence_of_transitions_breaks_a_job(chosen: list[tuple[bool, int]],
 
 
 @given(steps)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30)
 def test_what_was_seen_before_a_move_is_stale_after_it(chosen: list[tuple[bool, int]]) -> None:
     store, clock, job = _store_with_a_job(0.0)
     outdated: list[Job] = []
@@ -179,7 +179,7 @@ def test_what_was_seen_before_a_move_is_stale_after_it(chosen: list[tuple[bool, 
 
 
 @given(steps)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30)
 def test_every_start_and_end_is_in_the_history(chosen: list[tuple[bool, int]]) -> None:
     store, clock, job = _store_with_a_job(0.0)
     for step in chosen[:40]:

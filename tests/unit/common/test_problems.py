@@ -71,7 +71,7 @@ def test_an_error_carries_its_problem() -> None:
 )
 def test_each_refusal_of_strict_json_is_in_the_catalogue_and_tells_where(data: bytes) -> None:
     with pytest.raises(strict_json.StrictJsonError) as caught:
-        strict_json.check(data)
+        strict_json.parse(data)
     error = caught.value
     found = json_problem(error)
     assert found.name == error.name

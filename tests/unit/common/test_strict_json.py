@@ -180,7 +180,7 @@ def test_what_is_refused_is_named_and_placed(data: bytes, name: str, pointer: st
 )  # fmt: skip
 def test_what_is_strange_and_right_is_accepted(data: bytes) -> None:
     assert strict_json.parse(data) == json.loads(data)
-    strict_json.check(data)
+    strict_json.parse(data)
 
 
 def test_each_lone_surrogate_is_refused_and_each_pair_accepted() -> None:
@@ -198,21 +198,21 @@ def test_each_lone_surrogate_is_refused_and_each_pair_accepted() -> None:
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"b":', b"}]")])
 def test_nesting_ends_at_the_limit(opening: bytes, closing: bytes) -> None:
     levels = MAX_DEPTH // (opening.count(b"[") + opening.count(b"{"))
-    strict_json.check(opening * levels + b"1" + closing * levels)
+    strict_json.parse(opening * levels + b"1" + closing * levels)
     error = refused(opening * levels + b"[]" + closing * levels)
     assert error.name == "too-deep"
     assert error.offset == len(opening) * levels
     assert refused(b"[[[1]]]", max_depth=2).pointer == "/0/0"
-    strict_json.check(b"[[1], {}]", max_depth=2)
-    strict_json.check(b"1", max_depth=0)
+    strict_json.parse(b"[[1], {}]", max_depth=2)
+    strict_json.parse(b"1", max_depth=0)
 
 
 def test_many_siblings_are_not_deep() -> None:
-    strict_json.check(b"[" + b'{"a":[]},' * 5000 + b"1]")
+    strict_json.parse(b"[" + b'{"a":[]},' * 5000 + b"1]")
 
 
 def test_the_limit_of_bytes_is_kept() -> None:
-    strict_json.check(b'"' + b"a" * (MAX_BYTES - 2) + b'"')
+    strict_json.parse(b'"' + b"a" * (MAX_BYTES - 2) + b'"')
     assert refused(b'"' + b"a" * (MAX_BYTES - 1) + b'"').name == "body-too-large"
     assert refused(b"[1, 2]", max_bytes=5).offset == 5
 
@@ -256,7 +256,7 @@ ADVERSARIAL = {
 def test_no_text_takes_long_or_raises_anything_else(data: bytes) -> None:
     started_at = time.process_time()
     try:
-        strict_json.check(data)
+        strict_json.parse(data)
     except StrictJsonError as error:
         assert len(error.pointer) <= 1000
         assert len(error.detail) < 300

@@ -21,6 +21,7 @@ from acked_common.web import (
     CountRequests,
     JsonResponse,
     Readiness,
+    RequestCounter,
     bind_port,
     operations_routes,
     read_bounded,
@@ -56,7 +57,7 @@ def app(readiness: Readiness | None = None) -> Starlette:
             Route("/echo", echo, methods=["POST"]),
             *operations_routes(lambda: readiness or Readiness({})),
         ],
-        middleware=[Middleware(CountRequests, known=frozenset({"/refuse", "/metrics"}))],
+        middleware=[Middleware(CountRequests, counter=RequestCounter(frozenset({"/refuse", "/metrics"})))],
         exception_handlers=dict(EXCEPTION_HANDLERS),
     )
 

@@ -79,16 +79,6 @@ def test_scale_of_a_stack_that_is_down_says_what_happens(
     assert capsys.readouterr().err == "just restart: Acked is down; ./just up starts it\n"
 
 
-def test_a_runtime_that_is_not_there_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("ACKED_RUNTIME", "docker")
-    assert main(["status"]) == 1
-    assert capsys.readouterr().err.splitlines() == [
-        "just status: ACKED_RUNTIME=docker: only native can be chosen in this version"
-    ]
-
-
 def test_a_bad_base_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("ACKED_PORT_BASE", "99")
     assert main(["status"]) == 1

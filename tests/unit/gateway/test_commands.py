@@ -164,6 +164,14 @@ class TestResolve:
         job = await self.resolve(bench, before, state=State.FAILED)
         assert (job.state, job.reason, job.error) == (State.FAILED, Reason.RESOLVED.value, before.error)
 
+    @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED])
+    async def test_a_resolve_leaves_nothing_that_an_earlier_one_said(self, bench: Bench, state: State) -> None:
+        before = await failed(bench.store)
+        first = await self.resolve(bench, before, state=State.FAILED, result=b"1", note="by hand")
+        assert (first.result, first.note) == (b"1", "by hand")
+        second = await self.resolve(bench, first, state=state)
+        assert (second.result, second.note, second.run) == (None, None, 3)
+
     @pytest.mark.parametrize("state", sorted(set(MAKERS) - {State.FAILED}))
     async def test_only_a_failed_job_is_resolved(self, bench: Bench, state: State) -> None:
         with pytest.raises(ProblemError) as caught:

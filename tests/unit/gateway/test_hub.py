@@ -311,7 +311,7 @@ MOVES = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(MOVES, max_size=80))
 def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: list[tuple[str, int]]) -> None:
     """The store may be ahead of the stream, looks may be late, observers slow: the end is the same for all."""

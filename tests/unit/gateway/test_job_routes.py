@@ -15,8 +15,9 @@ from acked_common.outbox import Outbox
 from acked_common.store import WorkerRecord
 from acked_common.web import EXCEPTION_HANDLERS
 from acked_common.worker_table import WorkerTable
+from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.commands import Commands
-from acked_gateway.job_routes import DEFAULT_PAGE, MAX_PAGE, job_routes
+from acked_gateway.job_routes import job_routes
 from support.asgi import Answer, call
 from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
 from support.parts import ShakyStore, common_settings

@@ -148,7 +148,7 @@ async def test_all_calls_are_tasks_at_once_and_connections_are_bounded() -> None
 async def test_cancelling_ends_every_call_and_leaves_no_task() -> None:
     async with intake(never) as it, load_tester(it.url) as load:
         before = asyncio.all_tasks()
-        running = asyncio.create_task(load.run(20_000))
+        running = asyncio.create_task(load.run(6_000))
         await asyncio.wait_for(it.arrived.wait(), BOUND_S)
         running.cancel()
         async with asyncio.timeout(BOUND_S):

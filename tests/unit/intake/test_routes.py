@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from acked_common.broker.memory import MemoryBroker
@@ -16,6 +17,7 @@ from acked_common.store import KindRecord
 from acked_common.store.memory import MemoryStore
 from acked_common.store_monitor import StoreMonitor
 from acked_intake.accept import Acceptance, publish_stored
+from acked_intake.api import PROCESS, Accepted
 from acked_intake.group_commit import GroupCommit, Limits
 from acked_intake.routes import ProcessEndpoint
 from acked_intake.settings import read_settings
@@ -120,3 +122,12 @@ async def test_without_the_store_nothing_is_accepted(bench: Bench) -> None:
     bench.monitor._problem = "MongoDB does not answer"
     answer = await bench.post({"kind": "demo"})
     assert (answer.status, answer.json["type"], answer.headers["retry-after"]) == (503, "/problems/not-accepted", "1")
+
+
+async def test_the_answer_is_what_the_document_tells(bench: Bench) -> None:
+    answer = await bench.post({"kind": "demo"})
+    found = msgspec.json.decode(answer.body, type=Accepted)
+    assert found == answer.json, "nothing is told that the type does not name"
+    (accepted,) = PROCESS.answers
+    assert (accepted.status, list(accepted.media)) == (answer.status, [answer.headers["content-type"]])
+    assert {name.lower() for name in accepted.headers} <= set(answer.headers)

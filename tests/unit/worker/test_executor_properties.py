@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acked import Context, Permanent
@@ -83,7 +83,7 @@ job = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(jobs=st.lists(job, min_size=1, max_size=40), size=st.integers(1, 32))
 async def test_each_assignment_has_one_ending(
     jobs: list[tuple[str, str, float, InterruptReason | None, float]], size: int

@@ -409,3 +409,4 @@ async def test_the_timer_is_one_for_all_and_moves_with_the_earliest(bench: Bench
     assert {type(ending) for _, ending in bench.endings} == {TimedOut}
     assert [one.id for one, _ in bench.endings] == [f"t{n}" for n in reversed(range(20))]
     assert bench.executor.running == 50
+    assert len(await bench.executor.close(0.1)) + len(bench.endings) == 70

@@ -32,7 +32,8 @@ _PAGE_POLICY = (
     b"default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'",
 )
 _ALWAYS = (_NOSNIFF, _NO_REFERRER)
-_API_ANSWER = (_NOSNIFF, _NO_REFERRER, _NO_STORE)
+API_ANSWER = (_NOSNIFF, _NO_REFERRER, _NO_STORE)
+"""The headers of every answer that is no page and says nothing of caching itself."""
 
 PROBLEM_NAMES = frozenset({"bad-host", "host-not-allowed", "cross-site", "origin-not-allowed", "headers-too-large"})
 """The problems that the guards answer with."""
@@ -52,6 +53,7 @@ class Guards:
     `allowed_hosts` holds names as they stand in a URL (`localhost`, `[::1]`), each with any port unless it names one;
     give `LOCAL_HOSTS | {...}`. `allowed_origins` holds origins (`https://acked.example`); the origin that the request
     itself was sent to is always allowed. `changing_paths` are those that change something although they are read.
+    `on_refused` is told of each HTTP request that is refused here, with the status of the answer.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Guards:
         allowed_origins: frozenset[str] = frozenset(),
         changing_paths: frozenset[str] = frozenset(),
         render: Render = render,
+        on_refused: Callable[[Message, int], object] = lambda scope, status: None,
     ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower().encode() for host in allowed_hosts)
         self._origins = frozenset(origin.encode() for origin in allowed_origins)
         self._changing = changing_paths | {path + "/" for path in changing_paths}
         self._render = render
+        self._on_refused = on_refused
         self._seen_hosts: set[bytes] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -76,6 +80,7 @@ class Guards:
             try:
                 self._check(scope, scope["method"] not in _SAFE_METHODS or scope["path"] in self._changing)
             except _Refusal as refusal:
+                self._on_refused(scope, refusal.status)
                 await self._refuse(refusal, send)
                 return
 
@@ -153,7 +158,7 @@ class Guards:
         headers = [
             (b"content-type", media_type.encode()),
             (b"content-length", str(len(body)).encode()),
-            *_API_ANSWER,
+            *API_ANSWER,
         ]
         await send({"type": f"{prefix}.response.start", "status": refusal.status, "headers": headers})
         await send({"type": f"{prefix}.response.body", "body": body})
@@ -178,7 +183,7 @@ def _guarded_headers(headers: Any) -> list[tuple[bytes, bytes]]:
             stores = True
         elif name == b"content-security-policy":
             policy = True
-    added = _ALWAYS if stores else _API_ANSWER
+    added = _ALWAYS if stores else API_ANSWER
     if page and not policy:
         return [*headers, *added, _PAGE_POLICY]
     return [*headers, *added]

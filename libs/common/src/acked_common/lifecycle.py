@@ -364,7 +364,10 @@ def resolve(*, at: datetime, to: State, result: bytes | None, note: str | None, 
         sets["result"] = result
     if note is not None:
         sets["note"] = note
-    clears = {"error"} if to is State.SUCCEEDED else set()
+    # What an earlier resolve left is no word on this run.
+    clears = {"result", "note"} - sets.keys()
+    if to is State.SUCCEEDED:
+        clears.add("error")
     return Transition(
         Reason.RESOLVED,
         leaves=frozenset({State.FAILED}),

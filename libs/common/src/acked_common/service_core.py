@@ -6,8 +6,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
+from acked_common.api.document import About
+from acked_common.api.serving import changed_by_reading, first_parts, with_document
 from acked_common.broker import BrokerError
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.clock import SharedClock
@@ -21,7 +23,7 @@ from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.sweeper import Sweeper
-from acked_common.web import EXCEPTION_HANDLERS, CountRequests, Readiness, operations_routes
+from acked_common.web import EXCEPTION_HANDLERS, CountRequests, Readiness, RequestCounter, operations_routes
 from acked_common.worker_table import WorkerTable
 
 BROKER_LOOK_EVERY_S = 2.0
@@ -66,37 +68,42 @@ class ServiceCore:
         self,
         routes: list[BaseRoute],
         *,
+        about: About,
         readiness: Callable[[], Readiness],
-        changing_paths: frozenset[str] = frozenset(),
         counts_itself: frozenset[str] = frozenset(),
     ) -> Starlette:
-        """The ASGI application: the service's routes and the common ones behind the guards.
+        """The ASGI application: the service's routes and the common ones behind the guards, and their API document.
 
-        `changing_paths` change something although they are read; `counts_itself` are paths whose requests are counted
-        where they are served.
+        `counts_itself` are paths whose requests are counted where they are served.
         """
-        served = [
-            *routes,
-            *status_routes(self.store, self.waits, self.workers, self.kinds),
-            *operations_routes(self._unless_stopping(readiness)),
-        ]
-        known = frozenset("/" + route.path.split("/")[1] for route in served if isinstance(route, Route))
-        app = Starlette(
+        served = with_document(
+            [
+                *routes,
+                *status_routes(self.store, self.waits, self.workers, self.kinds),
+                *operations_routes(self._unless_stopping(readiness)),
+            ],
+            about,
+        )
+        counter = RequestCounter(first_parts(served))
+        application = Starlette(
             routes=served,
             middleware=[
                 Middleware(
                     Guards,
                     allowed_hosts=LOCAL_HOSTS | set(self._settings.allowed_hosts),
                     allowed_origins=frozenset(self._settings.allowed_origins),
-                    changing_paths=changing_paths,
+                    changing_paths=changed_by_reading(served),
+                    on_refused=counter.count,
                 ),
-                Middleware(CountRequests, known=known, not_counted=counts_itself),
+                Middleware(CountRequests, counter=counter, not_counted=counts_itself),
             ],
-            exception_handlers=dict(EXCEPTION_HANDLERS),
+            exception_handlers={**EXCEPTION_HANDLERS, Exception: counter.answer_fault},
             lifespan=self._lifespan,
         )
-        app.state.stopping = self.stopping
-        return app
+        application.state.stopping = self.stopping
+        # Every path has one form; a redirect to it would be an answer without a body that no document names.
+        application.router.redirect_slashes = False
+        return application
 
     def _unless_stopping(self, readiness: Callable[[], Readiness]) -> Callable[[], Readiness]:
         def found() -> Readiness:

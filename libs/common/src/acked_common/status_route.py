@@ -2,8 +2,9 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds
+from acked_common.api.routes import ApiRoute
 from acked_common.clock import rfc3339
 from acked_common.ids import parse_id
 from acked_common.kind_table import KindTable
@@ -14,8 +15,6 @@ from acked_common.store import Job, JobStore, KindRecord
 from acked_common.views import status_fields
 from acked_common.web import JsonResponse
 from acked_common.worker_table import WorkerTable
-
-MAX_WAIT_S = 60.0
 
 
 async def stored_job(store: JobStore, text: str) -> Job:
@@ -40,13 +39,13 @@ async def hint_for(job: Job, workers: WorkerTable) -> str | None:
     return f"no worker that serves kind {job.kind!r} runs at the moment{until}"
 
 
-def status_routes(store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable) -> list[Route]:
+def status_routes(store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable) -> list[ApiRoute]:
     """The routes."""
 
     async def status(request: Request) -> Response:
         text = request.path_params["id"]
         wait_s = _number(request, "wait_s", most=MAX_WAIT_S)
-        after_rev = _number(request, "after_rev", most=2.0**53)
+        after_rev = _number(request, "after_rev", most=MAX_REV)
         if wait_s:
             job_id = parse_id(text)
             if job_id is None:
@@ -61,9 +60,10 @@ def status_routes(store: JobStore, waits: StatusWaits, workers: WorkerTable, kin
     async def list_kinds(_: Request) -> Response:
         if not kinds.was_read:
             await kinds.refresh()
-        return JsonResponse({"kinds": [_kind_fields(kind) for kind in kinds.all()]})
+        known: Kinds = {"kinds": [_kind_fields(kind) for kind in kinds.all()]}
+        return JsonResponse(known)
 
-    return [Route("/status/{id}", status), Route("/kinds", list_kinds)]
+    return [ApiRoute(status, GET_STATUS), ApiRoute(list_kinds, LIST_KINDS)]
 
 
 def _number(request: Request, name: str, *, most: float) -> float | None:
@@ -82,8 +82,8 @@ def _number(request: Request, name: str, *, most: float) -> float | None:
     return value
 
 
-def _kind_fields(kind: KindRecord) -> dict[str, object]:
-    return {
+def _kind_fields(kind: KindRecord) -> Kind:
+    fields: Kind = {
         "kind": kind.name,
         "lane": kind.lane,
         "version": kind.version,
@@ -92,6 +92,8 @@ def _kind_fields(kind: KindRecord) -> dict[str, object]:
         "backoff_base_s": kind.backoff_base_s,
         "backoff_cap_s": kind.backoff_cap_s,
         "bundle": kind.bundle,
-        "payload_schema": kind.payload_schema,
         "seen_at": rfc3339(kind.seen_at) if kind.seen_at else None,
     }
+    if kind.payload_schema is not None:
+        fields["payload_schema"] = dict(kind.payload_schema)
+    return fields

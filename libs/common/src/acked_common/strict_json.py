@@ -14,7 +14,7 @@ import msgspec
 
 from acked_common.json_scanner import INT_MAX, INT_MIN, MAX_NUMBER_CHARS, JsonScanner, StrictJsonError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "StrictJsonError", "check", "parse"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "StrictJsonError", "parse"]
 
 MAX_DEPTH = 32
 MAX_BYTES = 256 * 1024
@@ -27,11 +27,6 @@ _DIGITS_AS_ZEROS = bytes(ord("0") if chr(i).isdigit() and i < 128 else ord(" ") 
 _SUSPECT_DIGITS = b"0" * 19
 # A number has at most three runs of digits, so one that is too long has a run of at least this length.
 _TOO_MANY_DIGITS = b"0" * (MAX_NUMBER_CHARS // 3 - 2)
-
-
-def check(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES) -> None:
-    """Raises `StrictJsonError` where `parse` would."""
-    parse(data, max_depth=max_depth, max_bytes=max_bytes)
 
 
 def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES) -> Any:

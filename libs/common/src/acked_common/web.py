@@ -12,9 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 
 from acked_common import problems
+from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
+from acked_common.api.routes import ApiRoute
+from acked_common.guards import API_ANSWER
 from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.lifetime import raise_file_limit
 from acked_common.logs import get_log
@@ -72,11 +74,13 @@ class Readiness:
 
     def response(self) -> JsonResponse:
         """200 when ready, else 503; each part with `ok` or what is wrong."""
-        state = "ready" if self.is_ready else "not-ready"
-        if self.is_ready and any(self._degraded.values()):
-            state = "degraded"
         parts = {name: wrong or "ok" for name, wrong in {**self._blocking, **self._degraded}.items()}
-        return JsonResponse({"status": state, "parts": parts}, status_code=200 if self.is_ready else 503)
+        answer: Ready = {"status": "ready", "parts": parts}
+        if not self.is_ready:
+            answer["status"] = "not-ready"
+        elif any(self._degraded.values()):
+            answer["status"] = "degraded"
+        return JsonResponse(answer, status_code=200 if self.is_ready else 503)
 
 
 async def read_bounded(request: Request, max_bytes: int) -> bytes:
@@ -91,11 +95,12 @@ async def read_bounded(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def operations_routes(readiness: Health) -> list[Route]:
+def operations_routes(readiness: Health) -> list[ApiRoute]:
     """`/healthz`, `/readyz`, `/metrics` and `/problems/<name>`."""
 
     async def healthz(_: Request) -> Response:
-        return JsonResponse({"status": "alive"})
+        alive: Alive = {"status": "alive"}
+        return JsonResponse(alive)
 
     async def readyz(_: Request) -> Response:
         return readiness().response()
@@ -110,10 +115,10 @@ def operations_routes(readiness: Health) -> list[Route]:
         return HTMLResponse(page)
 
     return [
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/metrics", metrics),
-        Route("/problems/{name}", problem_page),
+        ApiRoute(healthz, GET_HEALTH),
+        ApiRoute(readyz, GET_READINESS),
+        ApiRoute(metrics, GET_METRICS),
+        ApiRoute(problem_page, GET_PROBLEM),
     ]
 
 
@@ -156,19 +161,48 @@ EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
 }
 
 
+class RequestCounter:
+    """Counts answers by route and status. `known`: first parts of paths that are served; all others count as one."""
+
+    def __init__(self, known: frozenset[str]) -> None:
+        self._known = known
+
+    def count(self, scope: Any, status: int) -> None:
+        """Counts one answered request."""
+        # The first part of the path: ids would make a time series each.
+        first = "/" + scope["path"].lstrip("/").split("/", 1)[0]
+        count_request(first if first in self._known else "other", status)
+
+    def answer_fault(self, request: Request, error: Exception) -> Response:
+        """The answer to a fault of the server. It passes neither the guards nor `CountRequests`: it is made outside."""
+        return _Fault(self, _on_bug(request, error))
+
+
+class _Fault(Response):
+    """Counted when it is sent: an answer that had begun before the fault was counted already."""
+
+    def __init__(self, counter: RequestCounter, answer: Response) -> None:
+        super().__init__(answer.body, answer.status_code)
+        self.raw_headers = [*answer.raw_headers, *API_ANSWER]
+        self._counter = counter
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._counter.count(scope, self.status_code)
+        await super().__call__(scope, receive, send)
+
+
 class CountRequests:
-    """ASGI middleware that counts answers by route and status."""
+    """ASGI middleware that counts what is answered behind it."""
 
     def __init__(
         self,
         app: Callable[..., Awaitable[None]],
         *,
-        known: frozenset[str],
+        counter: RequestCounter,
         not_counted: frozenset[str] = frozenset(),
     ) -> None:
-        """`known`: first parts of the paths that are served; all others are counted as one."""
         self._app = app
-        self._known = known
+        self._counter = counter
         self._not_counted = not_counted
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -178,9 +212,7 @@ class CountRequests:
 
         async def send_counted(message: Any) -> None:
             if message["type"] == "http.response.start":
-                # The first part of the path: ids would make a time series each.
-                first = "/" + scope["path"].lstrip("/").split("/", 1)[0]
-                count_request(first if first in self._known else "other", message["status"])
+                self._counter.count(scope, message["status"])
             await send(message)
 
         await self._app(scope, receive, send_counted)

@@ -6,6 +6,7 @@ from acked_common.broker.commands import RabbitCommands
 from acked_common.ids import new_id
 from acked_common.service_core import ServiceCore
 from acked_common.web import Readiness
+from acked_gateway.api import ABOUT
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands
 from acked_gateway.feed import Feed
@@ -13,7 +14,7 @@ from acked_gateway.hub import Hub
 from acked_gateway.job_routes import job_routes
 from acked_gateway.live import Live
 from acked_gateway.load_test import LoadTester
-from acked_gateway.load_test_routes import LOAD_TEST_PATH, load_test_routes
+from acked_gateway.load_test_routes import load_test_routes
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.snapshots import Snapshots
 from acked_gateway.worker_channel import WorkerChannel
@@ -60,6 +61,6 @@ def create_app(settings: GatewaySettings) -> Starlette:
             *feed.routes(),
             *channel.routes(),
         ],
+        about=ABOUT,
         readiness=readiness,
-        changing_paths=frozenset({LOAD_TEST_PATH}),
     )

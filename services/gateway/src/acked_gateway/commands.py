@@ -23,6 +23,7 @@ TRIES = 10
 MAX_RESULT_BYTES = 1 << 20
 MAX_NOTE_CHARS = 1000
 MAX_BODY_BYTES = 2 * 2**20
+RESOLVED_AS = (State.SUCCEEDED, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def parse_resolution(body: bytes) -> Resolution:
     if not isinstance(members, dict):
         raise _invalid([{"pointer": "", "detail": 'must be an object such as {"state": "succeeded"}'}])
     errors: list[ErrorAt] = []
-    ends = [State.SUCCEEDED.value, State.FAILED.value]
+    ends = [state.value for state in RESOLVED_AS]
     state, note = members.get("state"), members.get("note")
     if state not in ends:
         errors.append({"pointer": "/state", "detail": f"must be one of {', '.join(ends)}"})

@@ -1,26 +1,24 @@
 """Jobs, batches and workers over HTTP."""
 
 import base64
-import re
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from acked_common.api.routes import ApiRoute
 from acked_common.clock import rfc3339
 from acked_common.lifecycle import State
+from acked_common.names import BATCH_NAME
 from acked_common.problems import ProblemError, problem
 from acked_common.status_route import hint_for, stored_job
 from acked_common.store import JobFilter, JobStore, WorkerRecord
 from acked_common.views import job_fields, status_fields, summary_fields
 from acked_common.web import JsonResponse, read_bounded
 from acked_common.worker_table import WorkerTable
+from acked_gateway import api
+from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.commands import MAX_BODY_BYTES, Commands, parse_resolution
-
-BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-DEFAULT_PAGE = 50
-MAX_PAGE = 1000
 
 
 def checked_batch(name: str) -> str:
@@ -30,7 +28,7 @@ def checked_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> list[Route]:
+def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> list[ApiRoute]:
     """The routes."""
 
     async def list_jobs(request: Request) -> Response:
@@ -45,7 +43,8 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
             job_filter, page_size=_page_size(query.get("page_size")), before=_position(query.get("page_token"))
         )
         token = _token(page.next_before) if page.next_before else ""
-        return JsonResponse({"jobs": [summary_fields(job) for job in page.jobs], "next_page_token": token})
+        listed: api.JobList = {"jobs": [summary_fields(job) for job in page.jobs], "next_page_token": token}
+        return JsonResponse(listed)
 
     async def get_job(request: Request) -> Response:
         job = await stored_job(store, request.path_params["id"])
@@ -66,34 +65,34 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         counted = await store.count_batch(name)
         if counted is None:
             raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
-        return JsonResponse(
-            {
-                "batch": name,
-                "total": sum(counted.states.values()),
-                "states": {state.value: counted.states[state] for state in State if state in counted.states},
-                "first_at": rfc3339(counted.first_at),
-                "last_at": rfc3339(counted.last_at),
-                "duration_s": round((counted.last_at - counted.first_at).total_seconds(), 3),
-            }
-        )
+        found: api.Batch = {
+            "batch": name,
+            "total": sum(counted.states.values()),
+            "states": {state: counted.states[state] for state in State if state in counted.states},
+            "first_at": rfc3339(counted.first_at),
+            "last_at": rfc3339(counted.last_at),
+            "duration_s": round((counted.last_at - counted.first_at).total_seconds(), 3),
+        }
+        return JsonResponse(found)
 
     async def list_workers(_: Request) -> Response:
         # All gateways tell the same, also in the second after a change.
         found = await workers.workers(fresh=True)
-        return JsonResponse({"workers": [_worker_fields(worker) for worker in found]})
+        connected: api.Workers = {"workers": [_worker_fields(worker) for worker in found]}
+        return JsonResponse(connected)
 
     return [
-        Route("/jobs", list_jobs),
-        Route("/jobs/{id}", get_job),
-        Route("/jobs/{id}/cancel", cancel, methods=["POST"]),
-        Route("/jobs/{id}/retry", retry, methods=["POST"]),
-        Route("/jobs/{id}/resolve", resolve, methods=["POST"]),
-        Route("/batches/{batch}", batch),
-        Route("/workers", list_workers),
+        ApiRoute(list_jobs, api.LIST_JOBS),
+        ApiRoute(get_job, api.GET_JOB),
+        ApiRoute(cancel, api.CANCEL_JOB),
+        ApiRoute(retry, api.RETRY_JOB),
+        ApiRoute(resolve, api.RESOLVE_JOB),
+        ApiRoute(batch, api.GET_BATCH),
+        ApiRoute(list_workers, api.LIST_WORKERS),
     ]
 
 
-def _worker_fields(worker: WorkerRecord) -> dict[str, object]:
+def _worker_fields(worker: WorkerRecord) -> api.Worker:
     return {
         "id": worker.name,
         "kinds": list(worker.kinds),

@@ -2,27 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from acked_common.api.routes import ApiRoute
 from acked_common.kind_table import KindTable
 from acked_common.problems import ProblemError, problem
 from acked_common.web import JsonResponse
+from acked_gateway import api
+from acked_gateway.api import DEFAULT_COUNT, Latency, LoadTestAnswer
 from acked_gateway.job_routes import checked_batch
 from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult
 from acked_gateway.pages import load_page
 
-LOAD_TEST_PATH = "/load-test"
-DEFAULT_COUNT = 1000
-
 
 def load_test_routes(
     tester: LoadTester, kinds: KindTable, stopping: asyncio.Event, public_intake_url: str
-) -> list[Route]:
+) -> list[ApiRoute]:
     """The routes."""
 
     def page(name: str) -> Response:
@@ -67,9 +65,9 @@ def load_test_routes(
         return JsonResponse(figures)
 
     return [
-        Route("/", index),
-        Route("/pages/{name}", asset),
-        Route(LOAD_TEST_PATH, load_test, methods=["GET", "POST"]),
+        ApiRoute(index, api.GET_INDEX),
+        ApiRoute(asset, api.GET_ASSET),
+        ApiRoute(load_test, api.LOAD_TEST, api.POST_LOAD_TEST),
     ]
 
 
@@ -102,9 +100,16 @@ def _count(text: str | None) -> int:
     return int(text)
 
 
-def _figures(result: LoadTestResult) -> dict[str, Any]:
-    figures = asdict(result)
-    if not figures["failures"]:
-        del figures["failures"]
-    figures["links"] = {"batch": f"/batches/{result.batch}", "jobs": f"/jobs?batch={result.batch}"}
+def _figures(result: LoadTestResult) -> LoadTestAnswer:
+    figures: LoadTestAnswer = {
+        "batch": result.batch,
+        "requested": result.requested,
+        "persisted": result.persisted,
+        "failed": result.failed,
+        "duration_ms": result.duration_ms,
+        "latency_ms": cast(Latency, result.latency_ms),
+        "links": {"batch": f"/batches/{result.batch}", "jobs": f"/jobs?batch={result.batch}"},
+    }
+    if result.failures:
+        figures["failures"] = result.failures
     return figures

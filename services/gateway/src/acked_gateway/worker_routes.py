@@ -2,16 +2,17 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from acked_common.api.routes import ApiRoute
 from acked_common.problems import ProblemError, problem
 from acked_common.store import JobStore
 from acked_common.web import JsonResponse
 from acked_common.worker_table import WorkerTable
+from acked_gateway import api
 from acked_gateway.command_line import CommandLine
 
 
-def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) -> list[Route]:
+def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) -> list[ApiRoute]:
     """The routes."""
 
     async def drain(request: Request) -> Response:
@@ -23,6 +24,7 @@ def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) 
             raise ProblemError(problem("not-found", f"no worker has the id {name[:64]!r}; GET /workers lists them"))
         for boot in asked:
             commands.drain(boot)
-        return JsonResponse({"id": name, "drain_requested": True}, status_code=202)
+        answer: api.DrainAsked = {"id": name, "drain_requested": True}
+        return JsonResponse(answer, status_code=202)
 
-    return [Route("/workers/{id}/drain", drain, methods=["POST"])]
+    return [ApiRoute(drain, api.DRAIN_WORKER)]

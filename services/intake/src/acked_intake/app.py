@@ -1,11 +1,12 @@
 """Puts intake together."""
 
 from starlette.applications import Starlette
-from starlette.routing import Route
 
+from acked_common.api.routes import ApiRoute
 from acked_common.service_core import ServiceCore
 from acked_common.web import Readiness
 from acked_intake.accept import Acceptance, publish_stored
+from acked_intake.api import ABOUT, PROCESS
 from acked_intake.group_commit import GroupCommit, Limits
 from acked_intake.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
@@ -37,7 +38,8 @@ def create_app(settings: IntakeSettings) -> Starlette:
         )
 
     return core.application(
-        [Route(PROCESS_PATH, ProcessEndpoint(acceptance, settings))],
+        [ApiRoute(ProcessEndpoint(acceptance, settings), PROCESS)],
+        about=ABOUT,
         readiness=readiness,
         # The hot path counts for itself.
         counts_itself=frozenset({PROCESS_PATH}),

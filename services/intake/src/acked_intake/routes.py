@@ -8,12 +8,13 @@ from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
 from acked_common.store import NewJob
 from acked_common.web import count_request
 from acked_intake.accept import Acceptance
+from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
 from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, read_body
 from acked_intake.settings import IntakeSettings
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-PROCESS_PATH = "/process"
+PROCESS_PATH = PROCESS.path
 
 
 class ProcessEndpoint:
@@ -53,7 +54,7 @@ class ProcessEndpoint:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"location", status_path.encode()),
-            (b"retry-after", str(max(1, min(round(delay_s), 3600))).encode()),
+            (b"retry-after", str(max(1, min(round(delay_s), MAX_RETRY_AFTER_S))).encode()),
         ]
         count_request(PROCESS_PATH, 202)
         await send({"type": "http.response.start", "status": 202, "headers": headers})

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from acked_common import strict_json
+from acked_common.names import BATCH_NAME, KIND_NAME
 from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.strict_json import StrictJsonError
 
@@ -16,13 +17,13 @@ YEAR_S = 31_536_000
 MAX_ATTEMPTS = 1000
 MAX_TAGS = 16
 MAX_TAG_CHARS = 64
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""As a class of a regular expression; in no tag."""
 
 _MAX_ERRORS = 20
 _MAX_SHOWN_CHARS = 200
 _JSON_WHITESPACE = b" \t\n\r"
-_KIND = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_BATCH = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -88,7 +89,7 @@ def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES) -> 
 def _kind(value: Any) -> str:
     if type(value) is not str:
         raise _Wrong(f"must be a text, not {_type_of(value)}")
-    if _KIND.fullmatch(value) is None:
+    if KIND_NAME.fullmatch(value) is None:
         raise _Wrong("must be 1 to 64 of the characters a-z, 0-9, '.', '_' and '-', and start with a letter or digit")
     return value
 
@@ -96,7 +97,7 @@ def _kind(value: Any) -> str:
 def _batch(value: Any) -> str:
     if type(value) is not str:
         raise _Wrong(f"must be a text, not {_type_of(value)}")
-    if _BATCH.fullmatch(value) is None:
+    if BATCH_NAME.fullmatch(value) is None:
         raise _Wrong("must be 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'")
     return value
 

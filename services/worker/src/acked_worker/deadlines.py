@@ -50,7 +50,10 @@ class DeadlineWatch:
         self._timer = None
         self._timer_at = math.inf
         now = time.monotonic()
-        due = [attempt for attempt in self._live.values() if attempt.due <= now]
+        # A late look finds several: the earliest first all the same.
+        due = sorted(
+            (attempt for attempt in self._live.values() if attempt.due <= now), key=lambda attempt: attempt.due
+        )
         try:
             if due:
                 self._look(due)

@@ -16,6 +16,9 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 
+ASSET_MEDIA_TYPES = tuple(sorted({media_type.partition(";")[0] for media_type in _MEDIA_TYPES.values()}))
+"""What a page or an asset may be."""
+
 # Told apart by lightness too, and readable on both a white and a dark card.
 _COLOURS = {
     State.QUEUED: "#8794a8",

@@ -1,0 +1,70 @@
+"""The types of problem documents, and of the further members that some of them have. Pure."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
+
+from acked_common.lifecycle import State
+from acked_common.problems import ErrorAt
+from acked_common.views import ReasonWord
+
+
+class ProblemDocument(TypedDict):
+    """RFC 9457: what went wrong, and what to do about it."""
+
+    type: Annotated[str, Meta(description="Where a page about this problem is served; programs compare it.")]
+    title: str
+    status: int
+    detail: Annotated[str, Meta(description="What was wrong this time.")]
+    errors: NotRequired[
+        Annotated[
+            list[ErrorAt],
+            Meta(description="Each place: a JSON Pointer into the body, or `?name` for a parameter."),
+        ]
+    ]
+
+
+class AtOffset(TypedDict):
+    """Where in the body."""
+
+    offset: NotRequired[Annotated[int, Meta(ge=0, description="The byte of the body.")]]
+
+
+class WithExample(TypedDict):
+    """A call that works."""
+
+    example: NotRequired[Annotated[str, Meta(description="A curl line that works.")]]
+
+
+class KnownFields(TypedDict):
+    """What the body may hold."""
+
+    known_fields: NotRequired[list[str]]
+
+
+class KnownKinds(TypedDict):
+    """What work is known."""
+
+    known_kinds: list[str]
+
+
+class FoundState(TypedDict):
+    """How the job stands."""
+
+    state: State
+    reason: NotRequired[ReasonWord]
+
+
+MEMBERS: Mapping[str, Any] = {
+    **dict.fromkeys(
+        ("bad-json", "bad-encoding", "bad-number", "bad-text", "duplicate-key", "too-deep", "body-too-large"), AtOffset
+    ),
+    "method-not-allowed": WithExample,
+    "unsupported-media-type": WithExample,
+    "invalid-field": KnownFields,
+    "unknown-field": KnownFields,
+    "unknown-kind": KnownKinds,
+    "wrong-state": FoundState,
+}
+"""Further members by the problem's name."""

@@ -1,0 +1,114 @@
+"""The typed route table: what each route takes and what it answers. Methods and API document both come from it."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from starlette.routing import Route
+
+JSON = "application/json"
+HTML = "text/html"
+
+ALWAYS = ("bad-host", "host-not-allowed", "headers-too-large", "method-not-allowed", "internal")
+"""Problems that every route may answer with."""
+OF_CHANGES = ("cross-site", "origin-not-allowed")
+"""Problems of what changes something: a page of another site may not ask for it."""
+OF_JSON_BODIES = ("bad-json", "bad-encoding", "bad-number", "bad-text", "duplicate-key", "too-deep", "body-too-large")
+"""Problems of strict JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One parameter. `type` is any type that msgspec can describe, its limits in `Annotated`."""
+
+    name: str
+    place: Literal["path", "query"]
+    type: Any
+    description: str
+    example: str | int | float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A body of a request, in JSON."""
+
+    type: Any
+    description: str
+    required: bool
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    """Name and value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A header that an answer always carries."""
+
+    type: Any
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What an answer leads to: an operation of the same service, with parameters taken from the answer."""
+
+    operation: str
+    parameters: Mapping[str, str]
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a route answers when it does what was asked; problems are not listed here."""
+
+    description: str
+    media: Mapping[str, Any]
+    """Type of the body by media type; `str` for a text."""
+    status: int = 200
+    headers: Mapping[str, Header] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path. `id` is a name for programs and never changes."""
+
+    id: str
+    path: str
+    summary: str
+    answers: tuple[Answer, ...]
+    tag: str
+    method: Literal["GET", "POST"] = "GET"
+    description: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: Body | None = None
+    problems: tuple[str, ...] = ()
+    """Names of the catalogue, beside those that every route has."""
+    is_change: bool = False
+    """A GET that changes something; every other method does anyway."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether pages of other sites are kept out."""
+        return self.is_change or self.method != "GET"
+
+    @property
+    def all_problems(self) -> tuple[str, ...]:
+        """All names of problems that it may answer with."""
+        has_path_parameter = any(parameter.place == "path" for parameter in self.parameters)
+        found = [*self.problems, *(["not-found"] if has_path_parameter else []), *ALWAYS]
+        return tuple(dict.fromkeys([*found, *OF_CHANGES] if self.changes else found))
+
+
+class ApiRoute(Route):
+    """A route that is served and documented from the same operations; all of them have its path.
+
+    An endpoint that is an ASGI application gets every method and answers 405 by itself.
+    """
+
+    def __init__(self, endpoint: Any, *operations: Operation) -> None:
+        (path,) = {operation.path for operation in operations}
+        is_view = inspect.isfunction(endpoint) or inspect.ismethod(endpoint)
+        methods = [operation.method for operation in operations] if is_view else None
+        super().__init__(path, endpoint, methods=methods)
+        self.operations = operations

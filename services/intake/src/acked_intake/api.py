@@ -1,0 +1,158 @@
+"""`POST /process` as the route table describes it. The limits are those of the parser."""
+
+from typing import Annotated, Any, TypedDict
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from acked_common.api.document import About
+from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS
+from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Header, Operation
+from acked_common.lifecycle import State
+from acked_common.names import BATCH_NAME, KIND_NAME, whole
+from acked_common.views import Instant, JobId
+from acked_intake.submission import CONTROL_CHARACTERS, DEFAULT_KIND, MAX_ATTEMPTS, MAX_TAG_CHARS, MAX_TAGS, YEAR_S
+
+MAX_RETRY_AFTER_S = 3600
+
+ABOUT = About(
+    title="Acked intake",
+    description=(
+        "Takes requests for work, keeps each one, and answers 202 with an id. A 202 means that the request is in the "
+        "journals of a majority of MongoDB members and will be brought to an end.\n\n"
+        "Lists, commands and the live feed are on the gateway, which has a document of its own. Every GET answers HEAD "
+        "too. Every answer carries `X-Content-Type-Options: nosniff` and, unless it says otherwise, "
+        "`Cache-Control: no-store`."
+    ),
+    tags=COMMON_TAGS,
+)
+
+Seconds = Annotated[float, Meta(gt=0, le=YEAR_S)]
+Tag = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_TAG_CHARS,
+        # Without control characters; one that would read as a line break in a list is one too.
+        pattern=f"^[^{CONTROL_CHARACTERS}]*$",
+    ),
+]
+
+
+class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What is to be done. A field that is null counts as left out, except `kind` and `payload`."""
+
+    kind: Annotated[
+        str, Meta(pattern=whole(KIND_NAME), description="What is to be done; `GET /kinds` lists what is known.")
+    ]
+    payload: (
+        Annotated[Any, Meta(description="What the handler gets, as it was sent; {} where it is left out.")] | UnsetType
+    ) = UNSET
+    delay_s: (
+        Annotated[
+            Annotated[float, Meta(ge=0, le=YEAR_S)] | None,
+            Meta(description="Start no sooner than so many seconds from now."),
+        ]
+        | UnsetType
+    ) = UNSET
+    batch: (
+        Annotated[
+            Annotated[str, Meta(pattern=whole(BATCH_NAME))] | None,
+            Meta(description="A name for jobs that belong together."),
+        ]
+        | UnsetType
+    ) = UNSET
+    tags: (
+        Annotated[
+            Annotated[list[Tag], Meta(max_length=MAX_TAGS, extra_json_schema={"uniqueItems": True})] | None,
+            Meta(description="Words to find the job by."),
+        ]
+        | UnsetType
+    ) = UNSET
+    max_attempts: (
+        Annotated[
+            Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] | None,
+            Meta(description="Failures after which the job fails for good; else the kind's."),
+        ]
+        | UnsetType
+    ) = UNSET
+    timeout_s: (
+        Annotated[Seconds | None, Meta(description="The longest that one attempt may take; else the kind's.")]
+        | UnsetType
+    ) = UNSET
+    expires_in_s: (
+        Annotated[Seconds | None, Meta(description="How long the job may wait for a worker; else 30 days.")] | UnsetType
+    ) = UNSET
+
+
+class AcceptedLinks(TypedDict):
+    """Where the job can be followed."""
+
+    status: Annotated[str, Meta(description="On this service and on the gateway.")]
+    feed: Annotated[str, Meta(description="The live feed, a WebSocket of the gateway.")]
+
+
+class Accepted(TypedDict):
+    """The request is kept."""
+
+    id: JobId
+    state: State
+    kind: str
+    accepted_at: Instant
+    links: AcceptedLinks
+
+
+PROCESS = Operation(
+    id="process",
+    method="POST",
+    path="/process",
+    tag=JOBS,
+    summary="Accept a request for work",
+    description=(
+        "After a 202, ask for the status at `Location`, or follow the job on the feed. The body is read strictly: a "
+        "key that stands twice or a number that other programs would read as another value is refused. `Content-Type: "
+        "application/json` is needed where there is a body."
+    ),
+    body=Body(
+        type=ProcessRequest,
+        required=False,
+        description=f"An empty body asks for a job of kind `{DEFAULT_KIND}`.",
+        examples={
+            "demo": {"kind": "demo", "payload": {"seconds": 0.1}},
+            "all": {
+                "kind": "noop",
+                "payload": [1, "two", None],
+                "delay_s": 0.5,
+                "batch": "nightly.2026-11-24",
+                "tags": ["invoice", "customer 7"],
+                "max_attempts": 3,
+                "timeout_s": 30,
+                "expires_in_s": 3600,
+            },
+        },
+    ),
+    answers=(
+        Answer(
+            status=202,
+            description="Kept. It is `scheduled` where there is a delay, else `queued`.",
+            media={JSON: Accepted},
+            headers={
+                "Location": Header(
+                    type=Annotated[str, Meta(pattern="^/status/", examples=[f"/status/{EXAMPLE_ID}"])],
+                    description="Where the status is, relative.",
+                ),
+                "Retry-After": Header(
+                    type=Annotated[int, Meta(ge=1, le=MAX_RETRY_AFTER_S)],
+                    description="Seconds until a first look makes sense.",
+                ),
+            },
+            links=TO_STATUS,
+        ),
+    ),
+    problems=(
+        *OF_JSON_BODIES,
+        *("slow-body", "unsupported-media-type"),
+        *("invalid-field", "unknown-field", "unknown-kind"),
+        *("not-accepted", "outcome-unknown", "busy"),
+    ),
+)

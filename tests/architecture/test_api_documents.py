@@ -1,0 +1,122 @@
+"""The API documents against the routes that are served, the problems that there are, and docs/api.md."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+
+from acked import definition
+from acked_common import names
+from acked_common.api.routes import OF_JSON_BODIES, ApiRoute
+from acked_common.problems import CATALOGUE
+from acked_common.settings import Env
+from acked_gateway import app as gateway
+from acked_gateway.settings import read_settings as read_gateway_settings
+from acked_intake import app as intake
+from acked_intake.settings import read_settings as read_intake_settings
+from support.api_documents import operations
+from support.asgi import call
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMON = ROOT / "libs/common/src/acked_common"
+# Answers on WebSockets, which OpenAPI can't describe.
+OF_WEBSOCKETS = {"bad-message", "too-many-subscriptions", "wrong-worker-secret", "no-worker-secret"}
+
+
+def make(service: str) -> Starlette:
+    if service == "gateway":
+        return gateway.create_app(read_gateway_settings(Env({})))
+    return intake.create_app(read_intake_settings(Env({})))
+
+
+@pytest.fixture(params=["gateway", "intake"])
+async def served(request: pytest.FixtureRequest) -> tuple[Starlette, dict[str, Any]]:
+    """An application and its document."""
+    application = make(request.param)
+    answer = await call(application, "GET", "/openapi.json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    return application, answer.json
+
+
+def test_each_route_is_described_and_nothing_else(served: tuple[Starlette, dict[str, Any]]) -> None:
+    application, document = served
+    found: set[tuple[str, str]] = set()
+    for route in application.routes:
+        if isinstance(route, WebSocketRoute):
+            assert route.path in document["info"]["description"]
+            continue
+        assert isinstance(route, Route)
+        assert isinstance(route, ApiRoute), f"{route.path} has no operations"
+        # An application of its own answers every method; what it serves is what it says.
+        methods = route.methods or {operation.method for operation in route.operations}
+        found |= {(method, route.path) for method in methods - {"HEAD"}}
+    assert found == {(method, path) for method, path, _ in operations(document)}
+
+
+async def test_methods_that_are_not_described_are_not_served(served: tuple[Starlette, dict[str, Any]]) -> None:
+    application, document = served
+    for path, methods in document["paths"].items():
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+            if method.lower() in methods:
+                continue
+            answer = await call(application, method, path)
+            assert (answer.status, answer.json["type"]) == (405, "/problems/method-not-allowed"), (method, path)
+            assert {name.lower() for name in answer.headers["allow"].split(", ")} - {"head"} == set(methods)
+
+
+def test_the_document_is_openapi_for_programs(served: tuple[Starlette, dict[str, Any]]) -> None:
+    _, document = served
+    assert document["openapi"] == "3.1.0"
+    described = list(operations(document))
+    ids = Counter(operation["operationId"] for _, _, operation in described)
+    assert set(ids.values()) == {1}
+    tags = {tag["name"] for tag in document["tags"]}
+    for method, path, operation in described:
+        assert operation["summary"] and set(operation["tags"]) <= tags, (method, path)
+        in_path = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path))
+        assert {"400", "405", "421", "431", "500"} <= set(operation["responses"])
+        assert ("403" in operation["responses"]) == (method != "GET" or path == "/load-test")
+        for response in operation["responses"].values():
+            for link in response.get("links", {}).values():
+                assert link["operationId"] in ids
+
+
+def test_every_reference_leads_somewhere(served: tuple[Starlette, dict[str, Any]]) -> None:
+    _, document = served
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))):
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
+        assert found
+
+
+def test_every_problem_is_documented_where_it_may_come() -> None:
+    named: set[str] = set()
+    for service in ("gateway", "intake"):
+        for route in make(service).routes:
+            if isinstance(route, ApiRoute):
+                named |= {name for operation in route.operations for name in operation.all_problems}
+    assert named | OF_WEBSOCKETS == set(CATALOGUE)
+
+
+def test_the_problems_of_strict_json_are_those_that_it_raises() -> None:
+    text = (COMMON / "json_scanner.py").read_text() + (COMMON / "strict_json.py").read_text()
+    raised = set(re.findall(r'(?:_fail|StrictJsonError)\("([a-z-]+)"', text))
+    assert raised == set(OF_JSON_BODIES)
+
+
+def test_the_text_for_people_names_every_path(served: tuple[Starlette, dict[str, Any]]) -> None:
+    text = (ROOT / "docs/api.md").read_text()
+    _, document = served
+    missing = [path for path in document["paths"] if not re.search(rf"[ `]{re.escape(path)}[`,? ]", text)]
+    assert not missing
+
+
+def test_handlers_may_be_called_what_requests_may_ask_for() -> None:
+    assert names.KIND_NAME.pattern == definition.NAME.pattern

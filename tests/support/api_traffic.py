@@ -1,0 +1,59 @@
+"""Hooks for schemathesis, which runs as a process of its own: what it sends is aimed at jobs that are there.
+
+`ACKED_TEST_TRAFFIC` names a file with `{"ids", "failed_ids", "batch", "seen"}`: ids of jobs in many states, ids of
+failed ones, the name of a batch, and the file to which each answer's `METHOD path status` is appended.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, HookContext, Response
+
+# A load test of 100,000 and a poll of a minute are documented too; here they would only take time.
+MOST_CALLS = 5
+LONGEST_WAIT_S = 0.05
+KIND = "noop"
+
+_there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
+_seen = Path(_there["seen"])
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
+    """Most requests go to jobs, batches and kinds that are there; which ones follows from what was generated."""
+    path, query = case.path_parameters, case.query
+    draw = zlib.crc32(repr((path, query, case.body)).encode())
+    if "id" in path and draw % 4:
+        is_for_failed = case.path.endswith(("/retry", "/resolve")) and draw % 3
+        ids = _there["failed_ids" if is_for_failed else "ids"]
+        path["id"] = ids[draw % len(ids)]
+    if "batch" in path and draw % 2:
+        path["batch"] = _there["batch"]
+    if case.path == "/load-test":
+        count = query.setdefault("count", MOST_CALLS)
+        if _number(count) > MOST_CALLS:
+            query["count"] = MOST_CALLS
+        if draw % 2:
+            query["kind"] = KIND
+    if _number(query.get("wait_s")) > LONGEST_WAIT_S:
+        query["wait_s"] = LONGEST_WAIT_S
+    if isinstance(case.body, dict) and isinstance(case.body.get("kind"), str) and draw % 2:
+        case.body["kind"] = KIND
+
+
+@schemathesis.hook
+def after_call(context: HookContext, case: Case, response: Response) -> None:
+    """Notes what was answered."""
+    with _seen.open("a") as lines:
+        lines.write(f"{case.method} {case.path} {response.status_code}\n")
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
