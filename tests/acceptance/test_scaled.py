@@ -6,7 +6,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +17,14 @@ import pytest
 from acked_common.lifecycle import Reason, State
 from deploy.native import environment
 from deploy.native.stack import Stack
-from support.contract import workers
+from support.contract import instant, workers
+from support.feed import connected, next_frame
 from support.load import Load
 from support.stacks import TestStack, eventually, running_stack
 
 TWO_OF_EACH = {"worker": 2, "intake": 2, "gateway": 2}
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
+HANDLERS = Path(__file__).parent / "handlers"
 DRAIN_S = 2.0
 HTTP_ENDS_WITHIN_S = 10.0
 WORKER_ENDS_WITHIN_S = DRAIN_S + 5.0
@@ -33,7 +38,7 @@ JOBS = [
 
 @pytest.fixture(scope="module")
 def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    environ = {"ACKED_DRAIN_S": str(DRAIN_S)}
+    environ = {"ACKED_DRAIN_S": str(DRAIN_S), "ACKED_HANDLERS_DIR": str(HANDLERS)}
     with running_stack(tmp_path_factory.mktemp("scaled"), environ=environ, scale=TWO_OF_EACH) as started:
         yield started
 
@@ -81,6 +86,39 @@ def test_a_running_job_is_cancelled_through_any_gateway(scaled: TestStack) -> No
     for number, job_id in enumerate(ids):
         told = scaled.call("GET", f"/status/{job_id}?wait_s=10", to=f"gateway-{(number + 1) % 2 + 1}").body
         assert (told["state"], told["attempt"]) == (State.CANCELLED, 1)
+
+
+async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(scaled: TestStack) -> None:
+    """Each worker has a line to one of the gateways; the clients of both see transitions, progress and a cancel."""
+    gateways = ("gateway-1", "gateway-2")
+    lines = {name: scaled.metric("acked_channel_workers", to=name) for name in gateways}
+    assert sum(lines.values()) == TWO_OF_EACH["worker"], lines
+    async with AsyncExitStack() as clients:
+        told: dict[str, list[dict[str, Any]]] = {name: [] for name in gateways}
+        websockets = {name: await clients.enter_async_context(connected(scaled, to=name)) for name in gateways}
+        for websocket in websockets.values():
+            await websocket.send(json.dumps({"type": "subscribe", "sub": "s", "scope": {"batch": "across"}}))
+            await next_frame(websocket, "snapshot")
+        ids = [await asyncio.to_thread(scaled.process, "test.steps", batch="across") for _ in range(6)]
+
+        async def until(holds: Callable[[dict[str, Any]], bool]) -> None:
+            """Reads at both until such an event has come of each job."""
+            for name, websocket in websockets.items():
+                while {event["id"] for event in told[name] if holds(event)} != set(ids):
+                    told[name] += (await next_frame(websocket, "events"))["events"]
+
+        await until(lambda event: event.get("progress", {}).get("value") == {"page": 2, "of": 4})
+        for number, job_id in enumerate(ids):
+            await asyncio.to_thread(scaled.call, "POST", f"/jobs/{job_id}/cancel", to=gateways[number % 2])
+        await until(lambda event: State(event["state"]).is_terminal)
+    for job_id in ids:
+        history = (await asyncio.to_thread(scaled.status, job_id))["history"]
+        for name in gateways:
+            seen = [event for event in told[name] if event["id"] == job_id and "progress" not in event]
+            assert seen == [{"id": job_id, **entry} for entry in history]
+        asked, ended = history[-2:]
+        assert (asked["reason"], ended["reason"]) == (Reason.CANCEL_REQUESTED, Reason.CANCELLED)
+        assert instant(ended["at"]) - instant(asked["at"]) < timedelta(seconds=1)
 
 
 def test_workers_that_are_too_many_drain_side_by_side(scaled: TestStack) -> None:

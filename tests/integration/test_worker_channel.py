@@ -21,7 +21,7 @@ from acked_gateway.worker_channel import WorkerChannel
 from acked_worker import reporter as reporter_module
 from acked_worker.reporter import Reporter
 from acked_worker.settings import GatewayUrl
-from contracts.tcp_proxy import proxy_to
+from support.tcp_proxy import proxy_to
 from support.web_server import HOST, WebServer, web_server
 
 SECRET = "0123456789abcdef0123456789abcdef"

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from acked_common.web import listen, server_config
+from acked_common.web import bind_port, server_config
 
 HOST = "127.0.0.1"
 
@@ -35,7 +35,7 @@ async def web_server(app: Any, *, port: int = 0, host: str = HOST) -> AsyncItera
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
-    sock = listen(host, port)
+    sock = bind_port(host, port)
     await server.startup(sockets=[sock])
     ticks = asyncio.create_task(server.main_loop(), name="web server")
     try:

@@ -54,7 +54,12 @@ class Proxy:
         connection.add_done_callback(self._connections.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            # Nobody listens behind it: the client is told as it would be without the proxy.
+            writer.transport.abort()
+            return
         doomed = asyncio.Event()
         pair = [
             asyncio.create_task(self._requests(reader, upstream_writer, doomed)),
