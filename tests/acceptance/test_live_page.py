@@ -12,7 +12,6 @@ from websockets.sync.client import connect
 from acked_common.lifecycle import State
 from support.browser import Browser, running_browser
 from support.contract import load_test
-from support.feed import feed_url
 from support.stacks import TestStack, eventually
 
 MAX_CLIENTS = 3
@@ -178,7 +177,7 @@ def test_where_the_feed_lets_nobody_in_it_asks_again_and_again_and_says_so(stack
     eventually(lambda: feed_clients(stack) == 0, within_s=10, what="earlier pages have left the feed")
     with ExitStack() as others:
         for _ in range(MAX_CLIENTS):
-            others.enter_context(connect(feed_url(stack), proxy=None))
+            others.enter_context(connect(f"ws://127.0.0.1:{stack.gateway_port}/ws/feed", proxy=None))
         browser.open(url(stack, "/load-test?count=2000&kind=demo"))
         browser.wait_for_text("line", "asking twice a second", within_s=20)
         persisted(browser, 2000)
