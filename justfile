@@ -1,4 +1,4 @@
-# Recipes of Acked. Run them with ./just, which needs nothing but Python 3.11 and apt-get.
+# Recipes of Acked. Run them with ./just, which needs nothing but Python 3.11 and apt-get; an installed just works too.
 
 set positional-arguments := true
 
@@ -8,46 +8,67 @@ bin := justfile_directory() / ".venv/bin"
 # List the recipes
 [private]
 default:
-    @"{{ bin }}/just" --justfile "{{ justfile() }}" --list --unsorted
+    @"{{ just_executable() }}" --justfile "{{ justfile() }}" --list --unsorted
+
+# Makes .venv where ./just has not done so already
+[private]
+[no-exit-message]
+prepare:
+    @if [ -z "${JUST_PREPARED:-}" ]; then "{{ justfile_directory() }}/just" --prepare; fi
 
 # Start everything, wait until it is ready, print the URLs
 [no-exit-message]
-up:
-    @"{{ python }}" -m deploy.native up
+up: prepare
+    @"{{ python }}" -m deploy.runtime up
 
 # Stop everything; jobs are kept
 [no-exit-message]
-down:
-    @"{{ python }}" -m deploy.native down
+down: prepare
+    @"{{ python }}" -m deploy.runtime down
 
 # Change the number of processes: scale 4, scale worker=4 intake=2
 [no-exit-message]
-scale *wanted:
-    @"{{ python }}" -m deploy.native scale "$@"
+scale *wanted: prepare
+    @"{{ python }}" -m deploy.runtime scale "$@"
+
+# Start the services anew, one process after the other, refusing nothing: restart, restart worker
+[no-exit-message]
+restart *services: prepare
+    @"{{ python }}" -m deploy.runtime restart "$@"
 
 # Send N requests at once and follow them to their end
 [no-exit-message]
-load-test *n:
-    @"{{ python }}" -m deploy.native load-test "$@"
+load-test *n: prepare
+    @"{{ python }}" -m deploy.runtime load-test "$@"
 
 # Show what runs, and whether it is ready
 [no-exit-message]
-status:
-    @"{{ python }}" -m deploy.native status
+status: prepare
+    @"{{ python }}" -m deploy.runtime status
 
-# Show the last lines of the logs: logs, logs worker, logs intake-1 -n 200
+# Show the last lines of the logs: logs, logs worker, logs intake-1 -n 200, logs -f
 [no-exit-message]
-logs *service:
-    @"{{ python }}" -m deploy.native logs "$@"
+logs *service: prepare
+    @"{{ python }}" -m deploy.runtime logs "$@"
+
+# Install and start a Docker engine with Compose on Debian 12; needs root
+[no-exit-message]
+engine:
+    @deploy/engine/start
+
+# Build stand-ins for the public images, where no container registry is reachable; needs root once
+[no-exit-message]
+images-airgap:
+    @deploy/airgap/build
 
 # Run the tests: test, test unit, test integration -k publisher
 [no-exit-message]
-test *what:
+test *what: prepare
     @"{{ python }}" -m deploy.testing "$@"
 
 # Format, lint, types, lock: everything that needs no server
 [no-exit-message]
-check:
+check: prepare
     "{{ bin }}/ruff" format --check .
     "{{ bin }}/ruff" check .
     "{{ bin }}/mypy"
@@ -55,13 +76,13 @@ check:
 
 # Format the code and mend what can be mended
 [no-exit-message]
-fmt:
+fmt: prepare
     "{{ bin }}/ruff" format .
     "{{ bin }}/ruff" check --fix .
 
 # Pin the newest versions that the pyproject files allow
 [no-exit-message]
-lock:
+lock: prepare
     @"{{ python }}" -m deploy.lock --upgrade
 
 # Stop everything, remove caches and fetched servers; data is kept

@@ -1,4 +1,6 @@
-"""Keeps requirements.lock: every version pinned with its hashes, no address of where it came from.
+"""Keeps the locks: every version pinned with its hashes, no address of where it came from.
+
+requirements.lock holds all that a checkout needs, deploy/requirements what the image of each service needs of it.
 
 `python -m deploy.lock --check` tells whether it fits the pyproject files, `--upgrade` pins the newest versions.
 """
@@ -8,21 +10,40 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deploy.native.uv import uv_command
+
 ROOT = Path(__file__).resolve().parents[1]
-LOCK = ROOT / "requirements.lock"
+IMAGES = ROOT / "deploy" / "requirements"
+SERVICES = ("gateway", "intake", "worker")
+LOCKS = {
+    "all": ROOT / "requirements.lock",
+    **{name: IMAGES / f"{name}.lock" for name in (*SERVICES, "build")},
+}
 MEMBERS = ("acked", "acked-common", "acked-gateway", "acked-intake", "acked-worker")
 
 
-def compile_lock(into: Path, *, upgrade: bool) -> None:
-    """Writes the lock; without `upgrade` what is pinned in `into` already stays."""
-    command = [str(ROOT / ".venv" / "bin" / "uv"), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
-    command += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--group", "dev"]
+def compile_lock(source: Path, into: Path, *, upgrade: bool, options: Sequence[str] = ()) -> None:
+    """Writes a lock; without `upgrade` what is pinned in `into` already stays."""
+    words = ["pip", "compile", "--quiet", "--universal", "--generate-hashes"]
+    words += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header"]
     for member in MEMBERS:
-        command += ["--no-emit-package", member]
-    command += ["--upgrade"] if upgrade else []
-    subprocess.run([*command, "pyproject.toml", "--output-file", str(into)], cwd=ROOT, check=True)
+        words += ["--no-emit-package", member]
+    words += ["--upgrade"] if upgrade else []
+    # A folder or an extra index that holds one wheel of a release would leave its other hashes out.
+    command, environment = uv_command([*words, *options, str(source), "--output-file", str(into)], whole_index=True)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+def compile_all(locks: Mapping[str, Path], *, upgrade: bool) -> None:
+    """Writes every lock; `locks` says where each stands."""
+    compile_lock(ROOT / "pyproject.toml", locks["all"], upgrade=upgrade, options=["--group", "dev"])
+    pins = ["--constraint", str(locks["all"])]
+    for service in SERVICES:
+        compile_lock(ROOT / "services" / service / "pyproject.toml", locks[service], upgrade=upgrade, options=pins)
+    compile_lock(IMAGES / "build.in", locks["build"], upgrade=upgrade)
 
 
 def main() -> int:
@@ -32,16 +53,19 @@ def main() -> int:
     parser.add_argument("--upgrade", action="store_true")
     chosen = parser.parse_args()
     if not chosen.check:
-        compile_lock(LOCK, upgrade=chosen.upgrade)
+        compile_all(LOCKS, upgrade=chosen.upgrade)
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder) / "requirements.lock"
-        shutil.copy(LOCK, fresh)
-        compile_lock(fresh, upgrade=False)
-        if fresh.read_text() != LOCK.read_text():
-            print("requirements.lock does not fit the pyproject files: run ./just lock", file=sys.stderr)
-            return 1
-    print("requirements.lock fits")
+        fresh = {name: Path(folder) / f"{name}.lock" for name in LOCKS}
+        for name, path in LOCKS.items():
+            if path.exists():
+                shutil.copy(path, fresh[name])
+        compile_all(fresh, upgrade=False)
+        for name, path in LOCKS.items():
+            if not path.exists() or fresh[name].read_text() != path.read_text():
+                print(f"{path.relative_to(ROOT)} does not fit the pyproject files: run ./just lock", file=sys.stderr)
+                return 1
+    print("the locks fit")
     return 0
 
 

@@ -1,49 +1,112 @@
-"""Runs the tests folder by folder and prints how long each took: `python -m deploy.testing [folder] [options]`."""
+"""Runs the tests folder by folder and prints how long each took: `python -m deploy.testing [folder …] [options]`.
+
+With CI=true a skipped test is a failure: there everything must run.
+"""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
-ORDER = ("architecture", "unit", "contracts", "integration", "acceptance", "faults")
-ON_REQUEST = ("faults",)
+ORDER = ("architecture", "unit", "contracts", "integration", "acceptance", "faults", "soak")
+ON_REQUEST = ("faults", "soak")
 NO_TESTS_FOUND = 5
+TIMED_OUT = 124
+FOLDER_WITHIN_S = 900.0
+# What a test run that was interrupted needs to stop its servers.
+TIDIES_WITHIN_S = 60.0
 
 
-def folders_to_run(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The folders and the options for pytest. Without a folder: all but those that run on request."""
-    known = [name for name in ORDER if (TESTS / name).is_dir()]
-    chosen = [word for word in words if word in known]
-    options = [word for word in words if word not in known]
-    return chosen or [name for name in known if name not in ON_REQUEST], options
+def known_folders(tests: Path) -> list[str]:
+    """The folders that hold a test."""
+    return [name for name in ORDER if any((tests / name).rglob("test_*.py"))]
+
+
+def folders_to_run(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The folders and the options for pytest. Without a folder: all but those that run on request.
+
+    Folders come first: a word behind an option may be its value.
+    """
+    first_option = next((index for index, word in enumerate(words) if word not in known), len(words))
+    chosen = list(dict.fromkeys(words[:first_option]))
+    return chosen or [name for name in known if name not in ON_REQUEST], list(words[first_option:])
+
+
+def skipped_tests(report: str) -> list[str]:
+    """The skipped tests of a JUnit report, with the reasons."""
+    found = []
+    for case in ET.fromstring(report).iter("testcase"):  # noqa: S314 - pytest has just written it
+        if (skipped := case.find("skipped")) is not None and skipped.get("type") != "pytest.xfail":
+            found.append(f"{case.get('classname')}.{case.get('name')}: {skipped.get('message')}")
+    return found
+
+
+def run_pytest(arguments: Sequence[str], within_s: float) -> int:
+    """The exit code; a run that takes too long is interrupted, so that it stops what it has started."""
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+    try:
+        return process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        print(f"not done within {within_s:g} s: interrupted", flush=True)
+        process.send_signal(signal.SIGINT)
+        _end(process)
+        return TIMED_OUT
+    except KeyboardInterrupt:
+        # The terminal has told pytest too.
+        _end(process)
+        raise
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(TIDIES_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def run_folder(name: str, options: Sequence[str], *, ci: bool) -> tuple[int, list[str]]:
+    """The exit code and the skipped tests of one folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        code = run_pytest([str(TESTS / name), f"--junitxml={report}", *options], FOLDER_WITHIN_S)
+        skipped = skipped_tests(report.read_text()) if report.exists() else []
+    if code == NO_TESTS_FOUND and options:
+        code = 0
+    return (code or int(ci and bool(skipped))), skipped
 
 
 def main(words: Sequence[str]) -> int:
     """The exit code: that of the first folder that failed."""
     if any("/" in word or "::" in word for word in words):
-        return subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False).returncode
-    folders, options = folders_to_run(words)
+        return run_pytest(words, FOLDER_WITHIN_S)
+    ci = os.environ.get("CI") == "true"
+    known = known_folders(TESTS)
+    folders, options = folders_to_run(words, known)
     lines: list[str] = []
     failed = 0
     for name in folders:
+        print(f"== {name}", flush=True)
         started = time.monotonic()
-        code = subprocess.run(
-            [sys.executable, "-m", "pytest", str(TESTS / name), *options], cwd=ROOT, check=False
-        ).returncode
-        code = 0 if code == NO_TESTS_FOUND and options else code
+        code, skipped = run_folder(name, options, ci=ci)
         lines.append(f"{name:<14} {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - started:6.1f} s")
+        lines += [f"  skipped: {test}" for test in skipped]
         failed = failed or code
     print("\n".join(lines))
-    if left_out := [name for name in ON_REQUEST if name not in folders]:
+    if left_out := [name for name in known if name in ON_REQUEST and name not in folders]:
         print(f"not run, ask for it: {', '.join(f'./just test {name}' for name in left_out)}")
-    if os.environ.get("CI") == "true":
-        print("nothing else was left out")
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

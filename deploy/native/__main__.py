@@ -6,13 +6,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from acked_common.lifecycle import State
-from deploy.native.layout import ROOT, Layout, LayoutError, layout_from
+from deploy.native import preflight
+from deploy.native.layout import Layout, LayoutError, layout_from
 from deploy.native.stack import Stack, StackError
-from deploy.native.supervisor import SERVICES
+from deploy.native.supervisor import SERVICES, SupervisorError
+from deploy.runtime import forget_runtime, keep_runtime
 
 MAX_PROCESSES = 64
 FOLLOW_WITHIN_S = 300.0
@@ -39,49 +42,71 @@ def parse_scale(words: Sequence[str]) -> dict[str, int]:
     return wanted
 
 
-def up(stack: Stack) -> None:
-    """Starts the stack and says where it is."""
-    started = time.monotonic()
-    was_up = stack.is_up()
-    if not was_up:
-        print("runtime: native (private servers on this machine)", flush=True)
-    stack.up()
-    (ROOT / ".acked" / "runtime").write_text("native\n")
-    workers = stack.scale_now["worker"]
-    urls = stack.urls
-    print(
-        f"Acked is {'still' if was_up else ''} up ({time.monotonic() - started:.1f} s), {workers} worker(s)".replace(
-            "  ", " "
-        )
-    )
+def parse_services(words: Sequence[str]) -> list[str]:
+    """Which services are meant; all without a word."""
+    if unknown := [word for word in words if word not in SERVICES]:
+        raise UsageError(f"{unknown[0]!r} can't be restarted; these can: {', '.join(SERVICES)}")
+    return [role for role in SERVICES if role in words or not words]
+
+
+def scale(stack: Stack, wanted: dict[str, int]) -> None:
+    """Changes the number of processes and says what that means."""
+    runs = stack.scale(wanted)
+    numbers = ", ".join(f"{n} {role}" for role, n in stack.scale_now.items())
+    print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
+
+
+def say_up(urls: Mapping[str, str], workers: int, took_s: float, *, was_up: bool) -> None:
+    """What a person wants to know when everything runs."""
+    print(f"Acked is {'still up' if was_up else 'up'} ({took_s:.1f} s), {workers} worker(s)")
     print(f"  load test   {urls['gateway']}/load-test")
     print(f"  gateway     {urls['gateway']}")
     print(f"  intake      {urls['intake']}/process")
     print("  more        ./just status, ./just scale 4, ./just logs, ./just down")
 
 
+def up(stack: Stack) -> None:
+    """Starts the stack and says where it is."""
+    started = time.monotonic()
+    was_up = stack.is_up()
+    if not was_up:
+        print("runtime: native (private servers on this machine)", flush=True)
+        for line in preflight.warnings(stack.layout):
+            print(f"warning: {line}", flush=True)
+    stack.up()
+    keep_runtime("native")
+    say_up(stack.urls, stack.scale_now["worker"], time.monotonic() - started, was_up=was_up)
+
+
 def status(stack: Stack) -> None:
     """A table of the parts."""
     parts = stack.parts()
     if not parts:
-        print("down; ./just up starts it")
+        left = len(stack.processes())
+        print(
+            f"the supervisor is gone and {left} processes are left: ./just up" if left else "down; ./just up starts it"
+        )
         return
-    print(f"{'part':<12} {'state':<10} {'pid':>8} {'up':>8}  readiness")
+    restarts = stack.restarts()
+    print(f"{'part':<12} {'state':<10} {'pid':>8} {'up':>8} {'restarts':>8}  readiness")
     for name, info in parts.items():
         ready = stack.readiness(name) if name.split("-", 1)[0] in SERVICES else ""
         age = info["now"] - info["start"] if info["pid"] else 0
-        print(f"{name:<12} {info['statename'].lower():<10} {info['pid'] or '-':>8} {age:>7}s  {ready}")
+        pid, again = info["pid"] or "-", restarts.get(name, 0)
+        print(f"{name:<12} {info['statename'].lower():<10} {pid:>8} {age:>7}s {again:>8}  {ready}")
     for name in ("gateway", "intake"):
         print(f"{name}: {stack.urls[name]}")
 
 
-def logs(stack: Stack, service: str, lines: int) -> None:
-    """The last lines of the logs of one service, or of all."""
+def logs(stack: Stack, service: str, lines: int, *, follow: bool) -> None:
+    """The last lines of the logs of one service, or of all; `follow` goes on until it is interrupted."""
     files = sorted(stack.layout.logs.glob("*.log"))
     chosen = [file for file in files if not service or file.stem == service or file.stem.split("-", 1)[0] == service]
     if not chosen:
         known = sorted({file.stem for file in files})
         raise UsageError(f"no log of {service or 'anything'} yet; there are: {', '.join(known) or 'none'}")
+    if follow:
+        os.execvp("tail", ["tail", "-n", str(lines), "-F", *map(str, chosen)])  # noqa: S606 - what follows a log best
     for file in chosen:
         print(f"== {file.stem} ({file})")
         print(stack.log_tail(file.stem, lines))
@@ -89,7 +114,7 @@ def logs(stack: Stack, service: str, lines: int) -> None:
 
 def load_test(layout: Layout, count: str) -> int:
     """Runs a load test and follows its batch to the end."""
-    answer, figures = _call(layout, "POST", f"/load-test?count={count}")
+    answer, figures = _call(layout, "POST", f"/load-test?count={quote(count)}")
     print(json.dumps(figures, indent=2))
     if answer != 200:
         return 1
@@ -117,49 +142,65 @@ def _call(layout: Layout, method: str, path: str) -> tuple[int, Any]:
         connection.request(method, path, headers={"Accept": "application/json"})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
-    except OSError as error:
+    except ValueError:
+        raise StackError(f"what answers on port {layout.ports.gateway} is no gateway of Acked") from None
+    except (OSError, http.client.HTTPException) as error:
         raise StackError(f"the gateway does not answer ({error}); ./just up starts it") from None
     finally:
         connection.close()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The verb of a recipe and what belongs to it."""
     parser = argparse.ArgumentParser(prog="just")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("up", "down", "status"):
         verbs.add_parser(verb)
     verbs.add_parser("scale").add_argument("wanted", nargs="*")
+    verbs.add_parser("restart").add_argument("services", nargs="*")
     verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
     log_parser = verbs.add_parser("logs")
     log_parser.add_argument("service", nargs="?", default="")
     log_parser.add_argument("-n", "--lines", type=int, default=50)
-    chosen = parser.parse_args(arguments)
+    log_parser.add_argument("-f", "--follow", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    chosen = parse_arguments(arguments)
     try:
-        runtime = os.environ.get("ACKED_RUNTIME", "native")
-        if runtime != "native":
-            raise UsageError(f"ACKED_RUNTIME={runtime}: only native can be chosen in this version")
         layout = layout_from()
         stack = Stack(layout)
         if chosen.verb == "up":
             up(stack)
         elif chosen.verb == "down":
             stack.down()
+            forget_runtime()
             print("Acked is down; its data is kept")
         elif chosen.verb == "scale":
-            wanted = parse_scale(chosen.wanted)
-            stack.scale(wanted)
-            print("now: " + ", ".join(f"{n} {role}" for role, n in stack.scale_now.items()))
+            scale(stack, parse_scale(chosen.wanted))
+        elif chosen.verb == "restart":
+            stack.restart(parse_services(chosen.services), lambda line: print(line, flush=True))
         elif chosen.verb == "status":
             status(stack)
         elif chosen.verb == "logs":
-            logs(stack, chosen.service, chosen.lines)
+            logs(stack, chosen.service, chosen.lines, follow=chosen.follow)
         else:
             return load_test(layout, chosen.count)
     except BrokenPipeError:
         # Whoever read the output has enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print(f"just {chosen.verb}: interrupted", file=sys.stderr)
+        return 130
+    except SupervisorError as error:
+        print(f"just {chosen.verb}: the supervisor failed: {error}", file=sys.stderr)
+        return 1
     except (LayoutError, StackError, UsageError) as error:
+        print(f"just {chosen.verb}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.native.environment import kept
 from deploy.native.layout import ROOT, Layout, layout_from
 from deploy.native.packages import Servers
 from deploy.native.secret import secret
@@ -44,6 +45,10 @@ def command_of(part: str, layout: Layout, environ: Mapping[str, str]) -> tuple[l
         environment = service_environment(layout, environ)
         if role == "worker":
             environment["ACKED_WORKER_NAME"] = part
+        else:
+            environment["ACKED_RUN_FILE"] = str(layout.run / f"{part}.json")
+        # A process that sets its title would wipe its environment out of /proc, and with it the mark of its stack.
+        environment["SPT_NOENV"] = "1"
         return [str(layout.venv_python), "-m", SERVICE_MODULES[role]], environment
     servers = Servers(layout.servers)
     if role == "mongod":
@@ -136,7 +141,8 @@ def main() -> None:
     """Never returns."""
     part = sys.argv[1]
     layout = layout_from()
-    command, environment = command_of(part, layout, os.environ)
+    environ = kept(layout) or dict(os.environ)
+    command, environment = command_of(part, layout_from(environ), environ)
     # Lets `up` and `down` tell the processes of this stack from all others.
     environment["ACKED_STACK"] = str(layout.state)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ DEFAULT_PORT_BASE = 8080
 SERVER_PORT_OFFSET = 20_000
 MAX_PORT_BASE = 65_535 - SERVER_PORT_OFFSET - 5
 # The kernel's limit for the path of a Unix socket is 108 bytes with the final zero.
-MAX_SOCKET_PATH = 100
+MAX_SOCKET_PATH = 107
 
 
 class LayoutError(Exception):
@@ -102,12 +101,16 @@ class Layout:
 
     @property
     def socket(self) -> Path:
-        """The supervisor's socket; its path is short whatever the checkout's is."""
-        short = hashlib.sha256(str(self.state).encode()).hexdigest()[:12]
-        base = os.environ.get("XDG_RUNTIME_DIR", "")
-        if not base or len(base) > MAX_SOCKET_PATH - 40 or not os.access(base, os.W_OK):
-            base = tempfile.gettempdir()
-        return Path(base) / f"acked-{os.getuid()}-{short}.sock"
+        """The supervisor's socket: in the state folder, or under a short name in /tmp where that path is too long.
+
+        Every shell must find the same one, so no variable that differs between shells has a say.
+        """
+        inside = self.run / "supervisor.sock"
+        # supervisord makes it as a file with its process id first.
+        if len(os.fsencode(inside)) <= MAX_SOCKET_PATH - len(".4194304"):
+            return inside
+        short = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:12]
+        return Path("/tmp") / f"acked-{os.getuid()}-{short}.sock"  # noqa: S108 - made with mode 0700
 
     @property
     def venv_python(self) -> Path:

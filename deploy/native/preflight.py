@@ -1,13 +1,13 @@
 """What must hold before a stack can start; each problem is one line that says what to do."""
 
-import os
 import platform
 import shutil
 import socket
 import sys
 from pathlib import Path
 
-from deploy.native.layout import MAX_SOCKET_PATH, Layout
+from deploy.native.layout import SERVER_PORT_OFFSET, Layout, Ports
+from deploy.native.listeners import holder_of
 
 MIN_FREE_BYTES = 2 * 2**30
 MIN_GLIBC = (2, 31)
@@ -40,10 +40,24 @@ def problems(layout: Layout) -> list[str]:
     free = shutil.disk_usage(layout.state).free
     if free < MIN_FREE_BYTES:
         found.append(f"{free / 2**30:.1f} GiB are free at {layout.state}: 2 GiB are needed, make room")
-    if len(os.fsencode(layout.socket)) > MAX_SOCKET_PATH:
-        found.append(f"the path {layout.socket} is too long for a socket: set TMPDIR to a shorter folder")
     found += [_taken(name, port) for name, port in _ports(layout) if not is_free(port)]
     return found
+
+
+def warnings(layout: Layout) -> list[str]:
+    """What may go wrong later; the stack can start all the same."""
+    try:
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        return []
+    shared = [(name, port) for name, port in _ports(layout) if low <= port <= high]
+    if not shared:
+        return []
+    name, port = shared[0]
+    return [
+        f"port {port} for {name} is one that the kernel gives to outgoing connections ({low} to {high}); one may "
+        f"hold it at the next start: an ACKED_PORT_BASE up to {low - SERVER_PORT_OFFSET - 6} is safe"
+    ]
 
 
 def _ports(layout: Layout) -> list[tuple[str, int]]:
@@ -70,28 +84,16 @@ def is_free(port: int) -> bool:
 def _taken(name: str, port: int) -> str:
     holder = holder_of(port)
     by = f" by {holder}" if holder else ""
-    return f"port {port} for {name} is taken{by}: end it, or choose other ports with ACKED_PORT_BASE=9080"
+    return f"port {port} for {name} is taken{by}: end it, or choose other ports with ACKED_PORT_BASE={_other_base()}"
 
 
-def holder_of(port: int) -> str | None:
-    """Who listens on a port, as far as this user may see: `name (pid N)`."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            # 0A: the socket listens.
-            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                inodes.add(f"socket:[{fields[9]}]")
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            if any(str(fd.readlink()) in inodes for fd in (entry / "fd").iterdir()):
-                return f"{(entry / 'comm').read_text().strip()} (pid {entry.name})"
-        except OSError:
-            continue
-    return None
+def _other_base() -> int:
+    """A base whose ports are free, where there is one."""
+    return next(
+        (
+            base
+            for base in range(9080, 12_000, 100)
+            if all(is_free(port) for _, port in _ports(Layout(Path(), Ports(base))))
+        ),
+        9080,
+    )

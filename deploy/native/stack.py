@@ -1,39 +1,30 @@
 """One native stack: up, down, scale, and what the tests do to it."""
 
 import fcntl
-import http.client
 import json
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from deploy.native import preflight
+from deploy.native import environment, preflight, readiness, rolling
 from deploy.native.launch import service_environment
-from deploy.native.layout import MAX_PORT_BASE, ROOT, SERVER_PORT_OFFSET, Layout
+from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.packages import PackagesError, Servers
-from deploy.native.supervisor import (
-    SERVERS,
-    SERVICES,
-    Supervisor,
-    end_processes,
-    part_names,
-    stack_processes,
-)
+from deploy.native.ports import free_port_base as free_port_base
+from deploy.native.processes import end_stack, stack_processes, wait_until
+from deploy.native.supervisor import SERVERS, SERVICES, Supervisor, SupervisorError, part_names
 
 PART_WITHIN_S = 60.0
 # A part that ends at its start is tried again for so long: what it needs may be a moment late.
 GIVES_UP_AFTER_S = 8.0
 LOG_LINES = 15
-# Linux gives ports from 32,768 on to outgoing connections, unless it is told otherwise.
-MAX_SAFE_PORT_BASE = 32_768 - SERVER_PORT_OFFSET - 10
 
 
 class StackError(Exception):
@@ -52,15 +43,39 @@ class Stack:
             "ACKED_PORT_BASE": str(layout.ports.base),
         }
         self._services = services
-        self._supervisor = Supervisor(layout)
+        self._longest_stop_s = 0
 
     @property
     def urls(self) -> dict[str, str]:
         """Where the parts are reached."""
-        ports = self.layout.ports
+        ports = Ports(self._base_now)
         found = {"gateway": f"http://localhost:{ports.gateway}", "intake": f"http://localhost:{ports.intake}"}
         environment = service_environment(self.layout, self._environ)
         return {**found, "mongo": environment["ACKED_MONGO_URL"], "amqp": environment["ACKED_AMQP_URL"]}
+
+    @property
+    def _service_environ(self) -> Mapping[str, str]:
+        return environment.kept(self.layout) or self._environ
+
+    @property
+    def _worker_stops_within_s(self) -> int:
+        return environment.worker_stops_within_s(self._service_environ)
+
+    @property
+    def _supervisor(self) -> Supervisor:
+        return Supervisor(self.layout, worker_stops_within_s=max(self._worker_stops_within_s, self._longest_stop_s))
+
+    @property
+    def _base_file(self) -> Path:
+        return self.layout.run / "port-base"
+
+    @property
+    def _base_now(self) -> int:
+        """The base that the stack is up with, whatever this shell says; that of this shell when it is down."""
+        try:
+            return int(self._base_file.read_text())
+        except (OSError, ValueError):
+            return self.layout.ports.base
 
     @property
     def scale_now(self) -> dict[str, int]:
@@ -80,16 +95,21 @@ class Stack:
         with self._locked():
             was_up = self.is_up()
             try:
-                if not was_up:
+                if was_up:
+                    self._check_is_the_same()
+                    self._take_over_parts()
+                else:
                     self._start_supervisor()
                 self._start_servers()
                 if self._services:
                     self._initialize()
                     self._start_services()
                     self._wait_ready()
-            except BaseException:
+            except BaseException as error:
                 if not was_up:
                     self._down()
+                if isinstance(error, SupervisorError):
+                    raise self._failed("supervisor", str(error)) from None
                 raise
 
     def down(self) -> None:
@@ -97,26 +117,85 @@ class Stack:
         with self._locked():
             self._down()
 
-    def scale(self, wanted: Mapping[str, int]) -> None:
-        """Changes how many processes of each service run, and returns when all are ready."""
+    def scale(self, wanted: Mapping[str, int]) -> bool:
+        """Changes how many processes of each service run, and returns when all are ready, those that are too many are
+        gone, and each gateway lists the workers. False: the stack is down, the next `up` starts so many."""
         with self._locked():
+            is_up = self.is_up()
+            if is_up:
+                self._check_is_the_same()
             (self.layout.state / "scale.json").write_text(json.dumps({**self.scale_now, **wanted}))
-            if not self.is_up():
-                return
+            if not is_up:
+                return False
             self._supervisor.write_configuration(self._parts())
             self._supervisor.reload()
             # A part whose configuration changed with a new version was stopped by the reload.
             self._start_servers()
             self._start_services()
             self._wait_ready()
+            return True
+
+    def restart(self, roles: Sequence[str] = SERVICES, told: Callable[[str], object] = print) -> None:
+        """Starts the services anew with the code, the handlers and the settings of now, one process after the other.
+
+        Of each service one process at least is ready all the time. A process that does not get ready ends the restart:
+        those that were not reached yet go on as they are. `told` gets a line for each part.
+        """
+        with self._locked():
+            if not self.is_up():
+                raise StackError("Acked is down; ./just up starts it")
+            self._check_is_the_same()
+            self._take_over_parts()
+            # What runs may have been promised more time than what comes.
+            self._longest_stop_s = self._worker_stops_within_s
+            environment.keep(self.layout, self._environ)
+            self._initialize()
+            steps = rolling.steps(self.scale_now, roles)
+            added = [step.part for step in steps if step.action is rolling.Action.ADD]
+            self._supervisor.write_configuration([*self._parts(), *added])
+            self._supervisor.read_configuration()
+            for step in steps:
+                told(self._take(step))
+            self._supervisor.write_configuration(self._parts())
+            self._supervisor.read_configuration()
+            self._wait_listed()
+
+    def _take(self, step: rolling.Step) -> str:
+        started = time.monotonic()
+        stopped = started
+        if step.action is not rolling.Action.ADD:
+            self._supervisor.remove_part(step.part)
+            stopped = time.monotonic()
+            if step.action is rolling.Action.REMOVE:
+                return f"{step.part}: gone after {stopped - started:.1f} s"
+        self._supervisor.add_part(step.part)
+        self._supervisor.start_part(step.part)
+        try:
+            self._wait_for_ready(step.part)
+        except StackError:
+            if step.action is rolling.Action.ADD:
+                self._supervisor.remove_part(step.part)
+            raise
+        ready_s = time.monotonic() - stopped
+        if step.action is rolling.Action.ADD:
+            return f"{step.part}: serves meanwhile, ready after {ready_s:.1f} s"
+        return f"{step.part}: gone after {stopped - started:.1f} s, the new one ready after {ready_s:.1f} s"
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each part; empty when it does not run."""
         return self._supervisor.parts() if self.is_up() else {}
 
+    def restarts(self) -> dict[str, int]:
+        """How often each part was started again, by the supervisor or by a person, since `up`."""
+        return self._supervisor.restarts()
+
+    def pids(self) -> dict[str, int]:
+        """The process id of each part; 0 for one that does not run."""
+        return {name: int(info["pid"]) for name, info in self.parts().items()}
+
     def pid(self, part: str) -> int:
         """The process id of a running part."""
-        return int(self.parts()[part]["pid"])
+        return self.pids()[part]
 
     def kill(self, part: str) -> int:
         """SIGKILL to a part; the supervisor brings it back. Returns the id that was killed."""
@@ -134,36 +213,12 @@ class Stack:
         self._supervisor.start_part(part)
 
     def health_port(self, part: str) -> int | None:
-        """Where a part answers `/readyz`; None while a worker has not told."""
-        role = part.split("-", 1)[0]
-        if role == "gateway":
-            return self.layout.ports.gateway
-        if role == "intake":
-            return self.layout.ports.intake
-        try:
-            told = json.loads((self.layout.run / f"{part}.json").read_text())
-        except (OSError, ValueError):
-            return None
-        # What an earlier process has told is out of date.
-        return int(told["health_port"]) if told["pid"] == self.parts().get(part, {}).get("pid") else None
+        """Where a part answers `/readyz`; None while it does not listen."""
+        return readiness.health_port(self.layout, part, self.pids().get(part, 0))
 
     def readiness(self, part: str) -> str:
         """`ready`, `degraded`, or what is wrong."""
-        port = self.health_port(part)
-        if port is None:
-            return "not started yet"
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
-        try:
-            connection.request("GET", "/readyz")
-            answer = connection.getresponse()
-            body = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            return f"does not answer ({type(error).__name__})"
-        finally:
-            connection.close()
-        if answer.status == 200:
-            return str(body["status"])
-        return "not ready: " + "; ".join(f"{name}: {text}" for name, text in body["parts"].items() if text != "ok")
+        return readiness.readiness(self.layout, part, self.pids().get(part, 0))
 
     def log_tail(self, part: str, lines: int = LOG_LINES) -> str:
         """The last lines of a part's log."""
@@ -180,6 +235,30 @@ class Stack:
     def _parts(self) -> list[str]:
         return part_names(self.layout, self.scale_now, services=self._services)
 
+    def _check_is_the_same(self) -> None:
+        """A stack keeps its ports and its servers while it is up."""
+        base = self._base_now
+        if base != self.layout.ports.base:
+            raise StackError(
+                f"this stack is up with ACKED_PORT_BASE={base}: say that, or run ./just down first to move it"
+            )
+        running = self._supervisor.parts().keys()
+        for variable, part, own in (
+            ("ACKED_MONGO_URL", "mongod", self.layout.own_mongod),
+            ("ACKED_AMQP_URL", "rabbitmq", self.layout.own_rabbitmq),
+        ):
+            if own != (part in running):
+                raise StackError(
+                    f"this stack is up {'without' if own else 'with'} a {part} of its own: "
+                    f"{'set' if own else 'unset'} {variable}, or run ./just down first to change it"
+                )
+
+    def _take_over_parts(self) -> None:
+        """Mends what a scale that was cut off has left: parts that are wanted and unknown, or the other way round."""
+        if self._supervisor.parts().keys() != set(self._parts()):
+            self._supervisor.write_configuration(self._parts())
+            self._supervisor.reload()
+
     def _start_supervisor(self) -> None:
         self._end_leftovers()
         if found := preflight.problems(self.layout):
@@ -189,11 +268,14 @@ class Stack:
         except PackagesError as error:
             raise StackError(str(error)) from None
         self._supervisor.write_configuration(self._parts())
+        self._base_file.write_text(f"{self.layout.ports.base}\n")
+        environment.keep(self.layout, self._environ)
         try:
             self._supervisor.start(self._environ)
-        except OSError as error:
+        except SupervisorError as error:
             raise StackError(str(error)) from None
-        _wait(self.is_up, 15.0, lambda: self._failed("supervisor", "does not answer"))
+        if not wait_until(self.is_up, 15.0):
+            raise self._failed("supervisor", "does not answer")
 
     def _start_servers(self) -> None:
         parts = [part for part in self._parts() if part in SERVERS]
@@ -220,7 +302,7 @@ class Stack:
     def _python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.layout.venv_python), "-m", module, *arguments],
-            env=service_environment(self.layout, self._environ),
+            env=service_environment(self.layout, self._service_environ),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -236,7 +318,23 @@ class Stack:
 
     def _wait_ready(self) -> None:
         for part in self._service_parts():
-            self._wait_for(part, lambda part=part: self.readiness(part) in ("ready", "degraded"), "")  # type: ignore[misc]
+            self._wait_for_ready(part)
+        if self._service_parts():
+            self._wait_listed()
+
+    def _wait_for_ready(self, part: str) -> None:
+        self._wait_for(part, lambda: self.readiness(part) in readiness.READY, "")
+
+    def _wait_listed(self) -> None:
+        """Returns when every gateway lists every worker of this stack."""
+        parts = self._service_parts()
+        workers = {part for part in parts if part.startswith("worker-")}
+        for gateway in (part for part in parts if part.startswith("gateway-")):
+
+            def lists(gateway: str = gateway) -> bool:
+                return workers <= readiness.listed_workers(self.layout, gateway, self.pid(gateway))
+
+            self._wait_for(gateway, lists, "it does not list all workers")
 
     def _wait_for(self, part: str, holds: Callable[[], bool], otherwise: str) -> None:
         """Returns when it holds; raises when the part ends again and again, or when the time is over."""
@@ -244,9 +342,10 @@ class Stack:
         ended_first_at: float | None = None
         while not holds():
             now = time.monotonic()
-            if self.parts()[part]["statename"] in ("BACKOFF", "FATAL"):
+            state = self.parts().get(part, {}).get("statename", "UNKNOWN")
+            if state in ("BACKOFF", "FATAL"):
                 ended_first_at = ended_first_at or now
-            elif self.parts()[part]["statename"] == "RUNNING":
+            elif state == "RUNNING":
                 ended_first_at = None
             if ended_first_at is not None and now - ended_first_at > GIVES_UP_AFTER_S:
                 raise self._failed(part, "it ends as soon as it is started")
@@ -259,25 +358,28 @@ class Stack:
         return StackError(f"{part} failed: {why}\n  last lines of {self.layout.logs / (part + '.log')}:\n  {tail}")
 
     def _down(self) -> None:
+        try:
+            self._stop_in_order()
+        except SupervisorError:
+            # It died, or hangs: what it leaves is ended below.
+            pass
+        self._end_leftovers()
+        self.layout.socket.unlink(missing_ok=True)
+        self._base_file.unlink(missing_ok=True)
+        environment.forget(self.layout)
+
+    def _stop_in_order(self) -> None:
         if self.is_up():
             running = [name for name, info in self.parts().items() if info["pid"]]
             # Workers first: they give back what they hold while the servers still answer.
             for role in ("worker", "intake", "gateway", "rabbitmq", "mongod", "epmd"):
-                _in_parallel(self._supervisor.stop_part, [p for p in running if p.split("-", 1)[0] == role])
+                self._supervisor.stop_parts([part for part in running if part.split("-", 1)[0] == role])
             self._supervisor.shutdown()
-            _wait(lambda: not self.processes(), 15.0, None)
-        self._end_leftovers()
-        self.layout.socket.unlink(missing_ok=True)
+            wait_until(lambda: not self.processes(), 15.0)
 
     def _end_leftovers(self) -> None:
-        """Ends what a supervisor that died has left behind."""
-        for number, within_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
-            left = self.processes()
-            if not left:
-                return
-            end_processes(left, number)
-            _wait(lambda: not self.processes(), within_s, None)
-        if left := self.processes():
+        """Ends what a supervisor has left behind that died or does not answer."""
+        if left := end_stack(self.layout, services_end_within_s=self._worker_stops_within_s):
             lines = "\n  ".join(f"{pid} {line[:100]}" for pid, line in left.items())
             raise StackError(f"these processes do not end; end them by hand:\n  {lines}")
 
@@ -298,40 +400,9 @@ class Stack:
         shutil.rmtree(folder)
 
 
-def _in_parallel(do: Callable[[str], None], parts: list[str]) -> None:
-    threads = [threading.Thread(target=do, args=(part,)) for part in parts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
 def _answers(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True
     except OSError:
         return False
-
-
-def _wait(holds: Callable[[], bool], within_s: float, failure: Callable[[], Exception] | None) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > end:
-            if failure is not None:
-                raise failure()
-            return
-        time.sleep(0.05)
-
-
-def free_port_base(near: int | None = None) -> int:
-    """A base whose ports are all free now, for tests: the first one from `near`, else one in a safe range.
-
-    Ports of servers that are in the kernel's range for outgoing connections are taken by those now and then.
-    """
-    safe = range(8_200, MAX_SAFE_PORT_BASE, 10)
-    for base in random.sample(safe, len(safe)) if near is None else range(near, MAX_PORT_BASE, 10):
-        ports = [base, base + 1, *(base + SERVER_PORT_OFFSET + n for n in range(2, 6))]
-        if all(map(preflight.is_free, ports)):
-            return base
-    raise StackError("no free ports")

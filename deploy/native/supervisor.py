@@ -1,20 +1,28 @@
 """The supervisor: its configuration, and talking to it. It starts every part and brings back what dies."""
 
 import http.client
-import os
-import signal
+import re
 import socket
 import subprocess
 import xmlrpc.client
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from deploy.native.layout import ROOT, Layout
 
 SERVERS = ("epmd", "rabbitmq", "mongod")
 SERVICES = ("intake", "gateway", "worker")
+SUPERVISOR_LOG = "supervisor.log"
+ANSWERS_WITHIN_S = 5.0
+# Beside stopwaitsecs: a call to stop a part returns when it has ended.
+STOP_MARGIN_S = 20.0
+_SPAWNED = re.compile(r"spawned: '([^']+)' with pid")
 _PRIORITY = {"epmd": 1, "rabbitmq": 2, "mongod": 2, "intake": 10, "gateway": 11, "worker": 12}
-_STOP_WAIT_S = {"epmd": 5, "rabbitmq": 30, "mongod": 30, "intake": 20, "gateway": 20, "worker": 40}
+_STOP_WAIT_S = {"epmd": 5, "rabbitmq": 30, "mongod": 30, "intake": 20, "gateway": 20}
 
 
 def part_names(layout: Layout, scale: Mapping[str, int], *, services: bool = True) -> list[str]:
@@ -34,14 +42,15 @@ def _quoted(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def render(layout: Layout, parts: list[str]) -> str:
+def render(layout: Layout, parts: Sequence[str], *, worker_stops_within_s: int) -> str:
     """The supervisor's configuration. Services are listed, but started by `up` when the servers answer."""
+    stop_wait_s = {**_STOP_WAIT_S, "worker": worker_stops_within_s}
     lines = [
         "[unix_http_server]",
         f"file={_quoted(layout.socket)}",
         "chmod=0700",
         "[supervisord]",
-        f"logfile={_quoted(layout.logs / 'supervisor.log')}",
+        f"logfile={_quoted(layout.logs / SUPERVISOR_LOG)}",
         "logfile_maxbytes=5MB",
         "logfile_backups=1",
         f"pidfile={_quoted(layout.run / 'supervisor.pid')}",
@@ -63,7 +72,7 @@ def render(layout: Layout, parts: list[str]) -> str:
             # A part that dies is brought back for as long as the stack is up.
             "startsecs=1",
             "startretries=1000000",
-            f"stopwaitsecs={_STOP_WAIT_S[role]}",
+            f"stopwaitsecs={stop_wait_s[role]}",
             "stopsignal=TERM",
             "killasgroup=true",
             "redirect_stderr=true",
@@ -75,23 +84,23 @@ def render(layout: Layout, parts: list[str]) -> str:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=60)
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(60)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, timeout_s: float) -> None:
         super().__init__()
-        self._path = path
+        self._path, self._timeout_s = path, timeout_s
 
     def make_connection(self, host: Any) -> _UnixConnection:
-        connection = _UnixConnection(self._path)
+        connection = _UnixConnection(self._path, self._timeout_s)
         # Where the base class looks for what it closes.
         self._connection = host, connection
         return connection
@@ -103,31 +112,50 @@ class _UnixTransport(xmlrpc.client.Transport):
             self.close()
 
 
-class Supervisor:
-    """One supervisor process."""
+class SupervisorError(Exception):
+    """The supervisor does not start, or does not do what it is asked for; the message says why."""
 
-    def __init__(self, layout: Layout) -> None:
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Whatever goes wrong with a call is a `SupervisorError`."""
+    try:
+        yield
+    except xmlrpc.client.Fault as fault:
+        raise SupervisorError(f"it refuses: {fault.faultString}") from fault
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError) as error:
+        raise SupervisorError(f"it does not answer ({type(error).__name__}: {error})") from error
+
+
+class Supervisor:
+    """One supervisor process. All but `is_running` raise `SupervisorError`."""
+
+    def __init__(self, layout: Layout, *, worker_stops_within_s: int) -> None:
         self._layout = layout
+        self._worker_stops_within_s = worker_stops_within_s
         self._conf = layout.conf / "supervisord.conf"
+
+    def _calls(self, timeout_s: float) -> Any:
+        transport = _UnixTransport(str(self._layout.socket), timeout_s)
+        return xmlrpc.client.ServerProxy("http://localhost", transport=transport).supervisor
 
     @property
     def _rpc(self) -> Any:
-        return xmlrpc.client.ServerProxy(
-            "http://localhost", transport=_UnixTransport(str(self._layout.socket))
-        ).supervisor
+        return self._calls(max(self._worker_stops_within_s, *_STOP_WAIT_S.values()) + STOP_MARGIN_S)
 
     def is_running(self) -> bool:
         """Whether the supervisor answers."""
         try:
-            return bool(self._rpc.getState()["statename"] == "RUNNING")
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            with _told():
+                return bool(self._calls(ANSWERS_WITHIN_S).getState()["statename"] == "RUNNING")
+        except SupervisorError:
             return False
 
-    def write_configuration(self, parts: list[str]) -> None:
+    def write_configuration(self, parts: Sequence[str]) -> None:
         """Writes what `start` and `reload` read."""
         for folder in (self._layout.conf, self._layout.logs, self._layout.run):
             folder.mkdir(parents=True, exist_ok=True)
-        self._conf.write_text(render(self._layout, parts))
+        self._conf.write_text(render(self._layout, parts, worker_stops_within_s=self._worker_stops_within_s))
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Starts the supervisor in the background, with no part running yet."""
@@ -141,64 +169,80 @@ class Supervisor:
             check=False,
         )
         if done.returncode != 0:
-            raise OSError(f"the supervisor does not start: {(done.stdout + done.stderr).strip()}")
+            raise SupervisorError(f"it does not start: {(done.stdout + done.stderr).strip()}")
 
     def reload(self) -> None:
         """Takes over a changed configuration: stops parts that left it, adds new ones, leaves all others alone."""
-        added, changed, removed = self._rpc.reloadConfig()[0]
-        for part in [*removed, *changed]:
-            self._rpc.stopProcessGroup(part, True)
-            self._rpc.removeProcessGroup(part)
-        for part in [*added, *changed]:
+        with _told():
+            added, changed, removed = self._rpc.reloadConfig()[0]
+        self.stop_parts([*removed, *changed])
+        with _told():
+            for part in [*removed, *changed]:
+                self._rpc.removeProcessGroup(part)
+            for part in [*added, *changed]:
+                self._rpc.addProcessGroup(part)
+
+    def read_configuration(self) -> None:
+        """Reads a changed configuration; a part follows it when it is renewed, all others go on."""
+        with _told():
+            self._rpc.reloadConfig()
+
+    def add_part(self, part: str) -> None:
+        """Adds a part that the configuration has."""
+        with _told():
             self._rpc.addProcessGroup(part)
+
+    def remove_part(self, part: str) -> None:
+        """Stops a part, waits for its end, and forgets it."""
+        self.stop_part(part)
+        with _told():
+            self._rpc.removeProcessGroup(part)
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each part."""
-        return {info["name"]: info for info in self._rpc.getAllProcessInfo()}
+        with _told():
+            return {info["name"]: info for info in self._rpc.getAllProcessInfo()}
+
+    def restarts(self) -> dict[str, int]:
+        """How often each part was started again since the supervisor started, as far as its log reaches back."""
+        starts: Counter[str] = Counter()
+        try:
+            with (self._layout.logs / SUPERVISOR_LOG).open(errors="replace") as lines:
+                for line in lines:
+                    if "supervisord started with pid" in line:
+                        starts.clear()
+                    elif found := _SPAWNED.search(line):
+                        starts[found[1]] += 1
+        except OSError:
+            pass
+        return {part: number - 1 for part, number in starts.items()}
 
     def start_part(self, part: str) -> None:
         """Starts one part; one that runs stays as it is."""
-        try:
+        with _told(), _unless("ALREADY_STARTED"):
             self._rpc.startProcess(part, False)
-        except xmlrpc.client.Fault as fault:
-            if "ALREADY_STARTED" not in fault.faultString:
-                raise
 
     def stop_part(self, part: str) -> None:
         """Stops one part and waits for its end."""
-        try:
+        with _told(), _unless("NOT_RUNNING"):
             self._rpc.stopProcess(part, True)
-        except xmlrpc.client.Fault as fault:
-            if "NOT_RUNNING" not in fault.faultString:
-                raise
+
+    def stop_parts(self, parts: Sequence[str]) -> None:
+        """Stops parts all at once and waits for their ends: a worker may take its whole drain."""
+        with ThreadPoolExecutor(max_workers=max(1, len(parts))) as pool:
+            list(pool.map(self.stop_part, parts))
 
     def shutdown(self) -> None:
         """Stops the supervisor itself."""
-        self._rpc.shutdown()
+        with _told():
+            self._rpc.shutdown()
 
 
-def stack_processes(layout: Layout) -> dict[int, str]:
-    """The processes of this stack by id, with their command lines; found by what their environment says."""
-    mark = f"ACKED_STACK={layout.state}".encode()
-    found: dict[int, str] = {}
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
-            continue
-        try:
-            with open(f"{entry.path}/environ", "rb") as file:  # noqa: PTH123 - /proc, many times
-                if mark not in file.read().split(b"\0"):
-                    continue
-            with open(f"{entry.path}/cmdline", "rb") as file:  # noqa: PTH123
-                found[int(entry.name)] = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue
-    return found
-
-
-def end_processes(pids: Mapping[int, str], number: signal.Signals) -> None:
-    """Sends a signal to processes that still are."""
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
+@contextmanager
+def _unless(expected: str) -> Iterator[None]:
+    """A refusal that says that it is so already is none."""
+    try:
+        yield
+    except xmlrpc.client.Fault as fault:
+        if expected not in fault.faultString:
+            raise

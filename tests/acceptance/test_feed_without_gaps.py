@@ -1,7 +1,9 @@
 """Parts are killed in the middle of 2,000 jobs: in the end each of 50 observers has seen what the database holds."""
 
+import asyncio
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,31 +12,82 @@ import pytest
 from pymongo import MongoClient
 
 from acked_common.lifecycle import State
+from deploy.native.layout import Ports
 from deploy.native.stack import free_port_base
 from support.feed import Observer, Observers, observers
 from support.stacks import TestStack, eventually, running_stack
+from support.tcp_proxy import Proxy
 
 JOBS = 1000
 """Of each of two batches: as many as a snapshot shows one by one."""
 
 
+class CutLine:
+    """Between workers and their gateway: what can be cut while both go on."""
+
+    def __init__(self, gateway_port: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="line", daemon=True)
+        self._thread.start()
+        self._proxy = Proxy("127.0.0.1", gateway_port)
+        asyncio.run_coroutine_threadsafe(self._proxy.start(), self._loop).result(10)
+
+    @property
+    def port(self) -> int:
+        """Where the workers find it."""
+        return self._proxy.port
+
+    def cut(self) -> None:
+        """Ends all connections; new ones can be made."""
+        self._loop.call_soon_threadsafe(self._proxy.cut)
+
+    def stop(self) -> None:
+        """Ends it."""
+        asyncio.run_coroutine_threadsafe(self._proxy.close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    environ = {"ACKED_WORKER_SLOTS": "150"}
+def port_base() -> int:
+    return free_port_base(near=34_000)
+
+
+@pytest.fixture(scope="module")
+def line(port_base: int) -> Iterator[CutLine]:
+    made = CutLine(Ports(port_base).gateway)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, port_base: int, line: CutLine) -> Iterator[TestStack]:
+    environ = {"ACKED_WORKER_SLOTS": "150", "ACKED_GATEWAY_URL": f"ws://127.0.0.1:{line.port}"}
     with running_stack(
-        tmp_path_factory.mktemp("stack"), environ=environ, scale={"worker": 2}, port_base=free_port_base(near=34_000)
+        tmp_path_factory.mktemp("stack"), environ=environ, scale={"worker": 2}, port_base=port_base
     ) as running:
+        eventually(lambda: channels(running) == 2, within_s=20, what="both workers are connected")
         yield running
 
 
-def kill(part: str) -> Callable[[TestStack], None]:
-    def act(stack: TestStack) -> None:
+def channels(stack: TestStack) -> float:
+    return stack.metric("acked_channel_workers")
+
+
+def kill(part: str) -> Callable[[TestStack, CutLine], None]:
+    def act(stack: TestStack, _: CutLine) -> None:
         os.kill(stack.stack.pid(part), signal.SIGKILL)
 
     return act
 
 
-def kill_change_stream(stack: TestStack) -> None:
+def cut_channel(stack: TestStack, line: CutLine) -> None:
+    assert channels(stack) == 2
+    line.cut()
+
+
+def kill_change_stream(stack: TestStack, _: CutLine) -> None:
     """The server forgets the gateway's cursor, and ends the call that waits on it."""
     with MongoClient[dict[str, Any]](stack.stack.urls["mongo"]) as client:
         streams = [
@@ -49,10 +102,11 @@ def kill_change_stream(stack: TestStack) -> None:
                 client.admin.command({"killOp": 1, "op": operation["opid"]})
 
 
-ACTS: dict[str, Callable[[TestStack], None]] = {
+ACTS: dict[str, Callable[[TestStack, CutLine], None]] = {
     "gateway": kill("gateway-1"),
     "worker": kill("worker-1"),
     "change stream": kill_change_stream,
+    "channel": cut_channel,
     "database": kill("mongod"),
 }
 
@@ -70,7 +124,9 @@ def ended(stack: TestStack, batch: str, count: int) -> bool:
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
-def test_no_observer_misses_a_transition(stack: TestStack, act: Callable[[TestStack], None]) -> None:
+def test_no_observer_misses_a_transition(
+    stack: TestStack, line: CutLine, act: Callable[[TestStack, CutLine], None]
+) -> None:
     with observers() as watch:
         everything = [*watch.add(stack, {"all": True}, 5), *watch.add(stack, {"kind": "demo"}, 5)]
         eventually(watch.have_snapshots, within_s=20, what="the first snapshots")
@@ -90,7 +146,7 @@ def test_no_observer_misses_a_transition(stack: TestStack, act: Callable[[TestSt
         assert running[State.QUEUED] >= 500, running
 
         breaks = stack.metric("acked_feed_stream_breaks_total")
-        act(stack)
+        act(stack, line)
 
         for batch in batches:
             eventually(lambda batch=batch: ended(stack, batch, JOBS), within_s=90, what=f"all of {batch} have ended")
@@ -103,6 +159,7 @@ def test_no_observer_misses_a_transition(stack: TestStack, act: Callable[[TestSt
         if act is kill_change_stream:
             assert stack.metric("acked_feed_stream_breaks_total") > breaks
         assert len(watch.all) == 50
+        eventually(lambda: channels(stack) == 2, within_s=20, what="both workers are connected again")
         assert watch.wrong() == []
         assert sum(observer.resyncs for observer in watch.all) == 0, resyncs(watch)
 

@@ -21,7 +21,6 @@ from acked_common.store import (
     StoreUnavailable,
 )
 from acked_common.store.mongo import MongoStore
-from contracts.tcp_proxy import Proxy, proxy_to
 from support.factories import (
     LEASE_S,
     RETENTION_S,
@@ -35,6 +34,7 @@ from support.factories import (
     running,
 )
 from support.servers import Servers
+from support.tcp_proxy import Proxy, proxy_to
 
 TIMEOUT_S = 1.0
 SLACK_S = 1.0

@@ -87,6 +87,24 @@ async def test_a_worker_is_refreshed_and_forgotten(store: JobStore) -> None:
     await eventually(is_forgotten)
 
 
+async def test_a_worker_learns_with_its_refresh_that_it_shall_drain(store: JobStore) -> None:
+    asked, other = _worker("1", now()), _worker("2", now())
+    assert await store.refresh_worker(asked) is False
+    assert await store.refresh_worker(other) is False
+
+    assert await store.request_drain("1") is True
+    assert await store.request_drain("1") is True
+    assert await store.request_drain("never known") is False
+
+    assert await store.refresh_worker(replace(asked, running=0)) is True
+    assert await store.refresh_worker(replace(asked, running=1)) is True, "it is not forgotten by being told"
+    assert await store.refresh_worker(other) is False
+    assert {worker.boot for worker in await store.workers(seen_within_s=60.0)} == {"1", "2"}
+    await store.forget_worker("1")
+    assert await store.request_drain("1") is False
+    assert await store.refresh_worker(asked) is False
+
+
 async def test_a_watermark_never_falls(store: JobStore) -> None:
     high, low = now(), ago(60)
     assert await store.watermarks() == {}

@@ -17,15 +17,10 @@ from support.stacks import TestStack
 CONNECT_WITHIN_S = 10.0
 
 
-def feed_url(stack: TestStack) -> str:
-    """Where the feed of a stack is."""
-    return f"ws://127.0.0.1:{stack.gateway_port}/ws/feed"
-
-
-def connected(stack: TestStack, **options: Any) -> connect:
-    """A plain connection to the feed."""
+def connected(stack: TestStack, *, to: str = "gateway", **options: Any) -> connect:
+    """A plain connection to the feed, of any gateway or of one process such as `gateway-2`."""
     wanted: dict[str, Any] = {"proxy": None, "compression": None, "max_size": None, **options}
-    return connect(feed_url(stack), open_timeout=CONNECT_WITHIN_S, **wanted)
+    return connect(f"ws://127.0.0.1:{stack.port(to)}/ws/feed", open_timeout=CONNECT_WITHIN_S, **wanted)
 
 
 async def next_frame(websocket: ClientConnection, *types: str, within_s: float = 10.0) -> dict[str, Any]:

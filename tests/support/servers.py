@@ -1,17 +1,15 @@
-"""MongoDB and RabbitMQ for a test run: those that the environment names, else private ones as `up` starts them."""
+"""MongoDB and RabbitMQ for a test run: those that the environment names; else containers where a Docker engine answers
+and has the images; else private processes as `up` starts them natively. `ACKED_RUNTIME` forces one of the two."""
 
 import os
 import random
 import socket
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pytest
 from pymongo import MongoClient
-
-if TYPE_CHECKING:
-    from deploy.native.servers import PrivateServers
 
 MONGO_URL = "ACKED_TEST_MONGO_URL"
 AMQP_URL = "ACKED_TEST_AMQP_URL"
@@ -21,17 +19,51 @@ class ServersUnavailable(Exception):
     """No servers can run here; the text says why."""
 
 
+class OwnServers(Protocol):
+    """Servers that a test run started."""
+
+    @property
+    def mongo_url(self) -> str:
+        """Where MongoDB is."""
+        ...
+
+    @property
+    def amqp_url(self) -> str:
+        """Where RabbitMQ is."""
+        ...
+
+    def start(self) -> None:
+        """Returns when both answer."""
+        ...
+
+    def stop(self) -> None:
+        """Ends both."""
+        ...
+
+    def kill(self, part: str) -> None:
+        """SIGKILL to `mongod` or `rabbitmq`; it comes back by itself."""
+        ...
+
+    def pause(self, part: str) -> None:
+        """Stops a part until `restart`."""
+        ...
+
+    def restart(self, part: str) -> None:
+        """Starts a part that was stopped, and returns when it answers."""
+        ...
+
+
 class Servers:
     """The servers of one test run."""
 
-    def __init__(self, mongo_url: str, amqp_url: str, private: "PrivateServers | None") -> None:
+    def __init__(self, mongo_url: str, amqp_url: str, private: OwnServers | None) -> None:
         self.mongo_url = mongo_url
         self.amqp_url = amqp_url
         self._private = private
         self._client: MongoClient[dict[str, object]] | None = None
 
     @property
-    def private(self) -> "PrivateServers":
+    def private(self) -> OwnServers:
         """The servers that this run started and may kill; skips where they are somebody else's."""
         if self._private is None:
             pytest.skip(f"needs servers of its own; unset {MONGO_URL}")
@@ -62,6 +94,8 @@ def start_servers(folder: Path) -> Servers:
     mongo_url, amqp_url = os.environ.get(MONGO_URL), os.environ.get(AMQP_URL)
     if mongo_url and amqp_url:
         return Servers(mongo_url, amqp_url, None)
+    if (containers := _containers()) is not None:
+        return Servers(containers.mongo_url, containers.amqp_url, containers)
     # Only the runs that want servers pay for this import.
     from deploy.native.layout import LayoutError, Ports
     from deploy.native.servers import PrivateServers
@@ -81,6 +115,27 @@ def start_servers(folder: Path) -> Servers:
     except (StackError, LayoutError, OSError) as error:
         raise ServersUnavailable(f"no MongoDB and RabbitMQ can be started here: {error}") from error
     return Servers(private.mongo_url, private.amqp_url, private)
+
+
+def _containers() -> OwnServers | None:
+    """Servers in containers, started; None where that is not wanted or can't be."""
+    from deploy.docker.engine import image_is_there, image_names, why_not
+
+    runtime = os.environ.get("ACKED_RUNTIME")
+    if runtime == "native":
+        return None
+    images = image_names()
+    are_there = all(image_is_there(images[name]) for name in ("ACKED_MONGO_IMAGE", "ACKED_RABBITMQ_IMAGE"))
+    if not are_there:
+        if runtime == "docker":
+            raise ServersUnavailable(f"no containers can be started here: {why_not()}")
+        return None
+    from support.container_servers import ContainerServers
+
+    ports = [port for port in random.sample(range(21_000, 30_000), 200) if _is_free(port)]
+    containers = ContainerServers(images, mongo_port=ports[0], amqp_port=ports[1])
+    containers.start()
+    return containers
 
 
 def _is_free(port: int) -> bool:

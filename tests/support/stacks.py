@@ -46,6 +46,13 @@ class TestStack:
         self.gateway_port = stack.layout.ports.gateway
         self.intake_port = stack.layout.ports.intake
 
+    def port(self, to: str) -> int:
+        """Where a service answers, or one process such as `gateway-2`."""
+        shared = {"gateway": self.gateway_port, "intake": self.intake_port}
+        found = shared.get(to) or self.stack.health_port(to)
+        assert found, f"{to} tells no port"
+        return found
+
     def call(
         self,
         method: str,
@@ -56,9 +63,8 @@ class TestStack:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 90.0,
     ) -> Answer:
-        """One call; a body that is not bytes is sent as JSON."""
-        port = self.gateway_port if to == "gateway" else self.intake_port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        """One call to a service, or to one process such as `gateway-2`; a body that is not bytes is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port(to), timeout=timeout_s)
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()

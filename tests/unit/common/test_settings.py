@@ -110,3 +110,35 @@ def test_urls_follow_the_ports_and_lose_a_slash_at_their_end() -> None:
 def test_two_workers_on_one_machine_have_two_names() -> None:
     assert read_worker(Env({})).name.rpartition("-")[2].isdecimal()
     assert read_worker(Env({"ACKED_WORKER_NAME": "left"})).name == "left"
+
+
+@pytest.mark.parametrize("value", ["0123456789abcdef", "x" * 100])
+def test_a_secret_comes_from_the_variable_or_from_a_file(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{value}\n")
+    assert Env({}).secret("ACKED_X") is None
+    assert Env({"ACKED_X": value}).secret("ACKED_X") == value
+    assert Env({"ACKED_X_FILE": str(file)}).secret("ACKED_X") == value
+    assert Env({"ACKED_X": "y" * 16, "ACKED_X_FILE": str(file)}).secret("ACKED_X") == "y" * 16
+
+
+@pytest.mark.parametrize(
+    "value", ["short", "with a space in the middle", "kein-ascii-zeichen-ä", "tab\tinside-of-it-all"]
+)
+def test_a_secret_that_can_not_be_sent_is_refused_and_not_shown(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(value)
+    for variables in ({"ACKED_X": value}, {"ACKED_X_FILE": str(file)}):
+        env = Env(variables)
+        assert env.secret("ACKED_X") is None
+        with pytest.raises(SettingsError) as caught:
+            env.finish()
+        assert "ACKED_X" in str(caught.value)
+        assert value not in str(caught.value)
+
+
+def test_a_secret_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    env = Env({"ACKED_X_FILE": str(tmp_path / "none")})
+    assert env.secret("ACKED_X") is None
+    with pytest.raises(SettingsError, match="ACKED_X_FILE="):
+        env.finish()

@@ -80,6 +80,17 @@ async def test_when_the_time_is_over_the_job_is_told_as_it_is(store: ShakyStore)
     assert found is not None and found.state is State.RUNNING
 
 
+async def test_at_the_end_all_are_answered_and_nobody_waits_any_more(store: ShakyStore) -> None:
+    job = await queued(store)
+    async with looking(store) as waits:
+        waiters = [asyncio.create_task(waits.wait(job.id, after_rev=rev, wait_s=LONG_S)) for rev in (None, job.rev)]
+        await store.until_called("revisions")
+        assert not any(waiter.done() for waiter in waiters)
+        waits.end()
+        assert await asyncio.gather(*waiters) == [job, job]
+        assert await waits.wait(job.id, after_rev=None, wait_s=LONG_S) == job
+
+
 async def test_all_waiters_share_a_query(store: ShakyStore) -> None:
     jobs = [await running(store) for _ in range(50)]
     async with looking(store) as waits:

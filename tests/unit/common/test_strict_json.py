@@ -130,6 +130,8 @@ def _assert_agreement(data: bytes) -> None:
         (b'["a\nb"]', "bad-json", "/0", 3),
         (b'["a\\x"]', "bad-json", "/0", 3),
         (b'["\\u12g4"]', "bad-json", "/0", 2),
+        (b'["\\u"]', "bad-json", "/0", 2),
+        (b'{"\\u": 1}', "bad-json", "", 2),
         (b"// no\n{}", "bad-json", "", 0),
         (b"[1]\x00", "bad-json", "", 3),
         (b"[1]\x0b", "bad-json", "", 3),

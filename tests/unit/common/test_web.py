@@ -22,7 +22,7 @@ from acked_common.web import (
     JsonResponse,
     Readiness,
     RequestCounter,
-    listen,
+    bind_port,
     operations_routes,
     read_bounded,
     server_config,
@@ -168,7 +168,7 @@ def test_json_texts_pass_as_they_are() -> None:
 async def served() -> AsyncIterator[str]:
     config = server_config(app())
     config.lifespan = "off"
-    sock = listen("127.0.0.1", 0)
+    sock = bind_port("127.0.0.1", 0)
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
@@ -186,9 +186,13 @@ async def test_a_server_answers_without_naming_itself() -> None:
 
 
 def test_two_processes_may_share_a_port() -> None:
-    with listen("127.0.0.1", 0) as first:
+    with bind_port("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
-        with listen("127.0.0.1", port) as second:
+        with bind_port("127.0.0.1", port) as second:
             assert second.getsockname()[1] == port
+            first.listen()
+            # One that does not listen yet gets no connection.
+            for _ in range(20):
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
         with socket.create_connection(("127.0.0.1", port), timeout=5):
             pass

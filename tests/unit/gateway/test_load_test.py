@@ -160,6 +160,37 @@ async def test_cancelling_ends_every_call_and_leaves_no_task() -> None:
         assert (await asyncio.wait_for(load.run(50), BOUND_S)).persisted == 50
 
 
+async def test_a_process_that_stops_makes_no_new_calls_and_tells_what_was_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("acked_gateway.load_test.GOES_ON_S", 0.01)
+    may_answer, stopping = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await may_answer.wait()
+        return await accept(request)
+
+    async with intake(answer) as it, load_tester(it.url, max_connections=4) as load:
+        test = asyncio.create_task(load.run(500, stopping=stopping))
+        await asyncio.wait_for(it.arrived.wait(), BOUND_S)
+        stopping.set()
+        # Longer than the test goes on.
+        await asyncio.wait({test}, timeout=0.05)
+        assert not test.done(), "calls under way get their answers"
+        may_answer.set()
+        result = await asyncio.wait_for(test, BOUND_S)
+        assert len(it.bodies) == result.persisted == 4
+        assert result.failures == {"not made: the gateway stops": 496}
+
+
+async def test_a_test_that_ends_in_time_is_whole_though_the_process_stops() -> None:
+    stopping = asyncio.Event()
+    stopping.set()
+    async with intake(accept) as it, load_tester(it.url) as load:
+        result = await asyncio.wait_for(load.run(50, stopping=stopping), BOUND_S)
+    assert (result.persisted, result.failures) == (50, {})
+
+
 async def test_connections_are_kept_for_the_next_test() -> None:
     async with intake(accept) as it, load_tester(it.url, max_connections=8) as load:
         await load.run(100)

@@ -171,6 +171,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "The headers have more than 32 KiB in all.",
         "Send fewer or shorter ones; large cookies are a common cause.",
     ),
+    "wrong-worker-secret": Entry(
+        401,
+        "The worker secret is wrong or missing",
+        "The worker channel is for workers alone. They show a secret, which gateways and workers share.",
+        "Give gateways and workers the same ACKED_WORKER_SECRET_FILE, and start those again that had another one.",
+        {"WWW-Authenticate": "Bearer"},
+    ),
     "not-found": Entry(
         404,
         "There is nothing here",
@@ -223,6 +230,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "Intake could not be reached",
         "None of the calls was answered with a 202.",
         "Check that intake runs and is ready (its /readyz), then start the load test again.",
+        _SOON,
+    ),
+    "no-worker-secret": Entry(
+        503,
+        "No worker can connect",
+        "The gateway was started without a worker secret, so it lets no worker connect. Everything else works.",
+        "Set ACKED_WORKER_SECRET_FILE for gateways and workers, then start them again.",
         _SOON,
     ),
     "internal": Entry(

@@ -1,5 +1,6 @@
 """The parts that intake and gateway have in common, put together once: store, broker, sweeper, status, their loops."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -33,6 +34,8 @@ class ServiceCore:
 
     def __init__(self, settings: CommonSettings, *, name: str, store_timeout_s: float) -> None:
         self._settings = settings
+        self.stopping = asyncio.Event()
+        """Set as soon as the process is told to stop."""
         self.clock = SharedClock()
         self.store = MongoStore(settings.mongo_url, settings.database, app_name=name, timeout_s=store_timeout_s)
         self.monitor = StoreMonitor(self.store, self.clock)
@@ -77,7 +80,7 @@ class ServiceCore:
             [
                 *routes,
                 *status_routes(self.store, self.waits, self.workers, self.kinds),
-                *operations_routes(readiness),
+                *operations_routes(self._unless_stopping(readiness)),
             ],
             about,
         )
@@ -99,7 +102,14 @@ class ServiceCore:
         )
         # Every path has one form; a redirect to it would be an answer without a body that no document names.
         application.router.redirect_slashes = False
+        application.state.stopping = self.stopping
         return application
+
+    def _unless_stopping(self, readiness: Callable[[], Readiness]) -> Callable[[], Readiness]:
+        def found() -> Readiness:
+            return readiness().but("process", "stops soon") if self.stopping.is_set() else readiness()
+
+        return found
 
     def _lifespan(self, _: Starlette) -> AbstractAsyncContextManager[None]:
         @asynccontextmanager
@@ -113,6 +123,7 @@ class ServiceCore:
     async def _start_loops(self) -> None:
         for start in self._loops:
             start(self._tasks)
+        self._tasks.spawn(self._end_waits(), "end of waits")
         self._tasks.repeat("broker", self._keep_broker, every_s=BROKER_LOOK_EVERY_S)
 
     async def _keep_broker(self) -> None:
@@ -121,6 +132,10 @@ class ServiceCore:
                 await self.publisher.connect()
             except BrokerError:
                 pass
+
+    async def _end_waits(self) -> None:
+        await self.stopping.wait()
+        self.waits.end()
 
     async def _start_outbox(self) -> None:
         self.outbox.start()

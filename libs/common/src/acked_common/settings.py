@@ -9,6 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MIN_SECRET_CHARS = 16
+
 
 class SettingsError(Exception):
     """One or more settings can't be used; the message lists all of them."""
@@ -29,6 +31,24 @@ class Env:
         """The path, or None."""
         text = self.text(name, "")
         return Path(text) if text else None
+
+    def secret(self, name: str) -> str | None:
+        """The secret in the variable, else in the file that `<name>_FILE` names; None where neither is set."""
+        path = self.path(f"{name}_FILE")
+        text, source = self.text(name, ""), name
+        if not text and path is not None:
+            source = f"{name}_FILE={path}"
+            try:
+                text = path.read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                self._problems.append(f"{source}: can't be read: {error}")
+                return None
+        elif not text:
+            return None
+        if not (len(text) >= MIN_SECRET_CHARS and text.isascii() and text.isprintable() and " " not in text):
+            self._problems.append(f"{source}: must be at least {MIN_SECRET_CHARS} printable ASCII characters, no space")
+            return None
+        return text
 
     def names(self, name: str, default: str = "") -> tuple[str, ...]:
         """A comma-separated list."""
@@ -86,6 +106,8 @@ class CommonSettings:
     max_lost_leases: int
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
+    run_file: Path | None
+    """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
 
 
 def read_common(env: Env) -> CommonSettings:
@@ -106,6 +128,7 @@ def read_common(env: Env) -> CommonSettings:
         max_lost_leases=env.whole("ACKED_MAX_LOST_LEASES", 5, at_least=1),
         allowed_hosts=env.names("ACKED_ALLOWED_HOSTS"),
         allowed_origins=env.names("ACKED_ALLOWED_ORIGINS"),
+        run_file=env.path("ACKED_RUN_FILE"),
     )
     env.require(
         settings.renewal_s * 3 <= settings.lease_s,

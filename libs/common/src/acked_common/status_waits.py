@@ -45,6 +45,7 @@ class StatusWaits:
         self._waiters: dict[UUID, set[_Waiter]] = {}
         self._somebody_waits = asyncio.Event()
         self._news: News | None = None
+        self._has_ended = False
 
     def follow(self, news: News) -> None:
         """Nothing is asked any more while this tells it."""
@@ -56,20 +57,28 @@ class StatusWaits:
         if waiters:
             _serve(waiters, Revision(rev, state))
 
+    def end(self) -> None:
+        """Answers all who wait with what is there now; from here on nobody waits."""
+        self._has_ended = True
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.changed.done():
+                    waiter.changed.set_result(None)
+
     def start(self, tasks: Tasks) -> None:
         """Starts looking; without waiters nothing is asked."""
         tasks.repeat("status waits", self._look, every_s=LOOK_EVERY_S)
 
     async def wait(self, job_id: UUID, *, after_rev: int | None, wait_s: float) -> Job | None:
-        """The job as soon as it is terminal or its rev is above `after_rev`, or as it is after `wait_s`; None where
-        there is no such job. Raises `StoreError`."""
+        """The job as soon as it is terminal or its rev is above `after_rev`, or as it is after `wait_s` or at the `end`
+        of all waits; None where there is no such job. Raises `StoreError`."""
         waiter = _Waiter(after_rev, asyncio.get_running_loop().create_future())
         # First the waiter, then the look: a move in between is seen by one of the two.
         self._waiters.setdefault(job_id, set()).add(waiter)
         self._somebody_waits.set()
         try:
             job = await self._store.get(job_id)
-            if job is None or waiter.is_served_by(Revision(job.rev, job.state)):
+            if job is None or waiter.is_served_by(Revision(job.rev, job.state)) or self._has_ended:
                 return job
             until = asyncio.get_running_loop().time() + wait_s
             async with self._news.following() if self._news is not None else nullcontext():

@@ -3,6 +3,7 @@
 import gc
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import setproctitle
@@ -16,9 +17,11 @@ from acked_common import problems
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
 from acked_common.api.routes import ApiRoute
 from acked_common.guards import API_ANSWER
+from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.lifetime import raise_file_limit
 from acked_common.logs import get_log
 from acked_common.problems import Problem, ProblemError, problem
+from acked_common.run_file import told_in
 from acked_common.store import StoreError
 from acked_common.views import encode
 
@@ -26,7 +29,6 @@ log = get_log(__name__)
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
-STOP_WITHIN_S = 10
 PEER_TAKES_WITHIN_S = 10.0
 WS_PING_EVERY_S = 5.0
 WS_PONG_WITHIN_S = 8.0
@@ -60,6 +62,10 @@ class Readiness:
     def __init__(self, blocking: Mapping[str, str | None], degraded: Mapping[str, str | None] | None = None) -> None:
         self._blocking = blocking
         self._degraded = degraded or {}
+
+    def but(self, name: str, wrong: str) -> "Readiness":
+        """The same, with one more part that blocks."""
+        return Readiness({**self._blocking, name: wrong}, self._degraded)
 
     @property
     def is_ready(self) -> bool:
@@ -212,17 +218,15 @@ class CountRequests:
         await self._app(scope, receive, send_counted)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that several processes of one service may share."""
+def bind_port(host: str, port: int, *, peer_takes_within_s: float = PEER_TAKES_WITHIN_S) -> socket.socket:
+    """A socket on a port that several processes of one service may share; it listens when the server has started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     # Inherited by what it accepts: a peer that takes nothing more for so long is gone, and its buffers with it.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(PEER_TAKES_WITHIN_S * 1000))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(peer_takes_within_s * 1000))
     sock.bind((host, port))
-    sock.listen(BACKLOG)
-    sock.set_inheritable(True)
     return sock
 
 
@@ -239,7 +243,7 @@ def server_config(app: Any) -> uvicorn.Config:
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=STOP_WITHIN_S,
+        timeout_graceful_shutdown=CANCELLED_WITHIN_S,
         ws_ping_interval=WS_PING_EVERY_S,
         ws_ping_timeout=WS_PONG_WITHIN_S,
         ws_max_size=WS_MAX_BYTES,
@@ -247,12 +251,23 @@ def server_config(app: Any) -> uvicorn.Config:
     )
 
 
-def serve(app: Any, *, title: str, host: str, port: int) -> None:
-    """Runs an application until it is told to stop."""
+def serve(
+    app: Any, *, title: str, host: str, port: int, run_file: Path | None, on_stop: Callable[[], object] | None = None
+) -> None:
+    """Runs an application until it is told to stop, which begins with `on_stop`.
+
+    With a `run_file` the process also listens on a loopback port that it shares with nobody, and tells it there.
+    """
     setproctitle.setproctitle(title)
     raise_file_limit()
-    sock = listen(host, port)
+    shared = bind_port(host, port)
+    own = bind_port("127.0.0.1", 0) if run_file is not None else None
     # What was imported lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    uvicorn.Server(server_config(app)).run(sockets=[sock])
+    server = GracefulServer(server_config(app), on_stop=on_stop, own=own)
+    if run_file is None or own is None:
+        server.run(sockets=[shared])
+        return
+    with told_in(run_file, health_port=own.getsockname()[1]):
+        server.run(sockets=[shared, own])

@@ -19,9 +19,9 @@ class WorkerTable:
         self._read_at: float | None = None
         self._reading: asyncio.Task[None] | None = None
 
-    async def workers(self) -> Sequence[WorkerRecord]:
-        """The workers that were seen lately. Raises `StoreError`."""
-        if self._read_at is None or time.monotonic() - self._read_at > FRESH_FOR_S:
+    async def workers(self, *, fresh: bool = False) -> Sequence[WorkerRecord]:
+        """The workers that were seen lately; `fresh`: as they are now. Raises `StoreError`."""
+        if fresh or self._read_at is None or time.monotonic() - self._read_at > FRESH_FOR_S:
             # All who ask meanwhile share the look, and its failure.
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._read())

@@ -17,7 +17,15 @@ def main() -> int:
         print(f"acked-gateway: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
     set_up_logs("acked-gateway", settings.common.log_level)
-    serve(create_app(settings), title="acked-gateway", host=settings.common.host, port=settings.port)
+    app = create_app(settings)
+    serve(
+        app,
+        title="acked-gateway",
+        host=settings.common.host,
+        port=settings.port,
+        run_file=settings.common.run_file,
+        on_stop=app.state.stopping.set,
+    )
     return 0
 
 

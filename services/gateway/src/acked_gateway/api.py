@@ -1,6 +1,6 @@
 """The gateway's routes as the route table describes them, and the types of what they answer."""
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -62,6 +62,13 @@ class Workers(TypedDict):
     workers: list[Worker]
 
 
+class Draining(TypedDict):
+    """The worker is told to take no more work."""
+
+    id: str
+    drain_requested: Literal[True]
+
+
 class Latency(TypedDict):
     """Milliseconds from the start of each call; null where no call was kept."""
 
@@ -108,7 +115,8 @@ ABOUT = About(
         "Answers status and lists, carries out commands, starts load tests, and feeds clients live. Requests for work "
         "are sent to intake, which has a document of its own.\n\n"
         "Beside what is described here the gateway serves WebSockets, which OpenAPI can't describe: `/ws/feed`, the "
-        "live feed of every transition (`docs/feed.md` in the sources), and `/ws/worker`, where workers connect.\n\n"
+        "live feed of every transition (`docs/feed.md` in the sources), and `/ws/worker`, where workers connect "
+        "(`docs/protocol.md`).\n\n"
         "Every GET answers HEAD too. Every answer carries `X-Content-Type-Options: nosniff` and, unless it says "
         "otherwise, `Cache-Control: no-store`."
     ),
@@ -255,6 +263,21 @@ LIST_WORKERS = Operation(
     tag=JOBS,
     summary="Workers that live",
     answers=(Answer(description="Those that were seen within three renewals.", media={JSON: Workers}),),
+    problems=("store-unreachable",),
+)
+
+
+DRAIN_WORKER = Operation(
+    id="drainWorker",
+    method="POST",
+    path="/workers/{id}/drain",
+    tag=COMMANDS,
+    summary="Let a worker end what it runs and leave",
+    description="It takes no more jobs, gives back what does not end in time, and leaves; a new one takes its place.",
+    parameters=(
+        Parameter(name="id", place="path", type=str, description="The worker's id in the list.", example="worker-1"),
+    ),
+    answers=(Answer(status=202, description="The worker is told.", media={JSON: Draining}),),
     problems=("store-unreachable",),
 )
 

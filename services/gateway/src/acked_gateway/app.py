@@ -2,10 +2,12 @@
 
 from starlette.applications import Starlette
 
+from acked_common.broker.commands import RabbitCommands
 from acked_common.ids import new_id
 from acked_common.service_core import ServiceCore
 from acked_common.web import Readiness
 from acked_gateway.api import ABOUT
+from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands
 from acked_gateway.feed import Feed
 from acked_gateway.hub import Hub
@@ -15,6 +17,8 @@ from acked_gateway.load_test import LoadTester
 from acked_gateway.load_test_routes import load_test_routes
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.snapshots import Snapshots
+from acked_gateway.worker_channel import WorkerChannel
+from acked_gateway.worker_routes import worker_routes
 
 # Beyond it a client is told within two seconds that the store does not answer.
 STORE_TIMEOUT_S = 1.2
@@ -23,16 +27,23 @@ STORE_TIMEOUT_S = 1.2
 def create_app(settings: GatewaySettings) -> Starlette:
     """The ASGI application; its lifespan starts and stops every part."""
     core = ServiceCore(settings.common, name="acked-gateway", store_timeout_s=STORE_TIMEOUT_S)
-    commands = Commands(core.store, core.outbox, core.clock, settings.common)
+    boot = str(new_id())
     hub = Hub()
     live = Live(core.store.changes(), hub, core.waits)
     core.waits.follow(live)
     snapshots = Snapshots(core.store, hub, live)
-    feed = Feed(hub, live, snapshots, core.clock, boot=str(new_id()), max_clients=settings.feed_clients)
+    feed = Feed(hub, live, snapshots, core.clock, boot=boot, max_clients=settings.feed_clients)
     core.lifetime.add("live", stop=live.stop)
     core.lifetime.add("snapshots", stop=snapshots.stop)
     core.add_loops(snapshots.start)
     core.add_loops(feed.start)
+    channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret)
+    command_line = CommandLine(channel)
+    bus = RabbitCommands(settings.common.amqp_url, name="acked-gateway", on_command=command_line.take)
+    command_line.attach(bus)
+    core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
+    core.lifetime.add("command line", stop=command_line.stop)
+    commands = Commands(core.store, core.outbox, core.clock, settings.common, command_line.cancel)
     tester = LoadTester(settings.intake_url, max_connections=settings.load_test_connections)
     core.lifetime.add("load tester", start=tester.start, stop=tester.close)
 
@@ -44,9 +55,11 @@ def create_app(settings: GatewaySettings) -> Starlette:
 
     return core.application(
         [
-            *load_test_routes(tester, core.kinds, settings.public_intake_url),
+            *load_test_routes(tester, core.kinds, core.stopping, settings.public_intake_url),
             *job_routes(core.store, commands, core.workers),
+            *worker_routes(core.store, core.workers, command_line),
             *feed.routes(),
+            *channel.routes(),
         ],
         about=ABOUT,
         readiness=readiness,

@@ -5,6 +5,7 @@ Each is a compare-and-set that is tried again when the job has moved in between.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 import msgspec
 
@@ -37,11 +38,20 @@ class Resolution:
 class Commands:
     """Moves jobs on behalf of a person."""
 
-    def __init__(self, store: JobStore, outbox: Outbox, clock: Clock, settings: CommonSettings) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        outbox: Outbox,
+        clock: Clock,
+        settings: CommonSettings,
+        stop_attempt: Callable[[str, UUID, int], None] = lambda boot, job_id, attempt: None,
+    ) -> None:
+        """`stop_attempt` tells the worker process that runs an attempt; it returns at once and may lose its word."""
         self._store = store
         self._outbox = outbox
         self._clock = clock
         self._settings = settings
+        self._stop_attempt = stop_attempt
 
     async def cancel(self, text: str) -> Job:
         """Ends a job that nobody runs, or raises the flag that its owner sees; a second cancel changes nothing."""
@@ -53,7 +63,10 @@ class Commands:
                 return lifecycle.request_cancel(at=self._clock.now())
             return lifecycle.cancel(at=self._clock.now(), retention_s=self._settings.retention_s)
 
-        return await self._move(text, transition)
+        job = await self._move(text, transition)
+        if job.state is State.RUNNING and job.cancel_requested and job.owner is not None:
+            self._stop_attempt(job.owner.boot, job.id, job.attempt)
+        return job
 
     async def retry(self, text: str) -> Job:
         """Starts a new run of a failed job."""

@@ -71,7 +71,9 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         return JsonResponse(found)
 
     async def list_workers(_: Request) -> Response:
-        connected: api.Workers = {"workers": [_worker_fields(worker) for worker in await workers.workers()]}
+        # All gateways tell the same, also in the second after a change.
+        found = await workers.workers(fresh=True)
+        connected: api.Workers = {"workers": [_worker_fields(worker) for worker in found]}
         return JsonResponse(connected)
 
     return [

@@ -24,6 +24,8 @@ _QUANTILES = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
 _LAUNCHED_AT_ONCE = 2000
 """Calls started between two turns of the loop, so that a large test leaves room for the gateway's other work."""
 _REASONS_KEPT = 16
+GOES_ON_S = 3.0
+"""How long a test goes on in a process that was told to stop."""
 _ID_START = b'{"id":"'
 _ID_FROM, _ID_TO = len(_ID_START), len(_ID_START) + 36
 _ACCEPTED = 202
@@ -84,11 +86,17 @@ class LoadTester:
             self._session = None
 
     async def run(
-        self, count: int, kind: str = "demo", payload: object | None = None, batch: str | None = None
+        self,
+        count: int,
+        kind: str = "demo",
+        payload: object | None = None,
+        batch: str | None = None,
+        stopping: asyncio.Event | None = None,
     ) -> LoadTestResult:
         """Make `count` calls (1 to 100,000) and return when all are answered.
 
-        Without a `batch` its name is made here. Cancelling ends all calls.
+        Without a `batch` its name is made here. Cancelling ends all calls. Calls that were not made within 3 s from
+        `stopping` are not made any more and count as failed.
         """
         if not 1 <= count <= MAX_CALLS:
             raise ValueError(f"count must be 1 to {MAX_CALLS:,}")
@@ -98,13 +106,18 @@ class LoadTester:
         if payload is not None:
             body["payload"] = payload
         calls = _Calls(self._session, self._url, msgspec.json.encode(body), self._max_connections)
+        ending = asyncio.create_task(calls.end_after(stopping)) if stopping is not None else None
         started = perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            for first in range(0, count, _LAUNCHED_AT_ONCE):
-                launched = perf_counter()
-                for _ in range(min(_LAUNCHED_AT_ONCE, count - first)):
-                    tasks.create_task(calls.make_one(launched))
-                await asyncio.sleep(0)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for first in range(0, count, _LAUNCHED_AT_ONCE):
+                    launched = perf_counter()
+                    for _ in range(min(_LAUNCHED_AT_ONCE, count - first)):
+                        tasks.create_task(calls.make_one(launched))
+                    await asyncio.sleep(0)
+        finally:
+            if ending is not None:
+                ending.cancel()
         duration_s = perf_counter() - started
         persisted = len(calls.ids)
         return LoadTestResult(
@@ -131,6 +144,13 @@ class _Calls:
         self._free = at_once
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._has_ended = False
+
+    async def end_after(self, stopping: asyncio.Event) -> None:
+        """Lets no more calls begin some time after the process is told to stop."""
+        await stopping.wait()
+        await asyncio.sleep(GOES_ON_S)
+        self._has_ended = True
 
     async def make_one(self, started: float) -> None:
         if self._free:
@@ -139,6 +159,10 @@ class _Calls:
             turn = self._loop.create_future()
             self._waiting.append(turn)
             await turn
+        if self._has_ended:
+            self.failures["not made: the gateway stops"] += 1
+            self._pass_turn_on()
+            return
         try:
             async with self._session.post(self._url, data=self._body, allow_redirects=False) as answer:
                 text = await answer.read()

@@ -17,7 +17,9 @@ from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult
 from acked_gateway.pages import load_page
 
 
-def load_test_routes(tester: LoadTester, kinds: KindTable, public_intake_url: str) -> list[ApiRoute]:
+def load_test_routes(
+    tester: LoadTester, kinds: KindTable, stopping: asyncio.Event, public_intake_url: str
+) -> list[ApiRoute]:
     """The routes."""
 
     def page(name: str) -> Response:
@@ -50,7 +52,7 @@ def load_test_routes(tester: LoadTester, kinds: KindTable, public_intake_url: st
                     extra={"known_kinds": known},
                 )
             )
-        result = await _while_connected(request, tester.run(count, kind))
+        result = await _while_connected(request, tester.run(count, kind, stopping=stopping))
         if result is None:
             return Response(status_code=499)
         figures = _figures(result)

@@ -1,6 +1,6 @@
 """The gateway's settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from acked_common.settings import CommonSettings, Env, read_common
 
@@ -18,6 +18,8 @@ class GatewaySettings:
     load_test_connections: int
     feed_clients: int
     """How many clients of the feed one process takes."""
+    worker_secret: str | None = field(repr=False)
+    """What workers have to show; None lets none connect."""
 
 
 def read_settings(env: Env | None = None) -> GatewaySettings:
@@ -30,6 +32,7 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
         intake_url=env.text("ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}").rstrip("/"),
         public_intake_url=env.text("ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}").rstrip("/"),
         load_test_connections=env.whole("ACKED_LOAD_TEST_CONNECTIONS", 128, at_least=1, at_most=250),
+        worker_secret=env.secret("ACKED_WORKER_SECRET"),
         feed_clients=env.whole("ACKED_FEED_CLIENTS", 20_000, at_least=1, at_most=1_000_000),
     )
     env.finish()

@@ -11,7 +11,10 @@ import msgspec
 from acked import Kind
 from acked_common.broker.connection import BrokerConnection
 from acked_common.broker.publisher import RabbitPublisher
+from acked_common.channel.frames import Cancel, Hello
+from acked_common.channel.worker_end import Command, hello_of
 from acked_common.clock import SharedClock, rfc3339
+from acked_common.events import JobEvent, ProgressEvent
 from acked_common.ids import new_id
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
@@ -23,7 +26,7 @@ from acked_common.store_monitor import StoreMonitor
 from acked_common.web import Readiness
 from acked_worker.attempt import Assignment
 from acked_worker.executor import Executor
-from acked_worker.flow import LaneFlow, Watermarks
+from acked_worker.flow import LaneFlow, Watermarks, claimed_event
 from acked_worker.health import HealthServer
 from acked_worker.lane_consumer import LaneConsumer
 from acked_worker.leases import Leases
@@ -31,6 +34,7 @@ from acked_worker.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.outcome_rules import Defaults
 from acked_worker.recorder import Recorder
 from acked_worker.registration import kind_record, lanes_of, worker_version
+from acked_worker.reporter import Reporter
 from acked_worker.running import Held, Running
 from acked_worker.settings import WorkerSettings
 from acked_worker.slots import Slots
@@ -82,7 +86,12 @@ class Worker:
             Defaults(common.grace_s, common.expires_in_s, common.retention_s),
             self._clock,
             self._on_released,
+            self._report,
         )
+        self._reporter = Reporter(
+            settings.gateways, settings.worker_secret, hello=self._hello, on_command=self._on_command
+        )
+        self._stop = asyncio.Event()
         self._leases = Leases(
             self._store, self._running, self._boot, common.lease_s, self._clock.monotonic, self._interrupt
         )
@@ -116,11 +125,13 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then drains."""
+        self._stop = stop
         lifetime = Lifetime()
         lifetime.add("store", start=self._monitor.look, stop=self._close_store)
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
         lifetime.add("loops", start=self._start_loops, stop=self._stop_loops, stop_within_s=10.0)
+        lifetime.add("reporter", start=self._reporter.start, stop=self._reporter.stop)
         lifetime.add("executor", start=self._start_executor, stop=self._stop_executor, stop_within_s=8.0)
         lifetime.add("consumers", start=self._start_consumers, stop=self._stop_consumers)
         await lifetime.start()
@@ -146,7 +157,8 @@ class Worker:
                 "renewals": f"last one {renewed_s:.0f} s ago" if renewed_s > self._settings.common.lease_s else None,
                 "handlers": self._stuck,
                 "draining": "stops soon" if self._is_draining else None,
-            }
+            },
+            {"gateway": self._reporter.problem},
         )
 
     async def drain(self) -> None:
@@ -189,6 +201,7 @@ class Worker:
             hold_s=self._settings.hold_s,
             timeout_of=self._timeout_of,
             submit=self._executor.submit,
+            on_started=self._on_started,
         )
         consumer = LaneConsumer(self._consuming, self._probing, lane, 1, flow.on_delivery)
         flow.attach(consumer)
@@ -261,7 +274,7 @@ class Worker:
         await self._store.register_kinds([replace(r, seen_at=now) for r in self._records.values()])
 
     async def _refresh_presence(self) -> None:
-        await self._store.refresh_worker(
+        drain_requested = await self._store.refresh_worker(
             WorkerRecord(
                 boot=self._boot,
                 name=self._settings.name,
@@ -274,6 +287,8 @@ class Worker:
                 seen_at=self._clock.now(),
             )
         )
+        if drain_requested:
+            self._stop.set()
 
     def _consumers_came_round_at(self) -> float:
         return min((consumer.tried_at for consumer in self._consumers.values()), default=time.monotonic())
@@ -315,11 +330,14 @@ class Worker:
 
     def _on_progress(self, reports: list[tuple[str, int, object]]) -> None:
         at = rfc3339(self._clock.now())
+        told: list[ProgressEvent] = []
         for job_id, attempt, value in reports:
             held = self._running.get(UUID(job_id), attempt)
             if held is not None and isinstance(value, dict):
                 text = msgspec.json.encode({**value, "at": at})
                 self._progress[held.job.id] = ProgressReport(held.job.id, attempt, held.nonce, text)
+                told.append(ProgressEvent(held.job.id, attempt, text))
+        self._reporter.progress(told)
 
     async def _write_progress(self) -> None:
         reports, self._progress = self._progress, {}
@@ -328,6 +346,40 @@ class Worker:
     def _on_released(self, released: Sequence[Held]) -> None:
         now = self._clock.now()
         self._outbox.offer((held.job.id, held.job.kind, now) for held in released)
+
+    def _on_started(self, started: Sequence[Held]) -> None:
+        self._report([claimed_event(held.job) for held in started])
+        for held in started:
+            if held.job.cancel_requested:
+                self._cancel(held)
+
+    def _report(self, events: Sequence[JobEvent]) -> None:
+        self._reporter.report(events)
+
+    def _hello(self, stream: int) -> Hello:
+        return hello_of(
+            boot=self._boot,
+            worker=self._settings.name,
+            kinds=sorted(self._records),
+            version=worker_version(),
+            slots=self._settings.slots,
+            stream=stream,
+        )
+
+    def _on_command(self, command: Command) -> None:
+        if isinstance(command, Cancel):
+            for job in command.jobs:
+                held = self._running.get(job.id, job.attempt)
+                if held is not None:
+                    self._cancel(held)
+        else:
+            log.info("asked to drain")
+            self._stop.set()
+
+    def _cancel(self, held: Held) -> None:
+        if not held.ended and not held.cancelling:
+            held.cancelling = True
+            self._interrupt(held, InterruptReason.CANCELLED)
 
     def _interrupt(self, held: Held, reason: InterruptReason) -> None:
         self._executor.interrupt(str(held.job.id), held.job.attempt, reason)

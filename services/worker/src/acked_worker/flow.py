@@ -13,6 +13,7 @@ from datetime import datetime
 import msgspec
 
 from acked_common.clock import Clock
+from acked_common.events import JobEvent
 from acked_common.ids import new_id
 from acked_common.lifecycle import Owner
 from acked_common.lifetime import Tasks
@@ -79,6 +80,7 @@ class LaneFlow:
         hold_s: float,
         timeout_of: Callable[[Job], float],
         submit: Callable[[Sequence[Assignment]], None],
+        on_started: Callable[[Sequence[Held]], None],
     ) -> None:
         self.lane = lane
         self._kinds = list(kinds)
@@ -93,6 +95,7 @@ class LaneFlow:
         self._hold_s = hold_s
         self._timeout_of = timeout_of
         self._submit = submit
+        self._on_started = on_started
         self._consumer: LaneConsumer | None = None
         self._pausing = 0
         self._is_draining = False
@@ -202,8 +205,10 @@ class LaneFlow:
         now = self._clock.monotonic()
         assignments = [self._assignment(job) for job in jobs]
         self._submit(assignments)
-        self._running.add(Held(job, self.lane, now) for job in jobs)
+        held = [Held(job, self.lane, now) for job in jobs]
+        self._running.add(held)
         self._slots.take(self.lane, len(jobs))
+        self._on_started(held)
 
     def _assignment(self, job: Job) -> Assignment:
         return Assignment(
@@ -217,3 +222,9 @@ class LaneFlow:
             batch=job.batch,
             tags=job.tags,
         )
+
+
+def claimed_event(job: Job) -> JobEvent:
+    """The newest transition of a job that was just claimed."""
+    at = job.history[-1].at if job.history else job.started_at or job.accepted_at
+    return JobEvent(job.id, job.rev, job.state, job.reason, job.attempt, at)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from acked_common.guards import LOCAL_HOSTS, Guards
-from acked_common.views import encode
-from acked_common.web import EXCEPTION_HANDLERS, Health, listen, operations_routes, server_config
+from acked_common.run_file import told_in
+from acked_common.web import EXCEPTION_HANDLERS, Health, bind_port, operations_routes, server_config
 
 
 class _Server(uvicorn.Server):
@@ -39,23 +38,19 @@ class HealthServer:
         self._host = host
         self._port = port
         self._run_file = run_file
+        self._told = contextlib.ExitStack()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listens, and tells where."""
-        sock = listen(self._host, self._port)
+        sock = bind_port(self._host, self._port)
         self._task = asyncio.create_task(self._server.serve(sockets=[sock]))
         if self._run_file is not None:
-            self._run_file.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self._run_file.with_suffix(".new")
-            fresh.write_bytes(encode({"pid": os.getpid(), "health_port": sock.getsockname()[1]}))
-            # A reader finds the old file or the whole new one.
-            fresh.replace(self._run_file)
+            self._told.enter_context(told_in(self._run_file, health_port=sock.getsockname()[1]))
 
     async def stop(self) -> None:
         """Stops listening."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
-        if self._run_file is not None:
-            self._run_file.unlink(missing_ok=True)
+        self._told.close()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from prometheus_client import Counter
 
 from acked_common.clock import Clock
+from acked_common.events import JobEvent
 from acked_common.lifecycle import Move, State
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
@@ -39,6 +40,7 @@ class Recorder:
         defaults: Defaults,
         clock: Clock,
         on_released: Callable[[Sequence[Held]], None],
+        on_recorded: Callable[[Sequence[JobEvent]], None],
     ) -> None:
         self._store = store
         self._running = running
@@ -46,6 +48,7 @@ class Recorder:
         self._defaults = defaults
         self._clock = clock
         self._on_released = on_released
+        self._on_recorded = on_recorded
         self._waiting: deque[Ended] = deque()
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -103,15 +106,19 @@ class Recorder:
             outcome = await self._apply_until_known(moves)
         except StoreError:
             outcome = await self._apply_one_by_one(moves)
-        stale, released = [], []
+        stale, released, events = [], [], []
         for (ended, move), applied in zip(bound, outcome, strict=True):
             if applied is Applied.STALE:
                 stale.append(ended)
                 continue
             self.finished += move.transition.to.is_terminal
             _recorded.labels(move.transition.reason.value).inc()
+            entry = move.history_entry
+            events.append(JobEvent(move.seen.id, entry.rev, entry.state, entry.reason, entry.attempt, entry.at))
             if move.transition.to is State.QUEUED:
                 released.append(ended[0])
+        if events:
+            self._on_recorded(events)
         if released:
             self._on_released(released)
         if last:

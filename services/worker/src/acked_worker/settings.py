@@ -2,10 +2,29 @@
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from acked_common.channel.frames import MAX_WORKER_NAME_CHARS, PATH
 from acked_common.settings import CommonSettings, Env, read_common
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - told apart, not listened on
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayUrl:
+    """Where gateways are: one name may stand for several."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def text(self) -> str:
+        """The URL of the worker channel."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{PATH}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +39,8 @@ class WorkerSettings:
     handlers_dir: Path | None
     health_port: int
     """0: the kernel chooses one."""
+    init_replica_set: str
+    """`name:port` of the one member that `init` makes a replica set of; empty: the servers are somebody else's."""
     run_dir: Path | None
     """Where `<name>.json` tells the process id and the health port."""
     drain_s: float
@@ -28,28 +49,57 @@ class WorkerSettings:
     watchdog_s: float
     handler_stuck_s: float
     """How long handlers may keep all others from starting before the process is ended."""
+    gateways: tuple[GatewayUrl, ...]
+    worker_secret: str | None = field(repr=False)
+    """What the worker shows to gateways; without it, it connects to none."""
 
 
 def read_settings(env: Env | None = None) -> WorkerSettings:
     """Reads and checks all of the worker's settings."""
     env = env or Env()
+    common = read_common(env)
     settings = WorkerSettings(
-        common=read_common(env),
+        common=common,
         name=env.text("ACKED_WORKER_NAME", f"{socket.gethostname()}-{os.getpid()}"),
         slots=env.whole("ACKED_WORKER_SLOTS", 200, at_least=1, at_most=100_000),
         threads=env.whole("ACKED_WORKER_THREADS", 8, at_least=1, at_most=1000),
         handler_modules=env.names("ACKED_HANDLER_MODULES", "acked.kinds"),
         handlers_dir=env.path("ACKED_HANDLERS_DIR"),
         health_port=env.whole("ACKED_HEALTH_PORT", 0, at_most=65535),
+        init_replica_set=env.text("ACKED_INIT_REPLICA_SET", ""),
         run_dir=env.path("ACKED_RUN_DIR"),
         drain_s=env.seconds("ACKED_DRAIN_S", 25.0),
         hold_s=env.seconds("ACKED_HOLD_S", 10.0, at_most=600),
         handler_stuck_s=env.seconds("ACKED_HANDLER_STUCK_S", 120.0, at_least=5),
         watchdog_s=env.seconds("ACKED_WATCHDOG_S", 60.0, at_least=5),
+        gateways=_gateways(env, common.host),
+        worker_secret=env.secret("ACKED_WORKER_SECRET"),
     )
     env.require(
         settings.common.renewal_s < settings.watchdog_s,
         f"ACKED_WATCHDOG_S={settings.watchdog_s:g}: must be longer than ACKED_RENEWAL_S={settings.common.renewal_s:g}",
     )
+    env.require(
+        len(settings.name) <= MAX_WORKER_NAME_CHARS,
+        f"ACKED_WORKER_NAME: must have at most {MAX_WORKER_NAME_CHARS} characters",
+    )
     env.finish()
     return settings
+
+
+def _gateways(env: Env, host: str) -> tuple[GatewayUrl, ...]:
+    port = env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535)
+    near = "127.0.0.1" if host in _WILDCARDS else host
+    found: list[GatewayUrl] = []
+    for text in env.names("ACKED_GATEWAY_URL"):
+        try:
+            parts = urlsplit(text)
+            is_usable = parts.scheme in ("ws", "wss") and parts.hostname and parts.path in ("", "/")
+            is_usable = is_usable and not (parts.query or parts.fragment or parts.username)
+            url = GatewayUrl(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "wss" else 80))
+        except ValueError:
+            is_usable = False
+        if is_usable:
+            found.append(url)
+        env.require(bool(is_usable), f"ACKED_GATEWAY_URL={text}: must look like ws://gateway:8080, without a path")
+    return tuple(dict.fromkeys(found)) or (GatewayUrl("ws", near, port),)

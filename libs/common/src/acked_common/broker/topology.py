@@ -2,14 +2,19 @@
 
 from typing import Any
 
-from aio_pika.abc import AbstractChannel, AbstractQueue
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 
 DEAD_QUEUE = "acked.dead"
+COMMANDS_EXCHANGE = "acked.commands"
+COMMAND_TTL_S = 5.0
+"""A command that was not delivered by then has come another way, with the renewals."""
 
 _LANE_PREFIX = "acked.lane."
 
 # Never requeued by us: the limit only bounds what a crashing consumer can cause.
 _DELIVERY_LIMIT = 50
+_MAX_COMMANDS = 10_000
 
 
 def lane_queue(lane: str) -> str:
@@ -45,3 +50,26 @@ async def declare_shared(channel: AbstractChannel, *, timeout_s: float) -> None:
         },
         timeout=timeout_s,
     )
+
+
+async def declare_commands(channel: AbstractChannel, *, timeout_s: float) -> AbstractExchange:
+    """Declares the fan-out over which gateways pass commands on to each other."""
+    return await channel.declare_exchange(COMMANDS_EXCHANGE, ExchangeType.FANOUT, durable=True, timeout=timeout_s)
+
+
+async def declare_command_queue(channel: AbstractChannel, *, timeout_s: float) -> AbstractQueue:
+    """Declares a queue of this connection's own, which gets every command and is gone with it."""
+    exchange = await declare_commands(channel, timeout_s=timeout_s)
+    queue = await channel.declare_queue(
+        None,
+        exclusive=True,
+        auto_delete=True,
+        arguments={
+            "x-message-ttl": int(COMMAND_TTL_S * 1000),
+            "x-max-length": _MAX_COMMANDS,
+            "x-overflow": "drop-head",
+        },
+        timeout=timeout_s,
+    )
+    await queue.bind(exchange, timeout=timeout_s)
+    return queue

@@ -322,12 +322,16 @@ class JobStore(Protocol):
         """All known kinds by name."""
         ...
 
-    async def refresh_worker(self, worker: WorkerRecord) -> None:
-        """Keeps or refreshes the worker's document."""
+    async def refresh_worker(self, worker: WorkerRecord) -> bool:
+        """Keeps or refreshes the worker's document; answers whether somebody asked the worker to drain."""
         ...
 
     async def forget_worker(self, boot: str) -> None:
         """The worker process has ended."""
+        ...
+
+    async def request_drain(self, boot: str) -> bool:
+        """Asks a worker process to drain; False where it has no document."""
         ...
 
     async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:

@@ -336,11 +336,18 @@ class MemoryStore:
     async def kinds(self) -> dict[str, KindRecord]:
         return {name: kind_from(document) for name, document in self._kinds.items()}
 
-    async def refresh_worker(self, worker: WorkerRecord) -> None:
-        self._workers[worker.boot] = {"_id": worker.boot, **_kept(worker_document(worker))}
+    async def refresh_worker(self, worker: WorkerRecord) -> bool:
+        document = self._workers.setdefault(worker.boot, {"_id": worker.boot})
+        document.update(_kept(worker_document(worker)))
+        return bool(document.get("drain_requested", False))
 
     async def forget_worker(self, boot: str) -> None:
         self._workers.pop(boot, None)
+
+    async def request_drain(self, boot: str) -> bool:
+        if boot in self._workers:
+            self._workers[boot]["drain_requested"] = True
+        return boot in self._workers
 
     async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
         oldest = self._clock.now() - timedelta(milliseconds=int(seen_within_s * 1000))

@@ -18,7 +18,7 @@ import pymongo
 from bson.binary import Binary
 from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import DESCENDING, ReadPreference, UpdateOne, WriteConcern
+from pymongo import DESCENDING, ReadPreference, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import (
     BulkWriteError,
     CollectionInvalid,
@@ -375,13 +375,25 @@ class MongoStore:
             documents = await self._kinds.find().to_list(None)
         return {document["_id"]: kind_from(document) for document in documents}
 
-    async def refresh_worker(self, worker: WorkerRecord) -> None:
+    async def refresh_worker(self, worker: WorkerRecord) -> bool:
         with store_errors("refreshing a worker"):
-            await self._workers.update_one({"_id": worker.boot}, {"$set": worker_document(worker)}, upsert=True)
+            document = await self._workers.find_one_and_update(
+                {"_id": worker.boot},
+                {"$set": worker_document(worker)},
+                projection={"drain_requested": True},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+        return bool(document.get("drain_requested", False))
 
     async def forget_worker(self, boot: str) -> None:
         with store_errors("forgetting a worker"):
             await self._workers.delete_one({"_id": boot})
+
+    async def request_drain(self, boot: str) -> bool:
+        with store_errors("asking a worker to drain"):
+            done = await self._database[schema.WORKERS].update_one({"_id": boot}, {"$set": {"drain_requested": True}})
+        return bool(done.matched_count)
 
     async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
         fresh = {"$expr": {"$gte": ["$seen_at", {"$subtract": ["$$NOW", int(seen_within_s * 1000)]}]}}

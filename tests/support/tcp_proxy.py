@@ -43,13 +43,23 @@ class Proxy:
         """From now on nothing is answered; connections stay open."""
         self._is_silent = True
 
+    def cut(self) -> None:
+        """Cuts what is connected now."""
+        for connection in self._connections:
+            connection.cancel()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            # Nobody listens behind it: the client is told as it would be without the proxy.
+            writer.transport.abort()
+            return
         doomed = asyncio.Event()
         pair = [
             asyncio.create_task(self._requests(reader, upstream_writer, doomed)),

@@ -1,0 +1,1 @@
+"""Acked in containers on one machine, through Docker Compose."""

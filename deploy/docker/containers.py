@@ -1,0 +1,194 @@
+"""One stack in containers: up, down, scale, restart. Everything is done by `docker compose`."""
+
+import http.client
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.docker import engine
+from deploy.native.layout import DEFAULT_PORT_BASE, ROOT, Ports
+from deploy.native.secret import secret
+from deploy.native.supervisor import SERVICES
+
+FILES = ("compose.yaml",)
+PROXY_FILE = "deploy/compose.proxy.yaml"
+PROXIED = ("gateway", "intake")
+READY_WITHIN_S = 180
+LISTED_WITHIN_S = 30.0
+POLL_S = 0.1
+
+
+class ContainersError(Exception):
+    """Docker could not do it; the message has its last lines."""
+
+
+class Containers:
+    """The stack of one port base."""
+
+    def __init__(self, ports: Ports, environ: Mapping[str, str] | None = None, state: Path | None = None) -> None:
+        """`environ` is what Compose reads its variables from; `state` keeps secrets and numbers of processes."""
+        base = ports.base
+        self.ports = ports
+        self.project = "acked" if base == DEFAULT_PORT_BASE else f"acked-{base}"
+        self._state = state or ROOT / ".acked" / "docker" / self.project
+        inherited = dict(os.environ if environ is None else environ)
+        self._environ = {
+            **inherited,
+            **engine.image_names(inherited),
+            "COMPOSE_PROJECT_NAME": self.project,
+            "ACKED_GATEWAY_PORT": str(ports.gateway),
+            "ACKED_INTAKE_PORT": str(ports.intake),
+        }
+        bundle = inherited.get("ACKED_CA_BUNDLE") or inherited.get("SSL_CERT_FILE", "")
+        if bundle:
+            self._environ["ACKED_CA_BUNDLE"] = bundle
+        if engine.IMAGES_FILE.is_file():
+            # Where no registry is reachable, names are often resolved by the host alone.
+            self._environ.setdefault("ACKED_BUILD_NETWORK", "host")
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where the parts are reached."""
+        return {
+            "gateway": f"http://localhost:{self.ports.gateway}",
+            "intake": f"http://localhost:{self.ports.intake}",
+        }
+
+    @property
+    def scale_now(self) -> dict[str, int]:
+        """How many containers of each service are wanted."""
+        try:
+            kept: dict[str, int] = json.loads((self._state / "scale.json").read_text())
+        except (OSError, ValueError):
+            kept = {}
+        return {role: kept.get(role, 1) for role in SERVICES}
+
+    def is_up(self) -> bool:
+        """Whether any container of the stack runs."""
+        return bool(self.containers())
+
+    def up(self) -> None:
+        """Builds what changed, starts everything and returns when it is ready. Raises `ContainersError`."""
+        self._prepare()
+        self._compose("build", "--quiet")
+        self._start()
+
+    def scale(self, wanted: Mapping[str, int]) -> bool:
+        """Changes how many containers of each service run; whether the stack runs at all."""
+        runs = self.is_up()
+        self._prepare()
+        (self._state / "scale.json").write_text(json.dumps({**self.scale_now, **wanted}))
+        if runs:
+            self._start()
+        return runs
+
+    def restart(self, services: Sequence[str]) -> None:
+        """Starts services anew, the new containers ready before the old ones stop, where no published port is theirs
+        alone."""
+        self._prepare()
+        self._compose("build", "--quiet")
+        for role in services:
+            number = self.scale_now[role]
+            if role in PROXIED and not self._is_proxied:
+                self._compose("up", "-d", "--no-deps", "--force-recreate", *self._waiting(), role)
+                continue
+            old = self.containers(role)
+            self._compose(
+                *("up", "-d", "--no-deps", "--no-recreate", *self._waiting()), f"--scale={role}={number * 2}", role
+            )
+            if old:
+                # As Compose would: the service's own time to stop is a part of each container.
+                self._docker("stop", *old)
+                self._docker("rm", *old)
+        self._wait_listed()
+
+    def down(self) -> None:
+        """Removes the containers; the volumes with all data stay."""
+        self._prepare()
+        # Whatever is there, also what only the proxy's file names.
+        self._compose("down", "--remove-orphans")
+
+    def logs(self, service: str, lines: int, *, follow: bool) -> None:
+        """Prints the last lines of a service's containers, or of all."""
+        wanted = [
+            "logs",
+            "--no-color",
+            f"--tail={lines}",
+            *(["--follow"] if follow else []),
+            *([service] if service else []),
+        ]
+        self._compose(*wanted, shown=True)
+
+    def status(self) -> None:
+        """Prints the containers."""
+        self._compose("ps", "--all", "--format", "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}", shown=True)
+
+    def containers(self, service: str | None = None) -> list[str]:
+        """Ids of running containers, of one service or of all."""
+        found = self._docker(
+            "ps",
+            "--quiet",
+            f"--filter=label=com.docker.compose.project={self.project}",
+            *([f"--filter=label=com.docker.compose.service={service}"] if service else []),
+        )
+        return found.split()
+
+    @property
+    def _is_proxied(self) -> bool:
+        return any(self.scale_now[role] > 1 for role in PROXIED)
+
+    def _prepare(self) -> None:
+        self._state.mkdir(parents=True, exist_ok=True)
+        self._environ["ACKED_AMQP_PASSWORD"] = secret(self._state / "amqp")
+        self._environ["ACKED_WORKER_SECRET"] = secret(self._state / "worker")
+
+    def _start(self) -> None:
+        if self._is_proxied:
+            variable, _ = engine.PROXY_IMAGE
+            image = self._environ[variable]
+            if not engine.image_is_there(image) and not engine.pull(image):
+                raise ContainersError(f"several gateways or intakes need a proxy, and the image {image} can't be had")
+        numbers = [f"--scale={role}={number}" for role, number in self.scale_now.items()]
+        self._compose("up", "-d", "--remove-orphans", *self._waiting(), *numbers)
+        self._wait_listed()
+
+    def _waiting(self) -> list[str]:
+        return ["--wait", "--wait-timeout", str(READY_WITHIN_S)]
+
+    def _wait_listed(self) -> None:
+        """A worker counts when the gateway lists it."""
+        wanted = self.scale_now["worker"]
+        end = time.monotonic() + LISTED_WITHIN_S
+        while len(self._workers()) < wanted:
+            if time.monotonic() > end:
+                raise ContainersError(f"the gateway does not list {wanted} workers: ./just logs worker")
+            time.sleep(POLL_S)
+
+    def _workers(self) -> list[Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports.gateway, timeout=5)
+        try:
+            connection.request("GET", "/workers")
+            answer = connection.getresponse()
+            return list(json.loads(answer.read()).get("workers", ())) if answer.status == 200 else []
+        except (OSError, http.client.HTTPException, ValueError):
+            return []
+        finally:
+            connection.close()
+
+    def _compose(self, *words: str, shown: bool = False) -> str:
+        files = [*FILES, *([PROXY_FILE] if self._is_proxied else [])]
+        chosen = [word for file in files for word in ("--file", str(ROOT / file))]
+        return self._docker("compose", "--project-directory", str(ROOT), *chosen, *words, shown=shown)
+
+    def _docker(self, *words: str, shown: bool = False) -> str:
+        done = subprocess.run(
+            ["docker", *words], env=self._environ, capture_output=not shown, text=True, check=False, cwd=ROOT
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout or "").strip().splitlines()[-15:]
+            raise ContainersError(f"docker {' '.join(words[:1])} failed:\n  " + "\n  ".join(said))
+        return done.stdout or ""

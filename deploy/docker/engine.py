@@ -1,0 +1,61 @@
+"""What Docker can do here: whether an engine and Compose answer, and which images are there."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES_FILE = ROOT / ".acked" / "images.env"
+"""Names of stand-ins, as `./just images-airgap` wrote them."""
+
+PUBLIC_IMAGES = {
+    "ACKED_MONGO_IMAGE": "mongo:8.0",
+    "ACKED_RABBITMQ_IMAGE": "rabbitmq:4.1-management",
+    "ACKED_PYTHON_IMAGE": "python:3.13-slim",
+}
+PROXY_IMAGE = ("ACKED_PROXY_IMAGE", "haproxy:3.0")
+ANSWERS_WITHIN_S = 10.0
+PULLED_WITHIN_S = 600.0
+
+
+def image_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The images by variable: the environment's, else the stand-ins, else the public ones."""
+    environ = os.environ if environ is None else environ
+    names = {**PUBLIC_IMAGES, **dict([PROXY_IMAGE])}
+    if IMAGES_FILE.is_file():
+        lines = (line.partition("=") for line in IMAGES_FILE.read_text().splitlines() if "=" in line)
+        names |= {name: value for name, _, value in lines if name in names}
+    return {name: environ.get(name) or value for name, value in names.items()}
+
+
+def why_not(environ: Mapping[str, str] | None = None) -> str | None:
+    """Why Docker can't run Acked here, in one line; None where it can. Pulls images that are missing."""
+    if not _answers("info"):
+        return "no Docker engine answers"
+    if not _answers("compose", "version"):
+        return "docker compose (version 2) is not installed"
+    names = image_names(environ)
+    for variable in PUBLIC_IMAGES:
+        name = names[variable]
+        if not image_is_there(name) and not pull(name):
+            return f"the image {name} is not here and can't be pulled; ./just images-airgap makes stand-ins"
+    return None
+
+
+def image_is_there(name: str) -> bool:
+    """Whether the engine has the image."""
+    return _answers("image", "inspect", name)
+
+
+def pull(name: str) -> bool:
+    """Fetches an image; whether that went well."""
+    return _answers("pull", "--quiet", name, within_s=PULLED_WITHIN_S)
+
+
+def _answers(*words: str, within_s: float = ANSWERS_WITHIN_S) -> bool:
+    try:
+        done = subprocess.run(["docker", *words], capture_output=True, check=False, timeout=within_s)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

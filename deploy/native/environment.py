@@ -1,0 +1,52 @@
+"""The environment that the services of a stack run with: that of the last `up` or `restart`, whichever shell scales."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.native.layout import Layout
+
+DEFAULT_DRAIN_S = 25.0
+# What a worker needs beside its drain: claims under way, recording, closing.
+DRAIN_MARGIN_S = 15.0
+
+
+def keep(layout: Layout, environ: Mapping[str, str]) -> None:
+    """Writes it down for all processes that start from now on; its owner alone can read it."""
+    layout.run.mkdir(parents=True, exist_ok=True)
+    fresh = _file(layout).with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(dict(environ), file)
+    fresh.replace(_file(layout))
+
+
+def kept(layout: Layout) -> dict[str, str] | None:
+    """What was kept last; None for a stack that is down."""
+    try:
+        found: dict[str, str] = json.loads(_file(layout).read_text())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def forget(layout: Layout) -> None:
+    """Removes it: the stack is down."""
+    _file(layout).unlink(missing_ok=True)
+
+
+def worker_stops_within_s(environ: Mapping[str, str]) -> int:
+    """How long a worker may take to stop before it is killed."""
+    try:
+        drain_s = float(environ.get("ACKED_DRAIN_S") or DEFAULT_DRAIN_S)
+    except ValueError:
+        # The worker itself says so, and does not start.
+        drain_s = DEFAULT_DRAIN_S
+    return math.ceil((drain_s if 0 <= drain_s < 1e9 else DEFAULT_DRAIN_S) + DRAIN_MARGIN_S)
+
+
+def _file(layout: Layout) -> Path:
+    return layout.run / "environment.json"

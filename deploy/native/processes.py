@@ -1,0 +1,84 @@
+"""The processes of one stack, found in /proc: also those that a supervisor which was killed has left behind."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterable
+
+from deploy.native.layout import Layout
+
+_SERVICE = re.compile(r"^acked-(gateway|intake|worker)\b|-m acked_\w+|deploy\.native\.launch (gateway|intake|worker)-")
+
+
+def is_any(command_line: str) -> bool:
+    """Meets every process."""
+    return True
+
+
+def is_supervisor(command_line: str) -> bool:
+    """Whether a command line is that of the supervisor."""
+    return "-m supervisor.supervisord" in command_line
+
+
+def is_service(command_line: str) -> bool:
+    """Whether a command line is that of a gateway, an intake or a worker."""
+    return _SERVICE.search(command_line) is not None
+
+
+def stack_processes(layout: Layout) -> dict[int, str]:
+    """The processes of this stack by id, with their command lines; found by what their environment says."""
+    mark = f"ACKED_STACK={layout.state}".encode()
+    found: dict[int, str] = {}
+    own = os.getpid()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal() or int(entry.name) == own:
+            continue
+        try:
+            with open(f"{entry.path}/environ", "rb") as file:  # noqa: PTH123 - /proc, many times
+                if mark not in file.read().split(b"\0"):
+                    continue
+            with open(f"{entry.path}/cmdline", "rb") as file:  # noqa: PTH123
+                found[int(entry.name)] = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+    return found
+
+
+def end_processes(pids: Iterable[int], number: signal.Signals) -> None:
+    """Sends a signal to processes that still are."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def end_stack(layout: Layout, *, services_end_within_s: float) -> dict[int, str]:
+    """Ends all processes of a stack in an order that loses nothing; those that are left then."""
+
+    def end(is_meant: Callable[[str], bool], number: signal.Signals, within_s: float) -> None:
+        def meant() -> list[int]:
+            return [pid for pid, line in stack_processes(layout).items() if is_meant(line)]
+
+        end_processes(meant(), number)
+        wait_until(lambda: not meant(), within_s)
+
+    # One that lives would start again what is ended.
+    end(is_supervisor, signal.SIGTERM, services_end_within_s + 10.0)
+    end(is_supervisor, signal.SIGKILL, 5.0)
+    # While what they write to still answers.
+    end(is_service, signal.SIGTERM, services_end_within_s)
+    end(is_any, signal.SIGTERM, 10.0)
+    end(is_any, signal.SIGKILL, 5.0)
+    return stack_processes(layout)
+
+
+def wait_until(holds: Callable[[], bool], within_s: float) -> bool:
+    """Whether it holds in time."""
+    end = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

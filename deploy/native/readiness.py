@@ -1,0 +1,60 @@
+"""Asks one process of a service whether it is ready, and a gateway which workers it knows."""
+
+import http.client
+import json
+from typing import Any
+
+from deploy.native.layout import Layout
+
+READY = frozenset({"ready", "degraded"})
+NOT_STARTED = "not started yet"
+ANSWERS_WITHIN_S = 3.0
+
+
+def health_port(layout: Layout, part: str, pid: int) -> int | None:
+    """Where this very process answers; None while it has not told. The port of its service may be shared."""
+    try:
+        told = json.loads((layout.run / f"{part}.json").read_text())
+        # What an earlier process has told is out of date.
+        return int(told["health_port"]) if pid and told["pid"] == pid else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def readiness(layout: Layout, part: str, pid: int) -> str:
+    """One of `READY`, or what is wrong."""
+    port = health_port(layout, part, pid)
+    if port is None:
+        return NOT_STARTED
+    try:
+        status, body = _get(port, "/readyz")
+    except ConnectionRefusedError:
+        # It listens when it has started.
+        return NOT_STARTED
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return f"does not answer ({type(error).__name__})"
+    if status == 200:
+        return str(body["status"])
+    return "not ready: " + "; ".join(f"{name}: {text}" for name, text in body["parts"].items() if text != "ok")
+
+
+def listed_workers(layout: Layout, gateway: str, pid: int) -> set[str]:
+    """The names of the workers that one gateway process knows; none while it does not answer."""
+    port = health_port(layout, gateway, pid)
+    if port is None:
+        return set()
+    try:
+        status, body = _get(port, "/workers")
+    except (OSError, http.client.HTTPException, ValueError):
+        return set()
+    return {worker["id"] for worker in body["workers"]} if status == 200 else set()
+
+
+def _get(port: int, path: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWERS_WITHIN_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()

@@ -1,0 +1,77 @@
+"""Where Acked runs on this machine, in containers or natively: chosen by `up`, kept until `down`.
+
+`python -m deploy.runtime <verb> …` hands a recipe to the runtime that it is meant for.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / ".acked" / "runtime"
+NAMES = ("docker", "native")
+
+
+class RuntimeChoiceError(Exception):
+    """What is asked for can't be; the message says what to do."""
+
+
+def kept_runtime(file: Path = KEPT) -> str | None:
+    """What `up` chose; None when Acked is down."""
+    try:
+        name = file.read_text().strip()
+    except OSError:
+        return None
+    return name if name in NAMES else None
+
+
+def keep_runtime(name: str, file: Path = KEPT) -> None:
+    """The other recipes follow this choice."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{name}\n")
+
+
+def forget_runtime(file: Path = KEPT) -> None:
+    """Acked is down: the next `up` chooses anew."""
+    file.unlink(missing_ok=True)
+
+
+def choose(
+    verb: str, environ: Mapping[str, str], kept: str | None, why_not_docker: Callable[[], str | None]
+) -> tuple[str, str | None]:
+    """The runtime for a recipe, and a line that says why, where a person would ask. Raises `RuntimeChoiceError`."""
+    forced = environ.get("ACKED_RUNTIME") or None
+    if forced is not None and forced not in NAMES:
+        raise RuntimeChoiceError(f"ACKED_RUNTIME={forced}: must be docker or native")
+    if kept is not None:
+        if forced not in (None, kept):
+            raise RuntimeChoiceError(f"Acked is up with the runtime {kept}: ./just down first, then ./just up")
+        return kept, None
+    if verb != "up" or forced is not None:
+        if verb == "up" and forced == "docker" and (problem := why_not_docker()) is not None:
+            raise RuntimeChoiceError(f"docker can't be used: {problem}")
+        return forced or "native", None
+    problem = why_not_docker()
+    return ("docker", None) if problem is None else ("native", f"native, because {problem}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    from deploy.docker.engine import why_not
+
+    verb = arguments[0] if arguments else ""
+    try:
+        name, line = choose(verb, os.environ, kept_runtime(), why_not)
+    except RuntimeChoiceError as error:
+        print(f"just {verb}: {error}", file=sys.stderr)
+        return 1
+    if line is not None:
+        print(f"runtime: {line}", flush=True)
+    code: int = importlib.import_module(f"deploy.{name}.__main__").main(arguments)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""The gateway's end of one connection of the channel, and what it remembers of each worker's stream. Pure."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from acked_common.channel import frames
+from acked_common.channel.frames import (
+    MAX_CANCELS,
+    Ack,
+    Cancel,
+    CloseCode,
+    Drain,
+    Events,
+    Hello,
+    JobAttempt,
+    ProtocolFault,
+    Welcome,
+)
+
+MAX_STREAMS = 10_000
+"""Streams whose last `seq` is remembered; the least recently used is forgotten first."""
+
+
+class Streams:
+    """The last `seq` of each stream that this gateway process has got."""
+
+    def __init__(self, most: int = MAX_STREAMS) -> None:
+        self._most = most
+        self._last: OrderedDict[tuple[str, int], int] = OrderedDict()
+
+    def last_seq(self, boot: str, stream: int) -> int:
+        """0 where nothing is known."""
+        return self._last.get((boot, stream), 0)
+
+    def note(self, boot: str, stream: int, seq: int) -> None:
+        """A frame was handed out."""
+        self._last[boot, stream] = seq
+        self._last.move_to_end((boot, stream))
+        while len(self._last) > self._most:
+            self._last.popitem(last=False)
+
+
+class GatewayEnd:
+    """One connection's end. Feed it frames, hand out what it answers, then send what `reply` gives."""
+
+    def __init__(self, boot: str, streams: Streams) -> None:
+        """`boot` is the gateway's own."""
+        self._boot = boot
+        self._streams = streams
+        self._seq = 0
+        self._is_closed = False
+        self.hello: Hello | None = None
+        """What the worker has said of itself; None before."""
+
+    def received(self, text: str) -> tuple[Events | None, str]:
+        """Takes a frame; answers the reports in it that are new, and the frame to send back.
+
+        Raises `ProtocolFault`.
+        """
+        if self._is_closed:
+            raise ProtocolFault(CloseCode.REPLACED, "a newer connection has taken over")
+        frame = frames.parse_from_worker(text)
+        if isinstance(frame, Hello):
+            if self.hello is not None:
+                raise ProtocolFault(CloseCode.OUT_OF_ORDER, "a second hello")
+            self.hello = frame
+            last_seq = self._streams.last_seq(frame.boot, frame.stream)
+            return None, frames.encode(Welcome(frames.PROTOCOL, self._boot, last_seq))
+        if self.hello is None:
+            raise ProtocolFault(CloseCode.OUT_OF_ORDER, "the first frame must be hello")
+        # The first frame of a connection may leave a gap: what is missing was acknowledged by another gateway.
+        if self._seq and frame.seq != self._seq + 1:
+            raise ProtocolFault(CloseCode.OUT_OF_ORDER, f"seq {frame.seq} follows {self._seq}")
+        self._seq = frame.seq
+        ack = frames.encode(Ack(frame.seq))
+        if frame.seq <= self._streams.last_seq(self.hello.boot, self.hello.stream):
+            return None, ack
+        self._streams.note(self.hello.boot, self.hello.stream, frame.seq)
+        return frame, ack
+
+    def close(self) -> None:
+        """Takes nothing more: another connection has taken over."""
+        self._is_closed = True
+
+
+def cancel_frames(jobs: Sequence[JobAttempt]) -> list[str]:
+    """The frames that stop attempts."""
+    return [
+        frames.encode(Cancel(list(jobs[start : start + MAX_CANCELS]))) for start in range(0, len(jobs), MAX_CANCELS)
+    ]
+
+
+def drain_frame() -> str:
+    """The frame that makes a worker drain and end."""
+    return frames.encode(Drain())

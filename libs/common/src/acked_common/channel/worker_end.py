@@ -1,0 +1,198 @@
+"""The worker's end of one line of the channel: what waits to be reported, what is under way, and what came back. Pure.
+
+One `events` frame is under way at a time. What happens meanwhile is collected and leaves with the acknowledgement. So a
+lone event leaves at once, and many share a frame. The frame under way is kept until it is acknowledged, over any number
+of connections. What waits is bounded: beyond it the oldest is dropped and counted. The store is the truth.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from acked_common.channel import frames
+from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Hello, ProtocolFault, Welcome
+from acked_common.events import JobEvent, ProgressEvent
+from acked_common.lifecycle import State
+
+MAX_WAITING_EVENTS = 10_000
+MAX_WAITING_BYTES = 4 * 2**20
+EVENT_BYTES = 320
+"""What one transition is counted as: more than its text takes."""
+
+Command = Cancel | Drain
+REFUSED = frozenset({CloseCode.BAD_FRAME, CloseCode.UNKNOWN_TYPE, CloseCode.OUT_OF_ORDER})
+"""Closed with one of these, the frame under way would be refused again: it is dropped."""
+
+_FRAME_OVERHEAD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    seq: int
+    text: str
+    reports: int
+
+
+class WorkerEnd:
+    """One line's end. Feed it reports and frames, send what `next_frame` gives."""
+
+    def __init__(
+        self,
+        hello: Hello,
+        *,
+        max_waiting_events: int = MAX_WAITING_EVENTS,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        max_frame_events: int = frames.MAX_EVENTS,
+    ) -> None:
+        self._hello = hello
+        self._max_events = max_waiting_events
+        self._max_bytes = max_waiting_bytes
+        self._max_frame_events = max_frame_events
+        self._events: deque[JobEvent] = deque()
+        self._progress: dict[tuple[UUID, int], ProgressEvent] = {}
+        self._progress_bytes = 0
+        self._seq = 0
+        self._under_way: _UnderWay | None = None
+        self._is_sent = False
+        self.gateway_boot: str | None = None
+        """The gateway process that has welcomed this connection; None before."""
+        self.dropped = 0
+        """Transitions and progress that no gateway will hear of from here."""
+        self.acknowledged = 0
+        """Transitions and progress that a gateway has."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return self._under_way is None and not self._events and not self._progress
+
+    def report(self, events: Iterable[JobEvent]) -> None:
+        """Takes transitions, in order."""
+        for event in events:
+            self._events.append(event)
+            if event.state is not State.RUNNING:
+                # Behind the end of its attempt a progress means nothing.
+                self._forget_progress(event.id, event.attempt)
+        self._bound()
+
+    def progress(self, reports: Iterable[ProgressEvent]) -> None:
+        """Takes progress; of one attempt the newest wins."""
+        for report in reports:
+            if len(report.progress) > frames.MAX_PROGRESS_BYTES:
+                self.dropped += 1
+                continue
+            self._forget_progress(report.id, report.attempt)
+            self._progress[report.id, report.attempt] = report
+            self._progress_bytes += len(report.progress) + EVENT_BYTES
+        self._bound()
+
+    def connected(self) -> str:
+        """A connection stands: the frame to send first."""
+        self.disconnected()
+        return frames.encode(self._hello)
+
+    def disconnected(self, code: int | None = None) -> None:
+        """The connection is gone, closed by the gateway with `code` if it said one."""
+        if code in REFUSED and self._under_way is not None and self._is_sent:
+            self.dropped += self._under_way.reports
+            self._under_way = None
+        self.gateway_boot = None
+        self._is_sent = False
+
+    def received(self, text: str) -> Command | None:
+        """Takes a frame; answers the command in it. Raises `ProtocolFault`."""
+        frame = frames.parse_from_gateway(text)
+        if isinstance(frame, Welcome):
+            if self.gateway_boot is not None:
+                raise ProtocolFault(CloseCode.OUT_OF_ORDER, "a second welcome")
+            self._settle(frame.last_seq)
+            self.gateway_boot = frame.boot
+            return None
+        if self.gateway_boot is None:
+            raise ProtocolFault(CloseCode.OUT_OF_ORDER, "the first frame must be welcome")
+        if isinstance(frame, Ack):
+            self._settle(frame.seq)
+            return None
+        return frame
+
+    def next_frame(self) -> str | None:
+        """The frame to send now; None while one is under way, or where there is nothing to report."""
+        if self.gateway_boot is None or self._is_sent:
+            return None
+        if self._under_way is None:
+            self._under_way = self._frame()
+        if self._under_way is None:
+            return None
+        self._is_sent = True
+        return self._under_way.text
+
+    def abandon(self) -> None:
+        """The line is given up: what is left is dropped."""
+        self.dropped += len(self._events) + len(self._progress)
+        self.dropped += self._under_way.reports if self._under_way else 0
+        self._events.clear()
+        self._progress.clear()
+        self._progress_bytes = 0
+        self._under_way = None
+
+    def _settle(self, seq: int) -> None:
+        if seq > self._seq:
+            raise ProtocolFault(CloseCode.OUT_OF_ORDER, f"seq {seq} was never sent; the last one is {self._seq}")
+        if self._under_way is not None and seq >= self._under_way.seq:
+            self.acknowledged += self._under_way.reports
+            self._under_way = None
+            self._is_sent = False
+
+    def _frame(self) -> _UnderWay | None:
+        room = frames.MAX_FRAME_BYTES - _FRAME_OVERHEAD
+        events: list[bytes] = []
+        while self._events and len(events) < self._max_frame_events:
+            part = frames.event_part(self._events[0])
+            if len(part) + 1 > room:
+                break
+            room -= len(part) + 1
+            events.append(part)
+            self._events.popleft()
+        progress: list[bytes] = []
+        # A progress must not overtake the transitions that wait in front of it.
+        while not self._events and self._progress and len(progress) < frames.MAX_PROGRESS:
+            report = next(iter(self._progress.values()))
+            part = frames.progress_part(report)
+            if len(part) + 1 > room:
+                break
+            room -= len(part) + 1
+            progress.append(part)
+            self._forget_progress(report.id, report.attempt)
+        if not events and not progress:
+            return None
+        self._seq += 1
+        return _UnderWay(self._seq, frames.events_frame(self._seq, events, progress), len(events) + len(progress))
+
+    def _forget_progress(self, job_id: UUID, attempt: int) -> None:
+        known = self._progress.pop((job_id, attempt), None)
+        if known is not None:
+            self._progress_bytes -= len(known.progress) + EVENT_BYTES
+
+    def _bound(self) -> None:
+        while self._progress and self._progress_bytes + len(self._events) * EVENT_BYTES > self._max_bytes:
+            oldest = next(iter(self._progress.values()))
+            self._forget_progress(oldest.id, oldest.attempt)
+            self.dropped += 1
+        most = min(self._max_events, self._max_bytes // EVENT_BYTES)
+        while len(self._events) > most:
+            self._events.popleft()
+            self.dropped += 1
+
+
+def hello_of(*, boot: str, worker: str, kinds: Sequence[str], version: str, slots: int, stream: int = 0) -> Hello:
+    """The first frame of a worker."""
+    return Hello(
+        protocol=frames.PROTOCOL,
+        boot=boot,
+        worker=worker[: frames.MAX_WORKER_NAME_CHARS],
+        kinds=list(kinds)[: frames.MAX_KINDS],
+        version=version[:64],
+        slots=slots,
+        stream=stream,
+    )

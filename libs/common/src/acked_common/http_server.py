@@ -1,0 +1,180 @@
+"""How an HTTP server leaves: it refuses nobody and cuts no answer short, also while others share its port.
+
+uvicorn by itself closes its listener with the connections that the kernel has queued there, and every idle connection
+at once, also one on which a request is just arriving: both reach the client as a reset.
+"""
+
+import asyncio
+import ctypes
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from acked_common.logs import get_log
+
+log = get_log(__name__)
+
+LAME_DUCK_S = 1.5
+"""How long connections that wait for their next request are kept, each answer saying that it is the last."""
+RUNNING_WITHIN_S = 6.0
+"""In which running requests must end; what is left then is cancelled."""
+CANCELLED_WITHIN_S = 1
+_TICK_S = 0.02
+_SO_ATTACH_FILTER = 26
+_PASS, _DROP = 0xFFFFFFFF, 0
+
+
+class GracefulServer(uvicorn.Server):
+    """A uvicorn server over bound sockets that may share their ports with other processes.
+
+    `on_stop` is called first: long polls answer then, and the process is not ready any more. `own` is a socket that
+    nobody shares; it answers until the end, so that somebody who looks sees how the process leaves.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, *, on_stop: Callable[[], object] | None = None, own: socket.socket | None = None
+    ) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+        self._own = own
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Leaves the shared ports, answers what has come, and only then does what uvicorn does."""
+        if self._on_stop is not None:
+            self._on_stop()
+        self._make_answers_the_last()
+        await self._leave([sock for sock in sockets or [] if sock is not self._own])
+        await self._serve_to_the_end()
+        await super().shutdown(sockets)
+
+    def _make_answers_the_last(self) -> None:
+        self.config.loaded_app = _last_answers(self.config.loaded_app)
+        for connection in self.server_state.connections:
+            if isinstance(connection, HttpToolsProtocol):
+                connection.app = self.config.loaded_app
+                if connection.cycle is not None and not connection.cycle.response_started:
+                    connection.cycle.keep_alive = False
+
+    async def _leave(self, shared: list[socket.socket]) -> None:
+        queued: list[socket.socket] = []
+        for sock, server in zip(self._listeners, self.servers, strict=False):
+            if sock in shared:
+                # No await in between: what arrives after the last accept would be reset.
+                queued += _take_queued(sock)
+                server.close()
+                sock.close()
+        if queued:
+            log.info("connections taken over from the queue of the port", connections=len(queued))
+        loop = asyncio.get_running_loop()
+        made = (loop.connect_accepted_socket(self._protocol, each) for each in queued)
+        # One that its client has left already is no matter.
+        await asyncio.gather(*made, return_exceptions=True)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens when the application has started."""
+        await super().startup(sockets)
+        self._listeners = list(sockets or [])
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol_class: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+    async def _serve_to_the_end(self) -> None:
+        loop = asyncio.get_running_loop()
+        idle_until, running_until = loop.time() + LAME_DUCK_S, loop.time() + RUNNING_WITHIN_S
+        told: set[object] = set()
+        while self.server_state.connections and loop.time() < running_until and not self.force_exit:
+            connections: list[Any] = list(self.server_state.connections)
+            for connection in connections:
+                if isinstance(connection, HttpToolsProtocol):
+                    if loop.time() >= idle_until and _is_idle(connection):
+                        connection.transport.close()
+                elif connection not in told and connection.handshake_complete:
+                    told.add(connection)
+                    connection.shutdown()
+            await asyncio.sleep(_TICK_S)
+
+
+def _last_answers(app: Any) -> Any:
+    """The application with `Connection: close` on each answer: clients make their next call elsewhere."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def send_last(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await app(scope, receive, send_last if scope["type"] == "http" else send)
+
+    return answer
+
+
+def _is_idle(connection: HttpToolsProtocol) -> bool:
+    """Whether no request runs on the connection, none is half read, and none is in the kernel's hands."""
+    # Both are None before the first request, whatever their annotations say.
+    cycle: RequestResponseCycle | None = connection.cycle
+    scope: Any = connection.scope
+    between_requests = scope is None if cycle is None else cycle.response_complete and cycle.scope is scope
+    return between_requests and not _has_arrived(connection.transport)
+
+
+def _has_arrived(transport: asyncio.Transport) -> bool:
+    if transport.is_closing():
+        return False
+    try:
+        answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, struct.pack("i", 0))
+    except OSError:
+        return False
+    return bool(struct.unpack("i", answer)[0])
+
+
+def _take_queued(listener: socket.socket) -> list[socket.socket]:
+    """All connections that the kernel has made on a listener; it makes no more of them."""
+    _drop_new(listener)
+    listener.setblocking(False)
+    taken: list[socket.socket] = []
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except ConnectionAbortedError:
+            continue
+        except OSError:
+            return taken
+        connection.setblocking(False)
+        taken.append(connection)
+
+
+def _drop_new(listener: socket.socket) -> None:
+    """Lets a listener overlook who asks for a connection from now on.
+
+    Their clients ask again a second later and reach another process of the port. Without it a connection that is made
+    between the last accept and the close would be reset.
+    """
+    # Load the byte of TCP flags; a SYN without an ACK is dropped, all else passes.
+    program = b"".join(
+        struct.pack("HBBI", *instruction)
+        for instruction in (
+            (0x30, 0, 0, 13),
+            (0x54, 0, 0, 0x12),
+            (0x15, 0, 1, 0x02),
+            (0x06, 0, 0, _DROP),
+            (0x06, 0, 0, _PASS),
+        )
+    )
+    kept = ctypes.create_string_buffer(program, len(program))
+    try:
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program) // 8, ctypes.addressof(kept))
+        )
+    except OSError:
+        # Not every kernel can; then those few microseconds are not covered.
+        pass

@@ -1,0 +1,48 @@
+"""Makes a mongod a replica set of one member, as a stack of its own needs it. For `init` and for native stacks."""
+
+import time
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+NAME = "acked"
+NOT_YET_INITIALIZED = 94
+POLL_S = 0.05
+
+
+class ReplicaSetError(Exception):
+    """The member did not become primary."""
+
+
+def ensure_single_member(host: str, *, within_s: float) -> None:
+    """Returns when the member is primary under this `name:port`; a data folder that served under another one is told
+    of the new one. Idempotent. Raises `ReplicaSetError`."""
+    end = time.monotonic() + within_s
+    client: MongoClient[dict[str, object]] = MongoClient(
+        f"mongodb://{host}/?directConnection=true", serverSelectionTimeoutMS=int(within_s * 1000)
+    )
+    try:
+        _configure(client, host)
+        while not client.admin.command("hello").get("isWritablePrimary"):
+            if time.monotonic() > end:
+                raise ReplicaSetError(f"{host} has not become primary within {within_s:g} s")
+            time.sleep(POLL_S)
+    except PyMongoError as error:
+        raise ReplicaSetError(f"{host} can't be made a replica set: {type(error).__name__}: {error}") from error
+    finally:
+        client.close()
+
+
+def _configure(client: "MongoClient[dict[str, object]]", host: str) -> None:
+    wanted = [{"_id": 0, "host": host}]
+    try:
+        config = client.admin.command("replSetGetConfig")["config"]
+    except OperationFailure as error:
+        if error.code != NOT_YET_INITIALIZED:
+            raise
+        client.admin.command("replSetInitiate", {"_id": NAME, "members": wanted})
+        return
+    if config["members"][0]["host"] != host:
+        config["members"] = wanted
+        config["version"] += 1
+        client.admin.command("replSetReconfig", config, force=True)

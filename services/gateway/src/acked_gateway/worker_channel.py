@@ -1,0 +1,257 @@
+"""`WS /ws/worker`: the lines of all workers that are connected to this gateway process.
+
+One reader and one writer for each. The reader never stops for long: a server that does not read sees no pong, and takes
+a healthy worker for dead. Whatever a worker sends is checked; what breaks the protocol ends its own line and no other.
+"""
+
+import asyncio
+import hmac
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from prometheus_client import Counter, Gauge
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from acked_common.channel.frames import PATH, CloseCode, JobAttempt, ProtocolFault, close_reason
+from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame
+from acked_common.channel.pace import Pace
+from acked_common.events import JobEvent, ProgressEvent
+from acked_common.logs import get_log
+from acked_common.problems import Problem, problem
+from acked_common.web import ProblemResponse
+
+log = get_log(__name__)
+
+HELLO_WITHIN_S = 5.0
+WRITE_WITHIN_S = 5.0
+CLOSE_WITHIN_S = 1.0
+MAX_LINES = 2000
+MAX_WAITING_FRAMES = 1000
+NOT_TEXT = 1003
+FRAMES_A_SECOND = 200.0
+FRAMES_AT_ONCE = 50.0
+EVENTS_A_SECOND = 20_000.0
+EVENTS_AT_ONCE = 20_000.0
+# Longer, and the pongs of the peer would be read too late.
+MOST_PAUSE_S = 1.0
+
+_connected = Gauge("acked_channel_workers", "Workers that are connected to this gateway.")
+_refused = Counter("acked_channel_refused_total", "Lines of workers that were refused or closed.", ["why"])
+_frames = Counter("acked_channel_frames_total", "Frames that workers sent.")
+_events = Counter("acked_channel_events_total", "Transitions that workers reported.")
+_progress = Counter("acked_channel_progress_total", "Progress that workers reported.")
+
+End = tuple[int, str]
+"""The code and the reason of a close."""
+
+
+class LiveReports(Protocol):
+    """Who wants to know what workers report; it ignores what the worker process does not own."""
+
+    def report(self, boot: str, events: Sequence[JobEvent]) -> None:
+        """Transitions, in order."""
+        ...
+
+    def progress(self, boot: str, reports: Sequence[ProgressEvent]) -> None:
+        """Progress of running attempts."""
+        ...
+
+
+class WorkerChannel:
+    """The workers of one gateway process, by their boot."""
+
+    def __init__(self, reports: LiveReports, *, boot: str, secret: str | None) -> None:
+        """`boot` is this process's own; without a secret no worker may connect."""
+        self._reports = reports
+        self._boot = boot
+        self._secret = secret.encode() if secret is not None else None
+        self._streams = Streams()
+        self._lines: dict[str, _Line] = {}
+        self._count = 0
+        if secret is None:
+            log.warning("no worker can connect: set ACKED_WORKER_SECRET_FILE, the same for gateways and workers")
+
+    @property
+    def connected(self) -> frozenset[str]:
+        """The worker processes that have a line here."""
+        return frozenset(self._lines)
+
+    def routes(self) -> list[BaseRoute]:
+        """The WebSocket route."""
+        return [WebSocketRoute(PATH, self.serve)]
+
+    def cancel(self, boot: str, jobs: Sequence[JobAttempt]) -> bool:
+        """Sends a cancel to the worker process; False where it has no line here."""
+        line = self._lines.get(boot)
+        if line is not None:
+            for text in cancel_frames(jobs):
+                line.send(text)
+        return line is not None
+
+    def drain(self, boot: str) -> bool:
+        """Makes the worker process drain; False where it has no line here."""
+        line = self._lines.get(boot)
+        if line is not None:
+            line.send(drain_frame())
+        return line is not None
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """One line, from its handshake to its end."""
+        refusal = self._refusal(websocket)
+        if refusal is not None:
+            _refused.labels(refusal.name).inc()
+            await websocket.send_denial_response(ProblemResponse(refusal))
+            return
+        await websocket.accept()
+        line = _Line(websocket, GatewayEnd(self._boot, self._streams), self)
+        self._count += 1
+        try:
+            await line.run()
+        finally:
+            self._count -= 1
+            if line.boot is not None and self._lines.get(line.boot) is line:
+                del self._lines[line.boot]
+                _connected.set(len(self._lines))
+
+    def _refusal(self, websocket: WebSocket) -> Problem | None:
+        if self._secret is None:
+            return problem("no-worker-secret", "this gateway was started without a worker secret; its log says more")
+        if self._count >= MAX_LINES:
+            return problem("busy", f"this gateway has {MAX_LINES:,} lines to workers, which is its limit")
+        scheme, _, given = websocket.headers.get("authorization", "").partition(" ")
+        # Both are compared whatever the scheme is, so that the time tells nothing.
+        is_right = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._secret)
+        if not is_right or scheme.lower() != "bearer":
+            return problem("wrong-worker-secret", "the Authorization header does not carry the worker secret")
+        return None
+
+    def _took_hello(self, line: "_Line", boot: str, worker: str) -> None:
+        older = self._lines.get(boot)
+        self._lines[boot] = line
+        _connected.set(len(self._lines))
+        if older is not None:
+            older.replace()
+        log.info("worker connected", worker=worker, boot=boot, replaces=older is not None)
+
+    def _took_reports(self, boot: str, events: Sequence[JobEvent], progress: Sequence[ProgressEvent]) -> None:
+        _events.inc(len(events))
+        _progress.inc(len(progress))
+        if events:
+            self._reports.report(boot, events)
+        if progress:
+            self._reports.progress(boot, progress)
+
+
+class _Line:
+    def __init__(self, websocket: WebSocket, end: GatewayEnd, channel: WorkerChannel) -> None:
+        self._websocket = websocket
+        self._end = end
+        self._channel = channel
+        self._waiting: deque[str] = deque()
+        self._has_news = asyncio.Event()
+        self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._frame_pace = Pace(FRAMES_A_SECOND, FRAMES_AT_ONCE)
+        self._event_pace = Pace(EVENTS_A_SECOND, EVENTS_AT_ONCE)
+        self.boot: str | None = None
+
+    def send(self, text: str) -> None:
+        """Sends a frame soon; a worker that takes none for long loses its line."""
+        if len(self._waiting) >= MAX_WAITING_FRAMES:
+            self._end_with(CloseCode.TOO_SLOW, "frames are not read")
+            return
+        self._waiting.append(text)
+        self._has_news.set()
+
+    def replace(self) -> None:
+        """A newer line of the same worker process has taken over."""
+        self._end.close()
+        self._end_with(CloseCode.REPLACED, "a newer connection has taken over")
+
+    async def run(self) -> None:
+        """Until the worker leaves, or is sent away."""
+        writer = asyncio.create_task(self._write(), name="worker line writer")
+        reader = asyncio.create_task(self._read(), name="worker line reader")
+        try:
+            waited: set[asyncio.Future[Any]] = {writer, reader, self._ended}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for task in (writer, reader):
+                if task.done():
+                    task.result()
+        finally:
+            for task in (writer, reader):
+                task.cancel()
+            await asyncio.gather(writer, reader, return_exceptions=True)
+            self._waiting.clear()
+        if self._ended.done():
+            await self._close(*self._ended.result())
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(HELLO_WITHIN_S):
+                is_open = await self._take()
+        except TimeoutError:
+            self._end_with(CloseCode.HELLO_TIMEOUT, f"no hello within {HELLO_WITHIN_S:g} s")
+            return
+        while is_open:
+            is_open = await self._take()
+
+    async def _take(self) -> bool:
+        """Takes one frame; whether the line goes on."""
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return False
+        text = message.get("text")
+        if text is None:
+            self._end_with(NOT_TEXT, "frames are JSON texts")
+            return False
+        _frames.inc()
+        try:
+            found, reply = self._end.received(text)
+        except ProtocolFault as fault:
+            self._end_with(fault.code, fault.reason)
+            return False
+        now, events = time.monotonic(), 0
+        if found is not None and self.boot is not None:
+            events = len(found.events) + len(found.progress)
+            self._channel._took_reports(self.boot, found.events, found.progress)
+        elif self.boot is None and self._end.hello is not None:
+            self.boot = self._end.hello.boot
+            self._channel._took_hello(self, self.boot, self._end.hello.worker)
+        # The worker sends the next frame when it has the reply: a busy one puts more into each.
+        pause_s = max(self._frame_pace.take(1, now), self._event_pace.take(events, now))
+        if pause_s:
+            await asyncio.sleep(min(pause_s, MOST_PAUSE_S))
+        self.send(reply)
+        return True
+
+    async def _write(self) -> None:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            while self._waiting:
+                try:
+                    async with asyncio.timeout(WRITE_WITHIN_S):
+                        await self._websocket.send({"type": "websocket.send", "text": self._waiting.popleft()})
+                except TimeoutError:
+                    self._end_with(CloseCode.TOO_SLOW, "frames are not read")
+                    return
+                except (WebSocketDisconnect, RuntimeError):
+                    return
+
+    def _end_with(self, code: int, reason: str) -> None:
+        if not self._ended.done():
+            self._ended.set_result((code, reason))
+
+    async def _close(self, code: int, reason: str) -> None:
+        name = CloseCode(code).name.lower().replace("_", "-") if code != NOT_TEXT else "not-text"
+        _refused.labels(name).inc()
+        log.warning("line of a worker closed", boot=self.boot, code=code, reason=reason)
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._websocket.close(code, close_reason(reason))
+        except (WebSocketDisconnect, RuntimeError, TimeoutError):
+            # A peer that reads nothing: the server gives the socket up by itself.
+            pass

@@ -1,0 +1,232 @@
+"""One line to one gateway: connects, says hello, sends what its end gives, obeys, and connects again when it broke.
+
+Nothing here keeps the worker from working: reports only fill the end's bounded buffer.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from acked_common.backoff import Backoff
+from acked_common.channel.frames import CloseCode, ProtocolFault
+from acked_common.channel.worker_end import Command, WorkerEnd
+from acked_common.logs import get_log
+from acked_worker.settings import GatewayUrl
+
+log = get_log(__name__)
+
+OPEN_WITHIN_S = 5.0
+WELCOME_WITHIN_S = 5.0
+PING_EVERY_S = 6.0
+PONG_WITHIN_S = 8.0
+CLOSE_WITHIN_S = 1.0
+MAX_BYTES = 64 * 1024
+RETRY = Backoff(base_s=0.2, cap_s=5.0)
+SOON_S = 0.25
+SLOW_S = 30.0
+PARKED_LOOK_S = 5.0
+
+_RESUME_SOON = frozenset({CloseCode.GOING_AWAY, CloseCode.RESTART})
+_REFUSED_SECRET = frozenset({401, 403})
+# The library tells each handshake; what matters is told here, once.
+_library_log = logging.getLogger("acked.channel")
+_library_log.setLevel(logging.ERROR)
+_library_log.propagate = False
+
+
+class GatewayLine:
+    """A line that is kept up until it is closed."""
+
+    def __init__(
+        self,
+        url: GatewayUrl,
+        address: str,
+        end: WorkerEnd,
+        secret: str,
+        *,
+        on_command: Callable[[Command], None],
+        has_other_line: Callable[["GatewayLine", str], bool],
+    ) -> None:
+        """`has_other_line` tells whether another line than this one leads to a gateway process."""
+        self.url = url
+        self.address = address
+        self.end = end
+        self._secret = secret
+        self._on_command = on_command
+        self._has_other_line = has_other_line
+        self._has_news = asyncio.Event()
+        self._has_answer = asyncio.Event()
+        self._socket: ClientConnection | None = None
+        self._failures = 0
+        self._complaint = ""
+        self.connections = 0
+        """How often a gateway has said welcome."""
+        self.is_parked = False
+        """Another line leads to the same gateway: this one carries nothing."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a gateway has said welcome on a connection that stands."""
+        return self.end.gateway_boot is not None
+
+    def notify(self) -> None:
+        """There is something to send."""
+        self._has_news.set()
+
+    async def run(self) -> None:
+        """Keeps the line up until it is cancelled."""
+        while True:
+            try:
+                wait_s = await self._hold_once()
+            except Exception:
+                # Whatever it is, it must not end the reports of this worker.
+                log.exception("line to the gateway failed", gateway=self.url.text, address=self.address)
+                wait_s = SLOW_S
+            await asyncio.sleep(wait_s)
+
+    async def flushed(self) -> None:
+        """Returns when the gateway has everything, or is gone."""
+        while self.is_connected and not self.end.is_idle:
+            self._has_answer.clear()
+            await self._has_answer.wait()
+
+    async def close(self) -> None:
+        """Says goodbye; what is not acknowledged by then stays here."""
+        if self._socket is not None:
+            await self._socket.close(CloseCode.GOING_AWAY, "the worker ends")
+
+    async def _hold_once(self) -> float:
+        """One connection, from its attempt to its end; answers after how many seconds to try again."""
+        try:
+            socket = await connect(
+                self.url.text,
+                host=self.address,
+                port=self.url.port,
+                additional_headers={"Authorization": f"Bearer {self._secret}"},
+                proxy=None,
+                compression=None,
+                open_timeout=OPEN_WITHIN_S,
+                ping_interval=PING_EVERY_S,
+                ping_timeout=PONG_WITHIN_S,
+                close_timeout=CLOSE_WITHIN_S,
+                max_size=MAX_BYTES,
+                logger=_library_log,
+            )
+        except InvalidStatus as error:
+            return self._refused(error.response.status_code, bytes(error.response.body or b""))
+        except (OSError, TimeoutError, WebSocketException) as error:
+            self._complain("no gateway answers; work goes on without", error=f"{type(error).__name__}: {error}")
+            return self._back_off()
+        self._socket = socket
+        boot: str | None = None
+        try:
+            boot = await self._serve(socket)
+        finally:
+            self._socket = None
+            code = socket.close_code
+            self.end.disconnected(code)
+            self._has_answer.set()
+            await socket.close()
+        return await self._after(code, socket.close_reason or "", boot)
+
+    async def _serve(self, socket: ClientConnection) -> str | None:
+        """Sends and receives until the connection ends; answers the gateway's boot if it said welcome."""
+        sender: asyncio.Task[None] | None = None
+        boot: str | None = None
+        try:
+            await socket.send(self.end.connected())
+            async with asyncio.timeout(WELCOME_WITHIN_S):
+                self.end.received(_text(await socket.recv()))
+            boot = self.end.gateway_boot
+            self._welcomed(boot)
+            sender = asyncio.create_task(self._send(socket), name="report to the gateway")
+            self._has_news.set()
+            while True:
+                command = self.end.received(_text(await socket.recv()))
+                self._has_news.set()
+                self._has_answer.set()
+                if command is not None:
+                    self._on_command(command)
+        except ProtocolFault as fault:
+            self._complain("the gateway breaks the protocol", error=str(fault))
+            await socket.close(fault.code, fault.reason)
+        except TimeoutError:
+            self._complain("the gateway says no welcome", error=f"none within {WELCOME_WITHIN_S:g} s")
+        except ConnectionClosed:
+            pass
+        finally:
+            if sender is not None:
+                sender.cancel()
+                await asyncio.gather(sender, return_exceptions=True)
+        return boot
+
+    async def _send(self, socket: ClientConnection) -> None:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            while (text := self.end.next_frame()) is not None:
+                await socket.send(text)
+
+    def _welcomed(self, boot: str | None) -> None:
+        self._failures = 0
+        self._complaint = ""
+        self.connections += 1
+        log.info("connected to a gateway", gateway=self.url.text, address=self.address, boot=boot)
+
+    async def _after(self, code: int | None, reason: str, boot: str | None) -> float:
+        """What a connection that has ended asks for."""
+        if code == CloseCode.REPLACED and boot is not None:
+            await self._park(boot)
+            return SOON_S
+        if boot is not None and code in _RESUME_SOON:
+            return SOON_S * random.uniform(0.2, 1.0)
+        if code == CloseCode.UNKNOWN_PROTOCOL:
+            self._complain("the gateway speaks another version; bring both to the same one", error=reason)
+            return SLOW_S * random.uniform(0.5, 1.0)
+        if code is not None and code >= CloseCode.BAD_FRAME:
+            self._complain("the gateway closed the line", error=f"{code} {reason}")
+        return self._back_off()
+
+    async def _park(self, boot: str) -> None:
+        """Two addresses of one gateway process: one line is enough, for as long as it stands."""
+        self.is_parked = True
+        self.end.abandon()
+        try:
+            while self._has_other_line(self, boot):  # noqa: ASYNC110 - a look now and then is enough
+                await asyncio.sleep(PARKED_LOOK_S)
+        finally:
+            self.is_parked = False
+
+    def _refused(self, status: int, body: bytes) -> float:
+        if status in _REFUSED_SECRET:
+            text = (
+                "the gateway refuses this worker's secret: give gateways and workers the same "
+                "ACKED_WORKER_SECRET_FILE, then start those again that had another one"
+            )
+        elif status == 421:
+            text = f"the gateway does not know itself by this name: add {self.url.host} to its ACKED_ALLOWED_HOSTS"
+        else:
+            text = "the gateway takes no workers"
+        self._complain(text, error=f"HTTP {status} {body[:300].decode('utf-8', 'replace')}", is_error=True)
+        return SLOW_S * random.uniform(0.5, 1.0)
+
+    def _complain(self, text: str, *, error: str, is_error: bool = False) -> None:
+        """Says it once, not with every try."""
+        if text != self._complaint:
+            self._complaint = text
+            say = log.error if is_error else log.warning
+            say(text, gateway=self.url.text, address=self.address, error=error)
+
+    def _back_off(self) -> float:
+        self._failures += 1
+        return RETRY.bound_s(self._failures) * random.uniform(0.5, 1.0)
+
+
+def _text(message: str | bytes) -> str:
+    if isinstance(message, bytes):
+        raise ProtocolFault(CloseCode.BAD_FRAME, "frames are JSON texts")
+    return message

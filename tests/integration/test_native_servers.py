@@ -1,0 +1,253 @@
+"""The private servers and their supervisor: what dies comes back, and nothing is left behind."""
+
+import os
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import aio_pika
+import pytest
+from pymongo import MongoClient, WriteConcern
+
+from deploy.native.layout import Layout, Ports
+from deploy.native.servers import PrivateServers
+from deploy.native.stack import Stack, StackError, free_port_base
+from support.stacks import TestStack, eventually, running_stack
+
+SERVERS = {"epmd", "mongod", "rabbitmq"}
+QUEUE = "kept"
+# 127.0.0.1 and ::1, as /proc writes them.
+LOOPBACK = {"0100007F", "0" * 24 + "01000000"}
+KEPT = WriteConcern("majority", j=True)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateServers]:
+    # A space, as a user's folder may have.
+    with PrivateServers(tmp_path_factory.mktemp("private servers"), free_port_base()) as started:
+        yield started
+
+
+def client(servers: PrivateServers) -> "MongoClient[dict[str, object]]":
+    return MongoClient(servers.mongo_url, serverSelectionTimeoutMS=20_000)
+
+
+def ports(stack: Stack) -> list[int]:
+    found = stack.layout.ports
+    return [found.mongod, found.amqp, found.epmd, found.erlang]
+
+
+def refuses(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def listeners(stack: Stack) -> set[tuple[int, str]]:
+    """The ports and addresses that the processes of a stack listen on, as /proc has them."""
+    inodes = {
+        str(descriptor.readlink())
+        for pid in stack.processes()
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir()
+        if descriptor.is_symlink()
+    }
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    return {
+        (int(row[1].rsplit(":", 1)[1], 16), row[1].rsplit(":", 1)[0])
+        for row in rows
+        if row[3] == "0A" and f"socket:[{row[9]}]" in inodes
+    }
+
+
+def gone(stack: Stack) -> None:
+    assert stack.processes() == {}
+    assert not stack.is_up()
+    assert all(map(refuses, ports(stack)))
+    assert not stack.layout.socket.exists()
+
+
+async def test_both_answer_and_listen_on_loopback_alone(servers: PrivateServers) -> None:
+    with client(servers) as mongo:
+        hello = mongo.admin.command("hello")
+        assert (hello["setName"], hello["isWritablePrimary"]) == ("acked", True)
+        options = mongo.admin.command("getCmdLineOpts")["parsed"]
+        assert options["storage"]["wiredTiger"]["engineConfig"]["cacheSizeGB"] == 1
+        assert options["security"]["javascriptEnabled"] is False
+    async with await aio_pika.connect(servers.amqp_url) as connection:
+        assert not connection.is_closed
+    heard = listeners(servers.stack)
+    assert {port for port, _ in heard} == set(ports(servers.stack))
+    assert {address for _, address in heard} <= LOOPBACK
+
+
+async def test_the_broker_wants_its_own_password(servers: PrivateServers) -> None:
+    port = servers.stack.layout.ports.amqp
+    for user, password in (("guest", "guest"), ("acked", "acked"), ("acked", "")):
+        with pytest.raises(aio_pika.exceptions.AMQPException):
+            await aio_pika.connect(f"amqp://{user}:{password}@127.0.0.1:{port}/")
+
+
+def test_secrets_are_their_owner_s_alone(servers: PrivateServers) -> None:
+    layout = servers.stack.layout
+    assert stat.S_IMODE(layout.secrets.stat().st_mode) == 0o700
+    secret = (layout.secrets / "amqp").read_text()
+    assert secret in servers.amqp_url
+    for file in [*layout.secrets.iterdir(), layout.rabbit_home / ".erlang.cookie", layout.conf / "rabbitmq.conf"]:
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
+
+
+def test_a_second_start_changes_nothing(servers: PrivateServers) -> None:
+    before = servers.stack.pids()
+    assert before.keys() == SERVERS
+    assert all(before.values())
+    servers.start()
+    assert servers.stack.pids() == before
+
+
+def test_a_stack_that_is_up_keeps_its_ports(servers: PrivateServers) -> None:
+    before = servers.stack.pids()
+    moved = PrivateServers(servers.stack.layout.state, servers.stack.layout.ports.base + 10)
+    with pytest.raises(StackError, match=f"ACKED_PORT_BASE={servers.stack.layout.ports.base}"):
+        moved.start()
+    assert servers.stack.pids() == before
+
+
+@pytest.mark.parametrize("part", sorted(SERVERS))
+async def test_what_is_killed_comes_back_with_its_data(servers: PrivateServers, part: str) -> None:
+    with client(servers) as mongo:
+        mongo["kept"]["rows"].with_options(write_concern=KEPT).insert_one({"part": part})
+    async with await aio_pika.connect(servers.amqp_url) as connection:
+        channel = await connection.channel(publisher_confirms=True)
+        await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+        message = aio_pika.Message(part.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(message, QUEUE)
+
+    killed = servers.stack.kill(part)
+    eventually(lambda: servers.stack.pid(part) not in (0, killed), within_s=20, what=f"a new {part} runs")
+    servers.start()
+
+    assert servers.stack.restarts()[part] >= 1
+    with client(servers) as mongo:
+        assert mongo["kept"]["rows"].count_documents({"part": part}) == 1
+    async with await aio_pika.connect(servers.amqp_url) as connection:
+        channel = await connection.channel()
+        queue = await channel.get_queue(QUEUE)
+        kept = await queue.get(timeout=10)
+        assert kept is not None
+        assert kept.body == part.encode()
+        await kept.ack()
+
+
+def test_a_paused_server_stays_away_until_it_is_started(servers: PrivateServers) -> None:
+    port = servers.stack.layout.ports.mongod
+    servers.pause("mongod")
+    assert refuses(port)
+    assert servers.stack.pids()["mongod"] == 0
+    servers.restart("mongod")
+    with client(servers) as mongo:
+        assert mongo.admin.command("hello")["isWritablePrimary"]
+
+
+def test_two_stacks_live_side_by_side_and_one_ends_alone(servers: PrivateServers, tmp_path: Path) -> None:
+    before = servers.stack.processes()
+    with PrivateServers(tmp_path, free_port_base()) as second:
+        assert not set(second.stack.processes()) & set(before)
+        with client(second) as other, client(servers) as mongo:
+            assert other["kept"]["rows"].count_documents({}) == 0
+            assert mongo.admin.command("ping")["ok"] == 1
+    gone(second.stack)
+    assert servers.stack.pids().keys() == SERVERS
+    assert set(servers.stack.pids().values()) <= set(before)
+
+
+def test_data_moves_to_other_ports_and_stop_leaves_nothing(tmp_path: Path) -> None:
+    with PrivateServers(tmp_path, free_port_base()) as first, client(first) as mongo:
+        mongo["kept"]["rows"].with_options(write_concern=KEPT).insert_one({"n": 7})
+    gone(first.stack)
+    first.stop()
+    with PrivateServers(tmp_path, free_port_base()) as second, client(second) as mongo:
+        assert second.mongo_url != first.mongo_url
+        assert mongo["kept"]["rows"].count_documents({"n": 7}) == 1
+    gone(second.stack)
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with closing(socket.socket()) as taken:
+        base = free_port_base()
+        taken.bind(("127.0.0.1", Ports(base).epmd))
+        taken.listen()
+        servers = PrivateServers(tmp_path, base)
+        with pytest.raises(StackError, match=rf"port {Ports(base).epmd} for epmd is taken by .*pid {os.getpid()}\)"):
+            servers.start()
+        assert servers.stack.processes() == {}
+        assert not refuses(Ports(base).epmd), "what took the port is left alone"
+
+
+def test_a_server_that_can_not_start_is_named_with_its_log(tmp_path: Path) -> None:
+    servers = PrivateServers(tmp_path, free_port_base())
+    servers.stack.layout.mongo_data.mkdir(parents=True)
+    (servers.stack.layout.mongo_data / "storage.bson").write_bytes(b"no data of MongoDB" * 100)
+    try:
+        with pytest.raises(StackError) as failure:
+            servers.start()
+        assert servers.stack.processes() == {}
+    finally:
+        servers.stop()
+    text = str(failure.value)
+    assert text.startswith("mongod failed: it ends as soon as it is started")
+    assert str(servers.stack.layout.logs / "mongod.log") in text
+    assert "storage engine metadata file" in text
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+    with running_stack(tmp_path_factory.mktemp("whole")) as started:
+        yield started
+
+
+def kill_the_supervisor(stack: Stack) -> dict[int, str]:
+    """SIGKILL to the supervisor; what it leaves behind."""
+    pid = int((stack.layout.run / "supervisor.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: pid not in stack.processes(), within_s=5, what="the supervisor is gone")
+    left = stack.processes()
+    assert not stack.is_up()
+    return left
+
+
+def test_up_ends_what_a_killed_supervisor_left_and_starts_anew(whole: TestStack) -> None:
+    job = whole.process("noop")
+    assert whole.finished(job)
+    before = whole.stack.pids()
+
+    left = kill_the_supervisor(whole.stack)
+    assert set(before.values()) <= left.keys(), "services are found too, whatever title they took"
+    whole.stack.up()
+
+    assert not left.keys() & whole.stack.processes().keys()
+    assert whole.stack.pids().keys() == before.keys()
+    assert whole.status(job)["id"] == job
+    assert whole.finished(whole.process("noop"))["finished_at"]
+
+
+def test_down_ends_what_a_killed_supervisor_left(whole: TestStack) -> None:
+    assert kill_the_supervisor(whole.stack)
+    whole.stack.down()
+    gone(whole.stack)
+    assert refuses(whole.gateway_port)
+    assert refuses(whole.intake_port)
+    whole.stack.up()
+
+
+def test_up_mends_a_scale_that_was_cut_off(whole: TestStack) -> None:
+    before = whole.stack.pids()
+    # What is left of a scale that was ended after it had written down what is wanted.
+    (whole.stack.layout.state / "scale.json").write_text('{"worker": 2, "intake": 1, "gateway": 1}')
+    whole.stack.up()
+    after = whole.stack.pids()
+    assert after.keys() == before.keys() | {"worker-2"}
+    assert {name: after[name] for name in before} == before, "what ran goes on"
+    assert Layout(whole.stack.layout.state, whole.stack.layout.ports).socket.is_socket()

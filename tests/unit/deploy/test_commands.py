@@ -1,0 +1,159 @@
+"""The words of the recipes, and what the services are told."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from deploy.native.__main__ import UsageError, main, parse_scale, parse_services
+from deploy.native.launch import service_environment
+from deploy.native.layout import Layout, Ports
+from deploy.native.processes import is_service, is_supervisor
+from deploy.native.secret import secret
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["4"], {"worker": 4}),
+        (["0"], {"worker": 0}),
+        (["worker=4"], {"worker": 4}),
+        (["intake=2", "gateway=2"], {"intake": 2, "gateway": 2}),
+        (["3", "intake=2"], {"worker": 3, "intake": 2}),
+        (["worker=2", "worker=5"], {"worker": 5}),
+        (["64"], {"worker": 64}),
+    ],
+)
+def test_scale_understands(words: Sequence[str], wanted: dict[str, int]) -> None:
+    assert parse_scale(words) == wanted
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        [""],
+        ["four"],
+        ["-1"],
+        ["65"],
+        ["1.5"],
+        ["worker="],
+        ["intake=0"],
+        ["gateway=0"],
+        ["mongod=2"],
+        ["4 "],
+        ["²"],
+    ],
+)
+def test_scale_refuses(words: Sequence[str]) -> None:
+    with pytest.raises(UsageError):
+        parse_scale(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ([], ["intake", "gateway", "worker"]),
+        (["worker"], ["worker"]),
+        (["gateway", "intake", "gateway"], ["intake", "gateway"]),
+    ],
+)
+def test_restart_understands(words: Sequence[str], meant: list[str]) -> None:
+    assert parse_services(words) == meant
+
+
+@pytest.mark.parametrize("words", [["mongod"], ["worker-1"], [""], ["worker", "rabbitmq"]])
+def test_restart_refuses(words: Sequence[str]) -> None:
+    with pytest.raises(UsageError, match="can't be restarted"):
+        parse_services(words)
+
+
+def test_scale_of_a_stack_that_is_down_says_what_happens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACKED_STATE_DIR", str(tmp_path))
+    assert main(["scale", "worker=3"]) == 0
+    assert capsys.readouterr().out == "Acked is down; the next ./just up starts 1 intake, 1 gateway, 3 worker\n"
+    assert main(["restart"]) == 1
+    assert capsys.readouterr().err == "just restart: Acked is down; ./just up starts it\n"
+
+
+def test_a_runtime_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACKED_RUNTIME", "docker")
+    assert main(["status"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "just status: ACKED_RUNTIME=docker: only native can be chosen in this version"
+    ]
+
+
+def test_a_bad_base_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ACKED_PORT_BASE", "99")
+    assert main(["status"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_services_are_told_where_all_is(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "state", Ports(9000))
+    told = service_environment(layout, {"PATH": "/bin", "ACKED_LEASE_S": "3"})
+    password = (layout.secrets / "amqp").read_text()
+    assert told["ACKED_MONGO_URL"] == "mongodb://127.0.0.1:29002/?replicaSet=acked"
+    assert told["ACKED_AMQP_URL"] == f"amqp://acked:{password}@127.0.0.1:29003/"
+    assert told["ACKED_INTAKE_URL"] == "http://127.0.0.1:9001"
+    assert (told["ACKED_GATEWAY_PORT"], told["ACKED_INTAKE_PORT"]) == ("9000", "9001")
+    assert Path(told["ACKED_RUN_DIR"]) == layout.run
+    assert Path(told["ACKED_WORKER_SECRET_FILE"]).read_text()
+    assert (told["PATH"], told["ACKED_LEASE_S"]) == ("/bin", "3"), "what the user has set passes through"
+
+
+def test_the_user_s_servers_win_and_an_empty_variable_is_none(tmp_path: Path) -> None:
+    layout = Layout(tmp_path, Ports(9000), own_mongod=False)
+    told = service_environment(layout, {"ACKED_MONGO_URL": "mongodb://db/?replicaSet=x", "ACKED_HANDLERS_DIR": ""})
+    assert told["ACKED_MONGO_URL"] == "mongodb://db/?replicaSet=x"
+    assert told["ACKED_HANDLERS_DIR"].endswith("/handlers")
+
+
+def test_the_ports_come_from_the_base_alone(tmp_path: Path) -> None:
+    told = service_environment(Layout(tmp_path, Ports(9000)), {"ACKED_GATEWAY_PORT": "1", "ACKED_INTAKE_URL": "x"})
+    assert told["ACKED_GATEWAY_PORT"] == "9000"
+    assert told["ACKED_INTAKE_URL"] == "http://127.0.0.1:9001"
+
+
+def test_a_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "amqp"
+    made = secret(file)
+    assert len(made) == 40
+    assert secret(file) == made
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [found.name for found in file.parent.iterdir()] == ["amqp"]
+    assert secret(tmp_path / "other") != made
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "acked-worker worker-12",
+        "acked-intake",
+        "/x y/.venv/bin/python -m acked_gateway",
+        "/x/.venv/bin/python -m deploy.native.launch worker-1",
+    ],
+)
+def test_services_are_told_from_servers(line: str) -> None:
+    assert is_service(line)
+    assert not is_supervisor(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/x/acked-worker/.acked/servers/mongod/mongod --dbpath /x/acked-worker/data",
+        "erl_child_setup 20000",
+        "/x/.venv/bin/python -m deploy.native.launch mongod",
+        "/x/.venv/bin/python -m supervisor.supervisord -c /x/conf",
+    ],
+)
+def test_servers_are_no_services(line: str) -> None:
+    assert not is_service(line)
+    assert is_supervisor(line) == ("supervisord" in line)

@@ -1,0 +1,57 @@
+"""Which folders `./just test` runs, and what a skipped test means."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from deploy.testing import folders_to_run, known_folders, run_folder, skipped_tests
+
+KNOWN = ["unit", "integration", "faults"]
+
+
+@pytest.mark.parametrize(
+    ("words", "folders", "options"),
+    [
+        ([], ["unit", "integration"], []),
+        (["unit"], ["unit"], []),
+        (["faults", "unit"], ["faults", "unit"], []),
+        (["unit", "unit"], ["unit"], []),
+        (["-x"], ["unit", "integration"], ["-x"]),
+        (["unit", "-k", "a b"], ["unit"], ["-k", "a b"]),
+        (["-k", "unit"], ["unit", "integration"], ["-k", "unit"]),
+    ],
+)
+def test_folders_come_first_then_options(words: Sequence[str], folders: list[str], options: list[str]) -> None:
+    assert folders_to_run(words, KNOWN) == (folders, options)
+
+
+def test_an_empty_folder_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "architecture").mkdir()
+    (tmp_path / "unit" / "deep").mkdir(parents=True)
+    (tmp_path / "unit" / "deep" / "test_one.py").touch()
+    assert known_folders(tmp_path) == ["unit"]
+
+
+def test_skipped_tests_are_found_and_expected_failures_are_none() -> None:
+    report = """<testsuites><testsuite>
+      <testcase classname="a" name="runs"/>
+      <testcase classname="a" name="left_out"><skipped type="pytest.skip" message="no servers"/></testcase>
+      <testcase classname="a" name="expected"><skipped type="pytest.xfail" message="later"/></testcase>
+    </testsuite></testsuites>"""
+    assert skipped_tests(report) == ["a.left_out: no servers"]
+
+
+@pytest.mark.parametrize(("ci", "code"), [(True, 1), (False, 0)])
+def test_in_ci_a_skipped_test_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: bool, code: int
+) -> None:
+    (tmp_path / "unit").mkdir()
+    (tmp_path / "unit" / "test_it.py").write_text(
+        "import pytest\ndef test_passes(): assert True\ndef test_skips(): pytest.skip('no reason')\n"
+    )
+    monkeypatch.setattr("deploy.testing.TESTS", tmp_path)
+    failed, skipped = run_folder("unit", ["-q", "-p", "no:cacheprovider"], ci=ci)
+    assert failed == code
+    assert len(skipped) == 1
+    assert skipped[0].endswith("test_skips: no reason")

@@ -1,0 +1,168 @@
+"""A command goes down the worker's line where it ends here, else to the other gateways."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+from starlette.applications import Starlette
+
+from acked_common.broker import BrokerError
+from acked_common.channel.commands import CancelCommand, Command, DrainCommand
+from acked_common.channel.frames import JobAttempt
+from acked_common.lifecycle import State
+from acked_common.store import WorkerRecord
+from acked_common.web import EXCEPTION_HANDLERS
+from acked_common.worker_table import WorkerTable
+from acked_gateway import command_line as module
+from acked_gateway.command_line import CommandLine
+from acked_gateway.commands import Commands
+from acked_gateway.worker_channel import WorkerChannel
+from acked_gateway.worker_routes import worker_routes
+from support.asgi import call
+from support.factories import ManualClock, cancelling, owner, queued, running
+from support.parts import ShakyStore, common_settings, settle
+from unit.gateway.test_commands import Bench
+
+JOB = UUID(int=7)
+
+
+class Lines(WorkerChannel):
+    """Workers that are connected, and what was sent to them."""
+
+    def __init__(self, *boots: str) -> None:
+        self.boots = boots
+        self.sent: list[tuple[str, str, list[JobAttempt]]] = []
+
+    def cancel(self, boot: str, jobs: object) -> bool:
+        if boot in self.boots:
+            self.sent.append(("cancel", boot, list(jobs)))  # type: ignore[call-overload]
+        return boot in self.boots
+
+    def drain(self, boot: str) -> bool:
+        if boot in self.boots:
+            self.sent.append(("drain", boot, []))
+        return boot in self.boots
+
+
+class Bus:
+    """The other gateways."""
+
+    def __init__(self) -> None:
+        self.published: list[Command] = []
+        self.failure: BrokerError | None = None
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def publish(self, command: Command) -> None:
+        await self.hold.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.published.append(command)
+
+
+async def test_a_worker_that_is_connected_here_is_told_here() -> None:
+    lines, bus = Lines("b"), Bus()
+    commands = CommandLine(lines)
+    commands.attach(bus)
+    commands.cancel("b", JOB, 3)
+    commands.drain("b")
+    await settle()
+    assert lines.sent == [("cancel", "b", [JobAttempt(JOB, 3)]), ("drain", "b", [])]
+    assert bus.published == []
+
+
+async def test_another_one_is_looked_for_at_the_other_gateways() -> None:
+    lines, bus = Lines("b"), Bus()
+    commands = CommandLine(lines)
+    commands.attach(bus)
+    commands.cancel("c", JOB, 3)
+    commands.drain("c")
+    await settle()
+    assert bus.published == [CancelCommand("c", [JobAttempt(JOB, 3)]), DrainCommand("c")]
+    assert lines.sent == []
+
+
+async def test_what_comes_from_the_others_is_never_sent_on() -> None:
+    lines, bus = Lines("b"), Bus()
+    commands = CommandLine(lines)
+    commands.attach(bus)
+    for boot in ("b", "c"):
+        commands.take(CancelCommand(boot, [JobAttempt(JOB, 1)]))
+        commands.take(DrainCommand(boot))
+    await settle()
+    assert [(what, boot) for what, boot, _ in lines.sent] == [("cancel", "b"), ("drain", "b")]
+    assert bus.published == []
+
+
+async def test_a_broker_that_is_away_costs_nothing_but_the_command() -> None:
+    bus = Bus()
+    bus.failure = BrokerError("away")
+    commands = CommandLine(Lines())
+    commands.attach(bus)
+    commands.cancel("c", JOB, 1)
+    await settle()
+    bus.failure = None
+    commands.drain("c")
+    await settle()
+    assert bus.published == [DrainCommand("c")]
+
+
+async def test_only_so_many_wait_for_a_slow_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PASSING_ON", 3)
+    bus = Bus()
+    bus.hold.clear()
+    commands = CommandLine(Lines())
+    commands.attach(bus)
+    for attempt in range(1, 6):
+        commands.cancel("c", JOB, attempt)
+    await settle()
+    bus.hold.set()
+    await settle()
+    assert len(bus.published) == 3
+    commands.drain("c")
+    await settle()
+    assert len(bus.published) == 4, "there is room again"
+    await commands.stop()
+
+
+# What a person asks for.
+
+
+async def test_a_cancel_of_a_running_job_tells_its_worker() -> None:
+    bench = Bench()
+    told: list[tuple[str, UUID, int]] = []
+    commands = Commands(
+        bench.store, bench.outbox, bench.clock, common_settings(), lambda *command: told.append(command)
+    )
+    job = await running(bench.store, by=owner(boot="boot-7"))
+    assert (await commands.cancel(str(job.id))).state is State.RUNNING
+    assert told == [("boot-7", job.id, 1)]
+    again = await cancelling(bench.store, by=owner(boot="boot-8"))
+    await commands.cancel(str(again.id))
+    assert told[1:] == [("boot-8", again.id, 1)], "asked again, it tells again"
+    await commands.cancel(str((await queued(bench.store)).id))
+    assert len(told) == 2, "nobody runs it, nobody is told"
+    await bench.outbox.stop()
+
+
+async def test_drain_asks_each_process_of_that_name() -> None:
+    clock = ManualClock()
+    store = ShakyStore(clock)
+    for boot, name in (("b1", "w"), ("b2", "w"), ("b3", "other")):
+        await store.refresh_worker(WorkerRecord(boot, name, ("a",), 1, 0, 0, "1", clock.now(), clock.now()))
+    lines = Lines("b1", "b2", "b3")
+    routes = worker_routes(store, WorkerTable(store, seen_within_s=24.0), CommandLine(lines))
+    app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
+
+    answer = await call(app, "POST", "/workers/w/drain")
+
+    assert (answer.status, answer.json) == (202, {"id": "w", "drain_requested": True})
+    assert sorted(boot for _, boot, _ in lines.sent) == ["b1", "b2"]
+    record = WorkerRecord("b1", "w", ("a",), 1, 0, 0, "1", clock.now(), clock.now())
+    assert await store.refresh_worker(record) is True
+    unknown = await call(app, "POST", "/workers/nobody/drain")
+    assert (unknown.status, unknown.json["type"]) == (404, "/problems/not-found")
+    await store.forget_worker("b1")
+    await store.forget_worker("b2")
+    gone = await call(app, "POST", "/workers/w/drain")
+    assert gone.status == 404, "its document is gone, although it was listed a moment ago"
