@@ -25,7 +25,7 @@ from support.asgi import call
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ROOT / "libs/common/src/acked_common"
 # Answers on WebSockets, which OpenAPI can't describe.
-OF_WEBSOCKETS = {"bad-message", "too-many-subscriptions", "wrong-worker-secret", "no-worker-secret"}
+OF_WEBSOCKETS = {"bad-message", "too-many-subscriptions", "no-worker-secret", "wrong-worker-secret"}
 
 
 def make(service: str) -> Starlette:
@@ -114,7 +114,7 @@ def test_the_problems_of_strict_json_are_those_that_it_raises() -> None:
 def test_the_text_for_people_names_every_path(served: tuple[Starlette, dict[str, Any]]) -> None:
     text = (ROOT / "docs/api.md").read_text()
     _, document = served
-    missing = [path for path in document["paths"] if not re.search(rf"[ `]{re.escape(path)}[`,? ]", text)]
+    missing = [path for path in document["paths"] if not re.search(rf"[ `]{re.escape(path)}[`,?\s]", text)]
     assert not missing
 
 

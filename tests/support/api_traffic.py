@@ -17,6 +17,7 @@ from schemathesis import Case, HookContext, Response
 MOST_CALLS = 5
 LONGEST_WAIT_S = 0.05
 KIND = "noop"
+DRAIN, WORKER = "/workers/{id}/drain", "worker-1"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _seen = Path(_there["seen"])
@@ -27,7 +28,10 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     """Most requests go to jobs, batches and kinds that are there; which ones follows from what was generated."""
     path, query = case.path_parameters, case.query
     draw = zlib.crc32(repr((path, query, case.body)).encode())
-    if "id" in path and draw % 4:
+    if case.path == DRAIN:
+        # A worker that is told to leave is away for seconds.
+        path["id"] = WORKER if draw % 3 == 0 else f"nobody-{draw}"
+    elif "id" in path and draw % 4:
         is_for_failed = case.path.endswith(("/retry", "/resolve")) and draw % 3
         ids = _there["failed_ids" if is_for_failed else "ids"]
         path["id"] = ids[draw % len(ids)]

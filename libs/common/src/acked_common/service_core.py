@@ -100,9 +100,9 @@ class ServiceCore:
             exception_handlers={**EXCEPTION_HANDLERS, Exception: counter.answer_fault},
             lifespan=self._lifespan,
         )
-        application.state.stopping = self.stopping
         # Every path has one form; a redirect to it would be an answer without a body that no document names.
         application.router.redirect_slashes = False
+        application.state.stopping = self.stopping
         return application
 
     def _unless_stopping(self, readiness: Callable[[], Readiness]) -> Callable[[], Readiness]:

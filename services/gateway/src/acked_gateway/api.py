@@ -1,6 +1,6 @@
 """The gateway's routes as the route table describes them, and the types of what they answer."""
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -62,11 +62,11 @@ class Workers(TypedDict):
     workers: list[Worker]
 
 
-class DrainAsked(TypedDict):
-    """A worker that was asked to drain."""
+class Draining(TypedDict):
+    """The worker is told to take no more work."""
 
     id: str
-    drain_requested: bool
+    drain_requested: Literal[True]
 
 
 class Latency(TypedDict):
@@ -115,7 +115,8 @@ ABOUT = About(
         "Answers status and lists, carries out commands, starts load tests, and feeds clients live. Requests for work "
         "are sent to intake, which has a document of its own.\n\n"
         "Beside what is described here the gateway serves WebSockets, which OpenAPI can't describe: `/ws/feed`, the "
-        "live feed of every transition (`docs/feed.md` in the sources), and `/ws/worker`, where workers connect.\n\n"
+        "live feed of every transition (`docs/feed.md` in the sources), and `/ws/worker`, where workers connect "
+        "(`docs/protocol.md`).\n\n"
         "Every GET answers HEAD too. Every answer carries `X-Content-Type-Options: nosniff` and, unless it says "
         "otherwise, `Cache-Control: no-store`."
     ),
@@ -271,15 +272,12 @@ DRAIN_WORKER = Operation(
     method="POST",
     path="/workers/{id}/drain",
     tag=COMMANDS,
-    summary="Let a worker finish and stop",
-    description=(
-        "It takes no more jobs, finishes what ends in time, gives the rest back and ends. Its supervisor starts it "
-        "again."
-    ),
+    summary="Let a worker end what it runs and leave",
+    description="It takes no more jobs, gives back what does not end in time, and leaves; a new one takes its place.",
     parameters=(
-        Parameter(name="id", place="path", type=str, description="As `GET /workers` lists it.", example="worker-1"),
+        Parameter(name="id", place="path", type=str, description="The worker's id in the list.", example="worker-1"),
     ),
-    answers=(Answer(status=202, description="The worker has been asked.", media={JSON: DrainAsked}),),
+    answers=(Answer(status=202, description="The worker is told.", media={JSON: Draining}),),
     problems=("store-unreachable",),
 )
 

@@ -8,7 +8,7 @@ from acked_common.problems import ProblemError, problem
 from acked_common.store import JobStore
 from acked_common.web import JsonResponse
 from acked_common.worker_table import WorkerTable
-from acked_gateway import api
+from acked_gateway.api import DRAIN_WORKER, Draining
 from acked_gateway.command_line import CommandLine
 
 
@@ -24,7 +24,7 @@ def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) 
             raise ProblemError(problem("not-found", f"no worker has the id {name[:64]!r}; GET /workers lists them"))
         for boot in asked:
             commands.drain(boot)
-        answer: api.DrainAsked = {"id": name, "drain_requested": True}
-        return JsonResponse(answer, status_code=202)
+        draining: Draining = {"id": name, "drain_requested": True}
+        return JsonResponse(draining, status_code=202)
 
-    return [ApiRoute(drain, api.DRAIN_WORKER)]
+    return [ApiRoute(drain, DRAIN_WORKER)]
