@@ -165,11 +165,12 @@ def test_no_observer_misses_a_transition(
 
 
 def agrees(observer: Observer, held: dict[str, tuple[int, str]]) -> None:
-    eventually(
-        lambda: observer.jobs == held,
-        within_s=20,
-        what=f"an observer of {len(held)} jobs that saw {len(observer.jobs)} agrees with the database",
-    )
+    try:
+        eventually(lambda: observer.jobs == held, within_s=20, what="an observer agrees with the database")
+    except AssertionError:
+        differ = {job_id: (observer.jobs.get(job_id), found) for job_id, found in held.items()}
+        differ = {job_id: pair for job_id, pair in differ.items() if pair[0] != pair[1]}
+        raise AssertionError(f"{observer!r} differs in {len(differ)} of {len(held)} jobs: {differ}") from None
 
 
 def sees_the_end(observer: Observer, held: dict[str, dict[str, tuple[int, str]]]) -> None:

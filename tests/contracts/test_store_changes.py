@@ -11,7 +11,7 @@ import pytest
 from acked_common import lifecycle
 from acked_common.events import JobNews
 from acked_common.ids import new_id
-from acked_common.lifecycle import Reason, State
+from acked_common.lifecycle import Move, Reason, State
 from acked_common.store import Job, JobChanges, JobStore, ProgressReport, Scope
 from support.factories import (
     ERROR,
@@ -183,6 +183,28 @@ async def test_a_look_tells_how_the_jobs_of_a_scope_stand(store: JobStore) -> No
     assert [history_of(mine)[-1]] == told_of(found, mine.id)
     assert mine.owner is not None
     assert (found[0].kind, found[0].batch, found[0].boot) == ("k1", "b1", mine.owner.boot)
+
+
+async def test_a_look_meets_each_job_once_while_they_move(store: JobStore) -> None:
+    jobs = [new_job(kind="demo", batch="b") for _ in range(600)]
+    await insert(store, *jobs)
+    ids = [job.id for job in jobs]
+    is_over = False
+
+    async def keep_moving(mine: Sequence[UUID]) -> None:
+        while not is_over:
+            claimed = await store.claim(mine, kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=now())
+            back = lifecycle.release(at=now(), grace_s=GRACE_S, expires_in_s=60.0)
+            await store.apply([Move(job.seen, back) for job in claimed])
+            await asyncio.sleep(0)
+
+    moving = [asyncio.create_task(keep_moving(ids[start::6])) for start in range(6)]
+    for _ in range(40):
+        found = await store.look(Scope(batch="b"), limit=600)
+        assert found is not None
+        assert Counter(news.id for news in found) == Counter(ids)
+    is_over = True
+    await asyncio.gather(*moving)
 
 
 async def test_a_count_of_a_batch_is_whole_and_of_more_is_bounded(store: JobStore) -> None:

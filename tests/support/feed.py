@@ -49,6 +49,12 @@ class Observer:
         self.has_snapshot = False
         self._seq = 0
 
+    def __repr__(self) -> str:
+        return (
+            f"<observer of {str(self._scope)[:60]}: {len(self.jobs)} jobs, counts {self.counts}, {self.connections} connections, "
+            f"{self.resyncs} resyncs, {'live' if self.has_snapshot else 'not live'}, wrong: {self.wrong[:3]}>"
+        )
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:

@@ -347,7 +347,8 @@ class MongoStore:
 
     async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
         with store_errors("looking at jobs"):
-            documents = await self._jobs.find(scope_fields(scope), GLIMPSE).limit(limit + 1).to_list(None)
+            # From one snapshot: a job that moves along the index during the look would else be met twice, or never.
+            documents = await self._snapshot_jobs.find(scope_fields(scope), GLIMPSE).limit(limit + 1).to_list(None)
         return None if len(documents) > limit else [news_from_document(document) for document in documents]
 
     async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
