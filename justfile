@@ -56,6 +56,11 @@ logs *service: prepare
 engine:
     @deploy/engine/start
 
+# Install Chromium for the tests of the pages, from Debian's packages; needs root
+[no-exit-message]
+browser:
+    @deploy/browser/install
+
 # Build stand-ins for the public images, where no container registry is reachable; needs root once
 [no-exit-message]
 images-airgap:

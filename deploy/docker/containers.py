@@ -1,5 +1,6 @@
 """One stack in containers: up, down, scale, restart. Everything is done by `docker compose`."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -31,15 +32,17 @@ class Containers:
 
     def __init__(self, ports: Ports, environ: Mapping[str, str] | None = None, state: Path | None = None) -> None:
         """`environ` is what Compose reads its variables from; `state` keeps secrets and numbers of processes."""
-        base = ports.base
         self.ports = ports
-        self.project = "acked" if base == DEFAULT_PORT_BASE else f"acked-{base}"
+        # Volumes and images are those of one checkout, and never those of `docker compose up` by hand.
+        checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
+        self.project = f"acked-{checkout}" + ("" if ports.base == DEFAULT_PORT_BASE else f"-{ports.base}")
         self._state = state or ROOT / ".acked" / "docker" / self.project
         inherited = dict(os.environ if environ is None else environ)
         self._environ = {
             **inherited,
             **engine.image_names(inherited),
             "COMPOSE_PROJECT_NAME": self.project,
+            "ACKED_VERSION": inherited.get("ACKED_VERSION") or checkout,
             "ACKED_GATEWAY_PORT": str(ports.gateway),
             "ACKED_INTAKE_PORT": str(ports.intake),
         }
@@ -111,6 +114,11 @@ class Containers:
         self._prepare()
         # Whatever is there, also what only the proxy's file names.
         self._compose("down", "--remove-orphans")
+
+    def remove(self) -> None:
+        """Removes the containers and all data, for tests."""
+        self._prepare()
+        self._compose("down", "--remove-orphans", "--volumes", "--timeout", "5")
 
     def logs(self, service: str, lines: int, *, follow: bool) -> None:
         """Prints the last lines of a service's containers, or of all."""

@@ -63,7 +63,7 @@ def line(port_base: int) -> Iterator[CutLine]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, port_base: int, line: CutLine) -> Iterator[TestStack]:
-    environ = {"ACKED_WORKER_SLOTS": "150", "ACKED_GATEWAY_URL": f"ws://127.0.0.1:{line.port}"}
+    environ = {"ACKED_WORKER_SLOTS": "75", "ACKED_GATEWAY_URL": f"ws://127.0.0.1:{line.port}"}
     with running_stack(
         tmp_path_factory.mktemp("stack"), environ=environ, scale={"worker": 2}, port_base=port_base
     ) as running:

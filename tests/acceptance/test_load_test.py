@@ -83,6 +83,18 @@ def test_bad_counts_are_refused(stack: TestStack, count: str) -> None:
     assert answered(stack) == before
 
 
+def test_the_batch_can_be_named(stack: TestStack) -> None:
+    assert load_test(stack, "?count=20&kind=noop&batch=Mine_1.a-b").batch == "Mine_1.a-b"
+    all_succeed(stack, "Mine_1.a-b", 20, within_s=10)
+
+
+@pytest.mark.parametrize("batch", ["a%20b", "a/b", "%24gt", "x" * 65])
+def test_bad_batch_names_are_refused(stack: TestStack, batch: str) -> None:
+    before = answered(stack)
+    assert_problem(stack, stack.call("POST", f"/load-test?count=7&batch={batch}"), 422, "bad-batch")
+    assert answered(stack) == before
+
+
 def test_an_unknown_kind_is_refused(stack: TestStack) -> None:
     before = answered(stack), answered(stack, 422)
     for method in ("GET", "POST"):

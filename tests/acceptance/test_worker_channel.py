@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -219,11 +220,12 @@ def connections(stack: TestStack) -> list[str]:
 
 
 def test_the_newer_of_two_lines_of_one_worker_wins(stack: TestStack) -> None:
+    boot = uuid4().hex
     with dial(stack, f"Bearer {secret(stack)}") as older, dial(stack, f"Bearer {secret(stack)}") as newer:
-        older.send(hello("foreign-newer"))
+        older.send(hello(boot))
         older.send(frames.events_frame(1, [], []))
         assert [parse_from_gateway(str(older.recv(timeout=10))) for _ in range(2)][1] == frames.Ack(1)
-        newer.send(hello("foreign-newer"))
+        newer.send(hello(boot))
         welcome: Any = parse_from_gateway(str(newer.recv(timeout=10)))
         assert welcome.last_seq == 1, "what was taken on the older line counts"
         with pytest.raises(ConnectionClosed) as caught:
@@ -237,7 +239,7 @@ def test_the_newer_of_two_lines_of_one_worker_wins(stack: TestStack) -> None:
 def test_foreign_reports_change_no_job(stack: TestStack) -> None:
     (job_id,) = running(stack, 1)
     with dial(stack, f"Bearer {secret(stack)}") as peer:
-        peer.send(hello("foreign-reports"))
+        peer.send(hello(uuid4().hex))
         event = (EVENT % (State.SUCCEEDED.value, "2026-01-02T03:04:05Z")).replace(
             "0190a5d2-0000-7000-8000-000000000000", job_id
         )
@@ -258,12 +260,13 @@ def test_one_worker_is_drained_and_comes_back(stack: TestStack) -> None:
     pid = stack.stack.pid(drained)
     answer = stack.call("POST", f"/workers/{drained}/drain")
     assert (answer.status, answer.body) == (202, {"id": drained, "drain_requested": True})
-    eventually(lambda: stack.stack.pid(drained) not in (None, pid), within_s=20, what="a new process has taken over")
-    eventually(
-        lambda: workers(stack).get(drained) and workers(stack)[drained].since != before[drained],
-        within_s=20,
-        what="it is listed again",
-    )
+    eventually(lambda: stack.stack.pid(drained) not in (0, pid), within_s=20, what="a new process has taken over")
+
+    def is_listed_again() -> bool:
+        found = workers(stack).get(drained)
+        return found is not None and found.since != before[drained]
+
+    eventually(is_listed_again, within_s=20, what="it is listed again")
     assert workers(stack)[other].since == before[other], "the other one works on"
     eventually(lambda: connected(stack) == 2, within_s=SETTLED_WITHIN_S, what="both are connected")
     assert stack.finished(stack.process("noop"))["state"] == State.SUCCEEDED

@@ -37,6 +37,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "handlers/README.md",
     "docs/api.md",
+    "docs/docker.md",
     "docs/feed.md",
     "docs/protocol.md",
     "docs/settings.md",

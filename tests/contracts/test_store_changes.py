@@ -197,3 +197,18 @@ async def test_a_count_of_a_batch_is_whole_and_of_more_is_bounded(store: JobStor
     assert await store.count(Scope(), at_most=100) == {State.QUEUED: 6, State.RUNNING: 1, State.FAILED: 1}
     assert await store.count(Scope(), at_most=3) == {State.QUEUED: 3, State.RUNNING: 1, State.FAILED: 1}
     assert await store.count(Scope(batch="none"), at_most=3) == {}
+
+
+async def test_what_is_being_written_at_the_opening_is_either_told_or_seen_by_a_look_behind_it(store: JobStore) -> None:
+    for n in range(100):
+        changes = store.changes()
+        job = new_job()
+        writing = asyncio.create_task(store.insert([job]))
+        # The opening meets the write at another point each time.
+        await asyncio.sleep(n % 10 * 0.0004)
+        await changes.open()
+        looked = await store.get(job.id)
+        await writing
+        if looked is None:
+            assert [news.id for news in await read(changes, 1)] == [job.id], f"round {n}: nobody would hear of it"
+        await changes.close()

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from acked_common import http_server
 from acked_common.http_server import GracefulServer
-from acked_common.web import WS_PING_EVERY_S, WS_PONG_WITHIN_S, bind_port, server_config
+from acked_common.web import PEER_TAKES_WITHIN_S, WS_PING_EVERY_S, WS_PONG_WITHIN_S, bind_port, server_config
 
 WITHIN_S = 10.0
 REQUEST = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -292,4 +292,4 @@ def test_accepted_connections_inherit_the_time_for_reading() -> None:
         with socket.create_connection(sock.getsockname(), timeout=WITHIN_S):
             accepted, _ = sock.accept()
             with accepted:
-                assert listening_options(accepted) == 10_000
+                assert listening_options(accepted) == int(PEER_TAKES_WITHIN_S * 1000)

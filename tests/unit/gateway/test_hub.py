@@ -217,6 +217,19 @@ def test_a_connection_carries_so_much_and_no_more() -> None:
         hub.subscribe(many, "more", Scope(ids=frozenset({new_id()})))
 
 
+def test_what_happened_while_the_first_counts_were_taken_renews_them() -> None:
+    hub = Hub()
+    subscription = hub.subscribe(Client(lambda: None), "s", Scope(batch="b"))
+    hub.publish([news(new_id(), 1, batch="b")])
+    (ring,) = hub.rings
+    # Those who renew find nobody with counts yet.
+    ring.was_published = False
+
+    subscription.give(counts_snapshot({State.QUEUED: 1}, None))
+
+    assert ring.was_published
+
+
 def test_counts_are_renewed_and_the_newest_wins() -> None:
     hub = Hub()
     client = followed(hub, Scope(batch="b"))

@@ -82,12 +82,26 @@ def test_a_page_asks_only_for_what_is_there(name: str) -> None:
     assert all(path.removeprefix("/pages/") in ASSETS for path in asked)
 
 
-@pytest.mark.parametrize("name", ["load_test.js", "index.js", "shared.js", "app.css"])
+@pytest.mark.parametrize("name", [name for name in ASSETS if not name.endswith(".svg")])
 def test_assets_ask_for_nothing_from_elsewhere(name: str) -> None:
     text = text_of(name)
     assert "://" not in text
-    for imported in re.findall(r'from "\./([^"]+)"', text):
-        assert imported in ASSETS
+    for imported in re.findall(r'from "([^"]+)"', text):
+        assert imported.removeprefix("./") in ASSETS
+
+
+@pytest.mark.parametrize("name", [name for name in ASSETS if name.endswith(".js")])
+def test_scripts_import_what_is_exported(name: str) -> None:
+    for names, source in re.findall(r'import \{([^}]+)\} from "\./([^"]+)"', text_of(name)):
+        exported = set(re.findall(r"^export (?:async )?(?:class|const|function) (\w+)", text_of(source), re.MULTILINE))
+        assert {one.strip() for one in names.split(",")} <= exported, source
+
+
+def test_the_line_is_named_in_words_for_each_way_it_can_be() -> None:
+    ways = re.findall(r"(\w+): \"", re.search(r"const Line = .*", text_of("feed.js"))[0])  # type: ignore[index]
+    assert len(ways) == 4
+    for way in ways:
+        assert re.search(rf"\[Line\.{way}\]: \"[A-Z].+\",", text_of("load_test.js")), way
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -29,9 +29,9 @@ log = get_log(__name__)
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
-PEER_TAKES_WITHIN_S = 10.0
-WS_PING_EVERY_S = 5.0
-WS_PONG_WITHIN_S = 8.0
+PEER_TAKES_WITHIN_S = 8.0
+WS_PING_EVERY_S = 4.0
+WS_PONG_WITHIN_S = 6.0
 WS_MAX_BYTES = 256 * 1024
 
 Health = Callable[[], "Readiness"]

@@ -298,6 +298,12 @@ def _load_test(method: Any, name: str, media: dict[str, Any], description: str) 
                 description="How many calls.",
             ),
             Parameter(name="kind", place="query", type=str, description="The kind of work; else `demo`."),
+            Parameter(
+                name="batch",
+                place="query",
+                type=BatchName,
+                description="The batch of the jobs, so that it can be followed before they come; else a new name.",
+            ),
         ),
         answers=(
             Answer(
@@ -312,7 +318,7 @@ def _load_test(method: Any, name: str, media: dict[str, Any], description: str) 
                 },
             ),
         ),
-        problems=("bad-count", "unknown-kind", "intake-unreachable", "store-unreachable"),
+        problems=("bad-count", "bad-batch", "unknown-kind", "intake-unreachable", "store-unreachable"),
         is_change=True,
     )
 

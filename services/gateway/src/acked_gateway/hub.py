@@ -168,6 +168,9 @@ class Subscription:
                 return False
             self.is_live = True
             self._filter = snapshot.revs
+            if snapshot.revs is None:
+                # What happened while the first counts were taken is in none yet: they are renewed once more.
+                self.ring.was_published = True
         self.has_counts = snapshot.revs is None
         self._snapshot = snapshot.text
         self.note_due()

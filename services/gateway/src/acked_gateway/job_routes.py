@@ -21,6 +21,13 @@ from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.commands import MAX_BODY_BYTES, Commands, parse_resolution
 
 
+def checked_batch(name: str) -> str:
+    """The name of a batch, or the problem `bad-batch`."""
+    if BATCH_NAME.fullmatch(name) is None:
+        raise ProblemError(problem("bad-batch", "a batch name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"))
+    return name
+
+
 def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> list[ApiRoute]:
     """The routes."""
 
@@ -54,9 +61,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         return JsonResponse(status_fields(await commands.resolve(request.path_params["id"], resolution)))
 
     async def batch(request: Request) -> Response:
-        name = request.path_params["batch"]
-        if BATCH_NAME.fullmatch(name) is None:
-            raise ProblemError(problem("bad-batch", "a batch name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"))
+        name = checked_batch(request.path_params["batch"])
         counted = await store.count_batch(name)
         if counted is None:
             raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))

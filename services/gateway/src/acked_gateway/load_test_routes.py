@@ -13,6 +13,7 @@ from acked_common.problems import ProblemError, problem
 from acked_common.web import JsonResponse
 from acked_gateway import api
 from acked_gateway.api import DEFAULT_COUNT, Latency, LoadTestAnswer
+from acked_gateway.job_routes import checked_batch
 from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult
 from acked_gateway.pages import load_page
 
@@ -43,6 +44,8 @@ def load_test_routes(
             return page("load_test.html")
         count = _count(request.query_params.get("count"))
         kind = request.query_params.get("kind") or "demo"
+        named = request.query_params.get("batch")
+        batch = checked_batch(named) if named else None
         if kinds.get(kind) is None and await kinds.look_again(kind) is None:
             known = kinds.names
             raise ProblemError(
@@ -52,7 +55,7 @@ def load_test_routes(
                     extra={"known_kinds": known},
                 )
             )
-        result = await _while_connected(request, tester.run(count, kind, stopping=stopping))
+        result = await _while_connected(request, tester.run(count, kind, batch=batch, stopping=stopping))
         if result is None:
             return Response(status_code=499)
         figures = _figures(result)

@@ -64,6 +64,7 @@ class MongoChanges:
         self._client = client
         self._database = client[database]
         self._jobs = jobs
+        self._majority_meta = self._database.get_collection(schema.META, read_concern=ReadConcern("majority"))
         self._codec: CodecOptions[dict[str, Any]] = jobs.codec_options
         self._session: Any = None
         self._cursor = 0
@@ -85,6 +86,11 @@ class MongoChanges:
             with store_errors("opening the change stream"):
                 self._session = await self._client.start_session()
                 answer = await self._command(command)
+                # The stream begins behind the newest write, which the majority may not have yet. A read that waits for
+                # it makes sure that every look from now on sees all that the stream will not tell.
+                await self._majority_meta.find_one({}, session=self._session)
+                if self._token is None:
+                    await self._until_seen(answer["$clusterTime"]["clusterTime"])
         except BaseException as error:
             await self._drop(error)
             raise
@@ -133,6 +139,14 @@ class MongoChanges:
             command, codec_options=self._codec, session=session or self._session
         )
         return answer
+
+    async def _until_seen(self, at: Any) -> None:
+        """Returns when reads from the majority see all that the new stream will not tell.
+
+        A stream begins behind the newest write, also where that is not durable yet: a look made at once would miss it.
+        """
+        concern = {**ReadConcern("majority").document, "afterClusterTime": at}
+        await self._command({"find": schema.JOBS, "limit": 1, "projection": {"_id": 1}, "readConcern": concern})
 
     async def _drop(self, error: BaseException | None) -> None:
         session, self._cursor, self._session = self._session, 0, None

@@ -1,9 +1,11 @@
 // Runs the load test that the address asks for, then follows its batch. An address with a batch only follows it,
 // so that a reload or a shared link starts nothing.
-import { ask, byId, showProblem } from "./shared.js";
+import { BatchNews, askBatch } from "./batch_news.js";
+import { Line } from "./feed.js";
+import { ask, byId, pause, showProblem } from "./shared.js";
 
-const FOLLOW_EVERY_MS = 500;
-const FOLLOW_AGAIN_AT_MOST_MS = 5000;
+const SUBSCRIBED_WITHIN_MS = 1000;
+const ASK_AGAIN_MS = 500;
 const SHOW_ELAPSED_EVERY_MS = 100;
 
 const states = document.body.dataset.states.split(" ");
@@ -11,38 +13,19 @@ const terminalStates = new Set(document.body.dataset.terminalStates.split(" "));
 const colours = document.body.dataset.colours.split(" ");
 const rows = new Map();
 const whole = new Intl.NumberFormat("en");
+const lineWords = {
+  [Line.CONNECTING]: "Connecting to the live feed …",
+  [Line.LIVE]: "Live.",
+  [Line.LOST]: "The connection is lost, reconnecting …",
+  [Line.BLOCKED]: "The live feed can't be reached from here: asking twice a second instead.",
+};
 let current = null;
 let beganAt = 0;
 
-const say = (text) => { byId("status").textContent = text; };
+const say = (text) => { byId("doing").textContent = text; };
+const tellLine = (line) => { byId("line").textContent = lineWords[line] ?? ""; };
 const ms = (value) => (value == null ? "–" : `${value.toLocaleString("en", { maximumFractionDigits: value < 100 ? 1 : 0 })} ms`);
 const seconds = (value) => (value == null ? "–" : `${value.toFixed(1)} s`);
-const pause = (duration, signal) => new Promise((resolve, reject) => {
-  signal.throwIfAborted();
-  const stop = () => { clearTimeout(timer); reject(signal.reason); };
-  const timer = setTimeout(() => { signal.removeEventListener("abort", stop); resolve(); }, duration);
-  signal.addEventListener("abort", stop);
-});
-
-// Calls `show` with each new answer of the batch until `isDone` says so. The only place that knows how news arrives.
-async function follow(batch, show, isDone, signal) {
-  let wait = FOLLOW_EVERY_MS;
-  for (;;) {
-    try {
-      const answer = await ask(`/batches/${encodeURIComponent(batch)}`, { signal });
-      showProblem(null);
-      show(answer);
-      if (isDone(answer)) return answer;
-      wait = FOLLOW_EVERY_MS;
-    } catch (problem) {
-      const lasting = problem.document?.status >= 400 && problem.document.status < 500;
-      if (signal.aborted || lasting || !("document" in problem)) throw problem;
-      showProblem(problem);
-      wait = Math.min(wait * 2, FOLLOW_AGAIN_AT_MOST_MS);
-    }
-    await pause(wait, signal);
-  }
-}
 
 const ended = (answer) => Object.entries(answer.states)
   .reduce((sum, [state, count]) => sum + (terminalStates.has(state) ? count : 0), 0);
@@ -144,45 +127,87 @@ async function attended(work) {
     }
   } finally {
     clearInterval(clock);
-    if (current === mine) byId("stop").hidden = true;
+    // Ends what still follows.
+    mine.abort();
+    if (current === mine) {
+      byId("stop").hidden = true;
+      tellLine(null);
+    }
   }
 }
 
-async function followToTheEnd(batch, signal, atLeast = 1) {
-  nameBatch(batch);
+function newBatchName() {
+  const at = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const random = crypto.getRandomValues(new Uint8Array(3));
+  return `load-${at}-${[...random].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}
+
+function newsOf(batch, signal) {
+  const show = (answer) => { if (answer.total > 0) showBatch({ batch, ...answer }); };
+  // What an earlier test was told late is nothing to this one.
+  const tell = (line) => { if (!signal.aborted) tellLine(line); };
+  return new BatchNews(batch, { show, tellLine: tell, tellProblem: showProblem, signal });
+}
+
+async function followToTheEnd(batch, news, signal, atLeast = 1) {
   const isDone = (answer) => answer.total >= atLeast && ended(answer) === answer.total;
-  const last = await follow(batch, showBatch, isDone, signal);
+  let last;
+  do {
+    // What was the end before the line was lost need not be the end.
+    if (last !== undefined) await pause(ASK_AGAIN_MS, signal);
+    await news.until(isDone);
+    last = await askBatch(batch, showProblem, signal);
+  } while (!isDone(last));
+  showBatch(last);
   const duration = last.duration_s == null ? "" : `, ${seconds(last.duration_s)} from the first call to the last end`;
   if (last.duration_s != null) beganAt = Date.now() - last.duration_s * 1000;
   showElapsed();
   say(`All ${whole.format(last.total)} jobs have ended${duration}.`);
 }
 
+// The figures of the calls; null where the gateway went away before it could tell them, and calls were kept.
+async function makeCalls(query, batch, signal) {
+  try {
+    return await ask(`/load-test?${query}`, { method: "POST", signal });
+  } catch (problem) {
+    if (problem.document?.requested != null) showFigures(problem.document);
+    if (signal.aborted || problem.document?.status != null) throw problem;
+    showProblem(problem);
+    await askBatch(batch, showProblem, signal);
+    return null;
+  }
+}
+
 function run(count, kind) {
   return attended(async (signal) => {
+    const batch = newBatchName();
+    nameBatch(batch);
+    history.replaceState(null, "", `?${new URLSearchParams({ count, kind })}`);
     say(`Making ${count} calls at once …`);
-    const query = new URLSearchParams({ count, kind });
-    history.replaceState(null, "", `?${query}`);
-    let result;
-    try {
-      result = await ask(`/load-test?${query}`, { method: "POST", signal });
-    } catch (problem) {
-      if (problem.document?.requested != null) showFigures(problem.document);
-      throw problem;
+    // Before the first job is there, so that all of its moves are seen; without a line the test begins all the same.
+    const news = newsOf(batch, signal);
+    await Promise.race([news.until(() => true), pause(SUBSCRIBED_WITHIN_MS, signal)]);
+    beganAt = Date.now();
+    const result = await makeCalls(new URLSearchParams({ count, kind, batch }), batch, signal);
+    history.replaceState(null, "", `?${new URLSearchParams({ count, kind, batch })}`);
+    if (result !== null) {
+      showFigures(result);
+      say(`${whole.format(result.persisted)} calls are persisted. Following their jobs …`);
+    } else {
+      say("The gateway went away while it made the calls. Following the jobs that were kept …");
     }
-    showFigures(result);
-    history.replaceState(null, "", `?${new URLSearchParams({ count, kind, batch: result.batch })}`);
-    say(`${whole.format(result.persisted)} calls are persisted. Following their jobs …`);
-    await followToTheEnd(result.batch, signal, result.persisted);
+    await followToTheEnd(batch, news, signal, result?.persisted);
   });
 }
 
 function followOnly(batch) {
   return attended(async (signal) => {
     say("Following the batch …");
-    const { first_at: firstAt } = await ask(`/batches/${encodeURIComponent(batch)}`, { signal });
-    if (firstAt) beganAt = Date.parse(firstAt);
-    await followToTheEnd(batch, signal);
+    nameBatch(batch);
+    const answer = await askBatch(batch, showProblem, signal);
+    if (answer.first_at) beganAt = Date.parse(answer.first_at);
+    showBatch(answer);
+    await followToTheEnd(batch, newsOf(batch, signal), signal);
   });
 }
 

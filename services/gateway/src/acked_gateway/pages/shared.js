@@ -1,6 +1,14 @@
-// What the pages share: asking the gateway and showing what it refused.
+// What the pages share: asking the gateway, showing what it refused, waiting.
 
 export const byId = (id) => document.getElementById(id);
+
+// Resolves after so many milliseconds; rejects when `signal` aborts.
+export const pause = (duration, signal) => new Promise((resolve, reject) => {
+  signal.throwIfAborted();
+  const stop = () => { clearTimeout(timer); reject(signal.reason); };
+  const timer = setTimeout(() => { signal.removeEventListener("abort", stop); resolve(); }, duration);
+  signal.addEventListener("abort", stop, { once: true });
+});
 
 export class Problem extends Error {
   constructor(title, detail, document = {}) {

@@ -1,0 +1,88 @@
+"""A real browser for the tests of the pages: Debian's Chromium and its driver, without a window."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+DRIVER = ("chromedriver",)
+
+
+class Browser:
+    """One window, and waits for what happens in its page."""
+
+    def __init__(self, driver: Chrome) -> None:
+        self._driver = driver
+
+    def open(self, url: str) -> None:
+        """Goes to a page; returns when it is loaded."""
+        self._driver.get(url)
+
+    def wait_for(self, condition: str, *, within_s: float) -> Any:
+        """The first true value of a JavaScript expression, looked at whenever the page changes."""
+        script = f"""
+            const done = arguments[arguments.length - 1];
+            const value = () => ({condition});
+            if (value()) return done(value());
+            new MutationObserver((_, observer) => {{
+              const found = value();
+              if (found) {{ observer.disconnect(); done(found); }}
+            }}).observe(document, {{subtree: true, childList: true, characterData: true, attributes: true}});
+        """
+        self._driver.set_script_timeout(within_s)
+        try:
+            return self._driver.execute_async_script(script)  # type: ignore[no-untyped-call]
+        except TimeoutException:
+            shown = self._driver.execute_script("return document.body.innerText")  # type: ignore[no-untyped-call]
+            raise AssertionError(f"not within {within_s:g} s: {condition}; the page:\n{shown}") from None
+
+    def wait_for_text(self, element_id: str, text: str, *, within_s: float) -> str:
+        """The text of an element once it holds this one."""
+        found = f'document.getElementById("{element_id}").textContent'
+        return str(self.wait_for(f'{found}.includes("{text}") && {found}', within_s=within_s))
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script returns; a promise is awaited."""
+        return self._driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+
+    def complaints(self) -> list[str]:
+        """What was written to the console as a warning or an error since the last call."""
+        entries = self._driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [f"{entry['level']}: {entry['message']}" for entry in entries if entry["level"] in ("WARNING", "SEVERE")]
+
+
+def _program(names: Sequence[str]) -> str | None:
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def running_browser(folder: Path) -> Iterator[Browser]:
+    """A browser with a profile of its own; skips where none is installed, fails there with CI=true."""
+    chromium, driver_path = _program(CHROMIUM), _program(DRIVER)
+    if chromium is None or driver_path is None:
+        reason = "no Chromium with chromedriver is installed; as root: ./just browser"
+        if os.environ.get("CI") == "true":
+            raise RuntimeError(reason)
+        pytest.skip(reason)
+    options = ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in ("headless=new", "disable-dev-shm-usage", "disable-gpu", "no-first-run", "no-proxy-server"):
+        options.add_argument(f"--{argument}")
+    options.add_argument(f"--user-data-dir={folder}")
+    if os.geteuid() == 0:
+        # Chromium refuses to run its sandbox as root.
+        options.add_argument("--no-sandbox")
+    driver = Chrome(options=options, service=Service(driver_path, log_output=os.devnull))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()

@@ -1,0 +1,95 @@
+"""A whole stack in containers for acceptance tests, and what can happen to its containers."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.docker import engine
+from deploy.docker.containers import Containers
+from deploy.native.layout import Ports
+from deploy.native.ports import free_port_base
+from support.stacks import QUICK, TestStack, eventually
+
+BACK_WITHIN_S = 90.0
+
+
+class ComposeStack(TestStack):
+    """A running stack of containers."""
+
+    __test__ = False
+
+    def __init__(self, containers: Containers) -> None:
+        self.containers = containers
+        self.gateway_port = containers.ports.gateway
+        self.intake_port = containers.ports.intake
+
+    def inspect(self, service: str) -> list[Any]:
+        """What the engine knows of the running containers of a service."""
+        ids = self.containers.containers(service)
+        return list(json.loads(docker("inspect", *ids))) if ids else []
+
+    def run_in(self, service: str, script: str) -> str:
+        """What a shell script prints inside the first container of a service."""
+        return docker("exec", self.containers.containers(service)[0], "bash", "-c", script)
+
+    def crash(self, service: str) -> None:
+        """Kills the processes of one container from inside, as a fault would: the engine starts it again."""
+        container = self.containers.containers(service)[0]
+        before = self._starts(container)
+        docker("exec", container, "bash", "-c", "kill -KILL -1", may_fail=True)
+        eventually(lambda: self._starts(container) > before, within_s=30, what=f"{service} is started again")
+
+    def kill(self, service: str) -> str:
+        """`docker kill` of one container: the engine leaves it so. Returns its id."""
+        container = self.containers.containers(service)[0]
+        docker("kill", container)
+        return container
+
+    def wait_ready(self) -> None:
+        """Returns when both HTTP services say that they are ready."""
+        for name in ("gateway", "intake"):
+            eventually(
+                lambda name=name: self.call("GET", "/readyz", to=name, timeout_s=5).status == 200,  # type: ignore[misc]
+                within_s=BACK_WITHIN_S,
+                what=f"{name} is ready",
+            )
+
+    def _starts(self, container: str) -> int:
+        return int(json.loads(docker("inspect", container))[0]["RestartCount"])
+
+
+def docker(*words: str, may_fail: bool = False) -> str:
+    """The output of a Docker command."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    assert may_fail or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+def require_docker() -> None:
+    """Skips where no engine can run the stack; in CI one must."""
+    problem = "ACKED_RUNTIME=native" if os.environ.get("ACKED_RUNTIME") == "native" else engine.why_not()
+    if problem is None:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"in CI containers must run: {problem}")
+    pytest.skip(f"no containers: {problem}")
+
+
+@contextmanager
+def running_compose_stack(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[ComposeStack]:
+    """A stack in containers that is ready, and gone with its data afterwards."""
+    require_docker()
+    names = engine.image_names()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
+    containers = Containers(Ports(free_port_base()), {**inherited, **names, **QUICK, **(environ or {})}, folder)
+    try:
+        containers.up()
+        yield ComposeStack(containers)
+    finally:
+        containers.remove()

@@ -1,0 +1,83 @@
+"""Which runtime a recipe is meant for, and which images it takes."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.docker import engine
+from deploy.runtime import RuntimeChoiceError, choose, forget_runtime, keep_runtime, kept_runtime
+
+NO_ENGINE = "no Docker engine answers"
+
+
+def never_asked() -> str | None:
+    raise AssertionError("Docker must not be asked")
+
+
+def test_up_takes_docker_where_it_can() -> None:
+    assert choose("up", {}, None, lambda: None) == ("docker", None)
+
+
+def test_up_says_why_it_is_native() -> None:
+    assert choose("up", {}, None, lambda: NO_ENGINE) == ("native", f"native, because {NO_ENGINE}")
+
+
+def test_native_can_be_forced_without_asking_docker() -> None:
+    assert choose("up", {"ACKED_RUNTIME": "native"}, None, never_asked) == ("native", None)
+
+
+def test_docker_that_is_forced_and_not_there_is_an_error() -> None:
+    with pytest.raises(RuntimeChoiceError, match=NO_ENGINE):
+        choose("up", {"ACKED_RUNTIME": "docker"}, None, lambda: NO_ENGINE)
+
+
+@pytest.mark.parametrize("verb", ["up", "scale", "status", "logs", "load-test", "down", "restart"])
+@pytest.mark.parametrize("kept", ["docker", "native"])
+def test_what_up_chose_holds_for_every_recipe(verb: str, kept: str) -> None:
+    assert choose(verb, {}, kept, never_asked) == (kept, None)
+    assert choose(verb, {"ACKED_RUNTIME": kept}, kept, never_asked) == (kept, None)
+
+
+def test_the_other_runtime_is_refused_while_one_is_up() -> None:
+    with pytest.raises(RuntimeChoiceError, match=r"up with the runtime native: \./just down first"):
+        choose("up", {"ACKED_RUNTIME": "docker"}, "native", never_asked)
+
+
+def test_an_unknown_runtime_is_refused() -> None:
+    with pytest.raises(RuntimeChoiceError, match="must be docker or native"):
+        choose("up", {"ACKED_RUNTIME": "podman"}, None, never_asked)
+
+
+def test_the_choice_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "runtime"
+    assert kept_runtime(file) is None
+    keep_runtime("docker", file)
+    assert kept_runtime(file) == "docker"
+    forget_runtime(file)
+    forget_runtime(file)
+    assert kept_runtime(file) is None
+
+
+def test_a_file_with_something_else_is_no_choice(tmp_path: Path) -> None:
+    (tmp_path / "runtime").write_text("podman\n")
+    assert kept_runtime(tmp_path / "runtime") is None
+
+
+def test_images_come_from_the_environment_then_stand_ins_then_the_public_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "images.env"
+    monkeypatch.setattr(engine, "IMAGES_FILE", file)
+    assert engine.image_names({}) == {
+        "ACKED_MONGO_IMAGE": "mongo:8.0",
+        "ACKED_RABBITMQ_IMAGE": "rabbitmq:4.1-management",
+        "ACKED_PYTHON_IMAGE": "python:3.13-slim",
+        "ACKED_PROXY_IMAGE": "haproxy:3.0",
+    }
+
+    file.write_text("ACKED_MONGO_IMAGE=stand-in/mongo\nACKED_PYTHON_IMAGE=stand-in/python\nACKED_BUILD_NETWORK=host\n")
+    found = engine.image_names({"ACKED_PYTHON_IMAGE": "mine/python:3.12"})
+    assert found["ACKED_MONGO_IMAGE"] == "stand-in/mongo"
+    assert found["ACKED_PYTHON_IMAGE"] == "mine/python:3.12"
+    assert found["ACKED_PROXY_IMAGE"] == "haproxy:3.0"
+    assert "ACKED_BUILD_NETWORK" not in found
