@@ -17,9 +17,10 @@ from schemathesis import Case, HookContext, Response
 MOST_CALLS = 5
 LONGEST_WAIT_S = 0.05
 KIND = "noop"
-DRAIN, WORKER = "/workers/{id}/drain", "worker-1"
+DRAIN = "/workers/{id}/drain"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
+_workers = ["worker-1"]
 _seen = Path(_there["seen"])
 
 
@@ -29,8 +30,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     path, query = case.path_parameters, case.query
     draw = zlib.crc32(repr((path, query, case.body)).encode())
     if case.path == DRAIN:
-        # A worker that is told to leave is away for seconds.
-        path["id"] = WORKER if draw % 3 == 0 else f"nobody-{draw}"
+        # Once: a worker that is told to leave is away for seconds.
+        path["id"] = _workers.pop() if _workers else f"nobody-{draw}"
     elif "id" in path and draw % 4:
         is_for_failed = case.path.endswith(("/retry", "/resolve")) and draw % 3
         ids = _there["failed_ids" if is_for_failed else "ids"]

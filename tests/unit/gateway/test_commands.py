@@ -4,6 +4,8 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
+import jsonschema_rs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from acked_common.problems import Problem, ProblemError
 from acked_common.store import Applied, Job
 from acked_common.store.memory import MemoryStore
 from acked_gateway import commands as module
+from acked_gateway.api import Resolve
 from acked_gateway.commands import MAX_NOTE_CHARS, MAX_RESULT_BYTES, Commands, Resolution, parse_resolution
 from support.factories import LEASE_S, MAKERS, ManualClock, again, cancelling, failed, moved, owner, queued, running
 from support.parts import common_settings, settle
@@ -243,3 +246,25 @@ class TestParsing:
             parse_resolution(body)
         except ProblemError as error:
             assert error.problem.status in (400, 413, 422)
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            {"state": State.FAILED.value},
+            {"state": State.SUCCEEDED.value, "result": None, "note": None},
+            {"state": State.SUCCEEDED.value, "note": "x" * MAX_NOTE_CHARS},
+            {"state": State.SUCCEEDED.value, "note": "x" * (MAX_NOTE_CHARS + 1)},
+            {"state": State.CANCELLED.value},
+            {"state": State.FAILED.value, "why": 1},
+            {"note": "n"},
+            {},
+        ],
+    )
+    def test_the_document_and_the_parser_agree(self, members: dict[str, object]) -> None:
+        is_described = jsonschema_rs.is_valid(msgspec.json.schema(Resolve), members)
+        try:
+            parse_resolution(json.dumps(members).encode())
+            is_taken = True
+        except ProblemError:
+            is_taken = False
+        assert is_described == is_taken
