@@ -64,7 +64,6 @@ class MongoChanges:
         self._client = client
         self._database = client[database]
         self._jobs = jobs
-        self._majority_meta = self._database.get_collection(schema.META, read_concern=ReadConcern("majority"))
         self._codec: CodecOptions[dict[str, Any]] = jobs.codec_options
         self._session: Any = None
         self._cursor = 0
@@ -86,9 +85,6 @@ class MongoChanges:
             with store_errors("opening the change stream"):
                 self._session = await self._client.start_session()
                 answer = await self._command(command)
-                # The stream begins behind the newest write, which the majority may not have yet. A read that waits for
-                # it makes sure that every look from now on sees all that the stream will not tell.
-                await self._majority_meta.find_one({}, session=self._session)
                 if self._token is None:
                     await self._until_seen(answer["$clusterTime"]["clusterTime"])
         except BaseException as error:
