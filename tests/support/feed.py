@@ -51,8 +51,8 @@ class Observer:
 
     def __repr__(self) -> str:
         return (
-            f"<observer of {str(self._scope)[:60]}: {len(self.jobs)} jobs, counts {self.counts}, {self.connections} connections, "
-            f"{self.resyncs} resyncs, {'live' if self.has_snapshot else 'not live'}, wrong: {self.wrong[:3]}>"
+            f"<observer of {str(self._scope)[:60]}: {len(self.jobs)} jobs, counts {self.counts}, "
+            f"{self.connections} connections, {self.resyncs} resyncs, {'live' if self.has_snapshot else 'not live'}, wrong: {self.wrong[:3]}>"
         )
 
     async def run(self) -> None:
