@@ -50,9 +50,10 @@ class Observer:
         self._seq = 0
 
     def __repr__(self) -> str:
+        line = "live" if self.has_snapshot else "not live"
         return (
-            f"<observer of {str(self._scope)[:60]}: {len(self.jobs)} jobs, counts {self.counts}, "
-            f"{self.connections} connections, {self.resyncs} resyncs, {'live' if self.has_snapshot else 'not live'}, wrong: {self.wrong[:3]}>"
+            f"<observer of {str(self._scope)[:60]}: {len(self.jobs)} jobs, counts {self.counts}, {line}, "
+            f"{self.connections} connections, {self.resyncs} resyncs, wrong: {self.wrong[:3]}>"
         )
 
     async def run(self) -> None:
