@@ -179,7 +179,15 @@ def test_a_long_poll_of_the_gateway_is_answered_when_the_job_moves(stack: TestSt
     assert stack.status(later, "?wait_s=0.3&after_rev=100")["rev"] < 100
 
 
+async def clients_are(stack: TestStack, count: int) -> None:
+    """The gateway learns a moment later that one has left."""
+    await asyncio.to_thread(
+        eventually, lambda: stack.metric("acked_feed_clients") == count, within_s=10, what=f"{count} clients"
+    )
+
+
 async def test_a_gateway_that_is_full_says_so_and_takes_the_next_when_one_leaves(stack: TestStack) -> None:
+    await clients_are(stack, 0)
     async with AsyncExitStack() as clients:
         websockets = [await clients.enter_async_context(connected(stack)) for _ in range(MAX_CLIENTS)]
         with pytest.raises(InvalidStatus) as refused:
@@ -188,6 +196,7 @@ async def test_a_gateway_that_is_full_says_so_and_takes_the_next_when_one_leaves
         assert refused.value.response.status_code == 503
         assert json.loads(refused.value.response.body)["type"] == "/problems/busy"
         await websockets[0].close()
+        await clients_are(stack, MAX_CLIENTS - 1)
         async with connected(stack) as websocket:
             assert (await subscribe(websocket, {"all": True}))["type"] == "snapshot"
 
