@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
 ORDER = ("architecture", "unit", "contracts", "integration", "acceptance", "faults", "soak")
 ON_REQUEST = ("faults", "soak")
+SIDE_BY_SIDE = ("unit", "contracts")
+"""Folders whose tests share nothing and measure no time: two processes run them."""
 NO_TESTS_FOUND = 5
 TIMED_OUT = 124
 FOLDER_WITHIN_S = 900.0
@@ -76,7 +78,10 @@ def run_folder(name: str, options: Sequence[str], *, ci: bool) -> tuple[int, lis
     """The exit code and the skipped tests of one folder."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        code = run_pytest([str(TESTS / name), f"--junitxml={report}", *options], FOLDER_WITHIN_S)
+        spread = ["--numprocesses=2", "--dist=worksteal"] if name in SIDE_BY_SIDE else []
+        code = run_pytest(
+            [str(TESTS / name), f"--junitxml={report}", "--durations=12", *spread, *options], FOLDER_WITHIN_S
+        )
         skipped = skipped_tests(report.read_text()) if report.exists() else []
     if code == NO_TESTS_FOUND and options:
         code = 0

@@ -1,7 +1,6 @@
 """Several of each behave as one, and a rolling restart under load loses nothing, refuses nothing, fails nothing."""
 
 import asyncio
-import http.client
 import json
 import os
 import re
@@ -43,28 +42,21 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
         yield started
 
 
-def started_at_and_workers(stack: TestStack) -> tuple[str, frozenset[str]]:
-    """When the process that a new connection reaches was started, and which workers it lists."""
-    connection = http.client.HTTPConnection("127.0.0.1", stack.gateway_port, timeout=10)
-    try:
-        connection.request("GET", "/metrics")
-        found = re.search(r"^process_start_time_seconds (\S+)$", connection.getresponse().read().decode(), re.MULTILINE)
-        connection.request("GET", "/workers")
-        listed = json.loads(connection.getresponse().read())["workers"]
-    finally:
-        connection.close()
-    assert found is not None
-    return found[1], frozenset(worker["id"] for worker in listed)
-
-
 def test_every_process_is_ready_and_each_gateway_lists_the_same_workers(scaled: TestStack) -> None:
     for role, number in TWO_OF_EACH.items():
         for n in range(1, number + 1):
             assert scaled.stack.readiness(f"{role}-{n}") in ("ready", "degraded")
     # Right after `up`, and over the port that both share.
-    seen = [started_at_and_workers(scaled) for _ in range(60)]
-    assert len({started for started, _ in seen}) == 2
-    assert {listed for _, listed in seen} == {frozenset({"worker-1", "worker-2"})}
+    listed = [frozenset(workers(scaled)) for _ in range(60)]
+    assert set(listed) == {frozenset({"worker-1", "worker-2"})}
+
+
+async def test_one_port_leads_to_both_gateways(scaled: TestStack) -> None:
+    boots = set()
+    for _ in range(60):
+        async with connected(scaled) as websocket:
+            boots.add((await next_frame(websocket, "hello"))["boot"])
+    assert len(boots) == 2
 
 
 def test_both_intakes_accept_and_both_gateways_tell(scaled: TestStack) -> None:

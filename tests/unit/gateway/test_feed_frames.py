@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
@@ -14,7 +15,7 @@ from acked_gateway import feed_frames
 from acked_gateway.feed_frames import FeedError, Subscribe, Unsubscribe, parse_frame
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
-ID = new_id()
+ID = UUID("01a20e02-d6e3-728c-b03b-9148ff00fd39")
 
 
 def subscribe(scope: object, sub: object = "s") -> str:
