@@ -18,6 +18,7 @@ from support.feed import Observer, Observers, observers
 from support.stacks import TestStack, eventually, running_stack
 from support.tcp_proxy import Proxy
 
+ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 JOBS = 1000
 """Of each of two batches: as many as a snapshot shows one by one."""
 
@@ -123,9 +124,10 @@ def ended(stack: TestStack, batch: str, count: int) -> bool:
     return sum(states.values()) == count and all(State(state).is_terminal for state in states)
 
 
+@pytest.mark.parametrize("number", range(ROUNDS))
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
 def test_no_observer_misses_a_transition(
-    stack: TestStack, line: CutLine, act: Callable[[TestStack, CutLine], None]
+    stack: TestStack, line: CutLine, act: Callable[[TestStack, CutLine], None], number: int
 ) -> None:
     with observers() as watch:
         everything = [*watch.add(stack, {"all": True}, 5), *watch.add(stack, {"kind": "demo"}, 5)]

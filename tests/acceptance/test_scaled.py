@@ -80,7 +80,8 @@ def test_a_running_job_is_cancelled_through_any_gateway(scaled: TestStack) -> No
         assert (told["state"], told["attempt"]) == (State.CANCELLED, 1)
 
 
-async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(scaled: TestStack) -> None:
+@pytest.mark.parametrize("number", range(ROUNDS))
+async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(scaled: TestStack, number: int) -> None:
     """Each worker has a line to one of the gateways; the clients of both see transitions, progress and a cancel."""
     gateways = ("gateway-1", "gateway-2")
     lines = {name: scaled.metric("acked_channel_workers", to=name) for name in gateways}
@@ -88,10 +89,11 @@ async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(scal
     async with AsyncExitStack() as clients:
         told: dict[str, list[dict[str, Any]]] = {name: [] for name in gateways}
         websockets = {name: await clients.enter_async_context(connected(scaled, to=name)) for name in gateways}
+        batch = f"across-{number}"
         for websocket in websockets.values():
-            await websocket.send(json.dumps({"type": "subscribe", "sub": "s", "scope": {"batch": "across"}}))
+            await websocket.send(json.dumps({"type": "subscribe", "sub": "s", "scope": {"batch": batch}}))
             await next_frame(websocket, "snapshot")
-        ids = [await asyncio.to_thread(scaled.process, "test.steps", batch="across") for _ in range(6)]
+        ids = [await asyncio.to_thread(scaled.process, "test.steps", batch=batch) for _ in range(6)]
 
         async def until(holds: Callable[[dict[str, Any]], bool]) -> None:
             """Reads at both until such an event has come of each job."""
