@@ -24,7 +24,8 @@ CLIENTS = 1000
 GONE_WITHIN_S = 15.0
 ROUNDS = 30
 FLOOD = 3000
-MEMORY_MIB = 32.0
+MEMORY_MIB = 60.0
+"""Less than what a thousand full write buffers of 64 KiB take."""
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,6 @@ async def test_frozen_clients_disturb_nobody_and_are_gone_soon(stack: TestStack)
     (first_s, first_gone_s, first_mib), (second_s, second_gone_s, second_mib) = found
     assert max(first_gone_s, second_gone_s) <= GONE_WITHIN_S, found
     # They follow everything in a flood, so they cost what as many readers would until they are gone.
-    assert min(first_s, second_s) <= max(3 * alone_s, 0.5), found
+    assert min(first_s, second_s) <= max(3 * alone_s, 1.0), found
     # What the first thousand took is used again for the second.
     assert second_mib - first_mib < MEMORY_MIB, found

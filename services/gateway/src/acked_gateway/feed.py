@@ -135,6 +135,8 @@ class _Connection:
                     return
                 _frames.inc()
                 self._want_snapshots()
+                # A send that need not wait does not let go: one that has much to catch up must not hold up the others.
+                await asyncio.sleep(0)
             self._is_writing = False
 
     async def _read(self) -> None:

@@ -24,7 +24,7 @@ from acked_gateway.feed_frames import (
 )
 
 RING_CHARS = 2**20
-FRAME_CHARS = 48 * 1024
+FRAME_CHARS = 16 * 1024
 EVENTS_AN_ENTRY = 100
 MAX_SUBSCRIPTIONS = 64
 MAX_IDS_A_CLIENT = 10_000
