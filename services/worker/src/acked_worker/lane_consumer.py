@@ -186,12 +186,7 @@ class LaneConsumer:
 
     async def _drop_channel(self) -> None:
         channel, self._channel, self._tag = self._channel, None, None
-        if channel is not None and not channel.is_closed:
-            try:
-                async with asyncio.timeout(1.0):
-                    await channel.close()
-            except BROKEN:
-                await self._connection.drop()
+        await self._connection.close_channel(channel)
 
     def _on_channel_closed(self, *_: Any) -> None:
         self._changed.set()

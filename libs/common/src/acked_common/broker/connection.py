@@ -70,6 +70,15 @@ class BrokerConnection:
                 await self.drop()
             raise BrokerError(f"RabbitMQ gave no channel: {type(error).__name__}") from error
 
+    async def close_channel(self, channel: AbstractChannel | None) -> None:
+        """Closes a channel, and the whole connection where that does not work; never raises."""
+        if channel is not None and not channel.is_closed:
+            try:
+                async with asyncio.timeout(1.0):
+                    await channel.close()
+            except BROKEN:
+                await self.drop()
+
     async def _connected(self) -> Connection:
         async with self._lock:
             if self._connection is not None and self.is_open:
