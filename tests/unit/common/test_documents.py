@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from acked_common import lifecycle
 from acked_common.ids import new_id
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, Seen, State
-from acked_common.store import DEFAULT_TENANT, JobFilter, KindRecord, WorkerRecord, schema
+from acked_common.principal import DEFAULT_TENANT
+from acked_common.store import JobFilter, KindRecord, WorkerRecord, schema
 from acked_common.store.documents import (
     filter_fields,
     history_document,

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from acked_common.events import JobNews
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State
+from acked_common.principal import DEFAULT_TENANT
 
-DEFAULT_TENANT = "default"
 LIST_SCAN_LIMIT = 10_000
 """Documents that one page of a list may look at before it answers with a token."""
 
@@ -63,6 +63,7 @@ class NewJob:
     max_attempts: int | None = None
     timeout_s: float | None = None
     expires_in_s: float | None = None
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)

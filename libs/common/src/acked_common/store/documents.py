@@ -7,7 +7,7 @@ from typing import Any
 from bson.binary import Binary
 
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
-from acked_common.store import DEFAULT_TENANT, Job, JobFilter, KindRecord, NewJob, Scope, WorkerRecord
+from acked_common.store import Job, JobFilter, KindRecord, NewJob, Scope, WorkerRecord
 
 Document = dict[str, Any]
 
@@ -17,7 +17,7 @@ def job_document(job: NewJob) -> Document:
     state: State = job.lifecycle["state"]
     document: Document = {
         "_id": job.id,
-        "tenant": DEFAULT_TENANT,
+        "tenant": job.tenant,
         "kind": job.kind,
         "payload": Binary(job.payload),
         "accepted_at": job.accepted_at,

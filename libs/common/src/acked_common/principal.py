@@ -1,0 +1,38 @@
+"""Who calls: the client that a request's credentials name, its tenant, and what it may do. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+DEFAULT_TENANT = "default"
+SCOPE_KEY = "acked.principal"
+"""Where the guards leave the principal in the ASGI scope."""
+
+
+class Permission(StrEnum):
+    """What a token allows: to send work, to read jobs, to move jobs by hand, to report as a worker."""
+
+    SUBMIT = "submit"
+    READ = "read"
+    OPERATE = "operate"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A client of one tenant."""
+
+    tenant: str
+    client: str
+    permissions: frozenset[Permission]
+
+
+LOCAL = Principal(DEFAULT_TENANT, "local", frozenset(Permission) - {Permission.WORKER})
+"""Everybody, where the services ask for no token because only this machine reaches them."""
+
+
+def principal_of(scope: Mapping[str, Any]) -> Principal:
+    """The principal of a request or a WebSocket from its ASGI scope."""
+    found: Principal = scope.get(SCOPE_KEY, LOCAL)
+    return found
