@@ -47,6 +47,7 @@ PRESENCE_EVERY_S = 2.0
 SECOND_S = 1.0
 STUCK_AFTER_S = 5.0
 STUCK = "handlers are stuck"
+UNRECORDED = "outcomes wait to be recorded"
 DRAIN = "draining"
 CLAIM_WITHIN_S = 5.0
 CLOSE_WITHIN_S = 1.0
@@ -87,6 +88,7 @@ class Worker:
             self._clock,
             self._on_released,
             self._report,
+            self._on_room,
         )
         self._reporter = Reporter(
             settings.gateways, settings.worker_secret, hello=self._hello, on_command=self._on_command
@@ -346,6 +348,14 @@ class Worker:
     def _on_released(self, released: Sequence[Held]) -> None:
         now = self._clock.now()
         self._outbox.offer((held.job.id, held.job.kind, now) for held in released)
+
+    def _on_room(self, has_room: bool) -> None:
+        """Results that MongoDB takes more slowly than handlers make them must not fill the memory."""
+        for consumer in self._consumers.values():
+            if has_room:
+                consumer.resume(UNRECORDED)
+            else:
+                consumer.pause(UNRECORDED)
 
     def _on_started(self, started: Sequence[Held]) -> None:
         self._report([claimed_event(held.job) for held in started])
