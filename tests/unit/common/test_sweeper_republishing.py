@@ -7,11 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from acked_common.outbox import Outbox
 from acked_common.store import KindRecord, Reservation
 from acked_common.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
 from acked_common.wire import Bundle
 from support.factories import LEASE_S, ManualClock, again, insert, new_job
-from support.parts import settle
+from support.parts import BOUND_S, settle
 from support.sweeper_bench import Bench
 
 AT = ManualClock().now()
@@ -236,3 +237,34 @@ async def test_a_page_is_followed_by_the_next(bench: Bench, monkeypatch: pytest.
         bench.clock.advance(0.01)
     found = {job.id for job in jobs if bench.published(job.kind)}
     assert found == {job.id for job in jobs[3:]}
+
+
+async def test_what_a_full_outbox_dropped_is_published_by_the_sweeper(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acked_common.outbox.KEPT_BUNDLES", 3)
+    monkeypatch.setattr("acked_common.outbox.RETRY_S", 0.001)
+    outbox = Outbox(bench.broker, bench.kinds)
+    bench.broker.is_away = True
+    jobs = []
+    for _ in range(10):
+        jobs.append(await bench.queued(waits_s=0.0))
+        outbox.offer([(jobs[-1].id, "demo", bench.clock.now())])
+        await settle()
+        bench.clock.advance(1.0)
+    bench.broker.is_away = False
+    outbox.start()
+    async with asyncio.timeout(BOUND_S):
+        while outbox.waiting:
+            await settle()
+    await settle()
+    await outbox.stop()
+    # The newest survived; a worker takes them, and with them the watermark passes the others.
+    assert bench.published() == [job.id for job in jobs[7:]]
+    for job in jobs[7:]:
+        await bench.lose_again(job, expired_s=-LEASE_S)
+    await bench.broker.publish(Bundle("demo", AT, (UUID(int=1),)))
+    bench.clock.advance(60.0)
+    await bench.take_all_before(bench.clock.now())
+    await bench.look_and_sweep()
+    assert bench.published() == [UUID(int=1), *(job.id for job in jobs[:7])]
