@@ -1,4 +1,4 @@
-"""RabbitMQ loses what it held, or takes nothing more: every job still runs, once, and nothing is published in floods."""
+"""RabbitMQ loses what it held, or takes nothing more: every job still runs once, and no flood of bundles comes."""
 
 import time
 from collections.abc import Iterator

@@ -80,7 +80,7 @@ class Bench:
 
     async def trust_leases(self) -> None:
         """The store answers for long enough."""
-        for _ in range(6):
+        for _ in range(8):
             await self.sweeper.sweep_running()
             self.clock.advance(RENEWAL_S / 2)
 

@@ -9,8 +9,9 @@ import pytest
 from acked_common import lifecycle
 from acked_common.ids import new_id
 from acked_common.lifecycle import Reason, State
+from acked_common.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store import StoreError
-from acked_common.sweeper import EMPTY_LOOKS, LostJobs, next_look_s
+from acked_common.sweeper import EMPTY_LOOKS, LostJobs, ServerAnswer, next_look_s
 from support.factories import GRACE_S, LEASE_S, ManualClock, again, insert, moved, new_job, scheduled
 from support.parts import running_tasks, settle
 from support.sweeper_bench import RENEWAL_S, Bench
@@ -175,20 +176,22 @@ class TestRunning:
         await bench.sweep_running()
         assert await again(bench.store, job) == job
 
-    async def test_leases_do_not_count_right_after_the_store_was_away(self, bench: Bench) -> None:
+    async def test_leases_do_not_count_until_workers_can_have_renewed_after_the_store_was_away(
+        self, bench: Bench
+    ) -> None:
         await bench.trust_leases()
         job = await bench.running()
         bench.store.is_away = True
         with pytest.raises(StoreError):
             await bench.sweeper.sweep_running()
         bench.store.is_away = False
-        for _ in range(3):
+        # A renewal that is under way may be late, and the next one comes a renewal later.
+        for _ in range(int(WORKER_STORE_TIMEOUT_S + RENEWAL_S)):
             await bench.sweep_running()
             assert (await again(bench.store, job)).state is State.RUNNING
-            bench.clock.advance(RENEWAL_S / 2)
-        for _ in range(3):
-            bench.clock.advance(RENEWAL_S / 2)
-            await bench.sweep_running()
+            bench.clock.advance(1.0)
+        bench.clock.advance(RENEWAL_S)
+        await bench.sweep_running()
         assert (await again(bench.store, job)).state is State.QUEUED
 
     async def test_leases_do_not_count_right_after_this_process_stood_still(self, bench: Bench) -> None:
@@ -197,6 +200,37 @@ class TestRunning:
         bench.clock.advance(RENEWAL_S * 3)
         await bench.sweep_running()
         assert (await again(bench.store, job)).state is State.RUNNING
+
+    @pytest.mark.parametrize("jump_s", [3600.0, -3600.0, 1.5])
+    async def test_leases_do_not_count_right_after_the_servers_clock_jumped(self, bench: Bench, jump_s: float) -> None:
+        await bench.trust_leases()
+        bench.clock.jump(jump_s)
+        job = await bench.running()
+        await bench.sweep_running()
+        assert (await again(bench.store, job)).state is State.RUNNING
+        await bench.trust_leases()
+        job = await bench.running()
+        await bench.sweep_running()
+        assert (await again(bench.store, job)).state is State.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("passed_s", "first_took_s", "second_took_s", "jumped"),
+    [
+        (10, 0, 0, False),
+        (10.9, 0, 0, False),
+        (11.1, 0, 0, True),
+        (8.9, 0, 0, True),
+        (13, 0, 2.5, False),
+        (7, 2.5, 0, False),
+    ],
+)
+def test_a_jump_is_told_from_slow_answers(
+    passed_s: float, first_took_s: float, second_took_s: float, jumped: bool
+) -> None:
+    first = ServerAnswer(AT, 100.0, 100.0 + first_took_s)
+    second = ServerAnswer(AT + timedelta(seconds=passed_s), 110.0, 110.0 + second_took_s)
+    assert second.jumped_since(first) is jumped
 
 
 class TestExpiry:

@@ -8,6 +8,7 @@ see a lost job one gets it, and one at a time publishes.
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
@@ -21,7 +22,7 @@ from acked_common.lifecycle import Move, State, Transition
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
-from acked_common.settings import CommonSettings
+from acked_common.settings import WORKER_STORE_TIMEOUT_S, CommonSettings
 from acked_common.store import Applied, Job, JobStore, Reservation, StoreError, SweepPosition
 
 log = get_log(__name__)
@@ -35,6 +36,7 @@ EMPTY_LOOKS = 3
 LOOK_EVERY_S = 1.0
 REPUBLISH_STEP_S = 60.0
 REPUBLISH_STEP_CAP_S = 900.0
+CLOCK_JUMP_S = 1.0
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 _swept = Counter("acked_swept_total", "Jobs that the sweeper moved or republished.", ["reason"])
@@ -69,6 +71,20 @@ class LostJobs:
         return len(looks) >= EMPTY_LOOKS and looks[0] > queued_at
 
 
+@dataclass(frozen=True, slots=True)
+class ServerAnswer:
+    """The server's time, and between which instants of the monotonic clock it was told."""
+
+    server_at: datetime
+    asked: float
+    at: float
+
+    def jumped_since(self, earlier: "ServerAnswer") -> bool:
+        """Whether the server's clock went another way than ours, whatever the round trips took."""
+        passed_s = (self.server_at - earlier.server_at).total_seconds()
+        return not self.asked - earlier.at - CLOCK_JUMP_S <= passed_s <= self.at - earlier.asked + CLOCK_JUMP_S
+
+
 def next_look_s(republished: int) -> float:
     """How long after its n-th republication a job is looked at again, in seconds."""
     return min(REPUBLISH_STEP_CAP_S, REPUBLISH_STEP_S * 2.0 ** min(republished, 20))
@@ -96,7 +112,7 @@ class Sweeper:
         self._position: SweepPosition | None = None
         self._lanes_due: set[str] = set()
         self._broker_answers = False
-        self._store_answered_at: float | None = None
+        self._answer: ServerAnswer | None = None
         self._leases_count_from = clock.monotonic()
 
     def start(self, tasks: Tasks) -> None:
@@ -186,17 +202,21 @@ class Sweeper:
         return Reservation(job.id, _wake(job), wake)
 
     async def _leases_count(self) -> bool:
-        """False until workers had time to renew, after the store was away: they could not do so then."""
-        now = self._clock.monotonic()
+        """False until workers had time to renew, after the store was away or its clock jumped: their leases are over
+        then through no fault of theirs."""
+        settings, before = self._settings, self._answer
+        asked = self._clock.monotonic()
         try:
-            await self._store.server_time()
+            server_at = await self._store.server_time()
         except StoreError:
-            self._store_answered_at = None
+            self._answer = None
             raise
-        if self._store_answered_at is None or now - self._store_answered_at > self._settings.renewal_s:
-            self._leases_count_from = now + self._settings.renewal_s * (1.5 + random.random() / 2)
-        self._store_answered_at = now
-        return now >= self._leases_count_from
+        answer = self._answer = ServerAnswer(server_at, asked, self._clock.monotonic())
+        if before is None or answer.at - before.at > settings.lease_s / 2 or answer.jumped_since(before):
+            # The longest that a renewal under way may still take, and one round of renewals with its jitter.
+            renewed_s = WORKER_STORE_TIMEOUT_S + settings.renewal_s * 1.1
+            self._leases_count_from = answer.at + renewed_s + settings.renewal_s * random.random() / 2
+        return answer.at >= self._leases_count_from
 
     def _after_lost_lease(self, job: Job, at: datetime) -> Transition:
         settings = self._settings

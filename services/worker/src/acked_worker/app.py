@@ -20,6 +20,7 @@ from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
+from acked_common.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store import Job, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
@@ -52,7 +53,6 @@ DRAIN = "draining"
 CLAIM_WITHIN_S = 5.0
 CLOSE_WITHIN_S = 1.0
 RECORD_WITHIN_S = 5.0
-STORE_TIMEOUT_S = 5.0
 
 
 class Worker:
@@ -63,7 +63,9 @@ class Worker:
         self._settings = settings
         self._boot = str(new_id())
         self._clock = SharedClock()
-        self._store = MongoStore(common.mongo_url, common.database, app_name="acked-worker", timeout_s=STORE_TIMEOUT_S)
+        self._store = MongoStore(
+            common.mongo_url, common.database, app_name="acked-worker", timeout_s=WORKER_STORE_TIMEOUT_S
+        )
         self._monitor = StoreMonitor(self._store, self._clock)
         self._since_at = self._clock.now()
         self._records = {
