@@ -12,7 +12,7 @@ from acked_common import lifecycle
 from acked_common.events import JobNews
 from acked_common.ids import new_id
 from acked_common.lifecycle import Move, Reason, State
-from acked_common.store import Job, JobChanges, JobStore, ProgressReport, Scope
+from acked_common.store import Job, JobChanges, JobStore, ProgressReport, Reservation, Scope
 from support.factories import (
     ERROR,
     GRACE_S,
@@ -114,7 +114,8 @@ async def test_progress_is_told_without_a_transition_and_renewals_are_not(store:
     await store.renew([job.id], boot=job.owner.boot, lease_s=LEASE_S)
     waiting = await queued(store)
     await read(changes, 2)
-    await store.postpone({waiting.id: now() + timedelta(seconds=9)})
+    assert waiting.wake is not None
+    assert await store.reserve([Reservation(waiting.id, waiting.wake, now() + timedelta(seconds=9))], nonce="n")
     await store.report_progress([ProgressReport(job.id, job.attempt, job.owner.nonce, b'{"done":2}')])
 
     (news,) = await read(changes, 1)

@@ -1,5 +1,6 @@
 """What sweepers and lists see of many jobs."""
 
+import asyncio
 import itertools
 from collections import Counter
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from acked_common import lifecycle
 from acked_common.ids import new_id
 from acked_common.lifecycle import State
-from acked_common.store import BatchCount, Job, JobFilter, JobStore, SweepPosition
+from acked_common.store import BatchCount, Job, JobFilter, JobStore, Reservation, SweepPosition
 from support.factories import (
     ERROR,
     GRACE_S,
@@ -20,6 +21,7 @@ from support.factories import (
     ago,
     cancelled,
     count_queued,
+    eventually,
     failed,
     insert,
     moved,
@@ -101,28 +103,88 @@ def _wake(job: Job) -> datetime:
     return job.wake
 
 
-async def test_a_postponed_job_is_looked_at_later(store: JobStore) -> None:
+async def test_a_reserved_job_is_looked_at_later(store: JobStore) -> None:
     job, untouched = await queued(store, at=ago(60)), await queued(store, at=ago(50))
     taken = await running(store)
     later = now() + timedelta(seconds=60)
 
-    await store.postpone({job.id: later, taken.id: later, new_id(): later})
-    await store.postpone({})
+    wanted = [Reservation(one.id, _wake(one), later) for one in (job, taken)]
+    assert await store.reserve([*wanted, Reservation(new_id(), now(), later)], nonce="n") == {job.id}
+    assert await store.reserve([], nonce="n") == set()
 
     assert await again(store, job) == replace(job, wake=later, republished=1)
     assert await again(store, taken) == taken
     assert [found.id for found in await store.live_jobs(State.QUEUED, limit=10)] == [untouched.id]
 
 
-async def test_each_postponement_counts_until_a_worker_takes_the_job(store: JobStore) -> None:
+async def test_of_all_who_saw_a_job_one_gets_it(store: JobStore) -> None:
+    jobs = await insert(store, *(new_job(at=ago(60)) for _ in range(200)))
+    later = now() + timedelta(seconds=60)
+
+    # All want the same instant: it is not by their wakes that they are told apart.
+    wanted = [Reservation(job.id, _wake(job), later) for job in jobs]
+    got = await asyncio.gather(*(store.reserve(wanted, nonce=f"n{n}") for n in range(8)))
+
+    assert Counter(job_id for one in got for job_id in one) == Counter(job.id for job in jobs)
+    assert {(await again(store, job)).republished for job in jobs[:20]} == {1}
+
+
+async def test_a_wake_that_was_moved_since_is_not_reserved(store: JobStore) -> None:
     job = await queued(store, at=ago(60))
-    for _ in range(3):
-        await store.postpone({job.id: now()})
+    first, second = now() + timedelta(seconds=60), now() + timedelta(seconds=120)
+    assert await store.reserve([Reservation(job.id, _wake(job), first)], nonce="a") == {job.id}
+
+    assert await store.reserve([Reservation(job.id, _wake(job), second)], nonce="b") == set()
+    assert await store.reserve([Reservation(job.id, first, second)], nonce="b") == {job.id}
+
+
+async def test_what_is_given_back_is_looked_at_again_as_if_nothing_had_been(store: JobStore) -> None:
+    mine, other = await queued(store, at=ago(60)), await queued(store, at=ago(50))
+    later, soon = now() + timedelta(seconds=60), now() - timedelta(seconds=1)
+    await store.reserve([Reservation(mine.id, _wake(mine), later)], nonce="a")
+    await store.reserve([Reservation(other.id, _wake(other), later)], nonce="b")
+
+    await store.give_back([mine.id, other.id, new_id()], nonce="a", wake=soon)
+
+    assert await again(store, mine) == replace(mine, wake=soon)
+    assert await again(store, other) == replace(other, wake=later, republished=1)
+    await store.give_back([mine.id], nonce="a", wake=later)
+    assert await again(store, mine) == replace(mine, wake=soon), "once"
+
+
+async def test_what_a_worker_took_is_not_given_back(store: JobStore) -> None:
+    job = await queued(store, at=ago(60))
+    await store.reserve([Reservation(job.id, _wake(job), now())], nonce="a")
+    job = await moved(store, await again(store, job), lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
+
+    await store.give_back([job.id], nonce="a", wake=ago(5))
+
+    assert await again(store, job) == job
+
+
+async def test_each_reservation_counts_until_a_worker_takes_the_job(store: JobStore) -> None:
+    job = await queued(store, at=ago(60))
+    for n in range(3):
+        seen = await again(store, job)
+        await store.reserve([Reservation(job.id, _wake(seen), now())], nonce=f"n{n}")
     assert (await again(store, job)).republished == 3
 
     job = await moved(store, await again(store, job), lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
 
     assert job.republished == 0
+
+
+async def test_a_turn_is_taken_by_one_until_it_is_over(store: JobStore) -> None:
+    took = await asyncio.gather(*(store.take_turn("a", for_s=60.0) for _ in range(8)))
+    assert Counter(took) == {True: 1, False: 7}
+    assert await store.take_turn("a", for_s=0.01) is False
+    assert await store.take_turn("b", for_s=0.01) is True
+
+    async def is_free_again() -> bool:
+        return await store.take_turn("b", for_s=60.0)
+
+    await eventually(is_free_again)
+    assert await store.take_turn("b", for_s=0.01) is False
 
 
 async def _listable_jobs(store: JobStore) -> list[Job]:

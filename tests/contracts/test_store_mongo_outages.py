@@ -17,6 +17,7 @@ from acked_common.store import (
     JobFilter,
     OutcomeUnknown,
     ProgressReport,
+    Reservation,
     StoreError,
     StoreUnavailable,
 )
@@ -58,7 +59,9 @@ VERBS: dict[str, Verb] = {
     "renew": lambda store: store.renew([NEW_ID], boot="b", lease_s=LEASE_S),
     "report_progress": lambda store: store.report_progress([ProgressReport(NEW_ID, 1, "n", b"1")]),
     "live_jobs": lambda store: store.live_jobs(State.QUEUED, limit=1),
-    "postpone": lambda store: store.postpone({NEW_ID: now()}),
+    "take_turn": lambda store: store.take_turn("t", for_s=1.0),
+    "reserve": lambda store: store.reserve([Reservation(NEW_ID, now(), now())], nonce="n"),
+    "give_back": lambda store: store.give_back([NEW_ID], nonce="n", wake=now()),
     "revisions": lambda store: store.revisions([NEW_ID]),
     "list_jobs": lambda store: store.list_jobs(JobFilter(), page_size=1),
     "count_batch": lambda store: store.count_batch("b"),
@@ -156,12 +159,15 @@ async def test_a_claim_that_fails_midway_is_safe_to_repeat(store: MongoStore, pr
     assert (taken.owner, taken.attempt) == (by, 1)
 
 
-async def test_a_lost_postponement_is_an_error(store: MongoStore, proxy: Proxy) -> None:
-    job = await queued(store)
+async def test_a_reservation_whose_answers_are_lost_still_knows_what_it_got(store: MongoStore, proxy: Proxy) -> None:
+    job, gone = await queued(store), new_job()
+    assert job.wake is not None
     proxy.lose("update", times=1000)
 
-    with pytest.raises(OutcomeUnknown):
-        await store.postpone({job.id: now()})
+    got = await store.reserve([Reservation(one.id, job.wake, now()) for one in (job, gone)], nonce="n")
+
+    assert proxy.lost > 0
+    assert got == {job.id}
 
 
 async def test_while_the_server_is_silent_an_insert_is_unknown_in_time(store: MongoStore, proxy: Proxy) -> None:

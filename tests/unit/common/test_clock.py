@@ -1,7 +1,7 @@
 """The time that all processes share."""
 
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
 from hypothesis import given
@@ -23,35 +23,60 @@ def test_the_clock_starts_as_this_machines() -> None:
 @pytest.mark.parametrize("ahead_s", [120.0, -120.0, 0.0])
 def test_the_clock_follows_the_server(ahead_s: float) -> None:
     clock = SharedClock()
-    asked_at = datetime.now(UTC)
     ahead = timedelta(seconds=ahead_s)
 
-    clock.adjust(server_at=asked_at + ahead, asked_at=asked_at, round_trip_s=0.0)
-
-    assert clock.offset_s == ahead_s
     before = whole_ms(datetime.now(UTC) + ahead)
+    clock.adjust(server_at=before, asked=time.monotonic(), round_trip_s=0.0)
+
     assert before <= clock.now() <= datetime.now(UTC) + ahead
 
 
 def test_the_answer_is_taken_for_half_way() -> None:
     clock = SharedClock()
+    asked = time.monotonic() - 4.0
 
-    clock.adjust(server_at=AT + timedelta(seconds=10), asked_at=AT, round_trip_s=4.0)
+    clock.adjust(server_at=AT, asked=asked, round_trip_s=4.0)
 
-    assert clock.offset_s == 8.0
+    assert timedelta(seconds=2) <= clock.now() - whole_ms(AT) < timedelta(seconds=3)
 
 
 def test_a_later_measurement_replaces_an_earlier_one() -> None:
     clock = SharedClock()
-    clock.adjust(server_at=AT + timedelta(hours=1), asked_at=AT, round_trip_s=0.0)
-    clock.adjust(server_at=AT - timedelta(seconds=1), asked_at=AT, round_trip_s=0.0)
-    assert clock.offset_s == -1.0
+    clock.adjust(server_at=AT + timedelta(hours=1), asked=time.monotonic(), round_trip_s=0.0)
+    clock.adjust(server_at=AT, asked=time.monotonic(), round_trip_s=0.0)
+    assert timedelta() <= clock.now() - whole_ms(AT) < timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("jump_s", [600.0, -600.0])
+def test_a_jump_of_this_machines_clock_moves_nothing(monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
+    clock = SharedClock()
+    clock.adjust(server_at=AT, asked=time.monotonic(), round_trip_s=0.0)
+
+    class Jumped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(seconds=jump_s)
+
+    monkeypatch.setattr("acked_common.clock.datetime", Jumped)
+    assert timedelta() <= clock.now() - whole_ms(AT) < timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("off_s", "round_trip_s", "is_off"),
+    [(0.0, 0.0, False), (0.9, 0.0, False), (1.1, 0.0, True), (-1.1, 0.0, True), (1.1, 0.4, False), (3600.0, 1.0, True)],
+)
+def test_a_clock_that_was_set_is_told_from_a_slow_answer(off_s: float, round_trip_s: float, is_off: bool) -> None:
+    clock = SharedClock()
+    asked = time.monotonic()
+    clock.adjust(server_at=AT, asked=asked, round_trip_s=0.0)
+    half_way = AT + timedelta(seconds=10 + round_trip_s / 2 + off_s)
+    assert clock.is_off(server_at=half_way, asked=asked + 10, round_trip_s=round_trip_s, by_s=1.0) is is_off
 
 
 def test_durations_do_not_follow_the_server() -> None:
     clock = SharedClock()
     before = time.monotonic()
-    clock.adjust(server_at=AT + timedelta(days=365), asked_at=AT, round_trip_s=0.0)
+    clock.adjust(server_at=AT + timedelta(days=365), asked=before, round_trip_s=0.0)
     assert before <= clock.monotonic() <= time.monotonic()
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from acked_common.broker import BrokerError
 from acked_common.broker.memory import MemoryBroker
@@ -69,6 +70,10 @@ def jobs(kind: str, count: int, at: datetime = AT) -> list[QueuedJob]:
 
 def ids(found: Iterable[QueuedJob]) -> list[UUID]:
     return [job_id for job_id, _, _ in found]
+
+
+def dropped_bundles() -> float:
+    return REGISTRY.get_sample_value("acked_bundles_dropped_total") or 0.0
 
 
 async def sent(outbox: Outbox) -> None:
@@ -155,6 +160,25 @@ async def test_memory_is_bounded_while_the_broker_is_away(
     await settle()
     outbox.offer(jobs("a", 2 * KEPT_BUNDLES + 10))
     assert outbox.waiting == KEPT_BUNDLES
+
+
+async def test_what_a_full_outbox_drops_is_the_oldest_and_is_counted(
+    broker: HeldBroker, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("acked_common.outbox.KEPT_BUNDLES", 3)
+    dropped_before = dropped_bundles()
+    broker.is_away = True
+    offered = jobs("a", 2 * 5)
+    for start in range(0, 10, 2):
+        outbox.offer(offered[start : start + 2])
+        await settle()
+    assert outbox.waiting == 3
+    assert dropped_bundles() - dropped_before == 2
+    assert capsys.readouterr().out.count("outbox is full") == 1
+    broker.is_away = False
+    outbox.start()
+    await sent(outbox)
+    assert [job_id for bundle in broker.all_of("shared") for job_id in bundle.ids] == ids(offered[4:])
 
 
 async def test_publish_tells_whose_bundle_was_confirmed(broker: HeldBroker, outbox: Outbox) -> None:

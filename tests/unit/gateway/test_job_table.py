@@ -118,3 +118,10 @@ def test_the_oldest_are_forgotten_but_for_those_that_are_ahead_of_the_stream() -
     assert table.report(ME, event(jobs[4], 3, State.SUCCEEDED)) is not None
     table.clear()
     assert table.report(ME, event(jobs[3], 3, State.SUCCEEDED)) is None
+
+
+def test_what_the_stream_shows_again_is_told_once(table: JobTable, job: UUID) -> None:
+    assert not table.take(claimed(job))
+    assert table.take(ended(job))
+    assert not table.take(ended(job))
+    assert not table.take(claimed(job))

@@ -1,4 +1,4 @@
-"""Time: every process writes MongoDB's time, which it keeps as an offset to its own clock."""
+"""Time: every process writes MongoDB's time, which it asks for now and then and carries on by itself."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -23,25 +23,28 @@ def whole_ms(instant: datetime) -> datetime:
 
 
 class SharedClock:
-    """The machine's clock moved by the offset to MongoDB's; the offset is measured again every half minute."""
+    """MongoDB's time, carried on by this machine's monotonic clock: a jump of its wall clock moves nothing."""
 
     def __init__(self) -> None:
-        self._offset = timedelta()
-
-    @property
-    def offset_s(self) -> float:
-        """Seconds that MongoDB's clock is ahead of this machine's."""
-        return self._offset.total_seconds()
+        self._at = datetime.now(UTC)
+        self._at_monotonic = time.monotonic()
 
     def now(self) -> datetime:
-        return whole_ms(datetime.now(UTC) + self._offset)
+        return whole_ms(self._at + timedelta(seconds=time.monotonic() - self._at_monotonic))
 
     def monotonic(self) -> float:
         return time.monotonic()
 
-    def adjust(self, *, server_at: datetime, asked_at: datetime, round_trip_s: float) -> None:
-        """Takes the offset from one answer of the server, assumed to be made half-way through the round trip."""
-        self._offset = server_at - (asked_at + timedelta(seconds=round_trip_s / 2))
+    def adjust(self, *, server_at: datetime, asked: float, round_trip_s: float) -> None:
+        """Takes the time from one answer of the server, assumed to be made half-way through the round trip that began
+        at `asked` on the monotonic clock."""
+        self._at = server_at
+        self._at_monotonic = asked + round_trip_s / 2
+
+    def is_off(self, *, server_at: datetime, asked: float, round_trip_s: float, by_s: float) -> bool:
+        """Whether an answer of the server can't be explained by its round trip: it is off by more than `by_s`."""
+        expected = self._at + timedelta(seconds=asked + round_trip_s / 2 - self._at_monotonic)
+        return abs((server_at - expected).total_seconds()) > by_s + round_trip_s / 2
 
 
 def rfc3339(instant: datetime) -> str:

@@ -181,7 +181,7 @@ def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
             "started_at": at,
             "wake": at + timedelta(seconds=lease_s),
         },
-        clears=frozenset({"due_at", "queued_at", "expires_at", "republished", "progress"}),
+        clears=frozenset({"due_at", "queued_at", "expires_at", "republished", "reserved_by", "progress"}),
         adds={"attempt": 1},
     )
 
@@ -298,7 +298,7 @@ def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_
         to=State.FAILED,
         at=at,
         sets={"error": error, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=frozenset({"wake", "due_at", "queued_at", "expires_at", "republished"}),
+        clears=frozenset({"wake", "due_at", "queued_at", "expires_at", "republished", "reserved_by"}),
     )
 
 
@@ -310,7 +310,9 @@ def cancel(*, at: datetime, retention_s: float) -> Transition:
         to=State.CANCELLED,
         at=at,
         sets={"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=frozenset({"wake", "due_at", "queued_at", "expires_at", "republished", "cancel_requested_at"}),
+        clears=frozenset(
+            {"wake", "due_at", "queued_at", "expires_at", "republished", "reserved_by", "cancel_requested_at"}
+        ),
     )
 
 

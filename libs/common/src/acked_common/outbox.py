@@ -1,6 +1,6 @@
 """Publishes queued jobs as bundles, off the response path, and again itself what was not confirmed.
 
-What it can't keep (a bound) or loses (a crash) is in MongoDB all the same, and the sweeper publishes it.
+What it can't keep (a bound: counted, logged) or loses (a crash) is in MongoDB all the same; the sweeper publishes it.
 """
 
 import asyncio
@@ -28,6 +28,9 @@ QueuedJob = tuple[UUID, str, datetime]
 
 _published = Counter("acked_bundles_published_total", "Bundles that the broker has confirmed.")
 _published_jobs = Counter("acked_jobs_published_total", "Jobs in confirmed bundles, republications included.")
+_dropped = Counter(
+    "acked_bundles_dropped_total", "Bundles that the full outbox left to the sweeper while the broker took nothing."
+)
 _unconfirmed = Counter("acked_bundles_unconfirmed_total", "Publications that the broker did not confirm.")
 
 
@@ -37,7 +40,8 @@ class Outbox:
     def __init__(self, publisher: Publisher, kinds: KindTable) -> None:
         self._publisher = publisher
         self._kinds = kinds
-        self._kept: deque[Bundle] = deque(maxlen=KEPT_BUNDLES)
+        self._kept: deque[Bundle] = deque()
+        self._dropped = 0
         self._tasks = Tasks()
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -63,7 +67,7 @@ class Outbox:
             return
         if self._kept:
             # The broker is away: the loop tries, not every request.
-            self._kept.extend(bundles)
+            self._keep(bundles)
             return
         task = asyncio.create_task(self._send_all(bundles))
         self._sending.add(task)
@@ -105,9 +109,22 @@ class Outbox:
         results = await asyncio.gather(*(self._send(bundle) for bundle in bundles), return_exceptions=True)
         for bundle, result in zip(bundles, results, strict=True):
             if isinstance(result, BrokerError):
-                self._kept.append(bundle)
+                self._keep([bundle])
             elif isinstance(result, BaseException):
                 log.error("publication failed", exc_info=result)
+
+    def _keep(self, bundles: Iterable[Bundle]) -> None:
+        self._kept.extend(bundles)
+        over = len(self._kept) - KEPT_BUNDLES
+        if over <= 0:
+            return
+        # The oldest: what is taken from their lanes later shows the sweeper that they are lost.
+        for _ in range(over):
+            self._kept.popleft()
+        _dropped.inc(over)
+        if not self._dropped:
+            log.warning("outbox is full; the sweeper will publish what it drops", kept=KEPT_BUNDLES)
+        self._dropped += over
 
     async def _send_kept(self) -> None:
         while self._kept:
@@ -116,3 +133,6 @@ class Outbox:
             await self._send_all(part)
             if len(self._kept) > left:
                 return
+        if self._dropped:
+            log.info("outbox has room again", dropped=self._dropped)
+            self._dropped = 0

@@ -10,6 +10,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MIN_SECRET_CHARS = 16
+WORKER_STORE_TIMEOUT_S = 5.0
+"""How long a worker's call to MongoDB may take, a renewal's too."""
 
 
 class SettingsError(Exception):

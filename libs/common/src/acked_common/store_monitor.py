@@ -1,6 +1,6 @@
 """Watches the store for one process: is it there, does its schema fit, how far is its clock from ours."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from acked_common.clock import SharedClock
 from acked_common.lifetime import Tasks
@@ -12,6 +12,7 @@ log = get_log(__name__)
 LOOK_EVERY_S = 1.0
 CLOCK_EVERY_S = 30.0
 CLOCK_TRIES = 3
+CLOCK_OFF_BY_S = 1.0
 
 
 class StoreMonitor:
@@ -36,7 +37,14 @@ class StoreMonitor:
         """One look; never raises `StoreError`."""
         started = self._clock.monotonic()
         try:
-            await self._store.server_time()
+            server_at = await self._store.server_time()
+            round_trip_s = self._clock.monotonic() - started
+            if self._clock_set_at is not None and self._clock.is_off(
+                server_at=server_at, asked=started, round_trip_s=round_trip_s, by_s=CLOCK_OFF_BY_S
+            ):
+                # MongoDB's clock was set, or this machine slept.
+                log.warning("the clock jumped against MongoDB's")
+                self._clock_set_at = None
             if self._clock_set_at is None or started - self._clock_set_at >= CLOCK_EVERY_S:
                 await self._set_clock()
                 self._clock_set_at = started
@@ -53,16 +61,16 @@ class StoreMonitor:
 
     async def _set_clock(self) -> None:
         """Takes the quickest of a few answers: in the others some of the time went into a connection or a busy loop."""
-        best: tuple[float, datetime, datetime] | None = None
+        best: tuple[float, datetime, float] | None = None
         for _ in range(CLOCK_TRIES):
-            asked_at, asked = datetime.now(UTC), self._clock.monotonic()
+            asked = self._clock.monotonic()
             server_at = await self._store.server_time()
             round_trip_s = self._clock.monotonic() - asked
             if best is None or round_trip_s < best[0]:
-                best = round_trip_s, server_at, asked_at
+                best = round_trip_s, server_at, asked
         if best is not None:
-            round_trip_s, server_at, asked_at = best
-            self._clock.adjust(server_at=server_at, asked_at=asked_at, round_trip_s=round_trip_s)
+            round_trip_s, server_at, asked = best
+            self._clock.adjust(server_at=server_at, asked=asked, round_trip_s=round_trip_s)
 
     def _note(self, problem: str) -> None:
         if self._problem != problem:

@@ -2,11 +2,13 @@
 
 Each state has a look of its own over the index {state, wake}, so that no backlog hides a lease or a due time. A queued
 job is republished only when its lane's watermark, the newest `queued_at` that workers have taken, has passed it, or
-when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished.
+when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished. Of all sweepers that
+see a lost job one gets it, and one at a time publishes.
 """
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
@@ -14,23 +16,27 @@ from prometheus_client import Counter
 from acked_common import lifecycle
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.clock import Clock
+from acked_common.ids import new_id
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import Move, State, Transition
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
-from acked_common.settings import CommonSettings
-from acked_common.store import Applied, Job, JobStore, StoreError, SweepPosition
+from acked_common.settings import WORKER_STORE_TIMEOUT_S, CommonSettings
+from acked_common.store import Applied, Job, JobStore, Reservation, StoreError, SweepPosition
 
 log = get_log(__name__)
 
 PAGE = 1000
 QUEUED_PAGE = 500
 REPUBLISHED_PER_S = 2000
+REPUBLISHING = "republish"
+REFUSED_AGAIN_S = 5.0
 EMPTY_LOOKS = 3
 LOOK_EVERY_S = 1.0
 REPUBLISH_STEP_S = 60.0
 REPUBLISH_STEP_CAP_S = 900.0
+CLOCK_JUMP_S = 1.0
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 _swept = Counter("acked_swept_total", "Jobs that the sweeper moved or republished.", ["reason"])
@@ -65,6 +71,20 @@ class LostJobs:
         return len(looks) >= EMPTY_LOOKS and looks[0] > queued_at
 
 
+@dataclass(frozen=True, slots=True)
+class ServerAnswer:
+    """The server's time, and between which instants of the monotonic clock it was told."""
+
+    server_at: datetime
+    asked: float
+    at: float
+
+    def jumped_since(self, earlier: "ServerAnswer") -> bool:
+        """Whether the server's clock went another way than ours, whatever the round trips took."""
+        passed_s = (self.server_at - earlier.server_at).total_seconds()
+        return not self.asked - earlier.at - CLOCK_JUMP_S <= passed_s <= self.at - earlier.asked + CLOCK_JUMP_S
+
+
 def next_look_s(republished: int) -> float:
     """How long after its n-th republication a job is looked at again, in seconds."""
     return min(REPUBLISH_STEP_CAP_S, REPUBLISH_STEP_S * 2.0 ** min(republished, 20))
@@ -91,9 +111,8 @@ class Sweeper:
         self._lost = LostJobs(settings.republish_after_s)
         self._position: SweepPosition | None = None
         self._lanes_due: set[str] = set()
-        self._allowance = float(REPUBLISHED_PER_S)
-        self._allowance_at = clock.monotonic()
-        self._store_answered_at: float | None = None
+        self._broker_answers = False
+        self._answer: ServerAnswer | None = None
         self._leases_count_from = clock.monotonic()
 
     def start(self, tasks: Tasks) -> None:
@@ -125,21 +144,22 @@ class Sweeper:
     async def sweep_queued(self) -> None:
         """Ends what has waited too long and republishes what the broker has lost; one page a tick, then the next."""
         jobs = await self._store.live_jobs(State.QUEUED, limit=QUEUED_PAGE, after=self._position)
-        # A full page is continued at the next tick: no backlog costs more than a page at once.
-        self._position = SweepPosition(_wake(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
         at = self._clock.now()
         self._lanes_due |= {self._kinds.lane(job.kind) for job in jobs}
         expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= at]
         await self._move(expired, [self._expiry(job, at) for job in expired])
-        await self._republish(
-            [
-                job
-                for job in jobs
-                if job.queued_at is not None
-                and (job.expires_at is None or job.expires_at > at)
-                and self._lost.is_lost(self._kinds.lane(job.kind), job.queued_at)
-            ]
-        )
+        lost = [
+            job
+            for job in jobs
+            if job.queued_at is not None
+            and (job.expires_at is None or job.expires_at > at)
+            and self._lost.is_lost(self._kinds.lane(job.kind), job.queued_at)
+        ]
+        if lost and self._broker_answers and not await self._republish(lost):
+            # Another process republishes just now: this page is looked at once more.
+            return
+        # A full page is continued at the next tick: no backlog costs more than a page at once.
+        self._position = SweepPosition(_wake(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
 
     async def look_at_lanes(self) -> None:
         """Watermarks and depths of the lanes on which something waits longer than it should."""
@@ -148,53 +168,55 @@ class Sweeper:
         if not lanes:
             return
         self._lost.note_watermarks(await self._store.watermarks())
+        answered = False
         for lane in sorted(lanes):
             try:
                 self._lost.note_depth(lane, await self._probe.ready_bundles(lane), self._clock.now())
+                answered = True
             except BrokerError:
-                return
+                # This lane may be the only one that can't be looked at: its queue was made by somebody else.
+                continue
+        self._broker_answers = answered
 
-    async def _republish(self, lost: Sequence[Job]) -> None:
-        lost = lost[: self._allow(len(lost))]
-        if not lost:
-            return
-        confirmed = await self._outbox.publish((job.id, job.kind, job.queued_at) for job in lost if job.queued_at)
-        # Each lane for itself: one that refuses must not have the bundles of the others published again and again.
-        lost = [job for job in lost if job.id in confirmed]
-        if not lost:
-            return
-        at = self._clock.now()
-        await self._store.postpone(
-            {
-                job.id: min(at + timedelta(seconds=next_look_s(job.republished)), job.expires_at or LATEST)
-                for job in lost
-            }
+    async def _republish(self, lost: Sequence[Job]) -> bool:
+        """Publishes what is lost: reserved first, so that of all sweepers one does; a crash costs a later look. False
+        while it is another process's turn."""
+        # A turn as long as so many jobs may take keeps the bound for all processes together.
+        if not await self._store.take_turn(REPUBLISHING, for_s=len(lost) / REPUBLISHED_PER_S):
+            return False
+        at, nonce = self._clock.now(), str(new_id())
+        got = await self._store.reserve([self._reservation(job, at) for job in lost], nonce=nonce)
+        confirmed = await self._outbox.publish(
+            (job.id, job.kind, job.queued_at) for job in lost if job.id in got and job.queued_at
         )
-        _swept.labels("republished").inc(len(lost))
-        log.info("republished", jobs=len(lost))
+        if refused := got - confirmed:
+            wake = self._clock.now() + timedelta(seconds=REFUSED_AGAIN_S)
+            await self._store.give_back(list(refused), nonce=nonce, wake=wake)
+        if confirmed:
+            _swept.labels("republished").inc(len(confirmed))
+            log.info("republished", jobs=len(confirmed))
+        return True
 
-    def _allow(self, wanted: int) -> int:
-        now = self._clock.monotonic()
-        self._allowance = min(
-            float(REPUBLISHED_PER_S), self._allowance + (now - self._allowance_at) * REPUBLISHED_PER_S
-        )
-        self._allowance_at = now
-        allowed = min(wanted, int(self._allowance))
-        self._allowance -= allowed
-        return allowed
+    def _reservation(self, job: Job, at: datetime) -> Reservation:
+        wake = min(at + timedelta(seconds=next_look_s(job.republished)), job.expires_at or LATEST)
+        return Reservation(job.id, _wake(job), wake)
 
     async def _leases_count(self) -> bool:
-        """False until workers had time to renew, after the store was away: they could not do so then."""
-        now = self._clock.monotonic()
+        """False until workers had time to renew, after the store was away or its clock jumped: their leases are over
+        then through no fault of theirs."""
+        settings, before = self._settings, self._answer
+        asked = self._clock.monotonic()
         try:
-            await self._store.server_time()
+            server_at = await self._store.server_time()
         except StoreError:
-            self._store_answered_at = None
+            self._answer = None
             raise
-        if self._store_answered_at is None or now - self._store_answered_at > self._settings.renewal_s:
-            self._leases_count_from = now + self._settings.renewal_s * (1.5 + random.random() / 2)
-        self._store_answered_at = now
-        return now >= self._leases_count_from
+        answer = self._answer = ServerAnswer(server_at, asked, self._clock.monotonic())
+        if before is None or answer.at - before.at > settings.lease_s / 2 or answer.jumped_since(before):
+            # The longest that a renewal under way may still take, and one round of renewals with its jitter.
+            renewed_s = WORKER_STORE_TIMEOUT_S + settings.renewal_s * 1.1
+            self._leases_count_from = answer.at + renewed_s + settings.renewal_s * random.random() / 2
+        return answer.at >= self._leases_count_from
 
     def _after_lost_lease(self, job: Job, at: datetime) -> Transition:
         settings = self._settings

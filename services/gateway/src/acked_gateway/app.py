@@ -50,7 +50,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     def readiness() -> Readiness:
         return Readiness(
             {"mongodb": core.monitor.problem},
-            {"rabbitmq": None if core.publisher.is_open else "away; retries wait for the sweeper"},
+            {"rabbitmq": None if core.publisher.is_open else "takes nothing; retries wait for the sweeper"},
         )
 
     return core.application(

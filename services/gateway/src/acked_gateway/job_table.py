@@ -49,13 +49,14 @@ class JobTable:
         self._known.clear()
 
     def take(self, news: JobNews) -> bool:
-        """A transition from the stream; False when a worker's report of it was told already."""
+        """A transition from the stream; False when it was told already: a worker reported it, or the job was logged
+        again without having moved."""
         event = news.event
         if event is None:
             raise ValueError("progress is no transition")
         known = self._known.get(news.id)
-        if known is not None and known.is_ahead and event.rev <= known.event.rev:
-            known.is_ahead = event.rev != known.event.rev
+        if known is not None and event.rev <= known.event.rev:
+            known.is_ahead = known.is_ahead and event.rev != known.event.rev
             return False
         boot = news.boot or (known.boot if known is not None and event.state is State.RUNNING else None)
         self._keep(news.id, _Known(event, news.kind, news.batch, boot))

@@ -34,7 +34,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
     def readiness() -> Readiness:
         return Readiness(
             {"mongodb": core.monitor.problem, "kinds": None if core.kinds.was_read else "not read yet"},
-            {"rabbitmq": None if core.publisher.is_open else "away; requests are kept and published later"},
+            {"rabbitmq": None if core.publisher.is_open else "takes nothing; requests are kept and published later"},
         )
 
     return core.application(

@@ -20,6 +20,7 @@ from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
+from acked_common.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store import Job, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
@@ -47,11 +48,11 @@ PRESENCE_EVERY_S = 2.0
 SECOND_S = 1.0
 STUCK_AFTER_S = 5.0
 STUCK = "handlers are stuck"
+UNRECORDED = "outcomes wait to be recorded"
 DRAIN = "draining"
 CLAIM_WITHIN_S = 5.0
 CLOSE_WITHIN_S = 1.0
 RECORD_WITHIN_S = 5.0
-STORE_TIMEOUT_S = 5.0
 
 
 class Worker:
@@ -62,7 +63,9 @@ class Worker:
         self._settings = settings
         self._boot = str(new_id())
         self._clock = SharedClock()
-        self._store = MongoStore(common.mongo_url, common.database, app_name="acked-worker", timeout_s=STORE_TIMEOUT_S)
+        self._store = MongoStore(
+            common.mongo_url, common.database, app_name="acked-worker", timeout_s=WORKER_STORE_TIMEOUT_S
+        )
         self._monitor = StoreMonitor(self._store, self._clock)
         self._since_at = self._clock.now()
         self._records = {
@@ -87,6 +90,7 @@ class Worker:
             self._clock,
             self._on_released,
             self._report,
+            self._on_room,
         )
         self._reporter = Reporter(
             settings.gateways, settings.worker_secret, hello=self._hello, on_command=self._on_command
@@ -346,6 +350,14 @@ class Worker:
     def _on_released(self, released: Sequence[Held]) -> None:
         now = self._clock.now()
         self._outbox.offer((held.job.id, held.job.kind, now) for held in released)
+
+    def _on_room(self, has_room: bool) -> None:
+        """Results that MongoDB takes more slowly than handlers make them must not fill the memory."""
+        for consumer in self._consumers.values():
+            if has_room:
+                consumer.resume(UNRECORDED)
+            else:
+                consumer.pause(UNRECORDED)
 
     def _on_started(self, started: Sequence[Held]) -> None:
         self._report([claimed_event(held.job) for held in started])

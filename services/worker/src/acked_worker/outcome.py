@@ -74,6 +74,19 @@ Ending: TypeAlias = Succeeded | Failed | TimedOut | Interrupted
 
 NULL = Succeeded(b"null")
 
+# What a transition weighs beside its result or its error, roughly.
+_TRANSITION_BYTES = 512
+
+
+def weight_bytes(ending: Ending) -> int:
+    """About how many bytes the record of an ending takes."""
+    if isinstance(ending, Succeeded):
+        return _TRANSITION_BYTES + len(ending.result_json)
+    if isinstance(ending, Interrupted):
+        return _TRANSITION_BYTES
+    return _TRANSITION_BYTES + len(ending.error.message) + len(ending.error.traceback or "")
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 

@@ -13,13 +13,15 @@ from acked_common.lifecycle import Move, State
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
-from acked_worker.outcome import Ending
+from acked_worker.outcome import Ending, weight_bytes
 from acked_worker.outcome_rules import Defaults, transition_after
 from acked_worker.running import Held, Running
 
 log = get_log(__name__)
 
 BATCH = 500
+BATCH_BYTES = 8 * 2**20
+HELD_BYTES = 64 * 2**20
 IN_FLIGHT = 2
 RETRY_S = 0.3
 
@@ -41,7 +43,9 @@ class Recorder:
         clock: Clock,
         on_released: Callable[[Sequence[Held]], None],
         on_recorded: Callable[[Sequence[JobEvent]], None],
+        on_room: Callable[[bool], None],
     ) -> None:
+        """`on_room` is told False when what waits takes more than `HELD_BYTES`, and True when it takes half of it."""
         self._store = store
         self._running = running
         self._kind_of = kind_of
@@ -49,7 +53,10 @@ class Recorder:
         self._clock = clock
         self._on_released = on_released
         self._on_recorded = on_recorded
-        self._waiting: deque[Ended] = deque()
+        self._on_room = on_room
+        self._waiting: deque[tuple[int, Ended]] = deque()
+        self._held_bytes = 0
+        self._has_room = True
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -59,9 +66,13 @@ class Recorder:
 
     def record(self, ended: Sequence[Ended]) -> None:
         """Takes endings; returns at once."""
-        self._waiting.extend(ended)
+        for one in ended:
+            weight = weight_bytes(one[1])
+            self._held_bytes += weight
+            self._waiting.append((weight, one))
         self._idle.clear()
         self._flush()
+        self._tell_room()
 
     async def wait_recorded(self) -> None:
         """Returns when nothing is left to record."""
@@ -73,13 +84,30 @@ class Recorder:
 
     def _flush(self) -> None:
         while self._waiting and self._in_flight < IN_FLIGHT:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            batch, weight = self._next_batch()
             self._in_flight += 1
-            self._tasks.spawn(self._record(batch), "record")
+            self._tasks.spawn(self._record(batch, weight), "record")
         if not self._waiting and not self._in_flight:
             self._idle.set()
 
-    async def _record(self, batch: list[Ended]) -> None:
+    def _next_batch(self) -> tuple[list[Ended], int]:
+        """As many as one write may hold, one at least; and what they weigh."""
+        batch: list[Ended] = []
+        weight = 0
+        while self._waiting and len(batch) < BATCH and (not batch or weight + self._waiting[0][0] <= BATCH_BYTES):
+            one_weight, one = self._waiting.popleft()
+            weight += one_weight
+            batch.append(one)
+        return batch, weight
+
+    def _tell_room(self) -> None:
+        has_room = self._held_bytes <= (HELD_BYTES if self._has_room else HELD_BYTES // 2)
+        if has_room is not self._has_room:
+            self._has_room = has_room
+            log.warning("outcomes wait to be recorded", has_room=has_room, bytes=self._held_bytes)
+            self._on_room(has_room)
+
+    async def _record(self, batch: list[Ended], weight: int) -> None:
         try:
             stale = await self._apply(batch)
             if stale:
@@ -89,7 +117,9 @@ class Recorder:
             for held, _ in batch:
                 self._running.remove(held)
             self._in_flight -= 1
+            self._held_bytes -= weight
             self._flush()
+            self._tell_room()
 
     async def _apply(self, batch: Sequence[Ended], *, last: bool = False) -> list[Ended]:
         """Applies the transition of each ending; answers those that were stale."""

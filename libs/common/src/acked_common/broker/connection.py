@@ -48,6 +48,21 @@ class BrokerConnection:
         # `is_closed` alone stays false when the peer is gone.
         return self._connection is not None and self._connection.connected.is_set() and not self._connection.is_closed
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker takes no publications just now, because it is short of memory or disk."""
+        if self._connection is None or self._connection.transport is None or not self.is_open:
+            return False
+        # The library tells it to those alone who wait for it: ask, and do not wait.
+        asked = self._connection.transport.connection.ready()
+        try:
+            asked.send(None)
+        except StopIteration:
+            return False
+        finally:
+            asked.close()
+        return True
+
     async def open_channel(
         self,
         *,

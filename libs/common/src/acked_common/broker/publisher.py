@@ -29,12 +29,14 @@ class RabbitPublisher:
 
     @property
     def is_open(self) -> bool:
-        """Whether the broker is there; false until the first publication."""
-        return self._connection.is_open
+        """Whether the broker is there and takes bundles; false until the first publication."""
+        return self._connection.is_open and not self._connection.is_blocked
 
     async def publish(self, bundle: Bundle) -> None:
         async with self._window:
             channel = await self._ready_channel()
+            if self._connection.is_blocked:
+                raise BrokerError("RabbitMQ is short of memory or disk and takes nothing")
             try:
                 if bundle.lane not in self._declared:
                     await self._declare(bundle.lane)
@@ -46,7 +48,9 @@ class RabbitPublisher:
                     await self._declare(bundle.lane)
                     await self._send(channel, bundle)
             except (*BROKEN, DeliveryError) as error:
-                if channel is self._channel and not isinstance(error, DeliveryError):
+                # A blocked connection is left as it is: each new one would push some more into the broker.
+                is_broken = not isinstance(error, DeliveryError) and not self._connection.is_blocked
+                if channel is self._channel and is_broken:
                     self._channel = None
                     await self._connection.drop()
                 raise BrokerError(f"RabbitMQ did not confirm: {type(error).__name__}") from error

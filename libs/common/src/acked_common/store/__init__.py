@@ -199,6 +199,16 @@ class SweepPosition:
 
 
 @dataclass(frozen=True, slots=True)
+class Reservation:
+    """A queued job that is about to be published again: nobody looks at it before `wake`, if its wake is still the one
+    that was seen."""
+
+    id: UUID
+    seen_wake: datetime
+    wake: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ProgressReport:
     """The newest progress of one attempt; `progress` is a JSON text."""
 
@@ -286,8 +296,17 @@ class JobStore(Protocol):
         """Live jobs in one state whose wake has come by the server's clock, oldest wake first, without payloads."""
         ...
 
-    async def postpone(self, wakes: Mapping[UUID, datetime]) -> None:
-        """Moves the wake of jobs that are still queued and counts a republication."""
+    async def take_turn(self, name: str, *, for_s: float) -> bool:
+        """Takes a turn that one process at a time has, for so long by the server's clock; False while it is taken."""
+        ...
+
+    async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
+        """Moves the wakes of jobs that still are queued as they were seen, and counts a republication of each; answers
+        those that this call got. Of all who saw a job one gets it; `nonce` is that of one call."""
+        ...
+
+    async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
+        """Undoes reservations of jobs that were not published after all: they are looked at again at `wake`."""
         ...
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:

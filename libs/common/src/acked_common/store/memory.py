@@ -32,6 +32,7 @@ from acked_common.store import (
     Lease,
     NewJob,
     ProgressReport,
+    Reservation,
     Revision,
     SchemaMismatch,
     Scope,
@@ -161,6 +162,7 @@ class MemoryStore:
         self._kinds: dict[str, Document] = {}
         self._workers: dict[str, Document] = {}
         self._lanes: dict[str, datetime] = {}
+        self._turns: dict[str, datetime] = {}
         self._has_schema = False
         self._streams: set[MemoryChanges] = set()
 
@@ -262,12 +264,34 @@ class MemoryStore:
         due.sort(key=lambda document: (document["wake"], document["_id"]))
         return [_job(document, without=_BODIES) for document in due[:limit]]
 
-    async def postpone(self, wakes: Mapping[UUID, datetime]) -> None:
-        for job_id, wake in wakes.items():
-            document = self._jobs.get(job_id)
-            if document is not None and document["state"] == State.QUEUED.value:
-                document["wake"] = _kept(wake)
+    async def take_turn(self, name: str, *, for_s: float) -> bool:
+        now = self._clock.now()
+        if self._turns.get(name, now) > now:
+            return False
+        self._turns[name] = now + timedelta(milliseconds=int(for_s * 1000))
+        return True
+
+    async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
+        got: set[UUID] = set()
+        for one in reservations:
+            document = self._jobs.get(one.id)
+            if (
+                document is not None
+                and document["state"] == State.QUEUED.value
+                and document["wake"] == whole_ms(one.seen_wake)
+            ):
+                document["wake"] = _kept(one.wake)
                 document["republished"] = document.get("republished", 0) + 1
+                document["reserved_by"] = nonce
+                got.add(one.id)
+        return got
+
+    async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
+        for document in self._existing(ids):
+            if document.get("reserved_by") == nonce:
+                document["wake"] = _kept(wake)
+                document["republished"] -= 1
+                del document["reserved_by"]
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
         return {d["_id"]: Revision(d["rev"], State(d["state"])) for d in self._existing(ids)}

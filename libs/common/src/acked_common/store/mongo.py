@@ -5,7 +5,7 @@ answered that could be rolled back.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -48,7 +48,6 @@ from acked_common.store import (
     Revision,
     SchemaMismatch,
     Scope,
-    SweepPosition,
     WorkerRecord,
     schema,
 )
@@ -68,16 +67,16 @@ from acked_common.store.documents import (
 from acked_common.store.mongo_changes import MongoChanges, watching_options
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, move_update
+from acked_common.store.mongo_sweeps import SweeperVerbs
 from acked_common.store.news import GLIMPSE, news_from_document
 
 _DUPLICATE_KEY = 11000
 _OBJECT_TOO_LARGE = 10334
 _MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _NO_BSON = (BSONError, OverflowError, UnicodeError)
-_WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
 
 
-class MongoStore:
+class MongoStore(SweeperVerbs):
     """`JobStore` on one MongoDB database."""
 
     def __init__(self, url: str, database: str, *, app_name: str, timeout_s: float, pool_size: int = 32) -> None:
@@ -117,6 +116,7 @@ class MongoStore:
         self._kinds = self._database[schema.KINDS]
         self._lanes = self._database[schema.LANES].with_options(write_concern=WriteConcern(w=1))
         self._meta = self._database[schema.META]
+        super().__init__(self._jobs, self._meta.with_options(write_concern=WriteConcern(w=1)))
 
     def close(self) -> None:
         """Closes all connections."""
@@ -249,38 +249,6 @@ class MongoStore:
         ]
         with store_errors("writing progress"):
             await self._quick_jobs.bulk_write(updates, ordered=False)
-
-    async def live_jobs(
-        self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
-    ) -> list[Job]:
-        criteria: Document = {"state": state.value, "$expr": {"$lte": ["$wake", "$$NOW"]}, "wake": {"$exists": True}}
-        if after is not None:
-            criteria["wake"] = {"$gte": after.wake}
-            criteria["$or"] = [{"wake": {"$gt": after.wake}}, {"wake": after.wake, "_id": {"$gt": after.id}}]
-        if kinds is not None:
-            criteria["kind"] = {"$in": list(kinds)}
-        with store_errors("looking at live jobs"):
-            documents = await (
-                self._jobs.find(criteria, _WITHOUT_BODIES)
-                .sort([("wake", 1), ("_id", 1)])
-                .hint("live")
-                .limit(limit)
-                .to_list(None)
-            )
-        return [job_from(document) for document in documents]
-
-    async def postpone(self, wakes: Mapping[UUID, datetime]) -> None:
-        if not wakes:
-            return
-        updates = [
-            UpdateOne(
-                {"_id": job_id, "state": State.QUEUED.value},
-                {"$set": {"wake": wake}, "$inc": {"republished": 1}},
-            )
-            for job_id, wake in wakes.items()
-        ]
-        with store_errors("postponing jobs"):
-            await self._jobs.bulk_write(updates, ordered=False)
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
         with store_errors("reading revisions"):

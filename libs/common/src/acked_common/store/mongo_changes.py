@@ -16,7 +16,7 @@ from pymongo.read_concern import ReadConcern
 from acked_common.events import JobNews
 from acked_common.store import Changes, HistoryLost, schema
 from acked_common.store.mongo_errors import store_errors
-from acked_common.store.news import Change, event_at, read_change
+from acked_common.store.news import GLIMPSE, Change, event_at, read_change
 
 BATCH = 1000
 WAIT_S = 0.5
@@ -30,7 +30,8 @@ _PIPELINE: list[dict[str, Any]] = [
     {
         "$match": {
             "$or": [
-                {"operationType": "insert"},
+                # The server logs a write that changed most of a document as a replacement.
+                {"operationType": {"$in": ["insert", "replace"]}},
                 {"operationType": "update", "updateDescription.updatedFields.rev": {"$exists": True}},
                 {"operationType": "update", "updateDescription.updatedFields.progress": {"$exists": True}},
             ]
@@ -38,11 +39,9 @@ _PIPELINE: list[dict[str, Any]] = [
     },
     {
         "$project": {
+            "operationType": 1,
             "documentKey": 1,
-            "fullDocument.kind": 1,
-            "fullDocument.batch": 1,
-            "fullDocument.state": 1,
-            "fullDocument.accepted_at": 1,
+            **{f"fullDocument.{name}": 1 for name in (*GLIMPSE, "_id")},
             "updateDescription.updatedFields": 1,
         }
     },
@@ -159,7 +158,7 @@ class MongoChanges:
     async def _news(self, changes: Sequence[Change]) -> list[JobNews]:
         wanted: dict[UUID, None] = {}
         for change in changes:
-            if change.is_new:
+            if change.has_origin:
                 self._origins[change.id] = (change.kind, change.batch)
             elif change.id not in self._origins or (change.event is None and change.progress is None):
                 wanted[change.id] = None
@@ -177,7 +176,10 @@ class MongoChanges:
             if event is None and change.progress is None:
                 continue
             kind, batch = self._origins[change.id]
-            news.append(JobNews(change.id, kind, batch, event, change.progress, change.boot))
+            if event is not None:
+                news.append(JobNews(change.id, kind, batch, event, None, change.boot))
+            if change.progress is not None:
+                news.append(JobNews(change.id, kind, batch, None, change.progress, change.boot))
         while len(self._origins) > ORIGINS_KEPT:
             self._origins.popitem(last=False)
         return news

@@ -5,7 +5,7 @@ from typing import Any
 from pymongo import UpdateOne
 
 from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, State, Transition
-from acked_common.store import Scope
+from acked_common.store import Reservation, Scope
 from acked_common.store.documents import Document, history_document, scope_fields, transition_fields
 
 
@@ -32,6 +32,22 @@ def move_update(move: Move) -> UpdateOne:
     if transition.clears:
         change["$unset"] = dict.fromkeys(transition.clears, "")
     return UpdateOne(criteria, change)
+
+
+def reservation_update(reservation: Reservation, nonce: str) -> UpdateOne:
+    """One compare-and-set on the wake that was seen."""
+    return UpdateOne(
+        {"_id": reservation.id, "state": State.QUEUED.value, "wake": reservation.seen_wake},
+        {"$set": {"wake": reservation.wake, "reserved_by": nonce}, "$inc": {"republished": 1}},
+    )
+
+
+def turn_pipeline(nonce: str, for_s: float) -> list[Document]:
+    """Takes a turn that is free or was never taken; changes nothing while somebody has it."""
+    # Nothing is after everything: a turn that was never taken is free.
+    is_free: Document = {"$lte": ["$free_at", "$$NOW"]}
+    taken: Document = {"by": {"$literal": nonce}, "free_at": {"$add": ["$$NOW", int(for_s * 1000)]}}
+    return [{"$set": {name: {"$cond": [is_free, value, f"${name}"]} for name, value in taken.items()}}]
 
 
 def claim_pipeline(transition: Transition) -> list[Document]:

@@ -39,7 +39,8 @@ class Change:
     event: JobEvent | None
     progress: bytes | None = None
     boot: str | None = None
-    is_new: bool = False
+    has_origin: bool = False
+    """Whether it carried kind and batch: a new job, or one that was logged as replaced."""
     kind: str | None = None
     batch: str | None = None
 
@@ -69,12 +70,18 @@ def news_from_document(document: Mapping[str, Any]) -> JobNews:
 
 
 def read_change(change: Mapping[str, Any]) -> Change:
-    """A change from an event of the change stream: an insert, or an update of `rev` or of `progress`."""
+    """A change from an event of the change stream: an insert, a replacement, or an update of `rev` or of `progress`.
+
+    A replacement does not say what changed: its transition may be one that was told already, and so its progress.
+    """
     job_id = change["documentKey"]["_id"]
     if "fullDocument" in change:
         document = change["fullDocument"]
+        if change["operationType"] == "replace":
+            news = news_from_document(document)
+            return Change(job_id, document["rev"], news.event, news.progress, news.boot, True, news.kind, news.batch)
         accepted = JobEvent(job_id, 1, State(document["state"]), Reason.ACCEPTED.value, 0, document["accepted_at"])
-        return Change(job_id, 1, accepted, is_new=True, kind=document["kind"], batch=document.get("batch"))
+        return Change(job_id, 1, accepted, has_origin=True, kind=document["kind"], batch=document.get("batch"))
     fields = change["updateDescription"]["updatedFields"]
     rev = fields.get("rev")
     if rev is None:

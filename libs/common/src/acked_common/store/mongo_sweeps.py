@@ -1,0 +1,86 @@
+"""The verbs of the sweeper on MongoDB: looks at live jobs, and who may publish a lost one again."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from acked_common.ids import new_id
+from acked_common.lifecycle import State
+from acked_common.store import Job, OutcomeUnknown, Reservation, StoreError, SweepPosition
+from acked_common.store.documents import Document, job_from
+from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo_queries import reservation_update, turn_pipeline
+
+_WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
+
+
+class SweeperVerbs:
+    """A part of `MongoStore`."""
+
+    def __init__(self, jobs: Any, turns: Any) -> None:
+        """`jobs` and `turns` are collections; a turn that is rolled back only costs a reservation more."""
+        self._swept_jobs = jobs
+        self._turns = turns
+
+    async def live_jobs(
+        self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
+    ) -> list[Job]:
+        criteria: Document = {"state": state.value, "$expr": {"$lte": ["$wake", "$$NOW"]}, "wake": {"$exists": True}}
+        if after is not None:
+            criteria["wake"] = {"$gte": after.wake}
+            criteria["$or"] = [{"wake": {"$gt": after.wake}}, {"wake": after.wake, "_id": {"$gt": after.id}}]
+        if kinds is not None:
+            criteria["kind"] = {"$in": list(kinds)}
+        with store_errors("looking at live jobs"):
+            documents = await (
+                self._swept_jobs.find(criteria, _WITHOUT_BODIES)
+                .sort([("wake", 1), ("_id", 1)])
+                .hint("live")
+                .limit(limit)
+                .to_list(None)
+            )
+        return [job_from(document) for document in documents]
+
+    async def take_turn(self, name: str, *, for_s: float) -> bool:
+        nonce = str(new_id())
+        try:
+            with store_errors("taking a turn"):
+                turn = await self._turns.find_one_and_update(
+                    {"_id": f"turn {name}"},
+                    turn_pipeline(nonce, for_s),
+                    upsert=True,
+                    return_document=ReturnDocument.AFTER,
+                )
+        except StoreError as error:
+            # Two made the turn itself at once.
+            if isinstance(error.__cause__, DuplicateKeyError):
+                return False
+            raise
+        return bool(turn["by"] == nonce)
+
+    async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
+        if not reservations:
+            return set()
+        ids = [one.id for one in reservations]
+        try:
+            with store_errors("reserving jobs"):
+                updates = [reservation_update(one, nonce) for one in reservations]
+                if (await self._swept_jobs.bulk_write(updates, ordered=False)).matched_count == len(ids):
+                    return set(ids)
+        except OutcomeUnknown:
+            # What is ours, if anything, carries our nonce.
+            pass
+        with store_errors("reading reserved jobs"):
+            found = await self._swept_jobs.find({"_id": {"$in": ids}, "reserved_by": nonce}, {"_id": 1}).to_list(None)
+        return {document["_id"] for document in found}
+
+    async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
+        with store_errors("giving reserved jobs back"):
+            await self._swept_jobs.update_many(
+                {"_id": {"$in": list(ids)}, "reserved_by": nonce},
+                {"$set": {"wake": wake}, "$inc": {"republished": -1}, "$unset": {"reserved_by": ""}},
+            )

@@ -1,0 +1,104 @@
+"""A sweeper among parts in memory, whose time stands still."""
+
+import asyncio
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from acked_common import lifecycle
+from acked_common.broker import BrokerError
+from acked_common.broker.memory import MemoryBroker
+from acked_common.kind_table import KindTable
+from acked_common.outbox import Outbox
+from acked_common.store import Job
+from acked_common.sweeper import Sweeper
+from acked_common.wire import Bundle
+from support.factories import LEASE_S, ManualClock, moved, owner, queued
+from support.parts import ShakyStore, common_settings, settle
+
+RENEWAL_S = common_settings().renewal_s
+
+
+class Broker(MemoryBroker):
+    """Refuses what goes to the lanes in `refused`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: set[str] = set()
+        self.blind: set[str] = set()
+        """Lanes that can't be looked at."""
+        self.hangs = False
+        self.probed: list[str] = []
+
+    async def publish(self, bundle: Bundle) -> None:
+        if bundle.lane in self.refused:
+            raise BrokerError("refused")
+        if self.hangs:
+            await asyncio.Event().wait()
+        await super().publish(bundle)
+
+    async def ready_bundles(self, lane: str) -> int:
+        self.probed.append(lane)
+        if lane in self.blind:
+            raise BrokerError("made by somebody else")
+        return await super().ready_bundles(lane)
+
+
+class Bench:
+    """A sweeper among parts in memory, whose time stands still."""
+
+    def __init__(self, **variables: object) -> None:
+        self.clock = ManualClock()
+        self.store = ShakyStore(self.clock)
+        self.broker = Broker()
+        self.settings = common_settings(**variables)
+        self.kinds = KindTable(self.store)
+        self.sweeper = self.another()
+
+    def another(self) -> Sweeper:
+        """The sweeper of one more process."""
+        return Sweeper(self.store, Outbox(self.broker, self.kinds), self.broker, self.kinds, self.clock, self.settings)
+
+    async def queued(self, waits_s: float = 60.0, **fields: object) -> Job:
+        """A job that waits for so long already."""
+        return await queued(self.store, at=self.clock.now() - timedelta(seconds=waits_s), **fields)
+
+    async def running(self, *, expired_s: float = 1.0, **fields: object) -> Job:
+        """A job whose lease has run out so long ago."""
+        job = await self.queued(**fields)
+        return await self.lose_again(job, expired_s)
+
+    async def lose_again(self, job: Job, expired_s: float = 1.0) -> Job:
+        at = self.clock.now() - timedelta(seconds=LEASE_S + expired_s)
+        return await moved(self.store, job, lifecycle.claim(at=at, owner=owner(), lease_s=LEASE_S))
+
+    def published(self, lane: str = "demo") -> list[UUID]:
+        """What was published since the last call."""
+        found: list[UUID] = []
+        while (bundle := self.broker.take(lane)) is not None:
+            found += bundle.ids
+        return found
+
+    async def trust_leases(self) -> None:
+        """The store answers for long enough."""
+        for _ in range(8):
+            await self.sweeper.sweep_running()
+            self.clock.advance(RENEWAL_S / 2)
+
+    async def sweep_running(self) -> None:
+        await self.sweeper.sweep_running()
+        await settle()
+
+    async def take_all_before(self, at: datetime, lane: str = "demo") -> None:
+        """Workers have taken what was queued until then."""
+        await self.store.raise_watermark(lane, at)
+
+    async def look_and_sweep(self) -> None:
+        await self.sweeper.sweep_queued()
+        await self.sweeper.look_at_lanes()
+        await self.sweeper.sweep_queued()
+
+    async def look_at_empty_lanes(self, times: int) -> None:
+        for _ in range(times):
+            await self.sweeper.sweep_queued()
+            await self.sweeper.look_at_lanes()
+            self.clock.advance(1.0)
