@@ -46,7 +46,7 @@ async def test_a_new_job_is_kept_as_it_was_given(store: JobStore) -> None:
         ("a", "b"),
     )
     assert (job.state, job.reason, job.first_state) == (State.QUEUED, Reason.ACCEPTED, State.QUEUED)
-    assert (job.rev, job.run, job.attempt, job.failures, job.lost_leases, job.republished) == (1, 1, 0, 0, 0, 0)
+    assert (job.rev, job.run, job.attempt, job.failures, job.crashes, job.republished) == (1, 1, 0, 0, 0, 0)
     assert (job.accepted_at, job.queued_at) == (at, at)
     assert (job.wake, job.expires_at) == (at + timedelta(seconds=10), at + timedelta(seconds=60))
     assert (job.max_attempts, job.timeout_s, job.expires_in_s) == (7, 2.5, 60.0)

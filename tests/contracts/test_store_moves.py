@@ -30,6 +30,7 @@ from support.factories import (
     running,
     scheduled,
     succeeded,
+    suspected,
 )
 
 QUEUE = {"grace_s": GRACE_S, "expires_in_s": EXPIRES_IN_S}
@@ -133,14 +134,47 @@ CASES = {
         lambda at: lifecycle.take_back(at=at, **QUEUE),
         State.QUEUED,
         Reason.LEASE_EXPIRED,
-        lambda job, at: _is_queued(at) | {"lost_leases": 1},
+        lambda job, at: _is_queued(at) | {"suspect": True},
     ),
-    "give up": Case(
-        running,
-        lambda at: lifecycle.give_up(at=at, lost_leases=3, attempt=1, **KEEP),
+    "release a suspect": Case(
+        suspected,
+        lambda at: lifecycle.release(at=at, **QUEUE),
+        State.QUEUED,
+        Reason.DRAINED,
+        lambda job, at: _is_queued(at) | {"suspect": False},
+    ),
+    "release a suspect that did not start": Case(
+        suspected,
+        lambda at: lifecycle.release(at=at, reason=Reason.NOT_STARTED, **QUEUE),
+        State.QUEUED,
+        Reason.NOT_STARTED,
+        lambda job, at: _is_queued(at),
+    ),
+    "clear a suspect": Case(
+        suspected,
+        lambda at: lifecycle.succeed(at=at, result=b"1", **KEEP),
+        State.SUCCEEDED,
+        Reason.COMPLETED,
+        lambda job, at: _is_ended(at) | {"result": b"1", "suspect": False},
+    ),
+    "crash": Case(
+        suspected,
+        lambda at: lifecycle.crash(at=at, how="exit code 1", crashes=0, attempt=2, delay_s=7.0, **KEEP),
+        State.SCHEDULED,
+        Reason.CRASHED,
+        lambda job, at: {
+            "crashes": 1,
+            "owner": None,
+            "due_at": at + timedelta(seconds=7),
+            "wake": at + timedelta(seconds=7),
+        },
+    ),
+    "crash too often": Case(
+        suspected,
+        lambda at: lifecycle.crash(at=at, how="exit code 1", crashes=2, attempt=2, delay_s=7.0, **KEEP),
         State.FAILED,
-        Reason.WORKER_LOST,
-        lambda job, at: _is_ended(at) | {"lost_leases": 1},
+        Reason.POISON,
+        lambda job, at: _is_ended(at) | {"crashes": 1},
     ),
     "become due": Case(
         scheduled,
@@ -219,7 +253,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def _is_owned(case: Case) -> bool:
-    return case.start in (running, cancelling)
+    return case.start in (running, suspected, cancelling)
 
 
 owned_cases = pytest.mark.parametrize(
@@ -236,7 +270,7 @@ async def test_a_move_changes_what_it_says_and_nothing_else(store: JobStore, cas
 
     after = await again(store, job)
     changes = case.changes(job, at)
-    if case.reason in (Reason.WORKER_LOST, Reason.EXPIRED):
+    if case.reason in (Reason.CRASHED, Reason.POISON, Reason.EXPIRED):
         changes["error"] = move.transition.sets["error"]
     assert after == replace(
         job,
@@ -317,7 +351,7 @@ async def test_a_move_of_a_job_that_is_not_there_is_stale(store: JobStore, case:
     assert await store.get(seen.id) is None
 
 
-@pytest.mark.parametrize("name", ["fail for good", "back off", "release", "take back", "give up"])
+@pytest.mark.parametrize("name", ["fail for good", "back off", "release", "take back", "crash", "crash too often"])
 async def test_the_cancel_flag_wins(store: JobStore, name: str) -> None:
     job = await cancelling(store)
 
@@ -424,16 +458,21 @@ async def test_history_keeps_the_first_entry_and_the_newest(store: JobStore) -> 
     assert (job.history[0], job.history[1], job.history[-1].rev) == (written[0], written[-48], 62)
 
 
-async def test_a_failure_in_between_forgets_the_lost_leases(store: JobStore) -> None:
-    job = await running(store)
-    for _ in range(2):
-        job = await moved(store, job, lifecycle.take_back(at=now(), **QUEUE))
-        job = await moved(store, job, lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
-    assert job.lost_leases == 2
+async def test_crashes_are_counted_until_a_person_retries(store: JobStore) -> None:
+    job = await suspected(store)
+    for crashes in range(lifecycle.MAX_CRASHES):
+        crash = lifecycle.crash(at=now(), how="exit code 1", crashes=crashes, attempt=job.attempt, delay_s=0.0, **KEEP)
+        job = await moved(store, job, crash)
+        assert (job.crashes, job.failures, job.suspect) == (crashes + 1, 0, True)
+        if job.state is State.SCHEDULED:
+            job = await moved(store, job, lifecycle.become_due(at=now(), **QUEUE))
+            (job,) = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=now())
+            assert job.suspect, "the worker that claims it knows"
+    assert (job.state, job.reason) == (State.FAILED, Reason.POISON)
 
-    job = await moved(store, job, lifecycle.back_off(at=now(), error=ERROR, delay_s=1.0))
+    job = await moved(store, job, lifecycle.retry(at=now(), **QUEUE))
 
-    assert job.lost_leases == 0
+    assert (job.crashes, job.suspect, job.error) == (0, True, None)
 
 
 async def test_an_error_with_any_text_is_kept(store: JobStore) -> None:

@@ -116,6 +116,13 @@ async def running(
     return await moved(store, job, lifecycle.claim(at=claimed_at or now(), owner=by or owner(), lease_s=LEASE_S))
 
 
+async def suspected(store: JobStore, **fields: Any) -> Job:
+    """A running job whose first worker was lost."""
+    job = await running(store, **fields)
+    job = await moved(store, job, lifecycle.take_back(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S))
+    return await moved(store, job, lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
+
+
 async def cancelling(store: JobStore, **fields: Any) -> Job:
     """A running job whose owner is asked to stop."""
     return await moved(store, await running(store, **fields), lifecycle.request_cancel(at=now()))

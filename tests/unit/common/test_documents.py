@@ -107,14 +107,15 @@ def test_a_running_jobs_document() -> None:
         "owner": {"worker": "w", "boot": "b", "nonce": "n"},
         "cancel_requested_at": AT,
         "progress": b"0.5",
-        "lost_leases": 2,
+        "crashes": 2,
+        "suspect": True,
     }
 
     job = job_from(_through_bson(document))
 
     assert job.owner == Owner("w", "b", "n")
     assert job.cancel_requested
-    assert (job.progress, job.lost_leases) == (b"0.5", 2)
+    assert (job.progress, job.crashes, job.suspect) == (b"0.5", 2, True)
     assert job.seen == Seen(job.id, State.RUNNING, 1, 0, "n")
     assert job.seen_with_lease == replace(job.seen, wake=document["wake"])
 

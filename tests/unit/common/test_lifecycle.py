@@ -14,6 +14,7 @@ from acked_common.ids import new_id
 from acked_common.lifecycle import (
     HISTORY_KEPT,
     LIVE,
+    MAX_CRASHES,
     TERMINAL,
     UNOWNED,
     Move,
@@ -31,6 +32,7 @@ from support.factories import ManualClock, new_job
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUEUE = {"grace_s": 10.0, "expires_in_s": 3600.0}
 KEEP = {"retention_s": 86400.0}
+HOW = "killed by SIGSEGV"
 ERROR = {"type": "Boom", "message": "it broke", "retryable": True, "attempt": 1}
 
 Maker = Callable[[datetime], Transition]
@@ -42,7 +44,8 @@ MAKERS: dict[str, Maker] = {
     "back_off": lambda at: lifecycle.back_off(at=at, error=ERROR, delay_s=2.0),
     "release": lambda at: lifecycle.release(at=at, **QUEUE),
     "take_back": lambda at: lifecycle.take_back(at=at, **QUEUE),
-    "give_up": lambda at: lifecycle.give_up(at=at, lost_leases=3, attempt=1, **KEEP),
+    "crash": lambda at: lifecycle.crash(at=at, how=HOW, crashes=0, attempt=1, delay_s=2.0, **KEEP),
+    "poison": lambda at: lifecycle.crash(at=at, how=HOW, crashes=MAX_CRASHES - 1, attempt=1, delay_s=2.0, **KEEP),
     "become_due": lambda at: lifecycle.become_due(at=at, **QUEUE),
     "expire": lambda at: lifecycle.expire(at=at, waited_s=5.0, kind="demo", attempt=0, **KEEP),
     "cancel": lambda at: lifecycle.cancel(at=at, **KEEP),
@@ -53,6 +56,15 @@ MAKERS: dict[str, Maker] = {
     "resolve_failed": lambda at: lifecycle.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
 }
 NEW_RUN = {Reason.RETRIED, Reason.RESOLVED}
+CRASHES = {Reason.CRASHED, Reason.POISON}
+CLEARS = {
+    Reason.COMPLETED,
+    Reason.PERMANENT_ERROR,
+    Reason.ATTEMPTS_EXHAUSTED,
+    Reason.BACKING_OFF,
+    Reason.DRAINED,
+    Reason.CANCELLED,
+}
 T = TypeVar("T")
 
 
@@ -97,9 +109,16 @@ def _check(before: Job, after: Job, transition: Transition) -> None:
     assert after.run == before.run + (transition.reason in NEW_RUN)
     assert not before.state.is_terminal or transition.reason in NEW_RUN
     if transition.reason in NEW_RUN:
-        assert (after.failures, after.lost_leases) == (0, 0)
+        assert (after.failures, after.crashes) == (0, 0)
     else:
         assert after.failures in (before.failures, before.failures + 1)
+        assert after.crashes == before.crashes + (transition.reason in CRASHES)
+    if transition.reason in CLEARS:
+        assert not after.suspect
+    elif transition.reason is Reason.LEASE_EXPIRED:
+        assert after.suspect
+    elif transition.reason is not Reason.RESOLVED:
+        assert after.suspect == before.suspect
     entries = after.history
     assert entries[0] == before.history[0]
     assert (entries[-1].rev, entries[-1].state, entries[-1].reason) == (after.rev, after.state, after.reason)
@@ -218,7 +237,64 @@ def test_only_a_person_leaves_an_end() -> None:
 
 def test_the_cancel_flag_holds_back_all_but_success() -> None:
     held_back = {name for name, make in MAKERS.items() if make(AT).unless_cancelling}
-    assert held_back == {"fail", "exhaust", "back_off", "release", "take_back", "give_up"}
+    assert held_back == {"fail", "exhaust", "back_off", "release", "take_back", "crash", "poison"}
+
+
+class _Worker:
+    """Does with a job what workers, the sweeper and fate may do; the number says what. Keeps what became of it."""
+
+    def __init__(self) -> None:
+        self.store, self.clock, self.job = _store_with_a_job(0.0)
+        self.child_deaths = 0
+        self.in_child = False
+
+    def move(self, transition: Transition) -> None:
+        assert now_done(self.store.apply([Move(self.job.seen, transition)])) == [Applied.APPLIED]
+        self.job = _read(self.store, self.job.id)
+
+    def act(self, number: int) -> None:
+        self.clock.advance(1.0)
+        at, job = self.clock.now(), self.job
+        if job.state is State.SCHEDULED:
+            self.move(MAKERS["become_due"](at))
+        elif job.state is State.QUEUED:
+            self.in_child = job.suspect
+            self.move(MAKERS["claim"](at))
+        elif number == 0 and self.in_child:
+            self.child_deaths += 1
+            self.move(lifecycle.crash(at=at, how=HOW, crashes=job.crashes, attempt=job.attempt, delay_s=1.0, **KEEP))
+        elif number <= 3:
+            # The worker is killed, by this job or by anybody; by a job in its child, it never is.
+            self.move(MAKERS["take_back"](at))
+        else:
+            self.move(lifecycle.release(at=at, reason=Reason.NOT_STARTED if number == 4 else Reason.DRAINED, **QUEUE))
+
+
+@given(st.lists(st.integers(0, 5), min_size=60, max_size=120))
+@settings(max_examples=75)
+def test_nothing_but_three_deaths_of_a_process_of_its_own_makes_a_job_poison(numbers: list[int]) -> None:
+    worker = _Worker()
+    for number in numbers:
+        if worker.job.state.is_terminal:
+            break
+        worker.act(number)
+        assert worker.job.crashes == worker.child_deaths
+        assert worker.job.failures == 0
+    if worker.child_deaths == MAX_CRASHES:
+        assert (worker.job.state, worker.job.reason) == (State.FAILED, Reason.POISON)
+    else:
+        assert not worker.job.state.is_terminal, "kills, drains and crashes that are fewer than three end nothing"
+
+
+def test_a_retried_poison_runs_alone_again_and_has_three_crashes_again() -> None:
+    worker = _Worker()
+    for number in (0, 1, *[0] * 8):
+        worker.act(number)
+    assert (worker.job.state, worker.job.crashes) == (State.FAILED, 3)
+
+    worker.move(MAKERS["retry"](worker.clock.now()))
+
+    assert (worker.job.state, worker.job.crashes, worker.job.suspect) == (State.QUEUED, 0, True)
 
 
 def test_a_waiting_job_can_be_cancelled() -> None:
@@ -279,11 +355,15 @@ def test_a_new_job_is_queued_at_once_or_scheduled(delay_s: float, grace_s: float
 
 
 def test_the_messages_to_a_person_say_what_to_do() -> None:
-    gave_up = lifecycle.give_up(at=AT, lost_leases=3, attempt=7, **KEEP).sets["error"]
+    crashed = lifecycle.crash(at=AT, how=HOW, crashes=0, attempt=6, delay_s=1.0, **KEEP).sets["error"]
+    poison = lifecycle.crash(at=AT, how=HOW, crashes=2, attempt=7, delay_s=1.0, **KEEP).sets["error"]
     expired = lifecycle.expire(at=AT, waited_s=90.0, kind="mail", attempt=0, **KEEP).sets["error"]
 
-    assert "3 workers in a row" in gave_up["message"]
-    assert (gave_up["type"], gave_up["attempt"], gave_up["retryable"]) == ("WorkerLost", 7, False)
+    assert "(killed by SIGSEGV); crash 1 of 3" in crashed["message"]
+    assert (crashed["type"], crashed["attempt"], crashed["retryable"]) == ("Crashed", 6, True)
+    assert "3 times (the last time: killed by SIGSEGV)" in poison["message"]
+    assert "mend the handler, then retry the job" in poison["message"]
+    assert (poison["type"], poison["attempt"], poison["retryable"]) == ("Crashed", 7, False)
     assert "within 90 s" in expired["message"]
     assert "'mail'" in expired["message"]
     assert expired["type"] == "Expired"

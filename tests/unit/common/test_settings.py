@@ -76,7 +76,6 @@ def test_a_duration_is_a_finite_positive_number(text: str) -> None:
         ({"lease_s": 10, "renewal_s": 4}, "at most a third"),
         ({"log_level": "loud"}, "one of debug"),
         ({"lease_s": 0.5}, "ACKED_LEASE_S"),
-        ({"max_lost_leases": 0}, "ACKED_MAX_LOST_LEASES"),
     ],
 )
 def test_what_does_not_go_together_is_refused(variables: dict[str, object], why: str) -> None:

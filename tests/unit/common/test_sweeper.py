@@ -121,7 +121,7 @@ class TestRunning:
         await bench.sweep_running()
         found = await again(bench.store, job)
         assert (found.state, found.reason, found.owner) == (State.QUEUED, Reason.LEASE_EXPIRED.value, None)
-        assert (found.attempt, found.failures, found.lost_leases) == (1, 0, 1)
+        assert (found.attempt, found.failures, found.crashes, found.suspect) == (1, 0, 0, True)
         assert bench.published() == [job.id]
 
     async def test_a_lease_that_holds_is_left_alone(self, bench: Bench) -> None:
@@ -154,20 +154,14 @@ class TestRunning:
         assert (found.state, found.reason) == (State.CANCELLED, Reason.CANCELLED.value)
         assert bench.published() == []
 
-    async def test_a_job_that_loses_every_worker_is_given_up(self) -> None:
-        bench = Bench(max_lost_leases=3)
+    async def test_a_job_that_loses_every_worker_is_run_again_each_time(self, bench: Bench) -> None:
         await bench.trust_leases()
         job = await bench.running()
-        for lost in (1, 2):
+        for lost in range(1, 9):
             await bench.sweep_running()
             job = await again(bench.store, job)
-            assert (job.state, job.lost_leases) == (State.QUEUED, lost)
+            assert (job.state, job.attempt, job.suspect, job.crashes) == (State.QUEUED, lost, True, 0)
             job = await bench.lose_again(job)
-        await bench.sweep_running()
-        job = await again(bench.store, job)
-        assert (job.state, job.reason, job.lost_leases) == (State.FAILED, Reason.WORKER_LOST.value, 3)
-        assert job.error is not None and job.error["type"] == "WorkerLost" and "3 workers" in job.error["message"]
-        assert bench.published() == [job.id, job.id]
 
     async def test_leases_do_not_count_in_the_first_moments(self, bench: Bench) -> None:
         job = await bench.running()

@@ -16,6 +16,9 @@ from uuid import UUID
 HISTORY_KEPT = 49
 """Entries kept behind the first one."""
 
+MAX_CRASHES = 3
+"""Crashes in one run after which a job ends as poison."""
+
 
 class State(StrEnum):
     """Where a job is."""
@@ -51,7 +54,8 @@ class Reason(StrEnum):
     DRAINED = "drained"
     NOT_STARTED = "not_started"
     LEASE_EXPIRED = "lease_expired"
-    WORKER_LOST = "worker_lost"
+    CRASHED = "crashed"
+    POISON = "poison"
     DUE = "due"
     EXPIRED = "expired"
     CANCEL_REQUESTED = "cancel_requested"
@@ -148,6 +152,8 @@ class WrongState(Exception):
 
 
 _OWNED = frozenset({"owner"})
+# What an attempt clears that came to an end of its own: it held the job, and its process is still there.
+_CLEARED = _OWNED | {"suspect"}
 _RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "expire_at", "cancel_requested_at", "note"})
 
 
@@ -194,7 +200,7 @@ def succeed(*, at: datetime, result: bytes, retention_s: float) -> Transition:
         to=State.SUCCEEDED,
         at=at,
         sets={"result": result, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=_OWNED | {"wake", "error", "cancel_requested_at"},
+        clears=_CLEARED | {"wake", "error", "cancel_requested_at"},
     )
 
 
@@ -206,7 +212,7 @@ def fail(*, at: datetime, error: Mapping[str, Any], retention_s: float, exhauste
         to=State.FAILED,
         at=at,
         sets={"error": dict(error), "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=_OWNED | {"wake"},
+        clears=_CLEARED | {"wake"},
         adds={"failures": 1},
         unless_cancelling=True,
     )
@@ -220,55 +226,73 @@ def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float) -> Trans
         leaves=frozenset({State.RUNNING}),
         to=State.SCHEDULED,
         at=at,
-        sets={"error": dict(error), "due_at": due_at, "wake": due_at, "lost_leases": 0},
-        clears=_OWNED,
+        sets={"error": dict(error), "due_at": due_at, "wake": due_at},
+        clears=_CLEARED,
         adds={"failures": 1},
         unless_cancelling=True,
     )
 
 
 def release(*, at: datetime, grace_s: float, expires_in_s: float, reason: Reason = Reason.DRAINED) -> Transition:
-    """A worker gives the job back, because it drains or could not start its handler; that is no failure."""
+    """A worker gives the job back, because it drains or could not start its handler; that is no failure.
+
+    What has not started has shown nothing: a suspect stays one.
+    """
     return Transition(
         reason,
         leaves=frozenset({State.RUNNING}),
         to=State.QUEUED,
         at=at,
         sets=_queue_fields(at, grace_s, expires_in_s),
-        clears=_OWNED,
+        clears=_OWNED if reason is Reason.NOT_STARTED else _CLEARED,
         unless_cancelling=True,
     )
 
 
 def take_back(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
-    """The lease ran out: the job waits for another worker."""
+    """The lease ran out: the job waits for another worker, as a suspect of having ended the one that it had.
+
+    It says nothing of whose fault that was, so it counts nothing: the next attempt runs alone in a process.
+    """
     return Transition(
         Reason.LEASE_EXPIRED,
         leaves=frozenset({State.RUNNING}),
         to=State.QUEUED,
         at=at,
-        sets=_queue_fields(at, grace_s, expires_in_s),
+        sets={**_queue_fields(at, grace_s, expires_in_s), "suspect": True},
         clears=_OWNED,
-        adds={"lost_leases": 1},
         unless_cancelling=True,
     )
 
 
-def give_up(*, at: datetime, lost_leases: int, attempt: int, retention_s: float) -> Transition:
-    """Too many leases in a row ran out: the job ends the processes that run it, and nobody tries it again by itself."""
-    message = (
-        f"{lost_leases} workers in a row were lost while they ran this job; it probably ends its process "
-        "(memory, a crash in native code). Mend its handler, then retry the job."
-    )
-    error = {"type": "WorkerLost", "message": message, "retryable": False, "attempt": attempt}
+def crash(*, at: datetime, how: str, crashes: int, attempt: int, delay_s: float, retention_s: float) -> Transition:
+    """A suspect ended the process in which it ran alone. It is tried again after `delay_s`, or it is poison.
+
+    `how` says how the process ended, `crashes` how often that happened before in this run. The job stays a suspect,
+    after its end too: a person's retry runs alone again.
+    """
+    crashes += 1
+    if crashes < MAX_CRASHES:
+        message = f"the handler ended its process ({how}); crash {crashes} of {MAX_CRASHES}"
+        due_at = at + timedelta(seconds=delay_s)
+        reason, to = Reason.CRASHED, State.SCHEDULED
+        sets: dict[str, Any] = {"due_at": due_at, "wake": due_at}
+    else:
+        message = (
+            f"the handler ended its process {crashes} times (the last time: {how}); nothing tries it again. Look for "
+            "memory that grows, crashes in native code and os._exit; mend the handler, then retry the job."
+        )
+        reason, to = Reason.POISON, State.FAILED
+        sets = {"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)}
+    error = {"type": "Crashed", "message": message, "retryable": to is State.SCHEDULED, "attempt": attempt}
     return Transition(
-        Reason.WORKER_LOST,
+        reason,
         leaves=frozenset({State.RUNNING}),
-        to=State.FAILED,
+        to=to,
         at=at,
-        sets={"error": error, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=_OWNED | {"wake"},
-        adds={"lost_leases": 1},
+        sets={**sets, "error": error},
+        clears=_OWNED if to is State.SCHEDULED else _OWNED | {"wake"},
+        adds={"crashes": 1},
         unless_cancelling=True,
     )
 
@@ -311,7 +335,16 @@ def cancel(*, at: datetime, retention_s: float) -> Transition:
         at=at,
         sets={"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
         clears=frozenset(
-            {"wake", "due_at", "queued_at", "expires_at", "republished", "reserved_by", "cancel_requested_at"}
+            {
+                "wake",
+                "due_at",
+                "queued_at",
+                "expires_at",
+                "republished",
+                "reserved_by",
+                "cancel_requested_at",
+                "suspect",
+            }
         ),
     )
 
@@ -335,18 +368,18 @@ def end_cancelled(*, at: datetime, retention_s: float) -> Transition:
         to=State.CANCELLED,
         at=at,
         sets={"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=_OWNED | {"wake", "cancel_requested_at"},
+        clears=_CLEARED | {"wake", "cancel_requested_at"},
     )
 
 
 def retry(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
-    """A person starts a new run of a failed job."""
+    """A person starts a new run of a failed job; a suspect stays one until an attempt has cleared it."""
     return Transition(
         Reason.RETRIED,
         leaves=frozenset({State.FAILED}),
         to=State.QUEUED,
         at=at,
-        sets={**_queue_fields(at, grace_s, expires_in_s), "failures": 0, "lost_leases": 0},
+        sets={**_queue_fields(at, grace_s, expires_in_s), "failures": 0, "crashes": 0},
         clears=_RUN_LEFTOVERS,
         adds={"run": 1},
     )
@@ -358,7 +391,7 @@ def resolve(*, at: datetime, to: State, result: bytes | None, note: str | None, 
         raise ValueError("a job is resolved as succeeded or as failed")
     sets: dict[str, Any] = {
         "failures": 0,
-        "lost_leases": 0,
+        "crashes": 0,
         "finished_at": at,
         "expire_at": at + timedelta(seconds=retention_s),
     }
@@ -369,7 +402,7 @@ def resolve(*, at: datetime, to: State, result: bytes | None, note: str | None, 
     # What an earlier resolve left is no word on this run.
     clears = {"result", "note"} - sets.keys()
     if to is State.SUCCEEDED:
-        clears.add("error")
+        clears |= {"error", "suspect"}
     return Transition(
         Reason.RESOLVED,
         leaves=frozenset({State.FAILED}),

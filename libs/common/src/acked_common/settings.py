@@ -105,7 +105,6 @@ class CommonSettings:
     republish_after_s: float
     expires_in_s: float
     retention_s: float
-    max_lost_leases: int
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     run_file: Path | None
@@ -127,7 +126,6 @@ def read_common(env: Env) -> CommonSettings:
         republish_after_s=env.seconds("ACKED_REPUBLISH_AFTER_S", 30.0, at_least=0.1),
         expires_in_s=env.seconds("ACKED_EXPIRES_IN_S", 30 * 86400.0),
         retention_s=env.seconds("ACKED_RETENTION_S", 30 * 86400.0),
-        max_lost_leases=env.whole("ACKED_MAX_LOST_LEASES", 5, at_least=1),
         allowed_hosts=env.names("ACKED_ALLOWED_HOSTS"),
         allowed_origins=env.names("ACKED_ALLOWED_ORIGINS"),
         run_file=env.path("ACKED_RUN_FILE"),

@@ -131,7 +131,7 @@ class Sweeper:
         self._outbox.offer((job.id, job.kind, at) for job in moved)
 
     async def sweep_running(self) -> None:
-        """Takes back expired leases; ends what was cancelled meanwhile, or what loses every worker."""
+        """Takes back expired leases, as suspects; ends what was cancelled meanwhile."""
         if not await self._leases_count():
             return
         jobs = await self._store.live_jobs(State.RUNNING, limit=PAGE)
@@ -219,13 +219,8 @@ class Sweeper:
         return answer.at >= self._leases_count_from
 
     def _after_lost_lease(self, job: Job, at: datetime) -> Transition:
-        settings = self._settings
         if job.cancel_requested:
-            return lifecycle.end_cancelled(at=at, retention_s=settings.retention_s)
-        if job.lost_leases + 1 >= settings.max_lost_leases:
-            return lifecycle.give_up(
-                at=at, lost_leases=job.lost_leases + 1, attempt=job.attempt, retention_s=settings.retention_s
-            )
+            return lifecycle.end_cancelled(at=at, retention_s=self._settings.retention_s)
         return lifecycle.take_back(at=at, **self._waiting(job))
 
     def _expiry(self, job: Job, at: datetime) -> Transition:

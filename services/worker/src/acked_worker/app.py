@@ -26,7 +26,6 @@ from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.web import Readiness
 from acked_worker.attempt import Assignment
-from acked_worker.executor import Executor
 from acked_worker.flow import LaneFlow, Watermarks, claimed_event
 from acked_worker.health import HealthServer
 from acked_worker.lane_consumer import LaneConsumer
@@ -36,6 +35,7 @@ from acked_worker.outcome_rules import Defaults
 from acked_worker.recorder import Recorder
 from acked_worker.registration import kind_record, lanes_of, worker_version
 from acked_worker.reporter import Reporter
+from acked_worker.runners import Runners
 from acked_worker.running import Held, Running
 from acked_worker.settings import WorkerSettings
 from acked_worker.slots import Slots
@@ -46,12 +46,10 @@ log = get_log(__name__)
 REGISTER_EVERY_S = 30.0
 PRESENCE_EVERY_S = 2.0
 SECOND_S = 1.0
-STUCK_AFTER_S = 5.0
 STUCK = "handlers are stuck"
 UNRECORDED = "outcomes wait to be recorded"
 DRAIN = "draining"
 CLAIM_WITHIN_S = 5.0
-CLOSE_WITHIN_S = 1.0
 RECORD_WITHIN_S = 5.0
 
 
@@ -79,9 +77,8 @@ class Worker:
         self._probing = BrokerConnection(common.amqp_url, name=f"{settings.name} probe")
         self._running = Running()
         self._slots = {True: Slots(settings.slots), False: Slots(settings.threads)}
-        self._executor = Executor(
-            kinds, threads=settings.threads, on_ended=self._on_ended, on_progress=self._on_progress
-        )
+        self._suspect_slots = Slots(settings.slots)
+        self._runners = Runners(settings, kinds, on_ended=self._on_ended, on_progress=self._on_progress)
         self._recorder = Recorder(
             self._store,
             self._running,
@@ -97,13 +94,18 @@ class Worker:
         )
         self._stop = asyncio.Event()
         self._leases = Leases(
-            self._store, self._running, self._boot, common.lease_s, self._clock.monotonic, self._interrupt
+            self._store,
+            self._running,
+            self._boot,
+            common.lease_s,
+            self._clock.monotonic,
+            self._runners.interrupt,
+            self._runners.gate,
         )
         self._watermarks = Watermarks(self._store)
         self._progress: dict[UUID, ProgressReport] = {}
         self._flows: dict[str, LaneFlow] = {}
         self._consumers: dict[str, LaneConsumer] = {}
-        self._slots_of_lane: dict[str, Slots] = {}
         for lane, names in lanes_of(self._records.values()).items():
             self._add_lane(lane, names, is_async=all(kinds[name].is_async for name in names))
         self._beat_at = time.monotonic()
@@ -136,7 +138,7 @@ class Worker:
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
         lifetime.add("loops", start=self._start_loops, stop=self._stop_loops, stop_within_s=10.0)
         lifetime.add("reporter", start=self._reporter.start, stop=self._reporter.stop)
-        lifetime.add("executor", start=self._start_executor, stop=self._stop_executor, stop_within_s=8.0)
+        lifetime.add("runners", start=self._runners.start, stop=self._stop_runners, stop_within_s=12.0)
         lifetime.add("consumers", start=self._start_consumers, stop=self._stop_consumers)
         await lifetime.start()
         log.info("worker started", worker=self._settings.name, kinds=sorted(self._records), slots=self._settings.slots)
@@ -148,7 +150,7 @@ class Worker:
     @property
     def has_abandoned(self) -> bool:
         """Whether user code that nobody waits for could hold up the end of the process."""
-        return self._executor.abandoned > 0
+        return self._runners.has_abandoned
 
     def readiness(self) -> Readiness:
         """Ready when every lane is consumed and the leases are renewed."""
@@ -159,7 +161,7 @@ class Worker:
                 "mongodb": self._monitor.problem,
                 "lanes": f"not consumed: {', '.join(sorted(idle))}" if idle else None,
                 "renewals": f"last one {renewed_s:.0f} s ago" if renewed_s > self._settings.common.lease_s else None,
-                "handlers": self._stuck,
+                "handlers": self._runners.stuck,
                 "draining": "stops soon" if self._is_draining else None,
             },
             {"gateway": self._reporter.problem},
@@ -183,19 +185,19 @@ class Worker:
             log.warning("a claim is still under way; its lease will bring the jobs back")
         # What is in hand and not claimed goes to the other workers now.
         await self._stop_consumers()
-        await self._executor.wait_idle(max(0.0, drain_until - self._clock.monotonic()))
+        await self._runners.wait_idle(max(0.0, drain_until - self._clock.monotonic()))
         for held in self._running.all():
             if not held.ended:
-                self._executor.interrupt(str(held.job.id), held.job.attempt, InterruptReason.DRAINED)
+                self._runners.interrupt(held, InterruptReason.DRAINED)
 
     def _add_lane(self, lane: str, names: Sequence[str], *, is_async: bool) -> None:
         common = self._settings.common
-        slots = self._slots[is_async]
         flow = LaneFlow(
             lane,
             names,
             self._store,
-            slots,
+            self._slots[is_async],
+            self._suspect_slots,
             self._running,
             self._watermarks,
             self._clock,
@@ -204,14 +206,14 @@ class Worker:
             lease_s=common.lease_s,
             hold_s=self._settings.hold_s,
             timeout_of=self._timeout_of,
-            submit=self._executor.submit,
+            submit=self._runners.submit,
             on_started=self._on_started,
+            on_late=self._on_late,
         )
         consumer = LaneConsumer(self._consuming, self._probing, lane, 1, flow.on_delivery)
         flow.attach(consumer)
         self._flows[lane] = flow
         self._consumers[lane] = consumer
-        self._slots_of_lane[lane] = slots
 
     def _record_of(self, kind: str) -> KindRecord:
         return self._records[kind]
@@ -225,7 +227,8 @@ class Worker:
         self._tasks.repeat("register kinds", self._register, every_s=REGISTER_EVERY_S)
         self._kind_table.start(self._tasks)
         self._outbox.start()
-        self._tasks.repeat("renewals", self._leases.renew, every_s=settings.common.renewal_s)
+        self._tasks.repeat("renewals", self._renew, every_s=settings.common.renewal_s)
+        self._tasks.repeat("gate", self._beat_gate, every_s=self._runners.beat_every_s)
         self._tasks.repeat("presence", self._refresh_presence, every_s=min(PRESENCE_EVERY_S, settings.common.renewal_s))
         self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)
         self._tasks.repeat("progress", self._write_progress, every_s=SECOND_S)
@@ -240,19 +243,23 @@ class Worker:
             pass
         await self._outbox.stop()
 
-    async def _start_executor(self) -> None:
-        self._executor.start()
-
-    async def _stop_executor(self) -> None:
-        left = await self._executor.close(CLOSE_WITHIN_S)
-        # What does not end dies with the process: it is given back like the rest.
-        self._on_ended([(assignment, Interrupted(InterruptReason.DRAINED)) for assignment in left])
+    async def _stop_runners(self) -> None:
+        await self._runners.close()
         try:
             async with asyncio.timeout(RECORD_WITHIN_S):
                 await self._recorder.wait_recorded()
         except TimeoutError:
             log.warning("outcomes left unrecorded; their leases will bring the jobs back", jobs=len(self._running))
         await self._recorder.stop()
+
+    async def _renew(self) -> None:
+        await self._leases.renew()
+        self._runners.beat()
+
+    async def _beat_gate(self) -> None:
+        if self._runners.beat():
+            log.warning("the process stood still for longer than its leases; its handlers wait for a renewal")
+            await self._renew()
 
     async def _start_consumers(self) -> None:
         for lane, consumer in self._consumers.items():
@@ -300,8 +307,8 @@ class Worker:
     async def _beat(self) -> None:
         """Notes that the plumbing lives, and whether handlers can start; while they can't, nothing more is taken."""
         self._beat_at = time.monotonic()
-        stuck = self._stuck
-        if stuck is None:
+        stuck = self._runners.stuck
+        if stuck is None or not self._runners.gate.is_open:
             self._able_at = self._beat_at
         for consumer in self._consumers.values():
             if stuck is not None:
@@ -309,26 +316,14 @@ class Worker:
             else:
                 consumer.resume(STUCK)
 
-    @property
-    def _stuck(self) -> str | None:
-        """Why no handler can start; None while they can."""
-        lag_s = self._executor.handler_loop_lag_s
-        if lag_s > STUCK_AFTER_S:
-            return f"a handler blocks the event loop since {lag_s:.0f} s; use a plain def for blocking work"
-        if self._executor.lost_threads >= 2 * self._settings.threads:
-            return "every thread hangs in a handler that is past its timeout"
-        return None
-
     def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
         found: list[tuple[Held, Ending]] = []
-        now = self._clock.monotonic()
         for assignment, ending in ended:
             held = self._running.get(UUID(assignment.id), assignment.attempt)
             if held is None:
                 continue
             held.ended = True
-            self._slots_of_lane[held.lane].give(held.lane)
-            self._flows[held.lane].note_run(now - held.claimed_at)
+            self._flows[held.lane].note_ended(held)
             found.append((held, ending))
         self._recorder.record(found)
 
@@ -365,6 +360,10 @@ class Worker:
             if held.job.cancel_requested:
                 self._cancel(held)
 
+    def _on_late(self, late: Sequence[Held]) -> None:
+        log.warning("claimed too late to start; given back", jobs=len(late))
+        self._recorder.record([(held, Interrupted(InterruptReason.NOT_STARTED)) for held in late])
+
     def _report(self, events: Sequence[JobEvent]) -> None:
         self._reporter.report(events)
 
@@ -391,7 +390,4 @@ class Worker:
     def _cancel(self, held: Held) -> None:
         if not held.ended and not held.cancelling:
             held.cancelling = True
-            self._interrupt(held, InterruptReason.CANCELLED)
-
-    def _interrupt(self, held: Held, reason: InterruptReason) -> None:
-        self._executor.interrupt(str(held.job.id), held.job.attempt, reason)
+            self._runners.interrupt(held, InterruptReason.CANCELLED)

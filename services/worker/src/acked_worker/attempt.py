@@ -24,6 +24,8 @@ class Assignment:
     timeout_s: float
     batch: str | None = None
     tags: tuple[str, ...] = ()
+    is_suspect: bool = False
+    """Runs alone in a process."""
 
 
 class RunningAttempt:
@@ -34,11 +36,13 @@ class RunningAttempt:
 
     __slots__ = (
         "_report",
+        "_wait_for_gate",
         "assignment",
         "deadline",
         "due",
         "ended",
         "entered",
+        "has_lost_job",
         "interrupted",
         "is_lost",
         "kind_spec",
@@ -56,15 +60,19 @@ class RunningAttempt:
         kind: Kind,
         deadline: float,
         report: Callable[["RunningAttempt", dict[str, Any]], None],
+        wait_for_gate: Callable[[], None],
     ) -> None:
         self.assignment = assignment
         self.kind_spec = kind
         self.deadline = deadline
         self._report = report
-        # Plumbing loop: when to look next, why it should stop, and whether its ending has been given out.
+        self._wait_for_gate = wait_for_gate
+        # Plumbing loop: when to look next, why it should stop, whether another attempt may own its job by now, and
+        # whether its ending has been given out.
         self.due = deadline
         self.overdue = False
         self.interrupted: InterruptReason | None = None
+        self.has_lost_job = False
         self.settled = False
         # Where the handler runs: how far it is, and whether it was told to stop.
         self.entered = False
@@ -113,6 +121,12 @@ class RunningAttempt:
 
     @property
     def asked_to_stop(self) -> bool:
+        """What its handler reads, at the gate; else as `is_stopping`."""
+        self._wait_for_gate()
+        return self.is_stopping
+
+    @property
+    def is_stopping(self) -> bool:
         """Whether it is past its deadline or was interrupted."""
         return self.overdue or self.interrupted is not None
 
@@ -122,7 +136,8 @@ class RunningAttempt:
 
     def report_progress(self, progress: dict[str, Any]) -> None:
         """Its handler reports progress; nobody listens any more once it has ended."""
-        if not self.ended and not self.settled:
+        self._wait_for_gate()
+        if not self.ended and not self.settled and not self.has_lost_job:
             self._report(self, progress)
 
     def stopped(self, where: str | None = None) -> TimedOut | Interrupted:

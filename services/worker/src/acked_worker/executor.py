@@ -18,6 +18,7 @@ import structlog
 from acked import Context, Kind
 from acked_worker.attempt import Assignment, RunningAttempt
 from acked_worker.deadlines import DeadlineWatch
+from acked_worker.gate import Gate, guarding, variables_of
 from acked_worker.outcome import (
     Ending,
     Failed,
@@ -36,6 +37,8 @@ __all__ = ["Assignment", "Executor"]
 
 log = structlog.get_logger(__name__)
 
+GRACE_S = 2.0
+
 Settled = list[tuple[RunningAttempt, Ending]]
 
 
@@ -44,7 +47,8 @@ class Executor:
 
     All methods are called on the plumbing loop, and so are the callbacks. `on_progress` gets (id, attempt,
     `{"value", "message"}`), before the ending of the attempt and at most ten times a second. A handler that does not
-    end within `grace_s` after it was cancelled is abandoned: its ending is given out, a later one is ignored.
+    end within `grace_s` after it was cancelled is abandoned: its ending is given out, a later one is ignored. While
+    the `gate` is closed no handler makes a step.
     """
 
     def __init__(
@@ -55,7 +59,8 @@ class Executor:
         on_ended: Callable[[list[tuple[Assignment, Ending]]], None],
         on_progress: Callable[[list[tuple[str, int, object]]], None],
         max_result_bytes: int = 1 << 20,
-        grace_s: float = 2.0,
+        grace_s: float = GRACE_S,
+        gate: Gate | None = None,
     ) -> None:
         self._kinds = kinds
         self._on_ended = on_ended
@@ -69,7 +74,8 @@ class Executor:
         self._closed = False
         self._idle = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._handlers = ThreadLoop("acked-handlers")
+        self._gate = gate or Gate()
+        self._handlers = ThreadLoop("acked-handlers", guarding(self._gate))
         self._pool = SyncPool(threads, self._run_sync)
         self._progress = ProgressRelay(on_progress)
         self._watch = DeadlineWatch(self._live, self._look)
@@ -118,7 +124,11 @@ class Executor:
     def interrupt(self, id: str, attempt: int, reason: InterruptReason) -> None:  # noqa: A002 - the job's id
         """Stop an attempt: an async handler is cancelled, a sync one sees `ctx.cancelled`. Unknown ones are ignored."""
         running = self._live.get((id, attempt))
-        if running is None or running.asked_to_stop:
+        if running is None:
+            return
+        if reason is InterruptReason.LEASE_LOST:
+            running.has_lost_job = True
+        if running.is_stopping:
             return
         running.interrupted = reason
         if running.kind_spec.is_async:
@@ -161,7 +171,8 @@ class Executor:
             if key in self._live or key in taken:
                 raise ValueError(f"attempt {one.attempt} of job {one.id} runs already")
             kind = self._kinds.get(one.kind)
-            attempt = RunningAttempt(one, kind or _UNKNOWN, now + one.timeout_s, self._progress.report)
+            deadline = now + one.timeout_s
+            attempt = RunningAttempt(one, kind or _UNKNOWN, deadline, self._progress.report, self._gate.wait)
             taken[key] = attempt
             if kind is None:
                 unknown.append(attempt)
@@ -195,7 +206,7 @@ class Executor:
         for attempt in due:
             if attempt.settled:
                 continue
-            if attempt.kind_spec.is_async and not attempt.asked_to_stop:
+            if attempt.kind_spec.is_async and not attempt.is_stopping:
                 attempt.overdue = True
                 to_cancel.append(attempt)
             else:
@@ -206,7 +217,7 @@ class Executor:
 
     def _give_up(self, attempt: RunningAttempt) -> Ending:
         where = None
-        if not attempt.asked_to_stop:
+        if not attempt.is_stopping:
             attempt.overdue = True
         if attempt.kind_spec.is_async:
             if not attempt.entered and attempt.interrupted is None:
@@ -268,11 +279,12 @@ class Executor:
     def _begin(self, attempts: list[RunningAttempt]) -> None:
         create_task = self._handlers.create_task
         for attempt in attempts:
-            attempt.task = create_task(self._run(attempt))
+            attempt.task = create_task(self._run(attempt), variables_of(attempt))
 
     def _cancel(self, attempts: list[RunningAttempt]) -> None:
         for attempt in attempts:
-            if attempt.ended:
+            # What has lost its job was told at the gate, before the step behind it.
+            if attempt.ended or attempt.stop_delivered:
                 continue
             attempt.stop_delivered = True
             # A task that is cancelled before its first step would end without a word: it looks at the mark instead.

@@ -8,7 +8,7 @@ import asyncio
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -70,6 +70,7 @@ class LaneFlow:
         kinds: Sequence[str],
         store: JobStore,
         slots: Slots,
+        suspect_slots: Slots,
         running: Running,
         watermarks: Watermarks,
         clock: Clock,
@@ -81,11 +82,14 @@ class LaneFlow:
         timeout_of: Callable[[Job], float],
         submit: Callable[[Sequence[Assignment]], None],
         on_started: Callable[[Sequence[Held]], None],
+        on_late: Callable[[Sequence[Held]], None],
     ) -> None:
+        """`on_late` gets what was claimed so long ago that the lease may be over: it must not start."""
         self.lane = lane
         self._kinds = list(kinds)
         self._store = store
         self._slots = slots
+        self._suspect_slots = suspect_slots
         self._running = running
         self._watermarks = watermarks
         self._clock = clock
@@ -96,6 +100,7 @@ class LaneFlow:
         self._timeout_of = timeout_of
         self._submit = submit
         self._on_started = on_started
+        self._on_late = on_late
         self._consumer: LaneConsumer | None = None
         self._pausing = 0
         self._is_draining = False
@@ -114,9 +119,13 @@ class LaneFlow:
         if not self._is_draining:
             self._tasks.spawn(self._handle(delivery), f"bundle on {self.lane}")
 
-    def note_run(self, seconds: float) -> None:
-        """How long an attempt took; lanes of quick kinds hold more bundles in hand."""
-        self._recent_runs_s.append(seconds)
+    def note_ended(self, held: Held) -> None:
+        """An attempt of this lane has ended; lanes of quick kinds hold more bundles in hand."""
+        if held.job.suspect:
+            self._suspect_slots.give(self.lane)
+            return
+        self._slots.give(self.lane)
+        self._recent_runs_s.append(self._clock.monotonic() - held.claimed_at)
         if self._consumer is not None and len(self._recent_runs_s) == _RUNS_REMEMBERED:
             is_quick = statistics.median(self._recent_runs_s) < QUICK_RUN_S
             self._consumer.set_prefetch(QUICK_PREFETCH if is_quick else 1)
@@ -145,7 +154,7 @@ class LaneFlow:
             return
         try:
             async with asyncio.timeout(self._hold_s):
-                await self._slots.wait_free(self.lane)
+                await self._wait_free()
         except TimeoutError:
             await self._pause_until_free(delivery)
             return
@@ -176,11 +185,17 @@ class LaneFlow:
         try:
             await consumer.wait_paused()
             await delivery.ack()
-            await self._slots.wait_free(self.lane)
+            await self._wait_free()
         finally:
             self._pausing -= 1
             if not self._pausing:
                 consumer.resume(NO_SLOT)
+
+    async def _wait_free(self) -> None:
+        """Returns when there is room for a bundle, whatever jobs it holds."""
+        while not (self._slots.has_free(self.lane) and self._suspect_slots.has_free(self.lane)):
+            await self._slots.wait_free(self.lane)
+            await self._suspect_slots.wait_free(self.lane)
 
     async def _claim(self, bundle: Bundle) -> list[Job] | None:
         """The jobs that are ours now; None when the worker drains before anybody knows."""
@@ -203,11 +218,20 @@ class LaneFlow:
         if not jobs:
             return
         now = self._clock.monotonic()
-        assignments = [self._assignment(job) for job in jobs]
-        self._submit(assignments)
+        oldest_at = self._clock.now() - timedelta(seconds=self._lease_s / 2)
+        late = {job.id for job in jobs if job.started_at is not None and job.started_at < oldest_at}
+        if late:
+            # The answer took longer than most of a lease, or the process stood still.
+            held = [Held(job, self.lane, now, ended=True) for job in jobs if job.id in late]
+            self._running.add(held)
+            self._on_late(held)
+            jobs = [job for job in jobs if job.id not in late]
+        self._submit([self._assignment(job) for job in jobs])
         held = [Held(job, self.lane, now) for job in jobs]
         self._running.add(held)
-        self._slots.take(self.lane, len(jobs))
+        suspects = sum(job.suspect for job in jobs)
+        self._slots.take(self.lane, len(jobs) - suspects)
+        self._suspect_slots.take(self.lane, suspects)
         self._on_started(held)
 
     def _assignment(self, job: Job) -> Assignment:
@@ -221,6 +245,7 @@ class LaneFlow:
             timeout_s=self._timeout_of(job),
             batch=job.batch,
             tags=job.tags,
+            is_suspect=job.suspect,
         )
 
 

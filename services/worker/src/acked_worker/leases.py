@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from acked_common.logs import get_log
 from acked_common.store import JobStore
+from acked_worker.gate import Gate, since_boot
 from acked_worker.outcome import InterruptReason
 from acked_worker.running import Held, Running
 
@@ -23,6 +24,7 @@ class Leases:
         lease_s: float,
         monotonic: Callable[[], float],
         interrupt: Interrupt,
+        gate: Gate,
     ) -> None:
         self._store = store
         self._running = running
@@ -30,6 +32,7 @@ class Leases:
         self._lease_s = lease_s
         self._monotonic = monotonic
         self._interrupt = interrupt
+        self._gate = gate
         self.tried_at = monotonic()
         """When a renewal last came to an end, well or badly; on the monotonic clock."""
         self.renewed_at = monotonic()
@@ -38,6 +41,7 @@ class Leases:
     async def renew(self) -> None:
         """One renewal. Raises `StoreError`."""
         asked = self._running.all()
+        sent_at = since_boot()
         try:
             if asked:
                 found = await self._store.renew([held.job.id for held in asked], boot=self._boot, lease_s=self._lease_s)
@@ -58,3 +62,5 @@ class Leases:
             elif lease.cancel_requested and not held.cancelling:
                 held.cancelling = True
                 self._interrupt(held, InterruptReason.CANCELLED)
+        # After the interruptions: what has lost its job must know that when the gate opens.
+        self._gate.prove(sent_at)

@@ -70,7 +70,14 @@ class Interrupted:
     reason: InterruptReason
 
 
-Ending: TypeAlias = Succeeded | Failed | TimedOut | Interrupted
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The attempt ended the process in which it ran alone; `how` for people, such as "killed by SIGSEGV"."""
+
+    how: str
+
+
+Ending: TypeAlias = Succeeded | Failed | TimedOut | Interrupted | Crashed
 
 NULL = Succeeded(b"null")
 

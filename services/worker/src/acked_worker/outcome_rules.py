@@ -9,7 +9,7 @@ from acked_common import lifecycle
 from acked_common.backoff import Backoff
 from acked_common.lifecycle import Reason, Transition
 from acked_common.store import Job, KindRecord
-from acked_worker.outcome import Ending, ErrorInfo, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
+from acked_worker.outcome import Crashed, Ending, ErrorInfo, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,15 @@ def transition_after(
             reason=Reason.NOT_STARTED if never_started else Reason.DRAINED,
             grace_s=defaults.grace_s,
             expires_in_s=job.expires_in_s or defaults.expires_in_s,
+        )
+    if isinstance(ending, Crashed):
+        return lifecycle.crash(
+            at=at,
+            how=ending.how,
+            crashes=job.crashes,
+            attempt=job.attempt,
+            delay_s=Backoff(kind.backoff_base_s, kind.backoff_cap_s).delay_s(job.crashes + 1),
+            retention_s=defaults.retention_s,
         )
     return _after_failure(ending, job, kind, defaults, at)
 

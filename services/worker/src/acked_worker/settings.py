@@ -35,6 +35,8 @@ class WorkerSettings:
     name: str
     slots: int
     threads: int
+    suspects: int
+    """How many suspects run at once, each in a process of its own."""
     handler_modules: tuple[str, ...]
     handlers_dir: Path | None
     health_port: int
@@ -63,6 +65,7 @@ def read_settings(env: Env | None = None) -> WorkerSettings:
         name=env.text("ACKED_WORKER_NAME", f"{socket.gethostname()}-{os.getpid()}"),
         slots=env.whole("ACKED_WORKER_SLOTS", 200, at_least=1, at_most=100_000),
         threads=env.whole("ACKED_WORKER_THREADS", 8, at_least=1, at_most=1000),
+        suspects=env.whole("ACKED_WORKER_SUSPECTS", 50, at_least=1, at_most=1000),
         handler_modules=env.names("ACKED_HANDLER_MODULES", "acked.kinds"),
         handlers_dir=env.path("ACKED_HANDLERS_DIR"),
         health_port=env.whole("ACKED_HEALTH_PORT", 0, at_most=65535),

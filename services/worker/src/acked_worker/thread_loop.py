@@ -20,8 +20,9 @@ log = structlog.get_logger(__name__)
 class ThreadLoop:
     """Runs an event loop until it is stopped; what a task raises out of the loop is logged, and the loop goes on."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, task_factory: Callable[..., "asyncio.Task[Any]"]) -> None:
         self._loop: asyncio.AbstractEventLoop
+        self._task_factory = task_factory
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._beat_at = time.monotonic()
         self._late_s = 0.0
@@ -33,6 +34,7 @@ class ThreadLoop:
         """Start the thread."""
         self._loop = uvloop.new_event_loop()
         self._loop.set_exception_handler(_log_unhandled)
+        self._loop.set_task_factory(self._task_factory)
         self._beat_at = time.monotonic()
         self._loop.call_soon(self._beat, context=Context())
         self._thread.start()
@@ -41,9 +43,9 @@ class ThreadLoop:
         """Run a callback on the loop soon; from any thread, without the caller's context variables."""
         self._loop.call_soon_threadsafe(callback, *args, context=Context())
 
-    def create_task(self, coroutine: Any) -> asyncio.Task[None]:
-        """A task with context variables of its own; on the loop only."""
-        task: asyncio.Task[None] = self._loop.create_task(coroutine, context=Context())
+    def create_task(self, coroutine: Any, variables: Context | None = None) -> asyncio.Task[None]:
+        """A task with these context variables, or with none; on the loop only."""
+        task: asyncio.Task[None] = self._loop.create_task(coroutine, context=variables or Context())
         return task
 
     @property

@@ -78,7 +78,8 @@ class Job:
     run: int
     attempt: int
     failures: int
-    lost_leases: int
+    crashes: int
+    """Processes that the job ended in this run, each while it ran alone."""
     accepted_at: datetime
     payload: bytes
     first_state: State
@@ -97,6 +98,8 @@ class Job:
     finished_at: datetime | None = None
     owner: Owner | None = None
     cancel_requested: bool = False
+    suspect: bool = False
+    """Its worker was lost while it ran: the next attempt runs alone in a process."""
     progress: bytes | None = None
     result: bytes | None = None
     error: Mapping[str, Any] | None = None

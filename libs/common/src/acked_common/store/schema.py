@@ -85,6 +85,7 @@ JOB_VALIDATOR: dict[str, Any] = {
             "run": {"bsonType": ["int", "long"], "minimum": 1},
             "attempt": _COUNTER,
             "failures": _COUNTER,
+            "crashes": _COUNTER,
             "history": {"bsonType": "array", "maxItems": 49},
             "wake": {"bsonType": "date"},
             "expire_at": {"bsonType": "date"},

@@ -1,0 +1,146 @@
+"""A worker's line to the host of its suspects: keeps a host running, starts processes, and tells how each has ended."""
+
+import asyncio
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+from acked_common.lifetime import Tasks
+from acked_common.logs import get_log
+from acked_worker.suspect_frames import MAX_MESSAGE_BYTES, Exited, Kill, Ready, Start, ToHost, decode_from_host, encode
+
+log = get_log(__name__)
+
+READY_WITHIN_S = 60.0
+RESTART_S = 2.0
+RESTART_CAP_S = 30.0
+REAP_WITHIN_S = 5.0
+
+
+class HostGone(Exception):
+    """There is no host now; what ran under it has ended with it, through no fault of its own."""
+
+
+class HostLine:
+    """One host at a time. All on the plumbing loop."""
+
+    def __init__(self, *, on_ready: Callable[[], None], on_gone: Callable[[], None]) -> None:
+        self._on_ready = on_ready
+        self._on_gone = on_gone
+        self._line: socket.socket | None = None
+        self._is_ready = False
+        self._ended = asyncio.Event()
+        self._numbers = 0
+        self._exits: dict[int, asyncio.Future[int]] = {}
+        self._tasks = Tasks()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a suspect can start now."""
+        return self._is_ready
+
+    def start(self) -> None:
+        """Keeps a host running, in the background."""
+        self._tasks.spawn(self._keep(), "host of suspects")
+
+    async def stop(self) -> None:
+        """Ends the host and what runs under it."""
+        await self._tasks.cancel_all()
+
+    def launch(self, line: socket.socket) -> "tuple[int, asyncio.Future[int]]":
+        """Starts a process that has this end of a socket: its number, and how it ends (see `Exited`).
+
+        Raises `HostGone`, now or through the future.
+        """
+        self._numbers += 1
+        number = self._numbers
+        self._send(Start(number), line.fileno())
+        exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # Nobody has to wait for it.
+        exited.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._exits[number] = exited
+        return number, exited
+
+    def kill(self, number: int) -> None:
+        """Ends a process now, if it is still there."""
+        try:
+            self._send(Kill(number))
+        except HostGone:
+            # Then it is gone too.
+            return
+
+    def _send(self, message: ToHost, *fds: int) -> None:
+        if self._line is None or not self._is_ready:
+            raise HostGone
+        try:
+            socket.send_fds(self._line, [encode(message)], fds)
+        except OSError as error:
+            raise HostGone from error
+
+    async def _keep(self) -> None:
+        pause_s = RESTART_S
+        while True:
+            if await self._serve():
+                pause_s = RESTART_S
+            log.warning("the host of suspects is gone; it starts again", in_s=pause_s)
+            self._on_gone()
+            await asyncio.sleep(pause_s * (0.75 + random.random() / 2))
+            pause_s = min(pause_s * 2, RESTART_CAP_S)
+
+    async def _serve(self) -> bool:
+        """One host from its start to its end; whether it was ever ready."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            ours.setblocking(False)
+            with theirs:
+                # It returns when the program is loaded, in a millisecond or two.
+                process = subprocess.Popen(  # noqa: ASYNC220
+                    [sys.executable, "-m", "acked_worker.suspect_host", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                )
+            self._line = ours
+            self._ended.clear()
+            loop.add_reader(ours.fileno(), self._hear, ours)
+            late = loop.call_later(READY_WITHIN_S, self._check_ready)
+            try:
+                await self._ended.wait()
+                return self._is_ready
+            finally:
+                late.cancel()
+                loop.remove_reader(ours.fileno())
+                self._line, self._is_ready = None, False
+                process.kill()
+                await asyncio.to_thread(process.wait, REAP_WITHIN_S)
+                exits, self._exits = self._exits, {}
+                for exited in exits.values():
+                    if not exited.done():
+                        exited.set_exception(HostGone())
+
+    def _hear(self, line: socket.socket) -> None:
+        try:
+            message = line.recv(MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._ended.set()
+            return
+        match decode_from_host(message):
+            case Ready(kinds, copies):
+                log.info("ready for suspects", kinds=kinds, copies=copies)
+                self._is_ready = True
+                self._on_ready()
+            case Exited(number, code):
+                exited = self._exits.pop(number, None)
+                if exited is not None and not exited.done():
+                    exited.set_result(code)
+
+    def _check_ready(self) -> None:
+        if not self._is_ready:
+            log.warning("the host of suspects does not get ready; it is ended", within_s=READY_WITHIN_S)
+            self._ended.set()

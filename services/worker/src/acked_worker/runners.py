@@ -1,0 +1,107 @@
+"""Where a worker's jobs run: most of them in the executor, suspects each in a process of its own. One face for both."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from acked import Kind
+from acked_common.logs import get_log
+from acked_worker.attempt import Assignment
+from acked_worker.executor import Executor
+from acked_worker.gate import Gate
+from acked_worker.outcome import Ending, Interrupted, InterruptReason
+from acked_worker.running import Held
+from acked_worker.settings import WorkerSettings
+from acked_worker.suspects import Suspects
+
+log = get_log(__name__)
+
+STUCK_AFTER_S = 5.0
+BEATS_A_RENEWAL = 4
+CLOSE_WITHIN_S = 1.0
+
+OnEnded = Callable[[list[tuple[Assignment, Ending]]], None]
+
+
+class Runners:
+    """The executor and the suspects of one worker, behind one gate."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        kinds: Mapping[str, Kind],
+        *,
+        on_ended: OnEnded,
+        on_progress: Callable[[list[tuple[str, int, object]]], None],
+    ) -> None:
+        common = settings.common
+        self._threads = settings.threads
+        self._on_ended = on_ended
+        self.gate = Gate(lease_s=common.lease_s, renewal_s=common.renewal_s)
+        self.beat_every_s = common.renewal_s / BEATS_A_RENEWAL
+        self._executor = Executor(
+            kinds, threads=settings.threads, on_ended=on_ended, on_progress=on_progress, gate=self.gate
+        )
+        self._suspects = Suspects(
+            most=settings.suspects,
+            lease_s=common.lease_s,
+            renewal_s=common.renewal_s,
+            gate=self.gate,
+            on_ended=on_ended,
+            on_progress=on_progress,
+        )
+
+    @property
+    def has_abandoned(self) -> bool:
+        """Whether user code that nobody waits for could hold up the end of the process."""
+        return self._executor.abandoned > 0
+
+    @property
+    def stuck(self) -> str | None:
+        """Why no handler can start; None while they can."""
+        if not self.gate.is_open:
+            return "the process stood still, and no renewal has told yet which jobs are still its own"
+        lag_s = self._executor.handler_loop_lag_s
+        if lag_s > STUCK_AFTER_S:
+            return f"a handler blocks the event loop since {lag_s:.0f} s; use a plain def for blocking work"
+        if self._executor.lost_threads >= 2 * self._threads:
+            return "every thread hangs in a handler that is past its timeout"
+        return None
+
+    async def start(self) -> None:
+        """Starts both."""
+        self._executor.start()
+        self._suspects.start()
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Runs assignments, each where it belongs."""
+        suspects = [one for one in assignments if one.is_suspect]
+        if suspects:
+            self._suspects.submit(suspects)
+        if len(suspects) < len(assignments):
+            self._executor.submit([one for one in assignments if not one.is_suspect])
+
+    def interrupt(self, held: Held, reason: InterruptReason) -> None:
+        """Stops an attempt, wherever it runs."""
+        runner = self._suspects if held.job.suspect else self._executor
+        runner.interrupt(str(held.job.id), held.job.attempt, reason)
+
+    def beat(self) -> bool:
+        """The plumbing comes round, several times in a renewal. True when leases may have ended in a pause: then
+        nothing goes on until a renewal has told what is still ours."""
+        must_renew = self.gate.beat()
+        self._suspects.beat()
+        return must_renew
+
+    async def wait_idle(self, timeout_s: float) -> None:
+        """Returns when nothing runs, or after `timeout_s`."""
+        await asyncio.gather(self._executor.wait_idle(timeout_s), self._suspects.wait_idle(timeout_s))
+
+    async def close(self) -> None:
+        """Ends all that runs. What does not end dies with the process: it is given back like the rest."""
+        suspects, others = await asyncio.gather(
+            self._suspects.close(CLOSE_WITHIN_S), self._executor.close(CLOSE_WITHIN_S)
+        )
+        left: list[tuple[Assignment, Ending]] = []
+        left += [(assignment, Interrupted(InterruptReason.NOT_STARTED)) for assignment in suspects]
+        left += [(assignment, Interrupted(InterruptReason.DRAINED)) for assignment in others]
+        self._on_ended(left)
