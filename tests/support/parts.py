@@ -31,7 +31,19 @@ class ShakyStore(MemoryStore):
 
     VERBS = frozenset(
         {
-            *("insert", "get", "get_many", "claim", "apply", "renew", "live_jobs", "postpone", "revisions", "kinds"),
+            *(
+                "insert",
+                "key_holder",
+                "get",
+                "get_many",
+                "claim",
+                "apply",
+                "renew",
+                "live_jobs",
+                "postpone",
+                "revisions",
+                "kinds",
+            ),
             *("refresh_worker", "request_drain", "forget_worker"),
             *("raise_watermark", "watermarks", "server_time", "workers", "report_progress", "list_jobs", "count_batch"),
         }
