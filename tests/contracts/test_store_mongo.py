@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from bson.binary import Binary
 from pymongo.database import Database
 from pymongo.errors import WriteError
 
@@ -21,6 +22,7 @@ from support.factories import (
     count_queued,
     failed,
     insert,
+    key_of,
     new_job,
     now,
     owner,
@@ -69,6 +71,9 @@ NONSENSE = {
     "a falling attempt": {"attempt": -1},
     "a long history": {"history": [{}] * 50},
     "no kind": {"kind": None},
+    "a key without a fingerprint": {"key": "k"},
+    "a fingerprint without a key": {"key_fingerprint": Binary(b"f")},
+    "a key that is no text": {"key": 7, "key_fingerprint": Binary(b"f")},
 }
 
 
@@ -230,6 +235,16 @@ async def test_claims_and_moves_go_by_id(store: MongoStore, profile: Profile) ->
     assert set(_plans(operations)) == {BY_ID}
     updates = [operation for operation in operations if operation["op"] == "update"]
     assert [update["docsExamined"] for update in updates] == [32, *[1] * 16, 32]
+
+
+async def test_the_holder_of_a_key_is_found_by_its_index(store: MongoStore, profile: Profile) -> None:
+    await insert(store, *(new_job(key=key_of(f"k{n}")) for n in range(50)))
+    assert await store.key_holder("default", "k7") is not None
+
+    *_, reading = profile.stop()
+
+    assert reading["planSummary"] == "IXSCAN { tenant: 1, key: 1 }"
+    assert reading["docsExamined"] == 1
 
 
 async def test_a_batch_is_found_by_its_index(store: MongoStore, profile: Profile) -> None:

@@ -1,6 +1,7 @@
 """Makers of test data: clocks, jobs in each state, and a bounded wait."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from acked_common import lifecycle
 from acked_common.clock import whole_ms
 from acked_common.ids import new_id
 from acked_common.lifecycle import Move, Owner, State, Transition
-from acked_common.store import Applied, Insertion, Job, JobStore, NewJob, Scope
+from acked_common.store import Applied, IdempotencyKey, Insertion, Job, JobStore, NewJob, Scope
 
 GRACE_S = 10.0
 LEASE_S = 30.0
@@ -55,6 +56,11 @@ def ago(seconds: float) -> datetime:
 def owner(worker: str = "worker-1", *, boot: str = "boot-1", nonce: str | None = None) -> Owner:
     """One claim of a worker process."""
     return Owner(worker, boot, nonce or uuid4().hex)
+
+
+def key_of(text: str, asked: str = "") -> IdempotencyKey:
+    """A key of a request; `asked` stands for what it asks for."""
+    return IdempotencyKey(text, hashlib.sha256(asked.encode()).digest())
 
 
 def new_job(

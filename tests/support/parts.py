@@ -31,7 +31,7 @@ class ShakyStore(MemoryStore):
 
     VERBS = frozenset(
         {
-            *("insert", "get", "get_many", "claim", "apply", "renew", "live_jobs", "revisions", "kinds"),
+            *("insert", "key_holder", "get", "get_many", "claim", "apply", "renew", "live_jobs", "revisions", "kinds"),
             *("take_turn", "reserve", "give_back"),
             *("refresh_worker", "request_drain", "forget_worker"),
             *("raise_watermark", "watermarks", "server_time", "workers", "report_progress", "list_jobs", "count_batch"),

@@ -13,7 +13,7 @@ class Proxy:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._marker = b""
+        self._markers: list[bytes] = []
         self._left = 0
         self._is_silent = False
         self.lost = 0
@@ -33,10 +33,10 @@ class Proxy:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def lose(self, command: str, *, times: int) -> None:
-        """The answers to the next so many commands of this name are lost with their connections."""
+    def lose(self, *commands: str, times: int) -> None:
+        """The answers to the next so many commands of these names are lost with their connections."""
         # A command's name is the first key of its document; its value, the collection's name, is a string.
-        self._marker = b"\x02" + command.encode() + b"\x00"
+        self._markers = [b"\x02" + command.encode() + b"\x00" for command in commands]
         self._left = times
 
     def silence(self) -> None:
@@ -81,7 +81,7 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
     ) -> None:
         while chunk := await reader.read(1 << 16):
-            if self._left and self._marker in chunk:
+            if self._left and any(marker in chunk for marker in self._markers):
                 self._left -= 1
                 doomed.set()
             writer.write(chunk)

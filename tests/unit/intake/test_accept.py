@@ -12,11 +12,13 @@ from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
 from acked_common.outbox import Outbox
 from acked_common.problems import Problem, ProblemError
-from acked_common.store import Insertion, Job, KindRecord, NewJob, StoreUnavailable
+from acked_common.store import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob, StoreUnavailable
 from acked_common.store_monitor import StoreMonitor
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.group_commit import GroupCommit, Limits
+from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.submission import Submission
+from support.factories import key_of
 from support.parts import BOUND_S, ShakyStore, common_settings, settle
 
 
@@ -31,7 +33,10 @@ class Bench:
         self.monitor = StoreMonitor(self.store, self.clock)
         self.outbox = Outbox(self.broker, self.kinds)
         self.commit = GroupCommit(self.store, limits or Limits(), lambda stored: publish_stored(self.outbox, stored))
-        self.acceptance = Acceptance(self.commit, self.kinds, self.monitor, self.clock, common_settings())
+        self.keyed_commit = KeyedCommit(self.commit, self.store, answer_within_s=1.8)
+        self.acceptance = Acceptance(
+            self.commit, self.keyed_commit, self.kinds, self.monitor, self.clock, common_settings()
+        )
 
     async def start(self) -> None:
         await self.store.ensure_schema()
@@ -40,12 +45,17 @@ class Bench:
         await self.kinds.refresh()
 
     async def accept(self, **fields: object) -> NewJob:
-        return await self.acceptance.accept(Submission(**{"kind": "demo", **fields}))  # type: ignore[arg-type]
+        found = await self.acceptance.accept(Submission(**{"kind": "demo", **fields}))  # type: ignore[arg-type]
+        assert isinstance(found, NewJob)
+        return found
 
     async def refusal(self, **fields: object) -> Problem:
         with pytest.raises(ProblemError) as caught:
             await self.accept(**fields)
         return caught.value.problem
+
+    async def accept_keyed(self, key: IdempotencyKey, tenant: str = "default") -> NewJob | KeyHolder:
+        return await self.acceptance.accept(Submission("demo"), tenant=tenant, key=key)
 
     async def kept(self, job: NewJob) -> Job:
         found = await self.store.get(job.id)
@@ -140,6 +150,55 @@ async def test_a_refusal_tells_whether_the_work_may_run(
     found = await bench.refusal()
     assert (found.name, found.status, found.headers["Retry-After"]) == (name, 503, "1")
     assert ("may be stored" in found.detail) == (outcome is Insertion.UNKNOWN)
+    assert ("may run the work twice" in found.detail) == (outcome is Insertion.UNKNOWN)
+
+
+async def test_a_key_is_kept_with_its_tenant(bench: Bench) -> None:
+    job = await bench.accept_keyed(key_of("k", "a"), "ours")
+    assert isinstance(job, NewJob)
+    assert (job.tenant, job.key) == ("ours", key_of("k", "a"))
+    holder = await bench.store.key_holder("ours", "k")
+    assert holder is not None
+    assert (holder.id, holder.fingerprint) == (job.id, key_of("k", "a").fingerprint)
+    assert isinstance(await bench.accept_keyed(key_of("k", "b"), "theirs"), NewJob)
+
+
+async def test_the_same_request_gets_the_job_of_the_first(bench: Bench) -> None:
+    job = await bench.accept_keyed(key_of("k", "a"))
+    assert isinstance(job, NewJob)
+    again = await bench.accept_keyed(key_of("k", "a"))
+    assert again == KeyHolder(job.id, "demo", State.QUEUED, job.accepted_at, key_of("k", "a").fingerprint)
+    await settle()
+    bundle = bench.broker.take("demo")
+    assert bundle is not None and bundle.ids == (job.id,)
+    assert bench.broker.take("demo") is None
+
+
+async def test_another_request_with_the_key_is_refused_and_told_the_job(bench: Bench) -> None:
+    job = await bench.accept_keyed(key_of("k", "a"))
+    with pytest.raises(ProblemError) as caught:
+        await bench.accept_keyed(key_of("k", "b"))
+    found = caught.value.problem
+    assert (found.name, found.status, found.extra) == ("idempotency-key-reused", 422, {"id": str(job.id)})
+
+
+async def test_a_refused_request_binds_no_key(bench: Bench) -> None:
+    with pytest.raises(ProblemError, match="unknown-kind"):
+        await bench.acceptance.accept(Submission("nope"), key=key_of("k", "a"))
+    assert isinstance(await bench.accept_keyed(key_of("k", "b")), NewJob)
+
+
+async def test_who_has_a_key_is_told_that_repeating_is_safe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(_: NewJob) -> Insertion:
+        return Insertion.UNKNOWN
+
+    monkeypatch.setattr(bench.keyed_commit, "keep", keep)
+    with pytest.raises(ProblemError) as caught:
+        await bench.accept_keyed(key_of("k"))
+    found = caught.value.problem
+    assert (found.name, found.status, found.headers["Retry-After"]) == ("outcome-unknown", 503, "1")
+    assert "with the same Idempotency-Key is safe" in found.detail
+    assert "twice" not in found.detail
 
 
 async def test_too_many_waiting_requests_are_told_busy() -> None:

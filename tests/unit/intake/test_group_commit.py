@@ -187,7 +187,7 @@ class TestOverdue:
 
     @pytest.fixture
     def limits(self, monkeypatch: pytest.MonkeyPatch) -> Limits:
-        monkeypatch.setattr(group_commit, "_DEADLINE_TICK_S", 0.005)
+        monkeypatch.setattr(group_commit, "DEADLINE_TICK_S", 0.005)
         return Limits(commits_in_flight=1, answer_within_s=0.03)
 
     async def test_what_was_sent_is_unknown_and_what_was_not_is_not_stored(self, bench: Bench) -> None:

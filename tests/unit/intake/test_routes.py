@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from acked_common.ids import parse_id
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
 from acked_common.outbox import Outbox
+from acked_common.principal import SCOPE_KEY, Principal
 from acked_common.settings import Env
 from acked_common.store import KindRecord
 from acked_common.store.memory import MemoryStore
@@ -19,9 +21,10 @@ from acked_common.store_monitor import StoreMonitor
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import PROCESS, Accepted
 from acked_intake.group_commit import GroupCommit, Limits
+from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.routes import ProcessEndpoint
 from acked_intake.settings import read_settings
-from support.asgi import Answer, call
+from support.asgi import Answer, Application, call
 
 PORT = 9123
 
@@ -37,7 +40,8 @@ class Bench:
         self.monitor = StoreMonitor(self.store, clock)
         self.outbox = Outbox(MemoryBroker(), self.kinds)
         commit = GroupCommit(self.store, Limits(), lambda stored: publish_stored(self.outbox, stored))
-        acceptance = Acceptance(commit, self.kinds, self.monitor, clock, settings.common)
+        keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
+        acceptance = Acceptance(commit, keyed_commit, self.kinds, self.monitor, clock, settings.common)
         self.endpoint = ProcessEndpoint(acceptance, settings)
 
     async def post(self, body: object = None, **headers: str) -> Answer:
@@ -130,4 +134,59 @@ async def test_the_answer_is_what_the_document_tells(bench: Bench) -> None:
     assert found == answer.json, "nothing is told that the type does not name"
     (accepted,) = PROCESS.answers
     assert (accepted.status, list(accepted.media)) == (answer.status, [answer.headers["content-type"]])
-    assert {name.lower() for name in accepted.headers} <= set(answer.headers)
+    always = {name.lower() for name, header in accepted.headers.items() if header.is_always_there}
+    assert always <= set(answer.headers)
+
+
+async def test_a_request_that_is_sent_again_with_its_key_gets_the_same_answer(bench: Bench) -> None:
+    body = {"kind": "demo", "payload": {"a": 1, "b": 2}, "delay_s": 90}
+    first = await bench.post(body, idempotency_key="order-7")
+    again = await bench.post(
+        b'{"payload":{"b":2, "a":1},"delay_s":90.0,"tags":null,"kind":"demo"}', idempotency_key='"order-7"'
+    )
+    assert (first.status, again.status) == (202, 202)
+    assert again.body == first.body
+    assert "idempotency-replayed" not in first.headers
+    assert dict(again.headers) == {**first.headers, "idempotency-replayed": "true"}
+
+
+async def test_without_a_key_each_request_is_a_job(bench: Bench) -> None:
+    first, second = [await bench.post({"kind": "demo"}) for _ in range(2)]
+    assert first.json["id"] != second.json["id"]
+    assert "idempotency-replayed" not in second.headers
+
+
+async def test_another_request_with_the_same_key_is_refused(bench: Bench) -> None:
+    first = await bench.post({"kind": "demo", "payload": 1}, idempotency_key="k")
+    answer = await bench.post({"kind": "demo", "payload": 2}, idempotency_key="k")
+    assert (answer.status, answer.json["type"]) == (422, "/problems/idempotency-key-reused")
+    assert answer.json["id"] == first.json["id"]
+    assert (await bench.post({"kind": "demo", "payload": 1}, idempotency_key="k")).json == first.json
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "ä", "k" * 256, '"', '""', '"a', "a,b", "a/b", '"a b"'])
+async def test_a_key_that_can_not_be_used_is_refused(bench: Bench, key: str) -> None:
+    answer = await bench.post({"kind": "demo"}, idempotency_key=key)
+    assert (answer.status, answer.json["type"]) == (400, "/problems/bad-idempotency-key")
+    assert "1 to 255" in answer.json["detail"]
+
+
+async def test_a_key_is_the_tenant_s_own(bench: Bench) -> None:
+    def endpoint_of(tenant: str) -> Application:
+        async def as_the_guards_leave_it(scope: Any, receive: Any, send: Any) -> None:
+            await bench.endpoint({**scope, SCOPE_KEY: Principal(tenant, "c", frozenset())}, receive, send)
+
+        return as_the_guards_leave_it
+
+    ids = {
+        tenant: {
+            (await call(endpoint_of(tenant), "POST", "/process", headers={"idempotency-key": "k"})).json["id"]
+            for _ in range(2)
+        }
+        for tenant in ("ours", "theirs")
+    }
+    assert [len(found) for found in ids.values()] == [1, 1]
+    assert ids["ours"] != ids["theirs"]
+    for tenant, (job_id,) in ids.items():
+        holder = await bench.store.key_holder(tenant, "k")
+        assert holder is not None and str(holder.id) == job_id

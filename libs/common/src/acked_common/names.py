@@ -1,9 +1,10 @@
-"""OWNER of what kinds and batches may be called. Pure."""
+"""OWNER of what kinds, batches and idempotency keys may be called. Pure."""
 
 import re
 
 KIND_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 
 
 def whole(pattern: re.Pattern[str]) -> str:

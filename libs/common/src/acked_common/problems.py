@@ -77,6 +77,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "Objects and arrays are nested deeper than 32 levels, the outermost counted.",
         "Make it flatter, or send the deep part as a text.",
     ),
+    "bad-idempotency-key": Entry(
+        400,
+        "The idempotency key can't be used",
+        "An Idempotency-Key has 1 to 255 of the characters A-Z, a-z, 0-9, dot, underscore, colon and hyphen, and a "
+        "request has one at most. Nothing was stored.",
+        "Send one such key, a new UUID for each request for example.",
+    ),
     "slow-body": Entry(
         408,
         "The body did not arrive in time",
@@ -109,6 +116,12 @@ CATALOGUE: Mapping[str, Entry] = {
         "A field is not known",
         "The body holds a field that means nothing here. It is refused, as a misspelt option would be ignored.",
         "Correct its name, or remove it. What the handler needs belongs inside payload.",
+    ),
+    "idempotency-key-reused": Entry(
+        422,
+        "The idempotency key belongs to another request",
+        "A job holds this Idempotency-Key, and it asks for something else than this request. Nothing was stored.",
+        "Send the same request with the same body, a new one with a new key. A key is held as long as its job is kept.",
     ),
     "unknown-kind": Entry(
         422,
@@ -200,7 +213,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "not-accepted": Entry(
         503,
         "The request was not accepted",
-        "Nothing was stored, and nothing will run.",
+        "This call stored nothing, and nothing will run because of it.",
         "Send it again, after the time in Retry-After.",
         _SOON,
     ),
@@ -208,7 +221,8 @@ CATALOGUE: Mapping[str, Entry] = {
         503,
         "It is not known whether the request was stored",
         "The database did not confirm in time. The request may be stored, and then it will run.",
-        "Sending it again may run the work twice; GET /jobs of its batch or tag tells whether it is there.",
+        "Sending it again with the same Idempotency-Key is safe. Without a key it may run the work twice; GET /jobs of "
+        "its batch or tag tells whether it is there.",
         _SOON,
     ),
     "busy": Entry(

@@ -2,18 +2,25 @@
 
 from collections.abc import Sequence
 
+from prometheus_client import Counter
+
 from acked_common import lifecycle
 from acked_common.clock import SharedClock
 from acked_common.ids import new_id
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
 from acked_common.outbox import Outbox
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.problems import ProblemError, problem
 from acked_common.settings import CommonSettings
-from acked_common.store import Insertion, NewJob, StoreError
+from acked_common.store import IdempotencyKey, Insertion, KeyHolder, NewJob, StoreError
 from acked_common.store_monitor import StoreMonitor
 from acked_intake.group_commit import Busy, GroupCommit
+from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.submission import Submission
+
+_repeated = Counter("acked_idempotency_keys_repeated_total", "Requests with a key that a job holds.", ["answer"])
+_replayed, _reused = _repeated.labels("replayed"), _repeated.labels("reused")
 
 
 class Acceptance:
@@ -22,19 +29,24 @@ class Acceptance:
     def __init__(
         self,
         commit: GroupCommit,
+        keyed_commit: KeyedCommit,
         kinds: KindTable,
         monitor: StoreMonitor,
         clock: SharedClock,
         settings: CommonSettings,
     ) -> None:
         self._commit = commit
+        self._keyed_commit = keyed_commit
         self._kinds = kinds
         self._monitor = monitor
         self._clock = clock
         self._settings = settings
 
-    async def accept(self, submission: Submission) -> NewJob:
-        """The job, once it is in the journals of a majority. Raises `ProblemError`."""
+    async def accept(
+        self, submission: Submission, *, tenant: str = DEFAULT_TENANT, key: IdempotencyKey | None = None
+    ) -> NewJob | KeyHolder:
+        """The job, once it is in the journals of a majority; or the one of an earlier call that holds the key and asks
+        for the same. Raises `ProblemError`."""
         if self._monitor.problem is not None:
             raise _not_accepted(self._monitor.problem)
         await self._check_kind(submission.kind)
@@ -55,9 +67,11 @@ class Acceptance:
             max_attempts=submission.max_attempts,
             timeout_s=submission.timeout_s,
             expires_in_s=submission.expires_in_s,
+            tenant=tenant,
+            key=key,
         )
         try:
-            outcome = await self._commit.keep(job)
+            outcome = await (self._commit.keep(job) if key is None else self._keyed_commit.keep(job))
         except Busy:
             raise ProblemError(
                 problem(
@@ -69,13 +83,9 @@ class Acceptance:
             return job
         if outcome is Insertion.NOT_STORED:
             raise _not_accepted("MongoDB did not take the request in time")
-        raise ProblemError(
-            problem(
-                "outcome-unknown",
-                "MongoDB did not confirm in time: the request may be stored and then will run. "
-                "Sending it again may run the work twice",
-            )
-        )
+        if isinstance(outcome, KeyHolder):
+            return _same_request(outcome, key)
+        raise _outcome_unknown(has_key=key is not None)
 
     async def _check_kind(self, kind: str) -> None:
         if self._kinds.get(kind) is not None:
@@ -100,6 +110,35 @@ def publish_stored(outbox: Outbox, jobs: Sequence[NewJob]) -> None:
     """Offers those of the stored jobs that wait for a worker now."""
     outbox.offer(
         (job.id, job.kind, job.lifecycle["queued_at"]) for job in jobs if job.lifecycle["state"] is State.QUEUED
+    )
+
+
+def _same_request(holder: KeyHolder, key: IdempotencyKey | None) -> KeyHolder:
+    if key is None or holder.fingerprint != key.fingerprint:
+        _reused.inc()
+        raise ProblemError(
+            problem(
+                "idempotency-key-reused",
+                f"this Idempotency-Key belongs to job {holder.id}, which asks for something else; nothing was stored. "
+                "Send a new request with a new key, and the same request with the same body",
+                extra={"id": str(holder.id)},
+            )
+        )
+    _replayed.inc()
+    return holder
+
+
+def _outcome_unknown(*, has_key: bool) -> ProblemError:
+    advice = (
+        "Sending it again with the same Idempotency-Key is safe"
+        if has_key
+        else "Sending it again may run the work twice; with an Idempotency-Key it would be safe"
+    )
+    return ProblemError(
+        problem(
+            "outcome-unknown",
+            f"MongoDB did not confirm in time: the request may be stored and then will run. {advice}",
+        )
     )
 
 

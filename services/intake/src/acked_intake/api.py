@@ -1,15 +1,15 @@
 """`POST /process` as the route table describes it. The limits are those of the parser."""
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from acked_common.api.document import About
 from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS
-from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Header, Operation
+from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Header, Operation, Parameter
 from acked_common.lifecycle import State
-from acked_common.names import BATCH_NAME, KIND_NAME, whole
+from acked_common.names import BATCH_NAME, IDEMPOTENCY_KEY, KIND_NAME, whole
 from acked_common.views import Instant, JobId
 from acked_intake.submission import CONTROL_CHARACTERS, DEFAULT_KIND, MAX_ATTEMPTS, MAX_TAG_CHARS, MAX_TAGS, YEAR_S
 
@@ -111,7 +111,18 @@ PROCESS = Operation(
     description=(
         "After a 202, ask for the status at `Location`, or follow the job on the feed. The body is read strictly: a "
         "key that stands twice or a number that other programs would read as another value is refused. `Content-Type: "
-        "application/json` is needed where there is a body."
+        "application/json` is needed where there is a body.\n\n"
+        "With an `Idempotency-Key` a request can be sent again without running the work twice: as long as the job is "
+        "kept, the same request with the same key gets the answer of the first one, and `Idempotency-Replayed: true`."
+    ),
+    parameters=(
+        Parameter(
+            name="Idempotency-Key",
+            place="header",
+            type=Annotated[str, Meta(pattern=f'^(?:{IDEMPOTENCY_KEY.pattern}|"{IDEMPOTENCY_KEY.pattern}")$')],
+            description="A name for this request: new for each, the same when it is sent again. A UUID is a good one.",
+            example="8e03978e-40d5-43dd-bc93-6894a57f9324",
+        ),
     ),
     body=Body(
         type=ProcessRequest,
@@ -134,7 +145,7 @@ PROCESS = Operation(
     answers=(
         Answer(
             status=202,
-            description="Kept. It is `scheduled` where there is a delay, else `queued`.",
+            description="Kept. When it was accepted it was `scheduled` where there is a delay, else `queued`.",
             media={JSON: Accepted},
             headers={
                 "Location": Header(
@@ -145,14 +156,19 @@ PROCESS = Operation(
                     type=Annotated[int, Meta(ge=1, le=MAX_RETRY_AFTER_S)],
                     description="Seconds until a first look makes sense.",
                 ),
+                "Idempotency-Replayed": Header(
+                    type=Literal["true"],
+                    description="There where an earlier call with this key was accepted, and this is its answer.",
+                    is_always_there=False,
+                ),
             },
             links=TO_STATUS,
         ),
     ),
     problems=(
         *OF_JSON_BODIES,
-        *("slow-body", "unsupported-media-type"),
-        *("invalid-field", "unknown-field", "unknown-kind"),
+        *("bad-idempotency-key", "slow-body", "unsupported-media-type"),
+        *("invalid-field", "unknown-field", "unknown-kind", "idempotency-key-reused"),
         *("not-accepted", "outcome-unknown", "busy"),
     ),
 )

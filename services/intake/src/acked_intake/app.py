@@ -8,6 +8,7 @@ from acked_common.web import Readiness
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import ABOUT, PROCESS
 from acked_intake.group_commit import GroupCommit, Limits
+from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
 
@@ -28,8 +29,10 @@ def create_app(settings: IntakeSettings) -> Starlette:
         ),
         lambda jobs: publish_stored(core.outbox, jobs),
     )
-    acceptance = Acceptance(commit, core.kinds, core.monitor, core.clock, settings.common)
+    keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.answer_within_s)
+    acceptance = Acceptance(commit, keyed_commit, core.kinds, core.monitor, core.clock, settings.common)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
+    core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
 
     def readiness() -> Readiness:
         return Readiness(

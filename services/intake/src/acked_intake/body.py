@@ -8,6 +8,7 @@ from typing import Any
 
 from acked_common import strict_json
 from acked_common.problems import ProblemError, problem
+from acked_intake.idempotency import fingerprint
 from acked_intake.submission import Submission, parse_submission
 
 Message = MutableMapping[str, Any]
@@ -70,6 +71,13 @@ async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES
         return parse_submission(body, max_bytes=max_bytes)
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_parser, lambda: parse_submission(body, max_bytes=max_bytes))
+
+
+async def fingerprint_of(submission: Submission) -> bytes:
+    """`fingerprint`; large payloads are read in a thread, so that the loop goes on."""
+    if len(submission.payload) <= OFF_LOOP_BYTES:
+        return fingerprint(submission)
+    return await asyncio.get_running_loop().run_in_executor(_parser, fingerprint, submission)
 
 
 async def discard_rest(receive: Receive) -> None:

@@ -16,7 +16,8 @@ from acked_common.store import Insertion, JobStore, NewJob
 
 MAX_GROUP_JOBS = 1000
 MAX_GROUP_BYTES = 8 * 2**20
-_DEADLINE_TICK_S = 0.1
+DEADLINE_TICK_S = 0.1
+"""How late the answer may be to a request whose deadline has passed."""
 # What a document weighs beside its payload, roughly.
 _DOCUMENT_BYTES = 512
 
@@ -72,23 +73,34 @@ class GroupCommit:
         self._tasks = Tasks()
         self._deadline: asyncio.TimerHandle | None = None
 
-    async def keep(self, job: NewJob) -> Insertion:
-        """Keeps one job; raises `Busy` when too many wait."""
-        size = len(job.payload) + _DOCUMENT_BYTES
-        if self._held_jobs >= self._limits.waiting_jobs or self._held_bytes + size > self._limits.waiting_bytes:
-            raise Busy
+    async def keep(self, job: NewJob, *, overdue_at: float | None = None) -> Insertion:
+        """Keeps one job; raises `Busy` when too many wait. `overdue_at`, by the loop's clock: for who waited before."""
         loop = asyncio.get_running_loop()
-        request = _Request(job, size, loop.create_future(), loop.time() + self._limits.answer_within_s)
-        self._held_jobs += 1
-        self._held_bytes += size
+        size = self.take_room(job)
+        request = _Request(job, size, loop.create_future(), overdue_at or loop.time() + self._limits.answer_within_s)
         self._waiting.requests.append(request)
         if not self._flush_is_due and self._in_flight < self._limits.commits_in_flight:
             self._flush_is_due = True
             # Behind the requests that this turn of the loop has read already.
             loop.call_soon(self._flush)
         if self._deadline is None:
-            self._deadline = loop.call_later(_DEADLINE_TICK_S, self._answer_overdue)
+            self._deadline = loop.call_later(DEADLINE_TICK_S, self._answer_overdue)
         return await request.answered
+
+    def take_room(self, job: NewJob) -> int:
+        """Lets a job wait in this process; answers its size for `give_room_back`. Raises `Busy`."""
+        size = len(job.payload) + _DOCUMENT_BYTES
+        if self._held_jobs >= self._limits.waiting_jobs or self._held_bytes + size > self._limits.waiting_bytes:
+            raise Busy
+        self._held_jobs += 1
+        self._held_bytes += size
+        return size
+
+    def give_room_back(self, size: int) -> None:
+        """A job waits no longer."""
+        self._held_jobs -= 1
+        self._held_bytes -= size
+        self._released.set()
 
     async def stop(self) -> None:
         """Waits for the commits under way."""
@@ -110,7 +122,7 @@ class GroupCommit:
                 request = requests.popleft()
                 if request.answered.done():
                     # Its deadline has passed or its client has left before anything was sent.
-                    self._release(request)
+                    self.give_room_back(request.size)
                     continue
                 request.sent = True
                 size += request.size
@@ -134,16 +146,11 @@ class GroupCommit:
         finally:
             self._sent.difference_update(group)
             for request in group:
-                self._release(request)
+                self.give_room_back(request.size)
                 if not request.answered.done():
                     request.answered.set_result(Insertion.UNKNOWN)
             self._in_flight -= 1
             self._flush()
-
-    def _release(self, request: _Request) -> None:
-        self._held_jobs -= 1
-        self._held_bytes -= request.size
-        self._released.set()
 
     def _answer_overdue(self) -> None:
         self._deadline = None
@@ -158,4 +165,4 @@ class GroupCommit:
             if request.overdue_at <= now and not request.answered.done():
                 request.answered.set_result(Insertion.UNKNOWN)
         if self._held_jobs:
-            self._deadline = loop.call_later(_DEADLINE_TICK_S, self._answer_overdue)
+            self._deadline = loop.call_later(DEADLINE_TICK_S, self._answer_overdue)

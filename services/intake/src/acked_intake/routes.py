@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from acked_common.clock import rfc3339
+from acked_common.principal import principal_of
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
-from acked_common.store import NewJob
+from acked_common.store import IdempotencyKey, KeyHolder, NewJob
 from acked_common.web import count_request
 from acked_intake.accept import Acceptance
 from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
-from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, read_body
+from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, fingerprint_of, read_body
+from acked_intake.idempotency import key_in
 from acked_intake.settings import IntakeSettings
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -33,9 +35,11 @@ class ProcessEndpoint:
             await self._answer_problem(send, _method_not_allowed(scope))
             return
         try:
+            key_text = key_in(scope["headers"])
             body = await read_body(scope, receive, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
-            job = await self._acceptance.accept(submission)
+            key = None if key_text is None else IdempotencyKey(key_text, await fingerprint_of(submission))
+            job = await self._acceptance.accept(submission, tenant=principal_of(scope).tenant, key=key)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return
@@ -43,11 +47,13 @@ class ProcessEndpoint:
             return
         await self._answer_accepted(send, job, submission.delay_s)
 
-    async def _answer_accepted(self, send: Send, job: NewJob, delay_s: float) -> None:
+    async def _answer_accepted(self, send: Send, job: NewJob | KeyHolder, delay_s: float) -> None:
+        is_replayed = isinstance(job, KeyHolder)
+        state = job.state if isinstance(job, KeyHolder) else job.lifecycle["state"]
         job_id = str(job.id)
         status_path = f"/status/{job_id}"
         body = (
-            f'{{"id":"{job_id}","state":"{job.lifecycle["state"].value}","kind":"{job.kind}",'
+            f'{{"id":"{job_id}","state":"{state.value}","kind":"{job.kind}",'
             f'"accepted_at":"{rfc3339(job.accepted_at)}","links":{{"status":"{status_path}"'
         ).encode() + self._tail
         headers = [
@@ -56,6 +62,8 @@ class ProcessEndpoint:
             (b"location", status_path.encode()),
             (b"retry-after", str(max(1, min(round(delay_s), MAX_RETRY_AFTER_S))).encode()),
         ]
+        if is_replayed:
+            headers.append((b"idempotency-replayed", b"true"))
         count_request(PROCESS_PATH, 202)
         await send({"type": "http.response.start", "status": 202, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -170,7 +170,11 @@ class _Document:
         return described
 
     def _header(self, header: Header) -> dict[str, Any]:
-        return {"description": header.description, "required": True, "schema": self._schemas.of(header.type)}
+        return {
+            "description": header.description,
+            "required": header.is_always_there,
+            "schema": self._schemas.of(header.type),
+        }
 
 
 # `Allow` depends on the path, so it is put in where the problem is raised.

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from acked_common.lifecycle import State
 from acked_common.problems import ErrorAt
-from acked_common.views import ReasonWord
+from acked_common.views import JobId, ReasonWord
 
 
 class ProblemDocument(TypedDict):
@@ -49,6 +49,12 @@ class KnownKinds(TypedDict):
     known_kinds: list[str]
 
 
+class HeldByJob(TypedDict):
+    """What holds the key."""
+
+    id: JobId
+
+
 class FoundState(TypedDict):
     """How the job stands."""
 
@@ -65,6 +71,7 @@ MEMBERS: Mapping[str, Any] = {
     "invalid-field": KnownFields,
     "unknown-field": KnownFields,
     "unknown-kind": KnownKinds,
+    "idempotency-key-reused": HeldByJob,
     "wrong-state": FoundState,
 }
 """Further members by the problem's name."""

@@ -23,7 +23,7 @@ class Parameter:
     """One parameter. `type` is any type that msgspec can describe, its limits in `Annotated`."""
 
     name: str
-    place: Literal["path", "query"]
+    place: Literal["path", "query", "header"]
     type: Any
     description: str
     example: str | int | float | None = None
@@ -42,10 +42,11 @@ class Body:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """A header that an answer always carries."""
+    """A header that an answer carries: always, or sometimes."""
 
     type: Any
     description: str
+    is_always_there: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

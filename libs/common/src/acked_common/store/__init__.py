@@ -38,8 +38,13 @@ class Insertion(Enum):
     """What became of one new job."""
 
     STORED = "stored"
+    """It is in the journals of a majority."""
     NOT_STORED = "not-stored"
+    """It is not there and will not come."""
+    KEY_TAKEN = "key-taken"
+    """It is not there: another job, kept by a majority, holds its idempotency key."""
     UNKNOWN = "unknown"
+    """It may be there, or may yet come."""
 
 
 class Applied(Enum):
@@ -47,6 +52,25 @@ class Applied(Enum):
 
     APPLIED = "applied"
     STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a client names a request with, so that it is kept once; `fingerprint` tells one request from another."""
+
+    text: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """The job that holds an idempotency key of a tenant, as it was when it was accepted."""
+
+    id: UUID
+    kind: str
+    state: State
+    accepted_at: datetime
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +88,7 @@ class NewJob:
     timeout_s: float | None = None
     expires_in_s: float | None = None
     tenant: str = DEFAULT_TENANT
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +289,15 @@ class JobStore(Protocol):
     """Where jobs are kept. All verbs may raise `StoreError`; none raises for a job that is not there."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
-        """Keeps new jobs, each on its own merit; never raises. Same order as given."""
+        """Keeps new jobs, each on its own merit; never raises. Same order as given.
+
+        An idempotency key is held by one job of a tenant, as long as that job is kept. An id that is there already is
+        STORED and stays as it is, so that the same jobs can be given again after an unknown outcome.
+        """
+        ...
+
+    async def key_holder(self, tenant: str, key: str) -> KeyHolder | None:
+        """The job that holds an idempotency key, from the majority; None where none does, or does no longer."""
         ...
 
     async def get(self, job_id: UUID) -> Job | None:

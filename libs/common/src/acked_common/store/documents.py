@@ -7,7 +7,7 @@ from typing import Any
 from bson.binary import Binary
 
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
-from acked_common.store import Job, JobFilter, KindRecord, NewJob, Scope, WorkerRecord
+from acked_common.store import Job, JobFilter, KeyHolder, KindRecord, NewJob, Scope, WorkerRecord
 
 Document = dict[str, Any]
 
@@ -41,7 +41,25 @@ def job_document(job: NewJob) -> Document:
         document["timeout_s"] = job.timeout_s
     if job.expires_in_s is not None:
         document["expires_in_s"] = job.expires_in_s
+    if job.key is not None:
+        document["key"] = job.key.text
+        document["key_fingerprint"] = Binary(job.key.fingerprint)
     return document
+
+
+KEY_HOLDER_FIELDS = ("kind", "first_state", "accepted_at", "key_fingerprint")
+"""What `key_holder_from` reads beside the id."""
+
+
+def key_holder_from(document: Mapping[str, Any]) -> KeyHolder:
+    """The holder of a key from its document."""
+    return KeyHolder(
+        id=document["_id"],
+        kind=document["kind"],
+        state=State(document["first_state"]),
+        accepted_at=document["accepted_at"],
+        fingerprint=bytes(document["key_fingerprint"]),
+    )
 
 
 _REASONS = {reason.value: reason for reason in Reason}

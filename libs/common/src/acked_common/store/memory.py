@@ -28,6 +28,7 @@ from acked_common.store import (
     JobChanges,
     JobFilter,
     JobPage,
+    KeyHolder,
     KindRecord,
     Lease,
     NewJob,
@@ -48,6 +49,7 @@ from acked_common.store.documents import (
     is_recorded,
     job_document,
     job_from,
+    key_holder_from,
     kind_document,
     kind_from,
     transition_fields,
@@ -159,6 +161,7 @@ class MemoryStore:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._jobs: dict[UUID, Document] = {}
+        self._keys: dict[tuple[str, str], UUID] = {}
         self._kinds: dict[str, Document] = {}
         self._workers: dict[str, Document] = {}
         self._lanes: dict[str, datetime] = {}
@@ -176,10 +179,17 @@ class MemoryStore:
         document: Document = _kept(job_document(job))
         if not _is_sound(document):
             return Insertion.NOT_STORED
-        if job.id not in self._jobs:
-            self._jobs[job.id] = document
-            self._tell(document)
+        if job.id in self._jobs:
+            return Insertion.STORED
+        if job.key is not None and self._keys.setdefault((job.tenant, job.key.text), job.id) != job.id:
+            return Insertion.KEY_TAKEN
+        self._jobs[job.id] = document
+        self._tell(document)
         return Insertion.STORED
+
+    async def key_holder(self, tenant: str, key: str) -> KeyHolder | None:
+        job_id = self._keys.get((tenant, key))
+        return None if job_id is None else key_holder_from(self._jobs[job_id])
 
     async def get(self, job_id: UUID) -> Job | None:
         document = self._jobs.get(job_id)

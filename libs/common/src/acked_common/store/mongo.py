@@ -13,19 +13,10 @@ from uuid import UUID
 # The driver runs each call in a thread of one pool; its default of five a core would let slow calls starve renewals.
 os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
 
-import bson
-import pymongo
 from bson.binary import Binary
-from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import DESCENDING, ReadPreference, ReturnDocument, UpdateOne, WriteConcern
-from pymongo.errors import (
-    BulkWriteError,
-    CollectionInvalid,
-    OperationFailure,
-    PyMongoError,
-    ServerSelectionTimeoutError,
-)
+from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 
 from acked_common import lifecycle
@@ -40,6 +31,7 @@ from acked_common.store import (
     JobChanges,
     JobFilter,
     JobPage,
+    KeyHolder,
     KindRecord,
     Lease,
     NewJob,
@@ -52,12 +44,13 @@ from acked_common.store import (
     schema,
 )
 from acked_common.store.documents import (
+    KEY_HOLDER_FIELDS,
     Document,
     filter_fields,
     index_fields,
     is_recorded,
-    job_document,
     job_from,
+    key_holder_from,
     kind_document,
     kind_from,
     scope_fields,
@@ -66,14 +59,11 @@ from acked_common.store.documents import (
 )
 from acked_common.store.mongo_changes import MongoChanges, watching_options
 from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo_insert import insert_jobs
 from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, move_update
 from acked_common.store.mongo_sweeps import SweeperVerbs
 from acked_common.store.news import GLIMPSE, news_from_document
 
-_DUPLICATE_KEY = 11000
-_OBJECT_TOO_LARGE = 10334
-_MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-_NO_BSON = (BSONError, OverflowError, UnicodeError)
 
 
 class MongoStore(SweeperVerbs):
@@ -125,57 +115,12 @@ class MongoStore(SweeperVerbs):
         self._watching.close()
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
-        if not jobs:
-            return []
-        documents = [job_document(job) for job in jobs]
-        # One bound for both tries: the client waits for this answer.
-        with pymongo.timeout(self._timeout_s):
-            outcome = await self._insert_once(documents)
-            if Insertion.UNKNOWN not in outcome:
-                return outcome
-            # The ids are ours: sending the same documents again can't store a job twice.
-            again = [i for i, found in enumerate(outcome) if found is Insertion.UNKNOWN]
-            for i, found in zip(again, await self._insert_once([documents[i] for i in again]), strict=True):
-                outcome[i] = Insertion.UNKNOWN if found is Insertion.NOT_STORED else found
-        return outcome
+        return await insert_jobs(self._jobs, jobs, within_s=self._timeout_s)
 
-    async def _insert_once(self, documents: list[Document]) -> list[Insertion]:
-        try:
-            await self._jobs.insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            if error.details.get("writeConcernErrors"):
-                return [Insertion.UNKNOWN] * len(documents)
-            outcome = [Insertion.STORED] * len(documents)
-            for refused in error.details.get("writeErrors", []):
-                mine = refused.get("code") == _DUPLICATE_KEY and "_id" in refused.get("keyPattern", {})
-                outcome[refused["index"]] = Insertion.STORED if mine else Insertion.NOT_STORED
-            return outcome
-        except ServerSelectionTimeoutError:
-            return [Insertion.NOT_STORED] * len(documents)
-        except OperationFailure as error:
-            if error.code == _OBJECT_TOO_LARGE:
-                return await self._insert_storable(documents)
-            return [Insertion.UNKNOWN] * len(documents)
-        except PyMongoError:
-            return [Insertion.UNKNOWN] * len(documents)
-        except _NO_BSON:
-            return await self._insert_storable(documents)
-        return [Insertion.STORED] * len(documents)
-
-    async def _insert_storable(self, documents: list[Document]) -> list[Insertion]:
-        """One document that no server takes spoilt the command before anything of it was written: leave it out."""
-        storable = [self._is_storable(document) for document in documents]
-        if all(storable):
-            return [Insertion.UNKNOWN] * len(documents)
-        rest = [document for document, fits in zip(documents, storable, strict=True) if fits]
-        found = iter(await self._insert_once(rest) if rest else ())
-        return [next(found) if fits else Insertion.NOT_STORED for fits in storable]
-
-    def _is_storable(self, document: Document) -> bool:
-        try:
-            return len(bson.encode(document, codec_options=self._jobs.codec_options)) <= _MAX_DOCUMENT_BYTES
-        except _NO_BSON:
-            return False
+    async def key_holder(self, tenant: str, key: str) -> KeyHolder | None:
+        with store_errors("reading the holder of a key"):
+            document = await self._jobs.find_one({"tenant": tenant, "key": key}, KEY_HOLDER_FIELDS)
+        return key_holder_from(document) if document is not None else None
 
     async def get(self, job_id: UUID) -> Job | None:
         with store_errors("reading a job"):

@@ -90,7 +90,10 @@ JOB_VALIDATOR: dict[str, Any] = {
             "wake": {"bsonType": "date"},
             "expire_at": {"bsonType": "date"},
             "result": {"bsonType": "binData"},
+            "key": {"bsonType": "string"},
+            "key_fingerprint": {"bsonType": "binData"},
         },
+        "dependencies": {"key": ["key_fingerprint"], "key_fingerprint": ["key"]},
     },
     # Live jobs have a wake and no end; ended jobs the reverse; an owner only while running.
     "$or": [

@@ -1,0 +1,123 @@
+"""How new jobs get into MongoDB, and how an outcome that is not known is cleared up.
+
+The ids are ours: the same documents are sent again, which can't store a job twice, and at last looked for with majority
+read concern. What is not found then may still come, so it stays unknown.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import bson
+import pymongo
+from bson.errors import BSONError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from acked_common.store import Insertion, NewJob
+from acked_common.store.documents import Document, job_document
+
+SENDING_SHARE = 0.8
+"""Of the time for an insert; the rest is for reading back."""
+_PAUSES_S = (0.0, 0.05, 0.2)
+"""Before each time that documents are sent again."""
+_DUPLICATE_KEY = 11000
+_OBJECT_TOO_LARGE = 10334
+_MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+_NO_BSON = (BSONError, OverflowError, UnicodeError)
+
+
+async def insert_jobs(collection: Any, jobs: Sequence[NewJob], *, within_s: float) -> list[Insertion]:
+    """`JobStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
+    if not jobs:
+        return []
+    documents = [job_document(job) for job in jobs]
+    sending_s = within_s * SENDING_SHARE
+    sends_until = asyncio.get_running_loop().time() + sending_s
+    # One bound for all that is tried: a client waits for this answer.
+    with pymongo.timeout(within_s):
+        with pymongo.timeout(sending_s):
+            outcome = await _send(collection, documents)
+            if Insertion.UNKNOWN not in outcome:
+                return outcome
+            await _send_again(collection, documents, outcome, sends_until)
+        unknown = _unknown(outcome)
+        there = await _read_back(collection, [documents[i]["_id"] for i in unknown])
+    for i in unknown:
+        if documents[i]["_id"] in there:
+            outcome[i] = Insertion.STORED
+    return outcome
+
+
+async def _send_again(collection: Any, documents: Sequence[Document], outcome: list[Insertion], until: float) -> None:
+    """Sends what is unknown until nothing is, a few times; changes `outcome`."""
+    for pause_s in _PAUSES_S:
+        unknown = _unknown(outcome)
+        if not unknown or asyncio.get_running_loop().time() + pause_s >= until:
+            return
+        await asyncio.sleep(pause_s)
+        for i, found in zip(unknown, await _send(collection, [documents[i] for i in unknown]), strict=True):
+            # That this one was not stored tells nothing of what was sent before.
+            if found is not Insertion.NOT_STORED:
+                outcome[i] = found
+
+
+def _unknown(outcome: Sequence[Insertion]) -> list[int]:
+    return [i for i, found in enumerate(outcome) if found is Insertion.UNKNOWN]
+
+
+async def _send(collection: Any, documents: list[Document]) -> list[Insertion]:
+    try:
+        await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        return _of_each(error.details, len(documents))
+    except ServerSelectionTimeoutError:
+        # Raised only where nothing was sent: behind a lost answer the driver raises that loss.
+        return [Insertion.NOT_STORED] * len(documents)
+    except OperationFailure as error:
+        if error.code == _OBJECT_TOO_LARGE:
+            return await _send_storable(collection, documents)
+        return [Insertion.UNKNOWN] * len(documents)
+    except PyMongoError:
+        return [Insertion.UNKNOWN] * len(documents)
+    except _NO_BSON:
+        return await _send_storable(collection, documents)
+    return [Insertion.STORED] * len(documents)
+
+
+def _of_each(details: Mapping[str, Any], count: int) -> list[Insertion]:
+    """What became of each document by the two lists of a failed bulk write."""
+    # What was found, a duplicate included, is kept by a majority only where no write concern failed.
+    is_kept = not details.get("writeConcernErrors")
+    outcome = [Insertion.STORED if is_kept else Insertion.UNKNOWN] * count
+    for refused in details.get("writeErrors", []):
+        if refused.get("code") != _DUPLICATE_KEY:
+            outcome[refused["index"]] = Insertion.NOT_STORED
+        elif is_kept and "key" in refused.get("keyPattern", {}):
+            outcome[refused["index"]] = Insertion.KEY_TAKEN
+    return outcome
+
+
+async def _send_storable(collection: Any, documents: list[Document]) -> list[Insertion]:
+    """One document that no server takes spoilt the command before anything of it was written: leave it out."""
+    storable = [_is_storable(collection, document) for document in documents]
+    if all(storable):
+        return [Insertion.UNKNOWN] * len(documents)
+    rest = [document for document, fits in zip(documents, storable, strict=True) if fits]
+    found = iter(await _send(collection, rest) if rest else ())
+    return [next(found) if fits else Insertion.NOT_STORED for fits in storable]
+
+
+def _is_storable(collection: Any, document: Document) -> bool:
+    try:
+        return len(bson.encode(document, codec_options=collection.codec_options)) <= _MAX_DOCUMENT_BYTES
+    except _NO_BSON:
+        return False
+
+
+async def _read_back(collection: Any, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the documents that a majority keeps; none where nobody answers."""
+    try:
+        return {document["_id"] async for document in collection.find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+    except PyMongoError:
+        return set()
