@@ -27,6 +27,7 @@ PURE = (
 )
 PURE_IN_CHANNEL = tuple(f"channel/{name}" for name in ("frames", "commands", "worker_end", "gateway_end", "pace"))
 PURE_IN_STORE = ("store/news", "store/mongo_queries")
+PURE_IN_ACCESS = ("principal", "access/tokens")
 PURE_IN_GATEWAY = ("feed_frames", "hub", "job_table")
 PURE_IN_WORKER = ("outcome_rules", "registration")
 IMPURE_PACKAGES = {"asyncio", "starlette", "aio_pika", "motor", "websockets", "uvicorn", "aiohttp"}
@@ -96,7 +97,7 @@ def test_the_broker_library_is_imported_by_its_owners() -> None:
     assert users <= allowed | {"services/worker/src/acked_worker/lane_consumer.py"}
 
 
-@pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE)
+@pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE + PURE_IN_ACCESS)
 def test_pure_modules_do_no_io(name: str) -> None:
     assert not packages(COMMON / f"{name}.py") & IMPURE_PACKAGES
 

@@ -1,9 +1,11 @@
-"""OWNER of what kinds and batches may be called. Pure."""
+"""OWNER of what kinds, batches, tenants and clients may be called. Pure."""
 
 import re
 
 KIND_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+CLIENT_NAME = TENANT_NAME
 
 
 def whole(pattern: re.Pattern[str]) -> str:

@@ -8,6 +8,7 @@ from acked_common.ids import new_id
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
 from acked_common.outbox import Outbox
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.problems import ProblemError, problem
 from acked_common.settings import CommonSettings
 from acked_common.store import Insertion, NewJob, StoreError
@@ -33,8 +34,8 @@ class Acceptance:
         self._clock = clock
         self._settings = settings
 
-    async def accept(self, submission: Submission) -> NewJob:
-        """The job, once it is in the journals of a majority. Raises `ProblemError`."""
+    async def accept(self, submission: Submission, *, tenant: str = DEFAULT_TENANT) -> NewJob:
+        """The tenant's job, once it is in the journals of a majority. Raises `ProblemError`."""
         if self._monitor.problem is not None:
             raise _not_accepted(self._monitor.problem)
         await self._check_kind(submission.kind)
@@ -55,6 +56,7 @@ class Acceptance:
             max_attempts=submission.max_attempts,
             timeout_s=submission.timeout_s,
             expires_in_s=submission.expires_in_s,
+            tenant=tenant,
         )
         try:
             outcome = await self._commit.keep(job)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from acked_common.clock import rfc3339
+from acked_common.principal import principal_of
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
 from acked_common.store import NewJob
 from acked_common.web import count_request
@@ -35,7 +36,7 @@ class ProcessEndpoint:
         try:
             body = await read_body(scope, receive, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
-            job = await self._acceptance.accept(submission)
+            job = await self._acceptance.accept(submission, tenant=principal_of(scope).tenant)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return

@@ -29,8 +29,10 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from acked_common import lifecycle
+from acked_common.access.store import TokenStore
 from acked_common.events import JobNews
 from acked_common.lifecycle import Move, Owner, State
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import (
     LIST_SCAN_LIMIT,
     Applied,
@@ -68,6 +70,7 @@ from acked_common.store.documents import (
 from acked_common.store.mongo_changes import MongoChanges, watching_options
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, move_update
+from acked_common.store.mongo_tokens import MongoTokens
 from acked_common.store.news import GLIMPSE, news_from_document
 
 _DUPLICATE_KEY = 11000
@@ -177,9 +180,9 @@ class MongoStore:
         except _NO_BSON:
             return False
 
-    async def get(self, job_id: UUID) -> Job | None:
+    async def get(self, job_id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job | None:
         with store_errors("reading a job"):
-            document = await self._jobs.find_one({"_id": job_id})
+            document = await self._jobs.find_one({"_id": job_id, "tenant": tenant})
         return job_from(document) if document is not None else None
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
@@ -319,12 +322,12 @@ class MongoStore:
             return JobPage(jobs, jobs[-1].id)
         return JobPage(jobs, floor)
 
-    async def count_batch(self, batch: str) -> BatchCount | None:
+    async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
         with store_errors("counting a batch"):
             # From one snapshot: a job that moves during the count would else be met twice, or never.
             groups = await self._snapshot_jobs.aggregate(
                 [
-                    {"$match": {"batch": batch}},
+                    {"$match": {"tenant": tenant, "batch": batch}},
                     {
                         "$group": {
                             "_id": "$state",
@@ -363,6 +366,10 @@ class MongoStore:
     def changes(self) -> JobChanges:
         """A stream of changes on a connection of its own, without the bound in time that other calls have."""
         return MongoChanges(self._watching, self._database_name, self._jobs)
+
+    def tokens(self) -> TokenStore:
+        """The tokens of the same database."""
+        return MongoTokens(self._database[schema.TOKENS])
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         if not kinds:
@@ -435,5 +442,9 @@ class MongoStore:
                 pass
             await self._database.command("collMod", schema.JOBS, validator=schema.JOB_VALIDATOR)
             await self._jobs.create_indexes(schema.JOB_INDEXES)
+            known = await self._jobs.index_information()
+            for name in schema.FORMER_JOB_INDEXES & known.keys():
+                await self._jobs.drop_index(name)
             await self._database[schema.WORKERS].create_indexes(schema.WORKER_INDEXES)
+            await self._database[schema.TOKENS].create_indexes(schema.TOKEN_INDEXES)
             await self._meta.update_one({"_id": "schema"}, {"$set": {"version": schema.SCHEMA_VERSION}}, upsert=True)

@@ -13,6 +13,7 @@ from acked_common.events import JobEvent, JobNews
 from acked_common.lifecycle import Reason, State
 
 GLIMPSE = {
+    "tenant": 1,
     "kind": 1,
     "batch": 1,
     "rev": 1,
@@ -42,6 +43,7 @@ class Change:
     is_new: bool = False
     kind: str | None = None
     batch: str | None = None
+    tenant: str | None = None
 
 
 def _event_of(job_id: UUID, entry: Mapping[str, Any]) -> JobEvent:
@@ -65,6 +67,7 @@ def news_from_document(document: Mapping[str, Any]) -> JobNews:
         event=event,
         progress=None if progress is None else bytes(progress),
         boot=owner["boot"] if owner else None,
+        tenant=document["tenant"],
     )
 
 
@@ -74,7 +77,15 @@ def read_change(change: Mapping[str, Any]) -> Change:
     if "fullDocument" in change:
         document = change["fullDocument"]
         accepted = JobEvent(job_id, 1, State(document["state"]), Reason.ACCEPTED.value, 0, document["accepted_at"])
-        return Change(job_id, 1, accepted, is_new=True, kind=document["kind"], batch=document.get("batch"))
+        return Change(
+            job_id,
+            1,
+            accepted,
+            is_new=True,
+            kind=document["kind"],
+            batch=document.get("batch"),
+            tenant=document["tenant"],
+        )
     fields = change["updateDescription"]["updatedFields"]
     rev = fields.get("rev")
     if rev is None:
