@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
 from support.access import Client, id_of, make_token, problem_name, recipe
+from support.browser import running_browser
 from support.contract import assert_problem
 from support.stacks import TestStack, eventually
 
@@ -225,6 +227,24 @@ def test_the_page_opens_without_a_token_and_starts_nothing(stack: TestStack) -> 
     assert page.status == 200
     assert page.headers["content-type"].startswith("text/html")
     assert_problem(stack, stack.call("GET", "/load-test?count=1"), 401, "no-token")
+
+
+def test_the_page_takes_a_token_and_keeps_it_out_of_the_address(
+    stack: TestStack, all_of_acme: Client, tmp_path: Path
+) -> None:
+    with running_browser(tmp_path) as browser:
+        browser.open(f"http://127.0.0.1:{stack.gateway_port}/load-test?count=20&kind=noop")
+        browser.wait_for('!document.getElementById("access").hidden', within_s=20)
+        browser.run(
+            'const form = document.getElementById("access");'
+            "form.elements.token.value = arguments[0];"
+            "form.requestSubmit();",
+            all_of_acme.token,
+        )
+        browser.wait_for_text("doing", "All 20 jobs have ended", within_s=40)
+        batch = browser.run('return document.getElementById("batch-name").textContent')
+        assert all_of_acme.call("GET", f"/batches/{batch}").body["total"] == 20
+        assert all_of_acme.token not in str(browser.run("return location.href + document.documentElement.outerHTML"))
 
 
 def test_work_is_done_and_told_to_its_tenant(stack: TestStack, all_of_acme: Client) -> None:

@@ -160,7 +160,7 @@ class MongoChanges:
                 await session.end_session()
             except PyMongoError:
                 pass
-        cause = error.__cause__ if error is not None else None
+        cause = error.__context__ if error is not None else None
         if isinstance(cause, OperationFailure) and cause.code in _HISTORY_LOST:
             self._token = None
             raise HistoryLost("the changes since the last look are gone: look anew") from error
