@@ -41,6 +41,11 @@ restart *services: prepare
 load-test *n: prepare
     @"{{ python }}" -m deploy.runtime load-test "$@"
 
+# Make, list and revoke tokens: token make --client billing --may submit,read; token list; token revoke <id>
+[no-exit-message]
+token *words: prepare
+    @"{{ python }}" -m deploy.runtime token "$@"
+
 # Show what runs, and whether it is ready
 [no-exit-message]
 status: prepare

@@ -44,8 +44,10 @@ def main(arguments: Sequence[str]) -> int:
             containers.status()
         elif chosen.verb == "logs":
             containers.logs(chosen.service, chosen.lines, follow=chosen.follow)
+        elif chosen.verb == "token":
+            return containers.token_command(chosen.words)
         else:
-            return load_test(layout, chosen.count)
+            return load_test(layout, chosen.count, containers.token)
     except KeyboardInterrupt:
         print(f"just {chosen.verb}: interrupted", file=sys.stderr)
         return 130

@@ -14,6 +14,7 @@ from deploy.docker import engine
 from deploy.native.layout import DEFAULT_PORT_BASE, ROOT, Ports
 from deploy.native.secret import secret
 from deploy.native.supervisor import SERVICES
+from deploy.operator_token import ACCESS, MAKE, OperatorToken
 
 FILES = ("compose.yaml",)
 PROXY_FILE = "deploy/compose.proxy.yaml"
@@ -21,6 +22,8 @@ PROXIED = ("gateway", "intake")
 READY_WITHIN_S = 180
 LISTED_WITHIN_S = 30.0
 POLL_S = 0.1
+ACCESS_RUN = ("run", "--rm", "--no-deps", "-T", "init", "python", "-m", ACCESS)
+"""In the container that may write what `init` writes."""
 
 
 class ContainersError(Exception):
@@ -135,6 +138,22 @@ class Containers:
         """Prints the containers."""
         self._compose("ps", "--all", "--format", "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}", shown=True)
 
+    @property
+    def token(self) -> OperatorToken:
+        """The token of the recipes themselves."""
+        return OperatorToken(self._state / "operator-token", lambda: self._access(MAKE).strip())
+
+    def token_command(self, words: Sequence[str]) -> int:
+        """Makes, lists or revokes tokens, with its output here; the exit code."""
+        self._prepare()
+        done = subprocess.run(
+            ["docker", *self._compose_words(*ACCESS_RUN, *words)], env=self._environ, check=False, cwd=ROOT
+        )
+        return done.returncode
+
+    def _access(self, words: Sequence[str]) -> str:
+        return self._compose(*ACCESS_RUN, *words)
+
     def containers(self, service: str | None = None) -> list[str]:
         """Ids of running containers, of one service or of all."""
         found = self._docker(
@@ -178,19 +197,27 @@ class Containers:
 
     def _workers(self) -> list[Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.ports.gateway, timeout=5)
-        try:
-            connection.request("GET", "/workers")
+
+        def ask(headers: dict[str, str]) -> tuple[int, Any]:
+            connection.request("GET", "/workers", headers=headers)
             answer = connection.getresponse()
-            return list(json.loads(answer.read()).get("workers", ())) if answer.status == 200 else []
+            return answer.status, json.loads(answer.read())
+
+        try:
+            status, body = self.token.asked(ask)
+            return list(body.get("workers", ())) if status == 200 else []
         except (OSError, http.client.HTTPException, ValueError):
             return []
         finally:
             connection.close()
 
     def _compose(self, *words: str, shown: bool = False) -> str:
+        return self._docker(*self._compose_words(*words), shown=shown)
+
+    def _compose_words(self, *words: str) -> list[str]:
         files = [*FILES, *([PROXY_FILE] if self._is_proxied else [])]
         chosen = [word for file in files for word in ("--file", str(ROOT / file))]
-        return self._docker("compose", "--project-directory", str(ROOT), *chosen, *words, shown=shown)
+        return ["compose", "--project-directory", str(ROOT), *chosen, *words]
 
     def _docker(self, *words: str, shown: bool = False) -> str:
         done = subprocess.run(

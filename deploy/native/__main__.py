@@ -15,6 +15,7 @@ from deploy.native import preflight
 from deploy.native.layout import Layout, LayoutError, layout_from
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import SERVICES, SupervisorError
+from deploy.operator_token import OperatorToken
 from deploy.runtime import forget_runtime, keep_runtime
 
 MAX_PROCESSES = 64
@@ -112,16 +113,16 @@ def logs(stack: Stack, service: str, lines: int, *, follow: bool) -> None:
         print(stack.log_tail(file.stem, lines))
 
 
-def load_test(layout: Layout, count: str) -> int:
+def load_test(layout: Layout, count: str, token: OperatorToken) -> int:
     """Runs a load test and follows its batch to the end."""
-    answer, figures = _call(layout, "POST", f"/load-test?count={quote(count)}")
+    answer, figures = _call(layout, "POST", f"/load-test?count={quote(count)}", token)
     print(json.dumps(figures, indent=2))
     if answer != 200:
         return 1
     end = time.monotonic() + FOLLOW_WITHIN_S
     shown = ""
     while time.monotonic() < end:
-        answer, batch = _call(layout, "GET", f"/batches/{figures['batch']}")
+        answer, batch = _call(layout, "GET", f"/batches/{figures['batch']}", token)
         if answer != 200:
             time.sleep(0.5)
             continue
@@ -136,10 +137,14 @@ def load_test(layout: Layout, count: str) -> int:
     return 1
 
 
-def _call(layout: Layout, method: str, path: str) -> tuple[int, Any]:
+def _call(layout: Layout, method: str, path: str, token: OperatorToken) -> tuple[int, Any]:
+    return token.asked(lambda headers: _call_once(layout, method, path, headers))
+
+
+def _call_once(layout: Layout, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", layout.ports.gateway, timeout=180)
     try:
-        connection.request(method, path, headers={"Accept": "application/json"})
+        connection.request(method, path, headers={"Accept": "application/json", **headers})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     except ValueError:
@@ -158,6 +163,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         verbs.add_parser(verb)
     verbs.add_parser("scale").add_argument("wanted", nargs="*")
     verbs.add_parser("restart").add_argument("services", nargs="*")
+    # Options behind it are for what it runs.
+    verbs.add_parser("token", add_help=False).add_argument("words", nargs=argparse.REMAINDER)
     verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
     log_parser = verbs.add_parser("logs")
     log_parser.add_argument("service", nargs="?", default="")
@@ -186,8 +193,10 @@ def main(arguments: Sequence[str]) -> int:
             status(stack)
         elif chosen.verb == "logs":
             logs(stack, chosen.service, chosen.lines, follow=chosen.follow)
+        elif chosen.verb == "token":
+            return stack.token_command(chosen.words)
         else:
-            return load_test(layout, chosen.count)
+            return load_test(layout, chosen.count, stack.token)
     except BrokenPipeError:
         # Whoever read the output has enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

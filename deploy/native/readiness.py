@@ -2,9 +2,11 @@
 
 import http.client
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from deploy.native.layout import Layout
+from deploy.operator_token import OperatorToken
 
 READY = frozenset({"ready", "degraded"})
 NOT_STARTED = "not started yet"
@@ -38,22 +40,22 @@ def readiness(layout: Layout, part: str, pid: int) -> str:
     return "not ready: " + "; ".join(f"{name}: {text}" for name, text in body["parts"].items() if text != "ok")
 
 
-def listed_workers(layout: Layout, gateway: str, pid: int) -> set[str]:
+def listed_workers(layout: Layout, gateway: str, pid: int, token: OperatorToken) -> set[str]:
     """The names of the workers that one gateway process knows; none while it does not answer."""
     port = health_port(layout, gateway, pid)
     if port is None:
         return set()
     try:
-        status, body = _get(port, "/workers")
+        status, body = token.asked(lambda headers: _get(port, "/workers", headers))
     except (OSError, http.client.HTTPException, ValueError):
         return set()
     return {worker["id"] for worker in body["workers"]} if status == 200 else set()
 
 
-def _get(port: int, path: str) -> tuple[int, Any]:
+def _get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWERS_WITHIN_S)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers or {}))
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     finally:

@@ -20,6 +20,7 @@ from deploy.native.packages import PackagesError, Servers
 from deploy.native.ports import free_port_base as free_port_base
 from deploy.native.processes import end_stack, stack_processes, wait_until
 from deploy.native.supervisor import SERVERS, SERVICES, Supervisor, SupervisorError, part_names
+from deploy.operator_token import ACCESS, MAKE, OperatorToken
 
 PART_WITHIN_S = 60.0
 # A part that ends at its start is tried again for so long: what it needs may be a moment late.
@@ -309,6 +310,26 @@ class Stack:
             check=False,
         )
 
+    @property
+    def token(self) -> OperatorToken:
+        """The token of the recipes themselves."""
+        return OperatorToken(self.layout.secrets / "operator-token", self._make_token)
+
+    def _make_token(self) -> str:
+        done = self._python(ACCESS, *MAKE)
+        if done.returncode != 0:
+            raise StackError(f"no token can be made: {done.stderr.strip()[-500:]}")
+        return done.stdout.strip()
+
+    def token_command(self, words: Sequence[str]) -> int:
+        """Makes, lists or revokes tokens, with its output here; the exit code."""
+        return subprocess.run(
+            [str(self.layout.venv_python), "-m", ACCESS, *words],
+            env=service_environment(self.layout, self._service_environ),
+            cwd=ROOT,
+            check=False,
+        ).returncode
+
     def _service_parts(self) -> list[str]:
         return [part for part in self._parts() if part not in SERVERS]
 
@@ -332,7 +353,7 @@ class Stack:
         for gateway in (part for part in parts if part.startswith("gateway-")):
 
             def lists(gateway: str = gateway) -> bool:
-                return workers <= readiness.listed_workers(self.layout, gateway, self.pid(gateway))
+                return workers <= readiness.listed_workers(self.layout, gateway, self.pid(gateway), self.token)
 
             self._wait_for(gateway, lists, "it does not list all workers")
 

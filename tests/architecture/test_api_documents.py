@@ -81,10 +81,23 @@ def test_the_document_is_openapi_for_programs(served: tuple[Starlette, dict[str,
         in_path = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
         assert in_path == set(re.findall(r"{(\w+)}", path))
         assert {"400", "405", "421", "431", "500"} <= set(operation["responses"])
-        assert ("403" in operation["responses"]) == (method != "GET" or path == "/load-test")
+        needs_token = bool(operation["security"])
+        assert ("401" in operation["responses"]) == needs_token
+        assert ("403" in operation["responses"]) == (needs_token or method != "GET")
         for response in operation["responses"].values():
             for link in response.get("links", {}).values():
                 assert link["operationId"] in ids
+
+
+PUBLIC = {"/", "/pages/{name}", "/healthz", "/readyz", "/problems/{name}", "/openapi.json"}
+
+
+def test_only_what_tells_nothing_of_jobs_is_open_to_everybody(served: tuple[Starlette, dict[str, Any]]) -> None:
+    _, document = served
+    described = list(operations(document))
+    assert {path for _, path, operation in described if not operation["security"]} == {
+        path for _, path, _ in described if path in PUBLIC
+    }
 
 
 def test_every_reference_leads_somewhere(served: tuple[Starlette, dict[str, Any]]) -> None:

@@ -27,6 +27,7 @@ PURE = (
 )
 PURE_IN_CHANNEL = tuple(f"channel/{name}" for name in ("frames", "commands", "worker_end", "gateway_end", "pace"))
 PURE_IN_STORE = ("store/news", "store/mongo_queries")
+PURE_IN_ACCESS = ("principal", "access/tokens")
 PURE_IN_GATEWAY = ("feed_frames", "hub", "job_table")
 PURE_IN_WORKER = ("outcome_rules", "registration")
 IMPURE_PACKAGES = {"asyncio", "starlette", "aio_pika", "motor", "websockets", "uvicorn", "aiohttp"}
@@ -40,6 +41,7 @@ DOCUMENTS = (
     "docs/docker.md",
     "docs/feed.md",
     "docs/protocol.md",
+    "docs/security.md",
     "docs/settings.md",
 )
 # Set for a part by the stack itself; nobody else sets them.
@@ -96,7 +98,7 @@ def test_the_broker_library_is_imported_by_its_owners() -> None:
     assert users <= allowed | {"services/worker/src/acked_worker/lane_consumer.py"}
 
 
-@pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE)
+@pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE + PURE_IN_ACCESS)
 def test_pure_modules_do_no_io(name: str) -> None:
     assert not packages(COMMON / f"{name}.py") & IMPURE_PACKAGES
 
@@ -167,6 +169,35 @@ def test_every_setting_is_described() -> None:
     described = set(re.findall(r"`(ACKED_[A-Z_]+)`", (ROOT / "docs/settings.md").read_text()))
     read = {node.value for path in SOURCES for node in _strings(path) if re.fullmatch(r"ACKED_[A-Z_]+", node.value)}
     assert read - INTERNAL_VARIABLES == described
+
+
+OF_ONE_TENANT = {"JobFilter", "Scope", "count_batch", "stored_job", "parse_frame"}
+"""What answers clients has to name whose jobs it means; the defaults are for programs of one tenant, such as tests."""
+COMMANDS = {"cancel", "retry", "resolve"}
+
+
+def _name(function: ast.expr) -> tuple[str, str]:
+    """The name that is called, and what it is called on."""
+    if isinstance(function, ast.Attribute):
+        return function.attr, ast.unparse(function.value)
+    return (function.id, "") if isinstance(function, ast.Name) else ("", "")
+
+
+def test_what_answers_clients_names_the_tenant() -> None:
+    asked = [path for path in SOURCES if path.is_relative_to(ROOT / "services")]
+    asked += [COMMON / "status_route.py", COMMON / "status_waits.py"]
+    found = 0
+    for path in asked:
+        for node in ast.walk(tree_of(path)):
+            if not isinstance(node, ast.Call):
+                continue
+            called, on = _name(node.func)
+            needs = called in OF_ONE_TENANT or (called == "get" and on.endswith("store"))
+            needs = needs or (called in COMMANDS and on == "commands") or (called == "wait" and on == "waits")
+            if needs:
+                found += 1
+                assert "tenant" in {keyword.arg for keyword in node.keywords}, f"{relative(path)}:{node.lineno}"
+    assert found >= 15
 
 
 def test_the_lock_records_no_address() -> None:

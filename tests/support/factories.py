@@ -97,9 +97,8 @@ async def moved(store: JobStore, job: Job, transition: Transition) -> Job:
 
 async def again(store: JobStore, job: Job) -> Job:
     """The job as it is kept now."""
-    found = await store.get(job.id)
-    assert found is not None
-    return found
+    found = await store.get_many([job.id])
+    return found[job.id]
 
 
 async def queued(store: JobStore, **fields: Any) -> Job:

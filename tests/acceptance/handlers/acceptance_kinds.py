@@ -34,6 +34,13 @@ async def fails(ctx: Context, payload: Any) -> None:
     raise ValueError(f"attempt {ctx.attempt} went wrong")
 
 
+@handler("test.spills", max_attempts=1)
+async def spills(ctx: Context, payload: Any) -> None:
+    """Fails with what it was sent in its words."""
+    ctx.progress(payload)
+    raise ValueError(f"can't do {payload!r}")
+
+
 @handler("test.permanent")
 async def permanent(ctx: Context, payload: Any) -> None:
     """Fails for good."""

@@ -6,8 +6,21 @@ import pytest
 from msgspec import Meta
 
 from acked_common.api.document import About, make_document
-from acked_common.api.routes import ALWAYS, JSON, OF_CHANGES, Answer, ApiRoute, Body, Header, Link, Operation, Parameter
+from acked_common.api.routes import (
+    ALWAYS,
+    JSON,
+    OF_CHANGES,
+    OF_TOKENS,
+    Answer,
+    ApiRoute,
+    Body,
+    Header,
+    Link,
+    Operation,
+    Parameter,
+)
 from acked_common.lifecycle import Reason, State
+from acked_common.principal import Permission
 from acked_common.problems import CATALOGUE
 from acked_common.views import JobStatus
 
@@ -29,7 +42,7 @@ class More(TypedDict):
 def operation(**fields: Any) -> Operation:
     """An operation on `/things`."""
     answers = (Answer(description="Done.", media={JSON: Thing}),)
-    given = {"id": "a", "path": "/things", "tag": "T", "summary": "S", "answers": answers, **fields}
+    given = {"id": "a", "path": "/things", "tag": "T", "summary": "S", "answers": answers, "permission": None, **fields}
     return Operation(**given)
 
 
@@ -58,6 +71,7 @@ def names(response: dict[str, Any], document: dict[str, Any]) -> set[str]:
         (operation(problems=("busy", "not-accepted", "wrong-state")), ("busy", "not-accepted", "wrong-state")),
         (operation(method="POST"), OF_CHANGES),
         (operation(is_change=True), OF_CHANGES),
+        (operation(permission=Permission.READ), OF_TOKENS),
         (
             operation(path="/things/{id}", parameters=(Parameter(name="id", place="path", type=str, description="d"),)),
             ("not-found",),
@@ -71,6 +85,14 @@ def test_problems_stand_under_their_status(one: Operation, also: tuple[str, ...]
         name: int(status) for status in responses if status != "200" for name in names(responses[status], document)
     }
     assert found == {name: CATALOGUE[name].status for name in (*ALWAYS, *also)}
+
+
+def test_an_operation_says_what_a_token_must_allow() -> None:
+    document = make_document(ABOUT, [operation(permission=Permission.OPERATE)])
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert document["paths"]["/things"]["get"]["security"] == [{"token": ["operate"]}]
+    assert document["paths"]["/things"]["get"]["responses"]["401"]["headers"]["WWW-Authenticate"]["required"] is True
+    assert described(operation())["security"] == [], "everybody may"
 
 
 def test_problems_that_say_when_to_come_back_carry_the_header() -> None:

@@ -152,7 +152,7 @@ def test_a_move_is_recorded_by_its_very_entry_only() -> None:
 @pytest.mark.parametrize(
     ("wanted", "fields", "indexed"),
     [
-        (JobFilter(), {}, ()),
+        (JobFilter(tenant="acme"), {"tenant": "acme"}, ()),
         (JobFilter(kind="k"), {"kind": "k"}, ("kind",)),
         (JobFilter(tag="t"), {"tags": "t"}, ("tags",)),
         (JobFilter(batch="b"), {"batch": "b"}, ("batch",)),
@@ -169,8 +169,8 @@ def test_a_move_is_recorded_by_its_very_entry_only() -> None:
 def test_a_filter_names_its_fields_and_the_index_that_serves_it(
     wanted: JobFilter, fields: dict[str, object], indexed: tuple[str, ...]
 ) -> None:
-    assert filter_fields(wanted) == fields
-    assert index_fields(wanted) == indexed
+    assert filter_fields(wanted) == {"tenant": "default", **fields}
+    assert index_fields(wanted) == ("tenant", *indexed)
 
 
 json_values = st.recursive(

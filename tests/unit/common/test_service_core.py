@@ -20,7 +20,9 @@ DONE = (Answer(description="Done.", media={JSON: dict[str, Any]}),)
 
 def operation(path: str, **fields: Any) -> Operation:
     """An operation that says no more than it must."""
-    return Operation(id=path.strip("/") or "root", path=path, tag="T", summary="S", answers=DONE, **fields)
+    return Operation(
+        id=path.strip("/") or "root", path=path, tag="T", summary="S", permission=None, answers=DONE, **fields
+    )
 
 
 async def broken(_: Request) -> Response:

@@ -1,10 +1,11 @@
 """Settings: the documented defaults, every problem at once, and what may not be combined."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from acked_common.settings import Env, SettingsError, read_common
+from acked_common.settings import Env, SettingsError, read_common, require_access
 from acked_gateway.settings import read_settings as read_gateway
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.settings import read_settings as read_worker
@@ -141,3 +142,40 @@ def test_a_secret_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert env.secret("ACKED_X") is None
     with pytest.raises(SettingsError, match="ACKED_X_FILE="):
         env.finish()
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_fine", "asks"),
+    [
+        ({}, True, False),
+        ({"ACKED_ACCESS": "off"}, True, False),
+        ({"ACKED_ACCESS": "tokens"}, True, True),
+        ({"ACKED_HOST": "::1"}, True, False),
+        ({"ACKED_HOST": "localhost"}, True, False),
+        ({"ACKED_HOST": "0.0.0.0"}, False, False),
+        ({"ACKED_HOST": "::"}, False, False),
+        ({"ACKED_HOST": "192.0.2.1", "ACKED_ACCESS": "off"}, False, False),
+        ({"ACKED_HOST": "acked.example"}, False, False),
+        ({"ACKED_HOST": "0.0.0.0", "ACKED_ACCESS": "tokens"}, True, True),
+        ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISHED_ON_LOOPBACK": "yes"}, True, False),
+        ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISHED_ON_LOOPBACK": "no"}, False, False),
+        ({"ACKED_ACCESS": "maybe"}, False, False),
+        ({"ACKED_PUBLISHED_ON_LOOPBACK": "1"}, False, False),
+    ],
+)
+def test_who_listens_for_others_asks_for_tokens(variables: dict[str, str], is_fine: bool, asks: bool) -> None:
+    env = Env(variables)
+    settings = read_common(env)
+    require_access(env, settings)
+    if not is_fine:
+        with pytest.raises(SettingsError, match=r"ACKED_(ACCESS|HOST|PUBLISHED)"):
+            env.finish()
+        return
+    env.finish()
+    assert settings.asks_for_tokens == asks
+
+
+@pytest.mark.parametrize("read", [read_gateway, read_intake])
+def test_a_service_for_others_does_not_start_without_tokens(read: Callable[[Env], object]) -> None:
+    with pytest.raises(SettingsError, match=r"ACKED_ACCESS=tokens and make tokens with \./just token make"):
+        read(Env({"ACKED_HOST": "0.0.0.0"}))

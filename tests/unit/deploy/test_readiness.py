@@ -10,6 +10,7 @@ import pytest
 
 from deploy.native.layout import Layout, Ports
 from deploy.native.readiness import NOT_STARTED, health_port, listed_workers, readiness
+from deploy.operator_token import OperatorToken
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -62,10 +63,16 @@ def test_half_a_file_tells_nothing(layout: Layout) -> None:
     assert readiness(layout, "intake-1", 7) == NOT_STARTED
 
 
-def test_a_process_that_does_not_listen_yet_is_not_started(layout: Layout) -> None:
+@pytest.fixture
+def token(layout: Layout) -> OperatorToken:
+    """A token of the recipes that is not needed."""
+    return OperatorToken(layout.secrets / "operator-token", lambda: pytest.fail("nobody asked for a token"))
+
+
+def test_a_process_that_does_not_listen_yet_is_not_started(layout: Layout, token: OperatorToken) -> None:
     (layout.run / "intake-1.json").write_text('{"pid": 7, "health_port": 1}')
     assert readiness(layout, "intake-1", 7) == NOT_STARTED
-    assert listed_workers(layout, "intake-1", 7) == set()
+    assert listed_workers(layout, "intake-1", 7, token) == set()
 
 
 def test_readiness_says_what_is_wrong(layout: Layout, process: type[Answers]) -> None:
@@ -76,8 +83,8 @@ def test_readiness_says_what_is_wrong(layout: Layout, process: type[Answers]) ->
     assert readiness(layout, "gateway-2", 7) == "not ready: mongodb: away; process: stops soon"
 
 
-def test_the_workers_that_a_gateway_lists(layout: Layout, process: type[Answers]) -> None:
+def test_the_workers_that_a_gateway_lists(layout: Layout, process: type[Answers], token: OperatorToken) -> None:
     process.body = {"workers": [{"id": "worker-1"}, {"id": "worker-2"}]}
-    assert listed_workers(layout, "gateway-2", 7) == {"worker-1", "worker-2"}
+    assert listed_workers(layout, "gateway-2", 7, token) == {"worker-1", "worker-2"}
     process.status = 503
-    assert listed_workers(layout, "gateway-2", 7) == set()
+    assert listed_workers(layout, "gateway-2", 7, token) == set()

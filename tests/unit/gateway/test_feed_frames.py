@@ -12,7 +12,7 @@ from acked_common.lifecycle import Reason, State
 from acked_common.problems import problem
 from acked_common.store import Scope
 from acked_gateway import feed_frames
-from acked_gateway.feed_frames import FeedError, Subscribe, Unsubscribe, parse_frame
+from acked_gateway.feed_frames import Authenticate, FeedError, Subscribe, Unsubscribe, parse_authenticate, parse_frame
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 ID = UUID("01a20e02-d6e3-728c-b03b-9148ff00fd39")
@@ -25,19 +25,19 @@ def subscribe(scope: object, sub: object = "s") -> str:
 @pytest.mark.parametrize(
     ("scope", "expected"),
     [
-        ({"all": True}, Scope()),
-        ({"batch": "b.1"}, Scope(batch="b.1")),
-        ({"kind": "demo"}, Scope(kind="demo")),
-        ({"ids": [str(ID), str(ID).upper()]}, Scope(ids=frozenset({ID}))),
+        ({"all": True}, Scope(tenant="acme")),
+        ({"batch": "b.1"}, Scope(batch="b.1", tenant="acme")),
+        ({"kind": "demo"}, Scope(kind="demo", tenant="acme")),
+        ({"ids": [str(ID), str(ID).upper()]}, Scope(ids=frozenset({ID}), tenant="acme")),
     ],
 )
-def test_scopes(scope: object, expected: Scope) -> None:
-    assert parse_frame(subscribe(scope, 7)) == Subscribe(7, expected)
+def test_scopes_are_of_the_client_s_tenant(scope: object, expected: Scope) -> None:
+    assert parse_frame(subscribe(scope, 7), tenant="acme") == Subscribe(7, expected)
 
 
 def test_unknown_members_are_ignored() -> None:
     text = json.dumps({"type": "unsubscribe", "sub": "s", "since": 1})
-    assert parse_frame(text) == Unsubscribe("s")
+    assert parse_frame(text, tenant="acme") == Unsubscribe("s")
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,41 @@ def test_unknown_members_are_ignored() -> None:
 )
 def test_what_means_nothing_is_refused_with_a_problem(text: str) -> None:
     with pytest.raises(FeedError) as refused:
-        parse_frame(text)
+        parse_frame(text, tenant="acme")
     assert refused.value.problem.name == "bad-message"
     assert refused.value.problem.detail
 
 
+def test_a_tenant_can_not_be_asked_for() -> None:
+    for scope in ({"all": True, "tenant": "globex"}, {"tenant": "globex"}):
+        with pytest.raises(FeedError):
+            parse_frame(subscribe(scope), tenant="acme")
+    asked = parse_frame('{"type":"subscribe","sub":1,"tenant":"globex","scope":{"all":true}}', tenant="acme")
+    assert asked == Subscribe(1, Scope(tenant="acme"))
+
+
+def test_the_first_frame_shows_a_token() -> None:
+    assert parse_authenticate('{"type":"authenticate","token":"t"}') == b"t"
+    assert parse_frame('{"type":"authenticate","token":"t"}', tenant="acme") == Authenticate()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "{", "[]", "null", '"t"', '{"type":"authenticate"}', '{"type":"authenticate","token":1}'),
+        *(subscribe({"all": True}), '{"type":"hello","token":"t"}', "[" * 1000, "\ud800"),
+        json.dumps({"type": "authenticate", "token": "t" * feed_frames.MAX_FIRST_FRAME_CHARS}),
+    ],
+)
+def test_anything_else_first_shows_none(text: str | None) -> None:
+    with pytest.raises(FeedError) as refused:
+        parse_authenticate(text)
+    assert refused.value.problem.name == "no-token"
+
+
 def test_the_largest_subscription_fits_into_a_frame() -> None:
     ids = [str(new_id()) for _ in range(feed_frames.MAX_IDS)]
-    asked = parse_frame(subscribe({"ids": ids}))
+    asked = parse_frame(subscribe({"ids": ids}), tenant="acme")
     assert isinstance(asked, Subscribe)
     assert {str(job_id) for job_id in asked.scope.ids or ()} == set(ids)
 

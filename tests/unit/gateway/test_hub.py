@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +51,29 @@ def followed(hub: Hub, scope: Scope, sub: str = "s", jobs: Sequence[JobNews] = (
     assert subscription.give(jobs_snapshot(jobs))
     frames(client)
     return client
+
+
+def test_another_tenants_events_reach_nobody_whatever_is_followed() -> None:
+    hub = Hub()
+    job_id = new_id()
+    scopes = [{}, {"kind": "k"}, {"batch": "b"}, {"ids": frozenset({job_id})}]
+    clients = {
+        tenant: [followed(hub, Scope(tenant=tenant, **scope)) for scope in scopes]  # type: ignore[arg-type]
+        for tenant in ("acme", "globex")
+    }
+    for tenant in ("globex", "nobody", None):
+        hub.publish([msgspec.structs.replace(news(job_id, 2, batch="b"), tenant=tenant)])
+    hub.publish([msgspec.structs.replace(news(job_id, 3, batch="b", progress=b"{}"), tenant="globex")])
+    assert [frames(client) for client in clients["acme"]] == [[]] * 4
+    for client in clients["globex"]:
+        assert revs(frames(client)) == [(str(job_id), 2), (str(job_id), 3)]
+    for client in clients["acme"]:
+        hub.leave(client)
+    hub.publish([msgspec.structs.replace(news(job_id, 4, batch="b"), tenant="globex")])
+    for client in clients["globex"]:
+        assert revs(frames(client)) == [(str(job_id), 4)], "what one tenant leaves another still follows"
+        hub.leave(client)
+    assert not hub.rings
 
 
 def test_events_reach_those_who_follow_their_scope_and_nobody_else() -> None:

@@ -224,3 +224,15 @@ async def test_without_the_store_every_answer_says_so(bench: Bench, target: str)
     bench.store.is_away = True
     answer = await bench.get(target)
     assert (answer.status, answer.json["type"]) == (503, "/problems/store-unreachable")
+
+
+async def test_another_tenants_jobs_are_not_there(bench: Bench) -> None:
+    theirs = await failed(bench.store, tenant="globex", batch="b")
+    for path in (f"/jobs/{theirs.id}", "/batches/b"):
+        assert (await bench.get(path)).status == 404
+    for command in ("cancel", "retry"):
+        assert (await bench.post(f"/jobs/{theirs.id}/{command}")).status == 404
+    resolved = await bench.post(f"/jobs/{theirs.id}/resolve", b'{"state": "succeeded"}')
+    assert resolved.status == 404
+    assert (await bench.listed())["jobs"] == []
+    assert (await bench.store.get_many([theirs.id]))[theirs.id] == theirs

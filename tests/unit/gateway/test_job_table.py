@@ -18,8 +18,8 @@ def event(job_id: UUID, rev: int, state: State, attempt: int = 1) -> JobEvent:
     return JobEvent(job_id, rev, state, Reason.CLAIMED.value, attempt, AT)
 
 
-def claimed(job_id: UUID, rev: int = 2, attempt: int = 1, boot: str = ME) -> JobNews:
-    return JobNews(job_id, "k", "b", event(job_id, rev, State.RUNNING, attempt), boot=boot)
+def claimed(job_id: UUID, rev: int = 2, attempt: int = 1, boot: str = ME, tenant: str = "default") -> JobNews:
+    return JobNews(job_id, "k", "b", event(job_id, rev, State.RUNNING, attempt), boot=boot, tenant=tenant)
 
 
 def ended(job_id: UUID, rev: int = 3) -> JobNews:
@@ -49,6 +49,20 @@ def test_the_next_transition_of_the_own_attempt_is_told_at_once_and_once(table: 
     assert table.report(ME, event(job, 3, State.SUCCEEDED)) is None
     assert not table.take(ended(job))
     assert table.take(JobNews(job, "k", "b", event(job, 4, State.QUEUED)))
+
+
+def test_whose_job_it_is_is_what_the_stream_has_said(table: JobTable) -> None:
+    looked, streamed = new_id(), new_id()
+    table.seed(claimed(looked, tenant="acme"))
+    table.take(claimed(streamed, tenant="globex"))
+    for job_id, tenant in ((looked, "acme"), (streamed, "globex")):
+        for told in (
+            table.report_progress(ME, progress(job_id, 1)),
+            table.take_progress(job_id, progress(job_id, 2).progress),
+            table.report(ME, event(job_id, 3, State.SUCCEEDED)),
+        ):
+            assert told is not None
+            assert told.tenant == tenant
 
 
 @pytest.mark.parametrize(("boot", "rev", "attempt"), [(OTHER, 3, 1), (ME, 4, 1), (ME, 2, 1), (ME, 3, 2), ("", 3, 1)])

@@ -96,7 +96,7 @@ def gateways(**variables: str) -> tuple[GatewayUrl, ...]:
     [
         ({}, [("ws", "127.0.0.1", 8080)]),
         ({"gateway_port": "9080"}, [("ws", "127.0.0.1", 9080)]),
-        ({"gateway_port": "9080", "host": "0.0.0.0"}, [("ws", "127.0.0.1", 9080)]),  # noqa: S104
+        ({"gateway_port": "9080", "host": "0.0.0.0"}, [("ws", "127.0.0.1", 9080)]),
         ({"host": "192.0.2.1"}, [("ws", "192.0.2.1", 8080)]),
         ({"gateway_url": "ws://gateway:8080"}, [("ws", "gateway", 8080)]),
         (

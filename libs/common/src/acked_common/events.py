@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from acked_common.lifecycle import State
+from acked_common.principal import DEFAULT_TENANT
 
 
 class JobEvent(msgspec.Struct, frozen=True):
@@ -42,3 +43,5 @@ class JobNews(msgspec.Struct, frozen=True):
     """A JSON text."""
     boot: str | None = None
     """The worker process that owns the running attempt."""
+    tenant: str | None = DEFAULT_TENANT
+    """Whose job it is: nobody else is told. None where the job is gone by now: then nobody is."""

@@ -1,10 +1,12 @@
-"""OWNER of what kinds, batches and idempotency keys may be called. Pure."""
+"""OWNER of what kinds, batches, idempotency keys, tenants and clients may be called. Pure."""
 
 import re
 
 KIND_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:-]{1,255}")
+TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+CLIENT_NAME = TENANT_NAME
 
 
 def whole(pattern: re.Pattern[str]) -> str:

@@ -184,6 +184,32 @@ CATALOGUE: Mapping[str, Entry] = {
         "The headers have more than 32 KiB in all.",
         "Send fewer or shorter ones; large cookies are a common cause.",
     ),
+    "no-token": Entry(
+        401,
+        "A token is needed",
+        "This server wants to know who calls, and the request carries no token.",
+        "Send the header Authorization: Bearer <token>. Who runs the server makes one with ./just token make.",
+        {"WWW-Authenticate": "Bearer"},
+    ),
+    "unknown-token": Entry(
+        401,
+        "The token is not known",
+        "The token was never made here, was revoked, or has expired.",
+        "Use one that holds; ./just token list shows which do.",
+        {"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    ),
+    "token-in-url": Entry(
+        400,
+        "A token does not belong in the URL",
+        "The URL carries a token. URLs are kept in logs and histories and by proxies; who reads those could use it.",
+        "Revoke this token, and send another one in the header Authorization: Bearer <token>.",
+    ),
+    "missing-permission": Entry(
+        403,
+        "The token does not allow this",
+        "The token is known, but it was made without the permission that the answer names.",
+        "Use a token that has it; ./just token make --may … makes one.",
+    ),
     "wrong-worker-secret": Entry(
         401,
         "The worker secret is wrong or missing",
@@ -237,6 +263,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "The database does not answer",
         "What was asked for can't be read or changed now. No accepted job is lost.",
         "Ask again, after the time in Retry-After.",
+        _SOON,
+    ),
+    "access-unknown": Entry(
+        503,
+        "It is not known whether the token holds",
+        "The database that keeps the tokens does not answer, and this server has not seen the token lately.",
+        "Send it again, after the time in Retry-After.",
         _SOON,
     ),
     "intake-unreachable": Entry(

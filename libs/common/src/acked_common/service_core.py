@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from acked_common.access.gate import Gate
+from acked_common.access.table import TokenTable
 from acked_common.api.document import About
 from acked_common.api.serving import changed_by_reading, first_parts, with_document
 from acked_common.broker import BrokerError
@@ -16,6 +19,7 @@ from acked_common.clock import SharedClock
 from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
+from acked_common.logs import get_log
 from acked_common.outbox import Outbox
 from acked_common.settings import CommonSettings
 from acked_common.status_route import status_routes
@@ -25,6 +29,8 @@ from acked_common.store_monitor import StoreMonitor
 from acked_common.sweeper import Sweeper
 from acked_common.web import EXCEPTION_HANDLERS, CountRequests, Readiness, RequestCounter, operations_routes
 from acked_common.worker_table import WorkerTable
+
+log = get_log(__name__)
 
 BROKER_LOOK_EVERY_S = 2.0
 
@@ -45,6 +51,8 @@ class ServiceCore:
         self.workers = WorkerTable(self.store, seen_within_s=settings.renewal_s * 3)
         self._probe = RabbitLaneProbe(settings.amqp_url, name=name)
         self.waits = StatusWaits(self.store)
+        tokens = TokenTable(self.store.tokens(), self.clock) if settings.asks_for_tokens else None
+        self.gate = Gate(tokens)
         self._sweeper = Sweeper(self.store, self.outbox, self._probe, self.kinds, self.clock, settings)
         self._tasks = Tasks()
         self._loops: list[Callable[[Tasks], object]] = [
@@ -52,7 +60,10 @@ class ServiceCore:
             self.kinds.start,
             self.waits.start,
             self._sweeper.start,
+            *([tokens.start] if tokens is not None else []),
         ]
+        if tokens is None:
+            log.warning("no token is asked for: whoever reaches this port may do everything", host=settings.host)
         self.lifetime = Lifetime()
         self.lifetime.add("store", start=self.monitor.look, stop=self._close_store)
         self.lifetime.add("publisher", stop=self.publisher.close)
@@ -79,12 +90,18 @@ class ServiceCore:
         served = with_document(
             [
                 *routes,
-                *status_routes(self.store, self.waits, self.workers, self.kinds),
+                *status_routes(self.store, self.waits, self.workers, self.kinds, self.gate),
                 *operations_routes(self._unless_stopping(readiness)),
             ],
             about,
         )
         counter = RequestCounter(first_parts(served))
+
+        def count_refused(scope: Any, status: int) -> None:
+            if scope["path"] in counts_itself:
+                counter.count(scope, status)
+
+        self.gate.stand_before(served, count_refused)
         application = Starlette(
             routes=served,
             middleware=[

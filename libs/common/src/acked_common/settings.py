@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +51,13 @@ class Env:
         if not (len(text) >= MIN_SECRET_CHARS and text.isascii() and text.isprintable() and " " not in text):
             self._problems.append(f"{source}: must be at least {MIN_SECRET_CHARS} printable ASCII characters, no space")
             return None
+        return text
+
+    def choice(self, name: str, known: tuple[str, ...], default: str) -> str:
+        """One of the known words."""
+        text = self.text(name, default).lower()
+        if text not in known:
+            self._problems.append(f"{name}={text}: one of {', '.join(known)}")
         return text
 
     def names(self, name: str, default: str = "") -> tuple[str, ...]:
@@ -107,6 +115,10 @@ class CommonSettings:
     retention_s: float
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
+    asks_for_tokens: bool
+    """Whether clients must show a token; where they need not, only this machine may reach the service."""
+    published_on_loopback: bool
+    """Whether something in front, such as a container's published port, lets only this machine reach the service."""
     run_file: Path | None
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
 
@@ -128,6 +140,8 @@ def read_common(env: Env) -> CommonSettings:
         retention_s=env.seconds("ACKED_RETENTION_S", 30 * 86400.0),
         allowed_hosts=env.names("ACKED_ALLOWED_HOSTS"),
         allowed_origins=env.names("ACKED_ALLOWED_ORIGINS"),
+        asks_for_tokens=env.choice("ACKED_ACCESS", ("tokens", "off"), "off") == "tokens",
+        published_on_loopback=env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no") == "yes",
         run_file=env.path("ACKED_RUN_FILE"),
     )
     env.require(
@@ -140,3 +154,21 @@ def read_common(env: Env) -> CommonSettings:
         f"ACKED_LOG_LEVEL={settings.log_level}: one of debug, info, warning, error",
     )
     return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def require_access(env: Env, settings: CommonSettings) -> None:
+    """A service that others than this machine may reach asks who calls; the problem says how."""
+    env.require(
+        settings.asks_for_tokens or settings.published_on_loopback or is_loopback(settings.host),
+        f"ACKED_HOST={settings.host}: others than this machine may reach it, and nobody would have to show a token. "
+        "Set ACKED_ACCESS=tokens and make tokens with ./just token make; or, where something in front lets only this "
+        "machine through, ACKED_PUBLISHED_ON_LOOPBACK=yes",
+    )

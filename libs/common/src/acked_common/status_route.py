@@ -3,12 +3,14 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from acked_common.access.gate import Gate
 from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds
 from acked_common.api.routes import ApiRoute
 from acked_common.clock import rfc3339
 from acked_common.ids import parse_id
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
+from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.status_waits import StatusWaits
 from acked_common.store import Job, JobStore, KindRecord
@@ -17,10 +19,10 @@ from acked_common.web import JsonResponse
 from acked_common.worker_table import WorkerTable
 
 
-async def stored_job(store: JobStore, text: str) -> Job:
-    """The job with this id, or a 404 problem."""
+async def stored_job(store: JobStore, text: str, *, tenant: str) -> Job:
+    """The tenant's job with this id, or a 404 problem."""
     job_id = parse_id(text)
-    job = await store.get(job_id) if job_id is not None else None
+    job = await store.get(job_id, tenant=tenant) if job_id is not None else None
     if job is None:
         raise no_such_job(text)
     return job
@@ -39,22 +41,28 @@ async def hint_for(job: Job, workers: WorkerTable) -> str | None:
     return f"no worker that serves kind {job.kind!r} runs at the moment{until}"
 
 
-def status_routes(store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable) -> list[ApiRoute]:
+def status_routes(
+    store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable, gate: Gate
+) -> list[ApiRoute]:
     """The routes."""
 
     async def status(request: Request) -> Response:
         text = request.path_params["id"]
+        tenant = principal_of(request.scope).tenant
         wait_s = _number(request, "wait_s", most=MAX_WAIT_S)
         after_rev = _number(request, "after_rev", most=MAX_REV)
         if wait_s:
             job_id = parse_id(text)
             if job_id is None:
                 raise no_such_job(text)
-            job = await waits.wait(job_id, after_rev=None if after_rev is None else int(after_rev), wait_s=wait_s)
+            rev = None if after_rev is None else int(after_rev)
+            job = await waits.wait(job_id, after_rev=rev, wait_s=wait_s, tenant=tenant)
+            # A minute may have passed.
+            gate.check_still(request.scope)
             if job is None:
                 raise no_such_job(text)
         else:
-            job = await stored_job(store, text)
+            job = await stored_job(store, text, tenant=tenant)
         return JsonResponse(status_fields(job, hint=await hint_for(job, workers)))
 
     async def list_kinds(_: Request) -> Response:

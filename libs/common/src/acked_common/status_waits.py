@@ -9,6 +9,7 @@ from uuid import UUID
 
 from acked_common.lifecycle import State
 from acked_common.lifetime import Tasks
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import Job, JobStore, Revision
 
 LOOK_EVERY_S = 0.1
@@ -69,22 +70,24 @@ class StatusWaits:
         """Starts looking; without waiters nothing is asked."""
         tasks.repeat("status waits", self._look, every_s=LOOK_EVERY_S)
 
-    async def wait(self, job_id: UUID, *, after_rev: int | None, wait_s: float) -> Job | None:
-        """The job as soon as it is terminal or its rev is above `after_rev`, or as it is after `wait_s` or at the `end`
-        of all waits; None where there is no such job. Raises `StoreError`."""
+    async def wait(
+        self, job_id: UUID, *, after_rev: int | None, wait_s: float, tenant: str = DEFAULT_TENANT
+    ) -> Job | None:
+        """The tenant's job as soon as it is terminal or its rev is above `after_rev`, or as it is after `wait_s` or at
+        the `end` of all waits; None where there is no such job. Raises `StoreError`."""
         waiter = _Waiter(after_rev, asyncio.get_running_loop().create_future())
         # First the waiter, then the look: a move in between is seen by one of the two.
         self._waiters.setdefault(job_id, set()).add(waiter)
         self._somebody_waits.set()
         try:
-            job = await self._store.get(job_id)
+            job = await self._store.get(job_id, tenant=tenant)
             if job is None or waiter.is_served_by(Revision(job.rev, job.state)) or self._has_ended:
                 return job
             until = asyncio.get_running_loop().time() + wait_s
             async with self._news.following() if self._news is not None else nullcontext():
                 # Once more: what happened before it was followed is told by nobody.
                 if self._news is not None:
-                    job = await self._store.get(job_id)
+                    job = await self._store.get(job_id, tenant=tenant)
                     if job is None or waiter.is_served_by(Revision(job.rev, job.state)):
                         return job
                 try:
@@ -92,7 +95,7 @@ class StatusWaits:
                         await waiter.changed
                 except TimeoutError:
                     pass
-            return await self._store.get(job_id)
+            return await self._store.get(job_id, tenant=tenant)
         finally:
             waiters = self._waiters.get(job_id)
             if waiters is not None:

@@ -10,6 +10,7 @@ from acked_common.api.operations import COMMON_TAGS, ID, JOBS
 from acked_common.api.routes import HTML, JSON, OF_JSON_BODIES, Answer, Body, Link, Operation, Parameter
 from acked_common.lifecycle import State
 from acked_common.names import BATCH_NAME, whole
+from acked_common.principal import Permission
 from acked_common.views import Count, Instant, JobStatus, JobSummary, JobWithPayload
 from acked_gateway.commands import MAX_NOTE_CHARS, RESOLVED_AS
 from acked_gateway.load_test import MAX_CALLS
@@ -142,6 +143,7 @@ LIST_JOBS = Operation(
     id="listJobs",
     path="/jobs",
     tag=JOBS,
+    permission=Permission.READ,
     summary="A list of jobs, newest first",
     description=(
         "Each filter that is given must fit. A page may hold fewer jobs than asked for, even none, and still have a "
@@ -191,6 +193,7 @@ GET_JOB = Operation(
     id="getJob",
     path="/jobs/{id}",
     tag=JOBS,
+    permission=Permission.READ,
     summary="A job with its payload",
     parameters=(ID,),
     answers=(Answer(description="The status and the payload.", media={JSON: JobWithPayload}),),
@@ -201,6 +204,7 @@ GET_BATCH = Operation(
     id="getBatch",
     path="/batches/{batch}",
     tag=JOBS,
+    permission=Permission.READ,
     summary="How a batch stands",
     parameters=(
         Parameter(
@@ -216,6 +220,7 @@ CANCEL_JOB = Operation(
     method="POST",
     path="/jobs/{id}/cancel",
     tag=COMMANDS,
+    permission=Permission.OPERATE,
     summary="End a job that has not ended",
     description=(
         "A job that nobody runs is cancelled at once. A running one gets a flag, and its worker stops it; ask for the "
@@ -231,6 +236,7 @@ RETRY_JOB = Operation(
     method="POST",
     path="/jobs/{id}/retry",
     tag=COMMANDS,
+    permission=Permission.OPERATE,
     summary="Start a new run of a failed job",
     parameters=(ID,),
     answers=_STATUS_AFTER,
@@ -242,6 +248,7 @@ RESOLVE_JOB = Operation(
     method="POST",
     path="/jobs/{id}/resolve",
     tag=COMMANDS,
+    permission=Permission.OPERATE,
     summary="Decide the end of a failed job",
     description="A new run that ends at once. What is left out is left empty, whatever an earlier resolve said.",
     parameters=(ID,),
@@ -261,6 +268,8 @@ LIST_WORKERS = Operation(
     id="listWorkers",
     path="/workers",
     tag=JOBS,
+    permission=Permission.READ,
+    of_all_tenants=True,
     summary="Workers that live",
     answers=(Answer(description="Those that were seen within three renewals.", media={JSON: Workers}),),
     problems=("store-unreachable",),
@@ -272,6 +281,8 @@ DRAIN_WORKER = Operation(
     method="POST",
     path="/workers/{id}/drain",
     tag=COMMANDS,
+    permission=Permission.OPERATE,
+    of_all_tenants=True,
     summary="Let a worker end what it runs and leave",
     description="It takes no more jobs, gives back what does not end in time, and leaves; a new one takes its place.",
     parameters=(
@@ -288,6 +299,8 @@ def _load_test(method: Any, name: str, media: dict[str, Any], description: str) 
         method=method,
         path="/load-test",
         tag=_LOAD_TEST,
+        permission=Permission.SUBMIT,
+        has_open_page=HTML in media,
         summary="Make many real calls of `POST /process` at once",
         description=f"Answers when all calls are answered. {description}",
         parameters=(
@@ -335,6 +348,7 @@ GET_INDEX = Operation(
     id="getIndexPage",
     path="/",
     tag=_PAGES,
+    permission=None,
     summary="The page to begin with",
     answers=(Answer(description="A page for people.", media={HTML: str}),),
 )
@@ -343,6 +357,7 @@ GET_ASSET = Operation(
     id="getPagePart",
     path="/pages/{name}",
     tag=_PAGES,
+    permission=None,
     summary="What pages consist of",
     parameters=(
         Parameter(name="name", place="path", type=str, description="The file's name.", example="load_test.html"),

@@ -10,6 +10,7 @@ from acked_gateway.api import ABOUT
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands
 from acked_gateway.feed import Feed
+from acked_gateway.feed_entry import FeedEntry
 from acked_gateway.hub import Hub
 from acked_gateway.job_routes import job_routes
 from acked_gateway.live import Live
@@ -32,12 +33,14 @@ def create_app(settings: GatewaySettings) -> Starlette:
     live = Live(core.store.changes(), hub, core.waits)
     core.waits.follow(live)
     snapshots = Snapshots(core.store, hub, live)
-    feed = Feed(hub, live, snapshots, core.clock, boot=boot, max_clients=settings.feed_clients)
+    entry = FeedEntry(core.gate)
+    feed = Feed(hub, live, snapshots, core.clock, entry, boot=boot, max_clients=settings.feed_clients)
     core.lifetime.add("live", stop=live.stop)
     core.lifetime.add("snapshots", stop=snapshots.stop)
     core.add_loops(snapshots.start)
     core.add_loops(feed.start)
-    channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret)
+    channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret, gate=core.gate)
+    core.add_loops(channel.start)
     command_line = CommandLine(channel)
     bus = RabbitCommands(settings.common.amqp_url, name="acked-gateway", on_command=command_line.take)
     command_line.attach(bus)

@@ -13,6 +13,7 @@ from acked_common import lifecycle, strict_json
 from acked_common.clock import Clock
 from acked_common.lifecycle import Move, State, Transition, WrongState
 from acked_common.outbox import Outbox
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.settings import CommonSettings
 from acked_common.status_route import stored_job
@@ -36,7 +37,7 @@ class Resolution:
 
 
 class Commands:
-    """Moves jobs on behalf of a person."""
+    """Moves a tenant's jobs on behalf of a person; another tenant's are not there."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Commands:
         self._settings = settings
         self._stop_attempt = stop_attempt
 
-    async def cancel(self, text: str) -> Job:
+    async def cancel(self, text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
         """Ends a job that nobody runs, or raises the flag that its owner sees; a second cancel changes nothing."""
 
         def transition(job: Job) -> Transition | None:
@@ -63,12 +64,12 @@ class Commands:
                 return lifecycle.request_cancel(at=self._clock.now())
             return lifecycle.cancel(at=self._clock.now(), retention_s=self._settings.retention_s)
 
-        job = await self._move(text, transition)
+        job = await self._move(text, tenant, transition)
         if job.state is State.RUNNING and job.cancel_requested and job.owner is not None:
             self._stop_attempt(job.owner.boot, job.id, job.attempt)
         return job
 
-    async def retry(self, text: str) -> Job:
+    async def retry(self, text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
         """Starts a new run of a failed job."""
 
         def transition(job: Job) -> Transition:
@@ -78,12 +79,12 @@ class Commands:
                 expires_in_s=job.expires_in_s or self._settings.expires_in_s,
             )
 
-        job = await self._move(text, transition)
+        job = await self._move(text, tenant, transition)
         if job.queued_at is not None:
             self._outbox.offer([(job.id, job.kind, job.queued_at)])
         return job
 
-    async def resolve(self, text: str, resolution: Resolution) -> Job:
+    async def resolve(self, text: str, resolution: Resolution, *, tenant: str = DEFAULT_TENANT) -> Job:
         """Ends a failed job as a person says."""
 
         def transition(_: Job) -> Transition:
@@ -95,10 +96,10 @@ class Commands:
                 retention_s=self._settings.retention_s,
             )
 
-        return await self._move(text, transition)
+        return await self._move(text, tenant, transition)
 
-    async def _move(self, text: str, transition_for: Callable[[Job], Transition | None]) -> Job:
-        job = await stored_job(self._store, text)
+    async def _move(self, text: str, tenant: str, transition_for: Callable[[Job], Transition | None]) -> Job:
+        job = await stored_job(self._store, text, tenant=tenant)
         for _ in range(TRIES):
             transition = transition_for(job)
             if transition is None:
@@ -109,7 +110,7 @@ class Commands:
                 raise ProblemError(
                     problem("wrong-state", str(error), extra={"state": job.state.value, "reason": job.reason})
                 ) from None
-            job = await stored_job(self._store, text)
+            job = await stored_job(self._store, text, tenant=tenant)
             if outcome == [Applied.APPLIED]:
                 return job
         raise ProblemError(

@@ -8,20 +8,33 @@ import asyncio
 import time
 
 from prometheus_client import Counter, Gauge
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from acked_common.access.gate import CLOSE_CODE
+from acked_common.api.routes import SocketRoute
 from acked_common.clock import Clock, rfc3339
 from acked_common.lifetime import Tasks
 from acked_common.problems import problem
 from acked_common.web import ProblemResponse
-from acked_gateway.feed_frames import FeedError, Subscribe, error_frame, hello_frame, parse_frame, ping_frame
+from acked_gateway.feed_entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest
+from acked_gateway.feed_frames import (
+    Authenticate,
+    FeedError,
+    Subscribe,
+    error_frame,
+    hello_frame,
+    parse_frame,
+    ping_frame,
+)
 from acked_gateway.hub import Client, Hub
 from acked_gateway.live import Live
 from acked_gateway.snapshots import Snapshots
 
 FEED_PATH = "/ws/feed"
 PING_EVERY_S = 15.0
+TOKENS_EVERY_S = 1.0
+"""Between looks whether the tokens of connected clients still hold."""
 MAX_ERRORS = 20
 FRAMES_A_SECOND = 20.0
 FRAMES_AT_ONCE = 200
@@ -38,23 +51,33 @@ class Feed:
     """All clients of the feed in one gateway process."""
 
     def __init__(
-        self, hub: Hub, live: Live, snapshots: Snapshots, clock: Clock, *, boot: str, max_clients: int
+        self,
+        hub: Hub,
+        live: Live,
+        snapshots: Snapshots,
+        clock: Clock,
+        entry: FeedEntry,
+        *,
+        boot: str,
+        max_clients: int,
     ) -> None:
         self._hub = hub
         self._live = live
         self._snapshots = snapshots
         self._clock = clock
+        self._entry = entry
         self._boot = boot
         self._max_clients = max_clients
         self._connections: set[_Connection] = set()
 
     def routes(self) -> list[BaseRoute]:
         """The WebSocket route."""
-        return [WebSocketRoute(FEED_PATH, self.serve)]
+        return [SocketRoute(FEED_PATH, self.serve, permission=PERMISSION)]
 
     def start(self, tasks: Tasks) -> None:
         """Starts the signs of life."""
         tasks.repeat("feed pings", self._ping, every_s=1.0)
+        tasks.repeat("feed tokens", self._check_tokens, every_s=TOKENS_EVERY_S)
 
     async def serve(self, websocket: WebSocket) -> None:
         """One client, from its handshake to its end."""
@@ -63,8 +86,11 @@ class Feed:
             busy = problem("busy", f"this gateway feeds {self._max_clients:,} clients, which is its limit")
             await websocket.send_denial_response(ProblemResponse(busy))
             return
-        await websocket.accept()
-        connection = _Connection(websocket, self._hub, self._live, self._snapshots)
+        guest = await self._entry.admit(websocket)
+        if guest is None:
+            _refused.labels("no token").inc()
+            return
+        connection = _Connection(websocket, self._hub, self._live, self._snapshots, self._entry, guest)
         self._connections.add(connection)
         _clients.inc()
         try:
@@ -74,6 +100,11 @@ class Feed:
             _clients.dec()
             self._connections.discard(connection)
             connection.leave()
+
+    async def _check_tokens(self) -> None:
+        if self._entry.asks:
+            for connection in self._connections:
+                connection.check_token()
 
     async def _ping(self) -> None:
         now = time.monotonic()
@@ -85,8 +116,13 @@ class Feed:
 
 
 class _Connection:
-    def __init__(self, websocket: WebSocket, hub: Hub, live: Live, snapshots: Snapshots) -> None:
+    def __init__(
+        self, websocket: WebSocket, hub: Hub, live: Live, snapshots: Snapshots, entry: FeedEntry, guest: Guest
+    ) -> None:
         self._websocket = websocket
+        self._entry = entry
+        self._guest = guest
+        self._is_dismissed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._hub = hub
         self._live = live
         self._snapshots = snapshots
@@ -104,13 +140,23 @@ class _Connection:
         writer = asyncio.create_task(self._write(), name="feed writer")
         reader = asyncio.create_task(self._read(), name="feed reader")
         try:
-            done, _ = await asyncio.wait({writer, reader}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[None]] = {writer, reader, self._is_dismissed}
+            done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             for task in (writer, reader):
                 task.cancel()
             await asyncio.gather(writer, reader, return_exceptions=True)
+        if self._is_dismissed.done():
+            await self._send_away(CLOSE_CODE, "the token holds no longer", why_counted="token")
+
+    def check_token(self) -> bool:
+        """Whether the client may stay; else its connection ends."""
+        may_stay = self._entry.may_stay(self._guest)
+        if not may_stay and not self._is_dismissed.done():
+            self._is_dismissed.set_result(None)
+        return may_stay
 
     def leave(self) -> None:
         """Nothing is followed for this client any more."""
@@ -161,8 +207,13 @@ class _Connection:
                 self.client.tell(error_frame(error.problem, error.sub))
 
     def _serve(self, text: str) -> None:
-        asked = parse_frame(text)
-        if isinstance(asked, Subscribe):
+        asked = parse_frame(text, tenant=self._guest.principal.tenant)
+        if isinstance(asked, Authenticate):
+            if self._entry.asks:
+                raise FeedError("this connection has shown a token already; connect anew to use another")
+        elif isinstance(asked, Subscribe):
+            if not self.check_token():
+                return
             self._hub.subscribe(self.client, asked.sub, asked.scope)
             self._set_follows(True)
             self._want_snapshots()
@@ -190,9 +241,10 @@ class _Connection:
         self._budget -= 1
         return self._budget >= 0
 
-    async def _send_away(self, code: int, why: str) -> None:
-        _refused.labels("protocol").inc()
+    async def _send_away(self, code: int, why: str, *, why_counted: str = "protocol") -> None:
+        _refused.labels(why_counted).inc()
         try:
-            await self._websocket.close(code, why)
-        except (WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._websocket.close(code, why)
+        except (WebSocketDisconnect, RuntimeError, TimeoutError):
             pass

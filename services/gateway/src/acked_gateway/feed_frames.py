@@ -21,6 +21,9 @@ MAX_NAME_CHARS = 64
 MAX_FRAME_CHARS = 64 * 1024
 """Of one frame from a client; a subscription to 1,000 ids takes 40,000."""
 
+MAX_FIRST_FRAME_CHARS = 1024
+"""Of the frame that shows a token."""
+
 Sub = str | int
 """The client's own name for a subscription."""
 
@@ -38,6 +41,10 @@ class Unsubscribe(msgspec.Struct, frozen=True):
     sub: Sub
 
 
+class Authenticate(msgspec.Struct, frozen=True):
+    """Here is my token. Means something as the first frame of a connection alone."""
+
+
 class FeedError(Exception):
     """A frame that can't be served; `problem` goes to the client."""
 
@@ -53,8 +60,23 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def parse_frame(text: str) -> Subscribe | Unsubscribe:
-    """What a client asks for, or `FeedError`."""
+def parse_authenticate(text: str | None) -> bytes:
+    """The token in the first frame of a connection that has shown none yet, or `FeedError`."""
+    detail = 'the first frame must be {"type": "authenticate", "token": "…"}'
+    if text is None or len(text) > MAX_FIRST_FRAME_CHARS:
+        raise FeedError(detail, name="no-token")
+    try:
+        members = _decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise FeedError(detail, name="no-token") from None
+    token = members.get("token")
+    if members.get("type") != "authenticate" or not isinstance(token, str):
+        raise FeedError(detail, name="no-token")
+    return token.encode("utf-8", "replace")
+
+
+def parse_frame(text: str, *, tenant: str) -> Subscribe | Unsubscribe | Authenticate:
+    """What a client of this tenant asks for, or `FeedError`."""
     if len(text) > MAX_FRAME_CHARS:
         raise FeedError(f"a frame may have {MAX_FRAME_CHARS:,} characters; follow more with several subscriptions")
     try:
@@ -62,12 +84,14 @@ def parse_frame(text: str) -> Subscribe | Unsubscribe:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise FeedError(f"a frame is a JSON object such as {_EXAMPLE}") from None
     kind = members.get("type")
+    if kind == "authenticate":
+        return Authenticate()
     if kind not in ("subscribe", "unsubscribe"):
         raise FeedError("type must be subscribe or unsubscribe")
     sub = _sub(members.get("sub"))
     if kind == "unsubscribe":
         return Unsubscribe(sub)
-    return Subscribe(sub, _scope(members.get("scope"), sub))
+    return Subscribe(sub, _scope(members.get("scope"), sub, tenant))
 
 
 def _sub(value: Any) -> Sub:
@@ -78,19 +102,19 @@ def _sub(value: Any) -> Sub:
     raise FeedError(f"sub must be a text of 1 to {MAX_NAME_CHARS} characters, or a whole number")
 
 
-def _scope(value: Any, sub: Sub) -> Scope:
+def _scope(value: Any, sub: Sub, tenant: str) -> Scope:
     if not isinstance(value, dict) or len(value) != 1:
         raise FeedError('scope must be one of {"ids": […]}, {"batch": …}, {"kind": …}, {"all": true}', sub)
     ((name, wanted),) = value.items()
     if name == "all" and wanted is True:
-        return Scope()
+        return Scope(tenant=tenant)
     if name in ("batch", "kind") and isinstance(wanted, str) and 1 <= len(wanted) <= MAX_NAME_CHARS:
-        return Scope(batch=wanted) if name == "batch" else Scope(kind=wanted)
+        return Scope(batch=wanted, tenant=tenant) if name == "batch" else Scope(kind=wanted, tenant=tenant)
     if name == "ids" and isinstance(wanted, list) and 1 <= len(wanted) <= MAX_IDS:
         ids = [parse_id(text) if isinstance(text, str) else None for text in wanted]
         if None in ids:
             raise FeedError(f"not an id: {str(wanted[ids.index(None)])[:64]!r}", sub)
-        return Scope(ids=frozenset(job_id for job_id in ids if job_id is not None))
+        return Scope(ids=frozenset(job_id for job_id in ids if job_id is not None), tenant=tenant)
     raise FeedError(
         f"scope must be one of {{ids: 1 to {MAX_IDS} ids}}, {{batch: name}}, {{kind: name}}, {{all: true}}", sub
     )

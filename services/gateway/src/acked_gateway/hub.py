@@ -270,9 +270,10 @@ class Hub:
     def __init__(self) -> None:
         self._rings: dict[Scope, Ring] = {}
         self._by_id: dict[UUID, list[Ring]] = {}
-        self._by_batch: dict[str, Ring] = {}
-        self._by_kind: dict[str, Ring] = {}
-        self._all: Ring | None = None
+        # Of each tenant apart: what is another tenant's reaches no ring.
+        self._by_batch: dict[tuple[str, str], Ring] = {}
+        self._by_kind: dict[tuple[str, str], Ring] = {}
+        self._all: dict[str, Ring] = {}
 
     @property
     def rings(self) -> Sequence[Ring]:
@@ -337,13 +338,18 @@ class Hub:
                 subscription.lose()
 
     def _rings_of(self, news: JobNews) -> Iterator[Ring]:
-        if self._all is not None:
-            yield self._all
-        if news.kind is not None and (ring := self._by_kind.get(news.kind)) is not None:
+        tenant = news.tenant
+        if tenant is None:
+            return
+        if (ring := self._all.get(tenant)) is not None:
             yield ring
-        if news.batch is not None and (ring := self._by_batch.get(news.batch)) is not None:
+        if news.kind is not None and (ring := self._by_kind.get((tenant, news.kind))) is not None:
             yield ring
-        yield from self._by_id.get(news.id, ())
+        if news.batch is not None and (ring := self._by_batch.get((tenant, news.batch))) is not None:
+            yield ring
+        for ring in self._by_id.get(news.id, ()):
+            if ring.scope.tenant == tenant:
+                yield ring
 
     def _index(self, ring: Ring) -> None:
         scope = ring.scope
@@ -351,11 +357,11 @@ class Hub:
             for job_id in scope.ids:
                 self._by_id.setdefault(job_id, []).append(ring)
         elif scope.batch is not None:
-            self._by_batch[scope.batch] = ring
+            self._by_batch[scope.tenant, scope.batch] = ring
         elif scope.kind is not None:
-            self._by_kind[scope.kind] = ring
+            self._by_kind[scope.tenant, scope.kind] = ring
         else:
-            self._all = ring
+            self._all[scope.tenant] = ring
 
     def _end(self, subscription: Subscription) -> None:
         client, ring = subscription.client, subscription.ring
@@ -374,8 +380,8 @@ class Hub:
             if not rings:
                 del self._by_id[job_id]
         if scope.batch is not None:
-            del self._by_batch[scope.batch]
+            del self._by_batch[scope.tenant, scope.batch]
         elif scope.kind is not None:
-            del self._by_kind[scope.kind]
+            del self._by_kind[scope.tenant, scope.kind]
         elif scope.ids is None:
-            self._all = None
+            del self._all[scope.tenant]

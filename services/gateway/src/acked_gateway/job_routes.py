@@ -10,6 +10,7 @@ from acked_common.api.routes import ApiRoute
 from acked_common.clock import rfc3339
 from acked_common.lifecycle import State
 from acked_common.names import BATCH_NAME
+from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.status_route import hint_for, stored_job
 from acked_common.store import JobFilter, JobStore, WorkerRecord
@@ -38,6 +39,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
             kind=query.get("kind") or None,
             batch=query.get("batch") or None,
             tag=query.get("tag") or None,
+            tenant=_tenant(request),
         )
         page = await store.list_jobs(
             job_filter, page_size=_page_size(query.get("page_size")), before=_position(query.get("page_token"))
@@ -47,22 +49,25 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         return JsonResponse(listed)
 
     async def get_job(request: Request) -> Response:
-        job = await stored_job(store, request.path_params["id"])
+        job = await stored_job(store, request.path_params["id"], tenant=_tenant(request))
         return JsonResponse(job_fields(job, hint=await hint_for(job, workers)))
 
     async def cancel(request: Request) -> Response:
-        return JsonResponse(status_fields(await commands.cancel(request.path_params["id"])))
+        job = await commands.cancel(request.path_params["id"], tenant=_tenant(request))
+        return JsonResponse(status_fields(job))
 
     async def retry(request: Request) -> Response:
-        return JsonResponse(status_fields(await commands.retry(request.path_params["id"])))
+        job = await commands.retry(request.path_params["id"], tenant=_tenant(request))
+        return JsonResponse(status_fields(job))
 
     async def resolve(request: Request) -> Response:
         resolution = parse_resolution(await read_bounded(request, MAX_BODY_BYTES))
-        return JsonResponse(status_fields(await commands.resolve(request.path_params["id"], resolution)))
+        job = await commands.resolve(request.path_params["id"], resolution, tenant=_tenant(request))
+        return JsonResponse(status_fields(job))
 
     async def batch(request: Request) -> Response:
         name = checked_batch(request.path_params["batch"])
-        counted = await store.count_batch(name)
+        counted = await store.count_batch(name, tenant=_tenant(request))
         if counted is None:
             raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
         found: api.Batch = {
@@ -90,6 +95,10 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         ApiRoute(batch, api.GET_BATCH),
         ApiRoute(list_workers, api.LIST_WORKERS),
     ]
+
+
+def _tenant(request: Request) -> str:
+    return principal_of(request.scope).tenant
 
 
 def _worker_fields(worker: WorkerRecord) -> api.Worker:

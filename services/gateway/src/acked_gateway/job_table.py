@@ -18,6 +18,8 @@ MAX_PROGRESS_BYTES = 64 * 1024
 
 class _Known(msgspec.Struct):
     event: JobEvent
+    tenant: str | None
+    """As the stream has it: no report of a worker has a say in whose job it is."""
     kind: str | None
     batch: str | None
     boot: str | None
@@ -59,14 +61,14 @@ class JobTable:
             known.is_ahead = known.is_ahead and event.rev != known.event.rev
             return False
         boot = news.boot or (known.boot if known is not None and event.state is State.RUNNING else None)
-        self._keep(news.id, _Known(event, news.kind, news.batch, boot))
+        self._keep(news.id, _Known(event, news.tenant, news.kind, news.batch, boot))
         return True
 
     def seed(self, news: JobNews) -> None:
         """A job as a look found it; the stream has shown all that happened before that look, and nothing of this job
         since."""
         if news.event is not None and news.id not in self._known:
-            self._keep(news.id, _Known(news.event, news.kind, news.batch, news.boot))
+            self._keep(news.id, _Known(news.event, news.tenant, news.kind, news.batch, news.boot))
 
     def report(self, boot: str, event: JobEvent) -> JobNews | None:
         """A transition that a worker reports: what to tell of it; None where it is not the next one, or not its job."""
@@ -77,7 +79,7 @@ class JobTable:
         if event.state is not State.RUNNING:
             known.boot = None
         self._known.move_to_end(event.id)
-        return JobNews(event.id, known.kind, known.batch, event)
+        return JobNews(event.id, known.kind, known.batch, event, tenant=known.tenant)
 
     def report_progress(self, boot: str, report: ProgressEvent) -> JobNews | None:
         """Progress that a worker reports: what to tell of it, if it is its job and news."""
@@ -108,7 +110,7 @@ class JobTable:
         if at <= known.progress_at:
             return None
         known.progress_at = at
-        return JobNews(job_id, known.kind, known.batch, known.event, progress)
+        return JobNews(job_id, known.kind, known.batch, known.event, progress, tenant=known.tenant)
 
     def _keep(self, job_id: UUID, known: _Known) -> None:
         self._known[job_id] = known

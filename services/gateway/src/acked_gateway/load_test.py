@@ -92,11 +92,12 @@ class LoadTester:
         payload: object | None = None,
         batch: str | None = None,
         stopping: asyncio.Event | None = None,
+        authorization: str | None = None,
     ) -> LoadTestResult:
         """Make `count` calls (1 to 100,000) and return when all are answered.
 
         Without a `batch` its name is made here. Cancelling ends all calls. Calls that were not made within 3 s from
-        `stopping` are not made any more and count as failed.
+        `stopping` are not made any more and count as failed. `authorization` is what each call shows to intake.
         """
         if not 1 <= count <= MAX_CALLS:
             raise ValueError(f"count must be 1 to {MAX_CALLS:,}")
@@ -105,7 +106,7 @@ class LoadTester:
         body: dict[str, object] = {"kind": kind, "batch": batch or new_batch_name()}
         if payload is not None:
             body["payload"] = payload
-        calls = _Calls(self._session, self._url, msgspec.json.encode(body), self._max_connections)
+        calls = _Calls(self._session, self._url, msgspec.json.encode(body), self._max_connections, authorization)
         ending = asyncio.create_task(calls.end_after(stopping)) if stopping is not None else None
         started = perf_counter()
         try:
@@ -134,13 +135,16 @@ class LoadTester:
 class _Calls:
     """The calls of one test and what they found."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: URL, body: bytes, at_once: int) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: URL, body: bytes, at_once: int, authorization: str | None
+    ) -> None:
         self.ids: set[bytes] = set()
         self.latencies_s = array("d")
         self.failures: Counter[str] = Counter()
         self._session = session
         self._url = url
         self._body = body
+        self._headers = {} if authorization is None else {"Authorization": authorization}
         self._free = at_once
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -164,7 +168,9 @@ class _Calls:
             self._pass_turn_on()
             return
         try:
-            async with self._session.post(self._url, data=self._body, allow_redirects=False) as answer:
+            async with self._session.post(
+                self._url, data=self._body, headers=self._headers, allow_redirects=False
+            ) as answer:
                 text = await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, OSError) as error:

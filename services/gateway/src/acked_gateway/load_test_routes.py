@@ -7,7 +7,7 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from acked_common.api.routes import ApiRoute
+from acked_common.api.routes import ApiRoute, asks_for_page
 from acked_common.kind_table import KindTable
 from acked_common.problems import ProblemError, problem
 from acked_common.web import JsonResponse
@@ -40,7 +40,7 @@ def load_test_routes(
         if request.method == "HEAD":
             # Asked about, not started.
             return Response(media_type="application/json")
-        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        if asks_for_page(request.scope):
             return page("load_test.html")
         count = _count(request.query_params.get("count"))
         kind = request.query_params.get("kind") or "demo"
@@ -55,7 +55,15 @@ def load_test_routes(
                     extra={"known_kinds": known},
                 )
             )
-        result = await _while_connected(request, tester.run(count, kind, batch=batch, stopping=stopping))
+        calls = tester.run(
+            count,
+            kind,
+            batch=batch,
+            stopping=stopping,
+            # As the caller: intake asks for the same permission, and the jobs are of the same tenant.
+            authorization=request.headers.get("authorization"),
+        )
+        result = await _while_connected(request, calls)
         if result is None:
             return Response(status_code=499)
         figures = _figures(result)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from acked_common.settings import CommonSettings, Env, read_common
+from acked_common.settings import CommonSettings, Env, read_common, require_access
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +35,6 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
         worker_secret=env.secret("ACKED_WORKER_SECRET"),
         feed_clients=env.whole("ACKED_FEED_CLIENTS", 20_000, at_least=1, at_most=1_000_000),
     )
+    require_access(env, settings.common)
     env.finish()
     return settings

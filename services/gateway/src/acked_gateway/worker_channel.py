@@ -12,15 +12,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from prometheus_client import Counter, Gauge
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from acked_common.access.gate import CLOSE_CODE, Gate
+from acked_common.access.tokens import TokenRecord, is_in_query, is_token_like
+from acked_common.api.routes import SocketRoute
 from acked_common.channel.frames import PATH, CloseCode, JobAttempt, ProtocolFault, close_reason
 from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame
 from acked_common.channel.pace import Pace
 from acked_common.events import JobEvent, ProgressEvent
+from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
-from acked_common.problems import Problem, problem
+from acked_common.principal import Permission
+from acked_common.problems import ProblemError, problem
 from acked_common.web import ProblemResponse
 
 log = get_log(__name__)
@@ -31,12 +36,15 @@ CLOSE_WITHIN_S = 1.0
 MAX_LINES = 2000
 MAX_WAITING_FRAMES = 1000
 NOT_TEXT = 1003
+TOKENS_EVERY_S = 1.0
 FRAMES_A_SECOND = 200.0
 FRAMES_AT_ONCE = 50.0
 EVENTS_A_SECOND = 20_000.0
 EVENTS_AT_ONCE = 20_000.0
 # Longer, and the pongs of the peer would be read too late.
 MOST_PAUSE_S = 1.0
+
+_OTHER_CODES = {NOT_TEXT: "not-text", CLOSE_CODE: "token"}
 
 _connected = Gauge("acked_channel_workers", "Workers that are connected to this gateway.")
 _refused = Counter("acked_channel_refused_total", "Lines of workers that were refused or closed.", ["why"])
@@ -63,15 +71,17 @@ class LiveReports(Protocol):
 class WorkerChannel:
     """The workers of one gateway process, by their boot."""
 
-    def __init__(self, reports: LiveReports, *, boot: str, secret: str | None) -> None:
-        """`boot` is this process's own; without a secret no worker may connect."""
+    def __init__(self, reports: LiveReports, *, boot: str, secret: str | None, gate: Gate | None = None) -> None:
+        """`boot` is this process's own. A worker shows the secret, or a token that the gate lets in; without both no
+        worker may connect."""
         self._reports = reports
         self._boot = boot
         self._secret = secret.encode() if secret is not None else None
+        self._gate = gate or Gate(None)
         self._streams = Streams()
         self._lines: dict[str, _Line] = {}
         self._count = 0
-        if secret is None:
+        if secret is None and not self._gate.asks:
             log.warning("no worker can connect: set ACKED_WORKER_SECRET_FILE, the same for gateways and workers")
 
     @property
@@ -81,7 +91,11 @@ class WorkerChannel:
 
     def routes(self) -> list[BaseRoute]:
         """The WebSocket route."""
-        return [WebSocketRoute(PATH, self.serve)]
+        return [SocketRoute(PATH, self.serve, permission=Permission.WORKER)]
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts to look whether the tokens of connected workers still hold."""
+        tasks.repeat("worker tokens", self._check_tokens, every_s=TOKENS_EVERY_S)
 
     def cancel(self, boot: str, jobs: Sequence[JobAttempt]) -> bool:
         """Sends a cancel to the worker process; False where it has no line here."""
@@ -100,13 +114,15 @@ class WorkerChannel:
 
     async def serve(self, websocket: WebSocket) -> None:
         """One line, from its handshake to its end."""
-        refusal = self._refusal(websocket)
-        if refusal is not None:
-            _refused.labels(refusal.name).inc()
-            await websocket.send_denial_response(ProblemResponse(refusal))
+        try:
+            record = await self._enter(websocket)
+        except ProblemError as error:
+            _refused.labels(error.problem.name).inc()
+            await websocket.send_denial_response(ProblemResponse(error.problem))
             return
         await websocket.accept()
-        line = _Line(websocket, GatewayEnd(self._boot, self._streams), self)
+        credential = "" if record is None else record.id
+        line = _Line(websocket, GatewayEnd(self._boot, self._streams, credential), self, record)
         self._count += 1
         try:
             await line.run()
@@ -116,25 +132,42 @@ class WorkerChannel:
                 del self._lines[line.boot]
                 _connected.set(len(self._lines))
 
-    def _refusal(self, websocket: WebSocket) -> Problem | None:
-        if self._secret is None:
-            return problem("no-worker-secret", "this gateway was started without a worker secret; its log says more")
+    async def _enter(self, websocket: WebSocket) -> TokenRecord | None:
+        """Whose token was shown; None for the worker secret. Raises `ProblemError`."""
         if self._count >= MAX_LINES:
-            return problem("busy", f"this gateway has {MAX_LINES:,} lines to workers, which is its limit")
+            raise ProblemError(problem("busy", f"this gateway has {MAX_LINES:,} lines to workers, which is its limit"))
         scheme, _, given = websocket.headers.get("authorization", "").partition(" ")
+        given = given.strip()
+        if self._gate.asks and (is_token_like(given) or is_in_query(websocket.scope["query_string"])):
+            return await self._gate.enter(websocket.scope, Permission.WORKER)
+        if self._secret is None:
+            raise ProblemError(
+                problem("no-worker-secret", "this gateway was started without a worker secret; its log says more")
+            )
         # Both are compared whatever the scheme is, so that the time tells nothing.
-        is_right = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._secret)
+        is_right = hmac.compare_digest(given.encode("utf-8", "replace"), self._secret)
         if not is_right or scheme.lower() != "bearer":
-            return problem("wrong-worker-secret", "the Authorization header does not carry the worker secret")
+            raise ProblemError(
+                problem("wrong-worker-secret", "the Authorization header does not carry the worker secret")
+            )
         return None
 
-    def _took_hello(self, line: "_Line", boot: str, worker: str) -> None:
+    async def _check_tokens(self) -> None:
+        for line in list(self._lines.values()):
+            if not self._gate.may_stay(line.record):
+                line.dismiss()
+
+    def _took_hello(self, line: "_Line", boot: str, worker: str) -> bool:
+        """Whether the line is the worker process's own: what one token has named, no other may speak for."""
         older = self._lines.get(boot)
+        if older is not None and older.credential != line.credential:
+            return False
         self._lines[boot] = line
         _connected.set(len(self._lines))
         if older is not None:
             older.replace()
         log.info("worker connected", worker=worker, boot=boot, replaces=older is not None)
+        return True
 
     def _took_reports(self, boot: str, events: Sequence[JobEvent], progress: Sequence[ProgressEvent]) -> None:
         _events.inc(len(events))
@@ -146,7 +179,11 @@ class WorkerChannel:
 
 
 class _Line:
-    def __init__(self, websocket: WebSocket, end: GatewayEnd, channel: WorkerChannel) -> None:
+    def __init__(
+        self, websocket: WebSocket, end: GatewayEnd, channel: WorkerChannel, record: TokenRecord | None
+    ) -> None:
+        self.record = record
+        """The token that the worker has shown; None for the worker secret."""
         self._websocket = websocket
         self._end = end
         self._channel = channel
@@ -164,6 +201,16 @@ class _Line:
             return
         self._waiting.append(text)
         self._has_news.set()
+
+    @property
+    def credential(self) -> str | None:
+        """Tells one worker's token from another's."""
+        return None if self.record is None else self.record.id
+
+    def dismiss(self) -> None:
+        """The token holds no longer."""
+        self._end.close()
+        self._end_with(CLOSE_CODE, "the token holds no longer")
 
     def replace(self) -> None:
         """A newer line of the same worker process has taken over."""
@@ -218,8 +265,11 @@ class _Line:
             events = len(found.events) + len(found.progress)
             self._channel._took_reports(self.boot, found.events, found.progress)
         elif self.boot is None and self._end.hello is not None:
-            self.boot = self._end.hello.boot
-            self._channel._took_hello(self, self.boot, self._end.hello.worker)
+            hello = self._end.hello
+            if not self._channel._took_hello(self, hello.boot, hello.worker):
+                self._end_with(CLOSE_CODE, "another token speaks for this boot")
+                return False
+            self.boot = hello.boot
         # The worker sends the next frame when it has the reply: a busy one puts more into each.
         pause_s = max(self._frame_pace.take(1, now), self._event_pace.take(events, now))
         if pause_s:
@@ -246,7 +296,7 @@ class _Line:
             self._ended.set_result((code, reason))
 
     async def _close(self, code: int, reason: str) -> None:
-        name = CloseCode(code).name.lower().replace("_", "-") if code != NOT_TEXT else "not-text"
+        name = _OTHER_CODES.get(code) or CloseCode(code).name.lower().replace("_", "-")
         _refused.labels(name).inc()
         log.warning("line of a worker closed", boot=self.boot, code=code, reason=reason)
         try:

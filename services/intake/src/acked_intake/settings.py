@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from acked_common.settings import CommonSettings, Env, read_common
+from acked_common.settings import CommonSettings, Env, read_common, require_access
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +36,6 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
         waiting_bytes=env.whole("ACKED_INTAKE_WAITING_BYTES", 64 * 2**20, at_least=2**20),
         commits_in_flight=env.whole("ACKED_INTAKE_COMMITS_IN_FLIGHT", 3, at_least=1, at_most=16),
     )
+    require_access(env, settings.common)
     env.finish()
     return settings

@@ -89,7 +89,7 @@ def weight_bytes(ending: Ending) -> int:
     """About how many bytes the record of an ending takes."""
     if isinstance(ending, Succeeded):
         return _TRANSITION_BYTES + len(ending.result_json)
-    if isinstance(ending, Interrupted):
+    if isinstance(ending, Interrupted | Crashed):
         return _TRANSITION_BYTES
     return _TRANSITION_BYTES + len(ending.error.message) + len(ending.error.traceback or "")
 

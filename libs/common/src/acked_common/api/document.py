@@ -20,10 +20,13 @@ from acked_common.api.routes import JSON, Answer, Header, Operation
 from acked_common.problems import CATALOGUE, MEDIA_TYPE, TYPE_PREFIX, Entry
 
 OPENAPI_VERSION = "3.1.0"
+SCHEME = "token"
+"""The name of the security scheme."""
 
 _ALWAYS_SENT = {
     "Retry-After": Header(type=int, description="Seconds until it makes sense to ask again."),
     "Allow": Header(type=str, description="The methods that are served."),
+    "WWW-Authenticate": Header(type=str, description="The scheme, `Bearer`, and what is wrong with the token."),
 }
 """Headers that problems carry and clients act on."""
 
@@ -67,6 +70,17 @@ class _Document:
 
     def made(self) -> dict[str, Any]:
         components = self._spec.components
+        components.security_scheme(
+            SCHEME,
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "description": (
+                    "A token of Acked. Each operation names the permission that it must have. A server that only its "
+                    "own machine reaches may be set to ask for none."
+                ),
+            },
+        )
         for name, schema in self._schemas.describe().items():
             components.schema(name, schema)
         for name in self._problems:
@@ -110,6 +124,8 @@ class _Document:
             "tags": [operation.tag],
             "summary": operation.summary,
         }
+        # For bearer tokens the list names what the token must allow.
+        described["security"] = [] if operation.permission is None else [{SCHEME: [operation.permission.value]}]
         if operation.description:
             described["description"] = operation.description
         if operation.parameters:

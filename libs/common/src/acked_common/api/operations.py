@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from acked_common.api.routes import HTML, JSON, Answer, Link, Operation, Parameter
+from acked_common.principal import Permission
 from acked_common.views import Count, Instant, JobId, JobStatus
 
 MAX_WAIT_S = 60.0
@@ -62,6 +63,7 @@ GET_STATUS = Operation(
     id="getStatus",
     path="/status/{id}",
     tag=JOBS,
+    permission=Permission.READ,
     summary="How a job stands; can wait",
     description=(
         "With `wait_s` the answer comes when the job has ended; with `after_rev` too, as soon as it has moved. "
@@ -90,6 +92,7 @@ LIST_KINDS = Operation(
     id="listKinds",
     path="/kinds",
     tag=JOBS,
+    permission=Permission.READ,
     summary="Known kinds of work",
     answers=(Answer(description="All kinds by name.", media={JSON: Kinds}),),
     problems=("store-unreachable",),
@@ -99,6 +102,7 @@ GET_HEALTH = Operation(
     id="getHealth",
     path="/healthz",
     tag=OPERATIONS,
+    permission=None,
     summary="Whether the process lives",
     answers=(Answer(description="It does.", media={JSON: Alive}),),
 )
@@ -107,6 +111,7 @@ GET_READINESS = Operation(
     id="getReadiness",
     path="/readyz",
     tag=OPERATIONS,
+    permission=None,
     summary="Whether the service can do its work",
     description="Without RabbitMQ it is `degraded`, and still 200: requests are kept, and published later.",
     answers=(
@@ -119,6 +124,8 @@ GET_METRICS = Operation(
     id="getMetrics",
     path="/metrics",
     tag=OPERATIONS,
+    permission=Permission.READ,
+    of_all_tenants=True,
     summary="Figures for Prometheus",
     answers=(Answer(description="In the text format of Prometheus.", media={"text/plain": str}),),
 )
@@ -127,6 +134,7 @@ GET_PROBLEM = Operation(
     id="getProblem",
     path="/problems/{name}",
     tag=OPERATIONS,
+    permission=None,
     summary="A page about a problem",
     description="Where the `type` of a problem leads: what happened, and what to do.",
     parameters=(
@@ -141,6 +149,7 @@ GET_DOCUMENT = Operation(
     id="getApiDocument",
     path="/openapi.json",
     tag=OPERATIONS,
+    permission=None,
     summary="This document",
     answers=(Answer(description="OpenAPI 3.1.", media={JSON: dict[str, Any]}),),
 )

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+
+from acked_common.principal import Permission
 
 JSON = "application/json"
 HTML = "text/html"
@@ -14,6 +16,8 @@ ALWAYS = ("bad-host", "host-not-allowed", "headers-too-large", "method-not-allow
 """Problems that every route may answer with."""
 OF_CHANGES = ("cross-site", "origin-not-allowed")
 """Problems of what changes something: a page of another site may not ask for it."""
+OF_TOKENS = ("no-token", "unknown-token", "token-in-url", "missing-permission", "access-unknown")
+"""Problems of what asks who calls."""
 OF_JSON_BODIES = ("bad-json", "bad-encoding", "bad-number", "bad-text", "duplicate-key", "too-deep", "body-too-large")
 """Problems of strict JSON."""
 
@@ -79,6 +83,8 @@ class Operation:
     summary: str
     answers: tuple[Answer, ...]
     tag: str
+    permission: Permission | None
+    """What a token must allow; None: everybody may, whoever it is."""
     method: Literal["GET", "POST"] = "GET"
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
@@ -87,6 +93,10 @@ class Operation:
     """Names of the catalogue, beside those that every route has."""
     is_change: bool = False
     """A GET that changes something; every other method does anyway."""
+    of_all_tenants: bool = False
+    """It concerns what all tenants share: only tokens of the tenant that runs the server may."""
+    has_open_page: bool = False
+    """A browser that opens it gets a page without showing a token."""
 
     @property
     def changes(self) -> bool:
@@ -98,7 +108,25 @@ class Operation:
         """All names of problems that it may answer with."""
         has_path_parameter = any(parameter.place == "path" for parameter in self.parameters)
         found = [*self.problems, *(["not-found"] if has_path_parameter else []), *ALWAYS]
-        return tuple(dict.fromkeys([*found, *OF_CHANGES] if self.changes else found))
+        found += OF_CHANGES if self.changes else ()
+        found += OF_TOKENS if self.permission is not None else ()
+        return tuple(dict.fromkeys(found))
+
+
+def asks_for_page(scope: Mapping[str, Any]) -> bool:
+    """Whether a browser opens the address: it accepts HTML."""
+    return scope["method"] in ("GET", "HEAD") and any(
+        name == b"accept" and b"text/html" in value for name, value in scope["headers"]
+    )
+
+
+class SocketRoute(WebSocketRoute):
+    """A WebSocket. Its endpoint asks who calls by itself, since browsers can send no header with one."""
+
+    def __init__(self, path: str, endpoint: Any, *, permission: Permission) -> None:
+        """`permission` is what the endpoint asks for."""
+        super().__init__(path, endpoint)
+        self.permission = permission
 
 
 class ApiRoute(Route):

@@ -43,9 +43,10 @@ class Streams:
 class GatewayEnd:
     """One connection's end. Feed it frames, hand out what it answers, then send what `reply` gives."""
 
-    def __init__(self, boot: str, streams: Streams) -> None:
-        """`boot` is the gateway's own."""
+    def __init__(self, boot: str, streams: Streams, credential: str = "") -> None:
+        """`boot` is the gateway's own. What one credential says of a boot is nothing to another's."""
         self._boot = boot
+        self._credential = credential
         self._streams = streams
         self._seq = 0
         self._is_closed = False
@@ -64,7 +65,7 @@ class GatewayEnd:
             if self.hello is not None:
                 raise ProtocolFault(CloseCode.OUT_OF_ORDER, "a second hello")
             self.hello = frame
-            last_seq = self._streams.last_seq(frame.boot, frame.stream)
+            last_seq = self._streams.last_seq(self._whose(frame), frame.stream)
             return None, frames.encode(Welcome(frames.PROTOCOL, self._boot, last_seq))
         if self.hello is None:
             raise ProtocolFault(CloseCode.OUT_OF_ORDER, "the first frame must be hello")
@@ -73,10 +74,13 @@ class GatewayEnd:
             raise ProtocolFault(CloseCode.OUT_OF_ORDER, f"seq {frame.seq} follows {self._seq}")
         self._seq = frame.seq
         ack = frames.encode(Ack(frame.seq))
-        if frame.seq <= self._streams.last_seq(self.hello.boot, self.hello.stream):
+        if frame.seq <= self._streams.last_seq(self._whose(self.hello), self.hello.stream):
             return None, ack
-        self._streams.note(self.hello.boot, self.hello.stream, frame.seq)
+        self._streams.note(self._whose(self.hello), self.hello.stream, frame.seq)
         return frame, ack
+
+    def _whose(self, hello: Hello) -> str:
+        return f"{self._credential}/{hello.boot}"
 
     def close(self) -> None:
         """Takes nothing more: another connection has taken over."""

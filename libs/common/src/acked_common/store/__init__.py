@@ -199,6 +199,8 @@ class JobFilter:
     kind: str | None = None
     batch: str | None = None
     tag: str | None = None
+    tenant: str = DEFAULT_TENANT
+    """Whose jobs; there is no filter over several tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +250,13 @@ class ProgressReport:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which jobs somebody follows: those with these ids, of this batch, of this kind; all where nothing is given."""
+    """Which jobs of a tenant somebody follows: those with these ids, of this batch, of this kind; all where nothing is
+    given."""
 
     ids: frozenset[UUID] | None = None
     batch: str | None = None
     kind: str | None = None
+    tenant: str = DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +290,11 @@ class JobChanges(Protocol):
 
 
 class JobStore(Protocol):
-    """Where jobs are kept. All verbs may raise `StoreError`; none raises for a job that is not there."""
+    """Where jobs are kept. All verbs may raise `StoreError`; none raises for a job that is not there.
+
+    What answers clients asks for one tenant's jobs (`get`, `list_jobs`, `count_batch`, `look`, `count`); what services
+    do by themselves concerns all.
+    """
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
         """Keeps new jobs, each on its own merit; never raises. Same order as given.
@@ -300,12 +308,12 @@ class JobStore(Protocol):
         """The job that holds an idempotency key, from the majority; None where none does, or does no longer."""
         ...
 
-    async def get(self, job_id: UUID) -> Job | None:
-        """One job, from the majority."""
+    async def get(self, job_id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job | None:
+        """One job of the tenant, from the majority; another tenant's is not there."""
         ...
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
-        """Those of the jobs that exist."""
+        """Those of the jobs that exist, whosever they are."""
         ...
 
     async def claim(
@@ -346,15 +354,15 @@ class JobStore(Protocol):
         ...
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
-        """Rev and state of those of the jobs that exist."""
+        """Rev and state of those of the jobs that exist, whosever they are."""
         ...
 
     async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
         """Jobs, newest first, without payloads and results."""
         ...
 
-    async def count_batch(self, batch: str) -> BatchCount | None:
-        """Counts of one batch from the index; None where no job carries the name."""
+    async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
+        """Counts of one batch of the tenant from the index; None where no job of it carries the name."""
         ...
 
     async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
@@ -362,8 +370,9 @@ class JobStore(Protocol):
         ...
 
     async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
-        """Jobs of a batch by state. Of a kind and of all jobs: only live and failed ones, each state counted over at
-        most `at_most` jobs, because the ended ones have no index that could count them."""
+        """Jobs of a batch by state. Of a kind and of all jobs: only live and failed ones, because the ended ones have
+        no index that could count them. Each state is counted over at most `at_most` jobs: live ones over those of all
+        tenants, in the sweeper's order; failed ones over the tenant's own."""
         ...
 
     def changes(self) -> JobChanges:

@@ -141,7 +141,7 @@ def is_recorded(move: Move, document: Mapping[str, Any]) -> bool:
 
 def filter_fields(job_filter: JobFilter) -> Document:
     """The fields that a listed job has, and their values; `tags` holds the value among others."""
-    fields: Document = {}
+    fields: Document = {"tenant": job_filter.tenant}
     if job_filter.batch is not None:
         fields["batch"] = job_filter.batch
     if job_filter.kind is not None:
@@ -155,7 +155,7 @@ def filter_fields(job_filter: JobFilter) -> Document:
 
 def scope_fields(scope: Scope) -> Document:
     """The fields that a job of the scope has, as a filter."""
-    fields: Document = {}
+    fields: Document = {"tenant": scope.tenant}
     if scope.ids is not None:
         fields["_id"] = {"$in": list(scope.ids)}
     if scope.batch is not None:
@@ -168,14 +168,14 @@ def scope_fields(scope: Scope) -> Document:
 def index_fields(job_filter: JobFilter) -> tuple[str, ...]:
     """Those of the filter's fields that one index serves together with the order, newest first."""
     if job_filter.batch is not None:
-        return ("batch",)
+        return ("tenant", "batch")
     if job_filter.tag is not None:
-        return ("tags",)
+        return ("tenant", "tags")
     if job_filter.kind is not None:
-        return ("kind",)
+        return ("tenant", "kind")
     if job_filter.state is State.FAILED:
-        return ("state",)
-    return ()
+        return ("tenant", "state")
+    return ("tenant",)
 
 
 def kind_document(kind: KindRecord) -> Document:

@@ -15,9 +15,11 @@ from uuid import UUID
 import msgspec
 
 from acked_common import lifecycle
+from acked_common.access.store import MemoryTokens, TokenStore
 from acked_common.clock import Clock, whole_ms
 from acked_common.events import JobNews
 from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, Owner, Seen, State, Transition
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import (
     LIST_SCAN_LIMIT,
     Applied,
@@ -166,6 +168,7 @@ class MemoryStore:
         self._workers: dict[str, Document] = {}
         self._lanes: dict[str, datetime] = {}
         self._turns: dict[str, datetime] = {}
+        self._tokens = MemoryTokens()
         self._has_schema = False
         self._streams: set[MemoryChanges] = set()
 
@@ -191,9 +194,9 @@ class MemoryStore:
         job_id = self._keys.get((tenant, key))
         return None if job_id is None else key_holder_from(self._jobs[job_id])
 
-    async def get(self, job_id: UUID) -> Job | None:
+    async def get(self, job_id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job | None:
         document = self._jobs.get(job_id)
-        return None if document is None else _job(document)
+        return None if document is None or document["tenant"] != tenant else _job(document)
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         return {document["_id"]: _job(document) for document in self._existing(ids)}
@@ -322,8 +325,9 @@ class MemoryStore:
         jobs = [_job(document, without=frozenset({"payload", "result"})) for document in found[:page_size]]
         return JobPage(jobs, jobs[-1].id if len(found) > page_size else floor)
 
-    async def count_batch(self, batch: str) -> BatchCount | None:
-        found = [document for document in self._jobs.values() if document.get("batch") == batch]
+    async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
+        scope = Scope(batch=batch, tenant=tenant)
+        found = [document for document in self._jobs.values() if _is_in(document, scope)]
         if not found:
             return None
         states: dict[State, int] = {}
@@ -348,7 +352,8 @@ class MemoryStore:
             state = State(document["state"])
             if is_bounded and state not in LIVE | {State.FAILED}:
                 continue
-            looked_at[state] = looked_at.get(state, 0) + 1
+            if state in LIVE or document["tenant"] == scope.tenant:
+                looked_at[state] = looked_at.get(state, 0) + 1
             if _is_in(document, scope) and not (is_bounded and looked_at[state] > at_most):
                 counts[state] = counts.get(state, 0) + 1
         return counts
@@ -362,6 +367,10 @@ class MemoryStore:
         news = msgspec.structs.replace(news, **left_out)
         for stream in self._streams:
             stream.tell(news)
+
+    def tokens(self) -> TokenStore:
+        """The tokens of the same store."""
+        return self._tokens
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         for kind in kinds:
@@ -417,7 +426,8 @@ def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
 
 def _is_in(document: Document, scope: Scope) -> bool:
     return (
-        (scope.ids is None or document["_id"] in scope.ids)
+        document["tenant"] == scope.tenant
+        and (scope.ids is None or document["_id"] in scope.ids)
         and (scope.batch is None or document.get("batch") == scope.batch)
         and (scope.kind is None or document["kind"] == scope.kind)
     )

@@ -20,8 +20,10 @@ from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 
 from acked_common import lifecycle
+from acked_common.access.store import TokenStore
 from acked_common.events import JobNews
 from acked_common.lifecycle import Move, Owner, State
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import (
     LIST_SCAN_LIMIT,
     Applied,
@@ -62,8 +64,8 @@ from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_insert import insert_jobs
 from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, move_update
 from acked_common.store.mongo_sweeps import SweeperVerbs
+from acked_common.store.mongo_tokens import MongoTokens
 from acked_common.store.news import GLIMPSE, news_from_document
-
 
 
 class MongoStore(SweeperVerbs):
@@ -122,9 +124,9 @@ class MongoStore(SweeperVerbs):
             document = await self._jobs.find_one({"tenant": tenant, "key": key}, KEY_HOLDER_FIELDS)
         return key_holder_from(document) if document is not None else None
 
-    async def get(self, job_id: UUID) -> Job | None:
+    async def get(self, job_id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job | None:
         with store_errors("reading a job"):
-            document = await self._jobs.find_one({"_id": job_id})
+            document = await self._jobs.find_one({"_id": job_id, "tenant": tenant})
         return job_from(document) if document is not None else None
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
@@ -232,12 +234,12 @@ class MongoStore(SweeperVerbs):
             return JobPage(jobs, jobs[-1].id)
         return JobPage(jobs, floor)
 
-    async def count_batch(self, batch: str) -> BatchCount | None:
+    async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
         with store_errors("counting a batch"):
             # From one snapshot: a job that moves during the count would else be met twice, or never.
             groups = await self._snapshot_jobs.aggregate(
                 [
-                    {"$match": {"batch": batch}},
+                    {"$match": {"tenant": tenant, "batch": batch}},
                     {
                         "$group": {
                             "_id": "$state",
@@ -276,6 +278,10 @@ class MongoStore(SweeperVerbs):
     def changes(self) -> JobChanges:
         """A stream of changes on a connection of its own, without the bound in time that other calls have."""
         return MongoChanges(self._watching, self._database_name, self._jobs)
+
+    def tokens(self) -> TokenStore:
+        """The tokens of the same database."""
+        return MongoTokens(self._database[schema.TOKENS])
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         if not kinds:
@@ -348,5 +354,9 @@ class MongoStore(SweeperVerbs):
                 pass
             await self._database.command("collMod", schema.JOBS, validator=schema.JOB_VALIDATOR)
             await self._jobs.create_indexes(schema.JOB_INDEXES)
+            known = await self._jobs.index_information()
+            for name in schema.FORMER_JOB_INDEXES & known.keys():
+                await self._jobs.drop_index(name)
             await self._database[schema.WORKERS].create_indexes(schema.WORKER_INDEXES)
+            await self._database[schema.TOKENS].create_indexes(schema.TOKEN_INDEXES)
             await self._meta.update_one({"_id": "schema"}, {"$set": {"version": schema.SCHEMA_VERSION}}, upsert=True)

@@ -5,7 +5,7 @@ Asked with plain commands, a batch an answer: the driver's own cursor costs a ch
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from bson.codec_options import CodecOptions
@@ -56,6 +56,14 @@ def watching_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "timeoutMS"} | changed
 
 
+class _Origin(NamedTuple):
+    """Where a job comes from; None where it is gone by now."""
+
+    tenant: str | None
+    kind: str | None
+    batch: str | None
+
+
 class MongoChanges:
     """`JobChanges` on MongoDB."""
 
@@ -67,8 +75,8 @@ class MongoChanges:
         self._session: Any = None
         self._cursor = 0
         self._token: Mapping[str, Any] | None = None
-        # Kind and batch never change, and no change but the first carries them.
-        self._origins: OrderedDict[UUID, tuple[str | None, str | None]] = OrderedDict()
+        # They never change, and no change but the first carries them.
+        self._origins: OrderedDict[UUID, _Origin] = OrderedDict()
 
     async def open(self) -> None:
         if self._cursor:
@@ -150,7 +158,7 @@ class MongoChanges:
                 await session.end_session()
             except PyMongoError:
                 pass
-        cause = error.__cause__ if error is not None else None
+        cause = error.__context__ if error is not None else None
         if isinstance(cause, OperationFailure) and cause.code in _HISTORY_LOST:
             self._token = None
             raise HistoryLost("the changes since the last look are gone: look anew") from error
@@ -159,7 +167,7 @@ class MongoChanges:
         wanted: dict[UUID, None] = {}
         for change in changes:
             if change.has_origin:
-                self._origins[change.id] = (change.kind, change.batch)
+                self._origins[change.id] = _Origin(change.tenant, change.kind, change.batch)
             elif change.id not in self._origins or (change.event is None and change.progress is None):
                 wanted[change.id] = None
             else:
@@ -167,7 +175,7 @@ class MongoChanges:
         looked = await self._look(list(wanted)) if wanted else {}
         for job_id in wanted:
             document = looked.get(job_id, {})
-            self._origins[job_id] = (document.get("kind"), document.get("batch"))
+            self._origins[job_id] = _Origin(document.get("tenant"), document.get("kind"), document.get("batch"))
         news = []
         for change in changes:
             event = change.event
@@ -175,18 +183,18 @@ class MongoChanges:
                 event = event_at(change.id, change.rev, looked.get(change.id, {}).get("history", []))
             if event is None and change.progress is None:
                 continue
-            kind, batch = self._origins[change.id]
+            origin = self._origins[change.id]
             if event is not None:
-                news.append(JobNews(change.id, kind, batch, event, None, change.boot))
+                news.append(JobNews(change.id, origin.kind, origin.batch, event, None, change.boot, origin.tenant))
             if change.progress is not None:
-                news.append(JobNews(change.id, kind, batch, None, change.progress, change.boot))
+                told = change.progress
+                news.append(JobNews(change.id, origin.kind, origin.batch, None, told, change.boot, origin.tenant))
         while len(self._origins) > ORIGINS_KEPT:
             self._origins.popitem(last=False)
         return news
 
     async def _look(self, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
         with store_errors("reading changed jobs"):
-            documents = await self._jobs.find({"_id": {"$in": ids}}, {"kind": 1, "batch": 1, "history": 1}).to_list(
-                None
-            )
+            wanted = {"tenant": 1, "kind": 1, "batch": 1, "history": 1}
+            documents = await self._jobs.find({"_id": {"$in": ids}}, wanted).to_list(None)
         return {document["_id"]: document for document in documents}

@@ -20,21 +20,24 @@ from acked_common.store import OutcomeUnknown, StoreError, StoreUnavailable
 
 @contextmanager
 def store_errors(doing: str) -> Iterator[None]:
-    """Turns the driver's errors into the port's; no message carries a document."""
+    """Turns the driver's errors into the port's. No message carries a document, nor does a traceback: what a server
+    refuses is quoted in the driver's words, so errors of that sort are not shown as the cause."""
     try:
         yield
     except ServerSelectionTimeoutError as error:
         raise StoreUnavailable(f"{doing}: no MongoDB server answers") from error
-    except (AutoReconnect, ConnectionFailure, ExecutionTimeout, WTimeoutError, WriteConcernError) as error:
+    except (AutoReconnect, ConnectionFailure) as error:
         raise OutcomeUnknown(f"{doing}: MongoDB did not confirm ({type(error).__name__})") from error
+    except (ExecutionTimeout, WTimeoutError, WriteConcernError) as error:
+        raise OutcomeUnknown(f"{doing}: MongoDB did not confirm ({type(error).__name__})") from None
     except BulkWriteError as error:
         codes = sorted({e.get("code", 0) for e in error.details.get("writeErrors", [])})
         if error.details.get("writeConcernErrors"):
-            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (write concern)") from error
+            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (write concern)") from None
         raise StoreError(f"{doing}: MongoDB refused (codes {codes})") from None
     except OperationFailure as error:
         if error.has_error_label("RetryableWriteError"):
-            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (code {error.code})") from error
-        raise StoreError(f"{doing}: MongoDB refused (code {error.code})") from error
+            raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (code {error.code})") from None
+        raise StoreError(f"{doing}: MongoDB refused (code {error.code})") from None
     except PyMongoError as error:
-        raise StoreError(f"{doing}: {type(error).__name__}") from error
+        raise StoreError(f"{doing}: {type(error).__name__}") from None

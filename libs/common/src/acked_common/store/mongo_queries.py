@@ -79,12 +79,8 @@ def counting_pipelines(scope: Scope, at_most: int) -> list[tuple[State | None, l
     found: list[tuple[State | None, list[Document], dict[str, Any]]] = []
     for state in sorted(LIVE | {State.FAILED}):
         indexed: Document = {"state": state.value}
-        if state in LIVE:
-            indexed["wake"] = {"$exists": True}
-        # The limit bounds what is looked at, so no backlog of another kind makes a count dear.
-        pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}]
-        if fields:
-            pipeline.append({"$match": fields})
-        hint = "live" if state in LIVE else "failed_newest"
-        found.append((state, [*pipeline, {"$count": "count"}], {"hint": hint}))
+        indexed |= {"wake": {"$exists": True}} if state in LIVE else {"tenant": scope.tenant}
+        # The limit bounds what is looked at, so no backlog of another kind or tenant makes a count dear.
+        pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}, {"$match": fields}, {"$count": "count"}]
+        found.append((state, pipeline, {"hint": "live" if state in LIVE else "tenant_failed"}))
     return found

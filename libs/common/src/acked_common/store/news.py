@@ -13,6 +13,7 @@ from acked_common.events import JobEvent, JobNews
 from acked_common.lifecycle import Reason, State
 
 GLIMPSE = {
+    "tenant": 1,
     "kind": 1,
     "batch": 1,
     "rev": 1,
@@ -40,9 +41,10 @@ class Change:
     progress: bytes | None = None
     boot: str | None = None
     has_origin: bool = False
-    """Whether it carried kind and batch: a new job, or one that was logged as replaced."""
+    """Whether it carried tenant, kind and batch: a new job, or one that was logged as replaced."""
     kind: str | None = None
     batch: str | None = None
+    tenant: str | None = None
 
 
 def _event_of(job_id: UUID, entry: Mapping[str, Any]) -> JobEvent:
@@ -66,6 +68,7 @@ def news_from_document(document: Mapping[str, Any]) -> JobNews:
         event=event,
         progress=None if progress is None else bytes(progress),
         boot=owner["boot"] if owner else None,
+        tenant=document["tenant"],
     )
 
 
@@ -79,9 +82,27 @@ def read_change(change: Mapping[str, Any]) -> Change:
         document = change["fullDocument"]
         if change["operationType"] == "replace":
             news = news_from_document(document)
-            return Change(job_id, document["rev"], news.event, news.progress, news.boot, True, news.kind, news.batch)
+            return Change(
+                job_id,
+                document["rev"],
+                news.event,
+                news.progress,
+                news.boot,
+                has_origin=True,
+                kind=news.kind,
+                batch=news.batch,
+                tenant=news.tenant,
+            )
         accepted = JobEvent(job_id, 1, State(document["state"]), Reason.ACCEPTED.value, 0, document["accepted_at"])
-        return Change(job_id, 1, accepted, has_origin=True, kind=document["kind"], batch=document.get("batch"))
+        return Change(
+            job_id,
+            1,
+            accepted,
+            has_origin=True,
+            kind=document["kind"],
+            batch=document.get("batch"),
+            tenant=document["tenant"],
+        )
     fields = change["updateDescription"]["updatedFields"]
     rev = fields.get("rev")
     if rev is None:

@@ -6,13 +6,14 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from acked_common.lifecycle import LIVE, TERMINAL, State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 JOBS = "jobs"
 KINDS = "kinds"
 WORKERS = "workers"
 LANES = "lanes"
 META = "meta"
+TOKENS = "tokens"
 
 WORKER_DOCUMENT_TTL_S = 120
 
@@ -23,14 +24,15 @@ JOB_INDEXES = [
         partialFilterExpression={"wake": {"$exists": True}},
     ),
     IndexModel(
-        [("batch", ASCENDING), ("state", ASCENDING)],
-        name="batch",
+        [("tenant", ASCENDING), ("batch", ASCENDING), ("state", ASCENDING)],
+        name="tenant_batch",
         partialFilterExpression={"batch": {"$exists": True}},
     ),
-    IndexModel([("kind", ASCENDING), ("_id", DESCENDING)], name="kind"),
+    IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)], name="tenant_newest"),
+    IndexModel([("tenant", ASCENDING), ("kind", ASCENDING), ("_id", DESCENDING)], name="tenant_kind"),
     IndexModel(
-        [("tags", ASCENDING), ("_id", DESCENDING)],
-        name="tags",
+        [("tenant", ASCENDING), ("tags", ASCENDING), ("_id", DESCENDING)],
+        name="tenant_tags",
         partialFilterExpression={"tags": {"$exists": True}},
     ),
     IndexModel(
@@ -46,13 +48,26 @@ JOB_INDEXES = [
         partialFilterExpression={"key": {"$exists": True}},
     ),
     IndexModel(
-        [("state", ASCENDING), ("_id", DESCENDING)],
-        name="failed_newest",
+        [("tenant", ASCENDING), ("state", ASCENDING), ("_id", DESCENDING)],
+        name="tenant_failed",
         partialFilterExpression={"state": State.FAILED.value},
     ),
 ]
 
+FORMER_JOB_INDEXES = frozenset({"batch", "kind", "tags", "failed_newest"})
+"""Those of schema 1, which did not begin with the tenant; `init` drops them."""
+
 WORKER_INDEXES = [IndexModel([("seen_at", ASCENDING)], name="gone", expireAfterSeconds=WORKER_DOCUMENT_TTL_S)]
+
+TOKEN_INDEXES = [
+    IndexModel(
+        [("tenant", ASCENDING), ("client", ASCENDING), ("place", ASCENDING)],
+        name="active",
+        unique=True,
+        partialFilterExpression={"place": {"$exists": True}},
+    ),
+    IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0),
+]
 
 _COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
 

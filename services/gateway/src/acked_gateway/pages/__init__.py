@@ -32,7 +32,17 @@ _COLOURS = {
 
 PAGES = ("index.html", "load_test.html")
 """What has an address of its own."""
-ASSETS = ("app.css", "batch_news.js", "feed.js", "icon.svg", "index.js", "load_test.js", "shared.js", "tally.js")
+ASSETS = (
+    "app.css",
+    "batch_news.js",
+    "feed.js",
+    "icon.svg",
+    "index.js",
+    "load_test.js",
+    "shared.js",
+    "tally.js",
+    "token.js",
+)
 """What the pages ask for as `/pages/<name>`."""
 
 

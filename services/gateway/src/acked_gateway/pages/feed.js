@@ -1,5 +1,6 @@
 // The line to the live feed: one subscription over as many connections as it takes.
 import { Problem, pause } from "./shared.js";
+import { shownToken } from "./token.js";
 
 export const Line = Object.freeze({ CONNECTING: "connecting", LIVE: "live", LOST: "lost", BLOCKED: "blocked" });
 
@@ -51,7 +52,10 @@ function connection(scope, take, quietAtMostMs, signal) {
       if (quiet) end(resolve, NO_CODE);
     }, Math.min(quietAtMostMs, OPENS_WITHIN_MS) / 10);
     signal.addEventListener("abort", leave);
-    socket.onopen = () => socket.send(JSON.stringify({ type: "subscribe", sub: SUB, scope }));
+    socket.onopen = () => {
+      if (shownToken() !== "") socket.send(JSON.stringify({ type: "authenticate", token: shownToken() }));
+      socket.send(JSON.stringify({ type: "subscribe", sub: SUB, scope }));
+    };
     socket.onclose = ({ code }) => end(resolve, code);
     socket.onmessage = ({ data }) => {
       heardAt = Date.now();

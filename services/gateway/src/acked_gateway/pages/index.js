@@ -1,4 +1,6 @@
-import { ask, byId, showProblem } from "./shared.js";
+import { ask, attendAccess, byId, showProblem } from "./shared.js";
+
+attendAccess();
 
 byId("lookup").addEventListener("submit", async (event) => {
   event.preventDefault();

@@ -2,7 +2,7 @@
 // so that a reload or a shared link starts nothing.
 import { BatchNews, askBatch } from "./batch_news.js";
 import { Line } from "./feed.js";
-import { ask, byId, pause, showProblem } from "./shared.js";
+import { ask, attendAccess, byId, pause, showProblem } from "./shared.js";
 
 const SUBSCRIBED_WITHIN_MS = 1000;
 const ASK_AGAIN_MS = 500;
@@ -38,6 +38,7 @@ function rowOf(state, batch) {
   const link = document.createElement("a");
   link.textContent = state;
   link.href = `/jobs?${new URLSearchParams({ batch, state })}`;
+  link.dataset.json = "";
   head.append(link);
   const share = document.createElement("td");
   const track = document.createElement("div");
@@ -220,6 +221,7 @@ async function suggestKinds() {
   }
 }
 
+attendAccess();
 const form = byId("form");
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,4 +1,8 @@
 // What the pages share: asking the gateway, showing what it refused, waiting.
+import { attendLinks, attendTokenForm, showTokenForm, shownToken } from "./token.js";
+
+const UNAUTHORIZED = 401;
+const FORBIDDEN = 403;
 
 export const byId = (id) => document.getElementById(id);
 
@@ -24,7 +28,9 @@ export async function ask(url, options = {}) {
   let response;
   let text;
   try {
-    response = await fetch(url, { cache: "no-store", ...options, headers: { Accept: "application/json" } });
+    const headers = { Accept: "application/json" };
+    if (shownToken() !== "") headers.Authorization = `Bearer ${shownToken()}`;
+    response = await fetch(url, { cache: "no-store", ...options, headers });
     text = await response.text();
   } catch (error) {
     if (options.signal?.aborted) throw error;
@@ -47,4 +53,10 @@ export function showProblem(problem) {
   if (problem === null) return;
   byId("problem-title").textContent = problem.title ?? "The page failed";
   byId("problem-detail").textContent = problem.detail ?? String(problem);
+  if ([UNAUTHORIZED, FORBIDDEN].includes(problem.document?.status)) showTokenForm(byId("access"));
+}
+
+export function attendAccess() {
+  attendTokenForm(byId("access"));
+  attendLinks();
 }

@@ -1,0 +1,118 @@
+"""Makes, lists and revokes tokens: `python -m acked_common.access make --client billing --tenant acme --may read`.
+
+`./just token …` runs it where the stack runs. A new token is printed once, alone on standard output.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+from acked_common.access.store import TokenStore
+from acked_common.access.tokens import MOST_ACTIVE, TokenError, TokenRecord, mint
+from acked_common.clock import rfc3339
+from acked_common.logs import set_up_logs
+from acked_common.principal import DEFAULT_TENANT, Permission
+from acked_common.settings import Env, SettingsError, read_common
+from acked_common.store import StoreError
+from acked_common.store.mongo import MongoStore
+
+STORE_TIMEOUT_S = 10.0
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The verb and what belongs to it."""
+    parser = argparse.ArgumentParser(prog="just token", description="Tokens of clients.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    make = verbs.add_parser("make", help="makes a token and shows it, once")
+    make.add_argument("--client", required=True, help="who will use it, such as billing")
+    make.add_argument("--tenant", default=DEFAULT_TENANT, help=f"whose jobs it reaches; else {DEFAULT_TENANT}")
+    make.add_argument("--may", required=True, help=f"what it allows, by commas: {', '.join(Permission)}")
+    make.add_argument("--days", type=float, help="expires after so many days; else never")
+    make.add_argument("--replace", action="store_true", help="revokes the client's other tokens")
+    verbs.add_parser("list", help="shows what is known of each token")
+    verbs.add_parser("revoke", help="ends a token").add_argument("id", help="its id in the list")
+    return parser.parse_args(arguments)
+
+
+async def make_token(tokens: TokenStore, chosen: argparse.Namespace, at: datetime) -> str:
+    """The new token, kept. Raises `TokenError`, `StoreError`."""
+    token, record = mint(
+        tenant=chosen.tenant,
+        client=chosen.client,
+        may=chosen.may.split(","),
+        at=at,
+        expires_in_days=chosen.days,
+    )
+    if chosen.replace:
+        await tokens.revoke_all(chosen.tenant, chosen.client, at)
+    if not await tokens.add(record):
+        raise TokenError(
+            f"client {chosen.client} of tenant {chosen.tenant} has {MOST_ACTIVE} active tokens: revoke the one that is "
+            "used no more (./just token list, ./just token revoke <id>), or say --replace to revoke both"
+        )
+    return token
+
+
+def table(records: Sequence[TokenRecord], at: datetime) -> str:
+    """The lines of a list; no secret is known to it."""
+    rows = [("ID", "TENANT", "CLIENT", "MAY", "MADE", "STATE")]
+    for record in records:
+        principal = record.principal
+        allowed = ",".join(permission for permission in Permission if permission in principal.permissions)
+        rows.append(
+            (record.id, principal.tenant, principal.client, allowed, rfc3339(record.made_at), _state(record, at))
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _state(record: TokenRecord, at: datetime) -> str:
+    if record.revoked_at is not None:
+        return f"revoked {rfc3339(record.revoked_at)}"
+    if record.expires_at is None:
+        return "active"
+    return f"{'expires' if record.holds(at) else 'expired'} {rfc3339(record.expires_at)}"
+
+
+async def run(store: MongoStore, chosen: argparse.Namespace) -> None:
+    """Does what was chosen. Raises `TokenError`, `StoreError`."""
+    tokens, at = store.tokens(), await store.server_time()
+    if chosen.verb == "make":
+        await store.check_schema()
+        token = await make_token(tokens, chosen, at)
+        print(token, flush=True)
+        print("Keep it now: it is not shown again. It works at once.", file=sys.stderr)
+    elif chosen.verb == "list":
+        print(table(await tokens.all(), at))
+    else:
+        if not await tokens.revoke(chosen.id, at):
+            raise TokenError(f"no token has the id {chosen.id[:64]!r}; ./just token list shows them")
+        print(f"{chosen.id} is revoked; it lets nobody in after a few seconds", file=sys.stderr)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    chosen = parse_arguments(arguments)
+    env = Env()
+    try:
+        settings = read_common(env)
+        env.finish()
+        set_up_logs("acked-token", "error")
+        store = MongoStore(settings.mongo_url, settings.database, app_name="acked-token", timeout_s=STORE_TIMEOUT_S)
+        try:
+            asyncio.run(run(store, chosen))
+        finally:
+            store.close()
+    except (SettingsError, TokenError) as error:
+        print(f"just token: {error}", file=sys.stderr)
+        return 2
+    except StoreError as error:
+        print(f"just token: {error}; is Acked up? ./just up starts it", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

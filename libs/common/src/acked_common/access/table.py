@@ -1,0 +1,121 @@
+"""The active tokens in a process's memory: read every few seconds, and once more before one is called unknown."""
+
+import asyncio
+import time
+
+from acked_common.access.store import TokenStore
+from acked_common.access.tokens import ID_FROM, ID_TO, TokenRecord, id_of, is_of
+from acked_common.clock import Clock
+from acked_common.lifetime import Tasks
+from acked_common.problems import Problem, ProblemError, problem
+from acked_common.store import StoreError
+
+REFRESH_S = 2.0
+STALE_AFTER_S = 300.0
+"""How long tokens that were read are believed while MongoDB does not answer."""
+LOOK_GAP_S = 0.5
+"""Between looks for unknown tokens: however many are tried, MongoDB is asked twice a second."""
+MISSING_FOR_S = 2.0
+MAX_MISSING = 10_000
+MAX_WAITING = 1000
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+class TokenTable:
+    """Says whose a token is. A token works as soon as it was made; one that is revoked works no longer than `REFRESH_S`
+    and a tenth."""
+
+    def __init__(self, store: TokenStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._records: dict[str, TokenRecord] = {}
+        self._missing: dict[str, float] = {}
+        self._read_at: float | None = None
+        self._look_began_at = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+        self._waiting = 0
+
+    def start(self, tasks: Tasks) -> None:
+        """Keeps the table fresh."""
+        tasks.repeat("tokens", self.refresh, every_s=REFRESH_S)
+
+    async def refresh(self) -> None:
+        """Reads all active tokens. Raises `StoreError`."""
+        began_at = time.monotonic()
+        records = {record.id: record for record in await self._store.active(self._clock.now())}
+        if self._read_at is None or began_at >= self._read_at:
+            self._records, self._read_at = records, began_at
+
+    def holds(self, record: TokenRecord) -> bool:
+        """Whether a token that was let in may stay."""
+        found = self._records.get(record.id)
+        return found is not None and self._is_fresh and found.holds(self._clock.now())
+
+    def known(self, token: bytes) -> TokenRecord | None:
+        """Whose this is, without I/O; None where `find` has to say it."""
+        record = self._records.get(token[ID_FROM:ID_TO].decode("latin-1"))
+        if record is None or not self._is_fresh or not is_of(record, token):
+            return None
+        return record if record.expires_at is None or record.holds(self._clock.now()) else None
+
+    async def find(self, token: bytes) -> TokenRecord:
+        """Whose this is. Raises `ProblemError`: 401 for what is no token that holds, 503 where nobody knows."""
+        token_id = id_of(token)
+        if token_id is None:
+            raise ProblemError(_unknown("this is no token of Acked"))
+        if not self._is_fresh or (token_id not in self._records and not self._is_missing(token_id)):
+            await self._look(token_id)
+        record = self._records.get(token_id)
+        if record is None or not is_of(record, token):
+            raise ProblemError(_unknown("no token is known that is this one; it may be revoked or expired"))
+        if record.expires_at is not None and not record.holds(self._clock.now()):
+            raise ProblemError(_unknown(f"the token {token_id} has expired; use a new one"))
+        return record
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._read_at is not None and time.monotonic() - self._read_at < STALE_AFTER_S
+
+    def _is_missing(self, token_id: str) -> bool:
+        return self._missing.get(token_id, float("-inf")) > time.monotonic()
+
+    async def _look(self, token_id: str) -> None:
+        """One look that begins from now on; all who ask meanwhile share it, and its failure."""
+        if self._waiting >= MAX_WAITING:
+            raise ProblemError(_nobody_knows("too many unknown tokens are shown at once"))
+        asked_at = time.monotonic()
+        self._waiting += 1
+        try:
+            while self._look_began_at < asked_at:
+                if self._looking is None:
+                    self._looking = asyncio.create_task(self._look_in_turn(), name="look for a token")
+                    self._looking.add_done_callback(self._looked)
+                await asyncio.shield(self._looking)
+        except StoreError as error:
+            raise ProblemError(_nobody_knows(str(error))) from None
+        finally:
+            self._waiting -= 1
+        if token_id not in self._records:
+            if len(self._missing) >= MAX_MISSING:
+                self._missing.clear()
+            self._missing[token_id] = time.monotonic() + MISSING_FOR_S
+
+    async def _look_in_turn(self) -> None:
+        await asyncio.sleep(self._look_began_at + LOOK_GAP_S - time.monotonic())
+        self._look_began_at = time.monotonic()
+        await self.refresh()
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not task.cancelled():
+            # Those who wait have it; where nobody waits any more, the loop would complain.
+            task.exception()
+
+
+def _unknown(detail: str) -> Problem:
+    return problem("unknown-token", detail, headers=_CHALLENGE)
+
+
+def _nobody_knows(why: str) -> Problem:
+    return problem("access-unknown", f"whether this token holds can't be told now: {why}")

@@ -1,0 +1,100 @@
+"""Who may follow the feed: asks for a token in the handshake or in the first message.
+
+Browsers can send no header with a WebSocket, and a URL is no place for a secret. Who has not shown a token yet gets
+little room and little time.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from acked_common.access.gate import CLOSE_CODE, Gate
+from acked_common.access.tokens import TokenRecord
+from acked_common.principal import LOCAL, Permission, Principal
+from acked_common.problems import Problem, ProblemError, problem
+from acked_common.web import ProblemResponse
+from acked_gateway.feed_frames import FeedError, error_frame, parse_authenticate
+
+PERMISSION = Permission.READ
+TOKEN_WITHIN_S = 5.0
+MAX_AT_THE_DOOR = 1000
+"""Connections that have not shown a token yet."""
+CLOSE_WITHIN_S = 1.0
+
+NOT_ALLOWED = 4403
+TRY_AGAIN_LATER = 1013
+_CODES = {"missing-permission": NOT_ALLOWED, "access-unknown": TRY_AGAIN_LATER}
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Whom a connection stands for."""
+
+    principal: Principal
+    record: TokenRecord | None
+    """None where no token is asked for."""
+
+
+class FeedEntry:
+    """The door of one gateway process."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._at_the_door = 0
+
+    @property
+    def asks(self) -> bool:
+        """Whether a token is needed."""
+        return self._gate.asks
+
+    def may_stay(self, guest: Guest) -> bool:
+        """Whether the token still holds."""
+        return self._gate.may_stay(guest.record)
+
+    async def admit(self, websocket: WebSocket) -> Guest | None:
+        """Accepts the connection and says whom it stands for; None where it was sent away."""
+        try:
+            record = await self._gate.enter(websocket.scope, PERMISSION)
+        except ProblemError as error:
+            if error.problem.name == "no-token":
+                return await self._admit_by_message(websocket)
+            await websocket.send_denial_response(ProblemResponse(error.problem))
+            return None
+        await websocket.accept()
+        return _guest(record)
+
+    async def _admit_by_message(self, websocket: WebSocket) -> Guest | None:
+        if self._at_the_door >= MAX_AT_THE_DOOR:
+            busy = problem("busy", "too many connections have not shown a token yet; try again")
+            await websocket.send_denial_response(ProblemResponse(busy))
+            return None
+        self._at_the_door += 1
+        try:
+            await websocket.accept()
+            async with asyncio.timeout(TOKEN_WITHIN_S):
+                message = await websocket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return None
+                return _guest(await self._gate.enter_with(parse_authenticate(message.get("text")), PERMISSION))
+        except TimeoutError:
+            await _refuse(websocket, problem("no-token", f"no token was shown within {TOKEN_WITHIN_S:g} s"))
+        except (FeedError, ProblemError) as error:
+            await _refuse(websocket, error.problem)
+        finally:
+            self._at_the_door -= 1
+        return None
+
+
+def _guest(record: TokenRecord | None) -> Guest:
+    return Guest(LOCAL if record is None else record.principal, record)
+
+
+async def _refuse(websocket: WebSocket, found: Problem) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_WITHIN_S):
+            await websocket.send_text(error_frame(found, None))
+            await websocket.close(_CODES.get(found.name, CLOSE_CODE), found.name)
+    except (WebSocketDisconnect, RuntimeError, TimeoutError):
+        # It has left, or reads nothing: the server gives the socket up by itself.
+        pass
