@@ -17,6 +17,8 @@ from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
 from acked_common.outbox import Outbox
+from acked_common.rate import Rate
+from acked_common.rate_limit import RateLimit
 from acked_common.settings import CommonSettings
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
@@ -85,16 +87,20 @@ class ServiceCore:
             about,
         )
         counter = RequestCounter(first_parts(served))
+        settings = self._settings
+        rate = Rate(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None
         application = Starlette(
             routes=served,
             middleware=[
                 Middleware(
                     Guards,
-                    allowed_hosts=LOCAL_HOSTS | set(self._settings.allowed_hosts),
-                    allowed_origins=frozenset(self._settings.allowed_origins),
+                    allowed_hosts=LOCAL_HOSTS | set(settings.allowed_hosts),
+                    allowed_origins=frozenset(settings.allowed_origins),
                     changing_paths=changed_by_reading(served),
                     on_refused=counter.count,
                 ),
+                # Behind what finds out who calls; it counts what it refuses, as the guards do.
+                *([Middleware(RateLimit, rate=rate, on_refused=counter.count)] if rate else []),
                 Middleware(CountRequests, counter=counter, not_counted=counts_itself),
             ],
             exception_handlers={**EXCEPTION_HANDLERS, Exception: counter.answer_fault},

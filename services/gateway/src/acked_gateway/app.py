@@ -9,7 +9,7 @@ from acked_common.web import Readiness
 from acked_gateway.api import ABOUT
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands
-from acked_gateway.feed import Feed
+from acked_gateway.feed import Feed, FeedLimits
 from acked_gateway.hub import Hub
 from acked_gateway.job_routes import job_routes
 from acked_gateway.live import Live
@@ -32,7 +32,8 @@ def create_app(settings: GatewaySettings) -> Starlette:
     live = Live(core.store.changes(), hub, core.waits)
     core.waits.follow(live)
     snapshots = Snapshots(core.store, hub, live)
-    feed = Feed(hub, live, snapshots, core.clock, boot=boot, max_clients=settings.feed_clients)
+    feed_limits = FeedLimits(settings.feed_clients, settings.feeds_per_client)
+    feed = Feed(hub, live, snapshots, core.clock, boot=boot, limits=feed_limits)
     core.lifetime.add("live", stop=live.stop)
     core.lifetime.add("snapshots", stop=snapshots.stop)
     core.add_loops(snapshots.start)

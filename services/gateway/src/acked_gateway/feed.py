@@ -5,7 +5,9 @@ waits for a client that has stopped reading holds nothing but its own cursor.
 """
 
 import asyncio
+import collections
 import time
+from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -13,7 +15,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from acked_common.clock import Clock, rfc3339
 from acked_common.lifetime import Tasks
-from acked_common.problems import problem
+from acked_common.principal import LOCAL, Principal, principal_of
+from acked_common.problems import Problem, problem
 from acked_common.web import ProblemResponse
 from acked_gateway.feed_frames import FeedError, Subscribe, error_frame, hello_frame, parse_frame, ping_frame
 from acked_gateway.hub import Client, Hub
@@ -34,19 +37,28 @@ _refused = Counter("acked_feed_refused_total", "Clients of the feed that were re
 _frames = Counter("acked_feed_frames_total", "Frames sent to clients of the feed.")
 
 
+@dataclass(frozen=True, slots=True)
+class FeedLimits:
+    """How many connections one process takes: in all, and of one client. Who needs no token counts only in all."""
+
+    clients: int
+    of_one_client: int
+
+
 class Feed:
     """All clients of the feed in one gateway process."""
 
     def __init__(
-        self, hub: Hub, live: Live, snapshots: Snapshots, clock: Clock, *, boot: str, max_clients: int
+        self, hub: Hub, live: Live, snapshots: Snapshots, clock: Clock, *, boot: str, limits: FeedLimits
     ) -> None:
         self._hub = hub
         self._live = live
         self._snapshots = snapshots
         self._clock = clock
         self._boot = boot
-        self._max_clients = max_clients
+        self._limits = limits
         self._connections: set[_Connection] = set()
+        self._by_principal: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def routes(self) -> list[BaseRoute]:
         """The WebSocket route."""
@@ -58,22 +70,40 @@ class Feed:
 
     async def serve(self, websocket: WebSocket) -> None:
         """One client, from its handshake to its end."""
-        if len(self._connections) >= self._max_clients:
-            _refused.labels("too many clients").inc()
-            busy = problem("busy", f"this gateway feeds {self._max_clients:,} clients, which is its limit")
-            await websocket.send_denial_response(ProblemResponse(busy))
+        principal = principal_of(websocket.scope)
+        who = (principal.tenant, principal.client)
+        refusal = self._refusal(principal, who)
+        if refusal is not None:
+            _refused.labels(refusal.name).inc()
+            await websocket.send_denial_response(ProblemResponse(refusal))
             return
-        await websocket.accept()
+        # Both before the first await: others look meanwhile.
         connection = _Connection(websocket, self._hub, self._live, self._snapshots)
         self._connections.add(connection)
+        self._by_principal[who] += 1
         _clients.inc()
         try:
+            await websocket.accept()
             connection.client.tell(hello_frame(self._boot))
             await connection.run()
         finally:
             _clients.dec()
             self._connections.discard(connection)
+            self._by_principal[who] -= 1
+            if not self._by_principal[who]:
+                del self._by_principal[who]
             connection.leave()
+
+    def _refusal(self, principal: Principal, who: tuple[str, str]) -> Problem | None:
+        limits = self._limits
+        if len(self._connections) >= limits.clients:
+            return problem("busy", f"this gateway feeds {limits.clients:,} clients, which is its limit")
+        if principal is not LOCAL and self._by_principal[who] >= limits.of_one_client:
+            detail = (
+                f"this client has {limits.of_one_client:,} connections to the feed of this gateway, which is its limit"
+            )
+            return problem("too-many-feeds", detail)
+        return None
 
     async def _ping(self) -> None:
         now = time.monotonic()

@@ -151,8 +151,8 @@ PROCESS = Operation(
     ),
     problems=(
         *OF_JSON_BODIES,
-        *("slow-body", "unsupported-media-type"),
+        "unsupported-media-type",
         *("invalid-field", "unknown-field", "unknown-kind"),
-        *("not-accepted", "outcome-unknown", "busy"),
+        *("quota-exceeded", "not-accepted", "outcome-unknown"),
     ),
 )

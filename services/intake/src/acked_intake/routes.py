@@ -23,7 +23,6 @@ class ProcessEndpoint:
     def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
         self._acceptance = acceptance
         self._max_bytes = settings.max_body_bytes
-        self._timeout_s = settings.body_timeout_s
         # Job id and kind are plain by construction, so the answer is put together without an encoder.
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
         self._tail = f',"feed":"{feed}"}}}}'.encode()
@@ -33,7 +32,7 @@ class ProcessEndpoint:
             await self._answer_problem(send, _method_not_allowed(scope))
             return
         try:
-            body = await read_body(scope, receive, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
+            body = await read_body(scope, receive, max_bytes=self._max_bytes)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
             job = await self._acceptance.accept(submission)
         except ProblemError as error:

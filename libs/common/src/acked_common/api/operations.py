@@ -99,6 +99,7 @@ GET_HEALTH = Operation(
     id="getHealth",
     path="/healthz",
     tag=OPERATIONS,
+    is_limited=False,
     summary="Whether the process lives",
     answers=(Answer(description="It does.", media={JSON: Alive}),),
 )
@@ -107,6 +108,7 @@ GET_READINESS = Operation(
     id="getReadiness",
     path="/readyz",
     tag=OPERATIONS,
+    is_limited=False,
     summary="Whether the service can do its work",
     description="Without RabbitMQ it is `degraded`, and still 200: requests are kept, and published later.",
     answers=(
@@ -119,6 +121,7 @@ GET_METRICS = Operation(
     id="getMetrics",
     path="/metrics",
     tag=OPERATIONS,
+    is_limited=False,
     summary="Figures for Prometheus",
     answers=(Answer(description="In the text format of Prometheus.", media={"text/plain": str}),),
 )

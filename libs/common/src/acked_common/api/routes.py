@@ -10,8 +10,13 @@ from starlette.routing import Route
 JSON = "application/json"
 HTML = "text/html"
 
-ALWAYS = ("bad-host", "host-not-allowed", "headers-too-large", "method-not-allowed", "internal")
+ALWAYS = (
+    *("bad-http", "slow-head", "slow-body", "headers-too-large"),
+    *("bad-host", "host-not-allowed", "method-not-allowed", "internal"),
+)
 """Problems that every route may answer with."""
+OF_LIMITED = ("rate-limited", "busy")
+"""Problems of what is refused to who asks too often, and where there are too many connections."""
 OF_CHANGES = ("cross-site", "origin-not-allowed")
 """Problems of what changes something: a page of another site may not ask for it."""
 OF_JSON_BODIES = ("bad-json", "bad-encoding", "bad-number", "bad-text", "duplicate-key", "too-deep", "body-too-large")
@@ -84,6 +89,8 @@ class Operation:
     body: Body | None = None
     problems: tuple[str, ...] = ()
     """Names of the catalogue, beside those that every route has."""
+    is_limited: bool = True
+    """Whether it may be refused for want of room; health is told to anybody at any time."""
     is_change: bool = False
     """A GET that changes something; every other method does anyway."""
 
@@ -96,7 +103,8 @@ class Operation:
     def all_problems(self) -> tuple[str, ...]:
         """All names of problems that it may answer with."""
         has_path_parameter = any(parameter.place == "path" for parameter in self.parameters)
-        found = [*self.problems, *(["not-found"] if has_path_parameter else []), *ALWAYS]
+        found = [*self.problems, *(["not-found"] if has_path_parameter else [])]
+        found += [*(OF_LIMITED if self.is_limited else ()), *ALWAYS]
         return tuple(dict.fromkeys([*found, *OF_CHANGES] if self.changes else found))
 
 
