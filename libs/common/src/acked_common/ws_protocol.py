@@ -37,5 +37,5 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
 
 def limited_websocket(sizes: Mapping[str, int]) -> type[LimitedWebSocket]:
-    """The protocol of one server. `sizes` has the bytes of a message by path; elsewhere the server's own limit holds."""
+    """The protocol of one server. `sizes` has the bytes of a message by path; elsewhere the usual limit holds."""
     return type("LimitedWebSocket", (LimitedWebSocket,), {"sizes": sizes})
