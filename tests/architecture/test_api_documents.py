@@ -25,7 +25,7 @@ from support.asgi import call
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ROOT / "libs/common/src/acked_common"
 # Answers on WebSockets, which OpenAPI can't describe.
-OF_WEBSOCKETS = {"bad-message", "too-many-subscriptions", "no-worker-secret", "wrong-worker-secret"}
+OF_WEBSOCKETS = {"bad-message", "too-many-subscriptions", "too-many-feeds", "no-worker-secret", "wrong-worker-secret"}
 
 
 def make(service: str) -> Starlette:
@@ -80,7 +80,7 @@ def test_the_document_is_openapi_for_programs(served: tuple[Starlette, dict[str,
         assert operation["summary"] and set(operation["tags"]) <= tags, (method, path)
         in_path = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
         assert in_path == set(re.findall(r"{(\w+)}", path))
-        assert {"400", "405", "421", "431", "500"} <= set(operation["responses"])
+        assert {"400", "405", "408", "421", "431", "500"} <= set(operation["responses"])
         needs_token = bool(operation["security"])
         assert ("401" in operation["responses"]) == needs_token
         assert ("403" in operation["responses"]) == (needs_token or method != "GET")

@@ -29,7 +29,13 @@ class WebServer:
 @asynccontextmanager
 async def web_server(app: Any, *, port: int = 0, host: str = HOST) -> AsyncIterator[WebServer]:
     """Serves an application as `serve` does, and stops as a stopped process does."""
-    config = server_config(app)
+    async with serving(server_config(app), port=port, host=host) as made:
+        yield made
+
+
+@asynccontextmanager
+async def serving(config: uvicorn.Config, *, port: int = 0, host: str = HOST) -> AsyncIterator[WebServer]:
+    """The same with a configuration of one's own."""
     config.lifespan = "off"
     config.timeout_graceful_shutdown = 2
     server = uvicorn.Server(config)

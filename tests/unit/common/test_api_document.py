@@ -10,6 +10,7 @@ from acked_common.api.routes import (
     ALWAYS,
     JSON,
     OF_CHANGES,
+    OF_LIMITED,
     OF_TOKENS,
     Answer,
     ApiRoute,
@@ -84,7 +85,11 @@ def test_problems_stand_under_their_status(one: Operation, also: tuple[str, ...]
     found = {
         name: int(status) for status in responses if status != "200" for name in names(responses[status], document)
     }
-    assert found == {name: CATALOGUE[name].status for name in (*ALWAYS, *also)}
+    assert found == {name: CATALOGUE[name].status for name in (*ALWAYS, *OF_LIMITED, *also)}
+
+
+def test_health_is_told_to_anybody_at_any_time() -> None:
+    assert not set(OF_LIMITED) & set(operation(is_limited=False).all_problems)
 
 
 def test_an_operation_says_what_a_token_must_allow() -> None:
@@ -99,6 +104,8 @@ def test_problems_that_say_when_to_come_back_carry_the_header() -> None:
     responses = described(operation(problems=("busy", "not-accepted")))["responses"]
     assert responses["503"]["headers"]["Retry-After"]["required"] is True
     document = make_document(ABOUT, [operation()])
+    limited = document["components"]["responses"]["rate-limited"]["headers"]
+    assert limited.keys() == {"Retry-After", "RateLimit", "RateLimit-Policy"}
     assert document["components"]["responses"]["method-not-allowed"]["headers"]["Allow"]["required"] is True
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from acked_common.problems import ProblemError, problem
+from acked_common.settings import HttpLimits
 from acked_common.store import StoreUnavailable
 from acked_common.web import (
     EXCEPTION_HANDLERS,
@@ -26,6 +27,7 @@ from acked_common.web import (
     operations_routes,
     read_bounded,
     server_config,
+    within_files,
 )
 from support.asgi import Answer, call
 
@@ -121,7 +123,7 @@ async def test_a_method_that_is_not_served_names_those_that_are() -> None:
 async def test_problem_pages_are_served() -> None:
     page = await get("/problems/busy")
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
-    assert b"Too many requests wait" in page.body
+    assert b"The server has no room" in page.body
     assert (await get("/problems/unheard-of")).status == 404
 
 
@@ -183,6 +185,12 @@ async def test_a_server_answers_without_naming_itself() -> None:
     async with served() as url, aiohttp.ClientSession() as client, client.get(f"{url}/healthz") as answer:
         assert (answer.status, await answer.json()) == (200, {"status": "alive"})
         assert "server" not in answer.headers
+
+
+def test_connections_leave_room_for_other_files() -> None:
+    limits = HttpLimits(connections=8192)
+    assert within_files(limits, 16384) is limits
+    assert within_files(limits, 1024).connections == 512
 
 
 def test_two_processes_may_share_a_port() -> None:

@@ -108,11 +108,12 @@ class Lifetime:
                 log.exception("part failed to stop", part=part.name)
 
 
-def raise_file_limit() -> None:
-    """Raises the soft limit of open files to the hard one: each connection is a file."""
+def raise_file_limit() -> int:
+    """Raises the soft limit of open files to the hard one, and answers it: each connection is a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:

@@ -153,6 +153,20 @@ CATALOGUE: Mapping[str, Entry] = {
         "One connection of the feed carries 64 subscriptions and 10,000 ids at most.",
         "Unsubscribe what is no longer shown, or follow a batch or a kind instead of single ids.",
     ),
+    "rate-limited": Entry(
+        429,
+        "Too many requests",
+        "This client has sent more requests than its rate allows. Nothing was done.",
+        "Send it again after the time in Retry-After. The header RateLimit tells how many more are free now.",
+        _SOON,
+    ),
+    "too-many-feeds": Entry(
+        429,
+        "Too many connections to the feed",
+        "This client has as many connections to the feed of this gateway as one client may have.",
+        "Close those that are not needed; one connection carries 64 subscriptions.",
+        _SOON,
+    ),
     # Where the request goes, and from whom.
     "bad-host": Entry(
         400,
@@ -178,10 +192,24 @@ CATALOGUE: Mapping[str, Entry] = {
         "A page of an origin that is not on the list asked for this.",
         "If the page is yours, add its origin to ACKED_ALLOWED_ORIGINS.",
     ),
+    "bad-http": Entry(
+        400,
+        "This is no HTTP request",
+        "What was sent breaks the rules of HTTP/1.1, or is too many requests at once without waiting for answers.",
+        "Let a library send it. Over TLS, ask the proxy that ends it.",
+        _CLOSE,
+    ),
+    "slow-head": Entry(
+        408,
+        "The request arrived too slowly",
+        "The request line and the headers must arrive within some seconds; the connection is closed.",
+        "Send the request as a whole, on a new connection.",
+        _CLOSE,
+    ),
     "headers-too-large": Entry(
         431,
         "The headers are too large",
-        "The headers have more than 32 KiB in all.",
+        "The request line and the headers have more than 32 KiB in all.",
         "Send fewer or shorter ones; large cookies are a common cause.",
     ),
     "no-token": Entry(
@@ -251,10 +279,18 @@ CATALOGUE: Mapping[str, Entry] = {
         "its batch or tag tells whether it is there.",
         _SOON,
     ),
+    "quota-exceeded": Entry(
+        503,
+        "Too many jobs wait",
+        "As many jobs wait for workers as may, of this tenant or in all. Nothing was stored.",
+        "Send it again after the time in Retry-After: then, at the present pace, there is room.",
+        _SOON,
+    ),
     "busy": Entry(
         503,
-        "Too many requests wait",
-        "More requests wait to be stored than the server holds. Nothing was stored.",
+        "The server has no room",
+        "More requests wait to be stored than the server holds, or it has as many connections as it serves. "
+        "Nothing was stored.",
         "Send it again later, with growing pauses.",
         _SOON,
     ),

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 from acked_common.access.gate import Gate
 from acked_common.access.table import TokenTable
 from acked_common.api.document import About
-from acked_common.api.serving import changed_by_reading, first_parts, with_document
+from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.broker import BrokerError
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.clock import SharedClock
@@ -21,6 +21,8 @@ from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
+from acked_common.rate import Rate
+from acked_common.rate_limit import RateLimit
 from acked_common.settings import CommonSettings
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
@@ -102,16 +104,21 @@ class ServiceCore:
                 counter.count(scope, status)
 
         self.gate.stand_before(served, count_refused)
+        settings = self._settings
+        rate = Rate(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None
         application = Starlette(
             routes=served,
             middleware=[
                 Middleware(
                     Guards,
-                    allowed_hosts=LOCAL_HOSTS | set(self._settings.allowed_hosts),
-                    allowed_origins=frozenset(self._settings.allowed_origins),
+                    allowed_hosts=LOCAL_HOSTS | set(settings.allowed_hosts),
+                    allowed_origins=frozenset(settings.allowed_origins),
                     changing_paths=changed_by_reading(served),
                     on_refused=counter.count,
                 ),
+                *self.gate.middleware(),
+                # Behind what finds out who calls; it counts what it refuses, as the guards do.
+                *([Middleware(RateLimit, rate=rate, free=unlimited(served), on_refused=counter.count)] if rate else []),
                 Middleware(CountRequests, counter=counter, not_counted=counts_itself),
             ],
             exception_handlers={**EXCEPTION_HANDLERS, Exception: counter.answer_fault},

@@ -72,6 +72,10 @@ class Env:
         """A duration in seconds."""
         return self._number(name, default, float, at_least, at_most, "a number of seconds")
 
+    def rate(self, name: str, default: float) -> float:
+        """A number a second; 0 means none."""
+        return self._number(name, default, float, 0.0, 1e6, "a number")
+
     def require(self, holds: bool, problem: str) -> None:
         """Notes a problem between settings."""
         if not holds:
@@ -98,6 +102,30 @@ class Env:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What clients of an HTTP service may cost before their requests are there."""
+
+    connections: int = 8192
+    """Of HTTP, without WebSockets."""
+    first_byte_s: float = 10.0
+    head_s: float = 10.0
+    body_s: float = 10.0
+    idle_s: float = 75.0
+
+
+def read_http_limits(env: Env) -> HttpLimits:
+    """The limits of an HTTP service."""
+    usual = HttpLimits()
+    return HttpLimits(
+        connections=env.whole("ACKED_MAX_CONNECTIONS", usual.connections, at_least=16, at_most=1_000_000),
+        first_byte_s=env.seconds("ACKED_FIRST_BYTE_TIMEOUT_S", usual.first_byte_s),
+        head_s=env.seconds("ACKED_HEAD_TIMEOUT_S", usual.head_s),
+        body_s=env.seconds("ACKED_BODY_TIMEOUT_S", usual.body_s),
+        idle_s=env.seconds("ACKED_IDLE_TIMEOUT_S", usual.idle_s),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CommonSettings:
     """What every service needs to know."""
 
@@ -119,6 +147,9 @@ class CommonSettings:
     """Whether clients must show a token; where they need not, only this machine may reach the service."""
     published_on_loopback: bool
     """Whether something in front, such as a container's published port, lets only this machine reach the service."""
+    rate_per_s: float
+    """Requests of one client that one process takes in the long run; 0: any number."""
+    rate_burst: int
     run_file: Path | None
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
 
@@ -142,6 +173,8 @@ def read_common(env: Env) -> CommonSettings:
         allowed_origins=env.names("ACKED_ALLOWED_ORIGINS"),
         asks_for_tokens=env.choice("ACKED_ACCESS", ("tokens", "off"), "off") == "tokens",
         published_on_loopback=env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no") == "yes",
+        rate_per_s=env.rate("ACKED_RATE_PER_S", 1000.0),
+        rate_burst=env.whole("ACKED_RATE_BURST", 10_000, at_least=1),
         run_file=env.path("ACKED_RUN_FILE"),
     )
     env.require(

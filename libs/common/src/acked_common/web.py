@@ -3,6 +3,7 @@
 import gc
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +11,27 @@ import setproctitle
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
 from acked_common import problems
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
 from acked_common.api.routes import ApiRoute
 from acked_common.guards import API_ANSWER
+from acked_common.http_protocol import limited_protocol
 from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.lifetime import raise_file_limit
 from acked_common.logs import get_log
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.run_file import told_in
+from acked_common.settings import HttpLimits
 from acked_common.store import StoreError
 from acked_common.views import encode
+from acked_common.ws_protocol import limited_websocket
 
 log = get_log(__name__)
 
 BACKLOG = 2048
-KEEP_ALIVE_S = 75
 PEER_TAKES_WITHIN_S = 8.0
 WS_PING_EVERY_S = 4.0
 WS_PONG_WITHIN_S = 6.0
@@ -148,6 +151,11 @@ def _on_http_error(request: Request, error: Exception) -> Response:
     return ProblemResponse(problem("not-found", f"nothing is served at {request.url.path}"))
 
 
+def _on_client_left(_: Request, error: Exception) -> Response:
+    # Nobody reads it: the client went, or was refused, before its body was here.
+    return Response(status_code=400)
+
+
 def _on_bug(request: Request, error: Exception) -> Response:
     log.error("request failed", path=request.url.path, exc_info=error)
     return ProblemResponse(problem("internal", "the request met a fault of the server; its log has the details"))
@@ -157,6 +165,7 @@ EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     ProblemError: _on_problem,
     StoreError: _on_store_error,
     HTTPException: _on_http_error,
+    ClientDisconnect: _on_client_left,
     Exception: _on_bug,
 }
 
@@ -230,19 +239,23 @@ def bind_port(host: str, port: int, *, peer_takes_within_s: float = PEER_TAKES_W
     return sock
 
 
-def server_config(app: Any) -> uvicorn.Config:
-    """How every HTTP server of Acked runs."""
+def server_config(
+    app: Any, limits: HttpLimits | None = None, *, websocket_bytes: Mapping[str, int] | None = None
+) -> uvicorn.Config:
+    """How every HTTP server of Acked runs; each server needs a configuration of its own.
+
+    `websocket_bytes`: how large a message may be, by path; for all others `WS_MAX_BYTES`.
+    """
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
+        http=limited_protocol(limits or HttpLimits()),
+        ws=limited_websocket(websocket_bytes or {}),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=CANCELLED_WITHIN_S,
         ws_ping_interval=WS_PING_EVERY_S,
         ws_ping_timeout=WS_PONG_WITHIN_S,
@@ -251,21 +264,37 @@ def server_config(app: Any) -> uvicorn.Config:
     )
 
 
+def within_files(limits: HttpLimits, files: int) -> HttpLimits:
+    """The limits where a process may have so many files open: at most half of them are connections of HTTP."""
+    if limits.connections <= files // 2:
+        return limits
+    log.warning("fewer connections than asked for: raise the limit of open files", connections=files // 2, files=files)
+    return replace(limits, connections=files // 2)
+
+
 def serve(
-    app: Any, *, title: str, host: str, port: int, run_file: Path | None, on_stop: Callable[[], object] | None = None
+    app: Any,
+    *,
+    title: str,
+    host: str,
+    port: int,
+    run_file: Path | None,
+    limits: HttpLimits,
+    websocket_bytes: Mapping[str, int] | None = None,
+    on_stop: Callable[[], object] | None = None,
 ) -> None:
     """Runs an application until it is told to stop, which begins with `on_stop`.
 
     With a `run_file` the process also listens on a loopback port that it shares with nobody, and tells it there.
     """
     setproctitle.setproctitle(title)
-    raise_file_limit()
+    limits = within_files(limits, raise_file_limit())
     shared = bind_port(host, port)
     own = bind_port("127.0.0.1", 0) if run_file is not None else None
     # What was imported lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    server = GracefulServer(server_config(app), on_stop=on_stop, own=own)
+    server = GracefulServer(server_config(app, limits, websocket_bytes=websocket_bytes), on_stop=on_stop, own=own)
     if run_file is None or own is None:
         server.run(sockets=[shared])
         return

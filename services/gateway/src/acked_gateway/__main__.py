@@ -6,6 +6,8 @@ from acked_common.logs import set_up_logs
 from acked_common.settings import SettingsError
 from acked_common.web import serve
 from acked_gateway.app import create_app
+from acked_gateway.feed import FEED_PATH
+from acked_gateway.feed_frames import MAX_FRAME_BYTES
 from acked_gateway.settings import read_settings
 
 
@@ -24,6 +26,8 @@ def main() -> int:
         host=settings.common.host,
         port=settings.port,
         run_file=settings.common.run_file,
+        limits=settings.http,
+        websocket_bytes={FEED_PATH: MAX_FRAME_BYTES},
         on_stop=app.state.stopping.set,
     )
     return 0

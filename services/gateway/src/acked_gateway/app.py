@@ -9,7 +9,7 @@ from acked_common.web import Readiness
 from acked_gateway.api import ABOUT
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands
-from acked_gateway.feed import Feed
+from acked_gateway.feed import Feed, FeedLimits
 from acked_gateway.feed_entry import FeedEntry
 from acked_gateway.hub import Hub
 from acked_gateway.job_routes import job_routes
@@ -34,7 +34,8 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.waits.follow(live)
     snapshots = Snapshots(core.store, hub, live)
     entry = FeedEntry(core.gate)
-    feed = Feed(hub, live, snapshots, core.clock, entry, boot=boot, max_clients=settings.feed_clients)
+    limits = FeedLimits(settings.feed_clients, settings.feeds_per_client)
+    feed = Feed(hub, live, snapshots, core.clock, entry, boot=boot, limits=limits)
     core.lifetime.add("live", stop=live.stop)
     core.lifetime.add("snapshots", stop=snapshots.stop)
     core.add_loops(snapshots.start)

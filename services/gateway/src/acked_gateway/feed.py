@@ -5,7 +5,9 @@ waits for a client that has stopped reading holds nothing but its own cursor.
 """
 
 import asyncio
+import collections
 import time
+from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge
 from starlette.routing import BaseRoute
@@ -15,9 +17,10 @@ from acked_common.access.gate import CLOSE_CODE
 from acked_common.api.routes import SocketRoute
 from acked_common.clock import Clock, rfc3339
 from acked_common.lifetime import Tasks
-from acked_common.problems import problem
+from acked_common.principal import LOCAL, Principal, principal_of
+from acked_common.problems import Problem, problem
 from acked_common.web import ProblemResponse
-from acked_gateway.feed_entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest
+from acked_gateway.feed_entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse
 from acked_gateway.feed_frames import (
     Authenticate,
     FeedError,
@@ -47,6 +50,14 @@ _refused = Counter("acked_feed_refused_total", "Clients of the feed that were re
 _frames = Counter("acked_feed_frames_total", "Frames sent to clients of the feed.")
 
 
+@dataclass(frozen=True, slots=True)
+class FeedLimits:
+    """How many connections one process takes: in all, and of one client. Who needs no token counts only in all."""
+
+    clients: int
+    of_one_client: int
+
+
 class Feed:
     """All clients of the feed in one gateway process."""
 
@@ -59,7 +70,7 @@ class Feed:
         entry: FeedEntry,
         *,
         boot: str,
-        max_clients: int,
+        limits: FeedLimits,
     ) -> None:
         self._hub = hub
         self._live = live
@@ -67,8 +78,9 @@ class Feed:
         self._clock = clock
         self._entry = entry
         self._boot = boot
-        self._max_clients = max_clients
+        self._limits = limits
         self._connections: set[_Connection] = set()
+        self._by_principal: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def routes(self) -> list[BaseRoute]:
         """The WebSocket route."""
@@ -81,17 +93,25 @@ class Feed:
 
     async def serve(self, websocket: WebSocket) -> None:
         """One client, from its handshake to its end."""
-        if len(self._connections) >= self._max_clients:
-            _refused.labels("too many clients").inc()
-            busy = problem("busy", f"this gateway feeds {self._max_clients:,} clients, which is its limit")
-            await websocket.send_denial_response(ProblemResponse(busy))
+        refusal = self._refusal(principal_of(websocket.scope))
+        if refusal is not None:
+            _refused.labels(refusal.name).inc()
+            await websocket.send_denial_response(ProblemResponse(refusal))
             return
         guest = await self._entry.admit(websocket)
         if guest is None:
             _refused.labels("no token").inc()
             return
+        # Others have come meanwhile, and a token may have come with the first message.
+        refusal = self._refusal(guest.principal)
+        if refusal is not None:
+            _refused.labels(refusal.name).inc()
+            await refuse(websocket, refusal)
+            return
+        who = (guest.principal.tenant, guest.principal.client)
         connection = _Connection(websocket, self._hub, self._live, self._snapshots, self._entry, guest)
         self._connections.add(connection)
+        self._by_principal[who] += 1
         _clients.inc()
         try:
             connection.client.tell(hello_frame(self._boot))
@@ -99,12 +119,26 @@ class Feed:
         finally:
             _clients.dec()
             self._connections.discard(connection)
+            self._by_principal[who] -= 1
+            if not self._by_principal[who]:
+                del self._by_principal[who]
             connection.leave()
 
     async def _check_tokens(self) -> None:
         if self._entry.asks:
             for connection in self._connections:
                 connection.check_token()
+
+    def _refusal(self, principal: Principal) -> Problem | None:
+        limits = self._limits
+        if len(self._connections) >= limits.clients:
+            return problem("busy", f"this gateway feeds {limits.clients:,} clients, which is its limit")
+        if principal is not LOCAL and self._by_principal[principal.tenant, principal.client] >= limits.of_one_client:
+            detail = (
+                f"this client has {limits.of_one_client:,} connections to the feed of this gateway, which is its limit"
+            )
+            return problem("too-many-feeds", detail)
+        return None
 
     async def _ping(self) -> None:
         now = time.monotonic()

@@ -24,7 +24,12 @@ CLOSE_WITHIN_S = 1.0
 
 NOT_ALLOWED = 4403
 TRY_AGAIN_LATER = 1013
-_CODES = {"missing-permission": NOT_ALLOWED, "access-unknown": TRY_AGAIN_LATER}
+_CODES = {
+    "missing-permission": NOT_ALLOWED,
+    "access-unknown": TRY_AGAIN_LATER,
+    "busy": TRY_AGAIN_LATER,
+    "too-many-feeds": TRY_AGAIN_LATER,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +83,9 @@ class FeedEntry:
                     return None
                 return _guest(await self._gate.enter_with(parse_authenticate(message.get("text")), PERMISSION))
         except TimeoutError:
-            await _refuse(websocket, problem("no-token", f"no token was shown within {TOKEN_WITHIN_S:g} s"))
+            await refuse(websocket, problem("no-token", f"no token was shown within {TOKEN_WITHIN_S:g} s"))
         except (FeedError, ProblemError) as error:
-            await _refuse(websocket, error.problem)
+            await refuse(websocket, error.problem)
         finally:
             self._at_the_door -= 1
         return None
@@ -90,7 +95,8 @@ def _guest(record: TokenRecord | None) -> Guest:
     return Guest(LOCAL if record is None else record.principal, record)
 
 
-async def _refuse(websocket: WebSocket, found: Problem) -> None:
+async def refuse(websocket: WebSocket, found: Problem) -> None:
+    """Tells an accepted client why it can't stay, and closes."""
     try:
         async with asyncio.timeout(CLOSE_WITHIN_S):
             await websocket.send_text(error_frame(found, None))

@@ -20,6 +20,8 @@ MAX_IDS = 1000
 MAX_NAME_CHARS = 64
 MAX_FRAME_CHARS = 64 * 1024
 """Of one frame from a client; a subscription to 1,000 ids takes 40,000."""
+MAX_FRAME_BYTES = 96 * 1024
+"""Of one message from a client; a larger one ends the connection before it is read."""
 
 MAX_FIRST_FRAME_CHARS = 1024
 """Of the frame that shows a token."""

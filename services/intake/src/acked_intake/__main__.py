@@ -24,6 +24,7 @@ def main() -> int:
         host=settings.common.host,
         port=settings.port,
         run_file=settings.common.run_file,
+        limits=settings.http,
         on_stop=app.state.stopping.set,
     )
     return 0

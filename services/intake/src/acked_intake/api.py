@@ -169,8 +169,8 @@ PROCESS = Operation(
     ),
     problems=(
         *OF_JSON_BODIES,
-        *("bad-idempotency-key", "slow-body", "unsupported-media-type"),
+        *("bad-idempotency-key", "unsupported-media-type"),
         *("invalid-field", "unknown-field", "unknown-kind", "idempotency-key-reused"),
-        *("not-accepted", "outcome-unknown", "busy"),
+        *("quota-exceeded", "not-accepted", "outcome-unknown"),
     ),
 )

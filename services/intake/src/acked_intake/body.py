@@ -1,8 +1,10 @@
-"""Reads a request's body: bounded in size and in time, of the one media type that is meant, without waste."""
+"""Reads a request's body: bounded in size, of the one media type that is meant, without waste.
+
+Its time is bounded by the server's protocol (`acked_common.http_protocol`), for every route.
+"""
 
 import asyncio
-import types
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,10 +37,8 @@ def curl_line(scope: Message) -> str:
     return f"curl -H 'Content-Type: application/json' -d '{{\"kind\": \"demo\"}}' http://{host}/process"
 
 
-async def read_body(
-    scope: Message, receive: Receive, *, max_bytes: int = strict_json.MAX_BYTES, timeout_s: float = 10.0
-) -> bytes:
-    """The whole body. Raises `ProblemError` with 408, 413 or 415, or `ClientLeft`.
+async def read_body(scope: Message, receive: Receive, *, max_bytes: int = strict_json.MAX_BYTES) -> bytes:
+    """The whole body. Raises `ProblemError` with 413 or 415, or `ClientLeft`.
 
     A body must be declared as JSON; where there is none, nothing has to be declared.
     """
@@ -47,17 +47,11 @@ async def read_body(
         raise _too_large(max_bytes, f"this one has {declared_bytes:,}")
     if refusal is not None and declared_bytes:
         raise refusal
-    reading = receive().__await__()
-    try:
-        # Most bodies are here already: then nothing is awaited and no timer is made.
-        waits_for = next(reading)
-    except StopIteration as done:
-        message: Message = done.value
-        body = _chunk(message)
-        if message.get("more_body", False):
-            body = await _read_within(timeout_s, None, body, receive, max_bytes)
-    else:
-        body = await _read_within(timeout_s, _resumed(reading, waits_for), b"", receive, max_bytes)
+    # Most bodies are here already, in one piece.
+    message = await receive()
+    body = _chunk(message)
+    if message.get("more_body", False):
+        body = await _read_rest(body, receive, max_bytes)
     if len(body) > max_bytes:
         raise _too_large(max_bytes, "this one has more")
     if refusal is not None and body:
@@ -94,45 +88,14 @@ async def discard_rest(receive: Receive) -> None:
         return
 
 
-async def _read_within(
-    timeout_s: float, first: Awaitable[Message] | None, body: bytes, receive: Receive, max_bytes: int
-) -> bytes:
-    """The rest of a body, `first` being the message that is under way."""
+async def _read_rest(body: bytes, receive: Receive, max_bytes: int) -> bytes:
     collected = bytearray(body)
-    limit = asyncio.timeout(timeout_s)
-    try:
-        async with limit:
-            while len(collected) <= max_bytes:
-                message = await (first or receive())
-                first = None
-                collected += _chunk(message)
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        detail = f"the whole body must arrive within {timeout_s:g} s; {len(collected):,} bytes did. Nothing was stored"
-        raise ProblemError(problem("slow-body", detail)) from None
+    while len(collected) <= max_bytes:
+        message = await receive()
+        collected += _chunk(message)
+        if not message.get("more_body", False):
+            break
     return bytes(collected)
-
-
-@types.coroutine
-def _resumed(reading: Generator[Any, Any, Message], waits_for: Any) -> Generator[Any, Any, Message]:
-    """Goes on with an awaitable whose first step has been made and waits for `waits_for`."""
-    try:
-        while True:
-            try:
-                sent = yield waits_for
-            except GeneratorExit:
-                reading.close()
-                raise
-            except BaseException as error:
-                waits_for = reading.throw(error)
-            else:
-                waits_for = reading.send(sent)
-    except StopIteration as done:
-        result: Message = done.value
-        return result
 
 
 def _chunk(message: Message) -> bytes:

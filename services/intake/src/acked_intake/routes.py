@@ -25,7 +25,6 @@ class ProcessEndpoint:
     def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
         self._acceptance = acceptance
         self._max_bytes = settings.max_body_bytes
-        self._timeout_s = settings.body_timeout_s
         # Job id and kind are plain by construction, so the answer is put together without an encoder.
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
         self._tail = f',"feed":"{feed}"}}}}'.encode()
@@ -36,7 +35,7 @@ class ProcessEndpoint:
             return
         try:
             key_text = key_in(scope["headers"])
-            body = await read_body(scope, receive, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
+            body = await read_body(scope, receive, max_bytes=self._max_bytes)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
             key = None if key_text is None else IdempotencyKey(key_text, await fingerprint_of(submission))
             job = await self._acceptance.accept(submission, tenant=principal_of(scope).tenant, key=key)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from acked_common.settings import CommonSettings, Env, read_common, require_access
+from acked_common.settings import CommonSettings, Env, HttpLimits, read_common, read_http_limits, require_access
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,11 +10,11 @@ class IntakeSettings:
     """What intake needs beside the common part."""
 
     common: CommonSettings
+    http: HttpLimits
     port: int
     gateway_url: str
     """Where clients find the feed, e.g. `http://localhost:8080`."""
     max_body_bytes: int
-    body_timeout_s: float
     answer_within_s: float
     waiting_jobs: int
     waiting_bytes: int
@@ -27,10 +27,10 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
     gateway_port = env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535)
     settings = IntakeSettings(
         common=read_common(env),
+        http=read_http_limits(env),
         port=env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535),
         gateway_url=env.text("ACKED_PUBLIC_GATEWAY_URL", f"http://localhost:{gateway_port}").rstrip("/"),
         max_body_bytes=env.whole("ACKED_MAX_BODY_BYTES", 256 * 1024, at_least=1024, at_most=8 * 2**20),
-        body_timeout_s=env.seconds("ACKED_BODY_TIMEOUT_S", 10.0),
         answer_within_s=env.seconds("ACKED_ANSWER_WITHIN_S", 1.8, at_least=0.2, at_most=60),
         waiting_jobs=env.whole("ACKED_INTAKE_WAITING_JOBS", 20_000, at_least=1),
         waiting_bytes=env.whole("ACKED_INTAKE_WAITING_BYTES", 64 * 2**20, at_least=2**20),

@@ -27,6 +27,10 @@ _ALWAYS_SENT = {
     "Retry-After": Header(type=int, description="Seconds until it makes sense to ask again."),
     "Allow": Header(type=str, description="The methods that are served."),
     "WWW-Authenticate": Header(type=str, description="The scheme, `Bearer`, and what is wrong with the token."),
+    "RateLimit-Policy": Header(
+        type=str, description="The rate of this client: a quota `q` for a window of `w` seconds."
+    ),
+    "RateLimit": Header(type=str, description="What is left of it, `r`, and in how many seconds there is more, `t`."),
 }
 """Headers that problems carry and clients act on."""
 
@@ -193,8 +197,12 @@ class _Document:
         }
 
 
-# `Allow` depends on the path, so it is put in where the problem is raised.
-_SENT_WHERE_RAISED = {("method-not-allowed", "Allow")}
+# They depend on the path or the client, so they are put in where the problem is raised.
+_SENT_WHERE_RAISED = {
+    ("method-not-allowed", "Allow"),
+    ("rate-limited", "RateLimit-Policy"),
+    ("rate-limited", "RateLimit"),
+}
 
 
 class _Schemas:

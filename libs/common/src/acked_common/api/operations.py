@@ -103,6 +103,7 @@ GET_HEALTH = Operation(
     path="/healthz",
     tag=OPERATIONS,
     permission=None,
+    is_limited=False,
     summary="Whether the process lives",
     answers=(Answer(description="It does.", media={JSON: Alive}),),
 )
@@ -112,6 +113,7 @@ GET_READINESS = Operation(
     path="/readyz",
     tag=OPERATIONS,
     permission=None,
+    is_limited=False,
     summary="Whether the service can do its work",
     description="Without RabbitMQ it is `degraded`, and still 200: requests are kept, and published later.",
     answers=(
@@ -126,6 +128,7 @@ GET_METRICS = Operation(
     tag=OPERATIONS,
     permission=Permission.READ,
     of_all_tenants=True,
+    is_limited=False,
     summary="Figures for Prometheus",
     answers=(Answer(description="In the text format of Prometheus.", media={"text/plain": str}),),
 )

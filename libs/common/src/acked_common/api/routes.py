@@ -12,8 +12,13 @@ from acked_common.principal import Permission
 JSON = "application/json"
 HTML = "text/html"
 
-ALWAYS = ("bad-host", "host-not-allowed", "headers-too-large", "method-not-allowed", "internal")
+ALWAYS = (
+    *("bad-http", "slow-head", "slow-body", "headers-too-large"),
+    *("bad-host", "host-not-allowed", "method-not-allowed", "internal"),
+)
 """Problems that every route may answer with."""
+OF_LIMITED = ("rate-limited", "busy")
+"""Problems of what is refused to who asks too often, and where there are too many connections."""
 OF_CHANGES = ("cross-site", "origin-not-allowed")
 """Problems of what changes something: a page of another site may not ask for it."""
 OF_TOKENS = ("no-token", "unknown-token", "token-in-url", "missing-permission", "access-unknown")
@@ -91,6 +96,8 @@ class Operation:
     body: Body | None = None
     problems: tuple[str, ...] = ()
     """Names of the catalogue, beside those that every route has."""
+    is_limited: bool = True
+    """Whether it may be refused for want of room; health is told to anybody at any time."""
     is_change: bool = False
     """A GET that changes something; every other method does anyway."""
     of_all_tenants: bool = False
@@ -107,7 +114,8 @@ class Operation:
     def all_problems(self) -> tuple[str, ...]:
         """All names of problems that it may answer with."""
         has_path_parameter = any(parameter.place == "path" for parameter in self.parameters)
-        found = [*self.problems, *(["not-found"] if has_path_parameter else []), *ALWAYS]
+        found = [*self.problems, *(["not-found"] if has_path_parameter else [])]
+        found += [*(OF_LIMITED if self.is_limited else ()), *ALWAYS]
         found += OF_CHANGES if self.changes else ()
         found += OF_TOKENS if self.permission is not None else ()
         return tuple(dict.fromkeys(found))

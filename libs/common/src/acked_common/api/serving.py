@@ -33,6 +33,11 @@ def changed_by_reading(routes: Sequence[BaseRoute]) -> frozenset[str]:
     return frozenset(operation.path for operation in operations_of(routes) if operation.is_change)
 
 
+def unlimited(routes: Sequence[BaseRoute]) -> frozenset[str]:
+    """Paths that anybody may call at any time."""
+    return frozenset(operation.path for operation in operations_of(routes) if not operation.is_limited)
+
+
 def first_parts(routes: Sequence[BaseRoute]) -> frozenset[str]:
     """`/jobs` for `/jobs/{id}/cancel`: what requests are counted under."""
     return frozenset("/" + route.path.split("/")[1] for route in routes if isinstance(route, Route))

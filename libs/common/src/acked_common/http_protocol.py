@@ -1,0 +1,338 @@
+"""What a client may cost before its request is there: time for the first byte, the head and the body, bytes of a head,
+connections in all. In the protocol itself, so that it holds wherever a service runs.
+
+uvicorn by itself waits without end for each of them, and reads a head of any size.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from prometheus_client import Counter, Gauge
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from acked_common.guards import API_ANSWER, MAX_HEADER_BYTES
+from acked_common.logs import get_log
+from acked_common.problems import MEDIA_TYPE, Problem, problem
+from acked_common.settings import HttpLimits
+from acked_common.waiting_list import Wait, WaitingList
+
+log = get_log(__name__)
+
+ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that are answered also when there are too many connections, on one of `RESERVED_CONNECTIONS`."""
+RESERVED_CONNECTIONS = 32
+MAX_PIPELINED = 64
+GOODBYE_S = 2.0
+"""How long a refused client may read its answer; to close at once would reset it while it sends."""
+TICK_S = 0.25
+_PER_TICK = 32
+_HURRIED_TICK_S = 0.01
+_IN_HEAD, _IN_BODY, _BETWEEN = range(3)
+
+_open = Gauge("acked_http_connections", "Open HTTP connections, without WebSockets.")
+_closed = Counter("acked_http_closed_total", "HTTP connections that the server ended, by why.", ["why"])
+
+
+class ConnectionWatch:
+    """All HTTP connections of one process: one timer for all of them."""
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self.limits = limits
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: WaitingList[LimitedProtocol] = WaitingList(
+            {
+                Wait.FIRST_BYTE: limits.first_byte_s,
+                Wait.HEAD: limits.head_s,
+                Wait.BODY: limits.body_s,
+                Wait.NEXT_REQUEST: limits.idle_s,
+                Wait.GOODBYE: GOODBYE_S,
+            }
+        )
+
+    def admit(self, loop: asyncio.AbstractEventLoop) -> bool | None:
+        """Counts one more connection. True: it is served. False: it is one too many, and answered only where health is
+        asked for. None: it has to go."""
+        self._count += 1
+        _open.inc()
+        if self._count <= self.limits.connections:
+            return True
+        if (evicted := self._waiting.evict(loop.time())) is not None:
+            evicted[0].end("evicted", evicted[1])
+            return True
+        return False if self._count <= self.limits.connections + RESERVED_CONNECTIONS else None
+
+    def left(self) -> None:
+        """One connection less."""
+        self._count -= 1
+        _open.dec()
+
+    def join(self, connection: "LimitedProtocol", wait: Wait) -> None:
+        """The connection begins to wait."""
+        loop = connection.loop
+        self._waiting.join(connection, wait, loop.time())
+        if self._timer is None:
+            self._timer = loop.call_later(TICK_S, self._tick, loop)
+
+    def leave(self, connection: "LimitedProtocol", wait: Wait) -> None:
+        """The connection waits no longer."""
+        self._waiting.leave(connection, wait)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = self._waiting.overdue(loop.time(), _PER_TICK)
+        for connection, wait in late:
+            try:
+                connection.end("late", wait)
+            except Exception:
+                # One broken connection must not end the watch over all others.
+                log.exception("a late connection could not be ended")
+        # A thousand that are late at once are ended little by little: others are served in between.
+        pause_s = _HURRIED_TICK_S if len(late) >= _PER_TICK else TICK_S
+        self._timer = loop.call_later(pause_s, self._tick, loop) if self._waiting else None
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits. `limited_protocol` makes the class of one process."""
+
+    watch: ConnectionWatch
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._stage = _BETWEEN
+        self._head_bytes = 0
+        self._stray_bytes = 0
+        self._has_body = False
+        self._began = False
+        self._ended_one = False
+        self._wait: Wait | None = None
+        self._is_over = False
+        self._refusal: Problem | None = None
+        """What is answered when the requests before it have their answers."""
+        self._is_counted = True
+        admitted = self.watch.admit(self.loop)
+        if admitted is None:
+            _closed.labels("too-many").inc()
+            self._is_over = True
+            transport.abort()
+            return
+        if not admitted:
+            self.app = _only_health(self.app)
+        self._await(Wait.FIRST_BYTE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._await(None)
+        self._leave_count()
+
+    def eof_received(self) -> None:
+        """The transport closes itself."""
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            # Read and thrown away, so that the client is not reset before it has its answer.
+            return
+        self._has_body = self._ended_one = False
+        stage = self._stage
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+                return
+        except httptools.HttpParserError:
+            detail = f"this can't be read as HTTP/1.1, or is more than {MAX_PIPELINED} requests at once"
+            self._refuse(problem("bad-http", detail))
+            return
+        if self.transport.is_closing():
+            return
+        if self._stage == _IN_HEAD:
+            # How much of the bytes belongs to a head that begins behind another request is not known.
+            self._head_bytes = 0 if self._ended_one else self._head_bytes + len(data)
+            if self._head_bytes > MAX_HEADER_BYTES:
+                self._refuse(
+                    problem("headers-too-large", f"a head may have {MAX_HEADER_BYTES:,} bytes, this one has more")
+                )
+                return
+        elif self._stage == _IN_BODY and stage == _IN_BODY and not self._has_body:
+            # Sizes and extensions of chunks, and trailers: httptools would gather any amount of them.
+            self._stray_bytes += len(data)
+            if self._stray_bytes > MAX_HEADER_BYTES:
+                self._refuse(problem("headers-too-large", "there is too much around the chunks of the body"))
+                return
+        self._find_wait()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._stage = _IN_HEAD
+        self._began = True
+
+    def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise OverflowError("too many requests at once on one connection")
+        super().on_headers_complete()
+        self._stage = _IN_BODY
+        self._head_bytes = self._stray_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._has_body = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._stage = _BETWEEN
+        self._ended_one = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer for each request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._answer(self._refusal)
+        else:
+            self._find_wait()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._await(None)
+        self._leave_count()
+        super().handle_websocket_upgrade()
+
+    def end(self, why: str, wait: Wait) -> None:
+        """Its time for something is over, or its place is needed; it is in no list any more."""
+        self._wait = None
+        if self.transport.is_closing():
+            return
+        if why == "late" and wait is Wait.BODY and self.flow.read_paused:
+            # The server itself does not read on.
+            self._await(Wait.BODY)
+            return
+        if why == "late" and wait is Wait.HEAD:
+            self._refuse(
+                problem("slow-head", f"the whole head of a request must arrive within {self.watch.limits.head_s:g} s")
+            )
+        elif why == "late" and wait is Wait.BODY:
+            self._refuse(problem("slow-body", f"the whole body must arrive within {self.watch.limits.body_s:g} s"))
+        else:
+            if wait is not Wait.GOODBYE:
+                _closed.labels(why if why == "evicted" else wait.value).inc()
+            self.transport.close()
+
+    def _find_wait(self) -> None:
+        if self._is_over:
+            return
+        # None before the first request, whatever its annotation says.
+        cycle: RequestResponseCycle | None = self.cycle
+        wait: Wait | None = None
+        if self._stage == _IN_HEAD:
+            wait = Wait.HEAD
+        elif self._stage == _IN_BODY:
+            wait = Wait.BODY
+        elif cycle is None:
+            wait = Wait.FIRST_BYTE
+        elif cycle.response_complete:
+            wait = Wait.NEXT_REQUEST
+        if wait is not self._wait or self._began:
+            self._began = False
+            self._await(wait)
+
+    def _await(self, wait: Wait | None) -> None:
+        if self._wait is not None:
+            self.watch.leave(self, self._wait)
+        self._wait = wait
+        if wait is not None:
+            self.watch.join(self, wait)
+
+    def _leave_count(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.watch.left()
+
+    def _refuse(self, found: Problem) -> None:
+        """Answers the request that is being read, behind those before it, and ends the connection."""
+        self._is_over = True
+        self._await(None)
+        _closed.labels(found.name).inc()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            if self._stage == _IN_BODY:
+                # It has its answer already.
+                self.transport.close()
+            else:
+                self._answer(found)
+        elif self._stage == _IN_HEAD:
+            self._refusal = found
+        elif self._stage == _BETWEEN or cycle.response_started:
+            # What is wrong comes behind the last whole request: its answer is the last.
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+            self._refusal = found
+        else:
+            # The application learns that its client has left, and its own answer is not sent.
+            cycle.disconnected = True
+            cycle.waiting_for_100_continue = False
+            cycle.message_event.set()
+            self._answer(found)
+
+    def _answer(self, found: Problem) -> None:
+        self.transport.write(_answer_bytes(found, self.server_state.default_headers))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._await(Wait.GOODBYE)
+
+
+def limited_protocol(limits: HttpLimits) -> type[LimitedProtocol]:
+    """The protocol of one server."""
+    return type("LimitedProtocol", (LimitedProtocol,), {"watch": ConnectionWatch(limits)})
+
+
+def _answer_headers(found: Problem, body: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in found.headers.items() if name != "Connection"),
+        (b"connection", b"close"),
+        *API_ANSWER,
+    ]
+
+
+def _answer_bytes(found: Problem, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    body = found.to_bytes()
+    lines = [name + b": " + value + b"\r\n" for name, value in [*default_headers, *_answer_headers(found, body)]]
+    return b"".join([STATUS_LINE[found.status], *lines, b"\r\n", body])
+
+
+def _answering(found: Problem) -> Any:
+    """An ASGI application that answers with the problem."""
+
+    async def answer(_scope: Any, _receive: Any, send: Callable[[Any], Any]) -> None:
+        body = found.to_bytes()
+        await send({"type": "http.response.start", "status": found.status, "headers": _answer_headers(found, body)})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
+def _only_health(app: Any) -> Any:
+    """The application on a connection that is one too many: it tells of its health, and refuses all else."""
+    refusal = _answering(problem("busy", "this process has as many connections as it serves; nothing was stored"))
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def send_last(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        if scope["path"] in ALWAYS_ANSWERED:
+            await app(scope, receive, send_last)
+        else:
+            _closed.labels("busy").inc()
+            await refusal(scope, receive, send)
+
+    return answer

@@ -1,0 +1,83 @@
+"""How long each connection may wait for what, and which one goes when there is no room. Pure: it is told the time.
+
+Connections that wait for the same thing have the same time for it, so each list is in the order of its ends: whoever
+looks, looks at its front only. To join and to leave costs a few operations on dicts, and no timer.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# A connection that was answered a moment ago: its client's next request may be on the way.
+_JUST_ANSWERED_S = 1.0
+
+
+class Wait(Enum):
+    """What a connection waits for."""
+
+    FIRST_BYTE = "first-byte"
+    HEAD = "head"
+    BODY = "body"
+    NEXT_REQUEST = "next-request"
+    GOODBYE = "goodbye"
+    """It was refused; its client may still read the answer."""
+
+
+class WaitingList(Generic[T]):
+    """Who waits for what, since when. `within_s` has the time for each `Wait`; instants are monotonic seconds."""
+
+    def __init__(self, within_s: Mapping[Wait, float]) -> None:
+        self._within_s = within_s
+        self._lists: dict[Wait, dict[T, float]] = {wait: {} for wait in Wait}
+
+    def __bool__(self) -> bool:
+        return any(self._lists.values())
+
+    def join(self, member: T, wait: Wait, now: float) -> None:
+        """Begins a wait; the member must be in no list."""
+        self._lists[wait][member] = now + self._within_s[wait]
+
+    def leave(self, member: T, wait: Wait) -> None:
+        """Ends a wait, if there is one."""
+        self._lists[wait].pop(member, None)
+
+    def overdue(self, now: float, at_most: int) -> list[tuple[T, Wait]]:
+        """Takes out those whose time is over; no more than `at_most` of each list."""
+        found: list[tuple[T, Wait]] = []
+        for wait, members in self._lists.items():
+            late: list[T] = []
+            for member, until in members.items():
+                if until > now or len(late) >= at_most:
+                    break
+                late.append(member)
+            for member in late:
+                del members[member]
+                found.append((member, wait))
+        return found
+
+    def evict(self, now: float) -> tuple[T, Wait] | None:
+        """Takes out who is missed least: who has waited longest for a next request, else who has begun one or none and
+        has waited longest. None where nobody waits."""
+        if (idle := self._front(Wait.NEXT_REQUEST)) is not None and idle[1] + _JUST_ANSWERED_S <= now:
+            return self._take(idle[0], Wait.NEXT_REQUEST)
+        slow = [
+            (front[1], front[0], wait)
+            for wait in (Wait.GOODBYE, Wait.FIRST_BYTE, Wait.HEAD, Wait.BODY)
+            if (front := self._front(wait)) is not None
+        ]
+        if slow:
+            _, member, wait = min(slow, key=lambda each: each[0])
+            return self._take(member, wait)
+        return self._take(idle[0], Wait.NEXT_REQUEST) if idle is not None else None
+
+    def _front(self, wait: Wait) -> tuple[T, float] | None:
+        """The member that has waited longest for this, and since when."""
+        for member, until in self._lists[wait].items():
+            return member, until - self._within_s[wait]
+        return None
+
+    def _take(self, member: T, wait: Wait) -> tuple[T, Wait]:
+        del self._lists[wait][member]
+        return member, wait
