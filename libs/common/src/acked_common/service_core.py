@@ -112,6 +112,7 @@ class ServiceCore:
                     changing_paths=changed_by_reading(served),
                     on_refused=counter.count,
                 ),
+                *self.gate.middleware(),
                 Middleware(CountRequests, counter=counter, not_counted=counts_itself),
             ],
             exception_handlers={**EXCEPTION_HANDLERS, Exception: counter.answer_fault},
