@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from acked_common.lifecycle import State
+from deploy.docker.containers import Containers
 from support.compose import ComposeStack, docker, running_compose_stack
 from support.feed import observers, states_known
 from support.load import Load
@@ -166,6 +167,31 @@ def _is_healthy(container: str) -> None:
         within_s=60,
         what="the container is healthy",
     )
+
+
+def test_tokens_are_made_in_containers_and_asked_for(stack: ComposeStack) -> None:
+    before = stack.containers
+    asking = Containers(before.ports, {**before._environ, "ACKED_ACCESS": "tokens"}, before._state)
+    stack.containers = asking
+    try:
+        # The recipe asks the gateway for its workers, so it has made itself a token by the end.
+        asking.restart(["intake", "gateway"])
+        stack.wait_ready()
+        assert stack.call("GET", "/jobs").status == 401
+        token = asking._access(["make", "--client", "c", "--tenant", "acme", "--may", "submit,read"]).strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        accepted = stack.call("POST", "/process", {"kind": "noop"}, to="intake", headers=headers)
+        assert accepted.status == 202
+        listed = stack.call("GET", "/jobs", headers=headers).body["jobs"]
+        assert [job["id"] for job in listed] == [accepted.body["id"]]
+        assert asking.token_command(["list"]) == 0
+        assert asking.token_command(["revoke", token.split("_")[1]]) == 0
+        eventually(lambda: stack.call("GET", "/jobs", headers=headers).status == 401, within_s=15, what="revoked")
+    finally:
+        stack.containers = before
+        before.restart(["intake", "gateway"])
+    stack.wait_ready()
+    assert stack.call("GET", "/jobs").status == 200
 
 
 def test_jobs_outlive_the_containers(stack: ComposeStack) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from acked_common.access.gate import Gate
+from acked_common.access.gate import Gate, Recognition
 from acked_common.access.store import MemoryTokens
 from acked_common.access.table import TokenTable
 from acked_common.access.tokens import TokenRecord, mint
@@ -62,7 +62,9 @@ class Bench:
             ApiRoute(Bare(), operation("/bare", Permission.SUBMIT, method="POST")),
         ]
         self.gate.stand_before(routes, lambda scope, status: self.refused.append(status))
-        self.app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
+        self.app = Starlette(
+            routes=routes, middleware=self.gate.middleware(), exception_handlers=dict(EXCEPTION_HANDLERS)
+        )
 
     async def token(self, *may: Permission, tenant: str = "acme", client: str = "c") -> str:
         token, record = mint(tenant=tenant, client=client, may=may, at=self.clock.now())
@@ -102,6 +104,35 @@ async def test_a_token_opens_what_it_allows_and_the_route_knows_who_calls(bench:
     assert "operate" in answer.json["detail"]
     assert answer.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="operate"'
     assert (await bench.get("/bare", token, method="POST")).status == 403
+
+
+async def test_whoever_stands_behind_the_recognition_knows_who_calls(bench: Bench) -> None:
+    token = await bench.token(Permission.READ)
+    seen: list[Principal] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(principal_of(scope))
+
+    recognition = Recognition(app, table=bench.table)
+    scopes = [socket_scope(token), socket_scope(token[:-1] + "_"), socket_scope(), {"type": "lifespan"}]
+    for scope in scopes:
+        await recognition(dict(scope), None, None)
+    assert [who.tenant for who in seen] == ["default"] * 4, "a token that nobody has looked for is not known yet"
+    await bench.table.refresh()
+    for scope in scopes:
+        await recognition(dict(scope), None, None)
+    assert [who.tenant for who in seen[4:]] == ["acme", *["default"] * 3]
+    two = {**socket_scope(token), "headers": socket_scope(token)["headers"] * 2}
+    await recognition(two, None, None)
+    assert seen[-1] is LOCAL
+
+
+async def test_two_authorization_headers_are_none(bench: Bench) -> None:
+    token = await bench.token(Permission.READ)
+    for _ in range(2):
+        with pytest.raises(ProblemError, match="more than one"):
+            await bench.gate.enter({**socket_scope(), "headers": socket_scope(token)["headers"] * 2}, Permission.READ)
+        await bench.table.refresh()
 
 
 async def test_a_bare_application_is_behind_the_gate_too(bench: Bench) -> None:

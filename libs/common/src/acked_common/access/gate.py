@@ -6,6 +6,7 @@ Nothing is open by itself: a route that names no permission, or `None` for every
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from acked_common.access.table import TokenTable
@@ -34,6 +35,10 @@ class Gate:
         """Whether a token is needed."""
         return self._table is not None
 
+    def middleware(self) -> list[Middleware]:
+        """What finds out who calls, ahead of whatever wants to know it."""
+        return [] if self._table is None else [Middleware(Recognition, table=self._table)]
+
     def stand_before(self, routes: Sequence[BaseRoute], on_refused: Callable[[Any, int], object]) -> None:
         """Stands before each route from now on. `on_refused` is told of each refusal, with the status of the answer.
 
@@ -50,7 +55,12 @@ class Gate:
         """Whose token a WebSocket's handshake carries; None where no token is asked for. Raises `ProblemError`."""
         if self._table is None:
             return None
-        return await self.enter_with(presented(scope), permission)
+        record: TokenRecord | None = scope.get(TOKEN_KEY)
+        if record is None:
+            return await self.enter_with(presented(scope), permission)
+        check_url(scope)
+        check_permission(record.principal, permission, of_all_tenants=permission is Permission.WORKER)
+        return record
 
     async def enter_with(self, token: bytes, permission: Permission) -> TokenRecord | None:
         """As `enter`, with a token that came another way."""
@@ -68,6 +78,24 @@ class Gate:
         """For an answer that was long in coming. Raises `ProblemError` where the token holds no longer."""
         if not self.may_stay(scope.get(TOKEN_KEY)):
             raise ProblemError(problem("unknown-token", "the token was revoked or has expired meanwhile"))
+
+
+class Recognition:
+    """ASGI middleware that leaves the principal in the scope where its token is known without asking MongoDB.
+
+    It refuses nobody: the routes do, and look for tokens that are new here.
+    """
+
+    def __init__(self, app: App, *, table: TokenTable) -> None:
+        self._app = app
+        self._table = table
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            found = [value for name, value in scope["headers"] if name == b"authorization"]
+            if len(found) == 1 and (record := self._table.known(_bearer(found[0]))) is not None:
+                _note(scope, record)
+        await self._app(scope, receive, send)
 
 
 class _Guarded:
@@ -103,15 +131,28 @@ class _Guarded:
         permission = operation.permission
         if permission is None:
             return
-        token = presented(scope)
-        record = self._table.known(token) or await self._table.find(token)
+        record: TokenRecord | None = scope.get(TOKEN_KEY)
+        if record is None:
+            record = await self._table.find(presented(scope))
+            _note(scope, record)
+        else:
+            check_url(scope)
         check_permission(record.principal, permission, of_all_tenants=operation.of_all_tenants)
-        scope[SCOPE_KEY] = record.principal
-        scope[TOKEN_KEY] = record
 
 
-def presented(scope: Mapping[str, Any]) -> bytes:
-    """The token that a request or a handshake carries. Raises `ProblemError`."""
+def _note(scope: Any, record: TokenRecord) -> None:
+    scope[SCOPE_KEY] = record.principal
+    scope[TOKEN_KEY] = record
+
+
+def _bearer(authorization: bytes) -> bytes:
+    """The token in the header's value; empty where it has another scheme."""
+    scheme, _, token = authorization.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
+
+
+def check_url(scope: Mapping[str, Any]) -> None:
+    """Raises `ProblemError` where the URL carries a token."""
     query = scope["query_string"]
     if query and is_in_query(query):
         raise ProblemError(
@@ -121,18 +162,19 @@ def presented(scope: Mapping[str, Any]) -> bytes:
                 "header Authorization: Bearer <token>",
             )
         )
-    found: bytes | None = None
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            if found is not None:
-                raise ProblemError(_no_token("there is more than one Authorization header; send one"))
-            found = value
-    if found is None:
+
+
+def presented(scope: Mapping[str, Any]) -> bytes:
+    """The token that a request or a handshake carries. Raises `ProblemError`."""
+    check_url(scope)
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not found:
         raise ProblemError(_no_token("send the header Authorization: Bearer <token>"))
-    scheme, _, token = found.partition(b" ")
-    if scheme.lower() != b"bearer":
+    if len(found) > 1:
+        raise ProblemError(_no_token("there is more than one Authorization header; send one"))
+    if not (token := _bearer(found[0])):
         raise ProblemError(_no_token("the Authorization header must read: Bearer <token>"))
-    return token.strip()
+    return token
 
 
 def check_permission(principal: Principal, permission: Permission, *, of_all_tenants: bool = False) -> None:
