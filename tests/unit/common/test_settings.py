@@ -142,3 +142,16 @@ def test_a_secret_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert env.secret("ACKED_X") is None
     with pytest.raises(SettingsError, match="ACKED_X_FILE="):
         env.finish()
+
+
+def test_a_crash_point_is_armed_on_loopback_alone_and_must_be_one() -> None:
+    assert read_common(Env({})).crash is None
+    assert read_common(Env({"ACKED_CRASH": "worker.claimed:3:kill"})).crash is not None
+    for environ, problem in (
+        ({"ACKED_CRASH": "worker.claimed:3:kill", "ACKED_HOST": "192.0.2.1"}, "refused while ACKED_HOST=192.0.2.1"),
+        ({"ACKED_CRASH": "worker.claimed:3"}, "must be point:n:what"),
+    ):
+        env = Env(environ)
+        read_common(env)
+        with pytest.raises(SettingsError, match=problem):
+            env.finish()

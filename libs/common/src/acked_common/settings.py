@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from acked_common.crash_points import CrashPlan, parse_plan
+
 T = TypeVar("T")
 
 MIN_SECRET_CHARS = 16
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class SettingsError(Exception):
@@ -108,6 +111,8 @@ class CommonSettings:
     allowed_origins: tuple[str, ...]
     run_file: Path | None
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
+    crash: CrashPlan | None = None
+    """For tests alone: where this process breaks."""
 
 
 def read_common(env: Env) -> CommonSettings:
@@ -129,6 +134,7 @@ def read_common(env: Env) -> CommonSettings:
         allowed_hosts=env.names("ACKED_ALLOWED_HOSTS"),
         allowed_origins=env.names("ACKED_ALLOWED_ORIGINS"),
         run_file=env.path("ACKED_RUN_FILE"),
+        crash=_crash_plan(env),
     )
     env.require(
         settings.renewal_s * 3 <= settings.lease_s,
@@ -140,3 +146,19 @@ def read_common(env: Env) -> CommonSettings:
         f"ACKED_LOG_LEVEL={settings.log_level}: one of debug, info, warning, error",
     )
     return settings
+
+
+def _crash_plan(env: Env) -> CrashPlan | None:
+    text = env.text("ACKED_CRASH", "")
+    if not text:
+        return None
+    try:
+        plan = parse_plan(text)
+    except ValueError as error:
+        env.require(False, f"ACKED_CRASH={text}: {error}")
+        return None
+    host = env.text("ACKED_HOST", "127.0.0.1")
+    env.require(
+        host in LOOPBACK, f"ACKED_CRASH is for tests alone: refused while ACKED_HOST={host} is reached from outside"
+    )
+    return plan

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
-from acked_common import lifecycle
+from acked_common import crash_points, lifecycle
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.clock import Clock
 from acked_common.kind_table import KindTable
@@ -117,7 +117,11 @@ class Sweeper:
             return
         jobs = await self._store.live_jobs(State.RUNNING, limit=PAGE)
         at = self._clock.now()
+        if jobs:
+            crash_points.reach("sweeper.taking-back")
         moved = await self._move(jobs, [self._after_lost_lease(job, at) for job in jobs])
+        if moved:
+            crash_points.reach("sweeper.took-back")
         self._outbox.offer(
             (job.id, job.kind, at) for job in moved if not self._after_lost_lease(job, at).to.is_terminal
         )
@@ -163,6 +167,7 @@ class Sweeper:
         lost = [job for job in lost if job.id in confirmed]
         if not lost:
             return
+        crash_points.reach("sweeper.republished")
         at = self._clock.now()
         await self._store.postpone(
             {

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from acked_common import crash_points
 from acked_common.clock import rfc3339
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
 from acked_common.store import NewJob
@@ -35,6 +36,7 @@ class ProcessEndpoint:
         try:
             body = await read_body(scope, receive, max_bytes=self._max_bytes, timeout_s=self._timeout_s)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
+            crash_points.reach("intake.parsed")
             job = await self._acceptance.accept(submission)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
@@ -57,6 +59,7 @@ class ProcessEndpoint:
             (b"retry-after", str(max(1, min(round(delay_s), MAX_RETRY_AFTER_S))).encode()),
         ]
         count_request(PROCESS_PATH, 202)
+        crash_points.reach("intake.answering")
         await send({"type": "http.response.start", "status": 202, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
