@@ -76,6 +76,11 @@ images-airgap:
 test *what: prepare
     @"{{ python }}" -m deploy.testing "$@"
 
+# Mix faults at random over a stack of its own under load: soak --minutes 60 --seed 7, soak --kills 100
+[no-exit-message]
+soak *options: prepare
+    @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m faults.soak "$@"
+
 # Format, lint, types, lock: everything that needs no server
 [no-exit-message]
 check: prepare

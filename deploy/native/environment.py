@@ -33,9 +33,31 @@ def kept(layout: Layout) -> dict[str, str] | None:
     return found
 
 
+def keep_for(layout: Layout, name: str, environ: Mapping[str, str]) -> None:
+    """What a role, or a part of it, is told beside the rest from its next start on; for tests. Empty takes it back."""
+    layout.run.mkdir(parents=True, exist_ok=True)
+    file = _file(layout, name)
+    fresh = file.with_suffix(".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(json.dumps(dict(environ)))
+    fresh.replace(file)
+
+
+def kept_for(layout: Layout, part: str) -> dict[str, str]:
+    """What was kept for a part such as `worker-2`: that of its role, then its own."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys((part.split("-", 1)[0], part)):
+        try:
+            found |= json.loads(_file(layout, name).read_text())
+        except (OSError, ValueError):
+            continue
+    return found
+
+
 def forget(layout: Layout) -> None:
-    """Removes it: the stack is down."""
-    _file(layout).unlink(missing_ok=True)
+    """Removes it all: the stack is down."""
+    for file in (_file(layout), *layout.run.glob("environment.*.json")):
+        file.unlink(missing_ok=True)
 
 
 def worker_stops_within_s(environ: Mapping[str, str]) -> int:
@@ -48,5 +70,5 @@ def worker_stops_within_s(environ: Mapping[str, str]) -> int:
     return math.ceil((drain_s if 0 <= drain_s < 1e9 else DEFAULT_DRAIN_S) + DRAIN_MARGIN_S)
 
 
-def _file(layout: Layout) -> Path:
-    return layout.run / "environment.json"
+def _file(layout: Layout, name: str = "") -> Path:
+    return layout.run / (f"environment.{name}.json" if name else "environment.json")

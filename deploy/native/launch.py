@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.native.environment import kept
+from deploy.native.environment import kept, kept_for
 from deploy.native.layout import ROOT, Layout, layout_from
 from deploy.native.packages import Servers
 from deploy.native.secret import secret
@@ -141,7 +141,7 @@ def main() -> None:
     """Never returns."""
     part = sys.argv[1]
     layout = layout_from()
-    environ = kept(layout) or dict(os.environ)
+    environ = {**(kept(layout) or os.environ), **kept_for(layout, part)}
     command, environment = command_of(part, layout_from(environ), environ)
     # Lets `up` and `down` tell the processes of this stack from all others.
     environment["ACKED_STACK"] = str(layout.state)

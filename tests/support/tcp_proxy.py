@@ -1,24 +1,35 @@
-"""A TCP proxy in front of a server that loses answers on demand: the client can't know what happened."""
+"""A TCP proxy in front of a server: it loses answers, cuts, holds, delays or half closes connections on demand."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """Passes bytes on; `lose` makes it cut connections instead of passing an answer on, `silence` keeps them back."""
+    """Passes bytes on; `lose` makes it cut connections instead of passing an answer on, `silence` keeps them back.
+
+    What `refuse`, `hold` and `delay` do lasts until `heal`.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._half_closed: set[asyncio.StreamWriter] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._is_refusing = False
+        self._delay_s = 0.0
         self._markers: list[bytes] = []
         self._left = 0
         self._is_silent = False
         self.lost = 0
         """Answers that never arrived."""
         self.port = 0
+        self.rewriter: Callable[[], Callable[[bytes], bytes]] | None = None
+        """Makes for each new connection what its requests go through; None: they pass as they are."""
 
     async def start(self) -> None:
         """Listens on a free port of loopback."""
@@ -48,12 +59,41 @@ class Proxy:
         for connection in self._connections:
             connection.cancel()
 
+    def refuse(self) -> None:
+        """Cuts what is connected, and what connects from now on."""
+        self._is_refusing = True
+        self.cut()
+
+    def hold(self) -> None:
+        """A black hole: nothing passes from now on, and nobody is told; what is sent arrives when it is healed."""
+        self._flows.clear()
+
+    def delay(self, seconds: float) -> None:
+        """Each piece takes so much longer from now on, either way."""
+        self._delay_s = seconds
+
+    def half_close(self) -> None:
+        """Tells the clients that are connected that nothing more comes; what they send still gets through."""
+        for client in self._clients - self._half_closed:
+            if not client.transport.is_closing():
+                client.write_eof()
+                self._half_closed.add(client)
+
+    def heal(self) -> None:
+        """Passes on again."""
+        self._is_refusing = False
+        self._delay_s = 0.0
+        self._flows.set()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_refusing:
+            writer.transport.abort()
+            return
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         except OSError:
@@ -61,6 +101,7 @@ class Proxy:
             writer.transport.abort()
             return
         doomed = asyncio.Event()
+        self._clients.add(writer)
         pair = [
             asyncio.create_task(self._requests(reader, upstream_writer, doomed)),
             asyncio.create_task(self._answers(upstream_reader, writer, doomed)),
@@ -68,6 +109,8 @@ class Proxy:
         try:
             await asyncio.wait(pair, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._clients.discard(writer)
+            self._half_closed.discard(writer)
             for task in pair:
                 task.cancel()
             for end in (writer, upstream_writer):
@@ -80,11 +123,13 @@ class Proxy:
     async def _requests(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
     ) -> None:
+        rewrite = self.rewriter() if self.rewriter is not None else None
         while chunk := await reader.read(1 << 16):
             if self._left and any(marker in chunk for marker in self._markers):
                 self._left -= 1
                 doomed.set()
-            writer.write(chunk)
+            await self._travel()
+            writer.write(chunk if rewrite is None else rewrite(chunk))
             await writer.drain()
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
@@ -93,10 +138,16 @@ class Proxy:
                 # The server has answered, so the write is done.
                 self.lost += 1
                 return
-            if self._is_silent:
+            if self._is_silent or writer in self._half_closed:
                 continue
+            await self._travel()
             writer.write(chunk)
             await writer.drain()
+
+    async def _travel(self) -> None:
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
+        await self._flows.wait()
 
 
 @asynccontextmanager

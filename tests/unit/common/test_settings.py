@@ -179,3 +179,16 @@ def test_who_listens_for_others_asks_for_tokens(variables: dict[str, str], is_fi
 def test_a_service_for_others_does_not_start_without_tokens(read: Callable[[Env], object]) -> None:
     with pytest.raises(SettingsError, match=r"ACKED_ACCESS=tokens and make tokens with \./just token make"):
         read(Env({"ACKED_HOST": "0.0.0.0"}))
+
+
+def test_a_crash_point_is_armed_on_loopback_alone_and_must_be_one() -> None:
+    assert read_common(Env({})).crash is None
+    assert read_common(Env({"ACKED_CRASH": "worker.claimed:3:kill"})).crash is not None
+    for environ, problem in (
+        ({"ACKED_CRASH": "worker.claimed:3:kill", "ACKED_HOST": "192.0.2.1"}, "refused while ACKED_HOST=192.0.2.1"),
+        ({"ACKED_CRASH": "worker.claimed:3"}, "must be point:n:what"),
+    ):
+        env = Env(environ)
+        read_common(env)
+        with pytest.raises(SettingsError, match=problem):
+            env.finish()

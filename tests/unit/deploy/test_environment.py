@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native.environment import forget, keep, kept, worker_stops_within_s
+from deploy.native.environment import forget, keep, keep_for, kept, kept_for, worker_stops_within_s
 from deploy.native.layout import Layout, Ports
 
 
@@ -33,6 +33,20 @@ def test_only_its_owner_can_read_it(layout: Layout) -> None:
     keep(layout, {"KEY": "secret"})
     [file] = layout.run.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_part_is_told_what_its_role_and_it_alone_are_told(layout: Layout) -> None:
+    keep(layout, {"A": "all"})
+    keep_for(layout, "worker", {"A": "workers", "B": "workers"})
+    keep_for(layout, "worker-2", {"B": "the second"})
+    assert kept_for(layout, "worker-1") == {"A": "workers", "B": "workers"}
+    assert kept_for(layout, "worker-2") == {"A": "workers", "B": "the second"}
+    assert kept_for(layout, "mongod") == {}
+    keep_for(layout, "worker-2", {})
+    assert kept_for(layout, "worker-2") == {"A": "workers", "B": "workers"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in layout.run.iterdir()} == {0o600}
+    forget(layout)
+    assert list(layout.run.iterdir()) == []
 
 
 def test_half_a_file_is_none(layout: Layout) -> None:

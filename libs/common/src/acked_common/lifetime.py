@@ -8,9 +8,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import Gauge
+
 from acked_common.logs import get_log
 
 log = get_log(__name__)
+
+_tasks = Gauge("acked_tasks", "Tasks on the loop that answers; they return to their base when it is quiet.")
 
 Step = Callable[[], Awaitable[None]]
 
@@ -106,6 +110,17 @@ class Lifetime:
                 log.warning("part did not stop in time", part=part.name, within_s=part.stop_within_s)
             except Exception:
                 log.exception("part failed to stop", part=part.name)
+
+
+def _count_tasks() -> float:
+    try:
+        return float(len(asyncio.all_tasks()))
+    except RuntimeError:
+        # Asked from outside of the loop.
+        return 0.0
+
+
+_tasks.set_function(_count_tasks)
 
 
 def raise_file_limit() -> int:

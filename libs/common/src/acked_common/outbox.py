@@ -11,6 +11,7 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
+from acked_common import crash_points
 from acked_common.broker import BrokerError, Publisher
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Tasks
@@ -97,11 +98,13 @@ class Outbox:
         ]
 
     async def _send(self, bundle: Bundle) -> None:
+        crash_points.reach("outbox.publishing")
         try:
             await self._publisher.publish(bundle)
         except BrokerError:
             _unconfirmed.inc()
             raise
+        crash_points.reach("outbox.published")
         _published.inc()
         _published_jobs.inc(len(bundle.ids))
 

@@ -8,6 +8,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from acked_common.crash_points import CrashPlan, parse_plan
+
 T = TypeVar("T")
 
 MIN_SECRET_CHARS = 16
@@ -152,6 +154,8 @@ class CommonSettings:
     rate_burst: int
     run_file: Path | None
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
+    crash: CrashPlan | None = None
+    """For tests alone: where this process breaks."""
 
 
 def read_common(env: Env) -> CommonSettings:
@@ -176,6 +180,7 @@ def read_common(env: Env) -> CommonSettings:
         rate_per_s=env.rate("ACKED_RATE_PER_S", 1000.0),
         rate_burst=env.whole("ACKED_RATE_BURST", 10_000, at_least=1),
         run_file=env.path("ACKED_RUN_FILE"),
+        crash=_crash_plan(env),
     )
     env.require(
         settings.renewal_s * 3 <= settings.lease_s,
@@ -205,3 +210,19 @@ def require_access(env: Env, settings: CommonSettings) -> None:
         "Set ACKED_ACCESS=tokens and make tokens with ./just token make; or, where something in front lets only this "
         "machine through, ACKED_PUBLISHED_ON_LOOPBACK=yes",
     )
+
+
+def _crash_plan(env: Env) -> CrashPlan | None:
+    text = env.text("ACKED_CRASH", "")
+    if not text:
+        return None
+    try:
+        plan = parse_plan(text)
+    except ValueError as error:
+        env.require(False, f"ACKED_CRASH={text}: {error}")
+        return None
+    host = env.text("ACKED_HOST", "127.0.0.1")
+    env.require(
+        is_loopback(host), f"ACKED_CRASH is for tests alone: refused while ACKED_HOST={host} is reached from outside"
+    )
+    return plan

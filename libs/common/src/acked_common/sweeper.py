@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
-from acked_common import lifecycle
+from acked_common import crash_points, lifecycle
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.clock import Clock
 from acked_common.ids import new_id
@@ -136,7 +136,11 @@ class Sweeper:
             return
         jobs = await self._store.live_jobs(State.RUNNING, limit=PAGE)
         at = self._clock.now()
+        if jobs:
+            crash_points.reach("sweeper.taking-back")
         moved = await self._move(jobs, [self._after_lost_lease(job, at) for job in jobs])
+        if moved:
+            crash_points.reach("sweeper.took-back")
         self._outbox.offer(
             (job.id, job.kind, at) for job in moved if not self._after_lost_lease(job, at).to.is_terminal
         )
@@ -186,9 +190,11 @@ class Sweeper:
             return False
         at, nonce = self._clock.now(), str(new_id())
         got = await self._store.reserve([self._reservation(job, at) for job in lost], nonce=nonce)
+        crash_points.reach("sweeper.reserved")
         confirmed = await self._outbox.publish(
             (job.id, job.kind, job.queued_at) for job in lost if job.id in got and job.queued_at
         )
+        crash_points.reach("sweeper.republished")
         if refused := got - confirmed:
             wake = self._clock.now() + timedelta(seconds=REFUSED_AGAIN_S)
             await self._store.give_back(list(refused), nonce=nonce, wake=wake)

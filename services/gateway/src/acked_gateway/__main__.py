@@ -2,6 +2,7 @@
 
 import sys
 
+from acked_common import crash_points
 from acked_common.logs import set_up_logs
 from acked_common.settings import SettingsError
 from acked_common.web import serve
@@ -19,6 +20,7 @@ def main() -> int:
         print(f"acked-gateway: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
     set_up_logs("acked-gateway", settings.common.log_level)
+    crash_points.arm(settings.common.crash)
     app = create_app(settings)
     serve(
         app,

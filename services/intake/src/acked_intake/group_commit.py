@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Counter, Histogram
 
+from acked_common import crash_points
 from acked_common.lifetime import Tasks
 from acked_common.store import Insertion, JobStore, NewJob
 
@@ -134,7 +135,9 @@ class GroupCommit:
     async def _commit(self, group: list[_Request]) -> None:
         self._sent.update(group)
         try:
+            crash_points.reach("intake.inserting")
             outcome = await self._store.insert([request.job for request in group])
+            crash_points.reach("intake.inserted")
             stored = [r.job for r, found in zip(group, outcome, strict=True) if found is Insertion.STORED]
             _group_size.observe(len(group))
             _accepted.inc(len(stored))

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from acked_common import crash_points
 from acked_common.clock import rfc3339
 from acked_common.principal import principal_of
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
@@ -37,6 +38,7 @@ class ProcessEndpoint:
             key_text = key_in(scope["headers"])
             body = await read_body(scope, receive, max_bytes=self._max_bytes)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
+            crash_points.reach("intake.parsed")
             key = None if key_text is None else IdempotencyKey(key_text, await fingerprint_of(submission))
             job = await self._acceptance.accept(submission, tenant=principal_of(scope).tenant, key=key)
         except ProblemError as error:
@@ -64,6 +66,7 @@ class ProcessEndpoint:
         if is_replayed:
             headers.append((b"idempotency-replayed", b"true"))
         count_request(PROCESS_PATH, 202)
+        crash_points.reach("intake.answering")
         await send({"type": "http.response.start", "status": 202, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -8,6 +8,7 @@ import sys
 import setproctitle
 import uvloop
 
+from acked_common import crash_points
 from acked_common.lifetime import raise_file_limit, stop_on_signals
 from acked_common.logs import set_up_logs
 from acked_common.settings import SettingsError
@@ -25,6 +26,7 @@ def main() -> int:
         print(f"acked-worker: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
     set_up_logs("acked-worker", settings.common.log_level)
+    crash_points.arm(settings.common.crash)
     setproctitle.setproctitle(f"acked-worker {settings.name}")
     raise_file_limit()
 

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from acked import Context, Kind
+from acked_common import crash_points
 from acked_worker.attempt import Assignment, RunningAttempt
 from acked_worker.deadlines import DeadlineWatch
 from acked_worker.gate import Gate, guarding, variables_of
@@ -298,6 +299,7 @@ class Executor:
             if attempt.asked_to_stop:
                 ending = attempt.stopped()
             else:
+                crash_points.reach("worker.handling")
                 value = await attempt.kind_spec.function(Context(attempt), attempt.assignment.payload)
                 ending = self._ending_of(attempt, value)
         except BaseException as error:
@@ -314,6 +316,7 @@ class Executor:
             if attempt.asked_to_stop:
                 ending = attempt.stopped()
             else:
+                crash_points.reach("worker.handling")
                 value = Variables().run(attempt.kind_spec.function, Context(attempt), attempt.assignment.payload)
                 ending = _refused(value) if inspect.isawaitable(value) else self._ending_of(attempt, value)
         except BaseException as error:

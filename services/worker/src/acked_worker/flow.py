@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from acked_common import crash_points
 from acked_common.clock import Clock
 from acked_common.events import JobEvent
 from acked_common.ids import new_id
@@ -116,6 +117,7 @@ class LaneFlow:
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Called by the consumer; hands over."""
+        crash_points.reach("worker.delivered")
         if not self._is_draining:
             self._tasks.spawn(self._handle(delivery), f"bundle on {self.lane}")
 
@@ -158,7 +160,9 @@ class LaneFlow:
         except TimeoutError:
             await self._pause_until_free(delivery)
             return
+        crash_points.reach("worker.acking")
         await delivery.ack()
+        crash_points.reach("worker.acked")
 
     async def _take(self, bundle: Bundle) -> bool:
         """Claims and starts a bundle; whether it was claimed."""
@@ -203,9 +207,12 @@ class LaneFlow:
         warned = False
         while not self._is_draining:
             try:
-                return await self._store.claim(
+                crash_points.reach("worker.claiming")
+                claimed = await self._store.claim(
                     bundle.ids, kinds=self._kinds, owner=owner, lease_s=self._lease_s, at=self._clock.now()
                 )
+                crash_points.reach("worker.claimed")
+                return claimed
             except StoreError as error:
                 if not warned:
                     log.warning("bundle not claimed yet", lane=self.lane, jobs=len(bundle.ids), error=str(error))

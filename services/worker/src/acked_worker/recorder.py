@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from prometheus_client import Counter
 
+from acked_common import crash_points
 from acked_common.clock import Clock
 from acked_common.events import JobEvent
 from acked_common.lifecycle import Move, State
@@ -148,6 +149,7 @@ class Recorder:
             if move.transition.to is State.QUEUED:
                 released.append(ended[0])
         if events:
+            crash_points.reach("worker.reporting")
             self._on_recorded(events)
         if released:
             self._on_released(released)
@@ -159,7 +161,10 @@ class Recorder:
     async def _apply_until_known(self, moves: Sequence[Move]) -> list[Applied]:
         while True:
             try:
-                return await self._store.apply(moves)
+                crash_points.reach("worker.recording")
+                outcome = await self._store.apply(moves)
+                crash_points.reach("worker.recorded")
+                return outcome
             except (StoreUnavailable, OutcomeUnknown) as error:
                 log.warning("outcomes not recorded yet", jobs=len(moves), error=str(error))
                 await asyncio.sleep(RETRY_S)

@@ -1,0 +1,126 @@
+"""OWNER of the crash points: places at which a test ends, breaks or stalls a process. Off, and free, in all other runs.
+
+`ACKED_CRASH=point:n:what` arms one of them: when the process comes there for the n-th time, `kill` ends it with
+SIGKILL, `raise` lets that place fail, `sleep=seconds` stalls the thread, as a pause of the whole machine would.
+"""
+
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from acked_common.logs import get_log
+
+log = get_log(__name__)
+
+Point = Literal[
+    "intake.parsed",
+    "intake.inserting",
+    "intake.inserted",
+    "intake.answering",
+    "outbox.publishing",
+    "outbox.published",
+    "worker.delivered",
+    "worker.claiming",
+    "worker.claimed",
+    "worker.acking",
+    "worker.acked",
+    "worker.handling",
+    "worker.recording",
+    "worker.recorded",
+    "worker.reporting",
+    "sweeper.taking-back",
+    "sweeper.took-back",
+    "sweeper.reserved",
+    "sweeper.republished",
+]
+"""Where: by part, then what is about to happen (-ing) or has just happened (-ed)."""
+
+What = Literal["kill", "raise", "sleep"]
+
+
+class Crashed(Exception):
+    """What a place fails with that `raise` was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPlan:
+    """What happens at the `nth` arrival at a point."""
+
+    point: Point
+    nth: int
+    what: What
+    sleep_s: float = 0.0
+
+
+def parse_plan(text: str) -> CrashPlan:
+    """Reads `point:n:what`. Raises `ValueError`, which says what is wrong."""
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise ValueError("must be point:n:what, e.g. worker.claimed:3:kill")
+    what, _, seconds = parts[2].partition("=")
+    for point in get_args(Point):
+        if point == parts[0]:
+            break
+    else:
+        raise ValueError(f"no point is called {parts[0]!r}; there are {', '.join(get_args(Point))}")
+    if not parts[1].isdecimal() or int(parts[1]) < 1:
+        raise ValueError(f"{parts[1]!r} is no number from 1")
+    nth = int(parts[1])
+    match what:
+        case "kill" | "raise" if not seconds:
+            return CrashPlan(point, nth, "kill" if what == "kill" else "raise")
+        case "sleep":
+            try:
+                sleep_s = float(seconds)
+            except ValueError:
+                sleep_s = -1.0
+            if 0 < sleep_s <= 3600:
+                return CrashPlan(point, nth, "sleep", sleep_s)
+    raise ValueError(f"{parts[2]!r} must be kill, raise or sleep=seconds, up to 3600")
+
+
+def _nothing(point: Point) -> None:
+    """What every point does in a real run."""
+
+
+reach: Callable[[Point], None] = _nothing
+"""Called at each point, as `crash_points.reach(…)`: `arm` replaces it."""
+
+
+def arm(plan: CrashPlan | None) -> None:
+    """Called once at start, before anything runs. None: all points do nothing."""
+    global reach
+    if plan is None:
+        reach = _nothing
+        return
+    log.warning(
+        "A CRASH POINT IS ARMED: this process is going to break. Unset ACKED_CRASH, which is for tests alone",
+        point=plan.point,
+        nth=plan.nth,
+        what=plan.what,
+    )
+    reach = _armed(plan)
+
+
+def _armed(plan: CrashPlan) -> Callable[[Point], None]:
+    arrivals = itertools.count(1)
+
+    def arrive(point: Point) -> None:
+        if point != plan.point or next(arrivals) != plan.nth:
+            return
+        # Not through the logs: the process may be gone before they are written.
+        sys.stderr.write(f'{{"event": "crash point", "point": "{point}", "what": "{plan.what}", "level": "error"}}\n')
+        sys.stderr.flush()
+        if plan.what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif plan.what == "raise":
+            raise Crashed(f"asked for at {point}")
+        else:
+            time.sleep(plan.sleep_s)
+
+    return arrive

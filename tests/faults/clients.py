@@ -1,0 +1,163 @@
+"""What a client knows: each attempt with its id, its refusal, or that nobody can tell. Kept in a file as it happens."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from support.loop_thread import LoopThread
+
+ANSWERED_WITHIN_S = 10.0
+AT_ONCE = 400
+CANARY = "canary-0c7a51"
+"""In every payload; no log may have it."""
+
+
+class Told(StrEnum):
+    """What an attempt came to."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """Said or certain: nothing was stored."""
+    UNKNOWN = "unknown"
+    """May be stored, and runs then."""
+    WRONG = "wrong"
+    """An answer that the contract does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request; `tag` is on the job that it makes, if any."""
+
+    tag: str
+    told: Told
+    job_id: str | None
+    detail: str
+    took_s: float
+
+
+class Client:
+    """Sends requests of one batch and keeps the ledger of all attempts."""
+
+    def __init__(self, outside: LoopThread, port: int, batch: str, ledger: Path) -> None:
+        self._outside = outside
+        self._url = f"http://127.0.0.1:{port}/process"
+        self._batch = batch
+        self._numbers = count(1)
+        self._file = ledger.open("a", buffering=1)
+        self._in_flight = 0
+        self.attempts: list[Attempt] = []
+        self.held_back = 0
+        """Requests that were not sent, since too many were under way."""
+        self._session = outside.run(_session())
+
+    def close(self) -> None:
+        """Closes connections and the ledger."""
+        self._outside.run(self._session.close())
+        self._file.close()
+
+    @property
+    def accepted(self) -> list[str]:
+        """The ids of all 202s."""
+        return [attempt.job_id for attempt in self.attempts if attempt.job_id is not None]
+
+    def burst(self, number: int, *, kind: str = "fault.work", seconds: float = 1.0, at_once: int = 32) -> list[str]:
+        """Sends so many as fast as some connections can; the ids of those that were accepted."""
+
+        async def send() -> list[str]:
+            left = iter(range(number))
+            ids: list[str] = []
+
+            async def one() -> None:
+                for _ in left:
+                    attempt = await self._try(kind, seconds)
+                    if attempt.job_id is not None:
+                        ids.append(attempt.job_id)
+
+            await asyncio.gather(*(one() for _ in range(at_once)))
+            return ids
+
+        return self._outside.run(send(), within_s=120.0)
+
+    @contextmanager
+    def load(self, rate: float, *, kind: str = "fault.work", seconds: float = 1.0) -> Iterator[None]:
+        """As long as it lasts, so many requests a second are sent, whatever becomes of the earlier ones."""
+        over = asyncio.Event()
+
+        async def send() -> None:
+            started = time.monotonic()
+            sent = 0
+            async with asyncio.TaskGroup() as tasks:
+                while not over.is_set():
+                    due = int((time.monotonic() - started) * rate)
+                    for _ in range(due - sent):
+                        if self._in_flight < AT_ONCE:
+                            tasks.create_task(self._try(kind, seconds))
+                        else:
+                            self.held_back += 1
+                    sent = due
+                    await asyncio.sleep(0.01)
+
+        async def end() -> None:
+            over.set()
+
+        sending = self._outside.spawn(send())
+        try:
+            yield
+        finally:
+            self._outside.run(end())
+            sending.result(ANSWERED_WITHIN_S * 3)
+
+    async def _try(self, kind: str, seconds: float) -> Attempt:
+        tag = f"try-{next(self._numbers)}"
+        body = {
+            "kind": kind,
+            "payload": {"seconds": seconds, "canary": CANARY},
+            "batch": self._batch,
+            "tags": [tag],
+        }
+        self._in_flight += 1
+        started = time.monotonic()
+        try:
+            async with self._session.post(self._url, json=body) as answer:
+                told, job_id, detail = _meaning(answer.status, await answer.read())
+        except aiohttp.ClientConnectorError as error:
+            # Nothing was sent.
+            told, job_id, detail = Told.REFUSED, None, type(error).__name__
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            told, job_id, detail = Told.UNKNOWN, None, type(error).__name__
+        finally:
+            self._in_flight -= 1
+        attempt = Attempt(tag, told, job_id, detail, time.monotonic() - started)
+        self.attempts.append(attempt)
+        self._file.write(json.dumps(asdict(attempt)) + "\n")
+        return attempt
+
+
+def _meaning(status: int, body: bytes) -> tuple[Told, str | None, str]:
+    try:
+        found: Any = json.loads(body)
+    except ValueError:
+        return Told.WRONG, None, f"{status} {body[:200]!r}"
+    if status == 202:
+        return Told.ACCEPTED, found["id"], ""
+    name = str(found.get("type", "")).rsplit("/", 1)[-1]
+    if status == 503 and name in ("not-accepted", "busy"):
+        return Told.REFUSED, None, name
+    if status == 503 and name == "outcome-unknown":
+        return Told.UNKNOWN, None, name
+    return Told.WRONG, None, f"{status} {name}"
+
+
+async def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=ANSWERED_WITHIN_S)
+    )

@@ -1,0 +1,199 @@
+"""One experiment: a client and observers at work, then peace, then the checker over all that is left."""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from acked_common.broker.topology import DEAD_QUEUE, lane_queue
+from acked_common.lifecycle import LIVE, State
+from faults.broker import depths
+from faults.checker import Figures, check
+from faults.clients import CANARY, Client
+from faults.evidence import Evidence, Kept, Seen, effects_of, kept_job
+from faults.results import KEPT, Row
+from faults.rig import Rig
+from support.feed import Observer, Observers, observers
+from support.stacks import eventually
+
+ENDS_WITHIN_S = 120.0
+CATCHES_UP_WITHIN_S = 20.0
+MAX_IDS = 1000
+LANES = ("fault.work", "fault.thread", "fault.blocks", "fault.hangs", "fault.hangs-in-thread", "noop")
+_numbers = count(1)
+
+
+class Experiment:
+    """What a test does with its rig, and what it found."""
+
+    def __init__(self, rig: Rig, name: str, feed: Observers) -> None:
+        self.rig = rig
+        self.name = name
+        self.batch = f"experiment-{next(_numbers)}"
+        self.client = Client(rig.outside, rig.stack.intake_port, self.batch, rig.folder / f"ledger-{self.batch}.jsonl")
+        self.feed = feed
+        self.note = ""
+        self.may_cancel = False
+        self.fails_on_purpose: set[str] = set()
+        self.figures = Figures()
+        self.evidence = Evidence([], {})
+        self._loss = len(rig.losses)
+        self._effects_from = rig.effects.stat().st_size if rig.effects.exists() else 0
+        feed.add(rig.stack, {"batch": self.batch})
+        self.wait_observed()
+
+    def wait_observed(self) -> None:
+        """Returns when all observers follow."""
+        eventually(self.feed.have_snapshots, within_s=CATCHES_UP_WITHIN_S, what="observers follow")
+
+    def observe(self, ids: Sequence[str]) -> None:
+        """One more observer, of these jobs one by one."""
+        self.feed.add(self.rig.stack, {"ids": list(ids[:MAX_IDS])})
+
+    def burst(self, number: int, **options: Any) -> list[str]:
+        """Many requests at once; all but a few must be accepted."""
+        ids = self.client.burst(number, **options)
+        assert len(ids) >= number * 0.98, (len(ids), self.client.attempts[-1])
+        return ids
+
+    def in_flight(self, *states: State) -> int:
+        """Live jobs of this experiment, of some states or of all."""
+        live = {"state": {"$in": [state.value for state in states or LIVE]}, "wake": {"$exists": True}}
+        return int(self.rig.database.jobs.count_documents({**live, "batch": self.batch}, hint="live"))
+
+    def wait_running(self, number: int) -> None:
+        """Returns when so many handlers run."""
+        eventually(lambda: self.in_flight(State.RUNNING) >= number, within_s=30.0, what=f"{number} jobs run")
+
+    def cancel_all(self, ids: Sequence[str]) -> dict[str, int]:
+        """Asks for the cancel of each job, in a random order, from several clients; the status of each answer."""
+        shuffled = random.Random(30).sample(ids, len(ids))
+        with ThreadPoolExecutor(8) as pool:
+            statuses = pool.map(lambda i: self.rig.stack.call("POST", f"/jobs/{i}/cancel").status, shuffled)
+            return dict(zip(shuffled, statuses, strict=True))
+
+    def documents(self) -> list[dict[str, Any]]:
+        """All jobs of this experiment."""
+        return list(self.rig.database.jobs.find({"batch": self.batch}))
+
+    def settle(self) -> list[str]:
+        """Heals everything, waits for the end of all jobs, and checks; the breaches."""
+        rig = self.rig
+        rig.heal()
+        rig.wait_whole()
+        started = time.monotonic()
+        while self.in_flight() and time.monotonic() - started < ENDS_WITHIN_S:
+            time.sleep(0.1)
+        jobs = {str(d["_id"]): kept_job(d, _result(d)) for d in self.documents()}
+        self._let_observers_catch_up(jobs)
+        self.evidence = self._evidence(jobs)
+        # For whoever looks into a breach.
+        (rig.folder / f"evidence-{self.batch}.json").write_bytes(msgspec.json.encode(self.evidence))
+        self.figures, breaches = check(self.evidence)
+        return breaches
+
+    def _let_observers_catch_up(self, jobs: dict[str, Kept]) -> None:
+        """Waits, bounded, until what they know is what is; the checker tells what is not."""
+
+        def knows(observer: Observer, seen: Seen) -> bool:
+            is_current = all(
+                (rev, state) == (jobs[i].rev, jobs[i].state)
+                for i, (rev, state) in seen.jobs_that_hold.items()
+                if i in jobs
+            )
+            return observer.has_snapshot and is_current and (seen.counts is None or +Counter(seen.counts) == counted)
+
+        def know() -> bool:
+            return all(knows(observer, _seen(observer)) for observer in self.feed.all)
+
+        counted = Counter(job.state for job in jobs.values())
+        end = time.monotonic() + CATCHES_UP_WITHIN_S
+        while not know() and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def _evidence(self, jobs: dict[str, Kept]) -> Evidence:
+        rig = self.rig
+        live = {"$in": [state.value for state in LIVE]}
+        wakeless = rig.database.jobs.count_documents(
+            {"$or": [{"state": live, "wake": None}, {"state": {"$nin": live["$in"]}, "wake": {"$exists": True}}]}
+        )
+        return Evidence(
+            attempts=list(self.client.attempts),
+            jobs=jobs,
+            effects=[effect for effect in effects_of(self._effect_lines()) if effect.job_id in jobs],
+            losses=rig.losses[self._loss :],
+            observers=[_seen(observer) for observer in self.feed.all],
+            wakeless=wakeless,
+            waiting_bundles=self._waiting_bundles(),
+            leaks=self._leaks(),
+            may_cancel=self.may_cancel,
+            fails_on_purpose=frozenset(self.fails_on_purpose),
+        )
+
+    def _effect_lines(self) -> list[dict[str, Any]]:
+        if not self.rig.effects.exists():
+            return []
+        with self.rig.effects.open("rb") as file:
+            file.seek(self._effects_from)
+            return [json.loads(line) for line in file]
+
+    def _waiting_bundles(self) -> dict[str, int]:
+        queues = [DEAD_QUEUE, *map(lane_queue, LANES)]
+        # A surplus bundle of a job that has ended is taken and dropped in a moment.
+        end = time.monotonic() + 15.0
+        while True:
+            found = depths(self.rig, queues)
+            if not any(found.values()) or time.monotonic() > end:
+                return found
+            time.sleep(0.2)
+
+    def _leaks(self) -> list[str]:
+        layout = self.rig.stack.stack.layout
+        secrets = {path.name: path.read_text().strip() for path in layout.secrets.iterdir()} | {"payload": CANARY}
+        found = []
+        for log in layout.logs.glob("*.log"):
+            if log.name.split("-")[0] in ("intake", "gateway", "worker"):
+                text = log.read_text(errors="replace")
+                found += [f"{name} is in {log.name}" for name, secret in secrets.items() if secret in text]
+        return found
+
+
+def _seen(observer: Observer) -> Seen:
+    counts = None if observer.counts is None else dict(observer.counts)
+    return Seen(dict(observer.jobs), counts, list(observer.wrong), observer.resyncs, observer.connections)
+
+
+def _result(document: dict[str, Any]) -> Any:
+    result = document.get("result")
+    return None if result is None else json.loads(result)
+
+
+def attempts_of(document: dict[str, Any]) -> int:
+    """How many attempts a job took."""
+    return int(document["attempt"])
+
+
+@contextmanager
+def experiment(rig: Rig, name: str) -> Iterator[Experiment]:
+    """Runs, settles, keeps the line of the table, and fails with all breaches."""
+    started = time.monotonic()
+    rig.wait_whole()
+    with observers() as feed:
+        made = Experiment(rig, name, feed)
+        try:
+            yield made
+            breaches = made.settle()
+        except BaseException:
+            rig.heal()
+            raise
+        finally:
+            made.client.close()
+    KEPT.append(Row(name, made.figures, time.monotonic() - started, made.note))
+    assert not breaches, f"{len(breaches)} breaches; the first: " + "\n  ".join(["", *breaches[:12]])

@@ -1,0 +1,132 @@
+"""Faults mixed at random over one stack under load, until the time is over: `./just soak --minutes 60 --seed 7`.
+
+`--kills 100` instead kills intake, gateway and workers so often at random moments. It goes in rounds: load and faults,
+then peace, then the checker over all that is left. It harms nothing but the stack that it starts, on loopback.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from faults.checker import Figures
+from faults.experiment import Experiment, experiment
+from faults.results import KEPT, Row, lines_of
+from faults.rig import Rig, running_rig
+from faults.schedule import Fault, Mishap, kills, mixed
+from faults.vitals import growth, vitals
+
+ROUND_S = 60.0
+KILLS_A_ROUND = 25
+KILL_EVERY_S = 3.0
+REST_S = 15.0
+WORK_S = 0.5
+WORST = frozenset({"taken_back_s", "claimed_again_s", "p99_ms"})
+"""Figures of which the worst counts; all others are added up."""
+
+
+def inflict(rig: Rig, mishap: Mishap) -> None:
+    """One mishap, from its beginning to its end."""
+    match mishap.fault:
+        case Fault.KILL:
+            rig.kill(mishap.target)
+        case Fault.PAUSE:
+            rig.pause(mishap.target)
+            time.sleep(mishap.lasts_s)
+            rig.resume(mishap.target)
+        case Fault.RESTART:
+            rig.stack.stack.stop_part(mishap.target)
+            rig.stack.stack.start_part(mishap.target)
+        case Fault.BREAK:
+            assert mishap.how is not None
+            rig.links.inflict(mishap.target, mishap.how)
+            time.sleep(mishap.lasts_s)
+            rig.links.heal()
+
+
+def suffer(rig: Rig, run: Experiment, mishaps: Sequence[Mishap], rate: float, at_least_s: float) -> None:
+    """Load and faults."""
+    started = time.monotonic()
+    with run.client.load(rate, seconds=WORK_S):
+        run.wait_running(100)
+        for mishap in mishaps:
+            time.sleep(max(0.0, started + mishap.at_s - time.monotonic()))
+            print(f"  {mishap}", flush=True)
+            inflict(rig, mishap)
+        time.sleep(max(0.0, started + at_least_s - time.monotonic()))
+    run.note = f"{len(mishaps)} faults"
+    if run.client.held_back:
+        run.note += f", {run.client.held_back} requests held back"
+
+
+def rounds(asked: argparse.Namespace) -> Iterator[tuple[list[Mishap], float]]:
+    """The faults of each round and how long it lasts at least."""
+    chance = random.Random(asked.seed)
+    if asked.kills:
+        left = asked.kills
+        while left:
+            number = min(KILLS_A_ROUND, left)
+            left -= number
+            yield list(kills(chance, number, KILL_EVERY_S)), 0.0
+        return
+    end = time.monotonic() + asked.minutes * 60
+    while (left_s := end - time.monotonic() - REST_S) > 0:
+        lasts_s = max(10.0, min(ROUND_S, left_s))
+        yield list(mixed(chance, lasts_s)), lasts_s
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """All rounds in one line."""
+    summed = {
+        field.name: (max if field.name in WORST else sum)(getattr(row.figures, field.name) for row in rows)
+        for field in fields(Figures)
+    }
+    return Row("all rounds", Figures(**summed), sum(row.took_s for row in rows))
+
+
+def soak(asked: argparse.Namespace, folder: Path) -> list[str]:
+    """All that went wrong."""
+    wrong: list[str] = []
+    settings = {"ACKED_WORKER_SLOTS": "200", "ACKED_RETENTION_S": "900"}
+    with running_rig(folder, scale={"worker": 2}, environ=settings, has_links=not asked.kills) as rig:
+        # The base is a stack that has worked: connections and threads are made on the way.
+        with experiment(rig, "warm-up") as run:
+            suffer(rig, run, [], asked.rate, 10.0)
+        base = vitals(rig)
+        for number, (mishaps, lasts_s) in enumerate(rounds(asked), 1):
+            print(f"round {number}: {len(mishaps)} faults", flush=True)
+            try:
+                with experiment(rig, f"round {number}") as run:
+                    suffer(rig, run, mishaps, asked.rate, lasts_s)
+            except AssertionError as error:
+                wrong.append(f"round {number}: {error}")
+                print(f"  {error}", flush=True)
+            wrong += [f"round {number}: {text}" for text in growth(base, vitals(rig))]
+        for part, one in sorted(vitals(rig).items()):
+            print(f"{part}: at first {base.get(part)}\n{' ' * len(part)}  at last  {one}")
+    return wrong
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="./just soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
+    parser.add_argument("--kills", type=int, default=0, help="so many kills of services instead of a time")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(1_000_000), help="of the schedule; chosen and told"
+    )
+    parser.add_argument("--rate", type=float, default=300.0, help="requests a second (300)")
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="acked-soak-") as folder:
+        wrong = soak(asked, Path(folder))
+    print("\n".join([*lines_of([*KEPT, total(KEPT)]), *wrong, f"seed {asked.seed}: {len(wrong)} things went wrong"]))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

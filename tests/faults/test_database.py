@@ -1,0 +1,102 @@
+"""Three mongods: fail-over, failing commands, failing write concerns, an outage longer than the lease."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from faults.experiment import experiment
+from faults.mongods import ReplicaSet
+from faults.rig import LEASE_S, Rig, running_rig
+
+CLOSED = {"closeConnection": True}
+INTAKE, WORKER = "acked-intake", "acked-worker"
+WTIMEOUT, STEPPED_DOWN = 64, 91
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicaSet]:
+    made = ReplicaSet(tmp_path_factory.mktemp("mongods"), members=3)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def rig3(members: ReplicaSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with running_rig(
+        tmp_path_factory.mktemp("rig3"),
+        scale={"worker": 2},
+        environ={"ACKED_WORKER_SLOTS": "300"},
+        has_links=False,
+        mongo_url=members.url,
+    ) as running:
+        yield running
+
+
+def test_12_i1_i5_fail_overs_by_stepdown_and_kill_lose_nothing(rig3: Rig, members: ReplicaSet) -> None:
+    with experiment(rig3, "12 primary steps down, then is killed, of three members") as run:
+        run.burst(1000, seconds=4.0)
+        run.wait_running(100)
+        assert run.in_flight() >= 500
+        with run.client.load(40, seconds=0.2):
+            members.step_down()
+            members.wait_primary()
+            time.sleep(2.0)
+            members.kill(members.wait_primary())
+            members.wait_primary()
+            time.sleep(2.0)
+        members.resume()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_14_i1_i5_connections_that_close_on_a_write_leave_no_wrong_answer(
+    rig3: Rig, members: ReplicaSet, times: int
+) -> None:
+    failures = (
+        (INTAKE, ["insert"], CLOSED),
+        (WORKER, ["update"], CLOSED),
+        (INTAKE, ["update"], CLOSED),
+        (WORKER, ["findAndModify"], CLOSED),
+    )
+    with experiment(rig3, f"14 connection closed on {times} times insert, update, findAndModify") as run:
+        _fail_under_load(rig3, members, run, failures, times)
+
+
+@pytest.mark.parametrize("labels", [[], ["RetryableWriteError"]], ids=["plain", "retryable"])
+@pytest.mark.parametrize("code", [WTIMEOUT, STEPPED_DOWN])
+def test_15_i1_i3_a_write_concern_error_is_no_202_and_no_end(
+    rig3: Rig, members: ReplicaSet, code: int, labels: list[str]
+) -> None:
+    how: dict[str, Any] = {"writeConcernError": {"code": code, "errmsg": "asked for"}, "errorLabels": labels}
+    failures = ((INTAKE, ["insert"], how), (WORKER, ["update"], how))
+    name = f"15 write concern error {code} {'with' if labels else 'without'} label on insert, update"
+    with experiment(rig3, name) as run:
+        _fail_under_load(rig3, members, run, failures, 2)
+
+
+def _fail_under_load(rig: Rig, members: ReplicaSet, run: Any, failures: Any, times: int) -> None:
+    run.burst(700, seconds=2.0)
+    run.wait_running(100)
+    assert run.in_flight() >= 500
+    entered = 0
+    with run.client.load(60, seconds=0.2):
+        for app, commands, how in failures:
+            members.fail(commands, times=times, app=app, how=how)
+            time.sleep(0.7)
+            entered += members.failed()
+    run.note = f"{entered} commands failed"
+
+
+def test_37_i1_i4_an_outage_longer_than_the_lease_runs_nothing_again(rig3: Rig, members: ReplicaSet) -> None:
+    with experiment(rig3, "37 MongoDB away for two leases with 500 running") as run:
+        run.burst(600, seconds=5.0)
+        run.wait_running(500)
+        members.pause()
+        time.sleep(2 * LEASE_S)
+        members.resume()
+        members.wait_primary()
+    assert run.figures.reruns == 0
