@@ -29,6 +29,7 @@ PURE_IN_CHANNEL = tuple(f"channel/{name}" for name in ("frames", "commands", "wo
 PURE_IN_STORE = ("store/news", "store/mongo_queries")
 PURE_IN_ACCESS = ("principal", "access/tokens")
 PURE_IN_GATEWAY = ("feed_frames", "hub", "job_table")
+PURE_IN_INTAKE = ("idempotency", "submission")
 PURE_IN_WORKER = ("outcome_rules", "registration")
 IMPURE_PACKAGES = {"asyncio", "starlette", "aio_pika", "motor", "websockets", "uvicorn", "aiohttp"}
 MAX_LINES = 500
@@ -101,6 +102,11 @@ def test_the_broker_library_is_imported_by_its_owners() -> None:
 @pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE + PURE_IN_ACCESS)
 def test_pure_modules_do_no_io(name: str) -> None:
     assert not packages(COMMON / f"{name}.py") & IMPURE_PACKAGES
+
+
+@pytest.mark.parametrize("name", PURE_IN_INTAKE)
+def test_pure_modules_of_intake_do_no_io(name: str) -> None:
+    assert not packages(ROOT / f"services/intake/src/acked_intake/{name}.py") & IMPURE_PACKAGES
 
 
 @pytest.mark.parametrize("name", PURE_IN_WORKER)

@@ -49,7 +49,6 @@ class ProcessEndpoint:
         await self._answer_accepted(send, job, submission.delay_s)
 
     async def _answer_accepted(self, send: Send, job: NewJob | KeyHolder, delay_s: float) -> None:
-        is_replayed = isinstance(job, KeyHolder)
         state = job.state if isinstance(job, KeyHolder) else job.lifecycle["state"]
         job_id = str(job.id)
         status_path = f"/status/{job_id}"
@@ -63,7 +62,7 @@ class ProcessEndpoint:
             (b"location", status_path.encode()),
             (b"retry-after", str(max(1, min(round(delay_s), MAX_RETRY_AFTER_S))).encode()),
         ]
-        if is_replayed:
+        if isinstance(job, KeyHolder):
             headers.append((b"idempotency-replayed", b"true"))
         count_request(PROCESS_PATH, 202)
         crash_points.reach("intake.answering")
