@@ -40,6 +40,7 @@ DOCUMENTS = (
     "handlers/README.md",
     "docs/api.md",
     "docs/docker.md",
+    "docs/failure-windows.md",
     "docs/feed.md",
     "docs/protocol.md",
     "docs/security.md",

@@ -102,10 +102,10 @@ async def test_what_is_no_command_is_ignored(amqp_url: str, body: bytes) -> None
 async def test_a_queue_that_is_deleted_is_made_again(amqp_url: str) -> None:
     async with members(amqp_url, 1) as (one,):
         await consuming(one.bus)
-        queue = one.bus._queue
+        queue = one.bus._consumer.queue
         assert queue is not None
         await queue.delete(if_unused=False, if_empty=False)
-        await until(lambda: one.bus._queue is not queue)
+        await until(lambda: one.bus._consumer.queue is not queue)
         await consuming(one.bus)
         await one.bus.publish(COMMAND)
         assert await next_of(one) == COMMAND
@@ -114,11 +114,33 @@ async def test_a_queue_that_is_deleted_is_made_again(amqp_url: str) -> None:
 async def test_a_channel_that_is_closed_is_made_again(amqp_url: str) -> None:
     async with members(amqp_url, 1) as (one,):
         await consuming(one.bus)
-        assert one.bus._channel is not None
-        await one.bus._channel.close()
+        assert one.bus._consumer.channel is not None
+        await one.bus._consumer.channel.close()
         await consuming(one.bus)
         await one.bus.publish(COMMAND)
         assert await next_of(one) == COMMAND
+
+
+async def test_an_exchange_that_is_deleted_is_made_again_with_its_bindings(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acked_common.broker.consumer.LOOK_EVERY_S", 0.1)
+    async with members(amqp_url, 2) as made:
+        await consuming(*(one.bus for one in made))
+        admin = await aio_pika.connect(amqp_url)
+        await (await admin.channel()).exchange_delete(COMMANDS_EXCHANGE)
+        await admin.close()
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                try:
+                    await made[0].bus.publish(COMMAND)
+                    async with asyncio.timeout(0.5):
+                        assert [await one.arrived.get() for one in made] == [COMMAND] * 2
+                    return
+                except (BrokerError, TimeoutError):
+                    for one in made:
+                        while not one.arrived.empty():
+                            one.arrived.get_nowait()
 
 
 @pytest.mark.parametrize("turns", range(12))

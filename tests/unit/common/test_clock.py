@@ -1,13 +1,14 @@
 """The time that all processes share."""
 
 import time
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.clock import SharedClock, rfc3339, whole_ms
+from support.factories import ManualClock
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_912, UTC)
 
@@ -48,17 +49,15 @@ def test_a_later_measurement_replaces_an_earlier_one() -> None:
 
 
 @pytest.mark.parametrize("jump_s", [600.0, -600.0])
-def test_a_jump_of_this_machines_clock_moves_nothing(monkeypatch: pytest.MonkeyPatch, jump_s: float) -> None:
-    clock = SharedClock()
-    clock.adjust(server_at=AT, asked=time.monotonic(), round_trip_s=0.0)
+def test_a_jump_of_this_machines_clock_moves_nothing(jump_s: float) -> None:
+    machine = ManualClock()
+    clock = SharedClock(machine=machine.now, monotonic=machine.monotonic)
+    clock.adjust(server_at=AT, asked=machine.monotonic(), round_trip_s=0.0)
 
-    class Jumped(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return datetime.now(tz) + timedelta(seconds=jump_s)
-
-    monkeypatch.setattr("acked_common.clock.datetime", Jumped)
-    assert timedelta() <= clock.now() - whole_ms(AT) < timedelta(seconds=1)
+    machine.jump(jump_s)
+    assert clock.now() == whole_ms(AT)
+    machine.advance(5.0)
+    assert clock.now() == whole_ms(AT) + timedelta(seconds=5)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from acked_common.outbox import Outbox
 from acked_common.store import KindRecord, Reservation
 from acked_common.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
 from acked_common.wire import Bundle
-from support.factories import LEASE_S, ManualClock, again, insert, new_job
+from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, settle
 from support.sweeper_bench import Bench
 
@@ -268,3 +268,15 @@ async def test_what_a_full_outbox_dropped_is_published_by_the_sweeper(
     await bench.take_all_before(bench.clock.now())
     await bench.look_and_sweep()
     assert bench.published() == [UUID(int=1), *(job.id for job in jobs[:7])]
+
+
+async def test_a_job_that_a_worker_of_its_lane_could_not_serve_comes_back(bench: Bench) -> None:
+    await bench.store.register_kinds([KindRecord("a", "shared"), KindRecord("b", "shared")])
+    await bench.kinds.refresh()
+    job = await bench.queued(kind="b", waits_s=60.0)
+    # A worker that serves the lane, but not this kind, took the bundle and dropped the job from it.
+    claimed = await bench.store.claim([job.id], kinds=["a"], owner=owner(), lease_s=LEASE_S, at=bench.clock.now())
+    assert claimed == []
+    await bench.take_all_before(AT, "shared")
+    await bench.look_and_sweep()
+    assert bench.published("shared") == [job.id]

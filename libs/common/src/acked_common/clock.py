@@ -1,6 +1,7 @@
 """Time: every process writes MongoDB's time, which it asks for now and then and carries on by itself."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -22,18 +23,27 @@ def whole_ms(instant: datetime) -> datetime:
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class SharedClock:
     """MongoDB's time, carried on by this machine's monotonic clock: a jump of its wall clock moves nothing."""
 
-    def __init__(self) -> None:
-        self._at = datetime.now(UTC)
-        self._at_monotonic = time.monotonic()
+    def __init__(
+        self, *, machine: Callable[[], datetime] = _utc_now, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`machine` is this machine's own clock, aware UTC, which counts until MongoDB's is known; `monotonic` gives
+        seconds that only rise."""
+        self._monotonic = monotonic
+        self._at = machine()
+        self._at_monotonic = monotonic()
 
     def now(self) -> datetime:
-        return whole_ms(self._at + timedelta(seconds=time.monotonic() - self._at_monotonic))
+        return whole_ms(self._at + timedelta(seconds=self._monotonic() - self._at_monotonic))
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return self._monotonic()
 
     def adjust(self, *, server_at: datetime, asked: float, round_trip_s: float) -> None:
         """Takes the time from one answer of the server, assumed to be made half-way through the round trip that began

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
@@ -33,7 +34,7 @@ from acked_worker.leases import Leases
 from acked_worker.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.outcome_rules import Defaults
 from acked_worker.recorder import Recorder
-from acked_worker.registration import kind_record, lanes_of, worker_version
+from acked_worker.registration import kind_record, lanes_of, unserved, worker_version
 from acked_worker.reporter import Reporter
 from acked_worker.runners import Runners
 from acked_worker.running import Held, Running
@@ -283,6 +284,11 @@ class Worker:
     async def _register(self) -> None:
         now = self._clock.now()
         await self._store.register_kinds([replace(r, seen_at=now) for r in self._records.values()])
+        since = now - timedelta(seconds=2 * REGISTER_EVERY_S)
+        for lane, kinds in unserved(self._records, self._kind_table.all(), since=since).items():
+            log.warning(
+                "jobs of a shared lane wait: load these handlers here, or name other lanes", lane=lane, kinds=kinds
+            )
 
     async def _refresh_presence(self) -> None:
         drain_requested = await self._store.refresh_worker(

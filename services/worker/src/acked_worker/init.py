@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from acked_common.broker import BrokerError
 from acked_common.broker.connection import BrokerConnection
+from acked_common.broker.consumer import CALL_TIMEOUT_S
 from acked_common.broker.topology import declare_lane, declare_shared
 from acked_common.clock import SharedClock
 from acked_common.logs import get_log, set_up_logs
@@ -13,7 +14,6 @@ from acked_common.settings import SettingsError
 from acked_common.store import StoreError
 from acked_common.store.mongo import MongoStore
 from acked_common.store.replica_set import ReplicaSetError, ensure_single_member
-from acked_worker.lane_consumer import CALL_TIMEOUT_S
 from acked_worker.registration import kind_record, lanes_of
 from acked_worker.registry import HandlersError, load_kinds
 from acked_worker.settings import WorkerSettings, read_settings

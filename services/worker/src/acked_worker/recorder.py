@@ -44,7 +44,7 @@ class Recorder:
         clock: Clock,
         on_released: Callable[[Sequence[Held]], None],
         on_recorded: Callable[[Sequence[JobEvent]], None],
-        on_room: Callable[[bool], None],
+        on_room: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """`on_room` is told False when what waits takes more than `HELD_BYTES`, and True when it takes half of it."""
         self._store = store

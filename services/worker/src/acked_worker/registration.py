@@ -38,6 +38,19 @@ def lanes_of(records: Iterable[KindRecord]) -> Mapping[str, list[str]]:
     return lanes
 
 
+def unserved(own: Mapping[str, KindRecord], known: Iterable[KindRecord], *, since: datetime) -> Mapping[str, list[str]]:
+    """Kinds that other workers registered since then on this worker's lanes, and that it does not serve, by lane.
+
+    It takes bundles of theirs that it can't run: their jobs then wait for the sweeper.
+    """
+    lanes = {record.lane for record in own.values()}
+    return lanes_of(
+        record
+        for record in known
+        if record.lane in lanes and record.name not in own and record.seen_at is not None and record.seen_at >= since
+    )
+
+
 def worker_version() -> str:
     """The version of this worker's code."""
     return version("acked-worker")

@@ -4,26 +4,26 @@ A command that gets lost here is only late: it is also in the store, and comes w
 """
 
 import asyncio
-import random
 from collections.abc import Callable
-from typing import Any
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue, DeliveryMode
 
 from acked_common.broker import BrokerError
 from acked_common.broker.connection import BROKEN, BrokerConnection
-from acked_common.broker.topology import COMMAND_TTL_S, declare_command_queue, declare_commands
+from acked_common.broker.consumer import CALL_TIMEOUT_S, Consumer
+from acked_common.broker.topology import (
+    COMMAND_TTL_S,
+    bind_command_queue,
+    declare_command_queue,
+    declare_commands,
+)
 from acked_common.channel.commands import Command, decode_command, encode_command
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.wire import WireError
 
 log = get_log(__name__)
-
-CALL_TIMEOUT_S = 5.0
-LOOK_EVERY_S = 1.0
-_RESTART_CAP_S = 3.0
 
 
 class RabbitCommands:
@@ -36,32 +36,25 @@ class RabbitCommands:
         self._publish_channel: AbstractChannel | None = None
         self._exchange: AbstractExchange | None = None
         self._opening = asyncio.Lock()
-        self._channel: AbstractChannel | None = None
-        self._queue: AbstractQueue | None = None
-        self._tag: str | None = None
-        self._changed = asyncio.Event()
-        self._failures = 0
+        self._consumer = Consumer(
+            self._consuming, "commands", declare=self._declare, on_message=self._on_message, look=self._bind_again
+        )
         self._tasks = Tasks()
 
     @property
     def is_consuming(self) -> bool:
         """Whether commands of other gateways can arrive."""
-        # The channel's own flag stays open when the peer is gone.
-        return (
-            self._tag is not None
-            and self._consuming.is_open
-            and self._channel is not None
-            and not self._channel.is_closed
-        )
+        return self._consumer.is_consuming
 
     async def start(self) -> None:
         """Consumes until `stop`, whatever happens to the broker."""
-        self._tasks.spawn(self._consume_for_ever(), "consume commands")
+        self._tasks.spawn(self._consumer.run(), "consume commands")
 
     async def stop(self) -> None:
         """Consumes no more and closes the connections."""
         await self._tasks.cancel_all()
-        self._publish_channel = self._channel = self._tag = None
+        self._publish_channel = None
+        await self._consumer.close()
         await self._publishing.drop()
         await self._consuming.drop()
 
@@ -96,60 +89,22 @@ class RabbitCommands:
                 raise BrokerError("the commands have no exchange")
             return self._exchange
 
-    async def _consume_for_ever(self) -> None:
-        while True:
-            self._changed.clear()
-            try:
-                if not await self._has_consumer():
-                    await self._consume()
-                    if self._failures:
-                        log.info("commands consumed again")
-                    self._failures = 0
-            except (BrokerError, *BROKEN) as error:
-                self._failures += 1
-                if self._failures == 1:
-                    log.warning("commands interrupted", error=f"{type(error).__name__}: {error}")
-                await self._drop_channel()
-            await self._pause()
+    async def _declare(self, channel: AbstractChannel) -> AbstractQueue:
+        return await declare_command_queue(channel, timeout_s=CALL_TIMEOUT_S)
 
-    async def _pause(self) -> None:
-        wait_s = LOOK_EVERY_S
-        if self._failures:
-            wait_s = min(_RESTART_CAP_S, 0.2 * 2.0 ** min(self._failures, 8)) * (0.5 + random.random() / 2)
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+    async def _bind_again(self) -> None:
+        """A deleted exchange takes its bindings along without a word, and commands would reach nobody: make both again.
 
-    async def _consume(self) -> None:
-        await self._drop_channel()
+        On the connection that consumes: the queue is its own alone.
+        """
+        queue = self._consumer.queue
 
-        async def prepare(channel: AbstractChannel) -> None:
-            self._queue = await declare_command_queue(channel, timeout_s=CALL_TIMEOUT_S)
+        async def bind(channel: AbstractChannel) -> None:
+            if queue is not None:
+                await bind_command_queue(channel, queue.name, timeout_s=CALL_TIMEOUT_S)
 
-        channel = await self._consuming.open_channel(prepare=prepare)
-        self._channel = channel
-        # Wakes the loop at once instead of at its next turn.
-        channel.close_callbacks.add(self._on_channel_closed)
-        if self._queue is None:
-            raise BrokerError("the commands have no queue")
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            self._tag = await self._queue.consume(self._on_message, no_ack=True)
-
-    async def _has_consumer(self) -> bool:
-        """Whether the broker still delivers to us: it ends a consumer whose queue is gone, the channel lives on."""
-        if not self.is_consuming or self._channel is None:
-            return False
-        underlay: Any = await self._channel.get_underlay_channel()
-        return self._tag in underlay.consumers
-
-    async def _drop_channel(self) -> None:
-        channel, self._channel, self._tag = self._channel, None, None
+        channel = await self._consuming.open_channel(prepare=bind)
         await self._consuming.close_channel(channel)
-
-    def _on_channel_closed(self, *_: Any) -> None:
-        self._changed.set()
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         try:

@@ -59,7 +59,6 @@ async def declare_commands(channel: AbstractChannel, *, timeout_s: float) -> Abs
 
 async def declare_command_queue(channel: AbstractChannel, *, timeout_s: float) -> AbstractQueue:
     """Declares a queue of this connection's own, which gets every command and is gone with it."""
-    exchange = await declare_commands(channel, timeout_s=timeout_s)
     queue = await channel.declare_queue(
         None,
         exclusive=True,
@@ -71,5 +70,12 @@ async def declare_command_queue(channel: AbstractChannel, *, timeout_s: float) -
         },
         timeout=timeout_s,
     )
-    await queue.bind(exchange, timeout=timeout_s)
+    await bind_command_queue(channel, queue.name, timeout_s=timeout_s)
     return queue
+
+
+async def bind_command_queue(channel: AbstractChannel, name: str, *, timeout_s: float) -> None:
+    """Makes sure that a queue of this connection gets every command."""
+    exchange = await declare_commands(channel, timeout_s=timeout_s)
+    queue = await channel.get_queue(name, ensure=False)
+    await queue.bind(exchange, timeout=timeout_s)

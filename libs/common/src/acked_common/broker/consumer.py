@@ -1,0 +1,189 @@
+"""Consumes one queue until it is told to end, and starts again after whatever broke.
+
+The library cancels what runs inside its callback when the channel drops, so `on_message` must only hand over.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+
+from acked_common.broker import BrokerError
+from acked_common.broker.connection import BROKEN, BrokerConnection
+from acked_common.logs import get_log
+
+log = get_log(__name__)
+
+CALL_TIMEOUT_S = 5.0
+ROUND_S = 1.0
+LOOK_EVERY_S = 5.0
+RESTART_CAP_S = 3.0
+
+Declare = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
+OnMessage = Callable[[AbstractIncomingMessage], Awaitable[None]]
+Look = Callable[[], Awaitable[None]]
+
+
+class Consumer:
+    """The consumer of one queue; `run` is its loop."""
+
+    def __init__(
+        self,
+        connection: BrokerConnection,
+        name: str,
+        *,
+        declare: Declare,
+        on_message: OnMessage,
+        look: Look,
+        prefetch: int | None = None,
+    ) -> None:
+        """`declare` makes the queue on a new channel. `look` is called every few seconds and raises `BrokerError` where
+        the consumer must begin anew. `prefetch` is how many unacknowledged messages may be in hand; None: none is
+        acknowledged."""
+        self._connection = connection
+        self._name = name
+        self._declare = declare
+        self._on_message = on_message
+        self._look = look
+        self._prefetch = prefetch
+        self._channel: AbstractChannel | None = None
+        self._queue: AbstractQueue | None = None
+        self._tag: str | None = None
+        self._consumed_prefetch = prefetch
+        self._paused_for: set[str] = set()
+        self._changed = asyncio.Event()
+        self._paused = asyncio.Event()
+        self._failures = 0
+        self._looked_at = time.monotonic()
+        self.tried_at = time.monotonic()
+        """When the loop last came round; on the monotonic clock."""
+
+    @property
+    def queue(self) -> AbstractQueue | None:
+        """The queue as it was last declared."""
+        return self._queue
+
+    @property
+    def channel(self) -> AbstractChannel | None:
+        """The channel on which it is consumed; None between two."""
+        return self._channel
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether messages can arrive, or are not wanted just now."""
+        if self._paused_for:
+            return True
+        # The channel's own flag stays open when the peer is gone.
+        is_open = self._connection.is_open and self._channel is not None and not self._channel.is_closed
+        return is_open and self._tag is not None
+
+    def pause(self, reason: str) -> None:
+        """Asks for no more messages until each reason to pause is gone; those in hand stay in hand."""
+        if reason not in self._paused_for:
+            self._paused_for.add(reason)
+            self._paused.clear()
+            self._changed.set()
+
+    async def wait_paused(self) -> None:
+        """Returns when no more messages can arrive."""
+        await self._paused.wait()
+
+    def resume(self, reason: str) -> None:
+        """Takes a reason to pause back."""
+        if reason in self._paused_for:
+            self._paused_for.remove(reason)
+            self._changed.set()
+
+    def set_prefetch(self, prefetch: int) -> None:
+        """Changes how many unacknowledged messages may be in hand; takes hold with a new consumer."""
+        if prefetch != self._prefetch:
+            self._prefetch = prefetch
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Consumes until it is cancelled."""
+        while True:
+            self.tried_at = time.monotonic()
+            self._changed.clear()
+            try:
+                await self._step()
+            except (BrokerError, *BROKEN) as error:
+                self._failures += 1
+                if self._failures == 1:
+                    log.warning("consumer interrupted", queue=self._name, error=f"{type(error).__name__}: {error}")
+                await self._drop_channel()
+            await self._pause_between()
+
+    async def close(self) -> None:
+        """Stops consuming; what is unacknowledged goes back to the broker."""
+        self._paused_for.add("closed")
+        await self._drop_channel()
+
+    async def _step(self) -> None:
+        if self._tag is not None and (self._paused_for or self._consumed_prefetch != self._prefetch):
+            await self._cancel()
+        if self._paused_for:
+            self._paused.set()
+        elif self._tag is None:
+            await self._consume()
+        elif not await self._has_consumer():
+            # The broker ends a consumer whose queue is gone; the channel knows nothing of it.
+            await self._drop_channel()
+            await self._consume()
+        elif time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            await self._look()
+
+    async def _consume(self) -> None:
+        if self._channel is None or self._channel.is_closed or not self._connection.is_open:
+
+            async def prepare(channel: AbstractChannel) -> None:
+                self._queue = await self._declare(channel)
+
+            self._channel = await self._connection.open_channel(prepare=prepare)
+            # Wakes the loop at once instead of at its next turn.
+            self._channel.close_callbacks.add(self._on_channel_closed)
+        if self._queue is None:
+            raise BrokerError("there is no queue to consume")
+        prefetch = self._prefetch
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            if prefetch is not None:
+                await self._channel.set_qos(prefetch_count=prefetch)
+            self._tag = await self._queue.consume(self._on_message, no_ack=prefetch is None)
+        self._consumed_prefetch = prefetch
+        self._looked_at = time.monotonic()
+        self._failures = 0
+        log.info("queue consumed", queue=self._name, prefetch=prefetch)
+
+    async def _has_consumer(self) -> bool:
+        """Whether the broker still delivers to us."""
+        if self._channel is None or not self.is_consuming:
+            return False
+        underlay: Any = await self._channel.get_underlay_channel()
+        return self._tag in underlay.consumers
+
+    async def _cancel(self) -> None:
+        tag, self._tag = self._tag, None
+        if tag is not None and self._queue is not None and self._channel is not None and not self._channel.is_closed:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._queue.cancel(tag)
+
+    async def _drop_channel(self) -> None:
+        channel, self._channel, self._tag = self._channel, None, None
+        await self._connection.close_channel(channel)
+
+    def _on_channel_closed(self, *_: Any) -> None:
+        self._changed.set()
+
+    async def _pause_between(self) -> None:
+        wait_s = ROUND_S
+        if self._failures:
+            wait_s = min(RESTART_CAP_S, 0.2 * 2.0 ** min(self._failures, 8)) * (0.5 + random.random() / 2)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
