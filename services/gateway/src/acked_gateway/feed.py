@@ -69,6 +69,8 @@ class Feed:
         self._boot = boot
         self._max_clients = max_clients
         self._connections: set[_Connection] = set()
+        self._entering = 0
+        """Connections that are not let in yet."""
 
     def routes(self) -> list[BaseRoute]:
         """The WebSocket route."""
@@ -81,12 +83,16 @@ class Feed:
 
     async def serve(self, websocket: WebSocket) -> None:
         """One client, from its handshake to its end."""
-        if len(self._connections) >= self._max_clients:
+        if len(self._connections) + self._entering >= self._max_clients:
             _refused.labels("too many clients").inc()
             busy = problem("busy", f"this gateway feeds {self._max_clients:,} clients, which is its limit")
             await websocket.send_denial_response(ProblemResponse(busy))
             return
-        guest = await self._entry.admit(websocket)
+        self._entering += 1
+        try:
+            guest = await self._entry.admit(websocket)
+        finally:
+            self._entering -= 1
         if guest is None:
             _refused.labels("no token").inc()
             return
