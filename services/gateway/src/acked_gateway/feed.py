@@ -80,6 +80,8 @@ class Feed:
         self._boot = boot
         self._limits = limits
         self._connections: set[_Connection] = set()
+        self._entering = 0
+        """Connections that are not let in yet."""
         self._by_principal: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def routes(self) -> list[BaseRoute]:
@@ -98,11 +100,15 @@ class Feed:
             _refused.labels(refusal.name).inc()
             await websocket.send_denial_response(ProblemResponse(refusal))
             return
-        guest = await self._entry.admit(websocket)
+        self._entering += 1
+        try:
+            guest = await self._entry.admit(websocket)
+        finally:
+            self._entering -= 1
         if guest is None:
             _refused.labels("no token").inc()
             return
-        # Others have come meanwhile, and a token may have come with the first message.
+        # A token may have come with the first message.
         refusal = self._refusal(guest.principal)
         if refusal is not None:
             _refused.labels(refusal.name).inc()
@@ -131,7 +137,7 @@ class Feed:
 
     def _refusal(self, principal: Principal) -> Problem | None:
         limits = self._limits
-        if len(self._connections) >= limits.clients:
+        if len(self._connections) + self._entering >= limits.clients:
             return problem("busy", f"this gateway feeds {limits.clients:,} clients, which is its limit")
         if principal is not LOCAL and self._by_principal[principal.tenant, principal.client] >= limits.of_one_client:
             detail = (

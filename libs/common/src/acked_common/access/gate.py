@@ -1,6 +1,6 @@
 """The gate in front of every route: whose token is it, and does it allow what the route does.
 
-Nothing is open by itself: a route that names no permission, or `None` for everybody, can't be served.
+Nothing is open by itself: a route that names neither a permission nor `None`, for everybody, can't be served.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

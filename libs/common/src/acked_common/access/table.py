@@ -50,7 +50,9 @@ class TokenTable:
     def holds(self, record: TokenRecord) -> bool:
         """Whether a token that was let in may stay."""
         found = self._records.get(record.id)
-        return found is not None and self._is_fresh and found.holds(self._clock.now())
+        if found is None or not self._is_fresh:
+            return False
+        return found.expires_at is None or found.holds(self._clock.now())
 
     def known(self, token: bytes) -> TokenRecord | None:
         """Whose this is, without I/O; None where `find` has to say it."""
