@@ -121,6 +121,11 @@ class LaneConsumer:
                 if self._failures == 1:
                     log.warning("lane interrupted", lane=self.lane, error=f"{type(error).__name__}: {error}")
                 await self._drop_channel()
+            except Exception:
+                # Whatever the library raises, a lane without its consumer would look alive.
+                self._failures += 1
+                log.exception("lane broken; it is consumed anew", lane=self.lane)
+                await self._drop_channel()
             await self._pause_between()
 
     async def close(self) -> None:
