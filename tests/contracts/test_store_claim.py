@@ -44,9 +44,21 @@ async def test_a_claim_takes_a_bundle_whole(store: JobStore) -> None:
         assert job == await again(store, job)
         assert (job.state, job.reason, job.owner) == (State.RUNNING, Reason.CLAIMED, by)
         assert (job.rev, job.run, job.attempt, job.failures) == (2, 1, 1, 0)
-        assert (job.started_at, job.wake) == (at, at + timedelta(seconds=30))
+        assert job.started_at == at
+        assert job.wake is not None
+        assert at + timedelta(seconds=29) < job.wake <= now() + timedelta(seconds=31)
         assert (job.queued_at, job.expires_at, job.due_at, job.republished) == (None, None, None, 0)
         assert job.history[1:] == (HistoryEntry(2, State.RUNNING, Reason.CLAIMED, 1, at),)
+
+
+async def test_the_lease_of_a_claim_that_was_long_under_way_is_a_whole_one(store: JobStore) -> None:
+    job = await queued(store, at=ago(200))
+
+    [taken] = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=ago(100))
+
+    assert taken.wake is not None
+    assert taken.wake > now() + timedelta(seconds=20)
+    assert await store.live_jobs(State.RUNNING, limit=10) == []
 
 
 async def test_what_can_not_be_claimed_drops_from_the_bundle(store: JobStore) -> None:

@@ -69,7 +69,15 @@ class Client:
         """The ids of all 202s."""
         return [attempt.job_id for attempt in self.attempts if attempt.job_id is not None]
 
-    def burst(self, number: int, *, kind: str = "fault.work", seconds: float = 1.0, at_once: int = 32) -> list[str]:
+    def burst(
+        self,
+        number: int,
+        *,
+        kind: str = "fault.work",
+        seconds: float = 1.0,
+        at_once: int = 32,
+        gate: Path | None = None,
+    ) -> list[str]:
         """Sends so many as fast as some connections can; the ids of those that were accepted."""
 
         async def send() -> list[str]:
@@ -78,7 +86,7 @@ class Client:
 
             async def one() -> None:
                 for _ in left:
-                    attempt = await self._try(kind, seconds)
+                    attempt = await self._try(kind, seconds, gate)
                     if attempt.job_id is not None:
                         ids.append(attempt.job_id)
 
@@ -116,11 +124,11 @@ class Client:
             self._outside.run(end())
             sending.result(ANSWERED_WITHIN_S * 3)
 
-    async def _try(self, kind: str, seconds: float) -> Attempt:
+    async def _try(self, kind: str, seconds: float, gate: Path | None = None) -> Attempt:
         tag = f"try-{next(self._numbers)}"
         body = {
             "kind": kind,
-            "payload": {"seconds": seconds, "canary": CANARY},
+            "payload": {"seconds": seconds, "canary": CANARY} | ({"gate": str(gate)} if gate else {}),
             "batch": self._batch,
             "tags": [tag],
         }

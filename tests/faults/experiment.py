@@ -44,6 +44,7 @@ class Experiment:
         self.fails_on_purpose: set[str] = set()
         self.figures = Figures()
         self.evidence = Evidence([], {})
+        self._gate = rig.folder / f"gate-{self.batch}"
         self._loss = len(rig.losses)
         self._effects_from = rig.effects.stat().st_size if rig.effects.exists() else 0
         feed.add(rig.stack, {"batch": self.batch})
@@ -62,6 +63,18 @@ class Experiment:
         ids = self.client.burst(number, **options)
         assert len(ids) >= number * 0.98, (len(ids), self.client.attempts[-1])
         return ids
+
+    def in_full_swing(self, number: int = 600, *, running: int = 100) -> list[str]:
+        """At least 500 jobs are in flight and so many of them run, until `open_gate`; all of their ids."""
+        self._gate.touch()
+        ids = self.burst(number, seconds=0.1, gate=self._gate)
+        self.wait_running(running)
+        assert self.in_flight() >= 500
+        return ids
+
+    def open_gate(self) -> None:
+        """Lets the jobs of `in_full_swing` end; the end of the experiment does so too."""
+        self._gate.unlink(missing_ok=True)
 
     def in_flight(self, *states: State) -> int:
         """Live jobs of this experiment, of some states or of all."""
@@ -87,6 +100,7 @@ class Experiment:
         """Heals everything, waits for the end of all jobs, and checks; the breaches."""
         rig = self.rig
         rig.heal()
+        self.open_gate()
         rig.wait_whole()
         started = time.monotonic()
         while self.in_flight() and time.monotonic() - started < ENDS_WITHIN_S:

@@ -17,9 +17,7 @@ ANSWERED_WITHIN_S = 2.0
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_7_i1_a_broker_that_restarts_disturbs_no_handler(rig: Rig, how: str) -> None:
     with experiment(rig, f"7 RabbitMQ {how} and started again under load") as run:
-        run.burst(800, seconds=3.0)
-        run.wait_running(100)
-        assert run.in_flight() >= 500
+        run.in_full_swing()
         with run.client.load(40, seconds=0.2):
             if how == "killed":
                 rig.kill("rabbitmq")
@@ -33,9 +31,7 @@ def test_7_i1_a_broker_that_restarts_disturbs_no_handler(rig: Rig, how: str) -> 
 
 def test_i1_everything_killed_at_once_loses_nothing(rig: Rig) -> None:
     with experiment(rig, "all processes killed at once, servers too") as run:
-        run.burst(800, seconds=3.0)
-        run.wait_running(100)
-        assert run.in_flight() >= 500
+        run.in_full_swing()
         with run.client.load(20, seconds=0.2):
             rig.kill(*EVERYTHING)
             rig.wait_broker()

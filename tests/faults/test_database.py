@@ -39,11 +39,10 @@ def rig3(members: ReplicaSet, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_12_i1_i5_fail_overs_by_stepdown_and_kill_lose_nothing(rig3: Rig, members: ReplicaSet) -> None:
     with experiment(rig3, "12 primary steps down, then is killed, of three members") as run:
-        run.burst(1000, seconds=4.0)
-        run.wait_running(100)
-        assert run.in_flight() >= 500
+        run.in_full_swing()
         with run.client.load(40, seconds=0.2):
             members.step_down()
+            run.open_gate()
             members.wait_primary()
             time.sleep(2.0)
             members.kill(members.wait_primary())
@@ -79,11 +78,10 @@ def test_15_i1_i3_a_write_concern_error_is_no_202_and_no_end(
 
 
 def _fail_under_load(rig: Rig, members: ReplicaSet, run: Any, failures: Any, times: int) -> None:
-    run.burst(700, seconds=2.0)
-    run.wait_running(100)
-    assert run.in_flight() >= 500
+    run.in_full_swing()
     entered = 0
     with run.client.load(60, seconds=0.2):
+        run.open_gate()
         for app, commands, how in failures:
             members.fail(commands, times=times, app=app, how=how)
             time.sleep(0.7)
@@ -93,8 +91,7 @@ def _fail_under_load(rig: Rig, members: ReplicaSet, run: Any, failures: Any, tim
 
 def test_37_i1_i4_an_outage_longer_than_the_lease_runs_nothing_again(rig3: Rig, members: ReplicaSet) -> None:
     with experiment(rig3, "37 MongoDB away for two leases with 500 running") as run:
-        run.burst(600, seconds=5.0)
-        run.wait_running(500)
+        run.in_full_swing(running=500)
         members.pause()
         time.sleep(2 * LEASE_S)
         members.resume()

@@ -35,8 +35,11 @@ def test_i1_hung_handlers_are_given_up_and_their_neighbours_succeed(rig: Rig) ->
 def test_30_i2_a_storm_of_cancels_leaves_each_job_cancelled_or_finished(rig: Rig) -> None:
     with experiment(rig, "30 a cancel for each of 1,000 jobs at random times") as run:
         run.may_cancel = True
-        ids = run.burst(1000, seconds=1.0)
-        answers = run.cancel_all(ids)
+        ids = run.in_full_swing(1000)
+        # Half of them while they wait and run, the others while all come to their end.
+        answers = run.cancel_all(ids[::2])
+        run.open_gate()
+        answers |= run.cancel_all(ids[1::2])
     ended = {str(d["_id"]): d for d in run.documents()}
     assert {d["state"] for d in ended.values()} <= {"succeeded", "cancelled"}
     cancelled = {i for i, d in ended.items() if d["state"] == "cancelled"}

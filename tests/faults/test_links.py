@@ -16,10 +16,9 @@ LASTS_S = 2.5
 @pytest.mark.parametrize("what", [Break.HOLD, Break.REFUSE, Break.HALF_CLOSE, Break.DELAY])
 def test_17_i1_i5_every_link_can_break(rig: Rig, what: Break) -> None:
     with experiment(rig, f"17 each of the {len(Link)} links: {what}") as run:
-        run.burst(800, seconds=3.0)
-        run.wait_running(100)
-        assert run.in_flight() >= 500
+        run.in_full_swing()
         with run.client.load(30, seconds=0.2):
+            run.open_gate()
             for link in random.Random(17).sample(list(Link), len(Link)):
                 rig.links.inflict(link, what)
                 time.sleep(LASTS_S if what is not Break.HALF_CLOSE else 0.5)
@@ -28,8 +27,7 @@ def test_17_i1_i5_every_link_can_break(rig: Rig, what: Break) -> None:
 
 def test_18_i3_a_worker_without_the_database_loses_its_leases_once(rig: Rig) -> None:
     with experiment(rig, "18 workers cut off from MongoDB alone for two leases") as run:
-        run.burst(800, seconds=3.0)
-        run.wait_running(100)
+        run.in_full_swing()
         rig.links.inflict(Link.WORKER_MONGODB, Break.HOLD)
         time.sleep(2 * LEASE_S)
         rig.links.heal()

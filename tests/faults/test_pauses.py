@@ -9,11 +9,10 @@ from support.stacks import eventually
 
 def test_5_i3_a_worker_paused_for_two_leases_records_nothing_when_it_wakes(rig: Rig) -> None:
     with experiment(rig, "5 worker paused for two leases in its handlers") as run:
-        run.burst(800, seconds=4.0)
-        run.wait_running(150)
-        assert run.in_flight() >= 500
+        run.in_full_swing(running=150)
         rig.pause("worker-1")
         time.sleep(2 * LEASE_S)
+        run.open_gate()
         rig.resume("worker-1")
         log = rig.stack.stack.layout.logs / "worker-1.log"
         eventually(
@@ -27,9 +26,7 @@ def test_5_i3_a_worker_paused_for_two_leases_records_nothing_when_it_wakes(rig: 
 
 def test_6_i3_i4_paused_sweepers_take_nothing_back_wrongly_when_they_wake(rig: Rig) -> None:
     with experiment(rig, "6 intake and gateway paused for two leases") as run:
-        run.burst(800, seconds=3.0)
-        run.wait_running(100)
-        assert run.in_flight() >= 500
+        run.in_full_swing()
         with run.client.load(20, seconds=0.2):
             rig.pause("intake-1")
             rig.pause("gateway-1")

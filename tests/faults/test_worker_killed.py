@@ -21,11 +21,10 @@ POINTS = (
 def test_2_i1_i4_a_worker_killed_at_each_crash_point_costs_a_lease_at_most(rig: Rig) -> None:
     chance = random.Random(2)
     with experiment(rig, "2 worker killed at each of its 9 crash points") as run:
-        ids = run.burst(800, seconds=2.0)
-        run.observe(ids)
-        run.wait_running(100)
-        assert run.in_flight() >= 500
+        run.observe(run.in_full_swing(800))
         with run.client.load(30, seconds=0.5):
+            rig.kill("worker-1")
+            run.open_gate()
             rig.crash_in_turn("worker-1", [(point, chance.randint(1, 4)) for point in POINTS])
     assert run.figures.reruns >= 50
     assert run.figures.taken_back_s <= TAKEN_BACK_WITHIN_S

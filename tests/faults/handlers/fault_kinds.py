@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from acked import Context, handler
 
 LONGEST_S = 3_600.0
+GATE_LOOKS_S = 0.2
 
 
 @contextmanager
@@ -36,8 +38,10 @@ def answer(ctx: Context) -> dict[str, Any]:
 
 @handler("fault.work", timeout_s=LONGEST_S)
 async def work(ctx: Context, payload: Any) -> dict[str, Any]:
-    """Takes `{"seconds": x}`."""
+    """Takes `{"seconds": x}`, and until the file `{"gate": path}` is gone."""
     with effect(ctx):
+        while "gate" in payload and Path(payload["gate"]).exists():  # noqa: ASYNC110, ASYNC240 - of another process
+            await asyncio.sleep(GATE_LOOKS_S)
         await asyncio.sleep(payload["seconds"])
     return answer(ctx)
 

@@ -24,6 +24,8 @@ BROKEN = (
     TimeoutError,
     asyncio.IncompleteReadError,
     RuntimeError,
+    # The peer hung up before the first frame of the handshake.
+    StopAsyncIteration,
 )
 """What the library raises when a connection or a channel is gone."""
 

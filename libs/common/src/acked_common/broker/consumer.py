@@ -115,6 +115,11 @@ class Consumer:
                 if self._failures == 1:
                     log.warning("consumer interrupted", queue=self._name, error=f"{type(error).__name__}: {error}")
                 await self._drop_channel()
+            except Exception:
+                # Whatever the library raises, a queue without its consumer would look alive.
+                self._failures += 1
+                log.exception("consumer broken; the queue is consumed anew", queue=self._name)
+                await self._drop_channel()
             await self._pause_between()
 
     async def close(self) -> None:

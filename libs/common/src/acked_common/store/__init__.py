@@ -319,7 +319,10 @@ class JobStore(Protocol):
     async def claim(
         self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
     ) -> list[Job]:
-        """Takes all of the jobs that are queued and of these kinds; answers those that are now the owner's."""
+        """Takes all of the jobs that are queued and of these kinds; answers those that are now the owner's.
+
+        `at` is when the claim was asked for; the lease begins when it takes hold, by the store's clock.
+        """
         ...
 
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:

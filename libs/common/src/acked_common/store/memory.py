@@ -212,7 +212,8 @@ class MemoryStore:
             state = State(document["state"])
             if state in transition.leaves and document["kind"] in kinds and document["expires_at"] > at:
                 seen = Seen(document["_id"], state, document["rev"], document["attempt"])
-                self._jobs[seen.id] = _moved(document, Move(seen, transition))
+                lease = {"wake": self._clock.now() + timedelta(milliseconds=int(lease_s * 1000))}
+                self._jobs[seen.id] = _moved(document, Move(seen, transition)) | lease
                 self._tell(self._jobs[seen.id])
         return [
             _job(document)

@@ -62,7 +62,7 @@ from acked_common.store.documents import (
 from acked_common.store.mongo_changes import MongoChanges, watching_options
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_insert import insert_jobs
-from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, move_update
+from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, lease_from_now, move_update
 from acked_common.store.mongo_sweeps import SweeperVerbs
 from acked_common.store.mongo_tokens import MongoTokens
 from acked_common.store.news import GLIMPSE, news_from_document
@@ -146,7 +146,7 @@ class MongoStore(SweeperVerbs):
         }
         try:
             with store_errors("claiming jobs"):
-                await self._jobs.update_many(criteria, claim_pipeline(transition))
+                await self._jobs.update_many(criteria, claim_pipeline(transition, lease_s))
         except OutcomeUnknown:
             # What is ours, if anything, carries our nonce; the read below waits for the majority.
             pass
@@ -172,7 +172,7 @@ class MongoStore(SweeperVerbs):
 
     async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
         wanted = {"_id": {"$in": list(ids)}, "state": State.RUNNING.value, "owner.boot": boot}
-        lease = [{"$set": {"wake": {"$add": ["$$NOW", int(lease_s * 1000)]}}}]
+        lease = [{"$set": {"wake": lease_from_now(lease_s)}}]
         with store_errors("renewing leases"):
             # A renewal that is rolled back only brings an early second attempt, which the attempt number fences.
             await self._renewed_jobs_quick.update_many(wanted, lease)

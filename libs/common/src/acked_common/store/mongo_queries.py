@@ -50,8 +50,11 @@ def turn_pipeline(nonce: str, for_s: float) -> list[Document]:
     return [{"$set": {name: {"$cond": [is_free, value, f"${name}"]} for name, value in taken.items()}}]
 
 
-def claim_pipeline(transition: Transition) -> list[Document]:
-    """The claim of many jobs in one write; values stand behind `$literal`, so that none is evaluated."""
+def claim_pipeline(transition: Transition, lease_s: float) -> list[Document]:
+    """The claim of many jobs in one write; values stand behind `$literal`, so that none is evaluated.
+
+    The lease begins when the claim takes hold, as that of a renewal does: a claim may be under way for an outage.
+    """
     attempt: Document = {"$add": ["$attempt", 1]}
     rev: Document = {"$add": ["$rev", 1]}
     entry = {
@@ -66,8 +69,14 @@ def claim_pipeline(transition: Transition) -> list[Document]:
         "rev": rev,
         "attempt": attempt,
         "history": {"$slice": [{"$concatArrays": ["$history", [entry]]}, -HISTORY_KEPT]},
+        "wake": lease_from_now(lease_s),
     }
     return [{"$set": fields}, {"$unset": sorted(transition.clears)}]
+
+
+def lease_from_now(lease_s: float) -> Document:
+    """When a lease that begins now is over, by MongoDB's clock."""
+    return {"$add": ["$$NOW", int(lease_s * 1000)]}
 
 
 def counting_pipelines(scope: Scope, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:
