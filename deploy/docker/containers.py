@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acked_common.accounts.hand_out import SECRETS
 from deploy.docker import engine
 from deploy.native.layout import DEFAULT_PORT_BASE, ROOT, Ports
 from deploy.native.secret import secret
@@ -31,15 +32,19 @@ class Containers:
     """The stack of one port base."""
 
     def __init__(self, ports: Ports, environ: Mapping[str, str] | None = None, state: Path | None = None) -> None:
-        """`environ` is what Compose reads its variables from; `state` keeps secrets and numbers of processes."""
+        """`environ` is what Compose reads its variables from; `state` keeps numbers of processes, and the secrets where
+        `ACKED_SECRETS_DIR` names no other folder for them."""
         self.ports = ports
         # Volumes and images are those of one checkout, and never those of `docker compose up` by hand.
         checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
         self.project = f"acked-{checkout}" + ("" if ports.base == DEFAULT_PORT_BASE else f"-{ports.base}")
         self._state = state or ROOT / ".acked" / "docker" / self.project
         inherited = dict(os.environ if environ is None else environ)
+        own = inherited.get("ACKED_SECRETS_DIR")
+        self.secrets = Path(own).resolve() if own else self._state / "secrets"
         self._environ = {
             **inherited,
+            "ACKED_SECRETS_DIR": str(self.secrets),
             **engine.image_names(inherited),
             "COMPOSE_PROJECT_NAME": self.project,
             "ACKED_VERSION": inherited.get("ACKED_VERSION") or checkout,
@@ -151,8 +156,8 @@ class Containers:
 
     def _prepare(self) -> None:
         self._state.mkdir(parents=True, exist_ok=True)
-        self._environ["ACKED_AMQP_PASSWORD"] = secret(self._state / "amqp")
-        self._environ["ACKED_WORKER_SECRET"] = secret(self._state / "worker")
+        for name in SECRETS:
+            secret(self.secrets / name)
 
     def _start(self) -> None:
         if self._is_proxied:

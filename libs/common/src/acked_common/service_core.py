@@ -16,8 +16,9 @@ from acked_common.clock import SharedClock
 from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
+from acked_common.logs import get_log
 from acked_common.outbox import Outbox
-from acked_common.settings import CommonSettings
+from acked_common.settings import DEVELOPMENT_WARNING, CommonSettings
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo import MongoStore
@@ -28,12 +29,16 @@ from acked_common.worker_table import WorkerTable
 
 BROKER_LOOK_EVERY_S = 2.0
 
+log = get_log(__name__)
+
 
 class ServiceCore:
     """What an HTTP service of Acked stands on. The service adds its own parts to `lifetime`."""
 
     def __init__(self, settings: CommonSettings, *, name: str, store_timeout_s: float) -> None:
         self._settings = settings
+        if settings.has_development_secret:
+            log.warning(DEVELOPMENT_WARNING)
         self.stopping = asyncio.Event()
         """Set as soon as the process is told to stop."""
         self.clock = SharedClock()
