@@ -1,6 +1,7 @@
 """OWNER of the grants: what each service may do on MongoDB and on RabbitMQ, and no more. Pure.
 
-A new collection, verb of the store or queue belongs here too; `tests/acceptance/test_compose_hardening.py` shows what is missing.
+A new collection, verb of the store or queue belongs here too: `tests/integration/test_accounts.py` shows what is
+missing.
 """
 
 import re

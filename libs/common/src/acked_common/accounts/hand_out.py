@@ -1,8 +1,8 @@
 """OWNER of who gets which secret in containers: copies each from its file into the receiver's own volume.
 
-Compose mounts a secret's file as it is: with mode 600 only its owner on the machine could read it. So one container, which
-alone sees all of them, gives each receiver a copy of what it needs, readable by the receiver's user alone. It gives the
-servers' data folders to the servers' users as well, which then need no capability.
+Compose mounts a secret's file as it is: with mode 600 only its owner on the machine could read it. So one container,
+which alone sees all of them, gives each receiver a copy of what it needs, readable by the receiver's user alone. It
+gives the servers' data folders to the servers' users, too, which then need no capability.
 """
 
 import os

@@ -47,7 +47,7 @@ def ensure_accounts(
     try:
         if not _knows_administrator(at, admin_password, within_s):
             _make_administrator(at, member, admin_password, end)
-        with _client(at, within_s, username=ADMINISTRATOR, password=admin_password) as client:
+        with _client(at, within_s, admin_password) as client:
             make_single_member(client, member)
             wait_primary(client, member, end)
             for account in Account:
@@ -58,17 +58,19 @@ def ensure_accounts(
         raise AccountsError(f"MongoDB's accounts can't be made: {type(error).__name__}: {error}") from error
 
 
-def _client(at: str, within_s: float, **credentials: str) -> _Client:
+def _client(at: str, within_s: float, admin_password: str | None) -> _Client:
+    """A client of this one mongod: the administrator's, or nobody's."""
     return MongoClient(
         f"mongodb://{at}/?directConnection=true",
         serverSelectionTimeoutMS=int(within_s * 1000),
         socketTimeoutMS=int(within_s * 1000),
-        **credentials,
+        username=None if admin_password is None else ADMINISTRATOR,
+        password=admin_password,
     )
 
 
 def _knows_administrator(at: str, password: str, within_s: float) -> bool:
-    with _client(at, within_s, username=ADMINISTRATOR, password=password) as client:
+    with _client(at, within_s, password) as client:
         try:
             client.admin.command("connectionStatus")
         except OperationFailure as error:
@@ -79,7 +81,7 @@ def _knows_administrator(at: str, password: str, within_s: float) -> bool:
 
 
 def _make_administrator(at: str, member: str, password: str, end: float) -> None:
-    with _client(at, max(1.0, end - time.monotonic())) as client:
+    with _client(at, max(1.0, end - time.monotonic()), None) as client:
         try:
             client.admin.command("replSetInitiate", {"_id": NAME, "members": [{"_id": 0, "host": member}]})
         except OperationFailure as error:
@@ -90,7 +92,11 @@ def _make_administrator(at: str, member: str, password: str, end: float) -> None
         wait_primary(client, member, end)
         try:
             client.admin.command(
-                "createUser", ADMINISTRATOR, pwd=password, roles=["root"], writeConcern=WriteConcern("majority").document
+                "createUser",
+                ADMINISTRATOR,
+                pwd=password,
+                roles=["root"],
+                writeConcern=WriteConcern("majority").document,
             )
         except OperationFailure as error:
             if error.code == _UNAUTHORIZED:
