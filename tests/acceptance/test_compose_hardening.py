@@ -1,5 +1,5 @@
-"""Containers: what each may do, whom it reaches, and what it knows. What the accounts of MongoDB may do in every case is
-in tests/integration/test_accounts.py."""
+"""Containers: what each may do, whom it reaches, and what it knows. What MongoDB's accounts may do in all is in
+tests/integration/test_accounts.py."""
 
 import json
 import os
@@ -208,7 +208,7 @@ async def main():
     async with await aio_pika.connect(read_common(Env()).amqp_url) as connection:
         attempts = {
             "make a queue": lambda c: c.declare_queue("elsewhere"),
-            "make a lane": lambda c: c.declare_queue("acked.lane.new", durable=True, arguments={"x-queue-type": "quorum"}),
+            "make a lane": lambda c: c.declare_queue("acked.lane.new", exclusive=True),
             "delete a lane": lambda c: c.queue_delete("acked.lane.flaky"),
             "take from a lane": lambda c: take(c, "acked.lane.flaky"),
             "take what is dead": lambda c: take(c, "acked.dead"),
@@ -256,7 +256,7 @@ def test_rabbitmq_refuses_what_is_not_a_service_s_work(stack: ComposeStack, serv
 def test_a_lane_that_is_lost_is_made_again_by_a_worker(stack: ComposeStack) -> None:
     docker("exec", stack.containers.containers("rabbitmq")[0], "rabbitmqctl", "-q", "delete_queue", "acked.lane.noop")
     job_id = stack.process("noop")
-    assert stack.finished(job_id, within_s=60)["state"] == State.SUCCEEDED
+    assert stack.finished(job_id, wait_s=60)["state"] == State.SUCCEEDED
 
 
 def test_there_is_no_guest_and_no_page(stack: ComposeStack) -> None:
@@ -296,7 +296,7 @@ def test_another_administrator_s_password_is_refused_in_words(stack: ComposeStac
     file: Path = stack.containers.secrets / "mongo-admin"
     right = file.read_text()
     file.write_text("another-password-of-40-characters-or-so")
-    with pytest.raises(ContainersError, match="accounts said:\n.*give back the secrets that the data was made with"):
+    with pytest.raises(ContainersError, match=r"accounts said:\n.*give back the secrets that the data was made with"):
         stack.containers.up()
 
     file.write_text(right)
