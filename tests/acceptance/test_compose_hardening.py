@@ -113,7 +113,7 @@ def test_secrets_are_for_their_owner_alone_and_told_nowhere(stack: ComposeStack)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in SECRETS} == {0o600}
     values = [(folder / name).read_text().strip() for name in SECRETS]
-    assert subprocess.run(["git", "check-ignore", "-q", ".acked/docker/x"], cwd=ROOT, check=False).returncode == 0
+    assert ".acked/" in (ROOT / ".gitignore").read_text().splitlines()
 
     running = docker("ps", "--quiet", f"--filter=label=com.docker.compose.project={stack.containers.project}").split()
     places = {
@@ -149,7 +149,7 @@ def test_each_container_has_its_own_secrets_alone(stack: ComposeStack, service: 
 
 def test_what_acked_does_is_allowed(stack: ComposeStack) -> None:
     running, later = stack.process("demo", payload={"seconds": 30}), stack.process("noop", delay_s=3600)
-    flaky = stack.process("flaky", payload={"fails": 1})
+    flaky = stack.process("flaky", payload={"failures": 1})
     eventually(lambda: stack.status(running)["state"] == State.RUNNING, within_s=30, what="it runs")
     for job_id in (running, later):
         assert stack.call("POST", f"/jobs/{job_id}/cancel").status in (200, 202)
