@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acked_common.accounts.hand_out import SECRETS
 from deploy.docker import engine
 from deploy.native.layout import DEFAULT_PORT_BASE, ROOT, Ports
 from deploy.native.secret import secret
@@ -19,6 +20,8 @@ from deploy.operator_token import ACCESS, MAKE, OperatorToken
 FILES = ("compose.yaml",)
 PROXY_FILE = "deploy/compose.proxy.yaml"
 PROXIED = ("gateway", "intake")
+STEPS = ("hand-out", "accounts", "init")
+"""What runs to its end before the services start."""
 READY_WITHIN_S = 180
 LISTED_WITHIN_S = 30.0
 POLL_S = 0.1
@@ -34,15 +37,19 @@ class Containers:
     """The stack of one port base."""
 
     def __init__(self, ports: Ports, environ: Mapping[str, str] | None = None, state: Path | None = None) -> None:
-        """`environ` is what Compose reads its variables from; `state` keeps secrets and numbers of processes."""
+        """`environ` is what Compose reads its variables from; `state` keeps numbers of processes, and the secrets where
+        `ACKED_SECRETS_DIR` names no other folder for them."""
         self.ports = ports
         # Volumes and images are those of one checkout, and never those of `docker compose up` by hand.
         checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
         self.project = f"acked-{checkout}" + ("" if ports.base == DEFAULT_PORT_BASE else f"-{ports.base}")
         self._state = state or ROOT / ".acked" / "docker" / self.project
         inherited = dict(os.environ if environ is None else environ)
+        own = inherited.get("ACKED_SECRETS_DIR")
+        self.secrets = Path(own).resolve() if own else self._state / "secrets"
         self._environ = {
             **inherited,
+            "ACKED_SECRETS_DIR": str(self.secrets),
             **engine.image_names(inherited),
             "COMPOSE_PROJECT_NAME": self.project,
             "ACKED_VERSION": inherited.get("ACKED_VERSION") or checkout,
@@ -55,6 +62,11 @@ class Containers:
         if engine.IMAGES_FILE.is_file():
             # Where no registry is reachable, names are often resolved by the host alone.
             self._environ.setdefault("ACKED_BUILD_NETWORK", "host")
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What Compose reads its variables from."""
+        return self._environ
 
     @property
     def urls(self) -> dict[str, str]:
@@ -72,6 +84,17 @@ class Containers:
         except (OSError, ValueError):
             kept = {}
         return {role: kept.get(role, 1) for role in SERVICES}
+
+    def make_secrets(self) -> None:
+        """Makes those that are missing, each readable by this user alone."""
+        for name in SECRETS:
+            secret(self.secrets / name)
+
+    @property
+    def secrets_mark(self) -> str:
+        """Changes when a secret does; tells nothing of them, since what it is the hash of can't be guessed."""
+        found = "\n".join((self.secrets / name).read_text() for name in SECRETS)
+        return hashlib.sha256(found.encode()).hexdigest()[:12]
 
     def is_up(self) -> bool:
         """Whether any container of the stack runs."""
@@ -170,8 +193,8 @@ class Containers:
 
     def _prepare(self) -> None:
         self._state.mkdir(parents=True, exist_ok=True)
-        self._environ["ACKED_AMQP_PASSWORD"] = secret(self._state / "amqp")
-        self._environ["ACKED_WORKER_SECRET"] = secret(self._state / "worker")
+        self.make_secrets()
+        self._environ["ACKED_SECRETS_MARK"] = self.secrets_mark
 
     def _start(self) -> None:
         if self._is_proxied:
@@ -180,8 +203,23 @@ class Containers:
             if not engine.image_is_there(image) and not engine.pull(image):
                 raise ContainersError(f"several gateways or intakes need a proxy, and the image {image} can't be had")
         numbers = [f"--scale={role}={number}" for role, number in self.scale_now.items()]
-        self._compose("up", "-d", "--remove-orphans", *self._waiting(), *numbers)
+        try:
+            self._compose("up", "-d", "--remove-orphans", *self._waiting(), *numbers)
+        except ContainersError as error:
+            raise ContainersError(f"{error}{self._said_by_failed_steps()}") from None
         self._wait_listed()
+
+    def _said_by_failed_steps(self) -> str:
+        """Why a step before the services has failed: Compose only tells that it has."""
+        said = ""
+        for step in STEPS:
+            wanted = [
+                f"--filter=label=com.docker.compose.{name}" for name in (f"project={self.project}", f"service={step}")
+            ]
+            for container in self._docker("ps", "--all", "--quiet", *wanted).split():
+                if self._docker("inspect", "--format={{.State.ExitCode}}", container).strip() != "0":
+                    said += f"\n{step} said:\n  " + self._docker("logs", "--tail=3", container, both=True).strip()
+        return said
 
     def _waiting(self) -> list[str]:
         return ["--wait", "--wait-timeout", str(READY_WITHIN_S)]
@@ -219,11 +257,12 @@ class Containers:
         chosen = [word for file in files for word in ("--file", str(ROOT / file))]
         return ["compose", "--project-directory", str(ROOT), *chosen, *words]
 
-    def _docker(self, *words: str, shown: bool = False) -> str:
+    def _docker(self, *words: str, shown: bool = False, both: bool = False) -> str:
+        """What a command prints; with `both` also what it prints as an error."""
         done = subprocess.run(
             ["docker", *words], env=self._environ, capture_output=not shown, text=True, check=False, cwd=ROOT
         )
         if done.returncode != 0:
             said = (done.stderr or done.stdout or "").strip().splitlines()[-15:]
             raise ContainersError(f"docker {' '.join(words[:1])} failed:\n  " + "\n  ".join(said))
-        return done.stdout or ""
+        return (done.stdout or "") + (done.stderr or "" if both else "")

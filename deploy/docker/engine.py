@@ -11,7 +11,7 @@ IMAGES_FILE = ROOT / ".acked" / "images.env"
 
 PUBLIC_IMAGES = {
     "ACKED_MONGO_IMAGE": "mongo:8.0",
-    "ACKED_RABBITMQ_IMAGE": "rabbitmq:4.1-management",
+    "ACKED_RABBITMQ_IMAGE": "rabbitmq:4.1",
     "ACKED_PYTHON_IMAGE": "python:3.13-slim",
 }
 PROXY_IMAGE = ("ACKED_PROXY_IMAGE", "haproxy:3.0")

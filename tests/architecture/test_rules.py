@@ -44,10 +44,11 @@ DOCUMENTS = (
     "docs/feed.md",
     "docs/protocol.md",
     "docs/security.md",
+    "docs/security-notes.md",
     "docs/settings.md",
 )
 # Set for a part by the stack itself; nobody else sets them.
-INTERNAL_VARIABLES = {"ACKED_STACK", "ACKED_ERLANG_ROOT"}
+INTERNAL_VARIABLES = {"ACKED_STACK", "ACKED_ERLANG_ROOT", "ACKED_SECRETS_MARK"}
 
 
 def tree_of(path: Path) -> ast.Module:

@@ -192,3 +192,44 @@ def test_a_crash_point_is_armed_on_loopback_alone_and_must_be_one() -> None:
         read_common(env)
         with pytest.raises(SettingsError, match=problem):
             env.finish()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "mongodb://worker@mongo:27017/?replicaSet=acked",
+            "mongodb://worker:p%40%2F%3Aword-of-16-chars@mongo:27017/?replicaSet=acked",
+        ),
+        ("mongodb://worker@one:1,two:2/db", "mongodb://worker:p%40%2F%3Aword-of-16-chars@one:1,two:2/db"),
+        ("mongodb://worker@mongo", "mongodb://worker:p%40%2F%3Aword-of-16-chars@mongo"),
+    ],
+)
+def test_a_password_of_its_own_is_put_into_the_url(tmp_path: Path, url: str, expected: str) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@/:word-of-16-chars\n")
+    settings = common_settings(mongo_url=url, mongo_password_file=file)
+    assert settings.mongo_url == expected
+    assert not settings.has_development_secret
+
+
+@pytest.mark.parametrize("url", ["amqp://rabbitmq:5672/", "amqp://worker:known@rabbitmq:5672/"])
+def test_a_password_wants_a_url_with_a_user_and_without_a_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="ACKED_AMQP_PASSWORD is set: ACKED_AMQP_URL must have a user") as caught:
+        common_settings(amqp_url=url, amqp_password="a-password-of-its-own")
+    assert "known" not in str(caught.value)
+
+
+def test_passwords_are_no_part_of_what_settings_show_of_themselves() -> None:
+    settings = common_settings(
+        mongo_url="mongodb://u@mongo",
+        mongo_password="the-mongo-password",
+        amqp_url="amqp://u:the-amqp-password@rabbitmq",
+    )
+    assert "the-" not in repr(settings)
+
+
+def test_a_secret_of_the_repository_is_noticed() -> None:
+    assert common_settings(
+        amqp_url="amqp://worker@rabbitmq", amqp_password="acked-development-amqp-worker"
+    ).has_development_secret

@@ -70,7 +70,7 @@ def test_images_come_from_the_environment_then_stand_ins_then_the_public_names(
     monkeypatch.setattr(engine, "IMAGES_FILE", file)
     assert engine.image_names({}) == {
         "ACKED_MONGO_IMAGE": "mongo:8.0",
-        "ACKED_RABBITMQ_IMAGE": "rabbitmq:4.1-management",
+        "ACKED_RABBITMQ_IMAGE": "rabbitmq:4.1",
         "ACKED_PYTHON_IMAGE": "python:3.13-slim",
         "ACKED_PROXY_IMAGE": "haproxy:3.0",
     }

@@ -23,7 +23,7 @@ from acked_common.logs import get_log
 from acked_common.outbox import Outbox
 from acked_common.rate import Rate
 from acked_common.rate_limit import RateLimit
-from acked_common.settings import CommonSettings
+from acked_common.settings import DEVELOPMENT_WARNING, CommonSettings
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo import MongoStore
@@ -42,6 +42,8 @@ class ServiceCore:
 
     def __init__(self, settings: CommonSettings, *, name: str, store_timeout_s: float) -> None:
         self._settings = settings
+        if settings.has_development_secret:
+            log.warning(DEVELOPMENT_WARNING)
         self.stopping = asyncio.Event()
         """Set as soon as the process is told to stop."""
         self.clock = SharedClock()

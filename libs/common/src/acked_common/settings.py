@@ -3,10 +3,11 @@
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from acked_common.crash_points import CrashPlan, parse_plan
 
@@ -15,6 +16,11 @@ T = TypeVar("T")
 MIN_SECRET_CHARS = 16
 WORKER_STORE_TIMEOUT_S = 5.0
 """How long a worker's call to MongoDB may take, a renewal's too."""
+DEVELOPMENT_SECRET = "acked-development"  # noqa: S105 - how those that stand in the repository begin
+DEVELOPMENT_WARNING = (
+    "development secrets are in use: they stand in the repository for everyone to read. "
+    "Let nobody but this machine reach Acked, or use secrets of your own: ./just up makes some (docs/docker.md)"
+)
 
 
 class SettingsError(Exception):
@@ -27,6 +33,8 @@ class Env:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self._problems: list[str] = []
+        self.has_development_secret = False
+        """Whether one of the secrets that were read stands in the repository."""
 
     def text(self, name: str, default: str) -> str:
         """The text, or the default where the variable is unset or empty."""
@@ -53,6 +61,7 @@ class Env:
         if not (len(text) >= MIN_SECRET_CHARS and text.isascii() and text.isprintable() and " " not in text):
             self._problems.append(f"{source}: must be at least {MIN_SECRET_CHARS} printable ASCII characters, no space")
             return None
+        self.has_development_secret |= text.startswith(DEVELOPMENT_SECRET)
         return text
 
     def choice(self, name: str, known: tuple[str, ...], default: str) -> str:
@@ -61,6 +70,25 @@ class Env:
         if text not in known:
             self._problems.append(f"{name}={text}: one of {', '.join(known)}")
         return text
+
+    def server_url(self, name: str, default: str, password_name: str) -> str:
+        """The URL of a server, with a password that is set apart from it: in a file no other process can see it.
+
+        The URL then names the user and has no password of its own.
+        """
+        url = self.text(name, default)
+        password = self.secret(password_name)
+        if password is None:
+            return url
+        scheme, _, rest = url.partition("://")
+        authority, slash, tail = rest.partition("/")
+        user, _, hosts = authority.rpartition("@")
+        if not user or ":" in user:
+            self._problems.append(
+                f"{password_name} is set: {name} must have a user and no password, as in {scheme}://user@host"
+            )
+            return url
+        return f"{scheme}://{user}:{quote(password, safe='')}@{hosts}{slash}{tail}"
 
     def names(self, name: str, default: str = "") -> tuple[str, ...]:
         """A comma-separated list."""
@@ -131,8 +159,8 @@ def read_http_limits(env: Env) -> HttpLimits:
 class CommonSettings:
     """What every service needs to know."""
 
-    mongo_url: str
-    amqp_url: str
+    mongo_url: str = field(repr=False)
+    amqp_url: str = field(repr=False)
     database: str
     host: str
     log_level: str
@@ -154,6 +182,8 @@ class CommonSettings:
     rate_burst: int
     run_file: Path | None
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
+    has_development_secret: bool
+    """Whether a server's password stands in the repository, for everyone to read."""
     crash: CrashPlan | None = None
     """For tests alone: where this process breaks."""
 
@@ -161,8 +191,10 @@ class CommonSettings:
 def read_common(env: Env) -> CommonSettings:
     """Reads and cross-checks; problems are collected in `env`."""
     settings = CommonSettings(
-        mongo_url=env.text("ACKED_MONGO_URL", "mongodb://127.0.0.1:27017/?replicaSet=acked"),
-        amqp_url=env.text("ACKED_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/"),
+        mongo_url=env.server_url(
+            "ACKED_MONGO_URL", "mongodb://127.0.0.1:27017/?replicaSet=acked", "ACKED_MONGO_PASSWORD"
+        ),
+        amqp_url=env.server_url("ACKED_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/", "ACKED_AMQP_PASSWORD"),
         database=env.text("ACKED_DATABASE", "acked"),
         host=env.text("ACKED_HOST", "127.0.0.1"),
         log_level=env.text("ACKED_LOG_LEVEL", "info").lower(),
@@ -181,6 +213,7 @@ def read_common(env: Env) -> CommonSettings:
         rate_burst=env.whole("ACKED_RATE_BURST", 10_000, at_least=1),
         run_file=env.path("ACKED_RUN_FILE"),
         crash=_crash_plan(env),
+        has_development_secret=env.has_development_secret,
     )
     env.require(
         settings.renewal_s * 3 <= settings.lease_s,

@@ -13,7 +13,6 @@ from acked_common.logs import get_log, set_up_logs
 from acked_common.settings import SettingsError
 from acked_common.store import StoreError
 from acked_common.store.mongo import MongoStore
-from acked_common.store.replica_set import ReplicaSetError, ensure_single_member
 from acked_worker.registration import kind_record, lanes_of
 from acked_worker.registry import HandlersError, load_kinds
 from acked_worker.settings import WorkerSettings, read_settings
@@ -61,8 +60,6 @@ async def init(settings: WorkerSettings) -> None:
             await connection.drop()
 
     try:
-        if settings.init_replica_set:
-            await asyncio.to_thread(ensure_single_member, settings.init_replica_set, within_s=WITHIN_S)
         await _until_done("making the schema", store.ensure_schema)
         await _until_done("registering kinds", lambda: store.register_kinds(records))
         await _until_done("declaring lanes", declare)
@@ -77,7 +74,7 @@ def main() -> int:
         settings = read_settings()
         set_up_logs("acked-init", settings.common.log_level)
         asyncio.run(init(settings))
-    except (SettingsError, HandlersError, ReplicaSetError) as error:
+    except (SettingsError, HandlersError) as error:
         print(f"acked-init: {error}", file=sys.stderr)  # noqa: T201 - read by a person
         return 2
     return 0

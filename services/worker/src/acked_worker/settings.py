@@ -41,8 +41,6 @@ class WorkerSettings:
     handlers_dir: Path | None
     health_port: int
     """0: the kernel chooses one."""
-    init_replica_set: str
-    """`name:port` of the one member that `init` makes a replica set of; empty: the servers are somebody else's."""
     run_dir: Path | None
     """Where `<name>.json` tells the process id and the health port."""
     drain_s: float
@@ -69,7 +67,6 @@ def read_settings(env: Env | None = None) -> WorkerSettings:
         handler_modules=env.names("ACKED_HANDLER_MODULES", "acked.kinds"),
         handlers_dir=env.path("ACKED_HANDLERS_DIR"),
         health_port=env.whole("ACKED_HEALTH_PORT", 0, at_most=65535),
-        init_replica_set=env.text("ACKED_INIT_REPLICA_SET", ""),
         run_dir=env.path("ACKED_RUN_DIR"),
         drain_s=env.seconds("ACKED_DRAIN_S", 25.0),
         hold_s=env.seconds("ACKED_HOLD_S", 10.0, at_most=600),

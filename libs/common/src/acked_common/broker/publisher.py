@@ -8,7 +8,8 @@ from aio_pika.exceptions import DeliveryError
 
 from acked_common.broker import BrokerError
 from acked_common.broker.connection import BROKEN, BrokerConnection
-from acked_common.broker.topology import declare_lane, declare_shared, lane_queue
+from acked_common.broker.lanes import Lanes
+from acked_common.broker.topology import lane_queue
 from acked_common.ids import new_id
 from acked_common.wire import Bundle, encode_bundle
 
@@ -22,6 +23,7 @@ class RabbitPublisher:
 
     def __init__(self, url: str, *, name: str) -> None:
         self._connection = BrokerConnection(url, name=f"{name} publish")
+        self._lanes = Lanes(self._connection, timeout_s=CONFIRM_TIMEOUT_S, makes_shared=True)
         self._channel: AbstractChannel | None = None
         self._declared: set[str] = set()
         self._opening = asyncio.Lock()
@@ -75,14 +77,9 @@ class RabbitPublisher:
             return self._channel
 
     async def _declare(self, lane: str) -> None:
-        async def declare(channel: AbstractChannel) -> None:
-            await declare_shared(channel, timeout_s=CONFIRM_TIMEOUT_S)
-            await declare_lane(channel, lane, timeout_s=CONFIRM_TIMEOUT_S)
-
-        # A refused declaration closes its channel, so it never shares one with publications.
-        channel = await self._connection.open_channel(prepare=declare)
+        if await self._lanes.ensure(lane) is None:
+            raise BrokerError("the lane has no queue until a worker makes it")
         self._declared.add(lane)
-        await channel.close()
 
     async def _send(self, channel: AbstractChannel, bundle: Bundle) -> None:
         message = aio_pika.Message(
@@ -102,23 +99,11 @@ class RabbitLaneProbe:
 
     def __init__(self, url: str, *, name: str) -> None:
         self._connection = BrokerConnection(url, name=f"{name} probe")
+        # A real declaration where that is allowed: a lane whose queue is gone is made again.
+        self._lanes = Lanes(self._connection, timeout_s=CONFIRM_TIMEOUT_S)
 
     async def ready_bundles(self, lane: str) -> int:
-        count = 0
-
-        async def look(channel: AbstractChannel) -> None:
-            nonlocal count
-            # A real declaration, not a passive one: a lane whose queue is gone is made again.
-            queue = await declare_lane(channel, lane, timeout_s=CONFIRM_TIMEOUT_S)
-            count = queue.declaration_result.message_count or 0
-
-        channel = await self._connection.open_channel(prepare=look)
-        try:
-            async with asyncio.timeout(CONFIRM_TIMEOUT_S):
-                await channel.close()
-        except BROKEN:
-            pass
-        return count
+        return await self._lanes.ensure(lane) or 0
 
     async def close(self) -> None:
         """Closes the connection."""

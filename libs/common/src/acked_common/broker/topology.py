@@ -37,6 +37,11 @@ async def declare_lane(channel: AbstractChannel, lane: str, *, timeout_s: float)
     return await channel.declare_queue(lane_queue(lane), durable=True, arguments=_lane_arguments(), timeout=timeout_s)
 
 
+async def look_at_lane(channel: AbstractChannel, lane: str, *, timeout_s: float) -> AbstractQueue:
+    """Asks for the queue of a lane, which must be there; needs no right."""
+    return await channel.declare_queue(lane_queue(lane), passive=True, timeout=timeout_s)
+
+
 async def declare_shared(channel: AbstractChannel, *, timeout_s: float) -> None:
     """Declares what all lanes share: the queue of undeliverable bundles, kept for a person to look at."""
     await channel.declare_queue(

@@ -108,7 +108,7 @@ class MongoStore(SweeperVerbs):
         self._kinds = self._database[schema.KINDS]
         self._lanes = self._database[schema.LANES].with_options(write_concern=WriteConcern(w=1))
         self._meta = self._database[schema.META]
-        super().__init__(self._jobs, self._meta.with_options(write_concern=WriteConcern(w=1)))
+        super().__init__(self._jobs, self._database[schema.TURNS].with_options(write_concern=WriteConcern(w=1)))
 
     def close(self) -> None:
         """Closes all connections."""

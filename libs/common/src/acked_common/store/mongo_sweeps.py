@@ -50,7 +50,7 @@ class SweeperVerbs:
         try:
             with store_errors("taking a turn"):
                 turn = await self._turns.find_one_and_update(
-                    {"_id": f"turn {name}"},
+                    {"_id": name},
                     turn_pipeline(nonce, for_s),
                     upsert=True,
                     return_document=ReturnDocument.AFTER,

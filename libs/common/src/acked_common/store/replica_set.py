@@ -1,6 +1,7 @@
-"""Makes a mongod a replica set of one member, as a stack of its own needs it. For `init` and for native stacks."""
+"""Makes a mongod a replica set of one member, as a stack of its own needs it."""
 
 import time
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
@@ -18,22 +19,20 @@ def ensure_single_member(host: str, *, within_s: float) -> None:
     """Returns when the member is primary under this `name:port`; a data folder that served under another one is told
     of the new one. Idempotent. Raises `ReplicaSetError`."""
     end = time.monotonic() + within_s
-    client: MongoClient[dict[str, object]] = MongoClient(
+    client: MongoClient[dict[str, Any]] = MongoClient(
         f"mongodb://{host}/?directConnection=true", serverSelectionTimeoutMS=int(within_s * 1000)
     )
     try:
-        _configure(client, host)
-        while not client.admin.command("hello").get("isWritablePrimary"):
-            if time.monotonic() > end:
-                raise ReplicaSetError(f"{host} has not become primary within {within_s:g} s")
-            time.sleep(POLL_S)
+        make_single_member(client, host)
+        wait_primary(client, host, end)
     except PyMongoError as error:
         raise ReplicaSetError(f"{host} can't be made a replica set: {type(error).__name__}: {error}") from error
     finally:
         client.close()
 
 
-def _configure(client: "MongoClient[dict[str, object]]", host: str) -> None:
+def make_single_member(client: "MongoClient[dict[str, Any]]", host: str) -> None:
+    """Configures the member that the client is connected to under this `name:port`."""
     wanted = [{"_id": 0, "host": host}]
     try:
         config = client.admin.command("replSetGetConfig")["config"]
@@ -46,3 +45,11 @@ def _configure(client: "MongoClient[dict[str, object]]", host: str) -> None:
         config["members"] = wanted
         config["version"] += 1
         client.admin.command("replSetReconfig", config, force=True)
+
+
+def wait_primary(client: "MongoClient[dict[str, Any]]", host: str, end: float) -> None:
+    """Returns when the member is primary; raises `ReplicaSetError` at `end`, on the monotonic clock."""
+    while not client.admin.command("hello").get("isWritablePrimary"):
+        if time.monotonic() > end:
+            raise ReplicaSetError(f"{host} has not become primary in time")
+        time.sleep(POLL_S)

@@ -13,6 +13,7 @@ KINDS = "kinds"
 WORKERS = "workers"
 LANES = "lanes"
 META = "meta"
+TURNS = "turns"
 TOKENS = "tokens"
 
 WORKER_DOCUMENT_TTL_S = 120

@@ -1,0 +1,85 @@
+"""OWNER of the grants: what each service may do on MongoDB and on RabbitMQ, and no more. Pure.
+
+A new collection, verb of the store or queue belongs here too: `tests/integration/test_accounts.py` shows what is
+missing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from acked_common.broker.topology import COMMANDS_EXCHANGE, DEAD_QUEUE, lane_queue
+from acked_common.store import schema
+
+
+class Account(StrEnum):
+    """Who has an account; the value is its name on both servers."""
+
+    INIT = "init"
+    INTAKE = "intake"
+    GATEWAY = "gateway"
+    WORKER = "worker"
+
+
+WHOLE_DATABASE = ""
+"""As MongoDB writes it: every collection of the database."""
+
+_FIND = ("find",)
+_UPSERT = ("find", "insert", "update")
+_READ_BY_ALL = {schema.KINDS: _FIND, schema.LANES: _FIND, schema.META: _FIND, schema.WORKERS: _FIND}
+# They know tokens, which `init`'s account makes, and their sweepers take turns.
+_OF_HTTP_SERVICES = {schema.TOKENS: _FIND, schema.TURNS: _UPSERT}
+
+MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
+    # Alone makes collections, indexes and validators; deletes nothing.
+    Account.INIT: {
+        WHOLE_DATABASE: (
+            *_UPSERT,
+            *("createCollection", "createIndex", "collMod", "dropIndex", "listCollections", "listIndexes"),
+        )
+    },
+    # Alone inserts jobs; its sweeper moves them.
+    Account.INTAKE: {**_READ_BY_ALL, **_OF_HTTP_SERVICES, schema.JOBS: ("find", "insert", "update")},
+    # Follows the changes; commands and its sweeper move jobs; asks workers to drain.
+    Account.GATEWAY: {
+        **_READ_BY_ALL,
+        **_OF_HTTP_SERVICES,
+        schema.JOBS: ("find", "update", "changeStream"),
+        schema.WORKERS: ("find", "update"),
+    },
+    # Moves jobs; registers kinds; writes its watermarks and its presence, which it takes back at its end.
+    Account.WORKER: {
+        **_READ_BY_ALL,
+        schema.JOBS: ("find", "update"),
+        schema.KINDS: _UPSERT,
+        schema.LANES: _UPSERT,
+        schema.WORKERS: (*_UPSERT, "remove"),
+    },
+}
+"""Actions by collection. None has `bypassDocumentValidation`: the validator holds for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRights:
+    """Regular expressions over the names of queues and exchanges, as RabbitMQ matches them."""
+
+    configure: str
+    write: str
+    read: str
+
+
+_NOTHING = "^$"
+# RabbitMQ's own name for the default exchange: bundles are published to it, and a lane's queue dead-letters through it.
+_DEFAULT_EXCHANGE = r"amq\.default"
+_LANES = re.escape(lane_queue("")) + ".+"
+_LANES_AND_DEAD = f"^({_LANES}|{re.escape(DEAD_QUEUE)})$"
+# What a gateway's own queue is called by the server.
+_COMMANDS = rf"{re.escape(COMMANDS_EXCHANGE)}|amq\.gen-.+"
+
+RABBIT: Mapping[Account, QueueRights] = {
+    Account.INIT: QueueRights(_LANES_AND_DEAD, f"^{_DEFAULT_EXCHANGE}$", f"^{_LANES}$"),
+    Account.INTAKE: QueueRights(_NOTHING, f"^{_DEFAULT_EXCHANGE}$", _NOTHING),
+    Account.GATEWAY: QueueRights(f"^({_COMMANDS})$", f"^({_DEFAULT_EXCHANGE}|{_COMMANDS})$", f"^({_COMMANDS})$"),
+    Account.WORKER: QueueRights(_LANES_AND_DEAD, f"^{_DEFAULT_EXCHANGE}$", f"^{_LANES}$"),
+}

@@ -1,0 +1,51 @@
+"""RabbitMQ's accounts as the definitions that it loads at each start; passwords are salted hashes there."""
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from acked_common.accounts.grants import RABBIT, Account, QueueRights
+
+VHOST = "/"
+RETIRED = "acked"
+"""The one account of data that was written before each service had its own; it loses its password and its rights."""
+
+_SALT_BYTES = 4
+
+
+def definitions(passwords: Mapping[Account, str]) -> str:
+    """A JSON text for `load_definitions`. With it RabbitMQ makes no account `guest`; loading it again is harmless."""
+    rights = {account.value: RABBIT[account] for account in Account}
+    users = [_user(account.value, password_hash(passwords[account])) for account in Account]
+    # No password has this hash: it is as short as none.
+    users.append(_user(RETIRED, ""))
+    rights[RETIRED] = QueueRights("^$", "^$", "^$")
+    return json.dumps(
+        {
+            "users": users,
+            "vhosts": [{"name": VHOST}],
+            "permissions": [
+                {"user": name, "vhost": VHOST, "configure": may.configure, "write": may.write, "read": may.read}
+                for name, may in rights.items()
+            ],
+        }
+    )
+
+
+def password_hash(password: str, salt: bytes | None = None) -> str:
+    """RabbitMQ's `rabbit_password_hashing_sha256`: base64 of the salt and the hash of salt and password."""
+    salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _user(name: str, hashed: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "password_hash": hashed,
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "tags": [],
+        "limits": {},
+    }

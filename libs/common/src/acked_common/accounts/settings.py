@@ -1,0 +1,38 @@
+"""The settings of the two steps in containers that come before the services."""
+
+from dataclasses import dataclass
+
+from acked_common.settings import Env
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsSettings:
+    """What the two steps need to know."""
+
+    log_level: str
+    database: str
+    replica_set: str
+    """`name:port` under which the one member of the replica set is reached."""
+    mongo_user: tuple[int, int]
+    rabbitmq_user: tuple[int, int]
+
+
+def read_settings(env: Env | None = None) -> AccountsSettings:
+    """Reads and checks them."""
+    env = env or Env()
+    settings = AccountsSettings(
+        log_level=env.text("ACKED_LOG_LEVEL", "info").lower(),
+        database=env.text("ACKED_DATABASE", "acked"),
+        replica_set=env.text("ACKED_INIT_REPLICA_SET", "mongo:27017"),
+        mongo_user=_ids(env, "ACKED_MONGO_USER"),
+        rabbitmq_user=_ids(env, "ACKED_RABBITMQ_USER"),
+    )
+    env.finish()
+    return settings
+
+
+def _ids(env: Env, name: str) -> tuple[int, int]:
+    text = env.text(name, "999:999")
+    uid, _, gid = text.partition(":")
+    env.require(uid.isdecimal() and gid.isdecimal(), f"{name}={text}: must be two numbers, user:group")
+    return (int(uid), int(gid)) if uid.isdecimal() and gid.isdecimal() else (0, 0)

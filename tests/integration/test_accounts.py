@@ -1,0 +1,294 @@
+"""The accounts of MongoDB: each service may do what it does and no more, and data without accounts is taken over."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure
+
+from acked_common import lifecycle
+from acked_common.accounts.grants import MONGO, WHOLE_DATABASE, Account
+from acked_common.accounts.mongo_accounts import ADMINISTRATOR, AccountsError, ensure_accounts
+from acked_common.lifecycle import Move, State
+from acked_common.settings import Env, read_common
+from acked_common.store import (
+    Applied,
+    Insertion,
+    JobFilter,
+    KindRecord,
+    ProgressReport,
+    Reservation,
+    Scope,
+    WorkerRecord,
+    schema,
+)
+from acked_common.store.mongo import MongoStore
+from acked_common.store.replica_set import ensure_single_member
+from deploy.native.ports import free_port_base
+from support.factories import GRACE_S, LEASE_S, RETENTION_S, new_job, now, owner
+from support.mongod import running_mongod
+
+DATABASE = "acked"
+WITHIN_S = 40.0
+ADMIN_PASSWORD = "the administrator's / password"
+PASSWORDS = {account: f"password-of:{account}@" for account in Account}
+NOT_ALLOWED = 13
+KIND = KindRecord("demo", "demo")
+
+
+def make_accounts(member: str, admin_password: str = ADMIN_PASSWORD) -> None:
+    ensure_accounts(
+        member,
+        database=DATABASE,
+        admin_password=admin_password,
+        passwords=PASSWORDS,
+        within_s=WITHIN_S,
+        at=member,
+    )
+
+
+def client(member: str, name: str, password: str, database: str = DATABASE) -> "MongoClient[dict[str, Any]]":
+    return MongoClient(
+        f"mongodb://{member}/?directConnection=true", username=name, password=password, authSource=database
+    )
+
+
+@pytest.fixture(scope="module")
+def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_mongod(tmp_path_factory.mktemp("mongod"), free_port_base() + 7, with_accounts=True) as started:
+        make_accounts(started)
+        # As on every `up`.
+        make_accounts(started)
+        yield started
+
+
+@pytest.fixture
+async def stores(member: str) -> AsyncIterator[Callable[[Account], MongoStore]]:
+    opened: list[MongoStore] = []
+
+    def store(account: Account) -> MongoStore:
+        environ = {
+            "ACKED_MONGO_URL": f"mongodb://{account}@{member}/?replicaSet=acked&authSource={DATABASE}",
+            "ACKED_MONGO_PASSWORD": PASSWORDS[account],
+        }
+        opened.append(MongoStore(read_common(Env(environ)).mongo_url, DATABASE, app_name="test", timeout_s=20))
+        return opened[-1]
+
+    await store(Account.INIT).ensure_schema()
+    yield store
+    for one in opened:
+        one.close()
+
+
+async def test_init_makes_the_schema_and_registers_kinds(stores: Callable[[Account], MongoStore]) -> None:
+    store = stores(Account.INIT)
+    await store.ensure_schema()
+    await store.register_kinds([KIND])
+    await store.check_schema()
+
+
+async def test_intake_keeps_jobs_and_sweeps(stores: Callable[[Account], MongoStore]) -> None:
+    store = stores(Account.INTAKE)
+    job = new_job()
+    assert await store.insert([job]) == [Insertion.STORED]
+    (before,) = (await store.get_many([job.id])).values()
+    assert before.wake is not None
+    assert await store.reserve([Reservation(job.id, before.wake, now())], nonce="n") == {job.id}
+    await store.give_back([job.id], nonce="n", wake=now())
+    (seen,) = (await store.get_many([job.id])).values()
+    move = Move(seen.seen, lifecycle.cancel(at=now(), retention_s=RETENTION_S))
+    assert await store.apply([move]) == [Applied.APPLIED]
+    await everything_that_all_services_read(store)
+    await everything_that_both_http_services_do(store)
+
+
+async def test_a_gateway_reads_follows_and_commands(stores: Callable[[Account], MongoStore]) -> None:
+    job = new_job(batch="accounts")
+    await stores(Account.INTAKE).insert([job])
+    store = stores(Account.GATEWAY)
+    changes = store.changes()
+    await changes.open()
+    found = await store.get(job.id)
+    assert found is not None
+    assert await store.apply([Move(found.seen, lifecycle.cancel(at=now(), retention_s=RETENTION_S))]) == [
+        Applied.APPLIED
+    ]
+    async with asyncio.timeout(WITHIN_S):
+        while not (await changes.read()).news:
+            pass
+    await changes.close()
+    assert (await store.list_jobs(JobFilter(batch="accounts"), page_size=10)).jobs
+    assert await store.count_batch("accounts")
+    assert await store.look(Scope(batch="accounts"), limit=10)
+    await store.count(Scope(), at_most=10)
+    assert not await store.request_drain("nobody")
+    await everything_that_all_services_read(store)
+    await everything_that_both_http_services_do(store)
+
+
+async def test_a_worker_runs_jobs_and_makes_itself_known(stores: Callable[[Account], MongoStore]) -> None:
+    job = new_job()
+    await stores(Account.INTAKE).insert([job])
+    store = stores(Account.WORKER)
+    await store.register_kinds([KIND])
+    mine = owner()
+    (claimed,) = await store.claim([job.id], kinds=["demo"], owner=mine, lease_s=LEASE_S, at=now())
+    assert await store.renew([job.id], boot=mine.boot, lease_s=LEASE_S)
+    await store.report_progress([ProgressReport(job.id, claimed.attempt, mine.nonce, b"{}")])
+    release = lifecycle.release(at=now(), grace_s=GRACE_S, expires_in_s=60.0)
+    assert await store.apply([Move(claimed.seen, release)]) == [Applied.APPLIED]
+    await store.raise_watermark("demo", now())
+    record = WorkerRecord(mine.boot, "w", ("demo",), 1, 0, 0, "1", now(), now())
+    assert not await store.refresh_worker(record)
+    await store.forget_worker(mine.boot)
+    await everything_that_all_services_read(store)
+
+
+async def everything_that_both_http_services_do(store: MongoStore) -> None:
+    await store.take_turn("republishing", for_s=0.1)
+    assert await store.tokens.active(now()) == []
+    await store.key_holder("default", "none")
+
+
+async def everything_that_all_services_read(store: MongoStore) -> None:
+    await store.server_time()
+    await store.check_schema()
+    await store.kinds()
+    await store.watermarks()
+    await store.workers(seen_within_s=10)
+    await store.revisions([])
+    for state in (State.QUEUED, State.RUNNING, State.SCHEDULED):
+        await store.live_jobs(state, limit=1)
+
+
+Forbidden = Callable[[Any], object]
+FORBIDDEN: dict[str, Forbidden] = {
+    "insert a job": lambda db: db.jobs.insert_one({"_id": 1}),
+    "delete a job": lambda db: db.jobs.delete_many({}),
+    "put a job in by an upsert": lambda db: db.jobs.update_one({"_id": 1}, {"$set": {"a": 1}}, upsert=True),
+    "overrule the validator": lambda db: db.command(
+        "update", "jobs", updates=[{"q": {"_id": 1}, "u": {"$set": {"a": 1}}}], bypassDocumentValidation=True
+    ),
+    "follow the changes": lambda db: db.jobs.watch(max_await_time_ms=1).try_next(),
+    "drop the jobs": lambda db: db.command("drop", "jobs"),
+    "make an index": lambda db: db.jobs.create_index("payload"),
+    "drop the indexes": lambda db: db.command("dropIndexes", "jobs", index="*"),
+    "loosen the validator": lambda db: db.command("collMod", "jobs", validator={}),
+    "write a kind": lambda db: db.kinds.update_one({"_id": 1}, {"$set": {"a": 1}}, upsert=True),
+    "write a watermark": lambda db: db.lanes.update_one({"_id": 1}, {"$set": {"a": 1}}, upsert=True),
+    "delete a watermark": lambda db: db.lanes.delete_one({}),
+    "write a worker": lambda db: db.workers.update_one({"_id": 1}, {"$set": {"a": 1}}, upsert=True),
+    "ask a worker to drain": lambda db: db.workers.update_one({"_id": 1}, {"$set": {"a": 1}}),
+    "forget a worker": lambda db: db.workers.delete_one({"_id": 1}),
+    "change the schema's version": lambda db: db.meta.update_one({"_id": "schema"}, {"$set": {"version": 0}}),
+    "read tokens": lambda db: db.tokens.find_one(),
+    "make a token": lambda db: db.tokens.insert_one({"_id": 1}),
+    "make a token last": lambda db: db.tokens.update_one({"_id": 1}, {"$unset": {"expires_at": ""}}),
+    "take a turn": lambda db: db.turns.update_one({"_id": 1}, {"$set": {"by": "me"}}),
+    "make a collection": lambda db: db.command("create", "mine"),
+    "make an account": lambda db: db.command("createUser", "me", pwd="me", roles=[]),
+    "raise its own rights": lambda db: db.command("grantRolesToUser", "worker", roles=["dbOwner"]),
+    "read accounts": lambda db: db.client.admin.system.users.find_one(),
+    "read the log of all writes": lambda db: db.client.local["oplog.rs"].find_one(),
+    "use another database": lambda db: db.client.other.mine.insert_one({}),
+    "list databases' collections": lambda db: db.client.admin.list_collection_names(),
+    "change the replica set": lambda db: db.client.admin.command("replSetGetConfig"),
+    "stop the server": lambda db: db.client.admin.command("shutdown"),
+    "list what others do": lambda db: list(db.client.admin.aggregate([{"$currentOp": {"allUsers": True}}])),
+}
+MAY = {
+    Account.INIT: {
+        "insert a job",
+        "put a job in by an upsert",
+        "make an index",
+        "drop the indexes",
+        "loosen the validator",
+        "write a kind",
+        "write a watermark",
+        "write a worker",
+        "ask a worker to drain",
+        "change the schema's version",
+        "read tokens",
+        "make a token",
+        "make a token last",
+        "take a turn",
+        "make a collection",
+    },
+    Account.INTAKE: {"insert a job", "put a job in by an upsert", "read tokens", "take a turn"},
+    Account.GATEWAY: {"follow the changes", "ask a worker to drain", "read tokens", "take a turn"},
+    Account.WORKER: {
+        "write a kind",
+        "write a watermark",
+        "write a worker",
+        "ask a worker to drain",
+        "forget a worker",
+    },
+}
+
+
+@pytest.mark.parametrize("account", Account)
+async def test_an_account_is_refused_what_its_service_does_not_do(
+    member: str, stores: Callable[[Account], MongoStore], account: Account
+) -> None:
+    with client(member, account.value, PASSWORDS[account]) as connected:
+        database = connected[DATABASE]
+        assert database.command("connectionStatus")["authInfo"]["authenticatedUsers"] == [
+            {"user": account.value, "db": DATABASE}
+        ]
+        for what, attempt in FORBIDDEN.items():
+            if what not in MAY[account]:
+                with pytest.raises(OperationFailure) as refused:
+                    attempt(database)
+                assert refused.value.code == NOT_ALLOWED, what
+
+
+async def test_nobody_works_without_an_account(member: str, stores: Callable[[Account], MongoStore]) -> None:
+    with MongoClient(f"mongodb://{member}/?directConnection=true") as connected:
+        for what, attempt in {**FORBIDDEN, "read a job": lambda db: db.jobs.find_one()}.items():
+            with pytest.raises(OperationFailure) as refused:
+                attempt(connected[DATABASE])
+            assert refused.value.code == NOT_ALLOWED, what
+
+
+def test_every_collection_has_its_grants() -> None:
+    collections = {value for name, value in vars(schema).items() if name.isupper() and isinstance(value, str)}
+    assert {schema.JOBS, schema.META} <= collections
+    for account in set(Account) - {Account.INIT}:
+        assert set(MONGO[account]) <= collections, account
+    granted = {collection for account in set(Account) - {Account.INIT} for collection in MONGO[account]}
+    assert granted == collections
+    assert set(MONGO[Account.INIT]) == {WHOLE_DATABASE}
+
+
+def test_data_without_accounts_is_taken_over(tmp_path: Path) -> None:
+    port = free_port_base() + 8
+    with running_mongod(tmp_path, port, with_accounts=False) as member:
+        ensure_single_member(member, within_s=WITHIN_S)
+        with MongoClient(f"mongodb://{member}/?directConnection=true") as before:
+            before[DATABASE].jobs.insert_one({"_id": "kept"})
+
+    with running_mongod(tmp_path, port, with_accounts=True) as member:
+        make_accounts(member)
+        with client(member, "worker", PASSWORDS[Account.WORKER]) as worker:
+            assert worker[DATABASE].jobs.find_one() == {"_id": "kept"}
+        with MongoClient(f"mongodb://{member}/?directConnection=true") as nobody, pytest.raises(OperationFailure):
+            nobody[DATABASE].jobs.find_one()
+
+        with pytest.raises(AccountsError, match="another password than the secret mongo-admin"):
+            make_accounts(member, "another password")
+        with client(member, ADMINISTRATOR, ADMIN_PASSWORD, "admin") as administrator:
+            assert administrator[DATABASE].command("usersInfo")["users"]
+
+
+async def test_a_password_changes_with_the_next_up(member: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PASSWORDS, Account.WORKER, "another password")
+    make_accounts(member)
+    with client(member, "worker", "another password") as worker:
+        worker[DATABASE].jobs.find_one()
+    monkeypatch.undo()
+    make_accounts(member)
+    with client(member, "worker", "another password") as worker, pytest.raises(OperationFailure):
+        worker[DATABASE].jobs.find_one()
