@@ -149,7 +149,7 @@ async def test_a_worker_runs_jobs_and_makes_itself_known(stores: Callable[[Accou
 
 async def everything_that_both_http_services_do(store: MongoStore) -> None:
     await store.take_turn("republishing", for_s=0.1)
-    assert await store.tokens.active(now()) == []
+    assert await store.tokens().active(now()) == []
     await store.key_holder("default", "none")
 
 
