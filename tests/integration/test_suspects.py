@@ -342,6 +342,7 @@ async def test_handlers_that_can_not_be_loaded_give_the_suspects_back(folder: Pa
     async with open_bench() as bench:
         bench.suspects.submit([assignment("echo")])
         assert await bench.ending() == Interrupted(InterruptReason.NOT_STARTED)
+        assert "does not start" in (bench.suspects.problem or "")
 
 
 async def test_a_stop_of_all_processes_at_once_is_no_crash(folder: Path) -> None:

@@ -119,7 +119,7 @@ async def test_more_is_asked_for_when_both_have_room() -> None:
 
 async def test_a_claim_whose_answer_took_most_of_a_lease_starts_nothing() -> None:
     bench = Bench()
-    bench.store.answers_after_s = LEASE_S * 0.6
+    bench.store.answers_after_s = LEASE_S * 0.7
     delivery = bench.deliver(await bench.jobs(2))
     await asyncio.wait_for(delivery.acknowledged.wait(), 10)
     assert bench.submitted == []
