@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from acked_worker.attempt import Assignment
-from acked_worker.gate import Gate
+from acked_worker.gate import Gate, since_boot
 from acked_worker.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.suspects import Suspects
 from support.executor import BOUND_S, assignment
@@ -66,6 +66,13 @@ def deaf(ctx, payload):
 async def large(ctx, payload):
     return "x" * 1_000_000
 
+@handler("steps")
+async def steps(ctx, payload):
+    while True:
+        with open(payload, "a") as file:
+            file.write("+")
+        await asyncio.sleep(0.01)
+
 @handler("meets")
 async def meets(ctx, payload):
     with open(payload, "a") as file:
@@ -79,15 +86,15 @@ async def meets(ctx, payload):
 class Bench:
     """The suspects of a worker, and what came out of them."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, lease_s: float) -> None:
         self.endings: dict[str, Ending] = {}
         self.progress: dict[str, Any] = {}
         self.gate = Gate()
         self._changed = asyncio.Event()
         self.suspects = Suspects(
             most=most,
-            lease_s=30.0,
-            renewal_s=8.0,
+            lease_s=lease_s,
+            renewal_s=lease_s / 4,
             gate=self.gate,
             on_ended=self._on_ended,
             on_progress=self._on_progress,
@@ -157,8 +164,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @asynccontextmanager
-async def open_bench(most: int = 4) -> AsyncIterator[Bench]:
-    bench = Bench(most)
+async def open_bench(most: int = 4, lease_s: float = 30.0) -> AsyncIterator[Bench]:
+    bench = Bench(most, lease_s)
     bench.suspects.start()
     try:
         yield bench
@@ -245,6 +252,34 @@ async def test_an_interruption_ends_the_process(folder: Path, kind: str, reason:
         await gone(pid)
 
 
+async def test_it_stops_at_its_gate_while_the_worker_stands_still(folder: Path) -> None:
+    steps = folder / "steps.txt"
+    lease_s = 1.0
+
+    def made() -> int:
+        return steps.stat().st_size if steps.exists() else 0
+
+    async def reaches(count: int) -> None:
+        async with asyncio.timeout(3 * BOUND_S):
+            while made() < count:  # noqa: ASYNC110 - the steps are made in another process
+                await asyncio.sleep(0.01)
+
+    async with open_bench(lease_s=lease_s) as bench:
+        bench.gate.prove(since_boot())
+        bench.suspects.submit([assignment("steps", payload=str(steps))])
+        await reaches(5)
+        # Without a word of the worker for longer than the lease, as the process of the job sees it.
+        async with asyncio.timeout(BOUND_S):
+            stood_at, since = -1, since_boot()
+            while since_boot() - since < lease_s / 2:
+                if made() != stood_at:
+                    stood_at, since = made(), since_boot()
+                await asyncio.sleep(0.01)
+        bench.gate.prove(since_boot())
+        bench.suspects.beat()
+        await reaches(stood_at + 5)
+
+
 async def test_what_waits_is_given_back_as_not_started(folder: Path) -> None:
     async with open_bench(most=1) as bench:
         bench.suspects.submit([assignment("tells"), *(assignment("echo", id=f"{n}") for n in range(3))])
@@ -307,6 +342,7 @@ async def test_handlers_that_can_not_be_loaded_give_the_suspects_back(folder: Pa
     async with open_bench() as bench:
         bench.suspects.submit([assignment("echo")])
         assert await bench.ending() == Interrupted(InterruptReason.NOT_STARTED)
+        assert "does not start" in (bench.suspects.problem or "")
 
 
 async def test_a_stop_of_all_processes_at_once_is_no_crash(folder: Path) -> None:

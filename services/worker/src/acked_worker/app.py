@@ -167,7 +167,7 @@ class Worker:
                 "handlers": self._runners.stuck,
                 "draining": "stops soon" if self._is_draining else None,
             },
-            {"gateway": self._reporter.problem},
+            {"gateway": self._reporter.problem, "suspects": self._runners.problem},
         )
 
     async def drain(self) -> None:

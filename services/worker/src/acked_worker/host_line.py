@@ -31,6 +31,8 @@ class HostLine:
         self._on_gone = on_gone
         self._line: socket.socket | None = None
         self._is_ready = False
+        self.problem: str | None = None
+        """Why suspects wait; None while all is well, and at first."""
         self._ended = asyncio.Event()
         self._numbers = 0
         self._exits: dict[int, asyncio.Future[int]] = {}
@@ -84,6 +86,7 @@ class HostLine:
         while True:
             if await self._serve():
                 pause_s = RESTART_S
+            self.problem = "the process that runs jobs whose worker was lost does not start; see the log"
             log.warning("the host of suspects is gone; it starts again", in_s=pause_s)
             self._on_gone()
             await asyncio.sleep(pause_s * (0.75 + random.random() / 2))
@@ -134,6 +137,7 @@ class HostLine:
             case Ready(kinds, copies):
                 log.info("ready for suspects", kinds=kinds, copies=copies)
                 self._is_ready = True
+                self.problem = None
                 self._on_ready()
             case Exited(number, code):
                 exited = self._exits.pop(number, None)

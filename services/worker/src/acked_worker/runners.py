@@ -67,6 +67,11 @@ class Runners:
             return "every thread hangs in a handler that is past its timeout"
         return None
 
+    @property
+    def problem(self) -> str | None:
+        """Why suspects wait; the others run all the same."""
+        return self._suspects.problem
+
     async def start(self) -> None:
         """Starts both."""
         self._executor.start()

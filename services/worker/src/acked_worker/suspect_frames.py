@@ -49,25 +49,25 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     value: Any
 
 
-class EndedWell(msgspec.Struct, frozen=True, tag="succeeded"):
+class EndedWell(msgspec.Struct, frozen=True, tag="ended-well"):
     """Process to worker, the last frame."""
 
     ending: Succeeded
 
 
-class EndedBadly(msgspec.Struct, frozen=True, tag="failed"):
+class EndedBadly(msgspec.Struct, frozen=True, tag="ended-badly"):
     """Process to worker, the last frame."""
 
     ending: Failed
 
 
-class EndedLate(msgspec.Struct, frozen=True, tag="timed-out"):
+class EndedLate(msgspec.Struct, frozen=True, tag="ended-late"):
     """Process to worker, the last frame."""
 
     ending: TimedOut
 
 
-class EndedEarly(msgspec.Struct, frozen=True, tag="interrupted"):
+class EndedEarly(msgspec.Struct, frozen=True, tag="ended-early"):
     """Process to worker, the last frame."""
 
     ending: Interrupted

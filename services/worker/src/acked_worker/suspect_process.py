@@ -104,7 +104,8 @@ class _Suspect:
         self._writer.write(framed(ended(await self._ending)))
         await self._writer.drain()
         await executor.close(CLOSE_WITHIN_S)
-        listening.cancel()
+        # Until the worker has hung up: what it writes to a line that is closed would cost it what it has not read yet.
+        await listening
 
     async def _listen(
         self, reader: asyncio.StreamReader, assignment: Assignment, executor: Executor, gate: Gate
@@ -120,8 +121,9 @@ class _Suspect:
                     case other:
                         raise TypeError(f"another {type(other).__name__}")
         except (OSError, EOFError):
-            # The worker is gone, and so is whoever could record what comes of it.
-            os._exit(0)
+            if not self._ending.done():
+                # The worker is gone, and so is whoever could record what comes of it.
+                os._exit(0)
 
     def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
         self._ending.set_result(ended[0][1])

@@ -87,6 +87,11 @@ class Suspects:
         self._idle = asyncio.Event()
         self._tasks = Tasks()
 
+    @property
+    def problem(self) -> str | None:
+        """Why suspects wait; None while all is well."""
+        return self._host.problem
+
     def start(self) -> None:
         """Starts the host, so that it is ready when somebody is suspected."""
         self._host.start()
