@@ -34,6 +34,7 @@ class ShakyStore(MemoryStore):
             *("insert", "get", "get_many", "claim", "apply", "renew", "live_jobs", "postpone", "revisions", "kinds"),
             *("refresh_worker", "request_drain", "forget_worker"),
             *("raise_watermark", "watermarks", "server_time", "workers", "report_progress", "list_jobs", "count_batch"),
+            *("count_waiting", "count_waiting_by_tenant"),
         }
     )
 

@@ -8,6 +8,8 @@ from acked_common.web import Readiness
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import ABOUT, PROCESS
 from acked_intake.group_commit import GroupCommit, Limits
+from acked_intake.quota import Quotas
+from acked_intake.quota_counter import QuotaCounter
 from acked_intake.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
 
@@ -29,6 +31,8 @@ def create_app(settings: IntakeSettings) -> Starlette:
         lambda jobs: publish_stored(core.outbox, jobs),
     )
     acceptance = Acceptance(commit, core.kinds, core.monitor, core.clock, settings.common)
+    quota = QuotaCounter(core.store, Quotas(settings.max_waiting_jobs, settings.max_waiting_jobs_of_tenant))
+    core.add_loops(quota.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
 
     def readiness() -> Readiness:
@@ -38,7 +42,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
         )
 
     return core.application(
-        [ApiRoute(ProcessEndpoint(acceptance, settings), PROCESS)],
+        [ApiRoute(ProcessEndpoint(acceptance, settings, quota), PROCESS)],
         about=ABOUT,
         readiness=readiness,
         # The hot path counts for itself.

@@ -4,12 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from acked_common.clock import rfc3339
+from acked_common.principal import principal_of
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
 from acked_common.store import NewJob
 from acked_common.web import count_request
 from acked_intake.accept import Acceptance
 from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
 from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, read_body
+from acked_intake.quota_counter import QuotaCounter
 from acked_intake.settings import IntakeSettings
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -20,8 +22,9 @@ PROCESS_PATH = PROCESS.path
 class ProcessEndpoint:
     """`POST /process` as a bare ASGI application: the hot path makes no request or response objects."""
 
-    def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
+    def __init__(self, acceptance: Acceptance, settings: IntakeSettings, quota: QuotaCounter) -> None:
         self._acceptance = acceptance
+        self._quota = quota
         self._max_bytes = settings.max_body_bytes
         # Job id and kind are plain by construction, so the answer is put together without an encoder.
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
@@ -34,6 +37,7 @@ class ProcessEndpoint:
         try:
             body = await read_body(scope, receive, max_bytes=self._max_bytes)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
+            self._quota.admit(principal_of(scope).tenant)
             job = await self._acceptance.accept(submission)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
