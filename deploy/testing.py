@@ -19,6 +19,9 @@ ORDER = ("architecture", "unit", "contracts", "integration", "acceptance", "faul
 ON_REQUEST = ("faults", "soak")
 SIDE_BY_SIDE = ("unit", "contracts")
 """Folders whose tests share nothing and measure no time: two processes run them."""
+MODULES_SIDE_BY_SIDE = ("integration", "acceptance")
+"""Folders whose modules each start what they need: two processes run them, module by module. What is marked `alone`,
+because it measures time or loads the machine, follows by itself."""
 NO_TESTS_FOUND = 5
 TIMED_OUT = 124
 FOLDER_WITHIN_S = 900.0
@@ -74,18 +77,34 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
+def passes(name: str, options: Sequence[str]) -> list[list[str]]:
+    """The options of each run of pytest over a folder; who gives options gets one run, which they mean."""
+    if name in SIDE_BY_SIDE:
+        return [["--numprocesses=2", "--dist=worksteal", *options]]
+    if name in MODULES_SIDE_BY_SIDE and not options:
+        return [["--numprocesses=2", "--dist=loadfile", "-m", "not alone"], ["-m", "alone"]]
+    return [list(options)]
+
+
+def first_failure(codes: Sequence[int], *, may_be_empty: bool) -> int:
+    """The exit code of a folder from those of its runs; one of several runs may have found no test."""
+    if all(code == NO_TESTS_FOUND for code in codes):
+        return 0 if may_be_empty else NO_TESTS_FOUND
+    return next((code for code in codes if code not in (0, NO_TESTS_FOUND)), 0)
+
+
 def run_folder(name: str, options: Sequence[str], *, ci: bool) -> tuple[int, list[str]]:
     """The exit code and the skipped tests of one folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        spread = ["--numprocesses=2", "--dist=worksteal"] if name in SIDE_BY_SIDE else []
-        code = run_pytest(
-            [str(TESTS / name), f"--junitxml={report}", "--durations=12", *spread, *options], FOLDER_WITHIN_S
-        )
-        skipped = skipped_tests(report.read_text()) if report.exists() else []
-    if code == NO_TESTS_FOUND and options:
-        code = 0
-    return (code or int(ci and bool(skipped))), skipped
+    codes: list[int] = []
+    skipped: list[str] = []
+    for pass_options in passes(name, options):
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.xml"
+            arguments = [str(TESTS / name), f"--junitxml={report}", "--durations=12", *pass_options]
+            codes.append(run_pytest(arguments, FOLDER_WITHIN_S))
+            skipped += skipped_tests(report.read_text()) if report.exists() else []
+    # A choice by options may leave a folder empty.
+    return (first_failure(codes, may_be_empty=bool(options)) or int(ci and bool(skipped))), skipped
 
 
 def main(words: Sequence[str]) -> int:

@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Makes each folder's marker known."""
     for folder, meaning in FOLDERS.items():
         config.addinivalue_line("markers", f"{folder}: {meaning}")
+    config.addinivalue_line("markers", "alone: measures time or loads the machine; nothing runs beside it")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,6 +20,8 @@ from support.contract import instant
 from support.feed import connected, next_frame
 from support.stacks import TestStack, eventually, running_stack
 
+pytestmark = pytest.mark.alone
+
 CLIENTS = 1000
 GONE_WITHIN_S = 15.0
 ROUNDS = 30

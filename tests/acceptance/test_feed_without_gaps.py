@@ -18,6 +18,8 @@ from support.feed import Observer, Observers, observers
 from support.stacks import TestStack, eventually, running_stack
 from support.tcp_proxy import Proxy
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 JOBS = 1000
 """Of each of two batches: as many as a snapshot shows one by one."""
@@ -145,7 +147,7 @@ def test_no_observer_misses_a_transition(
         for batch in batches:
             running.update(stack.batch(batch))
         assert running[State.RUNNING] >= 100, running
-        assert running[State.QUEUED] >= 500, running
+        assert running[State.QUEUED] >= 200, running
 
         breaks = stack.metric("acked_feed_stream_breaks_total")
         act(stack, line)

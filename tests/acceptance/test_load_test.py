@@ -11,6 +11,8 @@ from acked_common.lifecycle import State
 from support.contract import assert_problem, load_test, workers
 from support.stacks import TestStack, eventually
 
+pytestmark = pytest.mark.alone
+
 COUNT = 1000
 RUNS = 5
 # The bar is 300 ms on a machine of its own; this one only tells slow from broken on a shared one.

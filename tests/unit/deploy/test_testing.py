@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.testing import folders_to_run, known_folders, run_folder, skipped_tests
+from deploy.testing import (
+    NO_TESTS_FOUND,
+    first_failure,
+    folders_to_run,
+    known_folders,
+    passes,
+    run_folder,
+    skipped_tests,
+)
 
 KNOWN = ["unit", "integration", "faults"]
 
@@ -46,12 +54,37 @@ def test_skipped_tests_are_found_and_expected_failures_are_none() -> None:
 def test_in_ci_a_skipped_test_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ci: bool, code: int
 ) -> None:
-    (tmp_path / "unit").mkdir()
-    (tmp_path / "unit" / "test_it.py").write_text(
+    (tmp_path / "architecture").mkdir()
+    (tmp_path / "architecture" / "test_it.py").write_text(
         "import pytest\ndef test_passes(): assert True\ndef test_skips(): pytest.skip('no reason')\n"
     )
     monkeypatch.setattr("deploy.testing.TESTS", tmp_path)
-    failed, skipped = run_folder("unit", ["-q", "-p", "no:cacheprovider"], ci=ci)
+    failed, skipped = run_folder("architecture", ["-q", "-p", "no:cacheprovider"], ci=ci)
     assert failed == code
     assert len(skipped) == 1
     assert skipped[0].endswith("test_skips: no reason")
+
+
+def test_modules_run_side_by_side_and_what_must_be_alone_follows() -> None:
+    beside, alone = passes("acceptance", [])
+    assert "--numprocesses=2" in beside
+    assert beside[-2:] == ["-m", "not alone"]
+    assert alone == ["-m", "alone"]
+    assert passes("acceptance", ["-k", "feed"]) == [["-k", "feed"]]
+
+
+@pytest.mark.parametrize(
+    ("codes", "may_be_empty", "code"),
+    [
+        ([0], False, 0),
+        ([0, 0], False, 0),
+        ([0, 1], False, 1),
+        ([2, 1], False, 2),
+        ([0, NO_TESTS_FOUND], False, 0),
+        ([NO_TESTS_FOUND, 1], False, 1),
+        ([NO_TESTS_FOUND], True, 0),
+        ([NO_TESTS_FOUND, NO_TESTS_FOUND], False, NO_TESTS_FOUND),
+    ],
+)
+def test_a_folder_fails_with_its_first_failure(codes: list[int], may_be_empty: bool, code: int) -> None:
+    assert first_failure(codes, may_be_empty=may_be_empty) == code
