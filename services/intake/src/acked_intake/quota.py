@@ -2,7 +2,7 @@
 
 Between two counts a process knows only what it has admitted itself. So the number that waits may exceed a quota by what
 the other processes admit until their next counts, and by requests that were not stored yet when a count began. Tenants
-are told apart from half a quota on, so that one that grows from less to more within one pause may have half as much more.
+are told apart from half a quota on; one that grows from less to all of it within one pause may have half as much more.
 """
 
 import math
