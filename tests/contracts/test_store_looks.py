@@ -11,6 +11,7 @@ import pytest
 from acked_common import lifecycle
 from acked_common.ids import new_id
 from acked_common.lifecycle import State
+from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import BatchCount, Job, JobFilter, JobStore, Reservation, SweepPosition
 from support.factories import (
     ERROR,
@@ -308,3 +309,21 @@ async def test_queued_jobs_are_counted_up_to_a_limit(store: JobStore) -> None:
     assert await count_queued(store, 10) == 5
     assert await count_queued(store, 5) == 5
     assert await count_queued(store, 3) == 3
+
+
+async def test_what_waits_is_counted_in_all_and_by_tenant(store: JobStore) -> None:
+    assert await store.count_waiting(at_most=100) == 0
+    assert await store.count_waiting_by_tenant(at_most=100) == {}
+    await store.insert([replace(new_job(), tenant=tenant) for tenant in ("acme", "acme", "umbrella")])
+    await scheduled(store, at=now(), delay_s=60.0)
+    await running(store, claimed_at=now())
+    await succeeded(store), await failed(store), await cancelled(store)
+    assert await store.count_waiting(at_most=100) == 4
+    assert await store.count_waiting_by_tenant(at_most=100) == {"acme": 2, "umbrella": 1, DEFAULT_TENANT: 1}
+
+
+async def test_a_count_of_what_waits_ends_at_its_bound(store: JobStore) -> None:
+    await store.insert([new_job() for _ in range(5)])
+    await scheduled(store, at=now(), delay_s=60.0)
+    assert await store.count_waiting(at_most=3) == 4
+    assert await store.count_waiting_by_tenant(at_most=3) == {DEFAULT_TENANT: 4}

@@ -239,6 +239,17 @@ async def test_a_count_over_all_jobs_looks_at_a_bounded_span_of_the_indexes(
     assert all(operation["keysExamined"] <= 201 for operation in operations)
 
 
+async def test_what_waits_is_counted_from_the_index_alone(store: MongoStore, profile: Profile) -> None:
+    waiting = await store.count_waiting(at_most=1000)
+    assert waiting > 200
+
+    operations = profile.stop()
+
+    assert set(_plans(operations)) == {LIVE}
+    assert sum(operation["docsExamined"] for operation in operations) == 0
+    assert sum(operation["keysExamined"] for operation in operations) <= waiting + 3
+
+
 async def test_claims_and_moves_go_by_id(store: MongoStore, profile: Profile) -> None:
     jobs = await store.live_jobs(State.QUEUED, limit=32)
     taken = await store.claim(

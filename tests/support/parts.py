@@ -35,6 +35,7 @@ class ShakyStore(MemoryStore):
             *("take_turn", "reserve", "give_back"),
             *("refresh_worker", "request_drain", "forget_worker"),
             *("raise_watermark", "watermarks", "server_time", "workers", "report_progress", "list_jobs", "count_batch"),
+            *("count_waiting", "count_waiting_by_tenant"),
         }
     )
 

@@ -22,7 +22,7 @@ def waiting(*members: tuple[str, Wait, float]) -> WaitingList[str]:
 
 
 def test_each_wait_has_its_own_time() -> None:
-    made = waiting(*((wait.value, wait, 0.0) for wait in Wait))
+    made = waiting(*((wait.label, wait, 0.0) for wait in Wait))
     assert made.overdue(1.9, 9) == []
     for now, name in [(2.0, "goodbye"), (5.0, "head"), (10.0, "first-byte"), (20.0, "body"), (75.0, "next-request")]:
         assert [member for member, _ in made.overdue(now, 9)] == [name]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import uvicorn
 
+from acked_common.json_scanner import JsonScanner
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError
 from acked_intake import body as body_module
-from acked_intake.body import OFF_LOOP_BYTES, ClientLeft, check_and_parse, curl_line, read_body
+from acked_intake.body import OFF_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ClientLeft, check_and_parse, curl_line, read_body
 from acked_intake.submission import parse_submission
 
 Message = MutableMapping[str, Any]
@@ -205,9 +206,9 @@ async def test_a_small_body_is_parsed_at_once_and_a_large_one_in_another_thread(
 ) -> None:
     threads: list[threading.Thread] = []
 
-    def noting(body: bytes, *, max_bytes: int) -> Any:
+    def noting(body: bytes, **limits: Any) -> Any:
         threads.append(threading.current_thread())
-        return parse_submission(body, max_bytes=max_bytes)
+        return parse_submission(body, **limits)
 
     monkeypatch.setattr(body_module, "parse_submission", noting)
     small = b'{"kind": "noop"}'
@@ -218,7 +219,28 @@ async def test_a_small_body_is_parsed_at_once_and_a_large_one_in_another_thread(
     assert [thread is here for thread in threads] == [True, True, False]
 
 
-@pytest.mark.parametrize("size", [0, OFF_LOOP_BYTES + 1])
+@pytest.mark.parametrize(
+    "payload", [b"1" + b",1" * 1000 + b",x", b'{"a":0,"a":1}' + b",1" * 1000, b'"\\u003a"' + b",1" * 1000]
+)
+async def test_a_doubtful_body_is_judged_in_another_thread(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
+    threads: list[threading.Thread] = []
+    scan = JsonScanner.scan
+
+    def noting(scanner: JsonScanner) -> None:
+        threads.append(threading.current_thread())
+        scan(scanner)
+
+    monkeypatch.setattr(JsonScanner, "scan", noting)
+    body = b'{"kind": "noop", "payload": [' + payload + b"]}"
+    assert SCANNED_ON_LOOP_BYTES < len(body) <= OFF_LOOP_BYTES
+    with contextlib.suppress(ProblemError):
+        await check_and_parse(body)
+    with pytest.raises(ProblemError):
+        await check_and_parse(b'{"kind"')
+    assert [thread is threading.main_thread() for thread in threads] == [False, True]
+
+
+@pytest.mark.parametrize("size", [0, SCANNED_ON_LOOP_BYTES + 1, OFF_LOOP_BYTES + 1])
 async def test_a_wrong_body_is_refused_on_both_ways(size: int) -> None:
     with pytest.raises(ProblemError) as caught:
         await check_and_parse(b'{"kind": 5}'.ljust(size))

@@ -22,6 +22,8 @@ from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import PROCESS, Accepted
 from acked_intake.group_commit import GroupCommit, Limits
 from acked_intake.keyed_commit import KeyedCommit
+from acked_intake.quota import Quotas
+from acked_intake.quota_counter import QuotaCounter
 from acked_intake.routes import ProcessEndpoint
 from acked_intake.settings import read_settings
 from support.asgi import Answer, Application, call
@@ -32,17 +34,18 @@ PORT = 9123
 class Bench:
     """The endpoint over parts in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, quotas: Quotas | None = None) -> None:
         settings = read_settings(Env({"ACKED_GATEWAY_PORT": str(PORT), "ACKED_MAX_BODY_BYTES": "2048"}))
         clock = SharedClock()
         self.store = MemoryStore(clock)
         self.kinds = KindTable(self.store)
         self.monitor = StoreMonitor(self.store, clock)
         self.outbox = Outbox(MemoryBroker(), self.kinds)
+        self.quota = QuotaCounter(self.store, quotas or Quotas(0, 0))
         commit = GroupCommit(self.store, Limits(), lambda stored: publish_stored(self.outbox, stored))
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
         acceptance = Acceptance(commit, keyed_commit, self.kinds, self.monitor, clock, settings.common)
-        self.endpoint = ProcessEndpoint(acceptance, settings)
+        self.endpoint = ProcessEndpoint(acceptance, settings, self.quota)
 
     async def post(self, body: object = None, **headers: str) -> Answer:
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -190,3 +193,19 @@ async def test_a_key_is_the_tenant_s_own(bench: Bench) -> None:
     for tenant, (job_id,) in ids.items():
         holder = await bench.store.key_holder(tenant, "k")
         assert holder is not None and str(holder.id) == job_id
+
+
+async def test_when_too_many_jobs_wait_nothing_is_stored() -> None:
+    bench = Bench(Quotas(in_all=2, of_tenant=0))
+    await bench.store.ensure_schema()
+    await bench.store.register_kinds([KindRecord("demo", "demo")])
+    await bench.monitor.look()
+    await bench.kinds.refresh()
+    assert [(await bench.post({"kind": "demo"})).status for _ in range(3)] == [202, 202, 503]
+    answer = await bench.post({"kind": "demo"})
+    assert answer.json["type"] == "/problems/quota-exceeded"
+    assert answer.headers["retry-after"] == "60"
+    assert await bench.store.count_waiting(at_most=10) == 2
+    # A bad request is told what is wrong with it all the same.
+    assert (await bench.post({"kind": 5})).status == 422
+    await bench.outbox.stop()

@@ -219,7 +219,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(problem("slow-body", f"the whole body must arrive within {self.watch.limits.body_s:g} s"))
         else:
             if wait is not Wait.GOODBYE:
-                _closed.labels(why if why == "evicted" else wait.value).inc()
+                _closed.labels(why if why == "evicted" else wait.label).inc()
             self.transport.close()
 
     def _find_wait(self) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from acked_common.json_scanner import INT_MAX, INT_MIN, MAX_NUMBER_CHARS, JsonScanner, StrictJsonError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "StrictJsonError", "parse"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "NeedsScan", "StrictJsonError", "parse"]
 
 MAX_DEPTH = 32
 MAX_BYTES = 256 * 1024
@@ -29,8 +29,12 @@ _SUSPECT_DIGITS = b"0" * 19
 _TOO_MANY_DIGITS = b"0" * (MAX_NUMBER_CHARS // 3 - 2)
 
 
-def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES) -> Any:
-    """The value of a JSON text. Raises `StrictJsonError`, and nothing else.
+class NeedsScan(Exception):
+    """The quick part can't decide; the slow one takes up to a microsecond a byte."""
+
+
+def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES, may_scan: bool = True) -> Any:
+    """The value of a JSON text. Raises `StrictJsonError`, and `NeedsScan` unless `may_scan`; nothing else.
 
     `max_depth` counts the objects and arrays around a value: `[[1]]` has depth 2.
     """
@@ -41,8 +45,12 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES
         if _is_proven(data, value, max_depth):
             return value
     except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError):
+        if not may_scan:
+            raise NeedsScan from None
         JsonScanner(data, max_depth).scan()
         raise StrictJsonError("bad-json", "it can't be read", "", 0) from None
+    if not may_scan:
+        raise NeedsScan
     JsonScanner(data, max_depth).scan()
     return value
 

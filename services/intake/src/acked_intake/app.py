@@ -9,6 +9,8 @@ from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import ABOUT, PROCESS
 from acked_intake.group_commit import GroupCommit, Limits
 from acked_intake.keyed_commit import KeyedCommit
+from acked_intake.quota import Quotas
+from acked_intake.quota_counter import QuotaCounter
 from acked_intake.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
 
@@ -31,6 +33,8 @@ def create_app(settings: IntakeSettings) -> Starlette:
     )
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.answer_within_s)
     acceptance = Acceptance(commit, keyed_commit, core.kinds, core.monitor, core.clock, settings.common)
+    quota = QuotaCounter(core.store, Quotas(settings.max_waiting_jobs, settings.max_waiting_jobs_of_tenant))
+    core.add_loops(quota.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
     core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
 
@@ -41,7 +45,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
         )
 
     return core.application(
-        [ApiRoute(ProcessEndpoint(acceptance, settings), PROCESS)],
+        [ApiRoute(ProcessEndpoint(acceptance, settings, quota), PROCESS)],
         about=ABOUT,
         readiness=readiness,
         # The hot path counts for itself.

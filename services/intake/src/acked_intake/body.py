@@ -10,6 +10,7 @@ from typing import Any
 
 from acked_common import strict_json
 from acked_common.problems import ProblemError, problem
+from acked_common.strict_json import NeedsScan
 from acked_intake.idempotency import fingerprint
 from acked_intake.submission import Submission, parse_submission
 
@@ -18,6 +19,8 @@ Receive = Callable[[], Awaitable[Message]]
 Headers = list[tuple[bytes, bytes]]
 
 OFF_LOOP_BYTES = 32 * 1024
+SCANNED_ON_LOOP_BYTES = 1024
+"""The slow reading of so much takes less than a millisecond."""
 DISCARDED_BYTES = 8 * 2**20
 DISCARDED_WITHIN_S = 2.0
 _JSON = b"application/json"
@@ -60,9 +63,12 @@ async def read_body(scope: Message, receive: Receive, *, max_bytes: int = strict
 
 
 async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES) -> Submission:
-    """`parse_submission`; large bodies are read in a thread, so that the loop goes on."""
+    """`parse_submission`; what takes long, large bodies and doubtful ones, is read in a thread: the loop goes on."""
     if len(body) <= OFF_LOOP_BYTES:
-        return parse_submission(body, max_bytes=max_bytes)
+        try:
+            return parse_submission(body, max_bytes=max_bytes, may_scan=len(body) <= SCANNED_ON_LOOP_BYTES)
+        except NeedsScan:
+            pass
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_parser, lambda: parse_submission(body, max_bytes=max_bytes))
 

@@ -13,6 +13,7 @@ from acked_intake.accept import Acceptance
 from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
 from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, fingerprint_of, read_body
 from acked_intake.idempotency import key_in
+from acked_intake.quota_counter import QuotaCounter
 from acked_intake.settings import IntakeSettings
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -23,8 +24,9 @@ PROCESS_PATH = PROCESS.path
 class ProcessEndpoint:
     """`POST /process` as a bare ASGI application: the hot path makes no request or response objects."""
 
-    def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
+    def __init__(self, acceptance: Acceptance, settings: IntakeSettings, quota: QuotaCounter) -> None:
         self._acceptance = acceptance
+        self._quota = quota
         self._max_bytes = settings.max_body_bytes
         # Job id and kind are plain by construction, so the answer is put together without an encoder.
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
@@ -39,8 +41,10 @@ class ProcessEndpoint:
             body = await read_body(scope, receive, max_bytes=self._max_bytes)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
             crash_points.reach("intake.parsed")
+            tenant = principal_of(scope).tenant
+            self._quota.admit(tenant)
             key = None if key_text is None else IdempotencyKey(key_text, await fingerprint_of(submission))
-            job = await self._acceptance.accept(submission, tenant=principal_of(scope).tenant, key=key)
+            job = await self._acceptance.accept(submission, tenant=tenant, key=key)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return

@@ -19,6 +19,9 @@ class IntakeSettings:
     waiting_jobs: int
     waiting_bytes: int
     commits_in_flight: int
+    max_waiting_jobs: int
+    """How many jobs may wait for workers, in all intakes together; 0: any number."""
+    max_waiting_jobs_of_tenant: int
 
 
 def read_settings(env: Env | None = None) -> IntakeSettings:
@@ -34,6 +37,8 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
         answer_within_s=env.seconds("ACKED_ANSWER_WITHIN_S", 1.8, at_least=0.2, at_most=60),
         waiting_jobs=env.whole("ACKED_INTAKE_WAITING_JOBS", 20_000, at_least=1),
         waiting_bytes=env.whole("ACKED_INTAKE_WAITING_BYTES", 64 * 2**20, at_least=2**20),
+        max_waiting_jobs=env.whole("ACKED_MAX_WAITING_JOBS", 1_000_000, at_most=100_000_000),
+        max_waiting_jobs_of_tenant=env.whole("ACKED_MAX_WAITING_JOBS_OF_TENANT", 0, at_most=100_000_000),
         commits_in_flight=env.whole("ACKED_INTAKE_COMMITS_IN_FLIGHT", 3, at_least=1, at_most=16),
     )
     require_access(env, settings.common)

@@ -54,12 +54,13 @@ class _Wrong(Exception):
         self.pointer = pointer
 
 
-def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES) -> Submission:
-    """The submission; an empty body asks for a `demo` job. Raises `ProblemError` with 400, 413 or 422."""
+def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may_scan: bool = True) -> Submission:
+    """The submission; an empty body asks for a `demo` job. Raises `ProblemError` with 400, 413 or 422, and `NeedsScan`
+    unless `may_scan`."""
     if not body.strip(_JSON_WHITESPACE):
         return Submission(DEFAULT_KIND)
     try:
-        members = strict_json.parse(body, max_bytes=max_bytes)
+        members = strict_json.parse(body, max_bytes=max_bytes, may_scan=may_scan)
     except StrictJsonError as error:
         raise ProblemError(json_problem(error)) from None
     if type(members) is not dict:

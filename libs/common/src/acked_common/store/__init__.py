@@ -378,6 +378,14 @@ class JobStore(Protocol):
         tenants, in the sweeper's order; failed ones over the tenant's own."""
         ...
 
+    async def count_waiting(self, *, at_most: int) -> int:
+        """How many jobs are live and run nowhere: queued, scheduled, waiting. Of each state `at_most` are counted."""
+        ...
+
+    async def count_waiting_by_tenant(self, *, at_most: int) -> dict[str, int]:
+        """The same for each tenant that has any. Reads the jobs themselves, so it takes much longer."""
+        ...
+
     def changes(self) -> JobChanges:
         """A stream of changes; not open yet."""
         ...

@@ -5,6 +5,7 @@ Nothing survives the process, and ended jobs stay until it ends.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from acked_common import lifecycle
 from acked_common.access.store import MemoryTokens, TokenStore
 from acked_common.clock import Clock, whole_ms
 from acked_common.events import JobNews
-from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, Owner, Seen, State, Transition
+from acked_common.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
 from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import (
     LIST_SCAN_LIMIT,
@@ -358,6 +359,16 @@ class MemoryStore:
             if _is_in(document, scope) and not (is_bounded and looked_at[state] > at_most):
                 counts[state] = counts.get(state, 0) + 1
         return counts
+
+    async def count_waiting(self, *, at_most: int) -> int:
+        return sum((await self.count_waiting_by_tenant(at_most=at_most)).values())
+
+    async def count_waiting_by_tenant(self, *, at_most: int) -> dict[str, int]:
+        tenants: dict[State, list[str]] = {state: [] for state in UNOWNED}
+        for document in self._jobs.values():
+            if (state := State(document["state"])) in UNOWNED:
+                tenants[state].append(document["tenant"])
+        return dict(Counter(tenant for found in tenants.values() for tenant in found[:at_most]))
 
     def changes(self) -> JobChanges:
         return MemoryChanges(self._streams)

@@ -13,6 +13,7 @@ from uuid import UUID
 # The driver runs each call in a thread of one pool; its default of five a core would let slow calls starve renewals.
 os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
 
+import pymongo
 from bson.binary import Binary
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import DESCENDING, ReadPreference, ReturnDocument, UpdateOne, WriteConcern
@@ -22,7 +23,7 @@ from pymongo.read_concern import ReadConcern
 from acked_common import lifecycle
 from acked_common.access.store import TokenStore
 from acked_common.events import JobNews
-from acked_common.lifecycle import Move, Owner, State
+from acked_common.lifecycle import UNOWNED, Move, Owner, State
 from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import (
     LIST_SCAN_LIMIT,
@@ -62,10 +63,18 @@ from acked_common.store.documents import (
 from acked_common.store.mongo_changes import MongoChanges, watching_options
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_insert import insert_jobs
-from acked_common.store.mongo_queries import claim_pipeline, counting_pipelines, lease_from_now, move_update
+from acked_common.store.mongo_queries import (
+    claim_pipeline,
+    counting_pipelines,
+    lease_from_now,
+    move_update,
+    waiting_pipeline,
+)
 from acked_common.store.mongo_sweeps import SweeperVerbs
 from acked_common.store.mongo_tokens import MongoTokens
 from acked_common.store.news import GLIMPSE, news_from_document
+
+COUNT_WITHIN_S = 15.0
 
 
 class MongoStore(SweeperVerbs):
@@ -273,6 +282,22 @@ class MongoStore(SweeperVerbs):
                 jobs = self._snapshot_jobs if state is None else self._jobs
                 for group in await jobs.aggregate(pipeline, **options).to_list(None):
                     counts[State(group["_id"]) if state is None else state] = group["count"]
+        return counts
+
+    async def count_waiting(self, *, at_most: int) -> int:
+        return sum((await self._count_waiting(at_most, by_tenant=False)).values())
+
+    async def count_waiting_by_tenant(self, *, at_most: int) -> dict[str, int]:
+        return await self._count_waiting(at_most, by_tenant=True)
+
+    async def _count_waiting(self, at_most: int, *, by_tenant: bool) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        # A long count is no sign of a server that does not answer.
+        with store_errors("counting jobs that wait"), pymongo.timeout(COUNT_WITHIN_S):
+            for state in sorted(UNOWNED):
+                pipeline = waiting_pipeline(state, at_most, by_tenant=by_tenant)
+                for group in await self._jobs.aggregate(pipeline, hint="live").to_list(None):
+                    counts[group["_id"] or ""] = counts.get(group["_id"] or "", 0) + group["count"]
         return counts
 
     def changes(self) -> JobChanges:

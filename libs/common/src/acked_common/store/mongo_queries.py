@@ -1,5 +1,6 @@
 """The writes that move jobs and the counts over them, as MongoDB wants them said. Pure."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import UpdateOne
@@ -7,6 +8,8 @@ from pymongo import UpdateOne
 from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, State, Transition
 from acked_common.store import Reservation, Scope
 from acked_common.store.documents import Document, history_document, scope_fields, transition_fields
+
+_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def move_update(move: Move) -> UpdateOne:
@@ -77,6 +80,19 @@ def claim_pipeline(transition: Transition, lease_s: float) -> list[Document]:
 def lease_from_now(lease_s: float) -> Document:
     """When a lease that begins now is over, by MongoDB's clock."""
     return {"$add": ["$$NOW", int(lease_s * 1000)]}
+
+
+def waiting_pipeline(state: State, at_most: int, *, by_tenant: bool) -> list[Document]:
+    """The count of live jobs in one state; each answer has a `count`, its `_id` is the tenant where asked for.
+
+    In all it is counted from the keys of the index `live` alone: a bound for `wake` proves what `$exists` would need
+    the documents for.
+    """
+    return [
+        {"$match": {"state": state.value, "wake": {"$gte": _BEFORE_ALL}}},
+        {"$limit": at_most},
+        {"$group": {"_id": "$tenant" if by_tenant else None, "count": {"$sum": 1}}},
+    ]
 
 
 def counting_pipelines(scope: Scope, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:

@@ -1,0 +1,65 @@
+"""Counts the jobs that wait, again and again, and refuses who would exceed a quota.
+
+A count walks the index of live jobs, so its time grows with their number; the pause behind it grows with its time, so
+that a backlog costs the database at most a twentieth of a core for each intake.
+"""
+
+import asyncio
+import time
+
+from acked_common.lifetime import Tasks
+from acked_common.problems import ProblemError, problem
+from acked_common.store import JobStore, StoreError
+from acked_intake.quota import Quota, Quotas
+
+COUNT_EVERY_S = 1.0
+PAUSE_TO_COUNT = 20.0
+LONGEST_PAUSE_S = 60.0
+UNLIMITED_COUNT = 1_000_000
+"""How many jobs of a state are looked at where only tenants have a quota."""
+
+
+class QuotaCounter:
+    """The quotas of one intake."""
+
+    def __init__(self, store: JobStore, quotas: Quotas) -> None:
+        self._store = store
+        self._quota = Quota(quotas)
+        # Beyond the quota too, or nobody would see how fast an excess shrinks.
+        self._at_most = quotas.in_all + max(1000, quotas.in_all // 4) if quotas.in_all else UNLIMITED_COUNT
+        self._is_off = not (quotas.in_all or quotas.of_tenant)
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts counting, where there is a quota."""
+        if not self._is_off:
+            tasks.repeat("waiting jobs", self._count_and_rest, every_s=COUNT_EVERY_S)
+
+    def admit(self, tenant: str) -> None:
+        """Counts one more job of the tenant. Raises `ProblemError` where a quota is reached."""
+        if self._is_off:
+            return
+        refusal = self._quota.admit(tenant)
+        if refusal is not None:
+            of = "of this tenant " if refusal.is_of_tenant else ""
+            detail = f"{refusal.waiting:,} jobs {of}wait for workers, {refusal.quota:,} may; nothing was stored"
+            headers = {"Retry-After": str(refusal.retry_after_s)}
+            raise ProblemError(problem("quota-exceeded", detail, headers=headers))
+
+    async def count(self) -> float:
+        """One count; answers how long it took. Raises `StoreError`."""
+        began = time.monotonic()
+        self._quota.begin(began)
+        try:
+            in_all = await self._store.count_waiting(at_most=self._at_most)
+            by_tenant: dict[str, int] = {}
+            if self._quota.needs_tenants(in_all):
+                by_tenant = await self._store.count_waiting_by_tenant(at_most=self._at_most)
+        except StoreError:
+            self._quota.failed()
+            raise
+        self._quota.counted(in_all, by_tenant)
+        return time.monotonic() - began
+
+    async def _count_and_rest(self) -> None:
+        took_s = await self.count()
+        await asyncio.sleep(min(LONGEST_PAUSE_S, took_s * PAUSE_TO_COUNT))

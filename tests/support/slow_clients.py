@@ -1,0 +1,78 @@
+"""Clients that never come to the end of their requests: `python -m support.slow_clients PORT COUNT`.
+
+They are a process of their own. A third sends nothing, a third a head and a third a body, both a few bytes each half
+second. Tells `ready` when all have begun, and when the server has ended all of them, one line of JSON: for each sort,
+what it was answered, how often; and the longest time that one lasted.
+"""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+
+from acked_common.lifetime import raise_file_limit
+
+TRICKLE_S = 0.5
+PATIENCE_S = 60.0
+BEGINNINGS = {
+    "silent": b"",
+    "head": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n",
+    "body": b"POST /process HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+}
+TRICKLES = {"silent": b"", "head": b"a: b\r\n", "body": b" "}
+
+
+class SlowClients:
+    """All of one run."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.answers: dict[str, Counter[str]] = {sort: Counter() for sort in BEGINNINGS}
+        self.longest_s = 0.0
+        self._begun = 0
+        self._all_begun = asyncio.Event()
+
+    async def run(self, count: int) -> None:
+        """Until the server has ended all of them."""
+        sorts = list(BEGINNINGS)
+        tasks = [asyncio.create_task(self._client(sorts[n % len(sorts)], count)) for n in range(count)]
+        await self._all_begun.wait()
+        tell("ready")
+        await asyncio.gather(*tasks)
+
+    async def _client(self, sort: str, count: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        began = asyncio.get_running_loop().time()
+        writer.write(BEGINNINGS[sort])
+        self._begun += 1
+        if self._begun == count:
+            self._all_begun.set()
+        reading = asyncio.create_task(reader.read(65536))
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not (await asyncio.wait({reading}, timeout=TRICKLE_S))[0]:
+                    writer.write(TRICKLES[sort])
+            answer = reading.result()
+        except (TimeoutError, ConnectionError) as error:
+            answer = f"{type(error).__name__} without an answer".encode()
+        self.answers[sort][answer.partition(b"\r\n")[0].decode("latin-1")] += 1
+        self.longest_s = max(self.longest_s, asyncio.get_running_loop().time() - began)
+        writer.close()
+
+
+def tell(line: str) -> None:
+    """Tells the test that has started this process."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def main(port: int, count: int) -> None:
+    """Runs them and prints what became of them."""
+    clients = SlowClients(port)
+    await clients.run(count)
+    tell(json.dumps({"answers": clients.answers, "longest_s": clients.longest_s}))
+
+
+if __name__ == "__main__":
+    raise_file_limit()
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
