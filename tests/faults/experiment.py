@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from acked_common.broker.topology import DEAD_QUEUE, lane_queue
-from acked_common.lifecycle import LIVE, State
+from acked_common.lifecycle import LIVE, Reason, State
 from faults.broker import depths
 from faults.checker import Figures, check
 from faults.clients import CANARY, Client
@@ -95,6 +95,16 @@ class Experiment:
     def documents(self) -> list[dict[str, Any]]:
         """All jobs of this experiment."""
         return list(self.rig.database.jobs.find({"batch": self.batch}))
+
+    def begun_in_vain(self) -> list[tuple[str, int]]:
+        """Attempts whose handler had begun and whose lease was lost."""
+        lost = {
+            (job.id, entry.attempt)
+            for job in self.evidence.jobs.values()
+            for entry in job.entries
+            if entry.reason == Reason.LEASE_EXPIRED.value
+        }
+        return sorted({(effect.job_id, effect.attempt) for effect in self.evidence.effects} & lost)
 
     def settle(self) -> list[str]:
         """Heals everything, waits for the end of all jobs, and checks; the breaches."""

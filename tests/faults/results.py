@@ -36,6 +36,12 @@ Made by:
 
     ACKED_TEST_FAULT_RESULTS=docs/fault-results.md ./just test faults
 
+100 SIGKILLs of intake, gateway and workers at random moments under 300 requests a second, and faults mixed at random,
+print the same table:
+
+    ./just soak --kills 100 --seed 1
+    ./just soak --minutes 60 --seed 7
+
 """
 
 

@@ -33,7 +33,8 @@ class Mishap:
         )
 
 
-SERVICE_PARTS = ("worker-1", "worker-2", "intake-1", "gateway-1")
+SERVICE_PARTS = ("worker-1", "worker-2", "intake-1", "intake-2", "gateway-1", "gateway-2")
+"""Two of each: the load goes on while one is away."""
 SERVER_PARTS = ("rabbitmq", "mongod")
 EVERY_S = (2.0, 7.0)
 PAUSES_S = (0.5, 7.0)

@@ -92,7 +92,9 @@ def soak(asked: argparse.Namespace, folder: Path) -> list[str]:
     """All that went wrong."""
     wrong: list[str] = []
     settings = {"ACKED_WORKER_SLOTS": "200", "ACKED_RETENTION_S": "900"}
-    with running_rig(folder, scale={"worker": 2}, environ=settings, has_links=not asked.kills) as rig:
+    with running_rig(
+        folder, scale={"worker": 2, "intake": 2, "gateway": 2}, environ=settings, has_links=not asked.kills
+    ) as rig:
         # The base is a stack that has worked: connections and threads are made on the way.
         with experiment(rig, "warm-up") as run:
             suffer(rig, run, [], asked.rate, 10.0)

@@ -15,7 +15,7 @@ import pytest
 from acked_common.lifecycle import State
 from support.stacks import TestStack, eventually, running_stack
 
-JOBS = int(os.environ.get("ACKED_TEST_BACKLOG", "20000"))
+JOBS = int(os.environ.get("ACKED_TEST_BACKLOG", "10000"))
 A_LOAD_TEST = 20_000
 SERVICES_MAY_GROW_MIB = 80
 SWEEPS_MUST_SEE_IT_S = 15.0

@@ -96,4 +96,5 @@ def test_37_i1_i4_an_outage_longer_than_the_lease_runs_nothing_again(rig3: Rig, 
         time.sleep(2 * LEASE_S)
         members.resume()
         members.wait_primary()
-    assert run.figures.reruns == 0
+    # A claim whose answer the outage has swallowed may be lost: nobody has begun to run it.
+    assert run.begun_in_vain() == []

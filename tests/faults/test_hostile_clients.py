@@ -18,7 +18,6 @@ LISTENS_S = 12.0
 CUT_OFF_WITHIN_S = 20.0
 
 RUBBISH = {
-    "nothing": b"",
     "no JSON": b"{",
     "half": b'{"kind": "fault.work", "payload": {"sec',
     "deep": b'{"kind": "fault.work", "payload": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",

@@ -10,7 +10,7 @@ from faults.frames import mangler
 from faults.links import Break, Link
 from faults.rig import LEASE_S, Rig
 
-LASTS_S = 2.5
+LASTS_S = 1.5
 
 
 @pytest.mark.parametrize("what", [Break.HOLD, Break.REFUSE, Break.HALF_CLOSE, Break.DELAY])
