@@ -14,9 +14,10 @@ import msgspec
 import pytest
 
 from acked_worker.attempt import Assignment
+from acked_worker.executor import GRACE_S
 from acked_worker.gate import Gate, since_boot
 from acked_worker.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
-from acked_worker.suspects import Suspects
+from acked_worker.suspects import LATE_S, Suspects
 from support.executor import BOUND_S, assignment
 
 HANDLERS = """
@@ -250,6 +251,18 @@ async def test_an_interruption_ends_the_process(folder: Path, kind: str, reason:
         bench.suspects.interrupt("job", 1, reason)
         assert await bench.ending() == Interrupted(reason)
         await gone(pid)
+
+
+async def test_what_is_lost_while_it_is_being_cancelled_ends_at_once(folder: Path) -> None:
+    async with open_bench() as bench:
+        bench.suspects.submit([assignment("deaf")])
+        pid = await bench.pid_of()
+        bench.suspects.interrupt("job", 1, InterruptReason.CANCELLED)
+        asked_at = since_boot()
+        bench.suspects.interrupt("job", 1, InterruptReason.LEASE_LOST)
+        assert await bench.ending() == Interrupted(InterruptReason.CANCELLED)
+        await gone(pid)
+        assert since_boot() - asked_at < GRACE_S + LATE_S
 
 
 async def test_it_stops_at_its_gate_while_the_worker_stands_still(folder: Path) -> None:

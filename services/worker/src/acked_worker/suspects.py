@@ -107,7 +107,11 @@ class Suspects:
     def interrupt(self, id: str, attempt: int, reason: InterruptReason) -> None:  # noqa: A002 - the job's id
         """Stops an attempt as the executor does; a process that does not end by itself is killed."""
         suspect = self._live.get((id, attempt))
-        if suspect is None or suspect.interrupted is not None:
+        if suspect is None:
+            return
+        if suspect.interrupted is not None:
+            if reason is InterruptReason.LEASE_LOST:
+                self._kill(suspect)
             return
         suspect.interrupted = reason
         if suspect in self._waiting:
