@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -25,11 +24,10 @@ ENVIRON = {
     "ACKED_BODY_TIMEOUT_S": str(LIMIT_S),
 }
 SLOW = 1000
-PAIRS = 3
+PAIRS = 4
 ROUND_S = 2.5
 CLIENTS = 4
-# What a busy machine adds at random.
-FLOOR_S = 0.02
+FLOOR_S = 0.01
 LATEST_S = LIMIT_S + 5.0
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -102,7 +100,8 @@ async def test_a_thousand_slow_clients_slow_nobody_down(stack: TestStack, servic
         assert set(told["answers"]["silent"]) == {""}
         assert set(told["answers"]["head"]) == {"HTTP/1.1 408 Request Timeout"}
         assert set(told["answers"]["body"]) == {"HTTP/1.1 408 Request Timeout"}
-    assert statistics.median(busy) <= 2 * statistics.median(quiet) + FLOOR_S, (quiet, busy)
+    # The quietest round of each: what else runs on the machine only ever adds.
+    assert min(busy) <= 2 * min(quiet) + FLOOR_S, (quiet, busy)
     eventually(
         lambda: stack.metric("process_open_fds", to=service) <= files_before + 10, within_s=10, what="files are closed"
     )

@@ -1,6 +1,6 @@
 """Clients that never come to the end of their requests: `python -m support.slow_clients PORT COUNT PATH`.
 
-They are a process of their own. A third sends nothing, a third a head and a third a body, both a few bytes each half
+They are a process of their own. A third sends nothing, a third a head and a third a body, both a few bytes each
 second. Tells `ready` when all have begun, and when the server has ended all of them, one line of JSON: for each sort,
 what it was answered, how often; and the longest time that one lasted.
 """
@@ -12,7 +12,7 @@ from collections import Counter
 
 from acked_common.lifetime import raise_file_limit
 
-TRICKLE_S = 0.5
+TRICKLE_S = 1.0
 PATIENCE_S = 60.0
 BEGINNINGS = {
     "silent": b"",
