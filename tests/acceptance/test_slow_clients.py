@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -25,20 +24,19 @@ ENVIRON = {
     "ACKED_BODY_TIMEOUT_S": str(LIMIT_S),
 }
 SLOW = 1000
-PAIRS = 3
+PAIRS = 4
 ROUND_S = 2.5
 CLIENTS = 4
-# What a busy machine adds at random.
-FLOOR_S = 0.02
+FLOOR_S = 0.01
 LATEST_S = LIMIT_S + 5.0
 TESTS = Path(__file__).resolve().parents[1]
 
 
 @asynccontextmanager
-async def slow_clients(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def slow_clients(port: int, path: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """They have begun; the context's end waits until the server has ended them."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.slow_clients", str(port), str(SLOW)),
+        *(sys.executable, "-m", "support.slow_clients", str(port), str(SLOW), path),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(TESTS)},
     )
@@ -80,7 +78,9 @@ async def test_a_thousand_slow_clients_slow_nobody_down(stack: TestStack, servic
     port = stack.port(service)
     job_id = stack.process("noop", delay_s=3600)
     call: tuple[str, str, Any] = ("GET", f"/status/{job_id}", None)
+    with_body = f"/jobs/{job_id}/resolve"
     if service == "intake":
+        with_body = "/process"
         call = ("POST", "/process", {"kind": "noop", "delay_s": 3600})
     files_before = stack.metric("process_open_fds", to=service)
     await latencies(port, *call)
@@ -88,7 +88,7 @@ async def test_a_thousand_slow_clients_slow_nobody_down(stack: TestStack, servic
     busy: list[float] = []
     for _ in range(PAIRS):
         quiet.append(p99(await latencies(port, *call)))
-        async with slow_clients(port) as process:
+        async with slow_clients(port, with_body) as process:
             assert stack.metric("acked_http_connections", to=service) >= SLOW
             busy.append(p99(await latencies(port, *call)))
             # A new client is served as well, with its first request.
@@ -100,7 +100,8 @@ async def test_a_thousand_slow_clients_slow_nobody_down(stack: TestStack, servic
         assert set(told["answers"]["silent"]) == {""}
         assert set(told["answers"]["head"]) == {"HTTP/1.1 408 Request Timeout"}
         assert set(told["answers"]["body"]) == {"HTTP/1.1 408 Request Timeout"}
-    assert statistics.median(busy) <= 2 * statistics.median(quiet) + FLOOR_S, (quiet, busy)
+    # The quietest round of each: what else runs on the machine only ever adds.
+    assert min(busy) <= 2 * min(quiet) + FLOOR_S, (quiet, busy)
     eventually(
         lambda: stack.metric("process_open_fds", to=service) <= files_before + 10, within_s=10, what="files are closed"
     )

@@ -1,6 +1,6 @@
-"""Clients that never come to the end of their requests: `python -m support.slow_clients PORT COUNT`.
+"""Clients that never come to the end of their requests: `python -m support.slow_clients PORT COUNT PATH`.
 
-They are a process of their own. A third sends nothing, a third a head and a third a body, both a few bytes each half
+They are a process of their own. A third sends nothing, a third a head and a third a body, both a few bytes each
 second. Tells `ready` when all have begun, and when the server has ended all of them, one line of JSON: for each sort,
 what it was answered, how often; and the longest time that one lasted.
 """
@@ -12,12 +12,12 @@ from collections import Counter
 
 from acked_common.lifetime import raise_file_limit
 
-TRICKLE_S = 0.5
+TRICKLE_S = 1.0
 PATIENCE_S = 60.0
 BEGINNINGS = {
     "silent": b"",
     "head": b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n",
-    "body": b"POST /process HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+    "body": b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
 }
 TRICKLES = {"silent": b"", "head": b"a: b\r\n", "body": b" "}
 
@@ -25,8 +25,9 @@ TRICKLES = {"silent": b"", "head": b"a: b\r\n", "body": b" "}
 class SlowClients:
     """All of one run."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, path: str) -> None:
         self._port = port
+        self._beginnings = {**BEGINNINGS, "body": BEGINNINGS["body"] % path.encode()}
         self.answers: dict[str, Counter[str]] = {sort: Counter() for sort in BEGINNINGS}
         self.longest_s = 0.0
         self._begun = 0
@@ -43,7 +44,7 @@ class SlowClients:
     async def _client(self, sort: str, count: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         began = asyncio.get_running_loop().time()
-        writer.write(BEGINNINGS[sort])
+        writer.write(self._beginnings[sort])
         self._begun += 1
         if self._begun == count:
             self._all_begun.set()
@@ -66,13 +67,13 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
-async def main(port: int, count: int) -> None:
-    """Runs them and prints what became of them."""
-    clients = SlowClients(port)
+async def main(port: int, count: int, path: str) -> None:
+    """Runs them, bodies being sent to `path`, and prints what became of them."""
+    clients = SlowClients(port, path)
     await clients.run(count)
     tell(json.dumps({"answers": clients.answers, "longest_s": clients.longest_s}))
 
 
 if __name__ == "__main__":
     raise_file_limit()
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

@@ -423,6 +423,36 @@ async def test_a_refused_client_that_stays_is_left(serve: Serve, monkeypatch: py
         await bench.empties()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        UPGRADE.replace(b"GET", b"POST") + b"Content-Length: 1\r\n\r\n1",
+        UPGRADE.replace(b"/ws", b"/ws?" + b"x" * 9000) + b"\r\n",
+        UPGRADE + b"a: " + b"x" * 9000 + b"\r\n\r\n",
+        UPGRADE + b"a: b\r\n" * 200 + b"\r\n",
+        UPGRADE + b"Content-Length: 1\r\n\r\n1",
+    ],
+)
+async def test_a_handshake_that_can_not_be_read_ends_the_connection(serve: Serve, sent: bytes) -> None:
+    async with serve(LONG) as bench:
+        assert await (await bench.connect(sent)).problem() == "bad-http"
+        await bench.empties()
+
+
+async def test_who_leaves_before_the_answers_to_many_requests_breaks_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(LONG) as bench:
+        client = await bench.connect(GET.replace(b"/quick", b"/slow") + GET * 3)
+        await bench.began.wait()
+        client.writer.transport.abort()
+        bench.may_end.set()
+        await bench.empties()
+        again = await bench.connect(GET)
+        assert (await again.answer())[0] == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_connections_are_counted_until_they_are_gone(serve: Serve) -> None:
     def count() -> Any:
         return REGISTRY.get_sample_value("acked_http_connections")

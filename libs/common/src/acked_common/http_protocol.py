@@ -10,11 +10,12 @@ from typing import Any
 
 import httptools
 from prometheus_client import Counter, Gauge
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from acked_common.guards import API_ANSWER, MAX_HEADER_BYTES
+from acked_common.guards import MAX_HEADER_BYTES
+from acked_common.last_answer import answer_bytes, answer_headers
 from acked_common.logs import get_log
-from acked_common.problems import MEDIA_TYPE, Problem, problem
+from acked_common.problems import Problem, problem
 from acked_common.settings import HttpLimits
 from acked_common.waiting_list import Wait, WaitingList
 
@@ -108,6 +109,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._ended_one = False
         self._wait: Wait | None = None
         self._is_over = False
+        self._running: RequestResponseCycle | None = None
         self._refusal: Problem | None = None
         """What is answered when the requests before it have their answers."""
         self._is_counted = True
@@ -123,6 +125,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            # uvicorn tells only the newest request, and others may stand before it.
+            self._running.disconnected = True
+            self._running.message_event.set()
         self._await(None)
         self._leave_count()
 
@@ -196,6 +202,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answer(self._refusal)
         else:
             self._find_wait()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def handle_websocket_upgrade(self) -> None:
         self._await(None)
@@ -281,7 +291,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answer(found)
 
     def _answer(self, found: Problem) -> None:
-        self.transport.write(_answer_bytes(found, self.server_state.default_headers))
+        self.transport.write(answer_bytes(found, self.server_state.default_headers))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._await(Wait.GOODBYE)
@@ -292,28 +302,12 @@ def limited_protocol(limits: HttpLimits) -> type[LimitedProtocol]:
     return type("LimitedProtocol", (LimitedProtocol,), {"watch": ConnectionWatch(limits)})
 
 
-def _answer_headers(found: Problem, body: bytes) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        *((name.lower().encode(), value.encode()) for name, value in found.headers.items() if name != "Connection"),
-        (b"connection", b"close"),
-        *API_ANSWER,
-    ]
-
-
-def _answer_bytes(found: Problem, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-    body = found.to_bytes()
-    lines = [name + b": " + value + b"\r\n" for name, value in [*default_headers, *_answer_headers(found, body)]]
-    return b"".join([STATUS_LINE[found.status], *lines, b"\r\n", body])
-
-
 def _answering(found: Problem) -> Any:
     """An ASGI application that answers with the problem."""
 
     async def answer(_scope: Any, _receive: Any, send: Callable[[Any], Any]) -> None:
         body = found.to_bytes()
-        await send({"type": "http.response.start", "status": found.status, "headers": _answer_headers(found, body)})
+        await send({"type": "http.response.start", "status": found.status, "headers": answer_headers(found, body)})
         await send({"type": "http.response.body", "body": body})
 
     return answer

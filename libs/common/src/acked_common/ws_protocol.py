@@ -1,6 +1,7 @@
-"""What a WebSocket may send: messages of a size that fits its path, in not too many pieces.
+"""What a WebSocket may send: messages of a size that fits its path, in few pieces, behind a readable handshake.
 
-uvicorn knows one size for all paths, and gathers any number of pieces, also empty ones.
+uvicorn knows one size for all paths, gathers any number of pieces, also empty ones, and never ends a connection whose
+handshake the WebSocket library does not read: another method than GET, a body, a line of more than 8 KiB.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
+from acked_common.last_answer import answer_bytes
+from acked_common.problems import problem
+
 MAX_PIECES = 256
 
 
@@ -16,6 +20,14 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     """uvicorn's protocol with limits. `limited_websocket` makes the class of one server."""
 
     sizes: Mapping[str, int]
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes are a whole handshake."""
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            found = problem("bad-http", "the handshake of the WebSocket can't be read; a line of it may have 8 KiB")
+            self.transport.write(answer_bytes(found, self.default_headers))
+            self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
         """The handshake is here: from now on the path is known."""

@@ -1,0 +1,24 @@
+"""A problem as the last answer on a connection, as bytes: what a protocol says when no application can. Pure."""
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from acked_common.guards import API_ANSWER
+from acked_common.problems import MEDIA_TYPE, Problem
+
+
+def answer_headers(found: Problem, body: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer with this problem that ends the connection."""
+    return [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in found.headers.items() if name != "Connection"),
+        (b"connection", b"close"),
+        *API_ANSWER,
+    ]
+
+
+def answer_bytes(found: Problem, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+    """A whole HTTP answer that ends the connection."""
+    body = found.to_bytes()
+    lines = [name + b": " + value + b"\r\n" for name, value in [*default_headers, *answer_headers(found, body)]]
+    return b"".join([STATUS_LINE[found.status], *lines, b"\r\n", body])
