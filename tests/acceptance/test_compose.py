@@ -194,13 +194,16 @@ def test_tokens_are_made_in_containers_and_asked_for(stack: ComposeStack) -> Non
     assert stack.call("GET", "/jobs").status == 200
 
 
-def test_jobs_outlive_the_containers(stack: ComposeStack) -> None:
+def test_jobs_outlive_the_containers_and_their_passwords(stack: ComposeStack) -> None:
     job_id = stack.process("noop")
     stack.finished(job_id)
 
     stack.containers.down()
     assert not stack.containers.is_up()
+    for name in ("mongo-key", "mongo-intake", "amqp-worker", "worker"):
+        (stack.containers.secrets / name).unlink()
     stack.containers.up()
 
     assert stack.status(job_id)["state"] == State.SUCCEEDED
+    assert stack.finished(stack.process("noop"))["state"] == State.SUCCEEDED
     assert len(stack.containers.containers("intake")) == stack.containers.scale_now["intake"]

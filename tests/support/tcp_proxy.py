@@ -25,6 +25,7 @@ class Proxy:
         self._markers: list[bytes] = []
         self._left = 0
         self._is_silent = False
+        self._is_closed = False
         self.lost = 0
         """Answers that never arrived."""
         self.port = 0
@@ -38,11 +39,14 @@ class Proxy:
 
     async def close(self) -> None:
         """Cuts everything."""
+        self._is_closed = True
         if self._server is not None:
             self._server.close()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        # Lets go of what the kernel had accepted before the listener was closed.
+        await asyncio.sleep(0)
 
     def lose(self, *commands: str, times: int) -> None:
         """The answers to the next so many commands of these names are lost with their connections."""
@@ -86,6 +90,9 @@ class Proxy:
         self._flows.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_closed:
+            writer.transport.abort()
+            return
         connection = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
