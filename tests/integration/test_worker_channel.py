@@ -226,7 +226,7 @@ async def test_two_ways_to_one_gateway_need_one_line(gateway: Gateway) -> None:
         await until(lambda: sum(boot is not None for boot in made.lines) == 1)
         made.happen(10)
         await until(lambda: len(gateway.kept.events) == 10)
-        assert gateway.channel.connected == {"boot-1"}
+        await until(lambda: gateway.channel.connected == {"boot-1"})
         assert gateway.channel.drain("boot-1")
         async with asyncio.timeout(WITHIN_S):
             assert await made.commands.get() == Drain()
@@ -328,7 +328,7 @@ async def test_a_peer_that_stops_reading_is_gone_in_time_and_others_work_on(gate
             made.happen(1)
             await asyncio.sleep(0.05)
             assert asyncio.get_running_loop().time() - started < GONE_WITHIN_S + 1.0, "its memory is not free"
-        assert gateway.channel.connected == {"boot-1"}
+        await until(lambda: gateway.channel.connected == {"boot-1"})
         await until(lambda: len(gateway.kept.events) == made.made)
         (line,) = made.reporter._lines.values()
         assert line.connections == 1
