@@ -24,7 +24,7 @@ MODULES_SIDE_BY_SIDE = ("integration", "acceptance")
 because it measures time or loads the machine, follows by itself."""
 NO_TESTS_FOUND = 5
 TIMED_OUT = 124
-FOLDER_WITHIN_S = 900.0
+FOLDER_WITHIN_S = 1800.0
 # What a test run that was interrupted needs to stop its servers.
 TIDIES_WITHIN_S = 60.0
 

@@ -18,6 +18,8 @@ from acked_common.lifecycle import State
 from support.contract import assert_problem
 from support.stacks import Answer, TestStack, eventually, running_stack
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 INTAKES = 3
 CALLS = 200
