@@ -17,7 +17,7 @@ from acked_common.lifecycle import LIVE, Reason, State
 from faults.broker import depths
 from faults.checker import Figures, check
 from faults.clients import CANARY, Client
-from faults.evidence import Evidence, Kept, Seen, effects_of, kept_job
+from faults.evidence import Effect, Evidence, Kept, Seen, effects_of, kept_job
 from faults.results import KEPT, Row
 from faults.rig import Rig
 from support.feed import Observer, Observers, observers
@@ -96,15 +96,15 @@ class Experiment:
         """All jobs of this experiment."""
         return list(self.rig.database.jobs.find({"batch": self.batch}))
 
-    def begun_in_vain(self) -> list[tuple[str, int]]:
-        """Attempts whose handler had begun and whose lease was lost."""
+    def begun_in_vain(self) -> list[Effect]:
+        """Effects of attempts whose lease was lost."""
         lost = {
             (job.id, entry.attempt)
             for job in self.evidence.jobs.values()
             for entry in job.entries
             if entry.reason == Reason.LEASE_EXPIRED.value
         }
-        return sorted({(effect.job_id, effect.attempt) for effect in self.evidence.effects} & lost)
+        return [effect for effect in self.evidence.effects if (effect.job_id, effect.attempt) in lost]
 
     def settle(self) -> list[str]:
         """Heals everything, waits for the end of all jobs, and checks; the breaches."""
