@@ -14,6 +14,8 @@ from support.feed import observers, states_known
 from support.load import Load
 from support.stacks import eventually
 
+pytestmark = pytest.mark.alone
+
 SERVICES = ("gateway", "intake", "worker")
 SERVERS = ("mongo", "rabbitmq")
 JOBS = 300
