@@ -4,6 +4,7 @@
 failed ones, the name of a batch, and the file to which each answer's `METHOD path status` is appended.
 """
 
+import itertools
 import json
 import os
 import zlib
@@ -21,6 +22,7 @@ DRAIN = "/workers/{id}/drain"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
+_turns = itertools.count()
 _seen = Path(_there["seen"])
 
 
@@ -36,8 +38,9 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         is_for_failed = case.path.endswith(("/retry", "/resolve")) and draw % 3
         ids = _there["failed_ids" if is_for_failed else "ids"]
         path["id"] = ids[draw % len(ids)]
-    if "batch" in path and draw % 2:
-        path["batch"] = _there["batch"]
+    if "batch" in path:
+        # In turn: few requests are made of this path, and each of its answers must be among them.
+        path["batch"] = (_there["batch"], f"nobody-{draw}", path["batch"])[next(_turns) % 3]
     if case.path == "/load-test":
         count = query.setdefault("count", MOST_CALLS)
         if _number(count) > MOST_CALLS:
