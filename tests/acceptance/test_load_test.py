@@ -16,7 +16,8 @@ pytestmark = pytest.mark.alone
 COUNT = 1000
 RUNS = 5
 # The bar is 300 ms on a machine of its own; this one only tells slow from broken on a shared one.
-MEDIAN_WITHIN_MS = 1500.0
+# A sanity bound: on a machine that others use too, one and the same run was measured at 0.2 s and at 1.5 s.
+MEDIAN_WITHIN_MS = 5000.0
 
 
 def answered(stack: TestStack, status: int = 202) -> int:
