@@ -1,13 +1,15 @@
 """The stores that the contract suite runs against."""
 
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
+from pymongo.database import Database
 
 from acked_common.clock import SharedClock
 from acked_common.store.memory import MemoryStore
 from acked_common.store.mongo import MongoStore
+from support.servers import Servers
 
 AnyStore: TypeAlias = MemoryStore | MongoStore
 
@@ -22,6 +24,21 @@ async def bare_store(request: pytest.FixtureRequest) -> AsyncIterator[AnyStore]:
     store = MongoStore(url, database, app_name="contracts", timeout_s=10.0)
     yield store
     store.close()
+
+
+@pytest.fixture
+async def mongo_store(mongo_url: str, mongo_database: str) -> AsyncIterator[MongoStore]:
+    """An empty store on MongoDB, for tests of it alone."""
+    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
+    await store.ensure_schema()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def database(servers: Servers, mongo_database: str) -> Database[dict[str, Any]]:
+    """The same database past the store."""
+    return servers.mongo()[mongo_database]
 
 
 @pytest.fixture

@@ -30,21 +30,12 @@ from support.factories import (
     running,
     succeeded,
 )
-from support.servers import Servers
 
 
 @pytest.fixture
-async def store(mongo_url: str, mongo_database: str) -> AsyncIterator[MongoStore]:
-    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
-    await store.ensure_schema()
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def database(servers: Servers, mongo_database: str) -> Database[dict[str, Any]]:
-    """The same database past the store."""
-    return servers.mongo()[mongo_database]
+def store(mongo_store: MongoStore) -> MongoStore:
+    """MongoDB alone: what is tested here has no counterpart in memory."""
+    return mongo_store
 
 
 def _changed(**fields: Any) -> Document:

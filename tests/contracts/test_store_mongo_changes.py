@@ -1,6 +1,5 @@
 """What MongoDB may log in its own way: a write that changed most of a document is logged as its replacement."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,23 +11,14 @@ from acked_common.lifecycle import State
 from acked_common.store import Job, JobChanges, schema
 from acked_common.store.mongo import MongoStore
 from support.factories import RETENTION_S, again, moved, now, owner, queued, running
-from support.servers import Servers
 
 ANSWERS = 20
 
 
 @pytest.fixture
-async def store(mongo_url: str, mongo_database: str) -> AsyncIterator[MongoStore]:
-    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
-    await store.ensure_schema()
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def database(servers: Servers, mongo_database: str) -> Database[dict[str, Any]]:
-    """The same database past the store."""
-    return servers.mongo()[mongo_database]
+def store(mongo_store: MongoStore) -> MongoStore:
+    """MongoDB alone: what is tested here has no counterpart in memory."""
+    return mongo_store
 
 
 async def told(changes: JobChanges, count: int) -> list[Any]:

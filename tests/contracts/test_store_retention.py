@@ -1,7 +1,7 @@
 """Ended jobs are deleted when their retention is over, live ones never, not even where a person retries meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,17 +21,9 @@ AT_ONCE = 20
 
 
 @pytest.fixture
-async def store(mongo_url: str, mongo_database: str) -> AsyncIterator[MongoStore]:
-    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
-    await store.ensure_schema()
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def database(servers: Servers, mongo_database: str) -> Database[dict[str, Any]]:
-    """The same database past the store."""
-    return servers.mongo()[mongo_database]
+def store(mongo_store: MongoStore) -> MongoStore:
+    """MongoDB alone: what is tested here has no counterpart in memory."""
+    return mongo_store
 
 
 @pytest.fixture
