@@ -15,9 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
-ORDER = ("architecture", "unit", "contracts", "integration", "acceptance", "faults", "soak")
+ORDER = ("architecture", "unit", "simulation", "contracts", "integration", "acceptance", "faults", "soak")
 ON_REQUEST = ("faults", "soak")
-SIDE_BY_SIDE = ("unit", "contracts")
+SIDE_BY_SIDE = ("unit", "simulation", "contracts")
 """Folders whose tests share nothing and measure no time: two processes run them."""
 MODULES_SIDE_BY_SIDE = ("integration", "acceptance")
 """Folders whose modules each start what they need: two processes run them, module by module. What is marked `alone`,

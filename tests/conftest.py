@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 FOLDERS = {
     "unit": "pure logic; needs nothing",
+    "simulation": "the lifecycle under drawn faults, in virtual time; needs nothing",
     "contracts": "one suite run against the in-memory and the real part",
     "integration": "real MongoDB and RabbitMQ",
     "acceptance": "the shipped entry points as processes, outside behaviour only",
@@ -23,7 +24,7 @@ FOLDERS = {
     "soak": "hours of load",
     "architecture": "import rules and the like; needs nothing",
 }
-WITHOUT_SERVERS = {"unit", "architecture"}
+WITHOUT_SERVERS = {"unit", "simulation", "architecture"}
 
 pytest.register_assert_rewrite("support.factories")
 

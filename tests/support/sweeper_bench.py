@@ -54,6 +54,14 @@ class Bench:
         self.kinds = KindTable(self.store)
         self.sweeper = self.another()
 
+    @classmethod
+    async def ready(cls) -> "Bench":
+        """One whose kinds were read, as a process has them before its sweeper starts."""
+        made = cls()
+        await made.kinds.refresh()
+        made.store.calls.clear()
+        return made
+
     def another(self) -> Sweeper:
         """The sweeper of one more process."""
         return Sweeper(self.store, Outbox(self.broker, self.kinds), self.broker, self.kinds, self.clock, self.settings)

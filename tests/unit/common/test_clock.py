@@ -79,6 +79,11 @@ def test_durations_do_not_follow_the_server() -> None:
     assert before <= clock.monotonic() <= time.monotonic()
 
 
+def test_a_machine_of_its_own_can_be_given() -> None:
+    clock = SharedClock(machine=lambda: AT, monotonic=lambda: 7.0)
+    assert (clock.now(), clock.monotonic()) == (whole_ms(AT), 7.0)
+
+
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_milliseconds_are_cut(instant: datetime) -> None:
     cut = whole_ms(instant)

@@ -7,7 +7,7 @@ import pytest
 from acked_common.kind_table import DEFAULT_BUNDLE, KindTable
 from acked_common.store import KindRecord, StoreError
 from support.factories import ManualClock
-from support.parts import BOUND_S, ShakyStore, running_tasks
+from support.parts import BOUND_S, ShakyStore, running_tasks, settle
 
 
 @pytest.fixture
@@ -23,6 +23,18 @@ def table(store: ShakyStore) -> KindTable:
 async def test_nothing_is_known_before_the_first_look(table: KindTable) -> None:
     assert (table.was_read, table.names, table.all(), table.get("a")) == (False, [], [], None)
     assert (table.lane("a"), table.bundle("a")) == ("a", DEFAULT_BUNDLE)
+
+
+async def test_a_lane_is_not_known_before_the_first_look_but_of_a_processs_own_kinds(store: ShakyStore) -> None:
+    table = KindTable(store, known={"own": KindRecord("own", "shared")})
+    assert (table.knows_lane("own"), table.lane("own"), table.knows_lane("a")) == (True, "shared", False)
+    waiting = asyncio.create_task(table.wait_read())
+    await settle()
+    assert not waiting.done()
+    await table.refresh()
+    async with asyncio.timeout(BOUND_S):
+        await waiting
+    assert table.knows_lane("a")
 
 
 async def test_kinds_are_known_after_a_look(store: ShakyStore, table: KindTable) -> None:

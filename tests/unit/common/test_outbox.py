@@ -211,3 +211,9 @@ async def test_stop_does_not_wait_for_a_broker_that_is_away(broker: HeldBroker, 
     async with asyncio.timeout(BOUND_S):
         await outbox.stop()
     assert outbox.waiting <= 1
+
+
+async def test_before_the_kinds_were_read_nothing_goes_on_a_lane_that_may_be_wrong(broker: HeldBroker) -> None:
+    outbox = Outbox(broker, KindTable(MemoryStore(ManualClock())))
+    assert await outbox.publish(jobs("a", 3)) == set()
+    assert await broker.ready_bundles("a") == 0

@@ -1,5 +1,6 @@
 """The watch over the store: whether it answers, and how far its clock is from ours."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from acked_common.clock import SharedClock
 from acked_common.store_monitor import StoreMonitor
 from support.factories import ManualClock
-from support.parts import ShakyStore
+from support.parts import BOUND_S, ShakyStore, settle
 
 HOUR = timedelta(hours=1)
 
@@ -55,3 +56,25 @@ async def test_a_clock_that_goes_its_way_is_asked_for_the_time_once_a_look(store
     asked = store.calls.count("server_time")
     await monitor.look()
     assert store.calls.count("server_time") == asked + 1
+
+
+async def test_the_time_is_not_known_before_the_store_has_told_it() -> None:
+    time = ManualClock()
+    store = ShakyStore(time)
+    await store.ensure_schema()
+    store.is_away = True
+    clock = SharedClock(machine=lambda: time.now() - timedelta(hours=1), monotonic=time.monotonic)
+    monitor = StoreMonitor(store, clock)
+    waiting = asyncio.create_task(monitor.wait_measured())
+    await monitor.look()
+    await settle()
+    assert not waiting.done()
+    assert monitor.problem is not None
+
+    store.is_away = False
+    await monitor.look()
+
+    async with asyncio.timeout(BOUND_S):
+        await waiting
+    assert monitor.problem is None
+    assert clock.now() == time.now()

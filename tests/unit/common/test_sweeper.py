@@ -20,8 +20,8 @@ AT = ManualClock().now()
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+async def bench() -> Bench:
+    return await Bench.ready()
 
 
 class TestLost:
@@ -256,6 +256,7 @@ class TestExpiry:
 
 async def test_the_looks_go_on_by_themselves(bench: Bench) -> None:
     bench = Bench(sweep_tick_s=0.05)
+    await bench.kinds.refresh()
     due = await scheduled(bench.store, at=AT - timedelta(seconds=61), delay_s=60.0)
     async with running_tasks() as tasks:
         bench.sweeper.start(tasks)

@@ -19,8 +19,8 @@ AT = ManualClock().now()
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+async def bench() -> Bench:
+    return await Bench.ready()
 
 
 async def test_nothing_consumed_nothing_republished(bench: Bench) -> None:

@@ -46,13 +46,15 @@ class Bench:
         self.clock = ManualClock()
         self.store = Store(self.clock)
         self.broker = MemoryBroker()
-        self.outbox = Outbox(self.broker, KindTable(self.store))
+        self.kinds = KindTable(self.store)
+        self.outbox = Outbox(self.broker, self.kinds)
         self.commands = Commands(self.store, self.outbox, self.clock, common_settings(retention_s=100))
 
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     made = Bench()
+    await made.kinds.refresh()
     yield made
     await made.outbox.stop()
 

@@ -54,11 +54,11 @@ async def test_async_timeout_cancels_the_handler_and_says_where_it_was(bench: Be
 
     bench.start(kind("k", work))
     begun = time.monotonic()
-    bench.submit(assignment("k", timeout_s=0.05))
+    bench.submit(assignment("k", timeout_s=0.3))
     ending = await bench.ending()
     assert isinstance(ending, TimedOut)
-    assert 0.05 <= time.monotonic() - begun < 1.5
-    assert ending.error.message == "the attempt took longer than its timeout of 0.05 s"
+    assert 0.3 <= time.monotonic() - begun < 1.5
+    assert ending.error.message == "the attempt took longer than its timeout of 0.3 s"
     assert "await asyncio.sleep(FOREVER_S)" in (ending.error.traceback or "")
     assert cleaned_up.is_set()
     assert bench.executor.abandoned == 0
@@ -256,6 +256,29 @@ async def test_a_sync_handler_that_never_looked_keeps_its_result(
     assert await bench.ending() == Succeeded(b'"whole"')
 
 
+async def test_an_attempt_whose_time_was_up_before_its_first_step_has_not_failed(
+    bench: Bench, release: threading.Event, started: threading.Event
+) -> None:
+    ran: list[str] = []
+
+    async def block(ctx: Context, payload: Any) -> Any:
+        started.set()
+        release.wait(30)
+
+    async def note(ctx: Context, payload: Any) -> Any:
+        ran.append(ctx.id)
+
+    bench.start(kind("block", block), kind("note", note), grace_s=30)
+    bench.submit(assignment("block", id="block"))
+    await bench.until(started.is_set)
+    bench.submit(assignment("note", id="late", timeout_s=0.02))
+    late = bench.executor._live["late", 1]
+    await bench.until(lambda: late.overdue)
+    release.set()
+    assert await bench.ending("late") == Interrupted(InterruptReason.NOT_STARTED)
+    assert ran == []
+
+
 async def test_a_sync_attempt_that_waits_for_a_thread_is_withdrawn(
     bench: Bench, release: threading.Event, started: threading.Event
 ) -> None:
@@ -309,7 +332,7 @@ async def test_replacement_threads_are_bounded(bench: Bench, release: threading.
         release.wait(30)
 
     bench.start(kind("block", block), threads=2)
-    bench.submit(*[assignment("block", id=f"b{n}", timeout_s=0.02) for n in range(9)])
+    bench.submit(*[assignment("block", id=f"b{n}", timeout_s=0.3) for n in range(9)])
     await bench.all_ended(9)
     started = [ending for _, ending in bench.endings if isinstance(ending, TimedOut)]
     others = [ending for _, ending in bench.endings if not isinstance(ending, TimedOut)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from acked_common.lifetime import Tasks
 from acked_common.store import JobStore, KindRecord
@@ -17,9 +17,18 @@ DEFAULT_BUNDLE = 32
 class KindTable:
     """Looks kinds up without I/O."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        known: Mapping[str, KindRecord] | None = None,
+    ) -> None:
+        """`known` are those that the process itself registers: they count until the kinds are read."""
         self._store = store
-        self._kinds: Mapping[str, KindRecord] = {}
+        self._monotonic = monotonic
+        self._kinds: Mapping[str, KindRecord] = known or {}
+        self._was_read = asyncio.Event()
         self._read_at: float | None = None
         self._looking: asyncio.Task[None] | None = None
 
@@ -27,6 +36,10 @@ class KindTable:
     def was_read(self) -> bool:
         """Whether the kinds were ever read."""
         return self._read_at is not None
+
+    async def wait_read(self) -> None:
+        """Returns when the kinds were read: before that a job might be published on a lane that nobody consumes."""
+        await self._was_read.wait()
 
     @property
     def names(self) -> list[str]:
@@ -45,6 +58,10 @@ class KindTable:
         """All kinds, sorted by name."""
         return [self._kinds[name] for name in self.names]
 
+    def knows_lane(self, kind: str) -> bool:
+        """Whether `lane` tells where workers consume the kind: not before it, or all kinds, were read."""
+        return self.was_read or kind in self._kinds
+
     def lane(self, kind: str) -> str:
         """The lane of a kind; its own name where nothing is known of it."""
         record = self._kinds.get(kind)
@@ -58,11 +75,12 @@ class KindTable:
     async def refresh(self) -> None:
         """Reads all kinds. Raises `StoreError`."""
         self._kinds = await self._store.kinds()
-        self._read_at = time.monotonic()
+        self._read_at = self._monotonic()
+        self._was_read.set()
 
     async def look_again(self, name: str) -> KindRecord | None:
         """The kind after one more look. Raises `StoreError`."""
-        if self._read_at is None or time.monotonic() - self._read_at > _SECOND_LOOK_EVERY_S:
+        if self._read_at is None or self._monotonic() - self._read_at > _SECOND_LOOK_EVERY_S:
             # All who ask meanwhile share the look, and its failure.
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self.refresh())

@@ -49,7 +49,7 @@ class ServiceCore:
         self.clock = SharedClock()
         self.store = MongoStore(settings.mongo_url, settings.database, app_name=name, timeout_s=store_timeout_s)
         self.monitor = StoreMonitor(self.store, self.clock)
-        self.kinds = KindTable(self.store)
+        self.kinds = KindTable(self.store, self.clock.monotonic)
         self.publisher = RabbitPublisher(settings.amqp_url, name=name)
         self.outbox = Outbox(self.publisher, self.kinds)
         self.workers = WorkerTable(self.store, seen_within_s=settings.renewal_s * 3)
@@ -63,7 +63,7 @@ class ServiceCore:
             self.monitor.start,
             self.kinds.start,
             self.waits.start,
-            self._sweeper.start,
+            self._start_sweeper,
             *([tokens.start] if tokens is not None else []),
         ]
         if tokens is None:
@@ -151,6 +151,14 @@ class ServiceCore:
             start(self._tasks)
         self._tasks.spawn(self._end_waits(), "end of waits")
         self._tasks.repeat("broker", self._keep_broker, every_s=BROKER_LOOK_EVERY_S)
+
+    def _start_sweeper(self, tasks: Tasks) -> None:
+        async def when_time_and_kinds_are_known() -> None:
+            await self.monitor.wait_measured()
+            await self.kinds.wait_read()
+            self._sweeper.start(tasks)
+
+        tasks.spawn(when_time_and_kinds_are_known(), "start of the sweeper")
 
     async def _keep_broker(self) -> None:
         if not self.publisher.is_open:

@@ -1,5 +1,6 @@
 """Watches the store for one process: is it there, does its schema fit, how far is its clock from ours."""
 
+import asyncio
 from datetime import datetime
 
 from acked_common.clock import SharedClock
@@ -22,6 +23,7 @@ class StoreMonitor:
         self._store = store
         self._clock = clock
         self._clock_set_at: float | None = None
+        self._measured = asyncio.Event()
         self._problem: str | None = "not asked yet"
 
     @property
@@ -32,6 +34,15 @@ class StoreMonitor:
     def start(self, tasks: Tasks) -> None:
         """Starts looking."""
         tasks.repeat("store monitor", self.look, every_s=LOOK_EVERY_S)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the clock was ever measured."""
+        return self._measured.is_set()
+
+    async def wait_measured(self) -> None:
+        """Returns when the clock was measured: before that no lease may be given and no job ended by it."""
+        await self._measured.wait()
 
     async def look(self) -> None:
         """One look; never raises `StoreError`."""
@@ -48,6 +59,7 @@ class StoreMonitor:
             if self._clock_set_at is None or started - self._clock_set_at >= CLOCK_EVERY_S:
                 await self._set_clock()
                 self._clock_set_at = started
+                self._measured.set()
             if self._problem is not None:
                 # Another database may answer after a gap: check again on each return.
                 await self._store.check_schema()

@@ -71,7 +71,7 @@ class Worker:
             name: kind_record(kind, slots=settings.slots if kind.is_async else settings.threads, seen_at=self._since_at)
             for name, kind in kinds.items()
         }
-        self._kind_table = KindTable(self._store)
+        self._kind_table = KindTable(self._store, self._clock.monotonic, known=self._records)
         self._publisher = RabbitPublisher(common.amqp_url, name=settings.name)
         self._outbox = Outbox(self._publisher, self._kind_table)
         self._consuming = BrokerConnection(common.amqp_url, name=f"{settings.name} consume")
@@ -266,7 +266,12 @@ class Worker:
 
     async def _start_consumers(self) -> None:
         for lane, consumer in self._consumers.items():
-            self._consumer_tasks.spawn(consumer.run(), f"lane {lane}")
+            self._consumer_tasks.spawn(self._consume(consumer), f"lane {lane}")
+
+    async def _consume(self, consumer: LaneConsumer) -> None:
+        # A lease that is given by a clock of its own may be over at once, or last for hours.
+        await self._monitor.wait_measured()
+        await consumer.run()
 
     async def _stop_consumers(self) -> None:
         await self._consumer_tasks.cancel_all()
@@ -310,6 +315,9 @@ class Worker:
             self._stop.set()
 
     def _consumers_came_round_at(self) -> float:
+        if not self._monitor.is_measured:
+            # They wait for MongoDB, which is no reason to end the process.
+            return time.monotonic()
         return min((consumer.tried_at for consumer in self._consumers.values()), default=time.monotonic())
 
     async def _beat(self) -> None:

@@ -140,6 +140,10 @@ class RunningAttempt:
         if not self.ended and not self.settled and not self.has_lost_job:
             self._report(self, progress)
 
+    def not_begun(self) -> Interrupted:
+        """Its ending when it was stopped before its handler began: its time was up without any fault of the job."""
+        return Interrupted(self.interrupted or InterruptReason.NOT_STARTED)
+
     def stopped(self, where: str | None = None) -> TimedOut | Interrupted:
         """Its ending when it was stopped; `where` is the traceback of what it was doing."""
         if self.interrupted is not None:

@@ -23,7 +23,6 @@ from acked_worker.gate import Gate, guarding, variables_of
 from acked_worker.outcome import (
     Ending,
     Failed,
-    Interrupted,
     InterruptReason,
     failed,
     format_traceback,
@@ -223,10 +222,10 @@ class Executor:
         if attempt.kind_spec.is_async:
             if not attempt.entered and attempt.interrupted is None:
                 # Another handler blocks the loop. The cancel is queued there before the handler's first step.
-                return Interrupted(InterruptReason.NOT_STARTED)
+                return attempt.not_begun()
         else:
             if self._pool.withdraw(attempt):
-                return attempt.stopped() if attempt.interrupted else Interrupted(InterruptReason.NOT_STARTED)
+                return attempt.not_begun()
             where = self._pool.lose(attempt)
         self._abandoned.add(attempt)
         log.warning("a handler goes on after its end", kind=attempt.kind, job_id=attempt.id, attempt=attempt.attempt)
@@ -297,7 +296,7 @@ class Executor:
         ending: Ending
         try:
             if attempt.asked_to_stop:
-                ending = attempt.stopped()
+                ending = attempt.not_begun()
             else:
                 crash_points.reach("worker.handling")
                 value = await attempt.kind_spec.function(Context(attempt), attempt.assignment.payload)
@@ -314,7 +313,7 @@ class Executor:
         ending: Ending
         try:
             if attempt.asked_to_stop:
-                ending = attempt.stopped()
+                ending = attempt.not_begun()
             else:
                 crash_points.reach("worker.handling")
                 value = Variables().run(attempt.kind_spec.function, Context(attempt), attempt.assignment.payload)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 
 from acked import Kind
@@ -51,6 +52,7 @@ def unserved(own: Mapping[str, KindRecord], known: Iterable[KindRecord], *, sinc
     )
 
 
+@cache
 def worker_version() -> str:
     """The version of this worker's code."""
     return version("acked-worker")

@@ -30,6 +30,10 @@ class MemoryBroker:
         waiting = self._lanes.get(lane)
         return decode_bundle(waiting.popleft()) if waiting else None
 
+    def give_back(self, bundle: Bundle) -> None:
+        """Puts a bundle that was taken back to the head of its lane, as a broker does when its consumer is gone."""
+        self._lanes.setdefault(bundle.lane, deque()).appendleft(encode_bundle(bundle))
+
     def delete_lane(self, lane: str) -> None:
         """Loses a lane with all that waits on it; the next use makes it again."""
         self._lanes.pop(lane, None)

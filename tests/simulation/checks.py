@@ -1,0 +1,293 @@
+"""What must hold: at each transition, and when everything has come to rest. I1 to I8 of the fault tests' invariants."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from acked_common.lifecycle import HISTORY_KEPT, MAX_CRASHES, Reason, State
+from acked_common.wire import Bundle
+from simulation.handlers import MAX_ATTEMPTS, Effect
+from simulation.scale import REPUBLISH_STEP_S
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+Document = Mapping[str, Any]
+
+BY_OWNER = frozenset(
+    {
+        Reason.COMPLETED,
+        Reason.PERMANENT_ERROR,
+        Reason.ATTEMPTS_EXHAUSTED,
+        Reason.BACKING_OFF,
+        Reason.DRAINED,
+        Reason.NOT_STARTED,
+        Reason.CRASHED,
+        Reason.POISON,
+    }
+)
+"""Only the process that owns the attempt makes these."""
+FAILURES = frozenset({Reason.PERMANENT_ERROR, Reason.ATTEMPTS_EXHAUSTED, Reason.BACKING_OFF})
+CRASHES = frozenset({Reason.CRASHED, Reason.POISON})
+BY_PERSONS = frozenset({Reason.RETRIED, Reason.RESOLVED})
+CLOCK_MARGIN = timedelta(seconds=3)
+"""How far a process's idea of the time may be from the server's: half of the longest round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that must not happen."""
+
+    rule: str
+    text: str
+    job_id: UUID | None = None
+
+
+@dataclass(slots=True)
+class Watched:
+    """What was seen of one job."""
+
+    document: Document
+    number: int
+    exits: dict[int, str] = field(default_factory=dict)
+    """By attempt, why it ended."""
+    claimed_at: dict[int, float] = field(default_factory=dict)
+    claimed_by: dict[int, str] = field(default_factory=dict)
+    failures: Counter[int] = field(default_factory=Counter)
+    """By run."""
+    crashes: Counter[int] = field(default_factory=Counter)
+    """By run."""
+    suspected: set[int] = field(default_factory=set)
+    """Attempts that had to run alone in a process."""
+    ends: Counter[int] = field(default_factory=Counter)
+    """By run."""
+    first_end_at: float = math.inf
+    queued_since: float = 0.0
+    confirmed: int = 0
+    """Publications that were confirmed since it was queued."""
+
+
+class Observer:
+    """Sees every transition as the store makes it."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.jobs: dict[UUID, Watched] = {}
+        self.live = 0
+
+    def confirmed(self, bundle: Bundle) -> None:
+        """A publication was confirmed."""
+        for job_id in bundle.ids:
+            watched = self.jobs.get(job_id)
+            if watched is not None and watched.document["state"] == State.QUEUED.value:
+                watched.confirmed += 1
+                self._check_flood(job_id, watched)
+
+    def _check_flood(self, job_id: UUID, watched: Watched) -> None:
+        """While it is queued a job is published once, and again by one of all sweepers, ever more rarely."""
+        world = self._world
+        waited_s = world.loop.time() - watched.queued_since
+        # Two sweepers that queue a job in the same millisecond can't be told apart: both publish it.
+        most = 1.0 + (watched.document["reason"] == Reason.DUE)
+        if not world.forecast.is_calm:
+            # Of all sweepers one gets a lost job.
+            most = 3 + math.log2(1 + waited_s / REPUBLISH_STEP_S)
+        if watched.confirmed > most:
+            self._broken("flood", f"was published {watched.confirmed} times in {waited_s:.1f} s", job_id)
+
+    def saw(self, document: Document) -> None:
+        """A job was inserted or has moved; `document` is how it is now."""
+        job_id = document["_id"]
+        watched = self.jobs.get(job_id)
+        state, reason = State(document["state"]), document["reason"]
+        self._world.note(self._author(), f"rev {document['rev']} {state.value}: {reason}", job_id)
+        if watched is None:
+            number = json.loads(document["payload"])["n"]
+            watched = self.jobs[job_id] = Watched(document, number)
+            self.live += 1
+            if document["rev"] != 1:
+                self._broken("I2", f"begins with rev {document['rev']}", job_id)
+        else:
+            before, watched.document = watched.document, document
+            self._check_move(watched, before, document)
+        if state is State.QUEUED:
+            watched.queued_since, watched.confirmed = self._world.loop.time(), 0
+
+    def _author(self) -> str:
+        return self._world.acting.name if self._world.acting is not None else "?"
+
+    def _broken(self, rule: str, text: str, job_id: UUID | None = None) -> None:
+        self._world.broken(rule, text, job_id)
+
+    def _check_move(self, watched: Watched, before: Document, after: Document) -> None:
+        job_id, reason = after["_id"], after["reason"]
+        was, now = State(before["state"]), State(after["state"])
+        at = self._world.time()
+        if after["rev"] != before["rev"] + 1:
+            self._broken("I2", f"rev {before['rev']} is followed by {after['rev']}", job_id)
+        if len(after["history"]) != min(after["rev"] - 1, HISTORY_KEPT) or after["history"][-1]["rev"] != after["rev"]:
+            self._broken("I2", "the history has a gap", job_id)
+        if ("wake" in after) == now.is_terminal:
+            self._broken("I7", f"is {now.value} with{'' if 'wake' in after else 'out'} a wake", job_id)
+        if was.is_terminal and not (was is State.FAILED and reason in BY_PERSONS):
+            self._broken("I2", f"was {was.value} and became {now.value}", job_id)
+        if "cancel_requested_at" in before and reason not in (Reason.COMPLETED, Reason.CANCELLED):
+            self._broken("cancel", f"was to be cancelled and became {now.value} ({reason})", job_id)
+        self.live += was.is_terminal - now.is_terminal
+        if now.is_terminal:
+            watched.ends[after["run"]] += 1
+            watched.first_end_at = min(watched.first_end_at, self._world.loop.time())
+            if watched.ends[after["run"]] > 1:
+                self._broken("I2", f"run {after['run']} has ended twice", job_id)
+        if reason in FAILURES:
+            watched.failures[after["run"]] += 1
+        if reason in CRASHES:
+            watched.crashes[after["run"]] += 1
+            if (job_id, before["attempt"]) not in self._world.crashes:
+                self._broken("crashes", f"attempt {before['attempt']} is {reason}, and ended no process", job_id)
+        self._check_attempt(watched, before, after)
+        if reason == Reason.EXPIRED and before["expires_at"] > at + CLOCK_MARGIN:
+            self._broken("time", "expired too early", job_id)
+        if reason == Reason.DUE and before["due_at"] > at + CLOCK_MARGIN:
+            self._broken("time", "was queued before it was due", job_id)
+
+    def _check_attempt(self, watched: Watched, before: Document, after: Document) -> None:
+        job_id, reason, attempt = after["_id"], after["reason"], before["attempt"]
+        was, now = State(before["state"]), State(after["state"])
+        is_claim = reason == Reason.CLAIMED
+        if after["attempt"] != attempt + is_claim:
+            self._broken("I3", f"attempt {attempt} is followed by {after['attempt']} ({reason})", job_id)
+        if is_claim:
+            if was is not State.QUEUED:
+                self._broken("I3", f"was claimed while {was.value}", job_id)
+            watched.claimed_at[after["attempt"]] = self._world.loop.time()
+            watched.claimed_by[after["attempt"]] = after["owner"]["worker"]
+            if watched.exits.get(attempt) in (Reason.LEASE_EXPIRED, *CRASHES):
+                watched.suspected.add(after["attempt"])
+            return
+        if was is not State.RUNNING or now is State.RUNNING:
+            return
+        watched.exits[attempt] = reason
+        if reason == Reason.LEASE_EXPIRED and before["wake"] > self._world.time():
+            self._broken(
+                "I4", f"was taken back {before['wake'] - self._world.time()} before its lease was over", job_id
+            )
+        author, owner = self._author(), before["owner"]["worker"]
+        if reason in BY_OWNER and author != owner:
+            self._broken("I3", f"attempt {attempt} of {owner} was recorded by {author} ({reason})", job_id)
+        if reason == Reason.COMPLETED:
+            result = json.loads(after["result"])
+            if result != {"n": watched.number, "attempt": attempt, "process": owner}:
+                self._broken("I3", f"attempt {attempt} of {owner} has the result {result}", job_id)
+
+
+# What may end a job as failed, and what must be true then. A lost worker is none of it.
+EXPLAINED_FAILURES = frozenset(
+    {Reason.PERMANENT_ERROR, Reason.ATTEMPTS_EXHAUSTED, Reason.EXPIRED, Reason.RESOLVED, Reason.POISON}
+)
+
+
+def check_at_rest(world: "World") -> None:
+    """What must hold when all faults are over and nothing moves any more."""
+    effects: dict[UUID, list[Effect]] = defaultdict(list)
+    for effect in world.effects:
+        effects[effect.job_id].append(effect)
+    for job_id, watched in world.observer.jobs.items():
+        _check_job(world, job_id, watched, effects[job_id])
+        _check_overlaps(world, job_id, watched, effects[job_id])
+    _check_submissions(world)
+    if waiting := world.broker.ready() + world.broker.unacked:
+        world.broken("I8", f"{waiting} bundles are left on the broker")
+    for node in world.nodes:
+        held = {} if node.process.is_dead else node.held()
+        if left := {what: count for what, count in held.items() if count}:
+            world.broken("rest", f"{node.process.name} still holds {left}")
+
+
+def _check_job(world: "World", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
+    document = watched.document
+    state, reason = State(document["state"]), document["reason"]
+    if not state.is_terminal:
+        world.broken("I1", f"is still {state.value} ({reason})", job_id)
+        return
+    run = document["run"]
+    if reason == Reason.COMPLETED and not [e for e in effects if e.attempt == document["attempt"] and e.end == "ok"]:
+        world.broken("I4", f"succeeded, but attempt {document['attempt']} has had no effect", job_id)
+    if state is State.FAILED and reason not in EXPLAINED_FAILURES:
+        world.broken("crashes", f"failed as {reason}", job_id)
+    if reason == Reason.ATTEMPTS_EXHAUSTED:
+        most = world.submissions[watched.number].submission.max_attempts or MAX_ATTEMPTS
+        if watched.failures[run] != most:
+            world.broken("crashes", f"failed after {watched.failures[run]} failures of {most}", job_id)
+    if reason == Reason.POISON and watched.crashes[run] != MAX_CRASHES:
+        world.broken("crashes", f"is poison after {watched.crashes[run]} crashes of its own process", job_id)
+    for effect in effects:
+        if effect.attempt in watched.suspected and not effect.is_alone:
+            world.broken("suspects", f"attempt {effect.attempt} of a suspect ran beside others", job_id)
+        if effect.is_alone and not _was_suspected(watched, effect.attempt):
+            world.broken("suspects", f"attempt {effect.attempt} ran alone, and nobody was lost before", job_id)
+    for attempt in (attempt for attempt, why in watched.exits.items() if why in FAILURES):
+        had = [e for e in effects if e.attempt == attempt and (e.end != "ok" or e.ended_at - e.begun_at > 1.0)]
+        if not had:
+            world.broken("crashes", f"attempt {attempt} counts as failed, but no handler has failed", job_id)
+    if world.forecast.is_calm and Reason.LEASE_EXPIRED in watched.exits.values():
+        world.broken("calm", "lost its lease although nothing went wrong", job_id)
+
+
+def _was_suspected(watched: Watched, attempt: int) -> bool:
+    return any(why in (Reason.LEASE_EXPIRED, *CRASHES) for n, why in watched.exits.items() if n < attempt)
+
+
+def _check_overlaps(world: "World", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
+    twice = [attempt for attempt, count in Counter(e.attempt for e in effects).items() if count > 1]
+    if twice:
+        world.broken("I4", f"attempts {twice} have begun twice", job_id)
+    for earlier in effects:
+        for later in effects:
+            if earlier.attempt >= later.attempt or earlier.gone_at <= later.begun_at:
+                continue
+            if later.attempt in earlier.held_beside and earlier.end == "stopped":
+                # Its process stood still for too long: its next step was to hear that it is over.
+                continue
+            lingers = world.scripts[watched.number].step(earlier.attempt).lingers_s > 0
+            if watched.exits.get(earlier.attempt) != Reason.LEASE_EXPIRED and not lingers:
+                world.broken("I4", f"attempt {later.attempt} began while attempt {earlier.attempt} ran", job_id)
+
+
+def _check_submissions(world: "World") -> None:
+    kept: dict[int, list[UUID]] = defaultdict(list)
+    for job_id, watched in world.observer.jobs.items():
+        kept[watched.number].append(job_id)
+    for sent in world.submissions:
+        ids = kept.get(sent.number, [])
+        if sent.answer == "accepted" and sent.job_id not in ids:
+            world.broken("I1", f"submission {sent.number} got a 202 and is not there", sent.job_id)
+        named = sent.job_ids | set(ids)
+        if sent.key is not None and len(named) > 1:
+            world.broken("I6", f"submission {sent.number} with a key became {len(named)} jobs", sent.job_id)
+        elif len(ids) > 1:
+            world.broken("I5", f"submission {sent.number} was kept {len(ids)} times", ids[1])
+        if sent.answer == "refused" and ids:
+            world.broken("I5", f"submission {sent.number} was refused and is there", ids[0])
+        for job_id in ids:
+            document = world.observer.jobs[job_id].document
+            if bytes(document["payload"]) != sent.submission.payload or document["kind"] != sent.submission.kind:
+                world.broken("I5", f"submission {sent.number} is not kept as it was sent", job_id)
+    for answer in world.cancels:
+        _check_cancel(world, answer.job_id, answer.answer, answer.at)
+
+
+def _check_cancel(world: "World", job_id: UUID, answer: str, at: float) -> None:
+    watched = world.observer.jobs[job_id]
+    reasons = [entry["reason"] for entry in watched.document["history"]]
+    if answer == "cancelled" and Reason.CANCELLED not in reasons:
+        world.broken("cancel", "was answered as cancelled and is not", job_id)
+    if answer == "asked" and Reason.CANCEL_REQUESTED not in reasons:
+        world.broken("cancel", "was answered as to be cancelled, and nobody was asked", job_id)
+    if answer == "409" and watched.first_end_at > at:
+        world.broken("cancel", "was answered 409 while it was live", job_id)

@@ -1,0 +1,136 @@
+"""What the handlers of a simulation do, and the ledger of their effects."""
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from acked import Context, Kind, KindOptions, Permanent, RetryLater
+from acked.definition import define
+from simulation.loop import STRAND, SimProcess, Strand
+
+MAX_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one attempt does: work for so long, then end so."""
+
+    takes_s: float
+    end: str = "ok"
+    """`ok`, `error`, `later`, `permanent`."""
+    lingers_s: float = 0.0
+    """How long it goes on after it was told to stop."""
+
+
+OK = Step(0.1)
+
+
+@dataclass(slots=True)
+class Effect:
+    """One start of a handler."""
+
+    number: int
+    job_id: UUID
+    attempt: int
+    process: SimProcess
+    begun_at: float
+    is_alone: bool
+    """In a process of its own."""
+    strand: Strand
+    ended_at: float = math.inf
+    end: str = "?"
+    held_beside: set[int] = field(default_factory=set)
+    """Attempts that began while this one stood at the closed gate of its process."""
+
+    @property
+    def stands_at_gate(self) -> bool:
+        """Whether it could make no step just now."""
+        return self.strand.is_open is not None and not self.strand.is_open()
+
+    @property
+    def gone_at(self) -> float:
+        """When it could do nothing more: it has ended, or its process has died."""
+        return min(self.ended_at, self.process.died_at)
+
+
+@dataclass(slots=True)
+class Script:
+    """What the attempts of one submission do, in order; behind the last one they succeed."""
+
+    steps: list[Step] = field(default_factory=list)
+    crashes: int = 0
+    """So many attempts end their process in the middle of their work."""
+
+    def step(self, attempt: int) -> Step:
+        """What attempt 1, 2, … does."""
+        return self.steps[attempt - 1] if attempt <= len(self.steps) else OK
+
+
+def draw_script(rng: Random, timeout_s: float | None, jobs_crash: float) -> Script:
+    """A script: most attempts succeed soon, some fail, some take long, some outlast their timeout."""
+    steps = []
+    for _ in range(rng.choice((1, 1, 2, 3, 6))):
+        takes_s = rng.choice((0.01, rng.uniform(0, 1), rng.uniform(0, 6), rng.uniform(4, 16)))
+        if timeout_s is not None and rng.random() < 0.3:
+            takes_s = timeout_s * 2
+        end = rng.choices(("ok", "error", "later", "permanent"), (6, 3, 1, 0.4))[0]
+        lingers_s = rng.uniform(0.5, 6) if rng.random() < 0.1 else 0.0
+        steps.append(Step(takes_s, end, lingers_s))
+    return Script(steps, rng.choice((1, 2, 3, 9)) if rng.random() < jobs_crash else 0)
+
+
+async def work(ctx: Context, payload: Any) -> dict[str, object]:
+    """The handler of all kinds: does what its submission's script says and writes the ledger."""
+    process = STRAND.get().process
+    world = process.loop.simulation  # type: ignore[attr-defined]
+    number = payload["n"]
+    step = world.scripts[number].step(ctx.attempt)
+    effect = Effect(number, UUID(ctx.id), ctx.attempt, process, world.loop.time(), process.is_of_suspect, STRAND.get())
+    for other in world.effects:
+        if other.job_id == effect.job_id and other.gone_at > world.loop.time() and other.stands_at_gate:
+            other.held_beside.add(ctx.attempt)
+    world.effects.append(effect)
+    world.note(process.name, f"attempt {ctx.attempt} begins", effect.job_id)
+    try:
+        if ctx.attempt <= world.scripts[number].crashes:
+            await asyncio.sleep(step.takes_s / 2)
+            world.crash(process, effect.job_id, ctx.attempt)
+            # Nothing of the process runs any more.
+            await world.loop.create_future()
+        await asyncio.sleep(step.takes_s)
+    except asyncio.CancelledError:
+        effect.end = "stopped"
+        if step.lingers_s:
+            await asyncio.sleep(step.lingers_s)
+        raise
+    else:
+        effect.end = step.end
+    finally:
+        if not world.is_over:
+            effect.ended_at = world.loop.time()
+            world.note(process.name, f"attempt {ctx.attempt} ends: {effect.end}", effect.job_id)
+    if step.end == "error":
+        raise RuntimeError("as the script says")
+    if step.end == "later":
+        raise RetryLater(0.7, "as the script says")
+    if step.end == "permanent":
+        raise Permanent("as the script says")
+    return {"n": number, "attempt": ctx.attempt, "process": process.name}
+
+
+def _kind(name: str, **options: Any) -> Kind:
+    return define(name, work, KindOptions(max_attempts=MAX_ATTEMPTS, backoff_base_s=0.5, backoff_cap_s=4.0, **options))
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        _kind("bundled", timeout_s=20.0),
+        _kind("single", timeout_s=20.0, bundle=1),
+        # Two kinds on one lane.
+        _kind("neighbour", timeout_s=20.0, bundle=2, lane="bundled"),
+    )
+}

@@ -1,0 +1,325 @@
+"""Intake, gateway and worker as simulated processes: the shipped parts, put together as shipped.
+
+`boundary` replaces what touches the outside: servers, threads, sockets, clocks and chance. Everything else is real.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import acked_common.ids
+import acked_common.outbox
+import acked_common.service_core
+import acked_common.store_monitor
+import acked_common.sweeper
+import acked_worker.app
+import acked_worker.deadlines
+import acked_worker.executor
+import acked_worker.gate
+import acked_worker.leases
+import acked_worker.progress
+import acked_worker.runners
+from acked_common.channel.frames import Cancel, JobAttempt
+from acked_common.clock import SharedClock
+from acked_common.service_core import ServiceCore
+from acked_common.settings import Env
+from acked_gateway.commands import Commands
+from acked_intake.accept import Acceptance, publish_stored
+from acked_intake.app import STORE_SHARE
+from acked_intake.group_commit import GroupCommit, Limits
+from acked_intake.keyed_commit import KeyedCommit
+from acked_intake.settings import read_settings as read_intake
+from acked_worker.gate import Guarded
+from acked_worker.settings import read_settings as read_worker
+from simulation import scale
+from simulation.broker_line import SimConsumer, SimProbe, SimPublisher
+from simulation.handlers import KINDS
+from simulation.loop import STRAND, SimProcess
+from simulation.store_line import StoreLine
+from simulation.suspects import SimGate, SimSuspects
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+INTAKE = read_intake(Env(scale.VARIABLES))
+WORKER = read_worker(Env(scale.VARIABLES))
+COMMON = WORKER.common
+
+
+class Node:
+    """A process with its own clock, started in its own context."""
+
+    kind = "?"
+
+    def __init__(self, world: "World", name: str, clock_offset_s: float) -> None:
+        self.world = world
+        self.process = SimProcess(world.loop, name)
+        self.process.clock_offset_s = clock_offset_s  # type: ignore[attr-defined]
+        self.is_up = False
+        self.is_leaving = False
+        self.process.main.context().run(self.build)
+        self.process.spawn(self.run())
+
+    def build(self) -> None:
+        """Makes the parts."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        """Starts the parts."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ends the process in order."""
+        raise NotImplementedError
+
+    def held(self) -> dict[str, int]:
+        """What the process still holds, by name; at rest, nothing."""
+        raise NotImplementedError
+
+
+class Intake(Node):
+    """One intake process, without its HTTP server."""
+
+    kind = "intake"
+
+    def build(self) -> None:
+        core = self.core = ServiceCore(COMMON, name="intake", store_timeout_s=INTAKE.answer_within_s * STORE_SHARE)
+        limits = Limits(commits_in_flight=INTAKE.commits_in_flight, answer_within_s=INTAKE.answer_within_s)
+        self.commit = GroupCommit(core.store, limits, lambda jobs: publish_stored(core.outbox, jobs))
+        self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.answer_within_s)
+        self.acceptance = Acceptance(self.commit, self.keyed_commit, core.kinds, core.monitor, core.clock, COMMON)
+        core.lifetime.add("group commit", stop=self.commit.stop, stop_within_s=4.0)
+        core.lifetime.add("keyed commit", stop=self.keyed_commit.stop, stop_within_s=4.0)
+
+    async def run(self) -> None:
+        await self.core.lifetime.start()
+        self.is_up = True
+
+    def stop(self) -> None:
+        self.is_up = False
+        self.process.spawn(self._leave())
+
+    async def _leave(self) -> None:
+        self.core.stopping.set()
+        await self.core.lifetime.stop()
+        self.process.kill()
+
+    def held(self) -> dict[str, int]:
+        return {
+            "bundles": self.core.outbox.waiting,
+            "requests": self.commit._held_jobs,
+            "keys": len(self.keyed_commit._lines),
+        }
+
+
+class Gateway(Node):
+    """One gateway process: commands of persons, and a sweeper."""
+
+    kind = "gateway"
+
+    def build(self) -> None:
+        core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
+        self.commands = Commands(core.store, core.outbox, core.clock, COMMON, self.world.stop_attempt)
+
+    async def run(self) -> None:
+        await self.core.lifetime.start()
+        self.is_up = True
+
+    def held(self) -> dict[str, int]:
+        return {"bundles": self.core.outbox.waiting}
+
+
+class WorkerNode(Node):
+    """One worker process: the shipped worker as a whole."""
+
+    kind = "worker"
+
+    def build(self) -> None:
+        self._stop = asyncio.Event()
+        self.worker = acked_worker.app.Worker(replace(WORKER, name=self.process.name), KINDS)
+
+    async def run(self) -> None:
+        self.is_up = True
+        await self.worker.run(self._stop)
+        self.process.kill()
+
+    def stop(self) -> None:
+        self.is_up = False
+        self.process.loop.call_soon(self._stop.set, context=self.process.main.context())
+
+    def held(self) -> dict[str, int]:
+        worker, runners = self.worker, self.worker._runners
+        executor = runners._executor
+        return {
+            "attempts": len(worker._running),
+            "slots": sum(abs(slots.used) for slots in (*worker._slots.values(), worker._suspect_slots)),
+            "handlers": executor.running + executor.abandoned + len(runners._suspects._live),
+            "bundles": worker._outbox.waiting,
+        }
+
+    @property
+    def boot(self) -> str:
+        """The name of this very process in leases."""
+        return self.worker._boot
+
+
+class SimThreadLoop:
+    """`ThreadLoop` as one more strand of the same process."""
+
+    lag_s = 0.0
+
+    def __init__(self, name: str, gate: SimGate) -> None:
+        self._process = STRAND.get().process
+        self._strand = self._process.add_strand()
+        self._gate = gate
+        gate.guard(self._strand)
+
+    def start(self) -> None:
+        """As of `ThreadLoop`."""
+
+    def call(self, callback: Callable[..., object], *args: Any) -> None:
+        """As of `ThreadLoop`."""
+        self._process.loop.call_soon(callback, *args, context=self._strand.context())
+
+    def create_task(self, coroutine: Any, variables: Context) -> "asyncio.Task[None]":
+        """As of `ThreadLoop`."""
+        guarded = Guarded(coroutine, self._gate, variables.get(acked_worker.gate._attempt))
+        return self._process.loop.create_task(guarded, context=self._strand.context())
+
+    async def stop(self, timeout_s: float) -> bool:
+        """As of `ThreadLoop`."""
+        return True
+
+
+class SimReporter:
+    """`Reporter` without gateways: nobody hears the reports, and cancels come through the simulation."""
+
+    problem = None
+
+    def __init__(self, urls: object, secret: object, *, hello: object, on_command: Callable[[Any], None]) -> None:
+        self._on_command = on_command
+        STRAND.get().process.on_cancel = self.cancel  # type: ignore[attr-defined]
+
+    def cancel(self, job_id: UUID, attempt: int) -> None:
+        """A gateway sends a cancel."""
+        self._on_command(Cancel([JobAttempt(job_id, attempt)]))
+
+    def report(self, events: object) -> None:
+        """As of `Reporter`."""
+
+    def progress(self, reports: object) -> None:
+        """As of `Reporter`."""
+
+    async def start(self) -> None:
+        """As of `Reporter`."""
+
+    async def stop(self) -> None:
+        """As of `Reporter`."""
+
+
+class _Nothing:
+    """A part that a simulation does without."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def start(self) -> Any:
+        return _done()
+
+    def stop(self) -> Any:
+        return _done()
+
+    async def drop(self) -> None:
+        pass
+
+
+class _Done:
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+def _done() -> _Done:
+    return _Done()
+
+
+def _store(url: str, database: str, *, app_name: str, timeout_s: float) -> StoreLine:
+    process = STRAND.get().process
+    return StoreLine(process.loop.simulation, process, timeout_s)  # type: ignore[attr-defined]
+
+
+def _clock() -> SharedClock:
+    process = STRAND.get().process
+    world, offset = process.loop.simulation, timedelta(seconds=process.clock_offset_s)  # type: ignore[attr-defined]
+
+    def machine() -> datetime:
+        at: datetime = world.time()
+        return at + offset
+
+    return SharedClock(machine=machine, monotonic=process.loop.time)
+
+
+def _monotonic() -> float:
+    return STRAND.get().process.loop.time()
+
+
+_TIME = SimpleNamespace(monotonic=_monotonic)
+
+_REPLACED: tuple[tuple[Any, str, Any], ...] = (
+    (acked_common.service_core, "MongoStore", _store),
+    (acked_common.service_core, "RabbitPublisher", SimPublisher),
+    (acked_common.service_core, "RabbitLaneProbe", SimProbe),
+    (acked_common.service_core, "SharedClock", _clock),
+    (acked_common.sweeper, "LOOK_EVERY_S", scale.LANES_EVERY_S),
+    (acked_common.sweeper, "REPUBLISH_STEP_S", scale.REPUBLISH_STEP_S),
+    (acked_common.sweeper, "REPUBLISH_STEP_CAP_S", scale.REPUBLISH_STEP_CAP_S),
+    (acked_common.service_core, "BROKER_LOOK_EVERY_S", scale.BROKER_LOOK_EVERY_S),
+    (acked_common.outbox, "RETRY_S", scale.IDLE_S),
+    (acked_common.store_monitor, "LOOK_EVERY_S", scale.IDLE_S),
+    (acked_worker.app, "SECOND_S", scale.IDLE_S),
+    (acked_worker.app, "PRESENCE_EVERY_S", scale.IDLE_S),
+    (acked_worker.app, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
+    (acked_common.sweeper, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
+    (acked_worker.app, "MongoStore", _store),
+    (acked_worker.app, "RabbitPublisher", SimPublisher),
+    (acked_worker.app, "BrokerConnection", _Nothing),
+    (acked_worker.app, "LaneConsumer", SimConsumer),
+    (acked_worker.app, "Reporter", SimReporter),
+    (acked_worker.app, "HealthServer", _Nothing),
+    (acked_worker.app, "Watchdog", _Nothing),
+    (acked_worker.app, "SharedClock", _clock),
+    (acked_worker.app, "time", _TIME),
+    (acked_worker.runners, "Gate", SimGate),
+    (acked_worker.runners, "Suspects", SimSuspects),
+    (acked_worker.runners, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),
+    (acked_worker.leases, "since_boot", _monotonic),
+    (acked_worker.executor, "ThreadLoop", SimThreadLoop),
+    # The gate itself, for the loop to guard its tasks with.
+    (acked_worker.executor, "guarding", lambda gate: gate),
+    (acked_worker.executor, "time", _TIME),
+    (acked_worker.deadlines, "time", _TIME),
+    (acked_worker.progress, "time", _TIME),
+)
+
+
+@contextmanager
+def boundary(seed: int, new_id: Callable[[], UUID]) -> Iterator[None]:
+    """The outside of all processes of one simulation, in place of the real one."""
+    replaced = (*_REPLACED, (acked_common.ids, "uuid_utils", SimpleNamespace(uuid7=new_id)))
+    before = [getattr(module, name) for module, name, _ in replaced]
+    chance = random.getstate()
+    random.seed(seed)
+    try:
+        for module, name, stand_in in replaced:
+            setattr(module, name, stand_in)
+        yield
+    finally:
+        random.setstate(chance)
+        for (module, name, _), original in zip(replaced, before, strict=True):
+            setattr(module, name, original)

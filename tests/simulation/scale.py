@@ -1,0 +1,23 @@
+"""The times of a simulation: about a sixth of the shipped ones, so that a seed needs fewer turns of its loops."""
+
+VARIABLES = {
+    "ACKED_LEASE_S": "5",
+    "ACKED_RENEWAL_S": "1.6",
+    "ACKED_SWEEP_TICK_S": "1.2",
+    "ACKED_GRACE_S": "1.5",
+    "ACKED_REPUBLISH_AFTER_S": "6",
+    "ACKED_DRAIN_S": "3",
+    "ACKED_HOLD_S": "2",
+    "ACKED_WORKER_SLOTS": "16",
+    "ACKED_WORKER_SUSPECTS": "2",
+    "ACKED_WORKER_NAME": "worker",
+}
+REPUBLISH_STEP_S = 10.0
+REPUBLISH_STEP_CAP_S = 150.0
+LANES_EVERY_S = 0.8
+IDLE_S = 3.0
+"""Between the turns of loops that only look whether there is something to do: they cost most of a simulation."""
+BROKER_LOOK_EVERY_S = 10.0
+BEATS_A_RENEWAL = 2
+GATEWAY_TIMEOUT_S = 1.2
+WORKER_TIMEOUT_S = 1.5

@@ -1,0 +1,212 @@
+"""A process's line to the store in memory: calls take time, fail before or after they took effect, or come late."""
+
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from acked_common.store import Insertion, OutcomeUnknown, Reservation, StoreError, StoreUnavailable
+from acked_common.store.documents import Document
+from acked_common.store.memory import MemoryStore
+from simulation.loop import SimProcess
+from simulation.scale import VARIABLES
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+READS = frozenset(
+    {
+        "get",
+        "get_many",
+        "key_holder",
+        "live_jobs",
+        "revisions",
+        "kinds",
+        "watermarks",
+        "server_time",
+        "workers",
+        "check_schema",
+    }
+)
+OF_SEVERAL = frozenset({"insert", "claim", "apply", "renew", "reserve"})
+"""Calls that a server carries out job by job; their first argument is the list of jobs."""
+READ_BEHIND = frozenset({"claim", "apply", "renew", "reserve"})
+"""Writes that read afterwards: where that read meets no server, the write has happened all the same."""
+BY_NONCE = frozenset({"claim", "reserve"})
+"""Writes whose effect is found by their nonce."""
+ONCE = frozenset({"take_turn"})
+"""Writes that the server tells from their repetition: the second one would find its own turn taken."""
+SLOW_RENEWAL_S = 2 * float(VARIABLES["ACKED_LEASE_S"])
+
+
+class ObservedStore(MemoryStore):
+    """The store that all processes share; tells each transition."""
+
+    world: "World"
+
+    async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
+        await super().reserve(reservations, nonce=nonce)
+        return self.reserved(reservations, nonce)
+
+    def reserved(self, reservations: Sequence[Reservation], nonce: str) -> set[UUID]:
+        """Those that a call has got, the second time too."""
+        found = self._existing(one.id for one in reservations)
+        return {document["_id"] for document in found if document.get("reserved_by") == nonce}
+
+    def _tell(self, document: Document, *, is_progress: bool = False) -> None:
+        if not is_progress:
+            self.world.observer.saw(document)
+
+
+def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a verb of the store in memory, none of which waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("a verb of the store in memory waited")
+
+
+class StoreLine:
+    """`JobStore` as one process sees it."""
+
+    def __init__(self, world: "World", process: SimProcess, timeout_s: float) -> None:
+        self._world = world
+        self._process = process
+        self._timeout_s = timeout_s
+
+    def close(self) -> None:
+        """Closes the line."""
+
+    def __getattr__(self, verb: str) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await _Call(self._world, self._process, verb, args, kwargs, self._timeout_s).answered
+
+        # Found at once from now on.
+        self.__dict__[verb] = call
+        return call
+
+
+class _Call:
+    """One call on its way there and back."""
+
+    def __init__(
+        self,
+        world: "World",
+        process: SimProcess,
+        verb: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout_s: float,
+    ) -> None:
+        self._world = world
+        self._process = process
+        self._verb = verb
+        self._args = args
+        self._kwargs = kwargs
+        loop = world.loop
+        self.answered = loop.create_future()
+        weather, chance = world.weather, world.rng.random
+        self._is_unanswered = chance() < weather.store_unanswered
+        self._is_twice = chance() < weather.store_twice and verb not in ONCE
+        there_s, self._back_s = world.delay_s(), world.delay_s()
+        is_refused = chance() < weather.store_refuses
+        if verb in weather.slow_verbs:
+            there_s += chance() * (SLOW_RENEWAL_S if verb == "renew" else timeout_s / 2)
+            # Leases run out, and some are renewed just when the sweeper has seen them.
+            is_refused = is_refused or (verb == "renew" and chance() < 0.6)
+        if verb not in READS and chance() < weather.store_late:
+            there_s = timeout_s * (0.7 + chance())
+        if is_refused:
+            refused_s = min(there_s, timeout_s)
+            loop.world_later(refused_s, self._fail, StoreUnavailable("no server answers"), "refused")
+            return
+        if there_s + self._back_s > timeout_s:
+            loop.world_later(timeout_s, self._fail, self._unknown(), "not answered in time")
+        world.calls_under_way += 1
+        loop.world_later(there_s, self._arrive)
+
+    def _arrive(self) -> None:
+        world = self._world
+        if world.store_is_away or world.is_cut_off(self._process):
+            world.calls_under_way -= 1
+            world.loop.world_later(self._back_s + 0.5, self._fail, StoreUnavailable("no server answers"), "away")
+            return
+        jobs: Sequence[Any] = self._args[0] if self._verb in OF_SEVERAL else ()
+        if len(jobs) > 1 and world.rng.random() < world.weather.store_torn:
+            cut = world.rng.randint(1, len(jobs) - 1)
+            first = self._carry_out(jobs[:cut])
+            world.note(self._process.name, f"{self._verb} of {len(jobs)} torn after {cut}")
+            world.loop.world_later(world.delay_s(), self._arrive_rest, jobs, cut, first)
+        else:
+            self._finish(self._carry_out(None))
+
+    def _arrive_rest(self, jobs: Sequence[Any], cut: int, first: Any) -> None:
+        rest = self._carry_out(jobs[cut:])
+        if isinstance(first, StoreError) or isinstance(rest, StoreError):
+            self._finish(first if isinstance(first, StoreError) else rest)
+        elif isinstance(first, dict):
+            self._finish({**first, **rest})
+        elif self._verb == "claim":
+            # The read behind the write: what is the owner's now.
+            self._finish(self._carry_out(None, again=True))
+        else:
+            self._finish(first | rest if isinstance(first, set) else [*first, *rest])
+
+    def _carry_out(self, jobs: Sequence[Any] | None, *, again: bool = False) -> Any:
+        args = self._args if jobs is None else (jobs, *self._args[1:])
+        verb = getattr(self._world.store, self._verb)
+        self._world.acting = self._process
+        try:
+            result = at_once(verb(*args, **self._kwargs))
+            if self._is_twice and not again:
+                self._world.note(self._process.name, f"{self._verb} twice")
+                result = at_once(verb(*args, **self._kwargs))
+        except StoreError as error:
+            return error
+        finally:
+            self._world.acting = None
+        return result
+
+    def _finish(self, result: Any) -> None:
+        self._world.calls_under_way -= 1
+        if self._is_unanswered:
+            is_read_behind = self._verb in READ_BEHIND and self._world.rng.random() < 0.5
+            error = StoreUnavailable("no server answers the read") if is_read_behind else self._unknown()
+            self._world.loop.world_later(self._back_s, self._fail, error, "done, answer lost")
+        elif isinstance(result, StoreError):
+            self._world.loop.world_later(self._back_s, self._fail, result, "refused by the store")
+        else:
+            self._world.loop.world_later(self._back_s, self._answer, result)
+
+    def _answer(self, result: Any) -> None:
+        if self._world.store_is_away or self._world.is_cut_off(self._process):
+            self._fail(self._unknown(), "done, answer cut off")
+        elif not self.answered.done():
+            self.answered.set_result(result)
+
+    def _unknown(self) -> StoreError:
+        if self._verb in READS:
+            return StoreUnavailable("no answer in time")
+        return OutcomeUnknown("the connection broke")
+
+    def _fail(self, error: StoreError, why: str) -> None:
+        if self.answered.done():
+            return
+        self._world.note(self._process.name, f"{self._verb}: {why}")
+        if self._verb == "insert":
+            # It never raises: it says of each job what is known.
+            is_unknown = isinstance(error, OutcomeUnknown)
+            found = Insertion.UNKNOWN if is_unknown else Insertion.NOT_STORED
+            self.answered.set_result([found] * len(self._args[0]))
+        elif self._verb in BY_NONCE and isinstance(error, OutcomeUnknown) and self._world.rng.random() < 0.5:
+            # The real store then reads what carries its nonce, and that may be before the call takes effect.
+            self.answered.set_result(self._carry_out_read())
+        else:
+            self.answered.set_exception(error)
+
+    def _carry_out_read(self) -> Any:
+        if self._verb == "reserve":
+            return self._world.store.reserved(self._args[0], self._kwargs["nonce"])
+        found = at_once(self._world.store.get_many(self._args[0]))
+        nonce = self._kwargs["owner"].nonce
+        return [job for job in found.values() if job.owner is not None and job.owner.nonce == nonce]

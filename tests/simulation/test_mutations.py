@@ -1,0 +1,248 @@
+"""The simulation can fail: each of these faults, built in on purpose, is found within few seeds."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+import pytest
+
+from acked_common.lifecycle import Move, State
+from acked_common.store import Applied, Insertion, Job, NewJob, Reservation
+from acked_common.store.documents import Document
+from acked_intake.group_commit import GroupCommit
+from acked_worker.flow import LaneFlow
+from acked_worker.recorder import Recorder
+from acked_worker.running import Held
+from acked_worker.slots import Slots
+from simulation.store_line import ObservedStore
+from simulation.story import report
+from simulation.weather import KNOBS
+from simulation.world import Result, run
+
+MOST_SEEDS = 500
+
+
+class ForgetsWhoOwns(ObservedStore):
+    """A move applies to whatever attempt holds the job now."""
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        return await super().apply([self._as_it_is(move) for move in moves])
+
+    def _as_it_is(self, move: Move) -> Move:
+        found = self._jobs.get(move.seen.id)
+        if found is None or found["state"] != move.seen.state.value:
+            return move
+        return replace(move, seen=replace(move.seen, rev=found["rev"], attempt=found["attempt"], nonce=None))
+
+
+class ForgetsTheRenewal(ObservedStore):
+    """A lease that was renewed since it was read is taken back all the same."""
+
+    alone: ClassVar = {"slow_verbs": ("renew", "apply")}
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        return await super().apply([replace(move, seen=replace(move.seen, wake=None)) for move in moves])
+
+
+class ForgetsTheCancel(ObservedStore):
+    """Nobody sees that a cancel was asked for, and it does not win over retry, release and take-back."""
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        blind = [replace(move, transition=replace(move.transition, unless_cancelling=False)) for move in moves]
+        return await super().apply(blind)
+
+    async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        return {job_id: replace(job, cancel_requested=False) for job_id, job in (await super().get_many(ids)).items()}
+
+    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
+        return [replace(job, cancel_requested=False) for job in await super().live_jobs(state, **options)]
+
+
+class KeepsTheRev(ObservedStore):
+    """A move does not raise the rev."""
+
+    def _tell(self, document: Document, *, is_progress: bool = False) -> None:
+        if document["rev"] > 1 and not is_progress:
+            document["rev"] -= 1
+        super()._tell(document, is_progress=is_progress)
+
+
+class TakesBackEarly(ObservedStore):
+    """Running jobs count as lost before their lease is over."""
+
+    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
+        if state is State.RUNNING:
+            return [job for job in (await self.get_many(list(self._jobs))).values() if job.state is state]
+        return await super().live_jobs(state, **options)
+
+
+class NeverLooksAt(ObservedStore):
+    """The sweeper never sees jobs in one state."""
+
+    hidden: State
+
+    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
+        return [] if state is self.hidden else await super().live_jobs(state, **options)
+
+
+class LosesLeases(NeverLooksAt):
+    """No lease is ever taken back."""
+
+    hidden = State.RUNNING
+
+
+class LosesBundles(NeverLooksAt):
+    """Nothing is ever published again."""
+
+    hidden = State.QUEUED
+
+
+class LosesDelays(NeverLooksAt):
+    """Nothing ever becomes due."""
+
+    hidden = State.SCHEDULED
+
+
+class ClaimsTwice(ObservedStore):
+    """A bundle that is delivered twice is claimed twice."""
+
+    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[Job]:
+        for job_id in ids:
+            found = self._jobs.get(job_id)
+            if found is not None and found["state"] == State.RUNNING.value:
+                expires_at = datetime.max.replace(tzinfo=UTC)
+                self._jobs[job_id] = {**found, "state": State.QUEUED.value, "expires_at": expires_at}
+        return await super().claim(ids, **options)
+
+
+class AnswersTooSoon(ObservedStore):
+    """Some requests are confirmed and not kept."""
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        kept = [job for job in jobs if job.id.int % 20]
+        await super().insert(kept)
+        return [Insertion.STORED] * len(jobs)
+
+
+class RefusesWhatItKeeps(ObservedStore):
+    """Some requests are kept and called refused."""
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        found = await super().insert(jobs)
+        return [Insertion.NOT_STORED if job.id.int % 20 == 0 else one for job, one in zip(jobs, found, strict=True)]
+
+
+class NeverReserves(ObservedStore):
+    """A job that was published again is published again at each look."""
+
+    alone: ClassVar = {"publish_vanishes": 0.9}
+
+    async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
+        return {one.id for one in reservations}
+
+
+class ForgetsSuspects(ObservedStore):
+    """A job whose worker was lost is no suspect."""
+
+    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[Job]:
+        return [replace(job, suspect=False) for job in await super().claim(ids, **options)]
+
+
+class CountsCrashesTwice(ObservedStore):
+    """The second crash counts as the third."""
+
+    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[Job]:
+        return [replace(job, crashes=2 * job.crashes) for job in await super().claim(ids, **options)]
+
+
+class ForgetsKeys(ObservedStore):
+    """A key is held by nobody."""
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        return await super().insert([replace(job, key=None) for job in jobs])
+
+
+def first_broken(once: Callable[[int], Result]) -> Result:
+    """The result of the first seed that breaks a rule."""
+    for seed in range(MOST_SEEDS):
+        result = once(seed)
+        if result.violations:
+            return result
+    raise AssertionError(f"not found in {MOST_SEEDS} seeds")
+
+
+@pytest.mark.parametrize(
+    ("store_class", "rules"),
+    [
+        (ForgetsWhoOwns, {"I2", "I3", "I4", "cancel", "crashes"}),
+        (ForgetsTheRenewal, {"I4"}),
+        (ForgetsTheCancel, {"cancel"}),
+        (KeepsTheRev, {"I2"}),
+        (TakesBackEarly, {"I4"}),
+        (LosesLeases, {"I1"}),
+        (LosesBundles, {"I1"}),
+        (LosesDelays, {"I1"}),
+        (ClaimsTwice, {"I3", "I4"}),
+        (AnswersTooSoon, {"I1"}),
+        (RefusesWhatItKeeps, {"I5"}),
+        (NeverReserves, {"flood"}),
+        (ForgetsSuspects, {"suspects"}),
+        (CountsCrashesTwice, {"crashes"}),
+        (ForgetsKeys, {"I6"}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_a_broken_store_is_found(store_class: type[ObservedStore], rules: set[str]) -> None:
+    # Where only one fault in a hundred seeds shows it, that fault comes alone and in every seed.
+    alone = getattr(store_class, "alone", None)
+    without = KNOBS if alone else ()
+    result = first_broken(lambda seed: run(seed, store_class=store_class, without=without, weather=alone))
+    assert result.violations[0].rule in rules, report(result)
+
+
+def _never_gives(slots: Slots, lane: str, count: int = 1) -> None:
+    """Slots of ended jobs stay taken."""
+
+
+async def _drops(recorder: Recorder, batch: list[Any], weight: int) -> None:
+    """An outcome is forgotten once it could not be recorded at once."""
+    moves_left = await recorder._apply(batch)
+    recorder._in_flight -= 1
+    recorder._held_bytes -= weight
+    for held, _ in batch:
+        if held not in [left for left, _ in moves_left]:
+            recorder._running.remove(held)
+    recorder._flush()
+
+
+async def _keeps_blindly(commit: GroupCommit, job: NewJob, *, overdue_at: float | None = None) -> Insertion:
+    """The client is answered before the commit."""
+    commit._tasks.spawn(commit._store.insert([job]), "insert")
+    return Insertion.STORED
+
+
+async def _starts_nothing(flow: LaneFlow, delivery: Any) -> None:
+    """A bundle is claimed and acknowledged, and its jobs never start, while their leases are renewed."""
+    claimed = await flow._claim(delivery.bundle)
+    flow._running.add(Held(job, flow.lane, 0.0) for job in claimed or ())
+    await delivery.ack()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "broken", "rules"),
+    [
+        (Slots, "give", _never_gives, {"I1", "rest"}),
+        (Recorder, "_record", _drops, {"I1", "rest"}),
+        (GroupCommit, "keep", _keeps_blindly, {"I1"}),
+        (LaneFlow, "_handle", _starts_nothing, {"I1"}),
+    ],
+    ids=["slots", "recorder", "commit", "flow"],
+)
+def test_a_broken_part_is_found(
+    part: type, name: str, broken: Callable[..., Any], rules: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, name, broken)
+    result = first_broken(run)
+    assert result.violations[0].rule in rules, report(result)
