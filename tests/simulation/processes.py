@@ -94,7 +94,9 @@ class Intake(Node):
         limits = Limits(commits_in_flight=INTAKE.commits_in_flight, answer_within_s=INTAKE.answer_within_s)
         self.commit = GroupCommit(core.store, limits, lambda jobs: publish_stored(core.outbox, jobs))
         self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.answer_within_s)
-        self.acceptance = Acceptance(self.commit, self.keyed_commit, core.kinds, core.monitor, core.clock, COMMON)
+        self.acceptance = Acceptance(
+            self.commit, self.keyed_commit, core.store, core.kinds, core.monitor, core.clock, COMMON
+        )
         core.lifetime.add("group commit", stop=self.commit.stop, stop_within_s=4.0)
         core.lifetime.add("keyed commit", stop=self.keyed_commit.stop, stop_within_s=4.0)
 

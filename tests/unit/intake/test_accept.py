@@ -35,7 +35,7 @@ class Bench:
         self.commit = GroupCommit(self.store, limits or Limits(), lambda stored: publish_stored(self.outbox, stored))
         self.keyed_commit = KeyedCommit(self.commit, self.store, answer_within_s=1.8)
         self.acceptance = Acceptance(
-            self.commit, self.keyed_commit, self.kinds, self.monitor, self.clock, common_settings()
+            self.commit, self.keyed_commit, self.store, self.kinds, self.monitor, self.clock, common_settings()
         )
 
     async def start(self) -> None:
@@ -180,6 +180,19 @@ async def test_another_request_with_the_key_is_refused_and_told_the_job(bench: B
         await bench.accept_keyed(key_of("k", "b"))
     found = caught.value.problem
     assert (found.name, found.status, found.extra) == ("idempotency-key-reused", 422, {"id": str(job.id)})
+
+
+async def test_the_job_of_an_earlier_call_is_found_by_its_key(bench: Bench) -> None:
+    assert await bench.acceptance.earlier("default", key_of("k", "a")) is None
+    job = await bench.accept_keyed(key_of("k", "a"))
+    found = await bench.acceptance.earlier("default", key_of("k", "a"))
+    assert found == KeyHolder(job.id, "demo", State.QUEUED, job.accepted_at, key_of("k", "a").fingerprint)
+    assert await bench.acceptance.earlier("theirs", key_of("k", "a")) is None
+    with pytest.raises(ProblemError, match="idempotency-key-reused"):
+        await bench.acceptance.earlier("default", key_of("k", "b"))
+    bench.store.is_away = True
+    with pytest.raises(ProblemError, match="not-accepted"):
+        await bench.acceptance.earlier("default", key_of("k", "a"))
 
 
 async def test_a_refused_request_binds_no_key(bench: Bench) -> None:

@@ -44,7 +44,7 @@ class Bench:
         self.quota = QuotaCounter(self.store, quotas or Quotas(0, 0))
         commit = GroupCommit(self.store, Limits(), lambda stored: publish_stored(self.outbox, stored))
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
-        acceptance = Acceptance(commit, keyed_commit, self.kinds, self.monitor, clock, settings.common)
+        acceptance = Acceptance(commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common)
         self.endpoint = ProcessEndpoint(acceptance, settings, self.quota)
 
     async def post(self, body: object = None, **headers: str) -> Answer:
@@ -201,11 +201,18 @@ async def test_when_too_many_jobs_wait_nothing_is_stored() -> None:
     await bench.store.register_kinds([KindRecord("demo", "demo")])
     await bench.monitor.look()
     await bench.kinds.refresh()
-    assert [(await bench.post({"kind": "demo"})).status for _ in range(3)] == [202, 202, 503]
+    first = await bench.post({"kind": "demo"}, idempotency_key='"first"')
+    assert [first.status] + [(await bench.post({"kind": "demo"})).status for _ in range(2)] == [202, 202, 503]
     answer = await bench.post({"kind": "demo"})
     assert answer.json["type"] == "/problems/quota-exceeded"
     assert answer.headers["retry-after"] == "60"
     assert await bench.store.count_waiting(at_most=10) == 2
     # A bad request is told what is wrong with it all the same.
     assert (await bench.post({"kind": 5})).status == 422
+    # What was accepted once is told again, however many wait.
+    again = await bench.post({"kind": "demo"}, idempotency_key='"first"')
+    assert (again.status, again.headers["idempotency-replayed"], again.json["id"]) == (202, "true", first.json["id"])
+    assert (await bench.post({"kind": "demo", "payload": 1}, idempotency_key='"first"')).status == 422
+    assert (await bench.post({"kind": "demo"}, idempotency_key='"new"')).status == 503
+    assert await bench.store.count_waiting(at_most=10) == 2
     await bench.outbox.stop()

@@ -13,7 +13,7 @@ from acked_common.outbox import Outbox
 from acked_common.principal import DEFAULT_TENANT
 from acked_common.problems import ProblemError, problem
 from acked_common.settings import CommonSettings
-from acked_common.store import IdempotencyKey, Insertion, KeyHolder, NewJob, StoreError
+from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, NewJob, StoreError
 from acked_common.store_monitor import StoreMonitor
 from acked_intake.group_commit import Busy, GroupCommit
 from acked_intake.keyed_commit import KeyedCommit
@@ -30,6 +30,7 @@ class Acceptance:
         self,
         commit: GroupCommit,
         keyed_commit: KeyedCommit,
+        store: JobStore,
         kinds: KindTable,
         monitor: StoreMonitor,
         clock: SharedClock,
@@ -37,6 +38,7 @@ class Acceptance:
     ) -> None:
         self._commit = commit
         self._keyed_commit = keyed_commit
+        self._store = store
         self._kinds = kinds
         self._monitor = monitor
         self._clock = clock
@@ -86,6 +88,15 @@ class Acceptance:
         if isinstance(outcome, KeyHolder):
             return _same_request(outcome, key)
         raise _outcome_unknown(has_key=key is not None)
+
+    async def earlier(self, tenant: str, key: IdempotencyKey) -> KeyHolder | None:
+        """The job of an earlier call that holds the key; None where nobody does. Raises `ProblemError` where the job
+        asks for something else, or MongoDB can't tell."""
+        try:
+            holder = await self._store.key_holder(tenant, key.text)
+        except StoreError as error:
+            raise _not_accepted(str(error)) from None
+        return None if holder is None else _same_request(holder, key)
 
     async def _check_kind(self, kind: str) -> None:
         if self._kinds.get(kind) is not None:

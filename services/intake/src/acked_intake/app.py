@@ -32,7 +32,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
         lambda jobs: publish_stored(core.outbox, jobs),
     )
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.answer_within_s)
-    acceptance = Acceptance(commit, keyed_commit, core.kinds, core.monitor, core.clock, settings.common)
+    acceptance = Acceptance(commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common)
     quota = QuotaCounter(core.store, Quotas(settings.max_waiting_jobs, settings.max_waiting_jobs_of_tenant))
     core.add_loops(quota.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)

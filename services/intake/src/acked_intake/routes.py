@@ -15,6 +15,7 @@ from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, d
 from acked_intake.idempotency import key_in
 from acked_intake.quota_counter import QuotaCounter
 from acked_intake.settings import IntakeSettings
+from acked_intake.submission import Submission
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -42,15 +43,25 @@ class ProcessEndpoint:
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
             crash_points.reach("intake.parsed")
             tenant = principal_of(scope).tenant
-            self._quota.admit(tenant)
             key = None if key_text is None else IdempotencyKey(key_text, await fingerprint_of(submission))
-            job = await self._acceptance.accept(submission, tenant=tenant, key=key)
+            job = await self._kept(submission, tenant, key)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return
         except ClientLeft:
             return
         await self._answer_accepted(send, job, submission.delay_s)
+
+    async def _kept(self, submission: Submission, tenant: str, key: IdempotencyKey | None) -> NewJob | KeyHolder:
+        try:
+            self._quota.admit(tenant)
+        except ProblemError:
+            # What was accepted once is told again, however many wait.
+            earlier = None if key is None else await self._acceptance.earlier(tenant, key)
+            if earlier is None:
+                raise
+            return earlier
+        return await self._acceptance.accept(submission, tenant=tenant, key=key)
 
     async def _answer_accepted(self, send: Send, job: NewJob | KeyHolder, delay_s: float) -> None:
         state = job.state if isinstance(job, KeyHolder) else job.lifecycle["state"]
