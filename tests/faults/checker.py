@@ -2,8 +2,9 @@
 
 I1 every 202 is there and has ended. I2 one end a run, no rev left out. I3 a result is that of the attempt that the job
 counts. I4 a success had its effect; attempts overlap only where a lease was lost. I5 what is unknown is there whole,
-once, or not at all, and nothing is there that was refused. I7 live and wake go together. I8 the broker is empty. I9 the
-observers of the feed know how it ended, and nothing was left out on the way. I12 no secret in a log.
+once, or not at all, and nothing is there that was refused. I6 a key stands for one job, and is answered by it. I7 live
+and wake go together. I8 the broker is empty. I9 the observers of the feed know how it ended, and nothing was left out on
+the way. I12 no secret in a log.
 """
 
 from collections import Counter, defaultdict
@@ -99,11 +100,15 @@ def _accepted(evidence: Evidence, accepted: set[str]) -> Iterator[str]:
 
 def _refused_and_unknown(evidence: Evidence) -> Iterator[str]:
     by_tag: Counter[str] = Counter(tag for job in evidence.jobs.values() for tag in job.tags)
+    told: defaultdict[str, set[Told]] = defaultdict(set)
     for attempt in evidence.attempts:
-        if attempt.told is Told.REFUSED and by_tag[attempt.tag]:
-            yield f"I5 {attempt.tag} was refused ({attempt.detail}) and is stored"
-        if by_tag[attempt.tag] > 1:
-            yield f"I5 {attempt.tag} is stored {by_tag[attempt.tag]} times"
+        if not attempt.is_other:
+            told[attempt.tag].add(attempt.told)
+    for tag, answers in told.items():
+        if answers == {Told.REFUSED} and by_tag[tag]:
+            yield f"I5 {tag} was refused and is stored"
+        if by_tag[tag] > 1:
+            yield f"I5 {tag} is stored {by_tag[tag]} times"
     for job in evidence.jobs.values():
         if job.missing:
             yield f"I5 {job.id} is half a job, without {', '.join(job.missing)}"
@@ -159,8 +164,21 @@ def _overlaps(jobs: Mapping[str, Kept], effects: Mapping[str, list[Effect]]) -> 
 
 
 def _idempotency(evidence: Evidence) -> Iterator[str]:
-    """I6: one id per key; 422 exactly when the body differs. Filled when attempts carry keys."""
-    return iter(())
+    ids: defaultdict[str, set[str | None]] = defaultdict(set)
+    for attempt in evidence.attempts:
+        if attempt.key is None:
+            continue
+        if attempt.told is Told.ACCEPTED:
+            ids[attempt.key].add(attempt.job_id)
+            if attempt.is_other:
+                yield f"I6 {attempt.key} took something else for the same"
+        if attempt.told is Told.REUSED:
+            ids[attempt.key].add(attempt.detail)
+            if not attempt.is_other:
+                yield f"I6 {attempt.key} took the same for something else"
+    for key, found in ids.items():
+        if len(found) > 1:
+            yield f"I6 {key} stands for {len(found)} jobs"
 
 
 def _at_rest(evidence: Evidence) -> Iterator[str]:

@@ -17,6 +17,10 @@ from support.loop_thread import LoopThread
 
 ANSWERED_WITHIN_S = 10.0
 AT_ONCE = 400
+KEYED = 3
+"""Of so many requests under load one has an idempotency key, as a careful client sends it."""
+TRIES_WITH_KEY = 4
+AGAIN_AFTER_S = 0.5
 CANARY = "canary-0c7a51"
 """In every payload; no log may have it."""
 
@@ -29,19 +33,24 @@ class Told(StrEnum):
     """Said or certain: nothing was stored."""
     UNKNOWN = "unknown"
     """May be stored, and runs then."""
+    REUSED = "reused"
+    """The key belongs to a request that asks for something else; `detail` is its job."""
     WRONG = "wrong"
     """An answer that the contract does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request; `tag` is on the job that it makes, if any."""
+    """One request; `tag` is on the job that it makes, if any. Attempts with one key have one tag."""
 
     tag: str
     told: Told
     job_id: str | None
     detail: str
     took_s: float
+    key: str | None = None
+    is_other: bool = False
+    """Whether it asks for something else than the earlier ones with its key."""
 
 
 class Client:
@@ -86,7 +95,7 @@ class Client:
 
             async def one() -> None:
                 for _ in left:
-                    attempt = await self._try(kind, seconds, gate)
+                    attempt = await self._try(f"try-{next(self._numbers)}", kind, seconds, gate)
                     if attempt.job_id is not None:
                         ids.append(attempt.job_id)
 
@@ -108,7 +117,9 @@ class Client:
                     due = int((time.monotonic() - started) * rate)
                     for _ in range(due - sent):
                         if self._in_flight < AT_ONCE:
-                            tasks.create_task(self._try(kind, seconds))
+                            number = next(self._numbers)
+                            send_one = self._try_with_key if number % KEYED == 0 else self._try
+                            tasks.create_task(send_one(f"try-{number}", kind, seconds))
                         else:
                             self.held_back += 1
                     sent = due
@@ -124,18 +135,39 @@ class Client:
             self._outside.run(end())
             sending.result(ANSWERED_WITHIN_S * 3)
 
-    async def _try(self, kind: str, seconds: float, gate: Path | None = None) -> Attempt:
-        tag = f"try-{next(self._numbers)}"
+    async def _try_with_key(self, tag: str, kind: str, seconds: float) -> None:
+        """Sends it until it is accepted; then once more, beside another request that has its key by mistake."""
+        key = f"{self._batch}-{tag}"
+        for _ in range(TRIES_WITH_KEY):
+            attempt = await self._try(tag, kind, seconds, key=key)
+            if attempt.told is Told.ACCEPTED:
+                await asyncio.gather(
+                    self._try(tag, kind, seconds, key=key), self._try(tag, kind, seconds + 1.0, key=key, is_other=True)
+                )
+                return
+            await asyncio.sleep(AGAIN_AFTER_S)
+
+    async def _try(
+        self,
+        tag: str,
+        kind: str,
+        seconds: float,
+        gate: Path | None = None,
+        *,
+        key: str | None = None,
+        is_other: bool = False,
+    ) -> Attempt:
         body = {
             "kind": kind,
             "payload": {"seconds": seconds, "canary": CANARY} | ({"gate": str(gate)} if gate else {}),
             "batch": self._batch,
             "tags": [tag],
         }
+        headers = {"Idempotency-Key": key} if key else {}
         self._in_flight += 1
         started = time.monotonic()
         try:
-            async with self._session.post(self._url, json=body) as answer:
+            async with self._session.post(self._url, json=body, headers=headers) as answer:
                 told, job_id, detail = _meaning(answer.status, await answer.read())
         except aiohttp.ClientConnectorError as error:
             # Nothing was sent.
@@ -144,7 +176,7 @@ class Client:
             told, job_id, detail = Told.UNKNOWN, None, type(error).__name__
         finally:
             self._in_flight -= 1
-        attempt = Attempt(tag, told, job_id, detail, time.monotonic() - started)
+        attempt = Attempt(tag, told, job_id, detail, time.monotonic() - started, key, is_other)
         self.attempts.append(attempt)
         self._file.write(json.dumps(asdict(attempt)) + "\n")
         return attempt
@@ -162,6 +194,8 @@ def _meaning(status: int, body: bytes) -> tuple[Told, str | None, str]:
         return Told.REFUSED, None, name
     if status == 503 and name == "outcome-unknown":
         return Told.UNKNOWN, None, name
+    if status == 422 and name == "idempotency-key-reused":
+        return Told.REUSED, None, str(found.get("id"))
     return Told.WRONG, None, f"{status} {name}"
 
 

@@ -29,6 +29,8 @@ JOB = Kept(
     has_wake=False,
 )
 ACCEPTED = Attempt("try-1", Told.ACCEPTED, "a", "", 0.01)
+KEYED = replace(ACCEPTED, key="k")
+REUSED = replace(KEYED, told=Told.REUSED, job_id=None, detail="a", is_other=True)
 EFFECT = Effect("a", 1, 100, 10.1, 10.9, "ended")
 SEEN = Seen({"a": (3, SUCCEEDED)}, None, [], 0, 1)
 GOOD = Evidence([ACCEPTED], {"a": JOB}, [EFFECT], [], [SEEN], waiting_bundles={"lane": 0})
@@ -50,6 +52,15 @@ ZOMBIE = [Effect("a", 1, 100, 10.1, 14.0, "stopped"), Effect("a", 2, 200, 13.6, 
 
 def with_job(**changes: Any) -> Evidence:
     return replace(GOOD, jobs={"a": replace(JOB, **changes)}, observers=[])
+
+
+def with_attempts(*more: Attempt) -> Evidence:
+    return replace(GOOD, attempts=[KEYED, *more])
+
+
+def test_a_key_stands_for_one_job() -> None:
+    refused = replace(KEYED, told=Told.REFUSED, job_id=None)
+    assert check(with_attempts(refused, KEYED, REUSED, replace(REUSED, told=Told.UNKNOWN)))[1] == []
 
 
 def test_a_good_story_has_no_breach() -> None:
@@ -76,6 +87,10 @@ def test_attempts_may_overlap_where_a_lease_was_lost_and_the_delays_are_told() -
         ("I1", with_job(state=State.FAILED.value)),
         ("I1", with_job(state=State.CANCELLED.value)),
         ("I1", replace(GOOD, attempts=[ACCEPTED, Attempt("try-2", Told.WRONG, None, "500", 0.1)])),
+        ("I6", with_attempts(replace(KEYED, job_id="b"))),
+        ("I6", with_attempts(replace(KEYED, is_other=True))),
+        ("I6", with_attempts(replace(REUSED, is_other=False))),
+        ("I6", with_attempts(replace(REUSED, detail="b"))),
         ("I2", with_job(entries=(*JOB.entries, Entry(4, SUCCEEDED, COMPLETED, 1, 12.0)), rev=4)),
         ("I2", with_job(entries=JOB.entries[1:])),
         ("I2", with_job(entries=(JOB.entries[0], replace(JOB.entries[1], rev=4)))),
@@ -86,7 +101,7 @@ def test_attempts_may_overlap_where_a_lease_was_lost_and_the_delays_are_told() -
         ("I4", replace(GOOD, effects=[EFFECT, replace(EFFECT, pid=200)])),
         ("I4", replace(GOOD, effects=[EFFECT, replace(EFFECT, attempt=2, begin_at=10.5)])),
         ("I4", replace(GOOD, effects=[EFFECT, replace(EFFECT, job_id="b")])),
-        ("I5", replace(GOOD, attempts=[ACCEPTED, Attempt("try-1", Told.REFUSED, None, "busy", 0.1)])),
+        ("I5", replace(GOOD, attempts=[Attempt("try-1", Told.REFUSED, None, "busy", 0.1)])),
         ("I5", replace(GOOD, jobs={"a": JOB, "b": replace(JOB, id="b")})),
         ("I5", with_job(missing=("payload",))),
         ("I7", replace(GOOD, wakeless=1)),
