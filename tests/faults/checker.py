@@ -3,8 +3,8 @@
 I1 every 202 is there and has ended. I2 one end a run, no rev left out. I3 a result is that of the attempt that the job
 counts. I4 a success had its effect; attempts overlap only where a lease was lost. I5 what is unknown is there whole,
 once, or not at all, and nothing is there that was refused. I6 a key stands for one job, and is answered by it. I7 live
-and wake go together. I8 the broker is empty. I9 the observers of the feed know how it ended, and nothing was left out on
-the way. I12 no secret in a log.
+and wake go together. I8 the broker is empty. I9 the observers of the feed know how it ended, and nothing was left out
+on the way. I12 no secret in a log.
 """
 
 from collections import Counter, defaultdict

@@ -133,7 +133,7 @@ class Client:
             yield
         finally:
             self._outside.run(end())
-            sending.result(ANSWERED_WITHIN_S * 3)
+            sending.result(ANSWERED_WITHIN_S * (TRIES_WITH_KEY + 1))
 
     async def _try_with_key(self, tag: str, kind: str, seconds: float) -> None:
         """Sends it until it is accepted; then once more, beside another request that has its key by mistake."""
