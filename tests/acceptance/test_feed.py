@@ -162,7 +162,7 @@ def test_more_than_a_thousand_jobs_are_shown_by_counts_that_follow(stack: TestSt
         done = {State.SUCCEEDED.value: 1200}
         eventually(lambda: late.counts == done or states_known(late) == done, within_s=30, what="all have ended")
         eventually(lambda: late.counts == done, within_s=5, what="the counts follow")
-        assert everything.counts is not None
+        eventually(lambda: everything.counts is not None, within_s=10, what="everything is shown by counts")
         assert early.jobs == {}
         assert watch.wrong() == []
 

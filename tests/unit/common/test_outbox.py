@@ -132,6 +132,25 @@ async def test_what_is_not_confirmed_is_kept_and_sent_when_the_broker_is_back(
     assert sorted(job_id for bundle in broker.all_of("shared") for job_id in bundle.ids) == sorted(ids(offered))
 
 
+async def test_while_kept_bundles_are_sent_again_new_ones_wait_behind_them(broker: HeldBroker, outbox: Outbox) -> None:
+    broker.is_away = True
+    outbox.offer(jobs("a", 2))
+    await settle()
+    broker.is_away = False
+    broker.confirms.clear()
+    tried = broker.tried
+    outbox.start()
+    async with asyncio.timeout(BOUND_S):
+        while broker.tried == tried:
+            await settle()
+    outbox.offer(jobs("a", 2))
+    await settle()
+    assert (broker.tried - tried, outbox.waiting) == (1, 2)
+    broker.confirms.set()
+    await sent(outbox)
+    assert len(broker.all_of("shared")) == 2
+
+
 async def test_while_the_broker_is_away_the_loop_tries_and_not_every_request(
     broker: HeldBroker, outbox: Outbox
 ) -> None:

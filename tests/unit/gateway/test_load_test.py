@@ -129,7 +129,7 @@ async def test_the_payload_and_a_given_batch_are_sent() -> None:
 def test_batch_names_are_valid_and_differ() -> None:
     names = {new_batch_name() for _ in range(200)}
     assert len(names) == 200
-    assert all(re.fullmatch(r"load-\d{8}T\d{6}Z-[0-9a-f]{6}", name) for name in names)
+    assert all(re.fullmatch(r"load-\d{8}T\d{6}Z-[0-9a-f]{8}", name) for name in names)
 
 
 async def test_all_calls_are_tasks_at_once_and_connections_are_bounded() -> None:

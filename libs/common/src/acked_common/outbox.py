@@ -42,9 +42,11 @@ class Outbox:
         self._publisher = publisher
         self._kinds = kinds
         self._kept: deque[Bundle] = deque()
+        self._trying = 0
+        """Of what was kept, how many bundles are being sent again."""
         self._dropped = 0
         self._tasks = Tasks()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[bool]] = set()
 
     def start(self) -> None:
         """Starts publishing again what was kept."""
@@ -59,14 +61,14 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """Bundles that wait for the broker to come back."""
-        return len(self._kept)
+        return len(self._kept) + self._trying
 
     def offer(self, jobs: Iterable[QueuedJob]) -> None:
         """Publishes in the background; returns at once."""
         bundles = self._bundles(jobs)
         if not bundles:
             return
-        if self._kept:
+        if self.waiting:
             # The broker is away: the loop tries, not every request.
             self._keep(bundles)
             return
@@ -111,13 +113,15 @@ class Outbox:
         _published.inc()
         _published_jobs.inc(len(bundle.ids))
 
-    async def _send_all(self, bundles: list[Bundle]) -> None:
+    async def _send_all(self, bundles: list[Bundle]) -> bool:
+        """Sends them and keeps what is not confirmed; whether nothing was."""
         results = await asyncio.gather(*(self._send(bundle) for bundle in bundles), return_exceptions=True)
         for bundle, result in zip(bundles, results, strict=True):
             if isinstance(result, BrokerError):
                 self._keep([bundle])
             elif isinstance(result, BaseException):
                 log.error("publication failed", exc_info=result)
+        return not any(isinstance(result, BrokerError) for result in results)
 
     def _keep(self, bundles: Iterable[Bundle]) -> None:
         self._kept.extend(bundles)
@@ -135,9 +139,12 @@ class Outbox:
     async def _send_kept(self) -> None:
         while self._kept:
             part = [self._kept.popleft() for _ in range(min(AT_ONCE, len(self._kept)))]
-            left = len(self._kept)
-            await self._send_all(part)
-            if len(self._kept) > left:
+            self._trying = len(part)
+            try:
+                all_taken = await self._send_all(part)
+            finally:
+                self._trying = 0
+            if not all_taken:
                 return
         if self._dropped:
             log.info("outbox has room again", dropped=self._dropped)

@@ -209,8 +209,8 @@ class _Accepted(msgspec.Struct):
 
 
 def new_batch_name(now: datetime | None = None) -> str:
-    """A name that no other test has: `load-20260131T235959Z-1a2b3c`."""
-    return f"load-{(now or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(3)}"
+    """A name that no other test has: `load-20260131T235959Z-1a2b3c4d`."""
+    return f"load-{(now or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(4)}"
 
 
 def _id_in(text: bytes) -> bytes | None:
