@@ -19,7 +19,7 @@ ORDER = ("architecture", "unit", "simulation", "contracts", "integration", "acce
 ON_REQUEST = ("faults", "soak")
 SIDE_BY_SIDE = ("unit", "simulation", "contracts")
 """Folders whose tests share nothing and measure no time: two processes run them."""
-MODULES_SIDE_BY_SIDE = ("integration", "acceptance")
+MODULES_SIDE_BY_SIDE = ("integration", "acceptance", "faults")
 """Folders whose modules each start what they need: two processes run them, module by module. What is marked `alone`,
 because it measures time or loads the machine, follows by itself."""
 NO_TESTS_FOUND = 5

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 pytest.register_assert_rewrite("support.stacks", "faults.experiment", "faults.rig")
 
-from faults.results import KEPT, document_of, lines_of  # noqa: E402
+from faults.results import KEPT, Row, document_of, in_order, lines_of  # noqa: E402
 from faults.rig import Rig, running_rig  # noqa: E402
 
 
@@ -19,12 +21,33 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield running
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where two processes run the tests, each hands its rows over."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["fault_rows"] = msgspec.json.encode(KEPT).decode()
+
+
+class Rows:
+    """Takes the rows of the processes that run the tests."""
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        """One has ended."""
+        KEPT.extend(msgspec.json.decode(getattr(node, "workeroutput", {}).get("fault_rows", "[]"), type=list[Row]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Listens for the rows of other processes, where there may be some."""
+    if config.pluginmanager.hasplugin("dsession"):
+        config.pluginmanager.register(Rows())
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints the table, and writes it where it is wanted."""
     if not KEPT:
         return
+    rows = in_order(KEPT)
     terminalreporter.section("fault suite")
-    for line in lines_of(KEPT):
+    for line in lines_of(rows):
         terminalreporter.write_line(line)
     if wanted := os.environ.get("ACKED_TEST_FAULT_RESULTS"):
-        Path(wanted).write_text(document_of(KEPT))
+        Path(wanted).write_text(document_of(rows))

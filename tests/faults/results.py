@@ -1,5 +1,7 @@
 """The table: one line an experiment. Printed at the end of a run, and written where `ACKED_TEST_FAULT_RESULTS` says."""
 
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +57,16 @@ class Row:
     note: str = ""
 
 
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """By the number of the experiment, those without one at the end."""
+
+    def number(row: Row) -> int:
+        first = re.match(r"\d+", row.name)
+        return int(first[0]) if first else sys.maxsize
+
+    return sorted(rows, key=number)
+
+
 def lines_of(rows: Sequence[Row]) -> list[str]:
     """The table in Markdown."""
     heads = ["experiment", *(head for _, head in COLUMNS), "took, s", "note"]
@@ -79,4 +91,4 @@ def _shown(value: float) -> str:
 
 
 KEPT: list[Row] = []
-"""The rows of this run, in the order of the experiments."""
+"""The rows of this run."""
