@@ -21,6 +21,13 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield running
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares the rig runs in one process: it would stand idle in the other, and cost it a third of a core."""
+    for item in items:
+        if "rig" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("rig"))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where two processes run the tests, each hands its rows over."""
     if (output := getattr(session.config, "workeroutput", None)) is not None:

@@ -17,7 +17,7 @@ from deploy.native.stack import Stack, free_port_base
 from faults.evidence import Loss
 from faults.links import Links
 from support.loop_thread import LoopThread
-from support.stacks import QUICK, TestStack, eventually
+from support.stacks import QUICK, TestStack, eventually, never_orphaned
 
 HANDLERS = Path(__file__).parent / "handlers"
 LEASE_S = float(QUICK["ACKED_LEASE_S"])
@@ -210,12 +210,13 @@ def running_rig(
     outside = LoopThread("outside")
     links = Links(outside, stack) if has_links else None
     rig = Rig(stack, layout.state, outside, links, mongo_url)
-    try:
-        stack.up()
-        yield rig
-    finally:
-        rig.close()
-        stack.down()
-        if links is not None:
-            links.close()
-        outside.stop()
+    with never_orphaned(layout):
+        try:
+            stack.up()
+            yield rig
+        finally:
+            rig.close()
+            stack.down()
+            if links is not None:
+                links.close()
+            outside.stop()

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,6 +126,21 @@ def eventually(holds: Callable[[], Any], *, within_s: float, what: str) -> Any:
 
 
 @contextmanager
+def never_orphaned(layout: Layout) -> Iterator[None]:
+    """Stops the supervisor of a stack, and all that it started, also where this process is killed meanwhile."""
+    pid_file = str(layout.run / "supervisor.pid")
+    # It reads to the end of a pipe that only this process holds, in a session that no Ctrl-C reaches.
+    script = 'cat > /dev/null; [ ! -e "$1" ] || kill "$(cat "$1")"'
+    guard = subprocess.Popen(
+        ["sh", "-c", script, "guard", pid_file], stdin=subprocess.PIPE, cwd="/", start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        guard.communicate()
+
+
+@contextmanager
 def running_stack(
     folder: Path,
     *,
@@ -138,8 +154,9 @@ def running_stack(
     stack = Stack(layout, {**inherited, **QUICK, **(environ or {})})
     if scale:
         stack.scale(scale)
-    try:
-        stack.up()
-        yield TestStack(stack)
-    finally:
-        stack.down()
+    with never_orphaned(layout):
+        try:
+            stack.up()
+            yield TestStack(stack)
+        finally:
+            stack.down()
