@@ -16,6 +16,8 @@ from deploy.native.secret import secret
 
 SERVICE_MODULES = {"gateway": "acked_gateway", "intake": "acked_intake", "worker": "acked_worker"}
 NODE_NAME = "acked@localhost"
+MONGOD_HISTORY_S = 5
+"""How long MongoDB keeps what reads of the past may want; longer than any read of ours takes. compose.yaml has it too."""
 _OURS_ALONE = frozenset({"ACKED_GATEWAY_PORT", "ACKED_INTAKE_PORT", "ACKED_INTAKE_URL"})
 
 
@@ -78,6 +80,8 @@ def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]
         "--nounixsocket",
         "--noscripting",
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        # What has left the index of live jobs is passed over by each look of the sweepers for as long (else 5 min).
+        *("--setParameter", f"minSnapshotHistoryWindowInSeconds={MONGOD_HISTORY_S}"),
         "--quiet",
     ]
     return command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(layout.state), **_libraries(servers)}

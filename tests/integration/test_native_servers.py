@@ -12,7 +12,8 @@ import aio_pika
 import pytest
 from pymongo import MongoClient, WriteConcern
 
-from deploy.native.layout import Layout, Ports
+from deploy.native.launch import MONGOD_HISTORY_S
+from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.servers import PrivateServers
 from deploy.native.stack import Stack, StackError, free_port_base
 from support.stacks import TestStack, eventually, running_stack
@@ -231,6 +232,13 @@ def test_up_ends_what_a_killed_supervisor_left_and_starts_anew(whole: TestStack)
     assert whole.stack.pids().keys() == before.keys()
     assert whole.status(job)["id"] == job
     assert whole.finished(whole.process("noop"))["finished_at"]
+
+
+def test_mongodb_forgets_soon_what_has_left_an_index(whole: TestStack) -> None:
+    name = "minSnapshotHistoryWindowInSeconds"
+    with MongoClient[dict[str, object]](whole.stack.urls["mongo"]) as mongo:
+        assert mongo.admin.command("getParameter", 1, **{name: 1})[name] == MONGOD_HISTORY_S
+    assert f"--setParameter={name}={MONGOD_HISTORY_S}" in (ROOT / "compose.yaml").read_text()
 
 
 def test_down_ends_what_a_killed_supervisor_left(whole: TestStack) -> None:
