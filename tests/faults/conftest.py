@@ -21,6 +21,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         yield running
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares the rig runs in one process: it would stand idle in the other, and cost it a third of a core."""
     for item in items:
