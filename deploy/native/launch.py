@@ -17,7 +17,7 @@ from deploy.native.secret import secret
 SERVICE_MODULES = {"gateway": "acked_gateway", "intake": "acked_intake", "worker": "acked_worker"}
 NODE_NAME = "acked@localhost"
 MONGOD_HISTORY_S = 5
-"""How long MongoDB keeps what reads of the past may want; longer than any read of ours takes. compose.yaml has it too."""
+"""How long MongoDB keeps what reads of the past may want; longer than any read of ours. compose.yaml has it too."""
 _OURS_ALONE = frozenset({"ACKED_GATEWAY_PORT", "ACKED_INTAKE_PORT", "ACKED_INTAKE_URL"})
 
 

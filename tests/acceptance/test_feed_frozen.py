@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from deploy.native.stack import free_port_base
 from support.contract import instant
 from support.feed import connected, next_frame
 from support.stacks import TestStack, eventually, running_stack
@@ -32,7 +31,7 @@ MEMORY_MIB = 60.0
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    with running_stack(tmp_path_factory.mktemp("stack"), port_base=free_port_base(near=34_200)) as running:
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 

@@ -201,7 +201,7 @@ def running_rig(
 ) -> Iterator[Rig]:
     """A rig that is ready, and gone afterwards. `mongo_url`: a MongoDB that the test has started."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
-    layout = Layout(folder.resolve(), Ports(free_port_base(near=36_500)), own_mongod=mongo_url is None)
+    layout = Layout(folder.resolve(), Ports(free_port_base()), own_mongod=mongo_url is None)
     settings = {**inherited, **SETTINGS, "FAULTS_EFFECTS": str(layout.state / "effects.jsonl"), **(environ or {})}
     if mongo_url is not None:
         settings["ACKED_MONGO_URL"] = mongo_url

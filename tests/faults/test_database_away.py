@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import pytest
 
 from acked_common.lifecycle import State
-from deploy.native.stack import free_port_base
 from support.stacks import QUICK, TestStack, eventually, running_stack
 from support.submitted import all_ended, endings
 
@@ -24,7 +23,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
     with running_stack(
         tmp_path_factory.mktemp("stack"),
         scale={"worker": 2, "gateway": 2},
-        port_base=free_port_base(near=36_500),
         environ={"ACKED_WORKER_SLOTS": "300"},
     ) as running:
         yield running

@@ -11,7 +11,6 @@ import pytest
 
 from acked_common.lifecycle import State
 from deploy.native.layout import Layout, Ports
-from deploy.native.stack import free_port_base
 from support.stacks import TestStack, eventually, running_stack
 from support.submitted import all_ended, endings
 
@@ -49,7 +48,7 @@ def post(stack: TestStack, accepted: list[str]) -> int:
 
 def test_a_full_disk_accepts_nothing_and_loses_nothing(folder: Path) -> None:
     accepted: list[str] = []
-    with running_stack(folder, port_base=free_port_base(near=36_500)) as stack:
+    with running_stack(folder) as stack:
         data = stack.stack.layout.mongo_data
         assert post(stack, accepted) == 202
         ballast = data / "ballast"

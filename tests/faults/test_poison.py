@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from acked_common.lifecycle import MAX_CRASHES, Reason, State
-from deploy.native.stack import free_port_base
 from support.stacks import QUICK, TestStack, eventually, running_stack
 
 HANDLERS = Path(__file__).parent / "poison_handlers"
@@ -28,7 +27,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
     with running_stack(
         tmp_path_factory.mktemp("stack"),
         environ={"ACKED_HANDLERS_DIR": str(HANDLERS)},
-        port_base=free_port_base(near=36_500),
     ) as running:
         yield running
 
