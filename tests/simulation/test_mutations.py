@@ -225,7 +225,7 @@ async def _keeps_blindly(commit: GroupCommit, job: NewJob, *, overdue_at: float 
 
 async def _starts_nothing(flow: LaneFlow, delivery: Any) -> None:
     """A bundle is claimed and acknowledged, and its jobs never start, while their leases are renewed."""
-    claimed = await flow._claim(delivery.bundle)
+    claimed = await flow._claims.claim(delivery.bundle)
     flow._running.add(Held(job, flow.lane, 0.0) for job in claimed or ())
     await delivery.ack()
 

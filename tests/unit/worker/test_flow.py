@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from acked_common import lifecycle
 from acked_common.lifecycle import Move, Owner
 from acked_common.store import Job
 from acked_common.store.memory import MemoryStore
 from acked_common.wire import Bundle
 from acked_worker.attempt import Assignment
-from acked_worker.flow import LaneFlow, Watermarks
+from acked_worker.flow import MOST_PREFETCH, QUICK_PREFETCH, LaneFlow, Watermarks
 from acked_worker.running import Held, Running
 from acked_worker.slots import Slots
 from support.factories import ManualClock, insert, new_job
@@ -127,3 +129,37 @@ async def test_a_claim_whose_answer_took_most_of_a_lease_starts_nothing() -> Non
     assert all(held.ended for held in bench.late)
     assert (bench.slots.used, bench.suspect_slots.used) == (0, 0)
     assert bench.clock.now() - bench.late[0].job.started_at > timedelta(seconds=LEASE_S / 2)  # type: ignore[operator]
+
+
+class Consumer:
+    """What the flow tells its consumer."""
+
+    def __init__(self) -> None:
+        self.prefetch = 1
+
+    def set_prefetch(self, prefetch: int) -> None:
+        self.prefetch = prefetch
+
+
+@pytest.mark.parametrize(
+    ("bundle", "runs_for_s", "prefetch"),
+    [(1, 0.01, MOST_PREFETCH), (10, 0.01, 12), (50, 0.01, QUICK_PREFETCH), (1, 1.0, 1)],
+)
+async def test_a_lane_of_quick_kinds_holds_about_as_many_jobs_whatever_its_bundles(
+    bundle: int, runs_for_s: float, prefetch: int
+) -> None:
+    bench = Bench()
+    consumer = Consumer()
+    bench.flow.attach(consumer)  # type: ignore[arg-type]
+    ended = 0
+    while ended < 50:
+        delivery = bench.deliver(await bench.jobs(bundle))
+        await asyncio.wait_for(bench.started.wait(), 10)
+        bench.started.clear()
+        bench.clock.advance(runs_for_s)
+        for held in bench.running.all():
+            bench.flow.note_ended(held)
+            bench.running.remove(held)
+            ended += 1
+        await asyncio.wait_for(delivery.acknowledged.wait(), 10)
+    assert consumer.prefetch == prefetch

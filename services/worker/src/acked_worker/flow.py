@@ -15,23 +15,24 @@ import msgspec
 from acked_common import crash_points
 from acked_common.clock import Clock
 from acked_common.events import JobEvent
-from acked_common.ids import new_id
-from acked_common.lifecycle import Owner
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.store import Job, JobStore, StoreError
 from acked_common.wire import Bundle
 from acked_worker.attempt import Assignment
+from acked_worker.claims import Claims
 from acked_worker.lane_consumer import Delivery, LaneConsumer
 from acked_worker.running import Held, Running
 from acked_worker.slots import Slots
 
 log = get_log(__name__)
 
-CLAIM_RETRY_S = 0.3
 NO_SLOT = "no slot is free"
 QUICK_RUN_S = 0.05
 QUICK_PREFETCH = 4
+QUICK_JOBS = 128
+MOST_PREFETCH = 32
+"""A lane of quick kinds holds so many jobs in hand: in four full bundles, or in more small ones."""
 STARTS_WITHIN = 2 / 3
 """Of its lease, from the claim on: the first renewal needs the rest."""
 _RUNS_REMEMBERED = 50
@@ -89,15 +90,12 @@ class LaneFlow:
     ) -> None:
         """`on_late` gets what was claimed so long ago that the lease may be over: it must not start."""
         self.lane = lane
-        self._kinds = list(kinds)
-        self._store = store
+        self._claims = Claims(lane, kinds, store, clock, worker=worker, boot=boot, lease_s=lease_s)
         self._slots = slots
         self._suspect_slots = suspect_slots
         self._running = running
         self._watermarks = watermarks
         self._clock = clock
-        self._worker = worker
-        self._boot = boot
         self._lease_s = lease_s
         self._hold_s = hold_s
         self._timeout_of = timeout_of
@@ -107,10 +105,12 @@ class LaneFlow:
         self._consumer: LaneConsumer | None = None
         self._pausing = 0
         self._is_draining = False
-        self._claims = 0
+        self._taking = 0
         self._no_claims = asyncio.Event()
         self._no_claims.set()
         self._recent_runs_s: deque[float] = deque(maxlen=_RUNS_REMEMBERED)
+        self._recent_bundles: deque[int] = deque(maxlen=_RUNS_REMEMBERED)
+        """How many jobs they had."""
         self._tasks = Tasks()
 
     def attach(self, consumer: LaneConsumer) -> None:
@@ -121,6 +121,7 @@ class LaneFlow:
         """Called by the consumer; hands over."""
         crash_points.reach("worker.delivered")
         if not self._is_draining:
+            self._recent_bundles.append(len(delivery.bundle.ids))
             self._tasks.spawn(self._handle(delivery), f"bundle on {self.lane}")
 
     def note_ended(self, held: Held) -> None:
@@ -132,12 +133,17 @@ class LaneFlow:
         self._recent_runs_s.append(self._clock.monotonic() - held.claimed_at)
         if self._consumer is not None and len(self._recent_runs_s) == _RUNS_REMEMBERED:
             is_quick = statistics.median(self._recent_runs_s) < QUICK_RUN_S
-            self._consumer.set_prefetch(QUICK_PREFETCH if is_quick else 1)
+            self._consumer.set_prefetch(self._quick_prefetch() if is_quick else 1)
             self._recent_runs_s.clear()
+
+    def _quick_prefetch(self) -> int:
+        jobs = max(1.0, statistics.fmean(self._recent_bundles or [1]))
+        return min(MOST_PREFETCH, max(QUICK_PREFETCH, int(QUICK_JOBS / jobs)))
 
     def drain(self) -> None:
         """Claims no more."""
         self._is_draining = True
+        self._claims.drain()
 
     async def wait_claimed(self) -> None:
         """Returns when no claim is under way: what it takes has been started then."""
@@ -146,6 +152,7 @@ class LaneFlow:
     async def stop(self) -> None:
         """Drops bundles in hand; the broker keeps those that were not acknowledged."""
         await self._tasks.cancel_all()
+        await self._claims.stop()
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
@@ -168,18 +175,18 @@ class LaneFlow:
 
     async def _take(self, bundle: Bundle) -> bool:
         """Claims and starts a bundle; whether it was claimed."""
-        self._claims += 1
+        self._taking += 1
         self._no_claims.clear()
         try:
-            claimed = await self._claim(bundle)
+            claimed = await self._claims.claim(bundle)
             if claimed is None:
                 return False
             self._watermarks.note(self.lane, bundle.queued_at)
             self._start(claimed)
             return True
         finally:
-            self._claims -= 1
-            if not self._claims:
+            self._taking -= 1
+            if not self._taking:
                 self._no_claims.set()
 
     async def _pause_until_free(self, delivery: Delivery) -> None:
@@ -202,26 +209,6 @@ class LaneFlow:
         while not (self._slots.has_free(self.lane) and self._suspect_slots.has_free(self.lane)):
             await self._slots.wait_free(self.lane)
             await self._suspect_slots.wait_free(self.lane)
-
-    async def _claim(self, bundle: Bundle) -> list[Job] | None:
-        """The jobs that are ours now; None when the worker drains before anybody knows."""
-        owner = Owner(self._worker, self._boot, str(new_id()))
-        warned = False
-        while not self._is_draining:
-            try:
-                crash_points.reach("worker.claiming")
-                claimed = await self._store.claim(
-                    bundle.ids, kinds=self._kinds, owner=owner, lease_s=self._lease_s, at=self._clock.now()
-                )
-                crash_points.reach("worker.claimed")
-                return claimed
-            except StoreError as error:
-                if not warned:
-                    log.warning("bundle not claimed yet", lane=self.lane, jobs=len(bundle.ids), error=str(error))
-                warned = True
-                # The same nonce again: what an unconfirmed claim has taken is found by it.
-                await asyncio.sleep(CLAIM_RETRY_S)
-        return None
 
     def _start(self, jobs: Sequence[Job]) -> None:
         if not jobs:

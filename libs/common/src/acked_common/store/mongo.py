@@ -153,9 +153,16 @@ class MongoStore(SweeperVerbs):
             "kind": {"$in": list(kinds)},
             "expires_at": {"$gt": at},
         }
+        pipeline = claim_pipeline(transition, lease_s)
         try:
             with store_errors("claiming jobs"):
-                await self._jobs.update_many(criteria, claim_pipeline(transition, lease_s))
+                if len(ids) == 1:
+                    one = {**criteria, "_id": ids[0]}
+                    document = await self._jobs.find_one_and_update(one, pipeline, return_document=ReturnDocument.AFTER)
+                    if document is not None:
+                        return [job_from(document)]
+                else:
+                    await self._jobs.update_many(criteria, pipeline)
         except OutcomeUnknown:
             # What is ours, if anything, carries our nonce; the read below waits for the majority.
             pass
