@@ -20,6 +20,7 @@ from deploy.native.layout import ROOT
 from support.access import Client, id_of, make_token, problem_name, recipe
 from support.browser import running_browser
 from support.contract import assert_problem
+from support.freezing import freeze
 from support.stacks import TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens", "ACKED_RENEWAL_S": "0.8"}
@@ -279,7 +280,7 @@ def test_known_tokens_work_while_the_database_is_away_and_nobody_is_called_unkno
     garbage = Client(stack, all_of_acme.token[:6] + "a" * 12 + all_of_acme.token[18:])
     assert all_of_acme.call("GET", "/kinds").status == 200
     pid = stack.stack.pid("mongod")
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         assert all_of_acme.call("GET", "/kinds").status == 200
         started_at = time.monotonic()

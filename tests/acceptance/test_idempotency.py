@@ -16,6 +16,7 @@ import pytest
 
 from acked_common.lifecycle import State
 from support.contract import assert_problem
+from support.freezing import freeze
 from support.stacks import Answer, TestStack, eventually, running_stack
 
 pytestmark = pytest.mark.alone
@@ -117,7 +118,7 @@ def _if_accepted(answer: Answer) -> Answer | None:
 def test_while_mongodb_hangs_a_key_makes_repeating_safe(stack: TestStack) -> None:
     key, batch = new_key(), f"b-{uuid4().hex}"
     mongod = stack.stack.pid("mongod")
-    os.kill(mongod, signal.SIGSTOP)
+    freeze(mongod)
     try:
         answers = [send(stack, key, batch=batch) for _ in range(3)]
     finally:

@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from acked_common.lifecycle import State
 from support.access import Client, id_of, make_token, recipe
+from support.freezing import freeze
 from support.stacks import TestStack, eventually
 
 # At this level libraries say most.
@@ -38,7 +39,7 @@ def forms(text: str) -> set[bytes]:
 def frozen(stack: TestStack, part: str) -> Iterator[None]:
     """A server that answers nothing for a while."""
     pid = stack.stack.pid(part)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from support.api_documents import closed, operations, successes
+from support.freezing import freeze
 from support.stacks import TestStack, eventually
 
 SERVICES = ("gateway", "intake")
@@ -149,7 +150,7 @@ def test_what_guards_refuse_is_documented(
 
 def test_without_the_database_every_answer_is_documented(stack: TestStack, services: dict[str, Service]) -> None:
     pid = stack.stack.pid("mongod")
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         body = {"kind": "noop"}
         answer = requests.post(f"{services['intake'].url}/process", json=body, timeout=10)

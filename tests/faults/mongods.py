@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 from deploy.native.layout import ROOT
 from deploy.native.packages import Servers
+from support.freezing import freeze
 from support.stacks import eventually
 
 NAME = "acked"
@@ -92,7 +93,7 @@ class ReplicaSet:
     def pause(self) -> None:
         """Stops all members without a word."""
         for process in self._processes.values():
-            process.send_signal(signal.SIGSTOP)
+            freeze(process.pid)
 
     def resume(self) -> None:
         """Lets all members go on, and starts those that were killed."""

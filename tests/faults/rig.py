@@ -16,6 +16,7 @@ from deploy.native.layout import Layout, Ports
 from deploy.native.stack import Stack, free_port_base
 from faults.evidence import Loss
 from faults.links import Links
+from support.freezing import freeze
 from support.loop_thread import LoopThread
 from support.stacks import QUICK, TestStack, eventually, never_orphaned
 
@@ -91,7 +92,7 @@ class Rig:
         pid = self.pid(part)
         self._paused[part] = pid
         self.losses.append(Loss(pid, time.time()))
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
 
     def resume(self, *parts: str) -> None:
         """SIGCONT to parts that are paused; to all without a word."""

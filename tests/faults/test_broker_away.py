@@ -8,6 +8,7 @@ import pytest
 
 from faults.experiment import experiment
 from faults.rig import Rig
+from support.freezing import freeze
 from support.stacks import eventually
 
 EVERYTHING = ("worker-1", "worker-2", "intake-1", "gateway-1", "rabbitmq", "mongod", "epmd")
@@ -63,7 +64,7 @@ def test_i5_without_the_database_nothing_is_accepted_and_the_answer_is_quick(rig
         if how == "stopped":
             rig.stack.stack.stop_part("mongod")
         else:
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
         try:
             for path, to, method in (("/process", "intake", "POST"), ("/jobs", "gateway", "GET")):
                 for _ in range(3):

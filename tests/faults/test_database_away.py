@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from acked_common.lifecycle import State
+from support.freezing import freeze
 from support.stacks import QUICK, TestStack, eventually, running_stack
 from support.submitted import all_ended, endings
 
@@ -31,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 def stays_away(stack: TestStack, how: str) -> None:
     pid = stack.stack.pid("mongod")
     if how == "paused":
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     else:
         stack.stack.stop_part("mongod")
     back_at = time.monotonic() + AWAY_S

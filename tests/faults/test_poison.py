@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from acked_common.lifecycle import MAX_CRASHES, Reason, State
+from support.freezing import freeze
 from support.stacks import QUICK, TestStack, eventually, running_stack
 
 HANDLERS = Path(__file__).parent / "poison_handlers"
@@ -147,7 +148,7 @@ def test_a_worker_that_stood_still_goes_on_with_nothing_that_it_has_lost(stack: 
         what="a hundred run in the worker",
     )
 
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(frozen)
     stopped_at = time.clock_gettime(time.CLOCK_BOOTTIME)
     lost = {step.id for step in steps_in(ledger) if step.pid == frozen}
     try:
