@@ -81,6 +81,11 @@ test *what: prepare
 soak *options: prepare
     @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m faults.soak "$@"
 
+# Measure beside Celery, Dramatiq, Taskiq and DBOS: bench, bench --quick, bench --only accept drain, bench --write docs/benchmarks.md
+[no-exit-message]
+bench *options: prepare
+    @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m benchmarks "$@"
+
 # Format, lint, types, lock: everything that needs no server
 [no-exit-message]
 check: prepare

@@ -1,0 +1,11 @@
+"""The figures, one module each: `measure(bench)` gives a `FigureResult`. In the order in which a run takes them."""
+
+from collections.abc import Callable, Mapping
+
+from benchmarks.bench import Bench
+from benchmarks.figures import accept, drain, feed, load_test, per_job, start
+from benchmarks.report import FigureResult
+
+ALL: Mapping[str, Callable[[Bench], FigureResult]] = {
+    module.NAME: module.measure for module in (accept, drain, start, per_job, load_test, feed)
+}
