@@ -31,7 +31,8 @@ def measure(bench: Bench) -> FigureResult:
     by_name = {row.name: row.ratio for row in result.rows}
     result.judged = judged([(bar, by_name[name]) for name, bar in BARS])
     result.notes.append(
-        "All workers are stopped, but in the row that says otherwise. The bars are of the first row; a key costs an entry "
+        "All workers are stopped, but in the row that says otherwise. The bars are of the first row; a key costs "
+        "an entry "
         "in one more index, and each process looks for a second request with the same key."
     )
     return result

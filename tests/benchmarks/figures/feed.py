@@ -21,9 +21,7 @@ _LEAST_HEARD = 0.99
 
 def measure(bench: Bench) -> FigureResult:
     """The figure; both ways in turn."""
-    values: dict[str, dict[str, list[float]]] = {
-        way: {column: [] for column in COLUMNS} for way in (APART, TOGETHER)
-    }
+    values: dict[str, dict[str, list[float]]] = {way: {column: [] for column in COLUMNS} for way in (APART, TOGETHER)}
     bench.ours.wake()
     try:
         for number in range(bench.plan.rounds):
@@ -47,8 +45,10 @@ def measure(bench: Bench) -> FigureResult:
             ]
         )
     result.notes.append(
-        "Transitions are made through the product's store by the benchmark, which notes when MongoDB has acknowledged each "
-        f"(majority, journal). Where all hear the same, {_SAMPLED} of the clients are looked at. An event that is there "
+        "Transitions are made through the product's store by the benchmark, which notes when MongoDB has "
+        "acknowledged each "
+        f"(majority, journal). Where all hear the same, {_SAMPLED} of the clients are looked at. An event that is "
+        "there "
         "before its acknowledgement counts as 0. No peer tells its clients anything."
     )
     return result

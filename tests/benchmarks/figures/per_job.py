@@ -95,8 +95,10 @@ def _result(spreads: dict[str, Spread]) -> FigureResult:
         ]
     )
     result.notes.append(
-        "From the first request until the last job is recorded, divided by the jobs. Messages are those that the broker "
-        "received; commands are all that MongoDB has counted (`serverStatus().metrics.commands`), sweepers and the change "
+        "From the first request until the last job is recorded, divided by the jobs. Messages are those that the "
+        "broker "
+        "received; commands are all that MongoDB has counted (`serverStatus().metrics.commands`), sweepers and "
+        "the change "
         "stream included."
     )
     return result

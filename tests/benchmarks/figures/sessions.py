@@ -11,6 +11,7 @@ from benchmarks.bench import Bench
 from benchmarks.processes import ChildError
 from benchmarks.rounds import Spread
 from benchmarks.systems import System
+from benchmarks.windows import Sample, Window, window
 from benchmarks.wrk import Load
 
 ACCEPT = "accept"
@@ -20,7 +21,8 @@ BESIDE_WORKERS = "Acked, two workers on"
 DRAINED = ("Acked", "Celery", "Dramatiq", "Taskiq")
 _STARTS_WITHIN_S = 30.0
 _SETTLES_S = 1.0
-_SAMPLE_S = 0.1
+_SAMPLE_S = 0.05
+_WHOLE_SHARE = 0.9
 _LEFT_SHARE = 0.05
 """A window ends when so little of what was filled in is left: a queue that is about to be empty tells nothing."""
 
@@ -70,11 +72,15 @@ def _run(bench: Bench) -> Sessions:
             found.add_load(KEYED, bench.loader.post(system, seconds=bench.plan.beside_s, keyed=True))
         line = f"round {number + 1}: {system.name} accepts {load.per_s:,.0f}/s, p99 {load.p99_ms:.1f} ms"
         if is_drained:
-            per_s, seconds = _drain(bench, system, load.accepted)
-            found.values[system.name]["drained"].append(per_s)
-            if seconds < bench.plan.drain_s * 0.9:
-                found.notes[system.name] = f"its queue was almost empty after {seconds:.1f} s: that is the window"
-            line += f", does {per_s:,.0f}/s"
+            drained = _drain(bench, system, load.accepted)
+            found.values[system.name]["drained"].append(drained.per_s)
+            if drained.took_s < bench.plan.drain_s * _WHOLE_SHARE:
+                found.notes[system.name] = (
+                    f"does more than its endpoint accepts: the queue was almost empty after {drained.took_s:.1f} s, which "
+                    ""
+                    "is the window"
+                )
+            line += f", does {drained.per_s:,.0f}/s"
         if system is bench.ours and accepts:
             if not is_drained:
                 system.start_workers()
@@ -83,20 +89,22 @@ def _run(bench: Bench) -> Sessions:
     return found
 
 
-def _drain(bench: Bench, system: System, filled: int) -> tuple[float, float]:
-    """No-ops done a second by the workers of a system, and over how many seconds."""
+def _drain(bench: Bench, system: System, filled: int) -> Window:
+    """No-ops done a second by the workers of a system, from a queue that does not run empty."""
     system.start_workers()
-    end = time.monotonic() + _STARTS_WITHIN_S
-    while not system.handled():
-        if time.monotonic() > end:
+    samples: list[Sample] = []
+    starts_until = time.monotonic() + _STARTS_WITHIN_S
+    end = starts_until + bench.plan.drain_s
+    settles_s = min(_SETTLES_S, bench.plan.drain_s / 4)
+    while time.monotonic() < end:
+        sample = Sample(time.monotonic(), system.handled())
+        if sample.done and not samples:
+            end = sample.at_s + settles_s + bench.plan.drain_s
+        elif not sample.done and sample.at_s > starts_until:
             raise ChildError(f"the workers of {system.name} do nothing within {_STARTS_WITHIN_S:g} s")
+        if sample.done:
+            samples.append(sample)
+        if sample.done >= filled * (1 - _LEFT_SHARE):
+            break
         time.sleep(_SAMPLE_S)
-    time.sleep(min(_SETTLES_S, bench.plan.drain_s / 4))
-    first_at, first = time.monotonic(), system.handled()
-    last_at, last = first_at, first
-    while last_at < first_at + bench.plan.drain_s and last < filled * (1 - _LEFT_SHARE):
-        time.sleep(_SAMPLE_S)
-        last_at, last = time.monotonic(), system.handled()
-    if last_at == first_at:
-        raise ChildError(f"{system.name} had emptied its queue before it was measured: fill it for longer")
-    return (last - first) / (last_at - first_at), last_at - first_at
+    return window(samples, filled=filled, settles_s=settles_s)

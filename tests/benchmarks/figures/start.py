@@ -128,8 +128,10 @@ def _result(bench: Bench, values: Values, notes: dict[str, str]) -> FigureResult
         ]
     )
     result.notes.append(
-        "From the moment in which a client sends the request to the first statement of the handler; both by the machine's "
-        "monotonic clock. The parts are of the same p50 and p99, one after the other, and have no HTTP in them. The ratio "
+        "From the moment in which a client sends the request to the first statement of the handler; both by the "
+        "machine's "
+        "monotonic clock. The parts are of the same p50 and p99, one after the other, and have no HTTP in them. "
+        "The ratio "
         "is that of the idle p50."
     )
     return result
