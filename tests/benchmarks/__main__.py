@@ -16,7 +16,6 @@ from benchmarks import figures, machine
 from benchmarks.bench import Bench, set_up
 from benchmarks.ours import SETTINGS
 from benchmarks.plan import LONG, QUICK, USUAL, Plan
-from benchmarks.processes import ChildError
 from benchmarks.report import FigureResult, Run, bar_lines, figure_lines, to_json, to_markdown
 from deploy.native.layout import ROOT
 
@@ -51,7 +50,7 @@ def measure_all(bench: Bench, run: Run, names: Sequence[str]) -> None:
         started = time.monotonic()
         try:
             result = FIGURES[name](bench)
-        except (ChildError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:
             run.failed[name] = f"{type(error).__name__}: {error}"
             print(f"{name} could not be measured: {error}", file=sys.stderr, flush=True)
             bench.ours.rest()

@@ -1,8 +1,8 @@
 """Clients of the live feed, many in one process, each with little to do: a program that is told what to do by lines.
 
 `python -m benchmarks.followers` reads its `Order` as a line of JSON from standard input and answers with a line when
-all follow. `go` begins to count, `end` answers with what was counted and writes what sampled clients heard; the end of the
-input ends it.
+all follow. `go` begins to count, `end` answers with what was counted and writes what sampled clients heard; the end of
+the input ends it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -82,8 +82,8 @@ class Follower(asyncio.Protocol):
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
             "GET /ws/feed HTTP/1.1",
@@ -94,7 +94,7 @@ class Follower(asyncio.Protocol):
             "Sec-WebSocket-Version: 13",
             *([f"Authorization: Bearer {self._order.token}"] if self._order.token else []),
         ]
-        transport.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self._transport.write(("\r\n".join(lines) + "\r\n\r\n").encode())
 
     def data_received(self, data: bytes) -> None:
         at = time.monotonic_ns()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import uvloop
 
@@ -35,8 +36,8 @@ class Connection(asyncio.Protocol):
         self.body = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's are none of asyncio's classes.
+        self.transport = cast(asyncio.Transport, transport)
 
     def send(self, data: bytes) -> None:
         """Sends a request; there is none under way."""

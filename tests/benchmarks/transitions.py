@@ -1,4 +1,4 @@
-"""Transitions at a steady rate, made through the product's store, each with the instant of MongoDB's acknowledgement."""
+"""Transitions at a steady rate, made through the product's store, with the instant of each acknowledgement."""
 
 import asyncio
 import itertools

@@ -24,8 +24,8 @@ class Window:
 
 
 def window(samples: Sequence[Sample], *, filled: int, settles_s: float) -> Window:
-    """From the first sample that is `settles_s` behind the first job that was done, or as soon as `SETTLED_SHARE` of all
-    are done, to the last one. Raises `ValueError` where two samples are not to be had."""
+    """From the first sample that is `settles_s` behind the first job done, or as soon as `SETTLED_SHARE` is done,
+    to the last one. Raises `ValueError` where two samples are not to be had."""
     going = [sample for sample in samples if sample.done]
     if len(going) < 2:
         raise ValueError("too few samples: the queue was emptied at once; fill it for longer")

@@ -76,9 +76,7 @@ def _run(bench: Bench) -> Sessions:
             found.values[system.name]["drained"].append(drained.per_s)
             if drained.took_s < bench.plan.drain_s * _WHOLE_SHARE:
                 found.notes[system.name] = (
-                    f"does more than its endpoint accepts: the queue was almost empty after {drained.took_s:.1f} s, which "
-                    ""
-                    "is the window"
+                    f"does more than its endpoint accepts: the queue was almost empty after {drained.took_s:.1f} s"
                 )
             line += f", does {drained.per_s:,.0f}/s"
         if system is bench.ours and accepts:
