@@ -53,12 +53,12 @@ def measure_all(bench: Bench, run: Run, names: Sequence[str]) -> None:
         except Exception as error:
             run.failed[name] = f"{type(error).__name__}: {error}"
             print(f"{name} could not be measured: {error}", file=sys.stderr, flush=True)
-            bench.ours.rest()
+            bench.leave(bench.ours)
             continue
         result.took_s = time.monotonic() - started
         run.figures.append(result)
         print("\n".join(figure_lines(result)))
-        print(f"{name} took {result.took_s:.1f} s", flush=True)
+        print(f"{name} took {result.took_s:.1f} s of {bench.plan.budgets_s[name]:g}", flush=True)
 
 
 def write(run: Run, page: Path | None) -> None:
@@ -101,7 +101,8 @@ def main(arguments: Sequence[str]) -> int:
     run.took_s = time.monotonic() - started
     write(run, chosen.write)
     print("\n".join(bar_lines([found for figure in run.figures for found in figure.judged])))
-    print("\n".join(f"{figure.name:<12} {figure.took_s:7.1f} s" for figure in run.figures))
+    for figure in run.figures:
+        print(f"{figure.name:<12} {figure.took_s:7.1f} s of {plan.budgets_s[figure.name]:g}")
     print(f"{'all':<12} {run.took_s:7.1f} s, of {plan.within_s:g} s")
     return 1 if run.failed else 0
 

@@ -1,8 +1,9 @@
 """What the figures of one run share: the plan, the systems, the load."""
 
+import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +50,14 @@ class Bench:
                 try:
                     yield number, system
                 finally:
-                    system.rest()
+                    self.leave(system)
+
+    def leave(self, system: System) -> None:
+        """It is measured no longer, and nothing of it waits: at rest, unless the plan has no time for that."""
+        if self.plan.stays_awake:
+            system.empty()
+        else:
+            system.rest()
 
     def say(self, text: str) -> None:
         """Tells whoever watches."""
@@ -72,24 +80,37 @@ def set_up(plan: Plan, chosen: frozenset[str], folder: Path, *, own_load: bool) 
         (run / "counts").mkdir(exist_ok=True)
         ours = stack.enter_context(Ours(folder, environ))
         children = stack.enter_context(Children(folder / "log"))
-        dbos_url, database = _database(run, stack, children)
+        dbos = _database(run, stack, children)
         urls = ours.stack.urls
-        place = Place(python, run, children, urls["amqp"], urls["mongo"], dbos_url, starts.path)
-        bench = Bench(plan, ours, place, loader, starts, children, chosen, folder, database)
+        place = Place(python, run, children, urls["amqp"], urls["mongo"], dbos.url, dbos.empty, starts.path)
+        bench = Bench(plan, ours, place, loader, starts, children, chosen, folder, dbos.name)
         made = (peers_run.bare, peers_run.celery, peers_run.dramatiq, peers_run.taskiq, peers_run.dbos)
         bench.peers = {make.__name__: make(place) for make in made}
         peers_run.make_dbos_tables(place)
-        ours.rest()
+        if not plan.stays_awake:
+            ours.rest()
         yield bench
 
 
-def _database(run: Path, stack: ExitStack, children: Children) -> tuple[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Database:
+    url: str
+    name: str
+    empty: Callable[[], None]
+
+
+def _database(run: Path, stack: ExitStack, children: Children) -> _Database:
     programs = postgres.programs()
     if programs is None:
         file = run / "dbos.sqlite"
         file.unlink(missing_ok=True)
-        return f"sqlite:///{file}", "SQLite"
+        return _Database(f"sqlite:///{file}", "SQLite", lambda: _empty_sqlite(file))
     server = postgres.Postgres(programs, free_port(), children)
     stack.callback(server.stop)
     server.start()
-    return server.url, f"PostgreSQL {server.version}"
+    return _Database(server.url, f"PostgreSQL {server.version}", server.empty)
+
+
+def _empty_sqlite(file: Path) -> None:
+    with closing(sqlite3.connect(file, timeout=10)) as connection, connection:
+        connection.execute("DELETE FROM workflow_status")

@@ -6,6 +6,7 @@ import resource
 import selectors
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ class Crowd:
     def go(self) -> None:
         """Counts from now on."""
         self._tell("go")
+
+    def wait_events(self, number: int, within_s: float) -> None:
+        """Returns when so many events have come since `go`, or when the time is over."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            self._tell("now")
+            if Counted(**self._answer(ANSWERS_WITHIN_S)).events >= number:
+                return
+            time.sleep(0.05)
 
     def end(self) -> Counted:
         """What came since `go`."""

@@ -1,7 +1,7 @@
 """Clients of the live feed, many in one process, each with little to do: a program that is told what to do by lines.
 
 `python -m benchmarks.followers` reads its `Order` as a line of JSON from standard input and answers with a line when
-all follow. `go` begins to count, `end` answers with what was counted and writes what sampled clients heard; the end of
+all follow. `go` begins to count, `now` tells how far that is, `end` answers with what was counted and writes what sampled clients heard; the end of
 the input ends it.
 """
 
@@ -213,6 +213,8 @@ async def follow(lines: "asyncio.Queue[str]", tell: Callable[[object], None]) ->
         if line == "go":
             totals.counted, totals.heard, totals.counts = Counted(), [], True
             started = time.monotonic()
+        elif line == "now":
+            tell(asdict(totals.counted))
         elif line == "end":
             totals.counts = False
             totals.counted.seconds = time.monotonic() - started

@@ -54,6 +54,7 @@ class Ours:
         handlers = str(Path(__file__).with_name("handlers"))
         self.stack = Stack(layout, {**inherited, **SETTINGS, "ACKED_HANDLERS_DIR": handlers, **environ})
         self._token = ""
+        self._is_awake = True
         self._mongo: MongoClient[dict[str, Any]] | None = None
 
     def __enter__(self) -> "Ours":
@@ -109,7 +110,9 @@ class Ours:
 
     def wake(self) -> None:
         """Intake and gateway, no worker."""
-        self.stack.up()
+        if not self._is_awake:
+            self._is_awake = True
+            self.stack.up()
         wait_answers(self.port, self.headers, within_s=_ANSWERS_WITHIN_S)
 
     def start_workers(self, number: int = WORKERS) -> None:
@@ -118,20 +121,28 @@ class Ours:
 
     def stop_workers(self) -> None:
         """They give back what they hold."""
-        self.stack.scale({"worker": 0})
+        if self.stack.scale_now["worker"]:
+            self.stack.scale({"worker": 0})
 
     def handled(self) -> int:
         """Attempts whose outcome was recorded, by the count of the workers that run now."""
         parts = [part for part in self.stack.pids() if part.startswith("worker-")]
         return sum(int(float(found)) for part in parts for found in _RECORDED.findall(self._metrics(part)))
 
+    def empty(self) -> None:
+        """Stops the workers; deletes the jobs one by one, since the services watch them."""
+        self.stop_workers()
+        self.jobs.delete_many({})
+        self._purge()
+
     def rest(self) -> None:
         """Stops intake, gateway and workers; throws the jobs away."""
-        self.stack.scale({"worker": 0})
+        self.stop_workers()
+        self._is_awake = False
         for part in self.service_pids():
             self.stack.stop_part(part)
         self.jobs.drop()
-        purge(self.stack.urls["amqp"], lane_queue("noop"), lane_queue("start"), lane_queue("demo"))
+        self._purge()
 
     def service_pids(self) -> dict[str, int]:
         """The processes of our services that run."""
@@ -150,6 +161,9 @@ class Ours:
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
+
+    def _purge(self) -> None:
+        purge(self.stack.urls["amqp"], *map(lane_queue, ("noop", "start", "demo")))
 
     def _metrics(self, part: str) -> str:
         port = self.stack.health_port(part)

@@ -5,7 +5,7 @@ import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from benchmarks.systems import WORKERS, wait_answers
 from deploy.native.layout import ROOT
 
 _ANSWERS_WITHIN_S = 30.0
+DBOS_MODULE = "dbos_app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Place:
     amqp_url: str
     mongo_url: str
     dbos_url: str
+    empty_dbos: Callable[[], None]
     starts: Path
 
     @property
@@ -73,6 +75,8 @@ class Peer:
 
     def wake(self) -> None:
         """Its endpoint."""
+        if self._endpoint is not None:
+            return
         self._forget_counts()
         self.port = free_port()
         command = [str(self.place.python), "-m", f"benchmarks.peers.{self.module}", str(self.port)]
@@ -86,10 +90,10 @@ class Peer:
         ]
 
     def stop_workers(self) -> None:
-        """Ends them."""
+        """Kills them: what they hold is thrown away."""
         for worker in self._workers:
             worker.check_is_alive()
-            self.place.children.end(worker)
+            self.place.children.kill(worker)
         self._workers = []
 
     def handled(self) -> int:
@@ -99,14 +103,21 @@ class Peer:
         files = list(self.place.counts.glob("*")) if self.place.counts.exists() else []
         return sum(struct.unpack("<q", text)[0] for file in files if len(text := file.read_bytes()) == 8)
 
-    def rest(self) -> None:
-        """Ends all of it and empties its queues."""
+    def empty(self) -> None:
+        """Stops its workers and empties its queues."""
         self.stop_workers()
-        if self._endpoint is not None:
-            self.place.children.end(self._endpoint)
-            self._endpoint = None
         if self.queues:
             purge(self.place.amqp_url, *self.queues)
+        if self.module == DBOS_MODULE:
+            self.place.empty_dbos()
+        self._forget_counts()
+
+    def rest(self) -> None:
+        """The same, and ends its endpoint."""
+        if self._endpoint is not None:
+            self.place.children.kill(self._endpoint)
+            self._endpoint = None
+        self.empty()
 
     def _start(self, name: str, command: Sequence[str]) -> Child:
         self.place.counts.mkdir(parents=True, exist_ok=True)
@@ -171,7 +182,7 @@ def dbos(place: Place) -> Peer:
         f"`DBOSClient.enqueue` in Starlette's threads on {where}, one row a job, durable; stores state and results; "
         "asks for queued work each second; no tokens, tenants or limits, no feed"
     )
-    return Peer("DBOS", does_not, "dbos_app", place, [command] * WORKERS)
+    return Peer("DBOS", does_not, DBOS_MODULE, place, [command] * WORKERS)
 
 
 def make_dbos_tables(place: Place) -> None:

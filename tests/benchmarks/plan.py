@@ -1,5 +1,6 @@
 """How long and how often things are measured: the usual run, the quick one and the long one. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 CONNECTIONS = 100
@@ -36,8 +37,12 @@ class Plan:
     grown_s: float
     memory_s: float
     per_job_s: float
+    stays_awake: bool
+    """Endpoints of all systems stay, with nothing to do, while another is measured: there is no time to start them."""
     within_s: float
     """What the whole run may take."""
+    budgets_s: Mapping[str, float]
+    """What each figure may take of it, as a guide; `accept` has the sessions that give `drain` and `start` too."""
 
 
 USUAL = Plan(
@@ -45,41 +50,65 @@ USUAL = Plan(
     rounds=5,
     warm_up_s=1.0,
     fill_s=20.0,
-    beside_s=4.0,
+    beside_s=3.0,
     drain_s=10.0,
     idle_samples=150,
-    idle_s=4.0,
-    paced_s=4.0,
-    feed_s=8.0,
+    idle_s=2.5,
+    paced_s=3.0,
+    feed_s=4.0,
     clients=10_000,
-    clients_s=4.0,
+    clients_s=2.0,
     stored=(0, 1_000_000),
     waiting=200_000,
-    grown_s=4.0,
+    grown_s=3.0,
     memory_s=120.0,
-    per_job_s=8.0,
+    per_job_s=3.0,
+    stays_awake=False,
     within_s=25 * 60.0,
+    budgets_s={
+        "accept": 1050.0,
+        "drain": 1.0,
+        "start": 1.0,
+        "per-job": 60.0,
+        "load-test": 50.0,
+        "feed": 60.0,
+        "growth": 180.0,
+        "memory": 130.0,
+        "clients": 75.0,
+    },
 )
 
 QUICK = Plan(
     name="quick",
     rounds=2,
     warm_up_s=1.0,
-    fill_s=3.0,
+    fill_s=2.0,
     beside_s=1.0,
-    drain_s=2.0,
+    drain_s=1.5,
     idle_samples=40,
-    idle_s=1.0,
+    idle_s=0.8,
     paced_s=1.0,
-    feed_s=2.0,
+    feed_s=1.5,
     clients=500,
     clients_s=1.0,
     stored=(0, 20_000),
     waiting=5_000,
     grown_s=1.0,
     memory_s=4.0,
-    per_job_s=2.0,
+    per_job_s=1.0,
+    stays_awake=True,
     within_s=3 * 60.0,
+    budgets_s={
+        "accept": 110.0,
+        "drain": 1.0,
+        "start": 1.0,
+        "per-job": 12.0,
+        "load-test": 12.0,
+        "feed": 12.0,
+        "growth": 20.0,
+        "memory": 8.0,
+        "clients": 12.0,
+    },
 )
 
 LONG = Plan(
@@ -100,5 +129,17 @@ LONG = Plan(
     grown_s=6.0,
     memory_s=600.0,
     per_job_s=10.0,
+    stays_awake=False,
     within_s=90 * 60.0,
+    budgets_s={
+        "accept": 2300.0,
+        "drain": 1.0,
+        "start": 1.0,
+        "per-job": 240.0,
+        "load-test": 90.0,
+        "feed": 300.0,
+        "growth": 900.0,
+        "memory": 620.0,
+        "clients": 180.0,
+    },
 )

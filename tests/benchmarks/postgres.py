@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.processes import Child, Children, until
 
 _READY_WITHIN_S = 20.0
+_EMPTY = "TRUNCATE dbos.workflow_status CASCADE"
 
 
 def programs() -> Path | None:
@@ -69,6 +70,11 @@ class Postgres:
             "postgres", command, environ=environ, cwd=self._folder, user=self._user
         )
         until(iter(lambda: self._answers(child), None), within_s=_READY_WITHIN_S, what="PostgreSQL answers")
+
+    def empty(self) -> None:
+        """Forgets all workflows, whose workers are gone."""
+        command = [self._bin / "psql", "--quiet", "--no-psqlrc", self.url, "--command", _EMPTY]
+        subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True)
 
     def stop(self) -> None:
         """Ends it and removes its data."""

@@ -34,7 +34,7 @@ class System(Protocol):
         ...
 
     def wake(self) -> None:
-        """Starts its endpoint, empty and without workers; returns when it answers."""
+        """Starts its endpoint, empty and without workers, unless it is there; returns when it answers."""
         ...
 
     def start_workers(self) -> None:
@@ -46,7 +46,11 @@ class System(Protocol):
         ...
 
     def handled(self) -> int:
-        """No-ops that are done, since it was woken."""
+        """No-ops that are done, since it was empty."""
+        ...
+
+    def empty(self) -> None:
+        """Stops its workers and throws away what waits."""
         ...
 
     def rest(self) -> None:

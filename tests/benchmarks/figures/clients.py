@@ -70,7 +70,7 @@ def _ours(bench: Bench, clients: int) -> dict[str, Spread]:
         order = _order(bench, bench.ours.gateway_port, clients, bench.ours.token, batch)
         return _measured(bench, bench.ours.name, bench.ours.pids()["gateway-1"], order, transitions_are_made)
     finally:
-        bench.ours.rest()
+        bench.leave(bench.ours)
 
 
 def _bare(bench: Bench, clients: int) -> dict[str, Spread]:

@@ -53,7 +53,7 @@ def measure(bench: Bench) -> FigureResult:
         waiting = f"{stored:,} jobs stored, {bench.plan.waiting:,} waiting"
         by_step[waiting] = _rounds(bench, ids, forgets=False)
     finally:
-        bench.ours.rest()
+        bench.leave(bench.ours)
     none = by_step[_stored_name(0)]
     for name, spreads in by_step.items():
         result.rows.append(Row(name, spreads))
@@ -152,7 +152,7 @@ def measure_memory(bench: Bench) -> FigureResult:
         if bench.ours.pids() != pids:
             raise ChildError("a process ended under load: its log is gone with the stack; run it with ./just up")
     finally:
-        bench.ours.rest()
+        bench.leave(bench.ours)
     result = FigureResult(MEMORY_NAME, f"Memory over {bench.plan.memory_s:g} s of full load", MEMORY_COLUMNS)
     quarter = _LOOKS // 4
     for name, found in looks.items():

@@ -31,7 +31,7 @@ def measure(bench: Bench) -> FigureResult:
                 values["p50"].append(figures["latency_ms"]["p50"])
                 values["p99"].append(figures["latency_ms"]["p99"])
     finally:
-        bench.ours.rest()
+        bench.leave(bench.ours)
     spreads = {name: Spread(tuple(found)) for name, found in values.items()}
     result = FigureResult(NAME, f"Load test of {LOAD_TEST_CALLS:,}, the default worker running", COLUMNS)
     result.rows.append(Row(bench.ours.name, spreads))

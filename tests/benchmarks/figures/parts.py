@@ -41,7 +41,7 @@ async def _measure(bench: Bench, samples: int, within_s: float) -> list[float]:
         channel = await connection.channel(publisher_confirms=True)
         queue = await channel.declare_queue(_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
         await queue.purge()
-        await queue.consume(on_message)
+        consumer = await queue.consume(on_message)
         end = time.monotonic() + within_s
         # The first ones pay for connections.
         for number in range(samples + 5):
@@ -59,6 +59,7 @@ async def _measure(bench: Bench, samples: int, within_s: float) -> list[float]:
                 if number >= 5:
                     took.append((time.perf_counter() - started) * 1e3)
                 await asyncio.sleep(_PAUSE_S)
+        await queue.cancel(consumer)
         await queue.delete(if_unused=False, if_empty=False)
     await client.drop_database(_DATABASE)
     client.close()
