@@ -1,8 +1,8 @@
 """Clients of the live feed, many in one process, each with little to do: a program that is told what to do by lines.
 
 `python -m benchmarks.followers` reads its `Order` as a line of JSON from standard input and answers with a line when
-all follow. `go` begins to count, `now` tells how far that is, `end` answers with what was counted and writes what sampled clients heard; the end of
-the input ends it.
+all follow. `go` begins to count, `now` tells how far that is, `end` answers with what was counted and writes what
+sampled clients heard; the end of the input ends it.
 """
 
 import asyncio

@@ -187,7 +187,7 @@ def dbos(place: Place) -> Peer:
 
 def make_dbos_tables(place: Place) -> None:
     """Once a run."""
-    command = [place.python, "-m", "benchmarks.peers.dbos_app", "init"]
+    command = [str(place.python), "-m", "benchmarks.peers.dbos_app", "init"]
     place.folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         command, env=place.environ, cwd=place.folder, capture_output=True, text=True, timeout=60, check=False

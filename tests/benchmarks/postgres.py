@@ -51,7 +51,17 @@ class Postgres:
         data = self._folder / "data"
         environ = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self._folder)}
         made = subprocess.run(
-            [self._bin / "initdb", "--pgdata", data, "--username", "bench", "--auth", "trust", "--encoding", "UTF8"],
+            [
+                str(self._bin / "initdb"),
+                "--pgdata",
+                str(data),
+                "--username",
+                "bench",
+                "--auth",
+                "trust",
+                "--encoding",
+                "UTF8",
+            ],
             env=environ,
             cwd=self._folder,
             capture_output=True,
@@ -73,7 +83,7 @@ class Postgres:
 
     def empty(self) -> None:
         """Forgets all workflows, whose workers are gone."""
-        command = [self._bin / "psql", "--quiet", "--no-psqlrc", self.url, "--command", _EMPTY]
+        command = [str(self._bin / "psql"), "--quiet", "--no-psqlrc", self.url, "--command", _EMPTY]
         subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True)
 
     def stop(self) -> None:
@@ -85,7 +95,7 @@ class Postgres:
 
     def _answers(self, child: Child) -> bool:
         child.check_is_alive()
-        words = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        words = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
         return subprocess.run(words, check=False).returncode == 0
 
 

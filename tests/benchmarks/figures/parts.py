@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import aio_pika
 import uvloop
@@ -28,7 +29,7 @@ def measure_parts(bench: Bench, *, samples: int, within_s: float) -> list[float]
 
 async def _measure(bench: Bench, samples: int, within_s: float) -> list[float]:
     urls = bench.ours.stack.urls
-    client = AsyncIOMotorClient(urls["mongo"], uuidRepresentation="standard")
+    client: Any = AsyncIOMotorClient(urls["mongo"], uuidRepresentation="standard")
     jobs = client[_DATABASE].get_collection("jobs", write_concern=WriteConcern(w="majority", j=True))
     delivered: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -36,7 +37,7 @@ async def _measure(bench: Bench, samples: int, within_s: float) -> list[float]:
         await message.ack()
         delivered.put_nowait(message.body)
 
-    took = []
+    took: list[float] = []
     async with await aio_pika.connect(urls["amqp"]) as connection:
         channel = await connection.channel(publisher_confirms=True)
         queue = await channel.declare_queue(_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
