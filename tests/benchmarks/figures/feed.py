@@ -48,8 +48,8 @@ def measure(bench: Bench) -> FigureResult:
     result.notes.append(
         "Transitions are made through the product's store by the benchmark, which notes when MongoDB has acknowledged "
         "each (majority, journal). An event that is there before its acknowledgement counts as 0. The bars are of the "
-        f"first row. In the second one {FOLLOWERS * EVENTS_PER_S:,} events a second are delivered, and the clients, on the "
-        f"same cores, are a large part of the cost; {_SAMPLED} of them are looked at. No peer tells its clients anything."
+        f"first row. In the second one {FOLLOWERS * EVENTS_PER_S:,} events a second are delivered, and the clients, on "
+        f"the same cores, are a large part of the cost; {_SAMPLED} of them are looked at. No peer has anything like it."
     )
     return result
 
