@@ -108,6 +108,6 @@ lock: prepare
 # Stop everything, remove caches and fetched servers; data is kept
 [no-exit-message]
 clean: down
-    rm -rf .acked/servers .acked/bootstrap .mypy_cache .ruff_cache .pytest_cache .hypothesis
+    rm -rf .acked/servers .acked/bootstrap .acked/bench/peers .acked/bench/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
     find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
     @echo "caches and fetched servers are gone; data in .acked/native is kept"

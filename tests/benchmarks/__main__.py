@@ -115,12 +115,18 @@ def _locked(lock: TextIO) -> bool:
     return True
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _interrupt(*_: object) -> None:
+    # Once is enough: what was started is being stopped.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
     # Whoever ends it, everything that it has started is stopped.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
+    for each in _SIGNALS:
+        signal.signal(each, _interrupt)
     sys.exit(main(sys.argv[1:]))

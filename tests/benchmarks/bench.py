@@ -75,11 +75,11 @@ def set_up(plan: Plan, chosen: frozenset[str], folder: Path, *, own_load: bool) 
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acked-bench-")))
         starts = stack.enter_context(Starts(sockets / "starts"))
         python = peer_env.ensure(folder / "peers")
-        loader = make_loader(folder / "tools", run, own=own_load)
         environ = {"PYTHONPATH": str(ROOT / "tests"), STARTS: str(starts.path), COUNTS: str(run / "counts")}
         (run / "counts").mkdir(exist_ok=True)
         ours = stack.enter_context(Ours(folder, environ))
         children = stack.enter_context(Children(folder / "log"))
+        loader = make_loader(folder / "tools", run, children, own=own_load)
         dbos = _database(run, stack, children)
         urls = ours.stack.urls
         place = Place(python, run, children, urls["amqp"], urls["mongo"], dbos.url, dbos.empty, starts.path)

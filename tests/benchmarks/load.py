@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import generator, wrk
 from benchmarks.plan import CONNECTIONS, MOST_SECONDS_OF_LOAD
+from benchmarks.processes import Children
 from benchmarks.systems import NOOP_BODY, System
 from benchmarks.wrk import Load, Wrk
 
@@ -21,6 +22,7 @@ class Loader:
 
     wrk: Wrk | None
     script: Path
+    children: Children
 
     @property
     def name(self) -> str:
@@ -52,6 +54,7 @@ class Loader:
                 seconds=seconds,
                 key_prefix=prefix,
                 script=self.script,
+                children=self.children,
             )
         plain = generator.request_bytes(system.port, "/process", NOOP_BODY, headers)
         numbers = itertools.count()
@@ -64,6 +67,6 @@ class Loader:
         return generator.flood(system.port, make, connections=connections, seconds=seconds)
 
 
-def make_loader(tools: Path, folder: Path, *, own: bool = False) -> Loader:
+def make_loader(tools: Path, folder: Path, children: Children, *, own: bool = False) -> Loader:
     """With wrk where it can be had; `own` does without it."""
-    return Loader(None if own else wrk.find(tools), folder / "load.lua")
+    return Loader(None if own else wrk.find(tools), folder / "load.lua", children)

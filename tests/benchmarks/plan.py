@@ -21,7 +21,7 @@ class Plan:
     rounds: int
     warm_up_s: float
     fill_s: float
-    """How long requests come in while all workers are stopped; what is accepted is what is drained then."""
+    """How long requests come in behind the warm-up while all workers are stopped; what is accepted is drained then."""
     beside_s: float
     """How long each further way to accept is measured: with keys, with workers on."""
     drain_s: float
@@ -49,32 +49,32 @@ USUAL = Plan(
     name="usual",
     rounds=5,
     warm_up_s=1.0,
-    fill_s=20.0,
-    beside_s=3.0,
+    fill_s=19.0,
+    beside_s=2.0,
     drain_s=10.0,
     idle_samples=150,
-    idle_s=2.5,
-    paced_s=3.0,
-    feed_s=4.0,
+    idle_s=1.5,
+    paced_s=2.0,
+    feed_s=3.0,
     clients=10_000,
     clients_s=2.0,
     stored=(0, 1_000_000),
     waiting=200_000,
-    grown_s=3.0,
+    grown_s=2.0,
     memory_s=120.0,
-    per_job_s=3.0,
+    per_job_s=2.0,
     stays_awake=False,
     within_s=25 * 60.0,
     budgets_s={
-        "accept": 1050.0,
+        "accept": 945.0,
         "drain": 1.0,
         "start": 1.0,
-        "per-job": 60.0,
-        "load-test": 50.0,
-        "feed": 60.0,
-        "growth": 180.0,
+        "per-job": 50.0,
+        "load-test": 45.0,
+        "feed": 50.0,
+        "growth": 160.0,
         "memory": 130.0,
-        "clients": 75.0,
+        "clients": 65.0,
     },
 )
 
@@ -99,15 +99,15 @@ QUICK = Plan(
     stays_awake=True,
     within_s=3 * 60.0,
     budgets_s={
-        "accept": 110.0,
+        "accept": 75.0,
         "drain": 1.0,
         "start": 1.0,
-        "per-job": 12.0,
+        "per-job": 10.0,
         "load-test": 12.0,
         "feed": 12.0,
         "growth": 20.0,
         "memory": 8.0,
-        "clients": 12.0,
+        "clients": 10.0,
     },
 )
 
@@ -115,7 +115,7 @@ LONG = Plan(
     name="long",
     rounds=9,
     warm_up_s=1.0,
-    fill_s=20.0,
+    fill_s=19.0,
     beside_s=5.0,
     drain_s=10.0,
     idle_samples=400,

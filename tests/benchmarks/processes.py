@@ -88,6 +88,31 @@ class Children:
         self._all.append(child)
         return child
 
+    def run(self, command: Sequence[str], *, environ: Mapping[str, str], within_s: float) -> str:
+        """What a program says, once it has ended; raises `ChildError` when it fails or takes too long."""
+        process = subprocess.Popen(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        child = Child(process, Path(command[0]).name, Path(os.devnull))
+        self._all.append(child)
+        try:
+            output, _ = process.communicate(timeout=within_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise ChildError(f"{child.name} does not end within {within_s:g} s") from None
+        finally:
+            if child in self._all:
+                self._all.remove(child)
+        text = output.decode(errors="replace")
+        if process.returncode != 0:
+            raise ChildError(f"{child.name} ended with {process.returncode}: {text.strip()[-300:]}")
+        return text
+
     def end(self, child: Child) -> None:
         """Ends one of them."""
         child.end()

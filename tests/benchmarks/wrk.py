@@ -3,10 +3,10 @@
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import Children
 from deploy.native.packages import Apt, PackagesError
 
 PACKAGES = ("wrk", "libluajit2-5.1-2")
@@ -103,6 +103,7 @@ class Wrk:
         seconds: float,
         key_prefix: str = "",
         script: Path,
+        children: Children,
     ) -> Load:
         """Posts for so long over so many connections. wrk counts in whole seconds."""
         script.write_text(SCRIPT)
@@ -114,18 +115,11 @@ class Wrk:
             "BENCH_KEY_PREFIX": key_prefix,
             **({"LD_LIBRARY_PATH": self.libraries} if self.libraries else {}),
         }
-        done = subprocess.run(
-            [
-                *(self.program, "--threads", "1", "--connections", str(connections)),
-                *("--duration", f"{whole}s", "--timeout", "10s", "--script", str(script), url),
-            ],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=whole + _SLACK_S,
-            check=True,
-        )
-        return parse(done.stdout)
+        command = [
+            *(self.program, "--threads", "1", "--connections", str(connections)),
+            *("--duration", f"{whole}s", "--timeout", "10s", "--script", str(script), url),
+        ]
+        return parse(children.run(command, environ=environ, within_s=whole + _SLACK_S))
 
 
 def find(tools: Path) -> Wrk | None:

@@ -1,6 +1,7 @@
 """How many clients one gateway feeds: the memory of each, and how many events reach them all; beside a bare server."""
 
 import resource
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def _ours(bench: Bench, clients: int) -> dict[str, Spread]:
         def transitions_are_made() -> Iterator[None]:
             seconds = bench.plan.clients_s + 2 * _SETTLES_S
             making = threading.Thread(
+                daemon=True,
                 target=transitions.make,
                 args=(bench.ours.stack.urls["mongo"],),
                 kwargs={"per_s": OFFERED_PER_S, "seconds": seconds, "batch_of": lambda _: batch},
@@ -129,8 +131,6 @@ def _order(bench: Bench, port: int, clients: int, token: str, batch: str) -> Ord
 
 
 def _wait_listens(port: int) -> None:
-    import socket
-
     end = time.monotonic() + _LISTENS_WITHIN_S
     while True:
         try:

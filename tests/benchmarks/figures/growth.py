@@ -101,6 +101,8 @@ def _rounds(bench: Bench, ids: Sequence[UUID], *, forgets: bool) -> dict[str, Sp
         values["accept p99"].append(load.p99_ms)
         if forgets:
             _forget_waiting(bench)
+        # What was accepted is published first.
+        time.sleep(_SETTLES_S / 2)
         answers = generator.paced(
             bench.ours.gateway_port,
             lambda _: generator.request_bytes(
@@ -120,7 +122,6 @@ def _rounds(bench: Bench, ids: Sequence[UUID], *, forgets: bool) -> dict[str, Sp
 def _forget_waiting(bench: Bench) -> None:
     bench.ours.jobs.delete_many({"state": State.QUEUED.value, "wake": {"$exists": True}})
     purge(bench.ours.stack.urls["amqp"], lane_queue("noop"))
-    time.sleep(_SETTLES_S / 2)
 
 
 def _let_wait(bench: Bench) -> None:
@@ -141,7 +142,7 @@ def measure_memory(bench: Bench) -> FigureResult:
         pids = bench.ours.pids()
         looks: dict[str, list[float]] = {name: [] for name in pids}
         loading = threading.Thread(
-            target=bench.loader.post, args=(bench.ours,), kwargs={"seconds": bench.plan.memory_s}
+            daemon=True, target=bench.loader.post, args=(bench.ours,), kwargs={"seconds": bench.plan.memory_s}
         )
         loading.start()
         for _ in range(_LOOKS):

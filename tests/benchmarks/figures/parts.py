@@ -19,7 +19,7 @@ from benchmarks.bench import Bench
 _QUEUE = "bench.parts"
 _DATABASE = "bench_parts"
 _WITHIN_S = 10.0
-_PAUSE_S = 0.01
+_PAUSE_S = 0.005
 
 
 def measure_parts(bench: Bench, *, samples: int, within_s: float) -> list[float]:

@@ -11,7 +11,7 @@ from benchmarks.processes import ChildError
 from benchmarks.systems import System, start_body
 
 _STARTS_WITHIN_S = 30.0
-_PAUSE_S = 0.01
+_PAUSE_S = 0.005
 """Between one job and the next, so that the system is idle again."""
 LATE_WITHIN_S = 10.0
 _WARM_UP = 5
