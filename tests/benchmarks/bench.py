@@ -2,6 +2,7 @@
 
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Bench:
     folder: Path
     database: str
     """What DBOS works on, with its version."""
+    began_at_s: float
     shared: dict[str, object] = field(default_factory=dict)
     """What one figure has measured for another."""
     peers: dict[str, Peer] = field(default_factory=dict)
@@ -60,13 +62,14 @@ class Bench:
             system.rest()
 
     def say(self, text: str) -> None:
-        """Tells whoever watches."""
-        print(f"  {text}", flush=True)
+        """Tells whoever watches, with the time since the run began."""
+        print(f"  {time.monotonic() - self.began_at_s:6.1f} s  {text}", flush=True)
 
 
 @contextmanager
 def set_up(plan: Plan, chosen: frozenset[str], folder: Path, *, own_load: bool) -> Iterator[Bench]:
     """Everything that figures need; nothing of it is left afterwards but installed tools and logs."""
+    began_at_s = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     run = folder / "run"
     run.mkdir(exist_ok=True)
@@ -83,7 +86,7 @@ def set_up(plan: Plan, chosen: frozenset[str], folder: Path, *, own_load: bool) 
         dbos = _database(run, stack, children)
         urls = ours.stack.urls
         place = Place(python, run, children, urls["amqp"], urls["mongo"], dbos.url, dbos.empty, starts.path)
-        bench = Bench(plan, ours, place, loader, starts, children, chosen, folder, dbos.name)
+        bench = Bench(plan, ours, place, loader, starts, children, chosen, folder, dbos.name, began_at_s)
         made = (peers_run.bare, peers_run.celery, peers_run.dramatiq, peers_run.taskiq, peers_run.dbos)
         bench.peers = {make.__name__: make(place) for make in made}
         peers_run.make_dbos_tables(place)

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import dataclass
 
 from benchmarks import generator
 from benchmarks.bench import Bench
@@ -19,15 +20,29 @@ _NUMBERS = itertools.count(1)
 """Of all jobs of the run: each tells its own."""
 
 
-def measure_starts(bench: Bench, system: System) -> tuple[list[float], list[float], int]:
-    """Milliseconds of each job on the idle system, and at a steady rate; how many of these did not start in time."""
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Milliseconds of each job."""
+
+    answered: list[float]
+    """Until the 202, on the idle system."""
+    idle: list[float]
+    """Until its handler started, on the idle system."""
+    steady: list[float]
+    """Until its handler started, at a steady rate."""
+    missing: int
+    """Jobs of the steady rate that did not start in time."""
+
+
+def measure_starts(bench: Bench, system: System) -> Starts:
+    """The system is awake and has no workers, before and after."""
     system.start_workers()
     with Line(system.port, system.headers) as line:
         _until_it_works(bench, system, line)
-        idle = _idle(bench, system, line)
+        answered, idle = _idle(bench, system, line)
     steady, missing = _at_rate(bench, system)
     system.stop_workers()
-    return idle, steady, missing
+    return Starts(answered, idle, steady, missing)
 
 
 def _until_it_works(bench: Bench, system: System, line: Line) -> None:
@@ -42,20 +57,22 @@ def _until_it_works(bench: Bench, system: System, line: Line) -> None:
                 raise ChildError(f"{system.name} starts no job within {_STARTS_WITHIN_S:g} s")
 
 
-def _idle(bench: Bench, system: System, line: Line) -> list[float]:
-    """Milliseconds of each job, one at a time: as many as there is time for."""
+def _idle(bench: Bench, system: System, line: Line) -> tuple[list[float], list[float]]:
+    """Milliseconds of each job until its 202 and until its start, one at a time: as many as there is time for."""
+    answered: list[float] = []
     took: list[float] = []
     end = time.monotonic() + bench.plan.idle_s
     while len(took) < bench.plan.idle_samples and (time.monotonic() < end or len(took) < 3):
         number = next(_NUMBERS)
         sent_ns = time.monotonic_ns()
         line.post(start_body(number))
+        answered.append((time.monotonic_ns() - sent_ns) / 1e6)
         started_ns = bench.starts.of(number, LATE_WITHIN_S)
         if started_ns is None:
             raise ChildError(f"{system.name}: a job had not started after {LATE_WITHIN_S:g} s")
         took.append((started_ns - sent_ns) / 1e6)
         time.sleep(_PAUSE_S)
-    return took
+    return answered, took
 
 
 def _at_rate(bench: Bench, system: System) -> tuple[list[float], int]:
