@@ -79,7 +79,7 @@ class Postgres:
         child = self._child = self._children.start(
             "postgres", command, environ=environ, cwd=self._folder, user=self._user
         )
-        until(iter(lambda: self._answers(child), None), within_s=_READY_WITHIN_S, what="PostgreSQL answers")
+        until(lambda: self._answers(child), within_s=_READY_WITHIN_S, what="PostgreSQL answers")
 
     def empty(self) -> None:
         """Forgets all workflows, whose workers are gone."""

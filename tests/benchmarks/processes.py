@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ENDS_WITHIN_S = 10.0
@@ -160,12 +160,10 @@ def used_s(pids: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
-def until(holds: Iterable[bool], *, within_s: float, what: str, every_s: float = 0.05) -> None:
-    """Draws from `holds` until it says yes; raises `ChildError` when the time is over."""
+def until(holds: Callable[[], bool], *, within_s: float, what: str, every_s: float = 0.05) -> None:
+    """Returns when it holds; raises `ChildError` when the time is over."""
     end = time.monotonic() + within_s
-    for held in holds:
-        if held:
-            return
+    while not holds():
         if time.monotonic() > end:
             raise ChildError(f"not within {within_s:g} s: {what}")
         time.sleep(every_s)

@@ -4,8 +4,8 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from benchmarks import transitions
 from benchmarks.bench import Bench
@@ -26,6 +26,9 @@ _SPARE_FILES = 500
 _CLIENTS_OF_ONE_ADDRESS = 5000
 _LISTENS_WITHIN_S = 10.0
 _SETTLES_S = 1.0
+
+Sending = Callable[[], AbstractContextManager[None]]
+"""While it lasts, events are sent."""
 
 
 def measure(bench: Bench) -> FigureResult:
@@ -95,8 +98,7 @@ def _bare(bench: Bench, clients: int) -> dict[str, Spread]:
         bench.children.end(server)
 
 
-def _measured(bench: Bench, name: str, pid: int, order: Order, sending: object) -> dict[str, Spread]:
-    assert callable(sending)
+def _measured(bench: Bench, name: str, pid: int, order: Order, sending: Sending) -> dict[str, Spread]:
     values: dict[str, list[float]] = {column: [] for column in COLUMNS}
     before = rss_bytes(pid)
     with Crowd(order) as crowd:

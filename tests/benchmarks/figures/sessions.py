@@ -26,6 +26,8 @@ BESIDE_WORKERS = "Acked, two workers on"
 DRAINED = ("Acked", "Celery", "Dramatiq", "Taskiq")
 _STARTS_WITHIN_S = 30.0
 _SETTLES_S = 1.0
+_GOING_AT = 10
+"""Jobs done, after which workers have made their connections: the first ones pay for them."""
 _SAMPLE_S = 0.05
 _WHOLE_SHARE = 0.9
 _LEFT_SHARE = 0.05
@@ -139,11 +141,12 @@ def _drain(bench: Bench, system: System, filled: int) -> Window:
     settles_s = min(_SETTLES_S, bench.plan.drain_s / 4)
     while time.monotonic() < end:
         sample = Sample(time.monotonic(), system.handled())
-        if sample.done and not samples:
+        is_going = sample.done >= _GOING_AT
+        if is_going and not samples:
             end = sample.at_s + settles_s + bench.plan.drain_s
         elif not sample.done and sample.at_s > starts_until:
             raise ChildError(f"the workers of {system.name} do nothing within {_STARTS_WITHIN_S:g} s")
-        if sample.done:
+        if is_going:
             samples.append(sample)
         if sample.done >= filled * (1 - _LEFT_SHARE):
             break
