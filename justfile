@@ -81,6 +81,11 @@ test *what: prepare
 soak *options: prepare
     @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m faults.soak "$@"
 
+# Measure beside Celery, Dramatiq, Taskiq and DBOS: bench, bench --quick, bench --only accept drain, bench --write docs/benchmarks.md
+[no-exit-message]
+bench *options: prepare
+    @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m benchmarks "$@"
+
 # Format, lint, types, lock: everything that needs no server
 [no-exit-message]
 check: prepare
@@ -103,6 +108,6 @@ lock: prepare
 # Stop everything, remove caches and fetched servers; data is kept
 [no-exit-message]
 clean: down
-    rm -rf .acked/servers .acked/bootstrap .mypy_cache .ruff_cache .pytest_cache .hypothesis
+    rm -rf .acked/servers .acked/bootstrap .acked/bench/peers .acked/bench/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
     find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
     @echo "caches and fetched servers are gone; data in .acked/native is kept"

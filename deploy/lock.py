@@ -1,6 +1,7 @@
 """Keeps the locks: every version pinned with its hashes, no address of where it came from.
 
-requirements.lock holds all that a checkout needs, deploy/requirements what the image of each service needs of it.
+requirements.lock holds all that a checkout needs, deploy/requirements what the image of each service needs of it, and
+tests/benchmarks/peers.lock what the benchmark measures beside us, which no checkout gets.
 
 `python -m deploy.lock --check` tells whether it fits the pyproject files, `--upgrade` pins the newest versions.
 """
@@ -17,10 +18,12 @@ from deploy.native.uv import uv_command
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "deploy" / "requirements"
+BENCHMARKS = ROOT / "tests" / "benchmarks"
 SERVICES = ("gateway", "intake", "worker")
 LOCKS = {
     "all": ROOT / "requirements.lock",
     **{name: IMAGES / f"{name}.lock" for name in (*SERVICES, "build")},
+    "peers": BENCHMARKS / "peers.lock",
 }
 MEMBERS = ("acked", "acked-common", "acked-gateway", "acked-intake", "acked-worker")
 
@@ -44,6 +47,8 @@ def compile_all(locks: Mapping[str, Path], *, upgrade: bool) -> None:
     for service in SERVICES:
         compile_lock(ROOT / "services" / service / "pyproject.toml", locks[service], upgrade=upgrade, options=pins)
     compile_lock(IMAGES / "build.in", locks["build"], upgrade=upgrade)
+    # The peers are served by what serves us.
+    compile_lock(BENCHMARKS / "peers.in", locks["peers"], upgrade=upgrade, options=pins)
 
 
 def main() -> int:

@@ -1,0 +1,72 @@
+"""Load on an endpoint: by wrk where it can be had, else by our own clients."""
+
+import itertools
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import generator, wrk
+from benchmarks.plan import CONNECTIONS, MOST_SECONDS_OF_LOAD
+from benchmarks.processes import Children
+from benchmarks.systems import NOOP_BODY, System
+from benchmarks.wrk import Load, Wrk
+
+
+class LoadError(Exception):
+    """Requests were refused or broken, so that the rate means nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Posts no-ops as fast as the endpoint answers."""
+
+    wrk: Wrk | None
+    script: Path
+    children: Children
+
+    @property
+    def name(self) -> str:
+        """Who makes the load."""
+        return "wrk" if self.wrk else "own clients (asyncio)"
+
+    def post(self, system: System, *, seconds: float, keyed: bool = False, connections: int = CONNECTIONS) -> Load:
+        """The load on `POST /process` of a system; `keyed` gives each request an Idempotency-Key of its own. Raises
+        `LoadError` when more than one in a thousand is not accepted."""
+        if seconds > MOST_SECONDS_OF_LOAD:
+            raise LoadError(f"{seconds:g} s of load are more than {MOST_SECONDS_OF_LOAD:g}")
+        prefix = f"bench-{secrets.token_hex(4)}-" if keyed else ""
+        found = self._post(system, seconds, prefix, connections)
+        if found.refused + found.broken > found.answered / 1000 or not found.answered:
+            raise LoadError(
+                f"{system.name}: of {found.answered} answers {found.refused} were refusals, {found.broken} calls broke"
+            )
+        return found
+
+    def _post(self, system: System, seconds: float, prefix: str, connections: int) -> Load:
+        headers = dict(system.headers)
+        if self.wrk is not None:
+            url = f"http://127.0.0.1:{system.port}/process"
+            return self.wrk.post(
+                url,
+                NOOP_BODY,
+                headers,
+                connections=connections,
+                seconds=seconds,
+                key_prefix=prefix,
+                script=self.script,
+                children=self.children,
+            )
+        plain = generator.request_bytes(system.port, "/process", NOOP_BODY, headers)
+        numbers = itertools.count()
+
+        def keyed() -> bytes:
+            key = {"Idempotency-Key": f"{prefix}{next(numbers)}"}
+            return generator.request_bytes(system.port, "/process", NOOP_BODY, {**headers, **key})
+
+        make = keyed if prefix else lambda: plain
+        return generator.flood(system.port, make, connections=connections, seconds=seconds)
+
+
+def make_loader(tools: Path, folder: Path, children: Children, *, own: bool = False) -> Loader:
+    """With wrk where it can be had; `own` does without it."""
+    return Loader(None if own else wrk.find(tools), folder / "load.lua", children)

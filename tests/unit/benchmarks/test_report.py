@@ -1,0 +1,71 @@
+"""How a run is written."""
+
+import json
+
+from benchmarks.bars import Bar, Judged, Side
+from benchmarks.report import FigureResult, Row, Run, cell, number, table, to_json, to_markdown
+from benchmarks.rounds import Spread
+
+
+def test_numbers_have_three_digits() -> None:
+    assert [number(value) for value in (12_345.6, 100.4, 99.94, 12.34, 1.234, 0.4017, 0.00123, 0.0)] == [
+        *("12,346", "100", "99.9", "12.3", "1.23", "0.402", "0.00123", "0.00")
+    ]
+
+
+def test_a_cell_has_the_median_and_the_ends() -> None:
+    assert cell(Spread((100.0, 300.0, 200.0))) == "200 (100 to 300)"
+    assert cell(Spread((1.5,))) == "1.50"
+    assert cell(None) == ""
+
+
+def test_a_table_keeps_its_columns_whatever_is_in_them() -> None:
+    assert table(["a", "b"], [["1|2", "3"]]) == ["| a | b |", "|---|---|", "| 1/2 | 3 |"]
+
+
+def a_run() -> Run:
+    figure = FigureResult(
+        "accept",
+        "Accept",
+        {"accepted": "requests/s"},
+        rows=[
+            Row("Acked", {"accepted": Spread((400.0, 420.0))}),
+            Row("bare", {"accepted": Spread((1000.0, 1000.0))}, ratio=0.41, note="keeps nothing"),
+        ],
+        judged=[Judged(Bar("of bare", Side.AT_LEAST, 0.4), 0.41), Judged(Bar("of nobody", Side.AT_LEAST, 2), None)],
+        notes=["A note."],
+    )
+    return Run(
+        plan={"name": "quick", "rounds": 2},
+        machine={"cores": "2"},
+        versions={"MongoDB": "6.0.5"},
+        settings={"ACKED_ACCESS": "tokens"},
+        peers=[("bare", "keeps nothing")],
+        figures=[figure],
+        failed={"feed": "OSError: no"},
+    )
+
+
+def test_the_page_has_figures_bars_and_what_failed() -> None:
+    lines = to_markdown(a_run(), "# Benchmarks\n\n{tables}\n\n## Method\n").splitlines()
+    assert lines[0] == "# Benchmarks"
+    assert lines[-1] == "## Method"
+    for line in (
+        "|  | accepted, requests/s | ours ÷ this | note |",
+        "| Acked | 410 (400 to 420) |  |  |",
+        "| bare | 1,000 (1,000 to 1,000) | 0.41 | keeps nothing |",
+        "| of bare | ≥ 0.4 | 0.41 | met |",
+        "| of nobody | ≥ 2 |  | not measured |",
+        "| cores | 2 |",
+        "| `ACKED_ACCESS` | `tokens` |",
+        "**feed** could not be measured: OSError: no",
+    ):
+        assert line in lines
+
+
+def test_json_has_each_round_and_each_verdict() -> None:
+    found = json.loads(json.dumps(to_json(a_run())))
+    (figure,) = found["figures"]
+    assert figure["rows"][0]["values"]["accepted"]["rounds"] == [400.0, 420.0]
+    assert [judged["verdict"] for judged in figure["judged"]] == ["met", "not measured"]
+    assert figure["judged"][0] == {"bar": "of bare", "wanted": "≥ 0.4", "measured": 0.41, "verdict": "met"}
