@@ -149,26 +149,38 @@ async def test_a_move_whose_answers_are_lost_is_unknown_and_its_repeat_tells(sto
     assert await again(store, job) == after
 
 
-async def test_a_claim_whose_answers_are_lost_still_knows_what_it_took(store: MongoStore, proxy: Proxy) -> None:
-    job, by = await queued(store), owner()
-    proxy.lose("update", times=1000)
+@pytest.mark.parametrize("command", ["findAndModify", "update"])
+async def test_a_claim_whose_answers_are_lost_still_knows_what_it_took(
+    store: MongoStore, proxy: Proxy, command: str
+) -> None:
+    # One job is claimed with one command, several with two.
+    jobs, by = [await queued(store) for _ in range(1 if command == "findAndModify" else 2)], owner()
+    proxy.lose(command, times=1000)
 
-    (taken,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=LEASE_S, at=now())
+    taken = await store.claim([job.id for job in jobs], kinds=["demo"], owner=by, lease_s=LEASE_S, at=now())
 
     assert proxy.lost > 0
-    assert (taken.owner, taken.attempt, taken.rev) == (by, 1, 2)
+    assert {job.id for job in taken} == {job.id for job in jobs}
+    assert {(job.owner, job.attempt, job.rev) for job in taken} == {(by, 1, 2)}
 
 
 async def test_a_claim_that_fails_midway_is_safe_to_repeat(store: MongoStore, proxy: Proxy) -> None:
-    job, by, at = await queued(store), owner(), now()
+    ids, by, at = [(await queued(store)).id for _ in range(2)], owner(), now()
     proxy.lose("find", times=1000)
     with pytest.raises(OutcomeUnknown):
-        await store.claim([job.id], kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
+        await store.claim(ids, kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
     proxy.lose("find", times=0)
 
-    (taken,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
+    taken = await store.claim(ids, kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
 
-    assert (taken.owner, taken.attempt) == (by, 1)
+    assert {(job.id, job.owner, job.attempt) for job in taken} == {(job_id, by, 1) for job_id in ids}
+
+
+async def test_a_claim_of_one_job_that_is_repeated_finds_what_it_took(store: MongoStore) -> None:
+    job, by, at = await queued(store), owner(), now()
+    claims = [await store.claim([job.id], kinds=["demo"], owner=by, lease_s=LEASE_S, at=at) for _ in range(2)]
+    assert [[(one.id, one.attempt) for one in claimed] for claimed in claims] == [[(job.id, 1)]] * 2
+    assert await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=at) == []
 
 
 async def test_a_reservation_whose_answers_are_lost_still_knows_what_it_got(store: MongoStore, proxy: Proxy) -> None:
