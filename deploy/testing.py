@@ -82,7 +82,7 @@ def passes(name: str, options: Sequence[str]) -> list[list[str]]:
     if name in SIDE_BY_SIDE:
         return [["--numprocesses=2", "--dist=worksteal", *options]]
     if name in MODULES_SIDE_BY_SIDE and not options:
-        return [["--numprocesses=2", "--dist=loadgroup", "-m", "not alone"], ["-m", "alone"]]
+        return [["--numprocesses=2", "--dist=loadfile", "-m", "not alone"], ["-m", "alone"]]
     return [list(options)]
 
 

@@ -14,21 +14,14 @@ from faults.results import KEPT, Row, document_of, in_order, lines_of  # noqa: E
 from faults.rig import Rig, running_rig  # noqa: E402
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One stack for all experiments that leave their servers alive: two workers, one intake, one gateway, all links."""
+    """One stack for the experiments of a module: two workers, one intake, one gateway, all links."""
     with running_rig(tmp_path_factory.mktemp("rig"), scale={"worker": 2}) as running:
         yield running
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares the rig runs in one process: it would stand idle in the other, and cost it a third of a core."""
-    for item in items:
-        if "rig" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("rig"))
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where two processes run the tests, each hands its rows over."""
     if (output := getattr(session.config, "workeroutput", None)) is not None:
