@@ -28,18 +28,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output["fault_rows"] = msgspec.json.encode(KEPT).decode()
 
 
-class Rows:
-    """Takes the rows of the processes that run the tests."""
-
-    def pytest_testnodedown(self, node: Any) -> None:
-        """One has ended."""
-        KEPT.extend(msgspec.json.decode(getattr(node, "workeroutput", {}).get("fault_rows", "[]"), type=list[Row]))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Listens for the rows of other processes, where there may be some."""
-    if config.pluginmanager.hasplugin("dsession"):
-        config.pluginmanager.register(Rows())
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of those processes has ended."""
+    KEPT.extend(msgspec.json.decode(getattr(node, "workeroutput", {}).get("fault_rows", "[]"), type=list[Row]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
