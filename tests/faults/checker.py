@@ -100,15 +100,14 @@ def _accepted(evidence: Evidence, accepted: set[str]) -> Iterator[str]:
 
 def _refused_and_unknown(evidence: Evidence) -> Iterator[str]:
     by_tag: Counter[str] = Counter(tag for job in evidence.jobs.values() for tag in job.tags)
-    told: defaultdict[str, set[Told]] = defaultdict(set)
+    # With a key it is sent again, and what one attempt did not store another may have.
+    by_another = {a.tag for a in evidence.attempts if a.key and not a.is_other and a.told is not Told.REFUSED}
     for attempt in evidence.attempts:
-        if not attempt.is_other:
-            told[attempt.tag].add(attempt.told)
-    for tag, answers in told.items():
-        if answers == {Told.REFUSED} and by_tag[tag]:
-            yield f"I5 {tag} was refused and is stored"
-        if by_tag[tag] > 1:
-            yield f"I5 {tag} is stored {by_tag[tag]} times"
+        is_refusal = attempt.told is Told.REFUSED and not attempt.is_other
+        if is_refusal and by_tag[attempt.tag] and attempt.tag not in by_another:
+            yield f"I5 {attempt.tag} was refused ({attempt.detail}) and is stored"
+        if by_tag[attempt.tag] > 1:
+            yield f"I5 {attempt.tag} is stored {by_tag[attempt.tag]} times"
     for job in evidence.jobs.values():
         if job.missing:
             yield f"I5 {job.id} is half a job, without {', '.join(job.missing)}"

@@ -13,7 +13,7 @@ from support.rabbitmqctl import rabbitmqctl
 from support.stacks import TestStack, eventually, running_stack
 from support.submitted import all_ended, endings, submit
 
-JOBS = 1400
+JOBS = 1600
 MEANWHILE = 320
 ANSWERED_WITHIN_S = 2.0
 SWEEPING = ("intake-1", "gateway-1", "gateway-2")
@@ -56,7 +56,7 @@ def ends_once(stack: TestStack, batch: str, ids: list[str], within_s: float = 12
 
 def waiting_backlog(stack: TestStack, batch: str) -> list[str]:
     """Jobs of which many wait in the broker while others run."""
-    ids = submit(stack, JOBS, batch, seconds=2.0)
+    ids = submit(stack, JOBS, batch, seconds=3.0)
     assert stack.batch(batch).get(State.QUEUED, 0) >= 500, stack.batch(batch)
     return ids
 

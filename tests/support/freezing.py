@@ -2,8 +2,9 @@
 
 import os
 import signal
-import time
 from pathlib import Path
+
+from support.stacks import eventually
 
 STOPS_WITHIN_S = 20.0
 
@@ -14,10 +15,12 @@ def freeze(pid: int) -> None:
     The signal waits for one thread of the process to run; on a busy machine the others go on until then.
     """
     os.kill(pid, signal.SIGSTOP)
-    end = time.monotonic() + STOPS_WITHIN_S
-    while not all(_stands_still(stat) for stat in Path(f"/proc/{pid}/task").glob("*/stat")):
-        assert time.monotonic() < end, f"process {pid} does not stop"
-        time.sleep(0.005)
+    threads = Path(f"/proc/{pid}/task")
+    eventually(
+        lambda: all(_stands_still(stat) for stat in threads.glob("*/stat")),
+        within_s=STOPS_WITHIN_S,
+        what=f"process {pid} stands still",
+    )
 
 
 def _stands_still(stat: Path) -> bool:

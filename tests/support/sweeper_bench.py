@@ -55,9 +55,9 @@ class Bench:
         self.sweeper = self.another()
 
     @classmethod
-    async def ready(cls) -> "Bench":
+    async def ready(cls, **variables: object) -> "Bench":
         """One whose kinds were read, as a process has them before its sweeper starts."""
-        made = cls()
+        made = cls(**variables)
         await made.kinds.refresh()
         made.store.calls.clear()
         return made

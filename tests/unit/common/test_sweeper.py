@@ -255,8 +255,7 @@ class TestExpiry:
 
 
 async def test_the_looks_go_on_by_themselves(bench: Bench) -> None:
-    bench = Bench(sweep_tick_s=0.05)
-    await bench.kinds.refresh()
+    bench = await Bench.ready(sweep_tick_s=0.05)
     due = await scheduled(bench.store, at=AT - timedelta(seconds=61), delay_s=60.0)
     async with running_tasks() as tasks:
         bench.sweeper.start(tasks)

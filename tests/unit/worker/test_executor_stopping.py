@@ -143,9 +143,10 @@ async def test_a_blocking_async_handler_times_out_itself(
     await bench.until(lambda: bench.executor.abandoned == 0)
 
 
-async def test_an_attempt_given_up_before_its_first_step_never_starts(
-    bench: Bench, release: threading.Event, started: threading.Event
-) -> None:
+async def notes_behind_a_block(
+    bench: Bench, release: threading.Event, started: threading.Event, *, grace_s: float
+) -> list[str]:
+    """An attempt blocks the loop until `release`; the ids of those of kind `note` that have begun behind it."""
     ran: list[str] = []
 
     async def block(ctx: Context, payload: Any) -> Any:
@@ -155,9 +156,16 @@ async def test_an_attempt_given_up_before_its_first_step_never_starts(
     async def note(ctx: Context, payload: Any) -> Any:
         ran.append(ctx.id)
 
-    bench.start(kind("block", block), kind("note", note), grace_s=0.02)
+    bench.start(kind("block", block), kind("note", note), grace_s=grace_s)
     bench.submit(assignment("block", id="block"))
     await bench.until(started.is_set)
+    return ran
+
+
+async def test_an_attempt_given_up_before_its_first_step_never_starts(
+    bench: Bench, release: threading.Event, started: threading.Event
+) -> None:
+    ran = await notes_behind_a_block(bench, release, started, grace_s=0.02)
     bench.submit(assignment("note", id="note", timeout_s=0.02), assignment("note", id="cancelled one"))
     bench.executor.interrupt("cancelled one", 1, InterruptReason.CANCELLED)
     assert await bench.ending("note") == Interrupted(InterruptReason.NOT_STARTED)
@@ -259,18 +267,7 @@ async def test_a_sync_handler_that_never_looked_keeps_its_result(
 async def test_an_attempt_whose_time_was_up_before_its_first_step_has_not_failed(
     bench: Bench, release: threading.Event, started: threading.Event
 ) -> None:
-    ran: list[str] = []
-
-    async def block(ctx: Context, payload: Any) -> Any:
-        started.set()
-        release.wait(30)
-
-    async def note(ctx: Context, payload: Any) -> Any:
-        ran.append(ctx.id)
-
-    bench.start(kind("block", block), kind("note", note), grace_s=30)
-    bench.submit(assignment("block", id="block"))
-    await bench.until(started.is_set)
+    ran = await notes_behind_a_block(bench, release, started, grace_s=30)
     bench.submit(assignment("note", id="late", timeout_s=0.02))
     late = bench.executor._live["late", 1]
     await bench.until(lambda: late.overdue)
