@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
 ORDER = ("architecture", "unit", "simulation", "contracts", "integration", "acceptance", "faults", "soak")
 ON_REQUEST = ("faults", "soak")
-SIDE_BY_SIDE = ("unit", "simulation", "contracts")
-"""Folders whose tests share nothing and measure no time: two processes run them."""
-MODULES_SIDE_BY_SIDE = ("integration", "acceptance", "faults")
-"""Folders whose modules each start what they need: two processes run them, module by module. What is marked `alone`,
+SIDE_BY_SIDE = {"unit": 3, "simulation": 2, "contracts": 3}
+"""How many processes run a folder whose tests share nothing and measure no time; those of servers often wait."""
+MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 2}
+"""How many processes run a folder whose modules each start what they need, module by module. What is marked `alone`,
 because it measures time or loads the machine, follows by itself."""
 NO_TESTS_FOUND = 5
 TIMED_OUT = 124
@@ -80,9 +80,11 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def passes(name: str, options: Sequence[str]) -> list[list[str]]:
     """The options of each run of pytest over a folder; who gives options gets one run, which they mean."""
     if name in SIDE_BY_SIDE:
-        return [["--numprocesses=2", "--dist=worksteal", *options]]
+        return [[f"--numprocesses={SIDE_BY_SIDE[name]}", "--dist=worksteal", *options]]
     if name in MODULES_SIDE_BY_SIDE and not options:
-        return [["--numprocesses=2", "--dist=loadfile", "-m", "not alone"], ["-m", "alone"]]
+        # In the order of their names: a module of few tests may take the longest, and is not to come last.
+        beside = [f"--numprocesses={MODULES_SIDE_BY_SIDE[name]}", "--dist=loadfile", "--no-loadscope-reorder"]
+        return [[*beside, "-m", "not alone"], ["-m", "alone"]]
     return [list(options)]
 
 

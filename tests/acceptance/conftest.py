@@ -1,21 +1,40 @@
-"""One stack of the shipped entry points for each module."""
+"""A running stack of the shipped entry points: one for all modules that tell its parts nothing of their own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("support.stacks", "support.contract")
 
+from support.feed import FEED_CLIENTS  # noqa: E402
 from support.stacks import TestStack, running_stack  # noqa: E402
 
 HANDLERS = Path(__file__).parent / "handlers"
 
 
+def stack_with(
+    environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AbstractContextManager[TestStack]:
+    """A stack that also serves the kinds of `handlers/`."""
+    told = {"ACKED_HANDLERS_DIR": str(HANDLERS), "ACKED_DRAIN_S": "2", **environ}
+    return running_stack(tmp_path_factory.mktemp("stack"), environ=told)
+
+
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+    """The stack of all modules without an `ENVIRON`; each leaves it as it was, but for its jobs."""
+    with stack_with({"ACKED_FEED_CLIENTS": str(FEED_CLIENTS)}, tmp_path_factory) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    """A running stack that also serves the kinds of `handlers/`; a module's `ENVIRON` is what its parts are told."""
-    environ = {"ACKED_HANDLERS_DIR": str(HANDLERS), "ACKED_DRAIN_S": "2", **getattr(request.module, "ENVIRON", {})}
-    folder = tmp_path_factory.mktemp("stack")
-    with running_stack(folder, environ=environ) as running:
+    """The shared stack, or the module's own where it has an `ENVIRON`: what the parts of that one are told."""
+    environ = getattr(request.module, "ENVIRON", None)
+    if environ is None:
+        yield request.getfixturevalue("shared_stack")
+        return
+    with stack_with(environ, tmp_path_factory) as running:
         yield running

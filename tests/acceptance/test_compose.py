@@ -14,8 +14,6 @@ from support.feed import observers, states_known
 from support.load import Load
 from support.stacks import eventually
 
-pytestmark = pytest.mark.alone
-
 SERVICES = ("gateway", "intake", "worker")
 SERVERS = ("mongo", "rabbitmq")
 JOBS = 300

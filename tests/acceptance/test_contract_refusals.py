@@ -14,8 +14,6 @@ from acked_common.lifecycle import State
 from support.contract import assert_problem, raw_answer
 from support.stacks import TestStack, eventually
 
-ENVIRON = {"ACKED_BODY_TIMEOUT_S": "0.6"}
-
 UNREADABLE: dict[str, tuple[bytes, str, str]] = {
     # name of the case: body, problem, pointer
     "truncated": (b'{"kind": "demo", "payload": {"a": [1, 2', "bad-json", "/payload/a"),
@@ -185,15 +183,6 @@ def test_a_large_body_of_unknown_length_is_refused(stack: TestStack) -> None:
         line.sendall(chunk * 5)
         answer = raw_answer(line)
     assert_problem(stack, answer, 413, "body-too-large")
-
-
-def test_a_body_that_does_not_come_is_refused_in_time(stack: TestStack) -> None:
-    with connected(stack) as line:
-        line.sendall(head("Content-Length: 40") + b'{"kind": ')
-        # Answered while the client says nothing more; the socket's timeout bounds the wait.
-        answer = raw_answer(line)
-        assert_problem(stack, answer, 408, "slow-body", says="0.6 s")
-        assert line.recv(1) == b"", "the connection is closed"
 
 
 def test_a_client_that_leaves_half_way_leaves_nothing(stack: TestStack) -> None:

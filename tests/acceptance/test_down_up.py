@@ -1,7 +1,5 @@
 """Starting, stopping and scaling a stack: jobs stay, processes don't."""
 
-import socket
-from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,28 +9,15 @@ from acked_common.lifecycle import Reason, State
 from deploy.native.layout import Layout, Ports
 from deploy.native.stack import Stack, StackError, free_port_base
 from support.contract import workers
-from support.stacks import TestStack, eventually
+from support.stacks import TestStack, eventually, gone
 
+ENVIRON: dict[str, str] = {}
 SERVICES = {"intake-1", "gateway-1", "worker-1"}
 SERVERS = {"epmd", "rabbitmq", "mongod"}
 
 
 def pids(stack: TestStack) -> dict[str, int]:
     return {name: info["pid"] for name, info in stack.stack.parts().items()}
-
-
-def refuses(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def all_gone(stack: TestStack) -> None:
-    assert stack.stack.processes() == {}
-    assert not stack.stack.is_up()
-    ports = stack.stack.layout.ports
-    for port in (ports.gateway, ports.intake, ports.mongod, ports.amqp, ports.epmd, ports.erlang):
-        assert refuses(port), port
-    assert not stack.stack.layout.socket.exists()
 
 
 def test_up_changes_nothing_where_all_runs(stack: TestStack) -> None:
@@ -61,7 +46,7 @@ def test_down_then_up_keeps_every_job(stack: TestStack) -> None:
 
     stack.stack.down()
 
-    all_gone(stack)
+    gone(stack.stack)
     stack.stack.up()
     assert {name for name in pids(stack) if name.startswith("worker")} == {"worker-1", "worker-2"}
     for job_id, before in settled.items():
@@ -81,7 +66,7 @@ def test_what_waits_for_a_worker_waits_through_a_down(stack: TestStack) -> None:
         stack.process("noop", batch=batch)
     stack.stack.down()
     stack.stack.down()
-    all_gone(stack)
+    gone(stack.stack)
     # Asked for while all is down, it holds from the next up on.
     stack.stack.scale({"worker": 1})
     assert stack.stack.processes() == {}

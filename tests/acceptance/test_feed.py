@@ -11,11 +11,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from acked_common.lifecycle import Reason, State
-from support.feed import connected, next_frame, observers, states_known
+from support.feed import FEED_CLIENTS, connected, next_frame, observers, states_known
 from support.stacks import TestStack, eventually
-
-MAX_CLIENTS = 40
-ENVIRON = {"ACKED_FEED_CLIENTS": str(MAX_CLIENTS)}
 
 
 async def ask(websocket: ClientConnection, **frame: Any) -> None:
@@ -189,14 +186,14 @@ async def clients_are(stack: TestStack, count: int) -> None:
 async def test_a_gateway_that_is_full_says_so_and_takes_the_next_when_one_leaves(stack: TestStack) -> None:
     await clients_are(stack, 0)
     async with AsyncExitStack() as clients:
-        websockets = [await clients.enter_async_context(connected(stack)) for _ in range(MAX_CLIENTS)]
+        websockets = [await clients.enter_async_context(connected(stack)) for _ in range(FEED_CLIENTS)]
         with pytest.raises(InvalidStatus) as refused:
             async with connected(stack):
                 pass
         assert refused.value.response.status_code == 503
         assert json.loads(refused.value.response.body)["type"] == "/problems/busy"
         await websockets[0].close()
-        await clients_are(stack, MAX_CLIENTS - 1)
+        await clients_are(stack, FEED_CLIENTS - 1)
         async with connected(stack) as websocket:
             assert (await subscribe(websocket, {"all": True}))["type"] == "snapshot"
 

@@ -18,8 +18,6 @@ from support.feed import Observer, Observers, observers
 from support.stacks import TestStack, eventually, running_stack
 from support.tcp_proxy import Proxy
 
-pytestmark = pytest.mark.alone
-
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 JOBS = 1000
 """Of each of two batches: as many as a snapshot shows one by one."""

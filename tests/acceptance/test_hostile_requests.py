@@ -4,11 +4,14 @@ import asyncio
 import gzip
 import itertools
 import random
+import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import aiohttp
 import pytest
 
+from support.contract import assert_problem, raw_answer
 from support.stacks import TestStack, eventually
 
 ENVIRON = {
@@ -220,3 +223,12 @@ def test_what_is_cut_off_is_refused_where_an_answer_can_be_given(stack: TestStac
     assert asyncio.run(of("deep array")) == [400]
     assert asyncio.run(of("gzip bomb")) == [415]
     assert asyncio.run(of("TLS")) == [400]
+
+
+def test_a_body_that_does_not_come_is_refused_in_time(stack: TestStack) -> None:
+    with closing(socket.create_connection(("127.0.0.1", stack.intake_port), timeout=10)) as line:
+        line.sendall(request(GOOD, JSON_TYPE.strip())[:-10])
+        # Answered while the client says nothing more; the socket's timeout bounds the wait.
+        answer = raw_answer(line)
+        assert_problem(stack, answer, 408, "slow-body", says="1 s")
+        assert line.recv(1) == b"", "the connection is closed"

@@ -17,9 +17,7 @@ import pytest
 from acked_common.lifecycle import State
 from support.contract import assert_problem
 from support.freezing import freeze
-from support.stacks import Answer, TestStack, eventually, running_stack
-
-pytestmark = pytest.mark.alone
+from support.stacks import Answer, TestStack, eventually
 
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 INTAKES = 3
@@ -138,9 +136,12 @@ def test_while_mongodb_hangs_a_key_makes_repeating_safe(stack: TestStack) -> Non
 
 
 @pytest.fixture(scope="module")
-def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    with running_stack(tmp_path_factory.mktemp("scaled"), scale={"intake": INTAKES}) as started:
-        yield started
+def scaled(stack: TestStack) -> Iterator[TestStack]:
+    stack.stack.scale({"intake": INTAKES})
+    try:
+        yield stack
+    finally:
+        stack.stack.scale({"intake": 1})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,8 @@ from websockets.sync.client import connect
 from acked_common.lifecycle import State
 from support.browser import Browser, running_browser
 from support.contract import load_test
+from support.feed import FEED_CLIENTS
 from support.stacks import TestStack, eventually
-
-MAX_CLIENTS = 3
-ENVIRON = {"ACKED_FEED_CLIENTS": str(MAX_CLIENTS)}
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +174,13 @@ def test_stop_leaves_the_feed_and_the_jobs_go_on(stack: TestStack, browser: Brow
 def test_where_the_feed_lets_nobody_in_it_asks_again_and_again_and_says_so(stack: TestStack, browser: Browser) -> None:
     eventually(lambda: feed_clients(stack) == 0, within_s=10, what="earlier pages have left the feed")
     with ExitStack() as others:
-        for _ in range(MAX_CLIENTS):
+        for _ in range(FEED_CLIENTS):
             others.enter_context(connect(f"ws://127.0.0.1:{stack.gateway_port}/ws/feed", proxy=None))
         browser.open(url(stack, "/load-test?count=2000&kind=demo"))
         browser.wait_for_text("line", "asking twice a second", within_s=20)
         persisted(browser, 2000)
         moves(browser)
-        assert feed_clients(stack) == MAX_CLIENTS
+        assert feed_clients(stack) == FEED_CLIENTS
     is_live(browser)
     ends(browser, stack, 2000)
     # The browser itself writes about every refusal, and about a batch that was not there yet.

@@ -11,8 +11,6 @@ from acked_common.lifecycle import State
 from support.contract import assert_problem, load_test, workers
 from support.stacks import TestStack, eventually
 
-pytestmark = pytest.mark.alone
-
 COUNT = 1000
 RUNS = 5
 # The bar is 300 ms on a machine of its own; this one tells slow from broken: on a shared machine the same code took
@@ -54,18 +52,19 @@ def test_all_calls_are_kept_and_done(stack: TestStack, method: str, query: str, 
     page = stack.call("GET", f"/jobs?batch={figures.batch}&page_size=1000").body
     assert {job["kind"] for job in page["jobs"]} == {kind}
     assert len({job["id"] for job in page["jobs"]}) == COUNT
-    all_succeed(stack, figures.batch, COUNT, within_s=10)
+    all_succeed(stack, figures.batch, COUNT, within_s=30)
 
 
+@pytest.mark.alone
 def test_four_workers_are_faster_than_one(stack: TestStack) -> None:
-    alone_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=10)
+    alone_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=30)
     stack.stack.scale({"worker": 4})
     try:
         names = {f"worker-{number}" for number in range(1, 5)}
         eventually(lambda: workers(stack).keys() == names, within_s=10, what="four workers are listed")
         before = {name: worker.finished for name, worker in workers(stack).items()}
 
-        together_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=10)
+        together_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=30)
 
         assert together_s < alone_s
 
@@ -174,6 +173,7 @@ def test_a_client_that_leaves_ends_it(stack: TestStack) -> None:
     assert load_test(stack, "?count=50&kind=noop").persisted == 50
 
 
+@pytest.mark.alone
 def test_the_median_of_five(stack: TestStack, capsys: pytest.CaptureFixture[str]) -> None:
     # The last one of the module: nothing waits for the end of its jobs.
     found = [load_test(stack) for _ in range(RUNS)]

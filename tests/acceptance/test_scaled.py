@@ -21,8 +21,6 @@ from support.feed import connected, next_frame
 from support.load import Load
 from support.stacks import TestStack, eventually, running_stack
 
-pytestmark = pytest.mark.alone
-
 TWO_OF_EACH = {"worker": 2, "intake": 2, "gateway": 2}
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 HANDLERS = Path(__file__).parent / "handlers"

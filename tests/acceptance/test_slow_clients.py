@@ -17,15 +17,15 @@ from support.stacks import TestStack, eventually
 
 pytestmark = pytest.mark.alone
 
-LIMIT_S = 5.0
+LIMIT_S = 4.0
 ENVIRON = {
     "ACKED_FIRST_BYTE_TIMEOUT_S": str(LIMIT_S),
     "ACKED_HEAD_TIMEOUT_S": str(LIMIT_S),
     "ACKED_BODY_TIMEOUT_S": str(LIMIT_S),
 }
 SLOW = 1000
-PAIRS = 4
-ROUND_S = 2.5
+PAIRS = 3
+ROUND_S = 2.0
 CLIENTS = 4
 FLOOR_S = 0.01
 LATEST_S = LIMIT_S + 5.0

@@ -17,8 +17,7 @@ from deploy.native.layout import ROOT
 from support.contract import CLOCKS_DIFFER, assert_problem, instant, workers
 from support.stacks import QUICK, TestStack, eventually
 
-DRAIN_S = 1.5
-ENVIRON = {"ACKED_DRAIN_S": str(DRAIN_S)}
+DRAIN_S = 2.0
 
 
 def all_running(stack: TestStack, ids: list[str]) -> None:
@@ -139,7 +138,7 @@ def test_a_plain_function_sees_that_its_time_is_up(stack: TestStack, tmp_path: P
 def worker_environment(stack: TestStack, name: str, environ: Mapping[str, str]) -> dict[str, str]:
     layout = stack.stack.layout
     inherited = {"PATH": "/usr/bin:/bin", "ACKED_STACK": str(layout.state), "ACKED_WORKER_NAME": name, **QUICK}
-    return service_environment(layout, {**inherited, **ENVIRON, **environ})
+    return service_environment(layout, {**inherited, "ACKED_DRAIN_S": str(DRAIN_S), **environ})
 
 
 @contextmanager

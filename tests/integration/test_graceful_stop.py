@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from acked_common.lifecycle import State
 from support.load import Load
-
-pytestmark = pytest.mark.alone
 
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "3"))
 ENDS_WITHIN_S = 10.0

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -13,11 +12,10 @@ import aio_pika
 import pytest
 from pymongo import MongoClient, WriteConcern
 
-from deploy.native.launch import MONGOD_HISTORY_S
-from deploy.native.layout import ROOT, Layout, Ports
+from deploy.native.layout import Ports
 from deploy.native.servers import PrivateServers
 from deploy.native.stack import Stack, StackError, free_port_base
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import eventually, gone, refuses
 
 SERVERS = {"epmd", "mongod", "rabbitmq"}
 QUEUE = "kept"
@@ -42,11 +40,6 @@ def ports(stack: Stack) -> list[int]:
     return [found.mongod, found.amqp, found.epmd, found.erlang]
 
 
-def refuses(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
 def listeners(stack: Stack) -> set[tuple[int, str]]:
     """The ports and addresses that the processes of a stack listen on, as /proc has them."""
     inodes = {
@@ -62,13 +55,6 @@ def listeners(stack: Stack) -> set[tuple[int, str]]:
         for row in rows
         if row[3] == "0A" and f"socket:[{row[9]}]" in inodes
     }
-
-
-def gone(stack: Stack) -> None:
-    assert stack.processes() == {}
-    assert not stack.is_up()
-    assert all(map(refuses, ports(stack)))
-    assert not stack.layout.socket.exists()
 
 
 async def test_both_answer_and_listen_on_loopback_alone(servers: PrivateServers) -> None:
@@ -210,61 +196,3 @@ def test_a_server_that_can_not_start_is_named_with_its_log(tmp_path: Path) -> No
     assert text.startswith("mongod failed: it ends as soon as it is started")
     assert str(servers.stack.layout.logs / "mongod.log") in text
     assert "storage engine metadata file" in text
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    with running_stack(tmp_path_factory.mktemp("whole")) as started:
-        yield started
-
-
-def kill_the_supervisor(stack: Stack) -> dict[int, str]:
-    """SIGKILL to the supervisor; what it leaves behind."""
-    pid = int((stack.layout.run / "supervisor.pid").read_text())
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: pid not in stack.processes(), within_s=5, what="the supervisor is gone")
-    left = stack.processes()
-    assert not stack.is_up()
-    return left
-
-
-def test_up_ends_what_a_killed_supervisor_left_and_starts_anew(whole: TestStack) -> None:
-    job = whole.process("noop")
-    assert whole.finished(job)
-    before = whole.stack.pids()
-
-    left = kill_the_supervisor(whole.stack)
-    assert set(before.values()) <= left.keys(), "services are found too, whatever title they took"
-    whole.stack.up()
-
-    assert not left.keys() & whole.stack.processes().keys()
-    assert whole.stack.pids().keys() == before.keys()
-    assert whole.status(job)["id"] == job
-    assert whole.finished(whole.process("noop"))["finished_at"]
-
-
-def test_mongodb_forgets_soon_what_has_left_an_index(whole: TestStack) -> None:
-    name = "minSnapshotHistoryWindowInSeconds"
-    with MongoClient[dict[str, object]](whole.stack.urls["mongo"]) as mongo:
-        assert mongo.admin.command("getParameter", 1, **{name: 1})[name] == MONGOD_HISTORY_S
-    assert f"--setParameter={name}={MONGOD_HISTORY_S}" in (ROOT / "compose.yaml").read_text()
-
-
-def test_down_ends_what_a_killed_supervisor_left(whole: TestStack) -> None:
-    assert kill_the_supervisor(whole.stack)
-    whole.stack.down()
-    gone(whole.stack)
-    assert refuses(whole.gateway_port)
-    assert refuses(whole.intake_port)
-    whole.stack.up()
-
-
-def test_up_mends_a_scale_that_was_cut_off(whole: TestStack) -> None:
-    before = whole.stack.pids()
-    # What is left of a scale that was ended after it had written down what is wanted.
-    (whole.stack.layout.state / "scale.json").write_text('{"worker": 2, "intake": 1, "gateway": 1}')
-    whole.stack.up()
-    after = whole.stack.pids()
-    assert after.keys() == before.keys() | {"worker-2"}
-    assert {name: after[name] for name in before} == before, "what ran goes on"
-    assert Layout(whole.stack.layout.state, whole.stack.layout.ports).socket.is_socket()

@@ -23,6 +23,9 @@ DRAIN = "/workers/{id}/drain"
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
 _turns = itertools.count()
+_retries = itertools.count()
+# Half of them; the others are for other commands too.
+_failed = _there["failed_ids"][::2]
 _seen = Path(_there["seen"])
 
 
@@ -34,9 +37,12 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     if case.path == DRAIN:
         # Once: a worker that is told to leave is away for seconds.
         path["id"] = _workers.pop() if _workers else f"nobody-{draw}"
+    elif case.path.endswith("/retry") and _failed and next(_retries) % 2 == 0:
+        # One that nobody has retried or resolved yet.
+        path["id"] = _failed.pop()
     elif "id" in path and draw % 4:
-        is_for_failed = case.path.endswith(("/retry", "/resolve")) and draw % 3
-        ids = _there["failed_ids" if is_for_failed else "ids"]
+        is_for_failed = case.path.endswith("/resolve") and draw % 3
+        ids = _there["failed_ids"][1::2] if is_for_failed else _there["ids"]
         path["id"] = ids[draw % len(ids)]
     if "batch" in path:
         # In turn: few requests are made of this path, and each of its answers must be among them.

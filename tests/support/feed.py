@@ -15,6 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from support.stacks import TestStack
 
 CONNECT_WITHIN_S = 10.0
+FEED_CLIENTS = 40
+"""How many clients the gateway of the shared stack lets in."""
 
 
 def connected(stack: TestStack, *, to: str = "gateway", **options: Any) -> connect:

@@ -3,21 +3,24 @@
 import http.client
 import json
 import os
+import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploy.native.layout import Layout, Ports
+from deploy.native.processes import end_processes
 from deploy.native.stack import Stack, free_port_base
 
 QUICK = {
     "ACKED_LEASE_S": "3",
     "ACKED_RENEWAL_S": "0.8",
-    "ACKED_SWEEP_TICK_S": "0.2",
+    "ACKED_SWEEP_TICK_S": "0.4",
     "ACKED_GRACE_S": "2",
     "ACKED_REPUBLISH_AFTER_S": "3",
 }
@@ -125,6 +128,22 @@ def eventually(holds: Callable[[], Any], *, within_s: float, what: str) -> Any:
         time.sleep(0.05)
 
 
+def refuses(port: int) -> bool:
+    """Whether nobody listens there."""
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def gone(stack: Stack) -> None:
+    """Fails where a process of the stack is left, or one of its ports is taken."""
+    assert stack.processes() == {}
+    assert not stack.is_up()
+    ports = stack.layout.ports
+    for port in (ports.gateway, ports.intake, ports.mongod, ports.amqp, ports.epmd, ports.erlang):
+        assert refuses(port), port
+    assert not stack.layout.socket.exists()
+
+
 @contextmanager
 def never_orphaned(layout: Layout) -> Iterator[None]:
     """Stops the supervisor of a stack, and all that it started, also where this process is killed meanwhile."""
@@ -159,4 +178,6 @@ def running_stack(
             stack.up()
             yield TestStack(stack)
         finally:
+            # Nobody reads its data again, so nothing has to end well.
+            end_processes(stack.processes(), signal.SIGKILL)
             stack.down()
