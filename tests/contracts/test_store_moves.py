@@ -401,6 +401,44 @@ async def test_a_batch_of_moves_is_judged_one_by_one(store: JobStore) -> None:
     assert [states[job.id].state is State.SUCCEEDED for job in jobs] == [True, False, True, False]
 
 
+@every_case
+async def test_jobs_that_move_alike_are_judged_and_changed_one_by_one(store: JobStore, case: Case) -> None:
+    jobs = [await case.start(store) for _ in range(4)]
+    transition = case.transition(now())
+    beaten = jobs[2]
+    moves = [Move(replace(job.seen, nonce=None), transition) for job in jobs]
+    moves[2] = replace(moves[2], seen=replace(moves[2].seen, rev=beaten.rev + 5))
+
+    assert await store.apply(moves) == [Applied.APPLIED, Applied.APPLIED, Applied.STALE, Applied.APPLIED]
+
+    for job, move in zip(jobs, moves, strict=True):
+        after = await again(store, job)
+        if job is beaten:
+            assert after == job
+        else:
+            assert (after.state, after.reason, after.rev) == (case.to, case.reason, job.rev + 1)
+            assert after.history == (*job.history, move.history_entry)
+    assert await store.apply(moves) == [Applied.APPLIED, Applied.APPLIED, Applied.STALE, Applied.APPLIED]
+
+
+async def test_a_job_that_was_taken_away_keeps_none_of_its_neighbours(store: JobStore) -> None:
+    mine = owner("worker-1")
+    jobs = [await running(store, by=mine) for _ in range(5)]
+    taken = await moved(store, jobs[1], lifecycle.take_back(at=now(), **QUEUE))
+    taken = await moved(store, taken, lifecycle.claim(at=now(), owner=owner("worker-2"), lease_s=LEASE_S))
+    cancelled = await moved(store, jobs[3], lifecycle.request_cancel(at=now()))
+    release = lifecycle.release(at=now(), **QUEUE)
+
+    outcome = await store.apply([Move(job.seen, release) for job in jobs])
+
+    applied, stale = Applied.APPLIED, Applied.STALE
+    assert outcome == [applied, stale, applied, stale, applied]
+    assert await again(store, taken) == taken
+    assert await again(store, cancelled) == cancelled
+    for job in (jobs[0], jobs[2], jobs[4]):
+        assert (await again(store, job)).state is State.QUEUED
+
+
 async def test_no_moves(store: JobStore) -> None:
     assert await store.apply([]) == []
 

@@ -67,7 +67,7 @@ from acked_common.store.mongo_queries import (
     claim_pipeline,
     counting_pipelines,
     lease_from_now,
-    move_update,
+    move_updates,
     waiting_pipeline,
 )
 from acked_common.store.mongo_sweeps import SweeperVerbs
@@ -176,7 +176,7 @@ class MongoStore(SweeperVerbs):
         if not moves:
             return []
         with store_errors("moving jobs"):
-            result = await self._jobs.bulk_write([move_update(move) for move in moves], ordered=False)
+            result = await self._jobs.bulk_write(move_updates(moves), ordered=False)
         if result.matched_count == len(moves):
             return [Applied.APPLIED] * len(moves)
         with store_errors("reading moved jobs"):

@@ -1,9 +1,10 @@
 """The writes that move jobs and the counts over them, as MongoDB wants them said. Pure."""
 
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 
 from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, State, Transition
 from acked_common.store import Reservation, Scope
@@ -12,11 +13,38 @@ from acked_common.store.documents import Document, history_document, scope_field
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def move_update(move: Move) -> UpdateOne:
-    """One compare-and-set: the state, rev, attempt and claim that were seen must still stand."""
+def move_updates(moves: Sequence[Move]) -> list[UpdateOne | UpdateMany]:
+    """The compare-and-sets of moves: one for all jobs that were seen alike and move alike, as most of a batch are that
+    was claimed at once and whose handlers return nothing. The driver does not repeat such a one by itself: a break of
+    the connection leaves its outcome unknown."""
+    alike: dict[Hashable, list[Move]] = {}
+    for move in moves:
+        alike.setdefault(_likeness(move), []).append(move)
+    return [_compare_and_set(group) for group in alike.values()]
+
+
+def _likeness(move: Move) -> Hashable:
+    """Equal for moves that differ in nothing but the job."""
     seen, transition = move.seen, move.transition
+    likeness = (
+        (seen.state, seen.rev, seen.attempt, seen.nonce, seen.wake),
+        (transition.reason, transition.to, transition.at, transition.clears, transition.unless_cancelling),
+        tuple(transition.sets.items()),
+        tuple(transition.adds.items()),
+    )
+    try:
+        hash(likeness)
+    except TypeError:
+        # An error is a dictionary, and of its job alone.
+        return seen.id
+    return likeness
+
+
+def _compare_and_set(alike: Sequence[Move]) -> UpdateOne | UpdateMany:
+    """The state, rev, attempt and claim that were seen must still stand."""
+    seen, transition = alike[0].seen, alike[0].transition
     criteria: Document = {
-        "_id": seen.id,
+        "_id": seen.id if len(alike) == 1 else {"$in": [move.seen.id for move in alike]},
         "state": seen.state.value,
         "rev": seen.rev,
         "attempt": seen.attempt,
@@ -30,11 +58,11 @@ def move_update(move: Move) -> UpdateOne:
     change: Document = {
         "$set": transition_fields(transition),
         "$inc": {"rev": 1, **transition.adds},
-        "$push": {"history": {"$each": [history_document(move.history_entry)], "$slice": -HISTORY_KEPT}},
+        "$push": {"history": {"$each": [history_document(alike[0].history_entry)], "$slice": -HISTORY_KEPT}},
     }
     if transition.clears:
         change["$unset"] = dict.fromkeys(transition.clears, "")
-    return UpdateOne(criteria, change)
+    return UpdateOne(criteria, change) if len(alike) == 1 else UpdateMany(criteria, change)
 
 
 def reservation_update(reservation: Reservation, nonce: str) -> UpdateOne:
