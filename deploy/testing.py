@@ -19,7 +19,7 @@ ORDER = ("architecture", "unit", "simulation", "contracts", "integration", "acce
 ON_REQUEST = ("faults", "soak")
 SIDE_BY_SIDE = {"unit": 3, "simulation": 2, "contracts": 3}
 """How many processes run a folder whose tests share nothing and measure no time; those of servers often wait."""
-MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 2}
+MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 3}
 """How many processes run a folder whose modules each start what they need, module by module. What is marked `alone`,
 because it measures time or loads the machine, follows by itself."""
 NO_TESTS_FOUND = 5
