@@ -43,4 +43,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in lines_of(rows):
         terminalreporter.write_line(line)
     if wanted := os.environ.get("ACKED_TEST_FAULT_RESULTS"):
-        Path(wanted).write_text(document_of(rows))
+        page = Path(wanted)
+        page.write_text(document_of(rows, page.read_text() if page.exists() else ""))

@@ -77,9 +77,10 @@ def lines_of(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def document_of(rows: Sequence[Row]) -> str:
-    """The whole page."""
-    return _HEAD + "\n".join(lines_of(rows)) + "\n"
+def document_of(rows: Sequence[Row], former: str = "") -> str:
+    """The whole page; its further sections stay as the `former` page has them: they come from runs of hours."""
+    _, heading, further = former.partition("\n## ")
+    return _HEAD + "\n".join(lines_of(rows)) + "\n" + heading + further
 
 
 def _line(cells: Sequence[str]) -> str:

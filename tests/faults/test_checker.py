@@ -12,6 +12,7 @@ from faults.clients import Attempt, Told
 from faults.evidence import Effect, Entry, Evidence, Kept, Loss, Seen
 from faults.frames import frame_size, mangler
 from faults.links import Break, Link
+from faults.results import document_of
 from faults.schedule import SERVICE_PARTS, Fault, kills, mixed
 
 RUNNING, QUEUED, SUCCEEDED = State.RUNNING.value, State.QUEUED.value, State.SUCCEEDED.value
@@ -160,3 +161,10 @@ def test_frames_are_mangled_whole_whatever_the_chunks(how: str) -> None:
         case _:
             assert len(got) >= 199
             assert got != sent
+
+
+def test_a_new_table_keeps_the_sections_behind_it() -> None:
+    former = document_of([]) + "| an old row |\n\n## 100 SIGKILLs\n\n| all rounds |\n"
+    page = document_of([], former)
+    assert "an old row" not in page
+    assert page == document_of([]) + "\n## 100 SIGKILLs\n\n| all rounds |\n"
