@@ -23,6 +23,8 @@ pytestmark = pytest.mark.alone
 
 CLIENTS = 1000
 GONE_WITHIN_S = 15.0
+FROZEN_ROUNDS = max(2, int(os.environ.get("ACKED_TEST_ROUNDS", "1")))
+"""How often a thousand freeze."""
 ROUNDS = 30
 FLOOD = 3000
 MEMORY_MIB = 60.0
@@ -124,7 +126,7 @@ async def test_frozen_clients_disturb_nobody_and_are_gone_soon(stack: TestStack)
         alone_s = await p99_in_a_flood(stack, clients)
         files = open_files(stack)
         found = []
-        for _ in range(2):
+        for _ in range(FROZEN_ROUNDS):
             stuck = await asyncio.to_thread(lambda: [frozen(stack) for _ in range(CLIENTS)])
             frozen_at = time.monotonic()
             beside_s = await p99_in_a_flood(stack, clients)
@@ -145,9 +147,10 @@ async def test_frozen_clients_disturb_nobody_and_are_gone_soon(stack: TestStack)
         for websocket in websockets:
             await websocket.close()
         await asyncio.wait(readers)
-    (first_s, first_gone_s, first_mib), (second_s, second_gone_s, second_mib) = found
-    assert max(first_gone_s, second_gone_s) <= GONE_WITHIN_S, found
-    # They follow everything in a flood, so they cost what as many readers would until they are gone.
-    assert min(first_s, second_s) <= max(3 * alone_s, 1.0), found
-    # What the first thousand took is used again for the second.
-    assert second_mib - first_mib < MEMORY_MIB, found
+    assert max(gone_s for _, gone_s, _ in found) <= GONE_WITHIN_S, found
+    # They follow everything in a flood, so they cost what as many readers would until they are gone. What else runs on
+    # the machine only ever adds.
+    quiet = sorted(beside_s for beside_s, _, _ in found)[: (FROZEN_ROUNDS + 1) // 2]
+    assert max(quiet) <= max(3 * alone_s, 1.0), found
+    # What the first thousand took is used again for the next.
+    assert found[-1][2] - found[0][2] < MEMORY_MIB, found
