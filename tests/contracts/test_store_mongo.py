@@ -248,14 +248,15 @@ async def test_claims_and_moves_go_by_id(store: MongoStore, profile: Profile) ->
     )
     assert len(taken) == 32
     ends = [Move(job.seen, lifecycle.succeed(at=now(), result=b"1", retention_s=RETENTION_S)) for job in taken]
-    await store.apply(ends[:16])
+    other = lifecycle.succeed(at=now(), result=b"2", retention_s=RETENTION_S)
+    await store.apply([*ends[:15], Move(taken[15].seen, other)])
     await store.renew([job.id for job in taken], boot="boot-1", lease_s=LEASE_S)
 
     operations = [operation for operation in profile.stop() if operation["planSummary"] != LIVE]
 
     assert set(_plans(operations)) == {BY_ID}
     updates = [operation for operation in operations if operation["op"] == "update"]
-    assert [update["docsExamined"] for update in updates] == [32, *[1] * 16, 32]
+    assert [update["docsExamined"] for update in updates] == [32, 15, 1, 32], "what moves alike is one write"
 
 
 async def test_the_holder_of_a_key_is_found_by_its_index(store: MongoStore, profile: Profile) -> None:
