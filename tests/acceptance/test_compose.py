@@ -138,6 +138,34 @@ def test_a_server_may_be_stopped_and_started(stack: ComposeStack, server: str) -
     ends(stack, f"{batch}-afterwards", 10)
 
 
+def _published(container: Any) -> list[tuple[str, str]]:
+    bound = container["NetworkSettings"]["Ports"].values()
+    return [(binding["HostIp"], binding["HostPort"]) for bindings in bound for binding in bindings or ()]
+
+
+def _is_healthy(container: str) -> None:
+    eventually(
+        lambda: docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() == "healthy",
+        within_s=60,
+        what="the container is healthy",
+    )
+
+
+def test_jobs_outlive_the_containers_and_their_passwords(stack: ComposeStack) -> None:
+    job_id = stack.process("noop")
+    stack.finished(job_id)
+
+    stack.containers.down()
+    assert not stack.containers.is_up()
+    for name in ("mongo-key", "mongo-intake", "amqp-worker", "worker"):
+        (stack.containers.secrets / name).unlink()
+    stack.containers.up()
+
+    assert stack.status(job_id)["state"] == State.SUCCEEDED
+    assert stack.finished(stack.process("noop"))["state"] == State.SUCCEEDED
+    assert len(stack.containers.containers("intake")) == stack.containers.scale_now["intake"]
+
+
 async def test_behind_the_proxy_a_stopping_replica_refuses_nobody(stack: ComposeStack) -> None:
     await asyncio.to_thread(stack.containers.scale, {"gateway": 2, "intake": 2})
     published = {service for service in (*SERVICES, "proxy") if any(map(_published, stack.inspect(service)))}
@@ -156,54 +184,21 @@ async def test_behind_the_proxy_a_stopping_replica_refuses_nobody(stack: Compose
     await asyncio.to_thread(ends, stack, "proxied", len(load.accepted))
 
 
-def _published(container: Any) -> list[tuple[str, str]]:
-    bound = container["NetworkSettings"]["Ports"].values()
-    return [(binding["HostIp"], binding["HostPort"]) for bindings in bound for binding in bindings or ()]
-
-
-def _is_healthy(container: str) -> None:
-    eventually(
-        lambda: docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() == "healthy",
-        within_s=60,
-        what="the container is healthy",
-    )
-
-
 def test_tokens_are_made_in_containers_and_asked_for(stack: ComposeStack) -> None:
     before = stack.containers
     asking = Containers(before.ports, {**before._environ, "ACKED_ACCESS": "tokens"}, before._state)
+    # The last one: the stack stays so.
     stack.containers = asking
-    try:
-        # The recipe asks the gateway for its workers, so it has made itself a token by the end.
-        asking.restart(["intake", "gateway"])
-        stack.wait_ready()
-        assert stack.call("GET", "/jobs").status == 401
-        token = asking._access(["make", "--client", "c", "--tenant", "acme", "--may", "submit,read"]).strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        accepted = stack.call("POST", "/process", {"kind": "noop"}, to="intake", headers=headers)
-        assert accepted.status == 202
-        listed = stack.call("GET", "/jobs", headers=headers).body["jobs"]
-        assert [job["id"] for job in listed] == [accepted.body["id"]]
-        assert asking.token_command(["list"]) == 0
-        assert asking.token_command(["revoke", token.split("_")[1]]) == 0
-        eventually(lambda: stack.call("GET", "/jobs", headers=headers).status == 401, within_s=15, what="revoked")
-    finally:
-        stack.containers = before
-        before.restart(["intake", "gateway"])
+    # The recipe asks the gateway for its workers, so it has made itself a token by the end.
+    asking.restart(["intake", "gateway"])
     stack.wait_ready()
-    assert stack.call("GET", "/jobs").status == 200
-
-
-def test_jobs_outlive_the_containers_and_their_passwords(stack: ComposeStack) -> None:
-    job_id = stack.process("noop")
-    stack.finished(job_id)
-
-    stack.containers.down()
-    assert not stack.containers.is_up()
-    for name in ("mongo-key", "mongo-intake", "amqp-worker", "worker"):
-        (stack.containers.secrets / name).unlink()
-    stack.containers.up()
-
-    assert stack.status(job_id)["state"] == State.SUCCEEDED
-    assert stack.finished(stack.process("noop"))["state"] == State.SUCCEEDED
-    assert len(stack.containers.containers("intake")) == stack.containers.scale_now["intake"]
+    assert stack.call("GET", "/jobs").status == 401
+    token = asking._access(["make", "--client", "c", "--tenant", "acme", "--may", "submit,read"]).strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    accepted = stack.call("POST", "/process", {"kind": "noop"}, to="intake", headers=headers)
+    assert accepted.status == 202
+    listed = stack.call("GET", "/jobs", headers=headers).body["jobs"]
+    assert [job["id"] for job in listed] == [accepted.body["id"]]
+    assert asking.token_command(["list"]) == 0
+    assert asking.token_command(["revoke", token.split("_")[1]]) == 0
+    eventually(lambda: stack.call("GET", "/jobs", headers=headers).status == 401, within_s=15, what="revoked")
