@@ -187,7 +187,6 @@ async def test_behind_the_proxy_a_stopping_replica_refuses_nobody(stack: Compose
 def test_tokens_are_made_in_containers_and_asked_for(stack: ComposeStack) -> None:
     before = stack.containers
     asking = Containers(before.ports, {**before._environ, "ACKED_ACCESS": "tokens"}, before._state)
-    # The last one: the stack stays so.
     stack.containers = asking
     # The recipe asks the gateway for its workers, so it has made itself a token by the end.
     asking.restart(["intake", "gateway"])
@@ -202,3 +201,8 @@ def test_tokens_are_made_in_containers_and_asked_for(stack: ComposeStack) -> Non
     assert asking.token_command(["list"]) == 0
     assert asking.token_command(["revoke", token.split("_")[1]]) == 0
     eventually(lambda: stack.call("GET", "/jobs", headers=headers).status == 401, within_s=15, what="revoked")
+    # The last one, so the gateway alone goes back to what it was.
+    stack.containers = before
+    before.restart(["gateway"])
+    stack.wait_ready()
+    assert stack.call("GET", "/jobs").status == 200

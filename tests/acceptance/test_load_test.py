@@ -32,6 +32,7 @@ def all_succeed(stack: TestStack, batch: str, count: int, within_s: float) -> fl
     return float(counted["duration_s"])
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("method", "query", "kind"), [("GET", "", "demo"), ("POST", "?count=1000&kind=noop", "noop")])
 def test_all_calls_are_kept_and_done(stack: TestStack, method: str, query: str, kind: str) -> None:
     before = answered(stack)
@@ -52,19 +53,19 @@ def test_all_calls_are_kept_and_done(stack: TestStack, method: str, query: str, 
     page = stack.call("GET", f"/jobs?batch={figures.batch}&page_size=1000").body
     assert {job["kind"] for job in page["jobs"]} == {kind}
     assert len({job["id"] for job in page["jobs"]}) == COUNT
-    all_succeed(stack, figures.batch, COUNT, within_s=30)
+    all_succeed(stack, figures.batch, COUNT, within_s=10)
 
 
 @pytest.mark.alone
 def test_four_workers_are_faster_than_one(stack: TestStack) -> None:
-    alone_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=30)
+    alone_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=10)
     stack.stack.scale({"worker": 4})
     try:
         names = {f"worker-{number}" for number in range(1, 5)}
         eventually(lambda: workers(stack).keys() == names, within_s=10, what="four workers are listed")
         before = {name: worker.finished for name, worker in workers(stack).items()}
 
-        together_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=30)
+        together_s = all_succeed(stack, load_test(stack).batch, COUNT, within_s=10)
 
         assert together_s < alone_s
 

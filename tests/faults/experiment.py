@@ -14,6 +14,7 @@ import msgspec
 
 from acked_common.broker.topology import DEAD_QUEUE, lane_queue
 from acked_common.lifecycle import LIVE, Reason, State
+from deploy.native.processes import wait_until
 from faults.broker import depths
 from faults.checker import Figures, check
 from faults.clients import CANARY, Client
@@ -112,9 +113,7 @@ class Experiment:
         rig.heal()
         self.open_gate()
         rig.wait_whole()
-        started = time.monotonic()
-        while self.in_flight() and time.monotonic() - started < ENDS_WITHIN_S:
-            time.sleep(0.1)
+        wait_until(lambda: not self.in_flight(), ENDS_WITHIN_S)
         jobs = {str(d["_id"]): kept_job(d, _result(d)) for d in self.documents()}
         self._let_observers_catch_up(jobs)
         self.evidence = self._evidence(jobs)
@@ -138,9 +137,7 @@ class Experiment:
             return all(knows(observer, _seen(observer)) for observer in self.feed.all)
 
         counted = Counter(job.state for job in jobs.values())
-        end = time.monotonic() + CATCHES_UP_WITHIN_S
-        while not know() and time.monotonic() < end:
-            time.sleep(0.1)
+        wait_until(know, CATCHES_UP_WITHIN_S)
 
     def _evidence(self, jobs: dict[str, Kept]) -> Evidence:
         rig = self.rig
@@ -171,12 +168,15 @@ class Experiment:
     def _waiting_bundles(self) -> dict[str, int]:
         queues = [DEAD_QUEUE, *map(lane_queue, LANES)]
         # A surplus bundle of a job that has ended is taken and dropped in a moment.
-        end = time.monotonic() + 15.0
-        while True:
+        found: dict[str, int] = {}
+
+        def are_empty() -> bool:
+            nonlocal found
             found = depths(self.rig, queues)
-            if not any(found.values()) or time.monotonic() > end:
-                return found
-            time.sleep(0.2)
+            return not any(found.values())
+
+        wait_until(are_empty, 15.0)
+        return found
 
     def _leaks(self) -> list[str]:
         layout = self.rig.stack.stack.layout

@@ -16,6 +16,7 @@ from benchmarks.processes import ChildError, rss_bytes
 from benchmarks.report import FigureResult, Row
 from benchmarks.rounds import Spread, ratio
 from benchmarks.systems import NOOP_BODY, post_once
+from deploy.native.processes import wait_until
 
 NAME = "growth"
 COLUMNS = {"accepted": "requests/s", "accept p99": "ms", "status p50": "ms", "status p99": "ms"}
@@ -84,11 +85,11 @@ def _stored_name(step: int) -> str:
 def _check_shape(bench: Bench) -> None:
     bench.ours.start_workers(1)
     post_once(bench.ours.port, NOOP_BODY, bench.ours.headers)
-    end = time.monotonic() + _DONE_WITHIN_S
-    while (done := bench.ours.jobs.find_one({"state": State.SUCCEEDED.value})) is None:
-        if time.monotonic() > end:
-            raise ChildError(f"no job is done within {_DONE_WITHIN_S:g} s")
-        time.sleep(0.1)
+    is_done = {"state": State.SUCCEEDED.value}
+    wait_until(lambda: bench.ours.jobs.find_one(is_done) is not None, _DONE_WITHIN_S)
+    done = bench.ours.jobs.find_one(is_done)
+    if done is None:
+        raise ChildError(f"no job is done within {_DONE_WITHIN_S:g} s")
     stored_jobs.check_shape(done)
     bench.ours.stop_workers()
 
