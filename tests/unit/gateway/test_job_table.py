@@ -119,19 +119,50 @@ def test_a_look_makes_jobs_known_that_the_stream_has_not_shown(table: JobTable, 
     assert table.report(ME, event(job, 3, State.FAILED)) is not None
 
 
-def test_the_oldest_are_forgotten_but_for_those_that_are_ahead_of_the_stream() -> None:
+def test_the_oldest_are_forgotten() -> None:
     table = JobTable(kept=3)
     jobs = [new_id() for _ in range(5)]
-    table.take(claimed(jobs[0]))
-    assert table.report(ME, event(jobs[0], 3, State.SUCCEEDED)) is not None
-    for job_id in jobs[1:]:
+    for job_id in jobs:
+        table.take(ended(job_id))
+    assert table.forgotten == 2
+    assert [table.take(ended(job_id)) for job_id in jobs[2:]] == [False] * 3
+    assert table.take(ended(jobs[0]))
+
+
+def test_one_that_is_ahead_of_the_stream_is_not_forgotten() -> None:
+    table = JobTable(kept=3)
+    ahead, *others = [new_id() for _ in range(6)]
+    table.take(claimed(ahead))
+    assert table.report(ME, event(ahead, 3, State.SUCCEEDED)) is not None
+    for job_id in others:
+        table.take(ended(job_id))
+    assert not table.take(ended(ahead))
+    for job_id in others:
+        table.take(ended(job_id, rev=4))
+    assert table.take(ended(ahead)), "the stream has shown it, so it could go"
+
+
+def test_a_long_job_s_progress_is_told_however_much_moves_beside_it() -> None:
+    table = JobTable(kept=3)
+    long = new_id()
+    table.take(claimed(long))
+    for second in range(1, 50):
+        table.take(ended(new_id()))
+        assert table.report_progress(ME, progress(long, second)) is not None
+    assert table.take_progress(long, progress(long, 59).progress) is not None
+
+
+def test_more_run_than_are_kept() -> None:
+    table = JobTable(kept=3)
+    running = [new_id() for _ in range(100)]
+    for job_id in running:
         table.take(claimed(job_id))
-    assert table.forgotten > 0
-    assert not table.take(ended(jobs[0]))
-    assert table.report(ME, event(jobs[1], 3, State.SUCCEEDED)) is None
-    assert table.report(ME, event(jobs[4], 3, State.SUCCEEDED)) is not None
-    table.clear()
-    assert table.report(ME, event(jobs[3], 3, State.SUCCEEDED)) is None
+    assert table.forgotten == 0
+    for job_id in running:
+        assert table.report(ME, event(job_id, 3, State.SUCCEEDED)) is not None
+        assert not table.take(ended(job_id))
+    table.take(ended(new_id()))
+    assert table.forgotten == 98
 
 
 def test_what_the_stream_shows_again_is_told_once(table: JobTable, job: UUID) -> None:

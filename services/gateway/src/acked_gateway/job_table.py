@@ -12,7 +12,9 @@ import msgspec
 from acked_common.events import JobEvent, JobNews, ProgressEvent
 from acked_common.lifecycle import State
 
-KEPT = 100_000
+KEPT = 20_000
+_SPARED = 32
+"""How many of the oldest may be spared for each that is forgotten."""
 MAX_PROGRESS_BYTES = 64 * 1024
 
 
@@ -37,7 +39,7 @@ _progress = msgspec.json.Decoder(_Progress)
 
 
 class JobTable:
-    """The newest transition of each job that moved lately; the oldest are forgotten."""
+    """The newest transition of each job that runs or moved lately; the oldest of the others are forgotten."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
@@ -115,11 +117,16 @@ class JobTable:
     def _keep(self, job_id: UUID, known: _Known) -> None:
         self._known[job_id] = known
         self._known.move_to_end(job_id)
-        while len(self._known) > self._kept:
-            oldest = next(iter(self._known))
-            if self._known[oldest].is_ahead:
-                # Forgotten now, it would be told twice.
-                self._known.move_to_end(oldest)
-                break
-            del self._known[oldest]
+        while len(self._known) > self._kept and self._forget_oldest():
             self.forgotten += 1
+
+    def _forget_oldest(self) -> bool:
+        """Forgets one; False where too many of the oldest must be spared: then there are more for a while."""
+        for _ in range(_SPARED):
+            oldest, known = next(iter(self._known.items()))
+            # Told ahead and forgotten, it would be told twice; a long job's progress is told however much moves beside.
+            if not known.is_ahead and known.event.state is not State.RUNNING:
+                del self._known[oldest]
+                return True
+            self._known.move_to_end(oldest)
+        return False

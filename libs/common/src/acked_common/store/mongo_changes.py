@@ -3,6 +3,7 @@
 Asked with plain commands, a batch an answer: the driver's own cursor costs a change of threads for each event.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -62,6 +63,11 @@ class _Origin(NamedTuple):
     tenant: str | None
     kind: str | None
     batch: str | None
+
+    @classmethod
+    def of(cls, tenant: str | None, kind: str | None, batch: str | None) -> "_Origin":
+        """Jobs of one origin share its texts: the driver makes new ones for each document."""
+        return cls(*(None if text is None else sys.intern(text) for text in (tenant, kind, batch)))
 
 
 class MongoChanges:
@@ -167,7 +173,7 @@ class MongoChanges:
         wanted: dict[UUID, None] = {}
         for change in changes:
             if change.has_origin:
-                self._origins[change.id] = _Origin(change.tenant, change.kind, change.batch)
+                self._origins[change.id] = _Origin.of(change.tenant, change.kind, change.batch)
             elif change.id not in self._origins or (change.event is None and change.progress is None):
                 wanted[change.id] = None
             else:
@@ -175,7 +181,7 @@ class MongoChanges:
         looked = await self._look(list(wanted)) if wanted else {}
         for job_id in wanted:
             document = looked.get(job_id, {})
-            self._origins[job_id] = _Origin(document.get("tenant"), document.get("kind"), document.get("batch"))
+            self._origins[job_id] = _Origin.of(document.get("tenant"), document.get("kind"), document.get("batch"))
         news = []
         for change in changes:
             event = change.event
