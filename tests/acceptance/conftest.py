@@ -9,6 +9,7 @@ import pytest
 pytest.register_assert_rewrite("support.stacks", "support.contract")
 
 from support.feed import FEED_CLIENTS  # noqa: E402
+from support.slow_clients import REQUEST_WITHIN_S  # noqa: E402
 from support.stacks import TestStack, running_stack  # noqa: E402
 
 HANDLERS = Path(__file__).parent / "handlers"
@@ -29,12 +30,22 @@ def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack
         yield running
 
 
+@pytest.fixture(scope="session")
+def stack_of_the_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+    """The stack of all modules that are `alone`: it lets in as many clients as one shipped does, but waits less long
+    for slow ones."""
+    timeouts = ("ACKED_FIRST_BYTE_TIMEOUT_S", "ACKED_HEAD_TIMEOUT_S", "ACKED_BODY_TIMEOUT_S")
+    with stack_with(dict.fromkeys(timeouts, str(REQUEST_WITHIN_S)), tmp_path_factory) as running:
+        yield running
+
+
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    """The shared stack, or the module's own where it has an `ENVIRON`: what the parts of that one are told."""
+    """A shared stack, or the module's own where it has an `ENVIRON`: what the parts of that one are told."""
     environ = getattr(request.module, "ENVIRON", None)
     if environ is None:
-        yield request.getfixturevalue("shared_stack")
+        is_alone = request.node.get_closest_marker("alone") is not None
+        yield request.getfixturevalue("stack_of_the_alone" if is_alone else "shared_stack")
         return
     with stack_with(environ, tmp_path_factory) as running:
         yield running

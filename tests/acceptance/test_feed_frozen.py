@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
@@ -17,7 +16,7 @@ from websockets.asyncio.client import ClientConnection
 
 from support.contract import instant
 from support.feed import connected, next_frame
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import TestStack, eventually
 
 pytestmark = pytest.mark.alone
 
@@ -29,12 +28,6 @@ ROUNDS = 30
 FLOOD = 3000
 MEMORY_MIB = 60.0
 """Less than what a thousand full write buffers of 64 KiB take."""
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    with running_stack(tmp_path_factory.mktemp("stack")) as running:
-        yield running
 
 
 def rss_mib(stack: TestStack) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from support.stacks import Answer, TestStack
+from acked_common.lifecycle import State
+from support.stacks import Answer, TestStack, eventually
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 # By how much two processes may differ in what they take for MongoDB's time.
@@ -116,3 +117,17 @@ def raw_answer(line: socket.socket) -> Answer:
     response = http.client.HTTPResponse(line)
     response.begin()
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+
+
+def answered(stack: TestStack, status: int = 202) -> int:
+    """Calls of `/process` that intake has answered so, by its own count."""
+    labels = f'{{route="/process",status="{status}"}}'
+    return int(stack.metric("acked_http_requests_total", labels, to="intake"))
+
+
+def all_succeed(stack: TestStack, batch: str, count: int, within_s: float) -> float:
+    """How long the batch took, in seconds, once all of it has succeeded."""
+    eventually(lambda: stack.batch(batch) == {State.SUCCEEDED: count}, within_s=within_s, what=f"{count} succeed")
+    counted = stack.call("GET", f"/batches/{batch}").body
+    assert counted["total"] == count
+    return float(counted["duration_s"])

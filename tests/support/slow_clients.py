@@ -12,6 +12,8 @@ from collections import Counter
 
 from acked_common.lifetime import raise_file_limit
 
+REQUEST_WITHIN_S = 5.0
+"""In which a request must be there, to the services of the stack of the tests that are alone."""
 TRICKLE_S = 1.0
 PATIENCE_S = 60.0
 BEGINNINGS = {
