@@ -15,6 +15,15 @@ from support.stacks import TestStack, running_stack  # noqa: E402
 HANDLERS = Path(__file__).parent / "handlers"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with a stack of their own come first: the shared one begins when they are done, and idles beside none."""
+    items.sort(key=lambda item: not _has_own_stack(item))
+
+
+def _has_own_stack(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and any(hasattr(item.module, name) for name in ("ENVIRON", "stack"))
+
+
 def stack_with(
     environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> AbstractContextManager[TestStack]:

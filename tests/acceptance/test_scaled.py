@@ -36,64 +36,64 @@ JOBS = [
 
 
 @pytest.fixture(scope="module")
-def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
     environ = {"ACKED_DRAIN_S": str(DRAIN_S), "ACKED_HANDLERS_DIR": str(HANDLERS)}
-    with running_stack(tmp_path_factory.mktemp("scaled"), environ=environ, scale=TWO_OF_EACH) as started:
+    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=TWO_OF_EACH) as started:
         yield started
 
 
-def test_every_process_is_ready_and_each_gateway_lists_the_same_workers(scaled: TestStack) -> None:
+def test_every_process_is_ready_and_each_gateway_lists_the_same_workers(stack: TestStack) -> None:
     for role, number in TWO_OF_EACH.items():
         for n in range(1, number + 1):
-            assert scaled.stack.readiness(f"{role}-{n}") in ("ready", "degraded")
+            assert stack.stack.readiness(f"{role}-{n}") in ("ready", "degraded")
     # Right after `up`, and over the port that both share.
-    listed = [frozenset(workers(scaled)) for _ in range(60)]
+    listed = [frozenset(workers(stack)) for _ in range(60)]
     assert set(listed) == {frozenset({"worker-1", "worker-2"})}
 
 
-async def test_one_port_leads_to_both_gateways(scaled: TestStack) -> None:
+async def test_one_port_leads_to_both_gateways(stack: TestStack) -> None:
     boots = set()
     for _ in range(60):
-        async with connected(scaled) as websocket:
+        async with connected(stack) as websocket:
             boots.add((await next_frame(websocket, "hello"))["boot"])
     assert len(boots) == 2
 
 
-def test_both_intakes_accept_and_both_gateways_tell(scaled: TestStack) -> None:
+def test_both_intakes_accept_and_both_gateways_tell(stack: TestStack) -> None:
     for n in (1, 2):
-        answer = scaled.call("POST", "/process", {"kind": "noop"}, to=f"intake-{n}")
+        answer = stack.call("POST", "/process", {"kind": "noop"}, to=f"intake-{n}")
         assert answer.status == 202
         for m in (1, 2):
-            told = scaled.call("GET", f"/status/{answer.body['id']}?wait_s=20", to=f"gateway-{m}").body
+            told = stack.call("GET", f"/status/{answer.body['id']}?wait_s=20", to=f"gateway-{m}").body
             assert told["state"] == State.SUCCEEDED
 
 
-def test_a_running_job_is_cancelled_through_any_gateway(scaled: TestStack) -> None:
-    ids = [scaled.process("demo", payload={"seconds": 60}) for _ in range(6)]
+def test_a_running_job_is_cancelled_through_any_gateway(stack: TestStack) -> None:
+    ids = [stack.process("demo", payload={"seconds": 60}) for _ in range(6)]
     for job_id in ids:
-        assert scaled.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
+        assert stack.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
     for number, job_id in enumerate(ids):
-        answer = scaled.call("POST", f"/jobs/{job_id}/cancel", to=f"gateway-{number % 2 + 1}")
+        answer = stack.call("POST", f"/jobs/{job_id}/cancel", to=f"gateway-{number % 2 + 1}")
         assert answer.status == 200, answer.raw
     for number, job_id in enumerate(ids):
-        told = scaled.call("GET", f"/status/{job_id}?wait_s=10", to=f"gateway-{(number + 1) % 2 + 1}").body
+        told = stack.call("GET", f"/status/{job_id}?wait_s=10", to=f"gateway-{(number + 1) % 2 + 1}").body
         assert (told["state"], told["attempt"]) == (State.CANCELLED, 1)
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(scaled: TestStack, number: int) -> None:
+async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(stack: TestStack, number: int) -> None:
     """Each worker has a line to one of the gateways; the clients of both see transitions, progress and a cancel."""
     gateways = ("gateway-1", "gateway-2")
-    lines = {name: scaled.metric("acked_channel_workers", to=name) for name in gateways}
+    lines = {name: stack.metric("acked_channel_workers", to=name) for name in gateways}
     assert sum(lines.values()) == TWO_OF_EACH["worker"], lines
     async with AsyncExitStack() as clients:
         told: dict[str, list[dict[str, Any]]] = {name: [] for name in gateways}
-        websockets = {name: await clients.enter_async_context(connected(scaled, to=name)) for name in gateways}
+        websockets = {name: await clients.enter_async_context(connected(stack, to=name)) for name in gateways}
         batch = f"across-{number}"
         for websocket in websockets.values():
             await websocket.send(json.dumps({"type": "subscribe", "sub": "s", "scope": {"batch": batch}}))
             await next_frame(websocket, "snapshot")
-        ids = [await asyncio.to_thread(scaled.process, "test.steps", batch=batch) for _ in range(6)]
+        ids = [await asyncio.to_thread(stack.process, "test.steps", batch=batch) for _ in range(6)]
 
         async def until(holds: Callable[[dict[str, Any]], bool]) -> None:
             """Reads at both until such an event has come of each job."""
@@ -103,10 +103,10 @@ async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(scal
 
         await until(lambda event: event.get("progress", {}).get("value") == {"page": 2, "of": 4})
         for number, job_id in enumerate(ids):
-            await asyncio.to_thread(scaled.call, "POST", f"/jobs/{job_id}/cancel", to=gateways[number % 2])
+            await asyncio.to_thread(stack.call, "POST", f"/jobs/{job_id}/cancel", to=gateways[number % 2])
         await until(lambda event: State(event["state"]).is_terminal)
     for job_id in ids:
-        history = (await asyncio.to_thread(scaled.status, job_id))["history"]
+        history = (await asyncio.to_thread(stack.status, job_id))["history"]
         for name in gateways:
             seen = [event for event in told[name] if event["id"] == job_id and "progress" not in event]
             assert seen == [{"id": job_id, **entry} for entry in history]
@@ -115,42 +115,42 @@ async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(scal
         assert instant(ended["at"]) - instant(asked["at"]) < timedelta(seconds=1)
 
 
-def test_workers_that_are_too_many_drain_side_by_side(scaled: TestStack) -> None:
-    scaled.stack.scale({"worker": 4})
-    assert set(workers(scaled)) == {f"worker-{n}" for n in range(1, 5)}
-    held = [scaled.process("demo", payload={"seconds": 60}) for _ in range(12)]
+def test_workers_that_are_too_many_drain_side_by_side(stack: TestStack) -> None:
+    stack.stack.scale({"worker": 4})
+    assert set(workers(stack)) == {f"worker-{n}" for n in range(1, 5)}
+    held = [stack.process("demo", payload={"seconds": 60}) for _ in range(12)]
     for job_id in held:
-        assert scaled.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
+        assert stack.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
     started = time.monotonic()
-    scaled.stack.scale({"worker": 1})
+    stack.stack.scale({"worker": 1})
     took_s = time.monotonic() - started
-    assert set(workers(scaled)) == {"worker-1"}
+    assert set(workers(stack)) == {"worker-1"}
     assert took_s < WORKER_ENDS_WITHIN_S, "three drains one after the other would take longer"
-    scaled.stack.scale(TWO_OF_EACH)
+    stack.stack.scale(TWO_OF_EACH)
     for job_id in held:
-        found = scaled.status(job_id)
+        found = stack.status(job_id)
         assert found["failures"] == 0
-        assert scaled.call("POST", f"/jobs/{job_id}/cancel").status == 200
-        assert scaled.finished(job_id)["state"] == State.CANCELLED
+        assert stack.call("POST", f"/jobs/{job_id}/cancel").status == 200
+        assert stack.finished(job_id)["state"] == State.CANCELLED
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(scaled: TestStack, number: int) -> None:
-    before = scaled.stack.pids()
+async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(stack: TestStack, number: int) -> None:
+    before = stack.stack.pids()
     lines: list[str] = []
-    url = f"http://127.0.0.1:{scaled.intake_port}/process"
+    url = f"http://127.0.0.1:{stack.intake_port}/process"
     async with Load(url, JOBS, busy=2, fresh=2, seldom=8, pause_s=0.05) as load:
-        await asyncio.to_thread(scaled.stack.restart, told=lines.append)
+        await asyncio.to_thread(stack.stack.restart, told=lines.append)
         accepted = len(load.accepted)
-        await asyncio.to_thread(scaled.process, "noop")
+        await asyncio.to_thread(stack.process, "noop")
     assert load.failures == []
     assert accepted > 100
 
-    after = scaled.stack.pids()
+    after = stack.stack.pids()
     replaced = {part for part in before if before[part] != after[part]}
     assert after.keys() == before.keys()
     assert replaced == {f"{role}-{n}" for role in TWO_OF_EACH for n in (1, 2)}
-    assert not {before[part] for part in replaced} & scaled.stack.processes().keys()
+    assert not {before[part] for part in replaced} & stack.stack.processes().keys()
     for line in lines:
         gone = re.fullmatch(r"(\w+)-\d: gone after ([\d.]+) s, the new one ready after [\d.]+ s", line)
         assert gone is not None, line
@@ -160,7 +160,7 @@ async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(scal
 
     given_back = 0
     for job_id in load.accepted:
-        found = await asyncio.to_thread(scaled.finished, job_id)
+        found = await asyncio.to_thread(stack.finished, job_id)
         ended_once(found)
         given_back += found["attempt"] > 1
     assert given_back, "a job of 3.5 s does not end within the drain"
@@ -177,36 +177,36 @@ def ended_once(found: Any) -> None:
     assert Reason.LEASE_EXPIRED not in [entry["reason"] for entry in history], found
 
 
-async def test_a_single_process_of_a_service_is_restarted_without_a_gap(scaled: TestStack) -> None:
-    await asyncio.to_thread(scaled.stack.scale, {"worker": 1, "intake": 1, "gateway": 1})
-    before = scaled.stack.pids()
+async def test_a_single_process_of_a_service_is_restarted_without_a_gap(stack: TestStack) -> None:
+    await asyncio.to_thread(stack.stack.scale, {"worker": 1, "intake": 1, "gateway": 1})
+    before = stack.stack.pids()
     lines: list[str] = []
-    url = f"http://127.0.0.1:{scaled.intake_port}/process"
+    url = f"http://127.0.0.1:{stack.intake_port}/process"
     try:
         async with Load(url, [{"kind": "noop"}], busy=2, fresh=2, seldom=8, pause_s=0.05) as load:
-            await asyncio.to_thread(scaled.stack.restart, ["intake", "gateway"], lines.append)
-        after = scaled.stack.pids()
+            await asyncio.to_thread(stack.stack.restart, ["intake", "gateway"], lines.append)
+        after = stack.stack.pids()
     finally:
-        await asyncio.to_thread(scaled.stack.scale, TWO_OF_EACH)
+        await asyncio.to_thread(stack.stack.scale, TWO_OF_EACH)
     assert load.failures == []
     assert after.keys() == before.keys(), "the second process was there for that time alone"
     assert {part for part in before if before[part] != after[part]} == {"intake-1", "gateway-1"}
     steps = [(role, n) for role in ("intake", "gateway") for n in (2, 1, 2)]
     assert [line.split(":")[0] for line in lines] == [f"{role}-{n}" for role, n in steps]
     for job_id in load.accepted:
-        ended_once(await asyncio.to_thread(scaled.finished, job_id))
+        ended_once(await asyncio.to_thread(stack.finished, job_id))
 
 
-def test_a_restart_takes_over_new_settings(scaled: TestStack) -> None:
-    layout = scaled.stack.layout
+def test_a_restart_takes_over_new_settings(stack: TestStack) -> None:
+    layout = stack.stack.layout
     # Another shell, in which something else is set.
     another = Stack(layout, {**(environment.kept(layout) or {}), "ACKED_WORKER_SLOTS": "7"})
     another.restart(["worker"], told=lambda _: None)
-    listed = scaled.call("GET", "/workers").body["workers"]
+    listed = stack.call("GET", "/workers").body["workers"]
     assert [worker["slots"] for worker in listed] == [7, 7]
     # One that is added later, or brought back, has them too.
-    killed = scaled.stack.kill("worker-1")
-    eventually(lambda: scaled.stack.pid("worker-1") not in (0, killed), within_s=20, what="a new worker runs")
-    scaled.stack.scale({"worker": 3})
-    slots = {worker["slots"] for worker in scaled.call("GET", "/workers").body["workers"]}
+    killed = stack.stack.kill("worker-1")
+    eventually(lambda: stack.stack.pid("worker-1") not in (0, killed), within_s=20, what="a new worker runs")
+    stack.stack.scale({"worker": 3})
+    slots = {worker["slots"] for worker in stack.call("GET", "/workers").body["workers"]}
     assert slots == {7}
