@@ -16,8 +16,9 @@ HANDLERS = Path(__file__).parent / "handlers"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Modules with a stack of their own come first: the shared one begins when they are done, and idles beside none."""
-    items.sort(key=lambda item: not _has_own_stack(item))
+    """Modules with a stack of their own come first: the shared one begins when they are done, and idles beside none.
+    Those of the contract come last: they are short, so that no process works on long after the others."""
+    items.sort(key=lambda item: (not _has_own_stack(item), item.path.name.startswith("test_contract_")))
 
 
 def _has_own_stack(item: pytest.Item) -> bool:

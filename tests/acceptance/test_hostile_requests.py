@@ -159,7 +159,12 @@ async def statuses(port: int, sent: bytes) -> list[int]:
         pass
     finally:
         await sending
-        writer.close()
+        # What was not taken never will be; a plain close would wait for it.
+        writer.transport.abort()
+        try:
+            await writer.wait_closed()
+        except ConnectionError:
+            pass
     return found
 
 

@@ -8,6 +8,8 @@ import itertools
 import json
 import os
 import zlib
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,8 @@ DRAIN = "/workers/{id}/drain"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
-_turns = itertools.count()
-_retries = itertools.count()
+_turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+"""Of each operation: few requests are made of some, and each sort of answer must be among theirs."""
 # Half of them; the others are for other commands too.
 _failed = _there["failed_ids"][::2]
 _seen = Path(_there["seen"])
@@ -33,20 +35,22 @@ _seen = Path(_there["seen"])
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """Most requests go to jobs, batches and kinds that are there; which ones follows from what was generated."""
     path, query = case.path_parameters, case.query
+    turn = next(_turns[f"{case.method} {case.path}"])
     draw = zlib.crc32(repr((path, query, case.body)).encode())
     if case.path == DRAIN:
         # Once: a worker that is told to leave is away for seconds.
         path["id"] = _workers.pop() if _workers else f"nobody-{draw}"
-    elif case.path.endswith("/retry") and _failed and next(_retries) % 2 == 0:
+    elif case.path.endswith("/retry") and _failed and turn % 2 == 0:
         # One that nobody has retried or resolved yet.
         path["id"] = _failed.pop()
-    elif "id" in path and draw % 4:
+    elif "id" in path and turn % 8 == 1:
+        path["id"] = f"0190a5d2-0000-7000-8000-{draw:012x}"
+    elif "id" in path and turn % 4:
         is_for_failed = case.path.endswith("/resolve") and draw % 3
         ids = _there["failed_ids"][1::2] if is_for_failed else _there["ids"]
         path["id"] = ids[draw % len(ids)]
     if "batch" in path:
-        # In turn: few requests are made of this path, and each of its answers must be among them.
-        path["batch"] = (_there["batch"], f"nobody-{draw}", path["batch"])[next(_turns) % 3]
+        path["batch"] = (_there["batch"], f"nobody-{draw}", path["batch"])[turn % 3]
     if case.path == "/load-test":
         count = query.setdefault("count", MOST_CALLS)
         if _number(count) > MOST_CALLS:
