@@ -247,8 +247,10 @@ async def test_claims_and_moves_go_by_id(store: MongoStore, profile: Profile) ->
         [job.id for job in jobs], kinds=["demo", "other"], owner=owner(), lease_s=LEASE_S, at=ago(500)
     )
     assert len(taken) == 32
-    ends = [Move(job.seen, lifecycle.succeed(at=now(), result=b"1", retention_s=RETENTION_S)) for job in taken]
-    other = lifecycle.succeed(at=now(), result=b"2", retention_s=RETENTION_S)
+    # One instant: what ends at another one does not end alike.
+    at = now()
+    ends = [Move(job.seen, lifecycle.succeed(at=at, result=b"1", retention_s=RETENTION_S)) for job in taken]
+    other = lifecycle.succeed(at=at, result=b"2", retention_s=RETENTION_S)
     await store.apply([*ends[:15], Move(taken[15].seen, other)])
     await store.renew([job.id for job in taken], boot="boot-1", lease_s=LEASE_S)
 
