@@ -11,7 +11,6 @@ from deploy.native.stack import Stack, StackError, free_port_base
 from support.contract import workers
 from support.stacks import TestStack, eventually, gone
 
-ENVIRON: dict[str, str] = {}
 SERVICES = {"intake-1", "gateway-1", "worker-1"}
 SERVERS = {"epmd", "rabbitmq", "mongod"}
 
