@@ -9,7 +9,7 @@ import pytest
 from acked_common.store import Job, StoreError
 from acked_common.store.memory import MemoryStore
 from acked_common.wire import Bundle
-from acked_worker.claims import IN_FLIGHT, Claims
+from acked_worker.claims import IN_FLIGHT, LARGE_JOBS, Claims
 from support.factories import ManualClock, insert, new_job
 from support.parts import BOUND_S, settle
 
@@ -62,18 +62,35 @@ def ids_of(jobs: list[Job] | None) -> list[UUID]:
     return [job.id for job in jobs]
 
 
-async def test_what_arrives_meanwhile_shares_a_claim_and_each_bundle_gets_its_own(bench: Bench) -> None:
-    bundles = [await bench.bundle(2) for _ in range(IN_FLIGHT + 3)]
+async def begin_one_by_one(bench: Bench, bundles: Sequence[Bundle]) -> "list[asyncio.Task[list[Job] | None]]":
     tasks = []
     for bundle in bundles:
         tasks += bench.begin(bundle)
         await settle()
-    assert len(bench.store.asked) == IN_FLIGHT
+    return tasks
+
+
+async def test_what_arrives_meanwhile_shares_a_claim_and_each_bundle_gets_its_own(bench: Bench) -> None:
+    bundles = [await bench.bundle(2) for _ in range(4)]
+    tasks = await begin_one_by_one(bench, bundles)
+    assert len(bench.store.asked) == 1
     bench.store.answers.set()
     async with asyncio.timeout(BOUND_S):
         claimed = await asyncio.gather(*tasks)
     assert [ids_of(jobs) for jobs in claimed] == [list(bundle.ids) for bundle in bundles]
-    assert [len(ids) for ids, _ in bench.store.asked] == [2] * IN_FLIGHT + [6]
+    assert [len(ids) for ids, _ in bench.store.asked] == [2, 6]
+
+
+async def test_a_large_claim_goes_out_beside_the_one_under_way(bench: Bench) -> None:
+    half = LARGE_JOBS // 2
+    bundles = [await bench.bundle(count) for count in (1, half, LARGE_JOBS - half, LARGE_JOBS, 1)]
+    tasks = await begin_one_by_one(bench, bundles)
+    assert [len(ids) for ids, _ in bench.store.asked] == [1, LARGE_JOBS]
+    assert IN_FLIGHT == 2
+    bench.store.answers.set()
+    async with asyncio.timeout(BOUND_S):
+        await asyncio.gather(*tasks)
+    assert [len(ids) for ids, _ in bench.store.asked] == [1, LARGE_JOBS, LARGE_JOBS + 1]
 
 
 async def test_bundles_of_one_turn_share_a_claim(bench: Bench) -> None:
@@ -108,16 +125,12 @@ async def test_a_lost_answer_is_asked_for_again_with_the_same_nonce(
 
 
 async def test_a_worker_that_drains_claims_nothing_new_and_hears_what_is_under_way(bench: Bench) -> None:
-    bundles = [await bench.bundle(1) for _ in range(IN_FLIGHT + 1)]
-    tasks = []
-    for bundle in bundles:
-        tasks += bench.begin(bundle)
-        await settle()
+    tasks = await begin_one_by_one(bench, [await bench.bundle(1) for _ in range(2)])
     bench.claims.drain()
     bench.store.answers.set()
     async with asyncio.timeout(BOUND_S):
         claimed = await asyncio.gather(*tasks)
-    assert [None if jobs is None else len(jobs) for jobs in claimed] == [1] * IN_FLIGHT + [None]
+    assert [None if jobs is None else len(jobs) for jobs in claimed] == [1, None]
 
 
 async def test_what_goes_wrong_reaches_every_bundle_and_the_next_are_claimed(bench: Bench) -> None:

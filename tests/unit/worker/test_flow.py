@@ -48,10 +48,10 @@ class HandedOver:
 class Bench:
     """One lane on a store in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 2) -> None:
         self.clock = ManualClock()
         self.store = SlowStore(self.clock)
-        self.slots = Slots(2)
+        self.slots = Slots(slots)
         self.suspect_slots = Slots(2)
         self.running = Running()
         self.submitted: list[Assignment] = []
@@ -142,13 +142,20 @@ class Consumer:
 
 
 @pytest.mark.parametrize(
-    ("bundle", "runs_for_s", "prefetch"),
-    [(1, 0.01, MOST_PREFETCH), (10, 0.01, 12), (50, 0.01, QUICK_PREFETCH), (1, 1.0, 1)],
+    ("slots", "bundle", "runs_for_s", "prefetch"),
+    [
+        (200, 1, 0.01, MOST_PREFETCH),
+        (200, 10, 0.01, 21),
+        (200, 32, 0.01, 8),
+        (60, 50, 0.01, QUICK_PREFETCH),
+        (10, 2, 0.01, 6),
+        (200, 1, 1.0, 1),
+    ],
 )
-async def test_a_lane_of_quick_kinds_holds_about_as_many_jobs_whatever_its_bundles(
-    bundle: int, runs_for_s: float, prefetch: int
+async def test_a_lane_of_quick_kinds_has_in_hand_what_fills_its_slots_again(
+    slots: int, bundle: int, runs_for_s: float, prefetch: int
 ) -> None:
-    bench = Bench()
+    bench = Bench(slots)
     consumer = Consumer()
     bench.flow.attach(consumer)  # type: ignore[arg-type]
     ended = 0

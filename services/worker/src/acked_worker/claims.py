@@ -1,7 +1,8 @@
 """Claims bundles in groups: what has arrived while earlier claims were under way is claimed with one command.
 
 As with the intake's group commit no timer makes a lonely bundle wait. Small bundles come in numbers when requests come
-one by one, and each claim waits for the disks of a majority.
+one by one, and each claim waits for the disks of a majority. What a command costs the database is much of what a claim
+costs: measured with quick jobs, two claims of 128 jobs take a third less of it than eight of 32.
 """
 
 import asyncio
@@ -23,7 +24,9 @@ from acked_common.wire import Bundle
 log = get_log(__name__)
 
 IN_FLIGHT = 2
-"""Claims of one lane: while one waits for the disks, the next goes out."""
+"""Claims of one lane: while one waits for the disks, a large one goes out beside it."""
+LARGE_JOBS = 128
+"""A claim of fewer waits for the one under way, and for what arrives meanwhile."""
 MAX_JOBS = 256
 """In one claim, but for the last bundle."""
 RETRY_S = 0.3
@@ -52,6 +55,7 @@ class Claims:
         self._boot = boot
         self._lease_s = lease_s
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_jobs = 0
         self._in_flight = 0
         self._flush_is_due = False
         self._is_draining = False
@@ -62,7 +66,8 @@ class Claims:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(bundle, loop.create_future())
         self._waiting.append(waiting)
-        if not self._flush_is_due and self._in_flight < IN_FLIGHT:
+        self._waiting_jobs += len(bundle.ids)
+        if not self._flush_is_due and self._may_claim():
             self._flush_is_due = True
             # Behind the bundles that this turn of the loop has read already.
             loop.call_soon(self._flush)
@@ -76,15 +81,21 @@ class Claims:
         """Gives up what is under way."""
         await self._tasks.cancel_all()
 
+    def _may_claim(self) -> bool:
+        if not self._in_flight:
+            return bool(self._waiting)
+        return self._in_flight < IN_FLIGHT and self._waiting_jobs >= LARGE_JOBS
+
     def _flush(self) -> None:
         self._flush_is_due = False
-        while self._waiting and self._in_flight < IN_FLIGHT:
+        while self._may_claim():
             group: list[_Waiting] = []
             jobs = 0
             while self._waiting and jobs < MAX_JOBS:
                 waiting = self._waiting.popleft()
                 group.append(waiting)
                 jobs += len(waiting.bundle.ids)
+            self._waiting_jobs -= jobs
             self._in_flight += 1
             self._tasks.spawn(self._claim_group(group), f"claim on {self._lane}")
 

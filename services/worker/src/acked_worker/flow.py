@@ -5,6 +5,7 @@ without a free slot the consumer pauses first, so that no unclaimed bundle is he
 """
 
 import asyncio
+import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,9 +31,8 @@ log = get_log(__name__)
 NO_SLOT = "no slot is free"
 QUICK_RUN_S = 0.05
 QUICK_PREFETCH = 4
-QUICK_JOBS = 128
 MOST_PREFETCH = 32
-"""A lane of quick kinds holds so many jobs in hand: in four full bundles, or in more small ones."""
+"""A lane of quick kinds holds so many bundles in hand, at least and at most."""
 STARTS_WITHIN = 2 / 3
 """Of its lease, from the claim on: the first renewal needs the rest."""
 _RUNS_REMEMBERED = 50
@@ -137,8 +137,9 @@ class LaneFlow:
             self._recent_runs_s.clear()
 
     def _quick_prefetch(self) -> int:
+        """As many bundles as fill the slots once more, and one that may exceed them."""
         jobs = max(1.0, statistics.fmean(self._recent_bundles or [1]))
-        return min(MOST_PREFETCH, max(QUICK_PREFETCH, int(QUICK_JOBS / jobs)))
+        return min(MOST_PREFETCH, max(QUICK_PREFETCH, math.ceil(self._slots.total / jobs) + 1))
 
     def drain(self) -> None:
         """Claims no more."""
