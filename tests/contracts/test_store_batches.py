@@ -1,6 +1,6 @@
 """Several moves in one call: those that are alike may be one write, and each job is judged by itself all the same."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from acked_common import lifecycle
 from acked_common.ids import new_id

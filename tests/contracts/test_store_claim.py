@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from acked_common import lifecycle
 from acked_common.ids import new_id

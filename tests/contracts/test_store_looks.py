@@ -3,10 +3,10 @@
 import asyncio
 import itertools
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common import lifecycle
 from acked_common.ids import new_id

@@ -1,12 +1,12 @@
 """The simulation can fail: each of these faults, built in on purpose, is found within few seeds."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common.lifecycle import Move, State
 from acked_common.store import Applied, Insertion, Job, NewJob, Reservation

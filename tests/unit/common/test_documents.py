@@ -1,6 +1,5 @@
 """Jobs, kinds and workers as documents and back."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import bson
@@ -9,6 +8,7 @@ from bson.binary import Binary, UuidRepresentation
 from bson.codec_options import CodecOptions
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from acked_common import lifecycle
 from acked_common.ids import new_id

@@ -1,13 +1,13 @@
 """The lifecycle: what each transition demands, and what no sequence of them can break."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from acked_common import lifecycle
 from acked_common.ids import new_id

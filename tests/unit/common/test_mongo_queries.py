@@ -1,11 +1,11 @@
 """How moves become writes: one for all that move alike, and none for two that differ in anything but the job."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pymongo import UpdateMany, UpdateOne
 
 from acked_common import lifecycle
@@ -35,6 +35,13 @@ def test_moves_that_are_alike_are_one_write() -> None:
     (update,) = move_updates(moves)
     assert isinstance(update, UpdateMany)
     assert update._filter["_id"] == {"$in": [move.seen.id for move in moves]}
+
+
+def test_moves_that_share_their_transition_are_one_write_with_those_that_equal_it() -> None:
+    shared = succeeded()
+    (update,) = move_updates([Move(seen(), shared), Move(seen(), succeeded()), Move(seen(), shared)])
+    assert isinstance(update, UpdateMany)
+    assert len(update._filter["_id"]["$in"]) == 3
 
 
 def test_a_single_move_is_one_that_the_driver_may_repeat() -> None:

@@ -1,11 +1,11 @@
 """What the broker has lost is published again, once, however many sweepers see it."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common.outbox import Outbox
 from acked_common.store import KindRecord, Reservation

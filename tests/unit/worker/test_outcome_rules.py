@@ -1,9 +1,9 @@
 """Which transition follows from the end of an attempt, where a crash or a lost job is among it."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common.lifecycle import MAX_CRASHES, Reason, State
 from acked_common.store import Job, KindRecord

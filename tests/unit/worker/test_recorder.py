@@ -103,6 +103,17 @@ async def test_small_outcomes_share_a_write(bench: Bench) -> None:
     assert [len(moves) for moves in bench.store.writes] == [BATCH, 1]
 
 
+async def test_those_that_returned_the_same_share_their_transition(bench: Bench) -> None:
+    held = await bench.held(4)
+    endings: list[Ending] = [Succeeded(b"1"), Succeeded(b"2"), Succeeded(b"1"), failed("T", "m", retryable=False)]
+    bench.recorder.record(list(zip(held, endings, strict=True)))
+    await bench.recorded()
+    (moves,) = bench.store.writes
+    assert len({id(move.transition) for move in moves}) == 3
+    found = [await again(bench.store, one.job) for one in held]
+    assert [job.result for job in found] == [b"1", b"2", b"1", None]
+
+
 async def test_a_result_that_is_too_large_for_a_batch_goes_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("acked_worker.recorder.BATCH_BYTES", 1000)
     held = await bench.held(3)

@@ -6,12 +6,14 @@ the same write. `wake`, the instant at which the sweeper must look next, is pres
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 HISTORY_KEPT = 49
 """Entries kept behind the first one."""
@@ -64,8 +66,7 @@ class Reason(StrEnum):
     RESOLVED = "resolved"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """Who holds a running job: the worker's name, its process (`boot`) and the claim (`nonce`)."""
 
     worker: str
@@ -73,8 +74,7 @@ class Owner:
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What a caller read of a job before it moves it; the transition applies only if it is still so."""
 
     id: UUID
@@ -86,8 +86,7 @@ class Seen:
     """The lease that was read, where a renewal in between has to win; None where it doesn't matter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Struct, frozen=True):
     """One move. `sets` and `clears` name document fields, `adds` counters and by how much they rise."""
 
     reason: Reason
@@ -104,11 +103,10 @@ class Transition:
         sets_wake = "wake" in self.sets
         if sets_wake == self.to.is_terminal and self.leaves != {self.to}:
             raise ValueError(f"{self.reason}: a job has a wake exactly while it is live")
-        object.__setattr__(self, "sets", MappingProxyType(dict(self.sets)))
+        force_setattr(self, "sets", MappingProxyType(dict(self.sets)))
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """A transition of one job, bound to what its caller saw."""
 
     seen: Seen
@@ -130,8 +128,7 @@ class Move:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+class HistoryEntry(Struct, frozen=True):
     """One line of a job's history."""
 
     rev: int

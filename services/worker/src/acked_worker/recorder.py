@@ -3,18 +3,18 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
+from msgspec.structs import replace
 from prometheus_client import Counter
 
 from acked_common import crash_points
 from acked_common.clock import Clock
 from acked_common.events import JobEvent
-from acked_common.lifecycle import Move, State
+from acked_common.lifecycle import Move, State, Transition
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
-from acked_worker.outcome import Ending, weight_bytes
+from acked_worker.outcome import Ending, Succeeded, weight_bytes
 from acked_worker.outcome_rules import Defaults, transition_after
 from acked_worker.running import Held, Running
 
@@ -124,30 +124,26 @@ class Recorder:
 
     async def _apply(self, batch: Sequence[Ended], *, last: bool = False) -> list[Ended]:
         """Applies the transition of each ending; answers those that were stale."""
-        at = self._clock.now()
-        bound: list[tuple[Ended, Move]] = []
-        for held, ending in batch:
-            transition = transition_after(
-                ending, held.job, self._kind_of(held.job.kind), self._defaults, cancelling=held.cancelling, at=at
-            )
-            if transition is not None:
-                bound.append(((held, ending), Move(held.job.seen, transition)))
+        bound = self._bind(batch)
         moves = [move for _, move in bound]
         try:
             outcome = await self._apply_until_known(moves)
         except StoreError:
             outcome = await self._apply_one_by_one(moves)
         stale, released, events = [], [], []
+        reasons: dict[str, int] = {}
         for (ended, move), applied in zip(bound, outcome, strict=True):
             if applied is Applied.STALE:
                 stale.append(ended)
                 continue
-            self.finished += move.transition.to.is_terminal
-            _recorded.labels(move.transition.reason.value).inc()
             entry = move.history_entry
+            self.finished += entry.state.is_terminal
+            reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
             events.append(JobEvent(move.seen.id, entry.rev, entry.state, entry.reason, entry.attempt, entry.at))
-            if move.transition.to is State.QUEUED:
+            if entry.state is State.QUEUED:
                 released.append(ended[0])
+        for reason, count in reasons.items():
+            _recorded.labels(reason).inc(count)
         if events:
             crash_points.reach("worker.reporting")
             self._on_recorded(events)
@@ -157,6 +153,26 @@ class Recorder:
             for held, _ in stale:
                 self._note_fenced(held)
         return stale
+
+    def _bind(self, batch: Sequence[Ended]) -> list[tuple[Ended, Move]]:
+        """The transition of each ending; none for an attempt that owns its job no more."""
+        at = self._clock.now()
+        bound: list[tuple[Ended, Move]] = []
+        # Those that returned the same share one: the store then moves them with one write.
+        succeeded: dict[bytes, Transition] = {}
+        for held, ending in batch:
+            result = ending.result_json if isinstance(ending, Succeeded) else None
+            transition = None if result is None else succeeded.get(result)
+            if transition is None:
+                transition = transition_after(
+                    ending, held.job, self._kind_of(held.job.kind), self._defaults, cancelling=held.cancelling, at=at
+                )
+            if transition is None:
+                continue
+            if result is not None:
+                succeeded[result] = transition
+            bound.append(((held, ending), Move(held.job.seen, transition)))
+        return bound
 
     async def _apply_until_known(self, moves: Sequence[Move]) -> list[Applied]:
         while True:

@@ -4,11 +4,14 @@ There is no general update: a job moves only by a `Move` (see `lifecycle`), appl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from acked_common.events import JobNews
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State
@@ -73,8 +76,7 @@ class KeyHolder:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(Struct, frozen=True):
     """A request that is about to be kept. `lifecycle` holds the fields of `lifecycle.accept_fields`."""
 
     id: UUID
@@ -91,8 +93,7 @@ class NewJob:
     key: IdempotencyKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A job as it is kept. `payload`, `progress` and `result` are JSON texts; instants are aware UTC."""
 
     id: UUID

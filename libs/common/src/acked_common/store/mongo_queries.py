@@ -17,17 +17,21 @@ def move_updates(moves: Sequence[Move]) -> list[UpdateOne | UpdateMany]:
     """The compare-and-sets of moves: one for all jobs that were seen alike and move alike, as most of a batch are that
     was claimed at once and whose handlers return nothing. The driver does not repeat such a one by itself: a break of
     the connection leaves its outcome unknown."""
+    first: dict[Hashable, int] = {}
+    kinds: dict[int, int] = {}
     alike: dict[Hashable, list[Move]] = {}
     for move in moves:
-        alike.setdefault(_likeness(move), []).append(move)
+        seen, kind = move.seen, id(move.transition)
+        if kind not in kinds:
+            # Most moves share their transition: it is compared once, and then known by its object.
+            kinds[kind] = first.setdefault(_likeness(move.transition), kind)
+        alike.setdefault((kinds[kind], seen.state, seen.rev, seen.attempt, seen.nonce, seen.wake), []).append(move)
     return [_compare_and_set(group) for group in alike.values()]
 
 
-def _likeness(move: Move) -> Hashable:
-    """Equal for moves that differ in nothing but the job."""
-    seen, transition = move.seen, move.transition
+def _likeness(transition: Transition) -> Hashable:
+    """Equal for transitions that write the same."""
     likeness = (
-        (seen.state, seen.rev, seen.attempt, seen.nonce, seen.wake),
         (transition.reason, transition.to, transition.at, transition.clears, transition.unless_cancelling),
         tuple(transition.sets.items()),
         tuple(transition.adds.items()),
@@ -36,7 +40,7 @@ def _likeness(move: Move) -> Hashable:
         hash(likeness)
     except TypeError:
         # An error is a dictionary, and of its job alone.
-        return seen.id
+        return id(transition)
     return likeness
 
 
