@@ -28,7 +28,8 @@ _STARTS_WITHIN_S = 30.0
 _SETTLES_S = 1.0
 _GOING_AT = 10
 """Jobs done, after which workers have made their connections: the first ones pay for them."""
-_SAMPLE_S = 0.05
+_SAMPLE_S = 0.25
+"""Each look costs our workers some milliseconds: more of them would be measured too."""
 _WHOLE_SHARE = 0.9
 _LEFT_SHARE = 0.05
 """A window ends when so little of what was filled in is left: a queue that is about to be empty tells nothing."""
