@@ -100,6 +100,11 @@ class Worker:
     def lines(self) -> list[str | None]:
         return [line.end.gateway_boot for line in self.reporter._lines.values()]
 
+    @property
+    def is_heard(self) -> bool | None:
+        """Whether its line is listened to; None before the welcome."""
+        return next((line.end.is_heard for line in self.reporter._lines.values() if line.is_connected), None)
+
 
 def event(n: int) -> JobEvent:
     return JobEvent(UUID(int=n), 2, State.RUNNING, "claimed", 1, AT)
@@ -138,6 +143,19 @@ async def test_reports_arrive_in_order_and_once(gateway: Gateway) -> None:
         await until(lambda: len(gateway.kept.events) == 3010 and bool(gateway.kept.reports))
     assert gateway.kept.events == [("boot-1", event(n)) for n in range(3010)]
     assert gateway.kept.reports == [report]
+
+
+async def test_while_nobody_listens_workers_are_silent(gateway: Gateway) -> None:
+    gateway.channel.listen(False)
+    async with worker(gateway.port, boot="a") as made, worker(gateway.port, boot="b") as other:
+        await until(lambda: made.is_heard is other.is_heard is False)
+        made.happen(5)
+        gateway.channel.listen(True)
+        await until(lambda: made.is_heard is other.is_heard is True)
+        made.happen(1)
+        other.happen(1)
+        await until(lambda: len(gateway.kept.events) == 2)
+    assert dict(gateway.kept.events) == {"a": event(5), "b": event(0)}
 
 
 async def test_what_is_left_is_sent_before_the_worker_leaves(gateway: Gateway) -> None:

@@ -42,6 +42,8 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.add_loops(feed.start)
     channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret, gate=core.gate)
     core.add_loops(channel.start)
+    # While nobody follows, workers need not report.
+    live.tell_followed(channel.listen)
     command_line = CommandLine(channel)
     bus = RabbitCommands(settings.common.amqp_url, name="acked-gateway", on_command=command_line.take)
     command_line.attach(bus)

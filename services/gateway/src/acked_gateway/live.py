@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -58,6 +58,12 @@ class Live:
         self._unsettled: deque[_Unsettled] = deque()
         self._tasks = Tasks()
         self._task: asyncio.Task[None] | None = None
+        self._on_followed: Callable[[bool], None] = lambda followed: None
+
+    def tell_followed(self, on_followed: Callable[[bool], None]) -> None:
+        """`on_followed` is told whether anybody follows, now and whenever that changes."""
+        self._on_followed = on_followed
+        on_followed(self._task is not None)
 
     @property
     def is_open(self) -> bool:
@@ -74,6 +80,7 @@ class Live:
         self._followers += 1
         if self._task is None:
             self._task = self._tasks.spawn(self._read_while_followed(), "change stream")
+            self._on_followed(True)
 
     def unfollow(self) -> None:
         """It no longer does."""
@@ -132,6 +139,7 @@ class Live:
         finally:
             self._is_open.clear()
             self._task = None
+            self._on_followed(False)
         self._begin_anew()
         await self._changes.close()
 

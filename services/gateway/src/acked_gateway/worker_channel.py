@@ -19,7 +19,7 @@ from acked_common.access.gate import CLOSE_CODE, Gate
 from acked_common.access.tokens import TokenRecord, is_in_query, is_token_like
 from acked_common.api.routes import SocketRoute
 from acked_common.channel.frames import PATH, CloseCode, JobAttempt, ProtocolFault, close_reason
-from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame
+from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame
 from acked_common.channel.pace import Pace
 from acked_common.events import JobEvent, ProgressEvent
 from acked_common.lifetime import Tasks
@@ -81,6 +81,7 @@ class WorkerChannel:
         self._streams = Streams()
         self._lines: dict[str, _Line] = {}
         self._count = 0
+        self._listens = True
         if secret is None and not self._gate.asks:
             log.warning("no worker can connect: set ACKED_WORKER_SECRET_FILE, the same for gateways and workers")
 
@@ -111,6 +112,13 @@ class WorkerChannel:
         if line is not None:
             line.send(drain_frame())
         return line is not None
+
+    def listen(self, on: bool) -> None:
+        """Whether anybody wants to know what workers report from now on: they are told."""
+        if on is not self._listens:
+            self._listens = on
+            for line in self._lines.values():
+                line.send(listen_frame(on=on))
 
     async def serve(self, websocket: WebSocket) -> None:
         """One line, from its handshake to its end."""
@@ -260,7 +268,7 @@ class _Line:
         except ProtocolFault as fault:
             self._end_with(fault.code, fault.reason)
             return False
-        now, events = time.monotonic(), 0
+        now, events, is_new = time.monotonic(), 0, False
         if found is not None and self.boot is not None:
             events = len(found.events) + len(found.progress)
             self._channel._took_reports(self.boot, found.events, found.progress)
@@ -270,11 +278,14 @@ class _Line:
                 self._end_with(CLOSE_CODE, "another token speaks for this boot")
                 return False
             self.boot = hello.boot
+            is_new = True
         # The worker sends the next frame when it has the reply: a busy one puts more into each.
         pause_s = max(self._frame_pace.take(1, now), self._event_pace.take(events, now))
         if pause_s:
             await asyncio.sleep(min(pause_s, MOST_PAUSE_S))
         self.send(reply)
+        if is_new and not self._channel._listens:
+            self.send(listen_frame(on=False))
         return True
 
     async def _write(self) -> None:

@@ -105,10 +105,10 @@ class Reporter:
         await self._count()
 
     def _takers(self, reports: int) -> list[GatewayLine]:
-        takers = [line for line in self._lines.values() if not line.is_parked]
-        if not takers:
+        lines = [line for line in self._lines.values() if not line.is_parked]
+        if not lines:
             self._unheard += reports
-        return takers
+        return [line for line in lines if line.end.is_heard]
 
     async def _find(self) -> None:
         """Looks who is behind each name now: a line for each new address, none for one that is gone and silent."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from acked_common.channel import frames
 from acked_common.channel.frames import Cancel, CloseCode, Drain, Events, JobAttempt, ProtocolFault
-from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame
+from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame
 from acked_common.channel.pace import Pace
 from acked_common.channel.worker_end import EVENT_BYTES, WorkerEnd, hello_of
 from acked_common.events import JobEvent, ProgressEvent
@@ -349,3 +349,46 @@ def test_a_pace_lets_a_burst_through_and_then_slows_down() -> None:
     assert pace.take(1, 100.1) == pytest.approx(0.1)
     assert pace.take(1, 200.0) == 0
     assert pace.take(5, 200.0) == pytest.approx(0.3), "the bucket holds no more than the burst"
+
+
+def listen(line: Line, *, on: bool) -> None:
+    line.down.append(listen_frame(on=on))
+    line.worker_takes()
+
+
+def test_while_nobody_listens_nothing_is_taken_and_what_waits_is_forgotten() -> None:
+    line = connected()
+    line.worker.report([event(0)])
+    line.worker_sends()
+    line.worker.report([event(1)])
+    line.worker.progress([report(1)])
+    listen(line, on=False)
+    line.worker.report([event(2)])
+    line.worker.progress([report(2)])
+    line.settle()
+    assert line.handed[0] == [event(0)], "what was under way"
+    assert line.progress == []
+    assert (line.worker.dropped, line.worker.acknowledged, line.worker.is_idle) == (0, 1, True)
+
+    listen(line, on=True)
+    line.worker.report([event(3)])
+    line.worker.progress([report(3)])
+    line.settle()
+    assert line.handed[0] == [event(0), event(3)]
+    assert line.progress == [report(3)]
+
+
+def test_a_new_connection_is_listened_to_until_it_says_otherwise() -> None:
+    line = connected()
+    listen(line, on=False)
+    line.connect(1)
+    line.worker.report([event(0)])
+    line.settle()
+    assert line.handed[1] == [event(0)]
+
+
+def test_before_the_welcome_nobody_is_told_to_listen() -> None:
+    worker = WorkerEnd(HELLO)
+    worker.connected()
+    with pytest.raises(ProtocolFault):
+        worker.received(listen_frame(on=False))

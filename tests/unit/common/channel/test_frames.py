@@ -172,7 +172,9 @@ def test_no_text_does_more_than_be_refused(garbage: str) -> None:
 def test_an_unknown_type_has_its_own_code() -> None:
     refused({"type": "signal"}, CloseCode.UNKNOWN_TYPE, "hello, events")
     refused({"type": "welcome", "protocol": 1, "boot": "g", "last_seq": 0}, CloseCode.UNKNOWN_TYPE)
-    refused({"type": "pause"}, CloseCode.UNKNOWN_TYPE, "welcome, ack, cancel, drain", by=frames.parse_from_gateway)
+    refused(
+        {"type": "pause"}, CloseCode.UNKNOWN_TYPE, "welcome, ack, cancel, drain, listen", by=frames.parse_from_gateway
+    )
     refused(HELLO, CloseCode.UNKNOWN_TYPE, by=frames.parse_from_gateway)
 
 

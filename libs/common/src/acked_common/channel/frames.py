@@ -138,6 +138,12 @@ class Drain(Struct, tag_field="type", tag="drain", frozen=True):
     """The worker is to drain and end."""
 
 
+class Listen(Struct, tag_field="type", tag="listen", frozen=True):
+    """Whether anybody follows what the worker reports. Until the first one of a connection somebody does."""
+
+    on: bool
+
+
 class _Envelope(Struct):
     type: str
     protocol: int = PROTOCOL
@@ -145,13 +151,13 @@ class _Envelope(Struct):
 
 _encoder = msgspec.json.Encoder()
 _from_worker = msgspec.json.Decoder(Hello | _EventsFrame)
-_from_gateway = msgspec.json.Decoder(Welcome | Ack | Cancel | Drain)
+_from_gateway = msgspec.json.Decoder(Welcome | Ack | Cancel | Drain | Listen)
 _envelope = msgspec.json.Decoder(_Envelope)
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _T = TypeVar("_T")
 
 
-def encode(frame: Hello | Welcome | Ack | Cancel | Drain) -> str:
+def encode(frame: Hello | Welcome | Ack | Cancel | Drain | Listen) -> str:
     """The text of a frame."""
     return _encoder.encode(frame).decode()
 
@@ -185,9 +191,10 @@ def parse_from_worker(text: str) -> Hello | Events:
     )
 
 
-def parse_from_gateway(text: str) -> Welcome | Ack | Cancel | Drain:
+def parse_from_gateway(text: str) -> Welcome | Ack | Cancel | Drain | Listen:
     """A frame that a worker received. Raises `ProtocolFault`."""
-    frame: Welcome | Ack | Cancel | Drain = _parse(_from_gateway, text, ("welcome", "ack", "cancel", "drain"))
+    known = ("welcome", "ack", "cancel", "drain", "listen")
+    frame: Welcome | Ack | Cancel | Drain | Listen = _parse(_from_gateway, text, known)
     if isinstance(frame, Welcome):
         _check_protocol(frame.protocol)
     return frame

@@ -13,6 +13,7 @@ from acked_common.channel.frames import (
     Events,
     Hello,
     JobAttempt,
+    Listen,
     ProtocolFault,
     Welcome,
 )
@@ -97,3 +98,8 @@ def cancel_frames(jobs: Sequence[JobAttempt]) -> list[str]:
 def drain_frame() -> str:
     """The frame that makes a worker drain and end."""
     return frames.encode(Drain())
+
+
+def listen_frame(*, on: bool) -> str:
+    """The frame that tells a worker whether anybody follows what it reports."""
+    return frames.encode(Listen(on))

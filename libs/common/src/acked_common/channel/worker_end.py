@@ -2,7 +2,8 @@
 
 One `events` frame is under way at a time. What happens meanwhile is collected and leaves with the acknowledgement. So a
 lone event leaves at once, and many share a frame. The frame under way is kept until it is acknowledged, over any number
-of connections. What waits is bounded: beyond it the oldest is dropped and counted. The store is the truth.
+of connections. What waits is bounded: beyond it the oldest is dropped and counted. While nobody listens nothing is
+taken. The store is the truth.
 """
 
 from collections import deque
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from acked_common.channel import frames
-from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Hello, ProtocolFault, Welcome
+from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Hello, Listen, ProtocolFault, Welcome
 from acked_common.events import JobEvent, ProgressEvent
 from acked_common.lifecycle import State
 
@@ -57,6 +58,8 @@ class WorkerEnd:
         self._is_sent = False
         self.gateway_boot: str | None = None
         """The gateway process that has welcomed this connection; None before."""
+        self.is_heard = True
+        """Whether anybody wants to know: while nobody does, nothing is taken."""
         self.dropped = 0
         """Transitions and progress that no gateway will hear of from here."""
         self.acknowledged = 0
@@ -69,6 +72,8 @@ class WorkerEnd:
 
     def report(self, events: Iterable[JobEvent]) -> None:
         """Takes transitions, in order."""
+        if not self.is_heard:
+            return
         for event in events:
             self._events.append(event)
             if event.state is not State.RUNNING:
@@ -78,6 +83,8 @@ class WorkerEnd:
 
     def progress(self, reports: Iterable[ProgressEvent]) -> None:
         """Takes progress; of one attempt the newest wins."""
+        if not self.is_heard:
+            return
         for report in reports:
             if len(report.progress) > frames.MAX_PROGRESS_BYTES:
                 self.dropped += 1
@@ -90,6 +97,8 @@ class WorkerEnd:
     def connected(self) -> str:
         """A connection stands: the frame to send first."""
         self.disconnected()
+        # Whoever is there now says so if nobody listens.
+        self.is_heard = True
         return frames.encode(self._hello)
 
     def disconnected(self, code: int | None = None) -> None:
@@ -114,6 +123,9 @@ class WorkerEnd:
         if isinstance(frame, Ack):
             self._settle(frame.seq)
             return None
+        if isinstance(frame, Listen):
+            self._listen(frame.on)
+            return None
         return frame
 
     def next_frame(self) -> str | None:
@@ -131,10 +143,19 @@ class WorkerEnd:
         """The line is given up: what is left is dropped."""
         self.dropped += len(self._events) + len(self._progress)
         self.dropped += self._under_way.reports if self._under_way else 0
+        self._forget_waiting()
+        self._under_way = None
+
+    def _listen(self, on: bool) -> None:
+        self.is_heard = on
+        if not on:
+            # Nobody misses it: what is under way is acknowledged as ever.
+            self._forget_waiting()
+
+    def _forget_waiting(self) -> None:
         self._events.clear()
         self._progress.clear()
         self._progress_bytes = 0
-        self._under_way = None
 
     def _settle(self, seq: int) -> None:
         if seq > self._seq:
