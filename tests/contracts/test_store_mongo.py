@@ -323,3 +323,19 @@ async def test_ended_jobs_leave_by_their_retention(store: MongoStore, database: 
 def test_a_store_is_made_without_a_server() -> None:
     store = MongoStore("mongodb://127.0.0.1:1", "nowhere", app_name="contracts", timeout_s=0.1)
     store.close()
+
+
+async def test_claims_renewals_and_looks_at_many_jobs_take_one_answer_each(
+    store: MongoStore, database: Database[dict[str, Any]]
+) -> None:
+    def further_answers() -> int:
+        found: int = database.command("serverStatus")["metrics"]["commands"]["getMore"]["total"]
+        return found
+
+    ids = [job.id for job in await insert(store, *(new_job() for _ in range(250)))]
+    before = further_answers()
+    claimed = await store.claim(ids, kinds=["demo"], owner=owner(boot="b"), lease_s=LEASE_S, at=now())
+    assert {job.id for job in claimed} == set(ids)
+    assert (await store.renew(ids, boot="b", lease_s=LEASE_S)).keys() == set(ids)
+    assert (await store.get_many(ids)).keys() == (await store.revisions(ids)).keys() == set(ids)
+    assert further_answers() == before

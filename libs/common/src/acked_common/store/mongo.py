@@ -62,6 +62,7 @@ from acked_common.store.documents import (
 )
 from acked_common.store.mongo_changes import MongoChanges, watching_options
 from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.mongo_insert import insert_jobs
 from acked_common.store.mongo_queries import (
     claim_pipeline,
@@ -140,7 +141,7 @@ class MongoStore(SweeperVerbs):
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         with store_errors("reading jobs"):
-            documents = await self._jobs.find({"_id": {"$in": list(ids)}}).to_list(None)
+            documents = await find_by_ids(self._jobs, ids)
         return {document["_id"]: job_from(document) for document in documents}
 
     async def claim(
@@ -167,9 +168,8 @@ class MongoStore(SweeperVerbs):
             # What is ours, if anything, carries our nonce; the read below waits for the majority.
             pass
         with store_errors("reading claimed jobs"):
-            documents = await self._jobs.find(
-                {"_id": {"$in": list(ids)}, "owner.nonce": owner.nonce, "state": transition.to.value}
-            ).to_list(None)
+            ours = {"owner.nonce": owner.nonce, "state": transition.to.value}
+            documents = await find_by_ids(self._jobs, ids, ours)
         return [job_from(document) for document in documents]
 
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:
@@ -180,21 +180,18 @@ class MongoStore(SweeperVerbs):
         if result.matched_count == len(moves):
             return [Applied.APPLIED] * len(moves)
         with store_errors("reading moved jobs"):
-            documents = await self._jobs.find(
-                {"_id": {"$in": [move.seen.id for move in moves]}}, {"history": 1}
-            ).to_list(None)
+            documents = await find_by_ids(self._jobs, [move.seen.id for move in moves], fields=("history",))
         found = {document["_id"]: document for document in documents}
         return [Applied.APPLIED if is_recorded(move, found.get(move.seen.id, {})) else Applied.STALE for move in moves]
 
     async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
-        wanted = {"_id": {"$in": list(ids)}, "state": State.RUNNING.value, "owner.boot": boot}
+        ours = {"state": State.RUNNING.value, "owner.boot": boot}
         lease = [{"$set": {"wake": lease_from_now(lease_s)}}]
         with store_errors("renewing leases"):
             # A renewal that is rolled back only brings an early second attempt, which the attempt number fences.
-            await self._renewed_jobs_quick.update_many(wanted, lease)
-            documents = await self._renewed_jobs.find(
-                wanted, {"attempt": 1, "owner.nonce": 1, "rev": 1, "cancel_requested_at": 1}
-            ).to_list(None)
+            await self._renewed_jobs_quick.update_many({"_id": {"$in": list(ids)}, **ours}, lease)
+            fields = ("attempt", "owner.nonce", "rev", "cancel_requested_at")
+            documents = await find_by_ids(self._renewed_jobs, ids, ours, fields=fields)
         return {
             d["_id"]: Lease(d["_id"], d["attempt"], d["owner"]["nonce"], d["rev"], "cancel_requested_at" in d)
             for d in documents
@@ -215,7 +212,7 @@ class MongoStore(SweeperVerbs):
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
         with store_errors("reading revisions"):
-            documents = await self._jobs.find({"_id": {"$in": list(ids)}}, {"rev": 1, "state": 1}).to_list(None)
+            documents = await find_by_ids(self._jobs, ids, fields=("rev", "state"))
         return {d["_id"]: Revision(d["rev"], State(d["state"])) for d in documents}
 
     async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:

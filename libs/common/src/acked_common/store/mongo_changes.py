@@ -17,6 +17,7 @@ from pymongo.read_concern import ReadConcern
 from acked_common.events import JobNews
 from acked_common.store import Changes, HistoryLost, schema
 from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.news import GLIMPSE, Change, event_at, read_change
 
 BATCH = 1000
@@ -201,6 +202,5 @@ class MongoChanges:
 
     async def _look(self, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
         with store_errors("reading changed jobs"):
-            wanted = {"tenant": 1, "kind": 1, "batch": 1, "history": 1}
-            documents = await self._jobs.find({"_id": {"$in": ids}}, wanted).to_list(None)
+            documents = await find_by_ids(self._jobs, ids, fields=("tenant", "kind", "batch", "history"))
         return {document["_id"]: document for document in documents}

@@ -13,6 +13,7 @@ from acked_common.lifecycle import State
 from acked_common.store import Job, OutcomeUnknown, Reservation, StoreError, SweepPosition
 from acked_common.store.documents import Document, job_from
 from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.mongo_queries import reservation_update, turn_pipeline
 
 _WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
@@ -75,7 +76,7 @@ class SweeperVerbs:
             # What is ours, if anything, carries our nonce.
             pass
         with store_errors("reading reserved jobs"):
-            found = await self._swept_jobs.find({"_id": {"$in": ids}, "reserved_by": nonce}, {"_id": 1}).to_list(None)
+            found = await find_by_ids(self._swept_jobs, ids, {"reserved_by": nonce}, fields=("_id",))
         return {document["_id"] for document in found}
 
     async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
