@@ -36,6 +36,9 @@ PEER_TAKES_WITHIN_S = 8.0
 WS_PING_EVERY_S = 4.0
 WS_PONG_WITHIN_S = 6.0
 WS_MAX_BYTES = 256 * 1024
+COLLECTOR_THRESHOLDS = (10_000, 20, 20)
+"""Requests under way are some thousand objects, and almost all go by themselves: Python's own 700 would let the
+collector look at each of them many times over."""
 
 Health = Callable[[], "Readiness"]
 _requests = Counter("acked_http_requests_total", "Answered HTTP requests.", ["route", "status"])
@@ -294,6 +297,7 @@ def serve(
     # What was imported lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     server = GracefulServer(server_config(app, limits, websocket_bytes=websocket_bytes), on_stop=on_stop, own=own)
     if run_file is None or own is None:
         server.run(sockets=[shared])
