@@ -258,6 +258,8 @@ def server_config(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Nothing here asks for the address or the scheme of a client.
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=CANCELLED_WITHIN_S,
         ws_ping_interval=WS_PING_EVERY_S,
