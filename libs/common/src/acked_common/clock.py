@@ -59,4 +59,4 @@ class SharedClock:
 
 def rfc3339(instant: datetime) -> str:
     """`2026-01-02T03:04:05.678Z`: UTC with milliseconds, as every answer writes it."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

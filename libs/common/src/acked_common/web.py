@@ -4,6 +4,7 @@ import gc
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,12 @@ def operations_routes(readiness: Health) -> list[ApiRoute]:
 
 def count_request(route: str, status: int) -> None:
     """Counts one answered request."""
-    _requests.labels(route, str(status)).inc()
+    _requests_of(route, status).inc()
+
+
+@cache
+def _requests_of(route: str, status: int) -> Counter:
+    return _requests.labels(route, str(status))
 
 
 def _on_problem(_: Request, error: Exception) -> Response:
