@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common.store import Insertion
 from acked_common.store.mongo import MongoStore
@@ -178,8 +179,8 @@ async def test_a_taken_key_that_is_confirmed_later_is_taken(
 async def test_what_the_validator_refuses_is_not_stored_whatever_is_confirmed(
     mongod: FailingMongod, store: MongoStore, how: dict[str, Any]
 ) -> None:
-    nonsense, good = new_job(), new_job()
-    object.__setattr__(nonsense, "lifecycle", {"state": good.lifecycle["state"]})
+    good = new_job()
+    nonsense = replace(new_job(), lifecycle={"state": good.lifecycle["state"]})
 
     with mongod.failing(["insert"], app_name=APP, times=1, **how):
         found = await store.insert([nonsense, good])

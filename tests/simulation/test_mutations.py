@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from acked_common.lifecycle import Move, State
 from acked_common.store import Applied, Insertion, Job, NewJob, Reservation
@@ -161,7 +162,7 @@ class ForgetsKeys(ObservedStore):
     """A key is held by nobody."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
-        return await super().insert([replace(job, key=None) for job in jobs])
+        return await super().insert([structs.replace(job, key=None) for job in jobs])
 
 
 def first_broken(once: Callable[[int], Result]) -> Result:

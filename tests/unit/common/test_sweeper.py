@@ -1,10 +1,10 @@
 """The sweeper moves on what nobody else does, and republishes what is lost and nothing else."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common import lifecycle
 from acked_common.ids import new_id

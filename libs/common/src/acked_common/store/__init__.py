@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
+
 from acked_common.events import JobNews
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State
 from acked_common.principal import DEFAULT_TENANT
@@ -73,8 +75,7 @@ class KeyHolder:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(msgspec.Struct, frozen=True):
     """A request that is about to be kept. `lifecycle` holds the fields of `lifecycle.accept_fields`."""
 
     id: UUID
