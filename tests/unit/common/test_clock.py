@@ -1,5 +1,6 @@
 """The time that all processes share."""
 
+import itertools
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -58,6 +59,23 @@ def test_a_jump_of_this_machines_clock_moves_nothing(jump_s: float) -> None:
     assert clock.now() == whole_ms(AT)
     machine.advance(5.0)
     assert clock.now() == whole_ms(AT) + timedelta(seconds=5)
+
+
+@given(st.integers(0, 999_999), st.lists(st.integers(0, 5_000_000), max_size=5))
+def test_the_clock_goes_on_from_where_it_began_cut_to_milliseconds(began_us: int, steps_us: list[int]) -> None:
+    began = AT.replace(microsecond=began_us)
+    passed_us = list(itertools.accumulate(steps_us, initial=0))
+    seconds = iter([0.0, *(us / 1e6 for us in passed_us)])
+    clock = SharedClock(machine=lambda: began, monotonic=seconds.__next__)
+    assert [clock.now() for _ in passed_us] == [whole_ms(began + timedelta(microseconds=us)) for us in passed_us]
+
+
+def test_all_that_ask_within_one_millisecond_share_an_instant() -> None:
+    passed_s = iter([0.0, 0.0101, 0.0109, 0.0111, 0.0101])
+    clock = SharedClock(machine=lambda: AT.replace(microsecond=0), monotonic=passed_s.__next__)
+    first, second, third, again = (clock.now() for _ in range(4))
+    assert first is second
+    assert (third - first, again) == (timedelta(milliseconds=1), first)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,26 @@ from starlette.responses import Response, StreamingResponse
 
 from acked_common.api.document import About
 from acked_common.api.routes import JSON, Answer, ApiRoute, Operation
+from acked_common.problems import ProblemError, problem
 from acked_common.service_core import ServiceCore
-from acked_common.web import Readiness
+from acked_common.web import Readiness, count_request
 from support.asgi import call
 from support.parts import common_settings
 
 DONE = (Answer(description="Done.", media={JSON: dict[str, Any]}),)
+
+
+class Hot:
+    """An endpoint that is asked for most: it answers and counts for itself, but for what goes wrong."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        match scope["query_string"]:
+            case b"refused":
+                raise ProblemError(problem("busy", "too many"))
+            case b"broken":
+                raise ZeroDivisionError("secret detail")
+        count_request("/hot", 200)
+        await Response(b"{}", media_type=JSON)(scope, receive, send)
 
 
 def operation(path: str, **fields: Any) -> Operation:
@@ -49,9 +63,11 @@ def app() -> Starlette:
             ApiRoute(broken, operation("/broken")),
             ApiRoute(half, operation("/half")),
             ApiRoute(fine, operation("/fine", is_change=True)),
+            ApiRoute(Hot(), operation("/hot", method="POST")),
         ],
         about=About(title="Test", description="", tags={"T": "t"}),
         readiness=lambda: Readiness({}),
+        hot=frozenset({"/hot"}),
     )
 
 
@@ -69,6 +85,9 @@ def count(route: str, status: int) -> float:
         ("/fine", {"sec-fetch-site": "cross-site"}, 403, "/fine"),
         ("/nowhere", {"x": "x" * 33_000}, 431, "other"),
         ("/half", {}, 200, "/half"),
+        ("/hot", {}, 200, "/hot"),
+        ("/hot?broken", {}, 500, "/hot"),
+        ("/hot", {"host": "evil.example"}, 421, "/hot"),
     ],
 )
 async def test_every_answer_is_counted_once(
@@ -87,6 +106,18 @@ async def test_the_answer_to_a_fault_carries_the_headers_of_every_answer(app: St
     assert int(answer.headers["content-length"]) == len(answer.body)
     for name in ("x-content-type-options", "referrer-policy", "cache-control"):
         assert answer.headers[name] == other.headers[name]
+
+
+async def test_a_hot_path_is_answered_as_every_other(app: Starlette) -> None:
+    answer, other = await call(app, "GET", "/hot"), await call(app, "GET", "/fine")
+    assert (answer.status, answer.headers) == (other.status, other.headers)
+    refusal = await call(app, "POST", "/hot?refused")
+    assert (refusal.status, refusal.json["type"], refusal.headers["retry-after"]) == (503, "/problems/busy", "1")
+    assert refusal.headers["cache-control"] == "no-store"
+    fault = await call(app, "POST", "/hot?broken")
+    assert (fault.status, fault.json["type"]) == (500, "/problems/internal")
+    assert b"secret" not in fault.body
+    assert (await call(app, "POST", "/hot/")).status == 404
 
 
 async def test_a_path_has_one_form(app: Starlette) -> None:

@@ -99,6 +99,26 @@ async def test_groups_form_while_commits_are_in_flight(bench: Bench, limits: Lim
     assert bench.store.sizes == [1, 2, 3, 90]
 
 
+async def test_beside_a_large_group_another_begins_with_as_many(bench: Bench) -> None:
+    bench.store.confirms.clear()
+    waiting = []
+    for count, sizes in ((40, [40]), (39, [40]), (1, [40, 40]), (39, [40, 40]), (2, [40, 40, 41])):
+        waiting += await bench.keep(*jobs(count))
+        assert bench.store.sizes == sizes
+    bench.store.confirms.set()
+    assert set(await answers(waiting)) == {Insertion.STORED}
+
+
+async def test_too_few_for_a_group_of_their_own_go_when_the_group_before_them_ends(bench: Bench) -> None:
+    bench.store.confirms.clear()
+    waiting = await bench.keep(*jobs(40))
+    waiting += await bench.keep(*jobs(3))
+    assert bench.store.sizes == [40]
+    bench.store.confirms.set()
+    assert set(await answers(waiting)) == {Insertion.STORED}
+    assert bench.store.sizes == [40, 3]
+
+
 async def test_the_answer_comes_before_anything_is_published(bench: Bench) -> None:
     bench.store.confirms.clear()
     waiting = await bench.keep(*jobs(3))

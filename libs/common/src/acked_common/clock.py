@@ -38,9 +38,17 @@ class SharedClock:
         self._monotonic = monotonic
         self._at = machine()
         self._at_monotonic = monotonic()
+        self._newest = (0, whole_ms(self._at))
+        """Milliseconds since the one in which `_at` lies, and the instant that they make: under load many are asked for
+        within one, and share it."""
 
     def now(self) -> datetime:
-        return whole_ms(self._at + timedelta(seconds=self._monotonic() - self._at_monotonic))
+        newest = self._newest
+        passed_us = round((self._monotonic() - self._at_monotonic) * 1e6)
+        ms = (self._at.microsecond % 1000 + passed_us) // 1000
+        if ms != newest[0]:
+            newest = self._newest = (ms, whole_ms(self._at) + timedelta(milliseconds=ms))
+        return newest[1]
 
     def monotonic(self) -> float:
         return self._monotonic()
@@ -50,6 +58,7 @@ class SharedClock:
         at `asked` on the monotonic clock."""
         self._at = server_at
         self._at_monotonic = asked + round_trip_s / 2
+        self._newest = (0, whole_ms(server_at))
 
     def is_off(self, *, server_at: datetime, asked: float, round_trip_s: float, by_s: float) -> bool:
         """Whether an answer of the server can't be explained by its round trip: it is off by more than `by_s`."""
@@ -59,4 +68,4 @@ class SharedClock:
 
 def rfc3339(instant: datetime) -> str:
     """`2026-01-02T03:04:05.678Z`: UTC with milliseconds, as every answer writes it."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

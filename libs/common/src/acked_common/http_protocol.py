@@ -7,12 +7,14 @@ uvicorn by itself waits without end for each of them, and reads a head of any si
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from prometheus_client import Counter, Gauge
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from acked_common.guards import MAX_HEADER_BYTES
+from acked_common.http_answer import AnswerCycle
 from acked_common.last_answer import answer_bytes, answer_headers
 from acked_common.logs import get_log
 from acked_common.problems import Problem, problem
@@ -175,11 +177,40 @@ class LimitedProtocol(HttpToolsProtocol):
         self._began = True
 
     def on_headers_complete(self) -> None:
+        """As uvicorn's, with a cycle of our own."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise OverflowError("too many requests at once on one connection")
-        super().on_headers_complete()
+        version = self.parser.get_http_version()
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        scope["raw_path"] = url.path
+        scope["path"] = unquote(url.path.decode("ascii")) if b"%" in url.path else url.path.decode("ascii")
+        scope["query_string"] = url.query or b""
         self._stage = _IN_BODY
         self._head_bytes = self._stray_bytes = 0
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        before = self.cycle
+        self.cycle = AnswerCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._has_body = True

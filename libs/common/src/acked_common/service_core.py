@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from acked_common.access.gate import Gate
 from acked_common.access.table import TokenTable
 from acked_common.api.document import About
+from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.broker import BrokerError
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
@@ -29,7 +30,7 @@ from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.sweeper import Sweeper
-from acked_common.web import EXCEPTION_HANDLERS, CountRequests, Readiness, RequestCounter, operations_routes
+from acked_common.web import EXCEPTION_HANDLERS, CountRequests, HotPaths, Readiness, RequestCounter, operations_routes
 from acked_common.worker_table import WorkerTable
 
 log = get_log(__name__)
@@ -85,11 +86,11 @@ class ServiceCore:
         *,
         about: About,
         readiness: Callable[[], Readiness],
-        counts_itself: frozenset[str] = frozenset(),
+        hot: frozenset[str] = frozenset(),
     ) -> Starlette:
         """The ASGI application: the service's routes and the common ones behind the guards, and their API document.
 
-        `counts_itself` are paths whose requests are counted where they are served.
+        `hot` are paths whose endpoints are ASGI applications that answer their own problems and count their requests.
         """
         served = with_document(
             [
@@ -102,7 +103,7 @@ class ServiceCore:
         counter = RequestCounter(first_parts(served))
 
         def count_refused(scope: Any, status: int) -> None:
-            if scope["path"] in counts_itself:
+            if scope["path"] in hot:
                 counter.count(scope, status)
 
         self.gate.stand_before(served, count_refused)
@@ -121,7 +122,13 @@ class ServiceCore:
                 *self.gate.middleware(),
                 # Behind what finds out who calls; it counts what it refuses, as the guards do.
                 *([Middleware(RateLimit, rate=rate, free=unlimited(served), on_refused=counter.count)] if rate else []),
-                Middleware(CountRequests, counter=counter, not_counted=counts_itself),
+                Middleware(
+                    HotPaths,
+                    endpoints={
+                        route.path: route.app for route in served if isinstance(route, ApiRoute) and route.path in hot
+                    },
+                ),
+                Middleware(CountRequests, counter=counter),
             ],
             exception_handlers={**EXCEPTION_HANDLERS, Exception: counter.answer_fault},
             lifespan=self._lifespan,

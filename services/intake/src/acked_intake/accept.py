@@ -1,6 +1,9 @@
 """THE accept path: a checked submission becomes a job that is kept, then a bundle on its lane."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from prometheus_client import Counter
 
@@ -58,11 +61,11 @@ class Acceptance:
             kind=submission.kind,
             payload=submission.payload,
             accepted_at=at,
-            lifecycle=lifecycle.accept_fields(
-                at=at,
-                delay_s=submission.delay_s,
-                grace_s=self._settings.grace_s,
-                expires_in_s=submission.expires_in_s or self._settings.expires_in_s,
+            lifecycle=_fields(
+                at,
+                submission.delay_s,
+                self._settings.grace_s,
+                submission.expires_in_s or self._settings.expires_in_s,
             ),
             batch=submission.batch,
             tags=submission.tags,
@@ -115,6 +118,12 @@ class Acceptance:
                     extra={"known_kinds": known},
                 )
             )
+
+
+@lru_cache(maxsize=64)
+def _fields(at: datetime, delay_s: float, grace_s: float, expires_in_s: float) -> Mapping[str, Any]:
+    """Jobs of one millisecond that ask for the same share them."""
+    return lifecycle.accept_fields(at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
 
 
 def publish_stored(outbox: Outbox, jobs: Sequence[NewJob]) -> None:

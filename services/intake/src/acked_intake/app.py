@@ -48,6 +48,5 @@ def create_app(settings: IntakeSettings) -> Starlette:
         [ApiRoute(ProcessEndpoint(acceptance, settings, quota), PROCESS)],
         about=ABOUT,
         readiness=readiness,
-        # The hot path counts for itself.
-        counts_itself=frozenset({PROCESS_PATH}),
+        hot=frozenset({PROCESS_PATH}),
     )

@@ -1,7 +1,10 @@
 """Group commit: one write for all requests that arrived while the earlier writes were under way.
 
-No timer makes a lonely request wait; load makes the groups grow. Each request has its own deadline: what was not sent
-by then is certainly not kept, what was sent and not confirmed may be.
+No timer makes a lonely request wait; load makes the groups grow. A write costs MongoDB as much as some dozens of the
+jobs in it, so beside those under way another one begins only with as many jobs as they hold on average.
+
+Each request has its own deadline: what was not sent by then is certainly not kept, what was sent and not confirmed may
+be.
 """
 
 import asyncio
@@ -80,7 +83,7 @@ class GroupCommit:
         size = self.take_room(job)
         request = _Request(job, size, loop.create_future(), overdue_at or loop.time() + self._limits.answer_within_s)
         self._waiting.requests.append(request)
-        if not self._flush_is_due and self._in_flight < self._limits.commits_in_flight:
+        if not self._flush_is_due and self._may_begin:
             self._flush_is_due = True
             # Behind the requests that this turn of the loop has read already.
             loop.call_soon(self._flush)
@@ -111,9 +114,15 @@ class GroupCommit:
         if self._deadline is not None:
             self._deadline.cancel()
 
+    @property
+    def _may_begin(self) -> bool:
+        return self._in_flight < self._limits.commits_in_flight and len(
+            self._waiting.requests
+        ) * self._in_flight >= len(self._sent)
+
     def _flush(self) -> None:
         self._flush_is_due = False
-        while self._waiting.requests and self._in_flight < self._limits.commits_in_flight:
+        while self._waiting.requests and self._may_begin:
             group: list[_Request] = []
             size = 0
             requests = self._waiting.requests
@@ -130,10 +139,10 @@ class GroupCommit:
                 group.append(request)
             if group:
                 self._in_flight += 1
+                self._sent.update(group)
                 self._tasks.spawn(self._commit(group), "group commit")
 
     async def _commit(self, group: list[_Request]) -> None:
-        self._sent.update(group)
         try:
             crash_points.reach("intake.inserting")
             outcome = await self._store.insert([request.job for request in group])

@@ -60,6 +60,8 @@ class Quota:
         self._before: Counter[str] = Counter()
         """Admitted before the count that is under way began."""
         self._since: Counter[str] = Counter()
+        self._admitted_in_all = 0
+        """The sum of both: to add it up for each request would take longer the more tenants there are."""
         self._counted_at: float | None = None
         self._began_at = 0.0
         self._leaving = _Leaving()
@@ -73,7 +75,7 @@ class Quota:
         """Counts one more job of the tenant, or says why not."""
         quotas = self.quotas
         if quotas.in_all:
-            waiting = self._counted_in_all + self._before.total() + self._since.total()
+            waiting = self._counted_in_all + self._admitted_in_all
             if waiting >= quotas.in_all:
                 excess = waiting - quotas.in_all
                 return Refusal(waiting, quotas.in_all, False, self._leaving.retry_after_s(excess))
@@ -84,6 +86,7 @@ class Quota:
                 excess = waiting - quotas.of_tenant
                 return Refusal(waiting, quotas.of_tenant, True, leaving.retry_after_s(excess))
         self._since[tenant] += 1
+        self._admitted_in_all += 1
         return None
 
     def begin(self, now: float) -> None:
@@ -95,7 +98,7 @@ class Quota:
     def failed(self) -> None:
         """The count that began last has failed. What was admitted before it is forgotten: else a database that can't
         count in time would in the end refuse everything."""
-        self._before = Counter()
+        self._forget_before()
 
     def counted(self, in_all: int, by_tenant: Mapping[str, int]) -> None:
         """The count that began last has ended. `by_tenant` may be empty where `needs_tenants` was false."""
@@ -110,4 +113,8 @@ class Quota:
         self._counted_at = self._began_at
         self._counted_in_all = in_all
         self._counted = by_tenant
+        self._forget_before()
+
+    def _forget_before(self) -> None:
         self._before = Counter()
+        self._admitted_in_all = self._since.total()

@@ -11,18 +11,20 @@ from acked_common.store import Job, JobFilter, KeyHolder, KindRecord, NewJob, Sc
 
 Document = dict[str, Any]
 
+_ACCEPTED = Reason.ACCEPTED.value
+
 
 def job_document(job: NewJob) -> Document:
     """The document of a new job. The payload is kept as opaque bytes, so that no key in it can mean anything."""
-    state: State = job.lifecycle["state"]
+    state: str = job.lifecycle["state"].value
     document: Document = {
         "_id": job.id,
         "tenant": job.tenant,
         "kind": job.kind,
-        "payload": Binary(job.payload),
+        "payload": job.payload,
         "accepted_at": job.accepted_at,
-        "first_state": state.value,
-        "reason": Reason.ACCEPTED.value,
+        "first_state": state,
+        "reason": _ACCEPTED,
         "rev": 1,
         "run": 1,
         "attempt": 0,
@@ -30,7 +32,7 @@ def job_document(job: NewJob) -> Document:
         "history": [],
     }
     document.update(job.lifecycle)
-    document["state"] = state.value
+    document["state"] = state
     if job.batch is not None:
         document["batch"] = job.batch
     if job.tags:

@@ -12,7 +12,7 @@ from uuid import UUID
 import bson
 import pymongo
 from bson.errors import BSONError
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from acked_common.store import Insertion, NewJob
 from acked_common.store.documents import Document, job_document
@@ -67,12 +67,18 @@ def _unknown(outcome: Sequence[Insertion]) -> list[int]:
 
 
 async def _send(collection: Any, documents: list[Document]) -> list[Insertion]:
+    # The plain command: the driver's own way for many would look at each document, and write down in MongoDB that the
+    # command may be sent again, which here is known without.
+    command = {
+        "insert": collection.name,
+        "documents": documents,
+        "ordered": False,
+        "writeConcern": collection.write_concern.document,
+    }
     try:
-        await collection.insert_many(documents, ordered=False)
-    except BulkWriteError as error:
-        return _of_each(error.details, len(documents))
+        reply = await collection.database.command(command, codec_options=collection.codec_options)
     except ServerSelectionTimeoutError:
-        # Raised only where nothing was sent: behind a lost answer the driver raises that loss.
+        # Raised only where nothing was sent: a command that was sent is not sent again by the driver.
         return [Insertion.NOT_STORED] * len(documents)
     except OperationFailure as error:
         if error.code == _OBJECT_TOO_LARGE:
@@ -82,15 +88,15 @@ async def _send(collection: Any, documents: list[Document]) -> list[Insertion]:
         return [Insertion.UNKNOWN] * len(documents)
     except _NO_BSON:
         return await _send_storable(collection, documents)
-    return [Insertion.STORED] * len(documents)
+    return _of_each(reply, len(documents))
 
 
-def _of_each(details: Mapping[str, Any], count: int) -> list[Insertion]:
-    """What became of each document by the two lists of a failed bulk write."""
+def _of_each(reply: Mapping[str, Any], count: int) -> list[Insertion]:
+    """What became of each document by the answer to the command."""
     # What was found, a duplicate included, is kept by a majority only where no write concern failed.
-    is_kept = not details.get("writeConcernErrors")
+    is_kept = "writeConcernError" not in reply
     outcome = [Insertion.STORED if is_kept else Insertion.UNKNOWN] * count
-    for refused in details.get("writeErrors", []):
+    for refused in reply.get("writeErrors", ()):
         if refused.get("code") != _DUPLICATE_KEY:
             outcome[refused["index"]] = Insertion.NOT_STORED
         elif is_kept and "key" in refused.get("keyPattern", {}):

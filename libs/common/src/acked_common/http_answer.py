@@ -1,0 +1,112 @@
+"""An answer on its way out: its head leaves together with the first part of its body, in one write.
+
+uvicorn by itself writes the head as soon as an application gives it. That is a second system call and a second packet
+for each answer, and a client that is woken twice.
+"""
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
+
+_WITHOUT_BODY = (204, 304)
+_NAMES_REMEMBERED = 256
+
+_names: dict[bytes, bytes] = {}
+"""Names of headers that were checked, and their lower case: applications use the same few again and again."""
+
+
+class AnswerCycle(RequestResponseCycle):
+    """uvicorn's cycle of one request and its answer, with its own way to send. `response_started` is true from the
+    application's first message on, though nothing is written until its second."""
+
+    _start: Any = None
+
+    async def send(self, message: Any) -> None:
+        """The ASGI `send`."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if not self.response_started:
+            _expect("http.response.start", message)
+            self.response_started = True
+            self.waiting_for_100_continue = False
+            self._start = message
+            return
+        if self.response_complete:
+            raise RuntimeError(f"the answer is complete, and {message['type']!r} was sent behind it")
+        _expect("http.response.body", message)
+        more_body = message.get("more_body", False)
+        parts = []
+        if self._start is not None:
+            parts.append(self._head(self._start["status"], self._start.get("headers", ())))
+            self._start = None
+        self._add_body(parts, message.get("body", b""), more_body)
+        if parts:
+            self.transport.write(b"".join(parts))
+        if not more_body:
+            self._complete()
+
+    def _head(self, status: int, headers: Any) -> bytes:
+        """The head of the answer; notes how the body is framed."""
+        lines = [STATUS_LINE[status]]
+        says_close = False
+        for name, value in (*self.default_headers, *headers):
+            name = _names.get(name) or _checked_name(name)
+            if HEADER_VALUE_RE.search(value):
+                raise RuntimeError("the value of a header holds a control character")
+            if name == b"content-length" and self.chunked_encoding is None:
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"transfer-encoding" and value.lower() == b"chunked":
+                self.expected_content_length = 0
+                self.chunked_encoding = True
+            elif name == b"connection" and b"close" in [word.strip() for word in value.lower().split(b",")]:
+                self.keep_alive = False
+                says_close = True
+            lines += (name, b": ", value, b"\r\n")
+        if not self.keep_alive and not says_close:
+            lines.append(b"connection: close\r\n")
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY:
+            self.chunked_encoding = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _add_body(self, parts: list[bytes], body: bytes, more_body: bool) -> None:
+        """Adds what is written for one part of the body."""
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length = 0
+        elif self.chunked_encoding:
+            if body:
+                parts += (b"%x\r\n" % len(body), body, b"\r\n")
+            if not more_body:
+                parts.append(b"0\r\n\r\n")
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0:
+                raise RuntimeError("the body is longer than its Content-Length")
+            parts.append(body)
+
+    def _complete(self) -> None:
+        if self.expected_content_length != 0:
+            raise RuntimeError("the body is shorter than its Content-Length")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+def _expect(kind: str, message: Any) -> None:
+    if message["type"] != kind:
+        raise RuntimeError(f"{kind!r} has to come, and {message['type']!r} was sent")
+
+
+def _checked_name(name: bytes) -> bytes:
+    if HEADER_RE.search(name):
+        raise RuntimeError("the name of a header holds a character that no name has")
+    lower = name.lower()
+    if len(_names) < _NAMES_REMEMBERED:
+        _names[name] = lower
+    return lower
