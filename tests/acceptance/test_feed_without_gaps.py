@@ -52,7 +52,7 @@ class CutLine:
 
 @pytest.fixture(scope="module")
 def port_base() -> int:
-    return free_port_base(near=34_000)
+    return free_port_base()
 
 
 @pytest.fixture(scope="module")

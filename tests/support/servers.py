@@ -3,8 +3,6 @@ and has the images; else private processes as `up` starts them natively. `ACKED_
 
 import os
 import random
-import socket
-from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -97,22 +95,15 @@ def start_servers(folder: Path) -> Servers:
     if (containers := _containers()) is not None:
         return Servers(containers.mongo_url, containers.amqp_url, containers)
     # Only the runs that want servers pay for this import.
-    from deploy.native.layout import LayoutError, Ports
+    from deploy.native.layout import LayoutError
+    from deploy.native.ports import free_port_base
     from deploy.native.servers import PrivateServers
     from deploy.native.stack import StackError
-
-    def free_port_base() -> int:
-        # Ports of servers are kept below those that the kernel gives to outgoing connections.
-        for base in random.sample(range(4_000, 12_000, 10), 100):
-            ports = Ports(base)
-            if all(map(_is_free, (ports.mongod, ports.amqp, ports.epmd, ports.erlang))):
-                return base
-        raise ServersUnavailable("no ports are free for MongoDB and RabbitMQ")
 
     try:
         private = PrivateServers(folder, free_port_base())
         private.start()
-    except (StackError, LayoutError, OSError) as error:
+    except (StackError, LayoutError, LookupError, OSError) as error:
         raise ServersUnavailable(f"no MongoDB and RabbitMQ can be started here: {error}") from error
     return Servers(private.mongo_url, private.amqp_url, private)
 
@@ -130,19 +121,10 @@ def _containers() -> OwnServers | None:
         if runtime == "docker":
             raise ServersUnavailable(f"no containers can be started here: {why_not()}")
         return None
+    from deploy.native.preflight import is_free
     from support.container_servers import ContainerServers
 
-    ports = [port for port in random.sample(range(21_000, 30_000), 200) if _is_free(port)]
+    ports = [port for port in random.sample(range(21_000, 30_000), 200) if is_free(port)]
     containers = ContainerServers(images, mongo_port=ports[0], amqp_port=ports[1])
     containers.start()
     return containers
-
-
-def _is_free(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
