@@ -119,6 +119,18 @@ async def test_too_few_for_a_group_of_their_own_go_when_the_group_before_them_en
     assert bench.store.sizes == [40, 3]
 
 
+async def test_a_write_that_hangs_holds_up_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "TICK_S", 0.01)
+    bench.store.confirms.clear()
+    waiting = await bench.keep(*jobs(40))
+    waiting += await bench.keep(*jobs(3))
+    async with asyncio.timeout(BOUND_S):
+        while bench.store.sizes != [40, 3]:  # noqa: ASYNC110 - a group sets no event
+            await asyncio.sleep(0.001)
+    bench.store.confirms.set()
+    assert set(await answers(waiting)) == {Insertion.STORED}
+
+
 async def test_the_answer_comes_before_anything_is_published(bench: Bench) -> None:
     bench.store.confirms.clear()
     waiting = await bench.keep(*jobs(3))
@@ -207,7 +219,7 @@ class TestOverdue:
 
     @pytest.fixture
     def limits(self, monkeypatch: pytest.MonkeyPatch) -> Limits:
-        monkeypatch.setattr(group_commit, "DEADLINE_TICK_S", 0.005)
+        monkeypatch.setattr(group_commit, "TICK_S", 0.005)
         return Limits(commits_in_flight=1, answer_within_s=0.03)
 
     async def test_what_was_sent_is_unknown_and_what_was_not_is_not_stored(self, bench: Bench) -> None:

@@ -1,7 +1,8 @@
 """Group commit: one write for all requests that arrived while the earlier writes were under way.
 
 No timer makes a lonely request wait; load makes the groups grow. A write costs MongoDB as much as some dozens of the
-jobs in it, so beside those under way another one begins only with as many jobs as they hold on average.
+jobs in it, so beside those under way another one begins only with as many jobs as they hold on average, or when they
+take long.
 
 Each request has its own deadline: what was not sent by then is certainly not kept, what was sent and not confirmed may
 be.
@@ -20,8 +21,8 @@ from acked_common.store import Insertion, JobStore, NewJob
 
 MAX_GROUP_JOBS = 1000
 MAX_GROUP_BYTES = 8 * 2**20
-DEADLINE_TICK_S = 0.1
-"""How late the answer may be to a request whose deadline has passed."""
+TICK_S = 0.1
+"""How late the answer may be to a request whose deadline has passed; after so long a write is slow."""
 # What a document weighs beside its payload, roughly.
 _DOCUMENT_BYTES = 512
 
@@ -75,7 +76,7 @@ class GroupCommit:
         self._flush_is_due = False
         self._released = asyncio.Event()
         self._tasks = Tasks()
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def keep(self, job: NewJob, *, overdue_at: float | None = None) -> Insertion:
         """Keeps one job; raises `Busy` when too many wait. `overdue_at`, by the loop's clock: for who waited before."""
@@ -87,8 +88,8 @@ class GroupCommit:
             self._flush_is_due = True
             # Behind the requests that this turn of the loop has read already.
             loop.call_soon(self._flush)
-        if self._deadline is None:
-            self._deadline = loop.call_later(DEADLINE_TICK_S, self._answer_overdue)
+        if self._timer is None:
+            self._timer = loop.call_later(TICK_S, self._tick)
         return await request.answered
 
     def take_room(self, job: NewJob) -> int:
@@ -111,36 +112,37 @@ class GroupCommit:
         while self._held_jobs:
             self._released.clear()
             await self._released.wait()
-        if self._deadline is not None:
-            self._deadline.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     @property
     def _may_begin(self) -> bool:
-        return self._in_flight < self._limits.commits_in_flight and len(
-            self._waiting.requests
-        ) * self._in_flight >= len(self._sent)
+        waiting = len(self._waiting.requests)
+        return self._in_flight < self._limits.commits_in_flight and waiting * self._in_flight >= len(self._sent)
 
     def _flush(self) -> None:
         self._flush_is_due = False
         while self._waiting.requests and self._may_begin:
-            group: list[_Request] = []
-            size = 0
-            requests = self._waiting.requests
-            while (
-                requests and len(group) < MAX_GROUP_JOBS and (not group or size + requests[0].size <= MAX_GROUP_BYTES)
-            ):
-                request = requests.popleft()
-                if request.answered.done():
-                    # Its deadline has passed or its client has left before anything was sent.
-                    self.give_room_back(request.size)
-                    continue
-                request.sent = True
-                size += request.size
-                group.append(request)
-            if group:
-                self._in_flight += 1
-                self._sent.update(group)
-                self._tasks.spawn(self._commit(group), "group commit")
+            self._begin()
+
+    def _begin(self) -> None:
+        """Sends a group of those that wait, if any of them still wants to be kept."""
+        group: list[_Request] = []
+        size = 0
+        requests = self._waiting.requests
+        while requests and len(group) < MAX_GROUP_JOBS and (not group or size + requests[0].size <= MAX_GROUP_BYTES):
+            request = requests.popleft()
+            if request.answered.done():
+                # Its deadline has passed or its client has left before anything was sent.
+                self.give_room_back(request.size)
+                continue
+            request.sent = True
+            size += request.size
+            group.append(request)
+        if group:
+            self._in_flight += 1
+            self._sent.update(group)
+            self._tasks.spawn(self._commit(group), "group commit")
 
     async def _commit(self, group: list[_Request]) -> None:
         try:
@@ -164,10 +166,17 @@ class GroupCommit:
             self._in_flight -= 1
             self._flush()
 
-    def _answer_overdue(self) -> None:
-        self._deadline = None
+    def _tick(self) -> None:
+        self._timer = None
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        self._answer_overdue(loop.time())
+        if self._waiting.requests and self._in_flight < self._limits.commits_in_flight:
+            # One connection that hangs must not hold up those that wait.
+            self._begin()
+        if self._held_jobs:
+            self._timer = loop.call_later(TICK_S, self._tick)
+
+    def _answer_overdue(self, now: float) -> None:
         for request in self._waiting.requests:
             if request.overdue_at > now:
                 break
@@ -176,5 +185,3 @@ class GroupCommit:
         for request in self._sent:
             if request.overdue_at <= now and not request.answered.done():
                 request.answered.set_result(Insertion.UNKNOWN)
-        if self._held_jobs:
-            self._deadline = loop.call_later(DEADLINE_TICK_S, self._answer_overdue)

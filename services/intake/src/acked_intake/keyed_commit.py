@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from acked_common.lifetime import Tasks
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, NewJob, StoreError
-from acked_intake.group_commit import DEADLINE_TICK_S, Busy, GroupCommit
+from acked_intake.group_commit import TICK_S, Busy, GroupCommit
 
 Kept: TypeAlias = Insertion | KeyHolder
 """What became of a job; the holder of its key where that is another job."""
@@ -61,7 +61,7 @@ class KeyedCommit:
         line.append(request)
         try:
             # Behind the group commit, which tells what was never sent from what may be stored.
-            async with asyncio.timeout_at(request.overdue_at + 1.5 * DEADLINE_TICK_S):
+            async with asyncio.timeout_at(request.overdue_at + 1.5 * TICK_S):
                 return await request.answered
         except TimeoutError:
             return Insertion.UNKNOWN
