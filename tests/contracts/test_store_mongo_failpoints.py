@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from acked_common.store import Insertion
+from acked_common.store import Insertion, Job, OutcomeUnknown
 from acked_common.store.mongo import MongoStore
 from deploy.native.packages import PackagesError
-from support.factories import count_queued, insert, key_of, new_job
+from support.factories import LEASE_S, count_queued, insert, key_of, new_job, now, owner
 from support.failing_mongod import FailingMongod, failing_mongod
 from support.tcp_proxy import Proxy, proxy_to
 
@@ -104,6 +104,26 @@ async def test_what_fails_once_or_twice_is_stored_once(
         assert await patient_store.insert(jobs) == [STORED] * 6
 
     assert await count_queued(patient_store, 10) == 6
+
+
+@each(FAILURES)
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_claim_that_fails_takes_all_or_is_unknown_and_takes_all_when_it_is_repeated(
+    mongod: FailingMongod, patient_store: MongoStore, how: dict[str, Any], count: int
+) -> None:
+    ids, by, at = [job.id for job in await insert(patient_store, *(new_job() for _ in range(count)))], owner(), now()
+
+    async def claim() -> list[Job]:
+        return await patient_store.claim(ids, kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
+
+    with mongod.failing(["update", "findAndModify"], app_name=APP, times=1, **how):
+        try:
+            taken = await claim()
+        except OutcomeUnknown:
+            taken = await claim()
+
+    assert {job.id for job in taken} == set(ids)
+    assert {(job.owner, job.attempt, job.rev) for job in taken} == {(by, 1, 2)}
 
 
 @each({"cut off": CUT_OFF, "no primary": NO_PRIMARY})

@@ -20,7 +20,6 @@ from pymongo import DESCENDING, ReadPreference, ReturnDocument, UpdateOne, Write
 from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 
-from acked_common import lifecycle
 from acked_common.access.store import TokenStore
 from acked_common.events import JobNews
 from acked_common.lifecycle import UNOWNED, Move, Owner, State
@@ -38,7 +37,6 @@ from acked_common.store import (
     KindRecord,
     Lease,
     NewJob,
-    OutcomeUnknown,
     ProgressReport,
     Revision,
     SchemaMismatch,
@@ -61,11 +59,11 @@ from acked_common.store.documents import (
     worker_from,
 )
 from acked_common.store.mongo_changes import MongoChanges, watching_options
+from acked_common.store.mongo_claim import claim_jobs
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.mongo_insert import insert_jobs
 from acked_common.store.mongo_queries import (
-    claim_pipeline,
     counting_pipelines,
     lease_from_now,
     move_updates,
@@ -147,30 +145,7 @@ class MongoStore(SweeperVerbs):
     async def claim(
         self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
     ) -> list[Job]:
-        transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
-        criteria: Document = {
-            "_id": {"$in": list(ids)},
-            "state": {"$in": [state.value for state in transition.leaves]},
-            "kind": {"$in": list(kinds)},
-            "expires_at": {"$gt": at},
-        }
-        pipeline = claim_pipeline(transition, lease_s)
-        try:
-            with store_errors("claiming jobs"):
-                if len(ids) == 1:
-                    one = {**criteria, "_id": ids[0]}
-                    document = await self._jobs.find_one_and_update(one, pipeline, return_document=ReturnDocument.AFTER)
-                    if document is not None:
-                        return [job_from(document)]
-                else:
-                    await self._jobs.update_many(criteria, pipeline)
-        except OutcomeUnknown:
-            # What is ours, if anything, carries our nonce; the read below waits for the majority.
-            pass
-        with store_errors("reading claimed jobs"):
-            ours = {"owner.nonce": owner.nonce, "state": transition.to.value}
-            documents = await find_by_ids(self._jobs, ids, ours)
-        return [job_from(document) for document in documents]
+        return await claim_jobs(self._jobs, ids, kinds=kinds, owner=owner, lease_s=lease_s, at=at)
 
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:
         if not moves:

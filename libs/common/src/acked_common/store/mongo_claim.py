@@ -1,0 +1,67 @@
+"""How a worker claims jobs in MongoDB, and how a claim whose outcome is not known is cleared up.
+
+What a claim took carries its nonce. So it may be sent again as often as need be, and is read back with majority read
+concern before anything runs.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from acked_common import lifecycle
+from acked_common.lifecycle import Owner
+from acked_common.store import Job, OutcomeUnknown
+from acked_common.store.documents import Document, job_from
+from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo_find import find_by_ids
+from acked_common.store.mongo_queries import claim_pipeline
+
+
+async def claim_jobs(
+    collection: Any, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
+) -> list[Job]:
+    """`JobStore.claim` in a collection whose writes and reads wait for a majority."""
+    if not ids:
+        return []
+    transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
+    criteria: Document = {
+        "_id": {"$in": list(ids)} if len(ids) > 1 else ids[0],
+        "state": {"$in": [state.value for state in transition.leaves]},
+        "kind": {"$in": list(kinds)},
+        "expires_at": {"$gt": at},
+    }
+    pipeline = claim_pipeline(transition, lease_s)
+    unknown: OutcomeUnknown | None = None
+    try:
+        with store_errors("claiming jobs"):
+            if len(ids) > 1:
+                await collection.update_many(criteria, pipeline)
+            elif (document := await _claim_one(collection, criteria, pipeline)) is not None:
+                return [job_from(document)]
+    except OutcomeUnknown as error:
+        unknown = error
+    with store_errors("reading claimed jobs"):
+        ours = {"owner.nonce": owner.nonce, "state": transition.to.value}
+        documents = await find_by_ids(collection, ids, ours)
+    if unknown is not None and len(documents) < len(ids):
+        # It may take hold yet. Sent again it takes what is left, and what it took already is read with that.
+        raise unknown
+    return [job_from(document) for document in documents]
+
+
+async def _claim_one(collection: Any, criteria: Document, pipeline: list[Document]) -> Document | None:
+    """The claimed document; None where it is to be read back. With the plain command: the driver's own could be sent
+    again by it, and for that MongoDB would keep a copy of the document, which costs as much as the claim."""
+    command = {
+        "findAndModify": collection.name,
+        "query": criteria,
+        "update": pipeline,
+        "new": True,
+        "writeConcern": collection.write_concern.document,
+    }
+    reply = await collection.database.command(command, codec_options=collection.codec_options)
+    if "writeConcernError" in reply:
+        raise OutcomeUnknown("claiming a job: MongoDB did not confirm (write concern)")
+    document: Document | None = reply.get("value")
+    return document
