@@ -12,7 +12,7 @@ from acked_common.store import Job
 from acked_common.store.memory import MemoryStore
 from acked_common.wire import Bundle
 from acked_worker.attempt import Assignment
-from acked_worker.flow import MOST_PREFETCH, QUICK_PREFETCH, LaneFlow, Watermarks
+from acked_worker.flow import MOST_PREFETCH, QUICK_PREFETCH, RUNS_BETWEEN_LOOKS, LaneFlow, Watermarks
 from acked_worker.running import Held, Running
 from acked_worker.slots import Slots
 from support.factories import ManualClock, insert, new_job
@@ -135,31 +135,20 @@ class Consumer:
     """What the flow tells its consumer."""
 
     def __init__(self) -> None:
-        self.prefetch = 1
+        self.told: list[int] = []
+
+    @property
+    def prefetch(self) -> int:
+        return self.told[-1] if self.told else 1
 
     def set_prefetch(self, prefetch: int) -> None:
-        self.prefetch = prefetch
+        self.told.append(prefetch)
 
 
-@pytest.mark.parametrize(
-    ("slots", "bundle", "runs_for_s", "prefetch"),
-    [
-        (200, 1, 0.01, MOST_PREFETCH),
-        (200, 10, 0.01, 21),
-        (200, 32, 0.01, 8),
-        (60, 50, 0.01, QUICK_PREFETCH),
-        (10, 2, 0.01, 6),
-        (200, 1, 1.0, 1),
-    ],
-)
-async def test_a_lane_of_quick_kinds_has_in_hand_what_fills_its_slots_again(
-    slots: int, bundle: int, runs_for_s: float, prefetch: int
-) -> None:
-    bench = Bench(slots)
-    consumer = Consumer()
-    bench.flow.attach(consumer)  # type: ignore[arg-type]
+async def run_through(bench: Bench, *, jobs: int, bundle: int, runs_for_s: float) -> None:
+    """So many jobs at least, one bundle after the other; all of a bundle run for so long."""
     ended = 0
-    while ended < 50:
+    while ended < jobs:
         delivery = bench.deliver(await bench.jobs(bundle))
         await asyncio.wait_for(bench.started.wait(), 10)
         bench.started.clear()
@@ -169,4 +158,43 @@ async def test_a_lane_of_quick_kinds_has_in_hand_what_fills_its_slots_again(
             bench.running.remove(held)
             ended += 1
         await asyncio.wait_for(delivery.acknowledged.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    ("slots", "bundle", "runs_for_s", "prefetch"),
+    [
+        (200, 1, 0.01, MOST_PREFETCH),
+        (200, 10, 0.01, 32),
+        (200, 32, 0.01, 8),
+        (60, 50, 0.01, QUICK_PREFETCH),
+        (10, 2, 0.01, 8),
+        (200, 1, 1.0, 1),
+    ],
+)
+async def test_a_lane_of_quick_kinds_has_in_hand_what_fills_its_slots_again(
+    slots: int, bundle: int, runs_for_s: float, prefetch: int
+) -> None:
+    bench = Bench(slots)
+    consumer = Consumer()
+    bench.flow.attach(consumer)  # type: ignore[arg-type]
+    await run_through(bench, jobs=50, bundle=bundle, runs_for_s=runs_for_s)
     assert consumer.prefetch == prefetch
+
+
+async def test_a_lane_is_known_for_quick_after_few_runs() -> None:
+    bench = Bench(200)
+    bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
+    await run_through(bench, jobs=RUNS_BETWEEN_LOOKS, bundle=1, runs_for_s=0.01)
+    assert consumer.prefetch == MOST_PREFETCH
+
+
+async def test_what_changes_a_little_takes_no_new_consumer() -> None:
+    bench = Bench(200)
+    bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
+    await run_through(bench, jobs=64, bundle=32, runs_for_s=0.01)
+    # Larger bundles, of which half as many would do, and runs that are hardly quick any more.
+    await run_through(bench, jobs=3200, bundle=64, runs_for_s=0.01)
+    await run_through(bench, jobs=640, bundle=64, runs_for_s=0.09)
+    assert consumer.told == [8]
+    await run_through(bench, jobs=640, bundle=64, runs_for_s=0.11)
+    assert consumer.told == [8, 1]

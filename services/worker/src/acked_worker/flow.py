@@ -30,12 +30,16 @@ log = get_log(__name__)
 
 NO_SLOT = "no slot is free"
 QUICK_RUN_S = 0.05
+SLOW_RUN_S = 0.1
+"""A lane is quick from a median of the one on, and no longer from the other on: each change takes a new consumer."""
 QUICK_PREFETCH = 4
 MOST_PREFETCH = 32
 """A lane of quick kinds holds so many bundles in hand, at least and at most."""
 STARTS_WITHIN = 2 / 3
 """Of its lease, from the claim on: the first renewal needs the rest."""
-_RUNS_REMEMBERED = 50
+RUNS_REMEMBERED = 50
+RUNS_BETWEEN_LOOKS = 10
+"""A lane is known for quick soon: until then it has one bundle in hand, which is few where each holds one job."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -108,8 +112,10 @@ class LaneFlow:
         self._taking = 0
         self._no_claims = asyncio.Event()
         self._no_claims.set()
-        self._recent_runs_s: deque[float] = deque(maxlen=_RUNS_REMEMBERED)
-        self._recent_bundles: deque[int] = deque(maxlen=_RUNS_REMEMBERED)
+        self._recent_runs_s: deque[float] = deque(maxlen=RUNS_REMEMBERED)
+        self._runs_since_look = 0
+        self._prefetch = 1
+        self._recent_bundles: deque[int] = deque(maxlen=RUNS_REMEMBERED)
         """How many jobs they had."""
         self._tasks = Tasks()
 
@@ -131,15 +137,31 @@ class LaneFlow:
             return
         self._slots.give(self.lane)
         self._recent_runs_s.append(self._clock.monotonic() - held.claimed_at)
-        if self._consumer is not None and len(self._recent_runs_s) == _RUNS_REMEMBERED:
-            is_quick = statistics.median(self._recent_runs_s) < QUICK_RUN_S
-            self._consumer.set_prefetch(self._quick_prefetch() if is_quick else 1)
-            self._recent_runs_s.clear()
+        self._runs_since_look += 1
+        if self._runs_since_look == RUNS_BETWEEN_LOOKS:
+            self._runs_since_look = 0
+            self._fit_prefetch()
+
+    def _fit_prefetch(self) -> None:
+        run_s = statistics.median(self._recent_runs_s)
+        if run_s < QUICK_RUN_S:
+            wanted = self._quick_prefetch()
+            if self._prefetch < wanted or self._prefetch > 2 * wanted:
+                self._set_prefetch(wanted)
+        elif run_s > SLOW_RUN_S and self._prefetch > 1:
+            self._set_prefetch(1)
+
+    def _set_prefetch(self, prefetch: int) -> None:
+        self._prefetch = prefetch
+        if self._consumer is not None:
+            self._consumer.set_prefetch(prefetch)
 
     def _quick_prefetch(self) -> int:
-        """As many bundles as fill the slots once more, and one that may exceed them."""
+        """As many bundles as fill the slots once more, and one that may exceed them; rounded up to a power of two, so
+        that bundles of another size seldom ask for another number."""
         jobs = max(1.0, statistics.fmean(self._recent_bundles or [1]))
-        return min(MOST_PREFETCH, max(QUICK_PREFETCH, math.ceil(self._slots.total / jobs) + 1))
+        bundles = math.ceil(self._slots.total / jobs) + 1
+        return min(MOST_PREFETCH, max(QUICK_PREFETCH, 1 << (bundles - 1).bit_length()))
 
     def drain(self) -> None:
         """Claims no more."""
