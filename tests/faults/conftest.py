@@ -14,9 +14,15 @@ from faults.results import KEPT, Row, document_of, in_order, lines_of  # noqa: E
 from faults.rig import Rig, running_rig  # noqa: E402
 
 
-@pytest.fixture(scope="module")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a stack of its own comes first: the shared one begins when that is done, and idles beside none."""
+    items.sort(key=lambda item: "rig" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One stack for the experiments of a module: two workers, one intake, one gateway, all links."""
+    """One stack for the experiments of all modules: two workers, one intake, one gateway, all links. Each experiment
+    leaves it whole."""
     with running_rig(tmp_path_factory.mktemp("rig"), scale={"worker": 2}) as running:
         yield running
 
