@@ -120,6 +120,26 @@ async def test_the_acknowledgement_asks_for_the_next_bundle(
         await probe.close()
 
 
+async def test_a_consumer_that_changes_its_prefetch_or_resumes_is_ready_all_the_while(amqp_url: str, lane: str) -> None:
+    async with consuming(amqp_url, lane) as (consumer, _), asyncio.timeout(WITHIN_S):
+
+        async def stays_ready_until_consumed(prefetch: int) -> None:
+            while consumer._tag is None or consumer._consumed_prefetch != prefetch:
+                assert consumer.is_consuming
+                await asyncio.sleep(0)
+            assert consumer.is_consuming
+
+        assert not consumer.is_consuming
+        while not consumer.is_consuming:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+        consumer.set_prefetch(4)
+        await stays_ready_until_consumed(4)
+        consumer.pause("test")
+        await consumer.wait_paused()
+        consumer.resume("test")
+        await stays_ready_until_consumed(4)
+
+
 async def test_a_paused_consumer_gets_nothing_until_it_resumes(
     amqp_url: str, lane: str, publisher: RabbitPublisher
 ) -> None:

@@ -52,6 +52,8 @@ class Consumer:
         self._channel: AbstractChannel | None = None
         self._queue: AbstractQueue | None = None
         self._tag: str | None = None
+        self._is_between = False
+        """Cancelled by itself, to consume anew in a moment."""
         self._consumed_prefetch = prefetch
         self._paused_for: set[str] = set()
         self._changed = asyncio.Event()
@@ -73,12 +75,12 @@ class Consumer:
 
     @property
     def is_consuming(self) -> bool:
-        """Whether messages can arrive, or are not wanted just now."""
+        """Whether messages can arrive, in a moment at the latest, or are not wanted just now."""
         if self._paused_for:
             return True
         # The channel's own flag stays open when the peer is gone.
         is_open = self._connection.is_open and self._channel is not None and not self._channel.is_closed
-        return is_open and self._tag is not None
+        return is_open and (self._tag is not None or self._is_between)
 
     def pause(self, reason: str) -> None:
         """Asks for no more messages until each reason to pause is gone; those in hand stay in hand."""
@@ -158,6 +160,7 @@ class Consumer:
             if prefetch is not None:
                 await self._channel.set_qos(prefetch_count=prefetch)
             self._tag = await self._queue.consume(self._on_message, no_ack=prefetch is None)
+        self._is_between = False
         self._consumed_prefetch = prefetch
         self._looked_at = time.monotonic()
         self._failures = 0
@@ -173,11 +176,12 @@ class Consumer:
     async def _cancel(self) -> None:
         tag, self._tag = self._tag, None
         if tag is not None and self._queue is not None and self._channel is not None and not self._channel.is_closed:
+            self._is_between = True
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self._queue.cancel(tag)
 
     async def _drop_channel(self) -> None:
-        channel, self._channel, self._tag = self._channel, None, None
+        channel, self._channel, self._tag, self._is_between = self._channel, None, None, False
         await self._connection.close_channel(channel)
 
     def _on_channel_closed(self, *_: Any) -> None:
