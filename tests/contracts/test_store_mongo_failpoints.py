@@ -4,7 +4,6 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from acked_common.store.mongo import MongoStore
 from deploy.native.packages import PackagesError
 from support.factories import LEASE_S, count_queued, insert, key_of, new_job, now, owner
 from support.failing_mongod import FailingMongod, failing_mongod
+from support.stores import store_behind
 from support.tcp_proxy import Proxy, proxy_to
 
 TIMEOUT_S = 1.0
@@ -63,29 +63,25 @@ async def proxy(mongod: FailingMongod) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-@asynccontextmanager
-async def store_behind(proxy: Proxy, mongod: FailingMongod, *, timeout_s: float) -> AsyncIterator[MongoStore]:
-    """A store behind a proxy, whose commands can be made to fail."""
-    database = f"test_{uuid4().hex[:16]}"
-    url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
-    store = MongoStore(url, database, app_name=APP, timeout_s=timeout_s)
-    await store.ensure_schema()
-    yield store
-    await asyncio.to_thread(store.close)
-    mongod.client.drop_database(database)
+@pytest.fixture
+def database(mongod: FailingMongod) -> Iterator[str]:
+    """The name of a database for one test."""
+    name = f"test_{uuid4().hex[:16]}"
+    yield name
+    mongod.client.drop_database(name)
 
 
 @pytest.fixture
-async def store(proxy: Proxy, mongod: FailingMongod) -> AsyncIterator[MongoStore]:
+async def store(proxy: Proxy, database: str) -> AsyncIterator[MongoStore]:
     """A store as intake has it."""
-    async with store_behind(proxy, mongod, timeout_s=TIMEOUT_S) as store:
+    async with store_behind(proxy, database, app_name=APP, timeout_s=TIMEOUT_S) as store:
         yield store
 
 
 @pytest.fixture
-async def patient_store(proxy: Proxy, mongod: FailingMongod) -> AsyncIterator[MongoStore]:
+async def patient_store(proxy: Proxy, database: str) -> AsyncIterator[MongoStore]:
     """A store with time for several lost connections: the driver needs half a second to get over each."""
-    async with store_behind(proxy, mongod, timeout_s=6.0) as store:
+    async with store_behind(proxy, database, app_name=APP, timeout_s=6.0) as store:
         yield store
 
 

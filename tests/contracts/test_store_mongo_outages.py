@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -36,8 +35,10 @@ from support.factories import (
     running,
 )
 from support.servers import Servers
+from support.stores import store_behind
 from support.tcp_proxy import Proxy, proxy_to
 
+APP = "contracts"
 TIMEOUT_S = 1.0
 PATIENT_S = 4.0
 SLACK_S = 1.0
@@ -87,28 +88,17 @@ async def proxy(mongo_url: str) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-@asynccontextmanager
-async def store_behind(proxy: Proxy, database: str, *, timeout_s: float) -> AsyncIterator[MongoStore]:
-    """A store that reaches its server through the proxy only."""
-    url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
-    store = MongoStore(url, database, app_name="contracts", timeout_s=timeout_s)
-    await store.ensure_schema()
-    yield store
-    # It says goodbye through the proxy, which needs this loop.
-    await asyncio.to_thread(store.close)
-
-
 @pytest.fixture
 async def store(proxy: Proxy, mongo_database: str) -> AsyncIterator[MongoStore]:
     """One that gives up soon."""
-    async with store_behind(proxy, mongo_database, timeout_s=TIMEOUT_S) as store:
+    async with store_behind(proxy, mongo_database, app_name=APP, timeout_s=TIMEOUT_S) as store:
         yield store
 
 
 @pytest.fixture
 async def patient_store(proxy: Proxy, mongo_database: str) -> AsyncIterator[MongoStore]:
     """One with time for several lost connections: the driver needs half a second to get over each."""
-    async with store_behind(proxy, mongo_database, timeout_s=PATIENT_S) as store:
+    async with store_behind(proxy, mongo_database, app_name=APP, timeout_s=PATIENT_S) as store:
         yield store
 
 

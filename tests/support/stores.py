@@ -1,0 +1,19 @@
+"""Stores that reach their server through a proxy, so that a test can lose what they are told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from acked_common.store.mongo import MongoStore
+from support.tcp_proxy import Proxy
+
+
+@asynccontextmanager
+async def store_behind(proxy: Proxy, database: str, *, app_name: str, timeout_s: float) -> AsyncIterator[MongoStore]:
+    """An empty store whose calls may take `timeout_s` each."""
+    url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
+    store = MongoStore(url, database, app_name=app_name, timeout_s=timeout_s)
+    await store.ensure_schema()
+    yield store
+    # It says goodbye through the proxy, which needs this loop.
+    await asyncio.to_thread(store.close)
