@@ -69,7 +69,13 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     if line is not None:
         print(f"runtime: {line}", flush=True)
-    code: int = importlib.import_module(f"deploy.{name}.__main__").main(arguments)
+    try:
+        code: int = importlib.import_module(f"deploy.{name}.__main__").main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; what is left of it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code
 
 

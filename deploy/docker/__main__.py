@@ -48,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
             return containers.token_command(chosen.words)
         else:
             return load_test(layout, chosen.count, containers.token)
+    except BrokenPipeError:
+        # Of whoever read the output: `runtime` knows.
+        raise
     except KeyboardInterrupt:
         print(f"just {chosen.verb}: interrupted", file=sys.stderr)
         return 130

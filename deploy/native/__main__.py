@@ -198,8 +198,8 @@ def main(arguments: Sequence[str]) -> int:
         else:
             return load_test(layout, chosen.count, stack.token)
     except BrokenPipeError:
-        # Whoever read the output has enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Of whoever read the output: `runtime` knows.
+        raise
     except KeyboardInterrupt:
         print(f"just {chosen.verb}: interrupted", file=sys.stderr)
         return 130

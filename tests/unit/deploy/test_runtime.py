@@ -1,5 +1,8 @@
 """Which runtime a recipe is meant for, and which images it takes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,16 @@ def test_images_come_from_the_environment_then_stand_ins_then_the_public_names(
     assert found["ACKED_PYTHON_IMAGE"] == "mine/python:3.12"
     assert found["ACKED_PROXY_IMAGE"] == "haproxy:3.0"
     assert "ACKED_BUILD_NETWORK" not in found
+
+
+def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environ = {**os.environ, "ACKED_RUNTIME": "native", "ACKED_STATE_DIR": str(tmp_path), "PYTHONUNBUFFERED": ""}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.runtime", "status"], stdout=writing, stderr=subprocess.PIPE, env=environ
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
