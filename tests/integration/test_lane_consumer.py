@@ -12,7 +12,7 @@ import pytest
 from acked_common.broker import BrokerError
 from acked_common.broker.connection import BrokerConnection
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
-from acked_common.broker.topology import DEAD_QUEUE, lane_queue
+from acked_common.broker.topology import DEAD_QUEUE, declare_lane, lane_queue
 from acked_common.ids import new_id
 from acked_common.wire import Bundle
 from acked_worker.lane_consumer import Delivery, LaneConsumer
@@ -180,6 +180,53 @@ async def test_every_consumer_of_a_deleted_queue_comes_back(
         for task in waiting:
             task.cancel()
     await admin.close()
+
+
+async def test_a_queue_that_is_made_again_in_one_breath_is_consumed_on(
+    amqp_url: str, lane: str, publisher: RabbitPublisher
+) -> None:
+    """RabbitMQ 3.10 carries the consumer over to the new queue and keeps its messages from it."""
+    admin = await aio_pika.connect(amqp_url)
+    async with consuming(amqp_url, lane) as (_, arrived):
+        await until_consumers(admin, lane, 1)
+        await published(publisher, bundle(lane))
+        held = await next_of(arrived)
+        channel = await admin.channel()
+        await channel.queue_delete(lane_queue(lane))
+        await declare_lane(channel, lane, timeout_s=WITHIN_S)
+        sent = [bundle(lane), bundle(lane)]
+        for each in sent:
+            await published(publisher, each)
+        await held.ack()
+        come: list[Bundle] = []
+        while len(come) < len(sent):
+            delivery = await next_of(arrived)
+            await delivery.ack()
+            come.append(delivery.bundle)
+        assert come == sent
+    await admin.close()
+
+
+async def test_a_silent_consumer_is_made_anew_and_misses_nothing(
+    amqp_url: str, lane: str, publisher: RabbitPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("acked_worker.hearing.SILENT_S", 0.0)
+    monkeypatch.setattr("acked_common.broker.consumer.LOOK_EVERY_S", 0.0)
+    async with consuming(amqp_url, lane) as (consumer, arrived), asyncio.timeout(WITHIN_S):
+        while not consumer.is_consuming:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+        channels = {consumer.channel}
+        while len(channels - {None}) < 4:
+            sent = bundle(lane)
+            await published(publisher, sent)
+            while arrived.empty():
+                assert consumer.is_consuming
+                channels.add(consumer.channel)
+                await asyncio.sleep(0)
+            delivery = arrived.get_nowait()
+            await delivery.ack()
+            assert delivery.bundle == sent
+            channels.add(consumer.channel)
 
 
 async def test_what_nobody_can_read_is_set_aside_on_the_dead_queue(amqp_url: str, lane: str) -> None:

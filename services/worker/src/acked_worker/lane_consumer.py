@@ -1,6 +1,7 @@
 """Consumes one lane: declares it and hands over its bundles."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
@@ -11,6 +12,7 @@ from acked_common.broker.consumer import CALL_TIMEOUT_S, Consumer
 from acked_common.broker.topology import declare_lane, declare_shared
 from acked_common.logs import get_log
 from acked_common.wire import Bundle, WireError, decode_bundle
+from acked_worker.hearing import Hearing, Verdict
 
 log = get_log(__name__)
 
@@ -18,12 +20,16 @@ log = get_log(__name__)
 class Delivery:
     """A bundle in hand; its acknowledgement asks for the next one."""
 
-    def __init__(self, message: AbstractIncomingMessage, bundle: Bundle) -> None:
+    def __init__(
+        self, message: AbstractIncomingMessage, bundle: Bundle, on_ack: Callable[[], None] = lambda: None
+    ) -> None:
         self._message = message
+        self._on_ack = on_ack
         self.bundle = bundle
 
     async def ack(self) -> None:
         """Acknowledges; on a channel that is gone the broker delivers again, and the claim will find nothing."""
+        self._on_ack()
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self._message.ack()
@@ -48,10 +54,11 @@ class LaneConsumer(Consumer):
             f"lane {lane}",
             declare=self._declare_lane,
             on_message=self._hand_over,
-            look=self._look_for_consumers,
+            look=self._look_at_lane,
             prefetch=prefetch,
         )
         self._probe = probe
+        self._hearing = Hearing()
         self.lane = lane
         self._on_delivery = on_delivery
 
@@ -59,20 +66,24 @@ class LaneConsumer(Consumer):
         await declare_shared(channel, timeout_s=CALL_TIMEOUT_S)
         return await declare_lane(channel, self.lane, timeout_s=CALL_TIMEOUT_S)
 
-    async def _look_for_consumers(self) -> None:
-        """A deleted queue takes its consumers along without a word: look whether there are any."""
-        consumers = 0
+    async def _look_at_lane(self) -> bool:
+        """A deleted queue takes its consumers along without a word, or leaves them deaf: look how it stands."""
+        found: AbstractQueue | None = None
 
         async def look(channel: AbstractChannel) -> None:
-            nonlocal consumers
-            queue = await declare_lane(channel, self.lane, timeout_s=CALL_TIMEOUT_S)
-            consumers = queue.declaration_result.consumer_count or 0
+            nonlocal found
+            found = await declare_lane(channel, self.lane, timeout_s=CALL_TIMEOUT_S)
 
         channel = await self._probe.open_channel(prepare=look)
         async with asyncio.timeout(CALL_TIMEOUT_S):
             await channel.close()
-        if consumers == 0:
+        if found is None or not found.declaration_result.consumer_count:
             raise BrokerError("the lane's queue has lost its consumers")
+        waiting = found.declaration_result.message_count or 0
+        verdict = self._hearing.look(waiting, time.monotonic(), consumes_since=self.consumes_since)
+        if verdict is Verdict.DEAF:
+            raise BrokerError("bundles wait in the lane's queue, and none of them arrives")
+        return verdict is Verdict.SILENT
 
     async def _hand_over(self, message: AbstractIncomingMessage) -> None:
         try:
@@ -82,4 +93,5 @@ class LaneConsumer(Consumer):
             log.error("unreadable bundle set aside", lane=self.lane, error=str(error))
             await message.reject(requeue=False)
             return
-        self._on_delivery(Delivery(message, bundle))
+        self._hearing.heard(time.monotonic())
+        self._on_delivery(Delivery(message, bundle, lambda: self._hearing.acknowledged(time.monotonic())))

@@ -92,7 +92,7 @@ class RabbitCommands:
     async def _declare(self, channel: AbstractChannel) -> AbstractQueue:
         return await declare_command_queue(channel, timeout_s=CALL_TIMEOUT_S)
 
-    async def _bind_again(self) -> None:
+    async def _bind_again(self) -> bool:
         """A deleted exchange takes its bindings along without a word, and commands would reach nobody: make both again.
 
         On the connection that consumes: the queue is its own alone.
@@ -105,6 +105,7 @@ class RabbitCommands:
 
         channel = await self._consuming.open_channel(prepare=bind)
         await self._consuming.close_channel(channel)
+        return False
 
     async def _on_message(self, message: AbstractIncomingMessage) -> None:
         try:

@@ -24,7 +24,8 @@ RESTART_CAP_S = 3.0
 
 Declare = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
 OnMessage = Callable[[AbstractIncomingMessage], Awaitable[None]]
-Look = Callable[[], Awaitable[None]]
+Look = Callable[[], Awaitable[bool]]
+"""Whether the consumer is to be made anew, for good measure; raises `BrokerError` where it must be."""
 
 
 class Consumer:
@@ -40,9 +41,8 @@ class Consumer:
         look: Look,
         prefetch: int | None = None,
     ) -> None:
-        """`declare` makes the queue on a new channel. `look` is called every few seconds and raises `BrokerError` where
-        the consumer must begin anew. `prefetch` is how many unacknowledged messages may be in hand; None: none is
-        acknowledged."""
+        """`declare` makes the queue on a new channel. `look` is called every few seconds. `prefetch` is how many
+        unacknowledged messages may be in hand; None: none is acknowledged."""
         self._connection = connection
         self._name = name
         self._declare = declare
@@ -55,6 +55,8 @@ class Consumer:
         self._is_between = False
         """Cancelled by itself, to consume anew in a moment."""
         self._consumed_prefetch = prefetch
+        self.consumes_since = 0.0
+        """When the broker was last asked for messages; on the monotonic clock."""
         self._paused_for: set[str] = set()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
@@ -78,9 +80,12 @@ class Consumer:
         """Whether messages can arrive, in a moment at the latest, or are not wanted just now."""
         if self._paused_for:
             return True
+        if not self._connection.is_open:
+            return False
+        if self._channel is None:
+            return self._is_between
         # The channel's own flag stays open when the peer is gone.
-        is_open = self._connection.is_open and self._channel is not None and not self._channel.is_closed
-        return is_open and (self._tag is not None or self._is_between)
+        return not self._channel.is_closed and (self._tag is not None or self._is_between)
 
     def pause(self, reason: str) -> None:
         """Asks for no more messages until each reason to pause is gone; those in hand stay in hand."""
@@ -142,9 +147,19 @@ class Consumer:
             await self._consume()
         elif time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = time.monotonic()
-            await self._look()
+            if await self._look():
+                await self._renew()
 
-    async def _consume(self) -> None:
+    async def _renew(self) -> None:
+        """Makes the consumer anew on another channel; before the old one is closed, so that there always is one."""
+        before, self._channel, self._tag = self._channel, None, None
+        self._is_between = True
+        try:
+            await self._consume(is_told=False)
+        finally:
+            await self._connection.close_channel(before)
+
+    async def _consume(self, *, is_told: bool = True) -> None:
         if self._channel is None or self._channel.is_closed or not self._connection.is_open:
 
             async def prepare(channel: AbstractChannel) -> None:
@@ -162,9 +177,10 @@ class Consumer:
             self._tag = await self._queue.consume(self._on_message, no_ack=prefetch is None)
         self._is_between = False
         self._consumed_prefetch = prefetch
-        self._looked_at = time.monotonic()
+        self._looked_at = self.consumes_since = time.monotonic()
         self._failures = 0
-        log.info("queue consumed", queue=self._name, prefetch=prefetch)
+        if is_told:
+            log.info("queue consumed", queue=self._name, prefetch=prefetch)
 
     async def _has_consumer(self) -> bool:
         """Whether the broker still delivers to us."""

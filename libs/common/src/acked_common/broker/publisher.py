@@ -1,6 +1,7 @@
 """Publishes bundles with confirms, on a connection of its own, so that a blocked publisher stalls nobody else."""
 
 import asyncio
+import time
 
 from aio_pika.abc import AbstractChannel, DeliveryMode
 from aio_pika.exceptions import DeliveryError
@@ -16,6 +17,9 @@ from acked_common.wire import Bundle, encode_bundle
 CONFIRM_TIMEOUT_S = 5.0
 # A confirm of many walks over all that are pending: more in flight per channel costs more than it brings.
 IN_FLIGHT = 256
+LET_GO_S = 0.5
+"""A queue that was deleted is made again after so long: RabbitMQ 3.10 leaves consumers deaf that do not know of its end
+by then."""
 
 
 class RabbitPublisher:
@@ -26,6 +30,8 @@ class RabbitPublisher:
         self._lanes = Lanes(self._connection, timeout_s=CONFIRM_TIMEOUT_S, makes_shared=True)
         self._channel: AbstractChannel | None = None
         self._declared: set[str] = set()
+        self._missed_at: dict[str, float] = {}
+        """When a lane was last found without its queue; on the monotonic clock."""
         self._opening = asyncio.Lock()
         self._window = asyncio.Semaphore(IN_FLIGHT)
 
@@ -47,6 +53,7 @@ class RabbitPublisher:
                 except DeliveryError:
                     # No such queue: it was deleted under us. Make it again, then publish once more.
                     self._declared.discard(bundle.lane)
+                    self._missed_at[bundle.lane] = time.monotonic()
                     await self._declare(bundle.lane)
                     await self._send(channel, bundle)
             except (*BROKEN, DeliveryError) as error:
@@ -77,6 +84,8 @@ class RabbitPublisher:
             return self._channel
 
     async def _declare(self, lane: str) -> None:
+        if lane in self._missed_at:
+            await asyncio.sleep(self._missed_at[lane] + LET_GO_S - time.monotonic())
         if await self._lanes.ensure(lane) is None:
             raise BrokerError("the lane has no queue until a worker makes it")
         self._declared.add(lane)
