@@ -80,6 +80,11 @@ class GroupCommit:
 
     async def keep(self, job: NewJob, *, overdue_at: float | None = None) -> Insertion:
         """Keeps one job; raises `Busy` when too many wait. `overdue_at`, by the loop's clock: for who waited before."""
+        return await self.send(job, overdue_at=overdue_at)
+
+    def send(self, job: NewJob, *, overdue_at: float | None = None) -> asyncio.Future[Insertion]:
+        """As `keep`, for who doesn't wait here. The future is done in time and never fails; to cancel it gives up a job
+        that was not sent yet."""
         loop = asyncio.get_running_loop()
         size = self.take_room(job)
         request = _Request(job, size, loop.create_future(), overdue_at or loop.time() + self._limits.answer_within_s)
@@ -90,7 +95,7 @@ class GroupCommit:
             loop.call_soon(self._flush)
         if self._timer is None:
             self._timer = loop.call_later(TICK_S, self._tick)
-        return await request.answered
+        return request.answered
 
     def take_room(self, job: NewJob) -> int:
         """Lets a job wait in this process; answers its size for `give_room_back`. Raises `Busy`."""

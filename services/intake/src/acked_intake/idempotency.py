@@ -10,6 +10,9 @@ from acked_intake.submission import Submission
 
 HEADER = b"idempotency-key"
 
+# The standard library's writer: its numbers and escapes stay as they are, and fingerprints live as long as jobs.
+_text_of = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 def key_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """The key that a request carries, None where it carries none. Raises `ProblemError` with 400.
@@ -38,19 +41,20 @@ def fingerprint(submission: Submission) -> bytes:
     Only what was asked for counts, so that a field of a later version leaves the fingerprints of now as they are. Two
     payloads are the same where they hold the same values; tags are in no order.
     """
-    asked = {
-        "kind": submission.kind,
-        "payload": json.loads(submission.payload),
-        "delay_s": submission.delay_s or None,
-        "batch": submission.batch,
-        "tags": sorted(submission.tags) or None,
-        "max_attempts": submission.max_attempts,
-        "timeout_s": submission.timeout_s,
-        "expires_in_s": submission.expires_in_s,
-    }
-    named = {name: value for name, value in asked.items() if value is not None or name == "payload"}
-    # The standard library's writer: its numbers and escapes stay as they are, and fingerprints live as long as jobs.
-    return hashlib.sha256(json.dumps(named, sort_keys=True, separators=(",", ":")).encode()).digest()
+    asked: dict[str, object] = {"kind": submission.kind, "payload": json.loads(submission.payload.decode())}
+    if submission.delay_s:
+        asked["delay_s"] = submission.delay_s
+    if submission.batch is not None:
+        asked["batch"] = submission.batch
+    if submission.tags:
+        asked["tags"] = sorted(submission.tags)
+    if submission.max_attempts is not None:
+        asked["max_attempts"] = submission.max_attempts
+    if submission.timeout_s is not None:
+        asked["timeout_s"] = submission.timeout_s
+    if submission.expires_in_s is not None:
+        asked["expires_in_s"] = submission.expires_in_s
+    return hashlib.sha256(_text_of(asked).encode()).digest()
 
 
 def _bad_key(why: str) -> ProblemError:

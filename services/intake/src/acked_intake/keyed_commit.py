@@ -1,13 +1,12 @@
 """Requests with an idempotency key: of those that wait here with the same one, the first leads and the others follow.
 
 Only the leader is sent to the store, so a key stands once in a group commit. What becomes of it answers the followers;
-where it is certainly not stored, one that asks for something else leads next. The commit belongs to a task of this
-module, not to the request that leads: a client that leaves strands nobody.
+where it is certainly not stored, one that asks for something else leads next. The commit does not belong to the request
+that leads: a client that leaves strands nobody. Most requests are alone with their key, and take no task and no timer.
 """
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from acked_common.lifetime import Tasks
@@ -33,9 +32,19 @@ def answer_of_follower(leader: NewJob, kept: Kept, follower: NewJob) -> Kept | N
 @dataclass(slots=True, eq=False)
 class _Request:
     job: NewJob
-    size: int
     overdue_at: float
     answered: "asyncio.Future[Kept]"
+    size: int = 0
+    """Of the room that a follower takes up; a leader's is the group commit's affair."""
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """Who leads with a key, and who follows."""
+
+    name: tuple[str, str]
+    leader: _Request
+    followers: list[_Request] = field(default_factory=list)
 
 
 class KeyedCommit:
@@ -45,23 +54,26 @@ class KeyedCommit:
         self._commit = commit
         self._store = store
         self._answer_within_s = answer_within_s
-        self._lines: dict[tuple[str, str], deque[_Request]] = {}
+        self._lines: dict[tuple[str, str], _Line] = {}
         self._line_ended = asyncio.Event()
         self._tasks = Tasks()
 
     async def keep(self, job: NewJob) -> Kept:
         """Keeps a job, or tells what holds its key; never `KEY_TAKEN`. Raises `Busy` when too many wait."""
         loop = asyncio.get_running_loop()
-        request = _Request(job, self._commit.take_room(job), loop.time() + self._answer_within_s, loop.create_future())
+        request = _Request(job, loop.time() + self._answer_within_s, loop.create_future())
         name = (job.tenant, _key(job).text)
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = deque()
-            self._tasks.spawn(self._serve(name, line), "requests with one key")
-        line.append(request)
+            line = _Line(name, request)
+            self._send(line)
+            self._lines[name] = line
+            # In time: the group commit sees to it, and `_find_holder`.
+            return await request.answered
+        request.size = self._commit.take_room(job)
+        line.followers.append(request)
         try:
-            # Behind the group commit, which tells what was never sent from what may be stored.
-            async with asyncio.timeout_at(request.overdue_at + 1.5 * TICK_S):
+            async with asyncio.timeout_at(_last_moment(request)):
                 return await request.answered
         except TimeoutError:
             return Insertion.UNKNOWN
@@ -72,53 +84,89 @@ class KeyedCommit:
             self._line_ended.clear()
             await self._line_ended.wait()
 
-    async def _serve(self, name: tuple[str, str], line: deque[_Request]) -> None:
-        try:
-            while line:
-                leader = line.popleft()
-                if leader.answered.done():
-                    # Its deadline has passed or its client has left before it was sent.
-                    self._commit.give_room_back(leader.size)
-                    continue
-                kept: Kept = Insertion.UNKNOWN
-                try:
-                    kept = await self._kept(leader)
-                finally:
-                    _answer(leader, kept)
-                for _ in range(len(line)):
-                    follower = line.popleft()
-                    answer = answer_of_follower(leader.job, kept, follower.job)
-                    if answer is None:
-                        line.append(follower)
-                    else:
-                        self._commit.give_room_back(follower.size)
-                        _answer(follower, answer)
-        finally:
-            del self._lines[name]
-            for left in line:
-                self._commit.give_room_back(left.size)
-                _answer(left, Insertion.UNKNOWN)
-            self._line_ended.set()
+    def _send(self, line: _Line) -> None:
+        """Sends the leader. Raises `Busy`."""
+        leader = line.leader
+        sent = self._commit.send(leader.job, overdue_at=leader.overdue_at)
+        sent.add_done_callback(lambda sent: self._on_sent(line, sent.result()))
 
-    async def _kept(self, leader: _Request) -> Kept:
-        job = leader.job
-        # The group commit takes it anew; nobody else can take it in between.
-        self._commit.give_room_back(leader.size)
-        if leader.overdue_at <= asyncio.get_running_loop().time():
-            return Insertion.NOT_STORED
-        for _ in range(MAX_TRIES):
-            try:
-                found = await self._commit.keep(job, overdue_at=leader.overdue_at)
-                if found is not Insertion.KEY_TAKEN:
-                    return found
-                holder = await self._store.key_holder(job.tenant, _key(job).text)
-            except (Busy, StoreError):
-                # Somebody holds the key; it may be what an earlier call of this client has stored.
-                return Insertion.UNKNOWN
+    def _on_sent(self, line: _Line, found: Insertion) -> None:
+        if found is Insertion.KEY_TAKEN:
+            self._tasks.spawn(self._find_holder(line), "holder of a key")
+        else:
+            self._settle(line, found)
+
+    async def _find_holder(self, line: _Line) -> None:
+        kept: Kept = Insertion.UNKNOWN
+        try:
+            async with asyncio.timeout_at(_last_moment(line.leader)):
+                kept = await self._held(line.leader)
+        except (TimeoutError, Busy, StoreError):
+            # Somebody holds the key; it may be what an earlier call of this client has stored.
+            pass
+        finally:
+            self._settle(line, kept)
+
+    async def _held(self, leader: _Request) -> Kept:
+        """Who holds the key of a job that was sent once; or what became of the job when it was sent again."""
+        for _ in range(MAX_TRIES - 1):
+            holder = await self._store.key_holder(leader.job.tenant, _key(leader.job).text)
             if holder is not None:
                 return holder
             # Its retention has just ended.
-        return Insertion.UNKNOWN
+            found = await self._commit.keep(leader.job, overdue_at=leader.overdue_at)
+            if found is not Insertion.KEY_TAKEN:
+                return found
+        holder = await self._store.key_holder(leader.job.tenant, _key(leader.job).text)
+        return holder or Insertion.UNKNOWN
+
+    def _settle(self, line: _Line, kept: Kept) -> None:
+        """It is known what became of the leader: answers the line, and lets the next one lead."""
+        while True:
+            _answer(line.leader, kept)
+            self._answer_followers(line, kept)
+            if not self._next_leads(line):
+                del self._lines[line.name]
+                self._line_ended.set()
+                return
+            if line.leader.overdue_at <= asyncio.get_running_loop().time():
+                kept = Insertion.NOT_STORED
+                continue
+            try:
+                self._send(line)
+                return
+            except Busy:
+                kept = Insertion.UNKNOWN
+
+    def _answer_followers(self, line: _Line, kept: Kept) -> None:
+        """Keeps those who are to be sent themselves."""
+        if not line.followers:
+            return
+        left: list[_Request] = []
+        for follower in line.followers:
+            answer = answer_of_follower(line.leader.job, kept, follower.job)
+            if answer is None:
+                left.append(follower)
+            else:
+                self._commit.give_room_back(follower.size)
+                _answer(follower, answer)
+        line.followers = left
+
+    def _next_leads(self, line: _Line) -> bool:
+        """Whether anybody is left; the room of who leads is given back, as the group commit takes it anew."""
+        while line.followers:
+            request = line.followers.pop(0)
+            self._commit.give_room_back(request.size)
+            if not request.answered.done():
+                line.leader = request
+                return True
+            # Its deadline has passed or its client has left before it was sent.
+        return False
+
+
+def _last_moment(request: _Request) -> float:
+    """Behind the group commit's answer, which tells what was never sent from what may be stored."""
+    return request.overdue_at + 1.5 * TICK_S
 
 
 def _answer(request: _Request, kept: Kept) -> None:
