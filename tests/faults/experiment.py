@@ -86,6 +86,12 @@ class Experiment:
         """Returns when so many handlers run."""
         eventually(lambda: self.in_flight(State.RUNNING) >= number, within_s=30.0, what=f"{number} jobs run")
 
+    def busiest_worker(self) -> str:
+        """The worker that runs most of this experiment's jobs."""
+        running = self.rig.database.jobs.find({"batch": self.batch, "state": State.RUNNING.value}, {"owner": True})
+        ((name, _),) = Counter(job["owner"]["worker"] for job in running).most_common(1)
+        return str(name)
+
     def cancel_all(self, ids: Sequence[str]) -> dict[str, int]:
         """Asks for the cancel of each job, in a random order, from several clients; the status of each answer."""
         shuffled = random.Random(30).sample(ids, len(ids))

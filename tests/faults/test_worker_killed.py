@@ -34,6 +34,7 @@ def test_2_i1_with_free_slots_beside_it_a_killed_workers_jobs_run_again_at_once(
     with experiment(rig, "2 worker killed, the other one has room") as run:
         run.burst(60, seconds=6.0)
         run.wait_running(60)
-        rig.kill("worker-1")
-    assert run.figures.reruns >= 10
+        # Bundles of one burst differ in size: a certain one may have few of the jobs.
+        rig.kill(run.busiest_worker())
+    assert run.figures.reruns >= 30
     assert run.figures.taken_back_s + run.figures.claimed_again_s <= TAKEN_BACK_WITHIN_S
