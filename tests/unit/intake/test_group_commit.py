@@ -8,7 +8,7 @@ import pytest
 from acked_common.store import Insertion, NewJob
 from acked_common.store.memory import MemoryStore
 from acked_intake import group_commit
-from acked_intake.group_commit import MAX_GROUP_BYTES, MAX_GROUP_JOBS, Busy, GroupCommit, Limits
+from acked_intake.group_commit import LARGE_JOBS, MAX_GROUP_BYTES, MAX_GROUP_JOBS, Busy, GroupCommit, Limits
 from support.factories import ManualClock, new_job
 from support.parts import BOUND_S, settle
 
@@ -90,13 +90,24 @@ async def test_requests_of_one_turn_are_one_group(bench: Bench) -> None:
 async def test_groups_form_while_commits_are_in_flight(bench: Bench, limits: Limits) -> None:
     bench.store.confirms.clear()
     waiting = []
-    for count in (1, 2, 3, 40, 50):
+    for count in (1, 40, 50, 60, 70):
         waiting += await bench.keep(*jobs(count))
-    assert bench.store.sizes == [1, 2, 3]
+    assert bench.store.sizes == [1, 40, 50]
     assert limits.commits_in_flight == 3
     bench.store.confirms.set()
     assert set(await answers(waiting)) == {Insertion.STORED}
-    assert bench.store.sizes == [1, 2, 3, 90]
+    assert bench.store.sizes == [1, 40, 50, 130]
+
+
+async def test_small_groups_go_one_after_the_other(bench: Bench) -> None:
+    bench.store.confirms.clear()
+    waiting = await bench.keep(*jobs(1))
+    for _ in range(LARGE_JOBS - 1):
+        waiting += await bench.keep(*jobs(1))
+    assert bench.store.sizes == [1]
+    bench.store.confirms.set()
+    assert set(await answers(waiting)) == {Insertion.STORED}
+    assert bench.store.sizes == [1, LARGE_JOBS - 1]
 
 
 async def test_beside_a_large_group_another_begins_with_as_many(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from acked_common.lifecycle import Move, State
 from acked_common.store import Applied, KindRecord
 from acked_worker.outcome import Ending, Failed, Succeeded, failed, weight_bytes
 from acked_worker.outcome_rules import Defaults
-from acked_worker.recorder import BATCH, BATCH_BYTES, HELD_BYTES, IN_FLIGHT, Recorder
+from acked_worker.recorder import BATCH, BATCH_BYTES, HELD_BYTES, IN_FLIGHT, LARGE_JOBS, Recorder
 from acked_worker.running import Held, Running
 from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, ShakyStore, settle
@@ -101,6 +101,35 @@ async def test_small_outcomes_share_a_write(bench: Bench) -> None:
     bench.recorder.record([(one, Succeeded(b"1")) for one in held])
     await bench.recorded()
     assert [len(moves) for moves in bench.store.writes] == [BATCH, 1]
+
+
+async def test_small_writes_go_one_after_the_other_and_a_large_one_beside_them(bench: Bench) -> None:
+    held = await bench.held(1 + LARGE_JOBS + 1)
+    write = bench.store.holds["apply"] = asyncio.Event()
+    for one in held[:LARGE_JOBS]:
+        bench.recorder.record([(one, Succeeded(b"1"))])
+        await settle()
+    assert bench.store.calls.count("apply") == 1
+    for one in held[LARGE_JOBS:]:
+        bench.recorder.record([(one, Succeeded(b"1"))])
+        await settle()
+    assert bench.store.calls.count("apply") == 2
+    write.set()
+    await bench.recorded()
+    assert [len(moves) for moves in bench.store.writes] == [1, LARGE_JOBS, 1]
+
+
+async def test_a_write_that_hangs_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_worker.recorder.SLOW_S", 0.01)
+    held = await bench.held(2)
+    write = bench.store.holds["apply"] = asyncio.Event()
+    for one in held:
+        bench.recorder.record([(one, Succeeded(b"1"))])
+        await settle()
+    assert bench.store.calls.count("apply") == 1
+    await bench.store.until_called("apply", 2)
+    write.set()
+    await bench.recorded()
 
 
 async def test_those_that_returned_the_same_share_their_transition(bench: Bench) -> None:

@@ -1,8 +1,9 @@
 """Group commit: one write for all requests that arrived while the earlier writes were under way.
 
-No timer makes a lonely request wait; load makes the groups grow. A write costs MongoDB as much as some dozens of the
-jobs in it, so beside those under way another one begins only with as many jobs as they hold on average, or when they
-take long.
+No timer makes a lonely request wait; load makes the groups grow. A write costs as much as some dozens of the jobs in
+it, in MongoDB and in all that its bundles meet later. So beside those under way another one begins only when it is
+large, with as many jobs as they hold on average, or when they take long. Measured on two cores with 500 requests a
+second: with three small writes at once a handler starts after 27 ms (p50) and 42 (p99), with one after 16 and 27.
 
 Each request has its own deadline: what was not sent by then is certainly not kept, what was sent and not confirmed may
 be.
@@ -20,6 +21,8 @@ from acked_common.lifetime import Tasks
 from acked_common.store import Insertion, JobStore, NewJob
 
 MAX_GROUP_JOBS = 1000
+LARGE_JOBS = 32
+"""Fewer wait for the write that is under way."""
 MAX_GROUP_BYTES = 8 * 2**20
 TICK_S = 0.1
 """How late the answer may be to a request whose deadline has passed; after so long a write is slow."""
@@ -122,8 +125,12 @@ class GroupCommit:
 
     @property
     def _may_begin(self) -> bool:
+        if not self._in_flight:
+            return True
+        if self._in_flight >= self._limits.commits_in_flight:
+            return False
         waiting = len(self._waiting.requests)
-        return self._in_flight < self._limits.commits_in_flight and waiting * self._in_flight >= len(self._sent)
+        return waiting >= LARGE_JOBS and waiting * self._in_flight >= len(self._sent)
 
     def _flush(self) -> None:
         self._flush_is_due = False

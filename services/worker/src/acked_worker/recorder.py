@@ -24,6 +24,9 @@ BATCH = 500
 BATCH_BYTES = 8 * 2**20
 HELD_BYTES = 64 * 2**20
 IN_FLIGHT = 2
+LARGE_JOBS = 128
+"""Fewer wait for the write under way, unless that takes long: small writes are dear."""
+SLOW_S = 0.1
 RETRY_S = 0.3
 
 _recorded = Counter("acked_attempts_recorded_total", "Attempts whose outcome was recorded.", ["reason"])
@@ -59,6 +62,7 @@ class Recorder:
         self._held_bytes = 0
         self._has_room = True
         self._in_flight = 0
+        self._begun_at = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = Tasks()
@@ -84,12 +88,21 @@ class Recorder:
         await self._tasks.cancel_all()
 
     def _flush(self) -> None:
-        while self._waiting and self._in_flight < IN_FLIGHT:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._may_begin(loop.time()):
             batch, weight = self._next_batch()
             self._in_flight += 1
+            self._begun_at = loop.time()
             self._tasks.spawn(self._record(batch, weight), "record")
+            loop.call_later(SLOW_S, self._flush)
         if not self._waiting and not self._in_flight:
             self._idle.set()
+
+    def _may_begin(self, now: float) -> bool:
+        if not self._in_flight:
+            return True
+        is_due = len(self._waiting) >= LARGE_JOBS or now - self._begun_at >= SLOW_S
+        return self._in_flight < IN_FLIGHT and is_due
 
     def _next_batch(self) -> tuple[list[Ended], int]:
         """As many as one write may hold, one at least; and what they weigh."""
