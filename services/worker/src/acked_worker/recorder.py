@@ -63,6 +63,7 @@ class Recorder:
         self._has_room = True
         self._in_flight = 0
         self._begun_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = Tasks()
@@ -86,6 +87,8 @@ class Recorder:
     async def stop(self) -> None:
         """Gives up what can't be recorded; the leases bring those jobs back."""
         await self._tasks.cancel_all()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _flush(self) -> None:
         loop = asyncio.get_running_loop()
@@ -94,9 +97,15 @@ class Recorder:
             self._in_flight += 1
             self._begun_at = loop.time()
             self._tasks.spawn(self._record(batch, weight), "record")
-            loop.call_later(SLOW_S, self._flush)
+        if self._waiting and self._timer is None:
+            self._timer = loop.call_later(SLOW_S, self._tick)
         if not self._waiting and not self._in_flight:
             self._idle.set()
+
+    def _tick(self) -> None:
+        """One write that hangs must not hold up those that wait."""
+        self._timer = None
+        self._flush()
 
     def _may_begin(self, now: float) -> bool:
         if not self._in_flight:
