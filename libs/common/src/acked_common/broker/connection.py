@@ -81,7 +81,7 @@ class BrokerConnection:
                     await prepare(channel)
                 return channel
         except BROKEN as error:
-            _raise_cancelled()
+            raise_cancelled()
             if isinstance(error, TimeoutError):
                 # Half open, or stuck: a new connection is the way out.
                 await self.drop()
@@ -110,7 +110,7 @@ class BrokerConnection:
                 async with asyncio.timeout(self._timeout_s):
                     await connection.connect(timeout=self._timeout_s)
             except BROKEN as error:
-                _raise_cancelled()
+                raise_cancelled()
                 await _close(connection)
                 self._failures += 1
                 bound_s = min(_RETRY_CAP_S, 0.2 * 2.0 ** min(self._failures, 10))
@@ -127,7 +127,7 @@ class BrokerConnection:
             await _close(connection)
 
 
-def _raise_cancelled() -> None:
+def raise_cancelled() -> None:
     """The library swallows a cancellation that meets a failure of its own; its caller would run on for ever."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -12,7 +12,7 @@ from typing import Any
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BROKEN, BrokerConnection
+from acked_common.broker.connection import BROKEN, BrokerConnection, raise_cancelled
 from acked_common.logs import get_log
 
 log = get_log(__name__)
@@ -127,6 +127,7 @@ class Consumer:
                 self._failures += 1
                 log.exception("consumer broken; the queue is consumed anew", queue=self._name)
                 await self._drop_channel()
+            raise_cancelled()
             await self._pause_between()
 
     async def close(self) -> None:
