@@ -3,7 +3,7 @@
 No timer makes a lonely request wait; load makes the groups grow. A write costs as much as some dozens of the jobs in
 it, in MongoDB and in all that its bundles meet later. So beside those under way another one begins only when it is
 large, with as many jobs as they hold on average, or when they take long. Measured on two cores with 500 requests a
-second: with three small writes at once a handler starts after 27 ms (p50) and 42 (p99), with one after 16 and 27.
+second: with three small writes at once a handler starts after 27 ms (p50) and 42 (p99), with one after 17 and 29.
 
 Each request has its own deadline: what was not sent by then is certainly not kept, what was sent and not confirmed may
 be.

@@ -41,20 +41,18 @@ def fingerprint(submission: Submission) -> bytes:
     Only what was asked for counts, so that a field of a later version leaves the fingerprints of now as they are. Two
     payloads are the same where they hold the same values; tags are in no order.
     """
-    asked: dict[str, object] = {"kind": submission.kind, "payload": json.loads(submission.payload.decode())}
-    if submission.delay_s:
-        asked["delay_s"] = submission.delay_s
-    if submission.batch is not None:
-        asked["batch"] = submission.batch
-    if submission.tags:
-        asked["tags"] = sorted(submission.tags)
-    if submission.max_attempts is not None:
-        asked["max_attempts"] = submission.max_attempts
-    if submission.timeout_s is not None:
-        asked["timeout_s"] = submission.timeout_s
-    if submission.expires_in_s is not None:
-        asked["expires_in_s"] = submission.expires_in_s
-    return hashlib.sha256(_text_of(asked).encode()).digest()
+    asked = {
+        "kind": submission.kind,
+        "payload": json.loads(submission.payload.decode()),
+        "delay_s": submission.delay_s or None,
+        "batch": submission.batch,
+        "tags": sorted(submission.tags) or None,
+        "max_attempts": submission.max_attempts,
+        "timeout_s": submission.timeout_s,
+        "expires_in_s": submission.expires_in_s,
+    }
+    named = {name: value for name, value in asked.items() if value is not None or name == "payload"}
+    return hashlib.sha256(_text_of(named).encode()).digest()
 
 
 def _bad_key(why: str) -> ProblemError:

@@ -88,7 +88,7 @@ class KeyedCommit:
         """Sends the leader. Raises `Busy`."""
         leader = line.leader
         sent = self._commit.send(leader.job, overdue_at=leader.overdue_at)
-        sent.add_done_callback(lambda sent: self._on_sent(line, sent.result()))
+        sent.add_done_callback(lambda done: self._on_sent(line, done.result()))
 
     def _on_sent(self, line: _Line, found: Insertion) -> None:
         if found is Insertion.KEY_TAKEN:
@@ -109,16 +109,16 @@ class KeyedCommit:
 
     async def _held(self, leader: _Request) -> Kept:
         """Who holds the key of a job that was sent once; or what became of the job when it was sent again."""
-        for _ in range(MAX_TRIES - 1):
+        for tries in range(1, MAX_TRIES + 1):
             holder = await self._store.key_holder(leader.job.tenant, _key(leader.job).text)
             if holder is not None:
                 return holder
             # Its retention has just ended.
-            found = await self._commit.keep(leader.job, overdue_at=leader.overdue_at)
-            if found is not Insertion.KEY_TAKEN:
-                return found
-        holder = await self._store.key_holder(leader.job.tenant, _key(leader.job).text)
-        return holder or Insertion.UNKNOWN
+            if tries < MAX_TRIES:
+                found = await self._commit.keep(leader.job, overdue_at=leader.overdue_at)
+                if found is not Insertion.KEY_TAKEN:
+                    return found
+        return Insertion.UNKNOWN
 
     def _settle(self, line: _Line, kept: Kept) -> None:
         """It is known what became of the leader: answers the line, and lets the next one lead."""

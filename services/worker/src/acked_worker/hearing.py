@@ -41,10 +41,9 @@ class Hearing:
 
     def look(self, waiting: int, now: float, *, consumes_since: float) -> Verdict:
         """So many bundles wait in the queue now, which nobody has in hand."""
-        since = max(self._changed_at, consumes_since)
         if self._in_hand:
-            self._waiting_since = None
             return Verdict.HEARS
+        since = max(self._changed_at, consumes_since)
         if not waiting:
             self._waiting_since = None
         elif self._waiting_since is None or self._waiting_since < since:
