@@ -25,23 +25,24 @@ class Hearing:
     """What one consumer of a queue has heard. Instants are those of a monotonic clock, in seconds."""
 
     def __init__(self) -> None:
-        self._in_hand = 0
+        self.in_hand = 0
+        """Bundles that have come and are not acknowledged."""
         self._changed_at = 0.0
         self._waiting_since: float | None = None
 
     def heard(self, now: float) -> None:
         """A bundle has arrived."""
-        self._in_hand += 1
+        self.in_hand += 1
         self._changed_at = now
 
     def acknowledged(self, now: float) -> None:
         """A bundle was acknowledged: another may come."""
-        self._in_hand -= 1
+        self.in_hand -= 1
         self._changed_at = now
 
     def look(self, waiting: int, now: float, *, consumes_since: float) -> Verdict:
         """So many bundles wait in the queue now, which nobody has in hand."""
-        if self._in_hand:
+        if self.in_hand:
             return Verdict.HEARS
         since = max(self._changed_at, consumes_since)
         if not waiting:

@@ -29,12 +29,13 @@ class Delivery:
 
     async def ack(self) -> None:
         """Acknowledges; on a channel that is gone the broker delivers again, and the claim will find nothing."""
-        self._on_ack()
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self._message.ack()
         except BROKEN:
             pass
+        finally:
+            self._on_ack()
 
 
 class LaneConsumer(Consumer):
@@ -61,6 +62,10 @@ class LaneConsumer(Consumer):
         self._hearing = Hearing()
         self.lane = lane
         self._on_delivery = on_delivery
+
+    @property
+    def has_in_hand(self) -> bool:
+        return self._hearing.in_hand > 0
 
     async def _declare_lane(self, channel: AbstractChannel) -> AbstractQueue:
         await declare_shared(channel, timeout_s=CALL_TIMEOUT_S)

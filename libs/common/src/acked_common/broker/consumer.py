@@ -87,6 +87,11 @@ class Consumer:
         # The channel's own flag stays open when the peer is gone.
         return not self._channel.is_closed and (self._tag is not None or self._is_between)
 
+    @property
+    def has_in_hand(self) -> bool:
+        """Whether something that has come is to be acknowledged yet."""
+        return False
+
     def pause(self, reason: str) -> None:
         """Asks for no more messages until each reason to pause is gone; those in hand stay in hand."""
         if reason not in self._paused_for:
@@ -152,13 +157,13 @@ class Consumer:
                 await self._renew()
 
     async def _renew(self) -> None:
-        """Makes the consumer anew on another channel; before the old one is closed, so that there always is one."""
-        before, self._channel, self._tag = self._channel, None, None
-        self._is_between = True
-        try:
-            await self._consume(is_told=False)
-        finally:
+        """Makes the consumer anew on another channel. What has just come is acknowledged on the one it came on: behind
+        the end of a channel that would end the connection."""
+        await self._cancel()
+        if not self.has_in_hand:
+            before, self._channel = self._channel, None
             await self._connection.close_channel(before)
+        await self._consume(is_told=False)
 
     async def _consume(self, *, is_told: bool = True) -> None:
         if self._channel is None or self._channel.is_closed or not self._connection.is_open:
