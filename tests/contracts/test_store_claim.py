@@ -20,6 +20,7 @@ from support.factories import (
     ago,
     cancelled,
     cancelling,
+    claimed_job,
     eventually,
     insert,
     moved,
@@ -41,8 +42,9 @@ async def test_a_claim_takes_a_bundle_whole(store: JobStore) -> None:
 
     assert {job.id for job in taken} == {job.id for job in jobs}
     assert {job.id: job.payload for job in taken} == {job.id: job.payload for job in jobs}
-    for job in taken:
-        assert job == await again(store, job)
+    for claimed in taken:
+        job = await again(store, claimed)
+        assert claimed == claimed_job(job)
         assert (job.state, job.reason, job.owner) == (State.RUNNING, Reason.CLAIMED, by)
         assert (job.rev, job.run, job.attempt, job.failures) == (2, 1, 1, 0)
         assert job.started_at == at
@@ -55,8 +57,9 @@ async def test_a_claim_takes_a_bundle_whole(store: JobStore) -> None:
 async def test_the_lease_of_a_claim_that_was_long_under_way_is_a_whole_one(store: JobStore) -> None:
     job = await queued(store, at=ago(200))
 
-    [taken] = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=ago(100))
+    await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=ago(100))
 
+    taken = await again(store, job)
     assert taken.wake is not None
     assert taken.wake > now() + timedelta(seconds=20)
     assert await store.live_jobs(State.RUNNING, limit=10) == []
@@ -97,7 +100,7 @@ async def test_a_claim_is_safe_to_repeat(store: JobStore) -> None:
     first = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=at)
     second = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=at)
 
-    assert first == second == [await again(store, job)]
+    assert first == second == [claimed_job(await again(store, job))]
     assert first[0].attempt == 1
 
 
@@ -107,15 +110,41 @@ async def test_names_that_look_like_operators_stay_text(store: JobStore) -> None
 
     (taken,) = await store.claim([job.id], kinds=["$kind"], owner=by, lease_s=30.0, at=now())
 
-    assert taken.owner == by
+    assert (taken.kind, taken.nonce) == ("$kind", "$rev")
+    assert (await again(store, job)).owner == by
+
+
+async def test_a_claim_answers_what_the_request_asked_for(store: JobStore) -> None:
+    asked = {"batch": "b", "tags": ("x", "y"), "max_attempts": 3, "timeout_s": 4.5, "expires_in_s": 600.0}
+    # One job is claimed with another command than several.
+    for count in (1, 2):
+        jobs = [await queued(store, payload=b'{"n":1}', **asked) for _ in range(count)]
+        taken = await store.claim([job.id for job in jobs], kinds=["demo"], owner=owner(), lease_s=30.0, at=now())
+        for claimed in taken:
+            assert claimed == claimed_job(await again(store, claimed))
+            assert {name: getattr(claimed, name) for name in asked} == asked
+
+
+async def test_a_claim_that_is_read_back_late_tells_what_happened_since(store: JobStore) -> None:
+    job, by, at = await queued(store), owner(), now()
+    (first,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=at)
+    await moved(store, await again(store, job), lifecycle.request_cancel(at=at + timedelta(seconds=2)))
+
+    later = at + timedelta(seconds=9)
+    (second,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=later)
+
+    assert (first.rev, first.started_at, first.cancel_requested_at) == (2, at, None)
+    assert (second.rev, second.started_at, second.cancel_requested_at) == (3, at, at + timedelta(seconds=2))
 
 
 async def test_each_claim_raises_the_attempt(store: JobStore) -> None:
     job = await queued(store)
     for attempt in (1, 2, 3):
-        (job,) = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=now())
-        assert job.attempt == attempt
-        job = await moved(store, job, lifecycle.release(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S))
+        (taken,) = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=now())
+        assert taken.attempt == attempt
+        job = await moved(
+            store, await again(store, job), lifecycle.release(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
+        )
     assert (job.attempt, job.failures) == (3, 0)
 
 
@@ -128,8 +157,9 @@ async def test_racing_claims_split_the_jobs(store: JobStore) -> None:
 
     assert Counter(job.id for share in taken for job in share) == Counter(ids)
     for by, share in zip(owners, taken, strict=True):
-        assert all((job.owner, job.attempt, job.rev) == (by, 1, 2) for job in share)
-    assert await store.get_many(ids) == {job.id: job for share in taken for job in share}
+        assert all((job.nonce, job.attempt, job.rev) == (by.nonce, 1, 2) for job in share)
+    kept = await store.get_many(ids)
+    assert {job.id: job for share in taken for job in share} == {job.id: claimed_job(job) for job in kept.values()}
 
 
 async def test_racing_claims_and_cancels_leave_one_winner_each(store: JobStore) -> None:
@@ -153,8 +183,8 @@ async def _lost_and_taken_again(store: JobStore) -> tuple[Job, Job]:
     taken_back = lifecycle.take_back(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
     await moved(store, first, taken_back)
     by = owner("worker-2", boot="boot-2")
-    (second,) = await store.claim([first.id], kinds=["demo"], owner=by, lease_s=30.0, at=now())
-    return first, second
+    await store.claim([first.id], kinds=["demo"], owner=by, lease_s=30.0, at=now())
+    return first, await again(store, first)
 
 
 async def test_an_old_attempt_is_fenced(store: JobStore) -> None:
@@ -272,6 +302,6 @@ async def test_a_new_attempt_starts_without_progress(store: JobStore) -> None:
     assert job.progress == b"0.9"
     job = await moved(store, job, lifecycle.become_due(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S))
 
-    (job,) = await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=now())
+    await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=now())
 
-    assert job.progress is None
+    assert (await again(store, job)).progress is None

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from acked_common.store import Insertion, Job, OutcomeUnknown
+from acked_common.store import ClaimedJob, Insertion, OutcomeUnknown
 from acked_common.store.mongo import MongoStore
 from deploy.native.packages import PackagesError
 from support.factories import LEASE_S, count_queued, insert, key_of, new_job, now, owner
@@ -109,7 +109,7 @@ async def test_a_claim_that_fails_takes_all_or_is_unknown_and_takes_all_when_it_
 ) -> None:
     ids, by, at = [job.id for job in await insert(patient_store, *(new_job() for _ in range(count)))], owner(), now()
 
-    async def claim() -> list[Job]:
+    async def claim() -> list[ClaimedJob]:
         return await patient_store.claim(ids, kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
 
     with mongod.failing(["update", "findAndModify"], app_name=APP, times=1, **how):
@@ -119,7 +119,7 @@ async def test_a_claim_that_fails_takes_all_or_is_unknown_and_takes_all_when_it_
             taken = await claim()
 
     assert {job.id for job in taken} == set(ids)
-    assert {(job.owner, job.attempt, job.rev) for job in taken} == {(by, 1, 2)}
+    assert {(job.nonce, job.attempt, job.rev) for job in taken} == {(by.nonce, 1, 2)}
 
 
 @each({"cut off": CUT_OFF, "no primary": NO_PRIMARY})

@@ -9,6 +9,7 @@ from acked_common.store.documents import Document
 from acked_common.store.memory import MemoryStore
 from simulation.loop import SimProcess
 from simulation.scale import VARIABLES
+from support.factories import claimed_job
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -209,4 +210,4 @@ class _Call:
             return self._world.store.reserved(self._args[0], self._kwargs["nonce"])
         found = at_once(self._world.store.get_many(self._args[0]))
         nonce = self._kwargs["owner"].nonce
-        return [job for job in found.values() if job.owner is not None and job.owner.nonce == nonce]
+        return [claimed_job(job) for job in found.values() if job.owner is not None and job.owner.nonce == nonce]

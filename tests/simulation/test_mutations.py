@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.lifecycle import Move, State
-from acked_common.store import Applied, Insertion, Job, NewJob, Reservation
+from acked_common.store import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_common.store.documents import Document
 from acked_intake.group_commit import GroupCommit
 from acked_worker.flow import LaneFlow
@@ -56,7 +56,7 @@ class ForgetsTheCancel(ObservedStore):
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         return {job_id: replace(job, cancel_requested=False) for job_id, job in (await super().get_many(ids)).items()}
 
-    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
+    async def live_jobs(self, state: State, **options: Any) -> list[ClaimedJob]:
         return [replace(job, cancel_requested=False) for job in await super().live_jobs(state, **options)]
 
 
@@ -72,7 +72,7 @@ class KeepsTheRev(ObservedStore):
 class TakesBackEarly(ObservedStore):
     """Running jobs count as lost before their lease is over."""
 
-    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
+    async def live_jobs(self, state: State, **options: Any) -> list[ClaimedJob]:
         if state is State.RUNNING:
             return [job for job in (await self.get_many(list(self._jobs))).values() if job.state is state]
         return await super().live_jobs(state, **options)
@@ -83,7 +83,7 @@ class NeverLooksAt(ObservedStore):
 
     hidden: State
 
-    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
+    async def live_jobs(self, state: State, **options: Any) -> list[ClaimedJob]:
         return [] if state is self.hidden else await super().live_jobs(state, **options)
 
 
@@ -108,7 +108,7 @@ class LosesDelays(NeverLooksAt):
 class ClaimsTwice(ObservedStore):
     """A bundle that is delivered twice is claimed twice."""
 
-    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[Job]:
+    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[ClaimedJob]:
         for job_id in ids:
             found = self._jobs.get(job_id)
             if found is not None and found["state"] == State.RUNNING.value:
@@ -146,14 +146,14 @@ class NeverReserves(ObservedStore):
 class ForgetsSuspects(ObservedStore):
     """A job whose worker was lost is no suspect."""
 
-    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[Job]:
+    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[ClaimedJob]:
         return [replace(job, suspect=False) for job in await super().claim(ids, **options)]
 
 
 class CountsCrashesTwice(ObservedStore):
     """The second crash counts as the third."""
 
-    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[Job]:
+    async def claim(self, ids: Sequence[UUID], **options: Any) -> list[ClaimedJob]:
         return [replace(job, crashes=2 * job.crashes) for job in await super().claim(ids, **options)]
 
 

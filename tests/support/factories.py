@@ -11,7 +11,7 @@ from acked_common import lifecycle
 from acked_common.clock import whole_ms
 from acked_common.ids import new_id
 from acked_common.lifecycle import Move, Owner, State, Transition
-from acked_common.store import Applied, IdempotencyKey, Insertion, Job, JobStore, NewJob, Scope
+from acked_common.store import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, JobStore, NewJob, Scope
 
 GRACE_S = 10.0
 LEASE_S = 30.0
@@ -95,7 +95,7 @@ async def moved(store: JobStore, job: Job, transition: Transition) -> Job:
     return await again(store, job)
 
 
-async def again(store: JobStore, job: Job) -> Job:
+async def again(store: JobStore, job: Job | ClaimedJob) -> Job:
     """The job as it is kept now."""
     found = await store.get_many([job.id])
     return found[job.id]
@@ -119,6 +119,30 @@ async def running(
     """A job in its first attempt."""
     job = await queued(store, **fields)
     return await moved(store, job, lifecycle.claim(at=claimed_at or now(), owner=by or owner(), lease_s=LEASE_S))
+
+
+def claimed_job(job: Job) -> ClaimedJob:
+    """A running job as its owner was given it by the claim."""
+    assert job.state is State.RUNNING and job.owner is not None and job.started_at is not None
+    return ClaimedJob(
+        id=job.id,
+        kind=job.kind,
+        payload=job.payload,
+        rev=job.rev,
+        run=job.run,
+        attempt=job.attempt,
+        failures=job.failures,
+        crashes=job.crashes,
+        nonce=job.owner.nonce,
+        started_at=job.started_at,
+        batch=job.batch,
+        tags=job.tags,
+        max_attempts=job.max_attempts,
+        timeout_s=job.timeout_s,
+        expires_in_s=job.expires_in_s,
+        cancel_requested_at=job.history[-1].at if job.cancel_requested else None,
+        suspect=job.suspect,
+    )
 
 
 async def suspected(store: JobStore, **fields: Any) -> Job:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.store import Job, StoreError
+from acked_common.store import ClaimedJob, StoreError
 from acked_common.store.memory import MemoryStore
 from acked_common.wire import Bundle
 from acked_worker.claims import IN_FLIGHT, LARGE_JOBS, Claims
@@ -24,7 +24,7 @@ class HeldStore(MemoryStore):
         self.failures = 0
         self.broken: Exception | None = None
 
-    async def claim(self, ids: Sequence[UUID], **options: object) -> list[Job]:
+    async def claim(self, ids: Sequence[UUID], **options: object) -> list[ClaimedJob]:
         self.asked.append((tuple(ids), options["owner"].nonce))  # type: ignore[attr-defined]
         await self.answers.wait()
         if self.broken is not None:
@@ -48,7 +48,7 @@ class Bench:
         jobs = await insert(self.store, *(new_job(at=self.clock.now()) for _ in range(count)))
         return Bundle("demo", self.clock.now(), tuple(job.id for job in jobs))
 
-    def begin(self, *bundles: Bundle) -> "list[asyncio.Task[list[Job] | None]]":
+    def begin(self, *bundles: Bundle) -> "list[asyncio.Task[list[ClaimedJob] | None]]":
         return [asyncio.create_task(self.claims.claim(bundle)) for bundle in bundles]
 
 
@@ -57,12 +57,12 @@ def bench() -> Bench:
     return Bench()
 
 
-def ids_of(jobs: list[Job] | None) -> list[UUID]:
+def ids_of(jobs: list[ClaimedJob] | None) -> list[UUID]:
     assert jobs is not None
     return [job.id for job in jobs]
 
 
-async def begin_one_by_one(bench: Bench, bundles: Sequence[Bundle]) -> "list[asyncio.Task[list[Job] | None]]":
+async def begin_one_by_one(bench: Bench, bundles: Sequence[Bundle]) -> "list[asyncio.Task[list[ClaimedJob] | None]]":
     tasks = []
     for bundle in bundles:
         tasks += bench.begin(bundle)

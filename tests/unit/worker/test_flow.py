@@ -8,7 +8,7 @@ import pytest
 
 from acked_common import lifecycle
 from acked_common.lifecycle import Move, Owner
-from acked_common.store import Job
+from acked_common.store import ClaimedJob, Job
 from acked_common.store.memory import MemoryStore
 from acked_common.wire import Bundle
 from acked_worker.attempt import Assignment
@@ -28,7 +28,7 @@ class SlowStore(MemoryStore):
         self.manual_clock = clock
         self.answers_after_s = 0.0
 
-    async def claim(self, *args: object, **options: object) -> list[Job]:
+    async def claim(self, *args: object, **options: object) -> list[ClaimedJob]:
         found = await super().claim(*args, **options)  # type: ignore[arg-type]
         self.manual_clock.advance(self.answers_after_s)
         return found

@@ -16,7 +16,7 @@ from acked_worker.outcome_rules import Defaults
 from acked_worker.recorder import Recorder
 from acked_worker.running import Held, Running
 from acked_worker.settings import GatewayUrl, read_settings
-from support.factories import ManualClock, again, moved, now, owner, queued, running
+from support.factories import ManualClock, again, claimed_job, moved, now, owner, queued, running
 from support.parts import ShakyStore
 
 
@@ -50,16 +50,16 @@ async def test_a_claim_is_reported_as_the_store_has_it() -> None:
     store = ShakyStore(ManualClock())
     job = await running(store, by=owner())
     entry = job.history[-1]
-    assert claimed_event(job) == JobEvent(job.id, 2, State.RUNNING, Reason.CLAIMED, 1, entry.at)
+    assert claimed_event(claimed_job(job)) == JobEvent(job.id, 2, State.RUNNING, Reason.CLAIMED, 1, entry.at)
     job = await moved(store, job, lifecycle.request_cancel(at=now()))
-    found = claimed_event(job)
+    found = claimed_event(claimed_job(job))
     assert (found.rev, found.reason) == (3, Reason.CANCEL_REQUESTED)
 
 
 async def test_an_applied_outcome_is_reported_with_the_rev_that_it_got() -> None:
     bench = Bench()
     job = await running(bench.store, by=owner())
-    await bench.ended(Held(job, "lane", 0.0))
+    await bench.ended(Held(claimed_job(job), "lane", 0.0))
     stored = await again(bench.store, job)
     entry = stored.history[-1]
     expected = JobEvent(job.id, stored.rev, State.SUCCEEDED, Reason.COMPLETED, 1, entry.at)
@@ -71,7 +71,7 @@ async def test_an_outcome_that_came_too_late_is_not_reported() -> None:
     bench = Bench()
     job = await running(bench.store, by=owner())
     await moved(bench.store, job, lifecycle.take_back(at=now(), grace_s=1.0, expires_in_s=60.0))
-    await bench.ended(Held(job, "lane", 0.0))
+    await bench.ended(Held(claimed_job(job), "lane", 0.0))
     assert bench.events == []
 
 
@@ -79,7 +79,7 @@ async def test_behind_a_cancel_the_rev_is_the_new_one() -> None:
     bench = Bench()
     job = await running(bench.store, by=owner())
     await bench.store.apply([Move(job.seen, lifecycle.request_cancel(at=now()))])
-    await bench.ended(Held(job, "lane", 0.0, cancelling=True))
+    await bench.ended(Held(claimed_job(job), "lane", 0.0, cancelling=True))
     assert [(event.rev, event.state) for event in bench.events] == [(4, State.SUCCEEDED)]
     assert await queued(bench.store)
 

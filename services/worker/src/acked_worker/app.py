@@ -22,7 +22,7 @@ from acked_common.lifetime import Lifetime, Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
 from acked_common.settings import DEVELOPMENT_WARNING, WORKER_STORE_TIMEOUT_S
-from acked_common.store import Job, KindRecord, ProgressReport, StoreError, WorkerRecord
+from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.web import Readiness
@@ -221,7 +221,7 @@ class Worker:
     def _record_of(self, kind: str) -> KindRecord:
         return self._records[kind]
 
-    def _timeout_of(self, job: Job) -> float:
+    def _timeout_of(self, job: ClaimedJob) -> float:
         return job.timeout_s or self._records[job.kind].timeout_s
 
     async def _start_loops(self) -> None:
@@ -335,7 +335,7 @@ class Worker:
     def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
         found: list[tuple[Held, Ending]] = []
         for assignment, ending in ended:
-            held = self._running.get(UUID(assignment.id), assignment.attempt)
+            held = self._running.get(assignment.id, assignment.attempt)
             if held is None:
                 continue
             held.ended = True
@@ -347,7 +347,7 @@ class Worker:
         at = rfc3339(self._clock.now())
         told: list[ProgressEvent] = []
         for job_id, attempt, value in reports:
-            held = self._running.get(UUID(job_id), attempt)
+            held = self._running.get(job_id, attempt)
             if held is not None and isinstance(value, dict):
                 text = msgspec.json.encode({**value, "at": at})
                 self._progress[held.job.id] = ProgressReport(held.job.id, attempt, held.nonce, text)
@@ -373,7 +373,7 @@ class Worker:
     def _on_started(self, started: Sequence[Held]) -> None:
         self._report([claimed_event(held.job) for held in started])
         for held in started:
-            if held.job.cancel_requested:
+            if held.job.cancel_requested_at is not None:
                 self._cancel(held)
 
     def _on_late(self, late: Sequence[Held]) -> None:
@@ -396,7 +396,7 @@ class Worker:
     def _on_command(self, command: Command) -> None:
         if isinstance(command, Cancel):
             for job in command.jobs:
-                held = self._running.get(job.id, job.attempt)
+                held = self._running.get(str(job.id), job.attempt)
                 if held is not None:
                     self._cancel(held)
         else:

@@ -1,8 +1,9 @@
 """One claimed attempt: what the executor is given, and what it knows of it while it runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from acked import Kind
 from acked_worker.outcome import Interrupted, InterruptReason, TimedOut, timed_out
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """One claimed attempt of a job, ready to run. `payload` is the decoded JSON value."""
 
     id: str

@@ -18,7 +18,7 @@ from acked_common.ids import new_id
 from acked_common.lifecycle import Owner
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
-from acked_common.store import Job, JobStore, StoreError
+from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_common.wire import Bundle
 
 log = get_log(__name__)
@@ -31,7 +31,7 @@ MAX_JOBS = 256
 """In one claim, but for the last bundle."""
 RETRY_S = 0.3
 
-Claimed: TypeAlias = list[Job] | None
+Claimed: TypeAlias = list[ClaimedJob] | None
 """The jobs of a bundle that are ours now; None when the worker drains before anybody knows."""
 
 

@@ -16,9 +16,10 @@ import msgspec
 from acked_common import crash_points
 from acked_common.clock import Clock
 from acked_common.events import JobEvent
+from acked_common.lifecycle import Reason, State
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
-from acked_common.store import Job, JobStore, StoreError
+from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_common.wire import Bundle
 from acked_worker.attempt import Assignment
 from acked_worker.claims import Claims
@@ -87,7 +88,7 @@ class LaneFlow:
         boot: str,
         lease_s: float,
         hold_s: float,
-        timeout_of: Callable[[Job], float],
+        timeout_of: Callable[[ClaimedJob], float],
         submit: Callable[[Sequence[Assignment]], None],
         on_started: Callable[[Sequence[Held]], None],
         on_late: Callable[[Sequence[Held]], None],
@@ -233,29 +234,30 @@ class LaneFlow:
             await self._slots.wait_free(self.lane)
             await self._suspect_slots.wait_free(self.lane)
 
-    def _start(self, jobs: Sequence[Job]) -> None:
+    def _start(self, jobs: Sequence[ClaimedJob]) -> None:
         if not jobs:
             return
         now = self._clock.monotonic()
         oldest_at = self._clock.now() - timedelta(seconds=self._lease_s * STARTS_WITHIN)
-        late = {job.id for job in jobs if job.started_at is not None and job.started_at < oldest_at}
+        late = {job.id for job in jobs if job.started_at < oldest_at}
         if late:
             # The answer took longer than most of a lease, or the process stood still.
             held = [Held(job, self.lane, now, ended=True) for job in jobs if job.id in late]
             self._running.add(held)
             self._on_late(held)
             jobs = [job for job in jobs if job.id not in late]
-        self._submit([self._assignment(job) for job in jobs])
         held = [Held(job, self.lane, now) for job in jobs]
+        self._submit([self._assignment(one) for one in held])
         self._running.add(held)
         suspects = sum(job.suspect for job in jobs)
         self._slots.take(self.lane, len(jobs) - suspects)
         self._suspect_slots.take(self.lane, suspects)
         self._on_started(held)
 
-    def _assignment(self, job: Job) -> Assignment:
+    def _assignment(self, held: Held) -> Assignment:
+        job = held.job
         return Assignment(
-            id=str(job.id),
+            id=held.id,
             kind=job.kind,
             run=job.run,
             attempt=job.attempt,
@@ -268,7 +270,9 @@ class LaneFlow:
         )
 
 
-def claimed_event(job: Job) -> JobEvent:
+def claimed_event(job: ClaimedJob) -> JobEvent:
     """The newest transition of a job that was just claimed."""
-    at = job.history[-1].at if job.history else job.started_at or job.accepted_at
-    return JobEvent(job.id, job.rev, job.state, job.reason, job.attempt, at)
+    reason, at = Reason.CLAIMED, job.started_at
+    if job.cancel_requested_at is not None:
+        reason, at = Reason.CANCEL_REQUESTED, job.cancel_requested_at
+    return JobEvent(job.id, job.rev, State.RUNNING, reason, job.attempt, at)

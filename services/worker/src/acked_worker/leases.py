@@ -56,8 +56,8 @@ class Leases:
                 continue
             lease = found.get(held.job.id)
             if lease is None or lease.nonce != held.nonce or lease.attempt != held.job.attempt:
-                if self._running.get(held.job.id, held.job.attempt) is held:
-                    log.warning("lease lost", job_id=str(held.job.id), attempt=held.job.attempt)
+                if self._running.get(held.id, held.job.attempt) is held:
+                    log.warning("lease lost", job_id=held.id, attempt=held.job.attempt)
                     self._interrupt(held, InterruptReason.LEASE_LOST)
             elif lease.cancel_requested and not held.cancelling:
                 held.cancelling = True

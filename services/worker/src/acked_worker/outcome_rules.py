@@ -8,7 +8,7 @@ from typing import Any
 from acked_common import lifecycle
 from acked_common.backoff import Backoff
 from acked_common.lifecycle import Reason, Transition
-from acked_common.store import Job, KindRecord
+from acked_common.store import ClaimedJob, KindRecord
 from acked_worker.outcome import Crashed, Ending, ErrorInfo, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 
 
@@ -22,7 +22,7 @@ class Defaults:
 
 
 def transition_after(
-    ending: Ending, job: Job, kind: KindRecord, defaults: Defaults, *, cancelling: bool, at: datetime
+    ending: Ending, job: ClaimedJob, kind: KindRecord, defaults: Defaults, *, cancelling: bool, at: datetime
 ) -> Transition | None:
     """The transition that records the ending; None for an attempt that owns its job no more.
 
@@ -55,7 +55,7 @@ def transition_after(
 
 
 def _after_failure(
-    ending: Failed | TimedOut, job: Job, kind: KindRecord, defaults: Defaults, at: datetime
+    ending: Failed | TimedOut, job: ClaimedJob, kind: KindRecord, defaults: Defaults, at: datetime
 ) -> Transition:
     retryable = isinstance(ending, TimedOut) or ending.retryable
     failures = job.failures + 1

@@ -238,4 +238,4 @@ class Recorder:
 
     def _note_fenced(self, held: Held) -> None:
         _fenced.inc()
-        log.warning("outcome dropped: another attempt owns the job", job_id=str(held.job.id), attempt=held.job.attempt)
+        log.warning("outcome dropped: another attempt owns the job", job_id=held.id, attempt=held.job.attempt)

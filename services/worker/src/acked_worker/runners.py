@@ -88,7 +88,7 @@ class Runners:
     def interrupt(self, held: Held, reason: InterruptReason) -> None:
         """Stops an attempt, wherever it runs."""
         runner = self._suspects if held.job.suspect else self._executor
-        runner.interrupt(str(held.job.id), held.job.attempt, reason)
+        runner.interrupt(held.id, held.job.attempt, reason)
 
     def beat(self) -> bool:
         """The plumbing comes round, several times in a renewal. True when leases may have ended in a pause: then

@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -99,7 +98,7 @@ class _Suspect:
         executor.start()
         self._writer.write(framed(Began()))
         await self._writer.drain()
-        executor.submit([replace(first.assignment, payload=msgspec.json.decode(first.payload))])
+        executor.submit([msgspec.structs.replace(first.assignment, payload=msgspec.json.decode(first.payload))])
         listening = asyncio.create_task(self._listen(reader, first.assignment, executor, gate))
         self._writer.write(framed(ended(await self._ending)))
         await self._writer.drain()

@@ -9,7 +9,6 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -199,7 +198,7 @@ class Suspects:
         suspect.writer.write(
             framed(
                 Run(
-                    replace(assignment, payload=None),
+                    msgspec.structs.replace(assignment, payload=None),
                     msgspec.json.encode(assignment.payload),
                     self._lease_s,
                     self._renewal_s,

@@ -142,6 +142,36 @@ class Job(Struct, frozen=True):
         return replace(self.seen, wake=self.wake)
 
 
+class ClaimedJob(Struct, frozen=True):
+    """A running job as its new owner has to know it; no more than that is read back. `payload` is a JSON text."""
+
+    id: UUID
+    kind: str
+    payload: bytes
+    rev: int
+    run: int
+    attempt: int
+    failures: int
+    crashes: int
+    nonce: str
+    """The claim that owns the attempt."""
+    started_at: datetime
+    """When the claim was asked for."""
+    batch: str | None = None
+    tags: tuple[str, ...] = ()
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    expires_in_s: float | None = None
+    cancel_requested_at: datetime | None = None
+    """Set only where a claim is read back late."""
+    suspect: bool = False
+
+    @property
+    def seen(self) -> Seen:
+        """What a move of this job has to find unchanged."""
+        return Seen(self.id, State.RUNNING, self.rev, self.attempt, self.nonce)
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """What a renewal found of one job that the worker believes to hold."""
@@ -319,7 +349,7 @@ class JobStore(Protocol):
 
     async def claim(
         self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
-    ) -> list[Job]:
+    ) -> list[ClaimedJob]:
         """Takes all of the jobs that are queued and of these kinds; answers those that are now the owner's.
 
         `at` is when the claim was asked for; the lease begins when it takes hold, by the store's clock.

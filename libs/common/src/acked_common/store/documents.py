@@ -7,7 +7,7 @@ from typing import Any
 from bson.binary import Binary
 
 from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
-from acked_common.store import Job, JobFilter, KeyHolder, KindRecord, NewJob, Scope, WorkerRecord
+from acked_common.store import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, Scope, WorkerRecord
 
 Document = dict[str, Any]
 
@@ -112,6 +112,50 @@ def job_from(document: Mapping[str, Any]) -> Job:
         result=None if result is None else bytes(result),
         error=get("error"),
         note=get("note"),
+    )
+
+
+CLAIMED_FIELDS = (
+    "kind",
+    "payload",
+    "rev",
+    "run",
+    "attempt",
+    "failures",
+    "crashes",
+    "started_at",
+    "batch",
+    "tags",
+    "max_attempts",
+    "timeout_s",
+    "expires_in_s",
+    "cancel_requested_at",
+    "suspect",
+)
+"""What `claimed_job_from` reads beside the id: to read a document whole costs a worker a third of what a job costs."""
+
+
+def claimed_job_from(document: Mapping[str, Any], nonce: str) -> ClaimedJob:
+    """A job that the claim with this nonce has taken, from its document."""
+    get = document.get
+    return ClaimedJob(
+        id=document["_id"],
+        kind=document["kind"],
+        payload=bytes(document["payload"]),
+        rev=document["rev"],
+        run=document["run"],
+        attempt=document["attempt"],
+        failures=document["failures"],
+        crashes=get("crashes", 0),
+        nonce=nonce,
+        started_at=document["started_at"],
+        batch=get("batch"),
+        tags=tuple(get("tags", ())),
+        max_attempts=get("max_attempts"),
+        timeout_s=get("timeout_s"),
+        expires_in_s=get("expires_in_s"),
+        cancel_requested_at=get("cancel_requested_at"),
+        suspect=get("suspect", False),
     )
 
 

@@ -26,6 +26,7 @@ from acked_common.store import (
     Applied,
     BatchCount,
     Changes,
+    ClaimedJob,
     Insertion,
     Job,
     JobChanges,
@@ -46,6 +47,7 @@ from acked_common.store import (
 )
 from acked_common.store.documents import (
     Document,
+    claimed_job_from,
     filter_fields,
     history_document,
     index_fields,
@@ -207,7 +209,7 @@ class MemoryStore:
 
     async def claim(
         self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
-    ) -> list[Job]:
+    ) -> list[ClaimedJob]:
         transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
         for document in self._existing(ids):
             state = State(document["state"])
@@ -217,7 +219,7 @@ class MemoryStore:
                 self._jobs[seen.id] = _moved(document, Move(seen, transition)) | lease
                 self._tell(self._jobs[seen.id])
         return [
-            _job(document)
+            claimed_job_from(document, owner.nonce)
             for document in self._existing(ids)
             if document["state"] == transition.to.value and _nonce(document) == owner.nonce
         ]

@@ -28,6 +28,7 @@ from acked_common.store import (
     LIST_SCAN_LIMIT,
     Applied,
     BatchCount,
+    ClaimedJob,
     Insertion,
     Job,
     JobChanges,
@@ -144,7 +145,7 @@ class MongoStore(SweeperVerbs):
 
     async def claim(
         self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
-    ) -> list[Job]:
+    ) -> list[ClaimedJob]:
         return await claim_jobs(self._jobs, ids, kinds=kinds, owner=owner, lease_s=lease_s, at=at)
 
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from acked_common import lifecycle
 from acked_common.lifecycle import Owner
-from acked_common.store import Job, OutcomeUnknown
-from acked_common.store.documents import Document, job_from
+from acked_common.store import ClaimedJob, OutcomeUnknown
+from acked_common.store.documents import CLAIMED_FIELDS, Document, claimed_job_from
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.mongo_queries import claim_pipeline
@@ -20,7 +20,7 @@ from acked_common.store.mongo_queries import claim_pipeline
 
 async def claim_jobs(
     collection: Any, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
-) -> list[Job]:
+) -> list[ClaimedJob]:
     """`JobStore.claim` in a collection whose writes and reads wait for a majority."""
     if not ids:
         return []
@@ -38,16 +38,16 @@ async def claim_jobs(
             if len(ids) > 1:
                 await collection.update_many(criteria, pipeline)
             elif (document := await _claim_one(collection, criteria, pipeline)) is not None:
-                return [job_from(document)]
+                return [claimed_job_from(document, owner.nonce)]
     except OutcomeUnknown as error:
         unknown = error
     with store_errors("reading claimed jobs"):
         ours = {"owner.nonce": owner.nonce, "state": transition.to.value}
-        documents = await find_by_ids(collection, ids, ours)
+        documents = await find_by_ids(collection, ids, ours, fields=CLAIMED_FIELDS)
     if unknown is not None and len(documents) < len(ids):
         # It may take hold yet. Sent again it takes what is left, and what it took already is read with that.
         raise unknown
-    return [job_from(document) for document in documents]
+    return [claimed_job_from(document, owner.nonce) for document in documents]
 
 
 async def _claim_one(collection: Any, criteria: Document, pipeline: list[Document]) -> Document | None:
@@ -58,6 +58,7 @@ async def _claim_one(collection: Any, criteria: Document, pipeline: list[Documen
         "query": criteria,
         "update": pipeline,
         "new": True,
+        "fields": dict.fromkeys(CLAIMED_FIELDS, 1),
         "writeConcern": collection.write_concern.document,
     }
     reply = await collection.database.command(command, codec_options=collection.codec_options)
