@@ -28,7 +28,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """What is to be measured, and where the page goes."""
     parser = argparse.ArgumentParser(prog="just bench", description="Ours and the peers, side by side on this machine.")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_true", help="short windows and two rounds: whether it works")
+    length.add_argument("--quick", action="store_true", help="one round of short windows: whether it works")
     length.add_argument(
         "--long", action="store_true", help="more rounds, 5 million stored jobs, 10 minutes of full load"
     )

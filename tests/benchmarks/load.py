@@ -18,7 +18,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Posts no-ops as fast as the endpoint answers."""
+    """Posts jobs as fast as the endpoint answers."""
 
     wrk: Wrk | None
     script: Path
@@ -29,26 +29,34 @@ class Loader:
         """Who makes the load."""
         return "wrk" if self.wrk else "own clients (asyncio)"
 
-    def post(self, system: System, *, seconds: float, keyed: bool = False, connections: int = CONNECTIONS) -> Load:
-        """The load on `POST /process` of a system; `keyed` gives each request an Idempotency-Key of its own. Raises
-        `LoadError` when more than one in a thousand is not accepted."""
+    def post(
+        self,
+        system: System,
+        *,
+        seconds: float,
+        keyed: bool = False,
+        connections: int = CONNECTIONS,
+        body: bytes = NOOP_BODY,
+    ) -> Load:
+        """The load on `POST /process` of a system, no-ops unless another `body` is given; `keyed` gives each request an
+        Idempotency-Key of its own. Raises `LoadError` when more than one in a thousand is not accepted."""
         if seconds > MOST_SECONDS_OF_LOAD:
             raise LoadError(f"{seconds:g} s of load are more than {MOST_SECONDS_OF_LOAD:g}")
         prefix = f"bench-{secrets.token_hex(4)}-" if keyed else ""
-        found = self._post(system, seconds, prefix, connections)
+        found = self._post(system, seconds, prefix, connections, body)
         if found.refused + found.broken > found.answered / 1000 or not found.answered:
             raise LoadError(
                 f"{system.name}: of {found.answered} answers {found.refused} were refusals, {found.broken} calls broke"
             )
         return found
 
-    def _post(self, system: System, seconds: float, prefix: str, connections: int) -> Load:
+    def _post(self, system: System, seconds: float, prefix: str, connections: int, body: bytes) -> Load:
         headers = dict(system.headers)
         if self.wrk is not None:
             url = f"http://127.0.0.1:{system.port}/process"
             return self.wrk.post(
                 url,
-                NOOP_BODY,
+                body,
                 headers,
                 connections=connections,
                 seconds=seconds,
@@ -56,12 +64,12 @@ class Loader:
                 script=self.script,
                 children=self.children,
             )
-        plain = generator.request_bytes(system.port, "/process", NOOP_BODY, headers)
+        plain = generator.request_bytes(system.port, "/process", body, headers)
         numbers = itertools.count()
 
         def keyed() -> bytes:
             key = {"Idempotency-Key": f"{prefix}{next(numbers)}"}
-            return generator.request_bytes(system.port, "/process", NOOP_BODY, {**headers, **key})
+            return generator.request_bytes(system.port, "/process", body, {**headers, **key})
 
         make = keyed if prefix else lambda: plain
         return generator.flood(system.port, make, connections=connections, seconds=seconds)

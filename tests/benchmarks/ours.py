@@ -163,7 +163,7 @@ class Ours:
             connection.close()
 
     def _purge(self) -> None:
-        purge(self.stack.urls["amqp"], *map(lane_queue, ("noop", "start", "demo")))
+        purge(self.stack.urls["amqp"], *map(lane_queue, ("noop", "start", "slow", "demo")))
 
     def _metrics(self, part: str) -> str:
         port = self.stack.health_port(part)

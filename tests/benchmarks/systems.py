@@ -8,6 +8,7 @@ from typing import Protocol
 from benchmarks.processes import ChildError
 
 NOOP_BODY = b'{"kind": "noop", "payload": {"number": 1}}'
+SLOW_BODY = b'{"kind": "slow", "payload": {"number": 1}}'
 WORKERS = 2
 """Worker processes of each system, where there are any."""
 

@@ -38,12 +38,18 @@ class Starts:
 def measure_starts(bench: Bench, system: System) -> Starts:
     """The system is awake and has no workers, before and after."""
     system.start_workers()
-    with Line(system.port, system.headers) as line:
-        _until_it_works(bench, system, line)
-        answered, idle = _idle(bench, system, line)
+    answered, idle = one_by_one(bench, system)
     steady, missing = _at_rate(bench, system)
     system.stop_workers()
     return Starts(answered, idle, steady, missing)
+
+
+def one_by_one(bench: Bench, system: System) -> tuple[list[float], list[float]]:
+    """Milliseconds of each job until its 202 and until its start, one at a time, as many as there is time for; its
+    workers are on."""
+    with Line(system.port, system.headers) as line:
+        _until_it_works(bench, system, line)
+        return _idle(bench, system, line)
 
 
 def _until_it_works(bench: Bench, system: System, line: Line) -> None:
@@ -63,7 +69,6 @@ def _until_it_works(bench: Bench, system: System, line: Line) -> None:
 
 
 def _idle(bench: Bench, system: System, line: Line) -> tuple[list[float], list[float]]:
-    """Milliseconds of each job until its 202 and until its start, one at a time: as many as there is time for."""
     answered: list[float] = []
     took: list[float] = []
     end = time.monotonic() + bench.plan.idle_s

@@ -1,0 +1,78 @@
+"""Whether a flood of one kind delays another: a quick kind on an idle system, then beside many slow jobs that wait."""
+
+import time
+
+from acked_common.lifecycle import State
+from benchmarks.bars import Bar, Side, judged
+from benchmarks.bench import Bench
+from benchmarks.figures.starting import one_by_one
+from benchmarks.processes import ChildError
+from benchmarks.report import FigureResult, Row
+from benchmarks.rounds import Spread, percentile, ratio
+from benchmarks.systems import SLOW_BODY
+from deploy.native.processes import wait_until
+
+NAME = "lanes"
+COLUMNS = {"p50": "ms", "p99": "ms"}
+_FILL_S = 2.0
+_FILLS_WITHIN_S = 120.0
+_RUNNING = 100
+_RUN_WITHIN_S = 30.0
+_SETTLES_S = 2.0
+
+
+def measure(bench: Bench) -> FigureResult:
+    """The figure."""
+    bench.ours.wake()
+    try:
+        bench.ours.start_workers()
+        idle = _rounds(bench)
+        accepted = _flood(bench)
+        running = _until_busy(bench)
+        flooded = _rounds(bench)
+    finally:
+        bench.leave(bench.ours)
+    result = FigureResult(NAME, "A quick kind beside a flood of a slow one: submission → handler starts", COLUMNS)
+    result.rows.append(Row("idle", idle))
+    result.rows.append(Row(f"{accepted:,} slow jobs accepted, {running:,} of them running", flooded))
+    found = ratio(flooded["p99"], idle["p99"])
+    result.judged = judged([(Bar("p99 beside the flood, of that on the idle system", Side.AT_MOST, 2), found)])
+    result.notes.append(
+        "One quick job at a time, each kind in its own lane, two workers on. The slow ones hold their slot for 5 s."
+    )
+    return result
+
+
+def _rounds(bench: Bench) -> dict[str, Spread]:
+    values: dict[str, list[float]] = {column: [] for column in COLUMNS}
+    for _ in range(bench.plan.rounds):
+        _, starts = one_by_one(bench, bench.ours)
+        values["p50"].append(percentile(starts, 0.5))
+        values["p99"].append(percentile(starts, 0.99))
+    return {column: Spread(tuple(found)) for column, found in values.items()}
+
+
+def _flood(bench: Bench) -> int:
+    """Sends slow jobs until enough are accepted; answers how many. Workers take of them what they have slots for."""
+    end = time.monotonic() + _FILLS_WITHIN_S
+    accepted = 0
+    while accepted < bench.plan.slow_accepted:
+        if time.monotonic() > end:
+            raise ChildError(f"{accepted:,} of {bench.plan.slow_accepted:,} jobs accepted after {_FILLS_WITHIN_S:g} s")
+        accepted += bench.loader.post(bench.ours, seconds=_FILL_S, body=SLOW_BODY).accepted
+    return accepted
+
+
+def _until_busy(bench: Bench) -> int:
+    """Returns when the slow jobs hold their slots; how many do."""
+
+    def running() -> int:
+        count: int = bench.ours.jobs.count_documents(
+            {"state": State.RUNNING.value, "wake": {"$exists": True}}, hint="live"
+        )
+        return count
+
+    if not wait_until(lambda: running() >= _RUNNING, _RUN_WITHIN_S):
+        raise ChildError(f"fewer than {_RUNNING} jobs run after {_RUN_WITHIN_S:g} s")
+    time.sleep(_SETTLES_S)
+    return running()
