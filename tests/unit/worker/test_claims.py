@@ -9,7 +9,8 @@ import pytest
 from acked_common.store import ClaimedJob, StoreError
 from acked_common.store.memory import MemoryStore
 from acked_common.wire import Bundle
-from acked_worker.claims import IN_FLIGHT, LARGE_JOBS, Claims
+from acked_worker.claims import Claims
+from acked_worker.pace import IN_FLIGHT, LARGE_JOBS
 from support.factories import ManualClock, insert, new_job
 from support.parts import BOUND_S, settle
 
@@ -91,6 +92,26 @@ async def test_a_large_claim_goes_out_beside_the_one_under_way(bench: Bench) -> 
     async with asyncio.timeout(BOUND_S):
         await asyncio.gather(*tasks)
     assert [len(ids) for ids, _ in bench.store.asked] == [1, LARGE_JOBS, LARGE_JOBS + 1]
+
+
+async def test_one_claim_that_hangs_does_not_hold_up_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_worker.pace.SLOW_S", 0.01)
+    hanging = asyncio.Event()
+    claim = bench.store.claim
+
+    async def hang_once(ids: Sequence[UUID], **options: object) -> list[ClaimedJob]:
+        monkeypatch.setattr(bench.store, "claim", claim)
+        await hanging.wait()
+        return await claim(ids, **options)
+
+    monkeypatch.setattr(bench.store, "claim", hang_once)
+    bench.store.answers.set()
+    first, *others = await begin_one_by_one(bench, bundles := [await bench.bundle(1) for _ in range(3)])
+    async with asyncio.timeout(BOUND_S):
+        assert [ids_of(jobs) for jobs in await asyncio.gather(*others)] == [list(b.ids) for b in bundles[1:]]
+        assert not first.done()
+        hanging.set()
+        assert ids_of(await first) == list(bundles[0].ids)
 
 
 async def test_bundles_of_one_turn_share_a_claim(bench: Bench) -> None:

@@ -10,7 +10,8 @@ from acked_common.lifecycle import Move, State
 from acked_common.store import Applied, KindRecord
 from acked_worker.outcome import Ending, Failed, Succeeded, failed, weight_bytes
 from acked_worker.outcome_rules import Defaults
-from acked_worker.recorder import BATCH, BATCH_BYTES, HELD_BYTES, IN_FLIGHT, LARGE_JOBS, Recorder
+from acked_worker.pace import IN_FLIGHT, LARGE_JOBS
+from acked_worker.recorder import BATCH, BATCH_BYTES, HELD_BYTES, Recorder
 from acked_worker.running import Held, Running
 from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, ShakyStore, settle
@@ -120,7 +121,7 @@ async def test_small_writes_go_one_after_the_other_and_a_large_one_beside_them(b
 
 
 async def test_a_write_that_hangs_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_worker.recorder.SLOW_S", 0.01)
+    monkeypatch.setattr("acked_worker.pace.SLOW_S", 0.01)
     held = await bench.held(2)
     write = bench.store.holds["apply"] = asyncio.Event()
     for one in held:

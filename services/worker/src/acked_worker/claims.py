@@ -1,8 +1,7 @@
 """Claims bundles in groups: what has arrived while earlier claims were under way is claimed with one command.
 
 As with the intake's group commit no timer makes a lonely bundle wait. Small bundles come in numbers when requests come
-one by one, and each claim waits for the disks of a majority. What a command costs the database is much of what a claim
-costs: measured with quick jobs, two claims of 128 jobs take a third less of it than eight of 32.
+one by one, and each claim waits for the disks of a majority.
 """
 
 import asyncio
@@ -20,13 +19,10 @@ from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_common.wire import Bundle
+from acked_worker.pace import Pace
 
 log = get_log(__name__)
 
-IN_FLIGHT = 2
-"""Claims of one lane: while one waits for the disks, a large one goes out beside it."""
-LARGE_JOBS = 128
-"""A claim of fewer waits for the one under way, and for what arrives meanwhile."""
 MAX_JOBS = 256
 """In one claim, but for the last bundle."""
 RETRY_S = 0.3
@@ -56,7 +52,7 @@ class Claims:
         self._lease_s = lease_s
         self._waiting: deque[_Waiting] = deque()
         self._waiting_jobs = 0
-        self._in_flight = 0
+        self._pace = Pace(self._flush)
         self._flush_is_due = False
         self._is_draining = False
         self._tasks = Tasks()
@@ -67,7 +63,7 @@ class Claims:
         waiting = _Waiting(bundle, loop.create_future())
         self._waiting.append(waiting)
         self._waiting_jobs += len(bundle.ids)
-        if not self._flush_is_due and self._may_claim():
+        if not self._flush_is_due and self._pace.may_begin(self._waiting_jobs):
             self._flush_is_due = True
             # Behind the bundles that this turn of the loop has read already.
             loop.call_soon(self._flush)
@@ -80,15 +76,11 @@ class Claims:
     async def stop(self) -> None:
         """Gives up what is under way."""
         await self._tasks.cancel_all()
-
-    def _may_claim(self) -> bool:
-        if not self._in_flight:
-            return bool(self._waiting)
-        return self._in_flight < IN_FLIGHT and self._waiting_jobs >= LARGE_JOBS
+        self._pace.stop()
 
     def _flush(self) -> None:
         self._flush_is_due = False
-        while self._may_claim():
+        while self._pace.may_begin(self._waiting_jobs):
             group: list[_Waiting] = []
             jobs = 0
             while self._waiting and jobs < MAX_JOBS:
@@ -96,7 +88,7 @@ class Claims:
                 group.append(waiting)
                 jobs += len(waiting.bundle.ids)
             self._waiting_jobs -= jobs
-            self._in_flight += 1
+            self._pace.begin()
             self._tasks.spawn(self._claim_group(group), f"claim on {self._lane}")
 
     async def _claim_group(self, group: Sequence[_Waiting]) -> None:
@@ -116,7 +108,7 @@ class Claims:
             for waiting in group:
                 # Only where this was cancelled.
                 waiting.claimed.cancel()
-            self._in_flight -= 1
+            self._pace.end()
             self._flush()
 
     async def _claim_all(self, ids: Sequence[UUID]) -> Claimed:

@@ -16,6 +16,7 @@ from acked_common.logs import get_log
 from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
 from acked_worker.outcome import Ending, Succeeded, weight_bytes
 from acked_worker.outcome_rules import Defaults, transition_after
+from acked_worker.pace import Pace
 from acked_worker.running import Held, Running
 
 log = get_log(__name__)
@@ -23,10 +24,6 @@ log = get_log(__name__)
 BATCH = 500
 BATCH_BYTES = 8 * 2**20
 HELD_BYTES = 64 * 2**20
-IN_FLIGHT = 2
-LARGE_JOBS = 128
-"""Fewer wait for the write under way, unless that takes long: small writes are dear."""
-SLOW_S = 0.1
 RETRY_S = 0.3
 
 _recorded = Counter("acked_attempts_recorded_total", "Attempts whose outcome was recorded.", ["reason"])
@@ -61,9 +58,7 @@ class Recorder:
         self._waiting: deque[tuple[int, Ended]] = deque()
         self._held_bytes = 0
         self._has_room = True
-        self._in_flight = 0
-        self._begun_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._pace = Pace(self._flush)
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = Tasks()
@@ -87,31 +82,15 @@ class Recorder:
     async def stop(self) -> None:
         """Gives up what can't be recorded; the leases bring those jobs back."""
         await self._tasks.cancel_all()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._pace.stop()
 
     def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiting and self._may_begin(loop.time()):
+        while self._pace.may_begin(len(self._waiting)):
             batch, weight = self._next_batch()
-            self._in_flight += 1
-            self._begun_at = loop.time()
+            self._pace.begin()
             self._tasks.spawn(self._record(batch, weight), "record")
-        if self._waiting and self._timer is None:
-            self._timer = loop.call_later(SLOW_S, self._tick)
-        if not self._waiting and not self._in_flight:
+        if not self._waiting and self._pace.is_idle:
             self._idle.set()
-
-    def _tick(self) -> None:
-        """One write that hangs must not hold up those that wait."""
-        self._timer = None
-        self._flush()
-
-    def _may_begin(self, now: float) -> bool:
-        if not self._in_flight:
-            return True
-        is_due = len(self._waiting) >= LARGE_JOBS or now - self._begun_at >= SLOW_S
-        return self._in_flight < IN_FLIGHT and is_due
 
     def _next_batch(self) -> tuple[list[Ended], int]:
         """As many as one write may hold, one at least; and what they weigh."""
@@ -139,7 +118,7 @@ class Recorder:
         finally:
             for held, _ in batch:
                 self._running.remove(held)
-            self._in_flight -= 1
+            self._pace.end()
             self._held_bytes -= weight
             self._flush()
             self._tell_room()
