@@ -78,6 +78,11 @@ class Client:
         """The ids of all 202s."""
         return [attempt.job_id for attempt in self.attempts if attempt.job_id is not None]
 
+    @property
+    def not_accepted(self) -> list[Attempt]:
+        """Attempts that were refused or whose outcome is not known."""
+        return [attempt for attempt in self.attempts if attempt.told in (Told.REFUSED, Told.UNKNOWN)]
+
     def burst(
         self,
         number: int,

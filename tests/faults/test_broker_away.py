@@ -28,7 +28,7 @@ def test_7_i1_a_broker_that_restarts_disturbs_no_handler(rig: Rig, how: str) -> 
                 time.sleep(1.0)
                 rig.stack.stack.start_part("rabbitmq")
             rig.wait_broker()
-    assert (run.figures.reruns, run.figures.unknown, run.figures.refused) == (0, 0, 0)
+    assert (run.figures.reruns, run.figures.unknown, run.figures.refused) == (0, 0, 0), run.client.not_accepted
 
 
 def test_i1_everything_killed_at_once_loses_nothing(rig: Rig) -> None:
