@@ -132,7 +132,8 @@ CLAIMED_FIELDS = (
     "cancel_requested_at",
     "suspect",
 )
-"""What `claimed_job_from` reads beside the id: to read a document whole costs a worker a third of what a job costs."""
+"""What `claimed_job_from` reads beside the id. Measured with no-ops: documents read whole were a quarter of what a job
+costs a worker in Python."""
 
 
 def claimed_job_from(document: Mapping[str, Any], nonce: str) -> ClaimedJob:
