@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from acked_common.store import ClaimedJob, Insertion, OutcomeUnknown
 from acked_common.store.mongo import MongoStore
 from deploy.native.packages import PackagesError
-from support.factories import LEASE_S, count_queued, insert, key_of, new_job, now, owner
+from support.factories import LEASE_S, claimed_job, count_queued, insert, key_of, new_job, now, owner
 from support.failing_mongod import FailingMongod, failing_mongod
 from support.stores import store_behind
 from support.tcp_proxy import Proxy, proxy_to
@@ -119,7 +119,9 @@ async def test_a_claim_that_fails_takes_all_or_is_unknown_and_takes_all_when_it_
             taken = await claim()
 
     assert {job.id for job in taken} == set(ids)
-    assert {(job.nonce, job.attempt, job.rev) for job in taken} == {(by.nonce, 1, 2)}
+    kept = (await patient_store.get_many(ids)).values()
+    assert {(job.owner, job.attempt, job.rev) for job in kept} == {(by, 1, 2)}
+    assert {job.id: job for job in taken} == {job.id: claimed_job(job) for job in kept}
 
 
 @each({"cut off": CUT_OFF, "no primary": NO_PRIMARY})

@@ -26,6 +26,7 @@ from support.factories import (
     LEASE_S,
     RETENTION_S,
     again,
+    claimed_job,
     count_queued,
     eventually,
     new_job,
@@ -169,7 +170,9 @@ async def test_a_claim_whose_answers_are_lost_still_knows_what_it_took(
 
     assert proxy.lost > 0
     assert {job.id for job in taken} == {job.id for job in jobs}
-    assert {(job.nonce, job.attempt, job.rev) for job in taken} == {(by.nonce, 1, 2)}
+    kept = (await store.get_many([job.id for job in jobs])).values()
+    assert {(job.owner, job.attempt, job.rev) for job in kept} == {(by, 1, 2)}
+    assert {job.id: job for job in taken} == {job.id: claimed_job(job) for job in kept}
 
 
 async def test_a_claim_that_fails_midway_is_safe_to_repeat(store: MongoStore, proxy: Proxy) -> None:
@@ -181,7 +184,9 @@ async def test_a_claim_that_fails_midway_is_safe_to_repeat(store: MongoStore, pr
 
     taken = await store.claim(ids, kinds=["demo"], owner=by, lease_s=LEASE_S, at=at)
 
-    assert {(job.id, job.nonce, job.attempt) for job in taken} == {(job_id, by.nonce, 1) for job_id in ids}
+    kept = (await store.get_many(ids)).values()
+    assert {(job.id, job.owner, job.attempt) for job in kept} == {(job_id, by, 1) for job_id in ids}
+    assert {job.id: job for job in taken} == {job.id: claimed_job(job) for job in kept}
 
 
 async def test_a_claim_of_one_job_that_is_repeated_finds_what_it_took(store: MongoStore) -> None:

@@ -56,7 +56,7 @@ class ForgetsTheCancel(ObservedStore):
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         return {job_id: replace(job, cancel_requested=False) for job_id, job in (await super().get_many(ids)).items()}
 
-    async def live_jobs(self, state: State, **options: Any) -> list[ClaimedJob]:
+    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
         return [replace(job, cancel_requested=False) for job in await super().live_jobs(state, **options)]
 
 
@@ -72,7 +72,7 @@ class KeepsTheRev(ObservedStore):
 class TakesBackEarly(ObservedStore):
     """Running jobs count as lost before their lease is over."""
 
-    async def live_jobs(self, state: State, **options: Any) -> list[ClaimedJob]:
+    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
         if state is State.RUNNING:
             return [job for job in (await self.get_many(list(self._jobs))).values() if job.state is state]
         return await super().live_jobs(state, **options)
@@ -83,7 +83,7 @@ class NeverLooksAt(ObservedStore):
 
     hidden: State
 
-    async def live_jobs(self, state: State, **options: Any) -> list[ClaimedJob]:
+    async def live_jobs(self, state: State, **options: Any) -> list[Job]:
         return [] if state is self.hidden else await super().live_jobs(state, **options)
 
 

@@ -123,26 +123,9 @@ async def running(
 
 def claimed_job(job: Job) -> ClaimedJob:
     """A running job as its owner was given it by the claim."""
-    assert job.state is State.RUNNING and job.owner is not None and job.started_at is not None
-    return ClaimedJob(
-        id=job.id,
-        kind=job.kind,
-        payload=job.payload,
-        rev=job.rev,
-        run=job.run,
-        attempt=job.attempt,
-        failures=job.failures,
-        crashes=job.crashes,
-        nonce=job.owner.nonce,
-        started_at=job.started_at,
-        batch=job.batch,
-        tags=job.tags,
-        max_attempts=job.max_attempts,
-        timeout_s=job.timeout_s,
-        expires_in_s=job.expires_in_s,
-        cancel_requested_at=job.history[-1].at if job.cancel_requested else None,
-        suspect=job.suspect,
-    )
+    assert job.state is State.RUNNING and job.owner is not None
+    own = {"nonce": job.owner.nonce, "cancel_requested_at": job.history[-1].at if job.cancel_requested else None}
+    return ClaimedJob(**{name: getattr(job, name) for name in ClaimedJob.__struct_fields__ if name not in own}, **own)
 
 
 async def suspected(store: JobStore, **fields: Any) -> Job:
