@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,19 @@ class Loader:
                 f"{system.name}: of {found.answered} answers {found.refused} were refusals, {found.broken} calls broke"
             )
         return found
+
+    def post_until(
+        self, system: System, number: int, *, piece_s: float, within_s: float, body: bytes = NOOP_BODY
+    ) -> int:
+        """Posts until so many are accepted, in pieces of `piece_s`; answers how many were. Raises `LoadError` when it
+        takes longer than `within_s`."""
+        end = time.monotonic() + within_s
+        accepted = 0
+        while accepted < number:
+            if time.monotonic() > end:
+                raise LoadError(f"{accepted:,} of {number:,} jobs are accepted after {within_s:g} s")
+            accepted += self.post(system, seconds=piece_s, body=body).accepted
+        return accepted
 
     def _post(self, system: System, seconds: float, prefix: str, connections: int, body: bytes) -> Load:
         headers = dict(system.headers)

@@ -50,7 +50,8 @@ def measure(bench: Bench) -> FigureResult:
             time.sleep(_SETTLES_S)
             bench.say(f"{step:,} jobs stored in {time.monotonic() - started:.0f} s")
             by_step[_stored_name(step)] = _rounds(bench, ids, forgets=True)
-        _let_wait(bench)
+        # By the endpoint: they are in the broker too.
+        bench.loader.post_until(bench.ours, bench.plan.waiting, piece_s=bench.plan.grown_s, within_s=_FILLS_WITHIN_S)
         waiting = f"{stored:,} jobs stored, {bench.plan.waiting:,} waiting"
         by_step[waiting] = _rounds(bench, ids, forgets=False)
     finally:
@@ -123,16 +124,6 @@ def _rounds(bench: Bench, ids: Sequence[UUID], *, forgets: bool) -> dict[str, Sp
 def _forget_waiting(bench: Bench) -> None:
     bench.ours.jobs.delete_many({"state": State.QUEUED.value, "wake": {"$exists": True}})
     purge(bench.ours.stack.urls["amqp"], lane_queue("noop"))
-
-
-def _let_wait(bench: Bench) -> None:
-    """Accepts until so many wait, by the endpoint: they are in the broker too."""
-    end = time.monotonic() + _FILLS_WITHIN_S
-    waiting = 0
-    while waiting < bench.plan.waiting:
-        if time.monotonic() > end:
-            raise ChildError(f"{waiting:,} of {bench.plan.waiting:,} jobs wait after {_FILLS_WITHIN_S:g} s")
-        waiting += bench.loader.post(bench.ours, seconds=bench.plan.grown_s).accepted
 
 
 def measure_memory(bench: Bench) -> FigureResult:

@@ -27,7 +27,9 @@ def measure(bench: Bench) -> FigureResult:
     try:
         bench.ours.start_workers()
         idle = _rounds(bench)
-        accepted = _flood(bench)
+        accepted = bench.loader.post_until(
+            bench.ours, bench.plan.slow_accepted, piece_s=_FILL_S, within_s=_FILLS_WITHIN_S, body=SLOW_BODY
+        )
         running = _until_busy(bench)
         flooded = _rounds(bench)
     finally:
@@ -50,17 +52,6 @@ def _rounds(bench: Bench) -> dict[str, Spread]:
         values["p50"].append(percentile(starts, 0.5))
         values["p99"].append(percentile(starts, 0.99))
     return {column: Spread(tuple(found)) for column, found in values.items()}
-
-
-def _flood(bench: Bench) -> int:
-    """Sends slow jobs until enough are accepted; answers how many. Workers take of them what they have slots for."""
-    end = time.monotonic() + _FILLS_WITHIN_S
-    accepted = 0
-    while accepted < bench.plan.slow_accepted:
-        if time.monotonic() > end:
-            raise ChildError(f"{accepted:,} of {bench.plan.slow_accepted:,} jobs accepted after {_FILLS_WITHIN_S:g} s")
-        accepted += bench.loader.post(bench.ours, seconds=_FILL_S, body=SLOW_BODY).accepted
-    return accepted
 
 
 def _until_busy(bench: Bench) -> int:
