@@ -27,8 +27,8 @@ FROZEN_ROUNDS = max(2, int(os.environ.get("ACKED_TEST_ROUNDS", "1")))
 ROUNDS = 30
 FLOOD = 3000
 FROZEN_KIB = 192.0
-"""What a frozen client may cost: its connection, 35 KiB, a full write buffer, 80, the frame that waits behind it, 32, and
-what the allocator adds. Each thousand uses again what the one before it took. One flood is 1,300 KiB."""
+"""What a frozen client may cost: its connection, 35 KiB, a full write buffer, 80, the frame that waits behind it, 32,
+and what the allocator adds. Each thousand uses again what the one before it took. One flood is 1,300 KiB."""
 
 
 def memory_kib(stack: TestStack, line: str) -> int:

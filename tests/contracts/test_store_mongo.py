@@ -1,5 +1,6 @@
 """What only the store on MongoDB promises: its validator, its indexes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from support.factories import (
     RETENTION_S,
     ago,
     count_queued,
+    eventually,
     failed,
     insert,
     key_of,
@@ -323,6 +325,38 @@ async def test_ended_jobs_leave_by_their_retention(store: MongoStore, database: 
 def test_a_store_is_made_without_a_server() -> None:
     store = MongoStore("mongodb://127.0.0.1:1", "nowhere", app_name="contracts", timeout_s=0.1)
     store.close()
+
+
+async def test_connections_that_a_burst_made_go_when_they_are_idle(
+    mongo_url: str, mongo_database: str, database: Database[dict[str, Any]]
+) -> None:
+    name = f"burst-{mongo_database}"
+    store = MongoStore(mongo_url, mongo_database, app_name=name, timeout_s=10.0, idle_connection_s=1.0)
+
+    async def count_connections() -> int:
+        pipeline: list[Document] = [
+            {"$currentOp": {"allUsers": True, "idleConnections": True}},
+            {"$match": {"appName": name}},
+        ]
+        return len(await asyncio.to_thread(lambda: list(database.client.admin.aggregate(pipeline))))
+
+    try:
+        await store.server_time()
+        at_first = await count_connections()
+
+        async def has_grown() -> bool:
+            await asyncio.gather(*(store.server_time() for _ in range(200)))
+            return await count_connections() > at_first + 10
+
+        async def is_small_again() -> bool:
+            # One that works, as always in a service, keeps one connection busy and no more.
+            await store.server_time()
+            return await count_connections() <= at_first + 2
+
+        await eventually(has_grown)
+        await eventually(is_small_again)
+    finally:
+        store.close()
 
 
 async def test_claims_renewals_and_looks_at_many_jobs_take_one_answer_each(

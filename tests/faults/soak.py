@@ -1,7 +1,8 @@
 """Faults mixed at random over one stack under load, until the time is over: `./just soak --minutes 60 --seed 7`.
 
 `--kills 100` instead kills intake, gateway and workers so often at random moments. It goes in rounds: load and faults,
-then peace, then the checker over all that is left. It harms nothing but the stack that it starts, on loopback.
+then peace, then the checker over all that is left; at the end an idle minute, behind which every process uses what it
+used at first. It harms nothing but the stack that it starts, on loopback.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from acked_common.store.mongo import IDLE_CONNECTION_S
 from faults.checker import Figures
 from faults.experiment import Experiment, experiment
 from faults.results import KEPT, Row, lines_of
@@ -24,6 +26,7 @@ ROUND_S = 60.0
 KILLS_A_ROUND = 25
 KILL_EVERY_S = 3.0
 REST_S = 15.0
+IDLE_S = IDLE_CONNECTION_S + 15.0
 WORK_S = 0.5
 WORST = frozenset({"taken_back_s", "claimed_again_s", "p99_ms"})
 """Figures of which the worst counts; all others are added up."""
@@ -108,8 +111,12 @@ def soak(asked: argparse.Namespace, folder: Path) -> list[str]:
                 wrong.append(f"round {number}: {error}")
                 print(f"  {error}", flush=True)
             wrong += [f"round {number}: {text}" for text in growth(base, vitals(rig))]
-        for part, one in sorted(vitals(rig).items()):
-            print(f"{part}: at first {base.get(part)}\n{' ' * len(part)}  at last  {one}")
+        print(f"idle for {IDLE_S:g} s", flush=True)
+        time.sleep(IDLE_S)
+        at_rest = vitals(rig)
+        wrong += [f"at rest: {text}" for text in growth(base, at_rest, is_at_rest=True)]
+        for part, one in sorted(at_rest.items()):
+            print(f"{part}: at first {base.get(part)}\n{' ' * len(part)}  at rest  {one}")
     return wrong
 
 

@@ -10,6 +10,8 @@ from faults.rig import Rig
 
 MAY_GROW_MIB = 100.0
 MAY_GROW_FILES = 40
+MAY_GROW_FILES_AT_REST = 8
+"""Behind a minute without work, when the connections of a burst are gone."""
 MAY_GROW_THREADS = 70
 """The driver's pool has up to 64 threads, which it makes when it needs them and keeps."""
 MAY_GROW_TASKS = 60
@@ -42,7 +44,7 @@ def vitals(rig: Rig) -> dict[str, Vitals]:
     return found
 
 
-def growth(base: Mapping[str, Vitals], now: Mapping[str, Vitals]) -> list[str]:
+def growth(base: Mapping[str, Vitals], now: Mapping[str, Vitals], *, is_at_rest: bool = False) -> list[str]:
     """I10: what has grown more than it may, against the largest base of its role: most processes are younger."""
     found: list[str] = []
     for part, is_now in now.items():
@@ -50,7 +52,7 @@ def growth(base: Mapping[str, Vitals], now: Mapping[str, Vitals]) -> list[str]:
         bases = [one for name, one in base.items() if name.split("-")[0] == role]
         for name, may_grow in (
             ("memory_mib", MAY_GROW_MIB),
-            ("files", MAY_GROW_FILES),
+            ("files", MAY_GROW_FILES_AT_REST if is_at_rest else MAY_GROW_FILES),
             ("threads", MAY_GROW_THREADS),
             ("tasks", MAY_GROW_TASKS),
         ):

@@ -75,12 +75,23 @@ from acked_common.store.mongo_tokens import MongoTokens
 from acked_common.store.news import GLIMPSE, news_from_document
 
 COUNT_WITHIN_S = 15.0
+IDLE_CONNECTION_S = 60.0
+"""How long a connection that a burst made is kept unused."""
 
 
 class MongoStore(SweeperVerbs):
     """`JobStore` on one MongoDB database."""
 
-    def __init__(self, url: str, database: str, *, app_name: str, timeout_s: float, pool_size: int = 32) -> None:
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        *,
+        app_name: str,
+        timeout_s: float,
+        pool_size: int = 32,
+        idle_connection_s: float = IDLE_CONNECTION_S,
+    ) -> None:
         """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included."""
         options: dict[str, Any] = {
             "appname": app_name,
@@ -93,6 +104,7 @@ class MongoStore(SweeperVerbs):
             "heartbeatFrequencyMS": 2000,
             "maxPoolSize": pool_size,
             "minPoolSize": 2,
+            "maxIdleTimeMS": int(idle_connection_s * 1000),
             "retryWrites": True,
         }
         self._timeout_s = timeout_s
