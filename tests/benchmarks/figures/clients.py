@@ -1,6 +1,8 @@
 """How many clients one gateway feeds: the memory of each, and how many events reach them all; beside a bare server."""
 
+import os
 import resource
+import signal
 import socket
 import threading
 import time
@@ -90,7 +92,9 @@ def _bare(bench: Bench, clients: int) -> dict[str, Spread]:
 
         @contextmanager
         def frames_are_sent() -> Iterator[None]:
+            os.kill(server.pid, signal.SIGUSR1)
             yield
+            os.kill(server.pid, signal.SIGUSR2)
 
         order = _order(bench, port, clients, "", "everything")
         return _measured(bench, BARE, server.pid, order, frames_are_sent)

@@ -1,11 +1,13 @@
-"""A bare `websockets` server: clients connect, and all are told the same frames at a steady rate. No scopes, no tokens.
+"""A bare `websockets` server: clients connect, and all are told the same frames at a steady rate; no scopes, no tokens.
 
-`python -m benchmarks.peers.bare_websockets <port> <events a frame> <frames a second>`
+`python -m benchmarks.peers.bare_websockets <port> <events a frame> <frames a second>`. SIGUSR1 begins and SIGUSR2
+pauses, so that who connects is not held up by what those before are told.
 """
 
 import asyncio
 import json
 import resource
+import signal
 import sys
 
 import uvloop
@@ -37,9 +39,13 @@ async def run(port: int, events: int, frames_a_second: float) -> None:
 
     events_text = ",".join(json.dumps(EVENT, separators=(",", ":")) for _ in range(events))
     loop = asyncio.get_running_loop()
+    sends = asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, sends.set)
+    loop.add_signal_handler(signal.SIGUSR2, sends.clear)
     async with serve(follow, "127.0.0.1", port, compression=None, ping_interval=20, backlog=2048, max_size=2**18):
         due, number = loop.time(), 0
         while True:
+            await sends.wait()
             due += 1 / frames_a_second
             # One that falls behind does not try to catch up.
             due = max(due, loop.time())

@@ -10,6 +10,9 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, ST
 
 _WITHOUT_BODY = (204, 304)
 _NAMES_REMEMBERED = 256
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_CONTROLS = bytes(code for code in range(256) if HEADER_VALUE_RE.search(bytes([code])))
+"""What uvicorn lets into no value."""
 
 _names: dict[bytes, bytes] = {}
 """Names of headers that were checked, and their lower case: applications use the same few again and again."""
@@ -51,19 +54,15 @@ class AnswerCycle(RequestResponseCycle):
         """The head of the answer; notes how the body is framed."""
         lines = [STATUS_LINE[status]]
         says_close = False
-        for name, value in (*self.default_headers, *headers):
+        every = (*self.default_headers, *headers)
+        # All values at once: to search each by itself takes as long as all else here.
+        values = b"".join([value for _, value in every])
+        if len(values.translate(None, _CONTROLS)) != len(values):
+            raise RuntimeError("the value of a header holds a control character")
+        for name, value in every:
             name = _names.get(name) or _checked_name(name)
-            if HEADER_VALUE_RE.search(value):
-                raise RuntimeError("the value of a header holds a control character")
-            if name == b"content-length" and self.chunked_encoding is None:
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
-            elif name == b"transfer-encoding" and value.lower() == b"chunked":
-                self.expected_content_length = 0
-                self.chunked_encoding = True
-            elif name == b"connection" and b"close" in [word.strip() for word in value.lower().split(b",")]:
-                self.keep_alive = False
-                says_close = True
+            if name in _FRAMING:
+                says_close = self._note_framing(name, value) or says_close
             lines += (name, b": ", value, b"\r\n")
         if not self.keep_alive and not says_close:
             lines.append(b"connection: close\r\n")
@@ -72,6 +71,19 @@ class AnswerCycle(RequestResponseCycle):
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
         return b"".join(lines)
+
+    def _note_framing(self, name: bytes, value: bytes) -> bool:
+        """Notes what a header says of the body and of the connection; whether it says that the connection ends."""
+        if name == b"content-length" and self.chunked_encoding is None:
+            self.expected_content_length = int(value)
+            self.chunked_encoding = False
+        elif name == b"transfer-encoding" and value.lower() == b"chunked":
+            self.expected_content_length = 0
+            self.chunked_encoding = True
+        elif name == b"connection" and b"close" in [word.strip() for word in value.lower().split(b",")]:
+            self.keep_alive = False
+            return True
+        return False
 
     def _add_body(self, parts: list[bytes], body: bytes, more_body: bool) -> None:
         """Adds what is written for one part of the body."""

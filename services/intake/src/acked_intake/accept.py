@@ -54,7 +54,8 @@ class Acceptance:
         for the same. Raises `ProblemError`."""
         if self._monitor.problem is not None:
             raise _not_accepted(self._monitor.problem)
-        await self._check_kind(submission.kind)
+        if self._kinds.get(submission.kind) is None:
+            await self._look_for_kind(submission.kind)
         at = self._clock.now()
         job = NewJob(
             id=new_id(),
@@ -101,9 +102,7 @@ class Acceptance:
             raise _not_accepted(str(error)) from None
         return None if holder is None else _same_request(holder, key)
 
-    async def _check_kind(self, kind: str) -> None:
-        if self._kinds.get(kind) is not None:
-            return
+    async def _look_for_kind(self, kind: str) -> None:
         try:
             found = await self._kinds.look_again(kind)
         except StoreError as error:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
 from prometheus_client import Counter, Histogram
 
 from acked_common import crash_points
@@ -39,8 +40,7 @@ class Busy(Exception):
     """More requests wait than this process holds."""
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
+class _Request(Struct, eq=False):
     job: NewJob
     size: int
     answered: asyncio.Future[Insertion]
@@ -161,12 +161,14 @@ class GroupCommit:
             crash_points.reach("intake.inserting")
             outcome = await self._store.insert([request.job for request in group])
             crash_points.reach("intake.inserted")
-            stored = [r.job for r, found in zip(group, outcome, strict=True) if found is Insertion.STORED]
-            _group_size.observe(len(group))
-            _accepted.inc(len(stored))
+            stored: list[NewJob] = []
             for request, found in zip(group, outcome, strict=True):
+                if found is Insertion.STORED:
+                    stored.append(request.job)
                 if not request.answered.done():
                     request.answered.set_result(found)
+            _group_size.observe(len(group))
+            _accepted.inc(len(stored))
             if stored:
                 self._on_stored(stored)
         finally:

@@ -140,6 +140,7 @@ async def test_what_is_revoked_may_not_stay_after_a_refresh(bench: Bench) -> Non
     token, record = await bench.made()
     await bench.table.refresh()
     assert bench.table.holds(record)
+    assert bench.table.known(token) == record
     assert await bench.tokens.revoke(record.id, bench.clock.now())
     await bench.table.refresh()
     assert not bench.table.holds(record)
