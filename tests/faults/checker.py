@@ -216,9 +216,10 @@ def _rerun_delays(evidence: Evidence, effects: Mapping[str, list[Effect]]) -> It
         claimed = {e.attempt: e.at for e in job.entries if e.reason == Reason.CLAIMED.value}
         taken_back = {e.attempt: e.at for e in job.entries if e.reason == Reason.LEASE_EXPIRED.value}
         for effect in found:
-            taken_at = taken_back.get(effect.attempt)
-            if effect.pid in lost_at and taken_at is not None:
-                yield taken_at - lost_at[effect.pid], claimed.get(effect.attempt + 1, taken_at) - taken_at
+            taken_at, died_at = taken_back.get(effect.attempt), lost_at.get(effect.pid)
+            # One that was taken back before had lost its lease another way.
+            if taken_at is not None and died_at is not None and taken_at >= died_at:
+                yield taken_at - died_at, claimed.get(effect.attempt + 1, taken_at) - taken_at
 
 
 def _p99_ms(evidence: Evidence) -> float:

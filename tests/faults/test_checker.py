@@ -80,6 +80,13 @@ def test_attempts_may_overlap_where_a_lease_was_lost_and_the_delays_are_told() -
     assert (figures.taken_back_s, figures.claimed_again_s) == (2.5, 0.5)
 
 
+def test_what_was_taken_back_before_its_process_died_tells_no_delay() -> None:
+    seen = replace(SEEN, jobs={"a": (5, SUCCEEDED)})
+    figures, _ = check(replace(GOOD, jobs={"a": RERUN}, effects=ZOMBIE, losses=[Loss(100, 13.5)], observers=[seen]))
+    assert figures.reruns == 1
+    assert (figures.taken_back_s, figures.claimed_again_s) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("invariant", "evidence"),
     [
