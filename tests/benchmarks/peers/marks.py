@@ -5,6 +5,7 @@ import mmap
 import os
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 
@@ -22,16 +23,24 @@ class Marks:
         self._count = itertools.count(1)
         self._counted: mmap.mmap | None = None
         self._socket: socket.socket | None = None
+        self._opening = threading.Lock()
 
     def ran(self) -> None:
         """One more no-op has run."""
         if self._counted is None or self._pid != os.getpid():
-            self._forget()
-            file = Path(os.environ[COUNTS]) / str(self._pid)
-            with file.open("w+b") as opened:
-                opened.truncate(8)
-                self._counted = mmap.mmap(opened.fileno(), 8)
+            # Some peers have several threads: a second one would empty the file under the first one's count.
+            with self._opening:
+                self._open_count()
         struct.pack_into("<q", self._counted, 0, next(self._count))
+
+    def _open_count(self) -> None:
+        if self._counted is not None and self._pid == os.getpid():
+            return
+        self._forget()
+        file = Path(os.environ[COUNTS]) / str(self._pid)
+        with file.open("w+b") as opened:
+            opened.truncate(8)
+            self._counted = mmap.mmap(opened.fileno(), 8)
 
     def started(self, number: int) -> None:
         """The handler of a job has started: by the clock that all processes of the machine share."""
