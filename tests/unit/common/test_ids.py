@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.ids import id_of, new_id, parse_id
+from acked_common.ids import new_id, numbered_id, parse_id
 
 
 def test_ids_are_uuids_of_version_7_that_sort_by_their_making() -> None:
@@ -19,7 +19,7 @@ def test_ids_are_uuids_of_version_7_that_sort_by_their_making() -> None:
 
 @given(st.uuids())
 def test_an_id_is_the_uuid_of_its_number(expected: UUID) -> None:
-    made = id_of(expected.int)
+    made = numbered_id(expected.int)
     assert (made, hash(made), str(made), made.bytes) == (expected, hash(expected), str(expected), expected.bytes)
     assert (repr(made), pickle.loads(pickle.dumps(made)), made.is_safe) == (repr(expected), expected, expected.is_safe)  # noqa: S301
 

@@ -7,10 +7,10 @@ import uuid_utils
 
 def new_id() -> UUID:
     """A new id."""
-    return id_of(uuid_utils.uuid7().int)
+    return numbered_id(uuid_utils.uuid7().int)
 
 
-def id_of(number: int) -> UUID:
+def numbered_id(number: int) -> UUID:
     """The id with this number, 0 to 2**128 - 1."""
     # As `UUID(int=…)` without its checks of what it was given: they take three times as long as all else.
     made = object.__new__(UUID)

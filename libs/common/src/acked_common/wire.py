@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from acked_common.ids import id_of
+from acked_common.ids import numbered_id
 
 BUNDLE_VERSION = 1
 MAX_BUNDLE_JOBS = 1000
@@ -61,7 +61,7 @@ def decode_bundle(data: bytes) -> Bundle:
     size = len(message.ids)
     if size == 0 or size % 16 or size > 16 * MAX_BUNDLE_JOBS:
         raise WireError(f"a bundle of {size} bytes of ids")
-    ids = tuple(id_of(int.from_bytes(message.ids[i : i + 16])) for i in range(0, size, 16))
+    ids = tuple(numbered_id(int.from_bytes(message.ids[i : i + 16])) for i in range(0, size, 16))
     try:
         queued_at = _EPOCH + timedelta(milliseconds=message.queued_at_ms)
     except OverflowError:

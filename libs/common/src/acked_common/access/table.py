@@ -59,14 +59,14 @@ class TokenTable:
 
     def known(self, token: bytes) -> TokenRecord | None:
         """Whose this is, without I/O; None where `find` has to say it."""
+        if not self._is_fresh:
+            return None
         record = self._proven.get(token)
         if record is None:
             record = self._records.get(token[ID_FROM:ID_TO].decode("latin-1"))
             if record is None or not is_of(record, token):
                 return None
             self._proven[token] = record
-        if not self._is_fresh:
-            return None
         return record if record.expires_at is None or record.holds(self._clock.now()) else None
 
     async def find(self, token: bytes) -> TokenRecord:
