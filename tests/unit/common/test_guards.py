@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from acked_common.front import Front
 from acked_common.guards import LOCAL_HOSTS, MAX_HEADER_BYTES, Guards
 
 Message = MutableMapping[str, Any]
@@ -42,13 +43,13 @@ class App:
             await send({"type": "websocket.close", "code": 1000})
 
 
-def guarded(app: Callable[..., Awaitable[None]]) -> Guards:
-    return Guards(
-        app,
+def guarded(app: Callable[..., Awaitable[None]]) -> Front:
+    guards = Guards(
         allowed_hosts=LOCAL_HOSTS | {"acked.example", "exact.example:8443"},
         allowed_origins=frozenset({ORIGIN}),
         changing_paths=frozenset({"/load-test"}),
     )
+    return Front(app, checks=[guards.check])
 
 
 async def call(

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from acked_common import http_protocol
+from acked_common.front import Front
 from acked_common.guards import Guards
 from acked_common.http_protocol import MAX_PIPELINED, RESERVED_CONNECTIONS
 from acked_common.settings import HttpLimits
@@ -133,8 +133,8 @@ def serve() -> Serve:
                 Route("/slow", slow),
                 WebSocketRoute("/ws", follow),
             ],
-            middleware=[Middleware(Guards)],
         )
+        app.middleware_stack = Front(app.build_middleware_stack(), checks=[Guards().check])
         async with serving(server_config(app, limits)) as web:
             bench = Bench(web)
             try:

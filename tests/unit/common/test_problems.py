@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from acked_common import guards, problems, strict_json
+from acked_common import strict_json
 from acked_common.problems import CATALOGUE, Problem, ProblemError, json_problem, problem, render_catalogue_page
 
 
@@ -80,16 +80,6 @@ def test_each_refusal_of_strict_json_is_in_the_catalogue_and_tells_where(data: b
     assert document["errors"] == [{"pointer": error.pointer, "detail": error.detail}]
     assert document["offset"] == error.offset
     assert f"(byte {error.offset})" in document["detail"]
-
-
-def test_the_guards_problems_are_in_the_catalogue_under_their_status() -> None:
-    assert CATALOGUE.keys() >= guards.PROBLEM_NAMES
-    for name in guards.PROBLEM_NAMES:
-        body, media_type = problems.render(name, CATALOGUE[name].status, "why")
-        assert media_type == "application/problem+json"
-        assert json.loads(body)["type"] == f"/problems/{name}"
-    with pytest.raises(ValueError, match="403"):
-        problems.render("cross-site", 400, "why")
 
 
 class _Text(HTMLParser):

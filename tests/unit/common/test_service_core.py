@@ -10,9 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from acked_common.api.document import About
 from acked_common.api.routes import JSON, Answer, ApiRoute, Operation
+from acked_common.front import Front
 from acked_common.problems import ProblemError, problem
 from acked_common.service_core import ServiceCore
-from acked_common.web import Readiness, count_request
+from acked_common.web import Readiness
 from support.asgi import call
 from support.parts import common_settings
 
@@ -20,7 +21,7 @@ DONE = (Answer(description="Done.", media={JSON: dict[str, Any]}),)
 
 
 class Hot:
-    """An endpoint that is asked for most: it answers and counts for itself, but for what goes wrong."""
+    """An endpoint that is asked for most."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         match scope["query_string"]:
@@ -28,7 +29,6 @@ class Hot:
                 raise ProblemError(problem("busy", "too many"))
             case b"broken":
                 raise ZeroDivisionError("secret detail")
-        count_request("/hot", 200)
         await Response(b"{}", media_type=JSON)(scope, receive, send)
 
 
@@ -135,3 +135,19 @@ async def test_the_document_describes_what_is_served(app: Starlette) -> None:
     document = (await call(app, "GET", "/openapi.json")).json
     assert {"/fine", "/broken", "/status/{id}", "/healthz", "/openapi.json"} <= set(document["paths"])
     assert "403" in document["paths"]["/fine"]["get"]["responses"]
+
+
+async def test_what_is_hot_and_fails_behind_the_beginning_of_its_answer_is_not_answered_twice() -> None:
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+
+    front = Front(half, checks=[], hot={"/hot": half})
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(ZeroDivisionError):
+        await front({"type": "http", "path": "/hot", "method": "GET", "headers": []}, None, send)  # type: ignore[arg-type]
+    assert [message["type"] for message in sent] == ["http.response.start"]

@@ -9,20 +9,19 @@ import aiohttp
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from acked_common.front import Front
 from acked_common.problems import ProblemError, problem
+from acked_common.request_counter import RequestCounter
 from acked_common.settings import HttpLimits
 from acked_common.store import StoreUnavailable
 from acked_common.web import (
     EXCEPTION_HANDLERS,
-    CountRequests,
     JsonResponse,
     Readiness,
-    RequestCounter,
     bind_port,
     operations_routes,
     read_bounded,
@@ -51,7 +50,7 @@ async def echo(request: Request) -> Response:
 
 
 def app(readiness: Readiness | None = None) -> Starlette:
-    return Starlette(
+    application = Starlette(
         routes=[
             Route("/refuse", refuse),
             Route("/store", without_store),
@@ -59,9 +58,11 @@ def app(readiness: Readiness | None = None) -> Starlette:
             Route("/echo", echo, methods=["POST"]),
             *operations_routes(lambda: readiness or Readiness({})),
         ],
-        middleware=[Middleware(CountRequests, counter=RequestCounter(frozenset({"/refuse", "/metrics"})))],
-        exception_handlers=dict(EXCEPTION_HANDLERS),
+        exception_handlers=EXCEPTION_HANDLERS,
     )
+    counter = RequestCounter(frozenset({"/refuse", "/metrics"}))
+    application.middleware_stack = Front(application.build_middleware_stack(), checks=[], count=counter.count)
+    return application
 
 
 async def get(path: str, **readiness: dict[str, str | None]) -> Answer:

@@ -8,21 +8,18 @@ Programs that send none of a browser's headers are not concerned.
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from acked_common.problems import render
+from acked_common.problems import ProblemError, problem
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
-Render = Callable[[str, int, str], tuple[bytes, str]]
-"""Makes the body and the media type of a problem from its name, status and detail."""
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_HEADER_BYTES = 32 * 1024
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOSTS_REMEMBERED = 256
-_CLOSED_BY_POLICY = 1008
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
@@ -35,71 +32,29 @@ _ALWAYS = (_NOSNIFF, _NO_REFERRER)
 API_ANSWER = (_NOSNIFF, _NO_REFERRER, _NO_STORE)
 """The headers of every answer that is no page and says nothing of caching itself."""
 
-PROBLEM_NAMES = frozenset({"bad-host", "host-not-allowed", "cross-site", "origin-not-allowed", "headers-too-large"})
-"""The problems that the guards answer with."""
-
-
-class _Refusal(Exception):
-    def __init__(self, name: str, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.name = name
-        self.status = status
-        self.detail = detail
-
 
 class Guards:
-    """ASGI middleware for the whole application, HTTP and WebSocket.
+    """Looks at each request and each WebSocket.
 
     `allowed_hosts` holds names as they stand in a URL (`localhost`, `[::1]`), each with any port unless it names one;
     give `LOCAL_HOSTS | {...}`. `allowed_origins` holds origins (`https://acked.example`); the origin that the request
     itself was sent to is always allowed. `changing_paths` are those that change something although they are read.
-    `on_refused` is told of each HTTP request that is refused here, with the status of the answer.
     """
 
     def __init__(
         self,
-        app: App,
         *,
         allowed_hosts: frozenset[str] = LOCAL_HOSTS,
         allowed_origins: frozenset[str] = frozenset(),
         changing_paths: frozenset[str] = frozenset(),
-        render: Render = render,
-        on_refused: Callable[[Message, int], object] = lambda scope, status: None,
     ) -> None:
-        self._app = app
         self._hosts = frozenset(host.lower().encode() for host in allowed_hosts)
         self._origins = frozenset(origin.encode() for origin in allowed_origins)
         self._changing = changing_paths | {path + "/" for path in changing_paths}
-        self._render = render
-        self._on_refused = on_refused
         self._seen_hosts: set[bytes] = set()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            try:
-                self._check(scope, scope["method"] not in _SAFE_METHODS or scope["path"] in self._changing)
-            except _Refusal as refusal:
-                self._on_refused(scope, refusal.status)
-                await self._refuse(refusal, send)
-                return
-
-            def send_guarded(message: Message) -> Awaitable[None]:
-                if message["type"] == "http.response.start":
-                    message = {**message, "headers": _guarded_headers(message.get("headers", ()))}
-                return send(message)
-
-            await self._app(scope, receive, send_guarded)
-            return
-        if kind == "websocket":
-            try:
-                self._check(scope, True)
-            except _Refusal as refusal:
-                await self._refuse_websocket(refusal, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _check(self, scope: Message, changes: bool) -> None:
+    def check(self, scope: Message) -> None:
+        """Raises `ProblemError` where it may not come in."""
         size = 0
         host: bytes | None = None
         site = user = b""
@@ -118,16 +73,16 @@ class Guards:
                 user = value
         if size > MAX_HEADER_BYTES:
             detail = f"The headers have {size:,} bytes, {MAX_HEADER_BYTES:,} are allowed. Send fewer (cookies?)."
-            raise _Refusal("headers-too-large", 431, detail)
+            raise ProblemError(problem("headers-too-large", detail))
         if host is None:
             raise _bad_host("no")
         if host not in self._seen_hosts:
             self._learn_host(host)
-        if not changes:
+        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS and scope["path"] not in self._changing:
             return
         if site == b"cross-site" and user != b"?1":
             detail = "A page of another site asked for this, and no person did. Open the page of this server instead."
-            raise _Refusal("cross-site", 403, detail)
+            raise ProblemError(problem("cross-site", detail))
         if origins is not None:
             for origin in origins:
                 self._check_origin(origin, host)
@@ -139,7 +94,7 @@ class Guards:
                 f"{_shown(host)} is not a name of this server. Use localhost or 127.0.0.1, "
                 "or add the name to ACKED_ALLOWED_HOSTS and start the server again."
             )
-            raise _Refusal("host-not-allowed", 421, detail)
+            raise ProblemError(problem("host-not-allowed", detail))
         if len(self._seen_hosts) < _HOSTS_REMEMBERED:
             self._seen_hosts.add(host)
 
@@ -151,27 +106,11 @@ class Guards:
             f"Pages of {_shown(origin)} may not do this. If it is yours, add it to ACKED_ALLOWED_ORIGINS "
             "and start the server again."
         )
-        raise _Refusal("origin-not-allowed", 403, detail)
-
-    async def _refuse(self, refusal: _Refusal, send: Send, prefix: str = "http") -> None:
-        body, media_type = self._render(refusal.name, refusal.status, refusal.detail)
-        headers = [
-            (b"content-type", media_type.encode()),
-            (b"content-length", str(len(body)).encode()),
-            *API_ANSWER,
-        ]
-        await send({"type": f"{prefix}.response.start", "status": refusal.status, "headers": headers})
-        await send({"type": f"{prefix}.response.body", "body": body})
-
-    async def _refuse_websocket(self, refusal: _Refusal, scope: Message, receive: Receive, send: Send) -> None:
-        await receive()
-        if "websocket.http.response" in (scope.get("extensions") or ()):
-            await self._refuse(refusal, send, "websocket.http")
-        else:
-            await send({"type": "websocket.close", "code": _CLOSED_BY_POLICY, "reason": refusal.name})
+        raise ProblemError(problem("origin-not-allowed", detail))
 
 
-def _guarded_headers(headers: Any) -> list[tuple[bytes, bytes]]:
+def guarded_headers(headers: Any) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer, and those that it has to carry."""
     stores = policy = False
     page = False
     for name, value in headers:
@@ -197,8 +136,8 @@ def _without_port(host: bytes) -> bytes:
     return name if port.isdigit() and len(port) <= 5 else host
 
 
-def _bad_host(how_many: str) -> _Refusal:
-    return _Refusal("bad-host", 400, f"The request has {how_many} Host header. Send exactly one.")
+def _bad_host(how_many: str) -> ProblemError:
+    return ProblemError(problem("bad-host", f"The request has {how_many} Host header. Send exactly one."))
 
 
 def _shown(value: bytes) -> str:

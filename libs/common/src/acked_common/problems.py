@@ -396,14 +396,6 @@ def json_problem(error: StrictJsonError) -> Problem:
     )
 
 
-def render(name: str, status: int, detail: str) -> tuple[bytes, str]:
-    """The body and the media type of a problem, as the guards want it; the status is the catalogue's."""
-    found = problem(name, detail)
-    if found.status != status:
-        raise ValueError(f"{name} has the status {found.status}, not {status}")
-    return found.to_bytes(), MEDIA_TYPE
-
-
 def render_catalogue_page(name: str) -> str | None:
     """The page behind a problem's `type`, in HTML without styles or scripts; None for an unknown name."""
     entry = CATALOGUE.get(name)

@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from acked_common.access.gate import Gate
@@ -17,6 +15,7 @@ from acked_common.api.serving import changed_by_reading, first_parts, unlimited,
 from acked_common.broker import BrokerError
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.clock import SharedClock
+from acked_common.front import Check, Front
 from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
@@ -24,13 +23,14 @@ from acked_common.logs import get_log
 from acked_common.outbox import Outbox
 from acked_common.rate import Rate
 from acked_common.rate_limit import RateLimit
+from acked_common.request_counter import RequestCounter
 from acked_common.settings import DEVELOPMENT_WARNING, CommonSettings
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.sweeper import Sweeper
-from acked_common.web import EXCEPTION_HANDLERS, CountRequests, HotPaths, Readiness, RequestCounter, operations_routes
+from acked_common.web import EXCEPTION_HANDLERS, Readiness, operations_routes
 from acked_common.worker_table import WorkerTable
 
 log = get_log(__name__)
@@ -88,9 +88,9 @@ class ServiceCore:
         readiness: Callable[[], Readiness],
         hot: frozenset[str] = frozenset(),
     ) -> Starlette:
-        """The ASGI application: the service's routes and the common ones behind the guards, and their API document.
+        """The ASGI application: the service's routes and the common ones behind one front, and their API document.
 
-        `hot` are paths whose endpoints are ASGI applications that answer their own problems and count their requests.
+        `hot` are paths that are asked for most; their endpoints are ASGI applications.
         """
         served = with_document(
             [
@@ -100,38 +100,25 @@ class ServiceCore:
             ],
             about,
         )
-        counter = RequestCounter(first_parts(served))
-
-        def count_refused(scope: Any, status: int) -> None:
-            if scope["path"] in hot:
-                counter.count(scope, status)
-
-        self.gate.stand_before(served, count_refused)
+        self.gate.stand_before(served)
         settings = self._settings
-        rate = Rate(settings.rate_per_s, settings.rate_burst) if settings.rate_per_s else None
-        application = Starlette(
-            routes=served,
-            middleware=[
-                Middleware(
-                    Guards,
-                    allowed_hosts=LOCAL_HOSTS | set(settings.allowed_hosts),
-                    allowed_origins=frozenset(settings.allowed_origins),
-                    changing_paths=changed_by_reading(served),
-                    on_refused=counter.count,
-                ),
-                *self.gate.middleware(),
-                # Behind what finds out who calls; it counts what it refuses, as the guards do.
-                *([Middleware(RateLimit, rate=rate, free=unlimited(served), on_refused=counter.count)] if rate else []),
-                Middleware(
-                    HotPaths,
-                    endpoints={
-                        route.path: route.app for route in served if isinstance(route, ApiRoute) and route.path in hot
-                    },
-                ),
-                Middleware(CountRequests, counter=counter),
-            ],
-            exception_handlers={**EXCEPTION_HANDLERS, Exception: counter.answer_fault},
-            lifespan=self._lifespan,
+        guards = Guards(
+            allowed_hosts=LOCAL_HOSTS | set(settings.allowed_hosts),
+            allowed_origins=frozenset(settings.allowed_origins),
+            changing_paths=changed_by_reading(served),
+        )
+        checks: list[Check] = [guards.check]
+        if self.gate.asks:
+            checks.append(self.gate.recognize)
+        if settings.rate_per_s:
+            # Behind the look at who calls.
+            checks.append(RateLimit(Rate(settings.rate_per_s, settings.rate_burst), free=unlimited(served)).check)
+        application = Starlette(routes=served, exception_handlers=EXCEPTION_HANDLERS, lifespan=self._lifespan)
+        application.middleware_stack = Front(
+            application.build_middleware_stack(),
+            checks=checks,
+            hot={route.path: route.app for route in served if isinstance(route, ApiRoute) and route.path in hot},
+            count=RequestCounter(first_parts(served)).count,
         )
         # Every path has one form; a redirect to it would be an answer without a body that no document names.
         application.router.redirect_slashes = False

@@ -2,15 +2,14 @@
 
 import gc
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import setproctitle
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -18,7 +17,6 @@ from starlette.responses import HTMLResponse, Response
 from acked_common import problems
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
 from acked_common.api.routes import ApiRoute
-from acked_common.guards import API_ANSWER
 from acked_common.http_protocol import limited_protocol
 from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.lifetime import raise_file_limit
@@ -42,7 +40,6 @@ COLLECTOR_THRESHOLDS = (10_000, 20, 20)
 collector look at each of them many times over."""
 
 Health = Callable[[], "Readiness"]
-_requests = Counter("acked_http_requests_total", "Answered HTTP requests.", ["route", "status"])
 
 
 class JsonResponse(Response):
@@ -129,16 +126,6 @@ def operations_routes(readiness: Health) -> list[ApiRoute]:
     ]
 
 
-def count_request(route: str, status: int) -> None:
-    """Counts one answered request."""
-    _requests_of(route, status).inc()
-
-
-@cache
-def _requests_of(route: str, status: int) -> Counter:
-    return _requests.labels(route, str(status))
-
-
 def _on_problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for this class alone
     return ProblemResponse(error.problem)
@@ -165,7 +152,8 @@ def _on_client_left(_: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def _on_bug(request: Request, error: Exception) -> Response:
+def fault_response(request: Request, error: Exception) -> Response:
+    """The answer to a fault of the server, which goes to its log."""
     log.error("request failed", path=request.url.path, exc_info=error)
     return ProblemResponse(problem("internal", "the request met a fault of the server; its log has the details"))
 
@@ -175,80 +163,8 @@ EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     StoreError: _on_store_error,
     HTTPException: _on_http_error,
     ClientDisconnect: _on_client_left,
-    Exception: _on_bug,
+    Exception: fault_response,
 }
-
-
-class RequestCounter:
-    """Counts answers by route and status. `known`: first parts of paths that are served; all others count as one."""
-
-    def __init__(self, known: frozenset[str]) -> None:
-        self._known = known
-
-    def count(self, scope: Any, status: int) -> None:
-        """Counts one answered request."""
-        # The first part of the path: ids would make a time series each.
-        first = "/" + scope["path"].lstrip("/").split("/", 1)[0]
-        count_request(first if first in self._known else "other", status)
-
-    def answer_fault(self, request: Request, error: Exception) -> Response:
-        """The answer to a fault of the server. It passes neither the guards nor `CountRequests`: it is made outside."""
-        return _Fault(self, _on_bug(request, error))
-
-
-class _Fault(Response):
-    """Counted when it is sent: an answer that had begun before the fault was counted already."""
-
-    def __init__(self, counter: RequestCounter, answer: Response) -> None:
-        super().__init__(answer.body, answer.status_code)
-        self.raw_headers = [*answer.raw_headers, *API_ANSWER]
-        self._counter = counter
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._counter.count(scope, self.status_code)
-        await super().__call__(scope, receive, send)
-
-
-class CountRequests:
-    """ASGI middleware that counts what is answered behind it."""
-
-    def __init__(self, app: Callable[..., Awaitable[None]], *, counter: RequestCounter) -> None:
-        self._app = app
-        self._counter = counter
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_counted(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                self._counter.count(scope, message["status"])
-            await send(message)
-
-        await self._app(scope, receive, send_counted)
-
-
-class HotPaths:
-    """ASGI middleware that hands what is asked for most straight to its endpoint: to count, to route and to stand ready
-    for errors, each in a layer of its own, costs as much as the rest. Such an endpoint counts for itself."""
-
-    def __init__(
-        self, app: Callable[..., Awaitable[None]], *, endpoints: Mapping[str, Callable[..., Awaitable[None]]]
-    ) -> None:
-        """`endpoints` by path."""
-        self._app = app
-        self._endpoints = endpoints
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
-        if endpoint is None:
-            await self._app(scope, receive, send)
-            return
-        try:
-            await endpoint(scope, receive, send)
-        except ProblemError as error:
-            await ProblemResponse(error.problem)(scope, receive, send)
 
 
 def bind_port(host: str, port: int, *, peer_takes_within_s: float = PEER_TAKES_WITHIN_S) -> socket.socket:

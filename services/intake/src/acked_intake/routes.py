@@ -9,7 +9,6 @@ from acked_common.clock import rfc3339
 from acked_common.principal import principal_of
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
-from acked_common.web import count_request
 from acked_intake.accept import Acceptance
 from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
 from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, fingerprint_of, read_body
@@ -83,7 +82,6 @@ class ProcessEndpoint:
         ]
         if isinstance(job, KeyHolder):
             headers.append((b"idempotency-replayed", b"true"))
-        count_request(PROCESS_PATH, 202)
         crash_points.reach("intake.answering")
         await send({"type": "http.response.start", "status": 202, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -92,7 +90,6 @@ class ProcessEndpoint:
         body = found.to_bytes()
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         headers += [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
-        count_request(PROCESS_PATH, found.status)
         await send({"type": "http.response.start", "status": found.status, "headers": headers})
         if receive is not None and found.status == 413:
             # A connection that is closed while the client still sends takes the answer along.

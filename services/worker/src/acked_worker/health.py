@@ -7,8 +7,8 @@ from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 
+from acked_common.front import Front
 from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.run_file import told_in
 from acked_common.web import EXCEPTION_HANDLERS, Health, bind_port, operations_routes, server_config
@@ -27,11 +27,9 @@ class HealthServer:
     def __init__(
         self, readiness: Health, *, host: str, port: int, run_file: Path | None, hosts: frozenset[str]
     ) -> None:
-        app = Starlette(
-            routes=operations_routes(readiness),
-            middleware=[Middleware(Guards, allowed_hosts=LOCAL_HOSTS | hosts)],
-            exception_handlers=dict(EXCEPTION_HANDLERS),
-        )
+        app = Starlette(routes=operations_routes(readiness), exception_handlers=EXCEPTION_HANDLERS)
+        guards = Guards(allowed_hosts=LOCAL_HOSTS | hosts)
+        app.middleware_stack = Front(app.build_middleware_stack(), checks=[guards.check])
         config = server_config(app)
         config.timeout_graceful_shutdown = 1
         self._server = _Server(config)

@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from acked_common.access.gate import Gate, Recognition
+from acked_common.access.gate import Gate
 from acked_common.access.store import MemoryTokens
 from acked_common.access.table import TokenTable
 from acked_common.access.tokens import TokenRecord, mint
 from acked_common.api.routes import HTML, JSON, Answer, ApiRoute, Operation, SocketRoute
+from acked_common.front import Front
 from acked_common.principal import LOCAL, Permission, Principal, principal_of
 from acked_common.problems import ProblemError
 from acked_common.web import EXCEPTION_HANDLERS
@@ -38,7 +39,6 @@ class Bench:
         self.tokens = MemoryTokens()
         self.table = TokenTable(self.tokens, self.clock)
         self.gate = Gate(self.table if asks else None)
-        self.refused: list[int] = []
         self.seen: list[Principal] = []
 
         async def view(request: Request) -> Response:
@@ -61,10 +61,9 @@ class Bench:
             ApiRoute(view, operation("/shared", Permission.OPERATE, of_all_tenants=True)),
             ApiRoute(Bare(), operation("/bare", Permission.SUBMIT, method="POST")),
         ]
-        self.gate.stand_before(routes, lambda scope, status: self.refused.append(status))
-        self.app = Starlette(
-            routes=routes, middleware=self.gate.middleware(), exception_handlers=dict(EXCEPTION_HANDLERS)
-        )
+        self.gate.stand_before(routes)
+        self.app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+        self.app.middleware_stack = Front(self.app.build_middleware_stack(), checks=[self.gate.recognize])
 
     async def token(self, *may: Permission, tenant: str = "acme", client: str = "c") -> str:
         token, record = mint(tenant=tenant, client=client, may=may, at=self.clock.now())
@@ -91,7 +90,6 @@ async def test_without_a_token_only_what_is_open_is_served(bench: Bench) -> None
         answer = await bench.get(path, method=method)
         assert answer.status == 401, (method, path)
         assert answer.headers["www-authenticate"] == "Bearer"
-    assert bench.refused == [401] * 5
     assert bench.seen == [LOCAL]
 
 
@@ -106,25 +104,20 @@ async def test_a_token_opens_what_it_allows_and_the_route_knows_who_calls(bench:
     assert (await bench.get("/bare", token, method="POST")).status == 403
 
 
-async def test_whoever_stands_behind_the_recognition_knows_who_calls(bench: Bench) -> None:
+async def test_who_calls_is_known_ahead_of_the_routes(bench: Bench) -> None:
     token = await bench.token(Permission.READ)
-    seen: list[Principal] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(principal_of(scope))
+    def recognized(scope: dict[str, Any]) -> Principal:
+        bench.gate.recognize(scope)
+        return principal_of(scope)
 
-    recognition = Recognition(app, table=bench.table)
-    scopes = [socket_scope(token), socket_scope(token[:-1] + "_"), socket_scope(), {"type": "lifespan"}]
-    for scope in scopes:
-        await recognition(dict(scope), None, None)
-    assert [who.tenant for who in seen] == ["default"] * 4, "a token that nobody has looked for is not known yet"
+    shown = [token, token[:-1] + "_", ""]
+    seen = [recognized(socket_scope(text)) for text in shown]
+    assert [who.tenant for who in seen] == ["default"] * 3, "a token that nobody has looked for is not known yet"
     await bench.table.refresh()
-    for scope in scopes:
-        await recognition(dict(scope), None, None)
-    assert [who.tenant for who in seen[4:]] == ["acme", *["default"] * 3]
-    two = {**socket_scope(token), "headers": socket_scope(token)["headers"] * 2}
-    await recognition(two, None, None)
-    assert seen[-1] is LOCAL
+    seen = [recognized(socket_scope(text)) for text in shown]
+    assert [who.tenant for who in seen] == ["acme", "default", "default"]
+    assert recognized({**socket_scope(token), "headers": socket_scope(token)["headers"] * 2}) is LOCAL
 
 
 async def test_two_authorization_headers_are_none(bench: Bench) -> None:
@@ -209,8 +202,8 @@ def test_a_route_that_does_not_say_who_may_use_it_is_not_served(asks: bool) -> N
     gate = Bench(asks=asks).gate
     for route in (Route("/x", endpoint), WebSocketRoute("/x", endpoint)):
         with pytest.raises(ValueError, match="who may use it"):
-            gate.stand_before([route], lambda scope, status: None)
-    gate.stand_before([SocketRoute("/x", endpoint, permission=Permission.READ)], lambda scope, status: None)
+            gate.stand_before([route])
+    gate.stand_before([SocketRoute("/x", endpoint, permission=Permission.READ)])
 
 
 def socket_scope(token: str = "", query: bytes = b"") -> dict[str, Any]:

@@ -6,7 +6,6 @@ Nothing is open by itself: a route that names neither a permission nor `None`, f
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from acked_common.access.table import TokenTable
@@ -35,19 +34,21 @@ class Gate:
         """Whether a token is needed."""
         return self._table is not None
 
-    def middleware(self) -> list[Middleware]:
-        """What finds out who calls, ahead of whatever wants to know it."""
-        return [] if self._table is None else [Middleware(Recognition, table=self._table)]
+    def recognize(self, scope: Any) -> None:
+        """Leaves the principal in the scope where its token is known without asking MongoDB, for whoever wants to know
+        ahead of the routes. Refuses nobody: the routes do, and look for tokens that are new here."""
+        if self._table is None:
+            return
+        found = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(found) == 1 and (record := self._table.known(_bearer(found[0]))) is not None:
+            _note(scope, record)
 
-    def stand_before(self, routes: Sequence[BaseRoute], on_refused: Callable[[Any, int], object]) -> None:
-        """Stands before each route from now on. `on_refused` is told of each refusal, with the status of the answer.
-
-        Raises ValueError for a route of which nobody says who may use it.
-        """
+    def stand_before(self, routes: Sequence[BaseRoute]) -> None:
+        """Stands before each route from now on. Raises ValueError for a route of which nobody says who may use it."""
         for route in routes:
             if isinstance(route, ApiRoute):
                 if self._table is not None:
-                    route.app = _Guarded(route.app, route.operations, self._table, on_refused)
+                    route.app = _Guarded(route.app, route.operations, self._table)
             elif not isinstance(route, SocketRoute):
                 raise ValueError(f"{route} does not say who may use it")
 
@@ -80,64 +81,35 @@ class Gate:
             raise ProblemError(problem("unknown-token", "the token was revoked or has expired meanwhile"))
 
 
-class Recognition:
-    """ASGI middleware that leaves the principal in the scope where its token is known without asking MongoDB.
-
-    It refuses nobody: the routes do, and look for tokens that are new here.
-    """
-
-    def __init__(self, app: App, *, table: TokenTable) -> None:
-        self._app = app
-        self._table = table
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            found = [value for name, value in scope["headers"] if name == b"authorization"]
-            if len(found) == 1 and (record := self._table.known(_bearer(found[0]))) is not None:
-                _note(scope, record)
-        await self._app(scope, receive, send)
-
-
 class _Guarded:
     """One route behind the gate."""
 
-    def __init__(
-        self,
-        app: App,
-        operations: Sequence[Operation],
-        table: TokenTable,
-        on_refused: Callable[[Any, int], object],
-    ) -> None:
+    def __init__(self, app: App, operations: Sequence[Operation], table: TokenTable) -> None:
         self._app = app
         self._table = table
-        self._on_refused = on_refused
         self._operations: dict[str, Operation] = {operation.method: operation for operation in operations}
         if "GET" in self._operations:
             # Served wherever GET is.
             self._operations["HEAD"] = self._operations["GET"]
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         # A method that is not served is refused by the route itself.
         operation = self._operations.get(scope["method"])
-        if operation is not None and not (operation.has_open_page and asks_for_page(scope)):
-            try:
-                await self._check(scope, operation)
-            except ProblemError as error:
-                self._on_refused(scope, error.problem.status)
-                raise
-        await self._app(scope, receive, send)
-
-    async def _check(self, scope: Any, operation: Operation) -> None:
-        permission = operation.permission
-        if permission is None:
-            return
+        if operation is None or operation.permission is None or (operation.has_open_page and asks_for_page(scope)):
+            return self._app(scope, receive, send)
         record: TokenRecord | None = scope.get(TOKEN_KEY)
         if record is None:
-            record = await self._table.find(presented(scope))
-            _note(scope, record)
-        else:
-            check_url(scope)
-        check_permission(record.principal, permission, of_all_tenants=operation.of_all_tenants)
+            return self._find_and_serve(operation, scope, receive, send)
+        check_url(scope)
+        check_permission(record.principal, operation.permission, of_all_tenants=operation.of_all_tenants)
+        return self._app(scope, receive, send)
+
+    async def _find_and_serve(self, operation: Operation, scope: Any, receive: Any, send: Any) -> None:
+        record = await self._table.find(presented(scope))
+        _note(scope, record)
+        if operation.permission is not None:
+            check_permission(record.principal, operation.permission, of_all_tenants=operation.of_all_tenants)
+        await self._app(scope, receive, send)
 
 
 def _note(scope: Any, record: TokenRecord) -> None:

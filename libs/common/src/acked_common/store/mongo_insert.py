@@ -9,29 +9,36 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import bson
 import pymongo
-from bson.errors import BSONError
-from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from acked_common.store import Insertion, NewJob
-from acked_common.store.documents import Document, job_document
+from acked_common.store.new_job_bson import encode_new_jobs
 
 SENDING_SHARE = 0.8
 """Of the time for an insert; the rest is for reading back."""
 _PAUSES_S = (0.0, 0.05, 0.2)
 """Before each time that documents are sent again."""
 _DUPLICATE_KEY = 11000
-_OBJECT_TOO_LARGE = 10334
-_MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-_NO_BSON = (BSONError, OverflowError, UnicodeError)
 
 
 async def insert_jobs(collection: Any, jobs: Sequence[NewJob], *, within_s: float) -> list[Insertion]:
     """`JobStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
-    if not jobs:
-        return []
-    documents = [job_document(job) for job in jobs]
+    documents = encode_new_jobs(jobs)
+    outcome = [Insertion.NOT_STORED if document is None else Insertion.UNKNOWN for document in documents]
+    # What no server keeps would spoil the command for all others.
+    storable = [document for document in documents if document is not None]
+    ids = [job.id for job, document in zip(jobs, documents, strict=True) if document is not None]
+    if storable:
+        found = iter(await _insert(collection, ids, storable, within_s=within_s))
+        outcome = [next(found) if told is Insertion.UNKNOWN else told for told in outcome]
+    return outcome
+
+
+async def _insert(
+    collection: Any, ids: Sequence[UUID], documents: list[RawBSONDocument], *, within_s: float
+) -> list[Insertion]:
     sending_s = within_s * SENDING_SHARE
     sends_until = asyncio.get_running_loop().time() + sending_s
     # One bound for all that is tried: a client waits for this answer.
@@ -42,14 +49,16 @@ async def insert_jobs(collection: Any, jobs: Sequence[NewJob], *, within_s: floa
                 return outcome
             await _send_again(collection, documents, outcome, sends_until)
         unknown = _unknown(outcome)
-        there = await _read_back(collection, [documents[i]["_id"] for i in unknown])
+        there = await _read_back(collection, [ids[i] for i in unknown])
     for i in unknown:
-        if documents[i]["_id"] in there:
+        if ids[i] in there:
             outcome[i] = Insertion.STORED
     return outcome
 
 
-async def _send_again(collection: Any, documents: Sequence[Document], outcome: list[Insertion], until: float) -> None:
+async def _send_again(
+    collection: Any, documents: Sequence[RawBSONDocument], outcome: list[Insertion], until: float
+) -> None:
     """Sends what is unknown until nothing is, a few times; changes `outcome`."""
     for pause_s in _PAUSES_S:
         unknown = _unknown(outcome)
@@ -66,7 +75,7 @@ def _unknown(outcome: Sequence[Insertion]) -> list[int]:
     return [i for i, found in enumerate(outcome) if found is Insertion.UNKNOWN]
 
 
-async def _send(collection: Any, documents: list[Document]) -> list[Insertion]:
+async def _send(collection: Any, documents: list[RawBSONDocument]) -> list[Insertion]:
     # The plain command: the driver's own way for many would look at each document, and write down in MongoDB that the
     # command may be sent again, which here is known without.
     command = {
@@ -80,14 +89,8 @@ async def _send(collection: Any, documents: list[Document]) -> list[Insertion]:
     except ServerSelectionTimeoutError:
         # Raised only where nothing was sent: a command that was sent is not sent again by the driver.
         return [Insertion.NOT_STORED] * len(documents)
-    except OperationFailure as error:
-        if error.code == _OBJECT_TOO_LARGE:
-            return await _send_storable(collection, documents)
-        return [Insertion.UNKNOWN] * len(documents)
     except PyMongoError:
         return [Insertion.UNKNOWN] * len(documents)
-    except _NO_BSON:
-        return await _send_storable(collection, documents)
     return _of_each(reply, len(documents))
 
 
@@ -102,23 +105,6 @@ def _of_each(reply: Mapping[str, Any], count: int) -> list[Insertion]:
         elif is_kept and "key" in refused.get("keyPattern", {}):
             outcome[refused["index"]] = Insertion.KEY_TAKEN
     return outcome
-
-
-async def _send_storable(collection: Any, documents: list[Document]) -> list[Insertion]:
-    """One document that no server takes spoilt the command before anything of it was written: leave it out."""
-    storable = [_is_storable(collection, document) for document in documents]
-    if all(storable):
-        return [Insertion.UNKNOWN] * len(documents)
-    rest = [document for document, fits in zip(documents, storable, strict=True) if fits]
-    found = iter(await _send(collection, rest) if rest else ())
-    return [next(found) if fits else Insertion.NOT_STORED for fits in storable]
-
-
-def _is_storable(collection: Any, document: Document) -> bool:
-    try:
-        return len(bson.encode(document, codec_options=collection.codec_options)) <= _MAX_DOCUMENT_BYTES
-    except _NO_BSON:
-        return False
 
 
 async def _read_back(collection: Any, ids: Sequence[UUID]) -> set[UUID]:

@@ -1,0 +1,99 @@
+"""What stands between the server and every route, in one layer: who may come in, what each answer carries, what is
+counted. A layer for each of them costs more than what they do.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from acked_common.guards import API_ANSWER, App, Message, Receive, Send, guarded_headers
+from acked_common.problems import MEDIA_TYPE, Problem, ProblemError
+from acked_common.web import ProblemResponse, fault_response
+
+Check = Callable[[Message], Iterable[tuple[bytes, bytes]] | None]
+"""Looks at the scope of a request or a WebSocket before anybody else, and may leave something in it. Tells headers that
+the answer carries for it; raises `ProblemError` for what is refused."""
+
+_CLOSED_BY_POLICY = 1008
+
+
+class Front:
+    """An ASGI application in front of another.
+
+    `checks` are asked in their order. `hot` are endpoints by path that are asked for most, ASGI applications: they get
+    their requests from here, past the router and its layers, and answer every method by themselves. `count` is told of
+    each HTTP answer, with its status.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        checks: Sequence[Check],
+        hot: Mapping[str, App] | None = None,
+        count: Callable[[Message, int], object] = lambda scope, status: None,
+    ) -> None:
+        self._app = app
+        self._checks = checks
+        self._hot = hot or {}
+        self._count = count
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        added: list[tuple[bytes, bytes]] = []
+        try:
+            for check in self._checks:
+                if told := check(scope):
+                    added += told
+        except ProblemError as error:
+            await self._refuse(error.problem, scope, receive, send)
+            return
+        if kind != "http":
+            await self._app(scope, receive, send)
+            return
+        has_begun = False
+
+        def send_noted(message: Message) -> Any:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                self._count(scope, message["status"])
+                message = {**message, "headers": [*guarded_headers(message.get("headers", ())), *added]}
+            return send(message)
+
+        endpoint = self._hot.get(scope["path"])
+        if endpoint is None:
+            await self._app(scope, receive, send_noted)
+            return
+        try:
+            await endpoint(scope, receive, send_noted)
+        except ProblemError as error:
+            await ProblemResponse(error.problem)(scope, receive, send_noted)
+        except Exception as error:
+            if not has_begun:
+                await fault_response(Request(scope), error)(scope, receive, send_noted)
+            raise
+
+    async def _refuse(self, found: Problem, scope: Message, receive: Receive, send: Send) -> None:
+        prefix = "http"
+        if scope["type"] == "websocket":
+            await receive()
+            if "websocket.http.response" not in (scope.get("extensions") or ()):
+                await send({"type": "websocket.close", "code": _CLOSED_BY_POLICY, "reason": found.name})
+                return
+            prefix = "websocket.http"
+        else:
+            self._count(scope, found.status)
+        body = found.to_bytes()
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in found.headers.items()),
+            *API_ANSWER,
+        ]
+        await send({"type": f"{prefix}.response.start", "status": found.status, "headers": headers})
+        await send({"type": f"{prefix}.response.body", "body": body})

@@ -1,0 +1,65 @@
+"""New jobs as the bytes that MongoDB keeps. Pure.
+
+Jobs of one group commit share all but a few fields: what they share is encoded once, and the bytes of each job are put
+together around it. The layout is that of https://bsonspec.org/spec.html.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+
+import bson
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+
+from acked_common.store import NewJob
+from acked_common.store.documents import Document, job_document
+
+MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+"""No server takes a larger one."""
+
+_NO_BSON = (BSONError, OverflowError, UnicodeError)
+_OPTIONS: CodecOptions[Document] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
+_OWN_FIELDS = ("_id", "payload", "key", "key_fingerprint")
+
+_length = Struct("<i").pack
+# Type, name, and what stands ahead of the value: for binaries its length and its subtype.
+_ID = b"\x05_id\0" + _length(16) + b"\x04"
+_PAYLOAD, _FINGERPRINT, _KEY = b"\x05payload\0", b"\x05key_fingerprint\0", b"\x02key\0"
+
+
+def encode_new_jobs(jobs: Sequence[NewJob]) -> list[RawBSONDocument | None]:
+    """The document of each job, as `job_document` has it; None for one that no server can keep."""
+    shared: dict[object, bytes | None] = {}
+    documents: list[RawBSONDocument | None] = []
+    for job in jobs:
+        # The mapping by its identity, as it lives as long as the job does.
+        origin = (id(job.lifecycle), job.accepted_at, job.kind, job.tenant)
+        common = (origin, job.batch, job.tags, job.max_attempts, job.timeout_s, job.expires_in_s)
+        if common not in shared:
+            shared[common] = _encode_shared(job)
+        rest = shared[common]
+        documents.append(None if rest is None else _put_together(job, rest))
+    return documents
+
+
+def _encode_shared(job: NewJob) -> bytes | None:
+    """The elements that are not the job's own, up to the end of its document."""
+    fields = {name: value for name, value in job_document(job).items() if name not in _OWN_FIELDS}
+    try:
+        return bson.encode(fields, codec_options=_OPTIONS)[4:]
+    except _NO_BSON:
+        return None
+
+
+def _put_together(job: NewJob, rest: bytes) -> RawBSONDocument | None:
+    payload = job.payload
+    parts = [_ID, job.id.int.to_bytes(16), _PAYLOAD, _length(len(payload)), b"\0", payload]
+    if job.key is not None:
+        text, fingerprint = job.key.text.encode(), job.key.fingerprint
+        parts += (_KEY, _length(len(text) + 1), text, b"\0")
+        parts += (_FINGERPRINT, _length(len(fingerprint)), b"\0", fingerprint)
+    elements = b"".join(parts)
+    size = 4 + len(elements) + len(rest)
+    return RawBSONDocument(_length(size) + elements + rest) if size <= MAX_DOCUMENT_BYTES else None
