@@ -23,6 +23,23 @@ class AnswerCycle(RequestResponseCycle):
     application's first message on, though nothing is written until its second."""
 
     _start: Any = None
+    _has_given_body = False
+
+    async def receive(self) -> Any:
+        """The ASGI `receive`: a body that is here as a whole is given without more ado."""
+        if (
+            self.more_body
+            or self._has_given_body
+            or self.disconnected
+            or self.response_complete
+            or self.waiting_for_100_continue
+            or self.flow.read_paused
+        ):
+            return await super().receive()
+        self._has_given_body = True
+        self.message_event.clear()
+        body, self.body = bytes(self.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Any) -> None:
         """The ASGI `send`."""

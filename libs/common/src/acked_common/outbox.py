@@ -92,13 +92,12 @@ class Outbox:
         # One kind a bundle: kinds that share a lane may differ in their bundle size.
         by_kind: dict[str, list[tuple[UUID, datetime]]] = {}
         for job_id, kind, queued_at in jobs:
-            if not self._kinds.knows_lane(kind):
-                # On the wrong lane nobody would take it; the sweeper publishes it.
-                continue
             by_kind.setdefault(kind, []).append((job_id, queued_at))
         return [
             bundle
             for kind, pairs in by_kind.items()
+            # On the wrong lane nobody would take them; the sweeper publishes them.
+            if self._kinds.knows_lane(kind)
             for bundle in bundles_of(self._kinds.lane(kind), self._kinds.bundle(kind), pairs)
         ]
 

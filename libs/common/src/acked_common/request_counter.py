@@ -1,11 +1,30 @@
 """Counts what is answered over HTTP, by the first part of the path and by status."""
 
-from functools import cache
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import Counter
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily
 
-_requests = Counter("acked_http_requests_total", "Answered HTTP requests.", ["route", "status"])
+_NAME, _HELP, _LABELS = "acked_http_requests", "Answered HTTP requests.", ("route", "status")
+
+_answered: Counter[tuple[str, int]] = Counter()
+"""Of the loop that serves: no lock is taken for each request."""
+
+
+class _Collector:
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(_NAME, _HELP, labels=_LABELS)
+        for (route, status), count in list(_answered.items()):
+            family.add_metric((route, str(status)), count)
+        yield family
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(_NAME, _HELP, labels=_LABELS)
+
+
+REGISTRY.register(_Collector())
 
 
 class RequestCounter:
@@ -20,9 +39,4 @@ class RequestCounter:
         if first not in self._known:
             # The first part of the path: ids would make a time series each.
             first = "/" + first.lstrip("/").split("/", 1)[0]
-        _requests_of(first if first in self._known else "other", status).inc()
-
-
-@cache
-def _requests_of(route: str, status: int) -> Counter:
-    return _requests.labels(route, str(status))
+        _answered[first if first in self._known else "other", status] += 1

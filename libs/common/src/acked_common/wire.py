@@ -46,7 +46,7 @@ def encode_bundle(bundle: Bundle) -> bytes:
     """The bytes of a bundle."""
     queued_at_ms = (bundle.queued_at - _EPOCH) // timedelta(milliseconds=1)
     return _encoder.encode(
-        _BundleMessage(BUNDLE_VERSION, bundle.lane, queued_at_ms, b"".join(i.bytes for i in bundle.ids))
+        _BundleMessage(BUNDLE_VERSION, bundle.lane, queued_at_ms, b"".join([job_id.int.to_bytes(16) for job_id in bundle.ids]))
     )
 
 
@@ -74,5 +74,5 @@ def bundles_of(lane: str, size: int, jobs: Sequence[tuple[UUID, datetime]]) -> l
     bundles = []
     for start in range(0, len(jobs), size):
         part = jobs[start : start + size]
-        bundles.append(Bundle(lane, max(at for _, at in part), tuple(job_id for job_id, _ in part)))
+        bundles.append(Bundle(lane, max([at for _, at in part]), tuple([job_id for job_id, _ in part])))
     return bundles

@@ -109,9 +109,9 @@ class GroupCommit:
         self._held_bytes += size
         return size
 
-    def give_room_back(self, size: int) -> None:
-        """A job waits no longer."""
-        self._held_jobs -= 1
+    def give_room_back(self, size: int, jobs: int = 1) -> None:
+        """Jobs of this size in all wait no longer."""
+        self._held_jobs -= jobs
         self._held_bytes -= size
         self._released.set()
 
@@ -154,31 +154,27 @@ class GroupCommit:
         if group:
             self._in_flight += 1
             self._sent.update(group)
-            self._tasks.spawn(self._commit(group), "group commit")
+            self._tasks.spawn(self._commit(group, size), "group commit")
 
-    async def _commit(self, group: list[_Request]) -> None:
+    async def _commit(self, group: list[_Request], size: int) -> None:
+        outcome = [Insertion.UNKNOWN] * len(group)
         try:
             crash_points.reach("intake.inserting")
             outcome = await self._store.insert([request.job for request in group])
             crash_points.reach("intake.inserted")
-            stored: list[NewJob] = []
+        finally:
             for request, found in zip(group, outcome, strict=True):
-                if found is Insertion.STORED:
-                    stored.append(request.job)
                 if not request.answered.done():
                     request.answered.set_result(found)
-            _group_size.observe(len(group))
-            _accepted.inc(len(stored))
-            if stored:
-                self._on_stored(stored)
-        finally:
             self._sent.difference_update(group)
-            for request in group:
-                self.give_room_back(request.size)
-                if not request.answered.done():
-                    request.answered.set_result(Insertion.UNKNOWN)
+            self.give_room_back(size, len(group))
             self._in_flight -= 1
             self._flush()
+        stored = [request.job for request, found in zip(group, outcome, strict=True) if found is Insertion.STORED]
+        _group_size.observe(len(group))
+        _accepted.inc(len(stored))
+        if stored:
+            self._on_stored(stored)
 
     def _tick(self) -> None:
         self._timer = None
