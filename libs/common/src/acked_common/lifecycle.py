@@ -157,9 +157,9 @@ _RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "expir
 def _queue_fields(at: datetime, grace_s: float, expires_in_s: float) -> dict[str, Any]:
     expires_at = at + timedelta(seconds=expires_in_s)
     return {
-        "queued_at": at,
-        "expires_at": expires_at,
         "wake": min(at + timedelta(seconds=grace_s), expires_at),
+        "expires_at": expires_at,
+        "queued_at": at,
         "republished": 0,
     }
 

@@ -46,7 +46,9 @@ def encode_bundle(bundle: Bundle) -> bytes:
     """The bytes of a bundle."""
     queued_at_ms = (bundle.queued_at - _EPOCH) // timedelta(milliseconds=1)
     return _encoder.encode(
-        _BundleMessage(BUNDLE_VERSION, bundle.lane, queued_at_ms, b"".join([job_id.int.to_bytes(16) for job_id in bundle.ids]))
+        _BundleMessage(
+            BUNDLE_VERSION, bundle.lane, queued_at_ms, b"".join([job_id.int.to_bytes(16) for job_id in bundle.ids])
+        )
     )
 
 

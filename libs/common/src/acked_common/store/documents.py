@@ -18,21 +18,22 @@ def job_document(job: NewJob) -> Document:
     """The document of a new job. The payload is kept as opaque bytes, so that no key in it can mean anything."""
     state: str = job.lifecycle["state"].value
     document: Document = {
+        # What claims, indexes and the validator look for comes first: MongoDB walks over whatever stands ahead of it.
         "_id": job.id,
+        **job.lifecycle,
+        "state": state,
         "tenant": job.tenant,
         "kind": job.kind,
-        "payload": job.payload,
+        "rev": 1,
+        "attempt": 0,
         "accepted_at": job.accepted_at,
         "first_state": state,
         "reason": _ACCEPTED,
-        "rev": 1,
         "run": 1,
-        "attempt": 0,
         "failures": 0,
         "history": [],
+        "payload": job.payload,
     }
-    document.update(job.lifecycle)
-    document["state"] = state
     if job.batch is not None:
         document["batch"] = job.batch
     if job.tags:

@@ -31,35 +31,35 @@ _PAYLOAD, _FINGERPRINT, _KEY = b"\x05payload\0", b"\x05key_fingerprint\0", b"\x0
 
 def encode_new_jobs(jobs: Sequence[NewJob]) -> list[RawBSONDocument | None]:
     """The document of each job, as `job_document` has it; None for one that no server can keep."""
-    shared: dict[object, bytes | None] = {}
+    encoded: dict[object, bytes | None] = {}
     documents: list[RawBSONDocument | None] = []
     for job in jobs:
         # The mapping by its identity, as it lives as long as the job does.
         origin = (id(job.lifecycle), job.accepted_at, job.kind, job.tenant)
         common = (origin, job.batch, job.tags, job.max_attempts, job.timeout_s, job.expires_in_s)
-        if common not in shared:
-            shared[common] = _encode_shared(job)
-        rest = shared[common]
-        documents.append(None if rest is None else _put_together(job, rest))
+        if common not in encoded:
+            encoded[common] = _encode_shared(job)
+        shared = encoded[common]
+        documents.append(None if shared is None else _put_together(job, shared))
     return documents
 
 
 def _encode_shared(job: NewJob) -> bytes | None:
-    """The elements that are not the job's own, up to the end of its document."""
+    """The elements that are not the job's own, behind its id."""
     fields = {name: value for name, value in job_document(job).items() if name not in _OWN_FIELDS}
     try:
-        return bson.encode(fields, codec_options=_OPTIONS)[4:]
+        return bson.encode(fields, codec_options=_OPTIONS)[4:-1]
     except _NO_BSON:
         return None
 
 
-def _put_together(job: NewJob, rest: bytes) -> RawBSONDocument | None:
+def _put_together(job: NewJob, shared: bytes) -> RawBSONDocument | None:
     payload = job.payload
-    parts = [_ID, job.id.int.to_bytes(16), _PAYLOAD, _length(len(payload)), b"\0", payload]
+    parts = [_ID, job.id.int.to_bytes(16), shared, _PAYLOAD, _length(len(payload)), b"\0", payload]
     if job.key is not None:
         text, fingerprint = job.key.text.encode(), job.key.fingerprint
         parts += (_KEY, _length(len(text) + 1), text, b"\0")
         parts += (_FINGERPRINT, _length(len(fingerprint)), b"\0", fingerprint)
     elements = b"".join(parts)
-    size = 4 + len(elements) + len(rest)
-    return RawBSONDocument(_length(size) + elements + rest) if size <= MAX_DOCUMENT_BYTES else None
+    size = 4 + len(elements) + 1
+    return RawBSONDocument(_length(size) + elements + b"\0") if size <= MAX_DOCUMENT_BYTES else None
