@@ -2,15 +2,18 @@
 counted. A layer for each of them costs more than what they do.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 
-from acked_common.guards import API_ANSWER, App, Message, Receive, Send, guarded_headers
+from acked_common.guards import API_ANSWER, Message, guarded_headers
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError
 from acked_common.web import ProblemResponse, fault_response
 
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 Check = Callable[[Message], Iterable[tuple[bytes, bytes]] | None]
 """Looks at the scope of a request or a WebSocket before anybody else, and may leave something in it. Tells headers that
 the answer carries for it; raises `ProblemError` for what is refused."""

@@ -5,15 +5,12 @@ its own name here), a page of another site may not change anything, and a WebSoc
 Programs that send none of a browser's headers are not concerned.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from acked_common.problems import ProblemError, problem
 
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_HEADER_BYTES = 32 * 1024
