@@ -93,7 +93,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 class Bench:
     def __init__(self, burst: int = 1) -> None:
         limit = RateLimit(Rate(0.01, burst), free=frozenset({"/healthz"}))
-        self._front = Front(app, checks=[limit.check])
+        self.answered: list[tuple[str, int]] = []
+        self._front = Front(
+            app, checks=[limit.check], count=lambda scope, status: self.answered.append((scope["path"], status))
+        )
 
     async def call(self, principal: Principal, method: str = "POST", path: str = "/process") -> Answer:
         async def named(scope: Any, receive: Any, send: Any) -> None:
@@ -117,6 +120,7 @@ async def test_too_many_are_a_429_that_says_when_to_come_back() -> None:
     assert answer.json["type"] == "/problems/rate-limited"
     assert 99 <= int(answer.headers["retry-after"]) <= 100
     assert answer.headers["ratelimit"].startswith('"default";r=0;t=')
+    assert bench.answered == [("/process", 202), ("/process", 429)]
     assert (await bench.call(BOB)).status == 202
 
 

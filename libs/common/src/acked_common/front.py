@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from acked_common.guards import API_ANSWER, Message, guarded_headers
-from acked_common.problems import MEDIA_TYPE, Problem, ProblemError
+from acked_common.problems import Problem, ProblemError
 from acked_common.web import ProblemResponse, fault_response
 
 Receive = Callable[[], Awaitable[Message]]
@@ -92,11 +92,6 @@ class Front:
         else:
             self._count(scope, found.status)
         body = found.to_bytes()
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            *((name.lower().encode(), value.encode()) for name, value in found.headers.items()),
-            *API_ANSWER,
-        ]
+        headers = [*found.raw_headers(body), *API_ANSWER]
         await send({"type": f"{prefix}.response.start", "status": found.status, "headers": headers})
         await send({"type": f"{prefix}.response.body", "body": body})

@@ -3,15 +3,13 @@
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from acked_common.guards import API_ANSWER
-from acked_common.problems import MEDIA_TYPE, Problem
+from acked_common.problems import Problem
 
 
 def answer_headers(found: Problem, body: bytes) -> list[tuple[bytes, bytes]]:
     """The headers of an answer with this problem that ends the connection."""
     return [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        *((name.lower().encode(), value.encode()) for name, value in found.headers.items() if name != "Connection"),
+        *(header for header in found.raw_headers(body) if header[0] != b"connection"),
         (b"connection", b"close"),
         *API_ANSWER,
     ]

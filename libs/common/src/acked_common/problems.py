@@ -360,6 +360,14 @@ class Problem:
         """The document, of the type `MEDIA_TYPE`."""
         return _encoder.encode(self.members())
 
+    def raw_headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
+        """The headers of the answer, as ASGI has them; `body` is the document."""
+        return [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in self.headers.items()),
+        ]
+
 
 class ProblemError(Exception):
     """Ends a request with a problem."""

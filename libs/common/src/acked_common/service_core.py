@@ -107,9 +107,7 @@ class ServiceCore:
             allowed_origins=frozenset(settings.allowed_origins),
             changing_paths=changed_by_reading(served),
         )
-        checks: list[Check] = [guards.check]
-        if self.gate.asks:
-            checks.append(self.gate.recognize)
+        checks: list[Check] = [guards.check, self.gate.recognize]
         if settings.rate_per_s:
             # Behind the look at who calls.
             checks.append(RateLimit(Rate(settings.rate_per_s, settings.rate_burst), free=unlimited(served)).check)

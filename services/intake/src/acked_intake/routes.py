@@ -7,7 +7,7 @@ from typing import Any
 from acked_common import crash_points
 from acked_common.clock import rfc3339
 from acked_common.principal import principal_of
-from acked_common.problems import MEDIA_TYPE, Problem, ProblemError, problem
+from acked_common.problems import Problem, ProblemError, problem
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
 from acked_intake.accept import Acceptance
 from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
@@ -88,9 +88,7 @@ class ProcessEndpoint:
 
     async def _answer_problem(self, send: Send, found: Problem, receive: Receive | None = None) -> None:
         body = found.to_bytes()
-        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-        headers += [(name.lower().encode(), value.encode()) for name, value in found.headers.items()]
-        await send({"type": "http.response.start", "status": found.status, "headers": headers})
+        await send({"type": "http.response.start", "status": found.status, "headers": found.raw_headers(body)})
         if receive is not None and found.status == 413:
             # A connection that is closed while the client still sends takes the answer along.
             await send({"type": "http.response.body", "body": body, "more_body": True})

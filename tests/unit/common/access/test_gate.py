@@ -39,6 +39,7 @@ class Bench:
         self.tokens = MemoryTokens()
         self.table = TokenTable(self.tokens, self.clock)
         self.gate = Gate(self.table if asks else None)
+        self.answered: list[int] = []
         self.seen: list[Principal] = []
 
         async def view(request: Request) -> Response:
@@ -63,7 +64,11 @@ class Bench:
         ]
         self.gate.stand_before(routes)
         self.app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
-        self.app.middleware_stack = Front(self.app.build_middleware_stack(), checks=[self.gate.recognize])
+        self.app.middleware_stack = Front(
+            self.app.build_middleware_stack(),
+            checks=[self.gate.recognize],
+            count=lambda scope, status: self.answered.append(status),
+        )
 
     async def token(self, *may: Permission, tenant: str = "acme", client: str = "c") -> str:
         token, record = mint(tenant=tenant, client=client, may=may, at=self.clock.now())
@@ -90,6 +95,7 @@ async def test_without_a_token_only_what_is_open_is_served(bench: Bench) -> None
         answer = await bench.get(path, method=method)
         assert answer.status == 401, (method, path)
         assert answer.headers["www-authenticate"] == "Bearer"
+    assert [status for status in bench.answered if status != 200] == [401] * 5
     assert bench.seen == [LOCAL]
 
 

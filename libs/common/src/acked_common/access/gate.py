@@ -99,16 +99,17 @@ class _Guarded:
             return self._app(scope, receive, send)
         record: TokenRecord | None = scope.get(TOKEN_KEY)
         if record is None:
-            return self._find_and_serve(operation, scope, receive, send)
+            return self._find_and_serve(operation, operation.permission, scope, receive, send)
         check_url(scope)
         check_permission(record.principal, operation.permission, of_all_tenants=operation.of_all_tenants)
         return self._app(scope, receive, send)
 
-    async def _find_and_serve(self, operation: Operation, scope: Any, receive: Any, send: Any) -> None:
+    async def _find_and_serve(
+        self, operation: Operation, permission: Permission, scope: Any, receive: Any, send: Any
+    ) -> None:
         record = await self._table.find(presented(scope))
         _note(scope, record)
-        if operation.permission is not None:
-            check_permission(record.principal, operation.permission, of_all_tenants=operation.of_all_tenants)
+        check_permission(record.principal, permission, of_all_tenants=operation.of_all_tenants)
         await self._app(scope, receive, send)
 
 
