@@ -10,7 +10,7 @@ pytest.register_assert_rewrite("support.stacks", "support.contract")
 
 from support.feed import FEED_CLIENTS  # noqa: E402
 from support.slow_clients import REQUEST_WITHIN_S  # noqa: E402
-from support.stacks import TestStack, running_stack  # noqa: E402
+from support.stacks import TestStack, eventually, running_stack  # noqa: E402
 
 HANDLERS = Path(__file__).parent / "handlers"
 
@@ -31,6 +31,15 @@ def stack_with(
     """A stack that also serves the kinds of `handlers/`."""
     told = {"ACKED_HANDLERS_DIR": str(HANDLERS), "ACKED_DRAIN_S": "2", **environ}
     return running_stack(tmp_path_factory.mktemp("stack"), environ=told)
+
+
+def wait_as_it_was(stack: TestStack) -> None:
+    """Until no job runs and the worker is ready: which module comes next on a stack is left to chance."""
+    answer = stack.call("GET", "/jobs?state=running")
+    assert answer.status == 200, answer.raw
+    for job in answer.body["jobs"]:
+        stack.finished(job["id"])
+    eventually(lambda: stack.call("GET", "/readyz", to="worker-1").status == 200, within_s=30, what="ready again")
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +64,9 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     environ = getattr(request.module, "ENVIRON", None)
     if environ is None:
         is_alone = request.node.get_closest_marker("alone") is not None
-        yield request.getfixturevalue("stack_of_the_alone" if is_alone else "shared_stack")
+        shared = request.getfixturevalue("stack_of_the_alone" if is_alone else "shared_stack")
+        yield shared
+        wait_as_it_was(shared)
         return
     with stack_with(environ, tmp_path_factory) as running:
         yield running

@@ -117,7 +117,7 @@ def test_health_and_metrics_everywhere(stack: TestStack) -> None:
     answers.append({path: worker_call(stack, path) for path in HEALTH_PATHS})
     parts = []
     for found in answers:
-        assert {answer.status for answer in found.values()} == {200}
+        assert {answer.status for answer in found.values()} == {200}, found["/readyz"].raw
         assert found["/healthz"].body == {"status": "alive"}
         assert found["/readyz"].body["status"] == "ready"
         assert set(found["/readyz"].body["parts"].values()) == {"ok"}
