@@ -96,7 +96,12 @@ def traffic(stack: TestStack) -> dict[str, Any]:
     for job in [*ended, *failed]:
         stack.finished(job)
     eventually(lambda: stack.status(running)["progress"], within_s=10, what="the running job has reported")
-    return {"ids": [*ended, running, scheduled, cancelled, *failed], "failed_ids": failed, "batch": BATCH}
+    return {
+        "ids": [*ended, running, scheduled, cancelled, *failed],
+        "live_ids": [stack.process("noop", delay_s=3600) for _ in range(4)],
+        "failed_ids": failed,
+        "batch": BATCH,
+    }
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -1,7 +1,8 @@
 """Hooks for schemathesis, which runs as a process of its own: what it sends is aimed at jobs that are there.
 
-`ACKED_TEST_TRAFFIC` names a file with `{"ids", "failed_ids", "batch", "seen"}`: ids of jobs in many states, ids of
-failed ones, the name of a batch, and the file to which each answer's `METHOD path status` is appended.
+`ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "failed_ids", "batch", "seen"}`: ids of jobs in many states,
+ids of live ones and of failed ones, the name of a batch, and the file to which each answer's `METHOD path status` is
+appended.
 """
 
 import itertools
@@ -26,6 +27,7 @@ _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
 _turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 """Of each operation: few requests are made of some, and each sort of answer must be among theirs."""
+_live = list(_there["live_ids"])
 # Half of them; the others are for other commands too.
 _failed = _there["failed_ids"][::2]
 _seen = Path(_there["seen"])
@@ -43,6 +45,9 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     elif case.path.endswith("/retry") and _failed and turn % 2 == 0:
         # One that nobody has retried or resolved yet.
         path["id"] = _failed.pop()
+    elif case.path.endswith("/cancel") and _live and turn % 2 == 0:
+        # One that nobody has cancelled yet.
+        path["id"] = _live.pop()
     elif "id" in path and turn % 8 == 1:
         path["id"] = f"0190a5d2-0000-7000-8000-{draw:012x}"
     elif "id" in path and turn % 4:
