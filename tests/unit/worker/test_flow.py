@@ -164,14 +164,15 @@ async def run_through(bench: Bench, *, jobs: int, bundle: int, runs_for_s: float
     ("slots", "bundle", "runs_for_s", "prefetch"),
     [
         (200, 1, 0.01, MOST_PREFETCH),
-        (200, 10, 0.01, 32),
-        (200, 32, 0.01, 8),
+        (200, 10, 0.01, MOST_PREFETCH),
+        (200, 20, 0.01, 20),
+        (200, 32, 0.01, 14),
         (60, 50, 0.01, QUICK_PREFETCH),
-        (10, 2, 0.01, 8),
+        (10, 2, 0.01, 10),
         (200, 1, 1.0, 1),
     ],
 )
-async def test_a_lane_of_quick_kinds_has_in_hand_what_fills_its_slots_again(
+async def test_a_lane_of_quick_kinds_has_in_hand_what_fills_its_slots_twice(
     slots: int, bundle: int, runs_for_s: float, prefetch: int
 ) -> None:
     bench = Bench(slots)
@@ -195,6 +196,6 @@ async def test_what_changes_a_little_takes_no_new_consumer() -> None:
     # Larger bundles, of which half as many would do, and runs that are hardly quick any more.
     await run_through(bench, jobs=3200, bundle=64, runs_for_s=0.01)
     await run_through(bench, jobs=640, bundle=64, runs_for_s=0.09)
-    assert consumer.told == [8]
+    assert consumer.told == [14]
     await run_through(bench, jobs=640, bundle=64, runs_for_s=0.11)
-    assert consumer.told == [8, 1]
+    assert consumer.told == [14, 1]

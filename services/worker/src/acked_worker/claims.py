@@ -23,7 +23,7 @@ from acked_worker.pace import Pace
 
 log = get_log(__name__)
 
-MAX_JOBS = 256
+MAX_JOBS = 512
 """In one claim, but for the last bundle."""
 RETRY_S = 0.3
 

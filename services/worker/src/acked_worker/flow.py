@@ -158,11 +158,10 @@ class LaneFlow:
             self._consumer.set_prefetch(prefetch)
 
     def _quick_prefetch(self) -> int:
-        """As many bundles as fill the slots once more, and one that may exceed them; rounded up to a power of two, so
-        that bundles of another size seldom ask for another number."""
+        """As many bundles as would fill the slots twice, so that one claim gathers its jobs while another is under way;
+        an even number, so that bundles of another size seldom ask for another one."""
         jobs = max(1.0, statistics.fmean(self._recent_bundles or [1]))
-        bundles = math.ceil(self._slots.total / jobs) + 1
-        return min(MOST_PREFETCH, max(QUICK_PREFETCH, 1 << (bundles - 1).bit_length()))
+        return min(MOST_PREFETCH, max(QUICK_PREFETCH, 2 * math.ceil(self._slots.total / jobs)))
 
     def drain(self) -> None:
         """Claims no more."""
