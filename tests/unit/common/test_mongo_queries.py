@@ -11,6 +11,7 @@ from pymongo import UpdateMany, UpdateOne
 from acked_common import lifecycle
 from acked_common.ids import new_id
 from acked_common.lifecycle import Move, Seen, State
+from acked_common.store.ids_bson import in_ids
 from acked_common.store.mongo_queries import move_updates
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -34,7 +35,7 @@ def test_moves_that_are_alike_are_one_write() -> None:
     moves = [Move(seen(), succeeded()) for _ in range(3)]
     (update,) = move_updates(moves)
     assert isinstance(update, UpdateMany)
-    assert update._filter["_id"] == {"$in": [move.seen.id for move in moves]}
+    assert update._filter["_id"] == in_ids([move.seen.id for move in moves])
 
 
 def test_moves_that_share_their_transition_are_one_write_with_those_that_equal_it() -> None:

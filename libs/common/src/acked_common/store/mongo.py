@@ -59,6 +59,7 @@ from acked_common.store.documents import (
     worker_document,
     worker_from,
 )
+from acked_common.store.ids_bson import in_ids
 from acked_common.store.mongo_changes import MongoChanges, watching_options
 from acked_common.store.mongo_claim import claim_jobs
 from acked_common.store.mongo_errors import store_errors
@@ -177,7 +178,7 @@ class MongoStore(SweeperVerbs):
         lease = [{"$set": {"wake": lease_from_now(lease_s)}}]
         with store_errors("renewing leases"):
             # A renewal that is rolled back only brings an early second attempt, which the attempt number fences.
-            await self._renewed_jobs_quick.update_many({"_id": {"$in": list(ids)}, **ours}, lease)
+            await self._renewed_jobs_quick.update_many({"_id": in_ids(ids), **ours}, lease)
             fields = ("attempt", "owner.nonce", "rev", "cancel_requested_at")
             documents = await find_by_ids(self._renewed_jobs, ids, ours, fields=fields)
         return {

@@ -13,6 +13,7 @@ from acked_common import lifecycle
 from acked_common.lifecycle import Owner
 from acked_common.store import ClaimedJob, OutcomeUnknown
 from acked_common.store.documents import CLAIMED_FIELDS, Document, claimed_job_from
+from acked_common.store.ids_bson import in_ids
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.mongo_queries import claim_pipeline
@@ -26,7 +27,7 @@ async def claim_jobs(
         return []
     transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
     criteria: Document = {
-        "_id": {"$in": list(ids)} if len(ids) > 1 else ids[0],
+        "_id": in_ids(ids) if len(ids) > 1 else ids[0],
         "state": {"$in": [state.value for state in transition.leaves]},
         "kind": {"$in": list(kinds)},
         "expires_at": {"$gt": at},

@@ -14,6 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from acked_common.store import Insertion, NewJob
+from acked_common.store.ids_bson import in_ids
 from acked_common.store.new_job_bson import encode_new_jobs
 
 SENDING_SHARE = 0.8
@@ -110,6 +111,6 @@ def _of_each(reply: Mapping[str, Any], count: int) -> list[Insertion]:
 async def _read_back(collection: Any, ids: Sequence[UUID]) -> set[UUID]:
     """Those of the documents that a majority keeps; none where nobody answers."""
     try:
-        return {document["_id"] async for document in collection.find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+        return {document["_id"] async for document in collection.find({"_id": in_ids(ids)}, {"_id": 1})}
     except PyMongoError:
         return set()

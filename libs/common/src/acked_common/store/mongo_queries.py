@@ -9,6 +9,7 @@ from pymongo import UpdateMany, UpdateOne
 from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, State, Transition
 from acked_common.store import Reservation, Scope
 from acked_common.store.documents import Document, history_document, scope_fields, transition_fields
+from acked_common.store.ids_bson import in_ids
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,7 +49,7 @@ def _compare_and_set(alike: Sequence[Move]) -> UpdateOne | UpdateMany:
     """The state, rev, attempt and claim that were seen must still stand."""
     seen, transition = alike[0].seen, alike[0].transition
     criteria: Document = {
-        "_id": seen.id if len(alike) == 1 else {"$in": [move.seen.id for move in alike]},
+        "_id": seen.id if len(alike) == 1 else in_ids([move.seen.id for move in alike]),
         "state": seen.state.value,
         "rev": seen.rev,
         "attempt": seen.attempt,

@@ -12,6 +12,7 @@ from acked_common.ids import new_id
 from acked_common.lifecycle import State
 from acked_common.store import Job, OutcomeUnknown, Reservation, StoreError, SweepPosition
 from acked_common.store.documents import Document, job_from
+from acked_common.store.ids_bson import in_ids
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.mongo_queries import reservation_update, turn_pipeline
@@ -82,6 +83,6 @@ class SweeperVerbs:
     async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
         with store_errors("giving reserved jobs back"):
             await self._swept_jobs.update_many(
-                {"_id": {"$in": list(ids)}, "reserved_by": nonce},
+                {"_id": in_ids(ids), "reserved_by": nonce},
                 {"$set": {"wake": wake}, "$inc": {"republished": -1}, "$unset": {"reserved_by": ""}},
             )
