@@ -20,7 +20,7 @@ from support.api_documents import closed, operations, successes
 from support.freezing import freeze
 from support.stacks import TestStack, eventually
 
-# Told nothing, but its own: the traffic sends its worker away, starts jobs that run for long, and goes without MongoDB.
+# A stack of its own: the traffic sends the worker away, starts jobs that run for long, and goes without MongoDB.
 ENVIRON: dict[str, str] = {}
 SERVICES = ("gateway", "intake")
 CHECKS = (

@@ -1,11 +1,10 @@
 """New jobs as the bytes that MongoDB keeps. Pure.
 
 Jobs of one group commit share all but a few fields: what they share is encoded once, and the bytes of each job are put
-together around it. The layout is that of https://bsonspec.org/spec.html.
+together around it.
 """
 
 from collections.abc import Sequence
-from struct import Struct
 
 import bson
 from bson.binary import UuidRepresentation
@@ -14,6 +13,7 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
 from acked_common.store import NewJob
+from acked_common.store.bson_layout import enclosed, length, uuid_value
 from acked_common.store.documents import Document, job_document
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
@@ -23,10 +23,8 @@ _NO_BSON = (BSONError, OverflowError, UnicodeError)
 _OPTIONS: CodecOptions[Document] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 _OWN_FIELDS = ("_id", "payload", "key", "key_fingerprint")
 
-_length = Struct("<i").pack
-# Type, name, and what stands ahead of the value: for binaries its length and its subtype.
-_ID = b"\x05_id\0" + _length(16) + b"\x04"
-_PAYLOAD, _FINGERPRINT, _KEY = b"\x05payload\0", b"\x05key_fingerprint\0", b"\x02key\0"
+# Type and name.
+_ID, _PAYLOAD, _FINGERPRINT, _KEY = b"\x05_id\0", b"\x05payload\0", b"\x05key_fingerprint\0", b"\x02key\0"
 
 
 def encode_new_jobs(jobs: Sequence[NewJob]) -> list[RawBSONDocument | None]:
@@ -55,11 +53,10 @@ def _encode_shared(job: NewJob) -> bytes | None:
 
 def _put_together(job: NewJob, shared: bytes) -> RawBSONDocument | None:
     payload = job.payload
-    parts = [_ID, job.id.int.to_bytes(16), shared, _PAYLOAD, _length(len(payload)), b"\0", payload]
+    parts = [_ID, uuid_value(job.id), shared, _PAYLOAD, length(len(payload)), b"\0", payload]
     if job.key is not None:
         text, fingerprint = job.key.text.encode(), job.key.fingerprint
-        parts += (_KEY, _length(len(text) + 1), text, b"\0")
-        parts += (_FINGERPRINT, _length(len(fingerprint)), b"\0", fingerprint)
-    elements = b"".join(parts)
-    size = 4 + len(elements) + 1
-    return RawBSONDocument(_length(size) + elements + b"\0") if size <= MAX_DOCUMENT_BYTES else None
+        parts += (_KEY, length(len(text) + 1), text, b"\0")
+        parts += (_FINGERPRINT, length(len(fingerprint)), b"\0", fingerprint)
+    document = enclosed(b"".join(parts))
+    return RawBSONDocument(document) if len(document) <= MAX_DOCUMENT_BYTES else None
