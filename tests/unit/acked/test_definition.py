@@ -1,6 +1,8 @@
 """`@handler`: what it records and what it refuses."""
 
+import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from acked import DefinitionError, Kind, KindOptions, Registry, handler, registry
 from acked.definition import define
+from support.fields import filled
 
 
 @pytest.fixture(autouse=True)
@@ -165,3 +168,24 @@ def test_sync_handlers_take_no_bundles() -> None:
     handler("one", bundle=1)(lambda ctx, payload: None)
     with pytest.raises(DefinitionError, match="leave bundle out"):
         handler("two", bundle=2)(lambda ctx, payload: None)
+
+
+def test_the_decorator_takes_each_option_with_its_default() -> None:
+    taken = {
+        name: parameter.default
+        for name, parameter in inspect.signature(handler).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    assert taken == {field.name: field.default for field in dataclasses.fields(KindOptions)}
+
+
+OTHERS = filled(KindOptions, backoff_base_s=2.0, backoff_cap_s=77.0, replace=True)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(KindOptions)])
+def test_the_decorator_passes_each_option_on(name: str) -> None:
+    async def work(ctx: Any, payload: Any) -> None:
+        return None
+
+    handler("passed-on", **dataclasses.asdict(OTHERS))(work)
+    assert getattr(registry["passed-on"].options, name) == getattr(OTHERS, name) != getattr(KindOptions(), name)

@@ -1,6 +1,5 @@
 """New jobs as bytes: the same documents that the driver would make, and none that no server keeps."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,11 +9,14 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from acked_common import lifecycle
 from acked_common.store import IdempotencyKey, NewJob
 from acked_common.store.documents import job_document
 from acked_common.store.new_job_bson import MAX_DOCUMENT_BYTES, encode_new_jobs
 from support.factories import new_job
+from support.fields import fields_of, filled, records, variants
 
 AT = datetime(2026, 3, 29, 12, 30, tzinfo=UTC)
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD, tz_aware=True)
@@ -29,41 +31,34 @@ def through_bson(job: NewJob) -> dict[str, Any]:
     return bson.decode(bson.encode(job_document(job), codec_options=_OPTIONS), codec_options=_OPTIONS)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a request may ask for."""
-
-    payload: bytes
-    fields: dict[str, Any]
-
-
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
-asked = st.builds(
-    Asked,
+SHARED = [lifecycle.accept_fields(at=AT, delay_s=delay_s, grace_s=1.0, expires_in_s=9.0) for delay_s in (0.0, 5.0)]
+"""As intake shares them: jobs of one group have the very same mapping."""
+ALIKE = records(
+    NewJob,
+    id=st.uuids(),
     payload=st.binary(max_size=300),
-    fields=st.fixed_dictionaries(
-        {
-            "tenant": texts,
-            "kind": texts,
-            "delay_s": st.sampled_from([0.0, 5.0]),
-            "at": st.sampled_from([AT, AT + timedelta(milliseconds=1)]),
-        },
-        optional={
-            "batch": texts,
-            "tags": st.lists(texts, max_size=3, unique=True).map(tuple),
-            "max_attempts": st.integers(1, 1000),
-            "timeout_s": st.floats(0.1, 1e6),
-            "expires_in_s": st.floats(0.1, 1e6),
-            "key": st.builds(IdempotencyKey, texts, st.binary(min_size=32, max_size=32)),
-        },
-    ),
+    accepted_at=st.sampled_from([AT, AT + timedelta(milliseconds=1)]),
+    lifecycle=st.sampled_from(SHARED),
+    max_attempts=st.none() | st.integers(1, 1000),
 )
 
 
-@given(st.lists(asked, min_size=1, max_size=8))
-def test_the_bytes_are_those_of_the_documents(wanted: list[Asked]) -> None:
-    jobs = [new_job(payload=one.payload, **one.fields) for one in wanted]
+@given(st.lists(ALIKE, min_size=1, max_size=8))
+def test_the_bytes_are_those_of_the_documents(jobs: list[NewJob]) -> None:
     assert [read(document) for document in encode_new_jobs(jobs)] == [through_bson(job) for job in jobs]
+
+
+@pytest.mark.parametrize("name", fields_of(NewJob))
+def test_jobs_that_differ_in_one_field_share_none_of_it(name: str) -> None:
+    job = filled(NewJob, lifecycle=SHARED[0])
+    other = replace(job, lifecycle=SHARED[1]) if name == "lifecycle" else dict(variants(job, but={"lifecycle"}))[name]
+    group = [job, other, job]
+    assert [read(document) for document in encode_new_jobs(group)] == [through_bson(each) for each in group]
+
+
+def test_a_job_whose_field_can_not_be_hashed_shares_nothing() -> None:
+    one, other = (replace(new_job(at=AT), tags=tags) for tags in (["a"], ["b"]))
+    assert [read(document) for document in encode_new_jobs([one, other])] == [through_bson(one), through_bson(other)]
 
 
 def test_jobs_that_share_their_fields_keep_what_is_their_own() -> None:

@@ -19,6 +19,7 @@ from acked_intake.group_commit import GroupCommit, Limits
 from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.submission import Submission
 from support.factories import key_of
+from support.fields import fields_of, filled
 from support.parts import BOUND_S, ShakyStore, common_settings, settle
 
 
@@ -225,3 +226,11 @@ async def test_too_many_waiting_requests_are_told_busy() -> None:
     async with asyncio.timeout(BOUND_S):
         await first
     await bench.outbox.stop()
+
+
+async def test_each_field_of_a_submission_is_kept(bench: Bench) -> None:
+    asked = filled(Submission, kind="demo", delay_s=60.0)
+    job = await bench.accept(**{name: getattr(asked, name) for name in fields_of(Submission)})
+    assert set(fields_of(Submission)) - set(fields_of(NewJob)) == {"delay_s"}
+    for name in set(fields_of(Submission)) - {"delay_s"}:
+        assert getattr(job, name) == getattr(asked, name) == getattr(await bench.kept(job), name), name

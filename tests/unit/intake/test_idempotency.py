@@ -12,6 +12,7 @@ from acked_common.problems import ProblemError
 from acked_intake.body import OFF_LOOP_BYTES, fingerprint_of
 from acked_intake.idempotency import fingerprint, key_in
 from acked_intake.submission import Submission, parse_submission
+from support.fields import fields_of, filled, variants
 
 OTHERS = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"x-idempotency-key", b"x")]
 
@@ -138,6 +139,36 @@ def test_a_fingerprint_stays_as_it_is() -> None:
     # Jobs that were kept by earlier versions hold such ones.
     assert print_of(body).hex() == "224517b5057d421814ea782a01ec2b62aace2faddcf176b33e4fc6a11719d167"
     assert print_of({"kind": "demo"}).hex() == "31aa00b3939b668f80f3f4467f773b13330d4753f61ddc9599305cc135a738ce"
+
+
+KEPT_BY_EARLIER_VERSIONS = {
+    b'{"kind":"demo"}': "31aa00b3939b668f80f3f4467f773b13330d4753f61ddc9599305cc135a738ce",
+    b'{"kind":"demo","payload":{"seconds":0.1}}': "73b77a00af10aecabae15cc81c467cf6e8d1eb6b49d8f293ae4e5776a456cc5d",
+    b'{"kind":"noop","payload":null}': "4d270e38010d6ec8ad672ac2067808c3c2e7021be5fe9c4b7bb84bb43d80bdee",
+    b'{"kind":"noop","delay_s":0}': "60af6c49dbcf8378f1d1afc186ef300435fd24a0b863584daa70cda5a3073902",
+    b'{"kind":"noop","delay_s":0.5}': "34cbf6b87f25d34ed1f17d2558caa2a4a187c624ece062c5ba8ed9f5372d2804",
+    b'{"kind":"noop","batch":"nightly"}': "5ecfc262369c377aa6827739890ab2aab9f4238675206222066fded2847898ca",
+    b'{"kind":"noop","tags":["b","a"]}': "2fca38b4d331d55191aeb20c4bbff4830fc10f094734c0c28321d635fcf64482",
+    b'{"kind":"noop","tags":[]}': "60af6c49dbcf8378f1d1afc186ef300435fd24a0b863584daa70cda5a3073902",
+    b'{"kind":"noop","max_attempts":3}': "b8a51c0ec97fe6c29c8f8f944b4faf0ceb85506c75d4a42dc28a3f9e82bc0359",
+    b'{"kind":"noop","timeout_s":30}': "da9aafc9b87219f013ad7fc43a2606ec4c0eae4eef1b5ddb85274f886c5025b7",
+    b'{"kind":"noop","expires_in_s":60}': "830fc7defc967b1f2321e3ca721315ad65e6b3abeb2833529d268105f93b1054",
+}
+
+
+@pytest.mark.parametrize("body", KEPT_BY_EARLIER_VERSIONS)
+def test_fingerprint_of_an_earlier_version_is_equal(body: bytes) -> None:
+    assert print_of(body).hex() == KEPT_BY_EARLIER_VERSIONS[body]
+
+
+@pytest.mark.parametrize("name", fields_of(Submission))
+def test_fingerprint_differs_with_each_field(name: str) -> None:
+    asked = filled(Submission)
+    assert fingerprint(dict(variants(asked))[name]) != fingerprint(asked)
+
+
+def test_fingerprint_leaves_out_what_is_at_its_default() -> None:
+    assert fingerprint(Submission("demo", b"{}", 0.0, None, (), None)) == fingerprint(Submission("demo"))
 
 
 json_values = st.recursive(

@@ -7,6 +7,7 @@ import pytest
 
 from acked_common.lifecycle import State
 from acked_common.store import Insertion, KeyHolder, NewJob, OutcomeUnknown
+from acked_common.store.documents import job_document, key_holder_from
 from acked_common.store.memory import MemoryStore
 from acked_intake import group_commit, keyed_commit
 from acked_intake.group_commit import Busy, GroupCommit, Limits
@@ -326,3 +327,8 @@ async def test_any_order_of_requests_stores_one_job_a_key(bench: Bench) -> None:
         assert job.key is not None
         assert answer is STORED if holder(job) == held[job.key.text] else answer == held[job.key.text]
     assert {one.state for one in held.values()} == {State.QUEUED}
+
+
+def test_holder_told_to_followers_is_the_stored_one() -> None:
+    (job,) = asking("a")
+    assert answer_of_follower(job, STORED, job) == key_holder_from(job_document(job))

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.problems import Problem, ProblemError
+from acked_intake.api import PROCESS, ProcessRequest
 from acked_intake.submission import KNOWN_FIELDS, Submission, parse_submission
+from support.fields import fields_of
 
 YEAR_S = 31_536_000
 
@@ -247,3 +249,17 @@ def test_the_limit_of_bytes_is_kept() -> None:
     with pytest.raises(ProblemError) as caught:
         parse_submission(b'{"kind": "demo"}', max_bytes=10)
     assert caught.value.problem.status == 413
+
+
+def test_parser_and_document_know_each_field_of_a_submission() -> None:
+    assert PROCESS.body is not None
+    assert set(KNOWN_FIELDS) == set(fields_of(Submission)) == set(fields_of(ProcessRequest))
+    assert set(PROCESS.body.examples["all"]) == set(KNOWN_FIELDS)
+
+
+@pytest.mark.parametrize("name", fields_of(Submission))
+def test_parser_keeps_each_field_that_was_sent(name: str) -> None:
+    assert PROCESS.body is not None
+    everything = PROCESS.body.examples["all"]
+    with_field = parse_submission(json.dumps({"kind": "demo", name: everything[name]}).encode())
+    assert getattr(with_field, name) != getattr(Submission("demo"), name)

@@ -3,6 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import Any
+
+import msgspec
 
 from acked_common.names import IDEMPOTENCY_KEY
 from acked_common.problems import ProblemError, problem
@@ -35,24 +38,25 @@ def key_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return text
 
 
+_PAYLOAD = "payload"
+_UNORDERED = frozenset({"tags"})
+_ASKABLE = tuple((field.name, field.default) for field in msgspec.structs.fields(Submission) if field.name != _PAYLOAD)
+"""Each field with its default; `NODEFAULT` equals nothing."""
+
+
 def fingerprint(submission: Submission) -> bytes:
     """32 bytes that are equal where two requests ask for the same.
 
-    Only what was asked for counts, so that a field of a later version leaves the fingerprints of now as they are. Two
-    payloads are the same where they hold the same values; tags are in no order.
+    Every field counts, also one of a later version. A field at its default was not asked for and does not count, so a
+    new field with a default leaves the fingerprints of earlier requests as they are. Two payloads are the same where
+    they hold the same values; tags are in no order.
     """
-    asked = {
-        "kind": submission.kind,
-        "payload": json.loads(submission.payload.decode()),
-        "delay_s": submission.delay_s or None,
-        "batch": submission.batch,
-        "tags": sorted(submission.tags) or None,
-        "max_attempts": submission.max_attempts,
-        "timeout_s": submission.timeout_s,
-        "expires_in_s": submission.expires_in_s,
-    }
-    named = {name: value for name, value in asked.items() if value is not None or name == "payload"}
-    return hashlib.sha256(_text_of(named).encode()).digest()
+    asked: dict[str, Any] = {_PAYLOAD: json.loads(submission.payload.decode())}
+    for name, default in _ASKABLE:
+        value = getattr(submission, name)
+        if value != default:
+            asked[name] = sorted(value) if name in _UNORDERED else value
+    return hashlib.sha256(_text_of(asked).encode()).digest()
 
 
 def _bad_key(why: str) -> ProblemError:

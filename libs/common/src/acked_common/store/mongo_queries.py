@@ -2,16 +2,21 @@
 
 from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from pymongo import UpdateMany, UpdateOne
 
-from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, State, Transition
+from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
 from acked_common.store import Reservation, Scope
 from acked_common.store.documents import Document, history_document, scope_fields, transition_fields
 from acked_common.store.ids_bson import in_ids
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+# Every field is compared unless it is named here, so that a new one can't be written for another job.
+_seen_of_any = attrgetter(*(name for name in Seen.__struct_fields__ if name != "id"))
+_MAPPINGS = ("sets", "adds")
+_written_besides = attrgetter(*(name for name in Transition.__struct_fields__ if name not in _MAPPINGS))
 
 
 def move_updates(moves: Sequence[Move]) -> list[UpdateOne | UpdateMany]:
@@ -26,17 +31,14 @@ def move_updates(moves: Sequence[Move]) -> list[UpdateOne | UpdateMany]:
         if kind not in kinds:
             # Most moves share their transition: it is compared once, and then known by its object.
             kinds[kind] = first.setdefault(_likeness(move.transition), kind)
-        alike.setdefault((kinds[kind], seen.state, seen.rev, seen.attempt, seen.nonce, seen.wake), []).append(move)
+        alike.setdefault((kinds[kind], _seen_of_any(seen)), []).append(move)
     return [_compare_and_set(group) for group in alike.values()]
 
 
 def _likeness(transition: Transition) -> Hashable:
     """Equal for transitions that write the same."""
-    likeness = (
-        (transition.reason, transition.to, transition.at, transition.clears, transition.unless_cancelling),
-        tuple(transition.sets.items()),
-        tuple(transition.adds.items()),
-    )
+    mappings = [tuple(getattr(transition, name).items()) for name in _MAPPINGS]
+    likeness = (_written_besides(transition), *mappings)
     try:
         hash(likeness)
     except TypeError:

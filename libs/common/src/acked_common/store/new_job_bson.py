@@ -5,6 +5,7 @@ together around it.
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import bson
 from bson.binary import UuidRepresentation
@@ -21,7 +22,12 @@ MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
 _NO_BSON = (BSONError, OverflowError, UnicodeError)
 _OPTIONS: CodecOptions[Document] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
-_OWN_FIELDS = ("_id", "payload", "key", "key_fingerprint")
+
+_OWN = frozenset({"id", "payload", "key"})
+"""Fields of a job that are encoded for it alone; all others are shared by the jobs in which they are equal."""
+_OWN_IN_DOCUMENT = frozenset({"_id", "payload", "key", "key_fingerprint"})
+# The mapping is compared by its identity: it can't be hashed, and lives as long as the job does.
+_shared_of = attrgetter(*(name for name in NewJob.__struct_fields__ if name not in _OWN | {"lifecycle"}))
 
 # Type and name.
 _ID, _PAYLOAD, _FINGERPRINT, _KEY = b"\x05_id\0", b"\x05payload\0", b"\x05key_fingerprint\0", b"\x02key\0"
@@ -32,19 +38,21 @@ def encode_new_jobs(jobs: Sequence[NewJob]) -> list[RawBSONDocument | None]:
     encoded: dict[object, bytes | None] = {}
     documents: list[RawBSONDocument | None] = []
     for job in jobs:
-        # The mapping by its identity, as it lives as long as the job does.
-        origin = (id(job.lifecycle), job.accepted_at, job.kind, job.tenant)
-        common = (origin, job.batch, job.tags, job.max_attempts, job.timeout_s, job.expires_in_s)
-        if common not in encoded:
-            encoded[common] = _encode_shared(job)
-        shared = encoded[common]
+        common = (id(job.lifecycle), _shared_of(job))
+        try:
+            shared = encoded[common]
+        except KeyError:
+            shared = encoded[common] = _encode_shared(job)
+        except TypeError:
+            # A field that can't be hashed: the job shares with no other.
+            shared = _encode_shared(job)
         documents.append(None if shared is None else _put_together(job, shared))
     return documents
 
 
 def _encode_shared(job: NewJob) -> bytes | None:
     """The elements that are not the job's own, behind its id."""
-    fields = {name: value for name, value in job_document(job).items() if name not in _OWN_FIELDS}
+    fields = {name: value for name, value in job_document(job).items() if name not in _OWN_IN_DOCUMENT}
     try:
         return bson.encode(fields, codec_options=_OPTIONS)[4:-1]
     except _NO_BSON:

@@ -1,0 +1,92 @@
+"""A record that is made of another one by hand is given every field: a forgotten one would silently be its default."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
+COPIES_FROM = 3
+"""A call that reads so many members of one object makes a copy of it."""
+
+# Each with its reason; what stands here and is no longer left out fails too.
+LEFT_OUT = {
+    # Only the lease that was read makes a move stale, and only where the caller asks for that.
+    ("store/__init__.py", "Seen"): {"wake"},
+    ("store/memory.py", "Seen"): {"wake", "nonce"},
+    ("lifecycle.py", "Transition"): {"unless_cancelling"},
+    # A new job has neither.
+    ("store/news.py", "Change"): {"boot", "progress"},
+    # What is told of a report comes from its worker, who needs no name, and has the progress only where that moved.
+    ("job_table.py", "JobNews"): {"boot", "progress"},
+    # Both begin with a job's first transition.
+    ("job_table.py", "_Known"): {"is_ahead", "progress_at"},
+    # No handler declares one yet.
+    ("registration.py", "KindRecord"): {"payload_schema"},
+    # An operation names what differs from the usual.
+    ("api.py", "Operation"): {"is_limited", "is_change", "of_all_tenants", "has_open_page"},
+}
+
+
+def fields_of(node: ast.ClassDef) -> list[str] | None:
+    """The fields of a struct or a dataclass in their order; None for another class."""
+    is_record = any(ast.unparse(base).rpartition(".")[2] == "Struct" for base in node.bases)
+    is_record |= any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    if not is_record:
+        return None
+    return [
+        line.target.id for line in node.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    ]
+
+
+def known_records() -> dict[str, list[str]]:
+    """The fields of every record of the sources; of two with one name the union, which asks for more."""
+    found: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and (fields := fields_of(node)) is not None:
+                found[node.name] = list(dict.fromkeys([*found.get(node.name, []), *fields]))
+    return found
+
+
+def is_copy(call: ast.Call) -> bool:
+    """Whether the arguments of a call read several members of one other object."""
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    read = Counter(
+        part.value.id
+        for value in values
+        for part in ast.walk(value)
+        if isinstance(part, ast.Attribute | ast.Subscript) and isinstance(part.value, ast.Name)
+    )
+    return any(count >= COPIES_FROM for count in read.values())
+
+
+def copies() -> Iterator[tuple[str, str, set[str]]]:
+    """Place, record and the fields that are left out, of each call that makes a record of another object."""
+    known = known_records()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not is_copy(node):
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            # What is spread is derived already.
+            is_spread = any(isinstance(argument, ast.Starred) for argument in node.args)
+            is_spread |= any(keyword.arg is None for keyword in node.keywords)
+            if name in known and not is_spread:
+                given = {*known[name][: len(node.args)], *(str(keyword.arg) for keyword in node.keywords)}
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", name, set(known[name]) - given
+
+
+def test_a_copy_gives_every_field() -> None:
+    found = list(copies())
+    assert len(found) >= 40
+    left: dict[tuple[str, str], set[str]] = {}
+    for place, record, missing in found:
+        entry = next((key for key in LEFT_OUT if key[1] == record and f"/{key[0]}:" in place), None)
+        assert missing <= LEFT_OUT.get(entry, set()) if entry else not missing, (
+            f"{place} makes a {record} without {', '.join(sorted(missing))}: give it, or say in LEFT_OUT why not"
+        )
+        if entry:
+            left.setdefault(entry, set()).update(missing)
+    assert left == LEFT_OUT

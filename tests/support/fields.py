@@ -1,0 +1,114 @@
+"""Values for each field of a record, made from its type, so that tests that walk the fields cover later ones too."""
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import msgspec
+from hypothesis import strategies as st
+
+R = TypeVar("R")
+
+_AT = datetime(2026, 3, 29, 12, 30, 0, 125_000, UTC)
+_TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+_DRAWN = {
+    str: _TEXTS,
+    int: st.integers(-(2**63), 2**63 - 1),
+    float: st.floats(allow_nan=False),
+    datetime: st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(
+        lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000, tzinfo=UTC)
+    ),
+}
+_TWO: dict[Any, tuple[Any, Any]] = {
+    str: ("one", "another"),
+    int: (3, 5),
+    float: (1.5, 2.5),
+    bool: (False, True),
+    bytes: (b'{"a":1}', b'{"a":2}'),
+    datetime: (_AT, _AT + timedelta(seconds=7)),
+    UUID: (UUID(int=1), UUID(int=2)),
+    object: ("one", "another"),
+    Any: ("one", "another"),
+    msgspec.Raw: (msgspec.Raw(b"1"), msgspec.Raw(b"2")),
+}
+
+
+def fields_of(record_type: type) -> dict[str, Any]:
+    """The fields of a struct or a dataclass with their types."""
+    hints = get_type_hints(record_type)
+    if isinstance(record_type, msgspec.StructMeta):
+        return {name: hints[name] for name in record_type.__struct_fields__}
+    return {field.name: hints[field.name] for field in dataclasses.fields(record_type)}
+
+
+def two_of(hint: Any) -> tuple[Any, Any]:
+    """Two different values of a type; of an optional one neither is None."""
+    if hint in _TWO:
+        return _TWO[hint]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return two_of(next(argument for argument in arguments if argument not in (type(None), msgspec.UnsetType)))
+    if origin is Literal:
+        return arguments[0], arguments[-1]
+    if origin is tuple:
+        one, other = two_of(arguments[0])
+        return (one,), (other, one)
+    if origin in (list, Sequence, frozenset, set):
+        one, other = two_of(arguments[0])
+        made = list if origin is Sequence else origin
+        return made([one]), made([other])
+    if origin in (dict, Mapping) or hint in (dict, Mapping):
+        return {"a": "one"}, {"a": "another"}
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        first, second, *_ = hint
+        return first, second
+    if isinstance(hint, msgspec.StructMeta) or dataclasses.is_dataclass(hint):
+        one = filled(hint)
+        return one, dict(variants(one))[next(iter(fields_of(hint)))]
+    raise TypeError(f"no values are known for {hint!r}: add some to support/fields.py")
+
+
+def filled(record_type: type[R], **given: Any) -> R:
+    """A record in which no field is at its default, but for those that are given."""
+    made = {name: two_of(hint)[0] for name, hint in fields_of(record_type).items() if name not in given}
+    return record_type(**made, **given)
+
+
+def changed(record: R, **to: Any) -> R:
+    """A copy with other values."""
+    if isinstance(record, msgspec.Struct):
+        return msgspec.structs.replace(record, **to)
+    return dataclasses.replace(record, **to)  # type: ignore[type-var]
+
+
+def variants(record: R, *, but: frozenset[str] | set[str] = frozenset()) -> Iterator[tuple[str, R]]:
+    """For each field its name and a copy of the record in which it alone differs."""
+    for name, hint in fields_of(type(record)).items():
+        if name not in but:
+            now = getattr(record, name)
+            yield name, changed(record, **{name: next(value for value in two_of(hint) if value != now)})
+
+
+def records(record_type: type[R], **own: st.SearchStrategy[Any]) -> st.SearchStrategy[R]:
+    """Draws records, each field from its type where no strategy of its own is given."""
+    drawn = {name: own[name] if name in own else _drawn(hint) for name, hint in fields_of(record_type).items()}
+    return st.fixed_dictionaries(drawn).map(lambda fields: record_type(**fields))
+
+
+def _drawn(hint: Any) -> st.SearchStrategy[Any]:
+    if hint in _DRAWN:
+        return _DRAWN[hint]
+    arguments = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return st.one_of([_drawn(argument) for argument in arguments])
+    if get_origin(hint) is tuple:
+        return st.lists(_drawn(arguments[0]), max_size=3, unique=True).map(tuple)
+    if get_origin(hint) in (dict, Mapping):
+        return st.dictionaries(_TEXTS, _TEXTS, max_size=3)
+    if isinstance(hint, msgspec.StructMeta) or dataclasses.is_dataclass(hint):
+        return records(hint)
+    return st.from_type(hint)

@@ -1,0 +1,293 @@
+"""No field of a record is lost, shared or hidden on its way. Every test walks the fields, so a new one is covered."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import bson
+import msgspec
+import pytest
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions
+
+from acked_common import lifecycle
+from acked_common.access.tokens import TokenRecord, token_document, token_from
+from acked_common.channel.frames import Hello, event_part, events_frame, parse_from_worker, progress_part
+from acked_common.channel.worker_end import hello_of
+from acked_common.events import JobEvent, JobNews, ProgressEvent
+from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
+from acked_common.principal import Principal
+from acked_common.settings import Env, HttpLimits, read_http_limits
+from acked_common.status_route import _kind_fields
+from acked_common.store import (
+    ClaimedJob,
+    Job,
+    JobFilter,
+    KeyHolder,
+    KindRecord,
+    NewJob,
+    Reservation,
+    Scope,
+    WorkerRecord,
+)
+from acked_common.store import documents as stored
+from acked_common.store.mongo_queries import claim_pipeline, move_updates, reservation_update
+from acked_common.store.news import GLIMPSE, news_from_document, read_change
+from acked_common.views import encode, job_fields
+from support.fields import changed, fields_of, filled, two_of, variants
+
+OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, uuid_representation=UuidRepresentation.STANDARD)
+AT, LATER = two_of(datetime)
+
+
+def through_bson(document: Mapping[str, Any]) -> dict[str, Any]:
+    return bson.decode(bson.encode(document, codec_options=OPTIONS), OPTIONS)
+
+
+def names(record_type: type, *, but: frozenset[str] | set[str] = frozenset()) -> list[str]:
+    return [name for name in fields_of(record_type) if name not in but]
+
+
+def new_job() -> NewJob:
+    return filled(NewJob, lifecycle=lifecycle.accept_fields(at=AT, delay_s=0.0, grace_s=1.0, expires_in_s=9.0))
+
+
+@pytest.mark.parametrize("name", names(NewJob, but={"lifecycle"}))
+def test_each_field_of_a_new_job_is_stored(name: str) -> None:
+    other = dict(variants(new_job(), but={"lifecycle"}))[name]
+    assert stored.job_document(other) != stored.job_document(new_job()), f"job_document leaves {name} out"
+
+
+@pytest.mark.parametrize("name", sorted(set(names(NewJob)) & set(names(Job))))
+def test_each_field_of_a_new_job_is_read_back(name: str) -> None:
+    job = stored.job_from(through_bson(stored.job_document(new_job())))
+    assert getattr(job, name) == getattr(new_job(), name)
+
+
+def test_what_a_new_job_leaves_out_is_read_as_left_out() -> None:
+    given = {name: getattr(new_job(), name) for name in ("id", "kind", "payload", "accepted_at", "lifecycle")}
+    least = NewJob(**given)
+    job = stored.job_from(through_bson(stored.job_document(least)))
+    for name in set(names(NewJob)) & set(names(Job)):
+        assert getattr(job, name) == getattr(least, name), name
+
+
+READERS: dict[type, tuple[Callable[[Mapping[str, Any]], Any], Mapping[str, str], set[str]]] = {
+    # The reader, the names in the document that differ from those of the fields, and what is not read from it.
+    Job: (stored.job_from, {"id": "_id", "cancel_requested": "cancel_requested_at"}, set()),
+    ClaimedJob: (lambda document: stored.claimed_job_from(document, "nonce"), {"id": "_id"}, {"nonce"}),
+    KeyHolder: (
+        lambda document: stored.key_holder_from(
+            {name: value for name, value in document.items() if name in (*stored.KEY_HOLDER_FIELDS, "_id")}
+        ),
+        {"id": "_id", "state": "first_state", "fingerprint": "key_fingerprint"},
+        set(),
+    ),
+    JobNews: (
+        news_from_document,
+        {"id": "_id", "event": "history", "boot": "owner"},
+        set(),
+    ),
+}
+
+
+def job_documents() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two documents of jobs with all that one may have, different in everything."""
+    found = []
+    for which in (0, 1):
+        values = {name: two_of(hint)[which] for name, hint in fields_of(Job).items()}
+        values |= {name: two_of(hint)[which] for name, hint in fields_of(NewJob).items() if name != "lifecycle"}
+        values["history"] = (two_of(HistoryEntry)[which],)
+        document = msgspec.to_builtins(values, builtin_types=(datetime, bytes, type(values["id"])))
+        document |= {"_id": document.pop("id"), "key": "k", "key_fingerprint": b"%d" % which}
+        document["owner"] = {name: f"{name} {which}" for name in Owner.__struct_fields__}
+        if document.pop("cancel_requested"):
+            document["cancel_requested_at"] = AT
+        found.append(document)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(
+    ("record_type", "name"),
+    [(record_type, name) for record_type, (_, _, but) in READERS.items() for name in names(record_type, but=but)],
+)
+def test_each_field_is_read_from_the_document(record_type: type, name: str) -> None:
+    read, named, _ = READERS[record_type]
+    one, other = job_documents()
+    place = named.get(name, name)
+    mixed = {key: value for key, value in one.items() if key != place}
+    if place in other:
+        mixed[place] = other[place]
+    assert getattr(read(mixed), name) != getattr(read(one), name), f"{record_type.__name__}: {name} is not read"
+
+
+def test_a_claim_reads_all_that_its_record_has() -> None:
+    assert set(stored.CLAIMED_FIELDS) == set(names(ClaimedJob)) - {"id", "nonce"}
+
+
+def test_a_glimpse_has_all_that_news_are_made_of() -> None:
+    for document in job_documents():
+        read = {name.partition(".")[0] for name in GLIMPSE} | {"_id"}
+        assert news_from_document({key: document[key] for key in read if key in document}) == (
+            news_from_document(document)
+        )
+
+
+@pytest.mark.parametrize("name", names(JobNews))
+def test_a_replaced_document_tells_each_field_of_its_news(name: str) -> None:
+    document = job_documents()[0]
+    change = {"operationType": "replace", "documentKey": {"_id": document["_id"]}, "fullDocument": document}
+    assert getattr(read_change(change), name) == getattr(news_from_document(document), name)
+
+
+@pytest.mark.parametrize("record", [pytest.param(one, id=name) for name, one in variants(filled(KindRecord))])
+def test_a_kind_keeps_each_field(record: KindRecord) -> None:
+    assert stored.kind_from(through_bson({"_id": record.name, **stored.kind_document(record)})) == record
+
+
+@pytest.mark.parametrize("record", [pytest.param(one, id=name) for name, one in variants(filled(WorkerRecord))])
+def test_a_worker_keeps_each_field(record: WorkerRecord) -> None:
+    assert stored.worker_from(through_bson({"_id": record.boot, **stored.worker_document(record)})) == record
+
+
+def token_records() -> dict[str, TokenRecord]:
+    token = filled(TokenRecord)
+    return dict(variants(token)) | {
+        f"principal.{name}": changed(token, principal=principal) for name, principal in variants(token.principal)
+    }
+
+
+@pytest.mark.parametrize("name", [*names(TokenRecord), *(f"principal.{name}" for name in names(Principal))])
+def test_a_token_keeps_each_field(name: str) -> None:
+    record = token_records()[name]
+    assert token_from(through_bson(token_document(record))) == record
+
+
+@pytest.mark.parametrize("entry", [pytest.param(one, id=name) for name, one in variants(filled(HistoryEntry))])
+def test_a_history_keeps_each_field(entry: HistoryEntry) -> None:
+    document = {**job_documents()[0], "history": [stored.history_document(entry)]}
+    assert stored.job_from(through_bson(document)).history[-1] == entry
+
+
+@pytest.mark.parametrize("name", names(JobFilter))
+def test_each_field_of_a_filter_filters(name: str) -> None:
+    one = filled(JobFilter)
+    assert stored.filter_fields(dict(variants(one))[name]) != stored.filter_fields(one)
+
+
+@pytest.mark.parametrize("name", names(Scope))
+def test_each_field_of_a_scope_filters(name: str) -> None:
+    one = filled(Scope)
+    assert stored.scope_fields(dict(variants(one))[name]) != stored.scope_fields(one)
+
+
+SEEN = filled(Seen)
+TRANSITION = filled(
+    Transition, leaves=frozenset(State), to=State.SCHEDULED, sets={"wake": AT, "due_at": AT}, adds={"failures": 1}
+)
+OTHER_TRANSITIONS = {
+    **dict(variants(TRANSITION, but={"leaves", "to", "sets", "adds"})),
+    "to": changed(TRANSITION, to=State.QUEUED),
+    "sets": changed(TRANSITION, sets={"wake": AT, "due_at": LATER}),
+    "adds": changed(TRANSITION, adds={"failures": 2}),
+}
+"""But for `leaves`: what a transition may leave is checked when the move is made, and not written."""
+
+
+def test_every_field_of_a_transition_is_walked() -> None:
+    assert set(OTHER_TRANSITIONS) == set(names(Transition)) - {"leaves"}
+
+
+@pytest.mark.parametrize("name", names(Seen, but={"id"}))
+def test_moves_of_jobs_seen_otherwise_are_written_apart(name: str) -> None:
+    other = changed(dict(variants(SEEN))[name], id=two_of(type(SEEN.id))[1])
+    assert len(move_updates([Move(SEEN, TRANSITION), Move(other, TRANSITION)])) == 2
+
+
+@pytest.mark.parametrize("name", OTHER_TRANSITIONS)
+def test_moves_that_write_something_else_are_written_apart(name: str) -> None:
+    other = changed(SEEN, id=two_of(type(SEEN.id))[1])
+    assert len(move_updates([Move(SEEN, TRANSITION), Move(other, OTHER_TRANSITIONS[name])])) == 2
+    assert len(move_updates([Move(SEEN, TRANSITION), Move(other, changed(TRANSITION))])) == 1
+
+
+@pytest.mark.parametrize("name", names(Seen))
+def test_each_field_that_was_seen_has_to_stand(name: str) -> None:
+    other = dict(variants(SEEN))[name]
+    assert repr(move_updates([Move(other, TRANSITION)])) != repr(move_updates([Move(SEEN, TRANSITION)]))
+
+
+@pytest.mark.parametrize("name", OTHER_TRANSITIONS)
+def test_each_field_of_a_transition_is_written(name: str) -> None:
+    assert repr(move_updates([Move(SEEN, OTHER_TRANSITIONS[name])])) != repr(move_updates([Move(SEEN, TRANSITION)]))
+
+
+def test_a_claim_writes_each_field_of_a_history_entry() -> None:
+    owner = filled(Owner)
+    fields = claim_pipeline(lifecycle.claim(at=AT, owner=owner, lease_s=1.0), 1.0)[0]["$set"]
+    (entry,) = fields["history"]["$slice"][0]["$concatArrays"][1]
+    assert set(entry) == set(names(HistoryEntry)) == set(stored.history_document(filled(HistoryEntry)))
+    assert set(fields["owner"]["$literal"]) == set(names(Owner))
+
+
+@pytest.mark.parametrize("name", names(Reservation))
+def test_each_field_of_a_reservation_is_written(name: str) -> None:
+    one = filled(Reservation)
+    assert repr(reservation_update(dict(variants(one))[name], "n")) != repr(reservation_update(one, "n"))
+
+
+@pytest.mark.parametrize("event", [pytest.param(one, id=name) for name, one in variants(filled(JobEvent))])
+def test_a_report_carries_each_field_of_an_event(event: JobEvent) -> None:
+    frame = parse_from_worker(events_frame(1, [event_part(event)], []))
+    assert not isinstance(frame, Hello) and frame.events == (event,)
+
+
+@pytest.mark.parametrize("report", [pytest.param(one, id=name) for name, one in variants(filled(ProgressEvent))])
+def test_a_report_carries_each_field_of_a_progress(report: ProgressEvent) -> None:
+    frame = parse_from_worker(events_frame(1, [], [progress_part(report)]))
+    assert not isinstance(frame, Hello) and frame.progress == (report,)
+
+
+def test_a_worker_says_each_field_of_its_hello() -> None:
+    given = {name: two_of(hint)[0] for name, hint in fields_of(Hello).items() if name != "protocol"}
+    hello = hello_of(**given)
+    assert {name: getattr(hello, name) for name in given} == given
+
+
+NOT_SHOWN = {
+    # What the request asked for beside its payload, and what the machinery keeps for itself.
+    *("max_attempts", "timeout_s", "expires_in_s", "first_state", "crashes", "suspect"),
+    *("wake", "queued_at", "expires_at", "republished", "owner"),
+}
+
+
+@pytest.mark.parametrize("name", names(Job))
+def test_each_field_of_a_job_is_shown_or_named_as_hidden(name: str) -> None:
+    job = filled(Job, error={"type": "Boom"})
+    other = changed(job, error={"type": "Bang"}) if name == "error" else dict(variants(job))[name]
+    is_shown = encode(job_fields(other)) != encode(job_fields(job))
+    assert is_shown != (name in NOT_SHOWN), f"show {name} in views.py, or name it in NOT_SHOWN"
+
+
+@pytest.mark.parametrize("name", names(KindRecord))
+def test_each_field_of_a_kind_is_shown(name: str) -> None:
+    kind = filled(KindRecord)
+    assert _kind_fields(dict(variants(kind))[name]) != _kind_fields(kind)
+
+
+class OtherValues(Env):
+    """An environment in which every number is set, and to another value than the default."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def whole(self, name: str, default: int, **bounds: Any) -> int:
+        return default + 1
+
+    def seconds(self, name: str, default: float, **bounds: Any) -> float:
+        return default + 1
+
+
+@pytest.mark.parametrize("name", names(HttpLimits))
+def test_each_limit_of_http_is_a_setting(name: str) -> None:
+    assert getattr(read_http_limits(OtherValues()), name) != getattr(HttpLimits(), name)

@@ -1,0 +1,65 @@
+"""No field of what happened to a job, of a worker or of a load test is hidden. Every test walks the fields."""
+
+import json
+from typing import Any
+
+import pytest
+
+from acked_common.events import JobEvent, JobNews
+from acked_common.lifecycle import State
+from acked_common.store import WorkerRecord
+from acked_gateway.feed_frames import event_text, jobs_snapshot_text
+from acked_gateway.job_routes import _worker_fields
+from acked_gateway.job_table import JobTable
+from acked_gateway.load_test import LoadTestResult
+from acked_gateway.load_test_routes import _figures
+from support.fields import changed, fields_of, filled, variants
+
+PROGRESS = b'{"value":1,"message":null,"at":"2026-03-29T12:30:00.000Z"}'
+EVENT = filled(JobEvent)
+NEWS = filled(JobNews, progress=PROGRESS)
+
+
+def told(event: JobEvent) -> Any:
+    return json.loads(event_text(event))
+
+
+@pytest.mark.parametrize("name", fields_of(JobEvent))
+def test_the_feed_tells_each_field_of_an_event(name: str) -> None:
+    assert set(told(EVENT)) == set(fields_of(JobEvent))
+    other = told(dict(variants(EVENT))[name])
+    assert {part for part in other if other[part] != told(EVENT)[part]} == {name}
+
+
+# Whose a job is decides who is told; which process runs it is nobody's concern.
+NOT_TOLD = {"tenant", "boot"}
+
+
+@pytest.mark.parametrize("name", sorted(set(fields_of(JobNews)) - {"progress", "id"}))
+def test_a_snapshot_tells_each_field_of_the_news(name: str) -> None:
+    is_told = jobs_snapshot_text([dict(variants(NEWS))[name]]) != jobs_snapshot_text([NEWS])
+    assert is_told != (name in NOT_TOLD)
+
+
+@pytest.mark.parametrize("name", fields_of(WorkerRecord))
+def test_each_field_of_a_worker_is_listed(name: str) -> None:
+    worker = filled(WorkerRecord)
+    is_shown = _worker_fields(dict(variants(worker))[name]) != _worker_fields(worker)
+    # Two processes with one name are told apart by their boots inside alone.
+    assert is_shown != (name == "boot")
+
+
+@pytest.mark.parametrize("name", fields_of(LoadTestResult))
+def test_each_figure_of_a_load_test_is_shown(name: str) -> None:
+    result = filled(LoadTestResult)
+    assert _figures(dict(variants(result))[name]) != _figures(result)
+
+
+@pytest.mark.parametrize("name", ["kind", "batch", "tenant"])
+def test_report_carries_the_origin_of_the_stream(name: str) -> None:
+    table = JobTable()
+    news = changed(NEWS, event=changed(EVENT, id=NEWS.id, state=State.RUNNING, attempt=3))
+    table.seed(news)
+    assert news.event is not None and news.boot is not None
+    report = table.report(news.boot, changed(news.event, rev=news.event.rev + 1))
+    assert report is not None and getattr(report, name) == getattr(news, name)
