@@ -1,7 +1,19 @@
 """What a client may cost before its request is there: time for the first byte, the head and the body, bytes of a head,
 connections in all. In the protocol itself, so that it holds wherever a service runs.
 
-uvicorn by itself waits without end for each of them, and reads a head of any size.
+uvicorn by itself waits without end for each of them, and reads a head of any size. It has neither a setting nor a
+public interface for this, so Acked overrides private classes of it. That is why `pyproject.toml` bounds its version.
+`tests/architecture/test_library_internals.py` notes the source of each overridden method and fails when one changes.
+
+| module | overrides | why |
+|---|---|---|
+| this one | `HttpToolsProtocol` | deadlines, sizes, number of connections; problem documents; one timer for all |
+| `http_answer` | `RequestResponseCycle.send`, `receive` | head and body in one write |
+| `http_server` | `Server.startup`, `shutdown` | leaves a shared port without a reset connection |
+| `ws_protocol` | `WebSocketsSansIOProtocol` | sizes by path, number of pieces, an end for an unreadable handshake |
+
+`on_headers_complete`, `on_response_complete` and `send` repeat the bodies of their parents: a change there is taken
+over by hand. The others call them.
 """
 
 import asyncio

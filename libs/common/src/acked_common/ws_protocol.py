@@ -2,6 +2,7 @@
 
 uvicorn knows one size for all paths, gathers any number of pieces, also empty ones, and never ends a connection whose
 handshake the WebSocket library does not read: another method than GET, a body, a line of more than 8 KiB.
+`http_protocol` lists all that is overridden.
 """
 
 from collections.abc import Mapping
