@@ -33,6 +33,7 @@ from support.factories import (
     succeeded,
     suspected,
 )
+from support.fields import changed, fields_of, two_of
 
 QUEUE = {"grace_s": GRACE_S, "expires_in_s": EXPIRES_IN_S}
 KEEP = {"retention_s": RETENTION_S}
@@ -468,3 +469,13 @@ async def test_an_error_with_any_text_is_kept(store: JobStore) -> None:
     after = await moved(store, job, lifecycle.fail(at=now(), error=error, exhausted=False, **KEEP))
 
     assert after.error == error
+
+
+@pytest.mark.parametrize("name", [name for name in fields_of(Seen) if name != "id"])
+async def test_move_of_a_job_that_was_seen_otherwise_is_stale(store: JobStore, name: str) -> None:
+    job = await running(store)
+    seen = job.seen_with_lease
+    otherwise = next(value for value in two_of(fields_of(Seen)[name]) if value != getattr(seen, name))
+    done = changed(lifecycle.succeed(at=now(), result=b"1", retention_s=60.0), leaves=frozenset(State))
+    assert await store.apply([Move(changed(seen, **{name: otherwise}), done)]) == [Applied.STALE]
+    assert await store.apply([Move(seen, done)]) == [Applied.APPLIED]
