@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
 
 import aiohttp
 
@@ -14,7 +15,8 @@ class Load:
     """A context: as long as it lasts, clients with pooled connections and with a new one for each call post `bodies` in
     turn. `seldom` many keep a connection idle most of the time; `busy` ones pause `pause_s` between calls.
 
-    `accepted` has the id of each 202 with the number of its body; `failures` has all other answers, and every error.
+    `accepted` has the id of each 202 with the number of its body, `keys` with its Idempotency-Key where `with_keys`;
+    `failures` has all other answers, and every error.
     """
 
     def __init__(
@@ -26,9 +28,14 @@ class Load:
         fresh: int = 6,
         seldom: int = 20,
         pause_s: float = 0,
+        headers: Mapping[str, str] | None = None,
+        with_keys: bool = False,
     ) -> None:
         self.accepted: dict[str, int] = {}
+        self.keys: dict[str, str] = {}
         self.failures: list[str] = []
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._with_keys = with_keys
         self._url = url
         self._bodies = [json.dumps(body).encode() for body in bodies]
         self._turn = itertools.count()
@@ -65,7 +72,8 @@ class Load:
 
     async def _call(self, session: aiohttp.ClientSession) -> None:
         number = next(self._turn) % len(self._bodies)
-        headers = {"Content-Type": "application/json"}
+        key = uuid4().hex if self._with_keys else None
+        headers = self._headers if key is None else {**self._headers, "Idempotency-Key": key}
         try:
             async with session.post(self._url, data=self._bodies[number], headers=headers) as answer:
                 text = await answer.text()
@@ -79,3 +87,5 @@ class Load:
         if job_id in self.accepted:
             self.failures.append(f"{job_id} was given twice")
         self.accepted[job_id] = number
+        if key is not None:
+            self.keys[job_id] = key
