@@ -36,10 +36,10 @@ def names_in(path: Path) -> set[str]:
 
 
 def test_no_window_is_left_out() -> None:
-    assert set(WINDOWS) <= rows().keys() <= {*WINDOWS, "R1"}
+    assert {*WINDOWS, "R1"} <= rows().keys()
 
 
-@pytest.mark.parametrize("window", [*WINDOWS, "R1"])
+@pytest.mark.parametrize("window", rows())
 def test_a_window_names_what_we_do_where_and_the_test_that_shows_it(window: str) -> None:
     _, what, remedy, files, tests = rows()[window]
     assert what and remedy

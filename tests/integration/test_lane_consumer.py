@@ -161,6 +161,30 @@ async def test_a_paused_consumer_gets_nothing_until_it_resumes(
         await probe.close()
 
 
+async def test_a_bundle_that_is_given_back_reaches_another_worker(
+    amqp_url: str, lane: str, publisher: RabbitPublisher
+) -> None:
+    async with consuming(amqp_url, lane, prefetch=3) as (full, at_full):
+        sent = [bundle(lane) for _ in range(3)]
+        for each in sent:
+            await published(publisher, each)
+        in_hand = [await next_of(at_full) for _ in sent]
+        full.pause("no slot")
+        async with asyncio.timeout(WITHIN_S):
+            await full.wait_paused()
+        for delivery in reversed(in_hand):
+            await delivery.give_back()
+        assert not full.has_in_hand
+        async with consuming(amqp_url, lane) as (_, at_idle):
+            come = []
+            for _ in sent:
+                delivery = await next_of(at_idle)
+                await delivery.ack()
+                come.append(delivery.bundle)
+        assert sorted(come, key=lambda b: b.ids) == sorted(sent, key=lambda b: b.ids)
+        assert at_full.empty()
+
+
 async def test_every_consumer_of_a_deleted_queue_comes_back(
     amqp_url: str, lane: str, publisher: RabbitPublisher
 ) -> None:

@@ -113,6 +113,13 @@ class Channel:
         if self.is_open and self.unacked.pop(tag, None) is not None:
             self._world.broker.pump(self.lane)
 
+    def returned(self, tag: int) -> None:
+        """A bundle was given back: it waits at the head of its lane."""
+        bundle = self.unacked.pop(tag, None)
+        if self.is_open and bundle is not None:
+            self._world.broker.queues.give_back(bundle)
+            self._world.broker.pump(self.lane)
+
     def close(self) -> None:
         """The channel is gone: what was not acknowledged waits again, at the head of its lane."""
         if not self.is_open:
@@ -145,6 +152,12 @@ class Message:
             world.loop.world_later(world.delay_s(), self._channel.close)
             return
         world.loop.world_later(world.delay_s(), self._channel.acked, self._tag)
+
+    async def nack(self, *, requeue: bool) -> None:
+        """Gives the bundle back."""
+        if not self._channel.is_open:
+            raise RuntimeError("the channel is closed")
+        self._world.loop.world_later(self._world.delay_s(), self._channel.returned, self._tag)
 
 
 class SimConsumer:

@@ -161,7 +161,9 @@ class WorkerNode(Node):
         executor = runners._executor
         return {
             "attempts": len(worker._running),
-            "slots": sum(abs(slots.used) for slots in (*worker._slots.values(), worker._suspect_slots)),
+            "slots": sum(
+                abs(slots.used) + abs(slots.claiming) for slots in (*worker._slots.values(), worker._suspect_slots)
+            ),
             "handlers": executor.running + executor.abandoned + len(runners._suspects._live),
             "bundles": worker._outbox.waiting,
         }

@@ -11,8 +11,10 @@ from acked_common.lifecycle import Move, Owner
 from acked_common.store import ClaimedJob, Job
 from acked_common.store.memory import MemoryStore
 from acked_common.wire import Bundle
+from acked_worker import flow as flow_module
 from acked_worker.attempt import Assignment
-from acked_worker.flow import MOST_PREFETCH, QUICK_PREFETCH, RUNS_BETWEEN_LOOKS, LaneFlow, Watermarks
+from acked_worker.flow import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneFlow, Watermarks
+from acked_worker.prefetch import LEAST_QUICK, MOST
 from acked_worker.running import Held, Running
 from acked_worker.slots import Slots
 from support.factories import ManualClock, insert, new_job
@@ -40,25 +42,30 @@ class HandedOver:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.acknowledged = asyncio.Event()
+        self.given_back = asyncio.Event()
 
     async def ack(self) -> None:
         self.acknowledged.set()
+
+    async def give_back(self) -> None:
+        self.given_back.set()
 
 
 class Bench:
     """One lane on a store in memory."""
 
-    def __init__(self, slots: int = 2) -> None:
+    def __init__(self, slots: int = 2, *, beside: "Bench | None" = None) -> None:
+        """`beside` is another lane of the same worker."""
         self.clock = ManualClock()
         self.store = SlowStore(self.clock)
-        self.slots = Slots(slots)
-        self.suspect_slots = Slots(2)
+        self.slots = beside.slots if beside else Slots(slots)
+        self.suspect_slots = beside.suspect_slots if beside else Slots(2)
         self.running = Running()
         self.submitted: list[Assignment] = []
         self.started = asyncio.Event()
         self.late: list[Held] = []
         self.flow = LaneFlow(
-            "demo",
+            "other" if beside else "demo",
             ["demo"],
             self.store,
             self.slots,
@@ -136,6 +143,8 @@ class Consumer:
 
     def __init__(self) -> None:
         self.told: list[int] = []
+        self.pauses: list[str] = []
+        self.resumed = asyncio.Event()
 
     @property
     def prefetch(self) -> int:
@@ -143,6 +152,16 @@ class Consumer:
 
     def set_prefetch(self, prefetch: int) -> None:
         self.told.append(prefetch)
+
+    def pause(self, reason: str) -> None:
+        self.pauses.append(reason)
+        self.resumed.clear()
+
+    async def wait_paused(self) -> None:
+        pass
+
+    def resume(self, reason: str) -> None:
+        self.resumed.set()
 
 
 async def run_through(bench: Bench, *, jobs: int, bundle: int, runs_for_s: float) -> None:
@@ -163,16 +182,19 @@ async def run_through(bench: Bench, *, jobs: int, bundle: int, runs_for_s: float
 @pytest.mark.parametrize(
     ("slots", "bundle", "runs_for_s", "prefetch"),
     [
-        (200, 1, 0.01, MOST_PREFETCH),
-        (200, 10, 0.01, MOST_PREFETCH),
+        (200, 1, 0.01, MOST),
+        (200, 10, 0.01, MOST),
         (200, 20, 0.01, 20),
         (200, 32, 0.01, 14),
-        (60, 50, 0.01, QUICK_PREFETCH),
+        (60, 50, 0.01, LEAST_QUICK),
         (10, 2, 0.01, 10),
-        (200, 1, 1.0, 1),
+        (200, 1, 1.0, MOST),
+        (200, 32, 1.0, 5),
+        (8, 1, 1.0, 8),
+        (2, 8, 1.0, 1),
     ],
 )
-async def test_a_lane_of_quick_kinds_has_in_hand_what_fills_its_slots_twice(
+async def test_a_lane_holds_what_fills_its_slots_and_a_quick_one_twice(
     slots: int, bundle: int, runs_for_s: float, prefetch: int
 ) -> None:
     bench = Bench(slots)
@@ -186,7 +208,7 @@ async def test_a_lane_is_known_for_quick_after_few_runs() -> None:
     bench = Bench(200)
     bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
     await run_through(bench, jobs=RUNS_BETWEEN_LOOKS, bundle=1, runs_for_s=0.01)
-    assert consumer.prefetch == MOST_PREFETCH
+    assert consumer.prefetch == MOST
 
 
 async def test_what_changes_a_little_takes_no_new_consumer() -> None:
@@ -198,4 +220,145 @@ async def test_what_changes_a_little_takes_no_new_consumer() -> None:
     await run_through(bench, jobs=640, bundle=64, runs_for_s=0.09)
     assert consumer.told == [14]
     await run_through(bench, jobs=640, bundle=64, runs_for_s=0.11)
-    assert consumer.told == [14, 1]
+    assert consumer.told == [14, 2]
+
+
+async def settled(bench: Bench) -> None:
+    """Every claim that could begin has ended."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    await asyncio.wait_for(bench.flow.wait_claimed(), 10)
+    await asyncio.sleep(0)
+
+
+def end(bench: Bench, count: int, *, after_s: float = 1.0) -> None:
+    """So many of the running jobs end, the oldest first."""
+    bench.clock.advance(after_s)
+    for held in bench.running.all()[:count]:
+        bench.flow.note_ended(held)
+        bench.running.remove(held)
+
+
+async def test_takes_raise_the_prefetch_before_any_job_has_ended() -> None:
+    bench = Bench(200)
+    bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
+    for _ in range(RUNS_BETWEEN_LOOKS):
+        delivery = bench.deliver(await bench.jobs(1))
+        await asyncio.wait_for(delivery.acknowledged.wait(), 10)
+    assert consumer.told == [MOST]
+    assert bench.slots.used == RUNS_BETWEEN_LOOKS
+
+
+@pytest.mark.parametrize("runs_for_s", [1.0, 0.06])
+async def test_bundles_that_grow_from_1_to_32_start_no_more_than_fits(runs_for_s: float) -> None:
+    bench = Bench(200)
+    bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
+    await run_through(bench, jobs=50, bundle=1, runs_for_s=runs_for_s)
+    assert consumer.prefetch == MOST
+    deliveries = [bench.deliver(await bench.jobs(32)) for _ in range(MOST)]
+    most = 0
+    for _ in range(60):
+        await settled(bench)
+        most = max(most, bench.slots.used + bench.slots.claiming)
+        end(bench, 17, after_s=runs_for_s)
+    assert 200 <= most <= 232
+    assert len(bench.submitted) == 50 + sum(delivery.acknowledged.is_set() for delivery in deliveries) * 32
+
+
+async def test_a_quick_lane_whose_jobs_turn_slow_claims_twice_the_slots_at_most() -> None:
+    bench = Bench(200)
+    bench.flow.attach(Consumer())  # type: ignore[arg-type]
+    await run_through(bench, jobs=50, bundle=1, runs_for_s=0.01)
+    for _ in range(MOST):
+        bench.deliver(await bench.jobs(32))
+    await settled(bench)
+    assert bench.slots.used <= 2 * 200 + 32
+
+
+async def test_lanes_that_share_slots_do_not_overshoot_together() -> None:
+    bench = Bench(200)
+    other = Bench(beside=bench)
+    for lane in (bench, other):
+        lane.flow.attach(Consumer())  # type: ignore[arg-type]
+        await run_through(lane, jobs=50, bundle=1, runs_for_s=1.0)
+    for _ in range(MOST):
+        for lane in (bench, other):
+            lane.deliver(await lane.jobs(32))
+    for _ in range(20):
+        await settled(bench)
+        await settled(other)
+        # One bundle more than a lane alone: that of a lane below its share.
+        assert bench.slots.used + bench.slots.claiming <= 232 + 32
+        end(bench, 16)
+        end(other, 16)
+    assert min(len(bench.submitted), len(other.submitted)) > 200
+
+
+async def test_a_full_lane_leaves_a_quiet_one_its_first_bundle() -> None:
+    bench = Bench(20)
+    other = Bench(beside=bench)
+    for _ in range(6):
+        bench.deliver(await bench.jobs(5))
+    await settled(bench)
+    assert bench.slots.used == 25
+    other.deliver(await other.jobs(5))
+    await settled(other)
+    assert len(other.submitted) == 5
+
+
+async def test_what_does_not_fit_goes_back_and_comes_when_a_slot_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_module, "FITS_WITHIN_S", 0.05)
+    bench = Bench(8)
+    bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
+    held = [bench.deliver(await bench.jobs(2)) for _ in range(5)]
+    surplus = [bench.deliver(await bench.jobs(2)) for _ in range(3)]
+    for delivery in surplus:
+        await asyncio.wait_for(delivery.given_back.wait(), 10)
+    assert consumer.pauses == [NO_SLOT]
+    # What is claimed needs no message any more, and a paused consumer gets none for it.
+    for delivery in held:
+        await asyncio.wait_for(delivery.acknowledged.wait(), 10)
+    assert len(bench.submitted) == 10
+    assert not consumer.resumed.is_set()
+    end(bench, 5)
+    await asyncio.wait_for(consumer.resumed.wait(), 10)
+    assert bench.flow._prefetch == 1
+    again = bench.deliver(await bench.jobs(2))
+    await asyncio.wait_for(again.acknowledged.wait(), 10)
+    assert len(bench.submitted) == 12
+
+
+async def test_what_fits_within_a_moment_does_not_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_module, "FITS_WITHIN_S", 5.0)
+    bench = Bench(8)
+    bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
+    deliveries = [bench.deliver(await bench.jobs(8)) for _ in range(4)]
+    for _ in deliveries:
+        await settled(bench)
+        end(bench, 8)
+    for delivery in deliveries:
+        await asyncio.wait_for(delivery.acknowledged.wait(), 10)
+    assert len(bench.submitted) == 32
+    assert consumer.pauses == []
+
+
+async def test_a_worker_with_few_free_slots_asks_for_few_bundles() -> None:
+    bench = Bench(40)
+    bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
+    deliveries = [bench.deliver(await bench.jobs(1)) for _ in range(RUNS_BETWEEN_LOOKS)]
+    await settled(bench)
+    # The tenth had come, and was not claimed yet.
+    assert consumer.prefetch == 31
+    # The broker may send 30 more: nothing is asked for beyond what fits.
+    deliveries += [bench.deliver(await bench.jobs(1)) for _ in range(30)]
+    await settled(bench)
+    assert bench.slots.used == 40
+
+    def acknowledged() -> int:
+        return sum(delivery.acknowledged.is_set() for delivery in deliveries)
+
+    before = acknowledged()
+    for ended in (1, 2, 10):
+        end(bench, ended - (acknowledged() - before))
+        await settled(bench)
+        assert acknowledged() - before == ended

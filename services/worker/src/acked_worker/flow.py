@@ -1,14 +1,15 @@
 """A bundle's way through the worker: claim it whole, start its jobs, then ask for the next one.
 
-The acknowledgement is the request for more: it is sent when the claim is durable and a slot is free. After `hold_s`
-without a free slot the consumer pauses first, so that no unclaimed bundle is held by a worker that can't run it.
+The acknowledgement is the request for more: it is sent when the claim is durable and there is room for another bundle.
+A bundle is claimed when it fits into the slots. One that does not fit goes back to the broker after `FITS_WITHIN_S`,
+and after `hold_s` without a free slot the consumer pauses, so that no worker holds what it can't run. `prefetch` has
+the rules.
 """
 
 import asyncio
-import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -21,6 +22,7 @@ from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_common.wire import Bundle
+from acked_worker import prefetch
 from acked_worker.attempt import Assignment
 from acked_worker.claims import Claims
 from acked_worker.lane_consumer import Delivery, LaneConsumer
@@ -30,17 +32,14 @@ from acked_worker.slots import Slots
 log = get_log(__name__)
 
 NO_SLOT = "no slot is free"
-QUICK_RUN_S = 0.05
-SLOW_RUN_S = 0.1
-"""A lane is quick from a median of the one on, and no longer from the other on: each change takes a new consumer."""
-QUICK_PREFETCH = 4
-MOST_PREFETCH = 32
-"""A lane of quick kinds holds so many bundles in hand, at least and at most."""
 STARTS_WITHIN = 2 / 3
 """Of its lease, from the claim on: the first renewal needs the rest."""
 RUNS_REMEMBERED = 50
 RUNS_BETWEEN_LOOKS = 10
-"""A lane is known for quick soon: until then it has one bundle in hand, which is few where each holds one job."""
+"""Bundles that came and attempts that ended, between two looks at the prefetch. Bundles count too: of long jobs none
+ends for a long time."""
+FITS_WITHIN_S = 1.0
+"""A bundle that arrives while no slot is free waits so long for one, unclaimed, before it goes back to the broker."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -113,11 +112,19 @@ class LaneFlow:
         self._taking = 0
         self._no_claims = asyncio.Event()
         self._no_claims.set()
+        self._unclaimed: deque[tuple[float, Delivery]] = deque()
+        """With the instant of the loop's clock at which each came."""
+        self._is_returning = False
+        self._claimed: deque[asyncio.Future[None]] = deque()
+        """Of bundles that are claimed and not acknowledged: done when one more may be asked for."""
         self._recent_runs_s: deque[float] = deque(maxlen=RUNS_REMEMBERED)
-        self._runs_since_look = 0
-        self._prefetch = 1
         self._recent_bundles: deque[int] = deque(maxlen=RUNS_REMEMBERED)
         """How many jobs they had."""
+        self._until_look = RUNS_BETWEEN_LOOKS
+        self._in_hand = 0
+        self._most_in_hand = 0
+        self._prefetch = 1
+        self._is_quick = False
         self._tasks = Tasks()
 
     def attach(self, consumer: LaneConsumer) -> None:
@@ -129,43 +136,86 @@ class LaneFlow:
         crash_points.reach("worker.delivered")
         if not self._is_draining:
             self._recent_bundles.append(len(delivery.bundle.ids))
-            self._tasks.spawn(self._handle(delivery), f"bundle on {self.lane}")
+            self._in_hand += 1
+            self._most_in_hand = max(self._most_in_hand, self._in_hand)
+            self._unclaimed.append((asyncio.get_running_loop().time(), delivery))
+            self._count_to_look()
+            self._go_on()
 
     def note_ended(self, held: Held) -> None:
-        """An attempt of this lane has ended; lanes of quick kinds hold more bundles in hand."""
+        """An attempt of this lane has ended."""
         if held.job.suspect:
             self._suspect_slots.give(self.lane)
             return
         self._slots.give(self.lane)
         self._recent_runs_s.append(self._clock.monotonic() - held.claimed_at)
-        self._runs_since_look += 1
-        if self._runs_since_look == RUNS_BETWEEN_LOOKS:
-            self._runs_since_look = 0
-            self._fit_prefetch()
+        self._count_to_look()
 
-    def _fit_prefetch(self) -> None:
-        run_s = statistics.median(self._recent_runs_s)
-        if run_s < QUICK_RUN_S:
-            wanted = self._quick_prefetch()
-            if self._prefetch < wanted or self._prefetch > 2 * wanted:
-                self._set_prefetch(wanted)
-        elif run_s > SLOW_RUN_S and self._prefetch > 1:
-            self._set_prefetch(1)
+    def _count_to_look(self) -> None:
+        self._until_look -= 1
+        if not self._until_look:
+            self._until_look = RUNS_BETWEEN_LOOKS
+            self._look()
 
-    def _set_prefetch(self, prefetch: int) -> None:
-        self._prefetch = prefetch
-        if self._consumer is not None:
-            self._consumer.set_prefetch(prefetch)
+    def _look(self) -> None:
+        """Learns whether the lane is quick, and fits the prefetch where that is worth a new consumer."""
+        run_s = statistics.median(self._recent_runs_s) if self._recent_runs_s else None
+        self._is_quick = prefetch.is_quick(run_s, was_quick=self._is_quick)
+        most_in_hand, self._most_in_hand = self._most_in_hand, self._in_hand
+        self._set_prefetch(
+            prefetch.refitted(
+                self._prefetch,
+                slots=self._slots.total,
+                room=self._slots.room(self.lane),
+                sizes=self._recent_bundles,
+                quick=self._is_quick,
+                most_in_hand=most_in_hand,
+            )
+        )
 
-    def _quick_prefetch(self) -> int:
-        """As many bundles as would fill the slots twice, so that one claim gathers its jobs while another is under way;
-        an even number, so that bundles of another size seldom ask for another one."""
-        jobs = max(1.0, statistics.fmean(self._recent_bundles or [1]))
-        return min(MOST_PREFETCH, max(QUICK_PREFETCH, 2 * math.ceil(self._slots.total / jobs)))
+    def _set_prefetch(self, bundles: int) -> None:
+        if bundles != self._prefetch:
+            self._prefetch = bundles
+            if self._consumer is not None:
+                self._consumer.set_prefetch(bundles)
+
+    def _go_on(self) -> None:
+        """Claims what fits, and asks for more where there is room; comes back when something is free."""
+        ahead = prefetch.ahead(self._slots.total, quick=self._is_quick)
+        while self._unclaimed and self._suspect_slots.has_free(self.lane):
+            delivery = self._unclaimed[0][1]
+            jobs = len(delivery.bundle.ids)
+            if not self._slots.fits(self.lane, jobs, ahead=ahead):
+                break
+            self._unclaimed.popleft()
+            self._slots.reserve(self.lane, jobs)
+            self._tasks.spawn(self._handle(delivery), f"bundle on {self.lane}")
+        while self._claimed and self._may_ask():
+            self._let_go(self._claimed.popleft())
+        if self._unclaimed and not self._is_returning:
+            self._is_returning = True
+            self._tasks.spawn(self._return_unclaimed(), f"bundles without a slot on {self.lane}")
+        if self._unclaimed or self._claimed:
+            self._slots.when_freed(self.lane, self._go_on)
+            self._suspect_slots.when_freed(self.lane, self._go_on)
+
+    def _may_ask(self) -> bool:
+        if not self._suspect_slots.has_free(self.lane):
+            return False
+        # Quick lanes do not count what they claim: it has ended when more arrives.
+        room = self._slots.has_free(self.lane) if self._is_quick else self._slots.room(self.lane)
+        asked = self._prefetch - self._in_hand
+        return prefetch.may_ask(asked=asked, room=room, sizes=self._recent_bundles, quick=self._is_quick)
+
+    def _let_go(self, waiting: "asyncio.Future[None]") -> None:
+        if not waiting.done():
+            self._in_hand -= 1
+            waiting.set_result(None)
 
     def drain(self) -> None:
         """Claims no more."""
         self._is_draining = True
+        self._unclaimed.clear()
         self._claims.drain()
 
     async def wait_claimed(self) -> None:
@@ -178,23 +228,43 @@ class LaneFlow:
         await self._claims.stop()
 
     async def _handle(self, delivery: Delivery) -> None:
+        """Claims a bundle for which slots are reserved, and acknowledges it when there is room for another one."""
         try:
             if not await self._take(delivery.bundle):
                 return
         except Exception:
             # The lane goes on; the leases bring back what was claimed.
             log.exception("bundle failed", lane=self.lane, jobs=len(delivery.bundle.ids))
+            self._in_hand -= 1
             await delivery.ack()
             return
-        try:
-            async with asyncio.timeout(self._hold_s):
-                await self._wait_free()
-        except TimeoutError:
-            await self._pause_until_free(delivery)
-            return
+        finally:
+            self._slots.release(self.lane, len(delivery.bundle.ids))
+        if self._may_ask():
+            self._in_hand -= 1
+        elif not await self._wait_to_ask():
+            self._in_hand -= 1
+            if not self._has_free():
+                await self._pause_until_free(delivery.ack)
+                return
         crash_points.reach("worker.acking")
         await delivery.ack()
         crash_points.reach("worker.acked")
+
+    async def _wait_to_ask(self) -> bool:
+        """Whether one more may be asked for within `hold_s`; the bundle counts as acknowledged then."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._claimed.append(waiting)
+        self._go_on()
+        try:
+            async with asyncio.timeout(self._hold_s):
+                await waiting
+        except TimeoutError:
+            if waiting in self._claimed:
+                self._claimed.remove(waiting)
+            # It may have been let go in the very moment.
+            return not waiting.cancelled()
+        return True
 
     async def _take(self, bundle: Bundle) -> bool:
         """Claims and starts a bundle; whether it was claimed."""
@@ -212,7 +282,29 @@ class LaneFlow:
             if not self._taking:
                 self._no_claims.set()
 
-    async def _pause_until_free(self, delivery: Delivery) -> None:
+    async def _return_unclaimed(self) -> None:
+        """Gives back what has waited for a slot for too long, and asks for no more until one is free."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._unclaimed and self._consumer is not None:
+                await asyncio.sleep(max(0.0, self._unclaimed[0][0] + FITS_WITHIN_S - loop.time()))
+                if self._unclaimed and self._unclaimed[0][0] + FITS_WITHIN_S <= loop.time():
+                    await self._pause_until_free(self._give_back)
+        finally:
+            self._is_returning = False
+
+    async def _give_back(self) -> None:
+        back = [delivery for _, delivery in self._unclaimed]
+        self._unclaimed.clear()
+        self._in_hand -= len(back)
+        if back:
+            log.info("bundles given back: no slot is free", lane=self.lane, bundles=len(back))
+        # The last one first: each goes to the head of the queue.
+        for delivery in reversed(back):
+            await delivery.give_back()
+
+    async def _pause_until_free(self, let_go: Callable[[], Awaitable[None]]) -> None:
+        """Pauses the consumer, lets go of what is in hand, and resumes when a slot is free."""
         consumer = self._consumer
         if consumer is None:
             return
@@ -220,16 +312,29 @@ class LaneFlow:
         consumer.pause(NO_SLOT)
         try:
             await consumer.wait_paused()
-            await delivery.ack()
+            # Acknowledgements ask for nothing now.
+            while self._claimed:
+                self._let_go(self._claimed.popleft())
+            await let_go()
             await self._wait_free()
         finally:
             self._pausing -= 1
             if not self._pausing:
+                # A new consumer anyway: its credit is what fits now.
+                room = self._slots.room(self.lane)
+                self._set_prefetch(
+                    prefetch.fitting(
+                        slots=self._slots.total, room=room, sizes=self._recent_bundles, quick=self._is_quick
+                    )
+                )
                 consumer.resume(NO_SLOT)
 
+    def _has_free(self) -> bool:
+        return self._slots.has_free(self.lane) and self._suspect_slots.has_free(self.lane)
+
     async def _wait_free(self) -> None:
-        """Returns when there is room for a bundle, whatever jobs it holds."""
-        while not (self._slots.has_free(self.lane) and self._suspect_slots.has_free(self.lane)):
+        """Returns when a slot is free, of both pools."""
+        while not self._has_free():
             await self._slots.wait_free(self.lane)
             await self._suspect_slots.wait_free(self.lane)
 

@@ -37,6 +37,16 @@ class Delivery:
         finally:
             self._on_ack()
 
+    async def give_back(self) -> None:
+        """Returns the bundle to the head of its queue, for a worker that has a slot; never raises."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._message.nack(requeue=True)
+        except BROKEN:
+            pass
+        finally:
+            self._on_ack()
+
 
 class LaneConsumer(Consumer):
     """The consumer of one lane."""
