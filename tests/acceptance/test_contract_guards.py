@@ -18,7 +18,7 @@ BY_A_PERSON = {**CROSS_SITE, "Sec-Fetch-User": "?1"}
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example:80", "127.0.0.1.nip.io", "10.0.0.1", "[::2]"])
 def test_a_foreign_host_name_is_refused_everywhere(stack: TestStack, service: str, host: str) -> None:
-    for path in ("/", "/status/x", "/load-test", "/jobs", "/process", "/metrics", "/healthz", "/nowhere"):
+    for path in ("/", "/status/x", "/load-test", "/jobs", "/process", "/metrics", "/nowhere"):
         answer = stack.call("GET", path, to=service, headers={"Host": host})
         assert_problem(stack, answer, 421, "host-not-allowed", says=host)
 
@@ -126,7 +126,28 @@ def test_health_and_metrics_everywhere(stack: TestStack) -> None:
         assert b"process_resident_memory_bytes" in found["/metrics"].raw
     for told, expected in zip(parts, PARTS, strict=True):
         assert expected <= told
-    assert worker_call(stack, "/healthz", "evil.example").status == 421
+    assert worker_call(stack, "/metrics", "evil.example").status == 421
+
+
+@pytest.mark.parametrize("host", ["10.244.0.5:8080", "10-0-0-1.default.pod.cluster.local", "acked-gateway:8080"])
+def test_probes_with_any_host_get_the_status_alone(stack: TestStack, host: str) -> None:
+    for service in SERVICES:
+        assert stack.call("GET", "/healthz", to=service, headers={"Host": host}).body == {"status": "alive"}
+        ready = stack.call("GET", "/readyz", to=service, headers={"Host": host})
+        assert (ready.status, ready.body) == (200, {"status": "ready", "parts": {}})
+        assert stack.call("HEAD", "/readyz", to=service, headers={"Host": host}).status == 200
+    assert worker_call(stack, "/healthz", host).body == {"status": "alive"}
+    assert worker_call(stack, "/readyz", host).body == {"status": "ready", "parts": {}}
+
+
+@pytest.mark.parametrize("request_line", ["OPTIONS / HTTP/1.0", "GET /healthz HTTP/1.0", "OPTIONS /readyz HTTP/1.0"])
+def test_probes_of_http_1_0_need_no_host(stack: TestStack, request_line: str) -> None:
+    for port in (stack.gateway_port, stack.intake_port, stack.stack.health_port("worker-1")):
+        with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as line:
+            line.sendall(f"{request_line}\r\n\r\n".encode())
+            answer = raw_answer(line)
+            assert (answer.status, answer.body["status"]) in ((200, "alive"), (200, "ready"))
+            assert not answer.body.get("parts")
 
 
 HEALTH_PATHS = ("/healthz", "/readyz", "/metrics")

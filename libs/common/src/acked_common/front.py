@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from acked_common.guards import API_ANSWER, Message, guarded_headers
+from acked_common.probes import as_probe
 from acked_common.problems import Problem, ProblemError
 from acked_common.web import ProblemResponse, fault_response
 
@@ -47,6 +48,8 @@ class Front:
         if kind == "lifespan":
             await self._app(scope, receive, send)
             return
+        if kind == "http" and scope["method"] == "OPTIONS":
+            scope = as_probe(scope)
         added: list[tuple[bytes, bytes]] = []
         try:
             for check in self._checks:

@@ -8,6 +8,7 @@ Programs that send none of a browser's headers are not concerned.
 from collections.abc import MutableMapping
 from typing import Any
 
+from acked_common.probes import PROBE_PATHS, STRANGER
 from acked_common.problems import ProblemError, problem
 
 Message = MutableMapping[str, Any]
@@ -71,6 +72,11 @@ class Guards:
         if size > MAX_HEADER_BYTES:
             detail = f"The headers have {size:,} bytes, {MAX_HEADER_BYTES:,} are allowed. Send fewer (cookies?)."
             raise ProblemError(problem("headers-too-large", detail))
+        if host is None and scope.get("http_version") != "1.0":
+            raise _bad_host("no")
+        if scope["path"] in PROBE_PATHS:
+            scope[STRANGER] = host is None or not self._is_own(host.lower())
+            return
         if host is None:
             raise _bad_host("no")
         if host not in self._seen_hosts:
@@ -85,8 +91,7 @@ class Guards:
                 self._check_origin(origin, host)
 
     def _learn_host(self, host: bytes) -> None:
-        name = host.lower()
-        if name not in self._hosts and _without_port(name) not in self._hosts:
+        if not self._is_own(host.lower()):
             detail = (
                 f"{_shown(host)} is not a name of this server. Use localhost or 127.0.0.1, "
                 "or add the name to ACKED_ALLOWED_HOSTS and start the server again."
@@ -94,6 +99,9 @@ class Guards:
             raise ProblemError(problem("host-not-allowed", detail))
         if len(self._seen_hosts) < _HOSTS_REMEMBERED:
             self._seen_hosts.add(host)
+
+    def _is_own(self, name: bytes) -> bool:
+        return name in self._hosts or _without_port(name) in self._hosts
 
     def _check_origin(self, origin: bytes, host: bytes) -> None:
         # A proxy that ends TLS leaves no trace here, so both schemes of the own host are its own origin.

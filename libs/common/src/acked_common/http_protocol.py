@@ -29,6 +29,7 @@ from acked_common.guards import MAX_HEADER_BYTES
 from acked_common.http_answer import AnswerCycle
 from acked_common.last_answer import answer_bytes, answer_headers
 from acked_common.logs import get_log
+from acked_common.probes import as_probe
 from acked_common.problems import Problem, problem
 from acked_common.settings import HttpLimits
 from acked_common.waiting_list import Wait, WaitingList
@@ -366,6 +367,8 @@ def _only_health(app: Any) -> Any:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
+        if scope["method"] == "OPTIONS":
+            scope = as_probe(scope)
         if scope["path"] in ALWAYS_ANSWERED:
             await app(scope, receive, send_last)
         else:

@@ -25,6 +25,7 @@ from acked_common.rate import Rate
 from acked_common.rate_limit import RateLimit
 from acked_common.request_counter import RequestCounter
 from acked_common.settings import DEVELOPMENT_WARNING, CommonSettings
+from acked_common.side_server import MetricsServer
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo import MongoStore
@@ -70,6 +71,8 @@ class ServiceCore:
         if tokens is None:
             log.warning("no token is asked for: whoever reaches this port may do everything", host=settings.host)
         self.lifetime = Lifetime()
+        metrics = MetricsServer(settings)
+        self.lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         self.lifetime.add("store", start=self.monitor.look, stop=self._close_store)
         self.lifetime.add("publisher", stop=self.publisher.close)
         self.lifetime.add("probe", stop=self._probe.close)

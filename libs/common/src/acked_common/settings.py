@@ -180,6 +180,9 @@ class CommonSettings:
     rate_per_s: float
     """Requests of one client that one process takes in the long run; 0: any number."""
     rate_burst: int
+    metrics_host: str
+    metrics_port: int
+    """The first port that may serve `/metrics` by itself; 0: none does."""
     run_file: Path | None
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
     has_development_secret: bool
@@ -211,6 +214,8 @@ def read_common(env: Env) -> CommonSettings:
         published_on_loopback=env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no") == "yes",
         rate_per_s=env.rate("ACKED_RATE_PER_S", 1000.0),
         rate_burst=env.whole("ACKED_RATE_BURST", 10_000, at_least=1),
+        metrics_host=env.text("ACKED_METRICS_HOST", "127.0.0.1"),
+        metrics_port=env.whole("ACKED_METRICS_PORT", 0, at_most=65535),
         run_file=env.path("ACKED_RUN_FILE"),
         crash=_crash_plan(env),
         has_development_secret=env.has_development_secret,

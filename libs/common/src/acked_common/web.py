@@ -21,6 +21,7 @@ from acked_common.http_protocol import limited_protocol
 from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.lifetime import raise_file_limit
 from acked_common.logs import get_log
+from acked_common.probes import STRANGER
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.run_file import told_in
 from acked_common.settings import HttpLimits
@@ -76,9 +77,11 @@ class Readiness:
         """Whether nothing blocks."""
         return not any(self._blocking.values())
 
-    def response(self) -> JsonResponse:
-        """200 when ready, else 503; each part with `ok` or what is wrong."""
+    def response(self, *, to_stranger: bool = False) -> JsonResponse:
+        """200 when ready, else 503; each part with `ok` or what is wrong, but for strangers."""
         parts = {name: wrong or "ok" for name, wrong in {**self._blocking, **self._degraded}.items()}
+        if to_stranger:
+            parts = {}
         answer: Ready = {"status": "ready", "parts": parts}
         if not self.is_ready:
             answer["status"] = "not-ready"
@@ -106,8 +109,8 @@ def operations_routes(readiness: Health) -> list[ApiRoute]:
         alive: Alive = {"status": "alive"}
         return JsonResponse(alive)
 
-    async def readyz(_: Request) -> Response:
-        return readiness().response()
+    async def readyz(request: Request) -> Response:
+        return readiness().response(to_stranger=request.scope.get(STRANGER, False))
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

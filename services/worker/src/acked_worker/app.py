@@ -22,6 +22,7 @@ from acked_common.lifetime import Lifetime, Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
 from acked_common.settings import DEVELOPMENT_WARNING, WORKER_STORE_TIMEOUT_S
+from acked_common.side_server import MetricsServer
 from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo import MongoStore
 from acked_common.store_monitor import StoreMonitor
@@ -124,7 +125,7 @@ class Worker:
         self._consumer_tasks = Tasks()
         self._health = HealthServer(
             self.readiness,
-            host=common.host,
+            host=settings.health_host,
             port=settings.health_port,
             run_file=settings.run_dir / f"{settings.name}.json" if settings.run_dir else None,
             hosts=frozenset(common.allowed_hosts),
@@ -134,6 +135,8 @@ class Worker:
         """Works until `stop` is set, then drains."""
         self._stop = stop
         lifetime = Lifetime()
+        metrics = MetricsServer(self._settings.common)
+        lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         lifetime.add("store", start=self._monitor.look, stop=self._close_store)
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)

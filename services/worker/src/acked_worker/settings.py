@@ -39,6 +39,7 @@ class WorkerSettings:
     """How many suspects run at once, each in a process of its own."""
     handler_modules: tuple[str, ...]
     handlers_dir: Path | None
+    health_host: str
     health_port: int
     """0: the kernel chooses one."""
     run_dir: Path | None
@@ -66,6 +67,7 @@ def read_settings(env: Env | None = None) -> WorkerSettings:
         suspects=env.whole("ACKED_WORKER_SUSPECTS", 50, at_least=1, at_most=1000),
         handler_modules=env.names("ACKED_HANDLER_MODULES", "acked.kinds"),
         handlers_dir=env.path("ACKED_HANDLERS_DIR"),
+        health_host=env.text("ACKED_HEALTH_HOST", common.host),
         health_port=env.whole("ACKED_HEALTH_PORT", 0, at_most=65535),
         run_dir=env.path("ACKED_RUN_DIR"),
         drain_s=env.seconds("ACKED_DRAIN_S", 25.0),
