@@ -14,6 +14,7 @@ SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (
 COMMON = ROOT / "libs/common/src/acked_common"
 SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
 PURE = (
+    "probes",
     "lifecycle",
     "events",
     "wire",
@@ -27,6 +28,7 @@ PURE = (
 )
 PURE_IN_CHANNEL = tuple(f"channel/{name}" for name in ("frames", "commands", "worker_end", "gateway_end", "pace"))
 PURE_IN_STORE = ("store/news", "store/mongo_queries")
+PURE_IN_BROKER = ("broker/addresses",)
 PURE_IN_ACCESS = ("principal", "access/tokens")
 PURE_IN_GATEWAY = ("feed_frames", "hub", "job_table")
 PURE_IN_INTAKE = ("idempotency", "submission")
@@ -101,7 +103,7 @@ def test_the_broker_library_is_imported_by_its_owners() -> None:
     assert users <= allowed | {"services/worker/src/acked_worker/lane_consumer.py"}
 
 
-@pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE + PURE_IN_ACCESS)
+@pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE + PURE_IN_ACCESS + PURE_IN_BROKER)
 def test_pure_modules_do_no_io(name: str) -> None:
     assert not packages(COMMON / f"{name}.py") & IMPURE_PACKAGES
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from acked_common.broker.addresses import addresses, urls_in
 from acked_common.crash_points import CrashPlan, parse_plan
 
 T = TypeVar("T")
@@ -74,18 +75,21 @@ class Env:
     def server_url(self, name: str, default: str, password_name: str) -> str:
         """The URL of a server, with a password that is set apart from it: in a file no other process can see it.
 
-        The URL then names the user and has no password of its own.
+        The URL then names the user and has no password of its own; so does each of several URLs.
         """
-        url = self.text(name, default)
+        text = self.text(name, default)
         password = self.secret(password_name)
         if password is None:
-            return url
+            return text
+        return ",".join(self._with_password(url, password, name, password_name) for url in urls_in(text))
+
+    def _with_password(self, url: str, password: str, name: str, password_name: str) -> str:
         scheme, _, rest = url.partition("://")
         authority, slash, tail = rest.partition("/")
         user, _, hosts = authority.rpartition("@")
         if not user or ":" in user:
-            self._problems.append(
-                f"{password_name} is set: {name} must have a user and no password, as in {scheme}://user@host"
+            self.require(
+                False, f"{password_name} is set: {name} must have a user and no password, as in {scheme}://user@host"
             )
             return url
         return f"{scheme}://{user}:{quote(password, safe='')}@{hosts}{slash}{tail}"
@@ -220,6 +224,10 @@ def read_common(env: Env) -> CommonSettings:
         crash=_crash_plan(env),
         has_development_secret=env.has_development_secret,
     )
+    try:
+        addresses(settings.amqp_url)
+    except ValueError as error:
+        env.require(False, f"ACKED_AMQP_URL: {error}")
     env.require(
         settings.renewal_s * 3 <= settings.lease_s,
         f"ACKED_RENEWAL_S={settings.renewal_s:g}: must be at most a third of ACKED_LEASE_S={settings.lease_s:g}, "

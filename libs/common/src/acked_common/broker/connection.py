@@ -15,8 +15,11 @@ from aio_pika.exceptions import AMQPException
 from aiormq.exceptions import AMQPError
 
 from acked_common.broker import BrokerError
+from acked_common.broker.addresses import Address, addresses
 
 HEARTBEAT_S = 10
+HOST_WITHIN_S = 2.0
+"""In which one of several hosts must have responded, before the next one is tried."""
 BROKEN = (
     AMQPError,
     AMQPException,
@@ -33,10 +36,16 @@ _RETRY_CAP_S = 5.0
 
 
 class BrokerConnection:
-    """Connects on demand; while the broker is away it fails at once between attempts, which are spaced with jitter."""
+    """Connects on demand; while the broker is away it fails at once between attempts, which are spaced with jitter.
+
+    Of several hosts a random one is tried first, so that clients spread over the nodes, and those that failed last come
+    last. Each has a bounded time: one that accepts connections and does not respond costs no more.
+    """
 
     def __init__(self, url: str, *, name: str, timeout_s: float = 5.0) -> None:
-        self._url = url
+        self._addresses = addresses(url)
+        self._failed_at: dict[str, float] = {}
+        """When each host last failed, on the monotonic clock."""
         self._name = name
         self._timeout_s = timeout_s
         self._connection: Connection | None = None
@@ -103,22 +112,41 @@ class BrokerConnection:
             await self.drop()
             if time.monotonic() < self._not_before:
                 raise BrokerError("RabbitMQ is away")
-            connection = Connection(
-                make_url(self._url, heartbeat=HEARTBEAT_S), client_properties={"connection_name": self._name}
-            )
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await connection.connect(timeout=self._timeout_s)
-            except BROKEN as error:
-                raise_cancelled()
-                await _close(connection)
-                self._failures += 1
-                bound_s = min(_RETRY_CAP_S, 0.2 * 2.0 ** min(self._failures, 10))
-                self._not_before = time.monotonic() + bound_s * (0.5 + random.random() / 2)
-                raise BrokerError(f"RabbitMQ is away: {type(error).__name__}") from error
-            self._failures = 0
-            self._connection = connection
-            return connection
+            failed: list[tuple[Address, Exception]] = []
+            for address in self._in_turn():
+                try:
+                    connection = await self._connect(address)
+                except BROKEN as error:
+                    self._failed_at[address.name] = time.monotonic()
+                    failed.append((address, error))
+                    continue
+                self._failures = 0
+                self._failed_at.pop(address.name, None)
+                self._connection = connection
+                return connection
+            self._failures += 1
+            bound_s = min(_RETRY_CAP_S, 0.2 * 2.0 ** min(self._failures, 10))
+            self._not_before = time.monotonic() + bound_s * (0.5 + random.random() / 2)
+            why = ", ".join(f"{address.name} {type(error).__name__}" for address, error in failed)
+            raise BrokerError(f"RabbitMQ is away: {why}") from failed[-1][1]
+
+    def _in_turn(self) -> list[Address]:
+        shuffled = random.sample(self._addresses, len(self._addresses))
+        return sorted(shuffled, key=lambda address: self._failed_at.get(address.name, 0.0))
+
+    async def _connect(self, address: Address) -> Connection:
+        within_s = self._timeout_s if len(self._addresses) == 1 else min(self._timeout_s, HOST_WITHIN_S)
+        connection = Connection(
+            make_url(address.url, heartbeat=HEARTBEAT_S), client_properties={"connection_name": self._name}
+        )
+        try:
+            async with asyncio.timeout(within_s):
+                await connection.connect(timeout=within_s)
+        except BROKEN:
+            raise_cancelled()
+            await _close(connection)
+            raise
+        return connection
 
     async def drop(self) -> None:
         """Closes the connection; the next use makes a new one."""
