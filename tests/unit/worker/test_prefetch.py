@@ -120,4 +120,4 @@ def test_what_is_asked_for_fits_if_bundles_stay_as_they_are(case: Case) -> None:
 
 
 def test_only_quick_lanes_claim_ahead() -> None:
-    assert (ahead(200, quick=True), ahead(200, quick=False)) == (200, 0)
+    assert (ahead(200, quick=True), ahead(200, quick=False)) == (300, 0)

@@ -30,6 +30,8 @@ SLOW_RUN_S = 0.1
 LEAST_QUICK = 4
 MOST = 32
 """Bundles in hand of one lane."""
+AHEAD = 1.5
+"""Of the slots: less makes claims smaller. With as many as the slots, claims of no-ops take 206 jobs instead of 222."""
 
 
 def is_quick(run_s: float | None, *, was_quick: bool) -> bool:
@@ -77,4 +79,4 @@ def may_ask(*, asked: int, room: int, sizes: Sequence[int], quick: bool) -> bool
 
 def ahead(slots: int, *, quick: bool) -> int:
     """The jobs that a lane may claim beyond the free slots, because as many end before the claim returns."""
-    return slots if quick else 0
+    return int(AHEAD * slots) if quick else 0
