@@ -16,7 +16,7 @@ from benchmarks import figures, machine
 from benchmarks.bench import Bench, set_up
 from benchmarks.ours import SETTINGS
 from benchmarks.plan import LONG, QUICK, USUAL, Plan
-from benchmarks.report import FigureResult, Run, bar_lines, figure_lines, to_json, to_markdown
+from benchmarks.report import FigureResult, Run, bar_lines, figure_lines, merged, to_json, to_markdown
 from deploy.native.layout import ROOT
 
 FOLDER = ROOT / ".acked" / "bench"
@@ -61,15 +61,17 @@ def measure_all(bench: Bench, run: Run, names: Sequence[str]) -> None:
         print(f"{name} took {result.took_s:.1f} s of {bench.plan.budgets_s[name]:g}", flush=True)
 
 
-def write(run: Run, page: Path | None) -> None:
-    """JSON and Markdown below `.acked/bench`; the page where it was asked for."""
+def write(run: Run, page: Path | None, *, is_part: bool) -> None:
+    """JSON and Markdown below `.acked/bench`; the page where it was asked for: `is_part` replaces the measured figures
+    in a page that is there."""
     stamp = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S")
     (FOLDER / f"{stamp}.json").write_text(json.dumps(to_json(run), indent=2) + "\n")
     text = to_markdown(run, METHOD.read_text())
     kept = FOLDER / f"{stamp}.md"
     kept.write_text(text)
     if page is not None:
-        page.write_text(text)
+        method = METHOD.read_text()
+        page.write_text(merged(page.read_text(), run, method) if is_part and page.exists() else text)
     print(f"written: {kept}, {stamp}.json{f', {page}' if page else ''}")
 
 
@@ -99,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
             print("just bench: interrupted; everything is stopped", file=sys.stderr)
             return 130
     run.took_s = time.monotonic() - started
-    write(run, chosen.write)
+    write(run, chosen.write, is_part=bool(chosen.only))
     print("\n".join(bar_lines([found for figure in run.figures for found in figure.judged])))
     for figure in run.figures:
         print(f"{figure.name:<12} {figure.took_s:7.1f} s of {plan.budgets_s[figure.name]:g}")

@@ -198,6 +198,12 @@ def make_dbos_tables(place: Place) -> None:
 
 def free_port() -> int:
     """A port that is free now, below those that the kernel gives to outgoing connections."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ones."""
+    found: list[int] = []
     for port in range(31_000, 32_700):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -205,5 +211,7 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
-    raise OSError("no port is free from 31,000 to 32,700")
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("too few ports are free from 31,000 to 32,700")

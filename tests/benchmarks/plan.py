@@ -39,6 +39,10 @@ class Plan:
     grown_s: float
     memory_s: float
     per_job_s: float
+    distance_s: float
+    """How long each combination of distance, intakes and jobs is measured."""
+    distances_ms: tuple[float, ...]
+    distance_intakes: tuple[int, ...]
     stays_awake: bool
     """Endpoints of all systems stay, with nothing to do, while another is measured: there is no time to start them."""
     within_s: float
@@ -66,8 +70,11 @@ USUAL = Plan(
     grown_s=2.0,
     memory_s=120.0,
     per_job_s=2.0,
+    distance_s=8.0,
+    distances_ms=(0.0, 1.0, 4.0),
+    distance_intakes=(1, 3),
     stays_awake=False,
-    within_s=25 * 60.0,
+    within_s=29 * 60.0,
     budgets_s={
         "accept": 920.0,
         "drain": 1.0,
@@ -75,6 +82,7 @@ USUAL = Plan(
         "per-job": 50.0,
         "load-test": 45.0,
         "lanes": 45.0,
+        "distance": 230.0,
         "feed": 50.0,
         "growth": 160.0,
         "memory": 130.0,
@@ -101,8 +109,11 @@ QUICK = Plan(
     grown_s=1.0,
     memory_s=4.0,
     per_job_s=1.0,
+    distance_s=3.0,
+    distances_ms=(4.0,),
+    distance_intakes=(1, 3),
     stays_awake=True,
-    within_s=3 * 60.0,
+    within_s=4 * 60.0,
     budgets_s={
         "accept": 62.0,
         "drain": 1.0,
@@ -110,6 +121,7 @@ QUICK = Plan(
         "per-job": 10.0,
         "load-test": 10.0,
         "lanes": 16.0,
+        "distance": 38.0,
         "feed": 12.0,
         "growth": 16.0,
         "memory": 8.0,
@@ -136,6 +148,9 @@ LONG = Plan(
     grown_s=6.0,
     memory_s=600.0,
     per_job_s=10.0,
+    distance_s=20.0,
+    distances_ms=(0.0, 1.0, 4.0, 10.0),
+    distance_intakes=(1, 3),
     stays_awake=False,
     within_s=90 * 60.0,
     budgets_s={
@@ -145,6 +160,7 @@ LONG = Plan(
         "per-job": 240.0,
         "load-test": 90.0,
         "lanes": 120.0,
+        "distance": 590.0,
         "feed": 300.0,
         "growth": 900.0,
         "memory": 620.0,

@@ -1,5 +1,6 @@
 """What a figure comes to, and how a run is written: JSON and Markdown. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -122,6 +123,36 @@ def to_markdown(run: Run, method: str) -> str:
     for name, why in run.failed.items():
         lines += [f"**{name}** could not be measured: {why}", ""]
     return method.replace("{tables}", "\n".join(lines).rstrip()) if method else "\n".join(lines)
+
+
+_TABLES_BEGIN = "## The machine and the versions"
+_TABLES_END = "\n## Method"
+_DIGITS = re.compile(r"[\d,.]+")
+
+
+def merged(page: str, run: Run, method: str) -> str:
+    """A page of an earlier run with the figures of this one in place of its own, or behind them. What figures are not
+    of this run stays; a figure that could not be measured now stays too. Raises `ValueError` for another page."""
+    begin, end = page.find(_TABLES_BEGIN), page.find(_TABLES_END)
+    if not 0 <= begin < end:
+        raise ValueError("it is no page of benchmarks: it has no tables ahead of its method")
+    head, *sections = re.split(r"(?m)^(?=### )", page[begin:end].rstrip() + "\n\n")
+    places = {_named(section.splitlines()[0]): place for place, section in enumerate(sections)}
+    apart = f"{run.plan['name']} run, {run.plan['rounds']} rounds, measured apart from the other figures."
+    for figure in run.figures:
+        title, *lines = figure_lines(figure)
+        section = "\n".join([title, "", apart, *lines]).rstrip() + "\n\n"
+        place = places.get(_named(title))
+        if place is None:
+            sections.append(section)
+        else:
+            sections[place] = section
+    return method.replace("{tables}", (head + "".join(sections)).rstrip())
+
+
+def _named(title: str) -> str:
+    """What a figure's title is but for its numbers, which the plan sets."""
+    return _DIGITS.sub("#", title).strip()
 
 
 def to_json(run: Run) -> dict[str, Any]:

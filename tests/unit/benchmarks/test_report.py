@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
+
 from benchmarks.bars import Bar, Judged, Side
-from benchmarks.report import FigureResult, Row, Run, cell, number, table, to_json, to_markdown
+from benchmarks.report import FigureResult, Row, Run, cell, merged, number, table, to_json, to_markdown
 from benchmarks.rounds import Spread
 
 
@@ -44,6 +46,34 @@ def a_run() -> Run:
         figures=[figure],
         failed={"feed": "OSError: no"},
     )
+
+
+METHOD = "# Benchmarks\n\n{tables}\n\n## Method\n\nHow.\n"
+
+
+def test_a_run_of_some_figures_replaces_these_alone() -> None:
+    page = to_markdown(a_run(), METHOD)
+    feed = FigureResult("feed", "Feed of 10,000", {"late": "ms"}, rows=[Row("Acked", {"late": Spread((7.0,))})])
+    run = a_run()
+    run.figures, run.failed = [feed], {"accept": "OSError: no"}
+    page = merged(page, run, METHOD.replace("How.", "How now."))
+    assert "| Acked | 410 (400 to 420) |" in page
+    assert "| Acked | 7.00 |" in page
+    assert page.index("### Accept") < page.index("### Feed of 10,000") < page.index("## Method")
+    assert page.endswith("How now.\n")
+    # The same figure of another plan takes its place, and nothing grows.
+    feed.title, feed.rows = "Feed of 500", [Row("Acked", {"late": Spread((8.0,))})]
+    again = merged(page, run, METHOD)
+    assert "10,000" not in again and "| Acked | 7.00 |" not in again
+    assert "| Acked | 8.00 |" in again
+    assert merged(again, run, METHOD) == again
+    assert again.count("### ") == 2
+    assert "## The machine and the versions" in again
+
+
+def test_another_page_is_not_written_into() -> None:
+    with pytest.raises(ValueError, match="no page of benchmarks"):
+        merged("# Notes\n\n## Method\n", a_run(), METHOD)
 
 
 def test_the_page_has_figures_bars_and_what_failed() -> None:
