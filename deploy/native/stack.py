@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,12 @@ from deploy.native import environment, preflight, readiness, rolling
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.packages import PackagesError, Servers
+from deploy.native.patience import Patience, importing_text
 from deploy.native.ports import free_port_base as free_port_base
 from deploy.native.processes import end_stack, stack_processes, wait_until
 from deploy.native.supervisor import SERVERS, SERVICES, Supervisor, SupervisorError, part_names
 from deploy.operator_token import ACCESS, MAKE, OperatorToken
 
-PART_WITHIN_S = 60.0
-# A part that ends at its start is tried again for so long: what it needs may be a moment late.
-GIVES_UP_AFTER_S = 8.0
 LOG_LINES = 15
 
 
@@ -295,9 +294,29 @@ class Stack:
             raise self._failed("mongod", f"its replica set can't be made: {done.stderr.strip()[-500:]}")
 
     def _initialize(self) -> None:
-        done = self._python("acked_worker.init")
-        if done.returncode != 0:
-            lines = "\n  ".join((done.stdout + done.stderr).strip().splitlines()[-LOG_LINES:])
+        command = [str(self.layout.venv_python), "-m", "acked_worker.init"]
+        environ = service_environment(self.layout, self._service_environ)
+        said: deque[str] = deque(maxlen=LOG_LINES)
+        # Leaving the context waits for its end, also where this is interrupted.
+        with subprocess.Popen(
+            command,
+            env=environ,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as init:
+            try:
+                for line in init.stdout or ():
+                    said.append(line.rstrip())
+                    if text := importing_text(line):
+                        _say(f"init: {text}")
+            except BaseException:
+                init.kill()
+                raise
+        if init.returncode != 0:
+            lines = "\n  ".join(said)
             raise StackError(f"init failed:\n  {lines}")
 
     def _python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -359,19 +378,12 @@ class Stack:
 
     def _wait_for(self, part: str, holds: Callable[[], bool], otherwise: str) -> None:
         """Returns when it holds; raises when the part ends again and again, or when the time is over."""
-        end = time.monotonic() + PART_WITHIN_S
-        ended_first_at: float | None = None
+        patience = Patience(part, _say)
         while not holds():
-            now = time.monotonic()
-            state = self.parts().get(part, {}).get("statename", "UNKNOWN")
-            if state in ("BACKOFF", "FATAL"):
-                ended_first_at = ended_first_at or now
-            elif state == "RUNNING":
-                ended_first_at = None
-            if ended_first_at is not None and now - ended_first_at > GIVES_UP_AFTER_S:
-                raise self._failed(part, "it ends as soon as it is started")
-            if now > end:
-                raise self._failed(part, otherwise or self.readiness(part))
+            info = self.parts().get(part, {})
+            why = patience.over(info.get("statename", "UNKNOWN"), info.get("pid", 0), lambda: self.readiness(part))
+            if why is not None:
+                raise self._failed(part, why or otherwise or self.readiness(part))
             time.sleep(0.05)
 
     def _failed(self, part: str, why: str) -> StackError:
@@ -419,6 +431,10 @@ class Stack:
         """Deletes the data of a stopped server, for tests."""
         folder = {"rabbitmq": self.layout.rabbit_home / "data", "mongod": self.layout.mongo_data}[part]
         shutil.rmtree(folder)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _answers(port: int) -> bool:

@@ -21,7 +21,7 @@ from acked_worker.suspects import LATE_S, Suspects
 from support.executor import BOUND_S, assignment
 
 HANDLERS = """
-import asyncio, ctypes, os, signal, sys, threading, time
+import asyncio, ctypes, multiprocessing, os, signal, sys, threading, time
 from acked import handler
 
 @handler("echo")
@@ -62,6 +62,13 @@ async def tells(ctx, payload):
 def deaf(ctx, payload):
     ctx.progress(os.getpid())
     time.sleep(60)
+
+@handler("pools")
+def pools(ctx, payload):
+    for _ in range(5):
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            found = pool.map(abs, [-1, -2])
+    return found
 
 @handler("large")
 async def large(ctx, payload):
@@ -406,3 +413,28 @@ async def test_all_of_it_dies_with_the_worker(folder: Path) -> None:
         owner.stdout.close()
     for pid in (*pids, host):
         await gone(pid)
+
+
+THREAD = "import threading\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+
+
+@pytest.mark.parametrize("is_copy", [True, False])
+async def test_suspect_of_handlers_that_import_long_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_copy: bool
+) -> None:
+    (folder / "late.py").write_text("import time\ntime.sleep(3)\n" + ("" if is_copy else THREAD))
+    if not is_copy:
+        # The new program imports for longer than a copy may take to begin.
+        monkeypatch.setattr("acked_worker.suspects.BEGINS_WITHIN_S", 0.5)
+    async with open_bench() as bench:
+        assert not bench.suspects.is_prepared
+        bench.suspects.submit([assignment("echo")])
+        assert isinstance(await bench.ending(), Succeeded)
+        assert bench.suspects.is_prepared
+
+
+async def test_suspect_may_use_a_pool_of_processes(folder: Path) -> None:
+    """The pool ends its processes by a signal, which a suspect itself leaves to its worker."""
+    async with open_bench() as bench:
+        bench.suspects.submit([assignment("pools")])
+        assert await bench.ending() == Succeeded(b"[1,2]")

@@ -295,7 +295,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.app, "BrokerConnection", _Nothing),
     (acked_worker.app, "LaneConsumer", SimConsumer),
     (acked_worker.app, "Reporter", SimReporter),
-    (acked_worker.app, "HealthServer", _Nothing),
+    (acked_worker.app, "health_server", _Nothing),
     (acked_worker.app, "Watchdog", _Nothing),
     (acked_worker.app, "SharedClock", _clock),
     (acked_worker.app, "time", _TIME),

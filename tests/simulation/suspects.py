@@ -74,6 +74,7 @@ class SimSuspects:
     """As `Suspects`."""
 
     problem = None
+    is_prepared = True
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class SimSuspects:
         gate: Gate,
         on_ended: Callable[[list[tuple[Assignment, Ending]]], None],
         on_progress: Callable[[list[tuple[str, int, object]]], None],
+        host: None = None,
     ) -> None:
         self._worker = STRAND.get().process
         self._world: World = self._worker.loop.simulation  # type: ignore[attr-defined]
@@ -100,6 +102,9 @@ class SimSuspects:
         return len(self._live)
 
     def start(self) -> None:
+        """As of `Suspects`."""
+
+    async def wait_prepared(self) -> None:
         """As of `Suspects`."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:

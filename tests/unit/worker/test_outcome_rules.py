@@ -1,5 +1,6 @@
 """Which transition follows from the end of an attempt, where a crash or a lost job is among it."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import pytest
@@ -8,8 +9,8 @@ from msgspec.structs import replace
 from acked_common.lifecycle import MAX_CRASHES, Reason, State
 from acked_common.store import ClaimedJob, KindRecord
 from acked_common.store.documents import claimed_job_from, job_document
-from acked_worker.outcome import Crashed, Interrupted, InterruptReason
-from acked_worker.outcome_rules import Defaults, transition_after
+from acked_worker.outcome import Crashed, Interrupted, InterruptReason, failed
+from acked_worker.outcome_rules import FREE_STARTS, Defaults, transition_after
 from support.factories import new_job
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -46,3 +47,42 @@ def test_a_suspect_that_did_not_start_stays_one(job: ClaimedJob, reason: Interru
     found = transition_after(Interrupted(reason), job, KIND, DEFAULTS, cancelling=False, at=AT)
     assert found is not None and found.to is State.QUEUED
     assert ("suspect" in found.clears) is (reason is InterruptReason.DRAINED)
+
+
+def test_drained_job_of_a_worker_that_a_job_stopped_is_a_suspect(job: ClaimedJob) -> None:
+    drained = Interrupted(InterruptReason.DRAINED)
+    found = transition_after(
+        drained, replace(job, suspect=False), KIND, DEFAULTS, cancelling=False, at=AT, suspect=True
+    )
+    assert found is not None and (found.to, found.reason) == (State.QUEUED, Reason.DRAINED)
+    assert found.sets["suspect"] is True and "suspect" not in found.clears
+
+
+def test_failed_job_of_a_worker_that_a_job_stopped_is_a_suspect(job: ClaimedJob) -> None:
+    ending = failed("ValueError", "it broke", retryable=True)
+    several = dataclasses.replace(KIND, max_attempts=5)
+    found = transition_after(ending, job, several, DEFAULTS, cancelling=False, at=AT, suspect=True)
+    assert found is not None and (found.to, found.adds) == (State.SCHEDULED, {"failures": 1})
+    assert found.sets["suspect"] is True and "suspect" not in found.clears
+
+
+@pytest.mark.parametrize("attempt", range(1, 14))
+def test_starts_of_which_nothing_came_are_ever_further_apart(job: ClaimedJob, attempt: int) -> None:
+    """Whatever the cause is, no job runs in circles."""
+    job = replace(job, attempt=attempt)
+    not_started = Interrupted(InterruptReason.NOT_STARTED)
+    found = transition_after(not_started, job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.reason is Reason.NOT_STARTED
+    idle = attempt - 1
+    if idle < FREE_STARTS:
+        assert found.to is State.QUEUED
+    else:
+        assert found.to is State.SCHEDULED
+        assert found.sets["wake"] == found.sets["due_at"]
+        assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= min(60.0, 2.0 * 2 ** (idle - FREE_STARTS))
+
+
+def test_failures_and_crashes_are_no_idle_starts(job: ClaimedJob) -> None:
+    job = replace(job, attempt=8, failures=4, crashes=2)
+    found = transition_after(Interrupted(InterruptReason.NOT_STARTED), job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.to is State.QUEUED

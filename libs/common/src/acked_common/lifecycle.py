@@ -151,6 +151,7 @@ class WrongState(Exception):
 _OWNED = frozenset({"owner"})
 # What an attempt clears that came to an end of its own: it held the job, and its process is still there.
 _CLEARED = _OWNED | {"suspect"}
+_SUSPECT: Mapping[bool, dict[str, Any]] = {True: {"suspect": True}, False: {}}
 _RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "expire_at", "cancel_requested_at", "note"})
 
 
@@ -215,33 +216,44 @@ def fail(*, at: datetime, error: Mapping[str, Any], retention_s: float, exhauste
     )
 
 
-def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float) -> Transition:
-    """The attempt failed and is tried again after `delay_s`."""
+def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float, suspect: bool = False) -> Transition:
+    """The attempt failed and is tried again after `delay_s`. A `suspect` of having made its worker stop runs alone."""
     due_at = at + timedelta(seconds=delay_s)
     return Transition(
         Reason.BACKING_OFF,
         leaves=frozenset({State.RUNNING}),
         to=State.SCHEDULED,
         at=at,
-        sets={"error": dict(error), "due_at": due_at, "wake": due_at},
-        clears=_CLEARED,
+        sets={"error": dict(error), "due_at": due_at, "wake": due_at} | _SUSPECT[suspect],
+        clears=_OWNED if suspect else _CLEARED,
         adds={"failures": 1},
         unless_cancelling=True,
     )
 
 
-def release(*, at: datetime, grace_s: float, expires_in_s: float, reason: Reason = Reason.DRAINED) -> Transition:
+def release(
+    *,
+    at: datetime,
+    grace_s: float,
+    expires_in_s: float,
+    reason: Reason = Reason.DRAINED,
+    suspect: bool = False,
+    delay_s: float = 0.0,
+) -> Transition:
     """A worker gives the job back, because it drains or could not start its handler; that is no failure.
 
-    What has not started has shown nothing: a suspect stays one.
+    What has not started has shown nothing: a suspect stays one. With `suspect` it becomes one: the drain was not asked
+    for from outside, so one of the worker's own jobs has caused it. After `delay_s` it is queued again.
     """
+    due_at = at + timedelta(seconds=delay_s)
+    queued = _queue_fields(at, grace_s, expires_in_s)
     return Transition(
         reason,
         leaves=frozenset({State.RUNNING}),
-        to=State.QUEUED,
+        to=State.SCHEDULED if delay_s > 0 else State.QUEUED,
         at=at,
-        sets=_queue_fields(at, grace_s, expires_in_s),
-        clears=_OWNED if reason is Reason.NOT_STARTED else _CLEARED,
+        sets=({"due_at": due_at, "wake": due_at} if delay_s > 0 else queued) | _SUSPECT[suspect],
+        clears=_OWNED if suspect or reason is Reason.NOT_STARTED else _CLEARED,
         unless_cancelling=True,
     )
 

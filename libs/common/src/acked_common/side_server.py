@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from acked_common import inheritance
 from acked_common.front import Front
 from acked_common.logs import get_log
 from acked_common.settings import CommonSettings, HttpLimits
@@ -44,10 +45,13 @@ class SideServer:
         config.timeout_graceful_shutdown = 1
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
+        self._fd = -1
 
     def start(self, sock: socket.socket) -> None:
         """Listens at once; serves as soon as the loop comes to it."""
         sock.listen(_BACKLOG)
+        self._fd = sock.fileno()
+        inheritance.close_in_children(self._fd)
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[sock]))
 
     async def stop(self) -> None:
@@ -55,6 +59,7 @@ class SideServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+            inheritance.closed(self._fd)
 
 
 class MetricsServer:

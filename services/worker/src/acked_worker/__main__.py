@@ -1,48 +1,110 @@
-"""Runs a worker: `python -m acked_worker`."""
+"""Runs a worker: `python -m acked_worker`.
+
+The main thread imports the handlers, then waits for signals; the plumbing has a thread of its own (see `signals`).
+"""
 
 import asyncio
 import gc
-import os
 import sys
+import threading
+from collections.abc import Mapping
 
 import setproctitle
 import uvloop
 
+from acked import Kind
 from acked_common import crash_points
-from acked_common.lifetime import raise_file_limit, stop_on_signals
-from acked_common.logs import set_up_logs
+from acked_common.lifetime import raise_file_limit
+from acked_common.logs import get_log, set_up_logs
 from acked_common.settings import SettingsError
 from acked_worker.app import Worker
-from acked_worker.registry import HandlersError, load_kinds
-from acked_worker.settings import read_settings
+from acked_worker.forks import guard_forks
+from acked_worker.host_line import HostProcess, start_host
+from acked_worker.import_health import load_while_probed
+from acked_worker.leaving import end_process
+from acked_worker.registry import HandlersError
+from acked_worker.settings import WorkerSettings, read_settings
+from acked_worker.signals import SignalWatch, end_on_stop_signals
+
+log = get_log(__name__)
+
+
+class _Plumbing:
+    """The thread of a worker, and how it learns that it should stop."""
+
+    def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind], host: HostProcess) -> None:
+        self._settings = settings
+        self._kinds = kinds
+        self._host = host
+        self._is_running = threading.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._worker: Worker
+        self._stop: asyncio.Event
+        self._code = 1
+        self._watch = SignalWatch(self._on_stop)
+
+    def run(self) -> int:
+        """Return the exit code when the worker has stopped; in the main thread."""
+        self._watch.prepare()
+        threading.Thread(target=self._run, name="acked-plumbing", daemon=True).start()
+        self._watch.wait()
+        return self._code
+
+    def _run(self) -> None:
+        try:
+            self._watch.leave_to_main_thread()
+            uvloop.run(self._work())
+            self._code = 0
+        except BaseException:
+            log.exception("the worker failed")
+        finally:
+            self._is_running.set()
+            self._watch.end()
+
+    async def _work(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._worker = Worker(self._settings, self._kinds, self._host)
+        gc.collect()
+        gc.freeze()
+        self._is_running.set()
+        await self._worker.run(self._stop)
+
+    def _on_stop(self, is_from_within: bool) -> None:
+        self._is_running.wait()
+        try:
+            self._loop.call_soon_threadsafe(self._leave, is_from_within)
+        except RuntimeError:
+            # It has stopped already.
+            return
+
+    def _leave(self, is_from_within: bool) -> None:
+        if is_from_within and not self._stop.is_set():
+            self._worker.suspect_all()
+        self._stop.set()
 
 
 def main() -> int:
     """The exit code."""
     try:
         settings = read_settings()
-        kinds = load_kinds(settings.handler_modules, settings.handlers_dir)
-    except (SettingsError, HandlersError) as error:
+    except SettingsError as error:
         print(f"acked-worker: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
     set_up_logs("acked-worker", settings.common.log_level)
     crash_points.arm(settings.common.crash)
     setproctitle.setproctitle(f"acked-worker {settings.name}")
     raise_file_limit()
-
-    async def run() -> Worker:
-        stop = stop_on_signals(asyncio.get_running_loop())
-        worker = Worker(settings, kinds)
-        gc.collect()
-        gc.freeze()
-        await worker.run(stop)
-        return worker
-
-    worker = uvloop.run(run())
-    if worker.has_abandoned:
-        # A thread of user code that never returns would keep the process for ever.
-        os._exit(0)
-    return 0
+    guard_forks()
+    end_on_stop_signals()
+    # Before the handlers are imported here: it imports them too, at the same time.
+    host = start_host()
+    try:
+        kinds = load_while_probed(settings)
+    except HandlersError as error:
+        print(f"acked-worker: {error}", file=sys.stderr)  # noqa: T201 - read by a person
+        return end_process(2)
+    return end_process(_Plumbing(settings, kinds, host).run())
 
 
 if __name__ == "__main__":

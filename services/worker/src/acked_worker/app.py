@@ -29,7 +29,8 @@ from acked_common.store_monitor import StoreMonitor
 from acked_common.web import Readiness
 from acked_worker.attempt import Assignment
 from acked_worker.flow import LaneFlow, Watermarks, claimed_event
-from acked_worker.health import HealthServer
+from acked_worker.health import health_server
+from acked_worker.host_line import HostProcess
 from acked_worker.lane_consumer import LaneConsumer
 from acked_worker.leases import Leases
 from acked_worker.outcome import Ending, Interrupted, InterruptReason
@@ -58,7 +59,8 @@ RECORD_WITHIN_S = 5.0
 class Worker:
     """One worker process."""
 
-    def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind], host: HostProcess | None = None) -> None:
+        """`host`: that of suspects, where it was started already."""
         common = settings.common
         self._settings = settings
         self._boot = str(new_id())
@@ -80,7 +82,7 @@ class Worker:
         self._running = Running()
         self._slots = {True: Slots(settings.slots), False: Slots(settings.threads)}
         self._suspect_slots = Slots(settings.slots)
-        self._runners = Runners(settings, kinds, on_ended=self._on_ended, on_progress=self._on_progress)
+        self._runners = Runners(settings, kinds, on_ended=self._on_ended, on_progress=self._on_progress, host=host)
         self._recorder = Recorder(
             self._store,
             self._running,
@@ -123,13 +125,7 @@ class Worker:
         self._is_draining = False
         self._tasks = Tasks()
         self._consumer_tasks = Tasks()
-        self._health = HealthServer(
-            self.readiness,
-            host=settings.health_host,
-            port=settings.health_port,
-            run_file=settings.run_dir / f"{settings.name}.json" if settings.run_dir else None,
-            hosts=frozenset(common.allowed_hosts),
-        )
+        self._health = health_server(settings, self.readiness)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then drains."""
@@ -153,10 +149,10 @@ class Worker:
         await lifetime.stop()
         log.info("worker stopped", worker=self._settings.name, finished=self._recorder.finished)
 
-    @property
-    def has_abandoned(self) -> bool:
-        """Whether user code that nobody waits for could hold up the end of the process."""
-        return self._runners.has_abandoned
+    def suspect_all(self) -> None:
+        """One of the jobs here makes the worker stop: those that run again do so alone. On the plumbing loop."""
+        for held in self._running.all():
+            held.is_suspected = True
 
     def readiness(self) -> Readiness:
         """Ready when every lane is consumed and the leases are renewed."""
@@ -165,13 +161,18 @@ class Worker:
         return Readiness(
             {
                 "mongodb": self._monitor.problem,
-                "lanes": f"not consumed: {', '.join(sorted(idle))}" if idle else None,
+                "lanes": self._why_idle(idle),
                 "renewals": f"last one {renewed_s:.0f} s ago" if renewed_s > self._settings.common.lease_s else None,
                 "handlers": self._runners.stuck,
                 "draining": "stops soon" if self._is_draining else None,
             },
             {"gateway": self._reporter.problem, "suspects": self._runners.problem},
         )
+
+    def _why_idle(self, lanes: Sequence[str]) -> str | None:
+        if lanes and not self._runners.is_prepared and self._runners.problem is not None:
+            return f"not consumed yet: {self._runners.problem}"
+        return f"not consumed: {', '.join(sorted(lanes))}" if lanes else None
 
     async def drain(self) -> None:
         """Takes no more, lets run what ends in time, and gives the rest back."""
@@ -274,6 +275,8 @@ class Worker:
     async def _consume(self, consumer: LaneConsumer) -> None:
         # A lease that is given by a clock of its own may be over at once, or last for hours.
         await self._monitor.wait_measured()
+        # A suspect that is claimed while its process still imports the handlers would wait under a lease.
+        await self._runners.wait_prepared()
         await consumer.run()
 
     async def _stop_consumers(self) -> None:
@@ -318,8 +321,8 @@ class Worker:
             self._stop.set()
 
     def _consumers_came_round_at(self) -> float:
-        if not self._monitor.is_measured:
-            # They wait for MongoDB, which is no reason to end the process.
+        if not self._monitor.is_measured or not self._runners.is_prepared:
+            # They wait for MongoDB or for an import, which is no reason to end the process.
             return time.monotonic()
         return min((consumer.tried_at for consumer in self._consumers.values()), default=time.monotonic())
 

@@ -17,6 +17,7 @@ import structlog
 
 from acked import Context, Kind
 from acked_common import crash_points
+from acked_worker import forks
 from acked_worker.attempt import Assignment, RunningAttempt
 from acked_worker.deadlines import DeadlineWatch
 from acked_worker.gate import Gate, guarding, variables_of
@@ -300,8 +301,12 @@ class Executor:
             else:
                 crash_points.reach("worker.handling")
                 value = await attempt.kind_spec.function(Context(attempt), attempt.assignment.payload)
+                if forks.in_child:
+                    forks.end_child()
                 ending = self._ending_of(attempt, value)
         except BaseException as error:
+            if forks.in_child:
+                forks.end_child(error)
             # SystemExit and the like too: a handler must not end the loop that all share.
             ending = _ending_of_error(attempt, error)
         attempt.ended = True
@@ -317,8 +322,12 @@ class Executor:
             else:
                 crash_points.reach("worker.handling")
                 value = Variables().run(attempt.kind_spec.function, Context(attempt), attempt.assignment.payload)
+                if forks.in_child:
+                    forks.end_child()
                 ending = _refused(value) if inspect.isawaitable(value) else self._ending_of(attempt, value)
         except BaseException as error:
+            if forks.in_child:
+                forks.end_child(error)
             ending = _ending_of_error(attempt, error)
         attempt.ended = True
         self._arrive(attempt, ending)

@@ -17,6 +17,7 @@ from contextvars import Context as Variables
 from contextvars import ContextVar
 from typing import Any
 
+from acked_worker import forks
 from acked_worker.attempt import RunningAttempt
 
 LOOK_EVERY_S = 0.05
@@ -90,10 +91,14 @@ class Guarded(Coroutine[Any, Any, Any]):
 
     def send(self, value: Any) -> Any:
         self._gate.wait()
-        if not self._is_told and self._attempt is not None and self._attempt.is_stopping and self._must_stop():
-            self._is_told = True
-            return self._coroutine.throw(asyncio.CancelledError())
-        return self._coroutine.send(value)
+        try:
+            if not self._is_told and self._attempt is not None and self._attempt.is_stopping and self._must_stop():
+                self._is_told = True
+                return self._coroutine.throw(asyncio.CancelledError())
+            return self._coroutine.send(value)
+        finally:
+            if forks.in_child:
+                forks.end_child(gave_up_control=True)
 
     def _must_stop(self) -> bool:
         """Whether this step must not be made: the loop may have had it ready before the cancel of its task."""
@@ -108,7 +113,11 @@ class Guarded(Coroutine[Any, Any, Any]):
 
     def throw(self, *error: Any) -> Any:
         self._gate.wait()
-        return self._coroutine.throw(*error)
+        try:
+            return self._coroutine.throw(*error)
+        finally:
+            if forks.in_child:
+                forks.end_child(gave_up_control=True)
 
     def close(self) -> None:
         self._coroutine.close()

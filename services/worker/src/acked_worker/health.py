@@ -10,6 +10,7 @@ from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.run_file import told_in
 from acked_common.side_server import SideServer
 from acked_common.web import EXCEPTION_HANDLERS, Health, bind_port, operations_routes
+from acked_worker.settings import WorkerSettings
 
 
 class HealthServer:
@@ -38,3 +39,14 @@ class HealthServer:
         """Stops listening."""
         await self._server.stop()
         self._told.close()
+
+
+def health_server(settings: WorkerSettings, readiness: Health) -> HealthServer:
+    """The server that these settings ask for."""
+    return HealthServer(
+        readiness,
+        host=settings.health_host,
+        port=settings.health_port,
+        run_file=settings.run_dir / f"{settings.name}.json" if settings.run_dir else None,
+        hosts=frozenset(settings.common.allowed_hosts),
+    )

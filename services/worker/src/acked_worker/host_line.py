@@ -5,7 +5,9 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
@@ -13,7 +15,8 @@ from acked_worker.suspect_frames import MAX_MESSAGE_BYTES, Exited, Kill, Ready, 
 
 log = get_log(__name__)
 
-READY_WITHIN_S = 60.0
+SAID_AFTER_S = 10.0
+"""A host that imports for longer is shown as the reason why suspects wait."""
 RESTART_S = 2.0
 RESTART_CAP_S = 30.0
 REAP_WITHIN_S = 5.0
@@ -23,16 +26,45 @@ class HostGone(Exception):
     """There is no host now; what ran under it has ended with it, through no fault of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class HostProcess:
+    """A host that was started, and this end of the line to it."""
+
+    process: "subprocess.Popen[bytes]"
+    line: socket.socket
+
+
+def start_host() -> HostProcess:
+    """Start a host. It ends with the thread that starts it, and returns when the program is loaded, in a millisecond or
+    two; the import of the handlers takes as long as it takes."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "acked_worker.suspect_host", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
+    ours.setblocking(False)
+    return HostProcess(process, ours)
+
+
 class HostLine:
     """One host at a time. All on the plumbing loop."""
 
-    def __init__(self, *, on_ready: Callable[[], None], on_gone: Callable[[], None]) -> None:
+    def __init__(
+        self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], first: HostProcess | None = None
+    ) -> None:
+        """`first`: the host to begin with, started before the worker imported its own handlers."""
         self._on_ready = on_ready
         self._on_gone = on_gone
+        self._first = first
         self._line: socket.socket | None = None
         self._is_ready = False
-        self.problem: str | None = None
-        """Why suspects wait; None while all is well, and at first."""
+        self._failed: str | None = None
+        self._started_at = time.monotonic()
+        self._settled = asyncio.Event()
+        self.copies = True
+        """Whether a process is a copy of the host. A new program imports the handlers first."""
         self._ended = asyncio.Event()
         self._numbers = 0
         self._exits: dict[int, asyncio.Future[int]] = {}
@@ -42,6 +74,23 @@ class HostLine:
     def is_ready(self) -> bool:
         """Whether a suspect can start now."""
         return self._is_ready
+
+    @property
+    def problem(self) -> str | None:
+        """Why suspects wait; None while all is well, and at first."""
+        importing_s = time.monotonic() - self._started_at
+        if self._failed is None and not self._is_ready and importing_s > SAID_AFTER_S:
+            return f"the process that runs jobs whose worker was lost imports since {importing_s:.0f} s; see the log"
+        return self._failed
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the first host is ready, or was given up."""
+        return self._settled.is_set()
+
+    async def wait_settled(self) -> None:
+        """Return when the first host is ready, or was given up."""
+        await self._settled.wait()
 
     def start(self) -> None:
         """Keeps a host running, in the background."""
@@ -86,7 +135,8 @@ class HostLine:
         while True:
             if await self._serve():
                 pause_s = RESTART_S
-            self.problem = "the process that runs jobs whose worker was lost does not start; see the log"
+            self._failed = "the process that runs jobs whose worker was lost does not start; see the log"
+            self._settled.set()
             log.warning("the host of suspects is gone; it starts again", in_s=pause_s)
             self._on_gone()
             await asyncio.sleep(pause_s * (0.75 + random.random() / 2))
@@ -95,25 +145,17 @@ class HostLine:
     async def _serve(self) -> bool:
         """One host from its start to its end; whether it was ever ready."""
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        host, self._first = self._first or start_host(), None
+        process, ours = host.process, host.line
         with ours:
-            ours.setblocking(False)
-            with theirs:
-                # It returns when the program is loaded, in a millisecond or two.
-                process = subprocess.Popen(  # noqa: ASYNC220
-                    [sys.executable, "-m", "acked_worker.suspect_host", str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                )
             self._line = ours
             self._ended.clear()
+            self._started_at = time.monotonic()
             loop.add_reader(ours.fileno(), self._hear, ours)
-            late = loop.call_later(READY_WITHIN_S, self._check_ready)
             try:
                 await self._ended.wait()
                 return self._is_ready
             finally:
-                late.cancel()
                 loop.remove_reader(ours.fileno())
                 self._line, self._is_ready = None, False
                 process.kill()
@@ -137,14 +179,11 @@ class HostLine:
             case Ready(kinds, copies):
                 log.info("ready for suspects", kinds=kinds, copies=copies)
                 self._is_ready = True
-                self.problem = None
+                self.copies = copies
+                self._failed = None
+                self._settled.set()
                 self._on_ready()
             case Exited(number, code):
                 exited = self._exits.pop(number, None)
                 if exited is not None and not exited.done():
                     exited.set_result(code)
-
-    def _check_ready(self) -> None:
-        if not self._is_ready:
-            log.warning("the host of suspects does not get ready; it is ended", within_s=READY_WITHIN_S)
-            self._ended.set()

@@ -13,8 +13,9 @@ from acked_common.logs import get_log, set_up_logs
 from acked_common.settings import SettingsError
 from acked_common.store import StoreError
 from acked_common.store.mongo import MongoStore
+from acked_worker.imports import load_handlers
 from acked_worker.registration import kind_record, lanes_of
-from acked_worker.registry import HandlersError, load_kinds
+from acked_worker.registry import HandlersError
 from acked_worker.settings import WorkerSettings, read_settings
 
 log = get_log(__name__)
@@ -41,7 +42,7 @@ async def _until_done(what: str, step: Callable[[], Awaitable[None]]) -> None:
 async def init(settings: WorkerSettings) -> None:
     """Indexes, validator, schema version, lanes and the kinds that ship."""
     common = settings.common
-    kinds = load_kinds(settings.handler_modules, settings.handlers_dir)
+    kinds = load_handlers(settings.handler_modules, settings.handlers_dir)
     store = MongoStore(common.mongo_url, common.database, app_name="acked-init", timeout_s=20.0)
     now = SharedClock().now()
     records = [

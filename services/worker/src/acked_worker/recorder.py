@@ -166,7 +166,13 @@ class Recorder:
             transition = None if result is None else succeeded.get(result)
             if transition is None:
                 transition = transition_after(
-                    ending, held.job, self._kind_of(held.job.kind), self._defaults, cancelling=held.cancelling, at=at
+                    ending,
+                    held.job,
+                    self._kind_of(held.job.kind),
+                    self._defaults,
+                    cancelling=held.cancelling,
+                    at=at,
+                    suspect=held.is_suspected,
                 )
             if transition is None:
                 continue

@@ -16,22 +16,27 @@ class HandlersError(Exception):
     """Handlers can't be loaded; the message says where and what to do. A worker does not start with it."""
 
 
-def load_kinds(modules: Sequence[str], handlers_dir: Path | None = None) -> dict[str, Kind]:
+def load_kinds(
+    modules: Sequence[str], handlers_dir: Path | None = None, on_import: Callable[[str], object] = lambda name: None
+) -> dict[str, Kind]:
     """The kinds by name: import the modules (all of a package's, where one is named), then each `*.py` of the folder.
 
     Files are imported in the order of their names, those that start with `_` only by others. The folder goes to the
-    end of `sys.path`, so that they can import each other; one that isn't there has no handlers. Raises `HandlersError`.
+    end of `sys.path`, so that they can import each other; one that isn't there has no handlers. `on_import` gets the
+    name of each module before it is imported. Raises `HandlersError`.
     """
     for name in modules:
-        _import_named(name)
+        _import_named(name, on_import)
     if handlers_dir is not None:
-        _import_folder(handlers_dir.absolute())
+        _import_folder(handlers_dir.absolute(), on_import)
     return registry.snapshot()
 
 
-def _import_named(name: str) -> None:
+def _import_named(name: str, on_import: Callable[[str], object]) -> None:
+    on_import(name)
     module = _guarded(name, lambda: _import_existing(name), file=None)
     for part in _parts(module):
+        on_import(part)
         _guarded(part, lambda part=part: importlib.import_module(part), file=None)  # type: ignore[misc]
 
 
@@ -54,7 +59,7 @@ def _parts(module: ModuleType) -> Iterator[str]:
             yield f"{module.__name__}.{part.name}"
 
 
-def _import_folder(folder: Path) -> None:
+def _import_folder(folder: Path, on_import: Callable[[str], object]) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -65,6 +70,7 @@ def _import_folder(folder: Path) -> None:
     importlib.invalidate_caches()
     for file in sorted(folder.glob("*.py")):
         if file.is_file() and not file.name.startswith("_"):
+            on_import(file.stem)
             _import_file(file)
 
 

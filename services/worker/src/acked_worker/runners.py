@@ -8,6 +8,7 @@ from acked_common.logs import get_log
 from acked_worker.attempt import Assignment
 from acked_worker.executor import Executor
 from acked_worker.gate import Gate
+from acked_worker.host_line import HostProcess
 from acked_worker.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.running import Held
 from acked_worker.settings import WorkerSettings
@@ -32,6 +33,7 @@ class Runners:
         *,
         on_ended: OnEnded,
         on_progress: Callable[[list[tuple[str, int, object]]], None],
+        host: HostProcess | None = None,
     ) -> None:
         common = settings.common
         self._threads = settings.threads
@@ -48,12 +50,8 @@ class Runners:
             gate=self.gate,
             on_ended=on_ended,
             on_progress=on_progress,
+            host=host,
         )
-
-    @property
-    def has_abandoned(self) -> bool:
-        """Whether user code that nobody waits for could hold up the end of the process."""
-        return self._executor.abandoned > 0
 
     @property
     def stuck(self) -> str | None:
@@ -71,6 +69,15 @@ class Runners:
     def problem(self) -> str | None:
         """Why suspects wait; the others run all the same."""
         return self._suspects.problem
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether all that is claimed can start."""
+        return self._suspects.is_prepared
+
+    async def wait_prepared(self) -> None:
+        """Return when `is_prepared`."""
+        await self._suspects.wait_prepared()
 
     async def start(self) -> None:
         """Starts both."""

@@ -8,7 +8,7 @@ from acked_common.store import ClaimedJob
 class Held:
     """One claimed attempt."""
 
-    __slots__ = ("cancelling", "claimed_at", "ended", "id", "job", "lane")
+    __slots__ = ("cancelling", "claimed_at", "ended", "id", "is_suspected", "job", "lane")
 
     def __init__(
         self, job: ClaimedJob, lane: str, claimed_at: float, *, cancelling: bool = False, ended: bool = False
@@ -20,6 +20,8 @@ class Held:
         self.claimed_at = claimed_at
         self.cancelling = cancelling
         self.ended = ended
+        self.is_suspected = False
+        """It ran when one of the jobs here made the worker stop; perhaps it was that one."""
 
     @property
     def nonce(self) -> str:

@@ -22,7 +22,8 @@ import setproctitle
 from acked import Kind
 from acked_common.logs import get_log, set_up_logs
 from acked_common.settings import SettingsError
-from acked_worker.registry import HandlersError, load_kinds
+from acked_worker.imports import load_handlers
+from acked_worker.registry import HandlersError
 from acked_worker.settings import WorkerSettings, read_settings
 from acked_worker.suspect_frames import (
     MAX_MESSAGE_BYTES,
@@ -80,7 +81,7 @@ def _detach() -> None:
 def _load() -> tuple[WorkerSettings, dict[str, Kind]]:
     settings = read_settings()
     set_up_logs("acked-worker", settings.common.log_level)
-    return settings, load_kinds(settings.handler_modules, settings.handlers_dir)
+    return settings, load_handlers(settings.handler_modules, settings.handlers_dir)
 
 
 def _sockets() -> set[str]:

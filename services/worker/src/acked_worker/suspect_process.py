@@ -9,7 +9,6 @@ import ctypes
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +20,9 @@ from acked import Kind
 from acked_common.logs import get_log
 from acked_worker.attempt import Assignment
 from acked_worker.executor import Executor
+from acked_worker.forks import guard_forks
 from acked_worker.gate import Gate
+from acked_worker.leaving import end_process
 from acked_worker.outcome import Ending
 from acked_worker.suspect_frames import (
     LENGTH_BYTES,
@@ -72,11 +73,10 @@ def leave_signals_to_the_worker() -> None:
 def run_suspect(line: socket.socket, kinds: Mapping[str, Kind]) -> NoReturn:
     """Runs what the first frame says, then ends the process."""
     be_killed_first()
+    guard_forks()
     uvloop.run(_Suspect(line, kinds).run())
-    sys.stdout.flush()
-    sys.stderr.flush()
     # What handlers have left behind, such as threads, does not hold it.
-    os._exit(0)
+    end_process(0)
 
 
 class _Suspect:

@@ -17,7 +17,7 @@ from acked_common.logs import get_log
 from acked_worker.attempt import Assignment
 from acked_worker.executor import GRACE_S
 from acked_worker.gate import Gate
-from acked_worker.host_line import HostGone, HostLine
+from acked_worker.host_line import HostGone, HostLine, HostProcess
 from acked_worker.outcome import Crashed, Ending, Interrupted, InterruptReason, timed_out
 from acked_worker.suspect_frames import (
     LENGTH_BYTES,
@@ -37,6 +37,7 @@ from acked_worker.suspect_frames import (
 log = get_log(__name__)
 
 BEGINS_WITHIN_S = 60.0
+"""A copy of the host. A new program first imports the handlers, which has no limit."""
 LATE_S = 3.0
 """Beside the grace: how long after its time a process may still tell how its handler ended."""
 EXIT_WITHIN_S = 3.0
@@ -71,15 +72,17 @@ class Suspects:
         gate: Gate,
         on_ended: Callable[[list[tuple[Assignment, Ending]]], None],
         on_progress: Callable[[list[tuple[str, int, object]]], None],
+        host: HostProcess | None = None,
     ) -> None:
-        """`most`: processes at once; what is above waits, and is interrupted or given back like the rest."""
+        """`most`: processes at once; what is above waits, and is interrupted or given back like the rest. `host`: the
+        first one, where it was started already."""
         self._most = most
         self._lease_s = lease_s
         self._renewal_s = renewal_s
         self._gate = gate
         self._on_ended = on_ended
         self._on_progress = on_progress
-        self._host = HostLine(on_ready=self._pump, on_gone=self._give_back)
+        self._host = HostLine(on_ready=self._pump, on_gone=self._give_back, first=host)
         self._live: dict[tuple[str, int], _Suspect] = {}
         self._waiting: deque[_Suspect] = deque()
         self._processes = 0
@@ -90,6 +93,15 @@ class Suspects:
     def problem(self) -> str | None:
         """Why suspects wait; None while all is well."""
         return self._host.problem
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether suspects can run now, or no host starts: claimed before that, they would wait for an import."""
+        return self._host.is_settled
+
+    async def wait_prepared(self) -> None:
+        """Return when `is_prepared`."""
+        await self._host.wait_settled()
 
     def start(self) -> None:
         """Starts the host, so that it is ready when somebody is suspected."""
@@ -210,7 +222,7 @@ class Suspects:
             self._stop(suspect, suspect.interrupted)
         has_begun = False
         try:
-            async with asyncio.timeout(BEGINS_WITHIN_S) as patience:
+            async with asyncio.timeout(BEGINS_WITHIN_S if self._host.copies else None) as patience:
                 while True:
                     match await _read(reader):
                         case Began():
