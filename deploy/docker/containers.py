@@ -22,7 +22,6 @@ PROXY_FILE = "deploy/compose.proxy.yaml"
 PROXIED = ("gateway", "intake")
 STEPS = ("hand-out", "accounts", "init")
 """What runs to its end before the services start."""
-READY_WITHIN_S = 180
 LISTED_WITHIN_S = 30.0
 POLL_S = 0.1
 ACCESS_RUN = ("run", "--rm", "--no-deps", "-T", "init", "python", "-m", ACCESS)
@@ -222,7 +221,8 @@ class Containers:
         return said
 
     def _waiting(self) -> list[str]:
-        return ["--wait", "--wait-timeout", str(READY_WITHIN_S)]
+        # Without a limit of its own: handlers may import for as long as they need. What ends or gets unhealthy ends it.
+        return ["--wait"]
 
     def _wait_listed(self) -> None:
         """A worker counts when the gateway lists it."""

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from acked_common.lifecycle import State
 from deploy.native import preflight
 from deploy.native.layout import Layout, LayoutError, layout_from
 from deploy.native.stack import Stack, StackError
-from deploy.native.supervisor import SERVICES, SupervisorError
+from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError
 from deploy.operator_token import OperatorToken
 from deploy.runtime import forget_runtime, keep_runtime
 
@@ -99,10 +100,16 @@ def status(stack: Stack) -> None:
         print(f"{name}: {stack.urls[name]}")
 
 
+def _names_of(log: Path) -> tuple[str, ...]:
+    """What a person may call a log: itself, its part, or the service of that."""
+    part = log.stem.removesuffix(OUTPUT)
+    return log.stem, part, part.split("-", 1)[0]
+
+
 def logs(stack: Stack, service: str, lines: int, *, follow: bool) -> None:
     """The last lines of the logs of one service, or of all; `follow` goes on until it is interrupted."""
     files = sorted(stack.layout.logs.glob("*.log"))
-    chosen = [file for file in files if not service or file.stem == service or file.stem.split("-", 1)[0] == service]
+    chosen = [file for file in files if not service or service in _names_of(file)]
     if not chosen:
         known = sorted({file.stem for file in files})
         raise UsageError(f"no log of {service or 'anything'} yet; there are: {', '.join(known) or 'none'}")

@@ -17,6 +17,8 @@ from deploy.native.layout import ROOT, Layout
 SERVERS = ("epmd", "rabbitmq", "mongod")
 SERVICES = ("intake", "gateway", "worker")
 SUPERVISOR_LOG = "supervisor.log"
+OUTPUT = ".out"
+"""Behind the name of a worker: the log of what its handlers print."""
 ANSWERS_WITHIN_S = 5.0
 # Beside stopwaitsecs: a call to stop a part returns when it has ended.
 STOP_MARGIN_S = 20.0
@@ -40,6 +42,17 @@ def part_names(layout: Layout, scale: Mapping[str, int], *, services: bool = Tru
 def _quoted(value: object) -> str:
     """A value inside the configuration: a percent sign would start an expansion."""
     return str(value).replace("%", "%%")
+
+
+def _log_lines(layout: Layout, part: str, role: str) -> list[str]:
+    """Where the output of a part goes. A worker's own lines are on standard error; on standard output are those of its
+    handlers, however many, in files of their own."""
+    log, output = layout.logs / f"{part}.log", layout.logs / f"{part}{OUTPUT}.log"
+    own = "stderr" if role == "worker" else "stdout"
+    lines = [f"{own}_logfile={_quoted(log)}", f"{own}_logfile_maxbytes=20MB", f"{own}_logfile_backups=2"]
+    if role != "worker":
+        return ["redirect_stderr=true", *lines]
+    return [*lines, f"stdout_logfile={_quoted(output)}", "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=1"]
 
 
 def render(layout: Layout, parts: Sequence[str], *, worker_stops_within_s: int) -> str:
@@ -75,10 +88,7 @@ def render(layout: Layout, parts: Sequence[str], *, worker_stops_within_s: int) 
             f"stopwaitsecs={stop_wait_s[role]}",
             "stopsignal=TERM",
             "killasgroup=true",
-            "redirect_stderr=true",
-            f"stdout_logfile={_quoted(layout.logs / (part + '.log'))}",
-            "stdout_logfile_maxbytes=20MB",
-            "stdout_logfile_backups=2",
+            *_log_lines(layout, part, role),
         ]
     return "\n".join(lines) + "\n"
 

@@ -56,8 +56,15 @@ def test_every_part_is_a_program_that_is_always_brought_back(layout: Layout) -> 
         assert int(program["startretries"]) >= 10**6
         assert program["stopsignal"] == "TERM"
         assert program["killasgroup"] == "true"
-        assert Path(program["stdout_logfile"]) == layout.logs / f"{part}.log"
-        assert int(program["stdout_logfile_backups"]) >= 1
+        own = "stderr" if part.startswith("worker-") else "stdout"
+        assert Path(program[f"{own}_logfile"]) == layout.logs / f"{part}.log"
+        assert int(program[f"{own}_logfile_backups"]) >= 1
+
+
+def test_output_of_handlers_has_a_log_of_its_own(layout: Layout) -> None:
+    program = sections(render(layout, ["worker-1"]))["program:worker-1"]
+    assert Path(program["stdout_logfile"]) == layout.logs / "worker-1.out.log"
+    assert "redirect_stderr" not in program
 
 
 def test_a_worker_has_time_for_its_drain_and_stops_first(layout: Layout) -> None:

@@ -7,13 +7,12 @@ SIGKILL, `raise` lets that place fail, `sleep=seconds` stalls the thread, as a p
 import itertools
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from acked_common.logs import get_log
+from acked_common.logs import get_log, say_now
 
 log = get_log(__name__)
 
@@ -114,8 +113,7 @@ def _armed(plan: CrashPlan) -> Callable[[Point], None]:
         if point != plan.point or next(arrivals) != plan.nth:
             return
         # Not through the logs: the process may be gone before they are written.
-        sys.stderr.write(f'{{"event": "crash point", "point": "{point}", "what": "{plan.what}", "level": "error"}}\n')
-        sys.stderr.flush()
+        say_now(f'{{"event": "crash point", "point": "{point}", "what": "{plan.what}", "level": "error"}}\n')
         if plan.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif plan.what == "raise":

@@ -1,16 +1,38 @@
-"""Logs: one JSON object a line on standard error, for every service alike."""
+"""Logs: one JSON object a line on standard error, for every service alike.
+
+Where user code runs, standard error is its own, and the lines of Acked and of its libraries go to a stream apart.
+"""
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_OWN = ("acked_common", "acked_worker", "aio_pika", "aiormq", "pymongo", "uvicorn")
+"""Loggers that user code does not write to."""
+
+_own: TextIO | None = None
 
 
-def set_up_logs(service: str, level: str) -> None:
-    """Routes structlog and the standard library's loggers into one stream of JSON lines."""
+def say_now(text: str) -> None:
+    """Write a line where the log goes, past the logging: that may be stuck, or the process may be gone at once."""
+    stream = _own or sys.stderr
+    stream.write(text)
+    stream.flush()
+
+
+def log_fd() -> int:
+    """The descriptor that the log goes to."""
+    return (_own or sys.__stderr__ or sys.stderr).fileno()
+
+
+def set_up_logs(service: str, level: str, *, own: TextIO | None = None) -> None:
+    """Routes structlog and the standard library's loggers into one stream of JSON lines. With `own`, the lines of Acked
+    and its libraries go there, whatever user code does to the root logger; all others stay on standard error."""
+    global _own
+    _own = own
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -25,17 +47,23 @@ def set_up_logs(service: str, level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                lambda _logger, _name, event: {"service": service, **event},
-                structlog.processors.JSONRenderer(),
-            ],
-        )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            lambda _logger, _name, event: {"service": service, **event},
+            structlog.processors.JSONRenderer(),
+        ],
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    if own is not None:
+        own_handler = logging.StreamHandler(own)
+        own_handler.setFormatter(formatter)
+        for name in _OWN:
+            logging.getLogger(name).handlers[:] = [own_handler]
+            logging.getLogger(name).propagate = False
+            logging.getLogger(name).setLevel(_LEVELS[level])
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])

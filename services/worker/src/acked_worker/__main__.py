@@ -15,13 +15,14 @@ import uvloop
 from acked import Kind
 from acked_common import crash_points
 from acked_common.lifetime import raise_file_limit
-from acked_common.logs import get_log, set_up_logs
+from acked_common.logs import get_log, say_now, set_up_logs
 from acked_common.settings import SettingsError
 from acked_worker.app import Worker
 from acked_worker.forks import guard_forks
 from acked_worker.host_line import HostProcess, start_host
 from acked_worker.import_health import load_while_probed
 from acked_worker.leaving import end_process
+from acked_worker.output import separate_output
 from acked_worker.registry import HandlersError
 from acked_worker.settings import WorkerSettings, read_settings
 from acked_worker.signals import SignalWatch, end_on_stop_signals
@@ -91,18 +92,19 @@ def main() -> int:
     except SettingsError as error:
         print(f"acked-worker: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
-    set_up_logs("acked-worker", settings.common.log_level)
+    own = separate_output(settings.output_bytes_per_s)
+    set_up_logs("acked-worker", settings.common.log_level, own=own)
     crash_points.arm(settings.common.crash)
     setproctitle.setproctitle(f"acked-worker {settings.name}")
     raise_file_limit()
     guard_forks()
     end_on_stop_signals()
     # Before the handlers are imported here: it imports them too, at the same time.
-    host = start_host()
+    host = start_host(own.fileno())
     try:
         kinds = load_while_probed(settings)
     except HandlersError as error:
-        print(f"acked-worker: {error}", file=sys.stderr)  # noqa: T201 - read by a person
+        say_now(f"acked-worker: {error}\n")
         return end_process(2)
     return end_process(_Plumbing(settings, kinds, host).run())
 

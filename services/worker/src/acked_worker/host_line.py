@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
+from acked_common.logs import get_log, log_fd
 from acked_worker.suspect_frames import MAX_MESSAGE_BYTES, Exited, Kill, Ready, Start, ToHost, decode_from_host, encode
 
 log = get_log(__name__)
@@ -34,15 +34,18 @@ class HostProcess:
     line: socket.socket
 
 
-def start_host() -> HostProcess:
-    """Start a host. It ends with the thread that starts it, and returns when the program is loaded, in a millisecond or
-    two; the import of the handlers takes as long as it takes."""
+def start_host(log_fd: int) -> HostProcess:
+    """Start a host whose log goes to a descriptor. It ends with the thread that starts it.
+
+    Returns when the program is loaded, in a millisecond or two; the import of the handlers takes as long as it takes.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "acked_worker.suspect_host", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            stderr=log_fd,
         )
     ours.setblocking(False)
     return HostProcess(process, ours)
@@ -145,7 +148,7 @@ class HostLine:
     async def _serve(self) -> bool:
         """One host from its start to its end; whether it was ever ready."""
         loop = asyncio.get_running_loop()
-        host, self._first = self._first or start_host(), None
+        host, self._first = self._first or start_host(log_fd()), None
         process, ours = host.process, host.line
         with ours:
             self._line = ours

@@ -7,6 +7,8 @@ import sys
 import threading
 from typing import NoReturn
 
+from acked_common.logs import log_fd, say_now
+
 HOOKS_WITHIN_S = 2.0
 """What handlers registered with `atexit` has so long; `multiprocessing` ends its children there."""
 
@@ -16,7 +18,7 @@ def end_process(code: int) -> NoReturn:
     `HOOKS_WITHIN_S`. Python's own way out would join all of them without a limit."""
     # By a thread that needs no lock of the interpreter, should a hook keep that.
     try:
-        faulthandler.dump_traceback_later(2 * HOOKS_WITHIN_S, exit=True, file=sys.__stderr__ or sys.stderr)
+        faulthandler.dump_traceback_later(2 * HOOKS_WITHIN_S, exit=True, file=log_fd())
     except (OSError, ValueError, RuntimeError, AttributeError):
         # User code has closed the stream: the timer below is left.
         pass
@@ -26,7 +28,7 @@ def end_process(code: int) -> NoReturn:
     try:
         atexit._run_exitfuncs()
     except BaseException as error:
-        _say(f"an atexit hook failed: {type(error).__name__}\n")
+        say_now(f'{{"event": "an atexit hook failed", "error": "{type(error).__name__}", "level": "warning"}}\n')
     _exit(code)
 
 
@@ -37,10 +39,3 @@ def _exit(code: int) -> NoReturn:
         except BaseException:  # noqa: S112 - user code may have closed or replaced it
             continue
     os._exit(code)
-
-
-def _say(text: str) -> None:
-    try:
-        sys.stderr.write(text)
-    except BaseException:
-        return

@@ -50,6 +50,8 @@ class WorkerSettings:
     watchdog_s: float
     handler_stuck_s: float
     """How long handlers may keep all others from starting before the process is ended."""
+    output_bytes_per_s: int
+    """How much of what handlers print is passed on; 0: all of it."""
     gateways: tuple[GatewayUrl, ...]
     worker_secret: str | None = field(repr=False)
     """What the worker shows to gateways; without it, it connects to none."""
@@ -74,6 +76,7 @@ def read_settings(env: Env | None = None) -> WorkerSettings:
         hold_s=env.seconds("ACKED_HOLD_S", 10.0, at_most=600),
         handler_stuck_s=env.seconds("ACKED_HANDLER_STUCK_S", 120.0, at_least=5),
         watchdog_s=env.seconds("ACKED_WATCHDOG_S", 60.0, at_least=5),
+        output_bytes_per_s=env.whole("ACKED_OUTPUT_BYTES_PER_S", 0, at_most=1 << 30),
         gateways=_gateways(env, common.host),
         worker_secret=env.secret("ACKED_WORKER_SECRET"),
     )

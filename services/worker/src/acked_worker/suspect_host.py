@@ -20,9 +20,10 @@ from pathlib import Path
 import setproctitle
 
 from acked import Kind
-from acked_common.logs import get_log, set_up_logs
+from acked_common.logs import get_log, log_fd, set_up_logs
 from acked_common.settings import SettingsError
 from acked_worker.imports import load_handlers
+from acked_worker.output import separate_output
 from acked_worker.registry import HandlersError
 from acked_worker.settings import WorkerSettings, read_settings
 from acked_worker.suspect_frames import (
@@ -80,7 +81,7 @@ def _detach() -> None:
 
 def _load() -> tuple[WorkerSettings, dict[str, Kind]]:
     settings = read_settings()
-    set_up_logs("acked-worker", settings.common.log_level)
+    set_up_logs("acked-worker", settings.common.log_level, own=separate_output())
     return settings, load_handlers(settings.handler_modules, settings.handlers_dir)
 
 
@@ -180,7 +181,8 @@ class _Host:
             os._exit(1)
 
     def _new_program(self, number: int, fd: int) -> _Started:
-        program = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(fd)], pass_fds=[fd])
+        command = [sys.executable, "-c", _PROGRAM, str(fd)]
+        program = subprocess.Popen(command, pass_fds=[fd], stderr=log_fd())
         return _Started(number, program.pid, program.wait)
 
     def _bury(self, watch: int) -> None:

@@ -5,10 +5,11 @@ leases bring the jobs back.
 """
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+
+from acked_common.logs import say_now
 
 LOOK_EVERY_S = 1.0
 EXIT_CODE = 70
@@ -49,6 +50,5 @@ class Watchdog:
             looked_at = time.monotonic()
             if (dead := self.dead_part()) is not None and not self._stopped.is_set():
                 # The logging of a stuck process may be stuck as well.
-                sys.stderr.write(f'{{"event": "watchdog ends the process", "part": "{dead}", "level": "error"}}\n')
-                sys.stderr.flush()
+                say_now(f'{{"event": "watchdog ends the process", "part": "{dead}", "level": "error"}}\n')
                 os._exit(EXIT_CODE)
