@@ -1,5 +1,6 @@
 """A forked child has the signal handlers of any program, and no way to wake the loop of its parent."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from acked_worker.signals import is_from_within_tree
 
+TESTS = Path(__file__).resolve().parents[2]
 CHILD = """
 import os, signal, socket, sys, threading
 from acked_worker.forks import close_in_children, guard_forks
@@ -49,7 +51,14 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
 def output_of(program: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\n")[:-1]
 
@@ -120,3 +129,26 @@ print(is_from_within_tree(pid))
 os.kill(pid, 9)
 """
     assert output_of(program) == ["True"]
+
+
+def test_context_in_a_forked_child_holds_up_nobody() -> None:
+    """Its gate would never open, and the lock behind its progress may be held by a thread that is not there."""
+    program = """
+import os, threading
+from acked import Context
+from acked_worker.attempt import RunningAttempt
+from acked_worker.forks import guard_forks
+from acked_worker.executor import _UNKNOWN
+from support.executor import assignment
+
+def never(*_):
+    threading.Event().wait()
+
+guard_forks()
+context = Context(RunningAttempt(assignment("demo"), _UNKNOWN, 0.0, never, never))
+pid = os.fork()
+if pid == 0:
+    os._exit(7 if context.cancelled is False and context.progress(0.5) is None else 8)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    assert output_of(program) == ["7"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acked import Kind
+from acked_worker import forks
 from acked_worker.outcome import Interrupted, InterruptReason, TimedOut, timed_out
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ class RunningAttempt:
 
     @property
     def asked_to_stop(self) -> bool:
-        """What its handler reads, at the gate; else as `is_stopping`."""
-        self._wait_for_gate()
+        """What its handler reads, at the gate; else as `is_stopping`. No plumbing opens the gate of a forked child."""
+        if not forks.in_child:
+            self._wait_for_gate()
         return self.is_stopping
 
     @property
@@ -135,7 +137,9 @@ class RunningAttempt:
         self.stop_seen = True
 
     def report_progress(self, progress: dict[str, Any]) -> None:
-        """Its handler reports progress; nobody listens any more once it has ended."""
+        """Its handler reports progress; nobody listens any more once it has ended, nor to a forked child."""
+        if forks.in_child:
+            return
         self._wait_for_gate()
         if not self.ended and not self.settled and not self.has_lost_job:
             self._report(self, progress)
