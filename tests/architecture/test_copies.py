@@ -15,7 +15,8 @@ LEFT_OUT = {
     # Only the lease that was read makes a move stale, and only where the caller asks for that.
     ("store/__init__.py", "Seen"): {"wake"},
     ("store/memory.py", "Seen"): {"wake", "nonce"},
-    ("lifecycle.py", "Transition"): {"unless_cancelling"},
+    # A transition names what it changes.
+    ("lifecycle.py", "Transition"): {"adds", "unless_cancelling"},
     # A new job has neither.
     ("store/news.py", "Change"): {"boot", "progress"},
     # What is told of a report comes from its worker, who needs no name, and has the progress only where that moved.

@@ -33,7 +33,6 @@ from support.factories import (
     succeeded,
     suspected,
 )
-from support.fields import changed, fields_of, two_of
 
 QUEUE = {"grace_s": GRACE_S, "expires_in_s": EXPIRES_IN_S}
 KEEP = {"retention_s": RETENTION_S}
@@ -65,6 +64,11 @@ def _is_queued(at: datetime) -> dict[str, Any]:
         "republished": 0,
         "owner": None,
     }
+
+
+def _is_due(at: datetime) -> dict[str, Any]:
+    due_at = at + timedelta(seconds=7)
+    return {"owner": None, "due_at": due_at, "wake": due_at}
 
 
 def _is_ended(at: datetime) -> dict[str, Any]:
@@ -116,13 +120,13 @@ CASES = {
         lambda at: lifecycle.back_off(at=at, error=ERROR, delay_s=7.0),
         State.SCHEDULED,
         Reason.BACKING_OFF,
-        lambda job, at: {
-            "error": ERROR,
-            "failures": 1,
-            "owner": None,
-            "due_at": at + timedelta(seconds=7),
-            "wake": at + timedelta(seconds=7),
-        },
+        lambda job, at: (
+            {
+                "error": ERROR,
+                "failures": 1,
+            }
+            | _is_due(at)
+        ),
     ),
     "release": Case(
         running,
@@ -164,21 +168,14 @@ CASES = {
         lambda at: lifecycle.back_off(at=at, error=ERROR, delay_s=7.0, suspect=True),
         State.SCHEDULED,
         Reason.BACKING_OFF,
-        lambda job, at: {
-            "error": ERROR,
-            "failures": 1,
-            "owner": None,
-            "due_at": at + timedelta(seconds=7),
-            "wake": at + timedelta(seconds=7),
-            "suspect": True,
-        },
+        lambda job, at: {"error": ERROR, "failures": 1, "suspect": True} | _is_due(at),
     ),
     "release for later": Case(
         suspected,
         lambda at: lifecycle.release(at=at, reason=Reason.NOT_STARTED, delay_s=7.0, **QUEUE),
         State.SCHEDULED,
         Reason.NOT_STARTED,
-        lambda job, at: {"owner": None, "due_at": at + timedelta(seconds=7), "wake": at + timedelta(seconds=7)},
+        lambda job, at: _is_due(at),
     ),
     "clear a suspect": Case(
         suspected,
@@ -192,12 +189,12 @@ CASES = {
         lambda at: lifecycle.crash(at=at, how="exit code 1", crashes=0, attempt=2, delay_s=7.0, **KEEP),
         State.SCHEDULED,
         Reason.CRASHED,
-        lambda job, at: {
-            "crashes": 1,
-            "owner": None,
-            "due_at": at + timedelta(seconds=7),
-            "wake": at + timedelta(seconds=7),
-        },
+        lambda job, at: (
+            {
+                "crashes": 1,
+            }
+            | _is_due(at)
+        ),
     ),
     "crash too often": Case(
         suspected,
@@ -497,13 +494,3 @@ async def test_an_error_with_any_text_is_kept(store: JobStore) -> None:
     after = await moved(store, job, lifecycle.fail(at=now(), error=error, exhausted=False, **KEEP))
 
     assert after.error == error
-
-
-@pytest.mark.parametrize("name", [name for name in fields_of(Seen) if name != "id"])
-async def test_move_of_a_job_that_was_seen_otherwise_is_stale(store: JobStore, name: str) -> None:
-    job = await running(store)
-    seen = job.seen_with_lease
-    otherwise = next(value for value in two_of(fields_of(Seen)[name]) if value != getattr(seen, name))
-    done = changed(lifecycle.succeed(at=now(), result=b"1", retention_s=60.0), leaves=frozenset(State))
-    assert await store.apply([Move(changed(seen, **{name: otherwise}), done)]) == [Applied.STALE]
-    assert await store.apply([Move(seen, done)]) == [Applied.APPLIED]
