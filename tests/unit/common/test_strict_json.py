@@ -252,6 +252,13 @@ ADVERSARIAL = {
 }
 
 
+@pytest.mark.parametrize("text", [b'{"\\u": 1}', b'{"a\\x": 1}', b'["\\u00"]', b'"' + b"\\n" * 5000 + b'\\u"'])
+def test_unfinished_escapes_are_refused_on_every_python(text: bytes) -> None:
+    error = refused(text)
+    assert error.name == "bad-json"
+    assert "an escape that JSON does not know" in error.detail
+
+
 @pytest.mark.parametrize("data", ADVERSARIAL.values(), ids=ADVERSARIAL.keys())
 def test_no_text_takes_long_or_raises_anything_else(data: bytes) -> None:
     started_at = time.process_time()

@@ -15,11 +15,12 @@ _MAX_POINTER_CHARS = 1000
 _SHOWN_CHARS = 40
 _BOM = b"\xef\xbb\xbf"
 
-_WHITESPACE = re.compile(rb"[ \t\n\r]*+")
-_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(\.[0-9]++)?([eE][-+]?[0-9]++)?")
-_WORD = re.compile(rb"[-+.0-9A-Za-z_]++")
-# All of a string but its closing quote.
-_STRING = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+')
+# No possessive quantifier or atomic group: Python 3.11.2, Debian 12's own, reads them wrongly (cpython gh-106052).
+_WHITESPACE = re.compile(rb"[ \t\n\r]*")
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_WORD = re.compile(rb"[-+.0-9A-Za-z_]+")
+# A stretch of a string's inside. Counted: the engine holds a state for each repeat of a group, 85 bytes a byte of text.
+_STRETCH = re.compile(rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*){0,1000}')
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)")
 _LITERALS = (b"true", b"false", b"null")
 _NOT_FINITE = (b"NaN", b"Infinity", b"-Infinity", b"+Infinity")
@@ -150,8 +151,9 @@ class JsonScanner:
 
     def _string(self, what: str) -> str:
         start = self._at
-        match = _STRING.match(self._data, start)
-        end = match.end() if match else start
+        end = start + 1
+        while (stretch := _STRETCH.match(self._data, end)) is not None and stretch.end() > end:
+            end = stretch.end()
         if start <= self._not_utf8_at <= end:
             self._fail("bad-encoding", f"{what} is not UTF-8", self._not_utf8_at)
         last = self._data[end : end + 1]
