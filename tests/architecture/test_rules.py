@@ -22,6 +22,7 @@ PURE = (
     "strict_json",
     "json_scanner",
     "problems",
+    "request_head",
     "views",
     "ids",
     "store/documents",

@@ -23,6 +23,7 @@ from urllib.parse import unquote
 
 import httptools
 from prometheus_client import Counter, Gauge
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from acked_common.guards import MAX_HEADER_BYTES
@@ -30,7 +31,8 @@ from acked_common.http_answer import AnswerCycle
 from acked_common.last_answer import answer_bytes, answer_headers
 from acked_common.logs import get_log
 from acked_common.probes import as_probe
-from acked_common.problems import Problem, problem
+from acked_common.problems import Problem, ProblemError, problem
+from acked_common.request_head import check_framing, check_version, head_without_upgrade, may_switch, origin_form
 from acked_common.settings import HttpLimits
 from acked_common.waiting_list import Wait, WaitingList
 
@@ -45,7 +47,7 @@ GOODBYE_S = 2.0
 TICK_S = 0.25
 _PER_TICK = 32
 _HURRIED_TICK_S = 0.01
-_IN_HEAD, _IN_BODY, _BETWEEN = range(3)
+_IN_HEAD, _IN_BODY, _BETWEEN, _AT_UPGRADE = range(4)
 
 _open = Gauge("acked_http_connections", "Open HTTP connections, without WebSockets.")
 _closed = Counter("acked_http_closed_total", "HTTP connections that the server ended, by why.", ["why"])
@@ -113,6 +115,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits. `limited_protocol` makes the class of one process."""
 
     watch: ConnectionWatch
+    socket_paths: frozenset[str]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -122,6 +125,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._has_body = False
         self._began = False
         self._ended_one = False
+        self._codings: tuple[bytes, ...] = ()
+        self._switches = False
         self._wait: Wait | None = None
         self._is_over = False
         self._running: RequestResponseCycle | None = None
@@ -157,16 +162,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._has_body = self._ended_one = False
         stage = self._stage
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-                return
-        except httptools.HttpParserError:
+            self._feed(data)
+        except httptools.HttpParserError as error:
             detail = f"this can't be read as HTTP/1.1, or is more than {MAX_PIPELINED} requests at once"
-            self._refuse(problem("bad-http", detail))
+            raised = error.__context__
+            self._refuse(raised.problem if isinstance(raised, ProblemError) else problem("bad-http", detail))
             return
-        if self.transport.is_closing():
+        if self._switches or self.transport.is_closing():
             return
         if self._stage == _IN_HEAD:
             # How much of the bytes belongs to a head that begins behind another request is not known.
@@ -184,27 +186,71 @@ class LimitedProtocol(HttpToolsProtocol):
                 return
         self._find_wait()
 
+    def _feed(self, data: bytes) -> None:
+        """Feeds the parser, and reads a request whose upgrade is declined again as one that offers none.
+
+        httptools skips the body of each request that offers an upgrade, and would take its bytes for the next request.
+        """
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as offered:
+                if self._switches:
+                    self.handle_websocket_upgrade()
+                    return
+                rest = memoryview(rest)[offered.args[0] :]
+                scope = self.scope
+                head = head_without_upgrade(scope["method"], self.url, scope["http_version"], self.headers)
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._stage = _IN_HEAD
         self._began = True
+        self._codings = ()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn's, without white space behind the value. Also called for each trailer."""
+        name = name.lower()
+        if name == b"transfer-encoding":
+            self._codings += (value,)
+        elif name == b"expect" and value.rstrip().lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
-        """As uvicorn's, with a cycle of our own."""
+        """As uvicorn's, with a cycle of our own, and strict where two parties could read a head in two ways."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise OverflowError("too many requests at once on one connection")
         version = self.parser.get_http_version()
         scope = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
+        if version != "1.1":
+            check_version(version)
+        if self._codings:
+            check_framing(self._codings, version)
+        if not self.url.startswith(b"/"):
+            self.url, self.headers = origin_form(self.url, self.headers)
+            scope["headers"] = self.headers
+        if b"#" in self.url:
+            raise ProblemError(problem("bad-http", "the target of a request has no '#' and nothing behind one"))
         url = httptools.parse_url(self.url)
         scope["raw_path"] = url.path
         scope["path"] = unquote(url.path.decode("ascii")) if b"%" in url.path else url.path.decode("ascii")
         scope["query_string"] = url.query or b""
+        if self.parser.should_upgrade():
+            self._stage = _AT_UPGRADE
+            self._switches = self._may_switch()
+            return
         self._stage = _IN_BODY
         self._head_bytes = self._stray_bytes = 0
-        if self.parser.should_upgrade() and self._should_upgrade():
-            return
+        # What comes behind the head are trailers: they go where nobody looks, whenever they arrive.
+        self.headers = []
         before = self.cycle
         self.cycle = AnswerCycle(
             scope=scope,
@@ -215,7 +261,7 @@ class LimitedProtocol(HttpToolsProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
+            expect_100_continue=self.expect_100_continue and version != "1.0",
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
@@ -226,13 +272,28 @@ class LimitedProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
+        """As uvicorn's, of a request that is no upgrade: the parser gives no body of those."""
         self._has_body = True
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
+        """As uvicorn's; a request at an upgrade is not complete."""
+        if self._stage == _AT_UPGRADE:
+            return
         self._stage = _BETWEEN
         self._ended_one = True
-        super().on_message_complete()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+        if self.headers and not self.parser.should_keep_alive():
+            self._end_after_answer()
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without a timer for each request."""
@@ -250,6 +311,29 @@ class LimitedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _should_upgrade(self) -> bool:
+        return self._switches
+
+    def _may_switch(self) -> bool:
+        """Whether the request that is being read becomes a WebSocket. Behind unanswered ones it can't: its 101 would be
+        taken for the answer to the first of them."""
+        scope = self.scope
+        if scope["method"] == "CONNECT":
+            raise ProblemError(problem("bad-http", "CONNECT is for proxies, and this is none"))
+        cycle: RequestResponseCycle | None = self.cycle
+        return (
+            scope["path"] in self.socket_paths
+            and (cycle is None or cycle.response_complete)
+            and may_switch(scope["method"], scope["http_version"], self.headers)
+        )
+
+    def _end_after_answer(self) -> None:
+        """A trailer said `Connection: close`, and the parser reads nothing more."""
+        if self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     def handle_websocket_upgrade(self) -> None:
         self._await(None)
@@ -341,9 +425,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._await(Wait.GOODBYE)
 
 
-def limited_protocol(limits: HttpLimits) -> type[LimitedProtocol]:
-    """The protocol of one server."""
-    return type("LimitedProtocol", (LimitedProtocol,), {"watch": ConnectionWatch(limits)})
+def limited_protocol(limits: HttpLimits, socket_paths: frozenset[str]) -> type[LimitedProtocol]:
+    """The protocol of one server. `socket_paths` are those that serve WebSockets; elsewhere no upgrade is accepted."""
+    parts = {"watch": ConnectionWatch(limits), "socket_paths": socket_paths}
+    return type("LimitedProtocol", (LimitedProtocol,), parts)
 
 
 def _answering(found: Problem) -> Any:

@@ -199,6 +199,13 @@ CATALOGUE: Mapping[str, Entry] = {
         "Let a library send it. Over TLS, ask the proxy that ends it.",
         _CLOSE,
     ),
+    "unsupported-transfer-coding": Entry(
+        501,
+        "The body is framed in a way that is not served",
+        "Transfer-Encoding names a coding other than chunked. The body would be read as something else than was sent.",
+        "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone.",
+        _CLOSE,
+    ),
     "slow-head": Entry(
         408,
         "The request arrived too slowly",

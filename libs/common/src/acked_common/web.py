@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import WebSocketRoute
 
 from acked_common import problems
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
@@ -192,7 +193,7 @@ def server_config(
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=limited_protocol(limits or HttpLimits()),
+        http=limited_protocol(limits or HttpLimits(), _socket_paths(app)),
         ws=limited_websocket(websocket_bytes or {}),
         lifespan="on",
         log_config=None,
@@ -207,6 +208,11 @@ def server_config(
         ws_max_size=WS_MAX_BYTES,
         ws_per_message_deflate=False,
     )
+
+
+def _socket_paths(app: Any) -> frozenset[str]:
+    """The paths at which an application of Starlette serves WebSockets."""
+    return frozenset(route.path for route in app.routes if isinstance(route, WebSocketRoute))
 
 
 def within_files(limits: HttpLimits, files: int) -> HttpLimits:

@@ -13,7 +13,7 @@ JSON = "application/json"
 HTML = "text/html"
 
 ALWAYS = (
-    *("bad-http", "slow-head", "slow-body", "headers-too-large"),
+    *("bad-http", "unsupported-transfer-coding", "slow-head", "slow-body", "headers-too-large"),
     *("bad-host", "host-not-allowed", "method-not-allowed", "internal"),
 )
 """Problems that every route may answer with."""
