@@ -50,12 +50,24 @@ def test_the_answer_says_what_was_accepted_and_where_to_ask(stack: TestStack) ->
     assert instant(body["accepted_at"])
 
 
-@pytest.mark.parametrize("body", [None, b"", b" \r\n\t "])
-def test_an_empty_body_asks_for_a_demo(stack: TestStack, body: bytes | None) -> None:
-    answer = stack.call("POST", "/process", body, to="intake")
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/x-www-form-urlencoded"}])
+def test_an_empty_body_asks_for_a_demo(stack: TestStack, headers: dict[str, str]) -> None:
+    answer = stack.call("POST", "/process", headers=headers, to="intake")
     assert answer.status == 202, answer.raw
     assert answer.body["kind"] == "demo"
     assert stack.call("GET", f"/jobs/{answer.body['id']}").body["payload"] == {}
+
+
+@pytest.mark.parametrize("body", [None, b"", b" \r\n\t "])
+def test_an_empty_body_that_was_lost_is_refused(stack: TestStack, body: bytes | None) -> None:
+    keyed = {"Content-Type": "application/json", "Idempotency-Key": uuid4().hex}
+    for headers in ({"Content-Type": "application/json"}, keyed):
+        answer = stack.call("POST", "/process", body, headers=headers, to="intake")
+        document = assert_problem(stack, answer, 400, "empty-body")
+        assert document["example"] in document["detail"]
+    if not body:
+        answer = stack.call("POST", "/process", headers={"Idempotency-Key": uuid4().hex}, to="intake")
+        assert_problem(stack, answer, 400, "empty-body")
 
 
 def test_get_is_refused_with_a_line_to_copy(stack: TestStack) -> None:

@@ -171,6 +171,7 @@ async def test_json_is_accepted_as_clients_declare_it(media_type: bytes) -> None
         [JSON_TYPE, JSON_TYPE],
         [JSON_TYPE, (b"content-encoding", b"gzip")],
         [JSON_TYPE, (b"content-encoding", b"br, gzip")],
+        [JSON_TYPE, (b"content-encoding", b"gzip"), (b"content-encoding", b"identity")],
     ],
 )
 async def test_another_declaration_is_a_415_with_a_line_that_works(headers: list[tuple[bytes, bytes]]) -> None:
@@ -180,8 +181,48 @@ async def test_another_declaration_is_a_415_with_a_line_that_works(headers: list
         line = curl_line(scope())
         assert line in problem.detail
         assert json.loads(problem.to_bytes())["example"] == line
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"content-length", b"0")],
+        [(b"content-type", b"application/x-www-form-urlencoded")],
+        [(b"content-type", b"")],
+        [(b"content-type", b"text/plain"), (b"content-encoding", b"gzip")],
+    ],
+)
+async def test_no_body_needs_no_declaration(headers: list[tuple[bytes, bytes]]) -> None:
     assert await read(Client(chunk(b"")), *headers) == b""
-    assert await read(Client(chunk(b"")), *headers, (b"content-length", b"0")) == b""
+    assert await read(Client(chunk(b"", True), chunk(b""), late=True), *headers) == b""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [JSON_TYPE],
+        [JSON_TYPE, (b"content-length", b"0")],
+        [(b"content-type", b"Application/JSON; charset=utf-8")],
+        [(b"content-type", b"application/cloudevents+json")],
+        [(b"content-type", b"application/json; charset=latin-1")],
+        [(b"content-type", b"text/plain"), JSON_TYPE],
+        [JSON_TYPE, (b"content-encoding", b"gzip")],
+        [(b"idempotency-key", b"a")],
+        [(b"idempotency-key", b"a"), (b"content-type", b"application/x-www-form-urlencoded")],
+    ],
+)
+async def test_an_empty_body_that_was_lost_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
+    for client in (Client(chunk(b"")), Client(chunk(b"", True), chunk(b""), late=True)):
+        problem = await refusal(client, *headers)
+        assert (problem.name, problem.status) == ("empty-body", 400)
+        assert curl_line(scope()) in problem.detail
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\r\n\t "])
+async def test_a_blank_body_is_refused_as_empty(blank: bytes) -> None:
+    assert (await refusal(Client(chunk(blank)), JSON_TYPE)).name == "empty-body"
+    assert (await refusal(Client(chunk(blank)))).name == "unsupported-media-type"
 
 
 async def test_a_wrong_declaration_is_refused_before_the_body_is_read() -> None:

@@ -49,7 +49,9 @@ class Bench:
 
     async def post(self, body: object = None, **headers: str) -> Answer:
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        kept = {"content-type": "application/json", **{name.replace("_", "-"): v for name, v in headers.items()}}
+        kept = {name.replace("_", "-"): v for name, v in headers.items()}
+        if body is not None:
+            kept = {"content-type": "application/json", **kept}
         return await call(self.endpoint, "POST", "/process", raw, headers=kept)
 
 
@@ -87,6 +89,12 @@ async def test_an_accepted_request_is_told_where_its_status_is(bench: Bench) -> 
 async def test_an_empty_body_asks_for_a_demo(bench: Bench) -> None:
     answer = await bench.post(None)
     assert (answer.status, answer.json["kind"]) == (202, "demo")
+
+
+@pytest.mark.parametrize("headers", [{"content_type": "application/json"}, {"idempotency_key": "a"}])
+async def test_an_empty_body_that_was_lost_is_no_job(bench: Bench, headers: dict[str, str]) -> None:
+    answer = await bench.post(None, **headers)
+    assert (answer.status, answer.json["type"]) == (400, "/problems/empty-body")
 
 
 @pytest.mark.parametrize(("delay_s", "after"), [(0.2, "1"), (90, "90"), (1_000_000, "3600")])
@@ -181,9 +189,10 @@ async def test_a_key_is_the_tenant_s_own(bench: Bench) -> None:
 
         return as_the_guards_leave_it
 
+    headers = {"idempotency-key": "k", "content-type": "application/json"}
     ids = {
         tenant: {
-            (await call(endpoint_of(tenant), "POST", "/process", headers={"idempotency-key": "k"})).json["id"]
+            (await call(endpoint_of(tenant), "POST", "/process", b'{"kind":"demo"}', headers=headers)).json["id"]
             for _ in range(2)
         }
         for tenant in ("ours", "theirs")

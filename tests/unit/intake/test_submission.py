@@ -33,9 +33,13 @@ def errors_of(members: Any) -> dict[str, str]:
     return {error["pointer"]: error["detail"] for error in problem.errors}
 
 
-@pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
-def test_an_empty_body_asks_for_a_demo(body: bytes) -> None:
-    assert parse_submission(body) == Submission(
+@pytest.mark.parametrize("body", [b" ", b"\r\n\t "])
+def test_a_blank_body_is_no_json(body: bytes) -> None:
+    assert refusal(body).name == "bad-json"
+
+
+def test_an_empty_body_asks_for_a_demo() -> None:
+    assert parse_submission(b"") == Submission(
         kind="demo",
         payload=b"{}",
         delay_s=0.0,

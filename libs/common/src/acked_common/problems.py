@@ -77,6 +77,14 @@ CATALOGUE: Mapping[str, Entry] = {
         "Objects and arrays are nested deeper than 32 levels, the outermost counted.",
         "Make it flatter, or send the deep part as a text.",
     ),
+    "empty-body": Entry(
+        400,
+        "The body is empty",
+        "The request declares a body of JSON or carries an Idempotency-Key, and its body is empty: it was lost on its "
+        "way. Nothing was stored.",
+        "Send it with its body. Clients that send a body from a stream must read it anew for each try. A job of kind "
+        "demo needs no body, and then neither header.",
+    ),
     "bad-idempotency-key": Entry(
         400,
         "The idempotency key can't be used",

@@ -129,7 +129,10 @@ PROCESS = Operation(
     body=Body(
         type=ProcessRequest,
         required=False,
-        description=f"An empty body asks for a job of kind `{DEFAULT_KIND}`.",
+        description=(
+            f"An empty body asks for a job of kind `{DEFAULT_KIND}`, where the request has neither a `Content-Type` of "
+            "JSON nor an `Idempotency-Key`; else it is refused, as the body was lost on its way."
+        ),
         examples={
             "demo": {"kind": "demo", "payload": {"seconds": 0.1}},
             "all": {
@@ -169,7 +172,7 @@ PROCESS = Operation(
     ),
     problems=(
         *OF_JSON_BODIES,
-        *("bad-idempotency-key", "unsupported-media-type"),
+        *("empty-body", "bad-idempotency-key", "unsupported-media-type"),
         *("invalid-field", "unknown-field", "unknown-kind", "idempotency-key-reused"),
         *("quota-exceeded", "not-accepted", "outcome-unknown"),
     ),

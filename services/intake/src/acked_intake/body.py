@@ -11,7 +11,7 @@ from typing import Any
 from acked_common import strict_json
 from acked_common.problems import ProblemError, problem
 from acked_common.strict_json import NeedsScan
-from acked_intake.idempotency import fingerprint
+from acked_intake.idempotency import HEADER, fingerprint
 from acked_intake.submission import Submission, parse_submission
 
 Message = MutableMapping[str, Any]
@@ -24,7 +24,9 @@ SCANNED_ON_LOOP_BYTES = 1024
 DISCARDED_BYTES = 8 * 2**20
 DISCARDED_WITHIN_S = 2.0
 _JSON = b"application/json"
+_JSON_WHITESPACE = b" \t\n\r"
 _UTF8 = (b"utf-8", b"utf8")
+_PLAIN = (b"", b"identity")
 
 # One thread: the work holds the interpreter's lock, so a second one would only make the loop wait longer.
 _parser = ThreadPoolExecutor(1, "acked-json")
@@ -41,7 +43,8 @@ def curl_line(scope: Message) -> str:
 
 
 async def read_body(scope: Message, receive: Receive, *, max_bytes: int = strict_json.MAX_BYTES) -> bytes:
-    """The whole body. Raises `ProblemError` with 413 or 415, or `ClientLeft`.
+    """The whole body; empty only where nothing says that there was one. Raises `ProblemError` with 400, 413 or 415, or
+    `ClientLeft`.
 
     A body must be declared as JSON; where there is none, nothing has to be declared.
     """
@@ -57,9 +60,27 @@ async def read_body(scope: Message, receive: Receive, *, max_bytes: int = strict
         body = await _read_rest(body, receive, max_bytes)
     if len(body) > max_bytes:
         raise _too_large(max_bytes, "this one has more")
+    if not body.strip(_JSON_WHITESPACE):
+        check_empty(scope)
     if refusal is not None and body:
         raise refusal
     return body
+
+
+def check_empty(scope: Message) -> None:
+    """Raises `ProblemError` where an empty body lost what it was to hold.
+
+    A client that sends a body from a stream once more, after a lost connection or a redirect, sends nothing.
+    """
+    for name, value in scope["headers"]:
+        if name == HEADER or (name == b"content-type" and b"json" in value.lower()):
+            says = "carries an Idempotency-Key" if name == HEADER else "declares a body of JSON"
+            line = curl_line(scope)
+            detail = (
+                f"the request {says}, and its body is empty. Send it with its body; a stream has to be read anew for "
+                f"each try. For a job of kind demo send neither header. Nothing was stored. Try: {line}"
+            )
+            raise ProblemError(problem("empty-body", detail, extra={"example": line}))
 
 
 async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES) -> Submission:
@@ -116,7 +137,7 @@ def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
     declared_bytes = 0
     media_type: bytes | None = None
     types_seen = 0
-    encoding = b""
+    is_encoded = False
     for name, value in scope["headers"]:
         if name == b"content-type":
             media_type = value
@@ -124,8 +145,8 @@ def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
         elif name == b"content-length":
             # A number of more digits is huge all the same.
             declared_bytes = int(value[:18]) if value.isdigit() else 0
-        elif name == b"content-encoding":
-            encoding = value.strip().lower()
+        elif name == b"content-encoding" and value.lower() not in _PLAIN:
+            is_encoded = True
     if media_type != _JSON or types_seen != 1:
         if media_type is None:
             return declared_bytes, _unsupported("the body has no Content-Type", scope)
@@ -133,7 +154,7 @@ def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
             return declared_bytes, _unsupported("the request has more than one Content-Type", scope)
         if why := _not_json(media_type):
             return declared_bytes, _unsupported(why, scope)
-    if encoding not in (b"", b"identity"):
+    if is_encoded:
         return declared_bytes, _unsupported("the body has a Content-Encoding; send it as it is", scope)
     return declared_bytes, None
 

@@ -22,7 +22,6 @@ CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 
 _MAX_ERRORS = 20
 _MAX_SHOWN_CHARS = 200
-_JSON_WHITESPACE = b" \t\n\r"
 _CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
 
 
@@ -57,7 +56,7 @@ class _Wrong(Exception):
 def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may_scan: bool = True) -> Submission:
     """The submission; an empty body asks for a `demo` job. Raises `ProblemError` with 400, 413 or 422, and `NeedsScan`
     unless `may_scan`."""
-    if not body.strip(_JSON_WHITESPACE):
+    if not body:
         return Submission(DEFAULT_KIND)
     try:
         members = strict_json.parse(body, max_bytes=max_bytes, may_scan=may_scan)
