@@ -5,6 +5,7 @@ import math
 import time
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -52,7 +53,17 @@ def test_progress_is_a_copy() -> None:
 
 @pytest.mark.parametrize(
     ("value", "message", "error"),
-    [(object(), None, TypeError), ("\ud800", None, TypeError), (1, 2, TypeError), ("x" * 17_000, None, ValueError)],
+    [
+        (object(), None, TypeError),
+        ("\ud800", None, TypeError),
+        (1, 2, TypeError),
+        ("x" * 17_000, None, ValueError),
+        (2**63, None, TypeError),
+        ({1: 1, "1": 2}, None, TypeError),
+        ({"a\0": 1}, None, TypeError),
+        (float("nan"), None, TypeError),
+        (msgspec.Raw(b"{"), None, TypeError),
+    ],
 )
 def test_progress_that_can_not_be_kept(value: Any, message: Any, error: type[Exception]) -> None:
     attempt = RecordingAttempt()

@@ -3,13 +3,11 @@
 import time
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 
-MAX_PROGRESS_BYTES = 16 * 1024
+from acked import json_values
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+MAX_PROGRESS_BYTES = 16 * 1024
 
 
 class Attempt(Protocol):
@@ -143,13 +141,15 @@ class Context:
         if message is not None and not isinstance(message, str):
             raise TypeError(f"the message of a progress must be a text, not {type(message).__name__}")
         try:
-            encoded = _encode({"value": value, "message": message})
+            encoded = json_values.encode({"value": value, "message": message})
+            if len(encoded) <= MAX_PROGRESS_BYTES:
+                # Decoded again: a copy that the handler can't change while it is on its way.
+                copy = json_values.decode(encoded)
         except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(f"progress must be a JSON value: {error}") from None
         if len(encoded) > MAX_PROGRESS_BYTES:
             raise ValueError(f"progress is {len(encoded)} bytes long, more than {MAX_PROGRESS_BYTES}")
-        # Decoded again: a copy that the handler can't change while it is on its way.
-        self._attempt.report_progress(_decode(encoded))
+        self._attempt.report_progress(copy)
 
     def __repr__(self) -> str:
         return f"<Context of {self.kind} {self.id}, attempt {self.attempt}>"

@@ -1,8 +1,8 @@
 """How an attempt ended, made from what its handler returned or raised. Pure."""
 
 import asyncio
-import math
 import re
+import reprlib
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from enum import StrEnum, auto
 from types import TracebackType
 from typing import Any, TypeAlias
 
-import msgspec
-
-from acked import Permanent, RetryLater
+from acked import Permanent, RetryLater, json_values
+from acked_common import strict_json
+from acked_common.strict_json import StrictJsonError
 
 MAX_TYPE_CHARS = 200
 MAX_MESSAGE_BYTES = 4 * 1024
@@ -94,35 +94,25 @@ def weight_bytes(ending: Ending) -> int:
     return _TRANSITION_BYTES + len(ending.error.message) + len(ending.error.traceback or "")
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
-
-
-class _NotFinite(ValueError):
-    """NaN or an infinity, which JSON can't say."""
-
-
 def returned(value: Any, max_result_bytes: int) -> Succeeded | Failed:
     """The ending of a handler that returned `value`: its JSON, or why it has none. Never raises."""
     if value is None:
         return NULL
     try:
-        encoded = _encode(value)
-        # msgspec writes NaN and the infinities as null, and passes Raw on unread.
-        if b"null" in encoded:
-            _refuse_not_finite(msgspec.to_builtins(value))
+        encoded = json_values.encode(value)
+        if len(encoded) > max_result_bytes:
+            return _unusable(
+                "ResultTooLarge",
+                f"the handler's result has {len(encoded)} bytes of JSON, more than {max_result_bytes}; "
+                "store it elsewhere and return where it is",
+                value,
+            )
+        strict_json.parse(encoded, max_bytes=max_result_bytes)
+    except StrictJsonError as error:
+        where = f" (at {error.pointer})" if error.pointer else ""
+        return _unusable("ResultNotJson", f"the handler's result is not JSON: {error.detail}{where}", value)
     except Exception as error:
-        return _unusable("ResultNotJson", f"the handler's result is not JSON: {describe(error)}")
-    if len(encoded) > max_result_bytes:
-        return _unusable(
-            "ResultTooLarge",
-            f"the handler's result has {len(encoded)} bytes of JSON, more than {max_result_bytes}; "
-            "store it elsewhere and return where it is",
-        )
-    try:
-        _decode(encoded)
-    except Exception as error:
-        return _unusable("ResultNotJson", f"the handler's result is not JSON: {describe(error)}")
+        return _unusable("ResultNotJson", f"the handler's result is not JSON: {describe(error)}", value)
     return Succeeded(encoded)
 
 
@@ -195,8 +185,19 @@ def tail(text: str, most_bytes: int) -> str:
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
-def _unusable(type_: str, message: str) -> Failed:
-    return failed(type_, message, retryable=False)
+def _unusable(type_: str, message: str, value: Any) -> Failed:
+    """The work is done, so it is not tried again; the start of what it came to is in the message, for the operator."""
+    try:
+        shown = _reprs.repr(value)
+    except Exception:
+        shown = f"<{type(value).__name__} that can't be shown>"
+    return failed(type_, f"{message}. The handler has done its work, and returned {shown}", retryable=False)
+
+
+_reprs = reprlib.Repr()
+_reprs.maxlevel = 4
+_reprs.maxdict = _reprs.maxlist = _reprs.maxtuple = _reprs.maxset = _reprs.maxfrozenset = _reprs.maxdeque = 20
+_reprs.maxstring = _reprs.maxother = 200
 
 
 def _type_of(error: BaseException) -> str:
@@ -226,16 +227,3 @@ def _without_worker(frames: TracebackType | None) -> TracebackType | None:
     while below is not None and below.tb_frame.f_globals.get("__package__") == __package__:
         below = below.tb_next
     return below or frames
-
-
-def _refuse_not_finite(value: Any) -> None:
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise _NotFinite(f"{value} is no JSON number")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_not_finite(key)
-            _refuse_not_finite(item)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for item in value:
-            _refuse_not_finite(item)
