@@ -1,21 +1,27 @@
 """`http_call` against a real server on loopback."""
 
 import asyncio
+import base64
+import gzip
+import random
 import socket
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from acked import Permanent, RetryLater
+from acked import Permanent, RetryLater, json_values
 from acked.kinds import settings
-from acked.kinds.http_answer import MAX_BODY_BYTES, HttpCallError
+from acked.kinds.http_answer import HttpCallError
+from acked.kinds.http_body import MAX_BODY_BYTES
 from acked.kinds.http_call import http_call
 from acked.kinds.http_guard import Refused
 from acked.resources import close_resources
 from acked.testing import RecordingAttempt
 
+JSON = "application/json"
 Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -151,11 +157,74 @@ async def test_an_answer_of_the_full_size_is_whole(server: Server) -> None:
     assert (len(result["body"]), "truncated" in result) == (MAX_BODY_BYTES, False)
 
 
-async def test_packed_answers_are_not_unpacked(server: Server) -> None:
-    server.answering = answers(200, body=b"\x1f\x8bbomb", headers={"content-encoding": "gzip"})
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        ("gzip", gzip.compress(b'{"a":1}')),
+        ("x-gzip", gzip.compress(b'{"a"') + gzip.compress(b":1}")),
+        ("GZIP, identity", gzip.compress(b'{"a":1}') + b"\0\0"),
+        ("deflate", zlib.compress(b'{"a":1}')),
+        ("deflate", zlib.compress(b'{"a":1}', wbits=-15)),
+        ("identity", b'{"a":1}'),
+    ],
+)
+async def test_a_packed_response_is_unpacked(server: Server, coding: str, packed: bytes) -> None:
+    server.answering = answers(200, body=packed, headers={"content-encoding": coding, "content-type": JSON})
     result = await call({"url": server.url})
-    assert result["headers"]["content-encoding"] == "gzip"
-    assert result["body"].endswith("bomb")
+    assert result["json"] == {"a": 1}
+    assert result["headers"]["content-encoding"] == coding
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("br", b"\x0b\x03\x80{}\x03"),
+        ("gzip", b"plain"),
+        ("gzip, gzip", gzip.compress(b"a")),
+        ("deflate", b"\xff\xff\xff"),
+    ],
+)
+async def test_what_can_not_be_unpacked_is_kept_exactly(server: Server, coding: str, body: bytes) -> None:
+    server.answering = answers(200, body=body, headers={"content-encoding": coding})
+    result = await call({"url": server.url})
+    assert base64.b64decode(result["body_base64"]) == body
+    assert result.keys() == {"status", "headers", "body_base64"}
+
+
+async def test_a_gzip_bomb_is_cut(server: Server) -> None:
+    bomb = gzip.compress(b"x" * 2**26)
+    server.answering = answers(200, body=bomb[: MAX_BODY_BYTES - 1], headers={"content-encoding": "gzip"})
+    result = await call({"url": server.url})
+    assert (len(result["body"]), result["truncated"]) == (MAX_BODY_BYTES, True)
+
+
+async def test_a_packed_response_that_breaks_off_is_tried_again(server: Server) -> None:
+    server.answering = answers(200, body=gzip.compress(b"abc" * 100)[:-9], headers={"content-encoding": "gzip"})
+    with pytest.raises(HttpCallError, match="ends too early"):
+        await call({"url": server.url})
+
+
+async def test_a_long_packed_response_is_cut(server: Server) -> None:
+    noise = random.Random(1).randbytes(MAX_BODY_BYTES * 2).hex().encode()
+    server.answering = answers(200, body=gzip.compress(noise), headers={"content-encoding": "gzip"})
+    result = await call({"url": server.url})
+    assert result["truncated"] is True
+    assert noise.startswith(result["body"].encode())
+
+
+async def test_a_header_that_is_not_utf_8_does_not_lose_the_result(server: Server) -> None:
+    async def latin(request: web.BaseRequest) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(
+            b'HTTP/1.1 200 OK\r\nETag: "M\xfcller"\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok'
+        )
+        request.transport.close()
+        return web.Response()
+
+    server.answering = latin
+    result = await call({"url": server.url})
+    assert result["headers"]["etag"] == '"M\xfcller"'
+    assert json_values.encode(result)
 
 
 @pytest.mark.parametrize(("timeout_s", "left_s"), [(0.05, 900.0), (30.0, 0.05)])

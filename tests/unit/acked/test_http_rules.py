@@ -1,5 +1,6 @@
 """`http_call` without a network: which targets and payloads are fine, and what answers mean."""
 
+import base64
 import ipaddress
 import socket
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from acked import Permanent, RetryLater
 from acked.kinds.http_answer import Answer, HttpCallError, raise_failure, result_of, retry_after_s
 from acked.kinds.http_guard import AllowList, GuardedResolver, Refused, check_target, is_public
 from acked.kinds.http_request import parse_request
+from acked_worker.outcome import Succeeded, returned
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -235,6 +237,74 @@ def test_results() -> None:
     assert len(result["headers"]["etag"]) == 1_024
     assert result_of(answer(200, json, b"{nan"))["body"] == "{nan"
     assert result_of(answer(200, json, b"[" * 60_000))["body"] == "[" * 60_000
-    assert result_of(answer(200, {}, b"a\x00\xff"))["body"] == "a\ufffd\ufffd"
+    assert result_of(answer(200, {}, b"a\x00\xff"))["body_base64"] == "YQD/"
     assert result_of(answer(200, json, b'{"a":1', truncated=True))["truncated"] is True
     assert result_of(answer(204)) == {"status": 204, "headers": {}, "body": ""}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "text"),
+    [
+        ("text/plain; charset=iso-8859-1", b"M\xfcller", "Müller"),
+        ('text/html; Charset="windows-1252"', b"10 \x80", "10 €"),
+        ("text/plain;charset=shift_jis", "日本".encode("shift_jis"), "日本"),
+        ("text/plain; charset=utf-16", "ä".encode("utf-16"), "ä"),
+        ("text/plain", "Müller".encode(), "Müller"),
+        ("", b"", ""),
+    ],
+)
+def test_a_text_is_read_in_its_charset(content_type: str, body: bytes, text: str) -> None:
+    assert result_of(answer(200, {"content-type": content_type}, body))["body"] == text
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("image/png", b"\x89PN\xff"),
+        ("application/octet-stream", b"a\0b"),
+        ("text/plain", b"M\xfcller"),
+        ("text/plain; charset=us-ascii", "ü".encode()),
+        ("text/plain; charset=klingon", b"a"),
+        ("text/plain; charset=idna", b"a"),
+        ("text/plain; charset=base64", b"YQ=="),
+    ],
+)
+def test_what_is_no_text_is_kept_exactly(content_type: str, body: bytes) -> None:
+    result = result_of(answer(200, {"content-type": content_type}, body))
+    assert base64.b64decode(result["body_base64"]) == body
+    assert "body" not in result
+
+
+def test_a_text_that_was_cut_within_a_character_is_text() -> None:
+    result = result_of(answer(200, {}, "aü".encode()[:-1], truncated=True))
+    assert (result["body"], result["truncated"]) == ("a", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"a":2}',
+        '{"id":123456789012345678901234567890}',
+        '{"a":NaN}',
+        '["\\ud800"]',
+        '{"a\\u0000":1}',
+        "[" * 32 + "]" * 32,
+        "1e999",
+    ],
+)
+def test_json_that_readers_read_in_two_ways_is_kept_as_text(text: str) -> None:
+    result = result_of(answer(200, {"content-type": "application/json"}, text.encode()))
+    assert result["body"] == text
+    assert isinstance(returned(result, 2**20), Succeeded)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json; charset=iso-8859-1", b'{"a":"M\xfcller"}'),
+        ("application/vnd.api+json", '{"a":"Müller"}'.encode()),
+        ("application/json", '\ufeff{"a":"Müller"}'.encode()),
+    ],
+)
+def test_json_is_read_in_its_charset(content_type: str, body: bytes) -> None:
+    assert result_of(answer(200, {"content-type": content_type}, body))["json"] == {"a": "Müller"}

@@ -76,7 +76,7 @@ def encode(value: Any) -> bytes:
     return encoded
 
 
-def decode(text: bytes | str) -> Any:
+def decode(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
     """Return the value of a JSON text; raise `ValueError` with the rule that it breaks."""
     try:
         value = json.loads(
@@ -85,18 +85,16 @@ def decode(text: bytes | str) -> Any:
         msgspec.json.encode(value)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for each in level for child in _members(each)]
-        if not level:
-            return value
-    raise ValueError(f"objects and arrays are nested deeper than {MAX_DEPTH} levels")
+    level = _containers([value])
+    for _ in range(max_depth):
+        level = [below for each in level for below in _containers(each.values() if isinstance(each, dict) else each)]
+    if level:
+        raise ValueError(f"objects and arrays are nested deeper than {max_depth} levels")
+    return value
 
 
-def _members(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _containers(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, dict | list)]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """What an answer to `http_call` means: a result, a failure for good, or one worth another try. Pure."""
 
 import math
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import msgspec
+from acked import Permanent, RetryLater, json_values
+from acked.json_values import MAX_DEPTH
+from acked.kinds.http_body import IncompleteBody, text_of, unpack
 
-from acked import Permanent, RetryLater
-
-MAX_BODY_BYTES = 64 * 1024
 MAX_HEADER_CHARS = 1_024
 TRANSIENT = frozenset({408, 425, 429})
 KEPT_HEADERS = (
@@ -42,19 +42,38 @@ class Answer:
 
 
 def result_of(answer: Answer) -> dict[str, Any]:
-    """The job's result: `status`, a few `headers`, `json` or else `body`, and `truncated` if it was cut."""
+    """Return the job's result: `status`, some `headers`, one of `json`, `body` and `body_base64`, `truncated` if cut.
+
+    `body` is the text in the charset of the Content-Type, with gzip and deflate undone; `json` is there in its place
+    where it is JSON that every reader reads alike. `body_base64` are the exact bytes of what is no text, and of what is
+    packed in a way that can't be undone. Raises `HttpCallError` for a body that breaks off.
+    """
     result: dict[str, Any] = {
         "status": answer.status,
-        "headers": {name: answer.headers[name][:MAX_HEADER_CHARS] for name in KEPT_HEADERS if name in answer.headers},
+        "headers": {
+            name: _plain_header(answer.headers[name])[:MAX_HEADER_CHARS]
+            for name in KEPT_HEADERS
+            if name in answer.headers
+        },
     }
-    if answer.truncated:
+    try:
+        unpacked = unpack(answer.body, answer.headers.get("content-encoding", ""), truncated=answer.truncated)
+    except IncompleteBody as error:
+        raise HttpCallError(f"the response can't be used: {error}") from None
+    body, truncated = unpacked or (answer.body, answer.truncated)
+    if truncated:
         result["truncated"] = True
-    if _is_json(answer):
+    content_type = answer.headers.get("content-type", "")
+    text = None if unpacked is None else text_of(body, content_type, truncated=truncated)
+    if text is None:
+        return {**result, "body_base64": b64encode(body).decode()}
+    if text and not truncated and _is_json(content_type):
         try:
-            return {**result, "json": msgspec.json.decode(answer.body)}
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # One level is the result's own.
+            return {**result, "json": json_values.decode(text.removeprefix("\ufeff"), max_depth=MAX_DEPTH - 1)}
+        except ValueError:
             pass
-    return {**result, "body": answer.body.decode(errors="replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")}
+    return {**result, "body": text}
 
 
 def raise_failure(what: str, answer: Answer, now: datetime) -> None:
@@ -92,7 +111,15 @@ def _date(text: str) -> datetime | None:
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed
 
 
-def _is_json(answer: Answer) -> bool:
-    media_type = answer.headers.get("content-type", "").split(";")[0].strip().lower()
-    is_json = media_type == "application/json" or media_type.endswith("+json")
-    return is_json and bool(answer.body) and not answer.truncated
+def _plain_header(value: str) -> str:
+    """Return a header that is not UTF-8 as ISO-8859-1: aiohttp gives lone surrogates, which no JSON has."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.split(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")

@@ -5,7 +5,9 @@
 Fields: `url`, `method`, `headers`, `body` (text) or `json`, `timeout_s` (30), `expect` (a status or a list of statuses
 that are a success; any 2xx). `Idempotency-Key` is sent along, the same for every attempt of a run. Connection errors,
 timeouts, 408, 425, 429 and 5xx are tried again, no sooner than `Retry-After` says; other answers fail for good.
-Redirects are not followed. Which hosts may be called: see `acked.kinds.http_guard`.
+Redirects are not followed. Responses are asked for unpacked; gzip and deflate are undone all the same, up to 64 KiB.
+What is no text in the charset of its Content-Type is in `body_base64`. Which hosts may be called: see
+`acked.kinds.http_guard`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from yarl import URL
 
 from acked import Context, handler
 from acked.kinds import settings
-from acked.kinds.http_answer import MAX_BODY_BYTES, Answer, HttpCallError, raise_failure, result_of
+from acked.kinds.http_answer import Answer, HttpCallError, raise_failure, result_of
+from acked.kinds.http_body import MAX_BODY_BYTES
 from acked.kinds.http_guard import AllowList, GuardedResolver, check_target
 from acked.kinds.http_request import CallRequest, parse_request
 from acked.resources import LoopResource
@@ -44,7 +47,7 @@ class Caller:
             limit=MAX_CONNECTIONS,
             limit_per_host=MAX_CONNECTIONS_PER_HOST,
         )
-        # No proxy of the environment, no cookies, nothing unpacked: what was checked is what is called.
+        # No proxy of the environment, no cookies, no unpacking without a bound: what was checked is what is called.
         session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
         )
@@ -70,6 +73,8 @@ class Caller:
                 if truncated:
                     response.close()
                 headers = {name.lower(): value for name, value in response.headers.items()}
+                if len(codings := response.headers.getall("content-encoding", [])) > 1:
+                    headers["content-encoding"] = ", ".join(codings)
                 return Answer(response.status, headers, body, truncated)
         except TimeoutError:
             raise HttpCallError(f"{name_of(request, url)} did not answer within {timeout_s:g} s") from None
@@ -85,7 +90,7 @@ settings.http_call_allow()
 
 @handler("http_call", timeout_s=3_700.0)
 async def http_call(ctx: Context, payload: Any) -> dict[str, Any]:
-    """Call `payload["url"]`; the result is `{"status", "headers", "json" or "body", "truncated"?}`."""
+    """Call `payload["url"]`; the result is `{"status", "headers", "json" or "body" or "body_base64", "truncated"?}`."""
     request, url = parse_request(payload)
     answer = await _caller.get().call(request, url, ctx.idempotency_key, min(request.timeout_s, ctx.remaining_s))
     if not request.expects(answer.status):
