@@ -22,6 +22,8 @@ MIB = 2**20
         ("a number that JSON lacks", "ResultNotJson", "nan"),
         ("half a character", "ResultNotJson", "is not JSON"),
         ("too deep", "ResultNotJson", "recursion"),
+        ("a key twice", "ResultNotJson", "stands twice"),
+        ("2^64", "ResultNotJson", "64 signed bits"),
     ],
 )
 def test_a_result_that_cant_be_kept_fails_its_job_at_once(stack: TestStack, what: str, type_: str, says: str) -> None:

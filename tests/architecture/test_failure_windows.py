@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs/failure-windows.md"
-WINDOWS = [f"W{n}" for n in range(1, 39)]
+WINDOWS = [f"W{n}" for n in range(1, 41)]
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#]+)\)")
 
 

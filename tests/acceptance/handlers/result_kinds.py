@@ -1,5 +1,6 @@
 """Kinds whose results can't be kept, or look like something else."""
 
+from collections.abc import Callable
 from typing import Any
 
 from acked import Context, handler
@@ -21,12 +22,14 @@ def _deep() -> Any:
     return value
 
 
-_RESULTS = {
+_RESULTS: dict[str, Callable[[], Any]] = {
     "20 MB": lambda: "x" * (20 * MIB),
     "an object": object,
     "a number that JSON lacks": lambda: {"rate": float("nan")},
     "half a character": lambda: "\ud800",
     "too deep": _deep,
+    "a key twice": lambda: {1: "a", "1": "b"},
+    "2^64": lambda: {"id": 2**64},
     "operators": lambda: LIKE_OPERATORS,
     "1 MiB": lambda: "x" * (MIB - 2),
 }
