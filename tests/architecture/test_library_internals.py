@@ -24,8 +24,8 @@ WEBSOCKET = "uvicorn.protocols.websockets.websockets_sansio_impl"
 
 RELIED_ON = {
     f"{HTTP}:HttpToolsProtocol.__init__": "http_protocol.py and http_server.py read its attributes",
-    f"{HTTP}:HttpToolsProtocol._get_upgrade": "http_protocol.py asks whether a request goes on as a WebSocket",
-    f"{HTTP}:HttpToolsProtocol._should_upgrade": "http_protocol.py asks whether a request goes on as a WebSocket",
+    f"{HTTP}:HttpToolsProtocol._get_upgrade": "http_protocol.py decides in its place what becomes a WebSocket",
+    f"{HTTP}:HttpToolsProtocol._should_upgrade": "http_protocol.py decides in its place what becomes a WebSocket",
     f"{HTTP}:RequestResponseCycle.__init__": "http_answer.py and http_protocol.py read and set its attributes",
     f"{HTTP}:RequestResponseCycle.run_asgi": "http_answer.py is called by it; what a fault leaves of an answer",
     f"{HTTP}:HEADER_RE": "http_answer.py checks names of headers by it",
@@ -69,6 +69,7 @@ READ = {
     f"{HTTP}:HttpToolsProtocol.eof_received": "5652627579a02369",
     f"{HTTP}:HttpToolsProtocol.handle_websocket_upgrade": "179c4f769386ab89",
     f"{HTTP}:HttpToolsProtocol.on_body": "dba9c32aeba35b6a",
+    f"{HTTP}:HttpToolsProtocol.on_header": "65d62c044f61fdbd",
     f"{HTTP}:HttpToolsProtocol.on_headers_complete": "1ea8589acfad92d8",
     f"{HTTP}:HttpToolsProtocol.on_message_begin": "96d377fdc7c2baef",
     f"{HTTP}:HttpToolsProtocol.on_message_complete": "1fbad42dc31fc01f",
