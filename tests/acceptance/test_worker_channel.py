@@ -4,6 +4,8 @@ Renewals are rare here, so that what comes fast has come over the channel. An as
 of the answer; the tests allow 1.5 s more, for a machine on which much else runs.
 """
 
+import asyncio
+import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,8 @@ from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
 from deploy.native.stack import free_port_base
 from support.contract import workers
+from support.feed import connected as feed_of
+from support.feed import next_frame
 from support.stacks import QUICK, TestStack, eventually
 
 ENVIRON = {"ACKED_LEASE_S": "60", "ACKED_RENEWAL_S": "20", "ACKED_DRAIN_S": "1"}
@@ -255,6 +259,39 @@ def test_foreign_reports_change_no_job(stack: TestStack) -> None:
         assert [parse_from_gateway(str(peer.recv(timeout=10))) for _ in range(2)][1] == frames.Ack(1)
     assert stack.status(job_id)["state"] == State.RUNNING
     assert stopped_within(stack, job_id) < STOPPED_WITHIN_S + BUSY_MACHINE_S
+
+
+def boot_of(stack: TestStack, worker: str) -> str:
+    """The boot that a worker has named to the gateway, from the gateway's log."""
+    told = [json.loads(line) for line in connections(stack) if f'"{worker}"' in line]
+    return str(told[-1]["boot"])
+
+
+async def test_feed_forged_reports_of_the_owner_tell_and_hide_nothing(stack: TestStack) -> None:
+    ((job_id,), boots) = await asyncio.to_thread(
+        lambda: (running(stack, 1), [boot_of(stack, name) for name in workers(stack)])
+    )
+    event = '{"id":"%s","rev":%d,"state":"%s","reason":"completed","attempt":1,"at":"2026-01-02T03:04:05Z"}'
+    forged = [event % (job_id, rev, State.SUCCEEDED.value) for rev in (3, 4, 2**40)]
+    # Text compares: dated so, it would hide every true progress.
+    late = (
+        '{"id":"%s","attempt":1,"progress":{"value":0.9,"message":"forged","at":"9999-01-01T00:00:00.000Z"}}' % job_id
+    )
+    async with feed_of(stack) as feed:
+        await feed.send(json.dumps({"type": "subscribe", "sub": 1, "scope": {"ids": [job_id]}}))
+        snapshot = await next_frame(feed, "snapshot")
+        assert [(job["rev"], job["state"]) for job in snapshot["jobs"]] == [(2, State.RUNNING)]
+        for boot in boots:
+            with await asyncio.to_thread(dial, stack, f"Bearer {secret(stack)}") as peer:
+                peer.send(hello(boot))
+                peer.send(frames.events_frame(1, [one.encode() for one in forged], [late.encode()]))
+                assert [parse_from_gateway(str(peer.recv(timeout=10))) for _ in range(2)][1] == frames.Ack(1)
+        await asyncio.to_thread(stack.call, "POST", f"/jobs/{job_id}/cancel")
+        told: list[Any] = []
+        while not told or told[-1]["state"] != State.CANCELLED:
+            told += (await next_frame(feed, "events"))["events"]
+    assert [(one["rev"], one["reason"]) for one in told] == [(3, Reason.CANCEL_REQUESTED), (4, Reason.CANCELLED)]
+    eventually(lambda: connected(stack) == 2, within_s=SETTLED_WITHIN_S, what="the true workers are connected again")
 
 
 # Drain.

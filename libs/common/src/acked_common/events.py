@@ -28,6 +28,8 @@ class ProgressEvent(msgspec.Struct, frozen=True):
     attempt: int
     progress: bytes
     """A JSON text."""
+    nonce: str = ""
+    """Of the claim that owns the attempt: known to the worker that made it and to the store alone."""
 
 
 class JobNews(msgspec.Struct, frozen=True):
@@ -41,7 +43,7 @@ class JobNews(msgspec.Struct, frozen=True):
     """The newest transition; None where only progress was written."""
     progress: bytes | None = None
     """A JSON text."""
-    boot: str | None = None
-    """The worker process that owns the running attempt."""
+    nonce: str | None = None
+    """Of the claim that owns the running attempt. No client may see it."""
     tenant: str | None = DEFAULT_TENANT
     """Whose job it is: nobody else is told. None where the job is gone by now: then nobody is."""

@@ -1,9 +1,11 @@
-"""What the change stream has shown of jobs lately: the measure for what workers report. Pure.
+"""What the change stream has shown of jobs lately: what was told already, and who may report progress. Pure.
 
-A worker's report is faster than the stream or late, and it may be wrong. It is told only if it follows on what the
-stream has shown without a gap, and if it comes from the worker that owns the attempt; the stream brings the rest.
+Transitions come from the stream alone. A report could say what never happened, and everybody who holds the worker
+secret can write one. Progress that is reported ahead of the stream must carry the nonce of the claim that owns the
+attempt: only the store and the worker that made the claim know it.
 """
 
+import hmac
 from collections import OrderedDict
 from uuid import UUID
 
@@ -24,10 +26,8 @@ class _Known(msgspec.Struct):
     """As the stream has it: no report of a worker has a say in whose job it is."""
     kind: str | None
     batch: str | None
-    boot: str | None
-    """Who owns the attempt, while it runs."""
-    is_ahead: bool = False
-    """Whether a worker reported it and the stream has not shown it yet."""
+    nonce: str | None
+    """Of the claim that owns the attempt, while it runs."""
     progress_at: str = ""
 
 
@@ -53,40 +53,34 @@ class JobTable:
         self._known.clear()
 
     def take(self, news: JobNews) -> bool:
-        """A transition from the stream; False when it was told already: a worker reported it, or the job was logged
-        again without having moved."""
+        """A transition from the stream; False when it was told already: the job was logged again without having
+        moved."""
         event = news.event
         if event is None:
             raise ValueError("progress is no transition")
         known = self._known.get(news.id)
         if known is not None and event.rev <= known.event.rev:
-            known.is_ahead = known.is_ahead and event.rev != known.event.rev
             return False
-        boot = news.boot or (known.boot if known is not None and event.state is State.RUNNING else None)
-        self._keep(news.id, _Known(event, news.tenant, news.kind, news.batch, boot))
+        nonce = news.nonce or (known.nonce if known is not None and event.state is State.RUNNING else None)
+        self._keep(news.id, _Known(event, news.tenant, news.kind, news.batch, nonce))
         return True
 
     def seed(self, news: JobNews) -> None:
         """A job as a look found it; the stream has shown all that happened before that look, and nothing of this job
         since."""
         if news.event is not None and news.id not in self._known:
-            self._keep(news.id, _Known(news.event, news.tenant, news.kind, news.batch, news.boot))
+            self._keep(news.id, _Known(news.event, news.tenant, news.kind, news.batch, news.nonce))
 
-    def report(self, boot: str, event: JobEvent) -> JobNews | None:
-        """A transition that a worker reports: what to tell of it; None where it is not the next one, or not its job."""
-        known = self._owned(boot, event.id, event.attempt)
-        if known is None or event.rev != known.event.rev + 1:
+    def report_progress(self, report: ProgressEvent) -> JobNews | None:
+        """Progress that a worker reports: what to tell of it, if the worker owns the attempt and it is news."""
+        known = self._known.get(report.id)
+        if known is None or known.event.state is not State.RUNNING or known.event.attempt != report.attempt:
             return None
-        known.event, known.is_ahead = event, True
-        if event.state is not State.RUNNING:
-            known.boot = None
-        self._known.move_to_end(event.id)
-        return JobNews(event.id, known.kind, known.batch, event, tenant=known.tenant)
-
-    def report_progress(self, boot: str, report: ProgressEvent) -> JobNews | None:
-        """Progress that a worker reports: what to tell of it, if it is its job and news."""
-        known = self._owned(boot, report.id, report.attempt)
-        return None if known is None else self._progressed(report.id, known, report.progress)
+        if known.nonce is None or not hmac.compare_digest(
+            known.nonce.encode(), report.nonce.encode("utf-8", "replace")
+        ):
+            return None
+        return self._progressed(report.id, known, report.progress)
 
     def take_progress(self, job_id: UUID, progress: bytes) -> JobNews | None:
         """Progress from the stream."""
@@ -94,12 +88,6 @@ class JobTable:
         if known is None or known.event.state is not State.RUNNING:
             return None
         return self._progressed(job_id, known, progress)
-
-    def _owned(self, boot: str, job_id: UUID, attempt: int) -> _Known | None:
-        known = self._known.get(job_id)
-        if known is None or known.boot != boot or known.event.attempt != attempt:
-            return None
-        return known if known.event.state is State.RUNNING else None
 
     def _progressed(self, job_id: UUID, known: _Known, progress: bytes) -> JobNews | None:
         if len(progress) > MAX_PROGRESS_BYTES:
@@ -124,8 +112,8 @@ class JobTable:
         """Forgets one; False where too many of the oldest must be spared: then there are more for a while."""
         for _ in range(_SPARED):
             oldest, known = next(iter(self._known.items()))
-            # Told ahead and forgotten, it would be told twice; a long job's progress is told however much moves beside.
-            if not known.is_ahead and known.event.state is not State.RUNNING:
+            # A long job's progress is told however much moves beside.
+            if known.event.state is not State.RUNNING:
                 del self._known[oldest]
                 return True
             self._known.move_to_end(oldest)

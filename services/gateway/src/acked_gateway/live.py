@@ -1,6 +1,8 @@
 """Follows what happens to jobs: reads the change stream while somebody wants to know, tells the hub and the waiters.
 
-The stream is what makes the feed complete. Workers' reports come over the worker channel and are only faster.
+The stream is the only source of transitions: it is complete, and nobody but the store can write it. What workers report
+of transitions over the worker channel is a hint that MongoDB takes writes: it ends the pause before a broken stream is
+taken up again. Only progress is told ahead of the stream, and only where the report carries the nonce of the claim.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ log = get_log(__name__)
 KEPT_OPEN_S = 10.0
 """How long the stream stays open when nobody follows any more: clients that reconnect find it open."""
 RETRY_CAP_S = 2.0
+LEAST_PAUSE_S = 0.1
 SETTLED_AFTER_S = 2.0
 OPEN_WITHIN_S = 1.0
 
@@ -54,6 +57,7 @@ class Live:
         self._followers = 0
         self._left_at = 0.0
         self._is_open = asyncio.Event()
+        self._hinted = asyncio.Event()
         self._answers = 0
         self._unsettled: deque[_Unsettled] = deque()
         self._tasks = Tasks()
@@ -106,12 +110,12 @@ class Live:
             self.unfollow()
 
     def report(self, boot: str, events: Sequence[JobEvent]) -> None:
-        """Transitions that a worker reports."""
-        self._tell(news for event in events if (news := self._table.report(boot, event)) is not None)
+        """Transitions that a worker reports, whatever they say: the stream may have something to tell."""
+        self._hinted.set()
 
     def progress(self, boot: str, reports: Sequence[ProgressEvent]) -> None:
         """Progress that a worker reports."""
-        self._tell(news for report in reports if (news := self._table.report_progress(boot, report)) is not None)
+        self._tell(news for report in reports if (news := self._table.report_progress(report)) is not None)
 
     def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobNews]) -> None:
         """A snapshot was given out; what the stream shows of it later is no news to these subscriptions."""
@@ -135,13 +139,24 @@ class Live:
                     _breaks.inc()
                     if failures == 1:
                         log.warning("change stream broke; it is taken up where it was", error=str(error))
-                    await asyncio.sleep(min(RETRY_CAP_S, 0.05 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2))
+                    await self._pause(min(RETRY_CAP_S, 0.05 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2))
         finally:
             self._is_open.clear()
             self._task = None
             self._on_followed(False)
         self._begin_anew()
         await self._changes.close()
+
+    async def _pause(self, most_s: float) -> None:
+        """Waits before the stream is taken up again: so long, or until a worker has written something."""
+        # However much is reported, MongoDB is not asked more often than so.
+        await asyncio.sleep(min(most_s, LEAST_PAUSE_S))
+        self._hinted.clear()
+        try:
+            async with asyncio.timeout(most_s - LEAST_PAUSE_S):
+                await self._hinted.wait()
+        except TimeoutError:
+            pass
 
     def _begin_anew(self) -> None:
         self._table.clear()

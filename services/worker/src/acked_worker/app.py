@@ -357,7 +357,7 @@ class Worker:
             if held is not None and isinstance(value, dict):
                 text = msgspec.json.encode({**value, "at": at})
                 self._progress[held.job.id] = ProgressReport(held.job.id, attempt, held.nonce, text)
-                told.append(ProgressEvent(held.job.id, attempt, text))
+                told.append(ProgressEvent(held.job.id, attempt, text, held.nonce))
         self._reporter.progress(told)
 
     async def _write_progress(self) -> None:

@@ -91,6 +91,7 @@ class _Progress(Struct, frozen=True):
     id: UUID
     attempt: _Positive
     progress: Raw
+    nonce: Annotated[str, Meta(max_length=64)] = ""
 
 
 class _EventsFrame(Struct, tag_field="type", tag="events", frozen=True):
@@ -169,7 +170,12 @@ def event_part(event: JobEvent) -> bytes:
 
 def progress_part(report: ProgressEvent) -> bytes:
     """One progress, for `events_frame`."""
-    return b'{"id":"%s","attempt":%d,"progress":%s}' % (str(report.id).encode(), report.attempt, report.progress)
+    return b'{"id":"%s","attempt":%d,"nonce":%s,"progress":%s}' % (
+        str(report.id).encode(),
+        report.attempt,
+        _encoder.encode(report.nonce),
+        report.progress,
+    )
 
 
 def events_frame(seq: int, events: Sequence[bytes], progress: Sequence[bytes]) -> str:
@@ -187,7 +193,7 @@ def parse_from_worker(text: str) -> Hello | Events:
     return Events(
         frame.seq,
         tuple(JobEvent(e.id, e.rev, e.state, e.reason, e.attempt, e.at) for e in frame.events),
-        tuple(ProgressEvent(p.id, p.attempt, _checked(p.progress)) for p in frame.progress),
+        tuple(ProgressEvent(p.id, p.attempt, _checked(p.progress), p.nonce) for p in frame.progress),
     )
 
 

@@ -192,10 +192,10 @@ class MongoChanges:
                 continue
             origin = self._origins[change.id]
             if event is not None:
-                news.append(JobNews(change.id, origin.kind, origin.batch, event, None, change.boot, origin.tenant))
+                news.append(JobNews(change.id, origin.kind, origin.batch, event, None, change.nonce, origin.tenant))
             if change.progress is not None:
                 told = change.progress
-                news.append(JobNews(change.id, origin.kind, origin.batch, None, told, change.boot, origin.tenant))
+                news.append(JobNews(change.id, origin.kind, origin.batch, None, told, change.nonce, origin.tenant))
         while len(self._origins) > ORIGINS_KEPT:
             self._origins.popitem(last=False)
         return news

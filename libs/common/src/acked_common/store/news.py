@@ -22,7 +22,7 @@ GLIMPSE = {
     "attempt": 1,
     "accepted_at": 1,
     "progress": 1,
-    "owner.boot": 1,
+    "owner.nonce": 1,
     "history": {"$slice": -1},
 }
 """The fields that `news_from_document` reads."""
@@ -39,7 +39,7 @@ class Change:
     rev: int | None
     event: JobEvent | None
     progress: bytes | None = None
-    boot: str | None = None
+    nonce: str | None = None
     has_origin: bool = False
     """Whether it carried tenant, kind and batch: a new job, or one that was logged as replaced."""
     kind: str | None = None
@@ -67,7 +67,7 @@ def news_from_document(document: Mapping[str, Any]) -> JobNews:
         batch=document.get("batch"),
         event=event,
         progress=None if progress is None else bytes(progress),
-        boot=owner["boot"] if owner else None,
+        nonce=owner["nonce"] if owner else None,
         tenant=document["tenant"],
     )
 
@@ -87,7 +87,7 @@ def read_change(change: Mapping[str, Any]) -> Change:
                 document["rev"],
                 news.event,
                 news.progress,
-                news.boot,
+                news.nonce,
                 has_origin=True,
                 kind=news.kind,
                 batch=news.batch,
@@ -108,7 +108,7 @@ def read_change(change: Mapping[str, Any]) -> Change:
     if rev is None:
         return Change(job_id, None, None, progress=bytes(fields["progress"]))
     owner = fields.get("owner")
-    return Change(job_id, rev, _appended(job_id, rev, fields), boot=owner["boot"] if owner else None)
+    return Change(job_id, rev, _appended(job_id, rev, fields), nonce=owner["nonce"] if owner else None)
 
 
 def event_at(job_id: UUID, rev: int, history: list[Mapping[str, Any]]) -> JobEvent | None:
