@@ -75,6 +75,34 @@ def test_a_token_works_at_once_and_is_shown_once(stack: TestStack) -> None:
     assert token[19:] not in listed.stdout
 
 
+def test_unknown_kind_names_no_kinds_to_submitters(stack: TestStack, all_of_acme: Client) -> None:
+    submitter = Client(stack, make_token(stack, "submit", client="submits"))
+    calls: list[tuple[str, str, Any, str]] = [
+        ("POST", "/process", {"kind": "nope"}, "intake"),
+        ("POST", "/load-test?count=1&kind=nope", None, "gateway"),
+        ("GET", "/load-test?count=1&kind=nope", None, "gateway"),
+    ]
+    for method, path, body, to in calls:
+        hidden = submitter.call(method, path, body, to=to)
+        assert_problem(stack, hidden, 422, "unknown-kind", says="nope")
+        assert b"http_call" not in hidden.raw
+        assert "demo" in all_of_acme.call(method, path, body, to=to).body["known_kinds"]
+
+
+def test_tracebacks_and_paths_are_shown_to_operators_alone(stack: TestStack, all_of_acme: Client) -> None:
+    job_id = all_of_acme.process("test.fails", max_attempts=1, batch="with-traceback")
+    reader = Client(stack, make_token(stack, "read", client="reads"))
+    paths = [f"/status/{job_id}?wait_s=20", f"/status/{job_id}", f"/jobs/{job_id}", "/jobs?batch=with-traceback"]
+    for path in paths:
+        for to in ("gateway", "intake") if path.startswith("/status") else ("gateway",):
+            mine, theirs = all_of_acme.call("GET", path, to=to), reader.call("GET", path, to=to)
+            assert (mine.status, theirs.status) == (200, 200)
+            assert b"Traceback" in mine.raw
+            assert b'"error":{' in theirs.raw
+            assert b"Traceback" not in theirs.raw
+            assert b".py" not in theirs.raw
+
+
 def test_a_client_rotates_over_two_tokens(stack: TestStack) -> None:
     words = ("make", "--client", "rotates", "--tenant", "acme", "--may", "read")
     first, second = (make_token(stack, "read", client="rotates") for _ in range(2))

@@ -122,6 +122,21 @@ def test_a_misspelt_field_gets_a_hint(stack: TestStack) -> None:
     }
 
 
+def test_more_than_a_kind_allows_is_refused_with_its_limit(stack: TestStack) -> None:
+    for field, value, limit in (("max_attempts", 4, "3"), ("timeout_s", 901, "900")):
+        answer = stack.call("POST", "/process", {"kind": "test.fails", field: value}, to="intake")
+        document = assert_problem(stack, answer, 422, "invalid-field", says="'test.fails'")
+        (error,) = document["errors"]
+        assert error["pointer"] == f"/{field}"
+        assert error["detail"].endswith(f"allows {limit} at most")
+    # Shipped kinds allow what a request can say.
+    assert stack.process("noop", max_attempts=1000, timeout_s=31_536_000)
+    kinds = {kind["kind"]: kind for kind in stack.call("GET", "/kinds").body["kinds"]}
+    assert kinds["noop"]["max_attempts_limit"] == 1000
+    assert kinds["test.permanent"]["max_attempts_limit"] == 10
+    assert "max_attempts_limit" not in kinds["test.fails"]
+
+
 def test_an_unknown_kind_is_refused_with_the_known_ones(stack: TestStack) -> None:
     answer = send(stack, b'{"kind": "dmo"}')
     document = assert_problem(stack, answer, 422, "unknown-kind", pointers=["/kind"], says="'dmo'")

@@ -41,7 +41,7 @@ async def spills(ctx: Context, payload: Any) -> None:
     raise ValueError(f"can't do {payload!r}")
 
 
-@handler("test.permanent")
+@handler("test.permanent", max_attempts_limit=10)
 async def permanent(ctx: Context, payload: Any) -> None:
     """Fails for good."""
     raise Permanent("the card was declined", type="card-declined")

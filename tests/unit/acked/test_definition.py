@@ -109,6 +109,8 @@ BAD_OPTIONS: list[dict[str, Any]] = [
     *({name: value} for name in ("timeout_s", "backoff_base_s", "backoff_cap_s") for value in (0, -1, math.nan)),
     *({name: value} for name in ("timeout_s", "backoff_cap_s") for value in (math.inf, 4e7, True, "5", None)),
     *({"max_attempts": value} for value in (0, -1, 1.5, True, 100_001, math.nan)),
+    *({"max_attempts_limit": value} for value in (4, 0, -1, 5.5, True, 100_001, "9")),
+    *({"timeout_limit_s": value} for value in (899.9, 0, -1, math.inf, math.nan, 4e7, True, "1000")),
     *({"bundle": value} for value in (0, 33, 2.0, True)),
     {"backoff_base_s": 10, "backoff_cap_s": 5},
     {"lane": "Bad Lane"},

@@ -181,9 +181,16 @@ json_values = st.recursive(
 
 @given(st.none() | st.dictionaries(st.sampled_from(["$ref", "$id", "$defs", "a.b", "type"]), json_values))
 def test_a_kind_survives_its_document(payload_schema: dict[str, object] | None) -> None:
-    kind = KindRecord("k", "lane", "2", 1.5, 3, 0.5, 9.0, 8, payload_schema, AT)
+    kind = KindRecord("k", "lane", "2", 1.5, 3, 0.5, 9.0, 8, payload_schema, AT, 7, 60.0)
 
     assert kind_from(_through_bson({"_id": "k", **kind_document(kind)})) == kind
+
+
+def test_kind_without_limits_of_an_earlier_version_allows_its_own() -> None:
+    document = kind_document(KindRecord("k", "lane", timeout_s=1.5, max_attempts=3))
+    del document["max_attempts_limit"], document["timeout_limit_s"]
+    kind = kind_from(_through_bson({"_id": "k", **document}))
+    assert (kind.most_attempts, kind.most_timeout_s) == (3, 1.5)
 
 
 def test_a_worker_survives_its_document() -> None:

@@ -4,13 +4,15 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common import lifecycle
 from acked_common.lifecycle import Owner, State
+from acked_common.principal import Permission, Principal
 from acked_common.store import Job
 from acked_common.store.memory import MemoryStore
-from acked_common.views import encode, job_fields, status_fields
-from support.factories import MAKERS, ManualClock, again, cancelling, failed, moved, now, queued, running
+from acked_common.views import encode, job_fields, status_fields, summary_fields
+from support.factories import ERROR, MAKERS, ManualClock, again, cancelling, failed, moved, now, queued, running
 
 FIELDS = [
     *("id", "kind", "state", "reason", "rev", "run", "attempt", "failures"),
@@ -84,3 +86,20 @@ async def test_an_error_is_shown_whole_and_as_a_copy(store: MemoryStore) -> None
     fields = status_fields(job)
     assert fields["error"] == job.error
     assert fields["error"] is not job.error
+
+
+@pytest.mark.parametrize("permission", [None, *Permission])
+async def test_a_traceback_is_shown_to_operators_alone(store: MemoryStore, permission: Permission | None) -> None:
+    job = await failed(store)
+    shown = replace(job, error={**ERROR, "traceback": 'File "/srv/handlers/a.py", line 1'})
+    reader = None if permission is None else Principal("default", "c", frozenset({permission}))
+    for fields in (
+        status_fields(shown, reader=reader),
+        summary_fields(shown, reader=reader),
+        job_fields(shown, reader=reader),
+    ):
+        error = fields["error"]
+        assert error is not None
+        assert error["message"] == ERROR["message"]
+        assert ("traceback" in error) is (permission is Permission.OPERATE)
+        assert ("/srv" in encode(fields).decode()) is (permission is Permission.OPERATE)

@@ -1,4 +1,4 @@
-"""What a report of a worker moves in the follower of the change stream: transitions nothing, progress with its proof."""
+"""What workers' reports do to the follower of the change stream: transitions nothing, progress only with its proof."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -11,6 +11,7 @@ from acked_common.clock import SharedClock
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
 from acked_common.outbox import Outbox
+from acked_common.principal import Permission, Principal
 from acked_common.problems import Problem, ProblemError
 from acked_common.store import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob, StoreUnavailable
 from acked_common.store_monitor import StoreMonitor
@@ -107,6 +108,55 @@ async def test_a_new_kind_is_found_at_once(bench: Bench, monkeypatch: pytest.Mon
     monkeypatch.setattr("acked_common.kind_table._SECOND_LOOK_EVERY_S", 0.0)
     await bench.store.register_kinds([KindRecord("new", "new")])
     assert (await bench.accept(kind="new")).kind == "new"
+
+
+WIDE = KindRecord("wide", "wide", timeout_s=5.0, max_attempts=2, timeout_limit_s=60.0, max_attempts_limit=9)
+
+
+@pytest.mark.parametrize(("kind", "attempts", "timeout_s"), [("demo", 5, 900.0), ("wide", 9, 60.0)])
+async def test_limits_of_a_kind_are_accepted_and_no_more(
+    bench: Bench, kind: str, attempts: int, timeout_s: float
+) -> None:
+    await bench.store.register_kinds([WIDE])
+    await bench.kinds.refresh()
+    kept = await bench.kept(await bench.accept(kind=kind, max_attempts=attempts, timeout_s=timeout_s))
+    assert (kept.max_attempts, kept.timeout_s) == (attempts, timeout_s)
+    found = await bench.refusal(kind=kind, max_attempts=attempts + 1, timeout_s=timeout_s + 0.5)
+    assert (found.name, found.status) == ("invalid-field", 422)
+    assert [
+        (error["pointer"], f"allows {limit:g} at most" in error["detail"])
+        for error, limit in zip(found.errors, (attempts, timeout_s), strict=True)
+    ] == [("/max_attempts", True), ("/timeout_s", True)]
+    assert repr(kind) in found.detail
+
+
+async def test_limits_that_a_handler_has_just_raised_hold(bench: Bench) -> None:
+    bench.kinds._read_at = -1e9
+    await bench.store.register_kinds([KindRecord("demo", "demo", max_attempts_limit=50)])
+    assert (await bench.accept(max_attempts=50)).max_attempts == 50
+
+
+async def test_limits_do_not_refuse_what_a_key_holds_already(bench: Bench) -> None:
+    await bench.store.register_kinds([WIDE])
+    await bench.kinds.refresh()
+    key, asked = key_of("k"), Submission("wide", max_attempts=9)
+    first = await bench.acceptance.accept(asked, key=key)
+    await bench.store.register_kinds([KindRecord("wide", "wide", max_attempts=2)])
+    await bench.kinds.refresh()
+    again = await bench.acceptance.accept(asked, key=key)
+    assert isinstance(again, KeyHolder)
+    assert again.id == first.id
+    with pytest.raises(ProblemError):
+        await bench.acceptance.accept(asked, key=key_of("another"))
+
+
+async def test_unknown_kind_lists_kinds_to_readers_alone(bench: Bench) -> None:
+    submitter = Principal("acme", "c", frozenset({Permission.SUBMIT}))
+    with pytest.raises(ProblemError) as caught:
+        await bench.acceptance.accept(Submission("nope"), client=submitter)
+    found = caught.value.problem
+    assert (found.name, "known_kinds" in found.extra) == ("unknown-kind", False)
+    assert "demo" not in found.detail
 
 
 async def test_an_unknown_kind_is_refused_with_the_known_ones(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from acked_common.lifecycle import MAX_CRASHES, Reason, State
 from acked_common.store import ClaimedJob, KindRecord
 from acked_common.store.documents import claimed_job_from, job_document
-from acked_worker.outcome import Crashed, Interrupted, InterruptReason, failed
+from acked_worker.outcome import Crashed, Interrupted, InterruptReason, failed, raised
 from acked_worker.outcome_rules import FREE_STARTS, Defaults, transition_after
 from support.factories import new_job
 
@@ -86,3 +86,25 @@ def test_failures_and_crashes_are_no_idle_starts(job: ClaimedJob) -> None:
     job = replace(job, attempt=8, failures=4, crashes=2)
     found = transition_after(Interrupted(InterruptReason.NOT_STARTED), job, KIND, DEFAULTS, cancelling=False, at=AT)
     assert found is not None and found.to is State.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "holds"), [(None, None, 3), (None, 9, 3), (2, None, 2), (50, None, 3), (50, 9, 9), (7, 9, 7)]
+)
+def test_attempts_of_an_older_job_are_the_smaller_of_both(
+    job: ClaimedJob, asked: int | None, limit: int | None, holds: int
+) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3, max_attempts_limit=limit)
+    for failures in range(12):
+        claimed = replace(job, max_attempts=asked, failures=failures)
+        found = transition_after(raised(ValueError("no")), claimed, kind, DEFAULTS, cancelling=False, at=AT)
+        assert found is not None
+        assert (found.reason is Reason.ATTEMPTS_EXHAUSTED) is (failures + 1 >= holds)
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "holds"),
+    [(None, None, 30), (None, 90, 30), (2.5, None, 2.5), (500, None, 30), (500, 90, 90), (70, 90, 70)],
+)
+def test_timeout_of_an_older_job_is_the_smaller_of_both(asked: float | None, limit: float | None, holds: float) -> None:
+    assert KindRecord("demo", "demo", timeout_s=30.0, timeout_limit_s=limit).timeout_of(asked) == holds

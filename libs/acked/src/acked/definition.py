@@ -37,6 +37,10 @@ class KindOptions:
     """Shown in the list of kinds; raise it when the handler changes."""
     replace: bool = False
     """Take the place of another handler of the same kind."""
+    timeout_limit_s: float | None = None
+    """The longest timeout that a request may ask for; `None`: no longer than `timeout_s`."""
+    max_attempts_limit: int | None = None
+    """The most attempts that a request may ask for; `None`: no more than `max_attempts`."""
 
     def __post_init__(self) -> None:
         for name in ("timeout_s", "backoff_base_s", "backoff_cap_s"):
@@ -46,6 +50,12 @@ class KindOptions:
                 f"backoff_base_s ({self.backoff_base_s:g}) is more than backoff_cap_s ({self.backoff_cap_s:g})"
             )
         _whole("max_attempts", self.max_attempts, MAX_ATTEMPTS)
+        if self.timeout_limit_s is not None:
+            object.__setattr__(self, "timeout_limit_s", _seconds("timeout_limit_s", self.timeout_limit_s))
+            _not_below("timeout_limit_s", self.timeout_limit_s, "timeout_s", self.timeout_s)
+        if self.max_attempts_limit is not None:
+            _whole("max_attempts_limit", self.max_attempts_limit, MAX_ATTEMPTS)
+            _not_below("max_attempts_limit", self.max_attempts_limit, "max_attempts", self.max_attempts)
         if self.bundle is not None:
             _whole("bundle", self.bundle, MAX_BUNDLE)
         if self.lane is not None:
@@ -121,6 +131,11 @@ def _seconds(name: str, value: object) -> float:
     if not math.isfinite(value) or not 0 < value <= YEAR_S:
         raise DefinitionError(f"{name} must be more than 0 and at most a year ({YEAR_S:.0f} s), not {value!r}")
     return float(value)
+
+
+def _not_below(name: str, limit: float, own_name: str, own: float) -> None:
+    if limit < own:
+        raise DefinitionError(f"{name} ({limit:g}) is less than {own_name} ({own:g}), which every job may have")
 
 
 def _whole(name: str, value: object, most: int) -> None:

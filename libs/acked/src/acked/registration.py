@@ -55,6 +55,8 @@ def handler(
     *,
     timeout_s: float = 900.0,
     max_attempts: int = 5,
+    timeout_limit_s: float | None = None,
+    max_attempts_limit: int | None = None,
     backoff_base_s: float = 1.0,
     backoff_cap_s: float = 300.0,
     bundle: int | None = None,
@@ -80,6 +82,8 @@ def handler(
             options = KindOptions(
                 timeout_s=timeout_s,
                 max_attempts=max_attempts,
+                timeout_limit_s=timeout_limit_s,
+                max_attempts_limit=max_attempts_limit,
                 backoff_base_s=backoff_base_s,
                 backoff_cap_s=backoff_cap_s,
                 bundle=bundle,

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from acked_common.lifetime import Tasks
+from acked_common.principal import Permission, Principal
+from acked_common.problems import ErrorAt, ProblemError, problem
 from acked_common.store import JobStore, KindRecord
 
 REFRESH_S = 5.0
@@ -12,6 +14,15 @@ REFRESH_S = 5.0
 _SECOND_LOOK_EVERY_S = 0.2
 
 DEFAULT_BUNDLE = 32
+
+
+def unknown_kind(name: str, known: Sequence[str], reader: Principal, *, errors: Sequence[ErrorAt] = ()) -> ProblemError:
+    """The 422 for a kind that is not registered. It lists the known ones to readers that `GET /kinds` lists them to."""
+    detail = f"no worker has registered kind {name[:64]!r}"
+    if Permission.READ not in reader.permissions:
+        return ProblemError(problem("unknown-kind", detail, errors=errors))
+    detail += f"; known kinds: {', '.join(known) or 'none'}"
+    return ProblemError(problem("unknown-kind", detail, errors=errors, extra={"known_kinds": list(known)}))
 
 
 class KindTable:

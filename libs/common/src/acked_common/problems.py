@@ -135,7 +135,8 @@ CATALOGUE: Mapping[str, Entry] = {
         422,
         "The kind is not known",
         "No worker has ever registered a handler for this kind.",
-        "Correct the name, or start a worker that has the handler. GET /kinds lists the known ones.",
+        "Correct the name, or start a worker that has the handler. GET /kinds lists the known ones to clients that may "
+        "read.",
     ),
     "bad-count": Entry(
         422,

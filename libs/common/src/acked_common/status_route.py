@@ -48,7 +48,8 @@ def status_routes(
 
     async def status(request: Request) -> Response:
         text = request.path_params["id"]
-        tenant = principal_of(request.scope).tenant
+        reader = principal_of(request.scope)
+        tenant = reader.tenant
         wait_s = _number(request, "wait_s", most=MAX_WAIT_S)
         after_rev = _number(request, "after_rev", most=MAX_REV)
         if wait_s:
@@ -63,7 +64,7 @@ def status_routes(
                 raise no_such_job(text)
         else:
             job = await stored_job(store, text, tenant=tenant)
-        return JsonResponse(status_fields(job, hint=await hint_for(job, workers)))
+        return JsonResponse(status_fields(job, reader=reader, hint=await hint_for(job, workers)))
 
     async def list_kinds(_: Request) -> Response:
         if not kinds.was_read:
@@ -102,6 +103,10 @@ def _kind_fields(kind: KindRecord) -> Kind:
         "bundle": kind.bundle,
         "seen_at": rfc3339(kind.seen_at) if kind.seen_at else None,
     }
+    if kind.max_attempts_limit is not None:
+        fields["max_attempts_limit"] = kind.max_attempts_limit
+    if kind.timeout_limit_s is not None:
+        fields["timeout_limit_s"] = kind.timeout_limit_s
     if kind.payload_schema is not None:
         fields["payload_schema"] = dict(kind.payload_schema)
     return fields

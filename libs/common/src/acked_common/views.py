@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from acked_common.clock import rfc3339
 from acked_common.lifecycle import HISTORY_KEPT, HistoryEntry, Reason, State
+from acked_common.principal import Permission, Principal
 from acked_common.store import Job
 
 Count = Annotated[int, Meta(ge=0)]
@@ -65,7 +66,9 @@ class JobError(TypedDict):
     message: str
     retryable: bool
     attempt: Count
-    traceback: NotRequired[str]
+    traceback: NotRequired[
+        Annotated[str, Meta(description="Where the handler failed; only for clients that may `operate`.")]
+    ]
 
 
 class JobSummary(TypedDict):
@@ -126,8 +129,19 @@ def _raw(text: bytes | None) -> Any:
     return msgspec.Raw(text) if text is not None else None
 
 
-def status_fields(job: Job, *, hint: str | None = None) -> JobStatus:
-    """All that a status tells; `hint` says why a job does not move, where that is known."""
+def _error(error: Mapping[str, Any], reader: Principal | None) -> JobError:
+    """A copy of the error as the reader may see it: a traceback shows files and lines of whoever runs the server."""
+    fields = dict(error)
+    if reader is None or Permission.OPERATE not in reader.permissions:
+        fields.pop("traceback", None)
+    return cast(JobError, fields)
+
+
+def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobStatus:
+    """All that a status tells the reader; `hint` says why a job does not move, where that is known.
+
+    Without a reader the fields are those that every client of the tenant may see.
+    """
     fields: JobStatus = {
         "id": str(job.id),
         "kind": job.kind,
@@ -143,7 +157,7 @@ def status_fields(job: Job, *, hint: str | None = None) -> JobStatus:
         "finished_at": _instant(job.finished_at),
         "progress": _raw(job.progress),
         "result": _raw(job.result),
-        "error": cast(JobError, dict(job.error)) if job.error is not None else None,
+        "error": _error(job.error, reader) if job.error is not None else None,
         "batch": job.batch,
         "tags": list(job.tags),
         "history": [_line(entry) for entry in job.history],
@@ -157,16 +171,16 @@ def status_fields(job: Job, *, hint: str | None = None) -> JobStatus:
     return fields
 
 
-def summary_fields(job: Job) -> JobSummary:
+def summary_fields(job: Job, *, reader: Principal | None = None) -> JobSummary:
     """What a list tells of a job: the status without its result."""
-    fields = dict(status_fields(job))
+    fields = dict(status_fields(job, reader=reader))
     del fields["result"]
     return cast(JobSummary, fields)
 
 
-def job_fields(job: Job, *, hint: str | None = None) -> JobWithPayload:
+def job_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobWithPayload:
     """The status and the payload."""
-    return {**status_fields(job, hint=hint), "payload": _raw(job.payload)}
+    return {**status_fields(job, reader=reader, hint=hint), "payload": _raw(job.payload)}
 
 
 def encode(value: Mapping[str, Any]) -> bytes:

@@ -34,36 +34,41 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
 
     async def list_jobs(request: Request) -> Response:
         query = request.query_params
+        reader = principal_of(request.scope)
         job_filter = JobFilter(
             state=_state(query.get("state")),
             kind=query.get("kind") or None,
             batch=query.get("batch") or None,
             tag=query.get("tag") or None,
-            tenant=_tenant(request),
+            tenant=reader.tenant,
         )
         page = await store.list_jobs(
             job_filter, page_size=_page_size(query.get("page_size")), before=_position(query.get("page_token"))
         )
         token = _token(page.next_before) if page.next_before else ""
-        listed: api.JobList = {"jobs": [summary_fields(job) for job in page.jobs], "next_page_token": token}
+        listed: api.JobList = {
+            "jobs": [summary_fields(job, reader=reader) for job in page.jobs],
+            "next_page_token": token,
+        }
         return JsonResponse(listed)
 
     async def get_job(request: Request) -> Response:
-        job = await stored_job(store, request.path_params["id"], tenant=_tenant(request))
-        return JsonResponse(job_fields(job, hint=await hint_for(job, workers)))
+        reader = principal_of(request.scope)
+        job = await stored_job(store, request.path_params["id"], tenant=reader.tenant)
+        return JsonResponse(job_fields(job, reader=reader, hint=await hint_for(job, workers)))
 
     async def cancel(request: Request) -> Response:
         job = await commands.cancel(request.path_params["id"], tenant=_tenant(request))
-        return JsonResponse(status_fields(job))
+        return JsonResponse(status_fields(job, reader=principal_of(request.scope)))
 
     async def retry(request: Request) -> Response:
         job = await commands.retry(request.path_params["id"], tenant=_tenant(request))
-        return JsonResponse(status_fields(job))
+        return JsonResponse(status_fields(job, reader=principal_of(request.scope)))
 
     async def resolve(request: Request) -> Response:
         resolution = parse_resolution(await read_bounded(request, MAX_BODY_BYTES))
         job = await commands.resolve(request.path_params["id"], resolution, tenant=_tenant(request))
-        return JsonResponse(status_fields(job))
+        return JsonResponse(status_fields(job, reader=principal_of(request.scope)))
 
     async def batch(request: Request) -> Response:
         name = checked_batch(request.path_params["batch"])

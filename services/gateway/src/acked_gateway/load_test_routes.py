@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute, asks_for_page
-from acked_common.kind_table import KindTable
+from acked_common.kind_table import KindTable, unknown_kind
+from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.web import JsonResponse
 from acked_gateway import api
@@ -47,14 +48,7 @@ def load_test_routes(
         named = request.query_params.get("batch")
         batch = checked_batch(named) if named else None
         if kinds.get(kind) is None and await kinds.look_again(kind) is None:
-            known = kinds.names
-            raise ProblemError(
-                problem(
-                    "unknown-kind",
-                    f"no worker has registered kind {kind[:64]!r}; known kinds: {', '.join(known) or 'none'}",
-                    extra={"known_kinds": known},
-                )
-            )
+            raise unknown_kind(kind, kinds.names, principal_of(request.scope))
         calls = tester.run(
             count,
             kind,

@@ -57,8 +57,8 @@ End = tuple[int, str]
 
 
 class LiveReports(Protocol):
-    """Who wants to know what workers report. A report proves nothing: the receiver believes what the store confirms, and
-    progress that carries the nonce of its claim."""
+    """Who wants to know what workers report. A report proves nothing: the receiver believes what the store confirms,
+    and progress that carries the nonce of its claim."""
 
     def report(self, boot: str, events: Sequence[JobEvent]) -> None:
         """Transitions, in order."""

@@ -10,17 +10,17 @@ from prometheus_client import Counter
 from acked_common import lifecycle
 from acked_common.clock import SharedClock
 from acked_common.ids import new_id
-from acked_common.kind_table import KindTable
+from acked_common.kind_table import KindTable, unknown_kind
 from acked_common.lifecycle import State
 from acked_common.outbox import Outbox
-from acked_common.principal import DEFAULT_TENANT
-from acked_common.problems import ProblemError, problem
+from acked_common.principal import LOCAL, Principal
+from acked_common.problems import ErrorAt, ProblemError, problem
 from acked_common.settings import CommonSettings
-from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, NewJob, StoreError
+from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, KindRecord, NewJob, StoreError
 from acked_common.store_monitor import StoreMonitor
 from acked_intake.group_commit import Busy, GroupCommit
 from acked_intake.keyed_commit import KeyedCommit
-from acked_intake.submission import Submission
+from acked_intake.submission import Submission, beyond_limits
 
 _repeated = Counter("acked_idempotency_keys_repeated_total", "Requests with a key that a job holds.", ["answer"])
 _replayed, _reused = _repeated.labels("replayed"), _repeated.labels("reused")
@@ -48,14 +48,31 @@ class Acceptance:
         self._settings = settings
 
     async def accept(
-        self, submission: Submission, *, tenant: str = DEFAULT_TENANT, key: IdempotencyKey | None = None
+        self,
+        submission: Submission,
+        *,
+        client: Principal = LOCAL,
+        tenant: str | None = None,
+        key: IdempotencyKey | None = None,
     ) -> NewJob | KeyHolder:
         """The job, once it is in the journals of a majority; or the one of an earlier call that holds the key and asks
-        for the same. Raises `ProblemError`."""
+        for the same. `tenant` is whose it is, else the client's. Raises `ProblemError`."""
         if self._monitor.problem is not None:
             raise _not_accepted(self._monitor.problem)
-        if self._kinds.get(submission.kind) is None:
-            await self._look_for_kind(submission.kind)
+        tenant = tenant or client.tenant
+        kind = self._kinds.get(submission.kind)
+        if kind is None:
+            kind = await self._look_for_kind(submission.kind, client)
+        if (submission.max_attempts is not None or submission.timeout_s is not None) and beyond_limits(
+            submission, kind
+        ):
+            # What was accepted once is told again, whatever the kind allows now.
+            if key is not None and (holder := await self.earlier(tenant, key)) is not None:
+                return holder
+            # The handler may allow more since the kinds were read.
+            kind = await self._look_for_kind(submission.kind, client)
+            if (refusal := beyond_limits(submission, kind)) is not None:
+                raise refusal
         at = self._clock.now()
         job = NewJob(
             id=new_id(),
@@ -102,21 +119,15 @@ class Acceptance:
             raise _not_accepted(str(error)) from None
         return None if holder is None else _same_request(holder, key)
 
-    async def _look_for_kind(self, kind: str) -> None:
+    async def _look_for_kind(self, kind: str, client: Principal) -> KindRecord:
         try:
             found = await self._kinds.look_again(kind)
         except StoreError as error:
             raise _not_accepted(str(error)) from None
         if found is None:
-            known = self._kinds.names
-            raise ProblemError(
-                problem(
-                    "unknown-kind",
-                    f"no worker has registered kind {kind!r}; known kinds: {', '.join(known) or 'none'}",
-                    errors=[{"pointer": "/kind", "detail": f"unknown kind {kind!r}"}],
-                    extra={"known_kinds": known},
-                )
-            )
+            errors: list[ErrorAt] = [{"pointer": "/kind", "detail": f"unknown kind {kind!r}"}]
+            raise unknown_kind(kind, self._kinds.names, client, errors=errors)
+        return found
 
 
 @lru_cache(maxsize=64)

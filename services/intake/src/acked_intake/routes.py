@@ -6,7 +6,7 @@ from typing import Any
 
 from acked_common import crash_points
 from acked_common.clock import rfc3339
-from acked_common.principal import principal_of
+from acked_common.principal import Principal, principal_of
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
 from acked_intake.accept import Acceptance
@@ -45,9 +45,9 @@ class ProcessEndpoint:
             body = await read_body(scope, receive, max_bytes=self._max_bytes)
             submission = await check_and_parse(body, max_bytes=self._max_bytes)
             crash_points.reach("intake.parsed")
-            tenant = principal_of(scope).tenant
+            client = principal_of(scope)
             key = None if key_text is None else IdempotencyKey(key_text, await fingerprint_of(submission))
-            job = await self._kept(submission, tenant, key)
+            job = await self._kept(submission, client, key)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return
@@ -55,7 +55,8 @@ class ProcessEndpoint:
             return
         await self._answer_accepted(send, job, submission.delay_s)
 
-    async def _kept(self, submission: Submission, tenant: str, key: IdempotencyKey | None) -> NewJob | KeyHolder:
+    async def _kept(self, submission: Submission, client: Principal, key: IdempotencyKey | None) -> NewJob | KeyHolder:
+        tenant = client.tenant
         try:
             self._quota.admit(tenant)
         except ProblemError:
@@ -64,7 +65,7 @@ class ProcessEndpoint:
             if earlier is None:
                 raise
             return earlier
-        return await self._acceptance.accept(submission, tenant=tenant, key=key)
+        return await self._acceptance.accept(submission, client=client, key=key)
 
     async def _answer_accepted(self, send: Send, job: NewJob | KeyHolder, delay_s: float) -> None:
         state = job.state if isinstance(job, KeyHolder) else job.lifecycle["state"]

@@ -10,6 +10,7 @@ import msgspec
 from acked_common import strict_json
 from acked_common.names import BATCH_NAME, KIND_NAME
 from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
+from acked_common.store import KindRecord
 from acked_common.strict_json import StrictJsonError
 
 DEFAULT_KIND = "demo"
@@ -84,6 +85,22 @@ def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may
     if "payload" in members:
         fields["payload"] = bytes(_payload_decoder.decode(body).payload)
     return Submission(**fields)
+
+
+def beyond_limits(submission: Submission, kind: KindRecord) -> ProblemError | None:
+    """The 422 for a request that asks for more than its kind allows; None for all others."""
+    errors: list[ErrorAt] = []
+    for name, asked, limit in (
+        ("max_attempts", submission.max_attempts, kind.most_attempts),
+        ("timeout_s", submission.timeout_s, kind.most_timeout_s),
+    ):
+        if asked is not None and asked > limit:
+            detail = f"is {asked:g}, and kind {kind.name!r} allows {limit:g} at most"
+            errors.append({"pointer": f"/{name}", "detail": detail})
+    if not errors:
+        return None
+    detail = "; ".join(f"{error['pointer'][1:]} {error['detail']}" for error in errors)
+    return ProblemError(problem("invalid-field", f"{detail}. Ask for no more, or leave it out", errors=errors))
 
 
 def _kind(value: Any) -> str:

@@ -226,7 +226,7 @@ class Worker:
         return self._records[kind]
 
     def _timeout_of(self, job: ClaimedJob) -> float:
-        return job.timeout_s or self._records[job.kind].timeout_s
+        return self._records[job.kind].timeout_of(job.timeout_s)
 
     async def _start_loops(self) -> None:
         settings = self._settings

@@ -79,7 +79,7 @@ def _after_failure(
 ) -> Transition:
     retryable = isinstance(ending, TimedOut) or ending.retryable
     failures = job.failures + 1
-    exhausted = failures >= (job.max_attempts or kind.max_attempts)
+    exhausted = failures >= kind.attempts_of(job.max_attempts)
     error = _error(ending.error, job.attempt)
     if not retryable or exhausted:
         return lifecycle.fail(at=at, error=error, retention_s=defaults.retention_s, exhausted=retryable)

@@ -28,6 +28,8 @@ def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
         backoff_cap_s=options.backoff_cap_s,
         bundle=max(1, min(wished, MAX_BUNDLE, slots // 4)) if kind.is_async else 1,
         seen_at=seen_at,
+        max_attempts_limit=options.max_attempts_limit,
+        timeout_limit_s=options.timeout_limit_s,
     )
 
 

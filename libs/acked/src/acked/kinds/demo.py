@@ -5,11 +5,12 @@ import random
 from typing import Any
 
 from acked import Context, Permanent, handler
+from acked.kinds import MOST_ATTEMPTS, MOST_TIMEOUT_S
 
 LONGEST_S = 86_400.0
 
 
-@handler("demo", timeout_s=LONGEST_S + 3_600.0)
+@handler("demo", timeout_s=LONGEST_S + 3_600.0, timeout_limit_s=MOST_TIMEOUT_S, max_attempts_limit=MOST_ATTEMPTS)
 async def demo(ctx: Context, payload: Any) -> dict[str, float]:
     """Sleeps `{"seconds": x}` (0 to 86,400), else a random time up to 2 s; every other payload is fine."""
     seconds = _seconds(payload)

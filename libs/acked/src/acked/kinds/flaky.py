@@ -3,6 +3,7 @@
 from typing import Any
 
 from acked import Context, Permanent, handler
+from acked.kinds import MOST_ATTEMPTS, MOST_TIMEOUT_S
 
 MOST_FAILURES = 1_000
 
@@ -11,7 +12,7 @@ class FlakyError(Exception):
     """A failure that was asked for."""
 
 
-@handler("flaky")
+@handler("flaky", timeout_limit_s=MOST_TIMEOUT_S, max_attempts_limit=MOST_ATTEMPTS)
 async def flaky(ctx: Context, payload: Any) -> dict[str, int]:
     """Fails `{"failures": n}` times (0 to 1,000; 1 where it is left out), counted per run."""
     wanted = _wanted(payload)

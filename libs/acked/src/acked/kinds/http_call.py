@@ -19,7 +19,7 @@ from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
 from acked import Context, handler
-from acked.kinds import settings
+from acked.kinds import MOST_ATTEMPTS, MOST_TIMEOUT_S, settings
 from acked.kinds.http_answer import Answer, HttpCallError, raise_failure, result_of
 from acked.kinds.http_body import MAX_BODY_BYTES
 from acked.kinds.http_guard import AllowList, GuardedResolver, check_target
@@ -88,7 +88,7 @@ _caller = LoopResource(Caller.open, Caller.close)
 settings.http_call_allow()
 
 
-@handler("http_call", timeout_s=3_700.0)
+@handler("http_call", timeout_s=3_700.0, timeout_limit_s=MOST_TIMEOUT_S, max_attempts_limit=MOST_ATTEMPTS)
 async def http_call(ctx: Context, payload: Any) -> dict[str, Any]:
     """Call `payload["url"]`; the result is `{"status", "headers", "json" or "body" or "body_base64", "truncated"?}`."""
     request, url = parse_request(payload)

@@ -48,6 +48,12 @@ class Kind(TypedDict):
     payload_schema: NotRequired[
         Annotated[dict[str, Any], Meta(description="JSON Schema of the payload, where the worker gave one.")]
     ]
+    max_attempts_limit: NotRequired[
+        Annotated[int, Meta(ge=1, description="The most that a request may ask for, where that is more.")]
+    ]
+    timeout_limit_s: NotRequired[
+        Annotated[float, Meta(description="The most that a request may ask for, where that is more.")]
+    ]
     seen_at: Annotated[Instant | None, Meta(description="When a worker last registered it.")]
 
 

@@ -46,7 +46,7 @@ class KnownFields(TypedDict):
 class KnownKinds(TypedDict):
     """What work is known."""
 
-    known_kinds: list[str]
+    known_kinds: NotRequired[Annotated[list[str], Meta(description="Only for clients that may `read`.")]]
 
 
 class HeldByJob(TypedDict):

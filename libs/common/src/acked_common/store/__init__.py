@@ -205,6 +205,29 @@ class KindRecord:
     bundle: int = 32
     payload_schema: Mapping[str, Any] | None = None
     seen_at: datetime | None = None
+    max_attempts_limit: int | None = None
+    """The most that a request may ask for; None: no more than `max_attempts`. So it is where a worker of an earlier
+    version registered the kind."""
+    timeout_limit_s: float | None = None
+    """The same of `timeout_s`."""
+
+    @property
+    def most_attempts(self) -> int:
+        """The most failures that any job of the kind may have."""
+        return self.max_attempts_limit or self.max_attempts
+
+    @property
+    def most_timeout_s(self) -> float:
+        """The longest that any attempt of the kind may take."""
+        return self.timeout_limit_s or self.timeout_s
+
+    def attempts_of(self, asked: int | None) -> int:
+        """What holds for a job that asks for so many. It may have been accepted when the kind allowed more."""
+        return self.max_attempts if asked is None else min(asked, self.most_attempts)
+
+    def timeout_of(self, asked: float | None) -> float:
+        """What holds for a job that asks for so long; as `attempts_of`."""
+        return self.timeout_s if asked is None else min(asked, self.most_timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

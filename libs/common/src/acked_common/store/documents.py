@@ -223,6 +223,8 @@ def kind_document(kind: KindRecord) -> Document:
         # JSON text: names like $ref mean something to the driver, and its integers end at 64 bits.
         "payload_schema": None if kind.payload_schema is None else json.dumps(dict(kind.payload_schema)),
         "seen_at": kind.seen_at,
+        "max_attempts_limit": kind.max_attempts_limit,
+        "timeout_limit_s": kind.timeout_limit_s,
     }
 
 
@@ -240,6 +242,8 @@ def kind_from(document: Mapping[str, Any]) -> KindRecord:
         bundle=document["bundle"],
         payload_schema=None if payload_schema is None else json.loads(payload_schema),
         seen_at=document.get("seen_at"),
+        max_attempts_limit=document.get("max_attempts_limit"),
+        timeout_limit_s=document.get("timeout_limit_s"),
     )
 
 
