@@ -12,7 +12,7 @@ from support.stacks import Answer, TestStack, eventually
 
 SERVICES = ("gateway", "intake")
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
-BY_A_PERSON = {**CROSS_SITE, "Sec-Fetch-User": "?1"}
+TYPED = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-User": "?1", "Sec-Fetch-Dest": "document"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -50,8 +50,10 @@ def test_pages_of_other_sites_change_nothing(stack: TestStack) -> None:
     ]
     before = stack.status(job_id), stack.call("GET", "/jobs?page_size=1").body
     for method, path, service in calls:
-        answer = stack.call(method, path, to=service, headers=CROSS_SITE)
-        assert_problem(stack, answer, 403, "cross-site")
+        for site in ("cross-site", "same-site"):
+            for more in ({}, {**TYPED, "Sec-Fetch-Site": site}):
+                answer = stack.call(method, path, to=service, headers={"Sec-Fetch-Site": site, **more})
+                assert_problem(stack, answer, 403, "cross-site")
         answer = stack.call(method, path, to=service, headers={"Origin": "https://evil.example"})
         assert_problem(stack, answer, 403, "origin-not-allowed", says="evil.example")
         answer = stack.call(method, path, to=service, headers={"Origin": "null"})
@@ -59,9 +61,16 @@ def test_pages_of_other_sites_change_nothing(stack: TestStack) -> None:
     assert (stack.status(job_id), stack.call("GET", "/jobs?page_size=1").body) == before
 
 
-def test_a_person_may_follow_a_link(stack: TestStack) -> None:
-    answer = stack.call("GET", "/load-test?count=1&kind=noop", headers=BY_A_PERSON)
-    assert answer.status == 200
+def test_load_test_of_a_typed_address_runs_and_of_a_link_does_not(stack: TestStack) -> None:
+    assert stack.call("GET", "/load-test?count=1&kind=noop", headers=TYPED).body["persisted"] == 1
+    linked = stack.call("GET", "/load-test?count=1&kind=noop", headers={**TYPED, **CROSS_SITE})
+    assert_problem(stack, linked, 403, "cross-site")
+    page = stack.call("GET", "/load-test?count=1", headers={**TYPED, **CROSS_SITE, "Accept": "text/html"})
+    assert (page.status, b'data-run-once=""' in page.raw) == (200, True)
+    typed = stack.call("GET", "/load-test?count=1", headers={**TYPED, "Accept": "text/html"})
+    assert (typed.status, b'data-run-once=""' in typed.raw) == (200, False)
+    ahead = stack.call("GET", "/load-test", headers={**TYPED, "Accept": "text/html", "Sec-Purpose": "prefetch"})
+    assert b'data-run-once=""' in ahead.raw
     for path in ("/", "/jobs", "/healthz"):
         assert stack.call("GET", path, headers=CROSS_SITE).status == 200, "what only reads is open"
 
@@ -74,6 +83,18 @@ def test_own_pages_and_programs_may(stack: TestStack, site: str) -> None:
         answer = stack.call("POST", "/process", {"kind": "noop", "batch": batch}, to="intake", headers=headers)
         assert answer.status == 202, answer.raw
     assert sum(stack.batch(batch).values()) == 2
+
+
+@pytest.mark.parametrize("path", ["/ws/feed", "/ws/worker"])
+def test_websocket_address_without_an_upgrade_is_426(stack: TestStack, path: str) -> None:
+    answer = stack.call("GET", path)
+    assert_problem(stack, answer, 426, "upgrade-required", says=f"ws://localhost:{stack.gateway_port}{path}")
+    assert answer.headers["upgrade"] == "websocket"
+    assert answer.headers["connection"] == "Upgrade"
+    assert stack.call("HEAD", path).status == 426
+    refused = stack.call("POST", path)
+    assert_problem(stack, refused, 405, "method-not-allowed")
+    assert refused.headers["allow"] == "GET"
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -53,6 +53,18 @@ class Browser:
         """What a script returns; a promise is awaited."""
         return self._driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
 
+    def click(self, element_id: str) -> None:
+        """Clicks on an element, as a person does."""
+        self._driver.find_element("id", element_id).click()
+
+    def refresh(self) -> None:
+        """Loads the page again, as a person does."""
+        self._driver.refresh()
+
+    def back(self) -> None:
+        """Goes one step back."""
+        self._driver.back()
+
     def complaints(self) -> list[str]:
         """What was written to the console as a warning or an error since the last call."""
         entries = self._driver.get_log("browser")  # type: ignore[no-untyped-call]

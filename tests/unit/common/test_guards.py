@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from acked_common.cors import EXPOSED_HEADERS, Cors
 from acked_common.front import Front
 from acked_common.guards import LOCAL_HOSTS, MAX_HEADER_BYTES, Guards
 from acked_common.probes import STRANGER, as_probe
@@ -51,7 +52,7 @@ def guarded(app: Callable[..., Awaitable[None]]) -> Front:
         allowed_origins=frozenset({ORIGIN}),
         changing_paths=frozenset({"/load-test"}),
     )
-    return Front(app, checks=[guards.check])
+    return Front(app, checks=[guards.check], cors=Cors([ORIGIN]))
 
 
 async def call(
@@ -157,22 +158,110 @@ async def test_exactly_one_host_is_needed() -> None:
     assert await status_of([(b"host", b"localhost"), (b"host", b"localhost")]) == (400, "bad-host")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", "/process"), ("PUT", "/x"), ("DELETE", "/x"), ("PATCH", "/x"), ("POST", "/jobs/1/cancel")]
-    + [(method, path) for method in ("GET", "HEAD") for path in ("/load-test", "/load-test/")],
-)
-async def test_what_changes_something_is_refused_from_another_site(method: str, path: str) -> None:
-    cross = [*ACCESS_POINT, (b"sec-fetch-site", b"cross-site")]
-    assert await status_of(cross, method, path) == (403, "cross-site")
-    assert await status_of([*cross, (b"sec-fetch-user", b"?0")], method, path) == (403, "cross-site")
-    assert await status_of([*cross, (b"sec-fetch-user", b"?1")], method, path) == (200, "")
+CHANGES = [
+    *(("POST", "/process"), ("PUT", "/x"), ("DELETE", "/x"), ("PATCH", "/x"), ("POST", "/jobs/1/cancel")),
+    *((method, path) for method in ("GET", "HEAD") for path in ("/load-test", "/load-test/")),
+]
 
 
-@pytest.mark.parametrize("site", [b"same-origin", b"same-site", b"none"])
-async def test_what_changes_something_is_allowed_from_elsewhere(site: bytes) -> None:
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+@pytest.mark.parametrize("site", [b"cross-site", b"same-site"])
+async def test_change_of_another_origin_is_refused_with_a_click_too(method: str, path: str, site: bytes) -> None:
+    foreign = [*ACCESS_POINT, (b"sec-fetch-site", site)]
+    clicked = [*foreign, (b"sec-fetch-user", b"?1"), (b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document")]
+    for headers in (foreign, [*foreign, (b"sec-fetch-user", b"?0")], clicked):
+        assert await status_of(headers, method, path) == (403, "cross-site")
+
+
+@pytest.mark.parametrize("site", [b"same-origin", b"none"])
+async def test_change_of_the_own_origin_is_allowed(site: bytes) -> None:
     assert await status_of([*ACCESS_POINT, (b"sec-fetch-site", site)], "POST", "/process") == (200, "")
-    assert await status_of([*ACCESS_POINT, (b"sec-fetch-site", site)], "GET", "/load-test") == (200, "")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/process"), ("GET", "/load-test")])
+async def test_change_of_a_listed_origin_on_another_site_is_allowed(method: str, path: str) -> None:
+    headers = [*ACCESS_POINT, (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"cors")]
+    assert await status_of([*headers, (b"origin", ORIGIN.encode())], method, path) == (200, "")
+
+
+TYPED: Headers = [
+    *((b"sec-fetch-site", b"none"), (b"sec-fetch-mode", b"navigate")),
+    *((b"sec-fetch-user", b"?1"), (b"sec-fetch-dest", b"document")),
+]
+FIREFOX = b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+STARTS: list[Headers] = [
+    [],
+    [(b"user-agent", b"curl/8.14.1"), (b"accept", b"*/*")],
+    [(b"user-agent", b"python-requests/2.32"), (b"accept", b"*/*"), (b"accept-encoding", b"gzip, deflate")],
+    [(b"accept", b"application/json, text/plain, */*")],
+    # PowerShell; and fetch of Node.
+    [(b"user-agent", b"Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1")],
+    [(b"sec-fetch-mode", b"cors"), (b"accept", b"*/*"), (b"accept-language", b"*"), (b"user-agent", b"node")],
+    [(b"referer", b"http://127.0.0.1:8080/")],
+    TYPED,
+]
+WAITS: list[Headers] = [
+    [(b"sec-fetch-site", b"none")],
+    *([header for header in TYPED if header != left_out] for left_out in TYPED),
+    *(
+        [*TYPED, (name, value)]
+        for name, value in ((b"sec-purpose", b"prefetch"), (b"sec-purpose", b"prefetch;prerender"))
+    ),
+    *([*TYPED, (name, value)] for name, value in ((b"purpose", b"prefetch"), (b"x-moz", b"prefetch"))),
+    [(b"sec-purpose", b"prefetch")],
+    [(b"purpose", b"prefetch")],
+    [(b"x-moz", b"prefetch")],
+    [*TYPED, (b"sec-fetch-site", b"cross-site")],
+    *(
+        [(b"sec-fetch-site", site), (b"sec-fetch-mode", b"no-cors"), (b"sec-fetch-dest", b"image")]
+        for site in (b"cross-site", b"same-site", b"same-origin")
+    ),
+    [(b"sec-fetch-site", b"same-origin"), (b"sec-fetch-mode", b"cors"), (b"sec-fetch-dest", b"empty")],
+    [(b"sec-fetch-mode", b"no-cors")],
+    [(b"sec-fetch-mode", b"navigate")],
+    [(b"sec-fetch-dest", b"image")],
+    *(
+        [(b"accept", accept)]
+        for accept in (b"image/avif,image/webp,*/*", b"text/css,*/*;q=0.1", b"application/xhtml+xml")
+    ),
+    *(
+        [(b"referer", referer)]
+        for referer in (
+            b"http://127.0.0.1:9090/",
+            b"http://localhost:8080/",
+            b"https://evil.example/",
+            b"http://127.0.0.1:8080.evil/",
+            b"x",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("headers", STARTS)
+async def test_read_that_changes_runs_for_programs_and_typed_addresses(headers: Headers) -> None:
+    assert await status_of([*ACCESS_POINT, *headers], "GET", "/load-test") == (200, "")
+
+
+@pytest.mark.parametrize("headers", WAITS)
+async def test_read_that_changes_runs_for_nothing_else(headers: Headers) -> None:
+    assert await status_of([*ACCESS_POINT, *headers], "GET", "/load-test") == (403, "cross-site")
+
+
+@pytest.mark.parametrize("headers", [*STARTS, *WAITS])
+async def test_page_behind_a_read_that_changes_is_let_through(headers: Headers) -> None:
+    page = [header for header in headers if header[0] != b"accept"] + [(b"accept", b"text/html,*/*;q=0.8")]
+    assert await status_of([*ACCESS_POINT, *page], "GET", "/load-test") == (200, "")
+
+
+async def test_names_without_fetch_metadata_know_browsers_by_their_name() -> None:
+    plain: Headers = [(b"accept", b"*/*"), (b"accept-language", b"de"), (b"user-agent", FIREFOX)]
+    assert await status_of([(b"host", b"acked.example"), *plain], "GET", "/load-test") == (403, "cross-site")
+    assert await status_of([(b"host", b"acked.example:8080"), *plain], "GET", "/load-test") == (403, "cross-site")
+    assert await status_of([(b"host", b"acked.example"), *TYPED, *plain], "GET", "/load-test") == (200, "")
+    curl: Headers = [(b"host", b"acked.example"), (b"user-agent", b"curl/8"), (b"accept", b"*/*")]
+    assert await status_of(curl, "GET", "/load-test") == (200, "")
+    for host in (b"localhost:1", b"[::1]:1", b"LOCALHOST", b"127.0.0.1"):
+        assert await status_of([(b"host", host), *plain], "GET", "/load-test") == (200, "")
 
 
 async def test_what_only_reads_is_allowed_from_another_site() -> None:
@@ -227,6 +316,62 @@ async def test_the_size_of_all_headers_is_bounded() -> None:
     assert await status_of([*ACCESS_POINT, *many]) == (431, "headers-too-large")
 
 
+async def cors_headers(
+    origin: str | None, *, method: str = "GET", host: bytes = b"localhost", **more: str
+) -> dict[str, str]:
+    headers = [(b"host", host), *((name.replace("_", "-").encode(), value.encode()) for name, value in more.items())]
+    if origin is not None:
+        headers.append((b"origin", origin.encode()))
+    app, sent = await call(headers, method=method)
+    wanted = ("vary", "access-control-")
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"] if name.decode().startswith(wanted)}
+    return {"status": str(sent[0]["status"]), "reached": str(app.reached), **found}
+
+
+async def test_cors_of_a_listed_origin_is_told_with_every_status() -> None:
+    told = {
+        "vary": "Origin",
+        "access-control-allow-origin": ORIGIN,
+        "access-control-expose-headers": ", ".join(EXPOSED_HEADERS),
+    }
+    assert await cors_headers(ORIGIN) == {"status": "200", "reached": "True", **told}
+    assert await cors_headers(ORIGIN, method="POST") == {"status": "200", "reached": "True", **told}
+    # Refused ahead of the application.
+    assert await cors_headers(ORIGIN, host=b"evil.example") == {"status": "421", "reached": "False", **told}
+
+
+@pytest.mark.parametrize("origin", [None, "https://acked.example:444", "null", "*", "http://acked.example"])
+async def test_cors_of_others_is_vary_alone(origin: str | None) -> None:
+    assert await cors_headers(origin) == {"status": "200", "reached": "True", "vary": "Origin"}
+
+
+async def test_cors_preflight_of_a_listed_origin_is_answered_here() -> None:
+    asked = {"access_control_request_method": "POST", "access_control_request_headers": "authorization,content-type"}
+    found = await cors_headers(ORIGIN, method="OPTIONS", **asked)
+    assert found == {
+        "status": "204",
+        "reached": "False",
+        "vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+        "access-control-allow-origin": ORIGIN,
+        "access-control-allow-methods": "GET, HEAD, POST",
+        "access-control-allow-headers": "Authorization, Content-Type, Idempotency-Key",
+        "access-control-max-age": "600",
+    }
+    near = await cors_headers(ORIGIN, method="OPTIONS", access_control_request_private_network="true", **asked)
+    assert near["access-control-allow-private-network"] == "true"
+
+
+@pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
+async def test_cors_preflight_of_a_foreign_origin_is_refused(origin: str) -> None:
+    found = await cors_headers(origin, method="OPTIONS", access_control_request_method="POST")
+    assert (found["status"], found["reached"], found["vary"]) == ("403", "False", "Origin")
+    assert "access-control-allow-origin" not in found
+
+
+async def test_cors_options_without_a_question_goes_to_the_application() -> None:
+    assert (await cors_headers(ORIGIN, method="OPTIONS"))["reached"] == "True"
+
+
 async def headers_of(given: Headers) -> Headers:
     _, sent = await call(ACCESS_POINT, app=App(given))
     result: Headers = sent[0]["headers"]
@@ -237,6 +382,7 @@ async def headers_of(given: Headers) -> Headers:
 async def test_api_answers_are_not_stored_and_not_sniffed() -> None:
     added = dict(await headers_of([(b"content-type", b"application/json")]))
     assert added == {
+        b"vary": b"Origin",
         b"x-content-type-options": b"nosniff",
         b"referrer-policy": b"no-referrer",
         b"cache-control": b"no-store",
@@ -257,7 +403,7 @@ async def test_what_the_application_says_about_caching_and_policy_wins() -> None
         (b"Cache-Control", b"max-age=60"),
         (b"Content-Security-Policy", b"default-src 'none'"),
     ]
-    assert {name for name, _ in await headers_of(given)} == {b"x-content-type-options", b"referrer-policy"}
+    assert {name for name, _ in await headers_of(given)} == {b"x-content-type-options", b"referrer-policy", b"vary"}
 
 
 async def test_an_answer_that_is_sent_twice_is_not_changed() -> None:

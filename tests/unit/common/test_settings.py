@@ -233,3 +233,47 @@ def test_a_secret_of_the_repository_is_noticed() -> None:
     assert common_settings(
         amqp_url="amqp://worker@rabbitmq", amqp_password="acked-development-amqp-worker"
     ).has_development_secret
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("https://app.example", ("https://app.example",)),
+        ("HTTPS://App.Example:443", ("https://app.example",)),
+        ("http://localhost:80,http://localhost:3000", ("http://localhost", "http://localhost:3000")),
+        ("https://app.example:80, http://app.example:443", ("https://app.example:80", "http://app.example:443")),
+        ("http://[::1]:3000", ("http://[::1]:3000",)),
+        ("http://127.0.0.1:3000, http://127.0.0.1:3000", ("http://127.0.0.1:3000",)),
+        ("https://xn--bcher-kva.example", ("https://xn--bcher-kva.example",)),
+        ("chrome-extension://abcdefghijklmnop", ("chrome-extension://abcdefghijklmnop",)),
+    ],
+)
+def test_origins_are_read_as_browsers_write_them(text: str, origins: tuple[str, ...]) -> None:
+    assert common_settings(allowed_origins=text).allowed_origins == origins
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("*", "name each origin"),
+        ("null", "http://localhost:3000"),
+        ("https://app.example/", "write https://app.example"),
+        ("https://app.example:8443/path?x#y", "write https://app.example:8443"),
+        ("app.example", "scheme://host"),
+        ("//app.example", "scheme://host"),
+        ("https://", "scheme://host"),
+        ("https://*.app.example", "scheme://host"),
+        ("https://user@app.example", "scheme://host"),
+        ("https://b\u00fccher.example", "scheme://host"),
+        ("https://app.example:0", "1 to 65535"),
+        ("https://app.example:65536", "1 to 65535"),
+        ("https://app.example:", "scheme://host"),
+        ("https://good.example https://app.example", "scheme://host"),
+    ],
+)
+def test_origins_that_never_match_are_refused_with_advice(text: str, advice: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        common_settings(allowed_origins=f"https://good.example, {text}")
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.strip().startswith(f"ACKED_ALLOWED_ORIGINS: {text}: ")
+    assert advice in line

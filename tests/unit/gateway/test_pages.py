@@ -141,3 +141,12 @@ def test_scripts_find_every_element_that_they_name() -> None:
         ids = set(re.findall(r'\bid="([^"]+)"', text_of(page)))
         named = set(re.findall(r'byId\("([^"]+)"\)', text_of(script) + text_of("shared.js")))
         assert named <= ids, (page, named - ids)
+
+
+def test_the_load_test_page_runs_by_itself_with_a_value_alone() -> None:
+    def told(page: bytes) -> tuple[str | None, str | None]:
+        body = next(attributes for tag, attributes in Tags(page.decode()).found if tag == "body")
+        return body["data-run-once"], body["data-run-batch"]
+
+    assert told(load_page("load_test.html")[0]) == ("", "")
+    assert told(load_page("load_test.html", run_once="1.ab", run_batch="b")[0]) == ("1.ab", "b")

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from acked_common.cors import Cors
 from acked_common.guards import API_ANSWER, Message, guarded_headers
 from acked_common.probes import as_probe
 from acked_common.problems import Problem, ProblemError
@@ -27,7 +28,7 @@ class Front:
 
     `checks` are asked in their order. `hot` are endpoints by path that are asked for most, ASGI applications: they get
     their requests from here, past the router and its layers, and answer every method by themselves. `count` is told of
-    each HTTP answer, with its status.
+    each HTTP answer, with its status. `cors` lets pages of other origins call; None where none is listed.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class Front:
         checks: Sequence[Check],
         hot: Mapping[str, App] | None = None,
         count: Callable[[Message, int], object] = lambda scope, status: None,
+        cors: Cors | None = None,
     ) -> None:
         self._app = app
+        self._cors = cors
         self._checks = checks
         self._hot = hot or {}
         self._count = count
@@ -51,15 +54,22 @@ class Front:
         if kind == "http" and scope["method"] == "OPTIONS":
             scope = as_probe(scope)
         added: list[tuple[bytes, bytes]] = []
+        if self._cors is not None and kind == "http":
+            added += self._cors.headers(scope["headers"])
         try:
             for check in self._checks:
                 if told := check(scope):
                     added += told
         except ProblemError as error:
-            await self._refuse(error.problem, scope, receive, send)
+            await self._refuse(error.problem, scope, receive, send, added)
             return
         if kind != "http":
             await self._app(scope, receive, send)
+            return
+        if self._cors is not None and (told := self._cors.preflight(scope)):
+            self._count(scope, 204)
+            await send({"type": "http.response.start", "status": 204, "headers": [*told]})
+            await send({"type": "http.response.body", "body": b""})
             return
         has_begun = False
 
@@ -84,7 +94,9 @@ class Front:
                 await fault_response(Request(scope), error)(scope, receive, send_noted)
             raise
 
-    async def _refuse(self, found: Problem, scope: Message, receive: Receive, send: Send) -> None:
+    async def _refuse(
+        self, found: Problem, scope: Message, receive: Receive, send: Send, added: list[tuple[bytes, bytes]]
+    ) -> None:
         prefix = "http"
         if scope["type"] == "websocket":
             await receive()
@@ -95,6 +107,6 @@ class Front:
         else:
             self._count(scope, found.status)
         body = found.to_bytes()
-        headers = [*found.raw_headers(body), *API_ANSWER]
+        headers = [*found.raw_headers(body), *API_ANSWER, *added]
         await send({"type": f"{prefix}.response.start", "status": found.status, "headers": headers})
         await send({"type": f"{prefix}.response.body", "body": body})

@@ -1,15 +1,17 @@
 """What stands in front of every route: who may call, how large the headers may be, what each answer carries.
 
 A page in any browser on the machine can reach a loopback port. So the Host must be a known name (or a page could point
-its own name here), a page of another site may not change anything, and a WebSocket opens only to known origins.
-Programs that send none of a browser's headers are not concerned.
+its own name here), a page of another origin may not change anything, and a WebSocket opens only to known origins.
+Another port of localhost is another origin. Programs that send none of a browser's headers are not concerned.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
+from acked_common.api.routes import asks_for_page
 from acked_common.probes import PROBE_PATHS, STRANGER
 from acked_common.problems import ProblemError, problem
+from acked_common.request_source import by_name, is_by_person, is_by_program
 
 Message = MutableMapping[str, Any]
 
@@ -17,6 +19,8 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_HEADER_BYTES = 32 * 1024
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FOREIGN_SITES = (b"cross-site", b"same-site")
+_ASKS_METHOD = b"access-control-request-method"
 _HOSTS_REMEMBERED = 256
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -36,7 +40,8 @@ class Guards:
 
     `allowed_hosts` holds names as they stand in a URL (`localhost`, `[::1]`), each with any port unless it names one;
     give `LOCAL_HOSTS | {...}`. `allowed_origins` holds origins (`https://acked.example`); the origin that the request
-    itself was sent to is always allowed. `changing_paths` are those that change something although they are read.
+    itself was sent to is always allowed. `changing_paths` are those that change something although they are read:
+    at once for programs and for persons, for others only behind a page, which is let through.
     """
 
     def __init__(
@@ -55,7 +60,7 @@ class Guards:
         """Raises `ProblemError` where it may not come in."""
         size = 0
         host: bytes | None = None
-        site = user = b""
+        site = b""
         origins: list[bytes] | None = None
         for name, value in scope["headers"]:
             size += len(name) + len(value)
@@ -67,8 +72,6 @@ class Guards:
                 origins = [value] if origins is None else [*origins, value]
             elif name == b"sec-fetch-site":
                 site = value
-            elif name == b"sec-fetch-user":
-                user = value
         if size > MAX_HEADER_BYTES:
             detail = f"The headers have {size:,} bytes, {MAX_HEADER_BYTES:,} are allowed. Send fewer (cookies?)."
             raise ProblemError(problem("headers-too-large", detail))
@@ -81,14 +84,22 @@ class Guards:
             raise _bad_host("no")
         if host not in self._seen_hosts:
             self._learn_host(host)
-        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS and scope["path"] not in self._changing:
+        if scope["type"] == "http" and scope["method"] in _SAFE_METHODS:
+            if scope["method"] == "OPTIONS":
+                if is_preflight(scope):
+                    self._check_origins(origins or (), host)
+                return
+            if scope["path"] not in self._changing:
+                return
+            self._check_origins(origins or (), host)
+            if origins is None and not asks_for_page(scope):
+                _check_source(by_name(scope["headers"]))
             return
-        if site == b"cross-site" and user != b"?1":
-            detail = "A page of another site asked for this, and no person did. Open the page of this server instead."
-            raise ProblemError(problem("cross-site", detail))
         if origins is not None:
-            for origin in origins:
-                self._check_origin(origin, host)
+            # What it names is exact: a listed page is another site too.
+            self._check_origins(origins, host)
+        elif site in _FOREIGN_SITES:
+            raise _cross_site("A page of another origin asked for this.")
 
     def _learn_host(self, host: bytes) -> None:
         if not self._is_own(host.lower()):
@@ -103,6 +114,10 @@ class Guards:
     def _is_own(self, name: bytes) -> bool:
         return name in self._hosts or _without_port(name) in self._hosts
 
+    def _check_origins(self, origins: Sequence[bytes], host: bytes) -> None:
+        for origin in origins:
+            self._check_origin(origin, host)
+
     def _check_origin(self, origin: bytes, host: bytes) -> None:
         # A proxy that ends TLS leaves no trace here, so both schemes of the own host are its own origin.
         if origin in self._origins or origin in (b"http://" + host, b"https://" + host):
@@ -112,6 +127,23 @@ class Guards:
             "and start the server again."
         )
         raise ProblemError(problem("origin-not-allowed", detail))
+
+
+def is_preflight(scope: Message) -> bool:
+    """Whether a browser asks if a page of another origin may send a request."""
+    return scope["method"] == "OPTIONS" and any(name == _ASKS_METHOD for name, _ in scope["headers"])
+
+
+def _check_source(headers: Mapping[bytes, bytes]) -> None:
+    if not is_by_program(headers) and not is_by_person(headers):
+        raise _cross_site(
+            "A browser asked for this, and no person typed the address. Open the page of this server and press Run; "
+            "programs send POST, or none of a browser's headers"
+        )
+
+
+def _cross_site(detail: str) -> ProblemError:
+    return ProblemError(problem("cross-site", detail))
 
 
 def guarded_headers(headers: Any) -> list[tuple[bytes, bytes]]:

@@ -26,6 +26,7 @@ from prometheus_client import Counter, Gauge
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from acked_common.cors import Cors
 from acked_common.guards import MAX_HEADER_BYTES
 from acked_common.http_answer import AnswerCycle
 from acked_common.last_answer import answer_bytes, answer_headers
@@ -116,6 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     watch: ConnectionWatch
     socket_paths: frozenset[str]
+    cors: Cors | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -140,7 +142,7 @@ class LimitedProtocol(HttpToolsProtocol):
             transport.abort()
             return
         if not admitted:
-            self.app = _only_health(self.app)
+            self.app = _only_health(self.app, self.cors)
         self._await(Wait.FIRST_BYTE)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -419,32 +421,38 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answer(found)
 
     def _answer(self, found: Problem) -> None:
-        self.transport.write(answer_bytes(found, self.server_state.default_headers))
+        # Those of the request that is being read, as far as they are here.
+        headers = () if self.scope is None else self.scope["headers"]
+        more = () if self.cors is None else self.cors.headers(headers)
+        self.transport.write(answer_bytes(found, self.server_state.default_headers, more))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._await(Wait.GOODBYE)
 
 
-def limited_protocol(limits: HttpLimits, socket_paths: frozenset[str]) -> type[LimitedProtocol]:
+def limited_protocol(
+    limits: HttpLimits, socket_paths: frozenset[str], cors: Cors | None = None
+) -> type[LimitedProtocol]:
     """The protocol of one server. `socket_paths` are those that serve WebSockets; elsewhere no upgrade is accepted."""
-    parts = {"watch": ConnectionWatch(limits), "socket_paths": socket_paths}
+    parts = {"watch": ConnectionWatch(limits), "socket_paths": socket_paths, "cors": cors}
     return type("LimitedProtocol", (LimitedProtocol,), parts)
 
 
-def _answering(found: Problem) -> Any:
+def _answering(found: Problem, cors: Cors | None) -> Any:
     """An ASGI application that answers with the problem."""
 
-    async def answer(_scope: Any, _receive: Any, send: Callable[[Any], Any]) -> None:
+    async def answer(scope: Any, _receive: Any, send: Callable[[Any], Any]) -> None:
         body = found.to_bytes()
-        await send({"type": "http.response.start", "status": found.status, "headers": answer_headers(found, body)})
+        headers = answer_headers(found, body, () if cors is None else cors.headers(scope["headers"]))
+        await send({"type": "http.response.start", "status": found.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     return answer
 
 
-def _only_health(app: Any) -> Any:
+def _only_health(app: Any, cors: Cors | None = None) -> Any:
     """The application on a connection that is one too many: it tells of its health, and refuses all else."""
-    refusal = _answering(problem("busy", "this process has as many connections as it serves; nothing was stored"))
+    refusal = _answering(problem("busy", "this process has as many connections as it serves; nothing was stored"), cors)
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         async def send_last(message: Any) -> None:

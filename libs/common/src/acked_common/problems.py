@@ -191,9 +191,24 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "cross-site": Entry(
         403,
-        "A page of another site may not do this",
-        "A browser sent this request for a page of another site, and no person asked for it.",
+        "A page of another origin may not do this",
+        "A browser sent this request for a page of another origin, or ahead of a person's wish. Another port of the "
+        "same host is another origin.",
         "Open the page of this server instead, or call it from a program.",
+    ),
+    "stale-page": Entry(
+        409,
+        "This page has started its test already",
+        "The page tried to start a load test by itself, with a value that was used before or is too old. Nothing was "
+        "started.",
+        "Press Run to start another.",
+    ),
+    "upgrade-required": Entry(
+        426,
+        "This address speaks WebSocket",
+        "A plain HTTP request was sent to the address of a WebSocket.",
+        "Connect with a WebSocket client: ws:// or wss:// instead of http:// or https://.",
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
     ),
     "origin-not-allowed": Entry(
         403,

@@ -15,6 +15,7 @@ from acked_common.api.serving import changed_by_reading, first_parts, unlimited,
 from acked_common.broker import BrokerError
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.clock import SharedClock
+from acked_common.cors import Cors
 from acked_common.front import Check, Front
 from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.kind_table import KindTable
@@ -46,6 +47,7 @@ class ServiceCore:
         self._settings = settings
         if settings.has_development_secret:
             log.warning(DEVELOPMENT_WARNING)
+        self.cors = Cors(settings.allowed_origins) if settings.allowed_origins else None
         self.stopping = asyncio.Event()
         """Set as soon as the process is told to stop."""
         self.clock = SharedClock()
@@ -120,10 +122,12 @@ class ServiceCore:
             checks=checks,
             hot={route.path: route.app for route in served if isinstance(route, ApiRoute) and route.path in hot},
             count=RequestCounter(first_parts(served)).count,
+            cors=self.cors,
         )
         # Every path has one form; a redirect to it would be an answer without a body that no document names.
         application.router.redirect_slashes = False
         application.state.stopping = self.stopping
+        application.state.cors = self.cors
         return application
 
     def _unless_stopping(self, readiness: Callable[[], Readiness]) -> Callable[[], Readiness]:

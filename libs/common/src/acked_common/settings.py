@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -98,6 +99,16 @@ class Env:
         """A comma-separated list."""
         return tuple(part.strip() for part in self.text(name, default).split(",") if part.strip())
 
+    def origins(self, name: str) -> tuple[str, ...]:
+        """A comma-separated list of origins, each as browsers write it."""
+        found: dict[str, None] = {}
+        for text in self.names(name):
+            try:
+                found[origin_of(text)] = None
+            except ValueError as error:
+                self._problems.append(f"{name}: {text}: {error}")
+        return tuple(found)
+
     def whole(self, name: str, default: int, *, at_least: int = 0, at_most: int = 2**31) -> int:
         """A whole number."""
         return self._number(name, default, int, at_least, at_most, "a whole number")
@@ -133,6 +144,34 @@ class Env:
             self._problems.append(f"{name}={text}: must be between {at_least:g} and {at_most:g}")
             return default
         return value
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
+
+
+def origin_of(text: str) -> str:
+    """The origin in the one form that browsers send: lower case, without the scheme's own port. Raises ValueError,
+    which says what to write."""
+    if text == "*":
+        raise ValueError("every page in the world could call then; name each origin, such as https://acked.example")
+    if text.lower() == "null":
+        raise ValueError(
+            "files, sandboxed frames and many others call themselves null; serve the page from an address and name it, "
+            "such as http://localhost:3000"
+        )
+    lower = text.lower()
+    parts = _ORIGIN.fullmatch(lower)
+    if parts is None:
+        found = _ORIGIN.match(lower)
+        wanted = found[0] if found is not None and lower[found.end()] in "/?#" else "https://acked.example"
+        raise ValueError(f"must be scheme://host or scheme://host:port and nothing behind it; write {wanted}")
+    scheme, host, port = parts.groups()
+    if port is None:
+        return lower
+    if not 1 <= int(port) <= 65535:
+        raise ValueError("a port is 1 to 65535")
+    return f"{scheme}://{host}" if int(port) == _DEFAULT_PORTS.get(scheme) else f"{scheme}://{host}:{int(port)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +252,7 @@ def read_common(env: Env) -> CommonSettings:
         expires_in_s=env.seconds("ACKED_EXPIRES_IN_S", 30 * 86400.0),
         retention_s=env.seconds("ACKED_RETENTION_S", 30 * 86400.0),
         allowed_hosts=env.names("ACKED_ALLOWED_HOSTS"),
-        allowed_origins=env.names("ACKED_ALLOWED_ORIGINS"),
+        allowed_origins=env.origins("ACKED_ALLOWED_ORIGINS"),
         asks_for_tokens=env.choice("ACKED_ACCESS", ("tokens", "off"), "off") == "tokens",
         published_on_loopback=env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no") == "yes",
         rate_per_s=env.rate("ACKED_RATE_PER_S", 1000.0),

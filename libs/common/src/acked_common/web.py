@@ -18,6 +18,7 @@ from starlette.routing import WebSocketRoute
 from acked_common import problems
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
 from acked_common.api.routes import ApiRoute
+from acked_common.cors import Cors
 from acked_common.http_protocol import limited_protocol
 from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.lifetime import raise_file_limit
@@ -184,16 +185,21 @@ def bind_port(host: str, port: int, *, peer_takes_within_s: float = PEER_TAKES_W
 
 
 def server_config(
-    app: Any, limits: HttpLimits | None = None, *, websocket_bytes: Mapping[str, int] | None = None
+    app: Any,
+    limits: HttpLimits | None = None,
+    *,
+    websocket_bytes: Mapping[str, int] | None = None,
+    cors: Cors | None = None,
 ) -> uvicorn.Config:
     """How every HTTP server of Acked runs; each server needs a configuration of its own.
 
-    `websocket_bytes`: how large a message may be, by path; for all others `WS_MAX_BYTES`.
+    `websocket_bytes`: how large a message may be, by path; for all others `WS_MAX_BYTES`. `cors`: which pages
+    may read what the protocol itself answers.
     """
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=limited_protocol(limits or HttpLimits(), _socket_paths(app)),
+        http=limited_protocol(limits or HttpLimits(), _socket_paths(app), cors),
         ws=limited_websocket(websocket_bytes or {}),
         lifespan="on",
         log_config=None,
@@ -233,6 +239,7 @@ def serve(
     limits: HttpLimits,
     websocket_bytes: Mapping[str, int] | None = None,
     on_stop: Callable[[], object] | None = None,
+    cors: Cors | None = None,
 ) -> None:
     """Runs an application until it is told to stop, which begins with `on_stop`.
 
@@ -246,7 +253,9 @@ def serve(
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    server = GracefulServer(server_config(app, limits, websocket_bytes=websocket_bytes), on_stop=on_stop, own=own)
+    server = GracefulServer(
+        server_config(app, limits, websocket_bytes=websocket_bytes, cors=cors), on_stop=on_stop, own=own
+    )
     if run_file is None or own is None:
         server.run(sockets=[shared])
         return

@@ -31,6 +31,7 @@ def main() -> int:
         limits=settings.http,
         websocket_bytes={FEED_PATH: MAX_FRAME_BYTES},
         on_stop=app.state.stopping.set,
+        cors=app.state.cors,
     )
     return 0
 

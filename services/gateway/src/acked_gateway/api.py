@@ -21,6 +21,8 @@ DEFAULT_PAGE = 50
 MAX_PAGE = 1000
 MAX_PAGE_ASKED = 999_999_999
 
+RUN_ONCE_HEADER = "Acked-Run-Once"
+
 COMMANDS = "Commands"
 _LOAD_TEST = "Load test"
 _PAGES = "Pages"
@@ -293,7 +295,22 @@ DRAIN_WORKER = Operation(
 )
 
 
-def _load_test(method: Any, name: str, media: dict[str, Any], description: str) -> Operation:
+_RUN_ONCE = Parameter(
+    name=RUN_ONCE_HEADER,
+    place="header",
+    type=str,
+    description="For the gateway's own page: the one-time value with which it starts a test by itself.",
+)
+
+
+def _load_test(
+    method: Any,
+    name: str,
+    media: dict[str, Any],
+    description: str,
+    more_parameters: tuple[Parameter, ...] = (),
+    more_problems: tuple[str, ...] = (),
+) -> Operation:
     return Operation(
         id=name,
         method=method,
@@ -317,6 +334,7 @@ def _load_test(method: Any, name: str, media: dict[str, Any], description: str) 
                 type=BatchName,
                 description="The batch of the jobs, so that it can be followed before they come; else a new name.",
             ),
+            *more_parameters,
         ),
         answers=(
             Answer(
@@ -331,17 +349,21 @@ def _load_test(method: Any, name: str, media: dict[str, Any], description: str) 
                 },
             ),
         ),
-        problems=("bad-count", "bad-batch", "unknown-kind", "intake-unreachable", "store-unreachable"),
+        problems=("bad-count", "bad-batch", "unknown-kind", "intake-unreachable", "store-unreachable", *more_problems),
         is_change=True,
     )
 
 
-POST_LOAD_TEST = _load_test("POST", "startLoadTest", {}, "When the client leaves, the test ends.")
+POST_LOAD_TEST = _load_test(
+    "POST", "startLoadTest", {}, "When the client leaves, the test ends.", (_RUN_ONCE,), ("stale-page",)
+)
 LOAD_TEST = _load_test(
     "GET",
     "loadTest",
     {HTML: str},
-    "When the client leaves, the test ends. Who accepts `text/html` gets a page that starts the test and follows it.",
+    "When the client leaves, the test ends. It starts at once for programs and for a person who typed the address. Who "
+    "accepts `text/html` gets a page, which starts the test for a person who typed the address or came from a page of "
+    "the gateway, else waits for a click, and follows it.",
 )
 
 GET_INDEX = Operation(
@@ -359,8 +381,7 @@ GET_ASSET = Operation(
     tag=_PAGES,
     permission=None,
     summary="What pages consist of",
-    parameters=(
-        Parameter(name="name", place="path", type=str, description="The file's name.", example="load_test.html"),
-    ),
+    description="Pages themselves have addresses of their own.",
+    parameters=(Parameter(name="name", place="path", type=str, description="The file's name.", example="app.css"),),
     answers=(Answer(description="The file.", media=dict.fromkeys(ASSET_MEDIA_TYPES, str)),),
 )

@@ -16,6 +16,7 @@ from acked_gateway.job_routes import job_routes
 from acked_gateway.live import Live
 from acked_gateway.load_test import LoadTester
 from acked_gateway.load_test_routes import load_test_routes
+from acked_gateway.run_once import RunOnce
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.snapshots import Snapshots
 from acked_gateway.worker_channel import WorkerChannel
@@ -61,7 +62,15 @@ def create_app(settings: GatewaySettings) -> Starlette:
 
     return core.application(
         [
-            *load_test_routes(tester, core.kinds, core.stopping, settings.public_intake_url),
+            *load_test_routes(
+                tester,
+                core.kinds,
+                core.store,
+                core.clock,
+                core.stopping,
+                run_once=RunOnce(settings.worker_secret),
+                public_intake_url=settings.public_intake_url,
+            ),
             *job_routes(core.store, commands, core.workers),
             *worker_routes(core.store, core.workers, command_line),
             *feed.routes(),

@@ -1,4 +1,8 @@
-"""The load test over HTTP: figures for programs, a page for browsers."""
+"""The load test over HTTP: figures for programs, a page for browsers.
+
+A GET that is no page comes from a program or a person: the guards let nothing else through. A page starts its test by
+itself only with a one-time value; `run_once` says how.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,47 +12,79 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute, asks_for_page
+from acked_common.clock import Clock
 from acked_common.kind_table import KindTable, unknown_kind
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
+from acked_common.request_source import by_name, is_by_person, is_speculative
+from acked_common.store import JobStore
 from acked_common.web import JsonResponse
 from acked_gateway import api
-from acked_gateway.api import DEFAULT_COUNT, Latency, LoadTestAnswer
+from acked_gateway.api import DEFAULT_COUNT, RUN_ONCE_HEADER, Latency, LoadTestAnswer
 from acked_gateway.job_routes import checked_batch
-from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult
-from acked_gateway.pages import load_page
+from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult, new_batch_name
+from acked_gateway.pages import ASSETS, load_page
+from acked_gateway.run_once import RunOnce
 
 
 def load_test_routes(
-    tester: LoadTester, kinds: KindTable, stopping: asyncio.Event, public_intake_url: str
+    tester: LoadTester,
+    kinds: KindTable,
+    store: JobStore,
+    clock: Clock,
+    stopping: asyncio.Event,
+    *,
+    run_once: RunOnce,
+    public_intake_url: str,
 ) -> list[ApiRoute]:
     """The routes."""
 
-    def page(name: str) -> Response:
-        body, media_type = load_page(name, intake_url=public_intake_url)
+    def page(name: str, **values: str) -> Response:
+        body, media_type = load_page(name, intake_url=public_intake_url, **values)
         return Response(body, media_type=media_type)
+
+    def load_test_page(request: Request) -> Response:
+        if "batch" in request.query_params or not is_by_person(by_name(request.headers.raw)):
+            return page("load_test.html")
+        batch = new_batch_name()
+        return page("load_test.html", run_batch=batch, run_once=run_once.give(batch, clock.now().timestamp()))
+
+    async def use_up(value: str, batch: str | None, tenant: str) -> None:
+        is_good = batch is not None and run_once.take(value, batch, clock.now().timestamp())
+        # Another process may have taken it.
+        if not is_good or await store.count_batch(batch or "", tenant=tenant) is not None:
+            detail = "the one-time value of this page was used before, or is too old: press Run to start a test"
+            raise ProblemError(problem("stale-page", detail))
 
     async def index(_: Request) -> Response:
         return page("index.html")
 
     async def asset(request: Request) -> Response:
-        try:
-            return page(request.path_params["name"])
-        except KeyError:
-            raise ProblemError(problem("not-found", "no page has this name")) from None
+        name = request.path_params["name"]
+        if name not in ASSETS:
+            raise ProblemError(
+                problem("not-found", "no part of a page has this name; pages have addresses of their own")
+            )
+        return page(name)
 
     async def load_test(request: Request) -> Response:
         if request.method == "HEAD":
             # Asked about, not started.
             return Response(media_type="application/json")
         if asks_for_page(request.scope):
-            return page("load_test.html")
+            return load_test_page(request)
+        if is_speculative(by_name(request.headers.raw)):
+            raise ProblemError(
+                problem("cross-site", "a browser sent this ahead of a person's wish; nothing was started")
+            )
         count = _count(request.query_params.get("count"))
         kind = request.query_params.get("kind") or "demo"
         named = request.query_params.get("batch")
         batch = checked_batch(named) if named else None
         if kinds.get(kind) is None and await kinds.look_again(kind) is None:
             raise unknown_kind(kind, kinds.names, principal_of(request.scope))
+        if (value := request.headers.get(RUN_ONCE_HEADER)) is not None:
+            await use_up(value, batch, principal_of(request.scope).tenant)
         calls = tester.run(
             count,
             kind,

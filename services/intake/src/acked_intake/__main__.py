@@ -28,6 +28,7 @@ def main() -> int:
         run_file=settings.common.run_file,
         limits=settings.http,
         on_stop=app.state.stopping.set,
+        cors=app.state.cors,
     )
     return 0
 

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from starlette.routing import Route, WebSocketRoute
+from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route, WebSocketRoute
 
 from acked_common.principal import Permission
+from acked_common.problems import ProblemError, problem
 
 JSON = "application/json"
 HTML = "text/html"
@@ -129,12 +131,31 @@ def asks_for_page(scope: Mapping[str, Any]) -> bool:
 
 
 class SocketRoute(WebSocketRoute):
-    """A WebSocket. Its endpoint asks who calls by itself, since browsers can send no header with one."""
+    """A WebSocket. Its endpoint asks who calls by itself, since browsers can send no header with one. A plain request
+    is told to upgrade."""
 
     def __init__(self, path: str, endpoint: Any, *, permission: Permission) -> None:
         """`permission` is what the endpoint asks for."""
         super().__init__(path, endpoint)
         self.permission = permission
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        """As Starlette's, for plain requests too."""
+        if scope["type"] == "http":
+            return super().matches({**scope, "type": "websocket"})
+        return super().matches(scope)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """As Starlette's; a plain request is 426, or 405 where not even a handshake could begin so."""
+        if scope["type"] != "http":
+            await super().handle(scope, receive, send)
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            raise HTTPException(405, headers={"Allow": "GET"})
+        scheme = "wss" if scope.get("scheme") == "https" else "ws"
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost")
+        detail = f"connect with a WebSocket client, such as: websocat {scheme}://{host}{self.path}"
+        raise ProblemError(problem("upgrade-required", detail))
 
 
 class ApiRoute(Route):

@@ -46,10 +46,13 @@ ASSETS = (
 """What the pages ask for as `/pages/<name>`."""
 
 
-def load_page(name: str, *, intake_url: str = "http://localhost:8081") -> tuple[bytes, str]:
+def load_page(
+    name: str, *, intake_url: str = "http://localhost:8081", run_once: str = "", run_batch: str = ""
+) -> tuple[bytes, str]:
     """The bytes and the media type of one of `PAGES` or `ASSETS`; KeyError for any other name.
 
-    `intake_url` is where people reach the intake; the pages show it.
+    `intake_url` is where people reach the intake; the pages show it. With `run_once` the page of the load test starts
+    one by itself, whose batch is `run_batch`; without it the page waits for a click.
     """
     if name not in PAGES and name not in ASSETS:
         raise KeyError(name)
@@ -60,6 +63,8 @@ def load_page(name: str, *, intake_url: str = "http://localhost:8081") -> tuple[
             "colours": " ".join(_COLOURS[state] for state in State),
             "terminal_states": " ".join(state for state in State if state in TERMINAL),
             "intake_url": intake_url.rstrip("/"),
+            "run_once": run_once,
+            "run_batch": run_batch,
         }
         for key, value in values.items():
             content = content.replace(b"{{" + key.encode() + b"}}", escape(value).encode())

@@ -1,5 +1,6 @@
-// Runs the load test that the address asks for, then follows its batch. An address with a batch only follows it,
-// so that a reload or a shared link starts nothing.
+// Runs the load test that the address asks for, then follows its batch. By itself it does so only with the one-time value
+// that the gateway has put into it, else it waits for a click. An address with a batch only follows it, so that a reload,
+// a step back or a shared link starts nothing.
 import { BatchNews, askBatch } from "./batch_news.js";
 import { Line } from "./feed.js";
 import { ask, attendAccess, byId, pause, showProblem } from "./shared.js";
@@ -167,9 +168,10 @@ async function followToTheEnd(batch, news, signal, atLeast = 1) {
 }
 
 // The figures of the calls; null where the gateway went away before it could tell them, and calls were kept.
-async function makeCalls(query, batch, signal) {
+async function makeCalls(query, batch, once, signal) {
+  const proof = once === undefined ? {} : { "Acked-Run-Once": once };
   try {
-    return await ask(`/load-test?${query}`, { method: "POST", signal });
+    return await ask(`/load-test?${query}`, { method: "POST", signal, headers: proof });
   } catch (problem) {
     if (problem.document?.requested != null) showFigures(problem.document);
     if (signal.aborted || problem.document?.status != null) throw problem;
@@ -179,18 +181,18 @@ async function makeCalls(query, batch, signal) {
   }
 }
 
-function run(count, kind) {
+// `once` is the one-time value, where no person has pressed Run.
+function run(count, kind, batch = newBatchName(), once = undefined) {
   return attended(async (signal) => {
-    const batch = newBatchName();
     nameBatch(batch);
-    history.replaceState(null, "", `?${new URLSearchParams({ count, kind })}`);
+    // Before anything is started: whoever comes to this address again only follows.
+    history.replaceState(null, "", `?${new URLSearchParams({ count, kind, batch })}`);
     say(`Making ${count} calls at once …`);
     // Before the first job is there, so that all of its moves are seen; without a line the test begins all the same.
     const news = newsOf(batch, signal);
     await Promise.race([news.until(() => true), pause(SUBSCRIBED_WITHIN_MS, signal)]);
     beganAt = Date.now();
-    const result = await makeCalls(new URLSearchParams({ count, kind, batch }), batch, signal);
-    history.replaceState(null, "", `?${new URLSearchParams({ count, kind, batch })}`);
+    const result = await makeCalls(new URLSearchParams({ count, kind, batch }), batch, once, signal);
     if (result !== null) {
       showFigures(result);
       say(`${whole.format(result.persisted)} calls are persisted. Following their jobs …`);
@@ -221,7 +223,22 @@ async function suggestKinds() {
   }
 }
 
-attendAccess();
+const asked = new URLSearchParams(location.search);
+
+// What the page does without a click: follows the batch that the address names, or runs the test that a person has asked
+// for by the address. A page that is loaded ahead, again or from the history waits.
+function begin() {
+  const { runOnce, runBatch } = document.body.dataset;
+  const isNew = performance.getEntriesByType("navigation")[0]?.type === "navigate" && !document.prerendering;
+  suggestKinds();
+  if (asked.get("batch")) followOnly(asked.get("batch"));
+  // What the address says goes to the gateway as it is, so that a bad count gets the gateway's own words.
+  else if (runOnce && isNew) {
+    run(asked.get("count") || form.elements.count.value, asked.get("kind") || form.elements.kind.value, runBatch, runOnce);
+  } else say("Ready. Press Run to start.");
+}
+
+attendAccess(begin);
 const form = byId("form");
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -229,9 +246,5 @@ form.addEventListener("submit", (event) => {
 });
 byId("stop").addEventListener("click", () => current?.abort());
 
-const asked = new URLSearchParams(location.search);
 for (const name of ["count", "kind"]) if (asked.get(name)) form.elements[name].value = asked.get(name);
-suggestKinds();
-if (asked.get("batch")) followOnly(asked.get("batch"));
-// What the address says goes to the gateway as it is, so that a bad count gets the gateway's own words.
-else run(asked.get("count") || form.elements.count.value, asked.get("kind") || form.elements.kind.value);
+begin();

@@ -28,7 +28,7 @@ export async function ask(url, options = {}) {
   let response;
   let text;
   try {
-    const headers = { Accept: "application/json" };
+    const headers = { ...options.headers, Accept: "application/json" };
     if (shownToken() !== "") headers.Authorization = `Bearer ${shownToken()}`;
     response = await fetch(url, { cache: "no-store", ...options, headers });
     text = await response.text();
@@ -56,7 +56,8 @@ export function showProblem(problem) {
   if ([UNAUTHORIZED, FORBIDDEN].includes(problem.document?.status)) showTokenForm(byId("access"));
 }
 
-export function attendAccess() {
-  attendTokenForm(byId("access"));
+// `begin` is called when a token was given; without it the page begins anew.
+export function attendAccess(begin) {
+  attendTokenForm(byId("access"), begin);
   attendLinks();
 }

@@ -9,12 +9,14 @@ export function showTokenForm(form) {
   form.elements.token.focus();
 }
 
-// Where a token is asked for, the page's form takes one; the page then begins anew with it.
-export function attendTokenForm(form) {
+// Where a token is asked for, the page's form takes one; the page then goes on, or begins anew with it.
+export function attendTokenForm(form, begin = () => location.reload()) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     sessionStorage.setItem(KEY, form.elements.token.value.trim());
-    location.reload();
+    form.elements.token.value = "";
+    form.elements.forget.hidden = false;
+    begin();
   });
   const forget = form.elements.forget;
   forget.hidden = shownToken() === "";

@@ -1,0 +1,60 @@
+"""The one-time value of the load test's page."""
+
+import pytest
+
+from acked_gateway import run_once
+from acked_gateway.run_once import HOLDS_S, RunOnce
+
+SECRET = "0123456789abcdef0123456789abcdef"
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def gateway() -> RunOnce:
+    return RunOnce(SECRET)
+
+
+def test_value_is_taken_once_and_for_its_batch_alone(gateway: RunOnce) -> None:
+    value = gateway.give("b", NOW)
+    assert not gateway.take(value, "other", NOW)
+    assert gateway.take(value, "b", NOW)
+    assert not gateway.take(value, "b", NOW)
+    assert gateway.take(gateway.give("c", NOW), "c", NOW)
+
+
+def test_value_is_taken_by_another_process_with_the_same_secret(gateway: RunOnce) -> None:
+    value = gateway.give("b", NOW)
+    assert not RunOnce("another-secret-another-secret").take(value, "b", NOW)
+    assert not RunOnce(None).take(value, "b", NOW)
+    assert RunOnce(SECRET).take(value, "b", NOW)
+
+
+def test_value_without_a_shared_secret_is_of_its_process() -> None:
+    alone = RunOnce(None)
+    value = alone.give("b", NOW)
+    assert not RunOnce(None).take(value, "b", NOW)
+    assert alone.take(value, "b", NOW)
+
+
+def test_value_ends(gateway: RunOnce) -> None:
+    value = gateway.give("b", NOW)
+    assert not gateway.take(value, "b", NOW + HOLDS_S + 1)
+    assert gateway.take(value, "b", NOW + HOLDS_S - 1)
+
+
+@pytest.mark.parametrize(
+    "value", ["", ".", "x", "1800000300.", "1800000300.00", "nan.{mac}", "9999999999.{mac}", "\udce4.{mac}"]
+)
+def test_value_that_is_made_up_is_refused(gateway: RunOnce, value: str) -> None:
+    _, _, mac = gateway.give("b", NOW).partition(".")
+    assert not gateway.take(value.format(mac=mac), "b", NOW)
+
+
+def test_values_that_were_used_are_bounded(gateway: RunOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_once, "MOST_USED", 3)
+    for batch in "abc":
+        assert gateway.take(gateway.give(batch, NOW), batch, NOW)
+    assert not gateway.take(gateway.give("d", NOW), "d", NOW)
+    later = NOW + HOLDS_S + 1
+    assert gateway.take(gateway.give("d", later), "d", later)
+    assert not gateway.take(gateway.give("a", NOW), "a", later)
