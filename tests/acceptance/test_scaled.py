@@ -68,6 +68,25 @@ def test_both_intakes_accept_and_both_gateways_tell(stack: TestStack) -> None:
             assert told["state"] == State.SUCCEEDED
 
 
+def test_page_value_of_one_gateway_is_taken_once_by_all(stack: TestStack) -> None:
+    typed = {
+        "Sec-Fetch-Site": "none",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-User": "?1",
+        "Sec-Fetch-Dest": "document",
+    }
+    for first, second in ((1, 2), (2, 1), (1, 1)):
+        page = stack.call("GET", "/load-test", to=f"gateway-{first}", headers={**typed, "Accept": "text/html"}).raw
+        value, batch = re.findall(rb'data-run-once="([^"]+)" data-run-batch="([^"]+)"', page)[0]
+        path = f"/load-test?count=3&kind=noop&batch={batch.decode()}"
+        headers = {"Acked-Run-Once": value.decode()}
+        assert stack.call("POST", path, to=f"gateway-{second}", headers=headers).body["persisted"] == 3
+        for again in (first, second):
+            answer = stack.call("POST", path, to=f"gateway-{again}", headers=headers)
+            assert (answer.status, answer.body["type"]) == (409, "/problems/stale-page")
+        assert sum(stack.batch(batch.decode()).values()) == 3
+
+
 def test_a_running_job_is_cancelled_through_any_gateway(stack: TestStack) -> None:
     ids = [stack.process("demo", payload={"seconds": 60}) for _ in range(6)]
     for job_id in ids:

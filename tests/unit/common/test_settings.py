@@ -277,3 +277,20 @@ def test_origins_that_never_match_are_refused_with_advice(text: str, advice: str
     (line,) = str(caught.value).splitlines()[1:]
     assert line.strip().startswith(f"ACKED_ALLOWED_ORIGINS: {text}: ")
     assert advice in line
+
+
+def test_hosts_that_never_match_are_refused_with_advice() -> None:
+    good = ("acked.example", "ACKED.example:8443", "gateway", "acked_gateway", "[fd00::1]", "[::1]:8080", "10.0.0.1")
+    assert common_settings(allowed_hosts=",".join(good)).allowed_hosts == good
+    for bad in (
+        "*",
+        "*.example",
+        "https://acked.example",
+        "acked.example/",
+        "::1",
+        "a b",
+        "acked.example:",
+        "b\u00fccher",
+    ):
+        with pytest.raises(SettingsError, match=r"ACKED_ALLOWED_HOSTS: .*write each name by itself"):
+            common_settings(allowed_hosts=bad)

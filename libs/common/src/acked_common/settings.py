@@ -99,6 +99,17 @@ class Env:
         """A comma-separated list."""
         return tuple(part.strip() for part in self.text(name, default).split(",") if part.strip())
 
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """A comma-separated list of host names, each as it stands in a URL, with a port or without."""
+        found = self.names(name)
+        for text in found:
+            if _HOST.fullmatch(text.lower()) is None:
+                self._problems.append(
+                    f"{name}: {text}: never the name in a URL; write each name by itself, such as acked.example, "
+                    "acked.example:8443 or [fd00::1], without a scheme, a path or *"
+                )
+        return found
+
     def origins(self, name: str) -> tuple[str, ...]:
         """A comma-separated list of origins, each as browsers write it."""
         found: dict[str, None] = {}
@@ -147,7 +158,9 @@ class Env:
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
+_NAME = r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?"
+_HOST = re.compile(_NAME)
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://" + _NAME)
 
 
 def origin_of(text: str) -> str:
@@ -251,7 +264,7 @@ def read_common(env: Env) -> CommonSettings:
         republish_after_s=env.seconds("ACKED_REPUBLISH_AFTER_S", 30.0, at_least=0.1),
         expires_in_s=env.seconds("ACKED_EXPIRES_IN_S", 30 * 86400.0),
         retention_s=env.seconds("ACKED_RETENTION_S", 30 * 86400.0),
-        allowed_hosts=env.names("ACKED_ALLOWED_HOSTS"),
+        allowed_hosts=env.hosts("ACKED_ALLOWED_HOSTS"),
         allowed_origins=env.origins("ACKED_ALLOWED_ORIGINS"),
         asks_for_tokens=env.choice("ACKED_ACCESS", ("tokens", "off"), "off") == "tokens",
         published_on_loopback=env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no") == "yes",
