@@ -88,7 +88,7 @@ def test_own_pages_and_programs_may(stack: TestStack, site: str) -> None:
 @pytest.mark.parametrize("path", ["/ws/feed", "/ws/worker"])
 def test_websocket_address_without_an_upgrade_is_426(stack: TestStack, path: str) -> None:
     answer = stack.call("GET", path)
-    assert_problem(stack, answer, 426, "upgrade-required", says=f"ws://localhost:{stack.gateway_port}{path}")
+    assert_problem(stack, answer, 426, "upgrade-required", says=f"ws://127.0.0.1:{stack.gateway_port}{path}")
     assert answer.headers["upgrade"] == "websocket"
     assert answer.headers["connection"] == "Upgrade"
     assert stack.call("HEAD", path).status == 426
