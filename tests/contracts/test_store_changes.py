@@ -60,7 +60,7 @@ async def test_a_life_is_told_as_its_history_has_it(store: JobStore) -> None:
     job = await running(store, kind="demo", batch="b")
     job = await moved(store, job, lifecycle.back_off(at=now(), error=ERROR, delay_s=0.0))
     job = await moved(store, job, lifecycle.become_due(at=now(), grace_s=GRACE_S, expires_in_s=60.0))
-    me = owner(boot="boot-9")
+    me = owner(nonce="nonce-9")
     await store.claim([job.id], kinds=["demo"], owner=me, lease_s=LEASE_S, at=now())
     job = await again(store, job)
     job = await moved(store, job, lifecycle.request_cancel(at=now()))
@@ -71,7 +71,7 @@ async def test_a_life_is_told_as_its_history_has_it(store: JobStore) -> None:
     assert told_of(news, job.id) == history_of(job)
     assert [n.event.at for n in news if n.event] == [entry.at for entry in job.history]
     assert {(n.kind, n.batch) for n in news} == {("demo", "b")}
-    assert [n.boot for n in news if n.event and n.event.reason == Reason.CLAIMED][-1] == "boot-9"
+    assert [n.nonce for n in news if n.event and n.event.reason == Reason.CLAIMED][-1] == "nonce-9"
     await changes.close()
 
 
@@ -183,7 +183,7 @@ async def test_a_look_tells_how_the_jobs_of_a_scope_stand(store: JobStore) -> No
     assert found is not None
     assert [history_of(mine)[-1]] == told_of(found, mine.id)
     assert mine.owner is not None
-    assert (found[0].kind, found[0].batch, found[0].boot) == ("k1", "b1", mine.owner.boot)
+    assert (found[0].kind, found[0].batch, found[0].nonce) == ("k1", "b1", mine.owner.nonce)
 
 
 async def test_a_look_meets_each_job_once_while_they_move(store: JobStore) -> None:
