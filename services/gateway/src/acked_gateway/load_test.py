@@ -208,9 +208,9 @@ class _Accepted(msgspec.Struct):
     id: str
 
 
-def new_batch_name(now: datetime | None = None) -> str:
+def new_batch_name(now: datetime | None = None, *, random_bytes: int = 4) -> str:
     """A name that no other test has: `load-20260131T235959Z-1a2b3c4d`."""
-    return f"load-{(now or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(4)}"
+    return f"load-{(now or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(random_bytes)}"
 
 
 def _id_in(text: bytes) -> bytes | None:

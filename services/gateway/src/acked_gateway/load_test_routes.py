@@ -46,7 +46,8 @@ def load_test_routes(
     def load_test_page(request: Request) -> Response:
         if "batch" in request.query_params or not is_by_person(by_name(request.headers.raw)):
             return page("load_test.html")
-        batch = new_batch_name()
+        # As the page names those that a click starts.
+        batch = new_batch_name(random_bytes=3)
         return page("load_test.html", run_batch=batch, run_once=run_once.give(batch, clock.now().timestamp()))
 
     async def use_up(value: str, batch: str | None, tenant: str) -> None:
