@@ -85,7 +85,7 @@ READERS: dict[type, tuple[Callable[[Mapping[str, Any]], Any], Mapping[str, str],
     ),
     JobNews: (
         news_from_document,
-        {"id": "_id", "event": "history", "boot": "owner"},
+        {"id": "_id", "event": "history", "nonce": "owner"},
         set(),
     ),
 }

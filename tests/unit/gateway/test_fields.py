@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.events import JobEvent, JobNews
+from acked_common.events import JobEvent, JobNews, ProgressEvent
 from acked_common.lifecycle import State
 from acked_common.store import WorkerRecord
 from acked_gateway.feed_frames import event_text, jobs_snapshot_text
@@ -31,8 +31,8 @@ def test_the_feed_tells_each_field_of_an_event(name: str) -> None:
     assert {part for part in other if other[part] != told(EVENT)[part]} == {name}
 
 
-# Whose a job is decides who is told; which process runs it is nobody's concern.
-NOT_TOLD = {"tenant", "boot"}
+# Whose a job is decides who is told; the nonce of a claim is a secret.
+NOT_TOLD = {"tenant", "nonce"}
 
 
 @pytest.mark.parametrize("name", sorted(set(fields_of(JobNews)) - {"progress", "id"}))
@@ -60,6 +60,6 @@ def test_report_carries_the_origin_of_the_stream(name: str) -> None:
     table = JobTable()
     news = changed(NEWS, event=changed(EVENT, id=NEWS.id, state=State.RUNNING, attempt=3))
     table.seed(news)
-    assert news.event is not None and news.boot is not None
-    report = table.report(news.boot, changed(news.event, rev=news.event.rev + 1))
+    assert news.event is not None and news.nonce is not None
+    report = table.report_progress(ProgressEvent(news.id, news.event.attempt, PROGRESS, news.nonce))
     assert report is not None and getattr(report, name) == getattr(news, name)
