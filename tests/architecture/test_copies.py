@@ -18,11 +18,11 @@ LEFT_OUT = {
     # A transition names what it changes.
     ("lifecycle.py", "Transition"): {"adds", "unless_cancelling"},
     # A new job has neither.
-    ("store/news.py", "Change"): {"boot", "progress"},
-    # What is told of a report comes from its worker, who needs no name, and has the progress only where that moved.
-    ("job_table.py", "JobNews"): {"boot", "progress"},
-    # Both begin with a job's first transition.
-    ("job_table.py", "_Known"): {"is_ahead", "progress_at"},
+    ("store/news.py", "Change"): {"nonce", "progress"},
+    # No client may see the nonce of a claim.
+    ("job_table.py", "JobNews"): {"nonce"},
+    # It begins with a job's first transition.
+    ("job_table.py", "_Known"): {"progress_at"},
     # No handler declares one yet.
     ("registration.py", "KindRecord"): {"payload_schema"},
     # An operation names what differs from the usual.
