@@ -4,10 +4,11 @@ import asyncio
 import os
 import resource
 import signal
+from collections.abc import AsyncIterator
 
 import pytest
 
-from acked_common.lifetime import Lifetime, Tasks, raise_file_limit, stop_on_signals
+from acked_common.lifetime import IDLE_SIGNALS, STOP_SIGNALS, Lifetime, Tasks, raise_file_limit, stop_on_signals
 from support.parts import BOUND_S, settle
 
 
@@ -123,18 +124,40 @@ async def test_cancelling_is_bounded() -> None:
     await task
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_asks_to_stop(number: signal.Signals) -> None:
+@pytest.fixture
+async def asked_to_stop() -> AsyncIterator[asyncio.Event]:
     loop = asyncio.get_running_loop()
-    asked = stop_on_signals(loop)
-    try:
-        assert not asked.is_set()
-        os.kill(os.getpid(), number)
-        async with asyncio.timeout(BOUND_S):
-            await asked.wait()
-    finally:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(each)
+    yield stop_on_signals(loop)
+    for each in (*STOP_SIGNALS, *IDLE_SIGNALS):
+        loop.remove_signal_handler(each)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+async def test_a_signal_asks_to_stop(asked_to_stop: asyncio.Event, number: signal.Signals) -> None:
+    assert not asked_to_stop.is_set()
+    os.kill(os.getpid(), number)
+    async with asyncio.timeout(BOUND_S):
+        await asked_to_stop.wait()
+
+
+@pytest.mark.parametrize("number", IDLE_SIGNALS)
+async def test_a_signal_of_log_rotation_changes_nothing(asked_to_stop: asyncio.Event, number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+    await settle()
+    assert not asked_to_stop.is_set()
+
+
+def test_caught_signals_are_not_ignored_by_children() -> None:
+    async def ignored_by_child() -> int:
+        stop_on_signals(asyncio.get_running_loop())
+        child = await asyncio.create_subprocess_exec(
+            "grep", "SigIgn", "/proc/self/status", stdout=asyncio.subprocess.PIPE
+        )
+        written, _ = await child.communicate()
+        return int(written.split()[1], 16)
+
+    ignored = asyncio.run(ignored_by_child())
+    assert not [number for number in (*STOP_SIGNALS, *IDLE_SIGNALS) if ignored >> (number - 1) & 1]
 
 
 def test_the_limit_of_open_files_is_raised_to_the_hard_one() -> None:

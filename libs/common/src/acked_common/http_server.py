@@ -6,17 +6,22 @@ is overridden.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
+import signal
 import socket
 import struct
 import termios
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from acked_common.lifetime import outlive_idle_signals
 from acked_common.logs import get_log
 
 log = get_log(__name__)
@@ -44,6 +49,21 @@ class GracefulServer(uvicorn.Server):
         super().__init__(config)
         self._on_stop = on_stop
         self._own = own
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stops at SIGQUIT too, and outlives the signals of log rotation: uvicorn catches SIGTERM and SIGINT alone."""
+        with super().capture_signals():
+            if threading.current_thread() is threading.main_thread():
+                loop = asyncio.get_running_loop()
+                loop.add_signal_handler(signal.SIGQUIT, self.handle_exit, signal.SIGTERM, None)
+                outlive_idle_signals(loop)
+            yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """uvicorn would raise the signal again after a graceful stop: a traceback, or an exit code of a failure."""
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Leaves the shared ports, answers what has come, and only then does what uvicorn does."""

@@ -6,6 +6,7 @@ import resource
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prometheus_client import Gauge
@@ -131,9 +132,23 @@ def raise_file_limit() -> int:
     return hard
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+IDLE_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What a closed terminal and log rotation send. By default they end a process on the spot, without a drain."""
+
+
+def outlive_idle_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """`IDLE_SIGNALS` change nothing from now on. They are caught, not ignored: programs that user code starts would
+    inherit that."""
+    for number in IDLE_SIGNALS:
+        # Logs go to standard output, which the supervisor or the container engine writes to files: nothing to reopen.
+        loop.add_signal_handler(number, partial(log.info, "signal without effect here", signal=number.name))
+
+
 def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
+    """An event that `STOP_SIGNALS` set; outlives `IDLE_SIGNALS`."""
     asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, asked.set)
+    outlive_idle_signals(loop)
     return asked

@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from acked import Kind
+from acked_common.lifetime import IDLE_SIGNALS, STOP_SIGNALS
 from acked_common.logs import get_log
 from acked_worker.attempt import Assignment
 from acked_worker.executor import Executor
@@ -66,7 +67,7 @@ def leave_signals_to_the_worker() -> None:
     Not ignored but caught: what a handler starts would inherit the first.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (*STOP_SIGNALS, *IDLE_SIGNALS):
         signal.signal(number, lambda number, frame: None)
 
 
