@@ -12,7 +12,7 @@ from acked_common.channel.frames import JobAttempt
 from acked_common.lifecycle import State
 from acked_common.store import WorkerRecord
 from acked_common.web import EXCEPTION_HANDLERS
-from acked_common.worker_table import WorkerTable
+from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway import command_line as module
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands
@@ -145,24 +145,42 @@ async def test_a_cancel_of_a_running_job_tells_its_worker() -> None:
     await bench.outbox.stop()
 
 
-async def test_drain_asks_each_process_of_that_name() -> None:
+async def test_drain_reaches_one_worker_alone() -> None:
     clock = ManualClock()
     store = ShakyStore(clock)
+
+    def record(boot: str, name: str) -> WorkerRecord:
+        return WorkerRecord(boot, name, ("a",), 1, 0, 0, "1", clock.now(), clock.now())
+
     for boot, name in (("b1", "w"), ("b2", "w"), ("b3", "other")):
-        await store.refresh_worker(WorkerRecord(boot, name, ("a",), 1, 0, 0, "1", clock.now(), clock.now()))
-    lines = Lines("b1", "b2", "b3")
+        await store.refresh_worker(record(boot, name))
+    lines = Lines("b1", "b2", "b3", "b4")
     routes = worker_routes(store, WorkerTable(store, seen_within_s=24.0), CommandLine(lines))
     app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
 
-    answer = await call(app, "POST", "/workers/w/drain")
+    async def drain(worker: str) -> tuple[int, str]:
+        answer = await call(app, "POST", f"/workers/{worker}/drain")
+        return answer.status, answer.json.get("detail", "")
 
-    assert (answer.status, answer.json) == (202, {"id": "w", "drain_requested": True})
-    assert sorted(boot for _, boot, _ in lines.sent) == ["b1", "b2"]
-    record = WorkerRecord("b1", "w", ("a",), 1, 0, 0, "1", clock.now(), clock.now())
-    assert await store.refresh_worker(record) is True
-    unknown = await call(app, "POST", "/workers/nobody/drain")
-    assert (unknown.status, unknown.json["type"]) == (404, "/problems/not-found")
+    status, detail = await drain("w")
+    assert status == 409, "two stacks on one database both have it"
+    assert instance_of("b1") in detail
+    assert instance_of("b2") in detail
+    assert lines.sent == []
+    assert await store.refresh_worker(record("b1", "w")) is False
+
+    assert (await drain(instance_of("b2")))[0] == 202
+    assert (await drain("other"))[0] == 202
+    assert [boot for _, boot, _ in lines.sent] == ["b2", "b3"]
+    assert await store.refresh_worker(record("b2", "w")) is True
+    assert (await drain("nobody"))[0] == 404
+
+    # The first one is killed; what took its place is meant.
+    clock.advance(7.0)
+    await store.refresh_worker(record("b4", "w"))
+    assert (await drain("w"))[0] == 202
+    assert lines.sent[-1][1] == "b4"
+    await store.forget_worker("b4")
     await store.forget_worker("b1")
     await store.forget_worker("b2")
-    gone = await call(app, "POST", "/workers/w/drain")
-    assert gone.status == 404, "its document is gone, although it was listed a moment ago"
+    assert (await drain("w"))[0] == 404

@@ -294,6 +294,12 @@ CATALOGUE: Mapping[str, Entry] = {
         "The job is in a state from which this can't be done; it may have moved meanwhile.",
         "Read its status, then decide.",
     ),
+    "ambiguous-worker": Entry(
+        409,
+        "Several workers have this name",
+        "Workers of several stacks on one database share names, and nothing was done to any of them.",
+        "Send it again with the instance of the one that is meant.",
+    ),
     # What the server can't do now.
     "not-accepted": Entry(
         503,

@@ -1,12 +1,19 @@
 """Which workers live and which kinds they serve, read at most once a second."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Sequence
 
 from acked_common.store import JobStore, WorkerRecord
 
 FRESH_FOR_S = 1.0
+_INSTANCE_CHARS = 12
+
+
+def instance_of(boot: str) -> str:
+    """A public name of one worker process. The boot itself stays between workers and gateways."""
+    return hashlib.sha256(boot.encode()).hexdigest()[:_INSTANCE_CHARS]
 
 
 class WorkerTable:

@@ -49,7 +49,8 @@ class Batch(TypedDict):
 class Worker(TypedDict):
     """A worker that lives."""
 
-    id: str
+    id: Annotated[str, Meta(description="Its name, which workers of two stacks on one database may share.")]
+    instance: Annotated[str, Meta(description="Names this process alone.")]
     kinds: list[str]
     slots: Count
     running: Count
@@ -288,10 +289,10 @@ DRAIN_WORKER = Operation(
     summary="Let a worker end what it runs and leave",
     description="It takes no more jobs, gives back what does not end in time, and leaves; a new one takes its place.",
     parameters=(
-        Parameter(name="id", place="path", type=str, description="The worker's id in the list.", example="worker-1"),
+        Parameter(name="id", place="path", type=str, description="Its id, or its instance.", example="worker-1"),
     ),
     answers=(Answer(status=202, description="The worker is told.", media={JSON: Draining}),),
-    problems=("store-unreachable",),
+    problems=("store-unreachable", "ambiguous-worker"),
 )
 
 

@@ -16,7 +16,7 @@ from acked_common.status_route import hint_for, stored_job
 from acked_common.store import JobFilter, JobStore, WorkerRecord
 from acked_common.views import job_fields, status_fields, summary_fields
 from acked_common.web import JsonResponse, read_bounded
-from acked_common.worker_table import WorkerTable
+from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway import api
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.commands import MAX_BODY_BYTES, Commands, parse_resolution
@@ -112,6 +112,7 @@ def _worker_fields(worker: WorkerRecord) -> api.Worker:
         "kinds": list(worker.kinds),
         "slots": worker.slots,
         "running": worker.running,
+        "instance": instance_of(worker.boot),
         "finished": worker.finished,
         "version": worker.version,
         "since": rfc3339(worker.since_at),

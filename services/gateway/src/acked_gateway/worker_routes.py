@@ -1,15 +1,21 @@
 """What a person may do to a worker: let it drain."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute
 from acked_common.problems import ProblemError, problem
-from acked_common.store import JobStore
+from acked_common.store import JobStore, WorkerRecord
 from acked_common.web import JsonResponse
-from acked_common.worker_table import WorkerTable
+from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway.api import DRAIN_WORKER, Draining
 from acked_gateway.command_line import CommandLine
+
+LIVES_WITHIN = timedelta(seconds=6)
+"""Workers write their document every two seconds."""
 
 
 def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) -> list[ApiRoute]:
@@ -17,14 +23,25 @@ def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) 
 
     async def drain(request: Request) -> Response:
         name = request.path_params["id"]
-        boots = [worker.boot for worker in await workers.workers() if worker.name == name]
+        boot = _meant(name, await workers.workers(fresh=True))
         # Kept first: a worker that misses the command reads it with its next refresh.
-        asked = [boot for boot in boots if await store.request_drain(boot)]
-        if not asked:
+        if boot is None or not await store.request_drain(boot):
             raise ProblemError(problem("not-found", f"no worker has the id {name[:64]!r}; GET /workers lists them"))
-        for boot in asked:
-            commands.drain(boot)
+        commands.drain(boot)
         draining: Draining = {"id": name, "drain_requested": True}
         return JsonResponse(draining, status_code=202)
 
     return [ApiRoute(drain, DRAIN_WORKER)]
+
+
+def _meant(name: str, known: Sequence[WorkerRecord]) -> str | None:
+    """The boot of the one worker with this name or instance."""
+    found = [worker for worker in known if name in (worker.name, instance_of(worker.boot))]
+    if len(found) > 1:
+        # A worker that was killed stays listed for a while beside the one that took its place.
+        newest_at = max(worker.seen_at for worker in found)
+        found = [worker for worker in found if newest_at - worker.seen_at < LIVES_WITHIN]
+    if len(found) > 1:
+        instances = ", ".join(sorted(instance_of(worker.boot) for worker in found))
+        raise ProblemError(problem("ambiguous-worker", f"{name[:64]!r} is the name of the instances {instances}"))
+    return found[0].boot if found else None
