@@ -10,6 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 from acked import DefinitionError, Kind, registry
+from acked_common.logs import get_log
+
+log = get_log(__name__)
+
+NO_KIND = "this file of handlers defines no kind; add @handler, or start its name with _ if other files import it"
 
 
 class HandlersError(Exception):
@@ -71,7 +76,11 @@ def _import_folder(folder: Path, on_import: Callable[[str], object]) -> None:
     for file in sorted(folder.glob("*.py")):
         if file.is_file() and not file.name.startswith("_"):
             on_import(file.stem)
+            before = registry.snapshot()
             _import_file(file)
+            # One that an earlier file has imported has added its kinds then.
+            if registry.snapshot() == before and not any(kind.module == file.stem for kind in before.values()):
+                log.warning(NO_KIND, file=str(file))
 
 
 def _import_file(file: Path) -> None:
