@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -181,3 +182,5 @@ def running_stack(
             # Nobody reads its data again, so nothing has to end well.
             end_processes(stack.processes(), signal.SIGKILL)
             stack.down()
+            # Several hundred megabytes; the logs stay where a test fails.
+            shutil.rmtree(layout.state / "data", ignore_errors=True)

@@ -1,5 +1,8 @@
 """Which folders `./just test` runs, and what a skipped test means."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import pytest
 
 from deploy.testing import (
     NO_TESTS_FOUND,
+    ROOT,
     first_failure,
     folders_to_run,
     known_folders,
@@ -88,3 +92,42 @@ def test_modules_run_side_by_side_and_what_must_be_alone_follows() -> None:
 )
 def test_a_folder_fails_with_its_first_failure(codes: list[int], may_be_empty: bool, code: int) -> None:
     assert first_failure(codes, may_be_empty=may_be_empty) == code
+
+
+def test_a_run_leaves_the_folders_of_failed_tests_alone(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "@pytest.fixture(scope='session')\n"
+        "def server(tmp_path_factory):\n"
+        "    folder = tmp_path_factory.mktemp('server')\n"
+        "    (folder / 'data').write_text('x')\n"
+        "def test_passes(server, tmp_path):\n"
+        "    (tmp_path / 'passed').write_text('x')\n"
+        "def test_may_fail(server, tmp_path, pytestconfig):\n"
+        "    (tmp_path / 'failed').write_text('x')\n"
+        "    assert not pytestconfig.getoption('-k')\n"
+    )
+    environ = {**os.environ, "PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
+    words = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
+
+    def left(*options: str) -> set[str]:
+        subprocess.run([*words, *options, str(tmp_path / "test_it.py")], env=environ, capture_output=True, cwd=tmp_path)
+        return {file.name for file in tmp_path.glob("pytest-of-*/**/*") if file.is_file() and not file.is_symlink()}
+
+    assert left() <= {".lock"}
+    found = left("-k", "passes or fail")
+    assert {"failed", "data"} <= found
+    assert "passed" not in found
+
+
+def test_check_leaves_files_of_users_alone_and_the_example_fits() -> None:
+    ruff = [str(Path(sys.executable).with_name("ruff"))]
+    ours = subprocess.run([*ruff, "check", "--show-files", "."], cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = [Path(line).relative_to(ROOT).parts[0] for line in ours.stdout.splitlines() if line.startswith("/")]
+    assert "deploy" in shown
+    assert "handlers" not in shown
+    example = (ROOT / "handlers" / "hello.py.example").read_bytes()
+    for words in (["check"], ["format", "--check"]):
+        # Under the name of a file that is checked.
+        done = subprocess.run([*ruff, *words, "--stdin-filename", "deploy/hello.py", "-"], cwd=ROOT, input=example)
+        assert done.returncode == 0, words
