@@ -2,6 +2,7 @@
 
 set positional-arguments := true
 
+# Each Python program starts with SIGINT ignored, until `deploy.console` takes it: Python itself would print a traceback.
 python := justfile_directory() / ".venv/bin/python"
 bin := justfile_directory() / ".venv/bin"
 
@@ -19,42 +20,42 @@ prepare:
 # Start everything, wait until it is ready, print the URLs
 [no-exit-message]
 up: prepare
-    @"{{ python }}" -m deploy.runtime up
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime up
 
 # Stop everything; jobs are kept
 [no-exit-message]
 down: prepare
-    @"{{ python }}" -m deploy.runtime down
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime down
 
 # Change the number of processes: scale 4, scale worker=4 intake=2
 [no-exit-message]
 scale *wanted: prepare
-    @"{{ python }}" -m deploy.runtime scale "$@"
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime scale "$@"
 
 # Start the services anew, one process after the other, refusing nothing: restart, restart worker
 [no-exit-message]
 restart *services: prepare
-    @"{{ python }}" -m deploy.runtime restart "$@"
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime restart "$@"
 
 # Send N requests at once and follow them to their end
 [no-exit-message]
 load-test *n: prepare
-    @"{{ python }}" -m deploy.runtime load-test "$@"
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime load-test "$@"
 
 # Make, list and revoke tokens: token make --client billing --may submit,read; token list; token revoke <id>
 [no-exit-message]
 token *words: prepare
-    @"{{ python }}" -m deploy.runtime token "$@"
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime token "$@"
 
 # Show what runs, and whether it is ready
 [no-exit-message]
 status: prepare
-    @"{{ python }}" -m deploy.runtime status
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime status
 
 # Show the last lines of the logs: logs, logs worker, logs intake-1 -n 200, logs -f
 [no-exit-message]
 logs *service: prepare
-    @"{{ python }}" -m deploy.runtime logs "$@"
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime logs "$@"
 
 # Install and start a Docker engine with Compose on Debian 12; needs root
 [no-exit-message]
@@ -74,25 +75,25 @@ images-airgap:
 # Run the tests: test, test unit, test integration -k publisher
 [no-exit-message]
 test *what: prepare
-    @"{{ python }}" -m deploy.testing "$@"
+    @trap '' INT; exec "{{ python }}" -m deploy.testing "$@"
 
 # Mix faults at random over a stack of its own under load: soak --minutes 60 --seed 7, soak --kills 100
 [no-exit-message]
 soak *options: prepare
-    @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m faults.soak "$@"
+    @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console faults.soak "$@"
 
 # Measure beside Celery, Dramatiq, Taskiq and DBOS: bench, bench --quick, bench --only accept drain, bench --write docs/benchmarks.md
 [no-exit-message]
 bench *options: prepare
-    @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m benchmarks "$@"
+    @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console benchmarks "$@"
 
 # Format, lint, types, lock: everything that needs no server
 [no-exit-message]
 check: prepare
     "{{ bin }}/ruff" format --check .
     "{{ bin }}/ruff" check .
-    "{{ bin }}/mypy"
-    @"{{ python }}" -m deploy.lock --check
+    @trap '' INT; exec "{{ python }}" -m deploy.console mypy
+    @trap '' INT; exec "{{ python }}" -m deploy.lock --check
 
 # Format the code and mend what can be mended
 [no-exit-message]
@@ -103,7 +104,7 @@ fmt: prepare
 # Pin the newest versions that the pyproject files allow
 [no-exit-message]
 lock: prepare
-    @"{{ python }}" -m deploy.lock --upgrade
+    @trap '' INT; exec "{{ python }}" -m deploy.lock --upgrade
 
 # Stop everything, remove caches and fetched servers; data is kept
 [no-exit-message]

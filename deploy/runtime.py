@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from deploy import console
+
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".acked" / "runtime"
 NAMES = ("docker", "native")
@@ -18,24 +20,31 @@ class RuntimeChoiceError(Exception):
     """What is asked for can't be; the message says what to do."""
 
 
-def kept_runtime(file: Path = KEPT) -> str | None:
+def kept_file() -> Path:
+    """Where the choice for this stack is: two stacks of one checkout may run in different ways."""
+    state = os.environ.get("ACKED_STATE_DIR")
+    return Path(state) / "runtime" if state else KEPT
+
+
+def kept_runtime(file: Path | None = None) -> str | None:
     """What `up` chose; None when Acked is down."""
     try:
-        name = file.read_text().strip()
+        name = (file or kept_file()).read_text().strip()
     except OSError:
         return None
     return name if name in NAMES else None
 
 
-def keep_runtime(name: str, file: Path = KEPT) -> None:
+def keep_runtime(name: str, file: Path | None = None) -> None:
     """The other recipes follow this choice."""
+    file = file or kept_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{name}\n")
 
 
-def forget_runtime(file: Path = KEPT) -> None:
+def forget_runtime(file: Path | None = None) -> None:
     """Acked is down: the next `up` chooses anew."""
-    file.unlink(missing_ok=True)
+    (file or kept_file()).unlink(missing_ok=True)
 
 
 def choose(
@@ -69,15 +78,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     if line is not None:
         print(f"runtime: {line}", flush=True)
-    try:
-        code: int = importlib.import_module(f"deploy.{name}.__main__").main(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read the output has enough of it; what is left of it goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    code: int = importlib.import_module(f"deploy.{name}.__main__").main(arguments)
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(console.run(f"just {sys.argv[1]}" if sys.argv[1:] else "just", lambda: main(sys.argv[1:])))

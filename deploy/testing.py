@@ -13,6 +13,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy import console
+
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
 ORDER = ("architecture", "unit", "simulation", "contracts", "integration", "acceptance", "faults", "soak")
@@ -55,7 +57,7 @@ def skipped_tests(report: str) -> list[str]:
 
 def run_pytest(arguments: Sequence[str], within_s: float) -> int:
     """The exit code; a run that takes too long is interrupted, so that it stops what it has started."""
-    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT)
+    process = console.start_module("pytest", *arguments, cwd=ROOT)
     try:
         return process.wait(within_s)
     except subprocess.TimeoutExpired:
@@ -70,11 +72,15 @@ def run_pytest(arguments: Sequence[str], within_s: float) -> int:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
+    # Further ones are for pytest, which is not to be left alone.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.wait(TIDIES_WITHIN_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def passes(name: str, options: Sequence[str]) -> list[list[str]]:
@@ -132,7 +138,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(console.run("just test", lambda: main(sys.argv[1:])))

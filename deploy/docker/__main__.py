@@ -5,7 +5,16 @@ import time
 from collections.abc import Sequence
 
 from deploy.docker.containers import Containers, ContainersError
-from deploy.native.__main__ import UsageError, load_test, parse_arguments, parse_scale, parse_services, say_up
+from deploy.native.__main__ import (
+    IS_DOWN,
+    UsageError,
+    load_test,
+    parse_arguments,
+    parse_scale,
+    parse_services,
+    say_up,
+    say_whole,
+)
 from deploy.native.layout import LayoutError, layout_from
 from deploy.native.stack import StackError
 from deploy.runtime import forget_runtime, keep_runtime
@@ -41,7 +50,10 @@ def main(arguments: Sequence[str]) -> int:
         elif chosen.verb == "restart":
             containers.restart(parse_services(chosen.services))
         elif chosen.verb == "status":
-            containers.status()
+            if not containers.is_up():
+                print("down; ./just up starts it")
+                return IS_DOWN
+            return say_whole(containers.status())
         elif chosen.verb == "logs":
             containers.logs(chosen.service, chosen.lines, follow=chosen.follow)
         elif chosen.verb == "token":
@@ -49,11 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         else:
             return load_test(layout, chosen.count, containers.token)
     except BrokenPipeError:
-        # Of whoever read the output: `runtime` knows.
+        # Of whoever read the output: `console` knows.
         raise
-    except KeyboardInterrupt:
-        print(f"just {chosen.verb}: interrupted", file=sys.stderr)
-        return 130
     except (ContainersError, LayoutError, StackError, UsageError, OSError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1

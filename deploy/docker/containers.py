@@ -32,6 +32,18 @@ class ContainersError(Exception):
     """Docker could not do it; the message has its last lines."""
 
 
+def not_serving(containers: Sequence[Mapping[str, Any]], wanted: Mapping[str, int]) -> list[str]:
+    """What is wrong with the containers that `docker compose ps` lists. Steps that have ended are no services."""
+    found = []
+    for service, number in wanted.items():
+        states = [each for each in containers if each["Service"] == service]
+        serving = [each for each in states if each["State"] == "running" and each.get("Health", "") in ("", "healthy")]
+        found += [f"{each['Name']} ({each.get('Health') or each['State']})" for each in states if each not in serving]
+        if len(states) < number:
+            found.append(f"{service} ({len(states)} of {number})")
+    return found
+
+
 class Containers:
     """The stack of one port base."""
 
@@ -156,9 +168,15 @@ class Containers:
         ]
         self._compose(*wanted, shown=True)
 
-    def status(self) -> None:
-        """Prints the containers."""
+    def status(self) -> list[str]:
+        """Prints the containers; the services that do not serve, each with what is wrong. Empty for a whole stack."""
+        self._prepare()
         self._compose("ps", "--all", "--format", "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}", shown=True)
+        lines = self._compose("ps", "--all", "--format", "json").splitlines()
+        wanted = {**dict.fromkeys(("mongo", "rabbitmq"), 1), **self.scale_now}
+        if self._is_proxied:
+            wanted["proxy"] = 1
+        return not_serving([json.loads(line) for line in lines if line.strip()], wanted)
 
     @property
     def token(self) -> OperatorToken:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from acked_common.lifecycle import State
 from deploy.native import preflight
 from deploy.native.layout import Layout, LayoutError, layout_from
+from deploy.native.readiness import READY
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError
 from deploy.operator_token import OperatorToken
@@ -21,6 +22,8 @@ from deploy.runtime import forget_runtime, keep_runtime
 
 MAX_PROCESSES = 64
 FOLLOW_WITHIN_S = 300.0
+IS_WHOLE, IS_PARTLY_DOWN, IS_DOWN = 0, 1, 3
+"""What `status` exits with, as service scripts do: 3 is for what is not started."""
 
 
 class UsageError(Exception):
@@ -75,29 +78,41 @@ def up(stack: Stack) -> None:
         print("runtime: native (private servers on this machine)", flush=True)
         for line in preflight.warnings(stack.layout):
             print(f"warning: {line}", flush=True)
-    stack.up()
+    stack.up(lambda line: print(line, flush=True))
     keep_runtime("native")
     say_up(stack.urls, stack.scale_now["worker"], time.monotonic() - started, was_up=was_up)
 
 
-def status(stack: Stack) -> None:
-    """A table of the parts."""
+def status(stack: Stack) -> int:
+    """Prints a table of the parts; the exit code, see `IS_WHOLE`."""
     parts = stack.parts()
     if not parts:
-        left = len(stack.processes())
-        print(
-            f"the supervisor is gone and {left} processes are left: ./just up" if left else "down; ./just up starts it"
-        )
-        return
+        if left := len(stack.processes()):
+            print(f"the supervisor is gone and {left} processes are left: ./just up ends them and starts anew")
+            return IS_PARTLY_DOWN
+        print("down; ./just up starts it")
+        return IS_DOWN
     restarts = stack.restarts()
+    wrong: list[str] = []
     print(f"{'part':<12} {'state':<10} {'pid':>8} {'up':>8} {'restarts':>8}  readiness")
     for name, info in parts.items():
         ready = stack.readiness(name) if name.split("-", 1)[0] in SERVICES else ""
         age = info["now"] - info["start"] if info["pid"] else 0
         pid, again = info["pid"] or "-", restarts.get(name, 0)
         print(f"{name:<12} {info['statename'].lower():<10} {pid:>8} {age:>7}s {again:>8}  {ready}")
+        if info["statename"] != "RUNNING" or ready not in ("", *READY):
+            wrong.append(name)
     for name in ("gateway", "intake"):
         print(f"{name}: {stack.urls[name]}")
+    wrong += [f"{part} (missing)" for part in stack.wanted_parts() if part not in parts]
+    return say_whole(wrong)
+
+
+def say_whole(wrong: Sequence[str]) -> int:
+    """Names the parts that do not serve; the exit code."""
+    if wrong:
+        print(f"just status: not whole: {', '.join(wrong)}", file=sys.stderr)
+    return IS_PARTLY_DOWN if wrong else IS_WHOLE
 
 
 def _names_of(log: Path) -> tuple[str, ...]:
@@ -138,7 +153,7 @@ def load_test(layout: Layout, count: str, token: OperatorToken) -> int:
             print(f"{batch['duration_s']:8.2f} s  {line}", flush=True)
             shown = line
         if all(State(state).is_terminal for state in batch["states"]):
-            return 0
+            return 0 if batch["states"].keys() == {State.SUCCEEDED} else 1
         time.sleep(0.5)
     print("not finished yet; ask again with the batch's link")
     return 1
@@ -162,6 +177,12 @@ def _call_once(layout: Layout, method: str, path: str, headers: Mapping[str, str
         connection.close()
 
 
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """The verb of a recipe and what belongs to it."""
     parser = argparse.ArgumentParser(prog="just")
@@ -175,7 +196,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
     log_parser = verbs.add_parser("logs")
     log_parser.add_argument("service", nargs="?", default="")
-    log_parser.add_argument("-n", "--lines", type=int, default=50)
+    log_parser.add_argument("-n", "--lines", type=_whole, default=50)
     log_parser.add_argument("-f", "--follow", action="store_true")
     return parser.parse_args(arguments)
 
@@ -197,7 +218,7 @@ def main(arguments: Sequence[str]) -> int:
         elif chosen.verb == "restart":
             stack.restart(parse_services(chosen.services), lambda line: print(line, flush=True))
         elif chosen.verb == "status":
-            status(stack)
+            return status(stack)
         elif chosen.verb == "logs":
             logs(stack, chosen.service, chosen.lines, follow=chosen.follow)
         elif chosen.verb == "token":
@@ -205,11 +226,8 @@ def main(arguments: Sequence[str]) -> int:
         else:
             return load_test(layout, chosen.count, stack.token)
     except BrokenPipeError:
-        # Of whoever read the output: `runtime` knows.
+        # Of whoever read the output: `console` knows.
         raise
-    except KeyboardInterrupt:
-        print(f"just {chosen.verb}: interrupted", file=sys.stderr)
-        return 130
     except SupervisorError as error:
         print(f"just {chosen.verb}: the supervisor failed: {error}", file=sys.stderr)
         return 1

@@ -11,6 +11,11 @@ from deploy.native.layout import Layout
 DEFAULT_DRAIN_S = 25.0
 # What a worker needs beside its drain: claims under way, recording, closing.
 DRAIN_MARGIN_S = 15.0
+AHEAD = "ACKED_RESTART_AHEAD"
+
+
+class EnvironmentValueError(Exception):
+    """A variable that a recipe reads has a value that can't be used; the message says what to do."""
 
 
 def keep(layout: Layout, environ: Mapping[str, str]) -> None:
@@ -68,6 +73,16 @@ def worker_stops_within_s(environ: Mapping[str, str]) -> int:
         # The worker itself says so, and does not start.
         drain_s = DEFAULT_DRAIN_S
     return math.ceil((drain_s if 0 <= drain_s < 1e9 else DEFAULT_DRAIN_S) + DRAIN_MARGIN_S)
+
+
+def restart_ahead(environ: Mapping[str, str], number: int) -> int:
+    """How many new processes of a service with `number` processes start before its old ones stop."""
+    text = environ.get(AHEAD) or "all"
+    if text == "all":
+        return number
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise EnvironmentValueError(f"{AHEAD}={text}: must be all, or a number from 1")
+    return min(int(text), number)
 
 
 def _file(layout: Layout, name: str = "") -> Path:

@@ -5,10 +5,12 @@ The program takes this process's place, so that the supervisor's signals reach i
 
 import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.native import rolling
 from deploy.native.environment import kept, kept_for
 from deploy.native.layout import ROOT, Layout, layout_from
 from deploy.native.packages import Servers
@@ -40,15 +42,17 @@ def service_environment(layout: Layout, environ: Mapping[str, str]) -> dict[str,
     return {**environ, **kept}
 
 
-def command_of(part: str, layout: Layout, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The command line and the environment of a part."""
+def command_of(program: str, layout: Layout, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment of a program of the supervisor."""
+    part = rolling.part_of(program)
     role = part.split("-", 1)[0]
     if role in SERVICE_MODULES:
         environment = service_environment(layout, environ)
         if role == "worker":
             environment["ACKED_WORKER_NAME"] = part
+            environment["ACKED_RUN_DIR"] = str(layout.run_of(program))
         else:
-            environment["ACKED_RUN_FILE"] = str(layout.run / f"{part}.json")
+            environment["ACKED_RUN_FILE"] = str(layout.run_of(program) / f"{part}.json")
         # A process that sets its title would wipe its environment out of /proc, and with it the mark of its stack.
         environment["SPT_NOENV"] = "1"
         return [str(layout.venv_python), "-m", SERVICE_MODULES[role]], environment
@@ -132,7 +136,15 @@ def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, st
         "RABBITMQ_LOG_BASE": str(layout.logs),
         "RABBITMQ_PID_FILE": str(layout.run / "rabbitmq.pid"),
         "RABBITMQ_DIST_PORT": str(layout.ports.erlang),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(
+            (
+                "-kernel inet_dist_use_interface {127,0,0,1}",
+                # At SIGINT the node would stand still and wait for a key.
+                "+Bi",
+                # Else these end it: SIGUSR1 with a crash dump, SIGUSR2 at once.
+                "-eval os:set_signal(sigusr1,ignore),os:set_signal(sigusr2,ignore)",
+            )
+        ),
     }
 
 
@@ -143,15 +155,20 @@ def _write(path: Path, text: str) -> None:
 
 def main() -> None:
     """Never returns."""
-    part = sys.argv[1]
+    program = sys.argv[1]
+    part = rolling.part_of(program)
     layout = layout_from()
     environ = {**(kept(layout) or os.environ), **kept_for(layout, part)}
-    command, environment = command_of(part, layout_from(environ), environ)
+    command, environment = command_of(program, layout_from(environ), environ)
     # Lets `up` and `down` tell the processes of this stack from all others.
     environment["ACKED_STACK"] = str(layout.state)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     layout.run.mkdir(parents=True, exist_ok=True)
+    if part == "epmd":
+        # It knows none of them, and each would end it.
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
     if part == "rabbitmq":
         os.chdir(Servers(layout.servers).debian)
     os.execve(command[0], command, environment)  # noqa: S606 - the command is ours

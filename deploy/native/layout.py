@@ -79,6 +79,10 @@ class Layout:
         """What holds only while the stack runs."""
         return self.state / "run"
 
+    def run_of(self, program: str) -> Path:
+        """Where a program of the supervisor tells its process id and port: two that are one part do not meet."""
+        return self.run / "b" if program.endswith(".b") else self.run
+
     @property
     def conf(self) -> Path:
         """Written configuration."""

@@ -18,7 +18,8 @@ def is_any(command_line: str) -> bool:
 
 def is_supervisor(command_line: str) -> bool:
     """Whether a command line is that of the supervisor."""
-    return "-m supervisor.supervisord" in command_line
+    # The second one is that of a stack that an older version has started.
+    return "-m deploy.native.supervise " in command_line or "-m supervisor.supervisord" in command_line
 
 
 def is_service(command_line: str) -> bool:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from deploy.native import rolling
 from deploy.native.layout import Layout
 from deploy.operator_token import OperatorToken
 
@@ -15,12 +16,15 @@ ANSWERS_WITHIN_S = 3.0
 
 def health_port(layout: Layout, part: str, pid: int) -> int | None:
     """Where this very process answers; None while it has not told. The port of its service may be shared."""
-    try:
-        told = json.loads((layout.run / f"{part}.json").read_text())
-        # What an earlier process has told is out of date.
-        return int(told["health_port"]) if pid and told["pid"] == pid else None
-    except (OSError, ValueError, KeyError):
-        return None
+    for program in (part, rolling.other_of(part)):
+        try:
+            told = json.loads((layout.run_of(program) / f"{part}.json").read_text())
+            # What an earlier process has told is out of date.
+            if pid and told["pid"] == pid:
+                return int(told["health_port"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
 
 
 def readiness(layout: Layout, part: str, pid: int) -> str:

@@ -1,34 +1,45 @@
-"""The order of a rolling restart: no service is ever without a process that is ready."""
+"""How a rolling restart replaces processes without changing their names. Pure.
+
+Each service gets some new processes first. When they are ready, all old ones are told to stop at once: from then on
+only new ones claim jobs and accept connections, so a job, a feed or a long poll moves once and not from one old process
+to the next. An old process that is gone makes room for a further new one. The new processes that started ahead stay,
+because stopping them would move what they hold a second time.
+
+So for a while two processes are `worker-1`. The supervisor knows them as two programs, `worker-1` and `worker-1.b`,
+which take turns from one restart to the next. Everything else sees the part `worker-1` alone.
+"""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
+from typing import Any
+
+_OTHER = ".b"
+_GOES_ON = ("RUNNING", "STARTING", "BACKOFF")
 
 
-class Action(Enum):
-    """What is done to a part; each is done when it is finished: started parts are ready, stopped ones are gone."""
-
-    ADD = auto()
-    REPLACE = auto()
-    REMOVE = auto()
+def part_of(program: str) -> str:
+    """The part that a program of the supervisor is."""
+    return program.removesuffix(_OTHER)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One action on one part, such as `intake-1`."""
-
-    action: Action
-    part: str
+def other_of(program: str) -> str:
+    """The program that takes the place of this one."""
+    return part_of(program) if program.endswith(_OTHER) else program + _OTHER
 
 
-def steps(scale: Mapping[str, int], roles: Iterable[str]) -> list[Step]:
-    """One process of a service after the other; beside a single one a second one serves meanwhile."""
-    found = []
-    for role in roles:
-        number = scale[role]
-        replaced = [Step(Action.REPLACE, f"{role}-{n}") for n in range(1, number + 1)]
-        if number == 1:
-            second = f"{role}-2"
-            replaced = [Step(Action.ADD, second), *replaced, Step(Action.REMOVE, second)]
-        found += replaced
-    return found
+def current_programs(programs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The program of each part. Where a restart was cut off and both run, the older one, which has proved itself."""
+    found: dict[str, str] = {}
+    for program in sorted(programs, key=lambda program: _rank(programs[program]), reverse=True):
+        # The best one is last.
+        found[part_of(program)] = program
+    return {part: found[part] for part in dict.fromkeys(map(part_of, programs))}
+
+
+def _rank(info: Mapping[str, Any]) -> tuple[bool, float]:
+    return info["statename"] not in _GOES_ON, info["start"]
+
+
+def programs_of(parts: Iterable[str], programs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The programs that parts are to have: those that they have, else the first of the two."""
+    current = current_programs(programs)
+    return [current.get(part, part) for part in parts]

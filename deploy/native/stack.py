@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy import console
 from deploy.native import environment, preflight, readiness, rolling
+from deploy.native.handler_packages import HandlerPackages, HandlerPackagesError
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.packages import PackagesError, Servers
@@ -90,8 +92,11 @@ class Stack:
         """Whether the supervisor runs."""
         return self._supervisor.is_running()
 
-    def up(self) -> None:
-        """Starts what does not run, and returns when all is ready. Raises `StackError`."""
+    def up(self, told: Callable[[str], object] = lambda line: None) -> None:
+        """Starts what does not run, and returns when all is ready; `told` gets what a person should know.
+
+        Raises `StackError`.
+        """
         with self._locked():
             was_up = self.is_up()
             try:
@@ -102,7 +107,10 @@ class Stack:
                     self._start_supervisor()
                 self._start_servers()
                 if self._services:
-                    self._initialize()
+                    if not was_up:
+                        self._install_packages(told)
+                        self._tidy_packages(told)
+                    self._initialize(told)
                     self._start_services()
                     self._wait_ready()
             except BaseException as error:
@@ -127,7 +135,7 @@ class Stack:
             (self.layout.state / "scale.json").write_text(json.dumps({**self.scale_now, **wanted}))
             if not is_up:
                 return False
-            self._supervisor.write_configuration(self._parts())
+            self._supervisor.write_configuration(self._programs())
             self._supervisor.reload()
             # A part whose configuration changed with a new version was stopped by the reload.
             self._start_servers()
@@ -136,54 +144,77 @@ class Stack:
             return True
 
     def restart(self, roles: Sequence[str] = SERVICES, told: Callable[[str], object] = print) -> None:
-        """Starts the services anew with the code, the handlers and the settings of now, one process after the other.
+        """Starts the services anew with the code, the handlers and the settings of now: see `rolling`.
 
-        Of each service one process at least is ready all the time. A process that does not get ready ends the restart:
-        those that were not reached yet go on as they are. `told` gets a line for each part.
+        Of each service one process at least is ready all the time. New processes that do not get ready end the restart:
+        the old ones go on as they are. `told` gets a line for each part.
         """
         with self._locked():
             if not self.is_up():
                 raise StackError("Acked is down; ./just up starts it")
             self._check_is_the_same()
             self._take_over_parts()
+            try:
+                ahead = {role: environment.restart_ahead(self._environ, self.scale_now[role]) for role in roles}
+            except environment.EnvironmentValueError as error:
+                raise StackError(str(error)) from None
             # What runs may have been promised more time than what comes.
             self._longest_stop_s = self._worker_stops_within_s
+            proved = environment.kept(self.layout)
             environment.keep(self.layout, self._environ)
-            self._initialize()
-            steps = rolling.steps(self.scale_now, roles)
-            added = [step.part for step in steps if step.action is rolling.Action.ADD]
-            self._supervisor.write_configuration([*self._parts(), *added])
-            self._supervisor.read_configuration()
-            for step in steps:
-                told(self._take(step))
-            self._supervisor.write_configuration(self._parts())
-            self._supervisor.read_configuration()
+            try:
+                self._install_packages(told)
+                self._initialize(told)
+                for role in roles:
+                    self._roll(role, ahead[role], told)
+            except BaseException:
+                # A process that dies is brought back with settings that work.
+                environment.keep(self.layout, proved or self._environ)
+                raise
             self._wait_listed()
+            # Not while processes run that may still import them.
+            self._tidy_packages(told)
 
-    def _take(self, step: rolling.Step) -> str:
+    def _roll(self, role: str, ahead: int, told: Callable[[str], object]) -> None:
+        present = self._programs()
+        old = [program for program in present if program.split("-", 1)[0] == role]
+        first, second = old[:ahead], old[ahead:]
+        fresh = {program: rolling.other_of(program) for program in old}
+        self._supervisor.write_configuration([*present, *fresh.values()])
+        self._supervisor.read_configuration()
         started = time.monotonic()
-        stopped = started
-        if step.action is not rolling.Action.ADD:
-            self._supervisor.remove_part(step.part)
-            stopped = time.monotonic()
-            if step.action is rolling.Action.REMOVE:
-                return f"{step.part}: gone after {stopped - started:.1f} s"
-        self._supervisor.add_part(step.part)
-        self._supervisor.start_part(step.part)
         try:
-            self._wait_for_ready(step.part)
-        except StackError:
-            if step.action is rolling.Action.ADD:
-                self._supervisor.remove_part(step.part)
+            for program in first:
+                self._begin(fresh[program])
+            for program in first:
+                self._wait_for_ready(fresh[program])
+                told(f"{rolling.part_of(program)}: the new one ready after {time.monotonic() - started:.1f} s")
+        except BaseException:
+            for _ in self._supervisor.removed([new for new in fresh.values() if new in self._supervisor.programs()]):
+                pass
             raise
-        ready_s = time.monotonic() - stopped
-        if step.action is rolling.Action.ADD:
-            return f"{step.part}: serves meanwhile, ready after {ready_s:.1f} s"
-        return f"{step.part}: gone after {stopped - started:.1f} s, the new one ready after {ready_s:.1f} s"
+        started = time.monotonic()
+        for program in self._supervisor.removed(old):
+            told(f"{rolling.part_of(program)}: the old one gone after {time.monotonic() - started:.1f} s")
+            if program in second:
+                self._begin(fresh[program])
+        for program in second:
+            self._wait_for_ready(fresh[program])
+            told(f"{rolling.part_of(program)}: the new one ready after {time.monotonic() - started:.1f} s")
+        self._supervisor.write_configuration(self._programs())
+        self._supervisor.read_configuration()
+
+    def _begin(self, program: str) -> None:
+        self._supervisor.add_program(program)
+        self._supervisor.start_program(program)
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each part; empty when it does not run."""
         return self._supervisor.parts() if self.is_up() else {}
+
+    def wanted_parts(self) -> list[str]:
+        """The parts that the stack is to have."""
+        return self._parts()
 
     def restarts(self) -> dict[str, int]:
         """How often each part was started again, by the supervisor or by a person, since `up`."""
@@ -223,10 +254,10 @@ class Stack:
     def log_tail(self, part: str, lines: int = LOG_LINES) -> str:
         """The last lines of a part's log."""
         try:
-            text = (self.layout.logs / f"{part}.log").read_text(errors="replace")
+            text = (self.layout.logs / f"{part}.log").read_text("utf-8", "replace")
         except OSError:
             return "(no log)"
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(text.splitlines()[-lines:] if lines else ())
 
     def processes(self) -> dict[int, str]:
         """All processes of this stack, the supervisor included."""
@@ -234,6 +265,10 @@ class Stack:
 
     def _parts(self) -> list[str]:
         return part_names(self.layout, self.scale_now, services=self._services)
+
+    def _programs(self) -> list[str]:
+        """The programs of the supervisor that these parts are to be."""
+        return rolling.programs_of(self._parts(), self._supervisor.programs() if self.is_up() else {})
 
     def _check_is_the_same(self) -> None:
         """A stack keeps its ports and its servers while it is up."""
@@ -255,8 +290,8 @@ class Stack:
 
     def _take_over_parts(self) -> None:
         """Mends what a scale that was cut off has left: parts that are wanted and unknown, or the other way round."""
-        if self._supervisor.parts().keys() != set(self._parts()):
-            self._supervisor.write_configuration(self._parts())
+        if self._supervisor.programs().keys() != set(self._programs()):
+            self._supervisor.write_configuration(self._programs())
             self._supervisor.reload()
 
     def _start_supervisor(self) -> None:
@@ -267,7 +302,7 @@ class Stack:
             Servers(self.layout.servers).ensure(mongod=self.layout.own_mongod, rabbitmq=self.layout.own_rabbitmq)
         except PackagesError as error:
             raise StackError(str(error)) from None
-        self._supervisor.write_configuration(self._parts())
+        self._supervisor.write_configuration(self._programs())
         self._base_file.write_text(f"{self.layout.ports.base}\n")
         environment.keep(self.layout, self._environ)
         try:
@@ -293,7 +328,26 @@ class Stack:
         if done.returncode != 0:
             raise self._failed("mongod", f"its replica set can't be made: {done.stderr.strip()[-500:]}")
 
-    def _initialize(self) -> None:
+    def _handler_packages(self) -> HandlerPackages:
+        environ = service_environment(self.layout, self._service_environ)
+        return HandlerPackages(Path(environ["ACKED_HANDLERS_DIR"]))
+
+    def _install_packages(self, told: Callable[[str], object]) -> None:
+        try:
+            for line in self._handler_packages().install():
+                told(line)
+        except HandlerPackagesError as error:
+            raise StackError(str(error)) from None
+
+    def _tidy_packages(self, told: Callable[[str], object]) -> None:
+        try:
+            for line in self._handler_packages().tidy():
+                told(line)
+        except HandlerPackagesError as error:
+            # They are only too many.
+            told(f"warning: {error}")
+
+    def _initialize(self, told: Callable[[str], object]) -> None:
         command = [str(self.layout.venv_python), "-m", "acked_worker.init"]
         environ = service_environment(self.layout, self._service_environ)
         said: deque[str] = deque(maxlen=LOG_LINES)
@@ -312,6 +366,8 @@ class Stack:
                     said.append(line.rstrip())
                     if text := importing_text(line):
                         _say(f"init: {text}")
+                    elif (warning := _warning_in(line)) is not None:
+                        told(f"warning: {warning}")
             except BaseException:
                 init.kill()
                 raise
@@ -342,28 +398,32 @@ class Stack:
 
     def token_command(self, words: Sequence[str]) -> int:
         """Makes, lists or revokes tokens, with its output here; the exit code."""
-        return subprocess.run(
-            [str(self.layout.venv_python), "-m", ACCESS, *words],
-            env=service_environment(self.layout, self._service_environ),
-            cwd=ROOT,
-            check=False,
-        ).returncode
+        environ = service_environment(self.layout, self._service_environ)
+        return console.start_module(ACCESS, *words, env=environ, cwd=ROOT).wait()
 
     def _service_parts(self) -> list[str]:
         return [part for part in self._parts() if part not in SERVERS]
 
+    def _service_programs(self) -> list[str]:
+        return [program for program in self._programs() if program not in SERVERS]
+
     def _start_services(self) -> None:
-        for part in self._service_parts():
-            self._supervisor.start_part(part)
+        for program in self._service_programs():
+            self._supervisor.start_program(program)
 
     def _wait_ready(self) -> None:
-        for part in self._service_parts():
-            self._wait_for_ready(part)
-        if self._service_parts():
+        programs = self._service_programs()
+        for program in programs:
+            self._wait_for_ready(program)
+        if programs:
             self._wait_listed()
 
-    def _wait_for_ready(self, part: str) -> None:
-        self._wait_for(part, lambda: self.readiness(part) in readiness.READY, "")
+    def _wait_for_ready(self, program: str) -> None:
+        self._wait_for(program, lambda: self._readiness(program) in readiness.READY, "")
+
+    def _readiness(self, program: str) -> str:
+        pid = self._supervisor.programs().get(program, {}).get("pid", 0)
+        return readiness.readiness(self.layout, rolling.part_of(program), pid)
 
     def _wait_listed(self) -> None:
         """Returns when every gateway lists every worker of this stack."""
@@ -374,16 +434,18 @@ class Stack:
             def lists(gateway: str = gateway) -> bool:
                 return workers <= readiness.listed_workers(self.layout, gateway, self.pid(gateway), self.token)
 
-            self._wait_for(gateway, lists, "it does not list all workers")
+            program = rolling.programs_of([gateway], self._supervisor.programs())[0]
+            self._wait_for(program, lists, "it does not list all workers")
 
-    def _wait_for(self, part: str, holds: Callable[[], bool], otherwise: str) -> None:
+    def _wait_for(self, program: str, holds: Callable[[], bool], otherwise: str) -> None:
         """Returns when it holds; raises when the part ends again and again, or when the time is over."""
+        part = rolling.part_of(program)
         patience = Patience(part, _say)
         while not holds():
-            info = self.parts().get(part, {})
-            why = patience.over(info.get("statename", "UNKNOWN"), info.get("pid", 0), lambda: self.readiness(part))
+            info = self._supervisor.programs().get(program, {})
+            why = patience.over(info.get("statename", "UNKNOWN"), info.get("pid", 0), lambda: self._readiness(program))
             if why is not None:
-                raise self._failed(part, why or otherwise or self.readiness(part))
+                raise self._failed(part, why or otherwise or self._readiness(program))
             time.sleep(0.05)
 
     def _failed(self, part: str, why: str) -> StackError:
@@ -403,10 +465,10 @@ class Stack:
 
     def _stop_in_order(self) -> None:
         if self.is_up():
-            running = [name for name, info in self.parts().items() if info["pid"]]
+            running = [name for name, info in self._supervisor.programs().items() if info["pid"]]
             # Workers first: they give back what they hold while the servers still answer.
             for role in ("worker", "intake", "gateway", "rabbitmq", "mongod", "epmd"):
-                self._supervisor.stop_parts([part for part in running if part.split("-", 1)[0] == role])
+                self._supervisor.stop_programs([name for name in running if name.split("-", 1)[0] == role])
             self._supervisor.shutdown()
             wait_until(lambda: not self.processes(), 15.0)
 
@@ -435,6 +497,15 @@ class Stack:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _warning_in(line: str) -> str | None:
+    """What a line of a service's log warns of."""
+    try:
+        entry = json.loads(line)
+        return f"{entry['event']}: {entry['file']}" if entry["level"] == "warning" else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _answers(port: int) -> bool:

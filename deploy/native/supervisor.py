@@ -7,11 +7,12 @@ import subprocess
 import xmlrpc.client
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any
 from xml.parsers.expat import ExpatError
 
+from deploy.native import rolling
 from deploy.native.layout import ROOT, Layout
 
 SERVERS = ("epmd", "rabbitmq", "mongod")
@@ -55,7 +56,7 @@ def _log_lines(layout: Layout, part: str, role: str) -> list[str]:
     return [*lines, f"stdout_logfile={_quoted(output)}", "stdout_logfile_maxbytes=20MB", "stdout_logfile_backups=1"]
 
 
-def render(layout: Layout, parts: Sequence[str], *, worker_stops_within_s: int) -> str:
+def render(layout: Layout, programs: Sequence[str], *, worker_stops_within_s: int) -> str:
     """The supervisor's configuration. Services are listed, but started by `up` when the servers answer."""
     stop_wait_s = {**_STOP_WAIT_S, "worker": worker_stops_within_s}
     lines = [
@@ -73,11 +74,12 @@ def render(layout: Layout, parts: Sequence[str], *, worker_stops_within_s: int) 
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
     ]
-    for part in parts:
+    for program in programs:
+        part = rolling.part_of(program)
         role = part.split("-", 1)[0]
         lines += [
-            f"[program:{part}]",
-            f'command="{_quoted(layout.venv_python)}" -m deploy.native.launch {part}',
+            f"[program:{program}]",
+            f'command="{_quoted(layout.venv_python)}" -m deploy.native.launch {program}',
             f"directory={_quoted(ROOT)}",
             f"priority={_PRIORITY[role]}",
             "autostart=false",
@@ -161,17 +163,17 @@ class Supervisor:
         except SupervisorError:
             return False
 
-    def write_configuration(self, parts: Sequence[str]) -> None:
+    def write_configuration(self, programs: Sequence[str]) -> None:
         """Writes what `start` and `reload` read."""
         for folder in (self._layout.conf, self._layout.logs, self._layout.run):
             folder.mkdir(parents=True, exist_ok=True)
-        self._conf.write_text(render(self._layout, parts, worker_stops_within_s=self._worker_stops_within_s))
+        self._conf.write_text(render(self._layout, programs, worker_stops_within_s=self._worker_stops_within_s))
 
     def start(self, environ: Mapping[str, str]) -> None:
         """Starts the supervisor in the background, with no part running yet."""
         self._layout.socket.unlink(missing_ok=True)
         done = subprocess.run(
-            [str(self._layout.venv_python), "-m", "supervisor.supervisord", "-c", str(self._conf)],
+            [str(self._layout.venv_python), "-m", "deploy.native.supervise", "-c", str(self._conf)],
             env={**environ, "ACKED_STACK": str(self._layout.state)},
             cwd=ROOT,
             capture_output=True,
@@ -185,33 +187,53 @@ class Supervisor:
         """Takes over a changed configuration: stops parts that left it, adds new ones, leaves all others alone."""
         with _told():
             added, changed, removed = self._rpc.reloadConfig()[0]
-        self.stop_parts([*removed, *changed])
-        with _told():
-            for part in [*removed, *changed]:
-                self._rpc.removeProcessGroup(part)
-            for part in [*added, *changed]:
-                self._rpc.addProcessGroup(part)
+        for _ in self.removed([*removed, *changed]):
+            pass
+        for program in [*added, *changed]:
+            self.add_program(program)
 
     def read_configuration(self) -> None:
         """Reads a changed configuration; a part follows it when it is renewed, all others go on."""
         with _told():
             self._rpc.reloadConfig()
 
-    def add_part(self, part: str) -> None:
-        """Adds a part that the configuration has."""
+    def add_program(self, program: str) -> None:
+        """Adds a program that the configuration has."""
         with _told():
-            self._rpc.addProcessGroup(part)
+            self._rpc.addProcessGroup(program)
 
-    def remove_part(self, part: str) -> None:
-        """Stops a part, waits for its end, and forgets it."""
-        self.stop_part(part)
+    def start_program(self, program: str) -> None:
+        """Starts one program; one that runs stays as it is."""
+        with _told(), _unless("ALREADY_STARTED"):
+            self._rpc.startProcess(program, False)
+
+    def remove_program(self, program: str) -> None:
+        """Stops a program, waits for its end, and forgets it."""
+        self._stop_program(program)
         with _told():
-            self._rpc.removeProcessGroup(part)
+            self._rpc.removeProcessGroup(program)
+
+    def removed(self, programs: Sequence[str]) -> Iterator[str]:
+        """Stops programs all at once and forgets them; yields each when it is gone."""
+        with ThreadPoolExecutor(max_workers=max(1, len(programs))) as pool:
+            ending = {pool.submit(self.remove_program, program): program for program in programs}
+            for done in as_completed(ending):
+                done.result()
+                yield ending[done]
+
+    def _stop_program(self, program: str) -> None:
+        with _told(), _unless("NOT_RUNNING"):
+            self._rpc.stopProcess(program, True)
+
+    def programs(self) -> dict[str, dict[str, Any]]:
+        """What the supervisor knows of each program."""
+        with _told():
+            return {info["name"]: info for info in self._rpc.getAllProcessInfo()}
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """What the supervisor knows of each part."""
-        with _told():
-            return {info["name"]: info for info in self._rpc.getAllProcessInfo()}
+        programs = self.programs()
+        return {part: programs[program] for part, program in rolling.current_programs(programs).items()}
 
     def restarts(self) -> dict[str, int]:
         """How often each part was started again since the supervisor started, as far as its log reaches back."""
@@ -222,25 +244,26 @@ class Supervisor:
                     if "supervisord started with pid" in line:
                         starts.clear()
                     elif found := _SPAWNED.search(line):
-                        starts[found[1]] += 1
+                        starts[rolling.part_of(found[1])] += 1
         except OSError:
             pass
         return {part: number - 1 for part, number in starts.items()}
 
     def start_part(self, part: str) -> None:
         """Starts one part; one that runs stays as it is."""
-        with _told(), _unless("ALREADY_STARTED"):
-            self._rpc.startProcess(part, False)
+        self.start_program(self._program_of(part))
 
     def stop_part(self, part: str) -> None:
         """Stops one part and waits for its end."""
-        with _told(), _unless("NOT_RUNNING"):
-            self._rpc.stopProcess(part, True)
+        self._stop_program(self._program_of(part))
 
-    def stop_parts(self, parts: Sequence[str]) -> None:
-        """Stops parts all at once and waits for their ends: a worker may take its whole drain."""
-        with ThreadPoolExecutor(max_workers=max(1, len(parts))) as pool:
-            list(pool.map(self.stop_part, parts))
+    def stop_programs(self, programs: Sequence[str]) -> None:
+        """Stops programs all at once and waits for their ends: a worker may take its whole drain."""
+        with ThreadPoolExecutor(max_workers=max(1, len(programs))) as pool:
+            list(pool.map(self._stop_program, programs))
+
+    def _program_of(self, part: str) -> str:
+        return rolling.programs_of([part], self.programs())[0]
 
     def shutdown(self) -> None:
         """Stops the supervisor itself."""

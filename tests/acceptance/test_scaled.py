@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 
 from acked_common.lifecycle import Reason, State
 from deploy.native import environment
-from deploy.native.stack import Stack
+from deploy.native.stack import Stack, StackError
 from support.contract import instant, workers
 from support.feed import connected, next_frame
 from support.load import Load
@@ -170,12 +170,13 @@ async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(stac
     assert after.keys() == before.keys()
     assert replaced == {f"{role}-{n}" for role in TWO_OF_EACH for n in (1, 2)}
     assert not {before[part] for part in replaced} & stack.stack.processes().keys()
-    for line in lines:
-        gone = re.fullmatch(r"(\w+)-\d: gone after ([\d.]+) s, the new one ready after [\d.]+ s", line)
-        assert gone is not None, line
-        within_s = WORKER_ENDS_WITHIN_S if gone[1] == "worker" else HTTP_ENDS_WITHIN_S
-        assert float(gone[2]) < within_s, line
-    assert len(lines) == 6
+    said = {part: [line.split(": ")[1] for line in lines if line.startswith(part)] for part in before}
+    for part in replaced:
+        ready, gone = said[part]
+        assert re.fullmatch(r"the new one ready after [\d.]+ s", ready), "a new one is ready before an old one stops"
+        ended = re.fullmatch(r"the old one gone after ([\d.]+) s", gone)
+        assert ended is not None, gone
+        assert float(ended[1]) < (WORKER_ENDS_WITHIN_S if part.startswith("worker") else HTTP_ENDS_WITHIN_S), gone
 
     given_back = 0
     for job_id in load.accepted:
@@ -210,10 +211,84 @@ async def test_a_single_process_of_a_service_is_restarted_without_a_gap(stack: T
     assert load.failures == []
     assert after.keys() == before.keys(), "the second process was there for that time alone"
     assert {part for part in before if before[part] != after[part]} == {"intake-1", "gateway-1"}
-    steps = [(role, n) for role in ("intake", "gateway") for n in (2, 1, 2)]
-    assert [line.split(":")[0] for line in lines] == [f"{role}-{n}" for role, n in steps]
+    assert [line.split(":")[0] for line in lines] == [part for part in ("intake-1", "gateway-1") for _ in range(2)]
     for job_id in load.accepted:
         ended_once(await asyncio.to_thread(stack.finished, job_id))
+
+
+def running_everywhere(stack: TestStack) -> list[str]:
+    """Jobs that outlast each drain, on every worker some."""
+    held = [stack.process("demo", payload={"seconds": 600}) for _ in range(16)]
+    for job_id in held:
+        assert stack.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
+    return held
+
+
+def moved_once(stack: TestStack, held: Sequence[str]) -> None:
+    """Each runs again, has been interrupted once at most, and is cancelled here."""
+    for job_id in held:
+        found = eventually(
+            lambda job_id=job_id: stack.status(job_id)["state"] == State.RUNNING and stack.status(job_id),
+            within_s=20,
+            what="the job runs again",
+        )
+        assert (found["attempt"] <= 2, found["failures"]) == (True, 0), found
+        assert stack.call("POST", f"/jobs/{job_id}/cancel").status == 200
+        assert stack.finished(job_id)["state"] == State.CANCELLED
+
+
+@pytest.mark.parametrize("ahead", ["1", "2", "all"])
+def test_rolling_restart_interrupts_each_long_job_once(stack: TestStack, ahead: str) -> None:
+    stack.stack.scale({"worker": 4})
+    held = running_everywhere(stack)
+    before = stack.stack.pids()
+    shell = {**(environment.kept(stack.stack.layout) or {}), "ACKED_RESTART_AHEAD": ahead}
+    Stack(stack.stack.layout, shell).restart(["worker"], told=lambda _: None)
+    after = stack.stack.pids()
+    assert after.keys() == before.keys()
+    assert not {before[f"worker-{n}"] for n in range(1, 5)} & set(after.values())
+    moved_once(stack, held)
+
+
+def test_rolling_restart_of_one_worker_interrupts_its_job_once(stack: TestStack) -> None:
+    stack.stack.scale({"worker": 1})
+    held = running_everywhere(stack)
+    stack.stack.restart(["worker"], told=lambda _: None)
+    moved_once(stack, held)
+    stack.stack.scale(TWO_OF_EACH)
+
+
+def test_scale_down_interrupts_each_long_job_once(stack: TestStack) -> None:
+    stack.stack.scale({"worker": 4})
+    held = running_everywhere(stack)
+    stack.stack.scale({"worker": 1})
+    moved_once(stack, held)
+    stack.stack.scale(TWO_OF_EACH)
+
+
+def test_restart_whose_new_processes_fail_leaves_the_old_ones(stack: TestStack, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('not today')\n")
+    layout = stack.stack.layout
+    before, kept = stack.stack.pids(), environment.kept(layout) or {}
+    with pytest.raises(StackError, match="not today"):
+        Stack(layout, {**kept, "ACKED_HANDLERS_DIR": str(tmp_path)}).restart(["worker"], told=lambda _: None)
+    assert stack.stack.pids() == before
+    assert environment.kept(layout) == kept, "a worker that dies now comes back"
+
+
+async def test_rolling_restart_moves_each_feed_once(stack: TestStack) -> None:
+    async with AsyncExitStack() as clients:
+        old = [await clients.enter_async_context(connected(stack, to=f"gateway-{n}")) for n in (1, 2)]
+        pids = stack.stack.pids()
+        restarting = asyncio.create_task(asyncio.to_thread(stack.stack.restart, ["gateway"], lambda _: None))
+        await asyncio.gather(*(websocket.wait_closed() for websocket in old))
+        # A client that connects anew as soon as it was told to leaves reaches a gateway that stays.
+        again = [await clients.enter_async_context(connected(stack)) for _ in range(8)]
+        await restarting
+        for websocket in again:
+            await websocket.send(json.dumps({"type": "subscribe", "sub": "s", "scope": {"batch": "moved"}}))
+            assert await next_frame(websocket, "snapshot")
+    assert not set(pids.values()) & {stack.stack.pid(f"gateway-{n}") for n in (1, 2)}
 
 
 def test_a_restart_takes_over_new_settings(stack: TestStack) -> None:

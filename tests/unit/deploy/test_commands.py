@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from deploy import runtime
+from deploy.docker.containers import not_serving
 from deploy.native.__main__ import UsageError, main, parse_scale, parse_services
 from deploy.native.launch import service_environment
 from deploy.native.layout import Layout, Ports
 from deploy.native.processes import is_service, is_supervisor
 from deploy.native.secret import secret
+from deploy.native.stack import Stack
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,40 @@ def test_a_runtime_that_is_not_there_is_one_line(
     assert capsys.readouterr().err.splitlines() == ["just status: ACKED_RUNTIME=podman: must be docker or native"]
 
 
+def test_status_of_a_stack_that_is_down_is_not_zero(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACKED_STATE_DIR", str(tmp_path))
+    assert main(["status"]) == 3
+    assert capsys.readouterr().out == "down; ./just up starts it\n"
+
+
+@pytest.mark.parametrize("lines", ["-1", "many", "²", "1.5"])
+def test_logs_refuses_what_is_no_number_of_lines(lines: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["logs", "-n", lines])
+
+
+def test_no_lines_of_a_log_are_none(tmp_path: Path) -> None:
+    stack = Stack(Layout(tmp_path, Ports(9000)))
+    stack.layout.logs.mkdir()
+    (stack.layout.logs / "gateway-1.log").write_text("a\nb\nc\n")
+    assert [stack.log_tail("gateway-1", lines) for lines in (0, 1, 9)] == ["", "c", "a\nb\nc"]
+
+
+def container(service: str, state: str = "running", health: str = "") -> dict[str, str]:
+    return {"Name": f"acked-{service}-1", "Service": service, "State": state, "Health": health}
+
+
+def test_containers_that_do_not_serve_are_named() -> None:
+    whole = [container("init", "exited"), container("mongo", health="healthy"), container("worker", health="healthy")]
+    wanted = {"mongo": 1, "worker": 1}
+    assert not_serving(whole, wanted) == []
+    assert not_serving(whole[:2], wanted) == ["worker (0 of 1)"]
+    assert not_serving([*whole[:2], container("worker", health="unhealthy")], wanted) == ["acked-worker-1 (unhealthy)"]
+    assert not_serving([*whole[1:], container("worker", "restarting")], wanted) == ["acked-worker-1 (restarting)"]
+
+
 def test_a_bad_base_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("ACKED_PORT_BASE", "99")
     assert main(["status"]) == 1
@@ -150,6 +186,7 @@ def test_services_are_told_from_servers(line: str) -> None:
         "/x/acked-worker/.acked/servers/mongod/mongod --dbpath /x/acked-worker/data",
         "erl_child_setup 20000",
         "/x/.venv/bin/python -m deploy.native.launch mongod",
+        "/x/.venv/bin/python -m deploy.native.supervise -c /x/supervisord.conf",
         "/x/.venv/bin/python -m supervisor.supervisord -c /x/conf",
     ],
 )

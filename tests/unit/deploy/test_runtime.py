@@ -61,6 +61,16 @@ def test_the_choice_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
     assert kept_runtime(file) is None
 
 
+def test_stack_of_another_folder_has_a_choice_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("docker", "native"):
+        monkeypatch.setenv("ACKED_STATE_DIR", str(tmp_path / name))
+        keep_runtime(name)
+    assert kept_runtime() == "native"
+    forget_runtime()
+    monkeypatch.setenv("ACKED_STATE_DIR", str(tmp_path / "docker"))
+    assert kept_runtime() == "docker"
+
+
 def test_a_file_with_something_else_is_no_choice(tmp_path: Path) -> None:
     (tmp_path / "runtime").write_text("podman\n")
     assert kept_runtime(tmp_path / "runtime") is None

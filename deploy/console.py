@@ -1,0 +1,87 @@
+"""Runs a recipe's program at a terminal: no encoding, closed pipe, full disk or Ctrl-C ends it with a traceback.
+
+`python -m deploy.console <module> …` does so for a module that knows nothing of it.
+"""
+
+import errno
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TextIO
+
+INTERRUPTED = 130
+"""What a shell says of a program that Ctrl-C has ended."""
+
+
+def run(name: str, main: Callable[[], int]) -> int:
+    """The exit code of `main`, which may import what it needs: also an interrupted import is one line."""
+    # Of the second Ctrl-C, which may come while the first one is handled.
+    sys.excepthook = _quiet_when_interrupted
+    # Recipes start their program with SIGINT ignored, since Python itself could be interrupted while it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            # A terminal that can't show a character gets its number.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        # Or blocked: `start_module`.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        code = main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; what is left of it goes nowhere.
+        _drop(sys.stdout)
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _drop(sys.stdout)
+        print(f"{name}: {error.strerror}: the output, or a file, can't be written", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        # While Python shuts down, too.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return code
+
+
+def _quiet_when_interrupted(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+
+
+def start_module(module: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+    """Starts `python -m module` behind the console, in the same terminal. A Ctrl-C meanwhile reaches it when it can."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen([sys.executable, "-m", "deploy.console", module, *arguments], **options)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _drop(stream: TextIO | None) -> None:
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run_module(module: str) -> int:
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    del sys.argv[0]
+    sys.exit(run(sys.argv[0], lambda: _run_module(sys.argv[0])))

@@ -1,0 +1,58 @@
+"""The supervisor process of a native stack: `python -m deploy.native.supervise -c supervisord.conf`.
+
+supervisord as it ships restarts itself on SIGHUP: it stops every part and, since `up` starts them, starts none. SIGUSR1
+ends it and orphans the parts. Here both reopen the logs, as SIGUSR2 does. A shutdown stops all parts of one priority at
+once: workers that drain one after the other would need their drain time as often as there are workers.
+"""
+
+import signal
+from types import FrameType
+from typing import Any
+
+from supervisor import supervisord
+from supervisor.medusa.asyncore_25 import ExitNow
+from supervisor.options import ServerOptions
+
+_REOPEN_LOGS = signal.SIGUSR2
+
+
+class _Options(ServerOptions):  # type: ignore[misc]
+    def setsignals(self) -> None:
+        super().setsignals()
+
+        def reopen_logs(_: int, frame: FrameType | None) -> None:
+            self.signal_receiver.receive(_REOPEN_LOGS, frame)
+
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, reopen_logs)
+
+
+class _Supervisor(supervisord.Supervisor):  # type: ignore[misc]
+    stop_groups: list[Any] | None
+
+    def ordered_stop_groups_phase_1(self) -> None:
+        if self.stop_groups:
+            last = self.stop_groups[-1].config.priority
+            for group in self.stop_groups:
+                if group.config.priority == last:
+                    group.stop_all()
+
+    def ordered_stop_groups_phase_2(self) -> None:
+        self.stop_groups = [group for group in self.stop_groups or () if group.get_unstopped_processes()]
+
+
+def main() -> None:
+    """Returns when the supervisor has stopped every part."""
+    options = _Options()
+    options.realize(None, doc=supervisord.__doc__)
+    options.first, options.test = True, False
+    try:
+        _Supervisor(options).main()
+    except ExitNow:
+        pass
+    options.close_httpservers()
+    options.close_logger()
+
+
+if __name__ == "__main__":
+    main()
