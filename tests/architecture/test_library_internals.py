@@ -88,6 +88,7 @@ READ = {
     f"{WEBSOCKET}:WebSocketsSansIOProtocol.shutdown": "e8ace796ada616b7",
     "uvicorn.server:Server._serve": "4575b7a50adfede8",
     "uvicorn.server:Server.capture_signals": "e1bbcd4770d1c887",
+    "uvicorn.server:Server.handle_exit": "553276efa26e09ea",
     "uvicorn.server:Server.shutdown": "9b33c50562992b1e",
     "uvicorn.server:Server.startup": "2aa1d70a244bfcf2",
     "uvicorn.server:ServerState": "f2260fbf10154746",
