@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +16,15 @@ from typing import Any
 from deploy import console
 from deploy.native import environment, preflight, readiness, rolling
 from deploy.native.handler_packages import HandlerPackages, HandlerPackagesError
+from deploy.native.initialization import LOG_LINES, InitFailed, initialize
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.packages import PackagesError, Servers
-from deploy.native.patience import Patience, importing_text
+from deploy.native.patience import Patience
 from deploy.native.ports import free_port_base as free_port_base
 from deploy.native.processes import end_stack, stack_processes, wait_until
 from deploy.native.supervisor import SERVERS, SERVICES, Supervisor, SupervisorError, part_names
 from deploy.operator_token import ACCESS, MAKE, OperatorToken
-
-LOG_LINES = 15
 
 
 class StackError(Exception):
@@ -349,31 +347,10 @@ class Stack:
 
     def _initialize(self, told: Callable[[str], object]) -> None:
         command = [str(self.layout.venv_python), "-m", "acked_worker.init"]
-        environ = service_environment(self.layout, self._service_environ)
-        said: deque[str] = deque(maxlen=LOG_LINES)
-        # Leaving the context waits for its end, also where this is interrupted.
-        with subprocess.Popen(
-            command,
-            env=environ,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as init:
-            try:
-                for line in init.stdout or ():
-                    said.append(line.rstrip())
-                    if text := importing_text(line):
-                        _say(f"init: {text}")
-                    elif (warning := _warning_in(line)) is not None:
-                        told(f"warning: {warning}")
-            except BaseException:
-                init.kill()
-                raise
-        if init.returncode != 0:
-            lines = "\n  ".join(said)
-            raise StackError(f"init failed:\n  {lines}")
+        try:
+            initialize(command, service_environment(self.layout, self._service_environ), told=told)
+        except InitFailed as error:
+            raise StackError(str(error)) from None
 
     def _python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -497,15 +474,6 @@ class Stack:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _warning_in(line: str) -> str | None:
-    """What a line of a service's log warns of."""
-    try:
-        entry = json.loads(line)
-        return f"{entry['event']}: {entry['file']}" if entry["level"] == "warning" else None
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _answers(port: int) -> bool:

@@ -1,0 +1,53 @@
+"""The step before services start: tables, queues and kinds. It imports the handlers, which may take minutes."""
+
+import json
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from deploy.native.layout import ROOT
+from deploy.native.patience import importing_text
+
+LOG_LINES = 15
+"""How much of a log goes with a failure."""
+
+
+class InitFailed(Exception):
+    """The step ended with an error; the message has the last lines of its log."""
+
+
+def initialize(command: Sequence[str], environ: Mapping[str, str], *, told: Callable[[str], object]) -> None:
+    """Run the step. `told` gets its warnings; an import that goes on is printed as it does. Raises `InitFailed`."""
+    said: deque[str] = deque(maxlen=LOG_LINES)
+    # Leaving the context waits for its end, also where this is interrupted.
+    with subprocess.Popen(
+        command,
+        env=environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as init:
+        try:
+            for line in init.stdout or ():
+                said.append(line.rstrip())
+                if text := importing_text(line):
+                    print(f"init: {text}", flush=True)
+                elif (warning := _warning_in(line)) is not None:
+                    told(f"warning: {warning}")
+        except BaseException:
+            init.kill()
+            raise
+    if init.returncode != 0:
+        lines = "\n  ".join(said)
+        raise InitFailed(f"init failed:\n  {lines}")
+
+
+def _warning_in(line: str) -> str | None:
+    """What a line of a service's log warns of."""
+    try:
+        entry = json.loads(line)
+        return f"{entry['event']}: {entry['file']}" if entry["level"] == "warning" else None
+    except (ValueError, KeyError, TypeError):
+        return None
