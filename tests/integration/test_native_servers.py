@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from pymongo import MongoClient, WriteConcern
 
 from deploy.native.layout import Ports
+from deploy.native.packages import Servers
 from deploy.native.servers import PrivateServers
 from deploy.native.stack import Stack, StackError, free_port_base
 from support.stacks import eventually, gone, refuses
@@ -69,6 +71,27 @@ async def test_both_answer_and_listen_on_loopback_alone(servers: PrivateServers)
     heard = listeners(servers.stack)
     assert {port for port, _ in heard} == set(ports(servers.stack))
     assert {address for _, address in heard} <= LOOPBACK
+
+
+def test_mongod_has_the_fix_of_cve_2025_14847(servers: PrivateServers) -> None:
+    with client(servers) as mongo:
+        version = mongo.server_info()["version"]
+    assert tuple(map(int, version.split("."))) >= (6, 0, 27), version
+
+
+def test_mongod_of_another_version_is_replaced(tmp_path: Path) -> None:
+    unpacked = Servers(tmp_path / "servers")
+    unpacked.mongod.parent.mkdir(parents=True)
+    # As versions before left it: a program, and no word of which one.
+    unpacked.mongod.write_text("#!/bin/sh\necho db version v6.0.5\n")
+    unpacked.mongod.chmod(0o755)
+    unpacked.ensure(mongod=True, rabbitmq=False)
+    environ = {**os.environ, "LD_LIBRARY_PATH": unpacked.library_path}
+    done = subprocess.run([unpacked.mongod, "--version"], env=environ, capture_output=True, text=True, check=True)
+    assert "6.0.27" in done.stdout
+    inode = unpacked.mongod.stat().st_ino
+    unpacked.ensure(mongod=True, rabbitmq=False)
+    assert unpacked.mongod.stat().st_ino == inode, "one of the wanted version stays"
 
 
 async def test_the_broker_wants_its_own_password(servers: PrivateServers) -> None:
