@@ -47,6 +47,11 @@ load-test *n: prepare
 token *words: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime token "$@"
 
+# Show what is set and kept for the stack, or change it: settings ACKED_ACCESS=tokens; settings ACKED_ACCESS= takes it back
+[no-exit-message]
+settings *changes: prepare
+    @"{{ python }}" -m deploy.runtime settings "$@"
+
 # Show what runs, and whether it is ready
 [no-exit-message]
 status: prepare
@@ -106,9 +111,9 @@ fmt: prepare
 lock: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.lock --upgrade
 
-# Stop everything, remove caches and fetched servers; data is kept
+# Stop everything, remove caches and fetched servers; data and settings are kept
 [no-exit-message]
 clean: down
     rm -rf .acked/servers .acked/bootstrap .acked/bench/peers .acked/bench/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
     find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
-    @echo "caches and fetched servers are gone; data in .acked/native is kept"
+    @echo "caches and fetched servers are gone; data and settings in .acked/native are kept"

@@ -1,9 +1,10 @@
 """The token of the recipes themselves, where tokens are asked for: made when it is first needed, kept for its owner."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from deploy.private_file import write_private
 
 ACCESS = "acked_common.access"
 """The module that makes, lists and revokes tokens."""
@@ -41,10 +42,4 @@ class OperatorToken:
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _keep(self, token: str) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token)
-        fresh.replace(self._file)
+        write_private(self._file, token)

@@ -68,12 +68,14 @@ def choose(
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code."""
+    from deploy.asked import AskedError, refuse_unknown
     from deploy.docker.engine import why_not
 
     verb = arguments[0] if arguments else ""
     try:
+        refuse_unknown(os.environ)
         name, line = choose(verb, os.environ, kept_runtime(), why_not)
-    except RuntimeChoiceError as error:
+    except (AskedError, RuntimeChoiceError) as error:
         print(f"just {verb}: {error}", file=sys.stderr)
         return 1
     if line is not None:

@@ -1,12 +1,27 @@
 """The commands behind the recipes, in containers: `python -m deploy.docker up`."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
+from deploy.asked import (
+    KEPT_IN_CONTAINERS,
+    NOT_IN_CONTAINERS,
+    Asked,
+    AskedError,
+    asked,
+    differences,
+    refuse_opening,
+    refuse_unusable,
+    set_and_show,
+    without_file,
+)
 from deploy.docker.containers import Containers, ContainersError
 from deploy.native.__main__ import (
     IS_DOWN,
+    WITHOUT_FILE,
     UsageError,
     load_test,
     parse_arguments,
@@ -17,18 +32,57 @@ from deploy.native.__main__ import (
 )
 from deploy.native.layout import LayoutError, layout_from
 from deploy.native.stack import StackError
+from deploy.native.supervisor import SERVICES
 from deploy.runtime import forget_runtime, keep_runtime
 
+# What the services' containers have beside what compose.yaml passes on (deploy/Dockerfile).
+_IN_CONTAINERS = {"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "127.0.0.1"}  # noqa: S104 - inside a container
 
-def up(containers: Containers) -> None:
+
+def take(containers: Containers, wanted: Asked, *, may_open: bool) -> None:
+    """Keeps what is asked for; says what it changes. Raises `AskedError` where it can't be, or opens a door."""
+    if left_out := [name for name in sorted(NOT_IN_CONTAINERS) if wanted.environ.get(name)]:
+        raise AskedError(
+            f"{', '.join(left_out)}: natively alone; an override file says so in containers (docs/docker.md)"
+        )
+    running = containers.running(KEPT_IN_CONTAINERS)
+    found = [] if running is None else differences(running, wanted.environ, KEPT_IN_CONTAINERS)
+    if not may_open:
+        refuse_opening(found)
+    settings = {name: value for name in KEPT_IN_CONTAINERS if (value := wanted.environ.get(name, ""))}
+    refuse_unusable([{**_IN_CONTAINERS, **settings}] * len(SERVICES))
+    wanted.keep()
+    containers.keep_running(KEPT_IN_CONTAINERS)
+    print("".join(f"{one}\n" for one in found), end="", flush=True)
+
+
+def up(containers: Containers, wanted: Asked) -> None:
     """Starts the stack and says where it is."""
     started = time.monotonic()
     was_up = containers.is_up()
     if not was_up:
         print(f"runtime: docker (Compose project {containers.project})", flush=True)
+    take(containers, wanted, may_open=not was_up)
     containers.up()
     keep_runtime("docker")
     say_up(containers.urls, containers.scale_now["worker"], time.monotonic() - started, was_up=was_up)
+    print("".join(f"{line}\n" for line in wanted.lines), end="")
+
+
+def _asked(verb: str, containers: Containers) -> Asked:
+    running = containers.running(KEPT_IN_CONTAINERS)
+    try:
+        found = asked(os.environ, containers.state, running, KEPT_IN_CONTAINERS)
+    except AskedError as error:
+        if verb not in WITHOUT_FILE:
+            raise
+        print(f"just {verb}: warning: {error}", file=sys.stderr)
+        return without_file(os.environ, containers.state, running)
+    if running is not None and verb not in ("up", "restart", "settings"):
+        # Whichever shell it is: containers are started with what runs.
+        others = {name: value for name, value in found.environ.items() if name not in KEPT_IN_CONTAINERS}
+        return replace(found, environ={**others, **running})
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,9 +90,12 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse_arguments(arguments)
     try:
         layout = layout_from()
-        containers = Containers(layout.ports)
+        wanted = _asked(chosen.verb, Containers(layout.ports))
+        containers = Containers(layout.ports, wanted.environ)
         if chosen.verb == "up":
-            up(containers)
+            up(containers, wanted)
+        elif chosen.verb == "settings":
+            print("\n".join(set_and_show(wanted, chosen.changes, KEPT_IN_CONTAINERS)))
         elif chosen.verb == "down":
             containers.down()
             forget_runtime()
@@ -48,7 +105,9 @@ def main(arguments: Sequence[str]) -> int:
             numbers = ", ".join(f"{n} {role}" for role, n in containers.scale_now.items())
             print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
         elif chosen.verb == "restart":
-            containers.restart(parse_services(chosen.services))
+            services = parse_services(chosen.services)
+            take(containers, wanted, may_open=chosen.open)
+            containers.restart(services)
         elif chosen.verb == "status":
             if not containers.is_up():
                 print("down; ./just up starts it")
@@ -59,11 +118,11 @@ def main(arguments: Sequence[str]) -> int:
         elif chosen.verb == "token":
             return containers.token_command(chosen.words)
         else:
-            return load_test(layout, chosen.count, containers.token)
+            return load_test(layout, chosen.count, containers.token, containers.reached_at)
     except BrokenPipeError:
         # Of whoever read the output: `console` knows.
         raise
-    except (ContainersError, LayoutError, StackError, UsageError, OSError) as error:
+    except (AskedError, ContainersError, LayoutError, StackError, UsageError, OSError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1
     return 0

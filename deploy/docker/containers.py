@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from deploy.native.layout import DEFAULT_PORT_BASE, ROOT, Ports
 from deploy.native.secret import secret
 from deploy.native.supervisor import SERVICES
 from deploy.operator_token import ACCESS, MAKE, OperatorToken
+from deploy.private_file import write_private
 
 FILES = ("compose.yaml",)
 PROXY_FILE = "deploy/compose.proxy.yaml"
 PROXIED = ("gateway", "intake")
+LOOPBACK = "127.0.0.1"
+RUNNING_FILE = "running.json"
 STEPS = ("hand-out", "accounts", "init")
 """What runs to its end before the services start."""
 LISTED_WITHIN_S = 30.0
@@ -56,6 +59,7 @@ class Containers:
         self.project = f"acked-{checkout}" + ("" if ports.base == DEFAULT_PORT_BASE else f"-{ports.base}")
         self._state = state or ROOT / ".acked" / "docker" / self.project
         inherited = dict(os.environ if environ is None else environ)
+        self._inherited = inherited
         own = inherited.get("ACKED_SECRETS_DIR")
         self.secrets = Path(own).resolve() if own else self._state / "secrets"
         self._environ = {
@@ -75,6 +79,36 @@ class Containers:
             self._environ.setdefault("ACKED_BUILD_NETWORK", "host")
 
     @property
+    def state(self) -> Path:
+        """Its folder: numbers, secrets, settings."""
+        return self._state
+
+    def running(self, kept_names: Collection[str]) -> dict[str, str] | None:
+        """The settings that the containers were last started with; None for a stack that is down."""
+        try:
+            found: dict[str, str] = json.loads((self._state / RUNNING_FILE).read_text())
+        except (OSError, ValueError):
+            return self._told_containers(kept_names)
+        return found
+
+    def _told_containers(self, kept_names: Collection[str]) -> dict[str, str] | None:
+        """The same of a stack that was started before there was such a file."""
+        found: dict[str, str] = {}
+        for container in (ids := [one for role in SERVICES for one in self.containers(role)]):
+            told = json.loads(self._docker("inspect", "--format={{json .Config.Env}}", container))
+            found |= {name: value for name, _, value in (pair.partition("=") for pair in told) if name in kept_names}
+        # What compose.yaml says itself.
+        hosts = [host for host in found.get("ACKED_ALLOWED_HOSTS", "").split(",") if host not in (*PROXIED, "")]
+        found["ACKED_ALLOWED_HOSTS"] = ",".join(hosts)
+        own = ("ACKED_PUBLIC_GATEWAY_URL", "ACKED_PUBLIC_INTAKE_URL", "ACKED_PUBLISHED_ON_LOOPBACK")
+        return {name: value for name, value in found.items() if value and name not in own} if ids else None
+
+    def keep_running(self, kept_names: Iterable[str]) -> None:
+        """Writes down the settings that containers are started with from now on."""
+        settings = {name: value for name in kept_names if (value := self._inherited.get(name))}
+        write_private(self._state / RUNNING_FILE, json.dumps(settings))
+
+    @property
     def environ(self) -> Mapping[str, str]:
         """What Compose reads its variables from."""
         return self._environ
@@ -86,6 +120,12 @@ class Containers:
             "gateway": f"http://localhost:{self.ports.gateway}",
             "intake": f"http://localhost:{self.ports.intake}",
         }
+
+    @property
+    def reached_at(self) -> str:
+        """The address at which this machine reaches the published ports."""
+        address = self._inherited.get("ACKED_PUBLISH_ADDRESS", "").strip("[] ")
+        return LOOPBACK if address in ("", "0.0.0.0", "::") else address  # noqa: S104 - told apart, not listened on
 
     @property
     def scale_now(self) -> dict[str, int]:
@@ -151,6 +191,7 @@ class Containers:
         self._prepare()
         # Whatever is there, also what only the proxy's file names.
         self._compose("down", "--remove-orphans")
+        (self._state / RUNNING_FILE).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Removes the containers and all data, for tests."""
@@ -252,10 +293,10 @@ class Containers:
             time.sleep(POLL_S)
 
     def _workers(self) -> list[Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports.gateway, timeout=5)
+        connection = http.client.HTTPConnection(self.reached_at, self.ports.gateway, timeout=5)
 
         def ask(headers: dict[str, str]) -> tuple[int, Any]:
-            connection.request("GET", "/workers", headers=headers)
+            connection.request("GET", "/workers", headers={"Host": "localhost", **headers})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
 

@@ -12,8 +12,20 @@ from typing import Any
 from urllib.parse import quote
 
 from acked_common.lifecycle import State
-from deploy.native import preflight
-from deploy.native.layout import Layout, LayoutError, layout_from
+from deploy.asked import (
+    KEPT_NATIVELY,
+    Asked,
+    AskedError,
+    asked,
+    differences,
+    refuse_opening,
+    refuse_unusable,
+    set_and_show,
+    without_file,
+)
+from deploy.native import environment, preflight
+from deploy.native.launch import service_environment
+from deploy.native.layout import DEFAULT_PORT_BASE, Layout, LayoutError, layout_from
 from deploy.native.readiness import READY
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError
@@ -24,6 +36,8 @@ MAX_PROCESSES = 64
 FOLLOW_WITHIN_S = 300.0
 IS_WHOLE, IS_PARTLY_DOWN, IS_DOWN = 0, 1, 3
 """What `status` exits with, as service scripts do: 3 is for what is not started."""
+WITHOUT_FILE = ("down", "status", "logs")
+"""What must be possible also while the settings file can't be used."""
 
 
 class UsageError(Exception):
@@ -70,10 +84,17 @@ def say_up(urls: Mapping[str, str], workers: int, took_s: float, *, was_up: bool
     print("  more        ./just status, ./just scale 4, ./just logs, ./just down")
 
 
-def up(stack: Stack) -> None:
-    """Starts the stack and says where it is."""
+def up(stack: Stack, wanted: Asked) -> int:
+    """Starts the stack and says where it is; the exit code. One that is up stays as it is."""
     started = time.monotonic()
     was_up = stack.is_up()
+    found = []
+    if was_up:
+        stack.check_is_the_same()
+        found = differences(stack.service_environ, wanted.environ, KEPT_NATIVELY)
+        refuse_opening(found)
+    _refuse_unusable(stack, wanted)
+    wanted.keep()
     if not was_up:
         print("runtime: native (private servers on this machine)", flush=True)
         for line in preflight.warnings(stack.layout):
@@ -81,6 +102,35 @@ def up(stack: Stack) -> None:
     stack.up(lambda line: print(line, flush=True))
     keep_runtime("native")
     say_up(stack.urls, stack.scale_now["worker"], time.monotonic() - started, was_up=was_up)
+    print("".join(f"{line}\n" for line in wanted.lines), end="")
+    if found:
+        print("not in force yet; ./just restart puts it in force:\n  " + "\n  ".join(map(str, found)), flush=True)
+    if any(one.closes for one in found):
+        print("just up: the running stack lets in whom it is meant to keep out: ./just restart", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _refuse_unusable(stack: Stack, wanted: Asked) -> None:
+    if wanted.environ.get("ACKED_PUBLISH_ADDRESS"):
+        raise AskedError("ACKED_PUBLISH_ADDRESS is for containers; natively ACKED_HOST says where services listen")
+    refuse_unusable([service_environment(stack.layout, wanted.environ)] * len(SERVICES))
+
+
+def restart(stack: Stack, wanted: Asked, services: Sequence[str], *, may_open: bool) -> None:
+    """Starts services anew with what is asked for."""
+    if not stack.is_up():
+        raise StackError("Acked is down; ./just up starts it")
+    stack.check_is_the_same()
+    found = differences(stack.service_environ, wanted.environ, KEPT_NATIVELY)
+    if not may_open:
+        refuse_opening(found)
+    if len(services) < len(SERVICES) and (doors := [str(one) for one in found if one.closes or one.opens]):
+        raise AskedError("all services have to follow this: ./just restart\n  " + "\n  ".join(doors))
+    _refuse_unusable(stack, wanted)
+    wanted.keep()
+    print("".join(f"{one}\n" for one in found), end="", flush=True)
+    stack.restart(services, lambda line: print(line, flush=True))
 
 
 def status(stack: Stack) -> int:
@@ -135,16 +185,16 @@ def logs(stack: Stack, service: str, lines: int, *, follow: bool) -> None:
         print(stack.log_tail(file.stem, lines))
 
 
-def load_test(layout: Layout, count: str, token: OperatorToken) -> int:
+def load_test(layout: Layout, count: str, token: OperatorToken, at: str = "127.0.0.1") -> int:
     """Runs a load test and follows its batch to the end."""
-    answer, figures = _call(layout, "POST", f"/load-test?count={quote(count)}", token)
+    answer, figures = _call(layout, "POST", f"/load-test?count={quote(count)}", token, at)
     print(json.dumps(figures, indent=2))
     if answer != 200:
         return 1
     end = time.monotonic() + FOLLOW_WITHIN_S
     shown = ""
     while time.monotonic() < end:
-        answer, batch = _call(layout, "GET", f"/batches/{figures['batch']}", token)
+        answer, batch = _call(layout, "GET", f"/batches/{figures['batch']}", token, at)
         if answer != 200:
             time.sleep(0.5)
             continue
@@ -159,14 +209,14 @@ def load_test(layout: Layout, count: str, token: OperatorToken) -> int:
     return 1
 
 
-def _call(layout: Layout, method: str, path: str, token: OperatorToken) -> tuple[int, Any]:
-    return token.asked(lambda headers: _call_once(layout, method, path, headers))
+def _call(layout: Layout, method: str, path: str, token: OperatorToken, at: str) -> tuple[int, Any]:
+    return token.asked(lambda headers: _call_once(layout, method, path, headers, at))
 
 
-def _call_once(layout: Layout, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", layout.ports.gateway, timeout=180)
+def _call_once(layout: Layout, method: str, path: str, headers: Mapping[str, str], at: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(at, layout.ports.gateway, timeout=180)
     try:
-        connection.request(method, path, headers={"Accept": "application/json", **headers})
+        connection.request(method, path, headers={"Host": "localhost", "Accept": "application/json", **headers})
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     except ValueError:
@@ -190,7 +240,10 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     for verb in ("up", "down", "status"):
         verbs.add_parser(verb)
     verbs.add_parser("scale").add_argument("wanted", nargs="*")
-    verbs.add_parser("restart").add_argument("services", nargs="*")
+    restart_parser = verbs.add_parser("restart")
+    restart_parser.add_argument("services", nargs="*")
+    restart_parser.add_argument("--open", action="store_true", help="also where a setting lets in who was kept out")
+    verbs.add_parser("settings").add_argument("changes", nargs="*")
     # Options behind it are for what it runs.
     verbs.add_parser("token", add_help=False).add_argument("words", nargs=argparse.REMAINDER)
     verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
@@ -201,14 +254,31 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _asked(verb: str) -> Asked:
+    layout = layout_from(os.environ)
+    running = environment.kept(layout)
+    if running and running.get("ACKED_PORT_BASE") == str(DEFAULT_PORT_BASE):
+        running = {name: value for name, value in running.items() if name != "ACKED_PORT_BASE"}
+    try:
+        return asked(os.environ, layout.state, running, KEPT_NATIVELY)
+    except AskedError as error:
+        if verb not in WITHOUT_FILE:
+            raise
+        print(f"just {verb}: warning: {error}", file=sys.stderr)
+        return without_file(os.environ, layout.state, running)
+
+
 def main(arguments: Sequence[str]) -> int:
     """The exit code."""
     chosen = parse_arguments(arguments)
     try:
-        layout = layout_from()
-        stack = Stack(layout)
+        wanted = _asked(chosen.verb)
+        layout = layout_from(wanted.environ)
+        stack = Stack(layout, wanted.environ)
         if chosen.verb == "up":
-            up(stack)
+            return up(stack, wanted)
+        if chosen.verb == "settings":
+            print("\n".join(set_and_show(wanted, chosen.changes, KEPT_NATIVELY)))
         elif chosen.verb == "down":
             stack.down()
             forget_runtime()
@@ -216,7 +286,7 @@ def main(arguments: Sequence[str]) -> int:
         elif chosen.verb == "scale":
             scale(stack, parse_scale(chosen.wanted))
         elif chosen.verb == "restart":
-            stack.restart(parse_services(chosen.services), lambda line: print(line, flush=True))
+            restart(stack, wanted, parse_services(chosen.services), may_open=chosen.open)
         elif chosen.verb == "status":
             return status(stack)
         elif chosen.verb == "logs":
@@ -231,7 +301,7 @@ def main(arguments: Sequence[str]) -> int:
     except SupervisorError as error:
         print(f"just {chosen.verb}: the supervisor failed: {error}", file=sys.stderr)
         return 1
-    except (LayoutError, StackError, UsageError) as error:
+    except (AskedError, LayoutError, StackError, UsageError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -2,11 +2,11 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.native.layout import Layout
+from deploy.private_file import write_private
 
 DEFAULT_DRAIN_S = 25.0
 # What a worker needs beside its drain: claims under way, recording, closing.
@@ -20,13 +20,7 @@ class EnvironmentValueError(Exception):
 
 def keep(layout: Layout, environ: Mapping[str, str]) -> None:
     """Writes it down for all processes that start from now on; its owner alone can read it."""
-    layout.run.mkdir(parents=True, exist_ok=True)
-    fresh = _file(layout).with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(dict(environ), file)
-    fresh.replace(_file(layout))
+    write_private(_file(layout), json.dumps(dict(environ)))
 
 
 def kept(layout: Layout) -> dict[str, str] | None:

@@ -31,7 +31,7 @@ _PACKAGE_OF_LIBRARY = {
     "liblzma.so.5": ("liblzma5",),
 }
 _MONGOD_WHEELS = Path(__file__).with_name("mongod.txt")
-# mongod is linked with OpenSSL 1.1, which current distributions no longer have. The wheel gives its libraries other names.
+# mongod is linked with OpenSSL 1.1, which current distributions no longer have. The wheel renames its libraries.
 _OPENSSL_WHEELS = Path(__file__).with_name("openssl.txt")
 _OPENSSL_LIBRARIES = {"libssl.so.1.1": "libssl-*.so.1.1", "libcrypto.so.1.1": "libcrypto-*.so.1.1"}
 # What the wheels are made for. The Python that runs this has no say, since nothing of them runs in Python.

@@ -54,12 +54,13 @@ class Stack:
         return {**found, "mongo": environment["ACKED_MONGO_URL"], "amqp": environment["ACKED_AMQP_URL"]}
 
     @property
-    def _service_environ(self) -> Mapping[str, str]:
+    def service_environ(self) -> Mapping[str, str]:
+        """What the services run with; for a stack that is down, what they would."""
         return environment.kept(self.layout) or self._environ
 
     @property
     def _worker_stops_within_s(self) -> int:
-        return environment.worker_stops_within_s(self._service_environ)
+        return environment.worker_stops_within_s(self.service_environ)
 
     @property
     def _supervisor(self) -> Supervisor:
@@ -99,7 +100,7 @@ class Stack:
             was_up = self.is_up()
             try:
                 if was_up:
-                    self._check_is_the_same()
+                    self.check_is_the_same()
                     self._take_over_parts()
                 else:
                     self._start_supervisor()
@@ -129,7 +130,7 @@ class Stack:
         with self._locked():
             is_up = self.is_up()
             if is_up:
-                self._check_is_the_same()
+                self.check_is_the_same()
             (self.layout.state / "scale.json").write_text(json.dumps({**self.scale_now, **wanted}))
             if not is_up:
                 return False
@@ -150,7 +151,7 @@ class Stack:
         with self._locked():
             if not self.is_up():
                 raise StackError("Acked is down; ./just up starts it")
-            self._check_is_the_same()
+            self.check_is_the_same()
             self._take_over_parts()
             try:
                 ahead = {role: environment.restart_ahead(self._environ, self.scale_now[role]) for role in roles}
@@ -268,8 +269,8 @@ class Stack:
         """The programs of the supervisor that these parts are to be."""
         return rolling.programs_of(self._parts(), self._supervisor.programs() if self.is_up() else {})
 
-    def _check_is_the_same(self) -> None:
-        """A stack keeps its ports and its servers while it is up."""
+    def check_is_the_same(self) -> None:
+        """A stack keeps its ports and its servers while it is up. Raises `StackError`."""
         base = self._base_now
         if base != self.layout.ports.base:
             raise StackError(
@@ -327,7 +328,7 @@ class Stack:
             raise self._failed("mongod", f"its replica set can't be made: {done.stderr.strip()[-500:]}")
 
     def _handler_packages(self) -> HandlerPackages:
-        environ = service_environment(self.layout, self._service_environ)
+        environ = service_environment(self.layout, self.service_environ)
         return HandlerPackages(Path(environ["ACKED_HANDLERS_DIR"]))
 
     def _install_packages(self, told: Callable[[str], object]) -> None:
@@ -348,14 +349,14 @@ class Stack:
     def _initialize(self, told: Callable[[str], object]) -> None:
         command = [str(self.layout.venv_python), "-m", "acked_worker.init"]
         try:
-            initialize(command, service_environment(self.layout, self._service_environ), told=told)
+            initialize(command, service_environment(self.layout, self.service_environ), told=told)
         except InitFailed as error:
             raise StackError(str(error)) from None
 
     def _python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.layout.venv_python), "-m", module, *arguments],
-            env=service_environment(self.layout, self._service_environ),
+            env=service_environment(self.layout, self.service_environ),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -375,7 +376,7 @@ class Stack:
 
     def token_command(self, words: Sequence[str]) -> int:
         """Makes, lists or revokes tokens, with its output here; the exit code."""
-        environ = service_environment(self.layout, self._service_environ)
+        environ = service_environment(self.layout, self.service_environ)
         return console.start_module(ACCESS, *words, env=environ, cwd=ROOT).wait()
 
     def _service_parts(self) -> list[str]:

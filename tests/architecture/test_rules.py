@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from acked_common import setting_names
 from acked_common.lifecycle import State
+from deploy.asked import NOT_IN_CONTAINERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
@@ -50,8 +52,6 @@ DOCUMENTS = (
     "docs/security-notes.md",
     "docs/settings.md",
 )
-# Set for a part by the stack itself; nobody else sets them.
-INTERNAL_VARIABLES = {"ACKED_STACK", "ACKED_ERLANG_ROOT", "ACKED_SECRETS_MARK"}
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -179,8 +179,29 @@ def test_links_in_documents_lead_to_files(name: str) -> None:
 
 def test_every_setting_is_described() -> None:
     described = set(re.findall(r"`(ACKED_[A-Z_]+)`", (ROOT / "docs/settings.md").read_text()))
-    read = {node.value for path in SOURCES for node in _strings(path) if re.fullmatch(r"ACKED_[A-Z_]+", node.value)}
-    assert read - INTERNAL_VARIABLES == described
+    readers = [path for path in SOURCES if path.name not in ("setting_names.py", "asked.py")]
+    read = {node.value for path in readers for node in _strings(path) if re.fullmatch(r"ACKED_[A-Z_]+", node.value)}
+    read |= _named_in_compose()
+    of_files = {f"{name}_FILE" for name in setting_names.SECRETS}
+    assert read - setting_names.INTERNAL - of_files == described - of_files
+    known = setting_names.SERVICES | setting_names.STACK | setting_names.CONTAINERS
+    assert known - of_files == described - of_files, "setting_names.py and docs/settings.md name the same settings"
+
+
+def _named_in_compose() -> set[str]:
+    files = [ROOT / "compose.yaml", ROOT / "deploy/compose.proxy.yaml"]
+    return {name for file in files for name in re.findall(r"\$\{(ACKED_[A-Z_]+)", file.read_text())}
+
+
+def test_compose_passes_every_setting_of_services_on() -> None:
+    ours = {"ACKED_INIT_REPLICA_SET", "ACKED_RUN_FILE", "ACKED_RUN_DIR", "ACKED_WORKER_NAME"}
+    assert setting_names.SERVICES - NOT_IN_CONTAINERS - ours - {"ACKED_CRASH"} <= _named_in_compose()
+
+
+def test_every_variable_of_tests_is_known() -> None:
+    texts = [path.read_text() for path in sorted((ROOT / "tests").rglob("*.py"))]
+    found = {name for text in texts for name in re.findall(r"ACKED_(?:TEST|SIM)_[A-Z_]+[A-Z]", text)}
+    assert found <= setting_names.TESTS
 
 
 OF_ONE_TENANT = {"JobFilter", "Scope", "count_batch", "stored_job", "parse_frame"}

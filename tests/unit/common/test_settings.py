@@ -159,6 +159,20 @@ def test_a_secret_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
         ({"ACKED_HOST": "0.0.0.0", "ACKED_ACCESS": "tokens"}, True, True),
         ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISHED_ON_LOOPBACK": "yes"}, True, False),
         ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISHED_ON_LOOPBACK": "no"}, False, False),
+        ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "127.0.0.1"}, True, False),
+        ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "[::1]"}, True, False),
+        ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "0.0.0.0"}, False, False),
+        ({"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "192.0.2.1", "ACKED_ACCESS": "tokens"}, True, True),
+        (
+            {"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "192.0.2.1", "ACKED_PUBLISHED_ON_LOOPBACK": "yes"},
+            False,
+            False,
+        ),
+        (
+            {"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "127.0.0.1", "ACKED_PUBLISHED_ON_LOOPBACK": "no"},
+            False,
+            False,
+        ),
         ({"ACKED_ACCESS": "maybe"}, False, False),
         ({"ACKED_PUBLISHED_ON_LOOPBACK": "1"}, False, False),
     ],
@@ -179,6 +193,38 @@ def test_who_listens_for_others_asks_for_tokens(variables: dict[str, str], is_fi
 def test_a_service_for_others_does_not_start_without_tokens(read: Callable[[Env], object]) -> None:
     with pytest.raises(SettingsError, match=r"ACKED_ACCESS=tokens and make tokens with \./just token make"):
         read(Env({"ACKED_HOST": "0.0.0.0"}))
+
+
+@pytest.mark.parametrize("read", [read_gateway, read_intake, read_worker])
+def test_variables_of_kubernetes_are_no_settings(read: Callable[[Env], object]) -> None:
+    of_services = {
+        **{f"ACKED_{name}_SERVICE_HOST": "10.0.0.7" for name in ("GATEWAY", "INTAKE", "HEALTH")},
+        **{f"ACKED_{name}_SERVICE_PORT": "8080" for name in ("GATEWAY", "INTAKE", "HEALTH")},
+        **{f"ACKED_{name}_SERVICE_PORT_HTTP": "8080" for name in ("GATEWAY", "INTAKE", "HEALTH")},
+        **{f"ACKED_{name}_PORT": "tcp://10.0.0.7:8080" for name in ("GATEWAY", "INTAKE", "HEALTH")},
+        **{f"ACKED_{name}_PORT_8080_TCP": "tcp://10.0.0.7:8080" for name in ("GATEWAY", "INTAKE", "HEALTH")},
+        **{
+            f"ACKED_{name}_PORT_8080_TCP_{end}": "x"
+            for name in ("GATEWAY", "MY_OWN")
+            for end in ("PROTO", "PORT", "ADDR")
+        },
+        "ACKED_PORT": "tcp://10.0.0.7:8080",
+        "ACKED_SERVICE_HOST": "10.0.0.7",
+    }
+    env = Env(of_services)
+    settings = read(env)
+    assert settings == read(Env({}))
+    assert env.unknown == ()
+
+
+def test_unknown_settings_are_named_once_with_the_nearest() -> None:
+    env = Env({"ACKED_ACESS": "tokens", "ACKED_XYZZY": "1", "ACKED_TEST_ROUNDS": "2", "PATH": "/bin"})
+    settings = read_common(env)
+    env.finish()
+    assert settings.warnings == [
+        "ignored: ACKED_ACESS is no setting: did you mean ACKED_ACCESS?",
+        "ignored: ACKED_XYZZY is no setting; docs/settings.md lists all of them",
+    ]
 
 
 def test_a_crash_point_is_armed_on_loopback_alone_and_must_be_one() -> None:

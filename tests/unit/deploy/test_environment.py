@@ -1,5 +1,6 @@
 """What the services run with: kept for its owner alone, and the time that a worker gets to stop."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def test_the_last_one_is_kept_until_the_stack_is_down(layout: Layout) -> None:
 
 def test_only_its_owner_can_read_it(layout: Layout) -> None:
     layout.run.mkdir(parents=True)
-    (layout.run / "environment.new").write_text("left by a process that was killed")
-    (layout.run / "environment.new").chmod(0o644)
+    left = layout.run / f".environment.json.{os.getpid()}.new"
+    left.write_text("left by a process that was killed")
+    left.chmod(0o644)
     keep(layout, {"KEY": "secret"})
     [file] = layout.run.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -25,7 +25,7 @@ from acked_common.outbox import Outbox
 from acked_common.rate import Rate
 from acked_common.rate_limit import RateLimit
 from acked_common.request_counter import RequestCounter
-from acked_common.settings import DEVELOPMENT_WARNING, CommonSettings
+from acked_common.settings import CommonSettings
 from acked_common.side_server import MetricsServer
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
@@ -45,8 +45,8 @@ class ServiceCore:
 
     def __init__(self, settings: CommonSettings, *, name: str, store_timeout_s: float) -> None:
         self._settings = settings
-        if settings.has_development_secret:
-            log.warning(DEVELOPMENT_WARNING)
+        for warning in settings.warnings:
+            log.warning(warning)
         self.cors = Cors(settings.allowed_origins) if settings.allowed_origins else None
         self.stopping = asyncio.Event()
         """Set as soon as the process is told to stop."""

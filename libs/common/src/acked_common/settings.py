@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from acked_common.broker.addresses import addresses, urls_in
 from acked_common.crash_points import CrashPlan, parse_plan
+from acked_common.setting_names import is_of_kubernetes, unknown_settings
 
 T = TypeVar("T")
 
@@ -33,10 +34,16 @@ class Env:
     """Reads `ACKED_*` variables and collects every problem before it complains."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
+        environ = os.environ if environ is None else environ
+        self._environ = {name: text for name, text in environ.items() if not is_of_kubernetes(name, text)}
         self._problems: list[str] = []
         self.has_development_secret = False
         """Whether one of the secrets that were read stands in the repository."""
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """A line for each variable that nothing reads."""
+        return tuple(unknown_settings(self._environ))
 
     def text(self, name: str, default: str) -> str:
         """The text, or the default where the variable is unset or empty."""
@@ -245,6 +252,14 @@ class CommonSettings:
     """Whether a server's password stands in the repository, for everyone to read."""
     crash: CrashPlan | None = None
     """For tests alone: where this process breaks."""
+    unknown: tuple[str, ...] = ()
+    """A line for each `ACKED_*` variable that nothing reads."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a process says once in its log when it starts."""
+        found = [DEVELOPMENT_WARNING] if self.has_development_secret else []
+        return [*found, *(f"ignored: {line}" for line in self.unknown)]
 
 
 def read_common(env: Env) -> CommonSettings:
@@ -267,7 +282,7 @@ def read_common(env: Env) -> CommonSettings:
         allowed_hosts=env.hosts("ACKED_ALLOWED_HOSTS"),
         allowed_origins=env.origins("ACKED_ALLOWED_ORIGINS"),
         asks_for_tokens=env.choice("ACKED_ACCESS", ("tokens", "off"), "off") == "tokens",
-        published_on_loopback=env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no") == "yes",
+        published_on_loopback=_published_on_loopback(env),
         rate_per_s=env.rate("ACKED_RATE_PER_S", 1000.0),
         rate_burst=env.whole("ACKED_RATE_BURST", 10_000, at_least=1),
         metrics_host=env.text("ACKED_METRICS_HOST", "127.0.0.1"),
@@ -275,6 +290,7 @@ def read_common(env: Env) -> CommonSettings:
         run_file=env.path("ACKED_RUN_FILE"),
         crash=_crash_plan(env),
         has_development_secret=env.has_development_secret,
+        unknown=env.unknown,
     )
     try:
         addresses(settings.amqp_url)
@@ -300,14 +316,33 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _published_on_loopback(env: Env) -> bool:
+    """What `ACKED_PUBLISH_ADDRESS` says where it is set; the switch can only deny it then."""
+    switch = env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no")
+    address = env.text("ACKED_PUBLISH_ADDRESS", "")
+    if not address:
+        return switch == "yes"
+    is_near = is_loopback(address.strip("[]"))
+    env.require(
+        is_near or switch == "no",
+        f"ACKED_PUBLISHED_ON_LOOPBACK=yes: ports are published on ACKED_PUBLISH_ADDRESS={address}, which others reach",
+    )
+    return is_near and env.text("ACKED_PUBLISHED_ON_LOOPBACK", "yes").lower() == "yes"
+
+
 def require_access(env: Env, settings: CommonSettings) -> None:
     """A service that others than this machine may reach asks who calls; the problem says how."""
     env.require(
         settings.asks_for_tokens or settings.published_on_loopback or is_loopback(settings.host),
-        f"ACKED_HOST={settings.host}: others than this machine may reach it, and nobody would have to show a token. "
+        f"{_reached_at(env, settings)}: others than this machine may reach it, and nobody would have to show a token. "
         "Set ACKED_ACCESS=tokens and make tokens with ./just token make; or, where something in front lets only this "
         "machine through, ACKED_PUBLISHED_ON_LOOPBACK=yes",
     )
+
+
+def _reached_at(env: Env, settings: CommonSettings) -> str:
+    address = env.text("ACKED_PUBLISH_ADDRESS", "")
+    return f"ACKED_PUBLISH_ADDRESS={address}" if address else f"ACKED_HOST={settings.host}"
 
 
 def _crash_plan(env: Env) -> CrashPlan | None:

@@ -21,7 +21,7 @@ from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
-from acked_common.settings import DEVELOPMENT_WARNING, WORKER_STORE_TIMEOUT_S
+from acked_common.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.side_server import MetricsServer
 from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo import MongoStore
@@ -141,8 +141,8 @@ class Worker:
         lifetime.add("runners", start=self._runners.start, stop=self._stop_runners, stop_within_s=12.0)
         lifetime.add("consumers", start=self._start_consumers, stop=self._stop_consumers)
         await lifetime.start()
-        if self._settings.common.has_development_secret:
-            log.warning(DEVELOPMENT_WARNING)
+        for warning in self._settings.common.warnings:
+            log.warning(warning)
         log.info("worker started", worker=self._settings.name, kinds=sorted(self._records), slots=self._settings.slots)
         await stop.wait()
         await self.drain()

@@ -76,14 +76,24 @@ def _state(record: TokenRecord, at: datetime) -> str:
     return f"{'expires' if record.holds(at) else 'expired'} {rfc3339(record.expires_at)}"
 
 
-async def run(store: MongoStore, chosen: argparse.Namespace) -> None:
+def what_it_does(asks_for_tokens: bool) -> str:
+    """What a person must know who has just made a token."""
+    if asks_for_tokens:
+        return "Keep it now: it is not shown again. It works at once."
+    return (
+        "Keep it now: it is not shown again. Acked asks for no token yet, and lets in whoever reaches its ports: "
+        "ACKED_ACCESS=tokens ./just restart changes that."
+    )
+
+
+async def run(store: MongoStore, chosen: argparse.Namespace, *, asks_for_tokens: bool) -> None:
     """Does what was chosen. Raises `TokenError`, `StoreError`."""
     tokens, at = store.tokens(), await store.server_time()
     if chosen.verb == "make":
         await store.check_schema()
         token = await make_token(tokens, chosen, at)
         print(token, flush=True)
-        print("Keep it now: it is not shown again. It works at once.", file=sys.stderr)
+        print(what_it_does(asks_for_tokens), file=sys.stderr)
     elif chosen.verb == "list":
         print(table(await tokens.all(), at))
     else:
@@ -102,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
         set_up_logs("acked-token", "error")
         store = MongoStore(settings.mongo_url, settings.database, app_name="acked-token", timeout_s=STORE_TIMEOUT_S)
         try:
-            asyncio.run(run(store, chosen))
+            asyncio.run(run(store, chosen, asks_for_tokens=settings.asks_for_tokens))
         finally:
             store.close()
     except (SettingsError, TokenError) as error:

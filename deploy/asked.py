@@ -1,0 +1,216 @@
+"""What a stack is asked to run with: settings of the shell, then of its file; and how that differs from what runs.
+
+Pure but for the file, which `deploy/settings_file.py` reads.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from acked_common.setting_names import CONTAINERS, PREFIX, SECRETS, SERVICES, STACK, unknown_settings
+from acked_common.settings import Env, SettingsError, is_loopback
+from acked_gateway.settings import read_settings as read_gateway
+from acked_intake.settings import read_settings as read_intake
+from acked_worker.settings import read_settings as read_worker
+from deploy import settings_file
+from deploy.settings_file import SettingsFile, SettingsFileError, save
+
+_BY_RECIPES = frozenset(
+    {
+        *("ACKED_GATEWAY_PORT", "ACKED_INTAKE_PORT", "ACKED_INIT_REPLICA_SET"),
+        *("ACKED_RUN_FILE", "ACKED_RUN_DIR", "ACKED_WORKER_NAME"),
+    }
+)
+"""What recipes set themselves, differently for each process."""
+_OF_ONE_SHELL = frozenset({"ACKED_STATE_DIR", "ACKED_RUNTIME", "ACKED_CRASH"})
+"""What says which stack is meant, and what only tests set."""
+
+KEPT_NATIVELY = (SERVICES | STACK) - _BY_RECIPES - _OF_ONE_SHELL - {"ACKED_PUBLISH_ADDRESS"}
+NOT_IN_CONTAINERS = frozenset(
+    {
+        *(name for secret in SECRETS for name in (secret, f"{secret}_FILE")),
+        *("ACKED_MONGO_URL", "ACKED_AMQP_URL", "ACKED_DATABASE", "ACKED_HOST", "ACKED_INTAKE_URL"),
+        *("ACKED_HANDLERS_DIR", "ACKED_GATEWAY_URL", "ACKED_HEALTH_PORT", "ACKED_HEALTH_HOST"),
+    }
+)
+"""What compose.yaml says itself; an override file replaces it."""
+# The port base is a part of the name of such a stack.
+KEPT_IN_CONTAINERS = (SERVICES | CONTAINERS) - _BY_RECIPES - _OF_ONE_SHELL - NOT_IN_CONTAINERS
+
+THE_SHELL, THE_FILE, WHAT_RUNS = "this shell", "kept", "what runs"
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*(@)")
+_LISTS = frozenset({"ACKED_ALLOWED_HOSTS", "ACKED_ALLOWED_ORIGINS", "ACKED_HTTP_CALL_ALLOW"})
+_ADDRESSES = frozenset({"ACKED_HOST", "ACKED_PUBLISH_ADDRESS", "ACKED_HEALTH_HOST", "ACKED_METRICS_HOST"})
+_CLOSED = {"ACKED_ACCESS": "tokens", "ACKED_PUBLISHED_ON_LOOPBACK": "no"}
+
+
+class AskedError(Exception):
+    """What is asked for can't be done; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting that runs with another value than is asked for."""
+
+    name: str
+    runs: str
+    asked: str
+
+    @property
+    def opens(self) -> bool:
+        """Whether others get in who are kept out now."""
+        return opens_a_door(self.name, self.runs, self.asked)
+
+    @property
+    def closes(self) -> bool:
+        """Whether some get in now who are meant to be kept out."""
+        return opens_a_door(self.name, self.asked, self.runs)
+
+    def __str__(self) -> str:
+        runs, asked = (shown(self.name, value) or "the default" for value in (self.runs, self.asked))
+        return f"{self.name}: {runs} runs, {asked} is asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for, and where each setting comes from."""
+
+    environ: Mapping[str, str]
+    """The shell's environment with what it does not say taken from the file."""
+    sources: Mapping[str, str]
+    """Where each setting that is kept comes from."""
+    file: SettingsFile
+    _kept: Mapping[str, str] = field(repr=False)
+
+    def keep(self) -> None:
+        """Keeps what is asked for, for all recipes from now on. Raises `AskedError`."""
+        try:
+            save(self.file, {name: self.environ[name] for name in self.sources})
+        except SettingsFileError as error:
+            raise AskedError(str(error)) from None
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person wants to see of it."""
+        if not self.sources:
+            return []
+        width = max(len(f"{name}={shown(name, self.environ[name])}") for name in self.sources)
+        found = [f"settings ({self.file.path}):"]
+        for name, source in sorted(self.sources.items()):
+            instead = self._kept.get(name, "")
+            is_other = source == THE_SHELL and instead not in ("", self.environ[name])
+            more = f", instead of {shown(name, instead)}" if is_other else ""
+            found.append(f"  {f'{name}={shown(name, self.environ[name])}':<{width}}  {source}{more}")
+        return found
+
+
+def refuse_unknown(environ: Mapping[str, str]) -> None:
+    """Raises `AskedError` where the shell has a variable that nothing reads."""
+    if lines := unknown_settings(environ):
+        raise AskedError("the environment has what nothing reads; correct or unset it:\n  " + "\n  ".join(lines))
+
+
+def asked(
+    shell: Mapping[str, str], folder: Path, running: Mapping[str, str] | None, kept_names: Collection[str]
+) -> Asked:
+    """The shell's settings, then those of the file or, where there is none, those that run. Raises `AskedError`."""
+    try:
+        file = settings_file.load(folder, kept_names)
+    except SettingsFileError as error:
+        raise AskedError(str(error)) from None
+    base, source = dict(file.values), THE_FILE
+    if not file.exists and running is not None:
+        base, source = {name: running[name] for name in kept_names if running.get(name)}, WHAT_RUNS
+    sources = dict.fromkeys(base, source) | {name: THE_SHELL for name in kept_names if shell.get(name, "").strip()}
+    environ = {**shell, **{name: base[name] for name, where in sources.items() if where == source}}
+    return Asked(environ, sources, file, base)
+
+
+def without_file(shell: Mapping[str, str], folder: Path, running: Mapping[str, str] | None) -> Asked:
+    """For recipes that must do their work also where the file can't be used: the shell, then what runs."""
+    found = {name: value for name, value in (running or {}).items() if name.startswith(PREFIX)}
+    environ = {**shell, **{name: value for name, value in found.items() if not shell.get(name)}}
+    return Asked(environ, {}, SettingsFile(folder / settings_file.NAME, (), {}, exists=True), {})
+
+
+def differences(running: Mapping[str, str], wanted: Mapping[str, str], kept_names: Iterable[str]) -> list[Difference]:
+    """The settings that run with another value; the port base has its own check."""
+    found = (
+        Difference(name, running.get(name, "").strip(), wanted.get(name, "").strip())
+        for name in sorted(kept_names)
+        if name != "ACKED_PORT_BASE"
+    )
+    return [one for one in found if one.runs != one.asked]
+
+
+def refuse_opening(found: Iterable[Difference]) -> None:
+    """Raises `AskedError` where a running stack would let in whom it keeps out."""
+    if opening := [str(one) for one in found if one.opens]:
+        raise AskedError(
+            "this would let in whom the running stack keeps out:\n  " + "\n  ".join(opening) + "\n"
+            "if it is meant: ./just restart --open; else unset it in this shell, or correct it with ./just settings"
+        )
+
+
+def opens_a_door(name: str, before: str, after: str) -> bool:
+    """Whether a change of this setting lets in who was kept out."""
+    if name in _CLOSED:
+        return before.lower() == _CLOSED[name] != after.lower()
+    if name in _ADDRESSES:
+        return before != after and bool(after) and not is_loopback(after.strip("[]"))
+    if name in _LISTS:
+        return bool(_parts(after) - _parts(before))
+    return False
+
+
+def _parts(text: str) -> set[str]:
+    return {part.strip() for part in text.split(",") if part.strip()}
+
+
+def shown(name: str, value: str) -> str:
+    """A value as others may see it."""
+    return "…" if name in SECRETS and value else _PASSWORD.sub(r"\1…\2", value)
+
+
+def set_by_words(words: Iterable[str], kept_names: Collection[str]) -> dict[str, str]:
+    """`NAME=value` as `./just settings` takes them; an empty value takes one back. Raises `AskedError`."""
+    changes: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise AskedError(f"{word!r}: say NAME=value, or NAME= to take a setting back")
+        if name not in kept_names:
+            raise AskedError(settings_file.not_kept(name))
+        if name in changes:
+            raise AskedError(f"{name} is said twice")
+        changes[name] = value.strip()
+    return changes
+
+
+def refuse_unusable(environs: Iterable[Mapping[str, str]]) -> None:
+    """Raises `AskedError` with all that keeps services from starting; each gets one of these environments."""
+    found: dict[str, None] = {}
+    for environ, read in zip(environs, (read_intake, read_gateway, read_worker), strict=True):
+        try:
+            read(Env(environ))
+        except SettingsError as error:
+            found |= dict.fromkeys(str(error).splitlines()[1:])
+    if found:
+        raise AskedError("these settings can't be used:\n" + "\n".join(found))
+
+
+def set_and_show(wanted: Asked, words: Sequence[str], kept_names: Collection[str]) -> list[str]:
+    """What `./just settings …` does: keeps other values, and shows what is kept. Raises `AskedError`."""
+    changes = set_by_words(words, kept_names)
+    try:
+        save(wanted.file, changes)
+        file = settings_file.load(wanted.file.path.parent, kept_names)
+    except SettingsFileError as error:
+        raise AskedError(str(error)) from None
+    found = [f"{file.path}:" if file.values else f"{file.path}: nothing is set"]
+    found += [f"  {name}={shown(name, value)}" for name, value in sorted(file.values.items())]
+    hidden = [
+        name for name, value in file.values.items() if wanted.environ.get(name, value) != value and name not in changes
+    ]
+    return found + [f"  ({name} has another value in this shell, which wins)" for name in sorted(hidden)]

@@ -1,0 +1,24 @@
+"""Files that only their owner reads, written whole: after a crash there is the old text or the new one."""
+
+import os
+from pathlib import Path
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replaces the file by one with mode 600, on disk when this returns; its folder is made with mode 700."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # A link leads to the file that is meant.
+    file = file.resolve()
+    fresh = file.with_name(f".{file.name}.{os.getpid()}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(descriptor)
+    fresh.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
