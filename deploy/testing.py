@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
+from acked_common.setting_names import unknown_settings
 from deploy import console
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,6 +118,9 @@ def run_folder(name: str, options: Sequence[str], *, ci: bool) -> tuple[int, lis
 
 def main(words: Sequence[str]) -> int:
     """The exit code: that of the first folder that failed."""
+    if unknown := unknown_settings(os.environ):
+        print("just test: correct or unset what nothing reads:\n  " + "\n  ".join(unknown), file=sys.stderr)
+        return 2
     if any("/" in word or "::" in word for word in words):
         return run_pytest(words, FOLDER_WITHIN_S)
     ci = os.environ.get("CI") == "true"

@@ -45,7 +45,7 @@ def take(containers: Containers, wanted: Asked, *, may_open: bool) -> None:
         raise AskedError(
             f"{', '.join(left_out)}: natively alone; an override file says so in containers (docs/docker.md)"
         )
-    running = containers.running(KEPT_IN_CONTAINERS)
+    running = containers.running(KEPT_IN_CONTAINERS) if containers.is_up() else None
     found = [] if running is None else differences(running, wanted.environ, KEPT_IN_CONTAINERS)
     if not may_open:
         refuse_opening(found)

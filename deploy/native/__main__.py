@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from acked_common.accounts.grants import Account
 from acked_common.lifecycle import State
 from deploy.asked import (
     KEPT_NATIVELY,
@@ -103,6 +104,7 @@ def up(stack: Stack, wanted: Asked) -> int:
     keep_runtime("native")
     say_up(stack.urls, stack.scale_now["worker"], time.monotonic() - started, was_up=was_up)
     print("".join(f"{line}\n" for line in wanted.lines), end="")
+    _warn_of_open_mongod(stack)
     if found:
         print("not in force yet; ./just restart puts it in force:\n  " + "\n  ".join(map(str, found)), flush=True)
     if any(one.closes for one in found):
@@ -111,10 +113,19 @@ def up(stack: Stack, wanted: Asked) -> int:
     return 0
 
 
+def _warn_of_open_mongod(stack: Stack) -> None:
+    if stack.has_open_mongod:
+        print(
+            "warning: an earlier version has started MongoDB, which asks nobody for a password until it starts "
+            "anew: ./just down, then ./just up",
+            flush=True,
+        )
+
+
 def _refuse_unusable(stack: Stack, wanted: Asked) -> None:
     if wanted.environ.get("ACKED_PUBLISH_ADDRESS"):
         raise AskedError("ACKED_PUBLISH_ADDRESS is for containers; natively ACKED_HOST says where services listen")
-    refuse_unusable([service_environment(stack.layout, wanted.environ)] * len(SERVICES))
+    refuse_unusable([service_environment(stack.layout, wanted.environ, Account(role)) for role in SERVICES])
 
 
 def restart(stack: Stack, wanted: Asked, services: Sequence[str], *, may_open: bool) -> None:
@@ -131,6 +142,7 @@ def restart(stack: Stack, wanted: Asked, services: Sequence[str], *, may_open: b
     wanted.keep()
     print("".join(f"{one}\n" for one in found), end="", flush=True)
     stack.restart(services, lambda line: print(line, flush=True))
+    _warn_of_open_mongod(stack)
 
 
 def status(stack: Stack) -> int:

@@ -9,7 +9,12 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
+from acked_common.accounts.grants import Account
+from acked_common.accounts.hand_out import MONGO_ADMIN, MONGO_KEY, amqp_secret, mongo_secret
+from acked_common.accounts.mongo_accounts import ADMINISTRATOR
+from acked_common.accounts.rabbit_definitions import OWNER, definitions
 from deploy.native import rolling
 from deploy.native.environment import kept, kept_for
 from deploy.native.layout import ROOT, Layout, layout_from
@@ -20,26 +25,64 @@ SERVICE_MODULES = {"gateway": "acked_gateway", "intake": "acked_intake", "worker
 NODE_NAME = "acked@localhost"
 MONGOD_HISTORY_S = 5
 """How long MongoDB keeps what reads of the past may want; longer than any read of ours. compose.yaml has it too."""
-_OURS_ALONE = frozenset({"ACKED_GATEWAY_PORT", "ACKED_INTAKE_PORT", "ACKED_INTAKE_URL"})
+OWNER_SECRET = "amqp"  # noqa: S105 - the name of a file
+"""The password that whoever owns the stack has on RabbitMQ."""
 
 
-def service_environment(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the services are told; what the user has set wins, but for the ports, which come from the base."""
+def database_of(environ: Mapping[str, str]) -> str:
+    """The name of the database, which has the accounts of the services too."""
+    return environ.get("ACKED_DATABASE", "").strip() or "acked"
+
+
+def _own_servers(layout: Layout, environ: Mapping[str, str], account: Account) -> dict[str, str]:
+    """Where the private servers are, and the files with the passwords of one account; nothing of servers elsewhere."""
+    found: dict[str, str] = {}
+    if layout.own_mongod:
+        secret(layout.secrets / mongo_secret(account))
+        found |= {
+            "ACKED_MONGO_URL": f"mongodb://{account}@127.0.0.1:{layout.ports.mongod}/"
+            f"?replicaSet=acked&authSource={quote(database_of(environ), safe='')}",
+            "ACKED_MONGO_PASSWORD": "",
+            "ACKED_MONGO_PASSWORD_FILE": str(layout.secrets / mongo_secret(account)),
+        }
+    if layout.own_rabbitmq:
+        secret(layout.secrets / amqp_secret(account))
+        found |= {
+            "ACKED_AMQP_URL": f"amqp://{account}@127.0.0.1:{layout.ports.amqp}/",
+            "ACKED_AMQP_PASSWORD": "",
+            "ACKED_AMQP_PASSWORD_FILE": str(layout.secrets / amqp_secret(account)),
+        }
+    return found
+
+
+def owner_urls(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
+    """The servers as the owner of the stack reaches them, with every right; other servers as the user names them."""
+    mongo, amqp = environ.get("ACKED_MONGO_URL", ""), environ.get("ACKED_AMQP_URL", "")
+    if layout.own_mongod:
+        user = f"{ADMINISTRATOR}:{secret(layout.secrets / MONGO_ADMIN)}"
+        mongo = f"mongodb://{user}@127.0.0.1:{layout.ports.mongod}/?replicaSet=acked&authSource=admin"
+    if layout.own_rabbitmq:
+        amqp = f"amqp://{OWNER}:{secret(layout.secrets / OWNER_SECRET)}@127.0.0.1:{layout.ports.amqp}/"
+    return {"mongo": mongo, "amqp": amqp}
+
+
+def service_environment(layout: Layout, environ: Mapping[str, str], account: Account) -> dict[str, str]:
+    """What a service is told that has this account on the private servers; what the user has set wins, but for these
+    servers and for the ports, which come from the base."""
     ports = layout.ports
-    password = secret(layout.secrets / "amqp") if layout.own_rabbitmq else ""
     secret(layout.secrets / "worker")
-    ours = {
-        "ACKED_MONGO_URL": f"mongodb://127.0.0.1:{ports.mongod}/?replicaSet=acked",
-        "ACKED_AMQP_URL": f"amqp://acked:{password}@127.0.0.1:{ports.amqp}/",
+    forced = {
         "ACKED_GATEWAY_PORT": str(ports.gateway),
         "ACKED_INTAKE_PORT": str(ports.intake),
         "ACKED_INTAKE_URL": f"http://127.0.0.1:{ports.intake}",
+        **_own_servers(layout, environ, account),
+    }
+    ours = {
         "ACKED_WORKER_SECRET_FILE": str(layout.secrets / "worker"),
         "ACKED_HANDLERS_DIR": str(ROOT / "handlers"),
         "ACKED_RUN_DIR": str(layout.run),
     }
-    kept = {name: value for name, value in ours.items() if name in _OURS_ALONE or not environ.get(name)}
-    return {**environ, **kept}
+    return {**environ, **{name: value for name, value in ours.items() if not environ.get(name)}, **forced}
 
 
 def command_of(program: str, layout: Layout, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -47,7 +90,7 @@ def command_of(program: str, layout: Layout, environ: Mapping[str, str]) -> tupl
     part = rolling.part_of(program)
     role = part.split("-", 1)[0]
     if role in SERVICE_MODULES:
-        environment = service_environment(layout, environ)
+        environment = service_environment(layout, environ, Account(role))
         if role == "worker":
             environment["ACKED_WORKER_NAME"] = part
             environment["ACKED_RUN_DIR"] = str(layout.run_of(program))
@@ -73,6 +116,8 @@ def _libraries(servers: Servers) -> dict[str, str]:
 
 def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]]:
     layout.mongo_data.mkdir(parents=True, exist_ok=True)
+    key = layout.secrets / MONGO_KEY
+    secret(key)
     command = [
         str(servers.mongod),
         *("--dbpath", str(layout.mongo_data)),
@@ -83,6 +128,7 @@ def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]
         *("--oplogSize", "1024"),
         "--nounixsocket",
         "--noscripting",
+        *(("--keyFile", str(key)) if layout.accounts_mark.exists() else ()),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         # What has left the index of live jobs is passed over by each look of the sweepers for as long (else 5 min).
         *("--setParameter", f"minSnapshotHistoryWindowInSeconds={MONGOD_HISTORY_S}"),
@@ -116,8 +162,7 @@ def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, st
     _write(
         conf / "rabbitmq.conf",
         f"listeners.tcp.1 = 127.0.0.1:{layout.ports.amqp}\n"
-        "default_user = acked\n"
-        f"default_pass = {secret(layout.secrets / 'amqp')}\n"
+        f"load_definitions = {write_definitions(layout)}\n"
         "log.console = true\nlog.console.level = warning\nlog.file = false\n",
     )
     _write(conf / "enabled_plugins", "[].\n")
@@ -146,6 +191,14 @@ def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, st
             )
         ),
     }
+
+
+def write_definitions(layout: Layout) -> Path:
+    """The accounts of RabbitMQ, in a file that it loads at each start."""
+    file = layout.conf / "definitions.json"
+    passwords = {account: secret(layout.secrets / amqp_secret(account)) for account in Account}
+    _write(file, definitions(passwords, secret(layout.secrets / OWNER_SECRET)))
+    return file
 
 
 def _write(path: Path, text: str) -> None:

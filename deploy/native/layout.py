@@ -104,6 +104,11 @@ class Layout:
         return self.state / "secret"
 
     @property
+    def accounts_mark(self) -> Path:
+        """There while the stack runs with accounts: mongod starts with its key, and asks for passwords."""
+        return self.run / "accounts"
+
+    @property
     def socket(self) -> Path:
         """The supervisor's socket: in the state folder, or under a short name in /tmp where that path is too long.
 

@@ -1,13 +1,36 @@
-"""Makes the private mongod a replica set of one member: `python -m deploy.native.replica_set <port>`. Idempotent."""
+"""Makes the private mongod a replica set of one member with the services' accounts: `python -m` this module.
 
-import sys
+Idempotent: after a crash in its middle it goes on where it was. Data of a version without accounts is taken over; so is
+a mongod that still runs without them, which asks for passwords from its next start on.
+"""
 
-from acked_common.store.replica_set import ReplicaSetError, ensure_single_member
+import os
+
+from acked_common.accounts.grants import Account
+from acked_common.accounts.hand_out import MONGO_ADMIN, mongo_secret
+from acked_common.accounts.mongo_accounts import AccountsError, ensure_accounts
+from deploy.native.launch import database_of
+from deploy.native.layout import layout_from
+from deploy.native.secret import secret
 
 WITHIN_S = 40.0
 
 if __name__ == "__main__":
+    layout = layout_from()
+    member = f"127.0.0.1:{layout.ports.mongod}"
+    mark = layout.mongo_data / "acked-accounts"
     try:
-        ensure_single_member(f"127.0.0.1:{int(sys.argv[1])}", within_s=WITHIN_S)
-    except ReplicaSetError as failure:
+        ensure_accounts(
+            member,
+            database=database_of(os.environ),
+            admin_password=secret(layout.secrets / MONGO_ADMIN),
+            passwords={account: secret(layout.secrets / mongo_secret(account)) for account in Account},
+            within_s=WITHIN_S,
+            at=member,
+            # As long as nobody was asked for a password, anybody could have made an account.
+            alone=not mark.exists(),
+        )
+    except AccountsError as failure:
         raise SystemExit(str(failure)) from None
+    if layout.accounts_mark.exists():
+        mark.touch()

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from acked_common.accounts.grants import Account
 from deploy import console
-from deploy.native import environment, preflight, readiness, rolling
+from deploy.native import environment, preflight, rabbitmqctl, readiness, rolling
 from deploy.native.handler_packages import HandlerPackages, HandlerPackagesError
 from deploy.native.initialization import LOG_LINES, InitFailed, initialize
-from deploy.native.launch import service_environment
+from deploy.native.launch import owner_urls, service_environment, write_definitions
 from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.packages import PackagesError, Servers
 from deploy.native.patience import Patience
@@ -47,11 +48,10 @@ class Stack:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where the parts are reached."""
+        """Where the parts are reached; the servers as their owner, who may do everything."""
         ports = Ports(self._base_now)
         found = {"gateway": f"http://localhost:{ports.gateway}", "intake": f"http://localhost:{ports.intake}"}
-        environment = service_environment(self.layout, self._environ)
-        return {**found, "mongo": environment["ACKED_MONGO_URL"], "amqp": environment["ACKED_AMQP_URL"]}
+        return {**found, **owner_urls(self.layout, self._environ)}
 
     @property
     def service_environ(self) -> Mapping[str, str]:
@@ -102,6 +102,7 @@ class Stack:
                 if was_up:
                     self.check_is_the_same()
                     self._take_over_parts()
+                    self._take_over_servers()
                 else:
                     self._start_supervisor()
                 self._start_servers()
@@ -131,6 +132,7 @@ class Stack:
             is_up = self.is_up()
             if is_up:
                 self.check_is_the_same()
+                self._take_over_servers()
             (self.layout.state / "scale.json").write_text(json.dumps({**self.scale_now, **wanted}))
             if not is_up:
                 return False
@@ -157,6 +159,7 @@ class Stack:
                 ahead = {role: environment.restart_ahead(self._environ, self.scale_now[role]) for role in roles}
             except environment.EnvironmentValueError as error:
                 raise StackError(str(error)) from None
+            self._take_over_servers()
             # What runs may have been promised more time than what comes.
             self._longest_stop_s = self._worker_stops_within_s
             proved = environment.kept(self.layout)
@@ -173,6 +176,9 @@ class Stack:
             self._wait_listed()
             # Not while processes run that may still import them.
             self._tidy_packages(told)
+            if len(roles) == len(SERVICES):
+                # Each service has its passwords: a mongod that starts from now on may ask for them.
+                self.layout.accounts_mark.touch()
 
     def _roll(self, role: str, ahead: int, told: Callable[[str], object]) -> None:
         present = self._programs()
@@ -303,6 +309,7 @@ class Stack:
             raise StackError(str(error)) from None
         self._supervisor.write_configuration(self._programs())
         self._base_file.write_text(f"{self.layout.ports.base}\n")
+        self.layout.accounts_mark.touch()
         environment.keep(self.layout, self._environ)
         try:
             self._supervisor.start(self._environ)
@@ -322,13 +329,29 @@ class Stack:
                 self._make_replica_set()
 
     def _make_replica_set(self) -> None:
-        port = self.layout.ports.mongod
-        done = self._python("deploy.native.replica_set", str(port))
+        done = self._python("deploy.native.replica_set")
         if done.returncode != 0:
-            raise self._failed("mongod", f"its replica set can't be made: {done.stderr.strip()[-500:]}")
+            raise self._failed("mongod", f"its replica set or its accounts can't be made: {done.stderr.strip()[-500:]}")
+
+    def _take_over_servers(self) -> None:
+        """Makes the services' accounts on running servers that a version without accounts has started."""
+        if self.layout.accounts_mark.exists():
+            return
+        if self.layout.own_mongod:
+            self._make_replica_set()
+        if self.layout.own_rabbitmq:
+            done = rabbitmqctl.run(self.layout, "import_definitions", str(write_definitions(self.layout)))
+            if done.returncode != 0:
+                raise self._failed("rabbitmq", f"its accounts can't be made: {(done.stderr or done.stdout)[-500:]}")
+
+    @property
+    def has_open_mongod(self) -> bool:
+        """Whether the private mongod was started by a version without accounts: it asks nobody for a password."""
+        pid = self.pids().get("mongod", 0)
+        return bool(pid) and "--keyFile" not in self.processes().get(pid, "--keyFile").split()
 
     def _handler_packages(self) -> HandlerPackages:
-        environ = service_environment(self.layout, self.service_environ)
+        environ = service_environment(self.layout, self.service_environ, Account.INIT)
         return HandlerPackages(Path(environ["ACKED_HANDLERS_DIR"]))
 
     def _install_packages(self, told: Callable[[str], object]) -> None:
@@ -349,14 +372,15 @@ class Stack:
     def _initialize(self, told: Callable[[str], object]) -> None:
         command = [str(self.layout.venv_python), "-m", "acked_worker.init"]
         try:
-            initialize(command, service_environment(self.layout, self.service_environ), told=told)
+            initialize(command, service_environment(self.layout, self.service_environ, Account.INIT), told=told)
         except InitFailed as error:
             raise StackError(str(error)) from None
 
     def _python(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(self.layout.venv_python), "-m", module, *arguments],
-            env=service_environment(self.layout, self.service_environ),
+            # As in containers: what makes schema, lanes and tokens.
+            env=service_environment(self.layout, self.service_environ, Account.INIT),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -376,7 +400,8 @@ class Stack:
 
     def token_command(self, words: Sequence[str]) -> int:
         """Makes, lists or revokes tokens, with its output here; the exit code."""
-        environ = service_environment(self.layout, self.service_environ)
+        # As in containers: what makes schema, lanes and tokens.
+        environ = service_environment(self.layout, self.service_environ, Account.INIT)
         return console.start_module(ACCESS, *words, env=environ, cwd=ROOT).wait()
 
     def _service_parts(self) -> list[str]:
@@ -439,6 +464,7 @@ class Stack:
         self._end_leftovers()
         self.layout.socket.unlink(missing_ok=True)
         self._base_file.unlink(missing_ok=True)
+        self.layout.accounts_mark.unlink(missing_ok=True)
         environment.forget(self.layout)
 
     def _stop_in_order(self) -> None:

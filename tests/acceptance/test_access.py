@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from acked_common.accounts.grants import Account
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
 from support.access import Client, id_of, make_token, problem_name, recipe
@@ -323,7 +324,7 @@ def test_known_tokens_work_while_the_database_is_away_and_nobody_is_called_unkno
 
 def test_a_service_that_others_may_reach_does_not_start_without_tokens(stack: TestStack) -> None:
     layout = stack.stack.layout
-    environ = service_environment(layout, {"PATH": "/usr/bin:/bin", "ACKED_HOST": "0.0.0.0"})
+    environ = service_environment(layout, {"PATH": "/usr/bin:/bin", "ACKED_HOST": "0.0.0.0"}, Account.GATEWAY)
     for module in ("acked_gateway", "acked_intake"):
         done = subprocess.run(
             [str(layout.venv_python), "-m", module],

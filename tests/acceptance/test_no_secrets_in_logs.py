@@ -67,7 +67,7 @@ def test_no_log_holds_what_is_nobodys_business(stack: TestStack) -> None:
         **marks,
         **{f"token {number}": text[19:] for number, text in enumerate((token, revoked, worker))},
         "worker secret": (stack.stack.layout.secrets / "worker").read_text().strip(),
-        "amqp password": (stack.stack.layout.secrets / "amqp").read_text().strip(),
+        **{file.name: file.read_text().strip() for file in stack.stack.layout.secrets.iterdir() if "-" in file.name},
         "operator token": (stack.stack.layout.secrets / "operator-token").read_text()[19:],
     }
     client = Client(stack, token)

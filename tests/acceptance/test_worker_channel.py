@@ -17,6 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from acked_common.accounts.grants import Account
 from acked_common.channel import frames
 from acked_common.channel.frames import CloseCode, Events, parse_from_gateway
 from acked_common.channel.worker_end import hello_of
@@ -96,7 +97,9 @@ def second_gateway(stack: TestStack) -> Iterator[int]:
     """A gateway that no worker is connected to; its port."""
     layout = stack.stack.layout
     port = free_port_base(near=stack.gateway_port + 20)
-    environ = service_environment(layout, {"PATH": "/usr/bin:/bin", "ACKED_STACK": str(layout.state), **QUICK})
+    environ = service_environment(
+        layout, {"PATH": "/usr/bin:/bin", "ACKED_STACK": str(layout.state), **QUICK}, Account.GATEWAY
+    )
     environ = {**environ, **ENVIRON, "ACKED_GATEWAY_PORT": str(port)}
     with (layout.logs / "second-gateway.log").open("wb") as output:
         process = subprocess.Popen(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from acked_common.accounts.grants import Account
 from acked_common.lifecycle import Reason, State
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
@@ -138,7 +139,7 @@ def test_a_plain_function_sees_that_its_time_is_up(stack: TestStack, tmp_path: P
 def worker_environment(stack: TestStack, name: str, environ: Mapping[str, str]) -> dict[str, str]:
     layout = stack.stack.layout
     inherited = {"PATH": "/usr/bin:/bin", "ACKED_STACK": str(layout.state), "ACKED_WORKER_NAME": name, **QUICK}
-    return service_environment(layout, {**inherited, "ACKED_DRAIN_S": str(DRAIN_S), **environ})
+    return service_environment(layout, {**inherited, "ACKED_DRAIN_S": str(DRAIN_S), **environ}, Account.WORKER)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import json
+import os
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
+from acked_common.setting_names import unknown_settings
 from benchmarks import figures, machine
 from benchmarks.bench import Bench, set_up
 from benchmarks.ours import SETTINGS
@@ -77,6 +79,8 @@ def write(run: Run, page: Path | None, *, is_part: bool) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code; no measured value makes it another one than 0."""
+    if unknown := unknown_settings(os.environ):
+        raise SystemExit("correct or unset what nothing reads:\n  " + "\n  ".join(unknown))
     chosen = parse_arguments(arguments)
     plan = plan_of(chosen)
     names = [name for name in FIGURES if not chosen.only or name in chosen.only]

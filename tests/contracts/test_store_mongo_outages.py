@@ -90,16 +90,16 @@ async def proxy(mongo_url: str) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def store(proxy: Proxy, mongo_database: str) -> AsyncIterator[MongoStore]:
+async def store(proxy: Proxy, mongo_database: str, mongo_url: str) -> AsyncIterator[MongoStore]:
     """One that gives up soon."""
-    async with store_behind(proxy, mongo_database, app_name=APP, timeout_s=TIMEOUT_S) as store:
+    async with store_behind(proxy, mongo_database, app_name=APP, timeout_s=TIMEOUT_S, mongo_url=mongo_url) as store:
         yield store
 
 
 @pytest.fixture
-async def patient_store(proxy: Proxy, mongo_database: str) -> AsyncIterator[MongoStore]:
+async def patient_store(proxy: Proxy, mongo_database: str, mongo_url: str) -> AsyncIterator[MongoStore]:
     """One with time for several lost connections: the driver needs half a second to get over each."""
-    async with store_behind(proxy, mongo_database, app_name=APP, timeout_s=PATIENT_S) as store:
+    async with store_behind(proxy, mongo_database, app_name=APP, timeout_s=PATIENT_S, mongo_url=mongo_url) as store:
         yield store
 
 

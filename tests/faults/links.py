@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from enum import StrEnum
-from urllib.parse import urlsplit
 
+from acked_common.accounts.grants import Account
+from acked_common.accounts.hand_out import amqp_secret, mongo_secret
 from deploy.native import environment
 from deploy.native.stack import Stack
 from support.loop_thread import LoopThread
@@ -49,16 +50,20 @@ class Links:
         targets = {"MongoDB": ports.mongod, "RabbitMQ": ports.amqp, "gateway": ports.gateway}
         self._proxies = {link: Proxy("127.0.0.1", targets[link.split()[-1]]) for link in Link}
         self._outside.run(self._start())
-        amqp = urlsplit(stack.urls["amqp"])
+        secrets = stack.layout.secrets
         told: dict[str, dict[str, str]] = {}
         for link, proxy in self._proxies.items():
             variables = told.setdefault(link.role, {})
             match link.split()[-1]:
                 case "MongoDB":
                     # The proxy is no member of the replica set: the driver must not look for the others.
-                    variables["ACKED_MONGO_URL"] = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
+                    variables["ACKED_MONGO_URL"] = (
+                        f"mongodb://{link.role}@127.0.0.1:{proxy.port}/?directConnection=true&authSource=acked"
+                    )
+                    variables["ACKED_MONGO_PASSWORD_FILE"] = str(secrets / mongo_secret(Account(link.role)))
                 case "RabbitMQ":
-                    variables["ACKED_AMQP_URL"] = f"amqp://{amqp.username}:{amqp.password}@127.0.0.1:{proxy.port}/"
+                    variables["ACKED_AMQP_URL"] = f"amqp://{link.role}@127.0.0.1:{proxy.port}/"
+                    variables["ACKED_AMQP_PASSWORD_FILE"] = str(secrets / amqp_secret(Account(link.role)))
                 case _:
                     variables["ACKED_GATEWAY_URL"] = f"ws://127.0.0.1:{proxy.port}"
         for role, variables in told.items():

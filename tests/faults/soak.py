@@ -6,6 +6,7 @@ used at first. It harms nothing but the stack that it starts, on loopback.
 """
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from acked_common.setting_names import unknown_settings
 from acked_common.store.mongo import IDLE_CONNECTION_S
 from faults.checker import Figures
 from faults.experiment import Experiment, experiment
@@ -122,6 +124,8 @@ def soak(asked: argparse.Namespace, folder: Path) -> list[str]:
 
 def main() -> int:
     """The exit code."""
+    if unknown := unknown_settings(os.environ):
+        raise SystemExit("correct or unset what nothing reads:\n  " + "\n  ".join(unknown))
     parser = argparse.ArgumentParser(prog="./just soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
     parser.add_argument("--kills", type=int, default=0, help="so many kills of services instead of a time")

@@ -12,11 +12,15 @@ from pathlib import Path
 import aio_pika
 import pytest
 from pymongo import MongoClient, WriteConcern
+from pymongo.errors import OperationFailure
 
+from acked_common.accounts.grants import Account
+from acked_common.store.replica_set import ensure_single_member
 from deploy.native.layout import Ports
 from deploy.native.packages import Servers
 from deploy.native.servers import PrivateServers
 from deploy.native.stack import Stack, StackError, free_port_base
+from support.mongod import running_mongod
 from support.stacks import eventually, gone, refuses
 
 SERVERS = {"epmd", "mongod", "rabbitmq"}
@@ -94,9 +98,50 @@ def test_mongod_of_another_version_is_replaced(tmp_path: Path) -> None:
     assert unpacked.mongod.stat().st_ino == inode, "one of the wanted version stays"
 
 
+def test_mongod_wants_a_password(servers: PrivateServers) -> None:
+    port = servers.stack.layout.ports.mongod
+    with MongoClient[dict[str, object]](f"mongodb://127.0.0.1:{port}/?directConnection=true") as nobody:
+        with pytest.raises(OperationFailure, match="requires authentication"):
+            nobody["acked"]["tokens"].insert_one({"minted": True})
+        with pytest.raises(OperationFailure, match="requires authentication"):
+            nobody.admin.command("createUser", "intruder", pwd="intruder", roles=["root"])
+    secrets = servers.stack.layout.secrets
+    with MongoClient[dict[str, object]](
+        f"mongodb://127.0.0.1:{port}/?directConnection=true",
+        username="intake",
+        password=(secrets / "mongo-intake").read_text(),
+        authSource="acked",
+    ) as intake:
+        assert intake["acked"]["tokens"].find_one({}) is None
+        with pytest.raises(OperationFailure, match="not authorized"):
+            intake["acked"]["tokens"].insert_one({"minted": True})
+
+
+def test_data_of_a_version_without_accounts_is_taken_over(tmp_path: Path) -> None:
+    """Data without accounts opens; a start that was cut off is made up for."""
+    servers = PrivateServers(tmp_path, free_port_base())
+    layout = servers.stack.layout
+    layout.mongo_data.parent.mkdir(parents=True)
+    with running_mongod(layout.mongo_data.parent, layout.ports.mongod, with_accounts=False, data="mongo") as member:
+        ensure_single_member(member, within_s=40)
+        with MongoClient[dict[str, object]](f"mongodb://{member}/?directConnection=true") as mongo:
+            mongo["acked"]["rows"].with_options(write_concern=KEPT).insert_one({"n": 7})
+    with servers, client(servers) as mongo:
+        assert mongo["acked"]["rows"].count_documents({"n": 7}) == 1
+        found = mongo.admin.command("usersInfo", {"forAllDBs": True})["users"]
+        assert {user["user"] for user in found} == {"acked-admin", *Account}
+    # Made again where the first start was cut off before its end.
+    (layout.mongo_data / "acked-accounts").unlink()
+    with servers, client(servers) as mongo:
+        mongo.admin.command("createUser", "of the owner", pwd="of the owner", roles=["readAnyDatabase"])
+    with servers, client(servers) as mongo:
+        names = {user["user"] for user in mongo.admin.command("usersInfo", {"forAllDBs": True})["users"]}
+        assert names == {"acked-admin", "of the owner", *Account}, "an account that the owner makes later stays"
+
+
 async def test_the_broker_wants_its_own_password(servers: PrivateServers) -> None:
     port = servers.stack.layout.ports.amqp
-    for user, password in (("guest", "guest"), ("acked", "acked"), ("acked", "")):
+    for user, password in (("guest", "guest"), ("acked", "acked"), ("acked", ""), ("worker", ""), ("worker", "worker")):
         with pytest.raises(aio_pika.exceptions.AMQPException):
             await aio_pika.connect(f"amqp://{user}:{password}@127.0.0.1:{port}/")
 

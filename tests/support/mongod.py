@@ -18,12 +18,12 @@ KEY = "aKeyThatOnlyMembersOfThisReplicaSetHave"
 
 
 @contextmanager
-def running_mongod(folder: Path, port: int, *, with_accounts: bool) -> Iterator[str]:
+def running_mongod(folder: Path, port: int, *, with_accounts: bool, data: str = "data") -> Iterator[str]:
     """A mongod of a replica set that nobody has made yet, on the data in `folder`; its `name:port`."""
     servers = Servers(ROOT / ".acked" / "servers")
     servers.ensure(mongod=True, rabbitmq=False)
-    data, key = folder / "data", folder / "key"
-    data.mkdir(exist_ok=True)
+    place, key = folder / data, folder / "key"
+    place.mkdir(exist_ok=True)
     key.unlink(missing_ok=True)
     key.write_text(KEY)
     key.chmod(0o400)
@@ -32,7 +32,7 @@ def running_mongod(folder: Path, port: int, *, with_accounts: bool) -> Iterator[
         process = subprocess.Popen(
             [
                 str(servers.mongod),
-                *("--dbpath", str(data), "--port", str(port), "--bind_ip", "127.0.0.1", "--replSet", "acked"),
+                *("--dbpath", str(place), "--port", str(port), "--bind_ip", "127.0.0.1", "--replSet", "acked"),
                 *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--nounixsocket", "--noscripting"),
                 *(("--keyFile", str(key)) if with_accounts else ()),
             ],

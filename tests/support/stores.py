@@ -9,9 +9,13 @@ from support.tcp_proxy import Proxy
 
 
 @asynccontextmanager
-async def store_behind(proxy: Proxy, database: str, *, app_name: str, timeout_s: float) -> AsyncIterator[MongoStore]:
-    """An empty store whose calls may take `timeout_s` each."""
-    url = f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true"
+async def store_behind(
+    proxy: Proxy, database: str, *, app_name: str, timeout_s: float, mongo_url: str = ""
+) -> AsyncIterator[MongoStore]:
+    """An empty store whose calls may take `timeout_s` each; `mongo_url` names the account, where there is one."""
+    account, at, _ = mongo_url.removeprefix("mongodb://").rpartition("@")
+    source = "&authSource=admin" if at else ""
+    url = f"mongodb://{account}{at}127.0.0.1:{proxy.port}/?directConnection=true{source}"
     store = MongoStore(url, database, app_name=app_name, timeout_s=timeout_s)
     await store.ensure_schema()
     yield store

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from acked_common.accounts.grants import Account
+from acked_common.settings import Env, read_common
 from deploy import runtime
 from deploy.docker.containers import not_serving
 from deploy.native.__main__ import UsageError, main, parse_scale, parse_services
@@ -132,10 +134,9 @@ def test_a_bad_base_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_services_are_told_where_all_is(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "state", Ports(9000))
-    told = service_environment(layout, {"PATH": "/bin", "ACKED_LEASE_S": "3"})
-    password = (layout.secrets / "amqp").read_text()
-    assert told["ACKED_MONGO_URL"] == "mongodb://127.0.0.1:29002/?replicaSet=acked"
-    assert told["ACKED_AMQP_URL"] == f"amqp://acked:{password}@127.0.0.1:29003/"
+    told = service_environment(layout, {"PATH": "/bin", "ACKED_LEASE_S": "3"}, Account.INTAKE)
+    assert told["ACKED_MONGO_URL"] == "mongodb://intake@127.0.0.1:29002/?replicaSet=acked&authSource=acked"
+    assert told["ACKED_AMQP_URL"] == "amqp://intake@127.0.0.1:29003/"
     assert told["ACKED_INTAKE_URL"] == "http://127.0.0.1:9001"
     assert (told["ACKED_GATEWAY_PORT"], told["ACKED_INTAKE_PORT"]) == ("9000", "9001")
     assert Path(told["ACKED_RUN_DIR"]) == layout.run
@@ -143,15 +144,38 @@ def test_services_are_told_where_all_is(tmp_path: Path) -> None:
     assert (told["PATH"], told["ACKED_LEASE_S"]) == ("/bin", "3"), "what the user has set passes through"
 
 
+@pytest.mark.parametrize("account", Account)
+def test_service_is_told_its_own_passwords_in_files_alone(tmp_path: Path, account: Account) -> None:
+    layout = Layout(tmp_path / "state", Ports(9000))
+    for other in Account:
+        service_environment(layout, {}, other)
+    told = service_environment(layout, {"ACKED_DATABASE": "jobs/1", "ACKED_MONGO_PASSWORD": "of another"}, account)
+    settings = read_common(Env(told))
+    passwords = {name: (layout.secrets / f"{name}-{account}").read_text() for name in ("mongo", "amqp")}
+    mongo = f"mongodb://{account}:{passwords['mongo']}@127.0.0.1:29002/?replicaSet=acked&authSource=jobs%2F1"
+    assert settings.mongo_url == mongo
+    assert settings.amqp_url == f"amqp://{account}:{passwords['amqp']}@127.0.0.1:29003/"
+    values = "\n".join(told.values())
+    for file in layout.secrets.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert file.read_text() not in values
+        if file.name not in (f"mongo-{account}", f"amqp-{account}", "worker"):
+            assert str(file) not in values.splitlines(), "the passwords of others are named to nobody"
+
+
 def test_the_user_s_servers_win_and_an_empty_variable_is_none(tmp_path: Path) -> None:
     layout = Layout(tmp_path, Ports(9000), own_mongod=False)
-    told = service_environment(layout, {"ACKED_MONGO_URL": "mongodb://db/?replicaSet=x", "ACKED_HANDLERS_DIR": ""})
+    told = service_environment(
+        layout, {"ACKED_MONGO_URL": "mongodb://db/?replicaSet=x", "ACKED_HANDLERS_DIR": ""}, Account.INTAKE
+    )
     assert told["ACKED_MONGO_URL"] == "mongodb://db/?replicaSet=x"
     assert told["ACKED_HANDLERS_DIR"].endswith("/handlers")
 
 
 def test_the_ports_come_from_the_base_alone(tmp_path: Path) -> None:
-    told = service_environment(Layout(tmp_path, Ports(9000)), {"ACKED_GATEWAY_PORT": "1", "ACKED_INTAKE_URL": "x"})
+    told = service_environment(
+        Layout(tmp_path, Ports(9000)), {"ACKED_GATEWAY_PORT": "1", "ACKED_INTAKE_URL": "x"}, Account.INTAKE
+    )
     assert told["ACKED_GATEWAY_PORT"] == "9000"
     assert told["ACKED_INTAKE_URL"] == "http://127.0.0.1:9001"
 

@@ -21,7 +21,7 @@ from acked_common.accounts.hand_out import (
     read_secrets,
     receivers,
 )
-from acked_common.accounts.rabbit_definitions import RETIRED, definitions, password_hash
+from acked_common.accounts.rabbit_definitions import OWNER, definitions, password_hash
 from acked_common.broker.topology import COMMANDS_EXCHANGE, DEAD_QUEUE, lane_queue
 
 ALL = {name: f"secret-of-{name}" for name in SECRETS}
@@ -97,12 +97,20 @@ def test_secrets_of_the_repository_are_named() -> None:
 
 def test_definitions_have_every_account_and_no_guest() -> None:
     found = json.loads(definitions({account: f"password of {account}" for account in Account}))
-    assert {user["name"] for user in found["users"]} == {*(account.value for account in Account), RETIRED}
+    assert {user["name"] for user in found["users"]} == {*(account.value for account in Account), OWNER}
     assert all(user["tags"] == [] for user in found["users"])
     rights = {p["user"]: (p["configure"], p["write"], p["read"]) for p in found["permissions"]}
-    assert rights.pop(RETIRED) == ("^$", "^$", "^$")
+    assert rights.pop(OWNER) == ("^$", "^$", "^$")
     assert rights == {a.value: (RABBIT[a].configure, RABBIT[a].write, RABBIT[a].read) for a in Account}
     assert "password of" not in json.dumps(found)
+
+
+def test_owner_of_a_native_stack_has_every_right() -> None:
+    found = json.loads(definitions(dict.fromkeys(Account, "x" * 20), "the owner's password"))
+    rights = {p["user"]: (p["configure"], p["write"], p["read"]) for p in found["permissions"]}
+    assert rights[OWNER] == (".*", ".*", ".*")
+    [owner] = [user for user in found["users"] if user["name"] == OWNER]
+    assert len(base64.b64decode(owner["password_hash"])) == 36
 
 
 def test_a_password_hash_is_as_rabbitmq_makes_it() -> None:

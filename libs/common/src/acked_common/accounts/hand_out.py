@@ -23,11 +23,22 @@ MONGO_KEY = "mongo-key"
 MONGO_ADMIN = "mongo-admin"
 WORKER = "worker"
 
+
+def mongo_secret(account: Account) -> str:
+    """The name of an account's password for MongoDB."""
+    return f"mongo-{account}"
+
+
+def amqp_secret(account: Account) -> str:
+    """The name of an account's password for RabbitMQ."""
+    return f"amqp-{account}"
+
+
 SECRETS = (
     MONGO_KEY,
     MONGO_ADMIN,
-    *(f"mongo-{account}" for account in Account),
-    *(f"amqp-{account}" for account in Account),
+    *map(mongo_secret, Account),
+    *map(amqp_secret, Account),
     WORKER,
 )
 """The names of all secrets: what members of the replica set show each other, passwords, and the workers' secret."""
@@ -57,15 +68,15 @@ def receivers(
 ) -> dict[str, Receiver]:
     """What each container gets, by the name of its service in compose.yaml."""
     of_services = {
-        account: {"mongo": secrets[f"mongo-{account}"], "amqp": secrets[f"amqp-{account}"]} for account in Account
+        account: {"mongo": secrets[mongo_secret(account)], "amqp": secrets[amqp_secret(account)]} for account in Account
     }
     for account in (Account.GATEWAY, Account.WORKER):
         of_services[account]["worker"] = secrets[WORKER]
-    mongo_passwords = (MONGO_ADMIN, *(f"mongo-{account}" for account in Account))
+    mongo_passwords = (MONGO_ADMIN, *map(mongo_secret, Account))
     rabbitmq = {
         "rabbitmq.conf": _RABBITMQ_CONF,
         "enabled_plugins": _NO_PLUGINS,
-        "definitions.json": definitions({account: secrets[f"amqp-{account}"] for account in Account}),
+        "definitions.json": definitions({account: secrets[amqp_secret(account)] for account in Account}),
     }
     return {
         "mongo": Receiver({"key": secrets[MONGO_KEY]}, mongo_user),

@@ -38,10 +38,11 @@ def ensure_accounts(
     passwords: Mapping[Account, str],
     within_s: float,
     at: str = LOCAL,
+    alone: bool = False,
 ) -> None:
     """Returns when the member, `name:port`, is primary and each account has its rights and its password.
 
-    `at` is mongod's loopback. Raises `AccountsError`.
+    `at` is mongod's loopback. `alone` removes all other accounts. Raises `AccountsError`.
     """
     end = time.monotonic() + within_s
     try:
@@ -52,6 +53,8 @@ def ensure_accounts(
             wait_primary(client, member, end)
             for account in Account:
                 _ensure_account(client, database, account, passwords[account])
+            if alone:
+                _drop_others(client, database)
     except ReplicaSetError as error:
         raise AccountsError(str(error)) from error
     except PyMongoError as error:
@@ -104,10 +107,18 @@ def _make_administrator(at: str, member: str, password: str, end: float) -> None
             raise
 
 
+def _drop_others(client: _Client, database: str) -> None:
+    ours = {("admin", ADMINISTRATOR), *((database, account.value) for account in Account)}
+    for user in client.admin.command("usersInfo", {"forAllDBs": True})["users"]:
+        if (user["db"], user["user"]) not in ours:
+            client[user["db"]].command("dropUser", user["user"])
+
+
 def _other_password() -> AccountsError:
     return AccountsError(
         f"MongoDB's data has accounts already, and its {ADMINISTRATOR} another password than the secret mongo-admin: "
-        "give back the secrets that the data was made with, or delete the data (docker compose down --volumes)"
+        "give back the secrets that the data was made with, or delete the data (docker compose down --volumes, or "
+        "natively the folder data/mongo)"
     )
 
 

@@ -10,19 +10,21 @@ from typing import Any
 from acked_common.accounts.grants import RABBIT, Account, QueueRights
 
 VHOST = "/"
-RETIRED = "acked"
-"""The one account of data that was written before each service had its own; it loses its password and its rights."""
+OWNER = "acked"
+"""The one account of data that was written before each service had its own. In containers it loses its password and its
+rights; natively it stays the account of whoever owns the stack, which no service is told of."""
 
 _SALT_BYTES = 4
 
 
-def definitions(passwords: Mapping[Account, str]) -> str:
+def definitions(passwords: Mapping[Account, str], owner_password: str | None = None) -> str:
     """A JSON text for `load_definitions`. With it RabbitMQ makes no account `guest`; loading it again is harmless."""
     rights = {account.value: RABBIT[account] for account in Account}
     users = [_user(account.value, password_hash(passwords[account])) for account in Account]
-    # No password has this hash: it is as short as none.
-    users.append(_user(RETIRED, ""))
-    rights[RETIRED] = QueueRights("^$", "^$", "^$")
+    # No password has the hash of none: it is too short.
+    users.append(_user(OWNER, "" if owner_password is None else password_hash(owner_password)))
+    reached = "^$" if owner_password is None else ".*"
+    rights[OWNER] = QueueRights(reached, reached, reached)
     return json.dumps(
         {
             "users": users,
