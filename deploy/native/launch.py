@@ -9,22 +9,24 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from acked_common.accounts.grants import Account
-from acked_common.accounts.hand_out import MONGO_ADMIN, MONGO_KEY, amqp_secret, mongo_secret
-from acked_common.accounts.mongo_accounts import ADMINISTRATOR
-from acked_common.accounts.rabbit_definitions import OWNER, definitions
 from deploy.native import rolling
 from deploy.native.environment import kept, kept_for
 from deploy.native.layout import ROOT, Layout, layout_from
 from deploy.native.packages import Servers
 from deploy.native.secret import secret
 
+if TYPE_CHECKING:
+    from acked_common.accounts.grants import Account
+
+# The accounts stand on both servers' drivers: a server that starts does not wait for those.
 SERVICE_MODULES = {"gateway": "acked_gateway", "intake": "acked_intake", "worker": "acked_worker"}
 NODE_NAME = "acked@localhost"
 MONGOD_HISTORY_S = 5
 """How long MongoDB keeps what reads of the past may want; longer than any read of ours. compose.yaml has it too."""
+MONGO_KEY_FILE = "mongo-key"
 OWNER_SECRET = "amqp"  # noqa: S105 - the name of a file
 """The password that whoever owns the stack has on RabbitMQ."""
 
@@ -34,8 +36,10 @@ def database_of(environ: Mapping[str, str]) -> str:
     return environ.get("ACKED_DATABASE", "").strip() or "acked"
 
 
-def _own_servers(layout: Layout, environ: Mapping[str, str], account: Account) -> dict[str, str]:
+def _own_servers(layout: Layout, environ: Mapping[str, str], account: "Account") -> dict[str, str]:
     """Where the private servers are, and the files with the passwords of one account; nothing of servers elsewhere."""
+    from acked_common.accounts.hand_out import amqp_secret, mongo_secret
+
     found: dict[str, str] = {}
     if layout.own_mongod:
         secret(layout.secrets / mongo_secret(account))
@@ -57,6 +61,10 @@ def _own_servers(layout: Layout, environ: Mapping[str, str], account: Account) -
 
 def owner_urls(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
     """The servers as the owner of the stack reaches them, with every right; other servers as the user names them."""
+    from acked_common.accounts.hand_out import MONGO_ADMIN
+    from acked_common.accounts.mongo_accounts import ADMINISTRATOR
+    from acked_common.accounts.rabbit_definitions import OWNER
+
     mongo, amqp = environ.get("ACKED_MONGO_URL", ""), environ.get("ACKED_AMQP_URL", "")
     if layout.own_mongod:
         user = f"{ADMINISTRATOR}:{secret(layout.secrets / MONGO_ADMIN)}"
@@ -66,7 +74,7 @@ def owner_urls(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
     return {"mongo": mongo, "amqp": amqp}
 
 
-def service_environment(layout: Layout, environ: Mapping[str, str], account: Account) -> dict[str, str]:
+def service_environment(layout: Layout, environ: Mapping[str, str], account: "Account") -> dict[str, str]:
     """What a service is told that has this account on the private servers; what the user has set wins, but for these
     servers and for the ports, which come from the base."""
     ports = layout.ports
@@ -90,6 +98,8 @@ def command_of(program: str, layout: Layout, environ: Mapping[str, str]) -> tupl
     part = rolling.part_of(program)
     role = part.split("-", 1)[0]
     if role in SERVICE_MODULES:
+        from acked_common.accounts.grants import Account
+
         environment = service_environment(layout, environ, Account(role))
         if role == "worker":
             environment["ACKED_WORKER_NAME"] = part
@@ -116,7 +126,7 @@ def _libraries(servers: Servers) -> dict[str, str]:
 
 def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]]:
     layout.mongo_data.mkdir(parents=True, exist_ok=True)
-    key = layout.secrets / MONGO_KEY
+    key = layout.secrets / MONGO_KEY_FILE
     secret(key)
     command = [
         str(servers.mongod),
@@ -195,6 +205,10 @@ def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, st
 
 def write_definitions(layout: Layout) -> Path:
     """The accounts of RabbitMQ, in a file that it loads at each start."""
+    from acked_common.accounts.grants import Account
+    from acked_common.accounts.hand_out import amqp_secret
+    from acked_common.accounts.rabbit_definitions import definitions
+
     file = layout.conf / "definitions.json"
     passwords = {account: secret(layout.secrets / amqp_secret(account)) for account in Account}
     _write(file, definitions(passwords, secret(layout.secrets / OWNER_SECRET)))
