@@ -50,7 +50,7 @@ token *words: prepare
 # Show what is set and kept for the stack, or change it: settings ACKED_ACCESS=tokens; settings ACKED_ACCESS= takes it back
 [no-exit-message]
 settings *changes: prepare
-    @"{{ python }}" -m deploy.runtime settings "$@"
+    @trap '' INT; exec "{{ python }}" -m deploy.runtime settings "$@"
 
 # Show what runs, and whether it is ready
 [no-exit-message]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,3 +130,12 @@ class HandlerPackages:
             complaint = "\n  ".join(done.stderr.strip().splitlines()[-COMPLAINT_LINES:])
             raise HandlerPackagesError(f"{self._file} can't be {what}:\n  {complaint}")
         return done.stdout
+
+
+def tidy(packages: HandlerPackages, told: Callable[[str], object]) -> None:
+    """Remove what has left the file. A failure is only told: there are too many packages then, and no harm."""
+    try:
+        for line in packages.tidy():
+            told(line)
+    except HandlerPackagesError as error:
+        told(f"warning: {error}")

@@ -16,7 +16,7 @@ from typing import Any
 from acked_common.accounts.grants import Account
 from deploy import console
 from deploy.native import environment, preflight, rabbitmqctl, readiness, rolling
-from deploy.native.handler_packages import HandlerPackages, HandlerPackagesError
+from deploy.native.handler_packages import HandlerPackages, HandlerPackagesError, tidy
 from deploy.native.initialization import LOG_LINES, InitFailed, initialize
 from deploy.native.launch import owner_urls, service_environment, write_definitions
 from deploy.native.layout import ROOT, Layout, Ports
@@ -109,7 +109,7 @@ class Stack:
                 if self._services:
                     if not was_up:
                         self._install_packages(told)
-                        self._tidy_packages(told)
+                        tidy(self._handler_packages(), told)
                     self._initialize(told)
                     self._start_services()
                     self._wait_ready()
@@ -175,7 +175,7 @@ class Stack:
                 raise
             self._wait_listed()
             # Not while processes run that may still import them.
-            self._tidy_packages(told)
+            tidy(self._handler_packages(), told)
             if len(roles) == len(SERVICES):
                 # Each service has its passwords: a mongod that starts from now on may ask for them.
                 self.layout.accounts_mark.touch()
@@ -361,14 +361,6 @@ class Stack:
         except HandlerPackagesError as error:
             raise StackError(str(error)) from None
 
-    def _tidy_packages(self, told: Callable[[str], object]) -> None:
-        try:
-            for line in self._handler_packages().tidy():
-                told(line)
-        except HandlerPackagesError as error:
-            # They are only too many.
-            told(f"warning: {error}")
-
     def _initialize(self, told: Callable[[str], object]) -> None:
         command = [str(self.layout.venv_python), "-m", "acked_worker.init"]
         try:
@@ -443,7 +435,7 @@ class Stack:
     def _wait_for(self, program: str, holds: Callable[[], bool], otherwise: str) -> None:
         """Returns when it holds; raises when the part ends again and again, or when the time is over."""
         part = rolling.part_of(program)
-        patience = Patience(part, _say)
+        patience = Patience(part, lambda line: print(line, flush=True))
         while not holds():
             info = self._supervisor.programs().get(program, {})
             why = patience.over(info.get("statename", "UNKNOWN"), info.get("pid", 0), lambda: self._readiness(program))
@@ -497,10 +489,6 @@ class Stack:
         """Deletes the data of a stopped server, for tests."""
         folder = {"rabbitmq": self.layout.rabbit_home / "data", "mongod": self.layout.mongo_data}[part]
         shutil.rmtree(folder)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _answers(port: int) -> bool:
