@@ -21,6 +21,7 @@ PURE = (
     "events",
     "wire",
     "backoff",
+    "holdings",
     "strict_json",
     "json_scanner",
     "problems",

@@ -340,3 +340,31 @@ def test_hosts_that_never_match_are_refused_with_advice() -> None:
     ):
         with pytest.raises(SettingsError, match=r"ACKED_ALLOWED_HOSTS: .*write each name by itself"):
             common_settings(allowed_hosts=bad)
+
+
+def test_held_limits_defaults_fit_the_connections() -> None:
+    for connections in (16, 100, 8192):
+        held = read_gateway(Env({"ACKED_MAX_CONNECTIONS": str(connections)})).held
+        assert held.requests.of_client * 2 <= held.requests.in_all == connections
+        assert held.long_polls.of_client < held.long_polls.in_all < connections
+    held = read_intake(Env({})).held
+    # Two load generators of one client with a thousand connections each.
+    assert held.requests.of_client >= 2000 + 128
+    assert held.bytes.of_client * 4 <= held.bytes.in_all
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ACKED_REQUESTS_PER_CLIENT": "9000"},
+        {"ACKED_LONG_POLLS": "8192"},
+        {"ACKED_LONG_POLLS": "100", "ACKED_LONG_POLLS_PER_CLIENT": "101"},
+        {"ACKED_HELD_BYTES_PER_CLIENT": "200000"},
+        {"ACKED_HELD_BYTES": "30000000", "ACKED_HELD_BYTES_PER_CLIENT": "33000000"},
+    ],
+)
+def test_held_limits_that_contradict_are_refused(variables: dict[str, str]) -> None:
+    name = list(variables)[-1]
+    for read in (read_gateway, read_intake):
+        with pytest.raises(SettingsError, match=name):
+            read(Env(variables))

@@ -138,3 +138,26 @@ async def test_a_store_that_is_away_at_the_first_look_is_told(store: ShakyStore)
     store.is_away = True
     with pytest.raises(StoreError):
         await StatusWaits(store).wait(uuid4(), after_rev=None, wait_s=LONG_S)
+
+
+async def test_many_waiters_of_one_job_share_each_read(store: ShakyStore) -> None:
+    job = await running(store)
+    async with looking(store) as waits:
+        waiters = [asyncio.create_task(waits.wait(job.id, after_rev=None, wait_s=LONG_S)) for _ in range(500)]
+        await store.until_called("revisions")
+        assert store.calls.count("get") == 1
+        done = await finish(store, job)
+        assert await asyncio.gather(*waiters) == [done] * 500
+        assert store.calls.count("get") == 2
+
+
+async def test_a_waiter_that_leaves_ends_no_shared_read(store: ShakyStore) -> None:
+    job = await running(store)
+    async with looking(store) as waits:
+        store.holds["get"] = asyncio.Event()
+        waiters = [asyncio.create_task(waits.wait(job.id, after_rev=0, wait_s=LONG_S)) for _ in range(2)]
+        await store.until_called("get")
+        waiters[0].cancel()
+        await asyncio.gather(waiters[0], return_exceptions=True)
+        store.holds["get"].set()
+        assert await waiters[1] == job

@@ -1,15 +1,17 @@
 """What the HTTP services share: health, problems, counted requests, bounded bodies."""
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -26,6 +28,7 @@ from acked_common.web import (
     operations_routes,
     read_bounded,
     server_config,
+    while_connected,
     within_files,
 )
 from support.asgi import Answer, call
@@ -205,3 +208,20 @@ def test_two_processes_may_share_a_port() -> None:
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()
         with socket.create_connection(("127.0.0.1", port), timeout=5):
             pass
+
+
+async def test_work_of_a_client_that_leaves_is_ended() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def left() -> Any:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientDisconnect):
+        await while_connected(Request({"type": "http"}, left), work())
+    assert ended.is_set()

@@ -1,5 +1,7 @@
 """Jobs, batches and workers over HTTP."""
 
+import asyncio
+import threading
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,14 +11,17 @@ from starlette.applications import Starlette
 
 from acked_common.broker.memory import MemoryBroker
 from acked_common.clock import rfc3339
+from acked_common.holdings import Ledger
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
+from acked_common.limits import Limit
 from acked_common.outbox import Outbox
 from acked_common.store import WorkerRecord
 from acked_common.web import EXCEPTION_HANDLERS
 from acked_common.worker_table import WorkerTable
+from acked_gateway import commands as commands_module
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
-from acked_gateway.commands import Commands
+from acked_gateway.commands import Commands, parse_resolution
 from acked_gateway.job_routes import job_routes
 from support.asgi import Answer, call
 from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
@@ -31,8 +36,9 @@ class Bench:
         self.store = ShakyStore(self.clock)
         outbox = Outbox(MemoryBroker(), KindTable(self.store))
         commands = Commands(self.store, outbox, self.clock, common_settings())
+        self.reads = Limit("reads", Ledger(3, 3), own="too-many-reads", what="lists and counts")
         self.app = Starlette(
-            routes=[*job_routes(self.store, commands, WorkerTable(self.store, seen_within_s=24.0))],
+            routes=[*job_routes(self.store, commands, WorkerTable(self.store, seen_within_s=24.0), self.reads)],
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
 
@@ -236,3 +242,33 @@ async def test_another_tenants_jobs_are_not_there(bench: Bench) -> None:
     assert resolved.status == 404
     assert (await bench.listed())["jobs"] == []
     assert (await bench.store.get_many([theirs.id]))[theirs.id] == theirs
+
+
+@pytest.mark.parametrize(("target", "verb"), [("/jobs", "list_jobs"), ("/batches/b", "count_batch")])
+async def test_lists_and_counts_at_once_are_bounded(bench: Bench, target: str, verb: str) -> None:
+    bench.store.holds[verb] = asyncio.Event()
+    held = [asyncio.create_task(bench.get(target)) for _ in range(3)]
+    await bench.store.until_called(verb, 3)
+    answer = await bench.get(target)
+    assert (answer.status, answer.json["type"]) == (429, "/problems/too-many-reads")
+    bench.store.holds[verb].set()
+    await asyncio.gather(*held)
+    assert (await bench.get(target)).status in (200, 404)
+    assert bench.reads.ledger.held == 0
+
+
+async def test_a_large_resolve_is_read_in_another_thread(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def noting(body: bytes, **limits: Any) -> Any:
+        threads.append(threading.current_thread())
+        return parse_resolution(body, **limits)
+
+    monkeypatch.setattr(commands_module, "parse_resolution", noting)
+    job = await failed(bench.store)
+    # An escaped colon makes a text doubtful: it is read a second time, slowly.
+    doubtful = b'{"state":"succeeded","note":"\\u003a","result":[' + b",".join([b"1"] * 20_000) + b"]}"
+    assert (await bench.post(f"/jobs/{job.id}/resolve", doubtful)).status == 200
+    assert (await bench.post(f"/jobs/{job.id}/resolve", b'{"state":"succeeded"}')).status == 409
+    assert [thread is threading.main_thread() for thread in threads] == [False, False, True]
+    assert len({thread.name for thread in threads}) == 3, "what is slow has a thread of its own"

@@ -309,3 +309,22 @@ def test_connections_out_of_bounds_are_refused(connections: int) -> None:
 async def test_it_must_be_started() -> None:
     with pytest.raises(RuntimeError, match="started"):
         await LoadTester("http://127.0.0.1:9").run(1)
+
+
+async def test_calls_beyond_the_clients_rate_wait_and_are_made() -> None:
+    refused: set[bytes] = set()
+
+    async def accept_the_second_time(request: web.Request) -> web.StreamResponse:
+        # Each connection is refused once.
+        assert request.transport is not None
+        peer = str(request.transport.get_extra_info("peername")).encode()
+        if peer not in refused:
+            refused.add(peer)
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        return accepted(str(uuid.uuid4()))
+
+    result = await run(accept_the_second_time, 40)
+    assert refused
+    assert (result.persisted, result.failed, result.failures) == (40, 0, {})
+    assert result.duration_ms >= 1000
+    assert result.latency_ms["max"] is not None and result.latency_ms["max"] >= 1000

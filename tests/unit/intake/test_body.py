@@ -14,7 +14,7 @@ import uvicorn
 from acked_common.json_scanner import JsonScanner
 from acked_common.problems import MEDIA_TYPE, Problem, ProblemError
 from acked_intake import body as body_module
-from acked_intake.body import OFF_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ClientLeft, check_and_parse, curl_line, read_body
+from acked_intake.body import ON_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ClientLeft, check_and_parse, curl_line, read_body
 from acked_intake.submission import parse_submission
 
 Message = MutableMapping[str, Any]
@@ -254,8 +254,8 @@ async def test_a_small_body_is_parsed_at_once_and_a_large_one_in_another_thread(
     monkeypatch.setattr(body_module, "parse_submission", noting)
     small = b'{"kind": "noop"}'
     assert (await check_and_parse(small)).kind == "noop"
-    assert (await check_and_parse(small.ljust(OFF_LOOP_BYTES))).kind == "noop"
-    assert (await check_and_parse(small.ljust(OFF_LOOP_BYTES + 1))).kind == "noop"
+    assert (await check_and_parse(small.ljust(ON_LOOP_BYTES))).kind == "noop"
+    assert (await check_and_parse(small.ljust(ON_LOOP_BYTES + 1))).kind == "noop"
     here = threading.main_thread()
     assert [thread is here for thread in threads] == [True, True, False]
 
@@ -273,7 +273,7 @@ async def test_a_doubtful_body_is_judged_in_another_thread(monkeypatch: pytest.M
 
     monkeypatch.setattr(JsonScanner, "scan", noting)
     body = b'{"kind": "noop", "payload": [' + payload + b"]}"
-    assert SCANNED_ON_LOOP_BYTES < len(body) <= OFF_LOOP_BYTES
+    assert SCANNED_ON_LOOP_BYTES < len(body) <= ON_LOOP_BYTES
     with contextlib.suppress(ProblemError):
         await check_and_parse(body)
     with pytest.raises(ProblemError):
@@ -281,13 +281,13 @@ async def test_a_doubtful_body_is_judged_in_another_thread(monkeypatch: pytest.M
     assert [thread is threading.main_thread() for thread in threads] == [False, True]
 
 
-@pytest.mark.parametrize("size", [0, SCANNED_ON_LOOP_BYTES + 1, OFF_LOOP_BYTES + 1])
+@pytest.mark.parametrize("size", [0, SCANNED_ON_LOOP_BYTES + 1, ON_LOOP_BYTES + 1])
 async def test_a_wrong_body_is_refused_on_both_ways(size: int) -> None:
     with pytest.raises(ProblemError) as caught:
         await check_and_parse(b'{"kind": 5}'.ljust(size))
     assert caught.value.problem.errors[0]["pointer"] == "/kind"
     with pytest.raises(ProblemError) as caught:
-        await check_and_parse(b'{"kind"'.ljust(size), max_bytes=OFF_LOOP_BYTES * 2)
+        await check_and_parse(b'{"kind"'.ljust(size), max_bytes=ON_LOOP_BYTES * 2)
     assert caught.value.problem.name == "bad-json"
 
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acked_common.fair_thread import ON_LOOP_BYTES
 from acked_common.names import IDEMPOTENCY_KEY
 from acked_common.problems import ProblemError
-from acked_intake.body import OFF_LOOP_BYTES, fingerprint_of
+from acked_intake.body import fingerprint_of
 from acked_intake.idempotency import fingerprint, key_in
 from acked_intake.submission import Submission, parse_submission
 from support.fields import fields_of, filled, variants
@@ -194,6 +195,6 @@ def test_how_a_payload_is_written_does_not_matter(value: Any) -> None:
 
 
 async def test_a_large_payload_has_the_same_fingerprint_off_the_loop() -> None:
-    large = Submission("a", json.dumps("x" * OFF_LOOP_BYTES * 2).encode())
+    large = Submission("a", json.dumps("x" * ON_LOOP_BYTES * 2).encode())
     assert await fingerprint_of(large) == fingerprint(large)
     assert len(fingerprint(large)) == 32

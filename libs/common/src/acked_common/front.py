@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from acked_common.cors import Cors
 from acked_common.guards import API_ANSWER, Message, guarded_headers
+from acked_common.limits import BYTES_KEY, Limits, client_of
 from acked_common.probes import as_probe
 from acked_common.problems import Problem, ProblemError
 from acked_common.web import ProblemResponse, fault_response
@@ -21,6 +22,8 @@ Check = Callable[[Message], Iterable[tuple[bytes, bytes]] | None]
 the answer carries for it; raises `ProblemError` for what is refused."""
 
 _CLOSED_BY_POLICY = 1008
+_STATUS = "/status/"
+"""What has the reserve where everybody is one client."""
 
 
 class Front:
@@ -39,12 +42,16 @@ class Front:
         hot: Mapping[str, App] | None = None,
         count: Callable[[Message, int], object] = lambda scope, status: None,
         cors: Cors | None = None,
+        limits: Limits | None = None,
+        free: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._cors = cors
         self._checks = checks
         self._hot = hot or {}
         self._count = count
+        self._limits = limits
+        self._free = free
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -71,6 +78,15 @@ class Front:
             await send({"type": "http.response.start", "status": 204, "headers": [*told]})
             await send({"type": "http.response.body", "body": b""})
             return
+        client, ledger = None, None
+        if self._limits is not None and scope["path"] not in self._free:
+            client, ledger = client_of(scope), self._limits.requests.ledger
+            full = ledger.take(client, reserved=scope["path"].startswith(_STATUS))
+            if full is not None:
+                refusal = self._limits.requests.refusal(client, full)
+                await self._refuse(refusal.problem, scope, receive, send, added)
+                return
+            scope[BYTES_KEY] = self._limits.bytes
         has_begun = False
 
         def send_noted(message: Message) -> Any:
@@ -82,17 +98,22 @@ class Front:
             return send(message)
 
         endpoint = self._hot.get(scope["path"])
-        if endpoint is None:
-            await self._app(scope, receive, send_noted)
-            return
         try:
-            await endpoint(scope, receive, send_noted)
+            if endpoint is None:
+                await self._app(scope, receive, send_noted)
+            else:
+                await endpoint(scope, receive, send_noted)
         except ProblemError as error:
+            if endpoint is None:
+                raise
             await ProblemResponse(error.problem)(scope, receive, send_noted)
         except Exception as error:
-            if not has_begun:
+            if endpoint is not None and not has_begun:
                 await fault_response(Request(scope), error)(scope, receive, send_noted)
             raise
+        finally:
+            if ledger is not None:
+                ledger.give_back(client)
 
     async def _refuse(
         self, found: Problem, scope: Message, receive: Receive, send: Send, added: list[tuple[bytes, bytes]]

@@ -5,10 +5,13 @@ for each answer, and a client that is woken twice. `send` repeats what uvicorn's
 overridden.
 """
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
 
+TAKEN_WITHIN_S = 30.0
+"""In which a client must take a part of an answer, of some 64 KiB, before the next one is written."""
 _WITHOUT_BODY = (204, 304)
 _NAMES_REMEMBERED = 256
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
@@ -45,7 +48,13 @@ class AnswerCycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         """The ASGI `send`."""
         if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
+            try:
+                async with asyncio.timeout(TAKEN_WITHIN_S):
+                    await self.flow.drain()
+            except TimeoutError:
+                # What a client takes in drops holds memory as long as it likes.
+                self.transport.abort()
+                self.disconnected = True
         if self.disconnected:
             return
         if not self.response_started:

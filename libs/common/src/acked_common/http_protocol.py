@@ -46,6 +46,7 @@ MAX_PIPELINED = 64
 GOODBYE_S = 2.0
 """How long a refused client may read its answer; to close at once would reset it while it sends."""
 TICK_S = 0.25
+_BODILESS = ("GET", "HEAD")
 _PER_TICK = 32
 _HURRIED_TICK_S = 0.01
 _IN_HEAD, _IN_BODY, _BETWEEN, _AT_UPGRADE = range(4)
@@ -276,8 +277,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """As uvicorn's, of a request that is no upgrade: the parser gives no body of those."""
         self._has_body = True
+        # No route reads the body of such a request: kept, it would be there as long as a long poll.
         cycle = self.cycle
-        if cycle.response_complete:
+        if cycle.response_complete or self.scope["method"] in _BODILESS:
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -360,7 +362,11 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             if wait is not Wait.GOODBYE:
                 _closed.labels(why if why == "evicted" else wait.label).inc()
-            self.transport.close()
+            if why == "late" and self.transport.get_write_buffer_size():
+                # A close would wait until the client has taken all of its last answer.
+                self.transport.abort()
+            else:
+                self.transport.close()
 
     def _find_wait(self) -> None:
         if self._is_over:

@@ -102,7 +102,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "body-too-large": Entry(
         413,
         "The body is too large",
-        "The body has more bytes than this server takes (256 KiB unless set otherwise). Nothing was stored.",
+        "The body has more bytes than this route takes: 256 KiB unless ACKED_MAX_BODY_BYTES is set, and 2 MiB for a "
+        "resolve. Nothing was stored.",
         "Keep large data elsewhere and send a reference to it, or raise ACKED_MAX_BODY_BYTES.",
         _CLOSE,
     ),
@@ -167,6 +168,42 @@ CATALOGUE: Mapping[str, Entry] = {
         "Too many requests",
         "This client has sent more requests than its rate allows. Nothing was done.",
         "Send it again after the time in Retry-After. The header RateLimit tells how many more are free now.",
+        _SOON,
+    ),
+    "too-many-requests": Entry(
+        429,
+        "Too many requests at once",
+        "As many requests of this client are under way as one client may have. Nothing was done.",
+        "Wait for some of them, then send it again. ACKED_REQUESTS_PER_CLIENT is the bound.",
+        _SOON,
+    ),
+    "too-many-polls": Entry(
+        429,
+        "Too many long polls at once",
+        "As many long polls of this client wait as one client may have.",
+        "Follow many jobs over the feed, or ask without wait_s. ACKED_LONG_POLLS_PER_CLIENT is the bound.",
+        _SOON,
+    ),
+    "too-many-bytes": Entry(
+        429,
+        "Too many bytes under way",
+        "Bodies and responses of this client that are under way have as many bytes as one client may hold. Nothing was "
+        "stored.",
+        "Send fewer large bodies at once, and read responses as they come. ACKED_HELD_BYTES_PER_CLIENT is the bound.",
+        _SOON,
+    ),
+    "too-many-reads": Entry(
+        429,
+        "Too many lists and counts at once",
+        "As many lists and counts of this client are under way as one client may have.",
+        "Ask for one after the other. ACKED_READS_PER_CLIENT is the bound.",
+        _SOON,
+    ),
+    "too-many-load-tests": Entry(
+        429,
+        "Too many load tests at once",
+        "Load tests of this client are under way with as many tests, or as many calls, as one client may have.",
+        "Wait for one to end. ACKED_LOAD_TESTS_PER_CLIENT and ACKED_LOAD_TEST_CALLS_PER_CLIENT are the bounds.",
         _SOON,
     ),
     "too-many-feeds": Entry(
@@ -326,8 +363,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "busy": Entry(
         503,
         "The server has no room",
-        "More requests wait to be stored than the server holds, or it has as many connections as it serves. "
-        "Nothing was stored.",
+        "More requests wait to be stored than the server holds, or it has as many connections as it serves, or all "
+        "clients together hold as much of something as it can; then limit names it. Nothing was stored.",
         "Send it again later, with growing pauses.",
         _SOON,
     ),

@@ -20,12 +20,13 @@ from acked_common.front import Check, Front
 from acked_common.guards import LOCAL_HOSTS, Guards
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
+from acked_common.limits import Limits
 from acked_common.logs import get_log
 from acked_common.outbox import Outbox
 from acked_common.rate import Rate
 from acked_common.rate_limit import RateLimit
 from acked_common.request_counter import RequestCounter
-from acked_common.settings import CommonSettings
+from acked_common.settings import CommonSettings, HeldLimits, HttpLimits, usual_held
 from acked_common.side_server import MetricsServer
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
@@ -43,8 +44,11 @@ BROKER_LOOK_EVERY_S = 2.0
 class ServiceCore:
     """What an HTTP service of Acked stands on. The service adds its own parts to `lifetime`."""
 
-    def __init__(self, settings: CommonSettings, *, name: str, store_timeout_s: float) -> None:
+    def __init__(
+        self, settings: CommonSettings, *, name: str, store_timeout_s: float, held: HeldLimits | None = None
+    ) -> None:
         self._settings = settings
+        self.limits = Limits(held or usual_held(HttpLimits().connections), asks_for_tokens=settings.asks_for_tokens)
         for warning in settings.warnings:
             log.warning(warning)
         self.cors = Cors(settings.allowed_origins) if settings.allowed_origins else None
@@ -100,7 +104,7 @@ class ServiceCore:
         served = with_document(
             [
                 *routes,
-                *status_routes(self.store, self.waits, self.workers, self.kinds, self.gate),
+                *status_routes(self.store, self.waits, self.workers, self.kinds, self.gate, self.limits.long_polls),
                 *operations_routes(self._unless_stopping(readiness)),
             ],
             about,
@@ -123,6 +127,8 @@ class ServiceCore:
             hot={route.path: route.app for route in served if isinstance(route, ApiRoute) and route.path in hot},
             count=RequestCounter(first_parts(served)).count,
             cors=self.cors,
+            limits=self.limits,
+            free=unlimited(served),
         )
         # Every path has one form; a redirect to it would be an answer without a body that no document names.
         application.router.redirect_slashes = False

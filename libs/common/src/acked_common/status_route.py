@@ -10,12 +10,13 @@ from acked_common.clock import rfc3339
 from acked_common.ids import parse_id
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
+from acked_common.limits import Limit, client_of
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.status_waits import StatusWaits
 from acked_common.store import Job, JobStore, KindRecord
 from acked_common.views import status_fields
-from acked_common.web import JsonResponse
+from acked_common.web import JsonResponse, while_connected
 from acked_common.worker_table import WorkerTable
 
 
@@ -42,7 +43,7 @@ async def hint_for(job: Job, workers: WorkerTable) -> str | None:
 
 
 def status_routes(
-    store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable, gate: Gate
+    store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable, gate: Gate, long_polls: Limit
 ) -> list[ApiRoute]:
     """The routes."""
 
@@ -57,7 +58,9 @@ def status_routes(
             if job_id is None:
                 raise no_such_job(text)
             rev = None if after_rev is None else int(after_rev)
-            job = await waits.wait(job_id, after_rev=rev, wait_s=wait_s, tenant=tenant)
+            with long_polls.holding(client_of(request.scope)):
+                waiting = waits.wait(job_id, after_rev=rev, wait_s=wait_s, tenant=tenant)
+                job = await while_connected(request, waiting)
             # A minute may have passed.
             gate.check_still(request.scope)
             if job is None:

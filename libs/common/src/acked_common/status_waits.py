@@ -47,6 +47,8 @@ class StatusWaits:
         self._somebody_waits = asyncio.Event()
         self._news: News | None = None
         self._has_ended = False
+        self._reads: dict[tuple[UUID, str], asyncio.Task[Job | None]] = {}
+        """Those that have not begun."""
 
     def follow(self, news: News) -> None:
         """Nothing is asked any more while this tells it."""
@@ -80,14 +82,14 @@ class StatusWaits:
         self._waiters.setdefault(job_id, set()).add(waiter)
         self._somebody_waits.set()
         try:
-            job = await self._store.get(job_id, tenant=tenant)
+            job = await self._read(job_id, tenant)
             if job is None or waiter.is_served_by(Revision(job.rev, job.state)) or self._has_ended:
                 return job
             until = asyncio.get_running_loop().time() + wait_s
             async with self._news.following() if self._news is not None else nullcontext():
                 # Once more: what happened before it was followed is told by nobody.
                 if self._news is not None:
-                    job = await self._store.get(job_id, tenant=tenant)
+                    job = await self._read(job_id, tenant)
                     if job is None or waiter.is_served_by(Revision(job.rev, job.state)):
                         return job
                 try:
@@ -95,7 +97,7 @@ class StatusWaits:
                         await waiter.changed
                 except TimeoutError:
                     pass
-            return await self._store.get(job_id, tenant=tenant)
+            return await self._read(job_id, tenant)
         finally:
             waiters = self._waiters.get(job_id)
             if waiters is not None:
@@ -104,6 +106,20 @@ class StatusWaits:
                     del self._waiters[job_id]
             if not self._waiters:
                 self._somebody_waits.clear()
+
+    async def _read(self, job_id: UUID, tenant: str) -> Job | None:
+        """The job as it is from now on: one read for all who ask in the same turn of the loop, since a thousand may
+        wait for one job. Raises `StoreError`."""
+        which = job_id, tenant
+        if which not in self._reads:
+            self._reads[which] = asyncio.create_task(self._begin_read(job_id, tenant), name="read for waiters")
+        # Whoever leaves meanwhile must not end the read of the others.
+        return await asyncio.shield(self._reads[which])
+
+    async def _begin_read(self, job_id: UUID, tenant: str) -> Job | None:
+        # Who asks later may ask for what this read does not see.
+        del self._reads[job_id, tenant]
+        return await self._store.get(job_id, tenant=tenant)
 
     async def _look(self) -> None:
         await self._somebody_waits.wait()

@@ -14,10 +14,12 @@ import msgspec
 
 from acked_common.json_scanner import INT_MAX, INT_MIN, MAX_NUMBER_CHARS, JsonScanner, StrictJsonError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "NeedsScan", "StrictJsonError", "parse"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "SCANNED_ON_LOOP_BYTES", "NeedsScan", "StrictJsonError", "parse"]
 
 MAX_DEPTH = 32
 MAX_BYTES = 256 * 1024
+SCANNED_ON_LOOP_BYTES = 1024
+"""The slow reading of so much takes less than a millisecond."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode

@@ -1,11 +1,12 @@
 """What the HTTP services share: answers, health, metrics, problems, and how a server is run."""
 
+import asyncio
 import gc
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import setproctitle
 import uvicorn
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
 
 from acked_common import problems
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
@@ -22,22 +24,27 @@ from acked_common.cors import Cors
 from acked_common.http_protocol import limited_protocol
 from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.lifetime import raise_file_limit
+from acked_common.limits import UNCOUNTED_BYTES, HeldBytes
 from acked_common.logs import get_log
 from acked_common.probes import STRANGER
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.run_file import told_in
-from acked_common.settings import HttpLimits
+from acked_common.settings import HeldLimits, HttpLimits, usual_held
 from acked_common.store import StoreError
 from acked_common.views import encode
 from acked_common.ws_protocol import limited_websocket
 
 log = get_log(__name__)
 
+T = TypeVar("T")
+
 BACKLOG = 2048
 PEER_TAKES_WITHIN_S = 8.0
 WS_PING_EVERY_S = 4.0
 WS_PONG_WITHIN_S = 6.0
 WS_MAX_BYTES = 256 * 1024
+PART_BYTES = 64 * 1024
+"""Of a response that is sent in parts."""
 COLLECTOR_THRESHOLDS = (10_000, 20, 20)
 """Requests under way are some thousand objects, and almost all go by themselves: Python's own 700 would let the
 collector look at each of them many times over."""
@@ -52,6 +59,27 @@ class JsonResponse(Response):
 
     def render(self, content: Any) -> bytes:
         return content if isinstance(content, bytes) else encode(content)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it; a large one in parts, as the client takes them, and counted among the bytes that it holds."""
+        body = bytes(self.body)
+        if len(body) <= PART_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        held = HeldBytes(scope)
+        try:
+            held.grow_to(len(body), reserved=True)
+        except ProblemError as error:
+            await ProblemResponse(error.problem)(scope, receive, send)
+            return
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for start in range(0, len(body), PART_BYTES):
+                part = body[start : start + PART_BYTES]
+                more_body = start + PART_BYTES < len(body)
+                await send({"type": "http.response.body", "body": part, "more_body": more_body})
+        finally:
+            held.release()
 
 
 class ProblemResponse(Response):
@@ -92,8 +120,8 @@ class Readiness:
         return JsonResponse(answer, status_code=200 if self.is_ready else 503)
 
 
-async def read_bounded(request: Request, max_bytes: int) -> bytes:
-    """The body of a request; a 413 problem when it is larger."""
+async def read_bounded(request: Request, max_bytes: int, held: HeldBytes | None = None) -> bytes:
+    """The body of a request; a 413 problem when it is larger. `held` counts a large one; the caller releases it."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -101,7 +129,30 @@ async def read_bounded(request: Request, max_bytes: int) -> bytes:
             raise ProblemError(
                 problem("body-too-large", f"a body may have {max_bytes:,} bytes here, this one has more")
             )
+        if held is not None and len(body) > UNCOUNTED_BYTES:
+            held.grow_to(len(body))
     return bytes(body)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work. Raises `ClientDisconnect` when the client leaves first, which ends the work."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_when_gone(request.receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        for each in (task, gone):
+            if not each.done():
+                each.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _when_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def operations_routes(readiness: Health) -> list[ApiRoute]:
@@ -153,8 +204,8 @@ def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _on_client_left(_: Request, error: Exception) -> Response:
-    # Nobody reads it: the client went, or was refused, before its body was here.
-    return Response(status_code=400)
+    # Nobody reads it: the client went, or was refused, before its body or its answer was here.
+    return Response(status_code=499)
 
 
 def fault_response(request: Request, error: Exception) -> Response:
@@ -227,6 +278,13 @@ def within_files(limits: HttpLimits, files: int) -> HttpLimits:
         return limits
     log.warning("fewer connections than asked for: raise the limit of open files", connections=files // 2, files=files)
     return replace(limits, connections=files // 2)
+
+
+def held_within_files(held: HeldLimits, http: HttpLimits) -> HeldLimits:
+    """What clients may hold where the process can open fewer connections than asked for: as many requests and long
+    polls as it has by default then."""
+    connections = within_files(http, raise_file_limit()).connections
+    return held if connections == http.connections else replace(usual_held(connections), bytes=held.bytes)
 
 
 def serve(

@@ -189,7 +189,7 @@ LIST_JOBS = Operation(
             },
         ),
     ),
-    problems=("invalid-field", "store-unreachable"),
+    problems=("invalid-field", "too-many-reads", "too-many-bytes", "store-unreachable"),
 )
 
 GET_JOB = Operation(
@@ -200,7 +200,7 @@ GET_JOB = Operation(
     summary="A job with its payload",
     parameters=(ID,),
     answers=(Answer(description="The status and the payload.", media={JSON: JobWithPayload}),),
-    problems=("store-unreachable",),
+    problems=("too-many-bytes", "store-unreachable"),
 )
 
 GET_BATCH = Operation(
@@ -215,7 +215,7 @@ GET_BATCH = Operation(
         ),
     ),
     answers=(Answer(description="Its jobs by state.", media={JSON: Batch}),),
-    problems=("bad-batch", "store-unreachable"),
+    problems=("bad-batch", "too-many-reads", "store-unreachable"),
 )
 
 CANCEL_JOB = Operation(
@@ -264,7 +264,7 @@ RESOLVE_JOB = Operation(
         },
     ),
     answers=_STATUS_AFTER,
-    problems=(*OF_JSON_BODIES, "invalid-field", *_OF_COMMANDS),
+    problems=(*OF_JSON_BODIES, "invalid-field", "too-many-bytes", *_OF_COMMANDS),
 )
 
 LIST_WORKERS = Operation(
@@ -350,7 +350,10 @@ def _load_test(
                 },
             ),
         ),
-        problems=("bad-count", "bad-batch", "unknown-kind", "intake-unreachable", "store-unreachable", *more_problems),
+        problems=(
+            *("bad-count", "bad-batch", "unknown-kind", "too-many-load-tests"),
+            *("intake-unreachable", "store-unreachable", *more_problems),
+        ),
         is_change=True,
     )
 

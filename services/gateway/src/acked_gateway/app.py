@@ -5,7 +5,7 @@ from starlette.applications import Starlette
 from acked_common.broker.commands import RabbitCommands
 from acked_common.ids import new_id
 from acked_common.service_core import ServiceCore
-from acked_common.web import Readiness
+from acked_common.web import Readiness, held_within_files
 from acked_gateway.api import ABOUT
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands
@@ -15,7 +15,7 @@ from acked_gateway.hub import Hub
 from acked_gateway.job_routes import job_routes
 from acked_gateway.live import Live
 from acked_gateway.load_test import LoadTester
-from acked_gateway.load_test_routes import load_test_routes
+from acked_gateway.load_test_routes import LoadTestLimits, load_test_routes
 from acked_gateway.run_once import RunOnce
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.snapshots import Snapshots
@@ -28,15 +28,20 @@ STORE_TIMEOUT_S = 1.2
 
 def create_app(settings: GatewaySettings) -> Starlette:
     """The ASGI application; its lifespan starts and stops every part."""
-    core = ServiceCore(settings.common, name="acked-gateway", store_timeout_s=STORE_TIMEOUT_S)
+    core = ServiceCore(
+        settings.common,
+        name="acked-gateway",
+        store_timeout_s=STORE_TIMEOUT_S,
+        held=held_within_files(settings.held, settings.http),
+    )
     boot = str(new_id())
     hub = Hub()
     live = Live(core.store.changes(), hub, core.waits)
     core.waits.follow(live)
     snapshots = Snapshots(core.store, hub, live)
     entry = FeedEntry(core.gate)
-    limits = FeedLimits(settings.feed_clients, settings.feeds_per_client)
-    feed = Feed(hub, live, snapshots, core.clock, entry, boot=boot, limits=limits)
+    feed_limits = FeedLimits(settings.feed_clients, settings.feeds_per_client)
+    feed = Feed(hub, live, snapshots, core.clock, entry, boot=boot, limits=feed_limits)
     core.lifetime.add("live", stop=live.stop)
     core.lifetime.add("snapshots", stop=snapshots.stop)
     core.add_loops(snapshots.start)
@@ -51,6 +56,12 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
     core.lifetime.add("command line", stop=command_line.stop)
     commands = Commands(core.store, core.outbox, core.clock, settings.common, command_line.cancel)
+    limits = core.limits
+    reads = limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts")
+    tests = limits.limit("load-tests", settings.load_tests, own="too-many-load-tests", what="load tests")
+    calls = limits.limit(
+        "load-test-calls", settings.load_test_calls, own="too-many-load-tests", what="calls of load tests"
+    )
     tester = LoadTester(settings.intake_url, max_connections=settings.load_test_connections)
     core.lifetime.add("load tester", start=tester.start, stop=tester.close)
 
@@ -70,8 +81,9 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 core.stopping,
                 run_once=RunOnce(settings.worker_secret),
                 public_intake_url=settings.public_intake_url,
+                limits=LoadTestLimits(tests, calls),
             ),
-            *job_routes(core.store, commands, core.workers),
+            *job_routes(core.store, commands, core.workers, reads),
             *worker_routes(core.store, core.workers, command_line),
             *feed.routes(),
             *channel.routes(),

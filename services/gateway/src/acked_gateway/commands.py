@@ -9,16 +9,18 @@ from uuid import UUID
 
 import msgspec
 
-from acked_common import lifecycle, strict_json
+from acked_common import fair_thread, lifecycle, strict_json
 from acked_common.clock import Clock
+from acked_common.fair_thread import ON_LOOP_BYTES
 from acked_common.lifecycle import Move, State, Transition, WrongState
+from acked_common.limits import Client
 from acked_common.outbox import Outbox
 from acked_common.principal import DEFAULT_TENANT
 from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.settings import CommonSettings
 from acked_common.status_route import stored_job
 from acked_common.store import Applied, Job, JobStore
-from acked_common.strict_json import StrictJsonError
+from acked_common.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan, StrictJsonError
 
 TRIES = 10
 MAX_RESULT_BYTES = 1 << 20
@@ -118,10 +120,22 @@ class Commands:
         )
 
 
-def parse_resolution(body: bytes) -> Resolution:
-    """Reads the body of a resolve: `{"state": "succeeded" or "failed", "result"?, "note"?}`. Raises `ProblemError`."""
+async def read_resolution(body: bytes, *, client: Client = None) -> Resolution:
+    """`parse_resolution`; what takes long is read in a thread, the clients in turn."""
+    may_scan = len(body) <= SCANNED_ON_LOOP_BYTES
     try:
-        members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES)
+        if len(body) <= ON_LOOP_BYTES:
+            return parse_resolution(body, may_scan=may_scan)
+        return await fair_thread.quick.run(client, lambda: parse_resolution(body, may_scan=False))
+    except NeedsScan:
+        return await fair_thread.slow.run(client, lambda: parse_resolution(body))
+
+
+def parse_resolution(body: bytes, *, may_scan: bool = True) -> Resolution:
+    """Reads the body of a resolve: `{"state": "succeeded" or "failed", "result"?, "note"?}`. Raises `ProblemError`, and
+    `NeedsScan` unless `may_scan`."""
+    try:
+        members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES, may_scan=may_scan)
     except StrictJsonError as error:
         raise ProblemError(json_problem(error)) from None
     if not isinstance(members, dict):

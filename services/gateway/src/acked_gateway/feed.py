@@ -13,9 +13,11 @@ from prometheus_client import Counter, Gauge
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from acked_common import fair_thread
 from acked_common.access.gate import CLOSE_CODE
 from acked_common.api.routes import SocketRoute
 from acked_common.clock import Clock, rfc3339
+from acked_common.fair_thread import ON_LOOP_BYTES
 from acked_common.lifetime import Tasks
 from acked_common.principal import LOCAL, Principal, principal_of
 from acked_common.problems import Problem, problem
@@ -25,6 +27,7 @@ from acked_gateway.feed_frames import (
     Authenticate,
     FeedError,
     Subscribe,
+    Unsubscribe,
     error_frame,
     hello_frame,
     parse_frame,
@@ -238,7 +241,7 @@ class _Connection:
                 await self._send_away(POLICY, f"more than {FRAMES_A_SECOND:g} frames a second")
                 return
             try:
-                self._serve(text)
+                await self._serve(text)
             except FeedError as error:
                 self._errors += 1
                 if self._errors > MAX_ERRORS:
@@ -246,8 +249,8 @@ class _Connection:
                     return
                 self.client.tell(error_frame(error.problem, error.sub))
 
-    def _serve(self, text: str) -> None:
-        asked = parse_frame(text, tenant=self._guest.principal.tenant)
+    async def _serve(self, text: str) -> None:
+        asked = await self._parse(text)
         if isinstance(asked, Authenticate):
             if self._entry.asks:
                 raise FeedError("this connection has shown a token already; connect anew to use another")
@@ -260,6 +263,14 @@ class _Connection:
         else:
             self._hub.unsubscribe(self.client, asked.sub)
             self._set_follows(bool(self.client.subscriptions))
+
+    async def _parse(self, text: str) -> Subscribe | Unsubscribe | Authenticate:
+        """What the client asks for; a large frame is read in a thread. Raises `FeedError`."""
+        principal = self._guest.principal
+        if len(text) <= ON_LOOP_BYTES:
+            return parse_frame(text, tenant=principal.tenant)
+        client = (principal.tenant, principal.client)
+        return await fair_thread.quick.run(client, lambda: parse_frame(text, tenant=principal.tenant))
 
     def _want_snapshots(self) -> None:
         while self.client.wanting:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from acked_common.api.routes import ApiRoute
 from acked_common.clock import rfc3339
 from acked_common.lifecycle import State
+from acked_common.limits import HeldBytes, Limit, client_of
 from acked_common.names import BATCH_NAME
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
@@ -19,7 +20,7 @@ from acked_common.web import JsonResponse, read_bounded
 from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway import api
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
-from acked_gateway.commands import MAX_BODY_BYTES, Commands, parse_resolution
+from acked_gateway.commands import MAX_BODY_BYTES, Commands, read_resolution
 
 
 def checked_batch(name: str) -> str:
@@ -29,7 +30,7 @@ def checked_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> list[ApiRoute]:
+def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads: Limit) -> list[ApiRoute]:
     """The routes."""
 
     async def list_jobs(request: Request) -> Response:
@@ -42,9 +43,9 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
             tag=query.get("tag") or None,
             tenant=reader.tenant,
         )
-        page = await store.list_jobs(
-            job_filter, page_size=_page_size(query.get("page_size")), before=_position(query.get("page_token"))
-        )
+        page_size, before = _page_size(query.get("page_size")), _position(query.get("page_token"))
+        with reads.holding(client_of(request.scope)):
+            page = await store.list_jobs(job_filter, page_size=page_size, before=before)
         token = _token(page.next_before) if page.next_before else ""
         listed: api.JobList = {
             "jobs": [summary_fields(job, reader=reader) for job in page.jobs],
@@ -66,13 +67,19 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable) -> lis
         return JsonResponse(status_fields(job, reader=principal_of(request.scope)))
 
     async def resolve(request: Request) -> Response:
-        resolution = parse_resolution(await read_bounded(request, MAX_BODY_BYTES))
-        job = await commands.resolve(request.path_params["id"], resolution, tenant=_tenant(request))
+        held = HeldBytes(request.scope)
+        try:
+            body = await read_bounded(request, MAX_BODY_BYTES, held)
+            resolution = await read_resolution(body, client=client_of(request.scope))
+            job = await commands.resolve(request.path_params["id"], resolution, tenant=_tenant(request))
+        finally:
+            held.release()
         return JsonResponse(status_fields(job, reader=principal_of(request.scope)))
 
     async def batch(request: Request) -> Response:
         name = checked_batch(request.path_params["batch"])
-        counted = await store.count_batch(name, tenant=_tenant(request))
+        with reads.holding(client_of(request.scope)):
+            counted = await store.count_batch(name, tenant=_tenant(request))
         if counted is None:
             raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
         found: api.Batch = {

@@ -5,8 +5,8 @@ itself only with a one-time value; `run_once` says how.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,17 +14,26 @@ from starlette.responses import Response
 from acked_common.api.routes import ApiRoute, asks_for_page
 from acked_common.clock import Clock
 from acked_common.kind_table import KindTable, unknown_kind
+from acked_common.limits import Limit, client_of
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.request_source import by_name, is_by_person, is_speculative
 from acked_common.store import JobStore
-from acked_common.web import JsonResponse
+from acked_common.web import JsonResponse, while_connected
 from acked_gateway import api
 from acked_gateway.api import DEFAULT_COUNT, RUN_ONCE_HEADER, Latency, LoadTestAnswer
 from acked_gateway.job_routes import checked_batch
 from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult, new_batch_name
 from acked_gateway.pages import ASSETS, load_page
 from acked_gateway.run_once import RunOnce
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTestLimits:
+    """How many load tests are under way, and how many calls they have in all."""
+
+    tests: Limit
+    calls: Limit
 
 
 def load_test_routes(
@@ -36,6 +45,7 @@ def load_test_routes(
     *,
     run_once: RunOnce,
     public_intake_url: str,
+    limits: LoadTestLimits,
 ) -> list[ApiRoute]:
     """The routes."""
 
@@ -84,19 +94,19 @@ def load_test_routes(
         batch = checked_batch(named) if named else None
         if kinds.get(kind) is None and await kinds.look_again(kind) is None:
             raise unknown_kind(kind, kinds.names, principal_of(request.scope))
-        if (value := request.headers.get(RUN_ONCE_HEADER)) is not None:
-            await use_up(value, batch, principal_of(request.scope).tenant)
-        calls = tester.run(
-            count,
-            kind,
-            batch=batch,
-            stopping=stopping,
-            # As the caller: intake asks for the same permission, and the jobs are of the same tenant.
-            authorization=request.headers.get("authorization"),
-        )
-        result = await _while_connected(request, calls)
-        if result is None:
-            return Response(status_code=499)
+        client = client_of(request.scope)
+        with limits.tests.holding(client), limits.calls.holding(client, count):
+            if (value := request.headers.get(RUN_ONCE_HEADER)) is not None:
+                await use_up(value, batch, principal_of(request.scope).tenant)
+            calls = tester.run(
+                count,
+                kind,
+                batch=batch,
+                stopping=stopping,
+                # As the caller: intake asks for the same permission, and the jobs are of the same tenant.
+                authorization=request.headers.get("authorization"),
+            )
+            result = await while_connected(request, calls)
         figures = _figures(result)
         if result.persisted == 0:
             reasons = ", ".join(f"{reason} ({n})" for reason, n in result.failures.items())
@@ -108,25 +118,6 @@ def load_test_routes(
         ApiRoute(asset, api.GET_ASSET),
         ApiRoute(load_test, api.LOAD_TEST, api.POST_LOAD_TEST),
     ]
-
-
-async def _while_connected(request: Request, work: Any) -> LoadTestResult | None:
-    """The result of the work; None when the client left first, which ends the work."""
-    task: asyncio.Task[LoadTestResult] = asyncio.create_task(work)
-    gone = asyncio.create_task(_when_gone(request.receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        for each in (task, gone):
-            if not each.done():
-                each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _when_gone(receive: Callable[[], Awaitable[Any]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _count(text: str | None) -> int:

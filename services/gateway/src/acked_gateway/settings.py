@@ -2,7 +2,25 @@
 
 from dataclasses import dataclass, field
 
-from acked_common.settings import CommonSettings, Env, HttpLimits, read_common, read_http_limits, require_access
+from acked_common.settings import (
+    Bound,
+    CommonSettings,
+    Env,
+    HeldLimits,
+    HttpLimits,
+    read_bound,
+    read_common,
+    read_held_limits,
+    read_http_limits,
+    require_access,
+)
+from acked_gateway.commands import MAX_BODY_BYTES
+
+READS = Bound(24, 8)
+"""Of the 32 connections to MongoDB; the others are for what is short."""
+LOAD_TESTS = Bound(8, 4)
+LOAD_TEST_CALLS = Bound(250_000, 125_000)
+"""A client may run one of the largest tests beside some small ones; a call takes 1 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,12 +29,18 @@ class GatewaySettings:
 
     common: CommonSettings
     http: HttpLimits
+    held: HeldLimits
     port: int
     intake_url: str
     """Where the gateway itself reaches intake."""
     public_intake_url: str
     """Where clients reach intake; shown in pages and problems."""
+    reads: Bound
+    """Lists and counts under way."""
     load_test_connections: int
+    load_tests: Bound
+    load_test_calls: Bound
+    """Of all load tests under way."""
     feed_clients: int
     """How many clients of the feed one process takes."""
     feeds_per_client: int
@@ -29,13 +53,18 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
     """Reads and checks all of the gateway's settings."""
     env = env or Env()
     intake_port = env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535)
+    http = read_http_limits(env)
     settings = GatewaySettings(
         common=read_common(env),
-        http=read_http_limits(env),
+        http=http,
+        held=read_held_limits(env, http, largest_body=MAX_BODY_BYTES),
         port=env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535),
         intake_url=env.text("ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}").rstrip("/"),
         public_intake_url=env.text("ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}").rstrip("/"),
         load_test_connections=env.whole("ACKED_LOAD_TEST_CONNECTIONS", 128, at_least=1, at_most=250),
+        reads=read_bound(env, "ACKED_READS", "ACKED_READS_PER_CLIENT", READS),
+        load_tests=read_bound(env, "ACKED_LOAD_TESTS", "ACKED_LOAD_TESTS_PER_CLIENT", LOAD_TESTS),
+        load_test_calls=read_bound(env, "ACKED_LOAD_TEST_CALLS", "ACKED_LOAD_TEST_CALLS_PER_CLIENT", LOAD_TEST_CALLS),
         worker_secret=env.secret("ACKED_WORKER_SECRET"),
         feeds_per_client=env.whole("ACKED_FEEDS_PER_CLIENT", 1000, at_least=1, at_most=1_000_000),
         feed_clients=env.whole("ACKED_FEED_CLIENTS", 20_000, at_least=1, at_most=1_000_000),

@@ -172,6 +172,7 @@ PROCESS = Operation(
     ),
     problems=(
         *OF_JSON_BODIES,
+        "too-many-bytes",
         *("empty-body", "bad-idempotency-key", "unsupported-media-type"),
         *("invalid-field", "unknown-field", "unknown-kind", "idempotency-key-reused"),
         *("quota-exceeded", "not-accepted", "outcome-unknown"),

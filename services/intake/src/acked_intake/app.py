@@ -4,7 +4,7 @@ from starlette.applications import Starlette
 
 from acked_common.api.routes import ApiRoute
 from acked_common.service_core import ServiceCore
-from acked_common.web import Readiness
+from acked_common.web import Readiness, held_within_files
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import ABOUT, PROCESS
 from acked_intake.group_commit import GroupCommit, Limits
@@ -20,7 +20,12 @@ STORE_SHARE = 0.65
 
 def create_app(settings: IntakeSettings) -> Starlette:
     """The ASGI application; its lifespan starts and stops every part."""
-    core = ServiceCore(settings.common, name="acked-intake", store_timeout_s=settings.answer_within_s * STORE_SHARE)
+    core = ServiceCore(
+        settings.common,
+        name="acked-intake",
+        store_timeout_s=settings.answer_within_s * STORE_SHARE,
+        held=held_within_files(settings.held, settings.http),
+    )
     commit = GroupCommit(
         core.store,
         Limits(

@@ -5,12 +5,13 @@ Its time is bounded by the server's protocol (`acked_common.http_protocol`), for
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from acked_common import strict_json
+from acked_common import fair_thread, strict_json
+from acked_common.fair_thread import ON_LOOP_BYTES
+from acked_common.limits import UNCOUNTED_BYTES, Client, HeldBytes
 from acked_common.problems import ProblemError, problem
-from acked_common.strict_json import NeedsScan
+from acked_common.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 from acked_intake.idempotency import HEADER, fingerprint
 from acked_intake.submission import Submission, parse_submission
 
@@ -18,18 +19,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Headers = list[tuple[bytes, bytes]]
 
-OFF_LOOP_BYTES = 32 * 1024
-SCANNED_ON_LOOP_BYTES = 1024
-"""The slow reading of so much takes less than a millisecond."""
 DISCARDED_BYTES = 8 * 2**20
 DISCARDED_WITHIN_S = 2.0
 _JSON = b"application/json"
 _JSON_WHITESPACE = b" \t\n\r"
 _UTF8 = (b"utf-8", b"utf8")
 _PLAIN = (b"", b"identity")
-
-# One thread: the work holds the interpreter's lock, so a second one would only make the loop wait longer.
-_parser = ThreadPoolExecutor(1, "acked-json")
 
 
 class ClientLeft(Exception):
@@ -42,26 +37,33 @@ def curl_line(scope: Message) -> str:
     return f"curl -H 'Content-Type: application/json' -d '{{\"kind\": \"demo\"}}' http://{host}/process"
 
 
-async def read_body(scope: Message, receive: Receive, *, max_bytes: int = strict_json.MAX_BYTES) -> bytes:
-    """The whole body; empty only where nothing says that there was one. Raises `ProblemError` with 400, 413 or 415, or
-    `ClientLeft`.
+async def read_body(
+    scope: Message, receive: Receive, *, max_bytes: int = strict_json.MAX_BYTES, held: HeldBytes | None = None
+) -> bytes:
+    """The whole body; empty only where nothing says that there was one. Raises `ProblemError` with 400, 413, 415 or
+    what `held` raises, or `ClientLeft`.
 
-    A body must be declared as JSON; where there is none, nothing has to be declared.
+    A body must be declared as JSON; where there is none, nothing has to be declared. `held` counts a large one, the
+    declared part of it before it is here; the caller releases it.
     """
     declared_bytes, refusal = _check_headers(scope)
     if declared_bytes > max_bytes:
         raise _too_large(max_bytes, f"this one has {declared_bytes:,}")
     if refusal is not None and declared_bytes:
         raise refusal
+    if declared_bytes > UNCOUNTED_BYTES and held is not None:
+        held.grow_to(declared_bytes)
     # Most bodies are here already, in one piece.
     message = await receive()
     body = _chunk(message)
     if message.get("more_body", False):
-        body = await _read_rest(body, receive, max_bytes)
+        body = await _read_rest(body, receive, max_bytes, held)
     if len(body) > max_bytes:
         raise _too_large(max_bytes, "this one has more")
     if not body.strip(_JSON_WHITESPACE):
         check_empty(scope)
+    if len(body) > UNCOUNTED_BYTES and held is not None:
+        held.grow_to(len(body))
     if refusal is not None and body:
         raise refusal
     return body
@@ -83,22 +85,23 @@ def check_empty(scope: Message) -> None:
             raise ProblemError(problem("empty-body", detail, extra={"example": line}))
 
 
-async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES) -> Submission:
-    """`parse_submission`; what takes long, large bodies and doubtful ones, is read in a thread: the loop goes on."""
-    if len(body) <= OFF_LOOP_BYTES:
-        try:
-            return parse_submission(body, max_bytes=max_bytes, may_scan=len(body) <= SCANNED_ON_LOOP_BYTES)
-        except NeedsScan:
-            pass
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_parser, lambda: parse_submission(body, max_bytes=max_bytes))
+async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, client: Client = None) -> Submission:
+    """`parse_submission`; what takes long, large bodies and doubtful ones, is read in a thread: the loop goes on, and
+    no client waits for all that another has sent."""
+    may_scan = len(body) <= SCANNED_ON_LOOP_BYTES
+    try:
+        if len(body) <= ON_LOOP_BYTES:
+            return parse_submission(body, max_bytes=max_bytes, may_scan=may_scan)
+        return await fair_thread.quick.run(client, lambda: parse_submission(body, max_bytes=max_bytes, may_scan=False))
+    except NeedsScan:
+        return await fair_thread.slow.run(client, lambda: parse_submission(body, max_bytes=max_bytes))
 
 
-async def fingerprint_of(submission: Submission) -> bytes:
+async def fingerprint_of(submission: Submission, *, client: Client = None) -> bytes:
     """`fingerprint`; large payloads are read in a thread, so that the loop goes on."""
-    if len(submission.payload) <= OFF_LOOP_BYTES:
+    if len(submission.payload) <= ON_LOOP_BYTES:
         return fingerprint(submission)
-    return await asyncio.get_running_loop().run_in_executor(_parser, fingerprint, submission)
+    return await fair_thread.quick.run(client, lambda: fingerprint(submission))
 
 
 async def discard_rest(receive: Receive) -> None:
@@ -115,9 +118,11 @@ async def discard_rest(receive: Receive) -> None:
         return
 
 
-async def _read_rest(body: bytes, receive: Receive, max_bytes: int) -> bytes:
+async def _read_rest(body: bytes, receive: Receive, max_bytes: int, held: HeldBytes | None) -> bytes:
     collected = bytearray(body)
     while len(collected) <= max_bytes:
+        if len(collected) > UNCOUNTED_BYTES and held is not None:
+            held.grow_to(len(collected))
         message = await receive()
         collected += _chunk(message)
         if not message.get("more_body", False):

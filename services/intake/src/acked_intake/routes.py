@@ -6,6 +6,7 @@ from typing import Any
 
 from acked_common import crash_points
 from acked_common.clock import rfc3339
+from acked_common.limits import HeldBytes, client_of
 from acked_common.principal import Principal, principal_of
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
@@ -20,6 +21,8 @@ from acked_intake.submission import Submission
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 PROCESS_PATH = PROCESS.path
+_BEFORE_THE_BODY = (413, 429)
+"""What is answered while the body is still on its way."""
 
 _text_of = lru_cache(maxsize=64)(rfc3339)
 """Jobs that are answered together were accepted in few different milliseconds."""
@@ -40,19 +43,24 @@ class ProcessEndpoint:
         if scope["method"] != "POST":
             await self._answer_problem(send, _method_not_allowed(scope))
             return
+        held = HeldBytes(scope)
         try:
             key_text = key_in(scope["headers"])
-            body = await read_body(scope, receive, max_bytes=self._max_bytes)
-            submission = await check_and_parse(body, max_bytes=self._max_bytes)
+            body = await read_body(scope, receive, max_bytes=self._max_bytes, held=held)
+            holder = client_of(scope)
+            submission = await check_and_parse(body, max_bytes=self._max_bytes, client=holder)
             crash_points.reach("intake.parsed")
-            client = principal_of(scope)
-            key = None if key_text is None else IdempotencyKey(key_text, await fingerprint_of(submission))
-            job = await self._kept(submission, client, key)
+            key = None
+            if key_text is not None:
+                key = IdempotencyKey(key_text, await fingerprint_of(submission, client=holder))
+            job = await self._kept(submission, principal_of(scope), key)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return
         except ClientLeft:
             return
+        finally:
+            held.release()
         await self._answer_accepted(send, job, submission.delay_s)
 
     async def _kept(self, submission: Submission, client: Principal, key: IdempotencyKey | None) -> NewJob | KeyHolder:
@@ -90,7 +98,7 @@ class ProcessEndpoint:
     async def _answer_problem(self, send: Send, found: Problem, receive: Receive | None = None) -> None:
         body = found.to_bytes()
         await send({"type": "http.response.start", "status": found.status, "headers": found.raw_headers(body)})
-        if receive is not None and found.status == 413:
+        if receive is not None and found.status in _BEFORE_THE_BODY:
             # A connection that is closed while the client still sends takes the answer along.
             await send({"type": "http.response.body", "body": body, "more_body": True})
             await discard_rest(receive)

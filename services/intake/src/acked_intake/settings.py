@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from acked_common.settings import CommonSettings, Env, HttpLimits, read_common, read_http_limits, require_access
+from acked_common.settings import (
+    CommonSettings,
+    Env,
+    HeldLimits,
+    HttpLimits,
+    read_common,
+    read_held_limits,
+    read_http_limits,
+    require_access,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +20,7 @@ class IntakeSettings:
 
     common: CommonSettings
     http: HttpLimits
+    held: HeldLimits
     port: int
     gateway_url: str
     """Where clients find the feed, e.g. `http://localhost:8080`."""
@@ -28,12 +38,15 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
     """Reads and checks all of intake's settings."""
     env = env or Env()
     gateway_port = env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535)
+    http = read_http_limits(env)
+    max_body_bytes = env.whole("ACKED_MAX_BODY_BYTES", 256 * 1024, at_least=1024, at_most=8 * 2**20)
     settings = IntakeSettings(
         common=read_common(env),
-        http=read_http_limits(env),
+        http=http,
+        held=read_held_limits(env, http, largest_body=max_body_bytes),
         port=env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535),
         gateway_url=env.text("ACKED_PUBLIC_GATEWAY_URL", f"http://localhost:{gateway_port}").rstrip("/"),
-        max_body_bytes=env.whole("ACKED_MAX_BODY_BYTES", 256 * 1024, at_least=1024, at_most=8 * 2**20),
+        max_body_bytes=max_body_bytes,
         answer_within_s=env.seconds("ACKED_ANSWER_WITHIN_S", 1.8, at_least=0.2, at_most=60),
         waiting_jobs=env.whole("ACKED_INTAKE_WAITING_JOBS", 20_000, at_least=1),
         waiting_bytes=env.whole("ACKED_INTAKE_WAITING_BYTES", 64 * 2**20, at_least=2**20),

@@ -115,11 +115,12 @@ class _Document:
             description = "One of:\n\n" + "\n".join(lines)
         schema = references[0] if len(names) == 1 else {"oneOf": references}
         response: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
-        sent = {
-            header: self._header(_ALWAYS_SENT[header])
-            for header in _ALWAYS_SENT
-            if all(header in CATALOGUE[name].headers or (name, header) in _SENT_WHERE_RAISED for name in names)
-        }
+        sent: dict[str, Any] = {}
+        for header, described in _ALWAYS_SENT.items():
+            senders = [_sends(name, header) for name in names]
+            if any(senders):
+                # Required where each of the problems carries it.
+                sent[header] = self._header(described) | ({} if all(senders) else {"required": False})
         return {**response, "headers": sent} if sent else response
 
     def _operation(self, operation: Operation) -> dict[str, Any]:
@@ -203,6 +204,10 @@ _SENT_WHERE_RAISED = {
     ("rate-limited", "RateLimit-Policy"),
     ("rate-limited", "RateLimit"),
 }
+
+
+def _sends(name: str, header: str) -> bool:
+    return header in CATALOGUE[name].headers or (name, header) in _SENT_WHERE_RAISED
 
 
 class _Schemas:

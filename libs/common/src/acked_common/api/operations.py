@@ -91,7 +91,7 @@ GET_STATUS = Operation(
         ),
     ),
     answers=(Answer(description="The job as it is now.", media={JSON: JobStatus}),),
-    problems=("invalid-field", "store-unreachable"),
+    problems=("invalid-field", "too-many-polls", "too-many-bytes", "store-unreachable"),
 )
 
 LIST_KINDS = Operation(

@@ -62,9 +62,19 @@ class FoundState(TypedDict):
     reason: NotRequired[ReasonWord]
 
 
+class LimitName(TypedDict):
+    """What there is too much of."""
+
+    limit: NotRequired[Annotated[str, Meta(description="The limit, as `acked_limit_refused_total` names it.")]]
+
+
 MEMBERS: Mapping[str, Any] = {
     **dict.fromkeys(
         ("bad-json", "bad-encoding", "bad-number", "bad-text", "duplicate-key", "too-deep", "body-too-large"), AtOffset
+    ),
+    **dict.fromkeys(
+        ("busy", "too-many-requests", "too-many-polls", "too-many-bytes", "too-many-reads", "too-many-load-tests"),
+        LimitName,
     ),
     "method-not-allowed": WithExample,
     "unsupported-media-type": WithExample,

@@ -19,8 +19,8 @@ ALWAYS = (
     *("bad-host", "host-not-allowed", "method-not-allowed", "internal"),
 )
 """Problems that every route may answer with."""
-OF_LIMITED = ("rate-limited", "busy")
-"""Problems of what is refused to who asks too often, and where there are too many connections."""
+OF_LIMITED = ("rate-limited", "too-many-requests", "busy")
+"""Problems of what is refused to who asks too often or for too much at once, and where all ask for too much."""
 OF_CHANGES = ("cross-site", "origin-not-allowed")
 """Problems of what changes something: a page of another site may not ask for it."""
 OF_TOKENS = ("no-token", "unknown-token", "token-in-url", "missing-permission", "access-unknown")
