@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections import Counter
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
@@ -220,8 +221,8 @@ def _fits(job: Job, wanted: JobFilter) -> bool:
 async def test_lists_show_what_fits_newest_first(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = await _listable_jobs(store)
     for limit, page_size, wanted in itertools.product((10_000, 7), (3, 100), FILTERS):
-        for module in ("memory", "mongo"):
-            monkeypatch.setattr(f"acked_common.store.{module}.LIST_SCAN_LIMIT", limit)
+        monkeypatch.setattr("acked_common.store.LIST_SCAN_LIMIT", limit)
+        monkeypatch.setattr("acked_common.store.LIST_FIRST_SPAN", 3)
         listed: list[Job] = []
         before, pages = None, 0
         while True:
@@ -238,8 +239,7 @@ async def test_lists_show_what_fits_newest_first(store: JobStore, monkeypatch: p
 async def test_a_page_looks_at_a_bounded_span_and_then_answers_with_a_token(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory", "mongo"):
-        monkeypatch.setattr(f"acked_common.store.{module}.LIST_SCAN_LIMIT", 5)
+    monkeypatch.setattr("acked_common.store.LIST_SCAN_LIMIT", 5)
     oldest = await failed(store, kind="a")
     others = [await queued(store, kind="a") for _ in range(12)]
 
@@ -253,6 +253,27 @@ async def test_a_page_looks_at_a_bounded_span_and_then_answers_with_a_token(
     # One filter from an index needs no span.
     alone = await store.list_jobs(JobFilter(state=State.FAILED), page_size=10)
     assert ([job.id for job in alone.jobs], alone.next_before) == ([oldest.id], None)
+
+
+async def test_a_page_of_large_jobs_ends_before_it_is_full(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_common.store.LIST_BYTES", 10_000)
+    jobs = []
+    for _ in range(5):
+        job = await running(store)
+        error = {**ERROR, "traceback": "x" * 6000}
+        fail = lifecycle.fail(at=now(), error=error, exhausted=True, retention_s=RETENTION_S)
+        jobs.append(await moved(store, job, fail))
+
+    found: list[UUID] = []
+    sizes, before = [], None
+    while not sizes or before is not None:
+        page = await store.list_jobs(JobFilter(), page_size=100, before=before)
+        found += [job.id for job in page.jobs]
+        sizes.append(len(page.jobs))
+        before = page.next_before
+
+    assert found == [job.id for job in reversed(jobs)]
+    assert sizes == [2, 2, 1]
 
 
 async def test_a_full_last_page_has_no_token(store: JobStore) -> None:

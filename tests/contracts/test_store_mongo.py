@@ -13,7 +13,16 @@ from pymongo.errors import WriteError
 from acked_common import lifecycle
 from acked_common.lifecycle import LIVE as LIVE_STATES
 from acked_common.lifecycle import Move, Reason, State
-from acked_common.store import Insertion, JobFilter, SchemaMismatch, StoreError, SweepPosition, schema
+from acked_common.store import (
+    LIST_FIRST_SPAN,
+    Insertion,
+    JobFilter,
+    JobPage,
+    SchemaMismatch,
+    StoreError,
+    SweepPosition,
+    schema,
+)
 from acked_common.store.documents import Document, job_document
 from acked_common.store.mongo import MongoStore
 from support.factories import (
@@ -273,16 +282,64 @@ async def test_the_holder_of_a_key_is_found_by_its_index(store: MongoStore, prof
     assert reading["docsExamined"] == 1
 
 
-async def test_a_batch_is_found_by_its_index(store: MongoStore, profile: Profile) -> None:
+BATCH_INDEX = "IXSCAN { tenant: 1, batch: 1, state: 1, _id: -1, accepted_at: 1, finished_at: 1 }"
+
+
+async def test_a_batch_is_counted_from_keys_alone(store: MongoStore, profile: Profile) -> None:
     count = await store.count_batch("b3")
     assert count is not None
-    await store.list_jobs(JobFilter(batch="b3"), page_size=100)
 
-    counting, listing = profile.stop()
+    (counting,) = profile.stop()
 
-    assert counting["planSummary"] == "IXSCAN { tenant: 1, batch: 1, state: 1 }"
-    assert counting["docsExamined"] == 50
-    assert listing["docsExamined"] <= 200
+    assert counting["planSummary"] == BATCH_INDEX
+    assert (counting["docsExamined"], counting["keysExamined"]) == (0, 50)
+
+
+async def test_a_list_of_a_batch_looks_at_what_it_shows(store: MongoStore, profile: Profile) -> None:
+    page = await store.list_jobs(JobFilter(batch="b3"), page_size=4)
+    assert len(page.jobs) == 4
+    assert await store.list_jobs(JobFilter(batch="b3", state=State.CANCELLED), page_size=4) == JobPage([], None)
+    in_state = await store.list_jobs(JobFilter(batch="b3", state=State.QUEUED), page_size=4)
+    assert len(in_state.jobs) == 4
+
+    operations = [operation for operation in profile.stop() if operation["op"] == "query"]
+
+    for operation in operations:
+        assert set(operation["planSummary"].split(", ")) == {*BATCH_INDEX.split(", ")}
+        assert not operation.get("hasSortStage")
+    assert [operation["docsExamined"] for operation in operations] == [5, 0, 5]
+    # One key of each state to merge them.
+    assert all(operation["keysExamined"] <= 5 + 2 * len(State) for operation in operations)
+
+
+async def test_a_list_with_two_filters_looks_at_growing_spans(store: MongoStore, profile: Profile) -> None:
+    page = await store.list_jobs(JobFilter(kind="demo", tag="t1"), page_size=2)
+    assert len(page.jobs) == 2
+    absent = await store.list_jobs(JobFilter(kind="absent", tag="t1"), page_size=2)
+    assert absent == JobPage([], None)
+
+    operations = profile.stop()
+
+    floors = [operation for operation in operations if operation["command"].get("projection") == {"_id": 1}]
+    assert floors and all(operation["docsExamined"] == 0 for operation in floors), "a span is found from keys alone"
+    assert sum(operation["docsExamined"] for operation in operations) <= 2 * LIST_FIRST_SPAN
+
+
+async def test_an_index_that_is_new_is_built_over_what_is_there(
+    store: MongoStore, database: Database[dict[str, Any]]
+) -> None:
+    jobs = database[schema.JOBS]
+    jobs.drop_index("tenant_batch_state")
+    jobs.create_index([("tenant", 1), ("batch", 1), ("state", 1)], name="tenant_batch")
+    await insert(store, *(new_job(batch="old") for _ in range(20)))
+    before = await store.count_batch("old")
+
+    await store.ensure_schema()
+
+    names = set(jobs.index_information())
+    assert "tenant_batch_state" in names and "tenant_batch" not in names
+    assert await store.count_batch("old") == before
+    assert len((await store.list_jobs(JobFilter(batch="old"), page_size=100)).jobs) == 20
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,14 @@ from acked_worker.settings import WorkerSettings, read_settings
 log = get_log(__name__)
 
 WITHIN_S = 60.0
+SCHEMA_WITHIN_S = 3600.0
 RETRY_S = 0.3
 
 
-async def _until_done(what: str, step: Callable[[], Awaitable[None]]) -> None:
+async def _until_done(what: str, step: Callable[[], Awaitable[object]], *, within_s: float = WITHIN_S) -> None:
     last: Exception | None = None
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(within_s):
             while True:
                 try:
                     await step()
@@ -36,7 +37,7 @@ async def _until_done(what: str, step: Callable[[], Awaitable[None]]) -> None:
                     last = error
                     await asyncio.sleep(RETRY_S)
     except TimeoutError:
-        raise SystemExit(f"acked-init: {what} failed for {WITHIN_S:g} s: {last}") from None
+        raise SystemExit(f"acked-init: {what} failed for {within_s:g} s: {last}") from None
 
 
 async def init(settings: WorkerSettings) -> None:
@@ -61,7 +62,9 @@ async def init(settings: WorkerSettings) -> None:
             await connection.drop()
 
     try:
-        await _until_done("making the schema", store.ensure_schema)
+        await _until_done("reaching MongoDB", store.server_time)
+        # An index over millions of jobs takes minutes; they are read and written meanwhile.
+        await _until_done("making the schema", store.ensure_schema, within_s=SCHEMA_WITHIN_S)
         await _until_done("registering kinds", lambda: store.register_kinds(records))
         await _until_done("declaring lanes", declare)
     finally:

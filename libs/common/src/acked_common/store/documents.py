@@ -11,6 +11,9 @@ from acked_common.store import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord
 
 Document = dict[str, Any]
 
+_LISTED_BYTES = 600
+_HISTORY_BYTES = 110
+
 _ACCEPTED = Reason.ACCEPTED.value
 
 
@@ -197,10 +200,17 @@ def scope_fields(scope: Scope) -> Document:
     return fields
 
 
+def listed_bytes(document: Mapping[str, Any]) -> int:
+    """About how large a job is in a list."""
+    error = document.get("error") or {}
+    texts = (document.get("progress", b""), error.get("traceback", ""), error.get("message", ""))
+    return _LISTED_BYTES + len(document.get("history", ())) * _HISTORY_BYTES + sum(map(len, texts))
+
+
 def index_fields(job_filter: JobFilter) -> tuple[str, ...]:
     """Those of the filter's fields that one index serves together with the order, newest first."""
     if job_filter.batch is not None:
-        return ("tenant", "batch")
+        return ("tenant", "batch") if job_filter.state is None else ("tenant", "batch", "state")
     if job_filter.tag is not None:
         return ("tenant", "tags")
     if job_filter.kind is not None:

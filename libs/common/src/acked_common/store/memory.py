@@ -9,20 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from acked_common import lifecycle
+from acked_common import lifecycle, store
 from acked_common.access.store import MemoryTokens, TokenStore
 from acked_common.clock import Clock, whole_ms
 from acked_common.events import JobNews
 from acked_common.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
 from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import (
-    LIST_SCAN_LIMIT,
     Applied,
     BatchCount,
     Changes,
@@ -57,6 +55,7 @@ from acked_common.store.documents import (
     key_holder_from,
     kind_document,
     kind_from,
+    listed_bytes,
     transition_fields,
     worker_document,
     worker_from,
@@ -322,12 +321,19 @@ class MemoryStore:
             if (before is None or job_id < before) and _shows(self._jobs[job_id], indexed)
         ]
         floor: UUID | None = None
-        if indexed != wanted and len(span) >= LIST_SCAN_LIMIT:
-            del span[LIST_SCAN_LIMIT:]
+        if indexed != wanted and len(span) >= store.LIST_SCAN_LIMIT:
+            del span[store.LIST_SCAN_LIMIT :]
             floor = span[-1]["_id"]
-        found = list(islice((document for document in span if _shows(document, wanted)), page_size + 1))
-        jobs = [_job(document, without=frozenset({"payload", "result"})) for document in found[:page_size]]
-        return JobPage(jobs, jobs[-1].id if len(found) > page_size else floor)
+        jobs: list[Job] = []
+        size = 0
+        for document in span:
+            if not _shows(document, wanted):
+                continue
+            if len(jobs) == page_size or (jobs and size > store.LIST_BYTES):
+                return JobPage(jobs, jobs[-1].id)
+            jobs.append(_job(document, without=frozenset({"payload", "result"})))
+            size += listed_bytes(document)
+        return JobPage(jobs, floor)
 
     async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
         scope = Scope(batch=batch, tenant=tenant)

@@ -16,7 +16,7 @@ os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
 import pymongo
 from bson.binary import Binary
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import DESCENDING, ReadPreference, ReturnDocument, UpdateOne, WriteConcern
+from pymongo import ReadPreference, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 
@@ -25,7 +25,6 @@ from acked_common.events import JobNews
 from acked_common.lifecycle import UNOWNED, Move, Owner, State
 from acked_common.principal import DEFAULT_TENANT
 from acked_common.store import (
-    LIST_SCAN_LIMIT,
     Applied,
     BatchCount,
     ClaimedJob,
@@ -47,9 +46,6 @@ from acked_common.store import (
 )
 from acked_common.store.documents import (
     KEY_HOLDER_FIELDS,
-    Document,
-    filter_fields,
-    index_fields,
     is_recorded,
     job_from,
     key_holder_from,
@@ -65,7 +61,9 @@ from acked_common.store.mongo_claim import claim_jobs
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_find import find_by_ids
 from acked_common.store.mongo_insert import insert_jobs
+from acked_common.store.mongo_list import list_jobs
 from acked_common.store.mongo_queries import (
+    batch_pipeline,
     counting_pipelines,
     lease_from_now,
     move_updates,
@@ -76,6 +74,8 @@ from acked_common.store.mongo_tokens import MongoTokens
 from acked_common.store.news import GLIMPSE, news_from_document
 
 COUNT_WITHIN_S = 15.0
+INDEXES_WITHIN_S = 3600.0
+"""In which an index is built over the jobs that are there already."""
 IDLE_CONNECTION_S = 60.0
 """How long a connection that a burst made is kept unused."""
 
@@ -205,54 +205,13 @@ class MongoStore(SweeperVerbs):
         return {d["_id"]: Revision(d["rev"], State(d["state"])) for d in documents}
 
     async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
-        criteria = filter_fields(job_filter)
-        indexed = index_fields(job_filter)
-        position: Document = {"$lt": before} if before is not None else {}
-        floor: UUID | None = None
         with store_errors("listing jobs"):
-            if set(criteria) != set(indexed):
-                # The filters that the index does not serve look at a bounded span; the token continues behind it.
-                span = {**{name: criteria[name] for name in indexed}, **({"_id": position} if position else {})}
-                last = await (
-                    self._jobs.find(span, {"_id": 1})
-                    .sort("_id", DESCENDING)
-                    .skip(LIST_SCAN_LIMIT - 1)
-                    .limit(1)
-                    .to_list(None)
-                )
-                if last:
-                    floor = last[0]["_id"]
-                    position = {**position, "$gte": floor}
-            if position:
-                criteria["_id"] = position
-            documents = await (
-                self._jobs.find(criteria, {"payload": 0, "result": 0})
-                .sort("_id", DESCENDING)
-                .limit(page_size + 1)
-                .to_list(None)
-            )
-        jobs = [job_from(document) for document in documents[:page_size]]
-        if len(documents) > page_size:
-            return JobPage(jobs, jobs[-1].id)
-        return JobPage(jobs, floor)
+            return await list_jobs(self._jobs, job_filter, page_size=page_size, before=before)
 
     async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
         with store_errors("counting a batch"):
             # From one snapshot: a job that moves during the count would else be met twice, or never.
-            groups = await self._snapshot_jobs.aggregate(
-                [
-                    {"$match": {"tenant": tenant, "batch": batch}},
-                    {
-                        "$group": {
-                            "_id": "$state",
-                            "count": {"$sum": 1},
-                            "first_at": {"$min": "$accepted_at"},
-                            "last_accepted_at": {"$max": "$accepted_at"},
-                            "last_finished_at": {"$max": "$finished_at"},
-                        }
-                    },
-                ]
-            ).to_list(None)
+            groups = await self._snapshot_jobs.aggregate(batch_pipeline(tenant, batch)).to_list(None)
         if not groups:
             return None
         lasts = [g[name] for g in groups for name in ("last_accepted_at", "last_finished_at") if g[name] is not None]
@@ -371,7 +330,9 @@ class MongoStore(SweeperVerbs):
             except CollectionInvalid:
                 pass
             await self._database.command("collMod", schema.JOBS, validator=schema.JOB_VALIDATOR)
-            await self._jobs.create_indexes(schema.JOB_INDEXES)
+            # Others read and write meanwhile; the driver's own bound would end the wait, not the build.
+            with pymongo.timeout(INDEXES_WITHIN_S):
+                await self._jobs.create_indexes(schema.JOB_INDEXES)
             known = await self._jobs.index_information()
             for name in schema.FORMER_JOB_INDEXES & known.keys():
                 await self._jobs.drop_index(name)

@@ -130,6 +130,30 @@ def waiting_pipeline(state: State, at_most: int, *, by_tenant: bool) -> list[Doc
     ]
 
 
+def listing_criteria(fields: Document) -> Document:
+    """The filter of a list. That of a batch names all states: its index then has the order of the ids in each of them,
+    and the server merges them."""
+    if "batch" in fields and "state" not in fields:
+        return {**fields, "state": {"$in": sorted(state.value for state in State)}}
+    return fields
+
+
+def batch_pipeline(tenant: str, batch: str) -> list[Document]:
+    """The counts of a batch, from the keys of its index."""
+    return [
+        {"$match": {"tenant": tenant, "batch": batch}},
+        {
+            "$group": {
+                "_id": "$state",
+                "count": {"$sum": 1},
+                "first_at": {"$min": "$accepted_at"},
+                "last_accepted_at": {"$max": "$accepted_at"},
+                "last_finished_at": {"$max": "$finished_at"},
+            }
+        },
+    ]
+
+
 def counting_pipelines(scope: Scope, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:
     """What to ask for the counts of a scope: `(state, pipeline, options)`, each answer with a `count`; without a state
     the answer has one group a state, its `_id`."""

@@ -24,9 +24,17 @@ JOB_INDEXES = [
         name="live",
         partialFilterExpression={"wake": {"$exists": True}},
     ),
+    # Counts of a batch are taken from its keys alone, and lists of it find what they show in order.
     IndexModel(
-        [("tenant", ASCENDING), ("batch", ASCENDING), ("state", ASCENDING)],
-        name="tenant_batch",
+        [
+            ("tenant", ASCENDING),
+            ("batch", ASCENDING),
+            ("state", ASCENDING),
+            ("_id", DESCENDING),
+            ("accepted_at", ASCENDING),
+            ("finished_at", ASCENDING),
+        ],
+        name="tenant_batch_state",
         partialFilterExpression={"batch": {"$exists": True}},
     ),
     IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)], name="tenant_newest"),
@@ -55,8 +63,9 @@ JOB_INDEXES = [
     ),
 ]
 
-FORMER_JOB_INDEXES = frozenset({"batch", "kind", "tags", "failed_newest"})
-"""Those of schema 1, which did not begin with the tenant; `init` drops them."""
+FORMER_JOB_INDEXES = frozenset({"batch", "kind", "tags", "failed_newest", "tenant_batch"})
+"""Those of schema 1, which did not begin with the tenant, and one without ids; `init` drops them when the others are
+there."""
 
 WORKER_INDEXES = [IndexModel([("seen_at", ASCENDING)], name="gone", expireAfterSeconds=WORKER_DOCUMENT_TTL_S)]
 

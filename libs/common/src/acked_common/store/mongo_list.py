@@ -1,0 +1,85 @@
+"""Lists of jobs: what a page costs is what it shows, or a bounded look that ends with a token.
+
+A filter that one index serves together with the order finds each job that it shows and no other. Any other filter has
+to look at the documents behind an index, payloads and all: MongoDB reads whole documents. So it looks at a span that
+grows while it finds too little, and ends where enough was looked at or enough time has passed.
+"""
+
+import time
+from typing import Any
+from uuid import UUID
+
+from pymongo import DESCENDING
+
+from acked_common import store
+from acked_common.store import Job, JobFilter, JobPage
+from acked_common.store.documents import Document, filter_fields, index_fields, job_from, listed_bytes
+from acked_common.store.mongo_queries import listing_criteria
+
+_BATCH = 100
+
+
+async def list_jobs(collection: Any, job_filter: JobFilter, *, page_size: int, before: UUID | None) -> JobPage:
+    """One page, newest first. Raises the driver's errors."""
+    criteria = filter_fields(job_filter)
+    indexed = {name: criteria[name] for name in index_fields(job_filter)}
+    page = _Page(page_size)
+    if criteria == indexed:
+        await page.fill(collection, listing_criteria(criteria), _behind(before))
+        return page.made(None)
+    began_at, looked_at, span = time.monotonic(), 0, store.LIST_FIRST_SPAN
+    while True:
+        span = min(span, store.LIST_SCAN_LIMIT - looked_at)
+        floor = await _floor(collection, listing_criteria(indexed), _behind(before), span)
+        await page.fill(collection, listing_criteria(criteria), _behind(before, floor))
+        looked_at += span
+        is_over = looked_at >= store.LIST_SCAN_LIMIT or time.monotonic() - began_at > store.LIST_WITHIN_S
+        if page.is_full or floor is None or is_over:
+            return page.made(floor)
+        before, span = floor, span * 2
+
+
+async def _floor(collection: Any, indexed: Document, position: Document, span: int) -> UUID | None:
+    """The id of the last job in a span of the index; None where the index ends before. Looks at no document."""
+    found = collection.find({**indexed, **position}, {"_id": 1}).sort("_id", DESCENDING).skip(span - 1).limit(1)
+    last: list[Document] = await found.to_list(None)
+    return last[0]["_id"] if last else None
+
+
+def _behind(before: UUID | None, floor: UUID | None = None) -> Document:
+    position: Document = {"$lt": before} if before is not None else {}
+    if floor is not None:
+        position["$gte"] = floor
+    return {"_id": position} if position else {}
+
+
+class _Page:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._jobs: list[Job] = []
+        self._bytes = 0
+        self.is_full = False
+        """Whether there is at least one more that fits no more."""
+
+    async def fill(self, collection: Any, criteria: Document, position: Document) -> None:
+        wanted = self._size - len(self._jobs) + 1
+        # The driver's first answer has 101 documents by itself.
+        cursor = (
+            collection.find({**criteria, **position}, {"payload": 0, "result": 0})
+            .sort("_id", DESCENDING)
+            .limit(wanted)
+            .batch_size(min(wanted, _BATCH) + 1)
+        )
+        try:
+            while documents := await cursor.to_list(_BATCH):
+                for document in documents:
+                    if len(self._jobs) == self._size or (self._jobs and self._bytes > store.LIST_BYTES):
+                        self.is_full = True
+                        return
+                    self._jobs.append(job_from(document))
+                    self._bytes += listed_bytes(document)
+        finally:
+            await cursor.close()
+
+    def made(self, floor: UUID | None) -> JobPage:
+        return JobPage(self._jobs, self._jobs[-1].id if self.is_full else floor)
