@@ -22,6 +22,7 @@ PURE = (
     "wire",
     "backoff",
     "holdings",
+    "fair_lines",
     "strict_json",
     "json_scanner",
     "problems",

@@ -18,6 +18,11 @@ def test_ledger_client_at_bound_refuses_it_alone() -> None:
     assert (ledger.held, ledger.held_by("a"), ledger.held_by("b")) == (11, 10, 1)
 
 
+def test_ledger_sole_client_with_the_whole_is_refused_with_all() -> None:
+    ledger: Ledger[None] = Ledger(3, 3)
+    assert [ledger.take(None) for _ in range(4)] == [None, None, None, Full.ALL]
+
+
 def test_ledger_amount_beyond_bound_changes_nothing() -> None:
     ledger: Ledger[str] = Ledger(100, 10)
     assert ledger.take("a", 11) is Full.CLIENT
@@ -48,7 +53,7 @@ def test_ledger_reserve_serves_a_client_at_its_bound() -> None:
     ledger: Ledger[None] = Ledger(16, 14, reserve=2)
     assert ledger.take(None, 14) is None
     assert ledger.take(None) is Full.CLIENT
-    assert [ledger.take(None, reserved=True) for _ in range(3)] == [None, None, Full.CLIENT]
+    assert [ledger.take(None, reserved=True) for _ in range(3)] == [None, None, Full.ALL]
 
 
 @pytest.mark.parametrize(("in_all", "of_client", "reserve"), [(4, 5, 0), (4, 0, 0), (4, 4, 1), (4, 2, -1)])
@@ -103,11 +108,12 @@ class Takers(RuleBasedStateMachine):
             return
         assert {who: self.ledger.held_by(who) for who in range(6)} == before
         bound = self.of_client + (self.reserve if reserved else 0)
-        assert (full is Full.CLIENT) == (before[client] + amount > bound)
-        if full is Full.ALL:
+        fits = sum(before.values()) + amount <= self.in_all
+        if full is Full.CLIENT:
+            assert fits and before[client] + amount > bound
+        else:
             holders = {who for who, _ in self.taken} | {client}
-            fits = sum(before.values()) + amount <= self.in_all
-            assert not fits or before[client] + amount > self.in_all // len(holders)
+            assert not fits or bound >= before[client] + amount > self.in_all // len(holders)
 
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:

@@ -12,7 +12,16 @@ from acked_common.lifecycle import Reason, State
 from acked_common.problems import problem
 from acked_common.store import Scope
 from acked_gateway import feed_frames
-from acked_gateway.feed_frames import Authenticate, FeedError, Subscribe, Unsubscribe, parse_authenticate, parse_frame
+from acked_gateway.feed_frames import (
+    SNAPSHOT_PROGRESS_BYTES,
+    Authenticate,
+    FeedError,
+    Subscribe,
+    Unsubscribe,
+    jobs_snapshot_text,
+    parse_authenticate,
+    parse_frame,
+)
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 ID = UUID("01a20e02-d6e3-728c-b03b-9148ff00fd39")
@@ -133,3 +142,13 @@ def test_the_other_frames() -> None:
     found = problem("bad-message", "no")
     assert json.loads(feed_frames.error_frame(found, None)) == {"type": "error", "problem": found.members()}
     assert json.loads(feed_frames.error_frame(found, 0))["sub"] == 0
+
+
+def test_a_snapshot_holds_a_bounded_amount_of_progress() -> None:
+    progress = b'{"value":"' + b"x" * 60_000 + b'"}'
+    event = JobEvent(new_id(), 2, State.RUNNING, Reason.CLAIMED.value, 1, datetime(2026, 1, 2, tzinfo=UTC))
+    text = jobs_snapshot_text([JobNews(event.id, "k", None, event, progress) for _ in range(100)])
+    assert len(text) < SNAPSHOT_PROGRESS_BYTES + 100 * 300
+    jobs = json.loads("{" + text + "}")["jobs"]
+    assert len(jobs) == 100
+    assert sum("progress" in job for job in jobs) == SNAPSHOT_PROGRESS_BYTES // len(progress)

@@ -388,3 +388,37 @@ def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: li
             assert observer.is_whole
     finally:
         hub_module.RING_CHARS = original
+
+
+def test_publishing_to_many_scopes_takes_steps() -> None:
+    hub, job = Hub(), new_id()
+    scopes = [Scope(ids=frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE)]
+    clients = [followed(hub, scope) for scope in scopes]
+    steps = list(hub.publishing([news(job, rev) for rev in range(1, 11)]))
+    assert len(steps) >= 10
+    assert [revs(frames(client)) for client in clients] == [[(str(job), rev) for rev in range(1, 11)]] * len(clients)
+
+
+def test_publishing_goes_on_while_scopes_come_and_go() -> None:
+    hub, job = Hub(), new_id()
+    clients = [followed(hub, Scope(ids=frozenset({job, new_id()}))) for _ in range(hub_module.STEPS_AT_ONCE * 2)]
+    steps = hub.publishing([news(job, 1)])
+    next(steps)
+    for client in clients[::2]:
+        hub.leave(client)
+    late = followed(hub, Scope(ids=frozenset({job})), jobs=[news(job, 1)])
+    for _ in steps:
+        pass
+    assert all(revs(frames(client)) == [(str(job), 1)] for client in clients[1::2])
+    hub.publish([news(job, 2)])
+    assert revs(frames(late)) == [(str(job), 2)]
+
+
+def test_texts_of_a_ring_that_nobody_reads_are_shared() -> None:
+    hub, job = Hub(), new_id()
+    scopes = [Scope(ids=frozenset({job, new_id()})) for _ in range(3)]
+    for scope in scopes:
+        followed(hub, scope)
+    hub.publish([news(job, 1)])
+    texts = {id(entry.events[0][2]) for ring in hub.rings for entry in ring.since(ring.base)}
+    assert len(texts) == 1

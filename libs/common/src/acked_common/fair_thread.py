@@ -7,12 +7,12 @@ bytes that their clients may hold (`limits`).
 """
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from acked_common.fair_lines import FairLines
 from acked_common.limits import Client
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class FairThread:
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
-        self._lines: OrderedDict[Client, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = OrderedDict()
+        self._lines: FairLines[Client, tuple[asyncio.Future[Any], Callable[[], Any]]] = FairLines()
         self._is_busy = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -39,17 +39,14 @@ class FairThread:
             self._loop, self._is_busy = loop, False
             self._lines.clear()
         result: asyncio.Future[T] = loop.create_future()
-        self._lines.setdefault(client, deque()).append((result, work))
+        self._lines.join(client, (result, work))
         if not self._is_busy:
             self._next()
         return await result
 
     def _next(self) -> None:
         while self._lines:
-            client, line = self._lines.popitem(last=False)
-            result, work = line.popleft()
-            if line:
-                self._lines[client] = line
+            result, work = self._lines.next()
             if result.done():
                 continue
             self._is_busy = True

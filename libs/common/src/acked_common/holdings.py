@@ -7,8 +7,8 @@ each thing that can be held has a ledger: whoever begins takes from it, and give
 
 The rule, in this order:
 
-1. A client holds at most `of_client`.
-2. All clients together hold at most `in_all`.
+1. All clients together hold at most `in_all`.
+2. A client holds at most `of_client`.
 3. Beyond three quarters of the whole, a client gets more only while it holds no more than an equal share among those
    that hold something. So clients at their own bounds leave room for those who hold little.
 
@@ -56,11 +56,13 @@ class Ledger(Generic[C]):
 
         `amount` is 1 at least. `reserved`: the client may go beyond its own bound by the reserve.
         """
+        held = self.held + amount
+        if held > self.in_all:
+            return Full.ALL
         own = self._by_client.get(client, 0) + amount
         if own > self.of_client and (not reserved or own > self.of_client + self.reserve):
             return Full.CLIENT
-        held = self.held + amount
-        if held > self._crowded_from and (held > self.in_all or own > self._equal_share(client)):
+        if held > self._crowded_from and own > self._equal_share(client):
             return Full.ALL
         self._by_client[client] = own
         self.held = held

@@ -160,8 +160,10 @@ CATALOGUE: Mapping[str, Entry] = {
     "too-many-subscriptions": Entry(
         429,
         "Too many subscriptions",
-        "One connection of the feed carries 64 subscriptions and 10,000 ids at most.",
+        "One connection of the feed carries 64 subscriptions and 10,000 ids at most; or all connections of this client "
+        "together hold as many as one client may.",
         "Unsubscribe what is no longer shown, or follow a batch or a kind instead of single ids.",
+        _SOON,
     ),
     "rate-limited": Entry(
         429,

@@ -40,7 +40,13 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.waits.follow(live)
     snapshots = Snapshots(core.store, hub, live)
     entry = FeedEntry(core.gate)
-    feed_limits = FeedLimits(settings.feed_clients, settings.feeds_per_client)
+    limits = core.limits
+    many = "too-many-subscriptions"
+    feed_limits = FeedLimits(
+        limits.limit("feeds", settings.feeds, own="too-many-feeds", what="connections to the feed"),
+        limits.limit("feed-subscriptions", settings.feed_subscriptions, own=many, what="subscriptions of the feed"),
+        limits.limit("feed-ids", settings.feed_ids, own=many, what="ids in scopes of the feed"),
+    )
     feed = Feed(hub, live, snapshots, core.clock, entry, boot=boot, limits=feed_limits)
     core.lifetime.add("live", stop=live.stop)
     core.lifetime.add("snapshots", stop=snapshots.stop)
@@ -56,7 +62,6 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
     core.lifetime.add("command line", stop=command_line.stop)
     commands = Commands(core.store, core.outbox, core.clock, settings.common, command_line.cancel)
-    limits = core.limits
     reads = limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts")
     tests = limits.limit("load-tests", settings.load_tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(

@@ -5,7 +5,6 @@ waits for a client that has stopped reading holds nothing but its own cursor.
 """
 
 import asyncio
-import collections
 import time
 from dataclasses import dataclass
 
@@ -19,13 +18,15 @@ from acked_common.api.routes import SocketRoute
 from acked_common.clock import Clock, rfc3339
 from acked_common.fair_thread import ON_LOOP_BYTES
 from acked_common.lifetime import Tasks
-from acked_common.principal import LOCAL, Principal, principal_of
-from acked_common.problems import Problem, problem
+from acked_common.limits import Client as Holder
+from acked_common.limits import Limit, client_of
+from acked_common.problems import ProblemError
 from acked_common.web import ProblemResponse
 from acked_gateway.feed_entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse
 from acked_gateway.feed_frames import (
     Authenticate,
     FeedError,
+    Sub,
     Subscribe,
     Unsubscribe,
     error_frame,
@@ -45,6 +46,9 @@ MAX_ERRORS = 20
 FRAMES_A_SECOND = 20.0
 FRAMES_AT_ONCE = 200
 
+_NOBODY: Holder = ("", "")
+"""Who holds nothing."""
+
 NOT_TEXT = 1003
 POLICY = 1008
 
@@ -55,10 +59,12 @@ _frames = Counter("acked_feed_frames_total", "Frames sent to clients of the feed
 
 @dataclass(frozen=True, slots=True)
 class FeedLimits:
-    """How many connections one process takes: in all, and of one client. Who needs no token counts only in all."""
+    """What the clients of the feed hold."""
 
-    clients: int
-    of_one_client: int
+    feeds: Limit
+    subscriptions: Limit
+    ids: Limit
+    """In the scopes of these subscriptions."""
 
 
 class Feed:
@@ -83,9 +89,6 @@ class Feed:
         self._boot = boot
         self._limits = limits
         self._connections: set[_Connection] = set()
-        self._entering = 0
-        """Connections that are not let in yet."""
-        self._by_principal: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def routes(self) -> list[BaseRoute]:
         """The WebSocket route."""
@@ -98,29 +101,39 @@ class Feed:
 
     async def serve(self, websocket: WebSocket) -> None:
         """One client, from its handshake to its end."""
-        refusal = self._refusal(principal_of(websocket.scope))
-        if refusal is not None:
-            _refused.labels(refusal.name).inc()
-            await websocket.send_denial_response(ProblemResponse(refusal))
-            return
-        self._entering += 1
+        feeds, who = self._limits.feeds, client_of(websocket.scope)
+        if who is None and self._entry.asks:
+            # Whoever has shown no token yet is counted at the door.
+            who = _NOBODY
+        else:
+            try:
+                feeds.take(who)
+            except ProblemError as error:
+                _refused.labels(error.problem.name).inc()
+                await websocket.send_denial_response(ProblemResponse(error.problem))
+                return
         try:
             guest = await self._entry.admit(websocket)
+            if guest is None:
+                _refused.labels("no token").inc()
+                return
+            if guest.client != who:
+                # The token came with the first message, or was new here.
+                try:
+                    feeds.take(guest.client)
+                except ProblemError as error:
+                    _refused.labels(error.problem.name).inc()
+                    await refuse(websocket, error.problem)
+                    return
+                who = guest.client
+            await self._follow(websocket, guest)
         finally:
-            self._entering -= 1
-        if guest is None:
-            _refused.labels("no token").inc()
-            return
-        # A token may have come with the first message.
-        refusal = self._refusal(guest.principal)
-        if refusal is not None:
-            _refused.labels(refusal.name).inc()
-            await refuse(websocket, refusal)
-            return
-        who = (guest.principal.tenant, guest.principal.client)
-        connection = _Connection(websocket, self._hub, self._live, self._snapshots, self._entry, guest)
+            if who != _NOBODY:
+                feeds.give_back(who)
+
+    async def _follow(self, websocket: WebSocket, guest: Guest) -> None:
+        connection = _Connection(websocket, self._hub, self._live, self._snapshots, self._entry, guest, self._limits)
         self._connections.add(connection)
-        self._by_principal[who] += 1
         _clients.inc()
         try:
             connection.client.tell(hello_frame(self._boot))
@@ -128,26 +141,12 @@ class Feed:
         finally:
             _clients.dec()
             self._connections.discard(connection)
-            self._by_principal[who] -= 1
-            if not self._by_principal[who]:
-                del self._by_principal[who]
             connection.leave()
 
     async def _check_tokens(self) -> None:
         if self._entry.asks:
             for connection in self._connections:
                 connection.check_token()
-
-    def _refusal(self, principal: Principal) -> Problem | None:
-        limits = self._limits
-        if len(self._connections) + self._entering >= limits.clients:
-            return problem("busy", f"this gateway feeds {limits.clients:,} clients, which is its limit")
-        if principal is not LOCAL and self._by_principal[principal.tenant, principal.client] >= limits.of_one_client:
-            detail = (
-                f"this client has {limits.of_one_client:,} connections to the feed of this gateway, which is its limit"
-            )
-            return problem("too-many-feeds", detail)
-        return None
 
     async def _ping(self) -> None:
         now = time.monotonic()
@@ -160,7 +159,14 @@ class Feed:
 
 class _Connection:
     def __init__(
-        self, websocket: WebSocket, hub: Hub, live: Live, snapshots: Snapshots, entry: FeedEntry, guest: Guest
+        self,
+        websocket: WebSocket,
+        hub: Hub,
+        live: Live,
+        snapshots: Snapshots,
+        entry: FeedEntry,
+        guest: Guest,
+        limits: FeedLimits,
     ) -> None:
         self._websocket = websocket
         self._entry = entry
@@ -169,6 +175,7 @@ class _Connection:
         self._hub = hub
         self._live = live
         self._snapshots = snapshots
+        self._limits = limits
         self._has_news = asyncio.Event()
         self._follows = False
         self._errors = 0
@@ -203,7 +210,8 @@ class _Connection:
 
     def leave(self) -> None:
         """Nothing is followed for this client any more."""
-        self._hub.leave(self.client)
+        for subscription in list(self.client.subscriptions.values()):
+            self._unsubscribe(subscription.sub)
         self._set_follows(False)
 
     def ping(self, frame: str, now: float) -> None:
@@ -257,20 +265,46 @@ class _Connection:
         elif isinstance(asked, Subscribe):
             if not self.check_token():
                 return
-            self._hub.subscribe(self.client, asked.sub, asked.scope)
+            self._subscribe(asked)
             self._set_follows(True)
             self._want_snapshots()
         else:
-            self._hub.unsubscribe(self.client, asked.sub)
+            self._unsubscribe(asked.sub)
             self._set_follows(bool(self.client.subscriptions))
+
+    def _subscribe(self, asked: Subscribe) -> None:
+        """Follows a scope where this client may hold one more. Raises `FeedError`."""
+        who, ids = self._guest.client, len(asked.scope.ids or ())
+        try:
+            self._limits.subscriptions.take(who)
+            try:
+                if ids:
+                    self._limits.ids.take(who, ids)
+                try:
+                    self._hub.subscribe(self.client, asked.sub, asked.scope)
+                except BaseException:
+                    if ids:
+                        self._limits.ids.give_back(who, ids)
+                    raise
+            except BaseException:
+                self._limits.subscriptions.give_back(who)
+                raise
+        except ProblemError as error:
+            raise FeedError.of(error.problem, asked.sub) from None
+
+    def _unsubscribe(self, sub: Sub) -> None:
+        """Follows it no longer. Raises `FeedError`."""
+        ids = self._hub.unsubscribe(self.client, sub)
+        self._limits.subscriptions.give_back(self._guest.client)
+        if ids:
+            self._limits.ids.give_back(self._guest.client, ids)
 
     async def _parse(self, text: str) -> Subscribe | Unsubscribe | Authenticate:
         """What the client asks for; a large frame is read in a thread. Raises `FeedError`."""
-        principal = self._guest.principal
+        tenant = self._guest.principal.tenant
         if len(text) <= ON_LOOP_BYTES:
-            return parse_frame(text, tenant=principal.tenant)
-        client = (principal.tenant, principal.client)
-        return await fair_thread.quick.run(client, lambda: parse_frame(text, tenant=principal.tenant))
+            return parse_frame(text, tenant=tenant)
+        return await fair_thread.quick.run(self._guest.client, lambda: parse_frame(text, tenant=tenant))
 
     def _want_snapshots(self) -> None:
         while self.client.wanting:

@@ -11,6 +11,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from acked_common.access.gate import CLOSE_CODE, Gate
 from acked_common.access.tokens import TokenRecord
+from acked_common.holdings import Ledger
+from acked_common.limits import Client
 from acked_common.principal import LOCAL, Permission, Principal
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.web import ProblemResponse
@@ -19,7 +21,7 @@ from acked_gateway.feed_frames import FeedError, error_frame, parse_authenticate
 PERMISSION = Permission.READ
 TOKEN_WITHIN_S = 5.0
 MAX_AT_THE_DOOR = 1000
-"""Connections that have not shown a token yet."""
+"""Connections that have not shown a token yet; half as many of one remote address."""
 CLOSE_WITHIN_S = 1.0
 
 NOT_ALLOWED = 4403
@@ -40,13 +42,19 @@ class Guest:
     record: TokenRecord | None
     """None where no token is asked for."""
 
+    @property
+    def client(self) -> Client:
+        """Who holds what this connection holds."""
+        return None if self.record is None else (self.principal.tenant, self.principal.client)
+
 
 class FeedEntry:
     """The door of one gateway process."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._at_the_door = 0
+        self._door: Ledger[str] = Ledger(MAX_AT_THE_DOOR, MAX_AT_THE_DOOR // 2)
+        """By remote address: nothing else is known of who has shown no token."""
 
     @property
     def asks(self) -> bool:
@@ -70,11 +78,11 @@ class FeedEntry:
         return _guest(record)
 
     async def _admit_by_message(self, websocket: WebSocket) -> Guest | None:
-        if self._at_the_door >= MAX_AT_THE_DOOR:
+        address = websocket.client.host if websocket.client is not None else ""
+        if self._door.take(address) is not None:
             busy = problem("busy", "too many connections have not shown a token yet; try again")
             await websocket.send_denial_response(ProblemResponse(busy))
             return None
-        self._at_the_door += 1
         try:
             await websocket.accept()
             async with asyncio.timeout(TOKEN_WITHIN_S):
@@ -87,7 +95,7 @@ class FeedEntry:
         except (FeedError, ProblemError) as error:
             await refuse(websocket, error.problem)
         finally:
-            self._at_the_door -= 1
+            self._door.give_back(address)
         return None
 
 

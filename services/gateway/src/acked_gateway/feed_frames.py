@@ -23,6 +23,9 @@ MAX_FRAME_CHARS = 64 * 1024
 MAX_FRAME_BYTES = 96 * 1024
 """Of one message from a client; a larger one ends the connection before it is read."""
 
+SNAPSHOT_PROGRESS_BYTES = 256 * 1024
+"""Of the progress in one snapshot; that of further jobs comes when it changes. 1,000 jobs may have 64 KiB each."""
+
 MAX_FIRST_FRAME_CHARS = 1024
 """Of the frame that shows a token."""
 
@@ -54,6 +57,13 @@ class FeedError(Exception):
         super().__init__(detail)
         self.problem = problem(name, detail)
         self.sub = sub
+
+    @classmethod
+    def of(cls, found: Problem, sub: Sub) -> "FeedError":
+        """With a problem that is there already."""
+        made = cls(found.detail, sub)
+        made.problem = found
+        return made
 
 
 _EXAMPLE = '{"type": "subscribe", "sub": "a", "scope": {"all": true}}'
@@ -140,10 +150,13 @@ def events_frame(sub: Sub, seq: int, texts: str) -> str:
 def jobs_snapshot_text(news: Iterable[JobNews]) -> str:
     """How each job stands, for `snapshot_frame`."""
     texts = []
+    progress_bytes = 0
     for job in news:
         if job.event is not None:
+            progress_bytes += len(job.progress or b"")
+            progress = job.progress if progress_bytes <= SNAPSHOT_PROGRESS_BYTES else None
             origin = f',"kind":{_text(job.kind)},"batch":{_text(job.batch)}}}'
-            texts.append(event_text(job.event, job.progress)[:-1] + origin)
+            texts.append(event_text(job.event, progress)[:-1] + origin)
     return f'"jobs":[{",".join(texts)}]'
 
 

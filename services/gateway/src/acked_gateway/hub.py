@@ -26,6 +26,10 @@ from acked_gateway.feed_frames import (
 RING_CHARS = 2**20
 FRAME_CHARS = 16 * 1024
 EVENTS_AN_ENTRY = 100
+STEPS_AT_ONCE = 1000
+"""Of publishing: some milliseconds."""
+STEPS_AN_EVENT = 8
+"""So many events in an entry take as long as one more subscription."""
 MAX_SUBSCRIPTIONS = 64
 MAX_IDS_A_CLIENT = 10_000
 
@@ -52,13 +56,22 @@ def counts_snapshot(counts: Mapping[State, int], at_most: int | None) -> Snapsho
 
 
 class _Entry:
-    """Events that were published together."""
+    """Events that were published together. Their texts are the same objects in all rings; they are put together when
+    somebody reads them, so that a ring that nobody reads costs little."""
 
-    __slots__ = ("events", "text")
+    __slots__ = ("_text", "events", "size")
 
     def __init__(self, events: list[tuple[UUID, int, str]]) -> None:
         self.events = events
-        self.text = ",".join(text for _, _, text in events)
+        self.size = sum([len(text) + 1 for _, _, text in events])
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All of them, for a frame."""
+        if self._text is None:
+            self._text = ",".join([text for _, _, text in self.events])
+        return self._text
 
 
 class Ring:
@@ -87,10 +100,10 @@ class Ring:
         """Publishes events to all who follow."""
         entry = _Entry(events)
         self._entries.append(entry)
-        self._size += len(entry.text)
+        self._size += entry.size
         self.was_published = True
         while self._size > RING_CHARS and len(self._entries) > 1:
-            self._size -= len(self._entries.popleft().text)
+            self._size -= self._entries.popleft().size
             self.base += 1
         for subscription in self.subscriptions:
             self.fell_behind(subscription)
@@ -302,12 +315,13 @@ class Hub:
         client.wanting.append(subscription)
         return subscription
 
-    def unsubscribe(self, client: Client, sub: Sub) -> None:
-        """Follows it no longer. Raises `FeedError`."""
+    def unsubscribe(self, client: Client, sub: Sub) -> int:
+        """Follows it no longer; tells how many ids its scope has. Raises `FeedError`."""
         subscription = client.subscriptions.get(sub)
         if subscription is None:
             raise FeedError(f"no subscription is called {sub!r}", sub)
         self._end(subscription)
+        return len(subscription.ring.scope.ids or ())
 
     def leave(self, client: Client) -> None:
         """The connection is gone."""
@@ -316,20 +330,35 @@ class Hub:
 
     def publish(self, news: Iterable[JobNews]) -> None:
         """Tells what happened, in order. News with progress tell that alone, beside how the job stands."""
+        for _ in self.publishing(news):
+            pass
+
+    def publishing(self, news: Iterable[JobNews]) -> Iterator[None]:
+        """As `publish`, in steps of some milliseconds: the same few jobs may be in thousands of scopes. What is
+        published next must wait until the iterator has ended."""
+        steps = 0
         parts: dict[Ring, list[tuple[UUID, int, str]]] = {}
         for one in news:
             if one.event is None:
                 continue
             told: tuple[UUID, int, str] | None = None
-            for ring in self._rings_of(one):
+            # As a list: who comes or leaves between two steps changes what is followed.
+            for ring in list(self._rings_of(one)):
                 if told is None:
                     # Progress comes behind the rev that it carries.
                     order = one.event.rev + (one.progress is not None)
                     told = (one.id, order, event_text(one.event, one.progress))
                 parts.setdefault(ring, []).append(told)
+                steps += 1
+                if steps % STEPS_AT_ONCE == 0:
+                    yield
         for ring, events in parts.items():
             for start in range(0, len(events), EVENTS_AN_ENTRY):
                 ring.append(events[start : start + EVENTS_AN_ENTRY])
+            steps += 1 + len(events) // STEPS_AN_EVENT + len(ring.subscriptions)
+            if steps >= STEPS_AT_ONCE:
+                steps = 0
+                yield
 
     def lose(self) -> None:
         """Events may be missing: everybody is told `resync`."""

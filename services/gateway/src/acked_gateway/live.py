@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -60,6 +60,10 @@ class Live:
         self._hinted = asyncio.Event()
         self._answers = 0
         self._unsettled: deque[_Unsettled] = deque()
+        self._untold: deque[tuple[Sequence[JobNews], Iterator[None]]] = deque()
+        """The first of it is being told."""
+        self._all_told = asyncio.Event()
+        self._all_told.set()
         self._tasks = Tasks()
         self._task: asyncio.Task[None] | None = None
         self._on_followed: Callable[[bool], None] = lambda followed: None
@@ -129,7 +133,7 @@ class Live:
                     if not self.is_open:
                         await self._changes.open()
                         self._is_open.set()
-                    self._take(await self._changes.read())
+                    await self._take(await self._changes.read())
                     failures = 0
                 except StoreError as error:
                     self._is_open.clear()
@@ -163,7 +167,7 @@ class Live:
         self._unsettled.clear()
         self._hub.lose()
 
-    def _take(self, changes: Changes) -> None:
+    async def _take(self, changes: Changes) -> None:
         told: list[JobNews] = []
         for news in changes.news:
             if news.event is not None:
@@ -172,18 +176,37 @@ class Live:
             elif news.progress is not None and (progress := self._table.take_progress(news.id, news.progress)):
                 told.append(progress)
         self._tell(told)
+        # What is settled, and what is read next, comes behind all of it.
+        await self._all_told.wait()
         if changes.is_current:
             self._answers += 1
         self._settle()
 
     def _tell(self, news: Iterable[JobNews]) -> None:
+        """Tells it now, or behind what is being told, in steps: the loop goes on in between."""
         told = list(news)
         if not told:
             return
-        self._hub.publish(told)
-        for one in told:
-            if one.event is not None and one.progress is None:
-                self._waits.note(one.id, one.event.rev, one.event.state)
+        self._untold.append((told, self._hub.publishing(told)))
+        if self._all_told.is_set():
+            self._all_told.clear()
+            self._tell_on()
+
+    def _tell_on(self) -> None:
+        while self._untold:
+            told, steps = self._untold[0]
+            try:
+                for _ in steps:
+                    asyncio.get_running_loop().call_soon(self._tell_on)
+                    return
+            except Exception:
+                log.exception("news could not be told; everybody gets a new snapshot")
+                self._hub.lose()
+            self._untold.popleft()
+            for one in told:
+                if one.event is not None and one.progress is None:
+                    self._waits.note(one.id, one.event.rev, one.event.state)
+        self._all_told.set()
 
     def _settle(self) -> None:
         """A question that was asked after a snapshot is answered: all from before the snapshot has been told."""

@@ -15,9 +15,12 @@ from acked_common.settings import (
     require_access,
 )
 from acked_gateway.commands import MAX_BODY_BYTES
+from acked_gateway.feed_frames import MAX_IDS
 
 READS = Bound(24, 8)
 """Of the 32 connections to MongoDB; the others are for what is short."""
+FEED_IDS = Bound(400_000, 100_000)
+"""An id in a scope takes some 250 bytes; a client may fill ten connections with them."""
 LOAD_TESTS = Bound(8, 4)
 LOAD_TEST_CALLS = Bound(250_000, 125_000)
 """A client may run one of the largest tests beside some small ones; a call takes 1 KB."""
@@ -41,10 +44,11 @@ class GatewaySettings:
     load_tests: Bound
     load_test_calls: Bound
     """Of all load tests under way."""
-    feed_clients: int
-    """How many clients of the feed one process takes."""
-    feeds_per_client: int
-    """How many of them may show the same token."""
+    feeds: Bound
+    """Clients of the feed."""
+    feed_subscriptions: Bound
+    feed_ids: Bound
+    """In the scopes of all subscriptions."""
     worker_secret: str | None = field(repr=False)
     """What workers have to show; None lets none connect."""
 
@@ -54,6 +58,9 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
     env = env or Env()
     intake_port = env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535)
     http = read_http_limits(env)
+    feed_clients = env.whole("ACKED_FEED_CLIENTS", 20_000, at_least=1, at_most=1_000_000)
+    feeds_per_client = env.whole("ACKED_FEEDS_PER_CLIENT", 1000, at_least=1, at_most=1_000_000)
+    feeds = Bound(feed_clients, min(feeds_per_client, feed_clients))
     settings = GatewaySettings(
         common=read_common(env),
         http=http,
@@ -66,8 +73,14 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
         load_tests=read_bound(env, "ACKED_LOAD_TESTS", "ACKED_LOAD_TESTS_PER_CLIENT", LOAD_TESTS),
         load_test_calls=read_bound(env, "ACKED_LOAD_TEST_CALLS", "ACKED_LOAD_TEST_CALLS_PER_CLIENT", LOAD_TEST_CALLS),
         worker_secret=env.secret("ACKED_WORKER_SECRET"),
-        feeds_per_client=env.whole("ACKED_FEEDS_PER_CLIENT", 1000, at_least=1, at_most=1_000_000),
-        feed_clients=env.whole("ACKED_FEED_CLIENTS", 20_000, at_least=1, at_most=1_000_000),
+        feeds=feeds,
+        feed_subscriptions=read_bound(
+            env,
+            "ACKED_FEED_SUBSCRIPTIONS",
+            "ACKED_FEED_SUBSCRIPTIONS_PER_CLIENT",
+            Bound(feeds.in_all * 2, feeds.of_client * 2),
+        ),
+        feed_ids=read_bound(env, "ACKED_FEED_IDS", "ACKED_FEED_IDS_PER_CLIENT", FEED_IDS, at_least=MAX_IDS),
     )
     require_access(env, settings.common)
     env.finish()

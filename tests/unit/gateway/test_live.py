@@ -1,0 +1,110 @@
+"""What the change stream shows reaches all who follow, in order, while the loop serves others."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from acked_common.events import JobEvent, JobNews
+from acked_common.ids import new_id
+from acked_common.lifecycle import Reason, State
+from acked_common.status_waits import StatusWaits
+from acked_common.store import Changes, Scope
+from acked_gateway import hub as hub_module
+from acked_gateway.hub import Client, Hub
+from acked_gateway.live import Live
+from support.factories import ManualClock
+from support.parts import BOUND_S, ShakyStore
+
+
+class Stream:
+    """Changes as they are put in."""
+
+    def __init__(self) -> None:
+        self.changes: asyncio.Queue[Changes] = asyncio.Queue()
+
+    async def open(self) -> None:
+        pass
+
+    async def read(self) -> Changes:
+        return await self.changes.get()
+
+    async def close(self) -> None:
+        pass
+
+    def tell(self, news: Sequence[JobNews]) -> None:
+        self.changes.put_nowait(Changes(news, is_current=True))
+
+
+def moved(job: Any, rev: int) -> JobNews:
+    event = JobEvent(job, rev, State.QUEUED, Reason.DUE.value, 0, datetime(2026, 1, 2, tzinfo=UTC))
+    return JobNews(job, "k", None, event)
+
+
+class Follower:
+    """A client of the feed that takes all frames."""
+
+    def __init__(self, hub: Hub, scope: Scope) -> None:
+        self.text = ""
+        self._has_news = asyncio.Event()
+        self.client = Client(self._has_news.set)
+        hub.subscribe(self.client, "s", scope).give(hub_module.jobs_snapshot([]))
+
+    def take(self) -> str:
+        while (frame := self.client.next_frame()) is not None:
+            self.text += frame
+        return self.text
+
+    async def until(self, wanted: str) -> None:
+        async with asyncio.timeout(BOUND_S):
+            while wanted not in self.take():
+                self._has_news.clear()
+                await self._has_news.wait()
+
+
+async def test_the_loop_goes_on_while_thousands_of_scopes_are_told() -> None:
+    hub, stream, job = Hub(), Stream(), new_id()
+    live = Live(stream, hub, StatusWaits(ShakyStore(ManualClock())))
+    scopes = [Scope(ids=frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE * 5)]
+    followers = [Follower(hub, scope) for scope in scopes]
+    live.follow()
+    await live.opened()
+    turns, done = 0, asyncio.Event()
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while not done.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    stream.tell([moved(job, 1)])
+    stream.tell([moved(job, 2)])
+    await followers[-1].until('"rev":2')
+    done.set()
+    await counting
+    assert turns >= 10
+    for follower in followers:
+        text = follower.take()
+        assert text.index('"rev":1') < text.index('"rev":2')
+    await live.stop()
+
+
+async def test_news_that_cannot_be_told_end_in_new_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, stream, job = Hub(), Stream(), new_id()
+    live = Live(stream, hub, StatusWaits(ShakyStore(ManualClock())))
+    follower = Follower(hub, Scope())
+    follower.take()
+
+    def broken(_: Sequence[JobNews]) -> Iterator[None]:
+        raise ZeroDivisionError
+        yield
+
+    monkeypatch.setattr(hub, "publishing", broken)
+    live.follow()
+    await live.opened()
+    stream.tell([moved(job, 1)])
+    await follower.until('"type":"resync"')
+    await live.stop()
