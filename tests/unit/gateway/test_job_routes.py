@@ -22,7 +22,7 @@ from acked_common.worker_table import WorkerTable
 from acked_gateway import commands as commands_module
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.commands import Commands, parse_resolution
-from acked_gateway.job_routes import job_routes
+from acked_gateway.job_routes import Reads, job_routes
 from support.asgi import Answer, call
 from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
 from support.parts import ShakyStore, common_settings
@@ -36,9 +36,9 @@ class Bench:
         self.store = ShakyStore(self.clock)
         outbox = Outbox(MemoryBroker(), KindTable(self.store))
         commands = Commands(self.store, outbox, self.clock, common_settings())
-        self.reads = Limit("reads", Ledger(3, 3), own="too-many-reads", what="lists and counts")
+        self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         self.app = Starlette(
-            routes=[*job_routes(self.store, commands, WorkerTable(self.store, seen_within_s=24.0), self.reads)],
+            routes=[*job_routes(self.store, commands, WorkerTable(self.store, seen_within_s=24.0), Reads(self.reads))],
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
 

@@ -12,7 +12,7 @@ from acked_gateway.commands import Commands
 from acked_gateway.feed import Feed, FeedLimits
 from acked_gateway.feed_entry import FeedEntry
 from acked_gateway.hub import Hub
-from acked_gateway.job_routes import job_routes
+from acked_gateway.job_routes import Reads, job_routes
 from acked_gateway.live import Live
 from acked_gateway.load_test import LoadTester
 from acked_gateway.load_test_routes import LoadTestLimits, load_test_routes
@@ -88,7 +88,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 public_intake_url=settings.public_intake_url,
                 limits=LoadTestLimits(tests, calls),
             ),
-            *job_routes(core.store, commands, core.workers, reads),
+            *job_routes(core.store, commands, core.workers, Reads(reads)),
             *worker_routes(core.store, core.workers, command_line),
             *feed.routes(),
             *channel.routes(),

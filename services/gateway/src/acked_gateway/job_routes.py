@@ -1,6 +1,8 @@
 """Jobs, batches and workers over HTTP."""
 
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from starlette.requests import Request
@@ -8,8 +10,9 @@ from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute
 from acked_common.clock import rfc3339
+from acked_common.fair_turns import FairTurns
 from acked_common.lifecycle import State
-from acked_common.limits import HeldBytes, Limit, client_of
+from acked_common.limits import Client, HeldBytes, Limit, client_of
 from acked_common.names import BATCH_NAME
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
@@ -22,6 +25,24 @@ from acked_gateway import api
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.commands import MAX_BODY_BYTES, Commands, read_resolution
 
+READS_AT_ONCE = 6
+"""Lists and counts that go to the store at once: some of its connections, and not all of its processors."""
+
+
+class Reads:
+    """Lists and counts: how many of a client are under way, and which goes to the store next."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._limit = limit
+        self._turns: FairTurns[Client] = FairTurns(READS_AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self, client: Client) -> AsyncIterator[None]:
+        """Goes to the store when it is the client's turn. Raises `ProblemError` where too many of it are under way."""
+        with self._limit.holding(client):
+            async with self._turns.of(client):
+                yield
+
 
 def checked_batch(name: str) -> str:
     """The name of a batch, or the problem `bad-batch`."""
@@ -30,7 +51,7 @@ def checked_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads: Limit) -> list[ApiRoute]:
+def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads: Reads) -> list[ApiRoute]:
     """The routes."""
 
     async def list_jobs(request: Request) -> Response:
@@ -44,7 +65,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads:
             tenant=reader.tenant,
         )
         page_size, before = _page_size(query.get("page_size")), _position(query.get("page_token"))
-        with reads.holding(client_of(request.scope)):
+        async with reads.turn(client_of(request.scope)):
             page = await store.list_jobs(job_filter, page_size=page_size, before=before)
         token = _token(page.next_before) if page.next_before else ""
         listed: api.JobList = {
@@ -78,7 +99,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads:
 
     async def batch(request: Request) -> Response:
         name = checked_batch(request.path_params["batch"])
-        with reads.holding(client_of(request.scope)):
+        async with reads.turn(client_of(request.scope)):
             counted = await store.count_batch(name, tenant=_tenant(request))
         if counted is None:
             raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))

@@ -17,8 +17,8 @@ from acked_common.settings import (
 from acked_gateway.commands import MAX_BODY_BYTES
 from acked_gateway.feed_frames import MAX_IDS
 
-READS = Bound(24, 8)
-"""Of the 32 connections to MongoDB; the others are for what is short."""
+READS = Bound(64, 16)
+"""Most of them wait for their turn."""
 FEED_IDS = Bound(400_000, 100_000)
 """An id in a scope takes some 250 bytes; a client may fill ten connections with them."""
 LOAD_TESTS = Bound(8, 4)

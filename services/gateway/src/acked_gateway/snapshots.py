@@ -1,10 +1,8 @@
 """Takes the snapshots that subscriptions want: one look for all who want the same scope at the same time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-from acked_common.fair_lines import FairLines
+from acked_common.fair_turns import FairTurns
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
 from acked_common.store import JobStore, Scope, StoreError
@@ -30,8 +28,8 @@ class Snapshots:
         self._hub = hub
         self._live = live
         self._wanted: dict[Scope, list[Subscription]] = {}
-        self._free = AT_ONCE
-        self._lines: FairLines[str, asyncio.Future[None]] = FairLines()
+        self._turns: FairTurns[str] = FairTurns(AT_ONCE)
+        """By tenant: however many looks one of them wants, the others have their turns."""
         self._tasks = Tasks()
 
     def start(self, tasks: Tasks) -> None:
@@ -54,7 +52,7 @@ class Snapshots:
 
     async def _take(self, scope: Scope) -> None:
         # The place in the queue first: who comes meanwhile is served by the same look.
-        async with self._turn(scope.tenant):
+        async with self._turns.of(scope.tenant):
             await self._live.opened()
             subscriptions = self._wanted.pop(scope)
             try:
@@ -64,28 +62,6 @@ class Snapshots:
                 await asyncio.sleep(RETRY_S)
                 for subscription in subscriptions:
                     self.want(subscription)
-
-    @asynccontextmanager
-    async def _turn(self, tenant: str) -> AsyncIterator[None]:
-        """One of `AT_ONCE` places; the tenants in turn, however many looks one of them wants."""
-        if self._free:
-            self._free -= 1
-        else:
-            turn = asyncio.get_running_loop().create_future()
-            self._lines.join(tenant, turn)
-            await turn
-        try:
-            yield
-        finally:
-            self._pass_turn_on()
-
-    def _pass_turn_on(self) -> None:
-        while self._lines:
-            turn = self._lines.next()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
 
     async def _give(self, scope: Scope, subscriptions: list[Subscription]) -> None:
         renews = all(subscription.has_counts for subscription in subscriptions)
