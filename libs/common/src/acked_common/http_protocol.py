@@ -10,10 +10,10 @@ public interface for this, so Acked overrides private classes of it. That is why
 | this one | `HttpToolsProtocol` | deadlines, sizes, number of connections; problem documents; one timer for all |
 | `http_answer` | `RequestResponseCycle.send`, `receive` | head and body in one write |
 | `http_server` | `Server.startup`, `shutdown` | leaves a shared port without a reset connection |
-| `ws_protocol` | `WebSocketsSansIOProtocol` | sizes by path, number of pieces, an end for an unreadable handshake |
+| `ws_protocol` | `WebSocketsSansIOProtocol` | sizes, pieces, unreadable handshakes; slices, flow control and a pace of frames |
 
-`on_headers_complete`, `on_response_complete` and `send` repeat the bodies of their parents: a change there is taken
-over by hand. The others call them.
+`on_headers_complete`, `on_response_complete`, the cycle's `send`, and the WebSocket's `receive` and `handle_ping` repeat
+the bodies of their parents: a change there is taken over by hand. The others call them.
 """
 
 import asyncio
