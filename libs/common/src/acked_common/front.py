@@ -78,15 +78,16 @@ class Front:
             await send({"type": "http.response.start", "status": 204, "headers": [*told]})
             await send({"type": "http.response.body", "body": b""})
             return
+        path: str = scope["path"]
+        endpoint, limits = self._hot.get(path), self._limits
         client, ledger = None, None
-        if self._limits is not None and scope["path"] not in self._free:
-            client, ledger = client_of(scope), self._limits.requests.ledger
-            full = ledger.take(client, reserved=scope["path"].startswith(_STATUS))
+        if limits is not None and (endpoint is not None or path not in self._free):
+            client, ledger = client_of(scope), limits.requests.ledger
+            full = ledger.take(client, reserved=endpoint is None and path.startswith(_STATUS))
             if full is not None:
-                refusal = self._limits.requests.refusal(client, full)
-                await self._refuse(refusal.problem, scope, receive, send, added)
+                await self._refuse(limits.requests.refusal(client, full).problem, scope, receive, send, added)
                 return
-            scope[BYTES_KEY] = self._limits.bytes
+            scope[BYTES_KEY] = limits.bytes
         has_begun = False
 
         def send_noted(message: Message) -> Any:
@@ -97,7 +98,6 @@ class Front:
                 message = {**message, "headers": [*guarded_headers(message.get("headers", ())), *added]}
             return send(message)
 
-        endpoint = self._hot.get(scope["path"])
         try:
             if endpoint is None:
                 await self._app(scope, receive, send_noted)

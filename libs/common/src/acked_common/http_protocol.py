@@ -10,9 +10,9 @@ public interface for this, so Acked overrides private classes of it. That is why
 | this one | `HttpToolsProtocol` | deadlines, sizes, number of connections; problem documents; one timer for all |
 | `http_answer` | `RequestResponseCycle.send`, `receive` | head and body in one write |
 | `http_server` | `Server.startup`, `shutdown` | leaves a shared port without a reset connection |
-| `ws_protocol` | `WebSocketsSansIOProtocol` | sizes, pieces, unreadable handshakes; slices, flow control and a pace of frames |
+| `ws_protocol` | `WebSocketsSansIOProtocol` | sizes, pieces, unreadable handshakes; slices and a pace of frames |
 
-`on_headers_complete`, `on_response_complete`, the cycle's `send`, and the WebSocket's `receive` and `handle_ping` repeat
+`on_headers_complete`, `on_response_complete`, `send` of the cycle, `receive` and `handle_ping` of the WebSocket repeat
 the bodies of their parents: a change there is taken over by hand. The others call them.
 """
 
