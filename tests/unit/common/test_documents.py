@@ -162,7 +162,7 @@ def test_a_move_is_recorded_by_its_very_entry_only() -> None:
         (
             JobFilter(State.QUEUED, "k", "b", "t"),
             {"state": State.QUEUED, "kind": "k", "batch": "b", "tags": "t"},
-            ("batch",),
+            ("batch", "state"),
         ),
     ],
 )

@@ -41,7 +41,7 @@ def test_ledger_crowded_leaves_room_for_small_holders() -> None:
     ledger: Ledger[str] = Ledger(100, 50)
     assert ledger.take("a", 50) is None
     assert ledger.take("b", 25) is None
-    # Three quarters are held: from here on a third client counts, and nobody gets more than a third.
+    # Three quarters are held: from here on nobody of three gets more than a quarter.
     assert ledger.take("c", 20) is None
     assert ledger.take("a", 1) is Full.CLIENT
     assert ledger.take("b", 9) is Full.ALL
@@ -113,7 +113,8 @@ class Takers(RuleBasedStateMachine):
             assert fits and before[client] + amount > bound
         else:
             holders = {who for who, _ in self.taken} | {client}
-            assert not fits or bound >= before[client] + amount > self.in_all // len(holders)
+            shared = self.of_client + self.reserve < self.in_all
+            assert not fits or (shared and bound >= before[client] + amount > max(1, self.in_all // (len(holders) + 1)))
 
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:

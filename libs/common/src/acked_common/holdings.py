@@ -9,8 +9,9 @@ The rule, in this order:
 
 1. All clients together hold at most `in_all`.
 2. A client holds at most `of_client`.
-3. Beyond three quarters of the whole, a client gets more only while it holds no more than an equal share among those
-   that hold something. So clients at their own bounds leave room for those who hold little.
+3. Beyond three quarters of the whole, a client gets more only up to an equal share among those that hold something and
+   one more. So clients at their own bounds leave room for those who hold little. A client that may hold the whole is
+   alone, and shares with nobody.
 
 `reserve` is for what must go on although a client is at its bound (see `take`). A refusal changes nothing.
 """
@@ -49,7 +50,8 @@ class Ledger(Generic[C]):
         self.held = 0
         """By all clients together."""
         self._by_client: dict[C, int] = {}
-        self._crowded_from = int(in_all * CROWDED_FROM)
+        is_shared = of_client + reserve < in_all
+        self._crowded_from = int(in_all * CROWDED_FROM) if is_shared else in_all
 
     def take(self, client: C, amount: int = 1, *, reserved: bool = False) -> Full | None:
         """Adds to what the client holds; None where it may, else the bound that refuses it.
@@ -90,4 +92,4 @@ class Ledger(Generic[C]):
 
     def _equal_share(self, client: C) -> int:
         sharing = len(self._by_client) + (client not in self._by_client)
-        return self.in_all // sharing
+        return max(1, self.in_all // (sharing + 1))
