@@ -14,7 +14,7 @@ from acked_common import http_answer
 from acked_common.front import Front
 from acked_common.limits import Limits
 from acked_common.settings import Bound, HeldLimits
-from acked_common.web import EXCEPTION_HANDLERS, JsonResponse, server_config
+from acked_common.web import EXCEPTION_HANDLERS, JsonResponse, server_config, while_connected
 from support.web_server import serving
 
 WITHIN_S = 20.0
@@ -33,7 +33,7 @@ class Bench:
             return JsonResponse(b"x" * LARGE)
 
         async def wait(request: Request) -> Response:
-            await self.go_on.wait()
+            await while_connected(request, self.go_on.wait())
             self.cycle_body = len(request.receive.__self__.body)  # type: ignore[attr-defined]
             return Response()
 
@@ -97,7 +97,7 @@ async def test_a_response_that_is_taken_is_whole(bench: tuple[Bench, int]) -> No
     assert made.limits.bytes.ledger.held == 0
 
 
-async def test_the_body_of_a_get_is_not_kept(bench: tuple[Bench, int]) -> None:
+async def test_the_body_of_a_long_poll_is_not_kept(bench: tuple[Bench, int]) -> None:
     made, port = bench
     head = b"GET /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
     line = await send(port, head + b"x" * 100_000)

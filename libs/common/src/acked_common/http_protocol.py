@@ -46,7 +46,6 @@ MAX_PIPELINED = 64
 GOODBYE_S = 2.0
 """How long a refused client may read its answer; to close at once would reset it while it sends."""
 TICK_S = 0.25
-_BODILESS = ("GET", "HEAD")
 _PER_TICK = 32
 _HURRIED_TICK_S = 0.01
 _IN_HEAD, _IN_BODY, _BETWEEN, _AT_UPGRADE = range(4)
@@ -277,9 +276,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """As uvicorn's, of a request that is no upgrade: the parser gives no body of those."""
         self._has_body = True
-        # No route reads the body of such a request: kept, it would be there as long as a long poll.
         cycle = self.cycle
-        if cycle.response_complete or self.scope["method"] in _BODILESS:
+        if cycle.response_complete:
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:

@@ -151,6 +151,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _when_gone(receive: Receive) -> None:
+    # What comes of a body goes: kept, it would be there as long as the work.
     while (await receive())["type"] != "http.disconnect":
         pass
 
