@@ -61,14 +61,14 @@ async def test_a_transition_that_is_logged_as_a_replacement_is_told(
 async def test_a_replacement_tells_the_owner_and_the_progress_too(
     store: MongoStore, database: Database[dict[str, Any]]
 ) -> None:
-    job = await running(store, kind="k", by=owner(boot="boot-7"))
+    job = await running(store, kind="k", by=(by := owner()))
     changes = store.changes()
     await changes.open()
     replace(database, job, job, progress=b'{"done":1}')
 
     event, progress = await told(changes, 2)
 
-    assert (event.event.rev, event.event.state, event.boot, event.progress) == (2, State.RUNNING, "boot-7", None)
+    assert (event.event.rev, event.event.state, event.nonce, event.progress) == (2, State.RUNNING, by.nonce, None)
     assert (progress.id, progress.event, progress.progress) == (job.id, None, b'{"done":1}')
     await changes.close()
 
