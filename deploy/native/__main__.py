@@ -54,7 +54,7 @@ def parse_scale(words: Sequence[str]) -> dict[str, int]:
         if role not in SERVICES:
             raise UsageError(f"{role!r} can't be scaled; these can: {', '.join(SERVICES)}")
         least = 0 if role == "worker" else 1
-        if not number.isdecimal() or not least <= int(number) <= MAX_PROCESSES:
+        if not (number.isascii() and number.isdecimal()) or not least <= int(number) <= MAX_PROCESSES:
             raise UsageError(f"{word!r}: the number of {role} processes is {least} to {MAX_PROCESSES}")
         wanted[role] = int(number)
     if not wanted:

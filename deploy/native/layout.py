@@ -131,7 +131,7 @@ def layout_from(environ: Mapping[str, str] | None = None) -> Layout:
     """The layout that the environment asks for."""
     environ = os.environ if environ is None else environ
     text = environ.get("ACKED_PORT_BASE") or str(DEFAULT_PORT_BASE)
-    if not text.isdecimal() or not 1024 <= int(text) <= MAX_PORT_BASE:
+    if not (text.isascii() and text.isdecimal()) or not 1024 <= int(text) <= MAX_PORT_BASE:
         raise LayoutError(f"ACKED_PORT_BASE={text}: must be a port from 1024 to {MAX_PORT_BASE}")
     state = environ.get("ACKED_STATE_DIR")
     return Layout(

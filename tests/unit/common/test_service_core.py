@@ -24,7 +24,7 @@ class Hot:
     """An endpoint that is asked for most."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        match scope["query_string"]:
+        match dict(scope["headers"]).get(b"x-case"):
             case b"refused":
                 raise ProblemError(problem("busy", "too many"))
             case b"broken":
@@ -86,7 +86,9 @@ def count(route: str, status: int) -> float:
         ("/nowhere", {"x": "x" * 33_000}, 431, "other"),
         ("/half", {}, 200, "/half"),
         ("/hot", {}, 200, "/hot"),
-        ("/hot?broken", {}, 500, "/hot"),
+        ("/hot", {"x-case": "broken"}, 500, "/hot"),
+        ("/fine?x=1", {}, 422, "/fine"),
+        ("/openapi.json?x=1", {}, 422, "/openapi.json"),
         ("/hot", {"host": "evil.example"}, 421, "/hot"),
     ],
 )
@@ -111,10 +113,10 @@ async def test_the_answer_to_a_fault_carries_the_headers_of_every_answer(app: St
 async def test_a_hot_path_is_answered_as_every_other(app: Starlette) -> None:
     answer, other = await call(app, "GET", "/hot"), await call(app, "GET", "/fine")
     assert (answer.status, answer.headers) == (other.status, other.headers)
-    refusal = await call(app, "POST", "/hot?refused")
+    refusal = await call(app, "POST", "/hot", headers={"x-case": "refused"})
     assert (refusal.status, refusal.json["type"], refusal.headers["retry-after"]) == (503, "/problems/busy", "1")
     assert refusal.headers["cache-control"] == "no-store"
-    fault = await call(app, "POST", "/hot?broken")
+    fault = await call(app, "POST", "/hot", headers={"x-case": "broken"})
     assert (fault.status, fault.json["type"]) == (500, "/problems/internal")
     assert b"secret" not in fault.body
     assert (await call(app, "POST", "/hot/")).status == 404

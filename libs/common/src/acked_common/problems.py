@@ -123,8 +123,15 @@ CATALOGUE: Mapping[str, Entry] = {
     "unknown-field": Entry(
         422,
         "A field is not known",
-        "The body holds a field that means nothing here. It is refused, as a misspelt option would be ignored.",
+        "The body or the query holds a field that means nothing here. It is refused, as a misspelt option would be "
+        "ignored.",
         "Correct its name, or remove it. What the handler needs belongs inside payload.",
+    ),
+    "unexpected-body": Entry(
+        422,
+        "No body is taken here",
+        "The request has a body, and nothing reads one here. It is refused, as what it asks for would be ignored.",
+        "Send the request without a body.",
     ),
     "idempotency-key-reused": Entry(
         422,

@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from acked_common.access.gate import Gate
+from acked_common.access.gate import Gate, check_url
 from acked_common.access.table import TokenTable
 from acked_common.api.document import About
+from acked_common.api.inputs import check_query
 from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.broker import BrokerError
@@ -17,7 +18,7 @@ from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.clock import SharedClock
 from acked_common.cors import Cors
 from acked_common.front import Check, Front
-from acked_common.guards import LOCAL_HOSTS, Guards
+from acked_common.guards import LOCAL_HOSTS, Guards, Message
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Lifetime, Tasks
 from acked_common.limits import Limits
@@ -116,7 +117,7 @@ class ServiceCore:
             allowed_origins=frozenset(settings.allowed_origins),
             changing_paths=changed_by_reading(served),
         )
-        checks: list[Check] = [guards.check, self.gate.recognize]
+        checks: list[Check] = [guards.check, self.gate.recognize, _check_handshake]
         if settings.rate_per_s:
             # Behind the look at who calls.
             checks.append(RateLimit(Rate(settings.rate_per_s, settings.rate_burst), free=unlimited(served)).check)
@@ -181,3 +182,10 @@ class ServiceCore:
 
     async def _close_store(self) -> None:
         self.store.close()
+
+
+def _check_handshake(scope: Message) -> None:
+    """Raises `ProblemError` where the URL of a WebSocket has a query: none takes one."""
+    if scope["type"] == "websocket" and scope["query_string"]:
+        check_url(scope)
+        check_query(scope["query_string"], ())

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from acked_common.broker.addresses import addresses, urls_in
 from acked_common.crash_points import CrashPlan, parse_plan
+from acked_common.plain_numbers import decimal, whole
 from acked_common.setting_names import is_of_kubernetes, unknown_settings
 
 T = TypeVar("T")
@@ -129,15 +130,15 @@ class Env:
 
     def whole(self, name: str, default: int, *, at_least: int = 0, at_most: int = 2**31) -> int:
         """A whole number."""
-        return self._number(name, default, int, at_least, at_most, "a whole number")
+        return self._number(name, default, whole, at_least, at_most, "a whole number")
 
     def seconds(self, name: str, default: float, *, at_least: float = 0.001, at_most: float = 3.2e9) -> float:
         """A duration in seconds."""
-        return self._number(name, default, float, at_least, at_most, "a number of seconds")
+        return self._number(name, default, decimal, at_least, at_most, "a number of seconds")
 
     def rate(self, name: str, default: float) -> float:
         """A number a second; 0 means none."""
-        return self._number(name, default, float, 0.0, 1e6, "a number")
+        return self._number(name, default, decimal, 0.0, 1e6, "a number")
 
     def require(self, holds: bool, problem: str) -> None:
         """Notes a problem between settings."""

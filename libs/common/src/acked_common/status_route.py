@@ -1,5 +1,8 @@
 """`GET /status/{id}` and `GET /kinds`, the same on intake and gateway."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,6 +14,7 @@ from acked_common.ids import parse_id
 from acked_common.kind_table import KindTable
 from acked_common.lifecycle import State
 from acked_common.limits import Limit, client_of
+from acked_common.plain_numbers import decimal, whole
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.status_waits import StatusWaits
@@ -18,6 +22,8 @@ from acked_common.store import Job, JobStore, KindRecord
 from acked_common.views import status_fields
 from acked_common.web import JsonResponse, while_connected
 from acked_common.worker_table import WorkerTable
+
+N = TypeVar("N", int, float)
 
 
 async def stored_job(store: JobStore, text: str, *, tenant: str) -> Job:
@@ -51,15 +57,14 @@ def status_routes(
         text = request.path_params["id"]
         reader = principal_of(request.scope)
         tenant = reader.tenant
-        wait_s = _number(request, "wait_s", most=MAX_WAIT_S)
-        after_rev = _number(request, "after_rev", most=MAX_REV)
+        wait_s = _number(request, "wait_s", most=MAX_WAIT_S, read=decimal)
+        after_rev = _number(request, "after_rev", most=MAX_REV, read=whole)
         if wait_s:
             job_id = parse_id(text)
             if job_id is None:
                 raise no_such_job(text)
-            rev = None if after_rev is None else int(after_rev)
             with long_polls.holding(client_of(request.scope)):
-                waiting = waits.wait(job_id, after_rev=rev, wait_s=wait_s, tenant=tenant)
+                waiting = waits.wait(job_id, after_rev=after_rev, wait_s=wait_s, tenant=tenant)
                 job = await while_connected(request, waiting)
             # A minute may have passed.
             gate.check_still(request.scope)
@@ -78,16 +83,17 @@ def status_routes(
     return [ApiRoute(status, GET_STATUS), ApiRoute(list_kinds, LIST_KINDS)]
 
 
-def _number(request: Request, name: str, *, most: float) -> float | None:
+def _number(request: Request, name: str, *, most: N, read: Callable[[str], N]) -> N | None:
     text = request.query_params.get(name)
     if text is None:
         return None
     try:
-        value = float(text)
+        value = read(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= most:
-        detail = f"must be a number from 0 to {most:g}, not {text[:40]!r}"
+        value = None
+    if value is None or value > most:
+        what = "a whole number" if read is whole else "a number"
+        detail = f"must be {what} from 0 to {most:,g}, not {text[:40]!r}"
         raise ProblemError(
             problem("invalid-field", f"{name} {detail}", errors=[{"pointer": f"?{name}", "detail": detail}])
         )

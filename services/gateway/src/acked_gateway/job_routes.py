@@ -14,6 +14,7 @@ from acked_common.fair_turns import FairTurns
 from acked_common.lifecycle import State
 from acked_common.limits import Client, HeldBytes, Limit, client_of
 from acked_common.names import BATCH_NAME
+from acked_common.plain_numbers import whole
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.status_route import hint_for, stored_job
@@ -22,7 +23,7 @@ from acked_common.views import job_fields, status_fields, summary_fields
 from acked_common.web import JsonResponse, read_bounded
 from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway import api
-from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
+from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_ASKED
 from acked_gateway.commands import MAX_BODY_BYTES, Commands, read_resolution
 
 READS_AT_ONCE = 6
@@ -160,10 +161,14 @@ def _state(text: str | None) -> State | None:
 def _page_size(text: str | None) -> int:
     if not text:
         return DEFAULT_PAGE
-    if not text.isdecimal() or len(text) > 9:
+    try:
+        asked = whole(text)
+    except ValueError:
+        asked = -1
+    if not 0 <= asked <= MAX_PAGE_ASKED:
         raise _bad_parameter("page_size", "must be a whole number")
     # Larger pages than we serve are made smaller, never refused (AIP-158).
-    return max(1, min(int(text), MAX_PAGE))
+    return max(1, min(asked, MAX_PAGE))
 
 
 def _token(before: UUID) -> str:

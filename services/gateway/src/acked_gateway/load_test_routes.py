@@ -15,6 +15,7 @@ from acked_common.api.routes import ApiRoute, asks_for_page
 from acked_common.clock import Clock
 from acked_common.kind_table import KindTable, unknown_kind
 from acked_common.limits import Limit, client_of
+from acked_common.plain_numbers import whole
 from acked_common.principal import principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.request_source import by_name, is_by_person, is_speculative
@@ -123,11 +124,15 @@ def load_test_routes(
 def _count(text: str | None) -> int:
     if not text:
         return DEFAULT_COUNT
-    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_CALLS:
+    try:
+        count = whole(text)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= MAX_CALLS:
         raise ProblemError(
             problem("bad-count", f"count must be a whole number from 1 to {MAX_CALLS}, not {text[:40]!r}")
         )
-    return int(text)
+    return count
 
 
 def _figures(result: LoadTestResult) -> LoadTestAnswer:

@@ -34,5 +34,6 @@ def read_settings(env: Env | None = None) -> AccountsSettings:
 def _ids(env: Env, name: str) -> tuple[int, int]:
     text = env.text(name, "999:999")
     uid, _, gid = text.partition(":")
-    env.require(uid.isdecimal() and gid.isdecimal(), f"{name}={text}: must be two numbers, user:group")
-    return (int(uid), int(gid)) if uid.isdecimal() and gid.isdecimal() else (0, 0)
+    are_numbers = text.isascii() and uid.isdecimal() and gid.isdecimal()
+    env.require(are_numbers, f"{name}={text}: must be two numbers, user:group")
+    return (int(uid), int(gid)) if are_numbers else (0, 0)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, WebSocketRoute
 
+from acked_common.api.inputs import Inputs
 from acked_common.principal import Permission
 from acked_common.problems import ProblemError, problem
 
@@ -16,7 +17,7 @@ HTML = "text/html"
 
 ALWAYS = (
     *("bad-http", "unsupported-transfer-coding", "slow-head", "slow-body", "headers-too-large"),
-    *("bad-host", "host-not-allowed", "method-not-allowed", "internal"),
+    *("bad-host", "host-not-allowed", "method-not-allowed", "unknown-field", "invalid-field", "internal"),
 )
 """Problems that every route may answer with."""
 OF_LIMITED = ("rate-limited", "too-many-requests", "busy")
@@ -117,6 +118,7 @@ class Operation:
         """All names of problems that it may answer with."""
         has_path_parameter = any(parameter.place == "path" for parameter in self.parameters)
         found = [*self.problems, *(["not-found"] if has_path_parameter else [])]
+        found += [] if self.body is not None else ["unexpected-body"]
         found += [*(OF_LIMITED if self.is_limited else ()), *ALWAYS]
         found += OF_CHANGES if self.changes else ()
         found += OF_TOKENS if self.permission is not None else ()
@@ -169,4 +171,5 @@ class ApiRoute(Route):
         is_view = inspect.isfunction(endpoint) or inspect.ismethod(endpoint)
         methods = [operation.method for operation in operations] if is_view else None
         super().__init__(path, endpoint, methods=methods)
+        self.app = Inputs(self.app, operations)
         self.operations = operations
