@@ -115,3 +115,21 @@ def test_handshake_with_a_query_is_refused(stack: TestStack) -> None:
         connection.endheaders()
         answer = connection.getresponse()
         assert (answer.status, json.loads(answer.read())["type"]) == (422, "/problems/unknown-field")
+
+
+def test_request_at_the_wrong_service_is_told_where_to_go(stack: TestStack) -> None:
+    answer = stack.call("POST", "/process", {"kind": "noop"})
+    document = assert_problem(stack, answer, 404, "not-found")
+    assert document["url"] == f"http://localhost:{stack.intake_port}/process"
+    for path, scheme in (("/jobs", "http"), ("/jobs/x/retry", "http"), ("/ws/feed", "ws"), ("/load-test", "http")):
+        document = assert_problem(stack, stack.call("GET", path, to="intake"), 404, "not-found")
+        assert document["url"] == f"{scheme}://localhost:{stack.gateway_port}{path}"
+
+
+def test_paths_of_one_service_are_all_named_to_the_other(stack: TestStack) -> None:
+    """Whatever one service alone serves, the other one knows by its first part."""
+    paths = {to: set(stack.call("GET", "/openapi.json", to=to).body["paths"]) for to in ("intake", "gateway")}
+    for to, other in (("intake", "gateway"), ("gateway", "intake")):
+        for path in sorted(paths[other] - paths[to] - {"/"}):
+            answer = stack.call("DELETE", path.replace("{", "").replace("}", ""), to=to)
+            assert (answer.status, "url" in answer.body) == (404, True), path

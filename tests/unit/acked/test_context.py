@@ -114,3 +114,9 @@ async def test_a_resource_is_one_per_loop_and_closed_with_it() -> None:
     assert closed == [mine]
     assert resource.get() is not mine
     await close_resources()
+
+
+def test_retry_later_beyond_a_year_is_refused_not_cut() -> None:
+    assert RetryLater(3 * 86_400).after_s == 259_200.0
+    with pytest.raises(ValueError, match="at most 31,536,000 seconds"):
+        RetryLater(31_536_001)

@@ -308,3 +308,9 @@ def test_json_that_readers_read_in_two_ways_is_kept_as_text(text: str) -> None:
 )
 def test_json_is_read_in_its_charset(content_type: str, body: bytes) -> None:
     assert result_of(answer(200, {"content-type": content_type}, body))["json"] == {"a": "Müller"}
+
+
+def test_retry_after_of_days_is_cut_and_says_so() -> None:
+    with pytest.raises(RetryLater, match=r"asked to wait 259200 s; the next attempt waits 3,600 s") as caught:
+        raise_failure("GET x", Answer(503, {"retry-after": "259200"}, b"", truncated=False), NOW)
+    assert caught.value.after_s == 3600.0

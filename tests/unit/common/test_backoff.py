@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acked.errors import MAX_AFTER_S
 from acked_common.backoff import RETRY_AFTER_CAP_S, Backoff
 
 
@@ -61,11 +62,23 @@ def test_each_delay_is_drawn_anew() -> None:
 
 @pytest.mark.parametrize(
     ("asked_s", "delay_s"),
-    [(0.0, 0.0), (0.5, 0.5), (900.0, 900.0), (3600.0, 3600.0), (3601.0, 3600.0), (1e12, 3600.0), (-5.0, 0.0)],
+    [
+        (0.0, 0.0),
+        (0.5, 0.5),
+        (900.0, 900.0),
+        (3600.0, 3600.0),
+        (259_200.0, 259_200.0),
+        (1e12, MAX_AFTER_S),
+        (-5.0, 0.0),
+    ],
 )
-def test_what_the_outside_api_asks_for_wins_up_to_an_hour(asked_s: float, delay_s: float) -> None:
+def test_what_a_handler_asks_for_wins(asked_s: float, delay_s: float) -> None:
     backoff = Backoff(base_s=1.0, cap_s=2.0)
     assert backoff.delay_s(1, retry_after_s=asked_s, draw=lambda: 0.5) == delay_s <= RETRY_AFTER_CAP_S
+
+
+def test_waits_that_a_handler_may_raise_are_not_cut() -> None:
+    assert RETRY_AFTER_CAP_S == MAX_AFTER_S
 
 
 def test_what_the_outside_api_asks_for_is_not_drawn() -> None:

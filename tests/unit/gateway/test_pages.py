@@ -150,3 +150,9 @@ def test_the_load_test_page_runs_by_itself_with_a_value_alone() -> None:
 
     assert told(load_page("load_test.html")[0]) == ("", "")
     assert told(load_page("load_test.html", run_once="1.ab", run_batch="b")[0]) == ("1.ab", "b")
+
+
+def test_commands_on_pages_name_the_ports_in_use() -> None:
+    page = load_page("load_test.html", host="gateway.example:18080")[0].decode()
+    assert "'http://gateway.example:18080/load-test?count=1000'" in page
+    assert "8080/" not in page.replace("18080/", "")

@@ -2,6 +2,9 @@
 
 import math
 
+MAX_AFTER_S = 31_536_000
+"""The longest wait that a handler may ask for: as long as a request may ask to be delayed."""
+
 
 class Permanent(Exception):
     """The job can't succeed however often it is tried: it fails at once.
@@ -18,13 +21,14 @@ class Permanent(Exception):
 
 
 class RetryLater(Exception):
-    """The attempt failed, and the next one makes sense no sooner than `after_s` seconds from now (an hour at most).
+    """The attempt failed, and the next one makes sense no sooner than `after_s` seconds from now.
 
     It counts as a failure, so `max_attempts` still ends the job:
 
         raise RetryLater(30, "the outside API asked us to slow down")
 
-    A negative delay means now. A delay that is no finite number raises `TypeError` or `ValueError`.
+    A negative delay means now. A delay that is no finite number, or of more than a year, raises `TypeError` or
+    `ValueError`.
     """
 
     def __init__(self, after_s: float, message: str = "") -> None:
@@ -32,6 +36,8 @@ class RetryLater(Exception):
             raise TypeError(f"after_s must be a number of seconds, not {type(after_s).__name__}")
         if not math.isfinite(after_s):
             raise ValueError(f"after_s must be a finite number of seconds, not {after_s}")
+        if after_s > MAX_AFTER_S:
+            raise ValueError(f"after_s must be at most {MAX_AFTER_S:,} seconds (a year), not {after_s:g}")
         super().__init__(message or f"try again in {after_s:g} s")
         self.message = str(self.args[0])
         self.after_s = max(0.0, float(after_s))

@@ -8,7 +8,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-RETRY_AFTER_CAP_S = 3600.0
+RETRY_AFTER_CAP_S = 31_536_000.0
+"""What a handler may ask for; more is refused where it is raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Backoff:
     def delay_s(
         self, failures: int, *, retry_after_s: float | None = None, draw: Callable[[], float] = random.random
     ) -> float:
-        """How long to wait; what the outside API asked for wins, up to an hour."""
+        """How long to wait; what the handler asked for wins."""
         if retry_after_s is not None:
             return min(max(retry_after_s, 0.0), RETRY_AFTER_CAP_S)
         return self.bound_s(failures) * draw()

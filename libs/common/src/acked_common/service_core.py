@@ -1,7 +1,7 @@
 """The parts that intake and gateway have in common, put together once: store, broker, sweeper, status, their loops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from acked_common.access.gate import Gate, check_url
 from acked_common.access.table import TokenTable
 from acked_common.api.document import About
+from acked_common.api.elsewhere import Elsewhere
 from acked_common.api.inputs import check_query
 from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
@@ -97,10 +98,12 @@ class ServiceCore:
         about: About,
         readiness: Callable[[], Readiness],
         hot: frozenset[str] = frozenset(),
+        others: Mapping[str, str] | None = None,
     ) -> Starlette:
         """The ASGI application: the service's routes and the common ones behind one front, and their API document.
 
-        `hot` are paths that are asked for most; their endpoints are ASGI applications.
+        `hot` are paths that are asked for most; their endpoints are ASGI applications. `others` are the URLs of
+        services by the first parts of the paths that they alone serve.
         """
         served = with_document(
             [
@@ -133,6 +136,7 @@ class ServiceCore:
         )
         # Every path has one form; a redirect to it would be an answer without a body that no document names.
         application.router.redirect_slashes = False
+        application.state.elsewhere = Elsewhere(served, others or {})
         application.state.stopping = self.stopping
         application.state.cors = self.cors
         return application

@@ -18,6 +18,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from acked_common import problems
+from acked_common.api.elsewhere import Elsewhere
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
 from acked_common.api.routes import ApiRoute
 from acked_common.cors import Cors
@@ -201,7 +202,8 @@ def _on_http_error(request: Request, error: Exception) -> Response:
                 "method-not-allowed", f"{request.method} is not served here; use {allowed}", headers={"Allow": allowed}
             )
         )
-    return ProblemResponse(problem("not-found", f"nothing is served at {request.url.path}"))
+    elsewhere = getattr(request.app.state, "elsewhere", None) or Elsewhere((), {})
+    return ProblemResponse(elsewhere.not_found(request.url.path))
 
 
 def _on_client_left(_: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from starlette.applications import Starlette
 
+from acked_common.api.elsewhere import OF_INTAKE
 from acked_common.broker.commands import RabbitCommands
 from acked_common.ids import new_id
 from acked_common.service_core import ServiceCore
@@ -95,4 +96,5 @@ def create_app(settings: GatewaySettings) -> Starlette:
         ],
         about=ABOUT,
         readiness=readiness,
+        others=dict.fromkeys(OF_INTAKE, settings.public_intake_url),
     )

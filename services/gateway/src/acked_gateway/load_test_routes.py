@@ -50,16 +50,16 @@ def load_test_routes(
 ) -> list[ApiRoute]:
     """The routes."""
 
-    def page(name: str, **values: str) -> Response:
-        body, media_type = load_page(name, intake_url=public_intake_url, **values)
+    def page(name: str, request: Request, **values: str) -> Response:
+        body, media_type = load_page(name, intake_url=public_intake_url, host=request.url.netloc, **values)
         return Response(body, media_type=media_type)
 
     def load_test_page(request: Request) -> Response:
         if "batch" in request.query_params or not is_by_person(by_name(request.headers.raw)):
-            return page("load_test.html")
+            return page("load_test.html", request)
         # As the page names those that a click starts.
         batch = new_batch_name(random_bytes=3)
-        return page("load_test.html", run_batch=batch, run_once=run_once.give(batch, clock.now().timestamp()))
+        return page("load_test.html", request, run_batch=batch, run_once=run_once.give(batch, clock.now().timestamp()))
 
     async def use_up(value: str, batch: str | None, tenant: str) -> None:
         is_good = batch is not None and run_once.take(value, batch, clock.now().timestamp())
@@ -68,8 +68,8 @@ def load_test_routes(
             detail = "the one-time value of this page was used before, or is too old: press Run to start a test"
             raise ProblemError(problem("stale-page", detail))
 
-    async def index(_: Request) -> Response:
-        return page("index.html")
+    async def index(request: Request) -> Response:
+        return page("index.html", request)
 
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
@@ -77,7 +77,7 @@ def load_test_routes(
             raise ProblemError(
                 problem("not-found", "no part of a page has this name; pages have addresses of their own")
             )
-        return page(name)
+        return page(name, request)
 
     async def load_test(request: Request) -> Response:
         if request.method == "HEAD":

@@ -2,6 +2,7 @@
 
 from starlette.applications import Starlette
 
+from acked_common.api.elsewhere import OF_GATEWAY
 from acked_common.api.routes import ApiRoute
 from acked_common.service_core import ServiceCore
 from acked_common.web import Readiness, held_within_files
@@ -54,4 +55,5 @@ def create_app(settings: IntakeSettings) -> Starlette:
         about=ABOUT,
         readiness=readiness,
         hot=frozenset({PROCESS_PATH}),
+        others=dict.fromkeys(OF_GATEWAY, settings.gateway_url),
     )

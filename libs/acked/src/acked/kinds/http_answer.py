@@ -13,6 +13,8 @@ from acked.json_values import MAX_DEPTH
 from acked.kinds.http_body import IncompleteBody, text_of, unpack
 
 MAX_HEADER_CHARS = 1_024
+MAX_RETRY_AFTER_S = 3_600
+"""What is waited because an answer asks for it; the error says so where it asked for more."""
 TRANSIENT = frozenset({408, 425, 429})
 KEPT_HEADERS = (
     "content-type",
@@ -82,7 +84,10 @@ def raise_failure(what: str, answer: Answer, now: datetime) -> None:
     if answer.status in (429, 503):
         after_s = retry_after_s(answer.headers, now)
         if after_s is not None:
-            raise RetryLater(after_s, f"{message} and asked to wait {after_s:g} s")
+            asked = f"{message} and asked to wait {after_s:g} s"
+            if after_s > MAX_RETRY_AFTER_S:
+                asked += f"; the next attempt waits {MAX_RETRY_AFTER_S:,} s, the most that is waited for an answer"
+            raise RetryLater(min(after_s, MAX_RETRY_AFTER_S), asked)
     if answer.status in TRANSIENT or answer.status >= 500:
         raise HttpCallError(message)
     if 300 <= answer.status <= 399:

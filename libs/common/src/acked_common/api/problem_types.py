@@ -55,6 +55,12 @@ class HeldByJob(TypedDict):
     id: JobId
 
 
+class ServedElsewhere(TypedDict):
+    """Where another service serves the path."""
+
+    url: NotRequired[str]
+
+
 class FoundState(TypedDict):
     """How the job stands."""
 
@@ -80,6 +86,7 @@ MEMBERS: Mapping[str, Any] = {
     "unsupported-media-type": WithExample,
     "invalid-field": KnownFields,
     "unknown-field": KnownFields,
+    "not-found": ServedElsewhere,
     "unknown-kind": KnownKinds,
     "idempotency-key-reused": HeldByJob,
     "wrong-state": FoundState,

@@ -47,12 +47,18 @@ ASSETS = (
 
 
 def load_page(
-    name: str, *, intake_url: str = "http://localhost:8081", run_once: str = "", run_batch: str = ""
+    name: str,
+    *,
+    intake_url: str = "http://localhost:8081",
+    host: str = "localhost:8080",
+    run_once: str = "",
+    run_batch: str = "",
 ) -> tuple[bytes, str]:
     """The bytes and the media type of one of `PAGES` or `ASSETS`; KeyError for any other name.
 
-    `intake_url` is where people reach the intake; the pages show it. With `run_once` the page of the load test starts
-    one by itself, whose batch is `run_batch`; without it the page waits for a click.
+    `intake_url` is where people reach the intake, `host` the name under which they called the gateway; the pages show
+    both in commands. With `run_once` the page of the load test starts one by itself, whose batch is `run_batch`;
+    without it the page waits for a click.
     """
     if name not in PAGES and name not in ASSETS:
         raise KeyError(name)
@@ -63,6 +69,7 @@ def load_page(
             "colours": " ".join(_COLOURS[state] for state in State),
             "terminal_states": " ".join(state for state in State if state in TERMINAL),
             "intake_url": intake_url.rstrip("/"),
+            "host": host,
             "run_once": run_once,
             "run_batch": run_batch,
         }

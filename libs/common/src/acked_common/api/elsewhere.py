@@ -1,0 +1,33 @@
+"""Which service serves what: a request at the wrong one is told where to go, and a slash too many is named. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from acked_common.problems import Problem, problem
+
+OF_INTAKE = ("/process",)
+OF_GATEWAY = ("/jobs", "/batches", "/workers", "/load-test", "/pages", "/ws")
+"""First parts of the paths that one service alone serves."""
+
+
+class Elsewhere:
+    """The 404s of one service. `others` holds the URL at which people reach the service of a first part."""
+
+    def __init__(self, routes: Sequence[BaseRoute], others: Mapping[str, str]) -> None:
+        self._routes = [route for route in routes if isinstance(route, Route | WebSocketRoute)]
+        self._others = others
+
+    def not_found(self, path: str) -> Problem:
+        """The problem for a path that no route has."""
+        detail = f"nothing is served at {path}"
+        plain = path.rstrip("/")
+        if plain and plain != path and any(route.path_regex.match(plain) for route in self._routes):
+            return problem("not-found", f"{detail}; without the slash at its end it is: {plain}")
+        url = self._others.get("/" + path.split("/")[1])
+        if url is None:
+            return problem("not-found", detail)
+        url += plain
+        if plain.startswith("/ws/"):
+            url = url.replace("http", "ws", 1)
+        return problem("not-found", f"{detail} by this service; send the request to {url}", extra={"url": url})
