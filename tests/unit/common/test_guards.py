@@ -268,12 +268,13 @@ async def test_what_only_reads_is_allowed_from_another_site() -> None:
         assert await status_of(headers, method) == (200, "")
 
 
+LOOPBACK_ORIGIN = "http://localhost:8080"
 FOREIGN_ORIGINS = [
     "http://evil.example",
     "null",
     "",
     "http://127.0.0.1:3000",
-    "http://localhost:8080",
+    LOOPBACK_ORIGIN,
     "http://127.0.0.1:8080/",
     "file://127.0.0.1:8080",
     "https://acked.example:444",
@@ -424,7 +425,7 @@ async def test_lifespan_passes() -> None:
     assert app.reached
 
 
-@pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
+@pytest.mark.parametrize("origin", [origin for origin in FOREIGN_ORIGINS if origin != LOOPBACK_ORIGIN])
 async def test_a_foreign_origin_gets_no_websocket(origin: str) -> None:
     headers = [*ACCESS_POINT, (b"origin", origin.encode())]
     app, sent = await call(headers, scope_type="websocket", extensions={"websocket.http.response": {}})
@@ -476,3 +477,29 @@ async def test_on_a_real_server_a_websocket_is_refused_with_a_problem() -> None:
     assert response.headers["content-type"] == "application/problem+json"
     assert response.body is not None
     assert json.loads(response.body)["type"] == "/problems/origin-not-allowed"
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "reached"),
+    [
+        ("localhost:8080", "http://127.0.0.1:8080", True),
+        ("localhost:8080", "http://[::1]:8080", True),
+        ("127.0.0.1:8080", "http://localhost:8080", True),
+        ("localhost", "http://127.0.0.1", True),
+        ("localhost:8080", "http://127.0.0.1:3000", False),
+        ("localhost:8080", "http://127.0.0.1", False),
+        ("localhost:8080", "http://127.0.0.1:8080.evil.example", False),
+        ("localhost:8080", "http://evil.example:8080", False),
+        ("localhost:8080", "http://127.0.0.2:8080", False),
+        ("localhost:8080", "file://127.0.0.1:8080", False),
+        ("localhost:8080", "null", False),
+        ("acked.example:8080", "http://localhost:8080", False),
+        ("localhost:8080", "http://acked.example:8080", False),
+    ],
+)
+async def test_loopback_names_of_one_port_share_websockets(host: str, origin: str, reached: bool) -> None:
+    headers = [(b"host", host.encode()), (b"origin", origin.encode())]
+    app, _ = await call(headers, scope_type="websocket", extensions={"websocket.http.response": {}})
+    assert app.reached is reached
+    app, _ = await call(headers, method="POST")
+    assert not app.reached, "changes stay with the exact origin"

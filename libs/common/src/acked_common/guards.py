@@ -18,6 +18,7 @@ Message = MutableMapping[str, Any]
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MAX_HEADER_BYTES = 32 * 1024
 
+_LOOPBACK = frozenset(host.encode() for host in LOCAL_HOSTS)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _FOREIGN_SITES = (b"cross-site", b"same-site")
 _ASKS_METHOD = b"access-control-request-method"
@@ -40,8 +41,9 @@ class Guards:
 
     `allowed_hosts` holds names as they stand in a URL (`localhost`, `[::1]`), each with any port unless it names one;
     give `LOCAL_HOSTS | {...}`. `allowed_origins` holds origins (`https://acked.example`); the origin that the request
-    itself was sent to is always allowed. `changing_paths` are those that change something although they are read:
-    at once for programs and for persons, for others only behind a page, which is let through.
+    itself was sent to is always allowed, and to a WebSocket the same port under another name of the loopback.
+    `changing_paths` are those that change something although they are read: at once for programs and for persons, for
+    others only behind a page, which is let through.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class Guards:
             return
         if origins is not None:
             # What it names is exact: a listed page is another site too.
+            if scope["type"] == "websocket" and _are_one_loopback(origins, host):
+                return
             self._check_origins(origins, host)
         elif site in _FOREIGN_SITES:
             raise _cross_site("A page of another origin asked for this.")
@@ -132,6 +136,25 @@ class Guards:
 def is_preflight(scope: Message) -> bool:
     """Whether a browser asks if a page of another origin may send a request."""
     return scope["method"] == "OPTIONS" and any(name == _ASKS_METHOD for name, _ in scope["headers"])
+
+
+def _are_one_loopback(origins: Sequence[bytes], host: bytes) -> bool:
+    """Whether pages and host are one port of this machine under its loopback names: a page opened on 127.0.0.1 follows
+    the feed whose link names localhost. A page under a name that was pointed here has that name as its origin."""
+    name, port = _parts(host.lower())
+    if name not in _LOOPBACK:
+        return False
+    for origin in origins:
+        scheme, _, rest = origin.partition(b"://")
+        if scheme not in (b"http", b"https") or _parts(rest)[0] not in _LOOPBACK or _parts(rest)[1] != port:
+            return False
+    return True
+
+
+def _parts(host: bytes) -> tuple[bytes, bytes]:
+    """The name and its port, empty where it names none."""
+    name = _without_port(host)
+    return name, host[len(name) :]
 
 
 def _check_source(headers: Mapping[bytes, bytes]) -> None:
