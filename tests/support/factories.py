@@ -117,6 +117,9 @@ async def running(
     store: JobStore, *, by: Owner | None = None, claimed_at: datetime | None = None, **fields: Any
 ) -> Job:
     """A job in its first attempt."""
+    if claimed_at is not None:
+        # A claim is never before what queued the job.
+        fields.setdefault("at", claimed_at)
     job = await queued(store, **fields)
     return await moved(store, job, lifecycle.claim(at=claimed_at or now(), owner=by or owner(), lease_s=LEASE_S))
 

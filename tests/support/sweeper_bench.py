@@ -12,7 +12,7 @@ from acked_common.outbox import Outbox
 from acked_common.store import Job
 from acked_common.sweeper import Sweeper
 from acked_common.wire import Bundle
-from support.factories import LEASE_S, ManualClock, moved, owner, queued
+from support.factories import ManualClock, moved, owner, queued
 from support.parts import ShakyStore, common_settings, settle
 
 RENEWAL_S = common_settings().renewal_s
@@ -76,8 +76,8 @@ class Bench:
         return await self.lose_again(job, expired_s)
 
     async def lose_again(self, job: Job, expired_s: float = 1.0) -> Job:
-        at = self.clock.now() - timedelta(seconds=LEASE_S + expired_s)
-        return await moved(self.store, job, lifecycle.claim(at=at, owner=owner(), lease_s=LEASE_S))
+        claim = lifecycle.claim(at=self.clock.now(), owner=owner(), lease_s=-expired_s)
+        return await moved(self.store, job, claim)
 
     def published(self, lane: str = "demo") -> list[UUID]:
         """What was published since the last call."""

@@ -76,7 +76,8 @@ class TestCancel:
 
     @pytest.mark.parametrize("state", [State.QUEUED, State.SCHEDULED])
     async def test_what_nobody_runs_ends_at_once(self, bench: Bench, state: State) -> None:
-        job = await bench.commands.cancel(str((await MAKERS[state](bench.store)).id))
+        before = await MAKERS[state](bench.store, at=bench.clock.now())
+        job = await bench.commands.cancel(str(before.id))
         assert (job.state, job.reason, job.wake) == (State.CANCELLED, Reason.CANCELLED.value, None)
         assert job.finished_at == bench.clock.now()
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import Struct, field
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 HISTORY_KEPT = 49
 """Entries kept behind the first one."""
@@ -84,6 +84,8 @@ class Seen(Struct, frozen=True):
     nonce: str | None = None
     wake: datetime | None = None
     """The lease that was read, where a renewal in between has to win; None where it doesn't matter."""
+    at: datetime | None = None
+    """When the job last moved, as far as the caller knows; not compared: `rev` is."""
 
 
 class Transition(Struct, frozen=True):
@@ -107,7 +109,8 @@ class Transition(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """A transition of one job, bound to what its caller saw."""
+    """A transition of one job, bound to what its caller saw. It happens no earlier than the one that it follows: each
+    process has a clock of its own, and a history has one order."""
 
     seen: Seen
     transition: Transition
@@ -115,6 +118,8 @@ class Move(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.seen.state not in self.transition.leaves:
             raise WrongState(self.seen.state, self.transition.reason)
+        if self.seen.at is not None and self.transition.at < self.seen.at:
+            force_setattr(self, "transition", _not_before(self.seen.at, self.transition))
 
     @property
     def history_entry(self) -> "HistoryEntry":
@@ -126,6 +131,13 @@ class Move(Struct, frozen=True):
             attempt=self.seen.attempt + self.transition.adds.get("attempt", 0),
             at=self.transition.at,
         )
+
+
+def _not_before(at: datetime, transition: Transition) -> Transition:
+    """The transition at a later instant; every instant that it sets counts from its own."""
+    by = at - transition.at
+    sets = {name: value + by if isinstance(value, datetime) else value for name, value in transition.sets.items()}
+    return replace(transition, at=at, sets=sets)
 
 
 class HistoryEntry(Struct, frozen=True):

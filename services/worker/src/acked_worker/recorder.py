@@ -217,7 +217,7 @@ class Recorder:
                 self._note_fenced(held)
                 continue
             held.cancelling = job.cancel_requested
-            held.job = replace(held.job, rev=job.rev)
+            held.job = replace(held.job, rev=job.rev, cancel_requested_at=job.seen.at)
             owned.append((held, ending))
         return owned
 

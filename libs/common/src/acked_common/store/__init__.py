@@ -140,7 +140,10 @@ class Job(Struct, frozen=True):
     @property
     def seen(self) -> Seen:
         """What a move of this job has to find unchanged."""
-        return Seen(self.id, self.state, self.rev, self.attempt, self.owner.nonce if self.owner else None)
+        # A projection may lack the history.
+        known = (self.history[-1].at if self.history else None, self.queued_at, self.started_at, self.finished_at)
+        at = max((instant for instant in known if instant is not None), default=self.accepted_at)
+        return Seen(self.id, self.state, self.rev, self.attempt, self.owner.nonce if self.owner else None, at=at)
 
     @property
     def seen_with_lease(self) -> Seen:
@@ -162,20 +165,22 @@ class ClaimedJob(Struct, frozen=True):
     nonce: str
     """The claim that owns the attempt."""
     started_at: datetime
-    """When the claim was asked for."""
+    """When the claim was asked for; never before the job was queued, whatever the clocks say."""
     batch: str | None = None
     tags: tuple[str, ...] = ()
     max_attempts: int | None = None
     timeout_s: float | None = None
     expires_in_s: float | None = None
     cancel_requested_at: datetime | None = None
-    """Set only where a claim is read back late."""
+    """Set only where it was read back: by a late claim, or because an outcome was stale."""
     suspect: bool = False
 
     @property
     def seen(self) -> Seen:
         """What a move of this job has to find unchanged."""
-        return Seen(self.id, State.RUNNING, self.rev, self.attempt, self.nonce)
+        asked_at = self.cancel_requested_at
+        at = self.started_at if asked_at is None else max(self.started_at, asked_at)
+        return Seen(self.id, State.RUNNING, self.rev, self.attempt, self.nonce, at=at)
 
 
 @dataclass(frozen=True, slots=True)

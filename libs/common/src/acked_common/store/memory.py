@@ -213,7 +213,7 @@ class MemoryStore:
         for document in self._existing(ids):
             state = State(document["state"])
             if state in transition.leaves and document["kind"] in kinds and document["expires_at"] > at:
-                seen = Seen(document["_id"], state, document["rev"], document["attempt"])
+                seen = Seen(document["_id"], state, document["rev"], document["attempt"], at=document.get("queued_at"))
                 lease = {"wake": self._clock.now() + timedelta(milliseconds=int(lease_s * 1000))}
                 self._jobs[seen.id] = _moved(document, Move(seen, transition)) | lease
                 self._tell(self._jobs[seen.id])

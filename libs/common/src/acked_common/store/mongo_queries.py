@@ -13,8 +13,9 @@ from acked_common.store.documents import Document, history_document, scope_field
 from acked_common.store.ids_bson import in_ids
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-# Every field is compared unless it is named here, so that a new one can't be written for another job.
-_seen_of_any = attrgetter(*(name for name in Seen.__struct_fields__ if name != "id"))
+# Every field is compared unless it is named here, so that a new one can't be written for another job. Where `at` means
+# something, it is in the transition.
+_seen_of_any = attrgetter(*(name for name in Seen.__struct_fields__ if name not in ("id", "at")))
 _MAPPINGS = ("sets", "adds")
 _written_besides = attrgetter(*(name for name in Transition.__struct_fields__ if name not in _MAPPINGS))
 
@@ -91,8 +92,10 @@ def turn_pipeline(nonce: str, for_s: float) -> list[Document]:
 def claim_pipeline(transition: Transition, lease_s: float) -> list[Document]:
     """The claim of many jobs in one write; values stand behind `$literal`, so that none is evaluated.
 
-    The lease begins when the claim takes hold, as that of a renewal does: a claim may be under way for an outage.
+    The lease begins when the claim takes hold, as that of a renewal does: a claim may be under way for an outage. The
+    claim itself is no earlier than what queued the job, by the clock of another process.
     """
+    at: Document = {"$max": [transition.at, "$queued_at"]}
     attempt: Document = {"$add": ["$attempt", 1]}
     rev: Document = {"$add": ["$rev", 1]}
     entry = {
@@ -100,12 +103,13 @@ def claim_pipeline(transition: Transition, lease_s: float) -> list[Document]:
         "state": transition.to.value,
         "reason": transition.reason.value,
         "attempt": attempt,
-        "at": transition.at,
+        "at": at,
     }
     fields: Document = {name: {"$literal": value} for name, value in transition_fields(transition).items()}
     fields |= {
         "rev": rev,
         "attempt": attempt,
+        "started_at": at,
         "history": {"$slice": [{"$concatArrays": ["$history", [entry]]}, -HISTORY_KEPT]},
         "wake": lease_from_now(lease_s),
     }
