@@ -1,6 +1,7 @@
 """Jobs, batches and workers over HTTP."""
 
 import asyncio
+import base64
 import threading
 from datetime import timedelta
 from typing import Any
@@ -85,6 +86,22 @@ async def test_pages_follow_each_other_without_a_gap(bench: Bench) -> None:
     assert pages == 3
 
 
+async def test_page_token_of_another_list_is_refused(bench: Bench) -> None:
+    jobs = await insert(bench.store, *(new_job(kind="a") for _ in range(3)))
+    token = (await bench.listed("?page_size=1&kind=a"))["next_page_token"]
+    answer = await bench.get(f"/jobs?page_size=1&kind=b&page_token={token}")
+    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "?page_token")
+    assert "other filters" in answer.json["detail"]
+    assert (await bench.get(f"/jobs?page_token={token}")).status == 422
+    assert ids(await bench.listed(f"?page_size=2&kind=a&page_token={token}")) == [jobs[1].id, jobs[0].id]
+
+
+async def test_page_token_of_an_older_gateway_holds(bench: Bench) -> None:
+    jobs = await insert(bench.store, *(new_job() for _ in range(2)))
+    older = base64.urlsafe_b64encode(jobs[1].id.bytes).decode().rstrip("=")
+    assert ids(await bench.listed(f"?page_token={older}")) == [jobs[0].id]
+
+
 @pytest.mark.parametrize(("asked", "size"), [("", DEFAULT_PAGE), ("0", 1), ("7", 7), ("999999999", MAX_PAGE)])
 async def test_a_page_has_a_bounded_size(bench: Bench, asked: str, size: int) -> None:
     await insert(bench.store, *(new_job() for _ in range(MAX_PAGE + 1)))
@@ -117,6 +134,7 @@ async def test_filters_narrow_a_list(bench: Bench) -> None:
         ("page_token=x", "page_token"),
         ("page_token=%C3%A9", "page_token"),
         ("page_token=" + "A" * 40, "page_token"),
+        ("page_token=" + "A" * 22 + "!", "page_token"),
     ],
 )
 async def test_a_parameter_that_means_nothing_is_named(bench: Bench, query: str, name: str) -> None:

@@ -3,6 +3,7 @@
 Frames are JSON texts with a `type`; docs/feed.md says what each means.
 """
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,13 @@ class FeedError(Exception):
 
 _EXAMPLE = '{"type": "subscribe", "sub": "a", "scope": {"all": true}}'
 
+_MEMBERS = {
+    "subscribe": ("type", "sub", "scope"),
+    "unsubscribe": ("type", "sub"),
+    "authenticate": ("type", "token"),
+}
+"""What each frame of a client may hold; anything else is refused, as a misspelt scope would follow something else."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -82,7 +90,8 @@ def parse_authenticate(text: str | None) -> bytes:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise FeedError(detail, name="no-token") from None
     token = members.get("token")
-    if members.get("type") != "authenticate" or not isinstance(token, str):
+    has_unknown = not members.keys() <= {*_MEMBERS["authenticate"]}
+    if members.get("type") != "authenticate" or not isinstance(token, str) or has_unknown:
         raise FeedError(detail, name="no-token")
     return token.encode("utf-8", "replace")
 
@@ -96,14 +105,29 @@ def parse_frame(text: str, *, tenant: str) -> Subscribe | Unsubscribe | Authenti
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise FeedError(f"a frame is a JSON object such as {_EXAMPLE}") from None
     kind = members.get("type")
+    known = _MEMBERS.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        raise FeedError("type must be subscribe or unsubscribe")
+    if unknown := [name for name in members if name not in known]:
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise FeedError(
+            f"{unknown[0][:MAX_NAME_CHARS]!r} means nothing in {kind}; {meant}Known: {', '.join(known)}",
+            _sub_or_none(members.get("sub")),
+        )
     if kind == "authenticate":
         return Authenticate()
-    if kind not in ("subscribe", "unsubscribe"):
-        raise FeedError("type must be subscribe or unsubscribe")
     sub = _sub(members.get("sub"))
     if kind == "unsubscribe":
         return Unsubscribe(sub)
     return Subscribe(sub, _scope(members.get("scope"), sub, tenant))
+
+
+def _sub_or_none(value: Any) -> Sub | None:
+    try:
+        return _sub(value)
+    except FeedError:
+        return None
 
 
 def _sub(value: Any) -> Sub:

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import blake2b
 from uuid import UUID
 
 from starlette.requests import Request
@@ -44,6 +45,9 @@ class Reads:
             async with self._turns.of(client):
                 yield
 
+_ID_BYTES = 16
+_MARK_BYTES = 5
+
 
 def checked_batch(name: str) -> str:
     """The name of a batch, or the problem `bad-batch`."""
@@ -65,10 +69,10 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads:
             tag=query.get("tag") or None,
             tenant=reader.tenant,
         )
-        page_size, before = _page_size(query.get("page_size")), _position(query.get("page_token"))
+        page_size, before = _page_size(query.get("page_size")), _position(query.get("page_token"), job_filter)
         async with reads.turn(client_of(request.scope)):
             page = await store.list_jobs(job_filter, page_size=page_size, before=before)
-        token = _token(page.next_before) if page.next_before else ""
+        token = _token(page.next_before, job_filter) if page.next_before else ""
         listed: api.JobList = {
             "jobs": [summary_fields(job, reader=reader) for job in page.jobs],
             "next_page_token": token,
@@ -171,17 +175,34 @@ def _page_size(text: str | None) -> int:
     return max(1, min(asked, MAX_PAGE))
 
 
-def _token(before: UUID) -> str:
-    return base64.urlsafe_b64encode(before.bytes).decode().rstrip("=")
+def _token(before: UUID, job_filter: JobFilter) -> str:
+    return _encoded(before.bytes + _mark(job_filter))
 
 
-def _position(token: str | None) -> UUID | None:
+def _encoded(position: bytes) -> str:
+    return base64.urlsafe_b64encode(position).decode().rstrip("=")
+
+
+def _mark(job_filter: JobFilter) -> bytes:
+    """Of the filters, so that a token of one list is not used for another, where it would leave out jobs."""
+    return blake2b(repr(job_filter).encode("utf-8", "backslashreplace"), digest_size=_MARK_BYTES).digest()
+
+
+def _position(token: str | None, job_filter: JobFilter) -> UUID | None:
     if not token:
         return None
     try:
-        return UUID(bytes=base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        position = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        # Python skips what is not of the alphabet.
+        if _encoded(position) != token:
+            raise ValueError(token)
+        before, mark = UUID(bytes=position[:_ID_BYTES]), position[_ID_BYTES:]
     except ValueError:
         raise _bad_parameter("page_token", "must be the next_page_token of an earlier answer") from None
+    # Gateways of older versions gave tokens without a mark.
+    if mark and mark != _mark(job_filter):
+        raise _bad_parameter("page_token", "belongs to a list with other filters; send the same ones with it")
+    return before
 
 
 def _bad_parameter(name: str, detail: str) -> ProblemError:
