@@ -3,9 +3,11 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from hashlib import blake2b
 from uuid import UUID
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,6 +46,7 @@ class Reads:
         with self._limit.holding(client):
             async with self._turns.of(client):
                 yield
+
 
 _ID_BYTES = 16
 _MARK_BYTES = 5
@@ -185,7 +188,8 @@ def _encoded(position: bytes) -> str:
 
 def _mark(job_filter: JobFilter) -> bytes:
     """Of the filters, so that a token of one list is not used for another, where it would leave out jobs."""
-    return blake2b(repr(job_filter).encode("utf-8", "backslashreplace"), digest_size=_MARK_BYTES).digest()
+    given = {name: value for name, value in asdict(job_filter).items() if value is not None}
+    return blake2b(msgspec.json.encode(given), digest_size=_MARK_BYTES).digest()
 
 
 def _position(token: str | None, job_filter: JobFilter) -> UUID | None:
