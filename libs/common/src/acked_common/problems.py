@@ -123,8 +123,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "unknown-field": Entry(
         422,
         "A field is not known",
-        "The body or the query holds a field that means nothing here. It is refused, as a misspelt option would be "
-        "ignored.",
+        "The body or the query holds a field that means nothing here; a misspelt option would be ignored.",
         "Correct its name, or remove it. What the handler needs belongs inside payload.",
     ),
     "unexpected-body": Entry(
