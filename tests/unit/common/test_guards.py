@@ -477,29 +477,3 @@ async def test_on_a_real_server_a_websocket_is_refused_with_a_problem() -> None:
     assert response.headers["content-type"] == "application/problem+json"
     assert response.body is not None
     assert json.loads(response.body)["type"] == "/problems/origin-not-allowed"
-
-
-@pytest.mark.parametrize(
-    ("host", "origin", "reached"),
-    [
-        ("localhost:8080", "http://127.0.0.1:8080", True),
-        ("localhost:8080", "http://[::1]:8080", True),
-        ("127.0.0.1:8080", "http://localhost:8080", True),
-        ("localhost", "http://127.0.0.1", True),
-        ("localhost:8080", "http://127.0.0.1:3000", False),
-        ("localhost:8080", "http://127.0.0.1", False),
-        ("localhost:8080", "http://127.0.0.1:8080.evil.example", False),
-        ("localhost:8080", "http://evil.example:8080", False),
-        ("localhost:8080", "http://127.0.0.2:8080", False),
-        ("localhost:8080", "file://127.0.0.1:8080", False),
-        ("localhost:8080", "null", False),
-        ("acked.example:8080", "http://localhost:8080", False),
-        ("localhost:8080", "http://acked.example:8080", False),
-    ],
-)
-async def test_loopback_names_of_one_port_share_websockets(host: str, origin: str, reached: bool) -> None:
-    headers = [(b"host", host.encode()), (b"origin", origin.encode())]
-    app, _ = await call(headers, scope_type="websocket", extensions={"websocket.http.response": {}})
-    assert app.reached is reached
-    app, _ = await call(headers, method="POST")
-    assert not app.reached, "changes stay with the exact origin"
