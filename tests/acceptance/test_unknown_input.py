@@ -13,7 +13,7 @@ from support.stacks import TestStack
 
 ROUTES = [
     ("intake", "POST", "/process"),
-    *((service, "GET", path) for service in ("intake", "gateway") for path in ("/kinds", "/healthz", "/openapi.json")),
+    *((service, "GET", path) for service in ("intake", "gateway") for path in ("/kinds", "/metrics", "/openapi.json")),
     *((service, "GET", "/status/01a20d05-adf2-7315-9ee6-8162dae54aa3") for service in ("intake", "gateway")),
     *(("gateway", "GET", path) for path in ("/", "/jobs", "/workers", "/batches/b", "/load-test", "/pages/app.css")),
     ("gateway", "POST", "/load-test"),
@@ -77,7 +77,7 @@ def sent(stack: TestStack, method: str, path: str, body: Any) -> tuple[int, Any]
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"payload": 1}', b"{}", iter([b'{"payload"', b": 1}"])], ids=["length", "{}", "chunks"]
+    "body", [b'{"payload": 1}', b"[]", iter([b'{"payload"', b": 1}"])], ids=["length", "[]", "chunks"]
 )
 def test_retry_with_a_payload_is_refused_and_starts_nothing(stack: TestStack, body: Any) -> None:
     job_id = failed_job(stack)
@@ -85,6 +85,15 @@ def test_retry_with_a_payload_is_refused_and_starts_nothing(stack: TestStack, bo
     assert (status, document["type"]) == (422, "/problems/unexpected-body")
     assert stack.status(job_id)["state"] == State.FAILED
     assert stack.call("POST", f"/jobs/{job_id}/retry").status == 200
+
+
+def test_retry_with_an_empty_object_starts_a_run(stack: TestStack) -> None:
+    assert sent(stack, "POST", f"/jobs/{failed_job(stack)}/retry", b"{}")[0] == 200
+
+
+def test_probe_with_a_query_gets_its_status(stack: TestStack) -> None:
+    for service in ("intake", "gateway"):
+        assert [stack.call("GET", f"{path}?at=1", to=service).status for path in ("/healthz", "/readyz")] == [200, 200]
 
 
 @pytest.mark.parametrize(
