@@ -62,6 +62,82 @@ async def test_a_waiter_for_a_rev_gets_the_next_move(store: ShakyStore) -> None:
         assert await patient == done
 
 
+class FeedNews:
+    """News that are followed from the moment that a test lets them be."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.opens = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.followers = 0
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        self.asked.set()
+        self.followers += 1
+        try:
+            await self.opens.wait()
+            self.is_open = True
+            yield
+        finally:
+            self.followers -= 1
+
+
+@pytest.fixture
+def news() -> FeedNews:
+    return FeedNews()
+
+
+async def test_move_before_the_news_are_followed_is_seen(store: ShakyStore, news: FeedNews) -> None:
+    job = await running(store)
+    waits = StatusWaits(store)
+    waits.follow(news)
+    async with asyncio.timeout(BOUND_S):
+        waiter = asyncio.create_task(waits.wait(job.id, after_rev=job.rev, wait_s=LONG_S))
+        await news.asked.wait()
+        # Nobody tells it: the stream opens behind it, and no look is made.
+        done = await finish(store, job)
+        news.opens.set()
+        assert await waiter == done
+    assert news.followers == 0
+
+
+@pytest.mark.parametrize("after_rev", [None, "own"])
+async def test_move_that_is_told_ends_the_wait_without_a_look(
+    store: ShakyStore, news: FeedNews, after_rev: str | None
+) -> None:
+    job = await running(store)
+    news.opens.set()
+    async with looking(store) as waits:
+        waits.follow(news)
+        waiter = asyncio.create_task(waits.wait(job.id, after_rev=job.rev if after_rev else None, wait_s=LONG_S))
+        await store.until_called("get", 2)
+        await settle()
+        # What is older, or of another job, is no answer.
+        waits.note(job.id, job.rev, State.RUNNING)
+        waits.note(uuid4(), job.rev + 1, State.SUCCEEDED)
+        await settle()
+        assert not waiter.done()
+        done = await finish(store, job)
+        waits.note(job.id, done.rev, done.state)
+        assert await waiter == done
+    assert "revisions" not in store.calls
+
+
+async def test_waits_are_looked_after_while_the_news_are_closed(store: ShakyStore, news: FeedNews) -> None:
+    job = await running(store)
+    news.opens.set()
+    async with looking(store) as waits:
+        waits.follow(news)
+        waiter = asyncio.create_task(waits.wait(job.id, after_rev=None, wait_s=LONG_S))
+        await store.until_called("get", 2)
+        news.is_open = False
+        await store.until_called("revisions")
+        assert not waiter.done()
+        done = await finish(store, job)
+        assert await waiter == done
+
+
 async def test_nothing_is_waited_for_that_is_there(store: ShakyStore) -> None:
     job = await succeeded(store)
     waits = StatusWaits(store)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -22,6 +23,14 @@ AT = ManualClock().now()
 @pytest.fixture
 async def bench() -> Bench:
     return await Bench.ready()
+
+
+@pytest.fixture(autouse=True)
+def draw(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """What the sweeper draws: the same in every run; a test gives its own."""
+    drawn: float = getattr(request, "param", 0.5)
+    monkeypatch.setattr("acked_common.sweeper.random", SimpleNamespace(random=lambda: drawn))
+    return drawn
 
 
 class TestLost:
@@ -170,21 +179,28 @@ class TestRunning:
         await bench.sweep_running()
         assert await again(bench.store, job) == job
 
-    async def test_leases_do_not_count_until_workers_can_have_renewed_after_the_store_was_away(
-        self, bench: Bench
+    @pytest.mark.parametrize("draw", [0.0, 0.5, 0.999], indirect=True)
+    @pytest.mark.parametrize("begins", ["the store was away", "this process is new"])
+    async def test_leases_count_once_every_worker_can_have_renewed(
+        self, bench: Bench, draw: float, begins: str
     ) -> None:
-        await bench.trust_leases()
+        if begins == "the store was away":
+            await bench.trust_leases()
+            bench.store.is_away = True
+            with pytest.raises(StoreError):
+                await bench.sweeper.sweep_running()
+            bench.store.is_away = False
         job = await bench.running()
-        bench.store.is_away = True
-        with pytest.raises(StoreError):
-            await bench.sweeper.sweep_running()
-        bench.store.is_away = False
-        # A renewal that is under way may be late, and the next one comes a renewal later.
-        for _ in range(int(WORKER_STORE_TIMEOUT_S + RENEWAL_S)):
+        # A renewal that is under way may still take its longest; the next one comes a round later, with its jitter.
+        earliest_s = WORKER_STORE_TIMEOUT_S + RENEWAL_S * 1.1 + draw * RENEWAL_S / 2
+        begun = bench.clock.monotonic()
+        while bench.clock.monotonic() - begun < earliest_s - 1.0:
             await bench.sweep_running()
-            assert (await again(bench.store, job)).state is State.RUNNING
             bench.clock.advance(1.0)
-        bench.clock.advance(RENEWAL_S)
+        bench.clock.advance(begun + earliest_s - 0.01 - bench.clock.monotonic())
+        await bench.sweep_running()
+        assert (await again(bench.store, job)).state is State.RUNNING
+        bench.clock.advance(0.02)
         await bench.sweep_running()
         assert (await again(bench.store, job)).state is State.QUEUED
 

@@ -54,7 +54,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    # However slow the machine is, no claim counts as slow.
+    monkeypatch.setattr("acked_worker.pace.SLOW_S", 3600.0)
     return Bench()
 
 

@@ -1,7 +1,7 @@
-"""Which transition follows from the end of an attempt, where a crash or a lost job is among it."""
+"""Which transition follows from the end of an attempt."""
 
 import dataclasses
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -9,7 +9,18 @@ from msgspec.structs import replace
 from acked_common.lifecycle import MAX_CRASHES, Reason, State
 from acked_common.store import ClaimedJob, KindRecord
 from acked_common.store.documents import claimed_job_from, job_document
-from acked_worker.outcome import Crashed, Interrupted, InterruptReason, failed, raised
+from acked_worker.outcome import (
+    Crashed,
+    Ending,
+    ErrorInfo,
+    Failed,
+    Interrupted,
+    InterruptReason,
+    Succeeded,
+    failed,
+    raised,
+    timed_out,
+)
 from acked_worker.outcome_rules import FREE_STARTS, Defaults, transition_after
 from support.factories import new_job
 
@@ -40,6 +51,89 @@ def test_crashes_back_off_until_they_are_too_many_whatever_the_attempts_are(job:
 def test_the_cancel_flag_wins_over_a_crash(job: ClaimedJob) -> None:
     found = transition_after(Crashed("exit code 1"), job, KIND, DEFAULTS, cancelling=True, at=AT)
     assert found is not None and found.to is State.CANCELLED
+
+
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_handler_that_returned_has_succeeded_whatever_was_asked(job: ClaimedJob, cancelling: bool) -> None:
+    found = transition_after(Succeeded(b"7"), job, KIND, DEFAULTS, cancelling=cancelling, at=AT)
+    assert found is not None and (found.to, found.reason) == (State.SUCCEEDED, Reason.COMPLETED)
+    assert found.sets == {"result": b"7", "finished_at": AT, "expire_at": AT + timedelta(seconds=86400)}
+
+
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_attempt_that_lost_its_lease_records_nothing(job: ClaimedJob, cancelling: bool) -> None:
+    lost = Interrupted(InterruptReason.LEASE_LOST)
+    assert transition_after(lost, job, KIND, DEFAULTS, cancelling=cancelling, at=AT) is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "cancelling"),
+    [
+        (Interrupted(InterruptReason.CANCELLED), False),
+        (Interrupted(InterruptReason.DRAINED), True),
+        (Interrupted(InterruptReason.NOT_STARTED), True),
+        (failed("T", "m", retryable=True), True),
+        (timed_out(1.0), True),
+    ],
+)
+def test_cancelled_attempt_without_a_result_is_cancelled(job: ClaimedJob, ending: Ending, cancelling: bool) -> None:
+    found = transition_after(ending, job, KIND, DEFAULTS, cancelling=cancelling, at=AT)
+    assert found is not None and found.to is State.CANCELLED
+    assert found.sets["expire_at"] == AT + timedelta(seconds=86400)
+
+
+@pytest.mark.parametrize(("own_s", "expires_in_s"), [(None, 3600.0), (77.0, 77.0)])
+@pytest.mark.parametrize(
+    ("interrupted", "reason"),
+    [(InterruptReason.DRAINED, Reason.DRAINED), (InterruptReason.NOT_STARTED, Reason.NOT_STARTED)],
+)
+def test_released_job_waits_as_long_as_it_asked_for(
+    job: ClaimedJob, own_s: float | None, expires_in_s: float, interrupted: InterruptReason, reason: Reason
+) -> None:
+    job = replace(job, expires_in_s=own_s, attempt=1)
+    found = transition_after(Interrupted(interrupted), job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and (found.to, found.reason) == (State.QUEUED, reason)
+    assert found.sets["expires_at"] == AT + timedelta(seconds=expires_in_s)
+    assert found.sets["wake"] == AT + timedelta(seconds=10)
+    # A drained or idle start is no failure of the job.
+    assert not {"failures", "crashes"} & found.adds.keys()
+
+
+@pytest.mark.parametrize("ending", [failed("T", "m", retryable=True), timed_out(1.0)])
+@pytest.mark.parametrize(("failures", "is_last"), [(0, False), (1, False), (2, True), (3, True)])
+def test_attempt_that_may_be_repeated_is_until_none_is_left(
+    job: ClaimedJob, ending: Ending, failures: int, is_last: bool
+) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
+    found = transition_after(ending, replace(job, failures=failures), kind, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.adds == {"failures": 1}
+    expected = (State.FAILED, Reason.ATTEMPTS_EXHAUSTED) if is_last else (State.SCHEDULED, Reason.BACKING_OFF)
+    assert (found.to, found.reason) == expected
+    if not is_last:
+        assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= 2.0 * 2**failures
+
+
+def test_permanent_error_fails_at_once_and_says_so(job: ClaimedJob) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3)
+    ending = failed("T", "m", retryable=False)
+    found = transition_after(ending, job, kind, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and (found.to, found.reason) == (State.FAILED, Reason.PERMANENT_ERROR)
+
+
+def test_time_that_the_handler_asked_for_is_waited(job: ClaimedJob) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
+    ending = Failed(ErrorInfo("RetryLater", "m", retryable=True), retryable=True, after_s=120.0)
+    found = transition_after(ending, job, kind, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.sets["due_at"] == found.sets["wake"] == AT + timedelta(seconds=120)
+
+
+@pytest.mark.parametrize("traceback", [None, "Traceback …"])
+def test_error_names_its_attempt_and_has_a_traceback_if_there_is_one(job: ClaimedJob, traceback: str | None) -> None:
+    ending = Failed(ErrorInfo("T", "m", retryable=False, traceback=traceback), retryable=False)
+    found = transition_after(ending, job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None
+    own = {} if traceback is None else {"traceback": traceback}
+    assert found.sets["error"] == {"type": "T", "message": "m", "retryable": False, "attempt": 2, **own}
 
 
 @pytest.mark.parametrize("reason", [InterruptReason.DRAINED, InterruptReason.NOT_STARTED])

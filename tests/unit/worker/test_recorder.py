@@ -1,4 +1,4 @@
-"""Outcomes are recorded in batches that are bounded in number and in bytes."""
+"""Outcomes are recorded in batches that are bounded in number and in bytes, and each attempt is held until then."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from acked_common import lifecycle
-from acked_common.lifecycle import Move, State
-from acked_common.store import Applied, KindRecord
-from acked_worker.outcome import Ending, Failed, Succeeded, failed, weight_bytes
+from acked_common.events import JobEvent
+from acked_common.lifecycle import Move, Reason, State
+from acked_common.store import Applied, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
+from acked_worker.outcome import Ending, Failed, Interrupted, InterruptReason, Succeeded, failed, weight_bytes
 from acked_worker.outcome_rules import Defaults
 from acked_worker.pace import IN_FLIGHT, LARGE_JOBS
 from acked_worker.recorder import BATCH, BATCH_BYTES, HELD_BYTES, Recorder
 from acked_worker.running import Held, Running
-from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
+from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, ShakyStore, settle
 
 MIB = 2**20
@@ -45,14 +46,16 @@ class Bench:
         self.store = CountingStore(self.clock)
         self.running = Running()
         self.room: list[bool] = []
+        self.released: list[Held] = []
+        self.told: list[JobEvent] = []
         self.recorder = Recorder(
             self.store,
             self.running,
             lambda kind: KindRecord(kind, kind),
             Defaults(10.0, 3600.0, 3600.0),
             self.clock,
-            lambda _: None,
-            lambda _: None,
+            self.released.extend,
+            self.told.extend,
             self.room.append,
         )
 
@@ -104,7 +107,11 @@ async def test_small_outcomes_share_a_write(bench: Bench) -> None:
     assert [len(moves) for moves in bench.store.writes] == [BATCH, 1]
 
 
-async def test_small_writes_go_one_after_the_other_and_a_large_one_beside_them(bench: Bench) -> None:
+async def test_small_writes_go_one_after_the_other_and_a_large_one_beside_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow the machine is, none of them counts as slow.
+    monkeypatch.setattr("acked_worker.pace.SLOW_S", 3600.0)
     held = await bench.held(1 + LARGE_JOBS + 1)
     write = bench.store.holds["apply"] = asyncio.Event()
     for one in held[:LARGE_JOBS]:
@@ -184,3 +191,122 @@ async def test_a_cancel_that_came_between_is_not_lost_in_a_batch(bench: Bench) -
     await bench.recorded()
     found = [(await again(bench.store, one.job)).state for one in held]
     assert found == [State.FAILED, State.CANCELLED, State.FAILED]
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written is written again at once."""
+    monkeypatch.setattr("acked_worker.recorder.RETRY_S", 0.0)
+
+
+async def test_attempt_is_held_until_its_outcome_is_recorded(bench: Bench) -> None:
+    held = await bench.held(2)
+    write = bench.store.holds["apply"] = asyncio.Event()
+    bench.recorder.record([(one, Succeeded(b"1")) for one in held])
+    await bench.store.until_called("apply")
+    # Renewals cover what is held, and these leases must last until the write is known.
+    assert bench.running.all() == held
+    write.set()
+    await bench.recorded()
+    assert bench.running.all() == []
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable, OutcomeUnknown])
+async def test_outcome_is_written_again_until_it_is_known(
+    bench: Bench, no_pause: None, error: type[StoreError]
+) -> None:
+    (held,) = await bench.held(1)
+    bench.store.failures["apply"] = [error("away")] * 5
+    bench.recorder.record([(held, Succeeded(b"1"))])
+    await bench.store.until_called("apply", 5)
+    assert bench.running.all() == [held]
+    await bench.recorded()
+    assert (await again(bench.store, held.job)).state is State.SUCCEEDED
+    assert (bench.recorder.finished, bench.running.all()) == (1, [])
+
+
+async def test_outcome_that_the_store_refuses_costs_no_neighbour(bench: Bench, no_pause: None) -> None:
+    held = await bench.held(3)
+    # The batch, then the first of those that are sent one by one; a look finds that it is still owned.
+    bench.store.failures["apply"] = [StoreError("refused")] * 2
+    bench.store.failures["get_many"] = [StoreUnavailable("away")]
+    bench.recorder.record([(one, Succeeded(b"1")) for one in held])
+    await bench.recorded()
+    states = [(await again(bench.store, one.job)).state for one in held]
+    assert states == [State.SUCCEEDED] * 3
+    assert (bench.recorder.finished, bench.running.all()) == (3, [])
+
+
+async def test_outcome_that_is_always_refused_is_let_go(bench: Bench) -> None:
+    (held,) = await bench.held(1)
+    bench.store.failures["apply"] = [StoreError("refused")] * 4
+    bench.recorder.record([(held, Succeeded(b"1"))])
+    await bench.recorded()
+    # The lease brings it back: no renewal covers it any more.
+    assert (await again(bench.store, held.job)).state is State.RUNNING
+    assert (bench.recorder.finished, bench.running.all(), bench.told) == (0, [], [])
+
+
+async def test_outcome_of_an_attempt_that_lost_its_job_is_dropped(bench: Bench) -> None:
+    lost, kept = await bench.held(2)
+    back = lifecycle.take_back(at=bench.clock.now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
+    await bench.store.apply([Move(lost.job.seen, back)])
+    await bench.store.claim(
+        [lost.job.id], kinds=["demo"], owner=owner(boot="boot-2"), lease_s=LEASE_S, at=bench.clock.now()
+    )
+    before = await again(bench.store, lost.job)
+    bench.recorder.record([(one, Succeeded(b"1")) for one in (lost, kept)])
+    await bench.recorded()
+    assert await again(bench.store, lost.job) == before
+    assert [event.id for event in bench.told] == [kept.job.id]
+    assert (bench.recorder.finished, bench.running.all()) == (1, [])
+
+
+async def test_attempt_that_knows_that_it_lost_writes_nothing(bench: Bench) -> None:
+    (held,) = await bench.held(1)
+    bench.recorder.record([(held, Interrupted(InterruptReason.LEASE_LOST))])
+    await bench.recorded()
+    assert (await again(bench.store, held.job)).state is State.RUNNING
+    assert (bench.running.all(), bench.told, bench.released) == ([], [], [])
+
+
+async def test_what_is_released_is_published_and_all_is_reported(bench: Bench) -> None:
+    drained, done, broken = await bench.held(3)
+    endings: list[Ending] = [
+        Interrupted(InterruptReason.DRAINED),
+        Succeeded(b"1"),
+        failed("T", "m", retryable=True),
+    ]
+    bench.recorder.record(list(zip((drained, done, broken), endings, strict=True)))
+    await bench.recorded()
+    assert bench.released == [drained]
+    assert [(event.id, event.state, event.reason, event.rev, event.attempt) for event in bench.told] == [
+        (drained.job.id, State.QUEUED, Reason.DRAINED, 3, 1),
+        (done.job.id, State.SUCCEEDED, Reason.COMPLETED, 3, 1),
+        (broken.job.id, State.SCHEDULED, Reason.BACKING_OFF, 3, 1),
+    ]
+    assert bench.recorder.finished == 1
+
+
+async def test_room_is_wanted_again_when_half_of_it_is_free(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_worker.recorder.HELD_BYTES", 4 * weight_bytes(LARGE))
+    monkeypatch.setattr("acked_worker.recorder.BATCH_BYTES", 0)
+    held = await bench.held(5)
+    writes = []
+
+    async def one_by_one(moves: Sequence[Move]) -> list[Applied]:
+        writes.append(asyncio.Event())
+        await writes[-1].wait()
+        return [Applied.APPLIED] * len(moves)
+
+    monkeypatch.setattr(bench.store, "apply", one_by_one)
+    monkeypatch.setattr(ShakyStore, "VERBS", ShakyStore.VERBS - {"apply"})
+    bench.recorder.record([(one, LARGE) for one in held])
+    rooms = []
+    for _ in held:
+        await settle()
+        writes.pop(0).set()
+        await settle()
+        rooms.append(bench.room[-1])
+    assert rooms == [False, False, True, True, True]
+    await bench.recorded()
