@@ -1,6 +1,7 @@
 """The stores that the contract suite runs against."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeAlias
 
 import pytest
@@ -9,6 +10,8 @@ from pymongo.database import Database
 from acked_common.clock import SharedClock
 from acked_common.store.memory import MemoryStore
 from acked_common.store.mongo import MongoStore
+from deploy.native.packages import PackagesError
+from support.failing_mongod import FailingMongod, failing_mongod
 from support.servers import Servers
 
 AnyStore: TypeAlias = MemoryStore | MongoStore
@@ -46,3 +49,15 @@ async def store(bare_store: AnyStore) -> AnyStore:
     """An empty store."""
     await bare_store.ensure_schema()
     return bare_store
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingMongod]:
+    """A server that fails on demand; skips where there is no mongod, fails there with CI=true."""
+    try:
+        with failing_mongod(tmp_path_factory.mktemp("mongod")) as running:
+            yield running
+    except PackagesError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))

@@ -1,7 +1,6 @@
 """What an insert answers while MongoDB itself fails: it cuts connections off, holds them, or confirms no majority."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,9 +11,8 @@ from msgspec.structs import replace
 
 from acked_common.store import ClaimedJob, Insertion, OutcomeUnknown
 from acked_common.store.mongo import MongoStore
-from deploy.native.packages import PackagesError
 from support.factories import LEASE_S, claimed_job, count_queued, insert, key_of, new_job, now, owner
-from support.failing_mongod import FailingMongod, failing_mongod
+from support.failing_mongod import FailingMongod
 from support.stores import store_behind
 from support.tcp_proxy import Proxy, proxy_to
 
@@ -44,17 +42,6 @@ FAILURES = {
     "shuts down, unlabelled": UNLABELLED,
 }
 UNCONFIRMED = {name: FAILURES[name] for name in ("timed out", "shuts down", "shuts down, unlabelled")}
-
-
-@pytest.fixture(scope="module")
-def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingMongod]:
-    try:
-        with failing_mongod(tmp_path_factory.mktemp("mongod")) as running:
-            yield running
-    except PackagesError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -205,6 +192,36 @@ async def test_what_the_validator_refuses_is_not_stored_whatever_is_confirmed(
 
     assert found[1] is STORED
     assert found[0] is NOT_STORED
+
+
+async def test_refusal_after_an_unknown_sending_stays_unknown(mongod: FailingMongod, store: MongoStore) -> None:
+    good = new_job()
+    nonsense = replace(new_job(), lifecycle={"state": good.lifecycle["state"]})
+
+    with mongod.failing(["insert"], app_name=APP, times=1, **CUT_OFF):
+        found = await store.insert([nonsense, good])
+
+    # What the first sending has done nobody knows, whatever the second one is told.
+    assert found == [UNKNOWN, STORED]
+
+
+async def test_server_that_goes_after_an_unknown_sending_leaves_it_unknown(store: MongoStore, proxy: Proxy) -> None:
+    jobs = [new_job() for _ in range(3)]
+    proxy.lose("insert", times=1)
+
+    async def refuse_behind_the_first() -> None:
+        while not proxy.lost:  # noqa: ASYNC110 - within one turn of the loop
+            await asyncio.sleep(0)
+        proxy.refuse()
+
+    refusing = asyncio.create_task(refuse_behind_the_first())
+    found = await store.insert(jobs)
+
+    await refusing
+    assert found == [UNKNOWN] * 3
+    proxy.heal()
+    # "Nothing stored" would have been a lie.
+    assert await count_queued(store, 10) == 3
 
 
 async def test_a_server_that_holds_an_insert_is_unknown_in_time_and_blocks_nobody(

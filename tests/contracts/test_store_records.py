@@ -8,7 +8,7 @@ import pytest
 
 from acked_common.store import JobStore, KindRecord, SchemaMismatch, WorkerRecord
 from contracts.conftest import AnyStore
-from support.factories import ago, eventually, now
+from support.factories import ago, eventually, now, until_readable
 
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -113,10 +113,8 @@ async def test_a_watermark_never_falls(store: JobStore) -> None:
     await store.raise_watermark("a", high)
     await store.raise_watermark("a", low)
 
-    async def is_high() -> bool:
-        return await store.watermarks() == {"a": high, "b": low}
-
-    await eventually(is_high)
+    await until_readable(store)
+    assert await store.watermarks() == {"a": high, "b": low}
 
 
 async def test_racing_watermarks_leave_the_newest(store: JobStore) -> None:
@@ -125,10 +123,8 @@ async def test_racing_watermarks_leave_the_newest(store: JobStore) -> None:
 
     await asyncio.gather(*(store.raise_watermark("a", at) for at in instants))
 
-    async def is_newest() -> bool:
-        return await store.watermarks() == {"a": max(instants)}
-
-    await eventually(is_newest)
+    await until_readable(store)
+    assert await store.watermarks() == {"a": max(instants)}
 
 
 async def test_the_servers_time(store: JobStore) -> None:

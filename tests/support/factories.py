@@ -178,6 +178,12 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 
             await asyncio.sleep(0.01)
 
 
+async def until_readable(store: JobStore) -> None:
+    """Returns when reads see every write before this call, those too that wait for no majority: a majority confirms a
+    newer one. Leaves a queued job behind."""
+    await insert(store, new_job(kind="readable"))
+
+
 async def count_queued(store: JobStore, at_most: int) -> int:
     """Queued jobs, counted up to a bound."""
     return (await store.count(Scope(), at_most=at_most)).get(State.QUEUED, 0)
