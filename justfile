@@ -92,6 +92,11 @@ soak *options: prepare
 bench *options: prepare
     @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console benchmarks "$@"
 
+# Make small wrong changes in a copy and say which test notices each: mutants, mutants --list, mutants -k leases
+[no-exit-message]
+mutants *which: prepare
+    @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m mutants "$@"
+
 # Format, lint, types, lock: everything that needs no server
 [no-exit-message]
 check: prepare

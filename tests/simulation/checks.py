@@ -173,6 +173,8 @@ class Observer:
         if was is not State.RUNNING or now is State.RUNNING:
             return
         watched.exits[attempt] = reason
+        if reason == Reason.LEASE_EXPIRED:
+            self._world.ownership.taken_back(job_id, attempt, before["owner"]["worker"])
         if reason == Reason.LEASE_EXPIRED and before["wake"] > self._world.time():
             self._broken(
                 "I4", f"was taken back {before['wake'] - self._world.time()} before its lease was over", job_id

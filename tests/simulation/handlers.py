@@ -93,6 +93,7 @@ async def work(ctx: Context, payload: Any) -> dict[str, object]:
         if other.job_id == effect.job_id and other.gone_at > world.loop.time() and other.stands_at_gate:
             other.held_beside.add(ctx.attempt)
     world.effects.append(effect)
+    world.ownership.begins(effect)
     world.note(process.name, f"attempt {ctx.attempt} begins", effect.job_id)
     try:
         if ctx.attempt <= world.scripts[number].crashes:
@@ -111,6 +112,7 @@ async def work(ctx: Context, payload: Any) -> dict[str, object]:
     finally:
         if not world.is_over:
             effect.ended_at = world.loop.time()
+            world.ownership.ends(effect)
             world.note(process.name, f"attempt {ctx.attempt} ends: {effect.end}", effect.job_id)
     if step.end == "error":
         raise RuntimeError("as the script says")

@@ -79,6 +79,11 @@ class SimProcess:
         self.main = Strand(self)
         self.strands = [self.main]
         self.is_paused = False
+        self.paused_at = 0.0
+        self.stood_still_s = 0.0
+        """How long its newest pause took."""
+        self.ran_on_since = 0.0
+        """When that ended; infinite while it is paused."""
         self.can_run = True
         self.died_at = math.inf
         self.is_of_suspect = False
@@ -117,11 +122,13 @@ class SimProcess:
         """Freezes the process; time goes on, and what arrives or is due waits."""
         self.is_paused = True
         self.can_run = False
+        self.paused_at, self.ran_on_since = self.loop.time(), math.inf
 
     def resume(self) -> None:
         """Lets it go on with all that has become ready meanwhile."""
         self.is_paused = False
         self.can_run = not self.is_dead
+        self.stood_still_s, self.ran_on_since = self.loop.time() - self.paused_at, self.loop.time()
         for strand in self.strands:
             self.loop.list_strand(strand)
 

@@ -106,6 +106,9 @@ class _Call:
         self._kwargs = kwargs
         loop = world.loop
         self.answered = loop.create_future()
+        self._sent_at = loop.time()
+        if verb == "renew":
+            world.ownership.asked(process, args[0])
         weather, chance = world.weather, world.rng.random
         self._is_unanswered = chance() < weather.store_unanswered
         self._is_twice = chance() < weather.store_twice and verb not in ONCE
@@ -184,6 +187,8 @@ class _Call:
             self._fail(self._unknown(), "done, answer cut off")
         elif not self.answered.done():
             self.answered.set_result(result)
+            if self._verb == "renew":
+                self._world.ownership.told(self._process, self._sent_at, self._args[0], result)
 
     def _unknown(self) -> StoreError:
         if self._verb in READS:

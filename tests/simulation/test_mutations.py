@@ -1,5 +1,6 @@
 """The simulation can fail: each of these faults, built in on purpose, is found within few seeds."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -11,13 +12,18 @@ from msgspec.structs import replace
 from acked_common.lifecycle import Move, State
 from acked_common.store import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_common.store.documents import Document
+from acked_common.wire import Bundle
 from acked_intake.group_commit import GroupCommit
 from acked_worker.flow import LaneFlow
+from acked_worker.outcome import InterruptReason
 from acked_worker.recorder import Recorder
+from acked_worker.runners import Runners
 from acked_worker.running import Held
 from acked_worker.slots import Slots
+from simulation.ownership import LEASE_S
 from simulation.store_line import ObservedStore
 from simulation.story import report
+from simulation.suspects import SimGate
 from simulation.weather import KNOBS
 from simulation.world import Result, run
 
@@ -230,18 +236,53 @@ async def _starts_nothing(flow: LaneFlow, delivery: Any) -> None:
     await delivery.ack()
 
 
+def _interrupts_not(*ignored: InterruptReason) -> Callable[..., None]:
+    """What a renewal tells is not passed on to handlers."""
+    interrupt = Runners.interrupt
+
+    def broken(runners: Runners, held: Held, reason: InterruptReason) -> None:
+        if reason not in ignored:
+            interrupt(runners, held, reason)
+
+    return broken
+
+
+async def _lets_go_too_early(recorder: Recorder, batch: list[Any], weight: int) -> None:
+    """Leases are not renewed while an outcome waits for the store."""
+    for held, _ in batch:
+        recorder._running.remove(held)
+    await _record(recorder, batch, weight)
+
+
+_record = Recorder._record
+
+
+async def _starts_late(flow: LaneFlow, bundle: Bundle) -> bool:
+    """Jobs start long after they were claimed, when their leases may be over."""
+    claimed = await flow._claims.claim(bundle)
+    await asyncio.sleep(2 * LEASE_S)
+    flow._start([replace(job, started_at=flow._clock.now()) for job in claimed or ()])
+    return claimed is not None
+
+
 @pytest.mark.parametrize(
     ("part", "name", "broken", "rules"),
     [
+        (Runners, "interrupt", _interrupts_not(InterruptReason.LEASE_LOST), {"lease"}),
+        (Runners, "interrupt", _interrupts_not(InterruptReason.CANCELLED), {"cancel"}),
+        (Recorder, "_record", _lets_go_too_early, {"lease"}),
+        # Handlers go on after a pause before a renewal tells what is still theirs.
+        (SimGate, "is_open", True, {"lease"}),
+        (LaneFlow, "_take", _starts_late, {"lease"}),
         (Slots, "give", _never_gives, {"I1", "rest"}),
         (Recorder, "_record", _drops, {"I1", "rest"}),
         (GroupCommit, "keep", _keeps_blindly, {"I1"}),
         (LaneFlow, "_handle", _starts_nothing, {"I1"}),
     ],
-    ids=["slots", "recorder", "commit", "flow"],
+    ids=["lost lease", "cancel", "lets go", "gate", "late", "slots", "recorder", "commit", "flow"],
 )
 def test_a_broken_part_is_found(
-    part: type, name: str, broken: Callable[..., Any], rules: set[str], monkeypatch: pytest.MonkeyPatch
+    part: object, name: str, broken: object, rules: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part, name, broken)
     result = first_broken(run)

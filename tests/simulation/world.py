@@ -25,6 +25,7 @@ from simulation.broker_line import SimBroker
 from simulation.checks import Observer, Violation, check_at_rest
 from simulation.handlers import KINDS, Effect, Script, draw_script
 from simulation.loop import SimProcess, Spinning, VirtualLoop
+from simulation.ownership import Ownership
 from simulation.processes import WORKER, Gateway, Intake, Node, WorkerNode, boundary
 from simulation.store_line import ObservedStore, at_once
 from simulation.storms import strike
@@ -102,6 +103,7 @@ class World:
         self.acting: SimProcess | None = None
         self.calls_under_way = 0
         self.observer = Observer(self)
+        self.ownership = Ownership(self)
         self.store = store_class(self)
         self.store.world = self
         self.broker = SimBroker(self)

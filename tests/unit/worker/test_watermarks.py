@@ -1,6 +1,7 @@
 """The newest instant that a worker took from each lane reaches the store, whatever the store does meanwhile."""
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -72,3 +73,19 @@ async def test_lane_behind_the_one_that_failed_is_written_later(store: ShakyStor
     refused.clear()
     await watermarks.write()
     assert await store.watermarks() == dict.fromkeys(("a", "b", "c"), AT)
+
+
+@pytest.mark.parametrize("during", [LATER - timedelta(seconds=1), LATER + timedelta(seconds=1)])
+async def test_instant_noted_during_a_write_that_fails_counts(store: ShakyStore, during: datetime) -> None:
+    watermarks = Watermarks(store)
+    watermarks.note("a", LATER)
+    store.failures["raise_watermark"] = [StoreUnavailable("away")]
+    store.holds["raise_watermark"] = asyncio.Event()
+    writing = asyncio.create_task(watermarks.write())
+    await store.until_called("raise_watermark")
+    watermarks.note("a", during)
+    store.holds["raise_watermark"].set()
+    with pytest.raises(StoreError):
+        await writing
+    await watermarks.write()
+    assert await store.watermarks() == {"a": max(LATER, during)}

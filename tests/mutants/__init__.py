@@ -1,0 +1,1 @@
+"""Small wrong changes to the code, and which test notices each: `./just mutants`."""
