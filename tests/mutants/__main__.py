@@ -26,7 +26,7 @@ WITHIN_S = 180.0
 UNIT_WITHIN_S = 900.0
 BASELINE_WITHIN_S = 1800.0
 TESTS_FAILED = 1
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class CannotRun(Exception):
