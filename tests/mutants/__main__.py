@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mutants.catalogue import ROOT, DoesNotApply, Mutant, mutated, read_mutants
+from support.servers import AMQP_URL, MONGO_URL, start_servers
 
 PACKAGES = ("acked", "acked_common", "acked_gateway", "acked_intake", "acked_worker")
+WITH_SERVERS = ("tests/contracts", "tests/integration")
 SOURCES = ("libs/*/src", "services/*/src")
 WITHIN_S = 180.0
 UNIT_WITHIN_S = 900.0
@@ -59,14 +61,29 @@ def copied(checkout: Path) -> Iterator[Path]:
         yield copy
 
 
+@contextmanager
+def servers_for(mutants: Sequence[Mutant]) -> Iterator[dict[str, str]]:
+    """Servers for all runs, where some need them; the variables that tell tests of them."""
+    if not any(test.startswith(WITH_SERVERS) for mutant in mutants for test in mutant.tests):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="acked-mutants-") as folder:
+        servers = start_servers(Path(folder))
+        try:
+            yield {MONGO_URL: servers.mongo_url, AMQP_URL: servers.amqp_url}
+        finally:
+            servers.stop()
+
+
 class Tests:
     """pytest over a copy of the checkout."""
 
-    def __init__(self, copy: Path) -> None:
+    def __init__(self, copy: Path, variables: Mapping[str, str]) -> None:
         self._copy = copy
         sources = [path for pattern in SOURCES for path in sorted(copy.glob(pattern))]
         self._environ = {
             **os.environ,
+            **variables,
             # Before the checkout that the environment has installed.
             "PYTHONPATH": os.pathsep.join(map(str, (*sources, copy / "tests", copy))),
             # Two changes of one file within a second would else share one compiled file.
@@ -122,7 +139,7 @@ class Tests:
 
 
 def _kill(process: "subprocess.Popen[str]") -> None:
-    # With the servers that its tests have started: they are of its session.
+    # With what its tests have started: that is of its session.
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
@@ -159,8 +176,8 @@ def chosen(mutants: Sequence[Mutant], names: Sequence[str], containing: str) -> 
 def run_all(mutants: Sequence[Mutant]) -> list[str]:
     """Runs mutants one after the other, prints what comes of each, and returns the unnoticed ones."""
     survived: list[str] = []
-    with copied(ROOT) as copy:
-        tests = Tests(copy)
+    with servers_for(mutants) as variables, copied(ROOT) as copy:
+        tests = Tests(copy, variables)
         tests.check_imports()
         wanted = list(dict.fromkeys(argument for mutant in mutants for argument in mutant.tests))
         print(f"without a mutant: {len(wanted)} modules and tests", flush=True)
