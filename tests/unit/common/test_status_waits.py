@@ -107,6 +107,7 @@ async def test_move_that_is_told_ends_the_wait_without_a_look(
     store: ShakyStore, news: FeedNews, after_rev: str | None
 ) -> None:
     job = await running(store)
+    news.is_open = True
     news.opens.set()
     async with looking(store) as waits:
         waits.follow(news)
