@@ -13,7 +13,7 @@ from acked.testing import RecordingAttempt
 async def test_demo_sleeps_as_long_as_it_is_told() -> None:
     begun = time.monotonic()
     assert await demo.demo(RecordingAttempt().context, {"seconds": 0.05, "note": "x"}) == {"slept_s": 0.05}
-    assert 0.04 < time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun > 0.04
     assert await demo.demo(RecordingAttempt().context, {"seconds": 0}) == {"slept_s": 0.0}
 
 

@@ -12,6 +12,7 @@ from acked_common.lifecycle import State
 from acked_common.status_waits import StatusWaits
 from acked_common.store import Job, StoreError
 from support.factories import LEASE_S, RETENTION_S, ManualClock, moved, now, owner, queued, running, succeeded
+from support.loop_clock import LoopClock
 from support.parts import BOUND_S, ShakyStore, running_tasks, settle
 
 LONG_S = 60.0
@@ -192,10 +193,12 @@ async def test_without_waiters_nothing_is_asked(store: ShakyStore) -> None:
         await store.until_called("revisions")
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
+        clock = LoopClock()
         # The look that was under way may still end.
-        await asyncio.sleep(0.01)
+        await clock.advance(0.1)
         store.calls.clear()
-        await asyncio.sleep(0.03)
+        for _ in range(10):
+            await clock.advance(0.1)
     assert store.calls == []
 
 

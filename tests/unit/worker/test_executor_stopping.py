@@ -11,7 +11,7 @@ import pytest
 from acked import Context
 from acked.resources import LoopResource
 from acked_worker.outcome import Failed, Interrupted, InterruptReason, Succeeded, TimedOut
-from support.executor import Bench, assignment, kind, open_bench
+from support.executor import BOUND_S, Bench, assignment, kind, open_bench
 
 FOREVER_S = 60.0
 
@@ -57,7 +57,8 @@ async def test_async_timeout_cancels_the_handler_and_says_where_it_was(bench: Be
     bench.submit(assignment("k", timeout_s=0.3))
     ending = await bench.ending()
     assert isinstance(ending, TimedOut)
-    assert 0.3 <= time.monotonic() - begun < 1.5
+    # Not long after it, however slow the machine is: without the cancel it would be `FOREVER_S`.
+    assert 0.3 <= time.monotonic() - begun < BOUND_S
     assert ending.error.message == "the attempt took longer than its timeout of 0.3 s"
     assert "await asyncio.sleep(FOREVER_S)" in (ending.error.traceback or "")
     assert cleaned_up.is_set()
@@ -390,7 +391,8 @@ async def test_close_gives_back_what_does_not_end_and_never_takes_longer(
     await bench.until(started.is_set)
     begun = time.monotonic()
     left = await bench.executor.close(0.4)
-    assert time.monotonic() - begun < 0.6
+    # Whatever blocks it goes on for much longer.
+    assert time.monotonic() - begun < BOUND_S
     assert left == given
     assert bench.endings == []
     assert bench.executor.running == 0
