@@ -1,0 +1,312 @@
+"""Connections of the feed: how many each client has, how much it may ask, when it is sent away, what it leaves."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.websockets import WebSocket
+
+from acked_common.access.gate import CLOSE_CODE
+from acked_common.access.tokens import TokenRecord
+from acked_common.principal import LOCAL, SCOPE_KEY, Permission, Principal
+from acked_gateway import feed as feed_module
+from acked_gateway.feed import (
+    FRAMES_A_SECOND,
+    FRAMES_AT_ONCE,
+    MAX_ERRORS,
+    NOT_TEXT,
+    PING_EVERY_S,
+    POLICY,
+    Feed,
+    FeedLimits,
+)
+from acked_gateway.feed_entry import TRY_AGAIN_LATER, Guest
+from acked_gateway.hub import Hub, Subscription
+from support.factories import ManualClock
+from support.parts import BOUND_S, settle
+
+IN_ALL, OF_ONE = 4, 2
+ADA = Principal("acme", "ada", frozenset({Permission.READ}))
+BOB = Principal("acme", "bob", frozenset({Permission.READ}))
+SUBSCRIBE = {"type": "subscribe", "sub": "s", "scope": {"all": True}}
+UNSUBSCRIBE = {"type": "unsubscribe", "sub": "s"}
+
+
+class Door:
+    """Lets everybody in, as whom the test says."""
+
+    def __init__(self) -> None:
+        self.asks = False
+        self.guest = Guest(LOCAL, None)
+        self.holds = True
+        self.opens = asyncio.Event()
+        self.opens.set()
+
+    def of(self, principal: Principal) -> None:
+        """Tokens are asked for, and this one is shown."""
+        self.asks = True
+        self.guest = Guest(principal, TokenRecord("id", b"digest", principal, ManualClock().now()))
+
+    def may_stay(self, guest: Guest) -> bool:
+        return self.holds
+
+    async def admit(self, websocket: WebSocket) -> Guest | None:
+        guest = self.guest
+        await self.opens.wait()
+        await websocket.accept()
+        return guest
+
+
+class Followed:
+    """The stream: who follows it."""
+
+    def __init__(self) -> None:
+        self.followers = 0
+
+    def follow(self) -> None:
+        self.followers += 1
+
+    def unfollow(self) -> None:
+        self.followers -= 1
+
+
+class Wanted:
+    """Snapshots that somebody wants."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Subscription] = []
+
+    def want(self, subscription: Subscription) -> None:
+        self.wanted.append(subscription)
+
+
+class Line:
+    """A client's end of a WebSocket."""
+
+    def __init__(self, feed: Feed, principal: Principal | None) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._messages.put_nowait({"type": "websocket.connect"})
+        self.reads = asyncio.Event()
+        self.reads.set()
+        scope: dict[str, Any] = {
+            "type": "websocket",
+            "path": "/ws/feed",
+            "headers": [],
+            "client": ("127.0.0.1", 1),
+            "extensions": {"websocket.http.response": {}},
+        }
+        if principal is not None:
+            scope[SCOPE_KEY] = principal
+        self.serving = asyncio.create_task(feed.serve(WebSocket(scope, self._messages.get, self._send)))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if "text" in message:
+            await self.reads.wait()
+        self.sent.append(message)
+
+    async def ask(self, *frames: object) -> None:
+        for frame in frames:
+            text = frame if isinstance(frame, str) else json.dumps(frame)
+            self._messages.put_nowait({"type": "websocket.receive", "text": text})
+        await settle(20 + 5 * len(frames))
+
+    async def put(self, message: dict[str, Any]) -> None:
+        self._messages.put_nowait(message)
+        await settle()
+
+    async def leave(self) -> None:
+        self._messages.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await asyncio.wait_for(self.serving, BOUND_S)
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        return [json.loads(message["text"]) for message in self.sent if "text" in message]
+
+    @property
+    def closed(self) -> int | None:
+        """The code with which it was sent away."""
+        return next((message["code"] for message in self.sent if message["type"] == "websocket.close"), None)
+
+    @property
+    def status(self) -> int | None:
+        """Of the response that declines the upgrade."""
+        return next((message["status"] for message in self.sent if "status" in message), None)
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.hub, self.stream, self.snapshots, self.door = Hub(), Followed(), Wanted(), Door()
+        limits = FeedLimits(clients=IN_ALL, of_one_client=OF_ONE)
+        parts: Any = (self.hub, self.stream, self.snapshots, ManualClock(), self.door)
+        self.feed = Feed(*parts, boot="boot-1", limits=limits)
+
+    @asynccontextmanager
+    async def connected(self, *, shown: Principal | None = None) -> AsyncIterator[Line]:
+        """A connection; `shown` is whose token came with the handshake."""
+        line = Line(self.feed, shown)
+        await settle()
+        try:
+            yield line
+        finally:
+            await line.leave()
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made = Bench()
+    monkeypatch.setattr(feed_module, "time", SimpleNamespace(monotonic=lambda: made.time))
+    return made
+
+
+@pytest.mark.parametrize("is_shown_early", [True, False])
+async def test_client_with_its_connections_gets_no_more(bench: Bench, is_shown_early: bool) -> None:
+    bench.door.of(ADA)
+    shown = ADA if is_shown_early else None
+    async with bench.connected(shown=shown), bench.connected(shown=shown) as second:
+        assert second.frames[0]["type"] == "hello"
+        async with bench.connected(shown=shown) as third:
+            if is_shown_early:
+                assert third.status == 429
+            else:
+                assert third.closed == TRY_AGAIN_LATER
+                assert "too-many-feeds" in json.dumps(third.frames)
+        bench.door.of(BOB)
+        async with bench.connected(shown=BOB if is_shown_early else None) as other:
+            assert other.closed is other.status is None
+
+
+async def test_connection_that_left_makes_room(bench: Bench) -> None:
+    bench.door.of(ADA)
+    for _ in range(3):
+        async with bench.connected(shown=ADA), bench.connected() as second:
+            assert second.closed is None
+
+
+async def test_connection_that_is_refused_gives_back_what_it_took(bench: Bench) -> None:
+    bench.door.of(ADA)
+    async with bench.connected(), bench.connected():
+        for _ in range(3):
+            async with bench.connected() as refused:
+                assert refused.closed == TRY_AGAIN_LATER
+    async with bench.connected(), bench.connected() as second:
+        assert second.closed is None
+
+
+async def test_frames_beyond_the_rate_close_the_connection(bench: Bench) -> None:
+    async with bench.connected() as line:
+        await line.ask(*[SUBSCRIBE, UNSUBSCRIBE] * (FRAMES_AT_ONCE // 2))
+        assert line.closed is None
+        await line.ask(SUBSCRIBE)
+        assert line.closed == POLICY
+
+
+async def test_budget_of_frames_comes_back_with_time(bench: Bench) -> None:
+    async with bench.connected() as line:
+        await line.ask(*[SUBSCRIBE, UNSUBSCRIBE] * (FRAMES_AT_ONCE // 2))
+        bench.time += 1.0
+        await line.ask(*[SUBSCRIBE, UNSUBSCRIBE] * int(FRAMES_A_SECOND / 2))
+        assert line.closed is None
+        await line.ask(SUBSCRIBE)
+        assert line.closed == POLICY
+
+
+async def test_budget_of_frames_has_a_bound(bench: Bench) -> None:
+    async with bench.connected() as line:
+        bench.time += 3600.0
+        await line.ask(*[SUBSCRIBE, UNSUBSCRIBE] * (FRAMES_AT_ONCE // 2), SUBSCRIBE)
+        assert line.closed == POLICY
+
+
+@pytest.mark.parametrize("how", ["leaves", "is sent away", "unsubscribes"])
+async def test_connection_follows_while_it_has_subscriptions(bench: Bench, how: str) -> None:
+    async with bench.connected() as line:
+        assert bench.stream.followers == 0
+        await line.ask(SUBSCRIBE, {**SUBSCRIBE, "sub": "t"})
+        assert bench.stream.followers == 1
+        if how == "unsubscribes":
+            await line.ask(UNSUBSCRIBE)
+            assert bench.stream.followers == 1
+            await line.ask({**UNSUBSCRIBE, "sub": "t"})
+            assert bench.stream.followers == 0
+        elif how == "is sent away":
+            await line.put({"type": "websocket.receive", "bytes": b"x"})
+            assert line.closed == NOT_TEXT
+            assert bench.stream.followers == 0
+    assert bench.stream.followers == 0
+    assert list(bench.hub.rings) == []
+
+
+async def test_subscription_wants_its_snapshot_at_once(bench: Bench) -> None:
+    async with bench.connected() as line:
+        await line.ask(SUBSCRIBE)
+        assert [subscription.sub for subscription in bench.snapshots.wanted] == ["s"]
+
+
+async def test_bad_frames_are_told_until_they_are_too_many(bench: Bench) -> None:
+    async with bench.connected() as line:
+        await line.ask(*["{"] * MAX_ERRORS)
+        assert [frame["type"] for frame in line.frames] == ["hello", *["error"] * MAX_ERRORS]
+        assert line.closed is None
+        await line.ask("{")
+        assert line.closed == POLICY
+
+
+async def test_connection_whose_token_was_revoked_ends(bench: Bench) -> None:
+    bench.door.of(ADA)
+    async with bench.connected(shown=ADA) as line:
+        await line.ask(SUBSCRIBE)
+        await bench.feed._check_tokens()
+        await settle()
+        assert line.closed is None
+        bench.door.holds = False
+        await bench.feed._check_tokens()
+        await settle()
+        assert line.closed == CLOSE_CODE
+        assert bench.stream.followers == 0
+
+
+async def test_revoked_token_gets_no_further_subscription(bench: Bench) -> None:
+    bench.door.of(ADA)
+    async with bench.connected(shown=ADA) as line:
+        bench.door.holds = False
+        await line.ask(SUBSCRIBE)
+        assert bench.snapshots.wanted == []
+        assert line.closed == CLOSE_CODE
+
+
+async def test_client_hears_a_ping_now_and_then(bench: Bench) -> None:
+    async with bench.connected() as line:
+        bench.time += PING_EVERY_S - 1
+        await bench.feed._ping()
+        await settle()
+        assert [frame["type"] for frame in line.frames] == ["hello"]
+        bench.time += 1
+        for _ in range(3):
+            await bench.feed._ping()
+            await settle()
+        assert [frame["type"] for frame in line.frames] == ["hello", "ping"]
+
+
+async def test_client_that_reads_nothing_is_sent_no_pings(bench: Bench) -> None:
+    async with bench.connected() as line:
+        line.reads.clear()
+        for _ in range(5):
+            bench.time += PING_EVERY_S
+            await bench.feed._ping()
+            await settle()
+        line.reads.set()
+        await settle()
+        assert [frame["type"] for frame in line.frames] == ["hello", "ping"]
+
+
+async def test_connections_that_show_no_token_yet_count_in_all(bench: Bench) -> None:
+    bench.door.opens.clear()
+    async with bench.connected(), bench.connected(), bench.connected(), bench.connected(), bench.connected() as last:
+        assert last.status == 503
+        bench.door.opens.set()
