@@ -95,7 +95,7 @@ bench *options: prepare
 # Make small wrong changes in a copy and say which test notices each: mutants, mutants --list, mutants -k leases
 [no-exit-message]
 mutants *which: prepare
-    @PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" "{{ python }}" -m mutants "$@"
+    @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console mutants "$@"
 
 # Format, lint, types, lock: everything that needs no server
 [no-exit-message]
