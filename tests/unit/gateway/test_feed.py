@@ -12,6 +12,8 @@ from starlette.websockets import WebSocket
 
 from acked_common.access.gate import CLOSE_CODE
 from acked_common.access.tokens import TokenRecord
+from acked_common.holdings import Ledger
+from acked_common.limits import Limit
 from acked_common.principal import LOCAL, SCOPE_KEY, Permission, Principal
 from acked_gateway import feed as feed_module
 from acked_gateway.feed import (
@@ -142,9 +144,14 @@ class Bench:
     def __init__(self) -> None:
         self.time = 1000.0
         self.hub, self.stream, self.snapshots, self.door = Hub(), Followed(), Wanted(), Door()
-        limits = FeedLimits(clients=IN_ALL, of_one_client=OF_ONE)
+        self.feeds = self.limit("feeds", IN_ALL, OF_ONE)
+        limits = FeedLimits(self.feeds, self.limit("feed-subscriptions", 8, 4), self.limit("feed-ids", 40, 20))
         parts: Any = (self.hub, self.stream, self.snapshots, ManualClock(), self.door)
         self.feed = Feed(*parts, boot="boot-1", limits=limits)
+
+    @staticmethod
+    def limit(name: str, in_all: int, of_client: int) -> Limit:
+        return Limit(name, Ledger(in_all, of_client), own="too-many-feeds", what="feeds")
 
     @asynccontextmanager
     async def connected(self, *, shown: Principal | None = None) -> AsyncIterator[Line]:
@@ -186,6 +193,7 @@ async def test_connection_that_left_makes_room(bench: Bench) -> None:
     for _ in range(3):
         async with bench.connected(shown=ADA), bench.connected() as second:
             assert second.closed is None
+    assert bench.feeds.ledger.held == 0
 
 
 async def test_connection_that_is_refused_gives_back_what_it_took(bench: Bench) -> None:
@@ -194,8 +202,7 @@ async def test_connection_that_is_refused_gives_back_what_it_took(bench: Bench) 
         for _ in range(3):
             async with bench.connected() as refused:
                 assert refused.closed == TRY_AGAIN_LATER
-    async with bench.connected(), bench.connected() as second:
-        assert second.closed is None
+        assert bench.feeds.ledger.held == 2
 
 
 async def test_frames_beyond_the_rate_close_the_connection(bench: Bench) -> None:
@@ -240,6 +247,17 @@ async def test_connection_follows_while_it_has_subscriptions(bench: Bench, how: 
             assert bench.stream.followers == 0
     assert bench.stream.followers == 0
     assert list(bench.hub.rings) == []
+
+
+async def test_connection_gives_back_its_subscriptions_and_ids(bench: Bench) -> None:
+    ids = [f"0197a000-0000-7000-8000-00000000000{n}" for n in range(5)]
+    limits = bench.feed._limits
+    async with bench.connected() as line:
+        await line.ask({"type": "subscribe", "sub": "a", "scope": {"ids": ids}}, SUBSCRIBE)
+        assert (limits.subscriptions.ledger.held, limits.ids.ledger.held) == (2, 5)
+        await line.ask({"type": "unsubscribe", "sub": "a"})
+        assert (limits.subscriptions.ledger.held, limits.ids.ledger.held) == (1, 0)
+    assert (limits.subscriptions.ledger.held, limits.ids.ledger.held) == (0, 0)
 
 
 async def test_subscription_wants_its_snapshot_at_once(bench: Bench) -> None:
@@ -303,10 +321,3 @@ async def test_client_that_reads_nothing_is_sent_no_pings(bench: Bench) -> None:
         line.reads.set()
         await settle()
         assert [frame["type"] for frame in line.frames] == ["hello", "ping"]
-
-
-async def test_connections_that_show_no_token_yet_count_in_all(bench: Bench) -> None:
-    bench.door.opens.clear()
-    async with bench.connected(), bench.connected(), bench.connected(), bench.connected(), bench.connected() as last:
-        assert last.status == 503
-        bench.door.opens.set()

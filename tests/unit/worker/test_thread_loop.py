@@ -25,6 +25,8 @@ class Bench:
             "handlers", lambda loop, coroutine, **options: asyncio.Task(coroutine, loop=loop, **options)
         )
         self.loop.start()
+        self._tasks: list[asyncio.Task[None]] = []
+        """The loop keeps no task of its own."""
 
     async def run(self, call: Callable[[], Any]) -> Any:
         """What a call on the loop returns."""
@@ -41,6 +43,7 @@ class Bench:
     async def spawn(self, coroutine: Any, variables: contextvars.Context | None = None) -> "asyncio.Task[None]":
         """A task of the loop, which runs by now."""
         task: asyncio.Task[None] = await self.run(lambda: self.loop.create_task(coroutine, variables))
+        self._tasks.append(task)
         await self.run(lambda: None)
         return task
 
