@@ -232,7 +232,7 @@ async def test_a_renewal_prolongs_the_leases_and_tells_the_cancel_flags(store: J
 
 
 async def test_lost_leases_are_missing_from_a_renewal(store: JobStore) -> None:
-    mine = await running(store)
+    mine = await running(store, claimed_at=ago(20))
     _, taken_again = await _lost_and_taken_again(store)
     ended = await succeeded(store)
     waiting = await queued(store)
