@@ -28,7 +28,7 @@ WITHIN_S = 180.0
 UNIT_WITHIN_S = 900.0
 BASELINE_WITHIN_S = 1800.0
 TESTS_FAILED = 1
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class CannotRun(Exception):
@@ -144,6 +144,12 @@ def _kill(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
+def first_failed(output: str) -> str:
+    """The first test that pytest's summary calls failed; logs begin their lines alike."""
+    found = _FAILED.search(output)
+    return found.group(1) if found else "a test that pytest does not name"
+
+
 def verdict(tests: Tests, mutant: Mutant) -> tuple[bool, str]:
     """Whether a mutant is noticed, and by which test. Raises `CannotRun` where its tests can't be run."""
     original = tests.read(mutant.file)
@@ -156,8 +162,7 @@ def verdict(tests: Tests, mutant: Mutant) -> tuple[bool, str]:
             if code is None:
                 return True, f"not done within {within_s:g} s: {' '.join(arguments)}"
             if code == TESTS_FAILED:
-                failed = _FAILED.search(output)
-                return True, failed.group(1) if failed else "?"
+                return True, first_failed(output)
             if code:
                 raise CannotRun(f"{mutant.name}: pytest ended with {code}:\n{output[-3000:]}")
     finally:

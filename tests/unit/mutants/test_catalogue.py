@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mutants.__main__ import chosen
+from mutants.__main__ import chosen, first_failed
 from mutants.catalogue import DoesNotApply, Mutant, mutated, read_mutants
 
 TEXT = """def first():
@@ -74,3 +74,12 @@ def test_mutants_are_chosen_by_name_and_by_text() -> None:
     assert chosen(both, ["two"], "") == chosen(both, [], "tw") == both[1:]
     with pytest.raises(SystemExit, match="three"):
         chosen(both, ["three"], "")
+
+
+def test_failed_test_is_told_from_logged_errors() -> None:
+    output = (
+        "ERROR    pymongo.client:logger.py:108 an error\nFAILED to start\n"
+        "FAILED tests/unit/a.py::test_b[cut off-1] - AssertionError: x - y\nFAILED tests/unit/a.py::test_c\n"
+    )
+    assert first_failed(output) == "tests/unit/a.py::test_b[cut off-1]"
+    assert first_failed("FAILED tests/unit/a.py::test_c") == "tests/unit/a.py::test_c"
