@@ -1,6 +1,5 @@
 """Every known failure window has its row, and what the row names is there."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs/failure-windows.md"
-WINDOWS = [f"W{n}" for n in range(1, 41)]
+WINDOWS = [f"W{n}" for n in range(1, 49)]
+TEST = re.compile(r"^ *(?:async )?def (test_\w+)\(", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#]+)\)")
 
 
@@ -30,9 +30,7 @@ def links(cell: str) -> list[tuple[str, Path]]:
 
 def names_in(path: Path) -> set[str]:
     """The names of the test functions of a module, those of its classes included."""
-    nodes = ast.walk(ast.parse(path.read_text()))
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in nodes if isinstance(node, functions) and node.name.startswith("test_")}
+    return set(TEST.findall(path.read_text()))
 
 
 def test_no_window_is_left_out() -> None:

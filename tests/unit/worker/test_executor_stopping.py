@@ -426,7 +426,7 @@ async def test_close_cancels_async_handlers_and_closes_what_they_opened(bench: B
 async def test_the_timer_is_one_for_all_and_moves_with_the_earliest(bench: Bench) -> None:
     bench.start(kind("k", hang), grace_s=0.5)
     bench.submit(*[assignment("k", id=f"long{n}", timeout_s=900) for n in range(50)])
-    bench.submit(*[assignment("k", id=f"t{n}", timeout_s=0.01 * (20 - n)) for n in range(20)])
+    bench.submit(*[assignment("k", id=f"t{n}", timeout_s=0.1 * (20 - n)) for n in range(20)])
     await bench.all_ended(20)
     assert {type(ending) for _, ending in bench.endings} == {TimedOut}
     assert [one.id for one, _ in bench.endings] == [f"t{n}" for n in reversed(range(20))]
