@@ -93,7 +93,9 @@ def kill_change_stream(stack: TestStack, _: CutLine) -> None:
     with MongoClient[dict[str, Any]](stack.stack.urls["mongo"]) as client:
         streams = [
             operation
-            for operation in client.admin.aggregate([{"$currentOp": {"idleCursors": True, "localOps": True}}])
+            for operation in client.admin.aggregate(
+                [{"$currentOp": {"allUsers": True, "idleCursors": True, "localOps": True}}]
+            )
             if "$changeStream" in str(operation.get("cursor", {}).get("originatingCommand", ""))
         ]
         assert streams, "the gateway reads a change stream"

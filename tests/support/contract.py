@@ -85,6 +85,7 @@ class Worker(msgspec.Struct, forbid_unknown_fields=True):
     """One line of `GET /workers`."""
 
     id: str
+    instance: str
     kinds: list[str]
     slots: int
     running: int
