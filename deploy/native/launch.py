@@ -124,6 +124,11 @@ def _libraries(servers: Servers) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": path} if path else {}
 
 
+TRANSITION = "--transitionToAuth"
+"""For the first start over data without accounts. Its replica set may have to move to another port before an account
+can be made; without this option mongod lets a client make the first account, but not move the set."""
+
+
 def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]]:
     layout.mongo_data.mkdir(parents=True, exist_ok=True)
     key = layout.secrets / MONGO_KEY_FILE
@@ -139,6 +144,7 @@ def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]
         "--nounixsocket",
         "--noscripting",
         *(("--keyFile", str(key)) if layout.accounts_mark.exists() else ()),
+        *((TRANSITION,) if layout.accounts_mark.exists() and layout.has_data_without_accounts else ()),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         # What has left the index of live jobs is passed over by each look of the sweepers for as long (else 5 min).
         *("--setParameter", f"minSnapshotHistoryWindowInSeconds={MONGOD_HISTORY_S}"),

@@ -104,6 +104,16 @@ class Layout:
         return self.state / "secret"
 
     @property
+    def data_mark(self) -> Path:
+        """Is there when the data of the private MongoDB has the accounts."""
+        return self.mongo_data / "acked-accounts"
+
+    @property
+    def has_data_without_accounts(self) -> bool:
+        """Whether a version without accounts has made the data, or a first start was cut off."""
+        return (self.mongo_data / "WiredTiger").exists() and not self.data_mark.exists()
+
+    @property
     def accounts_mark(self) -> Path:
         """There while the stack runs with accounts: mongod starts with its key, and asks for passwords."""
         return self.run / "accounts"

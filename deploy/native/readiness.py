@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,3 +65,12 @@ def _get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tupl
         return answer.status, json.loads(answer.read())
     finally:
         connection.close()
+
+
+def listens(port: int) -> bool:
+    """Whether a process accepts connections on this port of loopback."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False

@@ -18,7 +18,6 @@ WITHIN_S = 40.0
 if __name__ == "__main__":
     layout = layout_from()
     member = f"127.0.0.1:{layout.ports.mongod}"
-    mark = layout.mongo_data / "acked-accounts"
     try:
         ensure_accounts(
             member,
@@ -28,9 +27,9 @@ if __name__ == "__main__":
             within_s=WITHIN_S,
             at=member,
             # As long as nobody was asked for a password, anybody could have made an account.
-            alone=not mark.exists(),
+            alone=not layout.data_mark.exists(),
         )
     except AccountsError as failure:
         raise SystemExit(str(failure)) from None
     if layout.accounts_mark.exists():
-        mark.touch()
+        layout.data_mark.touch()

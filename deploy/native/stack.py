@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from deploy import console
 from deploy.native import environment, preflight, rabbitmqctl, readiness, rolling
 from deploy.native.handler_packages import HandlerPackages, HandlerPackagesError, tidy
 from deploy.native.initialization import LOG_LINES, InitFailed, initialize
-from deploy.native.launch import owner_urls, service_environment, write_definitions
+from deploy.native.launch import TRANSITION, owner_urls, service_environment, write_definitions
 from deploy.native.layout import ROOT, Layout, Ports
 from deploy.native.packages import PackagesError, Servers
 from deploy.native.patience import Patience
@@ -324,9 +323,16 @@ class Stack:
             self._supervisor.start_part(part)
         ports = {"epmd": self.layout.ports.epmd, "rabbitmq": self.layout.ports.amqp, "mongod": self.layout.ports.mongod}
         for part in sorted(parts, key=("epmd", "mongod", "rabbitmq").index):
-            self._wait_for(part, lambda port=ports[part]: _answers(port), f"does not listen on port {ports[part]}")  # type: ignore[misc]
+            self._wait_for_port(part, ports[part])
             if part == "mongod":
                 self._make_replica_set()
+                if TRANSITION in self._mongod_options:
+                    # It lets everybody in; the accounts are there now.
+                    self._supervisor.stop_part(part)
+                    self._start_servers()
+
+    def _wait_for_port(self, part: str, port: int) -> None:
+        self._wait_for(part, lambda: readiness.listens(port), f"does not listen on port {port}")
 
     def _make_replica_set(self) -> None:
         done = self._python("deploy.native.replica_set")
@@ -345,10 +351,13 @@ class Stack:
                 raise self._failed("rabbitmq", f"its accounts can't be made: {(done.stderr or done.stdout)[-500:]}")
 
     @property
+    def _mongod_options(self) -> list[str]:
+        return self.processes().get(self.pids().get("mongod", 0), "").split()
+
+    @property
     def has_open_mongod(self) -> bool:
         """Whether the private mongod was started by a version without accounts: it asks nobody for a password."""
-        pid = self.pids().get("mongod", 0)
-        return bool(pid) and "--keyFile" not in self.processes().get(pid, "--keyFile").split()
+        return bool(self._mongod_options) and "--keyFile" not in self._mongod_options
 
     def _handler_packages(self) -> HandlerPackages:
         environ = service_environment(self.layout, self.service_environ, Account.INIT)
@@ -489,11 +498,3 @@ class Stack:
         """Deletes the data of a stopped server, for tests."""
         folder = {"rabbitmq": self.layout.rabbit_home / "data", "mongod": self.layout.mongo_data}[part]
         shutil.rmtree(folder)
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

@@ -118,11 +118,12 @@ def test_mongod_wants_a_password(servers: PrivateServers) -> None:
 
 
 def test_data_of_a_version_without_accounts_is_taken_over(tmp_path: Path) -> None:
-    """Data without accounts opens; a start that was cut off is made up for."""
+    """Data without accounts opens, on another port too; a start that was cut off is made up for."""
     servers = PrivateServers(tmp_path, free_port_base())
     layout = servers.stack.layout
     layout.mongo_data.parent.mkdir(parents=True)
-    with running_mongod(layout.mongo_data.parent, layout.ports.mongod, with_accounts=False, data="mongo") as member:
+    elsewhere = Ports(free_port_base()).mongod
+    with running_mongod(layout.mongo_data.parent, elsewhere, with_accounts=False, data="mongo") as member:
         ensure_single_member(member, within_s=40)
         with MongoClient[dict[str, object]](f"mongodb://{member}/?directConnection=true") as mongo:
             mongo["acked"]["rows"].with_options(write_concern=KEPT).insert_one({"n": 7})
@@ -130,6 +131,13 @@ def test_data_of_a_version_without_accounts_is_taken_over(tmp_path: Path) -> Non
         assert mongo["acked"]["rows"].count_documents({"n": 7}) == 1
         found = mongo.admin.command("usersInfo", {"forAllDBs": True})["users"]
         assert {user["user"] for user in found} == {"acked-admin", *Account}
+        with (
+            MongoClient[dict[str, object]](
+                f"mongodb://127.0.0.1:{layout.ports.mongod}/?directConnection=true"
+            ) as nobody,
+            pytest.raises(OperationFailure),
+        ):
+            nobody["acked"]["rows"].count_documents({})
     # Made again where the first start was cut off before its end.
     (layout.mongo_data / "acked-accounts").unlink()
     with servers, client(servers) as mongo:

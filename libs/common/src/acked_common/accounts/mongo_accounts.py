@@ -92,6 +92,7 @@ def _make_administrator(at: str, member: str, password: str, end: float) -> None
                 raise _other_password() from None
             if error.code != _ALREADY_INITIALIZED:
                 raise
+            _move(client, member)
         wait_primary(client, member, end)
         try:
             client.admin.command(
@@ -104,6 +105,15 @@ def _make_administrator(at: str, member: str, password: str, end: float) -> None
         except OperationFailure as error:
             if error.code == _UNAUTHORIZED:
                 raise _other_password() from None
+            raise
+
+
+def _move(client: _Client, member: str) -> None:
+    """Data of a version without accounts may come from another port. Where mongod lets nobody in, it can't be moved."""
+    try:
+        make_single_member(client, member)
+    except OperationFailure as error:
+        if error.code != _UNAUTHORIZED:
             raise
 
 
