@@ -8,8 +8,11 @@ from acked_common.store import Applied, JobStore
 from support.factories import now, running
 from support.fields import changed, fields_of, two_of
 
+# When the job last moved only dates what follows; `rev` says whether it has moved since.
+NOT_COMPARED = {"id", "at"}
 
-@pytest.mark.parametrize("name", [name for name in fields_of(Seen) if name != "id"])
+
+@pytest.mark.parametrize("name", [name for name in fields_of(Seen) if name not in NOT_COMPARED])
 async def test_move_of_a_job_that_was_seen_otherwise_is_stale(store: JobStore, name: str) -> None:
     job = await running(store)
     seen = job.seen_with_lease

@@ -1,15 +1,14 @@
 """How the worker finds handlers, and what it says when it can't."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from acked import registry
 from acked.kinds import SHIPPED
-from acked_common.logs import set_up_logs
 from acked_worker.registry import NO_KIND, HandlersError, load_kinds
 
 GOOD = """
@@ -171,13 +170,13 @@ def test_a_wrong_allow_list_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> 
         load_kinds(["acked.kinds.http_call"])
 
 
-def test_file_without_a_kind_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logs("test", "info")
+def test_file_without_a_kind_is_named(folder: Path) -> None:
     (folder / "forgotten.py").write_text("def work(ctx, payload): ...\n")
     (folder / "_shared.py").write_text("LIMIT = 3\n")
     write(folder, "a_good", "good")
     (folder / "b_first.py").write_text("import c_imported\n" + GOOD.format(kind="first", options=""))
     write(folder, "c_imported", "imported")
-    assert sorted(load_kinds([], folder)) == ["first", "good", "imported"]
-    warned = [json.loads(line)["file"] for line in capsys.readouterr().err.splitlines() if NO_KIND in line]
+    with capture_logs() as logs:
+        assert sorted(load_kinds([], folder)) == ["first", "good", "imported"]
+    warned = [line["file"] for line in logs if line["event"] == NO_KIND]
     assert warned == [str(folder / "forgotten.py")]
