@@ -1,7 +1,7 @@
 """Which signals end a worker, and whether they come from outside or from what its own handlers started.
 
 The main thread waits for signals and does nothing else; the plumbing has a thread of its own. The kernel gives a signal
-to a process to its main thread where that takes it, and a thread in `sigtimedwait` does. So:
+to a process to its main thread where that takes it, and a thread in `sigwaitinfo` does. So:
 
 - No signal handler runs and no descriptor wakes a loop: a forked child inherits nothing that it could write to.
 - The threads of handlers block nothing. A mask is inherited by every program that they start, which could then not be
@@ -26,6 +26,8 @@ log = get_log(__name__)
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 IDLE = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+WAKE = signal.SIGURG
+"""Nobody else sends it, and by default it does nothing."""
 """What a closed terminal and log rotation send: without effect here. By default they would end the worker at once."""
 LOOK_EVERY_S = 0.5
 """How late a signal to a single thread is seen, at most."""
@@ -52,7 +54,7 @@ class SignalWatch:
 
     def prepare(self) -> None:
         """Take the signals over, in the main thread."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP | IDLE)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP | IDLE | {WAKE})
         for number in STOP:
             signal.signal(number, self._hear_in_a_thread)
         for number in IDLE:
@@ -60,13 +62,16 @@ class SignalWatch:
 
     def leave_to_main_thread(self) -> None:
         """Give the calling thread, and those that it starts, an empty mask: their programs inherit it."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP | IDLE)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP | IDLE | {WAKE})
 
     def wait(self) -> None:
         """Return after `end`; in the main thread."""
+        threading.Thread(target=self._wake, name="acked-signals", daemon=True).start()
         while not self._ended.is_set():
-            found = signal.sigtimedwait(STOP | IDLE, LOOK_EVERY_S)
-            if found is None or self._ended.is_set():
+            # Without a timeout: where a SIGSTOP outlasts one, CPython's sigtimedwait returns a siginfo that the kernel
+            # has not filled, which may name any signal.
+            found = signal.sigwaitinfo(STOP | IDLE | {WAKE})
+            if found.si_signo == WAKE or self._ended.is_set():
                 continue
             name = signal.Signals(found.si_signo).name
             if found.si_signo in IDLE:
@@ -75,6 +80,11 @@ class SignalWatch:
             is_from_within = found.si_code != _SI_KERNEL and is_from_within_tree(found.si_pid)
             log.info("signal: the worker stops", signal=name, sender=found.si_pid, from_within=is_from_within)
             self._on_stop(is_from_within)
+
+    def _wake(self) -> None:
+        # The handler of a signal that another thread has got runs when the main thread runs.
+        while not self._ended.wait(LOOK_EVERY_S):
+            signal.pthread_kill(self._main, WAKE)
 
     def end(self) -> None:
         """Let `wait` return; from any thread."""
