@@ -20,15 +20,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from acked_common.lifetime import IDLE_SIGNALS, STOP_SIGNALS
 from acked_common.logs import get_log
 
 log = get_log(__name__)
 
-STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-IDLE = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
-WAKE = signal.SIGURG
-"""Nobody else sends it, and by default it does nothing."""
+STOP = frozenset(STOP_SIGNALS)
+IDLE = frozenset(IDLE_SIGNALS)
 """What a closed terminal and log rotation send: without effect here. By default they would end the worker at once."""
+WAKE = signal.SIGURG
+"""No other process sends it, and by default it does nothing."""
 LOOK_EVERY_S = 0.5
 """How late a signal to a single thread is seen, at most."""
 MOST_ANCESTORS = 100
