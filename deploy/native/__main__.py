@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from acked_common.accounts.grants import Account
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from deploy.asked import (
     KEPT_NATIVELY,
     Asked,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from deploy.docker.containers import Containers
 from support.compose import ComposeStack, docker, running_compose_stack
 from support.feed import observers, states_known

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from acked_common.accounts.hand_out import SECRETS
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from deploy.docker.containers import ContainersError
 from deploy.native.layout import ROOT
 from support.compose import ComposeStack, docker, running_compose_stack

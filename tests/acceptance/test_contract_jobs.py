@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from support.contract import assert_problem, instant
 from support.stacks import TestStack, eventually
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.contract import assert_problem, raw_answer
 from support.stacks import TestStack, eventually
 

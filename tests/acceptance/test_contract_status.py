@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from support.contract import CLOCKS_DIFFER, assert_problem, instant
 from support.stacks import TestStack, eventually
 

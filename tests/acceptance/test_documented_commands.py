@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.stacks import TestStack, running_stack
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from deploy.native.layout import Layout, Ports
 from deploy.native.stack import Stack, StackError, free_port_base
 from support.contract import workers

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from support.feed import FEED_CLIENTS, connected, next_frame, observers, states_known
 from support.stacks import TestStack, eventually
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from deploy.native.layout import Ports
 from deploy.native.stack import free_port_base
 from support.feed import Observer, Observers, observers

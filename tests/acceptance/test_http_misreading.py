@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.contract import assert_problem, raw_answer
 from support.stacks import TestStack
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.contract import assert_problem
 from support.freezing import freeze
 from support.stacks import Answer, TestStack, eventually

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from websockets.sync.client import connect
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.browser import Browser, running_browser
 from support.contract import load_test
 from support.feed import FEED_CLIENTS

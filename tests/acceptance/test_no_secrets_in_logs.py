@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.access import Client, id_of, make_token, recipe
 from support.freezing import freeze
 from support.stacks import TestStack, eventually

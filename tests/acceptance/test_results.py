@@ -2,7 +2,7 @@
 
 import pytest
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from support.stacks import TestStack
 
 LIKE_OPERATORS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from deploy.native import environment
 from deploy.native.stack import Stack, StackError
 from support.contract import instant, workers

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.contract import assert_problem
 from support.stacks import TestStack
 

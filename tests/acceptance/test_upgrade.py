@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from deploy.native.layout import Ports
 from deploy.native.ports import free_port_base
 from deploy.native.processes import end_processes

@@ -21,7 +21,7 @@ from acked_common.accounts.grants import Account
 from acked_common.channel import frames
 from acked_common.channel.frames import CloseCode, Events, parse_from_gateway
 from acked_common.channel.worker_end import hello_of
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
 from deploy.native.stack import free_port_base

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from support.stacks import TestStack, eventually
 
 ENVIRON = {"ACKED_DRAIN_S": "1"}

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.stacks import TestStack
 
 ENVIRON = {"ACKED_HANDLER_MODULES": "acked.kinds"}

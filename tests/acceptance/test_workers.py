@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from acked_common.accounts.grants import Account
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
 from support.contract import CLOCKS_DIFFER, assert_problem, instant, workers

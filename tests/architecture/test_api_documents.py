@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
 from acked import definition
-from acked_common import names
 from acked_common.api.routes import OF_JSON_BODIES, ApiRoute
+from acked_common.model import names
 from acked_common.problems import CATALOGUE
 from acked_common.settings import Env
 from acked_gateway import app as gateway

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import Move, Owner, Seen, State, Transition
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Move, Owner, Seen, State, Transition
 from acked_common.store import NewJob
 from acked_common.store.documents import Document, history_document, job_document, transition_fields
 from benchmarks.ours import TENANT

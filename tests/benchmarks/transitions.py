@@ -11,9 +11,9 @@ from uuid import UUID
 
 import uvloop
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import Move, Seen, State
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Move, Seen, State
 from acked_common.store import Insertion, NewJob
 from acked_common.store.mongo import MongoStore
 from benchmarks.ours import DATABASE, TENANT

@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import Move, State
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, JobStore
 from support.factories import ERROR, EXPIRES_IN_S, GRACE_S, LEASE_S, RETENTION_S, again, moved, now, owner, running
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.events import JobNews
-from acked_common.ids import new_id
-from acked_common.lifecycle import Move, Reason, State
+from acked_common.model import lifecycle
+from acked_common.model.events import JobNews
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store import Job, JobChanges, JobStore, ProgressReport, Reservation, Scope
 from support.factories import (
     ERROR,

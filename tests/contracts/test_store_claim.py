@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import HistoryEntry, Move, Reason, State
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import HistoryEntry, Move, Reason, State
 from acked_common.store import Applied, Job, JobStore, Lease, ProgressReport, Revision
 from support.factories import (
     ERROR,

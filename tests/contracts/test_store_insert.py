@@ -6,8 +6,8 @@ from datetime import UTC, timedelta
 
 import pytest
 
-from acked_common.ids import new_id
-from acked_common.lifecycle import HistoryEntry, Reason, State
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import HistoryEntry, Reason, State
 from acked_common.store import Insertion, JobStore, NewJob, Revision
 from support.factories import ago, count_queued, insert, new_job, now, queued, scheduled
 

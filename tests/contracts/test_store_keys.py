@@ -2,7 +2,7 @@
 
 import asyncio
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, NewJob
 from support.factories import count_queued, insert, key_of, new_job, now, succeeded
 

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import State
-from acked_common.principal import DEFAULT_TENANT
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import State
+from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store import BatchCount, Job, JobFilter, JobStore, Reservation, SweepPosition
 from support.factories import (
     ERROR,

@@ -10,9 +10,9 @@ from bson.binary import Binary
 from pymongo.database import Database
 from pymongo.errors import WriteError
 
-from acked_common import lifecycle
-from acked_common.lifecycle import LIVE as LIVE_STATES
-from acked_common.lifecycle import Move, Reason, State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import LIVE as LIVE_STATES
+from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store import (
     LIST_FIRST_SPAN,
     Insertion,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from acked_common import lifecycle
-from acked_common.lifecycle import State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import State
 from acked_common.store import Job, JobChanges, schema
 from acked_common.store.mongo import MongoStore
 from support.factories import RETENTION_S, again, moved, now, owner, queued, running

@@ -9,9 +9,9 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from acked_common import lifecycle
-from acked_common.access.tokens import mint
-from acked_common.lifecycle import Move, State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Move, State
+from acked_common.model.tokens import mint
 from acked_common.store import JobFilter, KindRecord, ProgressReport, Reservation, Scope, WorkerRecord
 from acked_common.store.mongo import MongoStore
 from support.factories import GRACE_S, LEASE_S, RETENTION_S, insert, new_job, now, owner, queued, running

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from pymongo.uri_parser import parse_uri
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Move, State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Move, State
 from acked_common.store import (
     Applied,
     Insertion,

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from acked_common import lifecycle
+from acked_common.model import lifecycle
 from acked_common.store import HistoryLost, Job, JobChanges, JobNews, StoreError
 from acked_common.store.mongo import MongoStore
 from support.factories import RETENTION_S, moved, now, queued, running

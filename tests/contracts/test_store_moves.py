@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import HISTORY_KEPT, Move, Reason, Seen, State, Transition
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import HISTORY_KEPT, Move, Reason, Seen, State, Transition
 from acked_common.store import Applied, Job, JobStore
 from support.factories import (
     ERROR,

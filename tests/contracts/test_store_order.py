@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Move, State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, Job, JobStore
 from support.factories import (
     ERROR,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Move, Seen, State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Move, Seen, State
 from acked_common.store import Applied, JobStore
 from support.factories import now, running
 from support.fields import changed, fields_of, two_of

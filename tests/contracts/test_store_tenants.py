@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.events import JobNews
-from acked_common.lifecycle import State
+from acked_common.model import lifecycle
+from acked_common.model.events import JobNews
+from acked_common.model.lifecycle import State
 from acked_common.store import JobChanges, JobFilter, JobStore, Scope
 from support.factories import LEASE_S, ago, failed, moved, now, owner, queued, running, succeeded
 

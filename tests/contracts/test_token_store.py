@@ -7,7 +7,7 @@ from typing import TypeAlias
 import pytest
 
 from acked_common.access.store import TokenStore
-from acked_common.access.tokens import REMEMBERED_FOR, TokenRecord, is_of, mint
+from acked_common.model.tokens import REMEMBERED_FOR, TokenRecord, is_of, mint
 from acked_common.store.memory import MemoryStore
 from acked_common.store.mongo import MongoStore
 from support.factories import now

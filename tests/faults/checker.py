@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from acked_common.lifecycle import HISTORY_KEPT, Reason, State
+from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
 from faults.clients import Told
 from faults.evidence import Effect, Evidence, Kept
 

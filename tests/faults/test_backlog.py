@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.stacks import TestStack, eventually, running_stack
 
 JOBS = int(os.environ.get("ACKED_TEST_BACKLOG", "10000"))

@@ -8,7 +8,7 @@ import pika
 import pytest
 
 from acked_common.broker.topology import COMMANDS_EXCHANGE, lane_queue
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.rabbitmqctl import rabbitmqctl
 from support.stacks import TestStack, eventually, running_stack
 from support.submitted import all_ended, endings, submit

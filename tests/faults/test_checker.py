@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State
 from faults.checker import check
 from faults.clients import Attempt, Told
 from faults.evidence import Effect, Entry, Evidence, Kept, Loss, Seen

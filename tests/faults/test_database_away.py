@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.freezing import freeze
 from support.stacks import QUICK, TestStack, eventually, running_stack
 from support.submitted import all_ended, endings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from deploy.native.layout import Layout, Ports
 from support.stacks import TestStack, eventually, running_stack
 from support.submitted import all_ended, endings

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from acked_common.lifecycle import MAX_CRASHES, Reason, State
+from acked_common.model.lifecycle import MAX_CRASHES, Reason, State
 from support.freezing import freeze
 from support.stacks import QUICK, TestStack, eventually, running_stack
 

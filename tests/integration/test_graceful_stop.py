@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.load import Load
 
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "3"))

@@ -13,8 +13,8 @@ from acked_common.broker import BrokerError
 from acked_common.broker.connection import BrokerConnection
 from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.broker.topology import DEAD_QUEUE, declare_lane, lane_queue
-from acked_common.ids import new_id
-from acked_common.wire import Bundle
+from acked_common.model.bundle import Bundle
+from acked_common.model.ids import new_id
 from acked_worker.lane_consumer import Delivery, LaneConsumer
 
 WITHIN_S = 20.0

@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from acked_common.channel import frames
 from acked_common.channel.frames import Cancel, CloseCode, Drain, JobAttempt
 from acked_common.channel.worker_end import Command, hello_of
-from acked_common.events import JobEvent, ProgressEvent
-from acked_common.lifecycle import State
+from acked_common.model.events import JobEvent, ProgressEvent
+from acked_common.model.lifecycle import State
 from acked_gateway.worker_channel import WorkerChannel
 from acked_worker import reporter as reporter_module
 from acked_worker.reporter import Reporter

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from acked_common.broker import BrokerError
 from acked_common.broker.memory import MemoryBroker
-from acked_common.wire import Bundle
+from acked_common.model.bundle import Bundle
 from acked_worker.lane_consumer import Delivery
 from simulation.loop import STRAND, SimProcess
 from simulation.store_line import at_once

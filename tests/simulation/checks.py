@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from acked_common.lifecycle import HISTORY_KEPT, MAX_CRASHES, Reason, State
-from acked_common.wire import Bundle
+from acked_common.model.bundle import Bundle
+from acked_common.model.lifecycle import HISTORY_KEPT, MAX_CRASHES, Reason, State
 from simulation.handlers import MAX_ATTEMPTS, Effect
 from simulation.scale import REPUBLISH_STEP_S
 

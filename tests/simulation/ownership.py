@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from acked_common.store import Lease
 from simulation.handlers import Effect
 from simulation.loop import SimProcess

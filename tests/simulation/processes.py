@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import acked_common.ids
+import acked_common.model.ids
 import acked_common.outbox
 import acked_common.service_core
 import acked_common.store_monitor
@@ -315,7 +315,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
 @contextmanager
 def boundary(seed: int, new_id: Callable[[], UUID]) -> Iterator[None]:
     """The outside of all processes of one simulation, in place of the real one."""
-    replaced = (*_REPLACED, (acked_common.ids, "uuid_utils", SimpleNamespace(uuid7=new_id)))
+    replaced = (*_REPLACED, (acked_common.model.ids, "uuid_utils", SimpleNamespace(uuid7=new_id)))
     before = [getattr(module, name) for module, name, _ in replaced]
     chance = random.getstate()
     random.seed(seed)

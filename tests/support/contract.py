@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.stacks import Answer, TestStack, eventually
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

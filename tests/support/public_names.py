@@ -18,8 +18,8 @@ from starlette.routing import WebSocketRoute
 import acked
 from acked import kinds
 from acked_common.broker import topology
-from acked_common.lifecycle import Reason, State
-from acked_common.principal import Permission
+from acked_common.model.lifecycle import Reason, State
+from acked_common.model.principal import Permission
 from acked_common.problems import CATALOGUE
 from acked_common.settings import Env
 from acked_gateway import app as gateway

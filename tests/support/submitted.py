@@ -7,7 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from support.stacks import TestStack
 
 CLIENTS = 16

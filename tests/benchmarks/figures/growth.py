@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from acked_common.broker.topology import lane_queue
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from benchmarks import generator, stored_jobs
 from benchmarks.bars import Bar, Side, judged
 from benchmarks.bench import Bench

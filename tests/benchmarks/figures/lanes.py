@@ -2,7 +2,7 @@
 
 import time
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from benchmarks.bars import Bar, Side, judged
 from benchmarks.bench import Bench
 from benchmarks.figures.starting import one_by_one

@@ -10,8 +10,8 @@ import uvloop
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import WriteConcern
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
 from acked_common.store import NewJob
 from acked_common.store.documents import job_document
 from benchmarks.bench import Bench

@@ -4,7 +4,7 @@ import re
 import time
 from typing import Any
 
-from acked_common.lifecycle import LIVE
+from acked_common.model.lifecycle import LIVE
 from benchmarks.bars import Bar, Side, judged
 from benchmarks.bench import Bench
 from benchmarks.processes import ChildError, used_s

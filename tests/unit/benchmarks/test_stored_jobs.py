@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from acked_common.store.documents import job_from
 from benchmarks.processes import ChildError
 from benchmarks.stored_jobs import check_shape, done_document, fill

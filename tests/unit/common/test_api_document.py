@@ -20,8 +20,8 @@ from acked_common.api.routes import (
     Operation,
     Parameter,
 )
-from acked_common.lifecycle import Reason, State
-from acked_common.principal import Permission
+from acked_common.model.lifecycle import Reason, State
+from acked_common.model.principal import Permission
 from acked_common.problems import CATALOGUE
 from acked_common.views import JobStatus
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, Seen, State
-from acked_common.principal import DEFAULT_TENANT
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, Seen, State
+from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store import JobFilter, KindRecord, WorkerRecord, schema
 from acked_common.store.documents import (
     filter_fields,

@@ -10,13 +10,13 @@ import pytest
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
-from acked_common import lifecycle
-from acked_common.access.tokens import TokenRecord, token_document, token_from
 from acked_common.channel.frames import Hello, event_part, events_frame, parse_from_worker, progress_part
 from acked_common.channel.worker_end import hello_of
-from acked_common.events import JobEvent, JobNews, ProgressEvent
-from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
-from acked_common.principal import Principal
+from acked_common.model import lifecycle
+from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
+from acked_common.model.principal import Principal
+from acked_common.model.tokens import TokenRecord, token_document, token_from
 from acked_common.settings import Env, HttpLimits, read_http_limits
 from acked_common.status_route import _kind_fields
 from acked_common.store import (

@@ -7,7 +7,7 @@ import pytest
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
-from acked_common.ids import new_id
+from acked_common.model.ids import new_id
 from acked_common.store.ids_bson import in_ids
 
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)

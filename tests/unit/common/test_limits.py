@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from acked_common.front import Front
 from acked_common.limits import UNCOUNTED_BYTES, HeldBytes, Limits
-from acked_common.principal import SCOPE_KEY, Permission, Principal
+from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.problems import ProblemError
 from acked_common.settings import Bound, HeldLimits
 from acked_common.web import EXCEPTION_HANDLERS, PART_BYTES, JsonResponse, read_bounded

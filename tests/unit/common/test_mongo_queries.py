@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 from pymongo import UpdateMany, UpdateOne
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import Move, Seen, State
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Move, Seen, State
 from acked_common.store.ids_bson import in_ids
 from acked_common.store.mongo_queries import move_updates
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acked_common import lifecycle
+from acked_common.model import lifecycle
 from acked_common.store import IdempotencyKey, NewJob
 from acked_common.store.documents import job_document
 from acked_common.store.new_job_bson import MAX_DOCUMENT_BYTES, encode_new_jobs

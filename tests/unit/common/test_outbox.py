@@ -10,12 +10,12 @@ from prometheus_client import REGISTRY
 
 from acked_common.broker import BrokerError
 from acked_common.broker.memory import MemoryBroker
-from acked_common.ids import new_id
 from acked_common.kind_table import KindTable
+from acked_common.model.bundle import Bundle
+from acked_common.model.ids import new_id
 from acked_common.outbox import KEPT_BUNDLES, Outbox, QueuedJob
 from acked_common.store import KindRecord
 from acked_common.store.memory import MemoryStore
-from acked_common.wire import Bundle
 from support.factories import ManualClock
 from support.parts import BOUND_S, settle
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from acked_common import strict_json
+from acked_common.model import strict_json
 from acked_common.problems import CATALOGUE, Problem, ProblemError, json_problem, problem, render_catalogue_page
 
 

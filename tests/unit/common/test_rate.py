@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.front import Front
-from acked_common.principal import LOCAL, SCOPE_KEY, Permission, Principal
+from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal
 from acked_common.rate import Rate, retry_after_s
 from acked_common.rate_limit import RateLimit
 from support.asgi import Answer, call

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.lifecycle import State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import State
 from acked_common.status_waits import StatusWaits
 from acked_common.store import Job, StoreError
 from support.factories import LEASE_S, RETENTION_S, ManualClock, moved, now, owner, queued, running, succeeded

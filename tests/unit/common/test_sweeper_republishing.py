@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from acked_common.model.bundle import Bundle
 from acked_common.outbox import Outbox
 from acked_common.store import KindRecord, Reservation
 from acked_common.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
-from acked_common.wire import Bundle
 from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, settle
 from support.sweeper_bench import Bench

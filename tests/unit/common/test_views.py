@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Owner, State
-from acked_common.principal import Permission, Principal
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Owner, State
+from acked_common.model.principal import Permission, Principal
 from acked_common.store import Job
 from acked_common.store.memory import MemoryStore
 from acked_common.views import encode, job_fields, status_fields, summary_fields

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common import lifecycle
 from acked_common.broker.memory import MemoryBroker
 from acked_common.kind_table import KindTable
-from acked_common.lifecycle import Move, Reason, State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.outbox import Outbox
 from acked_common.problems import Problem, ProblemError
 from acked_common.store import Applied, Job

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.events import JobEvent, JobNews
-from acked_common.ids import new_id
-from acked_common.lifecycle import Reason, State
+from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Reason, State
 from acked_common.problems import problem
 from acked_common.store import Scope
 from acked_gateway import feed_frames

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from acked_common.events import JobEvent, JobNews, ProgressEvent
-from acked_common.lifecycle import State
+from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.lifecycle import State
 from acked_common.store import WorkerRecord
 from acked_gateway.feed_frames import event_text, jobs_snapshot_text
 from acked_gateway.job_routes import _worker_fields

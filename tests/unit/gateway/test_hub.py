@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acked_common.events import JobEvent, JobNews
-from acked_common.ids import new_id
-from acked_common.lifecycle import Reason, State
+from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope
 from acked_gateway import hub as hub_module
 from acked_gateway.feed_frames import FeedError

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.events import JobEvent, JobNews, ProgressEvent
-from acked_common.ids import new_id
-from acked_common.lifecycle import Reason, State
+from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Reason, State
 from acked_gateway.job_table import MAX_PROGRESS_BYTES, JobTable
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)

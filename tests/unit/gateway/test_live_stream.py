@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.events import JobEvent, JobNews
-from acked_common.ids import new_id
-from acked_common.lifecycle import Reason, State
+from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Reason, State
 from acked_common.status_waits import StatusWaits
 from acked_common.store import Changes, HistoryLost, Scope, StoreUnavailable
 from acked_gateway.hub import Client, Hub, jobs_snapshot

@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from acked_common.lifecycle import TERMINAL, State
+from acked_common.model.lifecycle import TERMINAL, State
 from acked_gateway.pages import ASSETS, PAGES, load_page
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from acked_common.events import JobEvent, JobNews
-from acked_common.lifecycle import Reason, State
+from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope, StoreUnavailable
 from acked_common.store.memory import MemoryStore
 from acked_gateway import snapshots as module

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.fair_thread import ON_LOOP_BYTES
-from acked_common.names import IDEMPOTENCY_KEY
+from acked_common.model.names import IDEMPOTENCY_KEY
 from acked_common.problems import ProblemError
 from acked_intake.body import fingerprint_of
 from acked_intake.idempotency import fingerprint, key_in

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from acked_common.lifecycle import State
+from acked_common.model.lifecycle import State
 from acked_common.store import Insertion, KeyHolder, NewJob, OutcomeUnknown
 from acked_common.store.documents import job_document, key_holder_from
 from acked_common.store.memory import MemoryStore

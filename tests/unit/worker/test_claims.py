@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from acked_common.model.bundle import Bundle
 from acked_common.store import ClaimedJob, StoreError
 from acked_common.store.memory import MemoryStore
-from acked_common.wire import Bundle
 from acked_worker.claims import Claims
 from acked_worker.pace import IN_FLIGHT, LARGE_JOBS
 from support.factories import ManualClock, insert, new_job

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Move, Owner
+from acked_common.model import lifecycle
+from acked_common.model.bundle import Bundle
+from acked_common.model.lifecycle import Move, Owner
 from acked_common.store import ClaimedJob, Job
 from acked_common.store.memory import MemoryStore
-from acked_common.wire import Bundle
 from acked_worker import flow as flow_module
 from acked_worker.attempt import Assignment
 from acked_worker.flow import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneFlow, Watermarks

@@ -6,10 +6,10 @@ from datetime import datetime
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Move, State
+from acked_common.model import lifecycle
+from acked_common.model.bundle import Bundle
+from acked_common.model.lifecycle import Move, State
 from acked_common.store import Job
-from acked_common.wire import Bundle
 from acked_worker.attempt import Assignment
 from acked_worker.flow import NO_SLOT, LaneFlow, Watermarks
 from acked_worker.running import Held, Running

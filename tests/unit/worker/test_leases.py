@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Move, State
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, Lease, StoreError, StoreUnavailable
 from acked_worker.gate import Gate
 from acked_worker.leases import Leases

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked import Permanent, RetryLater, json_values
-from acked_common import strict_json
-from acked_common.strict_json import StrictJsonError
+from acked_common.model import strict_json
+from acked_common.model.strict_json import StrictJsonError
 from acked_worker.outcome import (
     MAX_MESSAGE_BYTES,
     MAX_TRACEBACK_BYTES,

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.events import JobEvent
-from acked_common.lifecycle import Move, Reason, State
+from acked_common.model import lifecycle
+from acked_common.model.events import JobEvent
+from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store import Applied, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
 from acked_worker.outcome import Ending, Failed, Interrupted, InterruptReason, Succeeded, failed, weight_bytes
 from acked_worker.outcome_rules import Defaults

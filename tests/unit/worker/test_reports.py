@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from acked_common import lifecycle
-from acked_common.events import JobEvent
-from acked_common.lifecycle import Move, Reason, State
+from acked_common.model import lifecycle
+from acked_common.model.events import JobEvent
+from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.settings import Env, SettingsError
 from acked_common.store import KindRecord
 from acked_worker.flow import claimed_event

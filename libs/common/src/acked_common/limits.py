@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from acked_common.holdings import Full, Ledger
 from acked_common.logs import get_log
-from acked_common.principal import SCOPE_KEY, Principal
+from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.problems import ProblemError, problem
 from acked_common.settings import Bound, HeldLimits
 

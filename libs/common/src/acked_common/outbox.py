@@ -16,7 +16,7 @@ from acked_common.broker import BrokerError, Publisher
 from acked_common.kind_table import KindTable
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
-from acked_common.wire import Bundle, bundles_of
+from acked_common.model.bundle import Bundle, bundles_of
 
 log = get_log(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
-from acked_common.strict_json import StrictJsonError
+from acked_common.model.strict_json import StrictJsonError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "/problems/"

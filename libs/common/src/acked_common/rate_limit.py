@@ -6,7 +6,7 @@ Each process counts for itself. Who needs no token is not counted: there is nobo
 import time
 from typing import Any
 
-from acked_common.principal import LOCAL, principal_of
+from acked_common.model.principal import LOCAL, principal_of
 from acked_common.problems import ProblemError, problem
 from acked_common.rate import Rate, retry_after_s
 

@@ -13,14 +13,15 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
-from acked_common import crash_points, lifecycle
+from acked_common import crash_points
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.clock import Clock
-from acked_common.ids import new_id
 from acked_common.kind_table import KindTable
-from acked_common.lifecycle import Move, State, Transition
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.outbox import Outbox
 from acked_common.settings import WORKER_STORE_TIMEOUT_S, CommonSettings
 from acked_common.store import Applied, Job, JobStore, Reservation, StoreError, SweepPosition

@@ -19,8 +19,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
-from acked_common.channel.pace import Pace
 from acked_common.last_answer import answer_bytes
+from acked_common.model.token_bucket import Pace
 from acked_common.problems import problem
 
 MAX_PIECES = 256

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
-from acked_common.events import JobNews
-from acked_common.lifecycle import State
+from acked_common.model.events import JobNews
+from acked_common.model.lifecycle import State
 from acked_common.store import Scope
 from acked_gateway.feed_frames import (
     FeedError,

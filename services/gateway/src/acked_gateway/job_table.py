@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from acked_common.events import JobEvent, JobNews, ProgressEvent
-from acked_common.lifecycle import State
+from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.lifecycle import State
 
 KEPT = 20_000
 _SPARED = 32

@@ -7,7 +7,7 @@ from typing import Any
 from acked_common import crash_points
 from acked_common.clock import rfc3339
 from acked_common.limits import HeldBytes, client_of
-from acked_common.principal import Principal, principal_of
+from acked_common.model.principal import Principal, principal_of
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
 from acked_intake.accept import Acceptance

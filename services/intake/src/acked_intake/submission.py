@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from acked_common import strict_json
-from acked_common.names import BATCH_NAME, KIND_NAME
+from acked_common.model import strict_json
+from acked_common.model.names import BATCH_NAME, KIND_NAME
+from acked_common.model.strict_json import StrictJsonError
 from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.store import KindRecord
-from acked_common.strict_json import StrictJsonError
 
 DEFAULT_KIND = "demo"
 YEAR_S = 31_536_000

@@ -13,12 +13,12 @@ from uuid import UUID
 
 from acked_common import crash_points
 from acked_common.clock import Clock
-from acked_common.ids import new_id
-from acked_common.lifecycle import Owner
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
+from acked_common.model.bundle import Bundle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Owner
 from acked_common.store import ClaimedJob, JobStore, StoreError
-from acked_common.wire import Bundle
 from acked_worker.pace import Pace
 
 log = get_log(__name__)

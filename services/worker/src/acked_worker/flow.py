@@ -16,12 +16,12 @@ import msgspec
 
 from acked_common import crash_points
 from acked_common.clock import Clock
-from acked_common.events import JobEvent
-from acked_common.lifecycle import Reason, State
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
+from acked_common.model.bundle import Bundle
+from acked_common.model.events import JobEvent
+from acked_common.model.lifecycle import Reason, State
 from acked_common.store import ClaimedJob, JobStore, StoreError
-from acked_common.wire import Bundle
 from acked_worker import prefetch
 from acked_worker.attempt import Assignment
 from acked_worker.claims import Claims

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from acked_common.backoff import Backoff
 from acked_common.channel.frames import CloseCode, ProtocolFault
 from acked_common.channel.worker_end import Command, WorkerEnd
 from acked_common.logs import get_log
+from acked_common.model.backoff import Backoff
 from acked_worker.settings import GatewayUrl
 
 log = get_log(__name__)

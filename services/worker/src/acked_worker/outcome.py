@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from acked import Permanent, RetryLater, json_values
-from acked_common import strict_json
-from acked_common.strict_json import StrictJsonError
+from acked_common.model import strict_json
+from acked_common.model.strict_json import StrictJsonError
 
 MAX_TYPE_CHARS = 200
 MAX_MESSAGE_BYTES = 4 * 1024

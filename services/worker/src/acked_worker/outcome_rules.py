@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from acked_common import lifecycle
-from acked_common.backoff import Backoff
-from acked_common.lifecycle import Reason, Transition
+from acked_common.model import lifecycle
+from acked_common.model.backoff import Backoff
+from acked_common.model.lifecycle import Reason, Transition
 from acked_common.store import ClaimedJob, KindRecord
 from acked_worker.outcome import Crashed, Ending, ErrorInfo, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 

@@ -9,10 +9,10 @@ from prometheus_client import Counter
 
 from acked_common import crash_points
 from acked_common.clock import Clock
-from acked_common.events import JobEvent
-from acked_common.lifecycle import Move, State, Transition
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
+from acked_common.model.events import JobEvent
+from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
 from acked_worker.outcome import Ending, Succeeded, weight_bytes
 from acked_worker.outcome_rules import Defaults, transition_after

@@ -8,7 +8,7 @@ import pytest
 from acked_common.access import table as table_module
 from acked_common.access.store import MemoryTokens
 from acked_common.access.table import TokenTable
-from acked_common.access.tokens import TokenRecord, mint
+from acked_common.model.tokens import TokenRecord, mint
 from acked_common.problems import ProblemError
 from acked_common.store import StoreUnavailable
 from support.factories import ManualClock

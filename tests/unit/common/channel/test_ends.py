@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from acked_common.channel import frames
 from acked_common.channel.frames import Cancel, CloseCode, Drain, Events, JobAttempt, ProtocolFault
 from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame
-from acked_common.channel.pace import Pace
 from acked_common.channel.worker_end import EVENT_BYTES, WorkerEnd, hello_of
-from acked_common.events import JobEvent, ProgressEvent
-from acked_common.lifecycle import State
+from acked_common.model.events import JobEvent, ProgressEvent
+from acked_common.model.lifecycle import State
+from acked_common.model.token_bucket import Pace
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 HELLO = hello_of(boot="boot-1", worker="w", kinds=["demo"], version="1", slots=8)

@@ -19,9 +19,9 @@ from acked_common.channel.commands import (
 )
 from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Events, Hello, JobAttempt, ProtocolFault, Welcome
 from acked_common.channel.worker_end import hello_of
-from acked_common.events import JobEvent, ProgressEvent
-from acked_common.lifecycle import State
-from acked_common.wire import WireError
+from acked_common.model.bundle import WireError
+from acked_common.model.events import JobEvent, ProgressEvent
+from acked_common.model.lifecycle import State
 
 ID = "0190a5d2-1111-7000-8000-000000000000"
 EVENT = {

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from acked_common.access.tokens import MOST_ACTIVE, TokenRecord
+from acked_common.model.tokens import MOST_ACTIVE, TokenRecord
 
 MAX_TOKENS = 10_000
 """Active tokens that a service reads; each keeps all of them in memory."""

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, WebSocketRoute
 
 from acked_common.api.inputs import Inputs
-from acked_common.principal import Permission
+from acked_common.model.principal import Permission
 from acked_common.problems import ProblemError, problem
 
 JSON = "application/json"

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from acked_common.wire import Bundle
+from acked_common.model.bundle import Bundle
 
 
 class BrokerError(Exception):

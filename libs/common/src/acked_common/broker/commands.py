@@ -21,7 +21,7 @@ from acked_common.broker.topology import (
 from acked_common.channel.commands import Command, decode_command, encode_command
 from acked_common.lifetime import Tasks
 from acked_common.logs import get_log
-from acked_common.wire import WireError
+from acked_common.model.bundle import WireError
 
 log = get_log(__name__)
 

@@ -6,7 +6,7 @@ Bundles are kept as their bytes, so that what travels here has passed the wire f
 from collections import deque
 
 from acked_common.broker import BrokerError
-from acked_common.wire import Bundle, decode_bundle, encode_bundle
+from acked_common.model.bundle import Bundle, decode_bundle, encode_bundle
 
 
 class MemoryBroker:

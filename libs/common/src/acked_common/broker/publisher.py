@@ -11,8 +11,8 @@ from acked_common.broker import BrokerError
 from acked_common.broker.connection import BROKEN, BrokerConnection
 from acked_common.broker.lanes import Lanes
 from acked_common.broker.topology import lane_queue
-from acked_common.ids import new_id
-from acked_common.wire import Bundle, encode_bundle
+from acked_common.model.bundle import Bundle, encode_bundle
+from acked_common.model.ids import new_id
 
 CONFIRM_TIMEOUT_S = 5.0
 # A confirm of many walks over all that are pending: more in flight per channel costs more than it brings.

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from acked_common.channel.frames import MAX_CANCELS, JobAttempt
-from acked_common.wire import WireError
+from acked_common.model.bundle import WireError
 
 MAX_COMMAND_BYTES = 64 * 1024
 _Boot = Annotated[str, Meta(min_length=1, max_length=64)]

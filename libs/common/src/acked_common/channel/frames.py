@@ -12,10 +12,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from acked_common import strict_json
-from acked_common.events import JobEvent, ProgressEvent
-from acked_common.lifecycle import State
-from acked_common.strict_json import StrictJsonError
+from acked_common.model import strict_json
+from acked_common.model.events import JobEvent, ProgressEvent
+from acked_common.model.lifecycle import State
+from acked_common.model.strict_json import StrictJsonError
 
 PROTOCOL = 1
 PATH = "/ws/worker"

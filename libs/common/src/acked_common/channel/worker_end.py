@@ -13,8 +13,8 @@ from uuid import UUID
 
 from acked_common.channel import frames
 from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Hello, Listen, ProtocolFault, Welcome
-from acked_common.events import JobEvent, ProgressEvent
-from acked_common.lifecycle import State
+from acked_common.model.events import JobEvent, ProgressEvent
+from acked_common.model.lifecycle import State
 
 MAX_WAITING_EVENTS = 10_000
 MAX_WAITING_BYTES = 4 * 2**20

@@ -13,9 +13,9 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from acked_common.events import JobNews
-from acked_common.lifecycle import HistoryEntry, Move, Owner, Seen, State
-from acked_common.principal import DEFAULT_TENANT
+from acked_common.model.events import JobNews
+from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State
+from acked_common.model.principal import DEFAULT_TENANT
 
 LIST_SCAN_LIMIT = 10_000
 """Documents that one page of a list may look at before it answers with a token."""

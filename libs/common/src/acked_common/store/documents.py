@@ -6,7 +6,7 @@ from typing import Any
 
 from bson.binary import Binary
 
-from acked_common.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
+from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
 from acked_common.store import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, Scope, WorkerRecord
 
 Document = dict[str, Any]

@@ -21,9 +21,9 @@ from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 
 from acked_common.access.store import TokenStore
-from acked_common.events import JobNews
-from acked_common.lifecycle import UNOWNED, Move, Owner, State
-from acked_common.principal import DEFAULT_TENANT
+from acked_common.model.events import JobNews
+from acked_common.model.lifecycle import UNOWNED, Move, Owner, State
+from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store import (
     Applied,
     BatchCount,

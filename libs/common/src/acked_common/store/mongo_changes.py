@@ -14,7 +14,7 @@ from bson.int64 import Int64
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from acked_common.events import JobNews
+from acked_common.model.events import JobNews
 from acked_common.store import Changes, HistoryLost, schema
 from acked_common.store.mongo_errors import store_errors
 from acked_common.store.mongo_find import find_by_ids

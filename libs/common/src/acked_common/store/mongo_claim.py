@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from acked_common import lifecycle
-from acked_common.lifecycle import Owner
+from acked_common.model import lifecycle
+from acked_common.model.lifecycle import Owner
 from acked_common.store import ClaimedJob, OutcomeUnknown
 from acked_common.store.documents import CLAIMED_FIELDS, Document, claimed_job_from
 from acked_common.store.ids_bson import in_ids

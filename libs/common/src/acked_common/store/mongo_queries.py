@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo import UpdateMany, UpdateOne
 
-from acked_common.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
+from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
 from acked_common.store import Reservation, Scope
 from acked_common.store.documents import Document, history_document, scope_fields, transition_fields
 from acked_common.store.ids_bson import in_ids

@@ -8,8 +8,8 @@ from uuid import UUID
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from acked_common.ids import new_id
-from acked_common.lifecycle import State
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import State
 from acked_common.store import Job, OutcomeUnknown, Reservation, StoreError, SweepPosition
 from acked_common.store.documents import Document, job_from
 from acked_common.store.ids_bson import in_ids

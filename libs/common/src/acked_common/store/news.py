@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from acked_common.events import JobEvent, JobNews
-from acked_common.lifecycle import Reason, State
+from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.lifecycle import Reason, State
 
 GLIMPSE = {
     "tenant": 1,

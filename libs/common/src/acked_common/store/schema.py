@@ -4,7 +4,7 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from acked_common.lifecycle import LIVE, TERMINAL, State
+from acked_common.model.lifecycle import LIVE, TERMINAL, State
 
 SCHEMA_VERSION = 2
 

@@ -7,7 +7,7 @@ from the lifecycle when it is loaded.
 from html import escape
 from importlib import resources
 
-from acked_common.lifecycle import TERMINAL, State
+from acked_common.model.lifecycle import TERMINAL, State
 
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from acked_common.json_scanner import INT_MAX, INT_MIN, MAX_NUMBER_CHARS, JsonScanner, StrictJsonError
+from acked_common.model.json_scanner import INT_MAX, INT_MIN, MAX_NUMBER_CHARS, JsonScanner, StrictJsonError
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "SCANNED_ON_LOOP_BYTES", "NeedsScan", "StrictJsonError", "parse"]
 

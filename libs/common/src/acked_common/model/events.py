@@ -5,8 +5,8 @@ from uuid import UUID
 
 import msgspec
 
-from acked_common.lifecycle import State
-from acked_common.principal import DEFAULT_TENANT
+from acked_common.model.lifecycle import State
+from acked_common.model.principal import DEFAULT_TENANT
 
 
 class JobEvent(msgspec.Struct, frozen=True):

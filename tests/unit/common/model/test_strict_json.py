@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from acked_common import strict_json
-from acked_common.json_scanner import JsonScanner
-from acked_common.strict_json import MAX_BYTES, MAX_DEPTH, StrictJsonError
+from acked_common.model import strict_json
+from acked_common.model.json_scanner import JsonScanner
+from acked_common.model.strict_json import MAX_BYTES, MAX_DEPTH, StrictJsonError
 
 INTS = st.integers(-(2**63), 2**63 - 1)
 # "Cs" are the surrogates.

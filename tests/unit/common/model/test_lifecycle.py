@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acked_common import lifecycle
-from acked_common.ids import new_id
-from acked_common.lifecycle import (
+from acked_common.model import lifecycle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import (
     HISTORY_KEPT,
     LIVE,
     MAX_CRASHES,

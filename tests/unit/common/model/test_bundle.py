@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.clock import whole_ms
-from acked_common.wire import (
+from acked_common.model.bundle import (
     BUNDLE_VERSION,
     MAX_BUNDLE_JOBS,
     Bundle,

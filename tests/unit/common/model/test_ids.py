@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.ids import new_id, numbered_id, parse_id
+from acked_common.model.ids import new_id, numbered_id, parse_id
 
 
 def test_ids_are_uuids_of_version_7_that_sort_by_their_making() -> None:

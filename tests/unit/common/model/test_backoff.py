@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked.errors import MAX_AFTER_S
-from acked_common.backoff import RETRY_AFTER_CAP_S, Backoff
+from acked_common.model.backoff import RETRY_AFTER_CAP_S, Backoff
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from acked_common.clock import whole_ms
-from acked_common.names import CLIENT_NAME, TENANT_NAME
-from acked_common.principal import DEFAULT_TENANT, Permission, Principal
+from acked_common.model.names import CLIENT_NAME, TENANT_NAME
+from acked_common.model.principal import DEFAULT_TENANT, Permission, Principal
 
 PREFIX = b"acked_"
 ID_CHARS = 12

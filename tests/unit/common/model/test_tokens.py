@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.access.tokens import (
+from acked_common.model.principal import Permission, Principal
+from acked_common.model.tokens import (
     REMEMBERED_FOR,
     TOKEN_CHARS,
     TokenError,
@@ -18,7 +19,6 @@ from acked_common.access.tokens import (
     token_document,
     token_from,
 )
-from acked_common.principal import Permission, Principal
 from support.factories import now
 
 AT = now()

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from acked_common.ids import numbered_id
+from acked_common.model.ids import numbered_id
 
 BUNDLE_VERSION = 1
 MAX_BUNDLE_JOBS = 1000
