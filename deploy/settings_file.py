@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acked_common.setting_names import KNOWN, PREFIX, unknown_setting
+from acked_common.runtime.setting_names import KNOWN, PREFIX, unknown_setting
 from deploy.private_file import write_private
 
 NAME = "settings.env"

@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 
-from acked_common.setting_names import unknown_settings
+from acked_common.runtime.setting_names import unknown_settings
 from deploy import console
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -167,7 +167,7 @@ MONGO_ATTEMPTS = """
 import json
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
-from acked_common.settings import Env, read_common
+from acked_common.runtime.settings import Env, read_common
 db = MongoClient(read_common(Env()).mongo_url, serverSelectionTimeoutMS=10000).acked
 attempts = {
     "insert": lambda: db.jobs.insert_one({"_id": 1}),
@@ -189,7 +189,7 @@ print(json.dumps(found))
 """
 RABBIT_ATTEMPTS = """
 import asyncio, json, aio_pika
-from acked_common.settings import Env, read_common
+from acked_common.runtime.settings import Env, read_common
 async def attempt(connection, act):
     channel = await connection.channel()
     try:

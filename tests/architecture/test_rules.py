@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from acked_common import setting_names
 from acked_common.model.lifecycle import State
+from acked_common.runtime import setting_names
 from deploy.asked import NOT_IN_CONTAINERS
 
 ROOT = Path(__file__).resolve().parents[2]

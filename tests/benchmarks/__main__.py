@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from acked_common.setting_names import unknown_settings
+from acked_common.runtime.setting_names import unknown_settings
 from benchmarks import figures, machine
 from benchmarks.bench import Bench, set_up
 from benchmarks.ours import SETTINGS

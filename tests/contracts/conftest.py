@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 from pymongo.database import Database
 
-from acked_common.clock import SharedClock
+from acked_common.runtime.clock import SharedClock
 from acked_common.store.memory import MemoryStore
 from acked_common.store.mongo import MongoStore
 from deploy.native.packages import PackagesError

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from acked_common.setting_names import unknown_settings
+from acked_common.runtime.setting_names import unknown_settings
 from acked_common.store.mongo import IDLE_CONNECTION_S
 from faults.checker import Figures
 from faults.experiment import Experiment, experiment

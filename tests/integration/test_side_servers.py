@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from prometheus_client import Counter
 
-from acked_common.settings import Env, read_common
+from acked_common.runtime.settings import Env, read_common
 from acked_common.side_server import PORTS_TRIED, MetricsServer, bind_first_free
 from acked_common.web import Readiness
 from acked_worker.health import HealthServer

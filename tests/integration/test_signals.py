@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from acked_common.lifetime import IDLE_SIGNALS, STOP_SIGNALS
 from acked_common.model.lifecycle import State
+from acked_common.runtime.lifetime import IDLE_SIGNALS, STOP_SIGNALS
 from deploy.native.supervisor import SERVICES
 from support.stacks import TestStack, eventually, gone, running_stack
 

@@ -16,10 +16,10 @@ from acked_common.access.store import MemoryTokens
 from acked_common.access.table import TokenTable
 from acked_common.channel import frames
 from acked_common.channel.worker_end import hello_of
-from acked_common.clock import SharedClock
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.principal import Permission
 from acked_common.model.tokens import TokenRecord, mint
+from acked_common.runtime.clock import SharedClock
 from acked_gateway.worker_channel import WorkerChannel
 from support.parts import running_tasks
 from support.web_server import web_server

@@ -27,9 +27,9 @@ import acked_worker.leases
 import acked_worker.progress
 import acked_worker.runners
 from acked_common.channel.frames import Cancel, JobAttempt
-from acked_common.clock import SharedClock
+from acked_common.runtime.clock import SharedClock
+from acked_common.runtime.settings import Env
 from acked_common.service_core import ServiceCore
-from acked_common.settings import Env
 from acked_gateway.commands import Commands
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.app import STORE_SHARE

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from acked_common.clock import whole_ms
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Owner, State, Transition
+from acked_common.runtime.clock import whole_ms
 from acked_common.store import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, JobStore, NewJob, Scope
 
 GRACE_S = 10.0

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from acked_common.clock import Clock
-from acked_common.lifetime import Tasks
-from acked_common.settings import CommonSettings, Env, read_common
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.settings import CommonSettings, Env, read_common
 from acked_common.store import StoreUnavailable
 from acked_common.store.memory import MemoryStore
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections import Counter
 
-from acked_common.lifetime import raise_file_limit
+from acked_common.runtime.lifetime import raise_file_limit
 
 REQUEST_WITHIN_S = 5.0
 """In which a request must be there, to the services of the stack of the tests that are alone."""

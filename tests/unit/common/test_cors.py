@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from acked_common.api.document import _ALWAYS_SENT
 from acked_common.cors import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS, Cors
-from acked_common.settings import HttpLimits
+from acked_common.runtime.settings import HttpLimits
 from acked_common.web import read_bounded, server_config
 from acked_gateway import api as gateway_api
 from acked_intake import api as intake_api

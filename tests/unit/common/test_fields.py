@@ -17,7 +17,7 @@ from acked_common.model.events import JobEvent, JobNews, ProgressEvent
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
 from acked_common.model.principal import Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
-from acked_common.settings import Env, HttpLimits, read_http_limits
+from acked_common.runtime.settings import Env, HttpLimits, read_http_limits
 from acked_common.status_route import _kind_fields
 from acked_common.store import (
     ClaimedJob,

@@ -19,7 +19,7 @@ from acked_common import http_protocol
 from acked_common.front import Front
 from acked_common.guards import Guards
 from acked_common.http_protocol import MAX_PIPELINED, RESERVED_CONNECTIONS
-from acked_common.settings import HttpLimits
+from acked_common.runtime.settings import HttpLimits
 from acked_common.web import read_bounded, server_config
 from support.web_server import WebServer, serving
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from acked_common import http_answer
 from acked_common.front import Front
 from acked_common.limits import Limits
-from acked_common.settings import Bound, HeldLimits
+from acked_common.runtime.settings import Bound, HeldLimits
 from acked_common.web import EXCEPTION_HANDLERS, JsonResponse, server_config, while_connected
 from support.web_server import serving
 

@@ -16,7 +16,7 @@ from acked_common.front import Front
 from acked_common.limits import UNCOUNTED_BYTES, HeldBytes, Limits
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.problems import ProblemError
-from acked_common.settings import Bound, HeldLimits
+from acked_common.runtime.settings import Bound, HeldLimits
 from acked_common.web import EXCEPTION_HANDLERS, PART_BYTES, JsonResponse, read_bounded
 from support.asgi import Answer, call
 

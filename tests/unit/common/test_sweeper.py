@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.settings import WORKER_STORE_TIMEOUT_S
+from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store import StoreError
 from acked_common.sweeper import EMPTY_LOOKS, LostJobs, ServerAnswer, next_look_s
 from support.factories import GRACE_S, LEASE_S, ManualClock, again, insert, moved, new_job, scheduled

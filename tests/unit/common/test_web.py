@@ -18,7 +18,7 @@ from starlette.routing import Route
 from acked_common.front import Front
 from acked_common.problems import ProblemError, problem
 from acked_common.request_counter import RequestCounter
-from acked_common.settings import HttpLimits
+from acked_common.runtime.settings import HttpLimits
 from acked_common.store import StoreUnavailable
 from acked_common.web import (
     EXCEPTION_HANDLERS,

@@ -11,12 +11,12 @@ import pytest
 from starlette.applications import Starlette
 
 from acked_common.broker.memory import MemoryBroker
-from acked_common.clock import rfc3339
 from acked_common.holdings import Ledger
 from acked_common.kind_table import KindTable
 from acked_common.limits import Limit
 from acked_common.model.lifecycle import State
 from acked_common.outbox import Outbox
+from acked_common.runtime.clock import rfc3339
 from acked_common.store import WorkerRecord
 from acked_common.web import EXCEPTION_HANDLERS
 from acked_common.worker_table import WorkerTable

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.clock import SharedClock
 from acked_common.problems import ProblemError
+from acked_common.runtime.clock import SharedClock
 from acked_common.store import StoreUnavailable
 from acked_intake.quota import LONGEST_RETRY_S, Quota, Quotas, Refusal
 from acked_intake.quota_counter import QuotaCounter

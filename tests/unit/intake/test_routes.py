@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from acked_common.broker.memory import MemoryBroker
-from acked_common.clock import SharedClock, rfc3339
 from acked_common.kind_table import KindTable
 from acked_common.model.ids import parse_id
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.outbox import Outbox
-from acked_common.settings import Env
+from acked_common.runtime.clock import SharedClock, rfc3339
+from acked_common.runtime.settings import Env
 from acked_common.store import KindRecord
 from acked_common.store.memory import MemoryStore
 from acked_common.store_monitor import StoreMonitor

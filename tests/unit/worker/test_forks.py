@@ -12,7 +12,7 @@ from acked_worker.signals import is_from_within_tree
 TESTS = Path(__file__).resolve().parents[2]
 CHILD = """
 import os, signal, socket, sys, threading
-from acked_common.inheritance import close_in_children
+from acked_common.runtime.inheritance import close_in_children
 from acked_worker.forks import guard_forks
 
 woken, wake = socket.socketpair()

@@ -10,7 +10,7 @@ from acked_worker.imports import ImportProgress, load_handlers
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from acked_common.logs import set_up_logs
+from acked_common.runtime.logs import set_up_logs
 from acked_worker import imports
 imports.SAID_EVERY_S = 0.05
 set_up_logs("test", "info")

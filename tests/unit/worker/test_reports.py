@@ -8,7 +8,7 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.settings import Env, SettingsError
+from acked_common.runtime.settings import Env, SettingsError
 from acked_common.store import KindRecord
 from acked_worker.flow import claimed_event
 from acked_worker.outcome import Succeeded

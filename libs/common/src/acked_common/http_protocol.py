@@ -30,11 +30,11 @@ from acked_common.cors import Cors
 from acked_common.guards import MAX_HEADER_BYTES
 from acked_common.http_answer import AnswerCycle
 from acked_common.last_answer import answer_bytes, answer_headers
-from acked_common.logs import get_log
 from acked_common.probes import as_probe
 from acked_common.problems import Problem, ProblemError, problem
 from acked_common.request_head import check_framing, check_version, head_without_upgrade, may_switch, origin_form
-from acked_common.settings import HttpLimits
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.settings import HttpLimits
 from acked_common.waiting_list import Wait, WaitingList
 
 log = get_log(__name__)

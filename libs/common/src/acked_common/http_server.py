@@ -21,8 +21,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from acked_common.lifetime import outlive_idle_signals
-from acked_common.logs import get_log
+from acked_common.runtime.lifetime import outlive_idle_signals
+from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 

@@ -14,10 +14,10 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from acked_common.holdings import Full, Ledger
-from acked_common.logs import get_log
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.problems import ProblemError, problem
-from acked_common.settings import Bound, HeldLimits
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.settings import Bound, HeldLimits
 
 log = get_log(__name__)
 

@@ -11,12 +11,12 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from acked_common import crash_points
 from acked_common.broker import BrokerError, Publisher
 from acked_common.kind_table import KindTable
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
 from acked_common.model.bundle import Bundle, bundles_of
+from acked_common.runtime import failpoints
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 
@@ -102,13 +102,13 @@ class Outbox:
         ]
 
     async def _send(self, bundle: Bundle) -> None:
-        crash_points.reach("outbox.publishing")
+        failpoints.reach("outbox.publishing")
         try:
             await self._publisher.publish(bundle)
         except BrokerError:
             _unconfirmed.inc()
             raise
-        crash_points.reach("outbox.published")
+        failpoints.reach("outbox.published")
         _published.inc()
         _published_jobs.inc(len(bundle.ids))
 

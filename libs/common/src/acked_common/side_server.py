@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from acked_common import inheritance
 from acked_common.front import Front
-from acked_common.logs import get_log
-from acked_common.settings import CommonSettings, HttpLimits
+from acked_common.runtime import inheritance
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.settings import CommonSettings, HttpLimits
 from acked_common.web import EXCEPTION_HANDLERS, server_config
 
 log = get_log(__name__)

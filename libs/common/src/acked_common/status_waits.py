@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from acked_common.lifetime import Tasks
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.runtime.lifetime import Tasks
 from acked_common.store import Job, JobStore, Revision
 
 LOOK_EVERY_S = 0.1

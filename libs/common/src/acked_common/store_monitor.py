@@ -3,9 +3,9 @@
 import asyncio
 from datetime import datetime
 
-from acked_common.clock import SharedClock
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
+from acked_common.runtime.clock import SharedClock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_common.store import JobStore, SchemaMismatch, StoreError
 
 log = get_log(__name__)

@@ -13,17 +13,17 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
-from acked_common import crash_points
 from acked_common.broker import BrokerError, LaneProbe
-from acked_common.clock import Clock
 from acked_common.kind_table import KindTable
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.outbox import Outbox
-from acked_common.settings import WORKER_STORE_TIMEOUT_S, CommonSettings
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S, CommonSettings
 from acked_common.store import Applied, Job, JobStore, Reservation, StoreError, SweepPosition
 
 log = get_log(__name__)
@@ -138,10 +138,10 @@ class Sweeper:
         jobs = await self._store.live_jobs(State.RUNNING, limit=PAGE)
         at = self._clock.now()
         if jobs:
-            crash_points.reach("sweeper.taking-back")
+            failpoints.reach("sweeper.taking-back")
         moved = await self._move(jobs, [self._after_lost_lease(job, at) for job in jobs])
         if moved:
-            crash_points.reach("sweeper.took-back")
+            failpoints.reach("sweeper.took-back")
         self._outbox.offer(
             (job.id, job.kind, at) for job in moved if not self._after_lost_lease(job, at).to.is_terminal
         )
@@ -191,11 +191,11 @@ class Sweeper:
             return False
         at, nonce = self._clock.now(), str(new_id())
         got = await self._store.reserve([self._reservation(job, at) for job in lost], nonce=nonce)
-        crash_points.reach("sweeper.reserved")
+        failpoints.reach("sweeper.reserved")
         confirmed = await self._outbox.publish(
             (job.id, job.kind, job.queued_at) for job in lost if job.id in got and job.queued_at
         )
-        crash_points.reach("sweeper.republished")
+        failpoints.reach("sweeper.republished")
         if refused := got - confirmed:
             wake = self._clock.now() + timedelta(seconds=REFUSED_AGAIN_S)
             await self._store.give_back(list(refused), nonce=nonce, wake=wake)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 import msgspec
 from msgspec import Meta
 
-from acked_common.clock import rfc3339
 from acked_common.model.lifecycle import HISTORY_KEPT, HistoryEntry, Reason, State
 from acked_common.model.principal import Permission, Principal
+from acked_common.runtime.clock import rfc3339
 from acked_common.store import Job
 
 Count = Annotated[int, Meta(ge=0)]

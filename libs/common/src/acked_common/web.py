@@ -24,13 +24,13 @@ from acked_common.api.routes import ApiRoute
 from acked_common.cors import Cors
 from acked_common.http_protocol import limited_protocol
 from acked_common.http_server import CANCELLED_WITHIN_S, GracefulServer
-from acked_common.lifetime import raise_file_limit
 from acked_common.limits import UNCOUNTED_BYTES, HeldBytes
-from acked_common.logs import get_log
 from acked_common.probes import STRANGER
 from acked_common.problems import Problem, ProblemError, problem
-from acked_common.run_file import told_in
-from acked_common.settings import HeldLimits, HttpLimits, usual_held
+from acked_common.runtime.lifetime import raise_file_limit
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.run_file import told_in
+from acked_common.runtime.settings import HeldLimits, HttpLimits, usual_held
 from acked_common.store import StoreError
 from acked_common.views import encode
 from acked_common.ws_protocol import limited_websocket

@@ -2,9 +2,9 @@
 
 import sys
 
-from acked_common import crash_points
-from acked_common.logs import set_up_logs
-from acked_common.settings import SettingsError
+from acked_common.runtime import failpoints
+from acked_common.runtime.logs import set_up_logs
+from acked_common.runtime.settings import SettingsError
 from acked_common.web import serve
 from acked_gateway.app import create_app
 from acked_gateway.feed import FEED_PATH
@@ -20,7 +20,7 @@ def main() -> int:
         print(f"acked-gateway: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
     set_up_logs("acked-gateway", settings.common.log_level)
-    crash_points.arm(settings.common.crash)
+    failpoints.arm(settings.common.crash)
     app = create_app(settings)
     serve(
         app,

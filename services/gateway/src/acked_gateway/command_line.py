@@ -11,8 +11,8 @@ from prometheus_client import Counter
 from acked_common.broker import BrokerError
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import JobAttempt
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_gateway.worker_channel import WorkerChannel
 
 log = get_log(__name__)

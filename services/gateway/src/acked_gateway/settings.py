@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from acked_common.settings import (
+from acked_common.runtime.settings import (
     Bound,
     CommonSettings,
     Env,

@@ -3,8 +3,8 @@
 import asyncio
 
 from acked_common.fair_turns import FairTurns
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_common.store import JobStore, Scope, StoreError
 from acked_gateway.feed_frames import MAX_IDS
 from acked_gateway.hub import Hub, Snapshot, Subscription, counts_snapshot, jobs_snapshot

@@ -7,7 +7,6 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from acked_common.clock import SharedClock
 from acked_common.kind_table import KindTable, unknown_kind
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
@@ -15,7 +14,8 @@ from acked_common.model.lifecycle import State
 from acked_common.model.principal import LOCAL, Principal
 from acked_common.outbox import Outbox
 from acked_common.problems import ErrorAt, ProblemError, problem
-from acked_common.settings import CommonSettings
+from acked_common.runtime.clock import SharedClock
+from acked_common.runtime.settings import CommonSettings
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, KindRecord, NewJob, StoreError
 from acked_common.store_monitor import StoreMonitor
 from acked_intake.group_commit import Busy, GroupCommit

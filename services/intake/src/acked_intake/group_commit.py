@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 from prometheus_client import Counter, Histogram
 
-from acked_common import crash_points
-from acked_common.lifetime import Tasks
+from acked_common.runtime import failpoints
+from acked_common.runtime.lifetime import Tasks
 from acked_common.store import Insertion, JobStore, NewJob
 
 MAX_GROUP_JOBS = 1000
@@ -159,9 +159,9 @@ class GroupCommit:
     async def _commit(self, group: list[_Request], size: int) -> None:
         outcome = [Insertion.UNKNOWN] * len(group)
         try:
-            crash_points.reach("intake.inserting")
+            failpoints.reach("intake.inserting")
             outcome = await self._store.insert([request.job for request in group])
-            crash_points.reach("intake.inserted")
+            failpoints.reach("intake.inserted")
         finally:
             for request, found in zip(group, outcome, strict=True):
                 if not request.answered.done():

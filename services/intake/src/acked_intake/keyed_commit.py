@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from acked_common.lifetime import Tasks
+from acked_common.runtime.lifetime import Tasks
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, NewJob, StoreError
 from acked_intake.group_commit import TICK_S, Busy, GroupCommit
 

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
-from acked_common import crash_points
-from acked_common.clock import rfc3339
 from acked_common.limits import HeldBytes, client_of
 from acked_common.model.principal import Principal, principal_of
 from acked_common.problems import Problem, ProblemError, problem
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import rfc3339
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
 from acked_intake.accept import Acceptance
 from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
@@ -49,7 +49,7 @@ class ProcessEndpoint:
             body = await read_body(scope, receive, max_bytes=self._max_bytes, held=held)
             holder = client_of(scope)
             submission = await check_and_parse(body, max_bytes=self._max_bytes, client=holder)
-            crash_points.reach("intake.parsed")
+            failpoints.reach("intake.parsed")
             key = None
             if key_text is not None:
                 key = IdempotencyKey(key_text, await fingerprint_of(submission, client=holder))
@@ -91,7 +91,7 @@ class ProcessEndpoint:
         ]
         if isinstance(job, KeyHolder):
             headers.append((b"idempotency-replayed", b"true"))
-        crash_points.reach("intake.answering")
+        failpoints.reach("intake.answering")
         await send({"type": "http.response.start", "status": 202, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

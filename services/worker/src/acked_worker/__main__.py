@@ -13,10 +13,10 @@ import setproctitle
 import uvloop
 
 from acked import Kind
-from acked_common import crash_points
-from acked_common.lifetime import raise_file_limit
-from acked_common.logs import get_log, say_now, set_up_logs
-from acked_common.settings import SettingsError
+from acked_common.runtime import failpoints
+from acked_common.runtime.lifetime import raise_file_limit
+from acked_common.runtime.logs import get_log, say_now, set_up_logs
+from acked_common.runtime.settings import SettingsError
 from acked_worker.app import Worker
 from acked_worker.forks import guard_forks
 from acked_worker.host_line import HostProcess, start_host
@@ -94,7 +94,7 @@ def main() -> int:
         return 2
     own = separate_output(settings.output_bytes_per_s)
     set_up_logs("acked-worker", settings.common.log_level, own=own)
-    crash_points.arm(settings.common.crash)
+    failpoints.arm(settings.common.crash)
     setproctitle.setproctitle(f"acked-worker {settings.name}")
     raise_file_limit()
     guard_forks()

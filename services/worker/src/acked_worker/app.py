@@ -14,14 +14,14 @@ from acked_common.broker.connection import BrokerConnection
 from acked_common.broker.publisher import RabbitPublisher
 from acked_common.channel.frames import Cancel, Hello
 from acked_common.channel.worker_end import Command, hello_of
-from acked_common.clock import SharedClock, rfc3339
 from acked_common.kind_table import KindTable
-from acked_common.lifetime import Lifetime, Tasks
-from acked_common.logs import get_log
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.outbox import Outbox
-from acked_common.settings import WORKER_STORE_TIMEOUT_S
+from acked_common.runtime.clock import SharedClock, rfc3339
+from acked_common.runtime.lifetime import Lifetime, Tasks
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.side_server import MetricsServer
 from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo import MongoStore

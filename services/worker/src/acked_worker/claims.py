@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
-from acked_common import crash_points
-from acked_common.clock import Clock
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Owner
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_worker.pace import Pace
 
@@ -116,11 +116,11 @@ class Claims:
         warned = False
         while not self._is_draining:
             try:
-                crash_points.reach("worker.claiming")
+                failpoints.reach("worker.claiming")
                 claimed = await self._store.claim(
                     ids, kinds=self._kinds, owner=owner, lease_s=self._lease_s, at=self._clock.now()
                 )
-                crash_points.reach("worker.claimed")
+                failpoints.reach("worker.claimed")
                 return claimed
             except StoreError as error:
                 if not warned:

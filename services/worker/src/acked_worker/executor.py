@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from acked import Context, Kind
-from acked_common import crash_points
+from acked_common.runtime import failpoints
 from acked_worker import forks
 from acked_worker.attempt import Assignment, RunningAttempt
 from acked_worker.deadlines import DeadlineWatch
@@ -299,7 +299,7 @@ class Executor:
             if attempt.asked_to_stop:
                 ending = attempt.not_begun()
             else:
-                crash_points.reach("worker.handling")
+                failpoints.reach("worker.handling")
                 value = await attempt.kind_spec.function(Context(attempt), attempt.assignment.payload)
                 if forks.in_child:
                     forks.end_child()
@@ -320,7 +320,7 @@ class Executor:
             if attempt.asked_to_stop:
                 ending = attempt.not_begun()
             else:
-                crash_points.reach("worker.handling")
+                failpoints.reach("worker.handling")
                 value = Variables().run(attempt.kind_spec.function, Context(attempt), attempt.assignment.payload)
                 if forks.in_child:
                     forks.end_child()

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from acked_common import crash_points
-from acked_common.clock import Clock
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
 from acked_common.model.bundle import Bundle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Reason, State
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_worker import prefetch
 from acked_worker.attempt import Assignment
@@ -133,7 +133,7 @@ class LaneFlow:
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Called by the consumer; hands over."""
-        crash_points.reach("worker.delivered")
+        failpoints.reach("worker.delivered")
         if not self._is_draining:
             self._recent_bundles.append(len(delivery.bundle.ids))
             self._in_hand += 1
@@ -247,9 +247,9 @@ class LaneFlow:
             if not self._has_free():
                 await self._pause_until_free(delivery.ack)
                 return
-        crash_points.reach("worker.acking")
+        failpoints.reach("worker.acking")
         await delivery.ack()
-        crash_points.reach("worker.acked")
+        failpoints.reach("worker.acked")
 
     async def _wait_to_ask(self) -> bool:
         """Whether one more may be asked for within `hold_s`; the bundle counts as acknowledged then."""

@@ -7,7 +7,7 @@ of the worker below the handler's frames. So:
 
 - Signals are blocked in the forking thread from before the fork until the child has the default handlers and no wake-up
   descriptor. A signal that is sent to the child at once waits for that, and then does what it does in any program.
-- The child closes the descriptors that were registered in `acked_common.inheritance`.
+- The child closes the descriptors that were registered in `acked_common.runtime.inheritance`.
 - A child that leaves its handler, by return, exception or `sys.exit`, or gives up control to the event loop of its
   worker, ends there, with the exit code that it would have had in a program of its own.
 """
@@ -19,7 +19,7 @@ import threading
 import traceback
 from typing import NoReturn
 
-from acked_common import inheritance
+from acked_common.runtime import inheritance
 
 RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 EXIT_CODE = 70

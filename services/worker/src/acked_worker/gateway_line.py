@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from acked_common.channel.frames import CloseCode, ProtocolFault
 from acked_common.channel.worker_end import Command, WorkerEnd
-from acked_common.logs import get_log
 from acked_common.model.backoff import Backoff
+from acked_common.runtime.logs import get_log
 from acked_worker.settings import GatewayUrl
 
 log = get_log(__name__)

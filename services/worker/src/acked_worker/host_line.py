@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log, log_fd
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log, log_fd
 from acked_worker.suspect_frames import MAX_MESSAGE_BYTES, Exited, Kill, Ready, Start, ToHost, decode_from_host, encode
 
 log = get_log(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from acked import Kind
-from acked_common.logs import get_log
+from acked_common.runtime.logs import get_log
 from acked_common.web import Readiness
 from acked_worker.health import HealthServer, health_server
 from acked_worker.imports import ImportProgress, load_handlers

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from acked import Kind
-from acked_common.logs import get_log
+from acked_common.runtime.logs import get_log
 from acked_worker.registry import load_kinds
 
 log = get_log(__name__)

@@ -8,9 +8,9 @@ from acked_common.broker import BrokerError
 from acked_common.broker.connection import BrokerConnection
 from acked_common.broker.consumer import CALL_TIMEOUT_S
 from acked_common.broker.topology import declare_lane, declare_shared
-from acked_common.clock import SharedClock
-from acked_common.logs import get_log, set_up_logs
-from acked_common.settings import SettingsError
+from acked_common.runtime.clock import SharedClock
+from acked_common.runtime.logs import get_log, set_up_logs
+from acked_common.runtime.settings import SettingsError
 from acked_common.store import StoreError
 from acked_common.store.mongo import MongoStore
 from acked_worker.imports import load_handlers

@@ -10,8 +10,8 @@ from acked_common.broker import BrokerError
 from acked_common.broker.connection import BROKEN, BrokerConnection
 from acked_common.broker.consumer import CALL_TIMEOUT_S, Consumer
 from acked_common.broker.topology import declare_lane, declare_shared
-from acked_common.logs import get_log
 from acked_common.model.bundle import Bundle, WireError, decode_bundle
+from acked_common.runtime.logs import get_log
 from acked_worker.hearing import Hearing, Verdict
 
 log = get_log(__name__)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from acked_common.logs import get_log
+from acked_common.runtime.logs import get_log
 from acked_common.store import JobStore
 from acked_worker.gate import Gate, since_boot
 from acked_worker.outcome import InterruptReason

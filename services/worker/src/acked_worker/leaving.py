@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import NoReturn
 
-from acked_common.logs import log_fd, say_now
+from acked_common.runtime.logs import log_fd, say_now
 
 HOOKS_WITHIN_S = 2.0
 """What handlers registered with `atexit` has so long; `multiprocessing` ends its children there."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 from prometheus_client import Counter
 
-from acked_common import crash_points
-from acked_common.clock import Clock
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, State, Transition
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
 from acked_worker.outcome import Ending, Succeeded, weight_bytes
 from acked_worker.outcome_rules import Defaults, transition_after
@@ -146,7 +146,7 @@ class Recorder:
         for reason, count in reasons.items():
             _recorded.labels(reason).inc(count)
         if events:
-            crash_points.reach("worker.reporting")
+            failpoints.reach("worker.reporting")
             self._on_recorded(events)
         if released:
             self._on_released(released)
@@ -184,9 +184,9 @@ class Recorder:
     async def _apply_until_known(self, moves: Sequence[Move]) -> list[Applied]:
         while True:
             try:
-                crash_points.reach("worker.recording")
+                failpoints.reach("worker.recording")
                 outcome = await self._store.apply(moves)
-                crash_points.reach("worker.recorded")
+                failpoints.reach("worker.recorded")
                 return outcome
             except (StoreUnavailable, OutcomeUnknown) as error:
                 log.warning("outcomes not recorded yet", jobs=len(moves), error=str(error))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from acked import DefinitionError, Kind, registry
-from acked_common.logs import get_log
+from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 

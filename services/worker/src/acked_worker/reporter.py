@@ -12,9 +12,9 @@ from prometheus_client import Counter, Gauge
 
 from acked_common.channel.frames import Hello
 from acked_common.channel.worker_end import Command, WorkerEnd
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
 from acked_common.model.events import JobEvent, ProgressEvent
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_worker.gateway_line import GatewayLine
 from acked_worker.settings import GatewayUrl
 

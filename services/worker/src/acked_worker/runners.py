@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from acked import Kind
-from acked_common.logs import get_log
+from acked_common.runtime.logs import get_log
 from acked_worker.attempt import Assignment
 from acked_worker.executor import Executor
 from acked_worker.gate import Gate

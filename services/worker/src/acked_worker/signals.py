@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from acked_common.lifetime import IDLE_SIGNALS, STOP_SIGNALS
-from acked_common.logs import get_log
+from acked_common.runtime.lifetime import IDLE_SIGNALS, STOP_SIGNALS
+from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import setproctitle
 
 from acked import Kind
-from acked_common.logs import get_log, log_fd, set_up_logs
-from acked_common.settings import SettingsError
+from acked_common.runtime.logs import get_log, log_fd, set_up_logs
+from acked_common.runtime.settings import SettingsError
 from acked_worker.imports import load_handlers
 from acked_worker.output import separate_output
 from acked_worker.registry import HandlersError

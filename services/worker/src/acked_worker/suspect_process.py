@@ -17,8 +17,8 @@ import msgspec
 import uvloop
 
 from acked import Kind
-from acked_common.lifetime import IDLE_SIGNALS, STOP_SIGNALS
-from acked_common.logs import get_log
+from acked_common.runtime.lifetime import IDLE_SIGNALS, STOP_SIGNALS
+from acked_common.runtime.logs import get_log
 from acked_worker.attempt import Assignment
 from acked_worker.executor import Executor
 from acked_worker.forks import guard_forks

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_worker.attempt import Assignment
 from acked_worker.executor import GRACE_S
 from acked_worker.gate import Gate

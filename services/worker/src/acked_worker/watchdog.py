@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from acked_common.logs import say_now
+from acked_common.runtime.logs import say_now
 
 LOOK_EVERY_S = 1.0
 EXIT_CODE = 70

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from acked_common.settings import Env
+from acked_common.runtime.settings import Env
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from acked_common.broker.topology import (
     declare_commands,
 )
 from acked_common.channel.commands import Command, decode_command, encode_command
-from acked_common.lifetime import Tasks
-from acked_common.logs import get_log
 from acked_common.model.bundle import WireError
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 

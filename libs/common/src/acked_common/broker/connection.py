@@ -15,7 +15,7 @@ from aio_pika.exceptions import AMQPException
 from aiormq.exceptions import AMQPError
 
 from acked_common.broker import BrokerError
-from acked_common.broker.addresses import Address, addresses
+from acked_common.runtime.broker_addresses import Address, addresses
 
 HEARTBEAT_S = 10
 HOST_WITHIN_S = 2.0

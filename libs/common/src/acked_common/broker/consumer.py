@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
 from acked_common.broker.connection import BROKEN, BrokerConnection, raise_cancelled
-from acked_common.logs import get_log
+from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 

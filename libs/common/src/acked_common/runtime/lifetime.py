@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import Gauge
 
-from acked_common.logs import get_log
+from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from acked_common.broker.addresses import addresses, urls_in
-from acked_common.crash_points import CrashPlan, parse_plan
 from acked_common.model.numbers import decimal, whole
-from acked_common.setting_names import is_of_kubernetes, unknown_settings
+from acked_common.runtime.broker_addresses import addresses, urls_in
+from acked_common.runtime.failpoints import CrashPlan, parse_plan
+from acked_common.runtime.setting_names import is_of_kubernetes, unknown_settings
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from acked_common.logs import get_log, say_now
+from acked_common.runtime.logs import get_log, say_now
 
 log = get_log(__name__)
 

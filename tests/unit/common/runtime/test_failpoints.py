@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
-from acked_common import crash_points
-from acked_common.crash_points import Crashed, CrashPlan, Point, arm, parse_plan
+from acked_common.runtime import failpoints
+from acked_common.runtime.failpoints import Crashed, CrashPlan, Point, arm, parse_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,22 +48,22 @@ def test_what_makes_no_plan_is_told(text: str, problem: str) -> None:
 
 def test_unarmed_points_do_nothing() -> None:
     for point in get_args(Point):
-        crash_points.reach(point)
+        failpoints.reach(point)
 
 
 def test_the_nth_arrival_breaks_and_no_other() -> None:
     arm(parse_plan("worker.claimed:2:raise"))
-    crash_points.reach("worker.claiming")
-    crash_points.reach("worker.claimed")
+    failpoints.reach("worker.claiming")
+    failpoints.reach("worker.claimed")
     with pytest.raises(Crashed):
-        crash_points.reach("worker.claimed")
-    crash_points.reach("worker.claimed")
+        failpoints.reach("worker.claimed")
+    failpoints.reach("worker.claimed")
 
 
 def test_a_stall_takes_its_time() -> None:
     arm(parse_plan("worker.claimed:1:sleep=0.05"))
     started = time.monotonic()
-    crash_points.reach("worker.claimed")
+    failpoints.reach("worker.claimed")
     assert time.monotonic() - started >= 0.05
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from acked_common.lifetime import IDLE_SIGNALS, STOP_SIGNALS, Lifetime, Tasks, raise_file_limit, stop_on_signals
+from acked_common.runtime.lifetime import IDLE_SIGNALS, STOP_SIGNALS, Lifetime, Tasks, raise_file_limit, stop_on_signals
 from support.parts import BOUND_S, settle
 
 

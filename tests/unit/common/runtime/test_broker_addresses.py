@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from aio_pika.connection import make_url
 
-from acked_common.broker.addresses import addresses
-from acked_common.settings import Env, SettingsError, read_common
+from acked_common.runtime.broker_addresses import addresses
+from acked_common.runtime.settings import Env, SettingsError, read_common
 
 SECRET = "kept-in-no-message"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from acked_common.settings import Env, SettingsError, read_common, require_access
+from acked_common.runtime.settings import Env, SettingsError, read_common, require_access
 from acked_gateway.settings import read_settings as read_gateway
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.settings import read_settings as read_worker
