@@ -153,7 +153,7 @@ def test_states_are_written_in_their_owner_alone() -> None:
     # The names of an enum of its own and of fields of other things.
     allowed = {
         ("services/worker/src/acked_worker/app.py", "running"),
-        ("libs/common/src/acked_common/store/documents.py", "running"),
+        ("libs/common/src/acked_common/store/mongo/documents.py", "running"),
     }
     allowed |= {("services/gateway/src/acked_gateway/job_routes.py", "running")}
     allowed |= {("deploy/docker/containers.py", "running")}

@@ -8,10 +8,10 @@ import pytest
 from pymongo.database import Database
 
 from acked_common.runtime.clock import SharedClock
-from acked_common.store.memory import MemoryStore
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
 from deploy.native.packages import PackagesError
 from support.failing_mongod import FailingMongod, failing_mongod
+from support.memory_store import MemoryStore
 from support.servers import Servers
 
 AnyStore: TypeAlias = MemoryStore | MongoStore

@@ -13,18 +13,10 @@ from pymongo.errors import WriteError
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import LIVE as LIVE_STATES
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.store import (
-    LIST_FIRST_SPAN,
-    Insertion,
-    JobFilter,
-    JobPage,
-    SchemaMismatch,
-    StoreError,
-    SweepPosition,
-    schema,
-)
-from acked_common.store.documents import Document, job_document
-from acked_common.store.mongo import MongoStore
+from acked_common.store import LIST_FIRST_SPAN, Insertion, JobFilter, JobPage, SchemaMismatch, StoreError, SweepPosition
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.documents import Document, job_document
+from acked_common.store.mongo.store import MongoStore
 from support.factories import (
     LEASE_S,
     RETENTION_S,

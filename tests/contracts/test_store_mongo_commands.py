@@ -13,7 +13,7 @@ from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.tokens import mint
 from acked_common.store import JobFilter, KindRecord, ProgressReport, Reservation, Scope, WorkerRecord
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
 from support.factories import GRACE_S, LEASE_S, RETENTION_S, insert, new_job, now, owner, queued, running
 
 MAJORITY = {"w": "majority", "j": True}
@@ -57,7 +57,7 @@ async def store(
     mongo_url: str, mongo_database: str, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[MongoStore]:
     client = partial(AsyncIOMotorClient, event_listeners=[sent])
-    monkeypatch.setattr("acked_common.store.mongo.AsyncIOMotorClient", client)
+    monkeypatch.setattr("acked_common.store.mongo.store.AsyncIOMotorClient", client)
     store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
     await store.ensure_schema()
     yield store

@@ -21,7 +21,7 @@ from acked_common.store import (
     StoreError,
     StoreUnavailable,
 )
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
 from support.factories import (
     LEASE_S,
     RETENTION_S,

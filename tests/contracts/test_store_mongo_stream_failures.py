@@ -9,7 +9,7 @@ import pytest
 
 from acked_common.model import lifecycle
 from acked_common.store import HistoryLost, Job, JobChanges, JobNews, StoreError
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
 from support.factories import RETENTION_S, moved, now, queued, running
 from support.failing_mongod import FailingMongod
 from support.parts import BOUND_S
@@ -130,7 +130,7 @@ async def _read_until_news(changes: JobChanges) -> None:
 
 
 async def test_origin_that_was_forgotten_is_looked_up(store: MongoStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.store.mongo_changes.ORIGINS_KEPT", 1)
+    monkeypatch.setattr("acked_common.store.mongo.changes.ORIGINS_KEPT", 1)
     changes = store.changes()
     await changes.open()
     jobs = [await queued(store, kind=f"k{n}", batch=f"b{n}") for n in range(3)]

@@ -11,8 +11,9 @@ from pymongo.database import Database
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.store import Applied, Job, StoreError, schema
-from acked_common.store.mongo import MongoStore
+from acked_common.store import Applied, Job, StoreError
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.store import MongoStore
 from support.factories import ERROR, EXPIRES_IN_S, GRACE_S, RETENTION_S, eventually, insert, new_job, now, owner
 from support.servers import Servers
 

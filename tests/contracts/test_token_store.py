@@ -6,11 +6,11 @@ from typing import TypeAlias
 
 import pytest
 
-from acked_common.access.store import TokenStore
 from acked_common.model.tokens import REMEMBERED_FOR, TokenRecord, is_of, mint
-from acked_common.store.memory import MemoryStore
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
+from acked_common.store.tokens import TokenStore
 from support.factories import now
+from support.memory_store import MemoryStore
 
 AnyStore: TypeAlias = MemoryStore | MongoStore
 AT = now()

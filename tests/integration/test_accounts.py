@@ -23,10 +23,10 @@ from acked_common.store import (
     Reservation,
     Scope,
     WorkerRecord,
-    schema,
 )
-from acked_common.store.mongo import MongoStore
-from acked_common.store.replica_set import ensure_single_member
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.replica_set import ensure_single_member
+from acked_common.store.mongo.store import MongoStore
 from deploy.native.ports import free_port_base
 from support.factories import GRACE_S, LEASE_S, RETENTION_S, new_job, now, owner
 from support.mongod import running_mongod

@@ -15,7 +15,7 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.errors import OperationFailure
 
 from acked_common.accounts.grants import Account
-from acked_common.store.replica_set import ensure_single_member
+from acked_common.store.mongo.replica_set import ensure_single_member
 from deploy.native.layout import Ports
 from deploy.native.packages import Servers
 from deploy.native.servers import PrivateServers

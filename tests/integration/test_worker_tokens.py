@@ -12,7 +12,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from acked_common.access.gate import CLOSE_CODE, Gate
-from acked_common.access.store import MemoryTokens
 from acked_common.access.table import TokenTable
 from acked_common.channel import frames
 from acked_common.channel.worker_end import hello_of
@@ -20,6 +19,7 @@ from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.principal import Permission
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.runtime.clock import SharedClock
+from acked_common.store.tokens import MemoryTokens
 from acked_gateway.worker_channel import WorkerChannel
 from support.parts import running_tasks
 from support.web_server import web_server

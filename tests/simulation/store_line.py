@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acked_common.store import Insertion, OutcomeUnknown, Reservation, StoreError, StoreUnavailable
-from acked_common.store.documents import Document
-from acked_common.store.memory import MemoryStore
+from acked_common.store.mongo.documents import Document
 from simulation.loop import SimProcess
 from simulation.scale import VARIABLES
 from support.factories import claimed_job
+from support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from simulation.world import World

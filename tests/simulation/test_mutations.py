@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
-from acked_common.store.documents import Document
+from acked_common.store.mongo.documents import Document
 from acked_intake.group_commit import GroupCommit
 from acked_worker.flow import LaneFlow
 from acked_worker.outcome import InterruptReason

@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     from testcontainers.community.rabbitmq import RabbitMqContainer
     from testcontainers.core.container import DockerContainer
 
-from acked_common.store.replica_set import NAME, ensure_single_member
+from acked_common.store.mongo.replica_set import NAME, ensure_single_member
 
 READY_WITHIN_S = 60.0
 PASSWORD = "acked-tests"

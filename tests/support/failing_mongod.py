@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from acked_common.store.replica_set import ensure_single_member
+from acked_common.store.mongo.replica_set import ensure_single_member
 from deploy.native.layout import ROOT
 from deploy.native.packages import Servers
 

@@ -9,7 +9,7 @@ from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.settings import CommonSettings, Env, read_common
 from acked_common.store import StoreUnavailable
-from acked_common.store.memory import MemoryStore
+from support.memory_store import MemoryStore
 
 BOUND_S = 5.0
 

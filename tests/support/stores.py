@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
 from support.tcp_proxy import Proxy
 
 

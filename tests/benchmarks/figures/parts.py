@@ -13,7 +13,7 @@ from pymongo import WriteConcern
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.store import NewJob
-from acked_common.store.documents import job_document
+from acked_common.store.mongo.documents import job_document
 from benchmarks.bench import Bench
 
 _QUEUE = "bench.parts"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from acked_common.model.lifecycle import State
-from acked_common.store.documents import job_from
+from acked_common.store.mongo.documents import job_from
 from benchmarks.processes import ChildError
 from benchmarks.stored_jobs import check_shape, done_document, fill
 

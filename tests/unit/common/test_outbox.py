@@ -15,8 +15,8 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
 from acked_common.outbox import KEPT_BUNDLES, Outbox, QueuedJob
 from acked_common.store import KindRecord
-from acked_common.store.memory import MemoryStore
 from support.factories import ManualClock
+from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 
 AT = ManualClock().now()

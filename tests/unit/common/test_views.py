@@ -10,9 +10,9 @@ from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Owner, State
 from acked_common.model.principal import Permission, Principal
 from acked_common.store import Job
-from acked_common.store.memory import MemoryStore
 from acked_common.views import encode, job_fields, status_fields, summary_fields
 from support.factories import ERROR, MAKERS, ManualClock, again, cancelling, failed, moved, now, queued, running
+from support.memory_store import MemoryStore
 
 FIELDS = [
     *("id", "kind", "state", "reason", "rev", "run", "attempt", "failures"),

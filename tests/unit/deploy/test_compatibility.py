@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from acked_common.store import schema
+from acked_common.store.mongo import schema
 from deploy.native.layout import ROOT
 from support import upgrades
 from support.upgrades import Compatibility, NoVersionBefore, compatibility_of, version_before

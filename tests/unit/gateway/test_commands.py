@@ -16,11 +16,11 @@ from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.outbox import Outbox
 from acked_common.problems import Problem, ProblemError
 from acked_common.store import Applied, Job
-from acked_common.store.memory import MemoryStore
 from acked_gateway import commands as module
 from acked_gateway.api import Resolve
 from acked_gateway.commands import MAX_NOTE_CHARS, MAX_RESULT_BYTES, Commands, Resolution, parse_resolution
 from support.factories import LEASE_S, MAKERS, ManualClock, again, cancelling, failed, moved, owner, queued, running
+from support.memory_store import MemoryStore
 from support.parts import common_settings, settle
 
 BAD = {State.SUCCEEDED, State.FAILED}

@@ -9,8 +9,8 @@ import pytest
 from starlette.websockets import WebSocket
 
 from acked_common.access.gate import Gate
-from acked_common.access.store import MemoryTokens
 from acked_common.access.table import TokenTable
+from acked_common.store.tokens import MemoryTokens
 from acked_gateway import feed_entry
 from acked_gateway.feed_entry import FeedEntry
 from support.factories import ManualClock

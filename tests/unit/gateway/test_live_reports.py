@@ -12,10 +12,10 @@ from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.clock import SharedClock
 from acked_common.status_waits import StatusWaits
 from acked_common.store import Changes, Scope, StoreUnavailable
-from acked_common.store.memory import MemoryStore
 from acked_gateway import live
 from acked_gateway.hub import Client, Hub, jobs_snapshot
 from acked_gateway.live import Live
+from support.memory_store import MemoryStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 BOOT, NONCE = "boot-1", "nonce-1"

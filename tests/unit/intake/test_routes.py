@@ -16,7 +16,6 @@ from acked_common.outbox import Outbox
 from acked_common.runtime.clock import SharedClock, rfc3339
 from acked_common.runtime.settings import Env
 from acked_common.store import KindRecord
-from acked_common.store.memory import MemoryStore
 from acked_common.store_monitor import StoreMonitor
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import PROCESS, Accepted
@@ -27,6 +26,7 @@ from acked_intake.quota_counter import QuotaCounter
 from acked_intake.routes import ProcessEndpoint
 from acked_intake.settings import read_settings
 from support.asgi import Answer, Application, call
+from support.memory_store import MemoryStore
 
 PORT = 9123
 

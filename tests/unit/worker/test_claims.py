@@ -8,10 +8,10 @@ import pytest
 
 from acked_common.model.bundle import Bundle
 from acked_common.store import ClaimedJob, StoreError
-from acked_common.store.memory import MemoryStore
 from acked_worker.claims import Claims
 from acked_worker.pace import IN_FLIGHT, LARGE_JOBS
 from support.factories import ManualClock, insert, new_job
+from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 
 

@@ -10,7 +10,6 @@ from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, Owner
 from acked_common.store import ClaimedJob, Job
-from acked_common.store.memory import MemoryStore
 from acked_worker import flow as flow_module
 from acked_worker.attempt import Assignment
 from acked_worker.flow import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneFlow, Watermarks
@@ -18,6 +17,7 @@ from acked_worker.prefetch import LEAST_QUICK, MOST
 from acked_worker.running import Held, Running
 from acked_worker.slots import Slots
 from support.factories import ManualClock, insert, new_job
+from support.memory_store import MemoryStore
 
 LEASE_S = 30.0
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from acked_common.model.lifecycle import MAX_CRASHES, Reason, State
 from acked_common.store import ClaimedJob, KindRecord
-from acked_common.store.documents import claimed_job_from, job_document
+from acked_common.store.mongo.documents import claimed_job_from, job_document
 from acked_worker.outcome import (
     Crashed,
     Ending,

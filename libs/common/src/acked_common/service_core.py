@@ -32,7 +32,7 @@ from acked_common.runtime.settings import CommonSettings, HeldLimits, HttpLimits
 from acked_common.side_server import MetricsServer
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.sweeper import Sweeper
 from acked_common.web import EXCEPTION_HANDLERS, Readiness, operations_routes

@@ -24,7 +24,7 @@ from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.side_server import MetricsServer
 from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.web import Readiness
 from acked_worker.attempt import Assignment

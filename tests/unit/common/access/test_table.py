@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from acked_common.access import table as table_module
-from acked_common.access.store import MemoryTokens
 from acked_common.access.table import TokenTable
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.problems import ProblemError
 from acked_common.store import StoreUnavailable
+from acked_common.store.tokens import MemoryTokens
 from support.factories import ManualClock
 from support.parts import running_tasks, settle
 

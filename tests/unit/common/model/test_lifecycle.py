@@ -26,8 +26,8 @@ from acked_common.model.lifecycle import (
     WrongState,
 )
 from acked_common.store import Applied, Job
-from acked_common.store.memory import MemoryStore
 from support.factories import ManualClock, new_job
+from support.memory_store import MemoryStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUEUE = {"grace_s": 10.0, "expires_in_s": 3600.0}

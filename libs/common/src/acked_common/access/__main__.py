@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-from acked_common.access.store import TokenStore
 from acked_common.model.principal import DEFAULT_TENANT, Permission
 from acked_common.model.tokens import MOST_ACTIVE, TokenError, TokenRecord, mint
 from acked_common.runtime.clock import rfc3339
 from acked_common.runtime.logs import set_up_logs
 from acked_common.runtime.settings import Env, SettingsError, read_common
 from acked_common.store import StoreError
-from acked_common.store.mongo import MongoStore
+from acked_common.store.mongo.store import MongoStore
+from acked_common.store.tokens import TokenStore
 
 STORE_TIMEOUT_S = 10.0
 

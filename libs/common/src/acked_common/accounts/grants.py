@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from acked_common.broker.topology import COMMANDS_EXCHANGE, DEAD_QUEUE, lane_queue
-from acked_common.store import schema
+from acked_common.store.mongo import schema
 
 
 class Account(StrEnum):

@@ -12,7 +12,7 @@ from pymongo import MongoClient, WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
 
 from acked_common.accounts.grants import MONGO, Account
-from acked_common.store.replica_set import NAME, ReplicaSetError, make_single_member, wait_primary
+from acked_common.store.mongo.replica_set import NAME, ReplicaSetError, make_single_member, wait_primary
 
 ADMINISTRATOR = "acked-admin"
 LOCAL = "127.0.0.1:27017"

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from acked_common.store.documents import Document
-from acked_common.store.ids_bson import in_ids
+from acked_common.store.mongo.documents import Document
+from acked_common.store.mongo.id_bytes import in_ids
 
 
 async def find_by_ids(

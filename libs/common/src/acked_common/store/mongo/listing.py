@@ -13,8 +13,8 @@ from pymongo import DESCENDING
 
 from acked_common import store
 from acked_common.store import Job, JobFilter, JobPage
-from acked_common.store.documents import Document, filter_fields, index_fields, job_from, listed_bytes
-from acked_common.store.mongo_queries import listing_criteria
+from acked_common.store.mongo.documents import Document, filter_fields, index_fields, job_from, listed_bytes
+from acked_common.store.mongo.moves import listing_criteria
 
 _BATCH = 100
 

@@ -15,7 +15,7 @@ from pymongo.errors import (
 )
 
 from acked_common.store import OutcomeUnknown, StoreError, StoreUnavailable
-from acked_common.store.mongo_errors import store_errors
+from acked_common.store.mongo.errors import store_errors
 
 PAYLOAD = "what-a-client-sent"
 REFUSED = {"index": 0, "code": 121, "errmsg": PAYLOAD, "op": {"payload": PAYLOAD}}

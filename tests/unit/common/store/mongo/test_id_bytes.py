@@ -8,7 +8,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
 from acked_common.model.ids import new_id
-from acked_common.store.ids_bson import in_ids
+from acked_common.store.mongo.id_bytes import in_ids
 
 _OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 

@@ -11,8 +11,8 @@ from pymongo import UpdateMany, UpdateOne
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Seen, State
-from acked_common.store.ids_bson import in_ids
-from acked_common.store.mongo_queries import move_updates
+from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.mongo.moves import move_updates
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 QUEUE = {"grace_s": 15.0, "expires_in_s": 60.0}

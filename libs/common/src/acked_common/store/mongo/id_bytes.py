@@ -9,7 +9,7 @@ from uuid import UUID
 
 from bson.raw_bson import RawBSONDocument
 
-from acked_common.store.bson_layout import enclosed, uuid_value
+from acked_common.store.mongo.bson_layout import enclosed, uuid_value
 
 
 def in_ids(ids: Sequence[UUID]) -> RawBSONDocument:

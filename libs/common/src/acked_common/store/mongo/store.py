@@ -20,7 +20,6 @@ from pymongo import ReadPreference, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 
-from acked_common.access.store import TokenStore
 from acked_common.model.events import JobNews
 from acked_common.model.lifecycle import UNOWNED, Move, Owner, State
 from acked_common.model.principal import DEFAULT_TENANT
@@ -42,9 +41,11 @@ from acked_common.store import (
     SchemaMismatch,
     Scope,
     WorkerRecord,
-    schema,
 )
-from acked_common.store.documents import (
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.changes import MongoChanges, watching_options
+from acked_common.store.mongo.claim import claim_jobs
+from acked_common.store.mongo.documents import (
     KEY_HOLDER_FIELDS,
     is_recorded,
     job_from,
@@ -55,23 +56,22 @@ from acked_common.store.documents import (
     worker_document,
     worker_from,
 )
-from acked_common.store.ids_bson import in_ids
-from acked_common.store.mongo_changes import MongoChanges, watching_options
-from acked_common.store.mongo_claim import claim_jobs
-from acked_common.store.mongo_errors import store_errors
-from acked_common.store.mongo_find import find_by_ids
-from acked_common.store.mongo_insert import insert_jobs
-from acked_common.store.mongo_list import list_jobs
-from acked_common.store.mongo_queries import (
+from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.find import find_by_ids
+from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.mongo.insert import insert_jobs
+from acked_common.store.mongo.listing import list_jobs
+from acked_common.store.mongo.moves import (
     batch_pipeline,
     counting_pipelines,
     lease_from_now,
     move_updates,
     waiting_pipeline,
 )
-from acked_common.store.mongo_sweeps import SweeperVerbs
-from acked_common.store.mongo_tokens import MongoTokens
-from acked_common.store.news import GLIMPSE, news_from_document
+from acked_common.store.mongo.sweeps import SweeperVerbs
+from acked_common.store.mongo.tokens import MongoTokens
+from acked_common.store.tokens import TokenStore
+from acked_common.store.updates import GLIMPSE, news_from_document
 
 COUNT_WITHIN_S = 15.0
 INDEXES_WITHIN_S = 3600.0

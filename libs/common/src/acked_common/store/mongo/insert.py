@@ -14,8 +14,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from acked_common.store import Insertion, NewJob
-from acked_common.store.ids_bson import in_ids
-from acked_common.store.new_job_bson import encode_new_jobs
+from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.mongo.new_job_bytes import encode_new_jobs
 
 SENDING_SHARE = 0.8
 """Of the time for an insert; the rest is for reading back."""

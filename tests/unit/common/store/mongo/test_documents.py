@@ -14,8 +14,9 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, Seen, State
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.store import JobFilter, KindRecord, WorkerRecord, schema
-from acked_common.store.documents import (
+from acked_common.store import JobFilter, KindRecord, WorkerRecord
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.documents import (
     filter_fields,
     history_document,
     index_fields,

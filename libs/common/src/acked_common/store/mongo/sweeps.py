@@ -11,11 +11,11 @@ from pymongo.errors import DuplicateKeyError
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
 from acked_common.store import Job, OutcomeUnknown, Reservation, StoreError, SweepPosition
-from acked_common.store.documents import Document, job_from
-from acked_common.store.ids_bson import in_ids
-from acked_common.store.mongo_errors import store_errors
-from acked_common.store.mongo_find import find_by_ids
-from acked_common.store.mongo_queries import reservation_update, turn_pipeline
+from acked_common.store.mongo.documents import Document, job_from
+from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.find import find_by_ids
+from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.mongo.moves import reservation_update, turn_pipeline
 
 _WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
 

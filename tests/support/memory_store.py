@@ -15,7 +15,6 @@ from uuid import UUID
 import msgspec
 
 from acked_common import store
-from acked_common.access.store import MemoryTokens, TokenStore
 from acked_common.model import lifecycle
 from acked_common.model.events import JobNews
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
@@ -44,7 +43,7 @@ from acked_common.store import (
     SweepPosition,
     WorkerRecord,
 )
-from acked_common.store.documents import (
+from acked_common.store.mongo.documents import (
     Document,
     claimed_job_from,
     filter_fields,
@@ -61,7 +60,8 @@ from acked_common.store.documents import (
     worker_document,
     worker_from,
 )
-from acked_common.store.news import news_from_document
+from acked_common.store.tokens import MemoryTokens, TokenStore
+from acked_common.store.updates import news_from_document
 
 CHANGES_WAIT_S = 0.05
 

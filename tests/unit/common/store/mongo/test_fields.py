@@ -30,9 +30,9 @@ from acked_common.store import (
     Scope,
     WorkerRecord,
 )
-from acked_common.store import documents as stored
-from acked_common.store.mongo_queries import claim_pipeline, move_updates, reservation_update
-from acked_common.store.news import GLIMPSE, news_from_document, read_change
+from acked_common.store.mongo import documents as stored
+from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
+from acked_common.store.updates import GLIMPSE, news_from_document, read_change
 from acked_common.views import encode, job_fields
 from support.fields import changed, fields_of, filled, two_of, variants
 

@@ -12,11 +12,11 @@ from uuid import UUID
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Owner
 from acked_common.store import ClaimedJob, OutcomeUnknown
-from acked_common.store.documents import CLAIMED_FIELDS, Document, claimed_job_from
-from acked_common.store.ids_bson import in_ids
-from acked_common.store.mongo_errors import store_errors
-from acked_common.store.mongo_find import find_by_ids
-from acked_common.store.mongo_queries import claim_pipeline
+from acked_common.store.mongo.documents import CLAIMED_FIELDS, Document, claimed_job_from
+from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.find import find_by_ids
+from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.mongo.moves import claim_pipeline
 
 
 async def claim_jobs(

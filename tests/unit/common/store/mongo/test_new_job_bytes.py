@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from acked_common.model import lifecycle
 from acked_common.store import IdempotencyKey, NewJob
-from acked_common.store.documents import job_document
-from acked_common.store.new_job_bson import MAX_DOCUMENT_BYTES, encode_new_jobs
+from acked_common.store.mongo.documents import job_document
+from acked_common.store.mongo.new_job_bytes import MAX_DOCUMENT_BYTES, encode_new_jobs
 from support.factories import new_job
 from support.fields import fields_of, filled, records, variants
 
