@@ -103,7 +103,7 @@ def test_motor_is_imported_in_one_module() -> None:
 def test_the_broker_library_is_imported_by_its_owners() -> None:
     users = {relative(path) for path in SOURCES if packages(path) & {"aio_pika", "aiormq"}}
     allowed = {relative(path) for path in (COMMON / "broker").glob("*.py")}
-    assert users <= allowed | {"services/worker/src/acked_worker/lane_consumer.py"}
+    assert users <= allowed | {"libs/common/src/acked_common/broker/rabbitmq/lane_consumer.py"}
 
 
 @pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE + PURE_IN_ACCESS + PURE_IN_BROKER)

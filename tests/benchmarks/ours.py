@@ -11,7 +11,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from acked_common.broker.topology import lane_queue
+from acked_common.broker.rabbitmq.topology import lane_queue
 from acked_common.store.mongo.schema import JOBS
 from benchmarks.broker_queues import purge
 from benchmarks.systems import WORKERS, wait_answers

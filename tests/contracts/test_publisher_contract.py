@@ -10,11 +10,11 @@ import aio_pika
 import pytest
 
 from acked_common.broker import BrokerError, LaneProbe, Publisher
-from acked_common.broker.memory import MemoryBroker
-from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
-from acked_common.broker.topology import lane_queue
+from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
+from acked_common.broker.rabbitmq.topology import lane_queue
 from acked_common.model.bundle import MAX_BUNDLE_JOBS, Bundle, decode_bundle
 from acked_common.model.ids import new_id
+from support.memory_broker import MemoryBroker
 
 BOUND_S = 20.0
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)

@@ -2,7 +2,7 @@
 
 import aio_pika
 
-from acked_common.broker.topology import lane_queue
+from acked_common.broker.rabbitmq.topology import lane_queue
 from faults.rig import Rig
 
 

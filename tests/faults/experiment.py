@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from acked_common.broker.topology import DEAD_QUEUE, lane_queue
+from acked_common.broker.rabbitmq.topology import DEAD_QUEUE, lane_queue
 from acked_common.model.lifecycle import LIVE, Reason, State
 from deploy.native.processes import wait_until
 from faults.broker import depths

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pika
 import pytest
 
-from acked_common.broker.topology import COMMANDS_EXCHANGE, lane_queue
+from acked_common.broker.rabbitmq.topology import COMMANDS_EXCHANGE, lane_queue
 from acked_common.model.lifecycle import State
 from support.rabbitmqctl import rabbitmqctl
 from support.stacks import TestStack, eventually, running_stack

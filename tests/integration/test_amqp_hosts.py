@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import HOST_WITHIN_S, BrokerConnection
-from acked_common.broker.publisher import RabbitPublisher
+from acked_common.broker.rabbitmq.connection import HOST_WITHIN_S, BrokerConnection
+from acked_common.broker.rabbitmq.publisher import RabbitPublisher
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
 from support.tcp_proxy import proxy_to

@@ -10,9 +10,9 @@ import pytest
 from starlette.applications import Starlette
 
 from acked_common.broker import BrokerError
-from acked_common.broker.commands import RabbitCommands
-from acked_common.broker.connection import BrokerConnection
-from acked_common.broker.topology import COMMANDS_EXCHANGE
+from acked_common.broker.rabbitmq.command_bus import RabbitCommands
+from acked_common.broker.rabbitmq.connection import BrokerConnection
+from acked_common.broker.rabbitmq.topology import COMMANDS_EXCHANGE
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.channel.worker_end import hello_of
@@ -124,7 +124,7 @@ async def test_a_channel_that_is_closed_is_made_again(amqp_url: str) -> None:
 async def test_an_exchange_that_is_deleted_is_made_again_with_its_bindings(
     amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked_common.broker.consumer.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("acked_common.broker.rabbitmq.consumer.LOOK_EVERY_S", 0.1)
     async with members(amqp_url, 2) as made:
         await consuming(*(one.bus for one in made))
         admin = await aio_pika.connect(amqp_url)

@@ -10,12 +10,12 @@ import aio_pika
 import pytest
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BrokerConnection
-from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
-from acked_common.broker.topology import DEAD_QUEUE, declare_lane, lane_queue
+from acked_common.broker.rabbitmq.connection import BrokerConnection
+from acked_common.broker.rabbitmq.lane_consumer import Delivery, LaneConsumer
+from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
+from acked_common.broker.rabbitmq.topology import DEAD_QUEUE, declare_lane, lane_queue
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
-from acked_worker.lane_consumer import Delivery, LaneConsumer
 
 WITHIN_S = 20.0
 
@@ -234,8 +234,8 @@ async def test_a_queue_that_is_made_again_in_one_breath_is_consumed_on(
 async def test_a_silent_consumer_is_made_anew_and_misses_nothing(
     amqp_url: str, lane: str, publisher: RabbitPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked_worker.hearing.SILENT_S", 0.0)
-    monkeypatch.setattr("acked_common.broker.consumer.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("acked_common.broker.rabbitmq.liveness.SILENT_S", 0.0)
+    monkeypatch.setattr("acked_common.broker.rabbitmq.consumer.LOOK_EVERY_S", 0.0)
     async with consuming(amqp_url, lane) as (consumer, arrived), asyncio.timeout(WITHIN_S):
         while not consumer.is_consuming:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)

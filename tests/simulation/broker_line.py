@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from acked_common.broker import BrokerError
-from acked_common.broker.memory import MemoryBroker
+from acked_common.broker.rabbitmq.lane_consumer import Delivery
 from acked_common.model.bundle import Bundle
-from acked_worker.lane_consumer import Delivery
 from simulation.loop import STRAND, SimProcess
 from simulation.store_line import at_once
+from support.memory_broker import MemoryBroker
 
 if TYPE_CHECKING:
     from simulation.world import World

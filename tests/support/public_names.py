@@ -17,7 +17,7 @@ from starlette.routing import WebSocketRoute
 
 import acked
 from acked import kinds
-from acked_common.broker import topology
+from acked_common.broker.rabbitmq import topology
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.principal import Permission
 from acked_common.problems import CATALOGUE

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from acked_common.broker import BrokerError
-from acked_common.broker.memory import MemoryBroker
 from acked_common.kind_table import KindTable
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
@@ -13,6 +12,7 @@ from acked_common.outbox import Outbox
 from acked_common.store import Job
 from acked_common.sweeper import Sweeper
 from support.factories import ManualClock, moved, owner, queued
+from support.memory_broker import MemoryBroker
 from support.parts import ShakyStore, common_settings, settle
 
 RENEWAL_S = common_settings().renewal_s

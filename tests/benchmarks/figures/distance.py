@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from acked_common.broker.topology import lane_queue
+from acked_common.broker.rabbitmq.topology import lane_queue
 from benchmarks import distance_proxy, generator
 from benchmarks.bars import Bar, Judged, Side, judged
 from benchmarks.bench import Bench

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-from acked_common.broker.topology import lane_queue
+from acked_common.broker.rabbitmq.topology import lane_queue
 from acked_common.model.lifecycle import State
 from benchmarks import generator, stored_jobs
 from benchmarks.bars import Bar, Side, judged

@@ -9,13 +9,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from acked_common.broker import BrokerError
-from acked_common.broker.memory import MemoryBroker
 from acked_common.kind_table import KindTable
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
 from acked_common.outbox import KEPT_BUNDLES, Outbox, QueuedJob
 from acked_common.store import KindRecord
 from support.factories import ManualClock
+from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 

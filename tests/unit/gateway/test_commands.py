@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.broker.memory import MemoryBroker
 from acked_common.kind_table import KindTable
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
@@ -20,6 +19,7 @@ from acked_gateway import commands as module
 from acked_gateway.api import Resolve
 from acked_gateway.commands import MAX_NOTE_CHARS, MAX_RESULT_BYTES, Commands, Resolution, parse_resolution
 from support.factories import LEASE_S, MAKERS, ManualClock, again, cancelling, failed, moved, owner, queued, running
+from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
 from support.parts import common_settings, settle
 

@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 from starlette.applications import Starlette
 
-from acked_common.broker.memory import MemoryBroker
 from acked_common.holdings import Ledger
 from acked_common.kind_table import KindTable
 from acked_common.limits import Limit
@@ -26,6 +25,7 @@ from acked_gateway.commands import Commands, parse_resolution
 from acked_gateway.job_routes import Reads, job_routes
 from support.asgi import Answer, call
 from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
+from support.memory_broker import MemoryBroker
 from support.parts import ShakyStore, common_settings
 
 

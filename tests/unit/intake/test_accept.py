@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from acked_common.broker.memory import MemoryBroker
 from acked_common.kind_table import KindTable
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission, Principal
@@ -21,6 +20,7 @@ from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.submission import Submission
 from support.factories import key_of
 from support.fields import fields_of, filled
+from support.memory_broker import MemoryBroker
 from support.parts import BOUND_S, ShakyStore, common_settings, settle
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from acked_common.broker.memory import MemoryBroker
 from acked_common.kind_table import KindTable
 from acked_common.model.ids import parse_id
 from acked_common.model.lifecycle import State
@@ -26,6 +25,7 @@ from acked_intake.quota_counter import QuotaCounter
 from acked_intake.routes import ProcessEndpoint
 from acked_intake.settings import read_settings
 from support.asgi import Answer, Application, call
+from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
 
 PORT = 9123

@@ -15,7 +15,7 @@ from acked_common.api.inputs import check_query
 from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.broker import BrokerError
-from acked_common.broker.publisher import RabbitLaneProbe, RabbitPublisher
+from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.cors import Cors
 from acked_common.front import Check, Front
 from acked_common.guards import LOCAL_HOSTS, Guards, Message

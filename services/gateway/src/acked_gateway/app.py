@@ -3,7 +3,7 @@
 from starlette.applications import Starlette
 
 from acked_common.api.elsewhere import OF_INTAKE
-from acked_common.broker.commands import RabbitCommands
+from acked_common.broker.rabbitmq.command_bus import RabbitCommands
 from acked_common.model.ids import new_id
 from acked_common.service_core import ServiceCore
 from acked_common.web import Readiness, held_within_files

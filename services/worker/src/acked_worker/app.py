@@ -10,8 +10,9 @@ from uuid import UUID
 import msgspec
 
 from acked import Kind
-from acked_common.broker.connection import BrokerConnection
-from acked_common.broker.publisher import RabbitPublisher
+from acked_common.broker.rabbitmq.connection import BrokerConnection
+from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
+from acked_common.broker.rabbitmq.publisher import RabbitPublisher
 from acked_common.channel.frames import Cancel, Hello
 from acked_common.channel.worker_end import Command, hello_of
 from acked_common.kind_table import KindTable
@@ -31,7 +32,6 @@ from acked_worker.attempt import Assignment
 from acked_worker.flow import LaneFlow, Watermarks, claimed_event
 from acked_worker.health import health_server
 from acked_worker.host_line import HostProcess
-from acked_worker.lane_consumer import LaneConsumer
 from acked_worker.leases import Leases
 from acked_worker.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.outcome_rules import Defaults

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from acked_common.broker.rabbitmq.lane_consumer import Delivery, LaneConsumer
 from acked_common.model.bundle import Bundle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Reason, State
@@ -25,7 +26,6 @@ from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_worker import prefetch
 from acked_worker.attempt import Assignment
 from acked_worker.claims import Claims
-from acked_worker.lane_consumer import Delivery, LaneConsumer
 from acked_worker.running import Held, Running
 from acked_worker.slots import Slots
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BrokerConnection
-from acked_common.broker.consumer import CALL_TIMEOUT_S
-from acked_common.broker.topology import declare_lane, declare_shared
+from acked_common.broker.rabbitmq.connection import BrokerConnection
+from acked_common.broker.rabbitmq.consumer import CALL_TIMEOUT_S
+from acked_common.broker.rabbitmq.topology import declare_lane, declare_shared
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.logs import get_log, set_up_logs
 from acked_common.runtime.settings import SettingsError

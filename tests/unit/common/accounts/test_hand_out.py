@@ -22,7 +22,7 @@ from acked_common.accounts.hand_out import (
     receivers,
 )
 from acked_common.accounts.rabbit_definitions import OWNER, definitions, password_hash
-from acked_common.broker.topology import COMMANDS_EXCHANGE, DEAD_QUEUE, lane_queue
+from acked_common.broker.rabbitmq.topology import COMMANDS_EXCHANGE, DEAD_QUEUE, lane_queue
 
 ALL = {name: f"secret-of-{name}" for name in SECRETS}
 MONGO_USER, RABBITMQ_USER = (999, 999), (998, 997)

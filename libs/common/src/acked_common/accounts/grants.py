@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from acked_common.broker.topology import COMMANDS_EXCHANGE, DEAD_QUEUE, lane_queue
+from acked_common.broker.rabbitmq.topology import COMMANDS_EXCHANGE, DEAD_QUEUE, lane_queue
 from acked_common.store.mongo import schema
 
 

@@ -8,8 +8,8 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.exceptions import ChannelAccessRefused
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BrokerConnection
-from acked_common.broker.topology import declare_lane, declare_shared, look_at_lane
+from acked_common.broker.rabbitmq.connection import BrokerConnection
+from acked_common.broker.rabbitmq.topology import declare_lane, declare_shared, look_at_lane
 from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)

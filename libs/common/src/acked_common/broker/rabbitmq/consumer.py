@@ -12,7 +12,7 @@ from typing import Any
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BROKEN, BrokerConnection, raise_cancelled
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, raise_cancelled
 from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)

@@ -10,9 +10,9 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue, DeliveryMode
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BROKEN, BrokerConnection
-from acked_common.broker.consumer import CALL_TIMEOUT_S, Consumer
-from acked_common.broker.topology import (
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
+from acked_common.broker.rabbitmq.consumer import CALL_TIMEOUT_S, Consumer
+from acked_common.broker.rabbitmq.topology import (
     COMMAND_TTL_S,
     bind_command_queue,
     declare_command_queue,

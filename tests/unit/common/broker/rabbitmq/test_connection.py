@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BrokerConnection
+from acked_common.broker.rabbitmq.connection import BrokerConnection
 
 TRIES = 20
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BROKEN, BrokerConnection
-from acked_common.broker.consumer import CALL_TIMEOUT_S, Consumer
-from acked_common.broker.topology import declare_lane, declare_shared
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
+from acked_common.broker.rabbitmq.consumer import CALL_TIMEOUT_S, Consumer
+from acked_common.broker.rabbitmq.liveness import Hearing, Verdict
+from acked_common.broker.rabbitmq.topology import declare_lane, declare_shared
 from acked_common.model.bundle import Bundle, WireError, decode_bundle
 from acked_common.runtime.logs import get_log
-from acked_worker.hearing import Hearing, Verdict
 
 log = get_log(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.broker.consumer import Consumer
+from acked_common.broker.rabbitmq.consumer import Consumer
 from support.parts import BOUND_S, settle
 
 

@@ -1,6 +1,6 @@
 """Whether a consumer is deaf, or has been silent for long."""
 
-from acked_worker.hearing import DEAF_AFTER_S, SILENT_S, Hearing, Verdict
+from acked_common.broker.rabbitmq.liveness import DEAF_AFTER_S, SILENT_S, Hearing, Verdict
 
 LOOK_S = 5.0
 

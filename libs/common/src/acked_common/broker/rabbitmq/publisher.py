@@ -8,9 +8,9 @@ from aio_pika.exceptions import DeliveryError
 from aiormq import spec
 
 from acked_common.broker import BrokerError
-from acked_common.broker.connection import BROKEN, BrokerConnection
-from acked_common.broker.lanes import Lanes
-from acked_common.broker.topology import lane_queue
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
+from acked_common.broker.rabbitmq.lane_queues import Lanes
+from acked_common.broker.rabbitmq.topology import lane_queue
 from acked_common.model.bundle import Bundle, encode_bundle
 from acked_common.model.ids import new_id
 
