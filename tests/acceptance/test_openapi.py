@@ -16,7 +16,7 @@ import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from acked_common.probes import PROBE_PATHS
+from acked_common.http.probes import PROBE_PATHS
 from support.api_documents import closed, operations, successes
 from support.freezing import freeze
 from support.stacks import TestStack, eventually

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 from prometheus_client import Counter
 
+from acked_common.http.responses import Readiness
+from acked_common.http.side_server import PORTS_TRIED, MetricsServer, bind_first_free
 from acked_common.runtime.settings import Env, read_common
-from acked_common.side_server import PORTS_TRIED, MetricsServer, bind_first_free
-from acked_common.web import Readiness
 from acked_worker.health import HealthServer
 
 COUNTED = Counter("acked_test_side_servers", "Of this test.")
@@ -68,7 +68,7 @@ async def test_without_the_setting_nothing_listens(monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> Any:
         raise AssertionError("it listens")
 
-    monkeypatch.setattr("acked_common.side_server.bind_first_free", fail)
+    monkeypatch.setattr("acked_common.http.side_server.bind_first_free", fail)
     server = MetricsServer(read_common(Env({})))
     await server.start()
     await server.stop()

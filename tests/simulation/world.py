@@ -13,8 +13,8 @@ from uuid import UUID
 
 import structlog
 
+from acked_common.http.problems import ProblemError
 from acked_common.model.lifecycle import State
-from acked_common.problems import ProblemError
 from acked_common.runtime.clock import whole_ms
 from acked_common.store import IdempotencyKey, Job, StoreError
 from acked_gateway.commands import Resolution

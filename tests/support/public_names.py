@@ -18,9 +18,9 @@ from starlette.routing import WebSocketRoute
 import acked
 from acked import kinds
 from acked_common.broker.rabbitmq import topology
+from acked_common.http.problems import CATALOGUE
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.principal import Permission
-from acked_common.problems import CATALOGUE
 from acked_common.runtime.settings import Env
 from acked_gateway import app as gateway
 from acked_gateway.settings import read_settings as read_gateway_settings

@@ -20,9 +20,9 @@ from acked_common.api.routes import (
     Operation,
     Parameter,
 )
+from acked_common.http.problems import CATALOGUE
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.principal import Permission
-from acked_common.problems import CATALOGUE
 from acked_common.views import JobStatus
 
 ABOUT = About(title="Test", description="What it is.", tags={"T": "t"})

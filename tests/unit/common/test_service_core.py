@@ -10,10 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from acked_common.api.document import About
 from acked_common.api.routes import JSON, Answer, ApiRoute, Operation
-from acked_common.front import Front
-from acked_common.problems import ProblemError, problem
+from acked_common.http.edge import Front
+from acked_common.http.problems import ProblemError, problem
+from acked_common.http.responses import Readiness
 from acked_common.service_core import ServiceCore
-from acked_common.web import Readiness
 from support.asgi import call
 from support.parts import common_settings
 

@@ -9,9 +9,9 @@ from starlette.applications import Starlette
 from acked_common.broker import BrokerError
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import JobAttempt
+from acked_common.http.responses import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
 from acked_common.store import WorkerRecord
-from acked_common.web import EXCEPTION_HANDLERS
 from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway import command_line as module
 from acked_gateway.command_line import CommandLine

@@ -11,8 +11,8 @@ import pytest
 from starlette.websockets import WebSocket
 
 from acked_common.access.gate import CLOSE_CODE
-from acked_common.holdings import Ledger
-from acked_common.limits import Limit
+from acked_common.http.holdings import Ledger
+from acked_common.http.limits import Limit
 from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal
 from acked_common.model.tokens import TokenRecord
 from acked_gateway import feed as feed_module

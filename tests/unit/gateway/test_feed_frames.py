@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from acked_common.http.problems import problem
 from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.problems import problem
 from acked_common.store import Scope
 from acked_gateway import feed_frames
 from acked_gateway.feed_frames import (

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from acked_common.http.problems import Problem, ProblemError
 from acked_common.kind_table import KindTable
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission, Principal
 from acked_common.outbox import Outbox
-from acked_common.problems import Problem, ProblemError
 from acked_common.runtime.clock import SharedClock
 from acked_common.store import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob, StoreUnavailable
 from acked_common.store_monitor import StoreMonitor

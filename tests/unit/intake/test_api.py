@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acked_common.problems import ProblemError
+from acked_common.http.problems import ProblemError
 from acked_intake.api import PROCESS, ProcessRequest
 from acked_intake.submission import (
     KNOWN_FIELDS,

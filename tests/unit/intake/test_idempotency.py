@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.fair_thread import ON_LOOP_BYTES
+from acked_common.http.fair_thread import ON_LOOP_BYTES
+from acked_common.http.problems import ProblemError
 from acked_common.model.names import IDEMPOTENCY_KEY
-from acked_common.problems import ProblemError
 from acked_intake.body import fingerprint_of
 from acked_intake.idempotency import fingerprint, key_in
 from acked_intake.submission import Submission, parse_submission

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.problems import ProblemError
+from acked_common.http.problems import ProblemError
 from acked_common.runtime.clock import SharedClock
 from acked_common.store import StoreUnavailable
 from acked_intake.quota import LONGEST_RETRY_S, Quota, Quotas, Refusal

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.problems import Problem, ProblemError
+from acked_common.http.problems import Problem, ProblemError
 from acked_intake.api import PROCESS, ProcessRequest
 from acked_intake.submission import KNOWN_FIELDS, Submission, parse_submission
 from support.fields import fields_of

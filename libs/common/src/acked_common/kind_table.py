@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from acked_common.http.problems import ErrorAt, ProblemError, problem
 from acked_common.model.principal import Permission, Principal
-from acked_common.problems import ErrorAt, ProblemError, problem
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store import JobStore, KindRecord
 

@@ -16,26 +16,26 @@ from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
-from acked_common.cors import Cors
-from acked_common.front import Check, Front
-from acked_common.guards import LOCAL_HOSTS, Guards, Message
+from acked_common.http.cors import Cors
+from acked_common.http.edge import Check, Front
+from acked_common.http.limits import Limits
+from acked_common.http.rate_limit import RateLimit
+from acked_common.http.request_guards import LOCAL_HOSTS, Guards, Message
+from acked_common.http.request_metrics import RequestCounter
+from acked_common.http.request_rate import Rate
+from acked_common.http.responses import EXCEPTION_HANDLERS, Readiness, operations_routes
+from acked_common.http.side_server import MetricsServer
 from acked_common.kind_table import KindTable
-from acked_common.limits import Limits
 from acked_common.outbox import Outbox
-from acked_common.rate import Rate
-from acked_common.rate_limit import RateLimit
-from acked_common.request_counter import RequestCounter
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import CommonSettings, HeldLimits, HttpLimits, usual_held
-from acked_common.side_server import MetricsServer
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store_monitor import StoreMonitor
 from acked_common.sweeper import Sweeper
-from acked_common.web import EXCEPTION_HANDLERS, Readiness, operations_routes
 from acked_common.worker_table import WorkerTable
 
 log = get_log(__name__)

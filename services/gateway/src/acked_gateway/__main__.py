@@ -2,10 +2,10 @@
 
 import sys
 
+from acked_common.http.responses import serve
 from acked_common.runtime import failpoints
 from acked_common.runtime.logs import set_up_logs
 from acked_common.runtime.settings import SettingsError
-from acked_common.web import serve
 from acked_gateway.app import create_app
 from acked_gateway.feed import FEED_PATH
 from acked_gateway.feed_frames import MAX_FRAME_BYTES

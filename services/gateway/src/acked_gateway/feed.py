@@ -12,16 +12,16 @@ from prometheus_client import Counter, Gauge
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from acked_common import fair_thread
 from acked_common.access.gate import CLOSE_CODE
 from acked_common.api.routes import SocketRoute
-from acked_common.fair_thread import ON_LOOP_BYTES
-from acked_common.limits import Client as Holder
-from acked_common.limits import Limit, client_of
-from acked_common.problems import ProblemError
+from acked_common.http import fair_thread
+from acked_common.http.fair_thread import ON_LOOP_BYTES
+from acked_common.http.limits import Client as Holder
+from acked_common.http.limits import Limit, client_of
+from acked_common.http.problems import ProblemError
+from acked_common.http.responses import ProblemResponse
 from acked_common.runtime.clock import Clock, rfc3339
 from acked_common.runtime.lifetime import Tasks
-from acked_common.web import ProblemResponse
 from acked_gateway.feed_entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse
 from acked_gateway.feed_frames import (
     Authenticate,

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from acked_common.access.gate import CLOSE_CODE, Gate
-from acked_common.holdings import Ledger
-from acked_common.limits import Client
+from acked_common.http.holdings import Ledger
+from acked_common.http.limits import Client
+from acked_common.http.problems import Problem, ProblemError, problem
+from acked_common.http.responses import ProblemResponse
 from acked_common.model.principal import LOCAL, Permission, Principal
 from acked_common.model.tokens import TokenRecord
-from acked_common.problems import Problem, ProblemError, problem
-from acked_common.web import ProblemResponse
 from acked_gateway.feed_frames import FeedError, error_frame, parse_authenticate
 
 PERMISSION = Permission.READ

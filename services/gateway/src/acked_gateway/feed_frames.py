@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from acked_common.http.problems import Problem, problem
 from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import parse_id
 from acked_common.model.lifecycle import State
-from acked_common.problems import Problem, problem
 from acked_common.runtime.clock import rfc3339
 from acked_common.store import Scope
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from acked_common.fair_turns import FairTurns
+from acked_common.http.fair_turns import FairTurns
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import JobStore, Scope, StoreError

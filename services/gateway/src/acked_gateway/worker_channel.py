@@ -19,14 +19,14 @@ from acked_common.access.gate import CLOSE_CODE, Gate
 from acked_common.api.routes import SocketRoute
 from acked_common.channel.frames import PATH, CloseCode, JobAttempt, ProtocolFault, close_reason
 from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame
+from acked_common.http.problems import ProblemError, problem
+from acked_common.http.responses import ProblemResponse
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.principal import Permission
 from acked_common.model.token_bucket import Pace
 from acked_common.model.tokens import TokenRecord, is_in_query, is_token_like
-from acked_common.problems import ProblemError, problem
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.web import ProblemResponse
 
 log = get_log(__name__)
 

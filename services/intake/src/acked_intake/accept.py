@@ -7,13 +7,13 @@ from typing import Any
 
 from prometheus_client import Counter
 
+from acked_common.http.problems import ErrorAt, ProblemError, problem
 from acked_common.kind_table import KindTable, unknown_kind
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import LOCAL, Principal
 from acked_common.outbox import Outbox
-from acked_common.problems import ErrorAt, ProblemError, problem
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import CommonSettings
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, KindRecord, NewJob, StoreError

@@ -1,18 +1,18 @@
 """Reads a request's body: bounded in size, of the one media type that is meant, without waste.
 
-Its time is bounded by the server's protocol (`acked_common.http_protocol`), for every route.
+Its time is bounded by the server's protocol (`acked_common.http.server.protocol`), for every route.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from acked_common import fair_thread
-from acked_common.fair_thread import ON_LOOP_BYTES
-from acked_common.limits import UNCOUNTED_BYTES, Client, HeldBytes
+from acked_common.http import fair_thread
+from acked_common.http.fair_thread import ON_LOOP_BYTES
+from acked_common.http.limits import UNCOUNTED_BYTES, Client, HeldBytes
+from acked_common.http.problems import ProblemError, problem
 from acked_common.model import strict_json
 from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
-from acked_common.problems import ProblemError, problem
 from acked_intake.idempotency import HEADER, fingerprint
 from acked_intake.submission import Submission, parse_submission
 

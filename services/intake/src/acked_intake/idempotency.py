@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from acked_common.http.problems import ProblemError, problem
 from acked_common.model.names import IDEMPOTENCY_KEY
-from acked_common.problems import ProblemError, problem
 from acked_intake.submission import Submission
 
 HEADER = b"idempotency-key"

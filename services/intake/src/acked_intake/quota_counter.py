@@ -7,7 +7,7 @@ that a backlog costs the database at most a twentieth of a core for each intake.
 import asyncio
 import time
 
-from acked_common.problems import ProblemError, problem
+from acked_common.http.problems import ProblemError, problem
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store import JobStore, StoreError
 from acked_intake.quota import Quota, Quotas

@@ -4,9 +4,9 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
-from acked_common.limits import HeldBytes, client_of
+from acked_common.http.limits import HeldBytes, client_of
+from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.model.principal import Principal, principal_of
-from acked_common.problems import Problem, ProblemError, problem
 from acked_common.runtime import failpoints
 from acked_common.runtime.clock import rfc3339
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
 from acked_common.model.names import BATCH_NAME, KIND_NAME
 from acked_common.model.strict_json import StrictJsonError
-from acked_common.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.store import KindRecord
 
 DEFAULT_KIND = "demo"

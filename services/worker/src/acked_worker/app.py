@@ -15,6 +15,8 @@ from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.broker.rabbitmq.publisher import RabbitPublisher
 from acked_common.channel.frames import Cancel, Hello
 from acked_common.channel.worker_end import Command, hello_of
+from acked_common.http.responses import Readiness
+from acked_common.http.side_server import MetricsServer
 from acked_common.kind_table import KindTable
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.ids import new_id
@@ -23,11 +25,9 @@ from acked_common.runtime.clock import SharedClock, rfc3339
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
-from acked_common.side_server import MetricsServer
 from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store_monitor import StoreMonitor
-from acked_common.web import Readiness
 from acked_worker.attempt import Assignment
 from acked_worker.flow import LaneFlow, Watermarks, claimed_event
 from acked_worker.health import health_server

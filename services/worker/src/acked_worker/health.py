@@ -5,11 +5,11 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from acked_common.front import Front
-from acked_common.guards import LOCAL_HOSTS, Guards
+from acked_common.http.edge import Front
+from acked_common.http.request_guards import LOCAL_HOSTS, Guards
+from acked_common.http.responses import EXCEPTION_HANDLERS, Health, bind_port, operations_routes
+from acked_common.http.side_server import SideServer
 from acked_common.runtime.run_file import told_in
-from acked_common.side_server import SideServer
-from acked_common.web import EXCEPTION_HANDLERS, Health, bind_port, operations_routes
 from acked_worker.settings import WorkerSettings
 
 

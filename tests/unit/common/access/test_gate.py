@@ -12,12 +12,12 @@ from starlette.routing import Route, WebSocketRoute
 from acked_common.access.gate import Gate
 from acked_common.access.table import TokenTable
 from acked_common.api.routes import HTML, JSON, Answer, ApiRoute, Operation, SocketRoute
-from acked_common.front import Front
+from acked_common.http.edge import Front
+from acked_common.http.problems import ProblemError
+from acked_common.http.responses import EXCEPTION_HANDLERS
 from acked_common.model.principal import LOCAL, Permission, Principal, principal_of
 from acked_common.model.tokens import TokenRecord, mint
-from acked_common.problems import ProblemError
 from acked_common.store.tokens import MemoryTokens
-from acked_common.web import EXCEPTION_HANDLERS
 from support.asgi import Answer as Got
 from support.asgi import call
 from support.factories import ManualClock

@@ -7,8 +7,8 @@ import pytest
 
 from acked_common.access import table as table_module
 from acked_common.access.table import TokenTable
+from acked_common.http.problems import ProblemError
 from acked_common.model.tokens import TokenRecord, mint
-from acked_common.problems import ProblemError
 from acked_common.store import StoreUnavailable
 from acked_common.store.tokens import MemoryTokens
 from support.factories import ManualClock

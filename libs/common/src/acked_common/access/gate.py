@@ -10,9 +10,9 @@ from starlette.routing import BaseRoute
 
 from acked_common.access.table import TokenTable
 from acked_common.api.routes import ApiRoute, Operation, SocketRoute, asks_for_page
+from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.model.principal import DEFAULT_TENANT, SCOPE_KEY, Permission, Principal
 from acked_common.model.tokens import TokenRecord, is_in_query
-from acked_common.problems import Problem, ProblemError, problem
 
 TOKEN_KEY = "acked.token"  # noqa: S105 - the name of a place
 """Where the gate leaves the record of a request's token in the ASGI scope; not there where no token is asked for."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from acked_common.problems import Problem, problem
+from acked_common.http.problems import Problem, problem
 
 OF_INTAKE = ("/process",)
 OF_GATEWAY = ("/jobs", "/batches", "/workers", "/load-test", "/pages", "/ws")

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from acked_common.probes import PROBE_PATHS
-from acked_common.problems import ErrorAt, ProblemError, problem
+from acked_common.http.probes import PROBE_PATHS
+from acked_common.http.problems import ErrorAt, ProblemError, problem
 
 if TYPE_CHECKING:
     from acked_common.api.routes import Operation

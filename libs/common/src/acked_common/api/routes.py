@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, WebSocketRoute
 
 from acked_common.api.inputs import Inputs
+from acked_common.http.problems import ProblemError, problem
 from acked_common.model.principal import Permission
-from acked_common.problems import ProblemError, problem
 
 JSON = "application/json"
 HTML = "text/html"

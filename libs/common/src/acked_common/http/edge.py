@@ -1,0 +1,133 @@
+"""What stands between the server and every route, in one layer: who may come in, what each answer carries, what is
+counted. A layer for each of them costs more than what they do.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from acked_common.http.cors import Cors
+from acked_common.http.limits import BYTES_KEY, Limits, client_of
+from acked_common.http.probes import as_probe
+from acked_common.http.problems import Problem, ProblemError
+from acked_common.http.request_guards import API_ANSWER, Message, guarded_headers
+from acked_common.http.responses import ProblemResponse, fault_response
+
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+Check = Callable[[Message], Iterable[tuple[bytes, bytes]] | None]
+"""Looks at the scope of a request or a WebSocket before anybody else, and may leave something in it. Tells headers that
+the answer carries for it; raises `ProblemError` for what is refused."""
+
+_CLOSED_BY_POLICY = 1008
+_STATUS = "/status/"
+"""What has the reserve where everybody is one client."""
+
+
+class Front:
+    """An ASGI application in front of another.
+
+    `checks` are asked in their order. `hot` are endpoints by path that are asked for most, ASGI applications: they get
+    their requests from here, past the router and its layers, and answer every method by themselves. `count` is told of
+    each HTTP answer, with its status. `cors` lets pages of other origins call; None where none is listed.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        checks: Sequence[Check],
+        hot: Mapping[str, App] | None = None,
+        count: Callable[[Message, int], object] = lambda scope, status: None,
+        cors: Cors | None = None,
+        limits: Limits | None = None,
+        free: frozenset[str] = frozenset(),
+    ) -> None:
+        self._app = app
+        self._cors = cors
+        self._checks = checks
+        self._hot = hot or {}
+        self._count = count
+        self._limits = limits
+        self._free = free
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if kind == "http" and scope["method"] == "OPTIONS":
+            scope = as_probe(scope)
+        added: list[tuple[bytes, bytes]] = []
+        if self._cors is not None and kind == "http":
+            added += self._cors.headers(scope["headers"])
+        try:
+            for check in self._checks:
+                if told := check(scope):
+                    added += told
+        except ProblemError as error:
+            await self._refuse(error.problem, scope, receive, send, added)
+            return
+        if kind != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._cors is not None and (told := self._cors.preflight(scope)):
+            self._count(scope, 204)
+            await send({"type": "http.response.start", "status": 204, "headers": [*told]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        path: str = scope["path"]
+        endpoint, limits = self._hot.get(path), self._limits
+        client, ledger = None, None
+        if limits is not None and (endpoint is not None or path not in self._free):
+            client, ledger = client_of(scope), limits.requests.ledger
+            full = ledger.take(client, reserved=endpoint is None and path.startswith(_STATUS))
+            if full is not None:
+                await self._refuse(limits.requests.refusal(client, full).problem, scope, receive, send, added)
+                return
+            scope[BYTES_KEY] = limits.bytes
+        has_begun = False
+
+        def send_noted(message: Message) -> Any:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                self._count(scope, message["status"])
+                message = {**message, "headers": [*guarded_headers(message.get("headers", ())), *added]}
+            return send(message)
+
+        try:
+            if endpoint is None:
+                await self._app(scope, receive, send_noted)
+            else:
+                await endpoint(scope, receive, send_noted)
+        except ProblemError as error:
+            if endpoint is None:
+                raise
+            await ProblemResponse(error.problem)(scope, receive, send_noted)
+        except Exception as error:
+            if endpoint is not None and not has_begun:
+                await fault_response(Request(scope), error)(scope, receive, send_noted)
+            raise
+        finally:
+            if ledger is not None:
+                ledger.give_back(client)
+
+    async def _refuse(
+        self, found: Problem, scope: Message, receive: Receive, send: Send, added: list[tuple[bytes, bytes]]
+    ) -> None:
+        prefix = "http"
+        if scope["type"] == "websocket":
+            await receive()
+            if "websocket.http.response" not in (scope.get("extensions") or ()):
+                await send({"type": "websocket.close", "code": _CLOSED_BY_POLICY, "reason": found.name})
+                return
+            prefix = "websocket.http"
+        else:
+            self._count(scope, found.status)
+        body = found.to_bytes()
+        headers = [*found.raw_headers(body), *API_ANSWER, *added]
+        await send({"type": f"{prefix}.response.start", "status": found.status, "headers": headers})
+        await send({"type": f"{prefix}.response.body", "body": body})

@@ -1,0 +1,475 @@
+"""What a client may cost before its request is there: time for the first byte, the head and the body, bytes of a head,
+connections in all. In the protocol itself, so that it holds wherever a service runs.
+
+uvicorn by itself waits without end for each of them, and reads a head of any size. It has neither a setting nor a
+public interface for this, so Acked overrides private classes of it. That is why `pyproject.toml` bounds its version.
+`tests/architecture/test_library_internals.py` notes the source of each overridden method and fails when one changes.
+
+| module | overrides | why |
+|---|---|---|
+| this one | `HttpToolsProtocol` | deadlines, sizes, number of connections; problem documents; one timer for all |
+| `http_answer` | `RequestResponseCycle.send`, `receive` | head and body in one write |
+| `http_server` | `Server.startup`, `shutdown` | leaves a shared port without a reset connection |
+| `ws_protocol` | `WebSocketsSansIOProtocol` | sizes, pieces, unreadable handshakes; slices and a pace of frames |
+
+`on_headers_complete`, `on_response_complete`, `send` of the cycle, `receive` and `handle_ping` of the WebSocket repeat
+the bodies of their parents: a change there is taken over by hand. The others call them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+import httptools
+from prometheus_client import Counter, Gauge
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from acked_common.http.cors import Cors
+from acked_common.http.probes import as_probe
+from acked_common.http.problems import Problem, ProblemError, problem
+from acked_common.http.request_guards import MAX_HEADER_BYTES
+from acked_common.http.request_head import check_framing, check_version, head_without_upgrade, may_switch, origin_form
+from acked_common.http.server.deadlines import Wait, WaitingList
+from acked_common.http.server.error_response import answer_bytes, answer_headers
+from acked_common.http.server.response_cycle import AnswerCycle
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.settings import HttpLimits
+
+log = get_log(__name__)
+
+ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Paths that are answered also when there are too many connections, on one of `RESERVED_CONNECTIONS`."""
+RESERVED_CONNECTIONS = 32
+MAX_PIPELINED = 64
+GOODBYE_S = 2.0
+"""How long a refused client may read its answer; to close at once would reset it while it sends."""
+TICK_S = 0.25
+_PER_TICK = 32
+_HURRIED_TICK_S = 0.01
+_IN_HEAD, _IN_BODY, _BETWEEN, _AT_UPGRADE = range(4)
+
+_open = Gauge("acked_http_connections", "Open HTTP connections, without WebSockets.")
+_closed = Counter("acked_http_closed_total", "HTTP connections that the server ended, by why.", ["why"])
+
+
+class ConnectionWatch:
+    """All HTTP connections of one process: one timer for all of them."""
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self.limits = limits
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: WaitingList[LimitedProtocol] = WaitingList(
+            {
+                Wait.FIRST_BYTE: limits.first_byte_s,
+                Wait.HEAD: limits.head_s,
+                Wait.BODY: limits.body_s,
+                Wait.NEXT_REQUEST: limits.idle_s,
+                Wait.GOODBYE: GOODBYE_S,
+            }
+        )
+
+    def admit(self, loop: asyncio.AbstractEventLoop) -> bool | None:
+        """Counts one more connection. True: it is served. False: it is one too many, and answered only where health is
+        asked for. None: it has to go."""
+        self._count += 1
+        _open.inc()
+        if self._count <= self.limits.connections:
+            return True
+        if (evicted := self._waiting.evict(loop.time())) is not None:
+            evicted[0].end("evicted", evicted[1])
+            return True
+        return False if self._count <= self.limits.connections + RESERVED_CONNECTIONS else None
+
+    def left(self) -> None:
+        """One connection less."""
+        self._count -= 1
+        _open.dec()
+
+    def join(self, connection: "LimitedProtocol", wait: Wait) -> None:
+        """The connection begins to wait."""
+        loop = connection.loop
+        self._waiting.join(connection, wait, loop.time())
+        if self._timer is None:
+            self._timer = loop.call_later(TICK_S, self._tick, loop)
+
+    def leave(self, connection: "LimitedProtocol", wait: Wait) -> None:
+        """The connection waits no longer."""
+        self._waiting.leave(connection, wait)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = self._waiting.overdue(loop.time(), _PER_TICK)
+        for connection, wait in late:
+            try:
+                connection.end("late", wait)
+            except Exception:
+                # One broken connection must not end the watch over all others.
+                log.exception("a late connection could not be ended")
+        # A thousand that are late at once are ended little by little: others are served in between.
+        pause_s = _HURRIED_TICK_S if len(late) >= _PER_TICK else TICK_S
+        self._timer = loop.call_later(pause_s, self._tick, loop) if self._waiting else None
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits. `limited_protocol` makes the class of one process."""
+
+    watch: ConnectionWatch
+    socket_paths: frozenset[str]
+    cors: Cors | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._stage = _BETWEEN
+        self._head_bytes = 0
+        self._stray_bytes = 0
+        self._has_body = False
+        self._began = False
+        self._ended_one = False
+        self._codings: tuple[bytes, ...] = ()
+        self._switches = False
+        self._wait: Wait | None = None
+        self._is_over = False
+        self._running: RequestResponseCycle | None = None
+        self._refusal: Problem | None = None
+        """What is answered when the requests before it have their answers."""
+        self._is_counted = True
+        admitted = self.watch.admit(self.loop)
+        if admitted is None:
+            _closed.labels("too-many").inc()
+            self._is_over = True
+            transport.abort()
+            return
+        if not admitted:
+            self.app = _only_health(self.app, self.cors)
+        self._await(Wait.FIRST_BYTE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            # uvicorn tells only the newest request, and others may stand before it.
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self._await(None)
+        self._leave_count()
+
+    def eof_received(self) -> None:
+        """The transport closes itself."""
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_over:
+            # Read and thrown away, so that the client is not reset before it has its answer.
+            return
+        self._has_body = self._ended_one = False
+        stage = self._stage
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            detail = f"this can't be read as HTTP/1.1, or is more than {MAX_PIPELINED} requests at once"
+            raised = error.__context__
+            self._refuse(raised.problem if isinstance(raised, ProblemError) else problem("bad-http", detail))
+            return
+        if self._switches or self.transport.is_closing():
+            return
+        if self._stage == _IN_HEAD:
+            # How much of the bytes belongs to a head that begins behind another request is not known.
+            self._head_bytes = 0 if self._ended_one else self._head_bytes + len(data)
+            if self._head_bytes > MAX_HEADER_BYTES:
+                self._refuse(
+                    problem("headers-too-large", f"a head may have {MAX_HEADER_BYTES:,} bytes, this one has more")
+                )
+                return
+        elif self._stage == _IN_BODY and stage == _IN_BODY and not self._has_body:
+            # Sizes and extensions of chunks, and trailers: httptools would gather any amount of them.
+            self._stray_bytes += len(data)
+            if self._stray_bytes > MAX_HEADER_BYTES:
+                self._refuse(problem("headers-too-large", "there is too much around the chunks of the body"))
+                return
+        self._find_wait()
+
+    def _feed(self, data: bytes) -> None:
+        """Feeds the parser, and reads a request whose upgrade is declined again as one that offers none.
+
+        httptools skips the body of each request that offers an upgrade, and would take its bytes for the next request.
+        """
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as offered:
+                if self._switches:
+                    self.handle_websocket_upgrade()
+                    return
+                rest = memoryview(rest)[offered.args[0] :]
+                scope = self.scope
+                head = head_without_upgrade(scope["method"], self.url, scope["http_version"], self.headers)
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._stage = _IN_HEAD
+        self._began = True
+        self._codings = ()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn's, without white space behind the value. Also called for each trailer."""
+        name = name.lower()
+        if name == b"transfer-encoding":
+            self._codings += (value,)
+        elif name == b"expect" and value.rstrip().lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value.rstrip()))
+
+    def on_headers_complete(self) -> None:
+        """As uvicorn's, with a cycle of our own, and strict where two parties could read a head in two ways."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise OverflowError("too many requests at once on one connection")
+        version = self.parser.get_http_version()
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        if version != "1.1":
+            check_version(version)
+        if self._codings:
+            check_framing(self._codings, version)
+        if not self.url.startswith(b"/"):
+            self.url, self.headers = origin_form(self.url, self.headers)
+            scope["headers"] = self.headers
+        if b"#" in self.url:
+            raise ProblemError(problem("bad-http", "the target of a request has no '#' and nothing behind one"))
+        url = httptools.parse_url(self.url)
+        scope["raw_path"] = url.path
+        scope["path"] = unquote(url.path.decode("ascii")) if b"%" in url.path else url.path.decode("ascii")
+        scope["query_string"] = url.query or b""
+        if self.parser.should_upgrade():
+            self._stage = _AT_UPGRADE
+            self._switches = self._may_switch()
+            return
+        self._stage = _IN_BODY
+        self._head_bytes = self._stray_bytes = 0
+        # What comes behind the head are trailers: they go where nobody looks, whenever they arrive.
+        self.headers = []
+        before = self.cycle
+        self.cycle = AnswerCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue and version != "1.0",
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """As uvicorn's, of a request that is no upgrade: the parser gives no body of those."""
+        self._has_body = True
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """As uvicorn's; a request at an upgrade is not complete."""
+        if self._stage == _AT_UPGRADE:
+            return
+        self._stage = _BETWEEN
+        self._ended_one = True
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+        if self.headers and not self.parser.should_keep_alive():
+            self._end_after_answer()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer for each request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
+            self._answer(self._refusal)
+        else:
+            self._find_wait()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _should_upgrade(self) -> bool:
+        return self._switches
+
+    def _may_switch(self) -> bool:
+        """Whether the request that is being read becomes a WebSocket. Behind unanswered ones it can't: its 101 would be
+        taken for the answer to the first of them."""
+        scope = self.scope
+        if scope["method"] == "CONNECT":
+            raise ProblemError(problem("bad-http", "CONNECT is for proxies, and this is none"))
+        cycle: RequestResponseCycle | None = self.cycle
+        return (
+            scope["path"] in self.socket_paths
+            and (cycle is None or cycle.response_complete)
+            and may_switch(scope["method"], scope["http_version"], self.headers)
+        )
+
+    def _end_after_answer(self) -> None:
+        """A trailer said `Connection: close`, and the parser reads nothing more."""
+        if self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    def handle_websocket_upgrade(self) -> None:
+        self._await(None)
+        self._leave_count()
+        super().handle_websocket_upgrade()
+
+    def end(self, why: str, wait: Wait) -> None:
+        """Its time for something is over, or its place is needed; it is in no list any more."""
+        self._wait = None
+        if self.transport.is_closing():
+            return
+        if why == "late" and wait is Wait.BODY and self.flow.read_paused:
+            # The server itself does not read on.
+            self._await(Wait.BODY)
+            return
+        if why == "late" and wait is Wait.HEAD:
+            self._refuse(
+                problem("slow-head", f"the whole head of a request must arrive within {self.watch.limits.head_s:g} s")
+            )
+        elif why == "late" and wait is Wait.BODY:
+            self._refuse(problem("slow-body", f"the whole body must arrive within {self.watch.limits.body_s:g} s"))
+        else:
+            if wait is not Wait.GOODBYE:
+                _closed.labels(why if why == "evicted" else wait.label).inc()
+            if why == "late" and self.transport.get_write_buffer_size():
+                # A close would wait until the client has taken all of its last answer.
+                self.transport.abort()
+            else:
+                self.transport.close()
+
+    def _find_wait(self) -> None:
+        if self._is_over:
+            return
+        # None before the first request, whatever its annotation says.
+        cycle: RequestResponseCycle | None = self.cycle
+        wait: Wait | None = None
+        if self._stage == _IN_HEAD:
+            wait = Wait.HEAD
+        elif self._stage == _IN_BODY:
+            wait = Wait.BODY
+        elif cycle is None:
+            wait = Wait.FIRST_BYTE
+        elif cycle.response_complete:
+            wait = Wait.NEXT_REQUEST
+        if wait is not self._wait or self._began:
+            self._began = False
+            self._await(wait)
+
+    def _await(self, wait: Wait | None) -> None:
+        if self._wait is not None:
+            self.watch.leave(self, self._wait)
+        self._wait = wait
+        if wait is not None:
+            self.watch.join(self, wait)
+
+    def _leave_count(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.watch.left()
+
+    def _refuse(self, found: Problem) -> None:
+        """Answers the request that is being read, behind those before it, and ends the connection."""
+        self._is_over = True
+        self._await(None)
+        _closed.labels(found.name).inc()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            if self._stage == _IN_BODY:
+                # It has its answer already.
+                self.transport.close()
+            else:
+                self._answer(found)
+        elif self._stage == _IN_HEAD:
+            self._refusal = found
+        elif self._stage == _BETWEEN or cycle.response_started:
+            # What is wrong comes behind the last whole request: its answer is the last.
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+            self._refusal = found
+        else:
+            # The application learns that its client has left, and its own answer is not sent.
+            cycle.disconnected = True
+            cycle.waiting_for_100_continue = False
+            cycle.message_event.set()
+            self._answer(found)
+
+    def _answer(self, found: Problem) -> None:
+        # Those of the request that is being read, as far as they are here.
+        headers = () if self.scope is None else self.scope["headers"]
+        more = () if self.cors is None else self.cors.headers(headers)
+        self.transport.write(answer_bytes(found, self.server_state.default_headers, more))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._await(Wait.GOODBYE)
+
+
+def limited_protocol(
+    limits: HttpLimits, socket_paths: frozenset[str], cors: Cors | None = None
+) -> type[LimitedProtocol]:
+    """The protocol of one server. `socket_paths` are those that serve WebSockets; elsewhere no upgrade is accepted."""
+    parts = {"watch": ConnectionWatch(limits), "socket_paths": socket_paths, "cors": cors}
+    return type("LimitedProtocol", (LimitedProtocol,), parts)
+
+
+def _answering(found: Problem, cors: Cors | None) -> Any:
+    """An ASGI application that answers with the problem."""
+
+    async def answer(scope: Any, _receive: Any, send: Callable[[Any], Any]) -> None:
+        body = found.to_bytes()
+        headers = answer_headers(found, body, () if cors is None else cors.headers(scope["headers"]))
+        await send({"type": "http.response.start", "status": found.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
+def _only_health(app: Any, cors: Cors | None = None) -> Any:
+    """The application on a connection that is one too many: it tells of its health, and refuses all else."""
+    refusal = _answering(problem("busy", "this process has as many connections as it serves; nothing was stored"), cors)
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def send_last(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        if scope["method"] == "OPTIONS":
+            scope = as_probe(scope)
+        if scope["path"] in ALWAYS_ANSWERED:
+            await app(scope, receive, send_last)
+        else:
+            _closed.labels("busy").inc()
+            await refusal(scope, receive, send)
+
+    return answer

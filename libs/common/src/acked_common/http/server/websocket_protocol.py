@@ -1,0 +1,152 @@
+"""What a WebSocket may send: messages of a size that fits its path, in few pieces, behind a readable handshake.
+
+uvicorn knows one size for all paths, gathers any number of pieces, also empty ones, and never ends a connection whose
+handshake the WebSocket library does not read: another method than GET, a body, a line of more than 8 KiB.
+`http_protocol` lists all that is overridden.
+
+It also parses all frames of a read at once, and answers each ping, whether the peer takes the pongs or not. 256 KiB of
+empty pings are 43,000 frames: the loop stands still for half a second, and each connection whose peer reads nothing
+gathers pongs without end. So what was read is parsed in slices; what stands behind a message waits until that is taken;
+control frames have a pace; and a peer that takes nothing is owed the newest pong alone, as RFC 6455, 5.5.3 allows.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import Counter
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
+from websockets.http11 import Request
+
+from acked_common.http.problems import problem
+from acked_common.http.server.error_response import answer_bytes
+from acked_common.model.token_bucket import Pace
+
+MAX_PIECES = 256
+SLICE_BYTES = 4096
+CONTROLS_A_SECOND = 10.0
+CONTROLS_AT_ONCE = 100.0
+"""Pings and pongs of one connection. Clients ping every few seconds, and answer ours, one each 4 s."""
+
+_closed = Counter("acked_ws_closed_total", "WebSockets that the server ended for their frames, by why.", ["why"])
+
+
+class LimitedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol with limits. `limited_websocket` makes the class of one server."""
+
+    sizes: Mapping[str, int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unparsed = b""
+        """Behind a message that waits; the transport is not read meanwhile."""
+        self._owed = b""
+        self._controls = Pace(CONTROLS_A_SECOND, CONTROLS_AT_ONCE)
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes are a whole handshake."""
+        if self.handshake_initiated:
+            self._parse(self._unparsed + data)
+            return
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            found = problem("bad-http", "the handshake of the WebSocket can't be read; a line of it may have 8 KiB")
+            self.transport.write(answer_bytes(found, self.default_headers))
+            self.transport.close()
+
+    def _parse(self, data: bytes) -> None:
+        self._unparsed = b""
+        for start in range(0, len(data), SLICE_BYTES):
+            if self.close_sent and self.transport.is_closing():
+                return
+            if self.read_paused:
+                self._unparsed = data[start:]
+                return
+            super().data_received(data[start : start + SLICE_BYTES])
+
+    async def receive(self) -> Any:
+        """As uvicorn's; parses on behind the message."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            if self._unparsed:
+                # Others first: neither this nor an application that always finds a message lets the loop go.
+                await asyncio.sleep(0)
+                self._parse(self._unparsed)
+            if not self.read_paused and not self.transport.is_closing():
+                self.transport.resume_reading()
+        return message
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn's; behind a close it parses on, for the peer's own."""
+        await super().send(message)
+        if self.close_sent and self._unparsed:
+            self._parse(self._unparsed)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """What was read is parsed to its end first."""
+        self.read_paused = False
+        while self._unparsed and not self.close_sent:
+            self._parse(self._unparsed)
+            self.read_paused = False
+        super().connection_lost(exc)
+
+    def handle_ping(self) -> None:
+        """Answers it, once the peer takes the answer."""
+        output = b"".join(self.conn.data_to_send())
+        if not self._has_pace():
+            return
+        if self.writable.is_set():
+            self.transport.write(output)
+        elif output:
+            self._owed = output
+
+    def handle_pong(self, event: Frame) -> None:
+        """One more answer, asked for or not."""
+        if self._has_pace():
+            super().handle_pong(event)
+
+    def resume_writing(self) -> None:
+        """The peer takes bytes again."""
+        super().resume_writing()
+        if self._owed and not self.transport.is_closing():
+            owed, self._owed = self._owed, b""
+            self.transport.write(owed)
+
+    def _has_pace(self) -> bool:
+        """Whether one more control frame may come; else the connection ends."""
+        if self.close_sent or self.transport.is_closing():
+            return False
+        if self._controls.take(1, self.loop.time()):
+            _closed.labels("control-frames").inc()
+            self.conn.fail(CloseCode.POLICY_VIOLATION, "too many control frames")
+            self.handle_parser_exception()
+            # A peer that reads nothing is not waited for.
+            if not self.writable.is_set():
+                self.transport.abort()
+            return False
+        return True
+
+    def handle_connect(self, event: Request) -> None:
+        """The handshake is here: from now on the path is known."""
+        size = self.sizes.get(event.path.partition("?")[0])
+        if size is not None:
+            self.conn.max_message_size = size
+        super().handle_connect(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """One more piece of a message."""
+        if self.close_sent:
+            return
+        if len(self.frames) >= MAX_PIECES:
+            self.frames = []
+            self.conn.fail(CloseCode.MESSAGE_TOO_BIG, f"more than {MAX_PIECES} pieces")
+            self.handle_parser_exception()
+            return
+        super().handle_cont(event)
+
+
+def limited_websocket(sizes: Mapping[str, int]) -> type[LimitedWebSocket]:
+    """The protocol of one server. `sizes` has the bytes of a message by path; elsewhere the usual limit holds."""
+    return type("LimitedWebSocket", (LimitedWebSocket,), {"sizes": sizes})

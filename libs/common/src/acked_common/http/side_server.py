@@ -1,0 +1,108 @@
+"""A small HTTP server beside what a process does, on the loop that starts it: health of workers, metrics of all.
+
+When that loop hangs the server does not respond, which is the truth.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from acked_common.http.edge import Front
+from acked_common.http.responses import EXCEPTION_HANDLERS, server_config
+from acked_common.runtime import inheritance
+from acked_common.runtime.logs import get_log
+from acked_common.runtime.settings import CommonSettings, HttpLimits
+
+log = get_log(__name__)
+
+LIMITS = HttpLimits(connections=64)
+"""Beside the reserve for health."""
+PORTS_TRIED = 64
+_BACKLOG = 64
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # The process itself decides what a signal means.
+        yield
+
+
+class SideServer:
+    """Serves an application on a socket until `stop`."""
+
+    def __init__(self, app: Any) -> None:
+        config = server_config(app, LIMITS)
+        config.timeout_graceful_shutdown = 1
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+        self._fd = -1
+
+    def start(self, sock: socket.socket) -> None:
+        """Listens at once; serves as soon as the loop comes to it."""
+        sock.listen(_BACKLOG)
+        self._fd = sock.fileno()
+        inheritance.close_in_children(self._fd)
+        self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[sock]))
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+            inheritance.closed(self._fd)
+
+
+class MetricsServer:
+    """`/metrics` on a port of its own: no `Host` guard and no token, so it listens on loopback by default."""
+
+    def __init__(self, settings: CommonSettings) -> None:
+        app = Starlette(routes=[Route("/metrics", _metrics)], exception_handlers=EXCEPTION_HANDLERS)
+        app.middleware_stack = Front(app.build_middleware_stack(), checks=[])
+        self._host = settings.metrics_host
+        self._port = settings.metrics_port
+        self._server = SideServer(app)
+
+    async def start(self) -> None:
+        """Listens, where a port is set. Raises `OSError` with what to do."""
+        if self._port:
+            sock = bind_first_free(self._host, self._port)
+            self._server.start(sock)
+            log.info("metrics served", host=self._host, port=sock.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        await self._server.stop()
+
+
+def bind_first_free(host: str, port: int) -> socket.socket:
+    """A listening socket on the first free port from `port` on: processes of one service have the same settings."""
+    last = min(port + PORTS_TRIED, 2**16) - 1
+    for tried in range(port, last + 1):
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, tried))
+            # Two that are only bound may share a port; two that listen may not.
+            sock.listen(_BACKLOG)
+            return sock
+        except OSError as error:
+            sock.close()
+            why = error
+    raise OSError(
+        f"the metrics find no port on {host} from {port} to {last}: {why.strerror or why}. "
+        "Set ACKED_METRICS_PORT, or ACKED_METRICS_HOST to an address of this machine"
+    )
+
+
+async def _metrics(_: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
