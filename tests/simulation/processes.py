@@ -14,11 +14,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import acked_common.background.bundle_publisher
+import acked_common.background.store_monitor
+import acked_common.background.sweeper
 import acked_common.model.ids
-import acked_common.outbox
 import acked_common.service_core
-import acked_common.store_monitor
-import acked_common.sweeper
 import acked_worker.app
 import acked_worker.deadlines
 import acked_worker.executor
@@ -280,16 +280,16 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_common.service_core, "RabbitPublisher", SimPublisher),
     (acked_common.service_core, "RabbitLaneProbe", SimProbe),
     (acked_common.service_core, "SharedClock", _clock),
-    (acked_common.sweeper, "LOOK_EVERY_S", scale.LANES_EVERY_S),
-    (acked_common.sweeper, "REPUBLISH_STEP_S", scale.REPUBLISH_STEP_S),
-    (acked_common.sweeper, "REPUBLISH_STEP_CAP_S", scale.REPUBLISH_STEP_CAP_S),
+    (acked_common.background.sweeper, "LOOK_EVERY_S", scale.LANES_EVERY_S),
+    (acked_common.background.sweeper, "REPUBLISH_STEP_S", scale.REPUBLISH_STEP_S),
+    (acked_common.background.sweeper, "REPUBLISH_STEP_CAP_S", scale.REPUBLISH_STEP_CAP_S),
     (acked_common.service_core, "BROKER_LOOK_EVERY_S", scale.BROKER_LOOK_EVERY_S),
-    (acked_common.outbox, "RETRY_S", scale.IDLE_S),
-    (acked_common.store_monitor, "LOOK_EVERY_S", scale.IDLE_S),
+    (acked_common.background.bundle_publisher, "RETRY_S", scale.IDLE_S),
+    (acked_common.background.store_monitor, "LOOK_EVERY_S", scale.IDLE_S),
     (acked_worker.app, "SECOND_S", scale.IDLE_S),
     (acked_worker.app, "PRESENCE_EVERY_S", scale.IDLE_S),
     (acked_worker.app, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
-    (acked_common.sweeper, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
+    (acked_common.background.sweeper, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
     (acked_worker.app, "MongoStore", _store),
     (acked_worker.app, "RabbitPublisher", SimPublisher),
     (acked_worker.app, "BrokerConnection", _Nothing),

@@ -4,13 +4,13 @@ import asyncio
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable
+from acked_common.background.sweeper import Sweeper
 from acked_common.broker import BrokerError
-from acked_common.kind_table import KindTable
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
-from acked_common.outbox import Outbox
 from acked_common.store import Job
-from acked_common.sweeper import Sweeper
 from support.factories import ManualClock, moved, owner, queued
 from support.memory_broker import MemoryBroker
 from support.parts import ShakyStore, common_settings, settle

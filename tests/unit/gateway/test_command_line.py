@@ -6,13 +6,13 @@ from uuid import UUID
 import pytest
 from starlette.applications import Starlette
 
+from acked_common.background.worker_cache import WorkerTable, instance_of
 from acked_common.broker import BrokerError
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import JobAttempt
 from acked_common.http.responses import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
 from acked_common.store import WorkerRecord
-from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway import command_line as module
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable
 from acked_common.http.problems import Problem, ProblemError
-from acked_common.kind_table import KindTable
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.outbox import Outbox
 from acked_common.store import Applied, Job
 from acked_gateway import commands as module
 from acked_gateway.api import Resolve

@@ -9,7 +9,7 @@ import pytest
 from starlette.websockets import WebSocket
 
 from acked_common.access.gate import Gate
-from acked_common.access.table import TokenTable
+from acked_common.background.token_cache import TokenTable
 from acked_common.store.tokens import MemoryTokens
 from acked_gateway import feed_entry
 from acked_gateway.feed_entry import FeedEntry

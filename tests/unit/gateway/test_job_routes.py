@@ -10,15 +10,15 @@ from uuid import UUID
 import pytest
 from starlette.applications import Starlette
 
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable
+from acked_common.background.worker_cache import WorkerTable
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.http.responses import EXCEPTION_HANDLERS
-from acked_common.kind_table import KindTable
 from acked_common.model.lifecycle import State
-from acked_common.outbox import Outbox
 from acked_common.runtime.clock import rfc3339
 from acked_common.store import WorkerRecord
-from acked_common.worker_table import WorkerTable
 from acked_gateway import commands as commands_module
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.commands import Commands, parse_resolution

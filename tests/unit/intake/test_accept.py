@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import pytest
 
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable
+from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http.problems import Problem, ProblemError
-from acked_common.kind_table import KindTable
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission, Principal
-from acked_common.outbox import Outbox
 from acked_common.runtime.clock import SharedClock
 from acked_common.store import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob, StoreUnavailable
-from acked_common.store_monitor import StoreMonitor
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.group_commit import GroupCommit, Limits
 from acked_intake.keyed_commit import KeyedCommit
@@ -105,7 +105,7 @@ async def test_a_broker_that_is_away_refuses_nobody(bench: Bench) -> None:
 
 
 async def test_a_new_kind_is_found_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.kind_table._SECOND_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("acked_common.background.kind_cache._SECOND_LOOK_EVERY_S", 0.0)
     await bench.store.register_kinds([KindRecord("new", "new")])
     assert (await bench.accept(kind="new")).kind == "new"
 
@@ -183,7 +183,7 @@ async def test_a_schema_that_does_not_fit_accepts_nothing() -> None:
 
 
 async def test_a_kind_that_can_not_be_looked_up_is_not_accepted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.kind_table._SECOND_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("acked_common.background.kind_cache._SECOND_LOOK_EVERY_S", 0.0)
     bench.store.failures["kinds"] = [StoreUnavailable("no server")]
     assert (await bench.refusal(kind="new")).name == "not-accepted"
 

@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from acked_common.kind_table import KindTable
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable
+from acked_common.background.store_monitor import StoreMonitor
 from acked_common.model.ids import parse_id
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
-from acked_common.outbox import Outbox
 from acked_common.runtime.clock import SharedClock, rfc3339
 from acked_common.runtime.settings import Env
 from acked_common.store import KindRecord
-from acked_common.store_monitor import StoreMonitor
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import PROCESS, Accepted
 from acked_intake.group_commit import GroupCommit, Limits

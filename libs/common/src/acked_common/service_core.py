@@ -8,12 +8,17 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from acked_common.access.gate import Gate, check_url
-from acked_common.access.table import TokenTable
 from acked_common.api.document import About
 from acked_common.api.elsewhere import Elsewhere
 from acked_common.api.inputs import check_query
 from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable
+from acked_common.background.store_monitor import StoreMonitor
+from acked_common.background.sweeper import Sweeper
+from acked_common.background.token_cache import TokenTable
+from acked_common.background.worker_cache import WorkerTable
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.http.cors import Cors
@@ -25,8 +30,6 @@ from acked_common.http.request_metrics import RequestCounter
 from acked_common.http.request_rate import Rate
 from acked_common.http.responses import EXCEPTION_HANDLERS, Readiness, operations_routes
 from acked_common.http.side_server import MetricsServer
-from acked_common.kind_table import KindTable
-from acked_common.outbox import Outbox
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log
@@ -34,9 +37,6 @@ from acked_common.runtime.settings import CommonSettings, HeldLimits, HttpLimits
 from acked_common.status_route import status_routes
 from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo.store import MongoStore
-from acked_common.store_monitor import StoreMonitor
-from acked_common.sweeper import Sweeper
-from acked_common.worker_table import WorkerTable
 
 log = get_log(__name__)
 

@@ -9,10 +9,11 @@ from starlette.responses import Response
 from acked_common.access.gate import Gate
 from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds
 from acked_common.api.routes import ApiRoute
+from acked_common.background.kind_cache import KindTable
+from acked_common.background.worker_cache import WorkerTable
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse, while_connected
-from acked_common.kind_table import KindTable
 from acked_common.model.ids import parse_id
 from acked_common.model.lifecycle import State
 from acked_common.model.numbers import decimal, whole
@@ -21,7 +22,6 @@ from acked_common.runtime.clock import rfc3339
 from acked_common.status_waits import StatusWaits
 from acked_common.store import Job, JobStore, KindRecord
 from acked_common.views import status_fields
-from acked_common.worker_table import WorkerTable
 
 N = TypeVar("N", int, float)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from acked_common.background.bundle_publisher import Outbox
 from acked_common.http import fair_thread
 from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.limits import Client
@@ -17,7 +18,6 @@ from acked_common.model import lifecycle, strict_json
 from acked_common.model.lifecycle import Move, State, Transition, WrongState
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan, StrictJsonError
-from acked_common.outbox import Outbox
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.settings import CommonSettings
 from acked_common.status_route import stored_job

@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute, asks_for_page
+from acked_common.background.kind_cache import KindTable, unknown_kind
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.request_source import by_name, is_by_person, is_speculative
 from acked_common.http.responses import JsonResponse, while_connected
-from acked_common.kind_table import KindTable, unknown_kind
 from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import Clock

@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute
+from acked_common.background.worker_cache import WorkerTable, instance_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
 from acked_common.store import JobStore, WorkerRecord
-from acked_common.worker_table import WorkerTable, instance_of
 from acked_gateway.api import DRAIN_WORKER, Draining
 from acked_gateway.command_line import CommandLine
 

@@ -7,17 +7,17 @@ from typing import Any
 
 from prometheus_client import Counter
 
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable, unknown_kind
+from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http.problems import ErrorAt, ProblemError, problem
-from acked_common.kind_table import KindTable, unknown_kind
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import LOCAL, Principal
-from acked_common.outbox import Outbox
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import CommonSettings
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, KindRecord, NewJob, StoreError
-from acked_common.store_monitor import StoreMonitor
 from acked_intake.group_commit import Busy, GroupCommit
 from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.submission import Submission, beyond_limits

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from acked_common.access.gate import Gate
-from acked_common.access.table import TokenTable
 from acked_common.api.routes import HTML, JSON, Answer, ApiRoute, Operation, SocketRoute
+from acked_common.background.token_cache import TokenTable
 from acked_common.http.edge import Front
 from acked_common.http.problems import ProblemError
 from acked_common.http.responses import EXCEPTION_HANDLERS

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
+from acked_common.background.sweeper import EMPTY_LOOKS, LostJobs, ServerAnswer, next_look_s
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store import StoreError
-from acked_common.sweeper import EMPTY_LOOKS, LostJobs, ServerAnswer, next_look_s
 from support.factories import GRACE_S, LEASE_S, ManualClock, again, insert, moved, new_job, scheduled
 from support.parts import running_tasks, settle
 from support.sweeper_bench import RENEWAL_S, Bench
@@ -29,7 +29,7 @@ async def bench() -> Bench:
 def draw(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     """What the sweeper draws: the same in every run; a test gives its own."""
     drawn: float = getattr(request, "param", 0.5)
-    monkeypatch.setattr("acked_common.sweeper.random", SimpleNamespace(random=lambda: drawn))
+    monkeypatch.setattr("acked_common.background.sweeper.random", SimpleNamespace(random=lambda: drawn))
     return drawn
 
 

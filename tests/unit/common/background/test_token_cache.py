@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from acked_common.access import table as table_module
-from acked_common.access.table import TokenTable
+from acked_common.background import token_cache as table_module
+from acked_common.background.token_cache import TokenTable
 from acked_common.http.problems import ProblemError
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.store import StoreUnavailable

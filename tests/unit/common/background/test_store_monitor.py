@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from acked_common.background.store_monitor import StoreMonitor
 from acked_common.runtime.clock import SharedClock
-from acked_common.store_monitor import StoreMonitor
 from support.factories import ManualClock
 from support.parts import BOUND_S, ShakyStore, settle
 

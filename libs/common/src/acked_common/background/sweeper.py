@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.kind_cache import KindTable
 from acked_common.broker import BrokerError, LaneProbe
-from acked_common.kind_table import KindTable
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State, Transition
-from acked_common.outbox import Outbox
 from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks

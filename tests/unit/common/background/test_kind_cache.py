@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from acked_common.kind_table import DEFAULT_BUNDLE, KindTable
+from acked_common.background.kind_cache import DEFAULT_BUNDLE, KindTable
 from acked_common.store import KindRecord, StoreError
 from support.factories import ManualClock
 from support.parts import BOUND_S, ShakyStore, running_tasks, settle
@@ -58,7 +58,7 @@ async def test_lookups_ask_nobody(store: ShakyStore, table: KindTable) -> None:
 async def test_a_new_kind_is_found_by_a_second_look(
     store: ShakyStore, table: KindTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked_common.kind_table._SECOND_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("acked_common.background.kind_cache._SECOND_LOOK_EVERY_S", 0.0)
     await table.refresh()
     await store.register_kinds([KindRecord("new", "new")])
     found = await table.look_again("new")
@@ -82,7 +82,7 @@ async def test_what_was_known_stays_known_while_the_store_is_away(store: ShakySt
 
 
 async def test_the_loop_reads_again(store: ShakyStore, table: KindTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.kind_table.REFRESH_S", 0.001)
+    monkeypatch.setattr("acked_common.background.kind_cache.REFRESH_S", 0.001)
     async with running_tasks() as tasks:
         table.start(tasks)
         async with asyncio.timeout(BOUND_S):

@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
 from acked_common.model.bundle import Bundle
-from acked_common.outbox import Outbox
 from acked_common.store import KindRecord, Reservation
-from acked_common.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
 from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, settle
 from support.sweeper_bench import Bench
@@ -74,7 +74,7 @@ async def test_no_lane_is_looked_at_on_which_nothing_waits_too_long(bench: Bench
 
 
 async def test_a_lane_on_another_page_is_looked_at_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.sweeper.QUEUED_PAGE", 2)
+    monkeypatch.setattr("acked_common.background.sweeper.QUEUED_PAGE", 2)
     for kind in ("a", "a", "b"):
         await bench.queued(kind=kind)
     await bench.sweeper.sweep_queued()
@@ -101,8 +101,8 @@ async def test_each_republication_moves_the_next_look_further_away(bench: Bench)
 async def test_no_more_than_the_bound_is_republished_each_second_by_all_together(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked_common.sweeper.QUEUED_PAGE", 100)
-    monkeypatch.setattr("acked_common.sweeper.REPUBLISHED_PER_S", 200)
+    monkeypatch.setattr("acked_common.background.sweeper.QUEUED_PAGE", 100)
+    monkeypatch.setattr("acked_common.background.sweeper.REPUBLISHED_PER_S", 200)
     at = AT - timedelta(seconds=60)
     jobs = await insert(bench.store, *(new_job(at=at + timedelta(milliseconds=n)) for n in range(1000)))
     await bench.take_all_before(AT)
@@ -122,7 +122,7 @@ async def test_no_more_than_the_bound_is_republished_each_second_by_all_together
 
 async def test_many_sweepers_publish_a_lost_job_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without turns: what each of them read before the others wrote must be enough.
-    monkeypatch.setattr("acked_common.sweeper.REPUBLISHED_PER_S", 1e9)
+    monkeypatch.setattr("acked_common.background.sweeper.REPUBLISHED_PER_S", 1e9)
     at = AT - timedelta(seconds=60)
     jobs = await insert(bench.store, *(new_job(at=at + timedelta(milliseconds=n)) for n in range(300)))
     await bench.take_all_before(AT)
@@ -225,7 +225,7 @@ async def test_a_broker_that_is_away_is_no_empty_lane(bench: Bench) -> None:
 
 
 async def test_a_page_is_followed_by_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.sweeper.QUEUED_PAGE", 3)
+    monkeypatch.setattr("acked_common.background.sweeper.QUEUED_PAGE", 3)
     at = AT - timedelta(seconds=60)
     jobs = await insert(bench.store, *(new_job(at=at + timedelta(milliseconds=n), kind=f"k{n}") for n in range(7)))
     for job in jobs[3:]:
@@ -242,8 +242,8 @@ async def test_a_page_is_followed_by_the_next(bench: Bench, monkeypatch: pytest.
 async def test_what_a_full_outbox_dropped_is_published_by_the_sweeper(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked_common.outbox.KEPT_BUNDLES", 3)
-    monkeypatch.setattr("acked_common.outbox.RETRY_S", 0.001)
+    monkeypatch.setattr("acked_common.background.bundle_publisher.KEPT_BUNDLES", 3)
+    monkeypatch.setattr("acked_common.background.bundle_publisher.RETRY_S", 0.001)
     outbox = Outbox(bench.broker, bench.kinds)
     bench.broker.is_away = True
     jobs = []

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
+from acked_common.background.kind_cache import KindTable
 from acked_common.broker import BrokerError, Publisher
-from acked_common.kind_table import KindTable
 from acked_common.model.bundle import Bundle, bundles_of
 from acked_common.runtime import failpoints
 from acked_common.runtime.lifetime import Tasks

@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 
+from acked_common.background.bundle_publisher import KEPT_BUNDLES, Outbox, QueuedJob
+from acked_common.background.kind_cache import KindTable
 from acked_common.broker import BrokerError
-from acked_common.kind_table import KindTable
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
-from acked_common.outbox import KEPT_BUNDLES, Outbox, QueuedJob
 from acked_common.store import KindRecord
 from support.factories import ManualClock
 from support.memory_broker import MemoryBroker
@@ -53,7 +53,7 @@ def broker() -> HeldBroker:
 
 @pytest.fixture
 async def outbox(broker: HeldBroker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outbox]:
-    monkeypatch.setattr("acked_common.outbox.RETRY_S", 0.001)
+    monkeypatch.setattr("acked_common.background.bundle_publisher.RETRY_S", 0.001)
     store = MemoryStore(ManualClock())
     await store.register_kinds([KindRecord("a", "shared", bundle=2), KindRecord("b", "shared", bundle=3)])
     kinds = KindTable(store)
@@ -184,7 +184,7 @@ async def test_memory_is_bounded_while_the_broker_is_away(
 async def test_what_a_full_outbox_drops_is_the_oldest_and_is_counted(
     broker: HeldBroker, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("acked_common.outbox.KEPT_BUNDLES", 3)
+    monkeypatch.setattr("acked_common.background.bundle_publisher.KEPT_BUNDLES", 3)
     dropped_before = dropped_bundles()
     broker.is_away = True
     offered = jobs("a", 2 * 5)
