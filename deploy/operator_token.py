@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.private_file import write_private
 
-ACCESS = "acked_common.access"
+ACCESS = "acked_common.cli.tokens"
 """The module that makes, lists and revokes tokens."""
 CLIENT = "operator"
 MAKE = ("make", "--client", CLIENT, "--may", "submit,read,operate", "--replace")

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from acked_common.access.gate import CLOSE_CODE, Gate
+from acked_common.api.authenticator import CLOSE_CODE, Gate
 from acked_common.background.token_cache import TokenTable
 from acked_common.channel import frames
 from acked_common.channel.worker_end import hello_of

@@ -18,7 +18,7 @@ import acked_common.background.bundle_publisher
 import acked_common.background.store_monitor
 import acked_common.background.sweeper
 import acked_common.model.ids
-import acked_common.service_core
+import acked_common.service
 import acked_worker.app
 import acked_worker.deadlines
 import acked_worker.executor
@@ -29,7 +29,7 @@ import acked_worker.runners
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import Env
-from acked_common.service_core import ServiceCore
+from acked_common.service import ServiceCore
 from acked_gateway.commands import Commands
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.app import STORE_SHARE
@@ -276,14 +276,14 @@ def _monotonic() -> float:
 _TIME = SimpleNamespace(monotonic=_monotonic)
 
 _REPLACED: tuple[tuple[Any, str, Any], ...] = (
-    (acked_common.service_core, "MongoStore", _store),
-    (acked_common.service_core, "RabbitPublisher", SimPublisher),
-    (acked_common.service_core, "RabbitLaneProbe", SimProbe),
-    (acked_common.service_core, "SharedClock", _clock),
+    (acked_common.service, "MongoStore", _store),
+    (acked_common.service, "RabbitPublisher", SimPublisher),
+    (acked_common.service, "RabbitLaneProbe", SimProbe),
+    (acked_common.service, "SharedClock", _clock),
     (acked_common.background.sweeper, "LOOK_EVERY_S", scale.LANES_EVERY_S),
     (acked_common.background.sweeper, "REPUBLISH_STEP_S", scale.REPUBLISH_STEP_S),
     (acked_common.background.sweeper, "REPUBLISH_STEP_CAP_S", scale.REPUBLISH_STEP_CAP_S),
-    (acked_common.service_core, "BROKER_LOOK_EVERY_S", scale.BROKER_LOOK_EVERY_S),
+    (acked_common.service, "BROKER_LOOK_EVERY_S", scale.BROKER_LOOK_EVERY_S),
     (acked_common.background.bundle_publisher, "RETRY_S", scale.IDLE_S),
     (acked_common.background.store_monitor, "LOOK_EVERY_S", scale.IDLE_S),
     (acked_worker.app, "SECOND_S", scale.IDLE_S),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket
 
-from acked_common.access.gate import CLOSE_CODE
+from acked_common.api.authenticator import CLOSE_CODE
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal

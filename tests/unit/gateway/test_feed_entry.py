@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket
 
-from acked_common.access.gate import Gate
+from acked_common.api.authenticator import Gate
 from acked_common.background.token_cache import TokenTable
 from acked_common.store.tokens import MemoryTokens
 from acked_gateway import feed_entry

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from acked_common.api.long_poll import StatusWaits
 from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.status_waits import StatusWaits
 from acked_common.store import Changes, Scope
 from acked_gateway import hub as hub_module
 from acked_gateway.hub import Client, Hub

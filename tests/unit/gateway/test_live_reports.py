@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from acked_common.api.long_poll import StatusWaits
 from acked_common.model.events import JobEvent, JobNews, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.clock import SharedClock
-from acked_common.status_waits import StatusWaits
 from acked_common.store import Changes, Scope, StoreUnavailable
 from acked_gateway import live
 from acked_gateway.hub import Client, Hub, jobs_snapshot

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import pytest
 
+from acked_common.api.long_poll import StatusWaits
 from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.status_waits import StatusWaits
 from acked_common.store import Changes, HistoryLost, Scope, StoreUnavailable
 from acked_gateway.hub import Client, Hub, jobs_snapshot
 from acked_gateway.live import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY_CAP_S, SETTLED_AFTER_S, Live

@@ -7,11 +7,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from acked_common.api.document import About
 from acked_common.api.operations import COMMON_TAGS, ID, JOBS
+from acked_common.api.representations import Count, Instant, JobStatus, JobSummary, JobWithPayload
 from acked_common.api.routes import HTML, JSON, OF_JSON_BODIES, Answer, Body, Link, Operation, Parameter
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, whole
 from acked_common.model.principal import Permission
-from acked_common.views import Count, Instant, JobStatus, JobSummary, JobWithPayload
 from acked_gateway.commands import MAX_NOTE_CHARS, RESOLVED_AS
 from acked_gateway.load_test import MAX_CALLS
 from acked_gateway.pages import ASSET_MEDIA_TYPES

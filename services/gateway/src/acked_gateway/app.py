@@ -6,7 +6,7 @@ from acked_common.api.elsewhere import OF_INTAKE
 from acked_common.broker.rabbitmq.command_bus import RabbitCommands
 from acked_common.http.responses import Readiness, held_within_files
 from acked_common.model.ids import new_id
-from acked_common.service_core import ServiceCore
+from acked_common.service import ServiceCore
 from acked_gateway.api import ABOUT
 from acked_gateway.command_line import CommandLine
 from acked_gateway.commands import Commands

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from acked_common.api.status_route import stored_job
 from acked_common.background.bundle_publisher import Outbox
 from acked_common.http import fair_thread
 from acked_common.http.fair_thread import ON_LOOP_BYTES
@@ -20,7 +21,6 @@ from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan, StrictJsonError
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.settings import CommonSettings
-from acked_common.status_route import stored_job
 from acked_common.store import Applied, Job, JobStore
 
 TRIES = 10

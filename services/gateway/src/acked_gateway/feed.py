@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from acked_common.access.gate import CLOSE_CODE
+from acked_common.api.authenticator import CLOSE_CODE
 from acked_common.api.routes import SocketRoute
 from acked_common.http import fair_thread
 from acked_common.http.fair_thread import ON_LOOP_BYTES

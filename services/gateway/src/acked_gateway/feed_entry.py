@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from acked_common.access.gate import CLOSE_CODE, Gate
+from acked_common.api.authenticator import CLOSE_CODE, Gate
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Client
 from acked_common.http.problems import Problem, ProblemError, problem

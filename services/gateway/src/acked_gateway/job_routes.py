@@ -11,7 +11,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from acked_common.api.representations import job_fields, status_fields, summary_fields
 from acked_common.api.routes import ApiRoute
+from acked_common.api.status_route import hint_for, stored_job
 from acked_common.background.worker_cache import WorkerTable, instance_of
 from acked_common.http.fair_turns import FairTurns
 from acked_common.http.limits import Client, HeldBytes, Limit, client_of
@@ -22,9 +24,7 @@ from acked_common.model.names import BATCH_NAME
 from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import rfc3339
-from acked_common.status_route import hint_for, stored_job
 from acked_common.store import JobFilter, JobStore, WorkerRecord
-from acked_common.views import job_fields, status_fields, summary_fields
 from acked_gateway import api
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_ASKED
 from acked_gateway.commands import MAX_BODY_BYTES, Commands, read_resolution

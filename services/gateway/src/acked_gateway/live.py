@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
+from acked_common.api.long_poll import StatusWaits
 from acked_common.model.events import JobEvent, JobNews, ProgressEvent
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.status_waits import StatusWaits
 from acked_common.store import Changes, HistoryLost, JobChanges, StoreError
 from acked_gateway.hub import Hub, Subscription
 from acked_gateway.job_table import JobTable

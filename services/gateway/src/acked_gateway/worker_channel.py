@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from acked_common.access.gate import CLOSE_CODE, Gate
+from acked_common.api.authenticator import CLOSE_CODE, Gate
 from acked_common.api.routes import SocketRoute
 from acked_common.channel.frames import PATH, CloseCode, JobAttempt, ProtocolFault, close_reason
 from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame

@@ -7,11 +7,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from acked_common.api.document import About
 from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS
+from acked_common.api.representations import Instant, JobId
 from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Header, Operation, Parameter
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, IDEMPOTENCY_KEY, KIND_NAME, whole
 from acked_common.model.principal import Permission
-from acked_common.views import Instant, JobId
 from acked_intake.submission import CONTROL_CHARACTERS, DEFAULT_KIND, MAX_ATTEMPTS, MAX_TAG_CHARS, MAX_TAGS, YEAR_S
 
 MAX_RETRY_AFTER_S = 3600

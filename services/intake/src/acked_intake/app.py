@@ -5,7 +5,7 @@ from starlette.applications import Starlette
 from acked_common.api.elsewhere import OF_GATEWAY
 from acked_common.api.routes import ApiRoute
 from acked_common.http.responses import Readiness, held_within_files
-from acked_common.service_core import ServiceCore
+from acked_common.service import ServiceCore
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.api import ABOUT, PROCESS
 from acked_intake.group_commit import GroupCommit, Limits

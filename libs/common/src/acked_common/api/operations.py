@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from acked_common.api.representations import Count, Instant, JobId, JobStatus
 from acked_common.api.routes import HTML, JSON, Answer, Link, Operation, Parameter
 from acked_common.model.principal import Permission
-from acked_common.views import Count, Instant, JobId, JobStatus
 
 MAX_WAIT_S = 60.0
 MAX_REV = 2**53

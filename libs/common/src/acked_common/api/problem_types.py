@@ -5,9 +5,9 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from acked_common.api.representations import JobId, ReasonWord
 from acked_common.http.problems import ErrorAt
 from acked_common.model.lifecycle import State
-from acked_common.views import JobId, ReasonWord
 
 
 class ProblemDocument(TypedDict):

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from acked_common.api.elsewhere import Elsewhere
 from acked_common.api.operations import GET_HEALTH, GET_METRICS, GET_PROBLEM, GET_READINESS, Alive, Ready
+from acked_common.api.representations import encode
 from acked_common.api.routes import ApiRoute
 from acked_common.http import problems
 from acked_common.http.cors import Cors
@@ -33,7 +34,6 @@ from acked_common.runtime.logs import get_log
 from acked_common.runtime.run_file import told_in
 from acked_common.runtime.settings import HeldLimits, HttpLimits, usual_held
 from acked_common.store import StoreError
-from acked_common.views import encode
 
 log = get_log(__name__)
 

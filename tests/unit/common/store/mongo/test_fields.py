@@ -10,6 +10,8 @@ import pytest
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
+from acked_common.api.representations import encode, job_fields
+from acked_common.api.status_route import _kind_fields
 from acked_common.channel.frames import Hello, event_part, events_frame, parse_from_worker, progress_part
 from acked_common.channel.worker_end import hello_of
 from acked_common.model import lifecycle
@@ -18,7 +20,6 @@ from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State,
 from acked_common.model.principal import Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
 from acked_common.runtime.settings import Env, HttpLimits, read_http_limits
-from acked_common.status_route import _kind_fields
 from acked_common.store import (
     ClaimedJob,
     Job,
@@ -33,7 +34,6 @@ from acked_common.store import (
 from acked_common.store.mongo import documents as stored
 from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
 from acked_common.store.updates import GLIMPSE, news_from_document, read_change
-from acked_common.views import encode, job_fields
 from support.fields import changed, fields_of, filled, two_of, variants
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, uuid_representation=UuidRepresentation.STANDARD)

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from acked_common.api.long_poll import StatusWaits
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import State
-from acked_common.status_waits import StatusWaits
 from acked_common.store import Job, StoreError
 from support.factories import LEASE_S, RETENTION_S, ManualClock, moved, now, owner, queued, running, succeeded
 from support.loop_clock import LoopClock
@@ -20,7 +20,7 @@ LONG_S = 60.0
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.status_waits.LOOK_EVERY_S", 0.002)
+    monkeypatch.setattr("acked_common.api.long_poll.LOOK_EVERY_S", 0.002)
 
 
 @pytest.fixture

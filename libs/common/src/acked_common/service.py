@@ -7,12 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from acked_common.access.gate import Gate, check_url
+from acked_common.api.authenticator import Gate, check_url
 from acked_common.api.document import About
 from acked_common.api.elsewhere import Elsewhere
 from acked_common.api.inputs import check_query
+from acked_common.api.long_poll import StatusWaits
 from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
+from acked_common.api.status_route import status_routes
 from acked_common.background.bundle_publisher import Outbox
 from acked_common.background.kind_cache import KindTable
 from acked_common.background.store_monitor import StoreMonitor
@@ -34,8 +36,6 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import CommonSettings, HeldLimits, HttpLimits, usual_held
-from acked_common.status_route import status_routes
-from acked_common.status_waits import StatusWaits
 from acked_common.store.mongo.store import MongoStore
 
 log = get_log(__name__)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from acked_common.access.gate import Gate
+from acked_common.api.authenticator import Gate
 from acked_common.api.routes import HTML, JSON, Answer, ApiRoute, Operation, SocketRoute
 from acked_common.background.token_cache import TokenTable
 from acked_common.http.edge import Front

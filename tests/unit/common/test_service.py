@@ -13,7 +13,7 @@ from acked_common.api.routes import JSON, Answer, ApiRoute, Operation
 from acked_common.http.edge import Front
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import Readiness
-from acked_common.service_core import ServiceCore
+from acked_common.service import ServiceCore
 from support.asgi import call
 from support.parts import common_settings
 

@@ -6,8 +6,10 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from acked_common.access.gate import Gate
+from acked_common.api.authenticator import Gate
+from acked_common.api.long_poll import StatusWaits
 from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds
+from acked_common.api.representations import status_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.background.kind_cache import KindTable
 from acked_common.background.worker_cache import WorkerTable
@@ -19,9 +21,7 @@ from acked_common.model.lifecycle import State
 from acked_common.model.numbers import decimal, whole
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import rfc3339
-from acked_common.status_waits import StatusWaits
 from acked_common.store import Job, JobStore, KindRecord
-from acked_common.views import status_fields
 
 N = TypeVar("N", int, float)
 

@@ -1,4 +1,4 @@
-"""Makes, lists and revokes tokens: `python -m acked_common.access make --client billing --tenant acme --may read`.
+"""Makes, lists and revokes tokens: `python -m acked_common.cli.tokens make --client billing --tenant acme --may read`.
 
 `./just token …` runs it where the stack runs. A new token is printed once, alone on standard output.
 """

@@ -6,6 +6,7 @@ import pytest
 from msgspec import Meta
 
 from acked_common.api.document import About, make_document
+from acked_common.api.representations import JobStatus
 from acked_common.api.routes import (
     ALWAYS,
     JSON,
@@ -23,7 +24,6 @@ from acked_common.api.routes import (
 from acked_common.http.problems import CATALOGUE
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.principal import Permission
-from acked_common.views import JobStatus
 
 ABOUT = About(title="Test", description="What it is.", tags={"T": "t"})
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from acked_common.api.representations import encode, job_fields, status_fields, summary_fields
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Owner, State
 from acked_common.model.principal import Permission, Principal
 from acked_common.store import Job
-from acked_common.views import encode, job_fields, status_fields, summary_fields
 from support.factories import ERROR, MAKERS, ManualClock, again, cancelling, failed, moved, now, queued, running
 from support.memory_store import MemoryStore
 
