@@ -18,7 +18,7 @@ from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.channel.worker_end import hello_of
 from acked_gateway.command_line import CommandLine
 from acked_gateway.worker_channel import WorkerChannel
-from acked_worker.reporter import Reporter
+from acked_worker.report.reporter import Reporter
 from acked_worker.settings import GatewayUrl
 from support.servers import Servers
 from support.web_server import HOST, web_server

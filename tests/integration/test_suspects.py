@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from acked_worker.attempt import Assignment
-from acked_worker.executor import GRACE_S
-from acked_worker.gate import Gate, since_boot
-from acked_worker.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
-from acked_worker.suspects import LATE_S, Suspects
+from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.executor import GRACE_S
+from acked_worker.execute.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
+from acked_worker.execute.stall_fence import Gate, since_boot
+from acked_worker.isolate.isolated_runner import LATE_S, Suspects
 from support.executor import BOUND_S, assignment
 
 HANDLERS = """
@@ -378,9 +378,9 @@ async def test_a_stop_of_all_processes_at_once_is_no_crash(folder: Path) -> None
 
 OWNER = """
 import asyncio, sys
-from acked_worker.attempt import Assignment
-from acked_worker.gate import Gate
-from acked_worker.suspects import Suspects
+from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.stall_fence import Gate
+from acked_worker.isolate.isolated_runner import Suspects
 
 async def main():
     suspects = Suspects(
@@ -425,7 +425,7 @@ async def test_suspect_of_handlers_that_import_long_runs(
     (folder / "late.py").write_text("import time\ntime.sleep(3)\n" + ("" if is_copy else THREAD))
     if not is_copy:
         # The new program imports for longer than a copy may take to begin.
-        monkeypatch.setattr("acked_worker.suspects.BEGINS_WITHIN_S", 0.5)
+        monkeypatch.setattr("acked_worker.isolate.isolated_runner.BEGINS_WITHIN_S", 0.5)
     async with open_bench() as bench:
         assert not bench.suspects.is_prepared
         bench.suspects.submit([assignment("echo")])

@@ -20,11 +20,11 @@ import acked_common.background.sweeper
 import acked_common.model.ids
 import acked_common.service
 import acked_worker.app
-import acked_worker.deadlines
-import acked_worker.executor
-import acked_worker.gate
-import acked_worker.leases
-import acked_worker.progress
+import acked_worker.execute.deadlines
+import acked_worker.execute.executor
+import acked_worker.execute.progress
+import acked_worker.execute.stall_fence
+import acked_worker.record.leases
 import acked_worker.runners
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
@@ -36,7 +36,7 @@ from acked_intake.app import STORE_SHARE
 from acked_intake.group_commit import GroupCommit, Limits
 from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.settings import read_settings as read_intake
-from acked_worker.gate import Guarded
+from acked_worker.execute.stall_fence import Guarded
 from acked_worker.settings import read_settings as read_worker
 from simulation import scale
 from simulation.broker_line import SimConsumer, SimProbe, SimPublisher
@@ -194,7 +194,7 @@ class SimThreadLoop:
 
     def create_task(self, coroutine: Any, variables: Context) -> "asyncio.Task[None]":
         """As of `ThreadLoop`."""
-        guarded = Guarded(coroutine, self._gate, variables.get(acked_worker.gate._attempt))
+        guarded = Guarded(coroutine, self._gate, variables.get(acked_worker.execute.stall_fence._attempt))
         return self._process.loop.create_task(guarded, context=self._strand.context())
 
     async def stop(self, timeout_s: float) -> bool:
@@ -302,13 +302,13 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.runners, "Gate", SimGate),
     (acked_worker.runners, "Suspects", SimSuspects),
     (acked_worker.runners, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),
-    (acked_worker.leases, "since_boot", _monotonic),
-    (acked_worker.executor, "ThreadLoop", SimThreadLoop),
+    (acked_worker.record.leases, "since_boot", _monotonic),
+    (acked_worker.execute.executor, "ThreadLoop", SimThreadLoop),
     # The gate itself, for the loop to guard its tasks with.
-    (acked_worker.executor, "guarding", lambda gate: gate),
-    (acked_worker.executor, "time", _TIME),
-    (acked_worker.deadlines, "time", _TIME),
-    (acked_worker.progress, "time", _TIME),
+    (acked_worker.execute.executor, "guarding", lambda gate: gate),
+    (acked_worker.execute.executor, "time", _TIME),
+    (acked_worker.execute.deadlines, "time", _TIME),
+    (acked_worker.execute.progress, "time", _TIME),
 )
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from acked_worker.attempt import Assignment
-from acked_worker.executor import GRACE_S, Executor
-from acked_worker.gate import Gate
-from acked_worker.outcome import Crashed, Ending, Interrupted, InterruptReason
-from acked_worker.suspects import LATE_S
+from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.executor import GRACE_S, Executor
+from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason
+from acked_worker.execute.stall_fence import Gate
+from acked_worker.isolate.isolated_runner import LATE_S
 from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess, Strand
 

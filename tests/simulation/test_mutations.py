@@ -14,12 +14,12 @@ from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_common.store.mongo.documents import Document
 from acked_intake.group_commit import GroupCommit
-from acked_worker.flow import LaneFlow
-from acked_worker.outcome import InterruptReason
-from acked_worker.recorder import Recorder
+from acked_worker.consume.in_flight import Held
+from acked_worker.consume.lane_runner import LaneFlow
+from acked_worker.consume.slots import Slots
+from acked_worker.execute.outcome import InterruptReason
+from acked_worker.record.recorder import Recorder
 from acked_worker.runners import Runners
-from acked_worker.running import Held
-from acked_worker.slots import Slots
 from simulation.ownership import LEASE_S
 from simulation.store_line import ObservedStore
 from simulation.story import report

@@ -20,7 +20,7 @@ from acked_common.store import IdempotencyKey, Job, StoreError
 from acked_gateway.commands import Resolution
 from acked_intake.idempotency import fingerprint
 from acked_intake.submission import Submission
-from acked_worker.registration import kind_record
+from acked_worker.handlers.registration import kind_record
 from simulation.broker_line import SimBroker
 from simulation.checks import Observer, Violation, check_at_rest
 from simulation.handlers import KINDS, Effect, Script, draw_script

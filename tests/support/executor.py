@@ -8,8 +8,8 @@ from typing import Any
 
 from acked import Kind, KindOptions
 from acked.definition import define
-from acked_worker.executor import Assignment, Executor
-from acked_worker.outcome import Ending
+from acked_worker.execute.executor import Assignment, Executor
+from acked_worker.execute.outcome import Ending
 
 BOUND_S = 20.0
 

@@ -9,13 +9,13 @@ from acked import Kind, KindOptions
 from acked.context import Attempt, Context
 from acked.testing import RecordingAttempt
 from acked_common.store import ClaimedJob, KindRecord
-from acked_worker.attempt import Assignment, RunningAttempt
-from acked_worker.flow import LaneFlow, claimed_event
-from acked_worker.outcome import ErrorInfo, Failed
-from acked_worker.outcome_rules import Defaults, transition_after
-from acked_worker.registration import kind_record
-from acked_worker.running import Held
-from acked_worker.suspect_frames import LENGTH_BYTES, Run, decode_to_process, framed
+from acked_worker.consume.in_flight import Held
+from acked_worker.consume.lane_runner import LaneFlow, claimed_event
+from acked_worker.execute.attempt import Assignment, RunningAttempt
+from acked_worker.execute.outcome import ErrorInfo, Failed
+from acked_worker.handlers.registration import kind_record
+from acked_worker.isolate.frames import LENGTH_BYTES, Run, decode_to_process, framed
+from acked_worker.record.outcome_rules import Defaults, transition_after
 from support.fields import fields_of, filled, two_of, variants
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)

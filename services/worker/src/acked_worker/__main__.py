@@ -18,14 +18,14 @@ from acked_common.runtime.lifetime import raise_file_limit
 from acked_common.runtime.logs import get_log, say_now, set_up_logs
 from acked_common.runtime.settings import SettingsError
 from acked_worker.app import Worker
-from acked_worker.forks import guard_forks
-from acked_worker.host_line import HostProcess, start_host
-from acked_worker.import_health import load_while_probed
-from acked_worker.leaving import end_process
-from acked_worker.output import separate_output
-from acked_worker.registry import HandlersError
+from acked_worker.handlers.import_health import load_while_probed
+from acked_worker.handlers.registry import HandlersError
+from acked_worker.isolate.fork_server_client import HostProcess, start_host
+from acked_worker.process.forks import guard_forks
+from acked_worker.process.leaving import end_process
+from acked_worker.process.output import separate_output
+from acked_worker.process.signals import SignalWatch, end_on_stop_signals
 from acked_worker.settings import WorkerSettings, read_settings
-from acked_worker.signals import SignalWatch, end_on_stop_signals
 
 log = get_log(__name__)
 

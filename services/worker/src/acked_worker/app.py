@@ -28,21 +28,21 @@ from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo.store import MongoStore
-from acked_worker.attempt import Assignment
-from acked_worker.flow import LaneFlow, Watermarks, claimed_event
+from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.lane_runner import LaneFlow, Watermarks, claimed_event
+from acked_worker.consume.slots import Slots
+from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
+from acked_worker.handlers.registration import kind_record, lanes_of, unserved, worker_version
 from acked_worker.health import health_server
-from acked_worker.host_line import HostProcess
-from acked_worker.leases import Leases
-from acked_worker.outcome import Ending, Interrupted, InterruptReason
-from acked_worker.outcome_rules import Defaults
-from acked_worker.recorder import Recorder
-from acked_worker.registration import kind_record, lanes_of, unserved, worker_version
-from acked_worker.reporter import Reporter
+from acked_worker.isolate.fork_server_client import HostProcess
+from acked_worker.process.watchdog import Watchdog
+from acked_worker.record.leases import Leases
+from acked_worker.record.outcome_rules import Defaults
+from acked_worker.record.recorder import Recorder
+from acked_worker.report.reporter import Reporter
 from acked_worker.runners import Runners
-from acked_worker.running import Held, Running
 from acked_worker.settings import WorkerSettings
-from acked_worker.slots import Slots
-from acked_worker.watchdog import Watchdog
 
 log = get_log(__name__)
 

@@ -13,9 +13,9 @@ from acked_common.runtime.logs import get_log, set_up_logs
 from acked_common.runtime.settings import SettingsError
 from acked_common.store import StoreError
 from acked_common.store.mongo.store import MongoStore
-from acked_worker.imports import load_handlers
-from acked_worker.registration import kind_record, lanes_of
-from acked_worker.registry import HandlersError
+from acked_worker.handlers.imports import load_handlers
+from acked_worker.handlers.registration import kind_record, lanes_of
+from acked_worker.handlers.registry import HandlersError
 from acked_worker.settings import WorkerSettings, read_settings
 
 log = get_log(__name__)

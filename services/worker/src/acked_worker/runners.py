@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from acked import Kind
 from acked_common.runtime.logs import get_log
-from acked_worker.attempt import Assignment
-from acked_worker.executor import Executor
-from acked_worker.gate import Gate
-from acked_worker.host_line import HostProcess
-from acked_worker.outcome import Ending, Interrupted, InterruptReason
-from acked_worker.running import Held
+from acked_worker.consume.in_flight import Held
+from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.executor import Executor
+from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
+from acked_worker.execute.stall_fence import Gate
+from acked_worker.isolate.fork_server_client import HostProcess
+from acked_worker.isolate.isolated_runner import Suspects
 from acked_worker.settings import WorkerSettings
-from acked_worker.suspects import Suspects
 
 log = get_log(__name__)
 

@@ -1,0 +1,1 @@
+"""From a lane to a claimed attempt: prefetch, claims, slots."""

@@ -1,0 +1,131 @@
+"""Claims bundles in groups: what has arrived while earlier claims were under way is claimed with one command.
+
+As with the intake's group commit no timer makes a lonely bundle wait. Small bundles come in numbers when requests come
+one by one, and each claim waits for the disks of a majority.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import UUID
+
+from acked_common.model.bundle import Bundle
+from acked_common.model.ids import new_id
+from acked_common.model.lifecycle import Owner
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
+from acked_common.store import ClaimedJob, JobStore, StoreError
+from acked_worker.record.batch_window import Pace
+
+log = get_log(__name__)
+
+MAX_JOBS = 512
+"""In one claim, but for the last bundle."""
+RETRY_S = 0.3
+
+Claimed: TypeAlias = list[ClaimedJob] | None
+"""The jobs of a bundle that are ours now; None when the worker drains before anybody knows."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    bundle: Bundle
+    claimed: "asyncio.Future[Claimed]"
+
+
+class Claims:
+    """The claims of one lane. `drain` ends them: what is not known by then is left to its lease."""
+
+    def __init__(
+        self, lane: str, kinds: Sequence[str], store: JobStore, clock: Clock, *, worker: str, boot: str, lease_s: float
+    ) -> None:
+        self._lane = lane
+        self._kinds = list(kinds)
+        self._store = store
+        self._clock = clock
+        self._worker = worker
+        self._boot = boot
+        self._lease_s = lease_s
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_jobs = 0
+        self._pace = Pace(self._flush)
+        self._flush_is_due = False
+        self._is_draining = False
+        self._tasks = Tasks()
+
+    async def claim(self, bundle: Bundle) -> Claimed:
+        """Claims a bundle; tries again until it is known what is ours."""
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(bundle, loop.create_future())
+        self._waiting.append(waiting)
+        self._waiting_jobs += len(bundle.ids)
+        if not self._flush_is_due and self._pace.may_begin(self._waiting_jobs):
+            self._flush_is_due = True
+            # Behind the bundles that this turn of the loop has read already.
+            loop.call_soon(self._flush)
+        return await waiting.claimed
+
+    def drain(self) -> None:
+        """Claims no more."""
+        self._is_draining = True
+
+    async def stop(self) -> None:
+        """Gives up what is under way."""
+        await self._tasks.cancel_all()
+        self._pace.stop()
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        while self._pace.may_begin(self._waiting_jobs):
+            group: list[_Waiting] = []
+            jobs = 0
+            while self._waiting and jobs < MAX_JOBS:
+                waiting = self._waiting.popleft()
+                group.append(waiting)
+                jobs += len(waiting.bundle.ids)
+            self._waiting_jobs -= jobs
+            self._pace.begin()
+            self._tasks.spawn(self._claim_group(group), f"claim on {self._lane}")
+
+    async def _claim_group(self, group: Sequence[_Waiting]) -> None:
+        try:
+            # A bundle that was published twice may be here twice.
+            claimed = await self._claim_all(list(dict.fromkeys(i for waiting in group for i in waiting.bundle.ids)))
+            left = None if claimed is None else {job.id: job for job in claimed}
+            for waiting in group:
+                ours = None if left is None else [left.pop(i) for i in waiting.bundle.ids if i in left]
+                if not waiting.claimed.done():
+                    waiting.claimed.set_result(ours)
+        except Exception as error:
+            for waiting in group:
+                if not waiting.claimed.done():
+                    waiting.claimed.set_exception(error)
+        finally:
+            for waiting in group:
+                # Only where this was cancelled.
+                waiting.claimed.cancel()
+            self._pace.end()
+            self._flush()
+
+    async def _claim_all(self, ids: Sequence[UUID]) -> Claimed:
+        owner = Owner(self._worker, self._boot, str(new_id()))
+        warned = False
+        while not self._is_draining:
+            try:
+                failpoints.reach("worker.claiming")
+                claimed = await self._store.claim(
+                    ids, kinds=self._kinds, owner=owner, lease_s=self._lease_s, at=self._clock.now()
+                )
+                failpoints.reach("worker.claimed")
+                return claimed
+            except StoreError as error:
+                if not warned:
+                    log.warning("bundles not claimed yet", lane=self._lane, jobs=len(ids), error=str(error))
+                warned = True
+                # The same nonce again: what an unconfirmed claim has taken is found by it.
+                await asyncio.sleep(RETRY_S)
+        return None

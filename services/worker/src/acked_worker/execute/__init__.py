@@ -1,0 +1,1 @@
+"""Runs handlers away from the plumbing loop."""

@@ -1,0 +1,362 @@
+"""Runs handlers away from the plumbing loop; knows nothing of MongoDB or RabbitMQ.
+
+`async def` handlers are tasks on a loop in a second thread, others run in a pool of threads. Whatever they do, every
+assignment gets exactly one ending: it is given out on the plumbing loop, where the deadlines are watched too, so that a
+handler that blocks its own loop can't hold up the timeout of another.
+"""
+
+import asyncio
+import inspect
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import Context as Variables
+from typing import Any
+
+import structlog
+
+from acked import Context, Kind
+from acked_common.runtime import failpoints
+from acked_worker.execute.attempt import Assignment, RunningAttempt
+from acked_worker.execute.deadlines import DeadlineWatch
+from acked_worker.execute.outcome import (
+    Ending,
+    Failed,
+    InterruptReason,
+    failed,
+    format_traceback,
+    raised,
+    returned,
+)
+from acked_worker.execute.progress import ProgressRelay
+from acked_worker.execute.stall_fence import Gate, guarding, variables_of
+from acked_worker.execute.sync_pool import SyncPool
+from acked_worker.execute.thread_loop import ThreadLoop
+from acked_worker.process import forks
+
+__all__ = ["Assignment", "Executor"]
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 2.0
+
+Settled = list[tuple[RunningAttempt, Ending]]
+
+
+class Executor:
+    """Takes assignments, runs their handlers and hands out their endings, in batches.
+
+    All methods are called on the plumbing loop, and so are the callbacks. `on_progress` gets (id, attempt,
+    `{"value", "message"}`), before the ending of the attempt and at most ten times a second. A handler that does not
+    end within `grace_s` after it was cancelled is abandoned: its ending is given out, a later one is ignored. While
+    the `gate` is closed no handler makes a step.
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind],
+        *,
+        threads: int = 8,
+        on_ended: Callable[[list[tuple[Assignment, Ending]]], None],
+        on_progress: Callable[[list[tuple[str, int, object]]], None],
+        max_result_bytes: int = 1 << 20,
+        grace_s: float = GRACE_S,
+        gate: Gate | None = None,
+    ) -> None:
+        self._kinds = kinds
+        self._on_ended = on_ended
+        self._max_result_bytes = max_result_bytes
+        self._grace_s = grace_s
+        self._live: dict[tuple[str, int], RunningAttempt] = {}
+        self._abandoned: set[RunningAttempt] = set()
+        self._arrived: deque[tuple[RunningAttempt, Ending]] = deque()
+        self._notified = False
+        self._closing = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gate = gate or Gate()
+        self._handlers = ThreadLoop("acked-handlers", guarding(self._gate))
+        self._pool = SyncPool(threads, self._run_sync)
+        self._progress = ProgressRelay(on_progress)
+        self._watch = DeadlineWatch(self._live, self._look)
+
+    @property
+    def running(self) -> int:
+        """Assignments without an ending."""
+        return len(self._live)
+
+    @property
+    def abandoned(self) -> int:
+        """Attempts whose ending was given out although their handler still runs."""
+        return len(self._abandoned)
+
+    @property
+    def lost_threads(self) -> int:
+        """Threads of the pool that hang in such an attempt."""
+        return self._pool.lost
+
+    @property
+    def handler_loop_lag_s(self) -> float:
+        """How late the handlers' loop is, in seconds; it grows while a handler blocks it."""
+        return self._handlers.lag_s
+
+    def start(self) -> None:
+        """Start the handlers' loop; the callbacks come on the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._progress.start(self._loop)
+        self._handlers.start()
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Run assignments. Raises `ValueError` for an attempt that runs already, `RuntimeError` when it is closing."""
+        if self._loop is None or self._closing:
+            raise RuntimeError("the executor isn't started, or is closing")
+        attempts = self._take(assignments)
+        threaded: list[RunningAttempt] = []
+        looped: list[RunningAttempt] = []
+        for attempt in attempts:
+            (looped if attempt.kind_spec.is_async else threaded).append(attempt)
+        self._watch.add(attempts)
+        if looped:
+            self._handlers.call(self._begin, looped)
+        if threaded:
+            self._pool.put(threaded)
+
+    def interrupt(self, id: str, attempt: int, reason: InterruptReason) -> None:  # noqa: A002 - the job's id
+        """Stop an attempt: an async handler is cancelled, a sync one sees `ctx.cancelled`. Unknown ones are ignored."""
+        running = self._live.get((id, attempt))
+        if running is None:
+            return
+        if reason is InterruptReason.LEASE_LOST:
+            running.has_lost_job = True
+        if running.is_stopping:
+            return
+        running.interrupted = reason
+        if running.kind_spec.is_async:
+            self._cancel_within_grace([running])
+        elif self._pool.withdraw(running):
+            self._arrive(running, running.stopped())
+
+    async def close(self, timeout_s: float) -> list[Assignment]:
+        """Wait for what runs, then stop threads and loop, all within `timeout_s`.
+
+        Returns the assignments that had no ending until then; none is given out after that.
+        """
+        if self._closed or self._loop is None:
+            return []
+        self._closing = True
+        end = time.monotonic() + timeout_s
+        reserve_s = min(1.0, timeout_s / 4)
+        await self.wait_idle(timeout_s - reserve_s)
+        self._collect()
+        self._closed = True
+        left = list(self._live.values())
+        for attempt in left:
+            attempt.settled = True
+        self._live.clear()
+        self._watch.stop()
+        self._progress.stop()
+        self._pool.close()
+        if not await self._handlers.stop(max(0.0, end - time.monotonic())):
+            log.warning("the handlers' loop did not stop; a handler blocks it", within_s=timeout_s)
+        return [attempt.assignment for attempt in left]
+
+    # On the plumbing loop.
+
+    def _take(self, assignments: Sequence[Assignment]) -> list[RunningAttempt]:
+        now = time.monotonic()
+        taken: dict[tuple[str, int], RunningAttempt] = {}
+        unknown: list[RunningAttempt] = []
+        for one in assignments:
+            key = (one.id, one.attempt)
+            if key in self._live or key in taken:
+                raise ValueError(f"attempt {one.attempt} of job {one.id} runs already")
+            kind = self._kinds.get(one.kind)
+            deadline = now + one.timeout_s
+            attempt = RunningAttempt(one, kind or _UNKNOWN, deadline, self._progress.report, self._gate.wait)
+            taken[key] = attempt
+            if kind is None:
+                unknown.append(attempt)
+        self._live.update(taken)
+        for attempt in unknown:
+            message = f"this worker has no handler for kind {attempt.kind!r}; load it, or stop this worker"
+            self._arrive(attempt, failed("UnknownKind", message, retryable=True))
+        return [attempt for attempt in taken.values() if attempt.kind_spec is not _UNKNOWN]
+
+    async def wait_idle(self, timeout_s: float) -> None:
+        """Returns when nothing runs, or after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._live:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            return
+
+    def _cancel_within_grace(self, attempts: list[RunningAttempt]) -> None:
+        due = time.monotonic() + self._grace_s
+        for attempt in attempts:
+            attempt.due = due
+        self._watch.at(due)
+        self._handlers.call(self._cancel, attempts)
+
+    def _look(self, due: list[RunningAttempt]) -> None:
+        """The time of these attempts is up; of those that have ended by now, the ending counts."""
+        settled = self._settle_arrived()
+        to_cancel: list[RunningAttempt] = []
+        for attempt in due:
+            if attempt.settled:
+                continue
+            if attempt.kind_spec.is_async and not attempt.is_stopping:
+                attempt.overdue = True
+                to_cancel.append(attempt)
+            else:
+                settled.append(self._settle(attempt, self._give_up(attempt)))
+        if to_cancel:
+            self._cancel_within_grace(to_cancel)
+        self._give_out(settled)
+
+    def _give_up(self, attempt: RunningAttempt) -> Ending:
+        where = None
+        if not attempt.is_stopping:
+            attempt.overdue = True
+        if attempt.kind_spec.is_async:
+            if not attempt.entered and attempt.interrupted is None:
+                # Another handler blocks the loop. The cancel is queued there before the handler's first step.
+                return attempt.not_begun()
+        else:
+            if self._pool.withdraw(attempt):
+                return attempt.not_begun()
+            where = self._pool.lose(attempt)
+        self._abandoned.add(attempt)
+        log.warning("a handler goes on after its end", kind=attempt.kind, job_id=attempt.id, attempt=attempt.attempt)
+        return attempt.stopped(where)
+
+    def _collect(self) -> None:
+        self._give_out(self._settle_arrived())
+
+    def _settle_arrived(self) -> Settled:
+        # Cleared first: what arrives from here on asks for another look.
+        self._notified = False
+        settled: Settled = []
+        for _ in range(len(self._arrived)):
+            attempt, ending = self._arrived.popleft()
+            if attempt.settled:
+                self._abandoned.discard(attempt)
+            else:
+                settled.append(self._settle(attempt, ending))
+        return settled
+
+    def _settle(self, attempt: RunningAttempt, ending: Ending) -> tuple[RunningAttempt, Ending]:
+        attempt.settled = True
+        del self._live[(attempt.id, attempt.attempt)]
+        return attempt, ending
+
+    def _give_out(self, settled: Settled) -> None:
+        if not self._live:
+            self._idle.set()
+        if not settled:
+            return
+        self._progress.flush_for(attempt for attempt, _ in settled)
+        try:
+            self._on_ended([(attempt.assignment, ending) for attempt, ending in settled])
+        except Exception:
+            log.exception("endings could not be handed out", jobs=len(settled))
+
+    # From any thread.
+
+    def _arrive(self, attempt: RunningAttempt, ending: Ending) -> None:
+        self._arrived.append((attempt, ending))
+        if not self._notified and self._loop is not None:
+            self._notified = True
+            try:
+                self._loop.call_soon_threadsafe(self._collect, context=Variables())
+            except RuntimeError:
+                # The plumbing loop is closed: nobody wants the ending.
+                return
+
+    # On the handlers' loop.
+
+    def _begin(self, attempts: list[RunningAttempt]) -> None:
+        create_task = self._handlers.create_task
+        for attempt in attempts:
+            attempt.task = create_task(self._run(attempt), variables_of(attempt))
+
+    def _cancel(self, attempts: list[RunningAttempt]) -> None:
+        for attempt in attempts:
+            # What has lost its job was told at the gate, before the step behind it.
+            if attempt.ended or attempt.stop_delivered:
+                continue
+            attempt.stop_delivered = True
+            # A task that is cancelled before its first step would end without a word: it looks at the mark instead.
+            if attempt.entered and attempt.task is not None:
+                attempt.task.cancel()
+
+    async def _run(self, attempt: RunningAttempt) -> None:
+        attempt.entered = True
+        ending: Ending
+        try:
+            if attempt.asked_to_stop:
+                ending = attempt.not_begun()
+            else:
+                failpoints.reach("worker.handling")
+                value = await attempt.kind_spec.function(Context(attempt), attempt.assignment.payload)
+                if forks.in_child:
+                    forks.end_child()
+                ending = self._ending_of(attempt, value)
+        except BaseException as error:
+            if forks.in_child:
+                forks.end_child(error)
+            # SystemExit and the like too: a handler must not end the loop that all share.
+            ending = _ending_of_error(attempt, error)
+        attempt.ended = True
+        self._arrive(attempt, ending)
+
+    # In a thread of the pool.
+
+    def _run_sync(self, attempt: RunningAttempt) -> None:
+        ending: Ending
+        try:
+            if attempt.asked_to_stop:
+                ending = attempt.not_begun()
+            else:
+                failpoints.reach("worker.handling")
+                value = Variables().run(attempt.kind_spec.function, Context(attempt), attempt.assignment.payload)
+                if forks.in_child:
+                    forks.end_child()
+                ending = _refused(value) if inspect.isawaitable(value) else self._ending_of(attempt, value)
+        except BaseException as error:
+            if forks.in_child:
+                forks.end_child(error)
+            ending = _ending_of_error(attempt, error)
+        attempt.ended = True
+        self._arrive(attempt, ending)
+
+    def _ending_of(self, attempt: RunningAttempt, value: Any) -> Ending:
+        # Told to stop, it returned early perhaps: that is no result.
+        if attempt.stop_delivered or attempt.stop_seen:
+            return attempt.stopped()
+        return returned(value, self._max_result_bytes)
+
+
+def _ending_of_error(attempt: RunningAttempt, error: BaseException) -> Ending:
+    if attempt.stop_delivered or attempt.stop_seen:
+        return attempt.stopped(format_traceback(error))
+    try:
+        return raised(error)
+    except BaseException:
+        return failed(type(error).__name__, "the handler failed with an error that can't be read", retryable=True)
+
+
+def _refused(value: object) -> Failed:
+    if isinstance(value, Coroutine):
+        value.close()
+    message = "the handler is a plain function and returned something to await; make it `async def`"
+    return failed("HandlerReturnedAwaitable", message, retryable=False)
+
+
+def _no_handler(ctx: Context, payload: object) -> None:
+    """Never called: stands for a kind that this worker does not have."""
+
+
+_UNKNOWN = Kind("unknown", _no_handler, False, options=None, module=__name__, place="")  # type: ignore[arg-type]

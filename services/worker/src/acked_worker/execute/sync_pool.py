@@ -1,0 +1,108 @@
+"""Threads for handlers that are no `async def`. They are daemons: one that hangs does not hold the process."""
+
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from acked_worker.execute.attempt import RunningAttempt
+
+log = structlog.get_logger(__name__)
+
+
+class SyncPool:
+    """At most `threads` threads at work, and at most as many again in the place of lost ones.
+
+    A thread is lost while it still runs an attempt that was given up; it ends when that attempt returns.
+    """
+
+    def __init__(self, threads: int, run: Callable[[RunningAttempt], None]) -> None:
+        self._threads = threads
+        self._run = run
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
+        self._queue: deque[RunningAttempt] = deque()
+        self._alive = 0
+        self._idle = 0
+        self._lost = 0
+        self._closed = False
+
+    @property
+    def lost(self) -> int:
+        """Threads that hang in an attempt that was given up."""
+        return self._lost
+
+    @property
+    def alive(self) -> int:
+        """All threads, idle and lost ones too."""
+        return self._alive
+
+    def put(self, attempts: Iterable[RunningAttempt]) -> None:
+        """Run attempts, in order, as threads become free."""
+        with self._lock:
+            before = len(self._queue)
+            self._queue.extend(attempts)
+            self._add_threads()
+            self._ready.notify(len(self._queue) - before)
+
+    def withdraw(self, attempt: RunningAttempt) -> bool:
+        """Take an attempt back; False if it has started already."""
+        with self._lock:
+            try:
+                self._queue.remove(attempt)
+            except ValueError:
+                return False
+            return True
+
+    def lose(self, attempt: RunningAttempt) -> str | None:
+        """Give up on a started attempt: another thread takes the place of its own. The traceback of where it hangs."""
+        with self._lock:
+            if attempt.thread_id is None:
+                return None
+            attempt.is_lost = True
+            self._lost += 1
+            if self._lost >= self._threads * 2:
+                log.error("every thread hangs in a handler that ran out of time; restart the worker", lost=self._lost)
+            self._add_threads()
+            frame = sys._current_frames().get(attempt.thread_id)
+        return "".join(traceback.format_stack(frame)) if frame is not None else None
+
+    def close(self) -> None:
+        """End the idle threads now and the others after what they run; nothing more is started."""
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+            self._ready.notify_all()
+
+    def _most(self) -> int:
+        return self._threads + min(self._lost, self._threads)
+
+    def _add_threads(self) -> None:
+        for _ in range(min(self._most() - self._alive, len(self._queue) - self._idle)):
+            self._alive += 1
+            threading.Thread(target=self._work, name=f"acked-sync-{self._alive}", daemon=True).start()
+
+    def _work(self) -> None:
+        while (attempt := self._next()) is not None:
+            self._run(attempt)
+            with self._lock:
+                attempt.thread_id = None
+                if attempt.is_lost:
+                    self._lost -= 1
+
+    def _next(self) -> RunningAttempt | None:
+        with self._lock:
+            while not self._closed and self._alive <= self._most():
+                if self._queue:
+                    attempt = self._queue.popleft()
+                    attempt.entered = True
+                    attempt.thread_id = threading.get_ident()
+                    return attempt
+                self._idle += 1
+                self._ready.wait()
+                self._idle -= 1
+            self._alive -= 1
+            return None

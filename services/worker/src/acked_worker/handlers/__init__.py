@@ -1,0 +1,1 @@
+"""Finds, imports and registers the kinds that a worker serves."""

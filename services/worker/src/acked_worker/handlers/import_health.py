@@ -1,0 +1,53 @@
+"""A worker's probes while it still imports its handlers: `/healthz` is well, `/readyz` says what is imported."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from acked import Kind
+from acked_common.http.responses import Readiness
+from acked_common.runtime.logs import get_log
+from acked_worker.health import HealthServer, health_server
+from acked_worker.handlers.imports import ImportProgress, load_handlers
+from acked_worker.settings import WorkerSettings
+
+log = get_log(__name__)
+
+QUIET_S = 0.5
+"""Most imports are over by then, and need no server."""
+
+
+def load_while_probed(settings: WorkerSettings) -> dict[str, Kind]:
+    """Import the handlers in this thread, the main one. Raises `HandlersError`."""
+    progress = ImportProgress()
+    server = health_server(settings, lambda: Readiness({"handlers": progress.text}))
+    with _served(server):
+        return load_handlers(settings.handler_modules, settings.handlers_dir, progress)
+
+
+@contextmanager
+def _served(server: HealthServer) -> Iterator[None]:
+    done = threading.Event()
+
+    def serve() -> None:
+        if not done.wait(QUIET_S):
+            asyncio.run(_serve(server, done))
+
+    thread = threading.Thread(target=serve, name="acked-import-health", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+async def _serve(server: HealthServer, done: threading.Event) -> None:
+    try:
+        await server.start()
+    except OSError as error:
+        log.warning("no probes while handlers are imported", error=str(error))
+        return
+    await asyncio.to_thread(done.wait)
+    await server.stop()

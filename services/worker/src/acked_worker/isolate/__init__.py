@@ -1,0 +1,1 @@
+"""Runs an attempt alone in a process of its own."""

@@ -1,0 +1,192 @@
+"""A worker's line to the host of its suspects: keeps a host running, starts processes, and tells how each has ended."""
+
+import asyncio
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log, log_fd
+from acked_worker.isolate.frames import MAX_MESSAGE_BYTES, Exited, Kill, Ready, Start, ToHost, decode_from_host, encode
+
+log = get_log(__name__)
+
+SAID_AFTER_S = 10.0
+"""A host that imports for longer is shown as the reason why suspects wait."""
+RESTART_S = 2.0
+RESTART_CAP_S = 30.0
+REAP_WITHIN_S = 5.0
+
+
+class HostGone(Exception):
+    """There is no host now; what ran under it has ended with it, through no fault of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostProcess:
+    """A host that was started, and this end of the line to it."""
+
+    process: "subprocess.Popen[bytes]"
+    line: socket.socket
+
+
+def start_host(log_fd: int) -> HostProcess:
+    """Start a host whose log goes to a descriptor. It ends with the thread that starts it.
+
+    Returns when the program is loaded, in a millisecond or two; the import of the handlers takes as long as it takes.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "acked_worker.isolate.fork_server", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stderr=log_fd,
+        )
+    ours.setblocking(False)
+    return HostProcess(process, ours)
+
+
+class HostLine:
+    """One host at a time. All on the plumbing loop."""
+
+    def __init__(
+        self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], first: HostProcess | None = None
+    ) -> None:
+        """`first`: the host to begin with, started before the worker imported its own handlers."""
+        self._on_ready = on_ready
+        self._on_gone = on_gone
+        self._first = first
+        self._line: socket.socket | None = None
+        self._is_ready = False
+        self._failed: str | None = None
+        self._started_at = time.monotonic()
+        self._settled = asyncio.Event()
+        self.copies = True
+        """Whether a process is a copy of the host. A new program imports the handlers first."""
+        self._ended = asyncio.Event()
+        self._numbers = 0
+        self._exits: dict[int, asyncio.Future[int]] = {}
+        self._tasks = Tasks()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a suspect can start now."""
+        return self._is_ready
+
+    @property
+    def problem(self) -> str | None:
+        """Why suspects wait; None while all is well, and at first."""
+        importing_s = time.monotonic() - self._started_at
+        if self._failed is None and not self._is_ready and importing_s > SAID_AFTER_S:
+            return f"the process that runs jobs whose worker was lost imports since {importing_s:.0f} s; see the log"
+        return self._failed
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the first host is ready, or was given up."""
+        return self._settled.is_set()
+
+    async def wait_settled(self) -> None:
+        """Return when the first host is ready, or was given up."""
+        await self._settled.wait()
+
+    def start(self) -> None:
+        """Keeps a host running, in the background."""
+        self._tasks.spawn(self._keep(), "host of suspects")
+
+    async def stop(self) -> None:
+        """Ends the host and what runs under it."""
+        await self._tasks.cancel_all()
+
+    def launch(self, line: socket.socket) -> "tuple[int, asyncio.Future[int]]":
+        """Starts a process that has this end of a socket: its number, and how it ends (see `Exited`).
+
+        Raises `HostGone`, now or through the future.
+        """
+        self._numbers += 1
+        number = self._numbers
+        self._send(Start(number), line.fileno())
+        exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # Nobody has to wait for it.
+        exited.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._exits[number] = exited
+        return number, exited
+
+    def kill(self, number: int) -> None:
+        """Ends a process now, if it is still there."""
+        try:
+            self._send(Kill(number))
+        except HostGone:
+            # Then it is gone too.
+            return
+
+    def _send(self, message: ToHost, *fds: int) -> None:
+        if self._line is None or not self._is_ready:
+            raise HostGone
+        try:
+            socket.send_fds(self._line, [encode(message)], fds)
+        except OSError as error:
+            raise HostGone from error
+
+    async def _keep(self) -> None:
+        pause_s = RESTART_S
+        while True:
+            if await self._serve():
+                pause_s = RESTART_S
+            self._failed = "the process that runs jobs whose worker was lost does not start; see the log"
+            self._settled.set()
+            log.warning("the host of suspects is gone; it starts again", in_s=pause_s)
+            self._on_gone()
+            await asyncio.sleep(pause_s * (0.75 + random.random() / 2))
+            pause_s = min(pause_s * 2, RESTART_CAP_S)
+
+    async def _serve(self) -> bool:
+        """One host from its start to its end; whether it was ever ready."""
+        loop = asyncio.get_running_loop()
+        host, self._first = self._first or start_host(log_fd()), None
+        process, ours = host.process, host.line
+        with ours:
+            self._line = ours
+            self._ended.clear()
+            self._started_at = time.monotonic()
+            loop.add_reader(ours.fileno(), self._hear, ours)
+            try:
+                await self._ended.wait()
+                return self._is_ready
+            finally:
+                loop.remove_reader(ours.fileno())
+                self._line, self._is_ready = None, False
+                process.kill()
+                await asyncio.to_thread(process.wait, REAP_WITHIN_S)
+                exits, self._exits = self._exits, {}
+                for exited in exits.values():
+                    if not exited.done():
+                        exited.set_exception(HostGone())
+
+    def _hear(self, line: socket.socket) -> None:
+        try:
+            message = line.recv(MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._ended.set()
+            return
+        match decode_from_host(message):
+            case Ready(kinds, copies):
+                log.info("ready for suspects", kinds=kinds, copies=copies)
+                self._is_ready = True
+                self.copies = copies
+                self._failed = None
+                self._settled.set()
+                self._on_ready()
+            case Exited(number, code):
+                exited = self._exits.pop(number, None)
+                if exited is not None and not exited.done():
+                    exited.set_result(code)

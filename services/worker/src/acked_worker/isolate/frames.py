@@ -1,0 +1,147 @@
+"""What a worker, the host of its suspects and a suspect's process tell each other. Pure.
+
+Between worker and process: a stream of frames, each four bytes of length and msgpack. Between worker and host: one
+message of msgpack each on a socket that keeps them apart.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
+
+MAX_FRAME_BYTES = 4 << 20
+"""Above the largest payload and the largest result, each 1 MiB at most."""
+LENGTH_BYTES = 4
+MAX_MESSAGE_BYTES = 4096
+
+
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    """Worker to process, the first frame: what to run. `payload` is JSON text; the assignment has none."""
+
+    assignment: Assignment
+    payload: bytes
+    lease_s: float
+    renewal_s: float
+    proved_at: float
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Worker to process: interrupt the handler."""
+
+    reason: InterruptReason
+
+
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """Worker to process: the worker comes round, and when its newest proved renewal was sent."""
+
+    proved_at: float
+
+
+class Began(msgspec.Struct, frozen=True, tag="began"):
+    """Process to worker: the handler starts now. What ends the process before that is no fault of the job."""
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """Process to worker."""
+
+    value: Any
+
+
+class EndedWell(msgspec.Struct, frozen=True, tag="ended-well"):
+    """Process to worker, the last frame."""
+
+    ending: Succeeded
+
+
+class EndedBadly(msgspec.Struct, frozen=True, tag="ended-badly"):
+    """Process to worker, the last frame."""
+
+    ending: Failed
+
+
+class EndedLate(msgspec.Struct, frozen=True, tag="ended-late"):
+    """Process to worker, the last frame."""
+
+    ending: TimedOut
+
+
+class EndedEarly(msgspec.Struct, frozen=True, tag="ended-early"):
+    """Process to worker, the last frame."""
+
+    ending: Interrupted
+
+
+Ended: TypeAlias = EndedWell | EndedBadly | EndedLate | EndedEarly
+ToProcess: TypeAlias = Run | Stop | Beat
+ToWorker: TypeAlias = Began | Progress | Ended
+
+
+class Start(msgspec.Struct, frozen=True, tag="start"):
+    """Worker to host, with one end of a socket: start a process that runs what the socket says."""
+
+    number: int
+
+
+class Kill(msgspec.Struct, frozen=True, tag="kill"):
+    """Worker to host: end a process now."""
+
+    number: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """Host to worker: the handlers are loaded. `copies`: each process is a copy of the host, else a new program."""
+
+    kinds: int
+    copies: bool
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited"):
+    """Host to worker: a process is gone. `code` is an exit code, or minus the number of a signal."""
+
+    number: int
+    code: int
+
+
+ToHost: TypeAlias = Start | Kill
+FromHost: TypeAlias = Ready | Exited
+
+encode = msgspec.msgpack.Encoder().encode
+decode_to_process = msgspec.msgpack.Decoder[ToProcess](ToProcess).decode
+decode_to_worker = msgspec.msgpack.Decoder[ToWorker](ToWorker).decode
+decode_to_host = msgspec.msgpack.Decoder[ToHost](ToHost).decode
+decode_from_host = msgspec.msgpack.Decoder[FromHost](FromHost).decode
+
+
+class BadFrame(ValueError):
+    """Bytes that are no frame."""
+
+
+def framed(frame: ToProcess | ToWorker) -> bytes:
+    """The bytes of a frame on the stream."""
+    body = encode(frame)
+    return len(body).to_bytes(LENGTH_BYTES) + body
+
+
+def length_of(head: bytes) -> int:
+    """The length of the frame behind these bytes; raises `BadFrame` for one that is too long."""
+    length = int.from_bytes(head)
+    if length > MAX_FRAME_BYTES:
+        raise BadFrame(f"a frame of {length} bytes")
+    return length
+
+
+def ended(ending: Ending) -> Ended:
+    """The last frame of a process."""
+    match ending:
+        case Succeeded():
+            return EndedWell(ending)
+        case Failed():
+            return EndedBadly(ending)
+        case TimedOut():
+            return EndedLate(ending)
+        case Interrupted():
+            return EndedEarly(ending)
+        case Crashed():
+            raise ValueError("a process can't tell that it has ended")

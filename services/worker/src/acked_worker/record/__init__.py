@@ -1,0 +1,1 @@
+"""From an ending to a recorded transition; the renewal of leases."""

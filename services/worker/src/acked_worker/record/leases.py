@@ -1,0 +1,66 @@
+"""Renews the leases of all held attempts in one write, and learns from the answer what was cancelled or lost."""
+
+from collections.abc import Callable
+
+from acked_common.runtime.logs import get_log
+from acked_common.store import JobStore
+from acked_worker.consume.in_flight import Held, Running
+from acked_worker.execute.outcome import InterruptReason
+from acked_worker.execute.stall_fence import Gate, since_boot
+
+log = get_log(__name__)
+
+Interrupt = Callable[[Held, InterruptReason], None]
+
+
+class Leases:
+    """The renewals of one worker process."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        running: Running,
+        boot: str,
+        lease_s: float,
+        monotonic: Callable[[], float],
+        interrupt: Interrupt,
+        gate: Gate,
+    ) -> None:
+        self._store = store
+        self._running = running
+        self._boot = boot
+        self._lease_s = lease_s
+        self._monotonic = monotonic
+        self._interrupt = interrupt
+        self._gate = gate
+        self.tried_at = monotonic()
+        """When a renewal last came to an end, well or badly; on the monotonic clock."""
+        self.renewed_at = monotonic()
+        """When a renewal last went well."""
+
+    async def renew(self) -> None:
+        """One renewal. Raises `StoreError`."""
+        asked = self._running.all()
+        sent_at = since_boot()
+        try:
+            if asked:
+                found = await self._store.renew([held.job.id for held in asked], boot=self._boot, lease_s=self._lease_s)
+            else:
+                found = {}
+                await self._store.server_time()
+            self.renewed_at = self._monotonic()
+        finally:
+            self.tried_at = self._monotonic()
+        for held in asked:
+            if held.ended:
+                continue
+            lease = found.get(held.job.id)
+            if lease is None or lease.nonce != held.nonce or lease.attempt != held.job.attempt:
+                if self._running.get(held.id, held.job.attempt) is held:
+                    log.warning("lease lost", job_id=held.id, attempt=held.job.attempt)
+                    self._interrupt(held, InterruptReason.LEASE_LOST)
+            elif lease.cancel_requested and not held.cancelling:
+                held.cancelling = True
+                self._interrupt(held, InterruptReason.CANCELLED)
+        # After the interruptions: what has lost its job must know that when the gate opens.
+        self._gate.prove(sent_at)

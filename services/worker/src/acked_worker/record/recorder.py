@@ -1,0 +1,226 @@
+"""Records outcomes in batches; what could not be written is written again for as long as the process lives."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+from prometheus_client import Counter
+
+from acked_common.model.events import JobEvent
+from acked_common.model.lifecycle import Move, State, Transition
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
+from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
+from acked_worker.consume.in_flight import Held, Running
+from acked_worker.execute.outcome import Ending, Succeeded, weight_bytes
+from acked_worker.record.batch_window import Pace
+from acked_worker.record.outcome_rules import Defaults, transition_after
+
+log = get_log(__name__)
+
+BATCH = 500
+BATCH_BYTES = 8 * 2**20
+HELD_BYTES = 64 * 2**20
+RETRY_S = 0.3
+
+_recorded = Counter("acked_attempts_recorded_total", "Attempts whose outcome was recorded.", ["reason"])
+_fenced = Counter("acked_attempts_fenced_total", "Outcomes that were dropped: the attempt owned its job no more.")
+
+Ended = tuple[Held, Ending]
+
+
+class Recorder:
+    """Turns endings into transitions and applies them."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        running: Running,
+        kind_of: Callable[[str], KindRecord],
+        defaults: Defaults,
+        clock: Clock,
+        on_released: Callable[[Sequence[Held]], None],
+        on_recorded: Callable[[Sequence[JobEvent]], None],
+        on_room: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        """`on_room` is told False when what waits takes more than `HELD_BYTES`, and True when it takes half of it."""
+        self._store = store
+        self._running = running
+        self._kind_of = kind_of
+        self._defaults = defaults
+        self._clock = clock
+        self._on_released = on_released
+        self._on_recorded = on_recorded
+        self._on_room = on_room
+        self._waiting: deque[tuple[int, Ended]] = deque()
+        self._held_bytes = 0
+        self._has_room = True
+        self._pace = Pace(self._flush)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks = Tasks()
+        self.finished = 0
+        """Jobs that this process has brought to an end."""
+
+    def record(self, ended: Sequence[Ended]) -> None:
+        """Takes endings; returns at once."""
+        for one in ended:
+            weight = weight_bytes(one[1])
+            self._held_bytes += weight
+            self._waiting.append((weight, one))
+        self._idle.clear()
+        self._flush()
+        self._tell_room()
+
+    async def wait_recorded(self) -> None:
+        """Returns when nothing is left to record."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Gives up what can't be recorded; the leases bring those jobs back."""
+        await self._tasks.cancel_all()
+        self._pace.stop()
+
+    def _flush(self) -> None:
+        while self._pace.may_begin(len(self._waiting)):
+            batch, weight = self._next_batch()
+            self._pace.begin()
+            self._tasks.spawn(self._record(batch, weight), "record")
+        if not self._waiting and self._pace.is_idle:
+            self._idle.set()
+
+    def _next_batch(self) -> tuple[list[Ended], int]:
+        """As many as one write may hold, one at least; and what they weigh."""
+        batch: list[Ended] = []
+        weight = 0
+        while self._waiting and len(batch) < BATCH and (not batch or weight + self._waiting[0][0] <= BATCH_BYTES):
+            one_weight, one = self._waiting.popleft()
+            weight += one_weight
+            batch.append(one)
+        return batch, weight
+
+    def _tell_room(self) -> None:
+        has_room = self._held_bytes <= (HELD_BYTES if self._has_room else HELD_BYTES // 2)
+        if has_room is not self._has_room:
+            self._has_room = has_room
+            log.warning("outcomes wait to be recorded", has_room=has_room, bytes=self._held_bytes)
+            self._on_room(has_room)
+
+    async def _record(self, batch: list[Ended], weight: int) -> None:
+        try:
+            stale = await self._apply(batch)
+            if stale:
+                # A cancel was asked for in between, or the attempt is fenced: look, then once more.
+                await self._apply(await self._still_owned(stale), last=True)
+        finally:
+            for held, _ in batch:
+                self._running.remove(held)
+            self._pace.end()
+            self._held_bytes -= weight
+            self._flush()
+            self._tell_room()
+
+    async def _apply(self, batch: Sequence[Ended], *, last: bool = False) -> list[Ended]:
+        """Applies the transition of each ending; answers those that were stale."""
+        bound = self._bind(batch)
+        moves = [move for _, move in bound]
+        try:
+            outcome = await self._apply_until_known(moves)
+        except StoreError:
+            outcome = await self._apply_one_by_one(moves)
+        stale, released, events = [], [], []
+        reasons: dict[str, int] = {}
+        for (ended, move), applied in zip(bound, outcome, strict=True):
+            if applied is Applied.STALE:
+                stale.append(ended)
+                continue
+            entry = move.history_entry
+            self.finished += entry.state.is_terminal
+            reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
+            events.append(JobEvent(move.seen.id, entry.rev, entry.state, entry.reason, entry.attempt, entry.at))
+            if entry.state is State.QUEUED:
+                released.append(ended[0])
+        for reason, count in reasons.items():
+            _recorded.labels(reason).inc(count)
+        if events:
+            failpoints.reach("worker.reporting")
+            self._on_recorded(events)
+        if released:
+            self._on_released(released)
+        if last:
+            for held, _ in stale:
+                self._note_fenced(held)
+        return stale
+
+    def _bind(self, batch: Sequence[Ended]) -> list[tuple[Ended, Move]]:
+        """The transition of each ending; none for an attempt that owns its job no more."""
+        at = self._clock.now()
+        bound: list[tuple[Ended, Move]] = []
+        # Those that returned the same share one: the store then moves them with one write.
+        succeeded: dict[bytes, Transition] = {}
+        for held, ending in batch:
+            result = ending.result_json if isinstance(ending, Succeeded) else None
+            transition = None if result is None else succeeded.get(result)
+            if transition is None:
+                transition = transition_after(
+                    ending,
+                    held.job,
+                    self._kind_of(held.job.kind),
+                    self._defaults,
+                    cancelling=held.cancelling,
+                    at=at,
+                    suspect=held.is_suspected,
+                )
+            if transition is None:
+                continue
+            if result is not None:
+                succeeded[result] = transition
+            bound.append(((held, ending), Move(held.job.seen, transition)))
+        return bound
+
+    async def _apply_until_known(self, moves: Sequence[Move]) -> list[Applied]:
+        while True:
+            try:
+                failpoints.reach("worker.recording")
+                outcome = await self._store.apply(moves)
+                failpoints.reach("worker.recorded")
+                return outcome
+            except (StoreUnavailable, OutcomeUnknown) as error:
+                log.warning("outcomes not recorded yet", jobs=len(moves), error=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def _apply_one_by_one(self, moves: Sequence[Move]) -> list[Applied]:
+        """One outcome that the store refuses must not keep the others."""
+        outcome: list[Applied] = []
+        for move in moves:
+            try:
+                outcome += await self._apply_until_known([move])
+            except StoreError as error:
+                log.error("outcome refused; the lease brings the job back", job_id=str(move.seen.id), error=str(error))
+                outcome.append(Applied.STALE)
+        return outcome
+
+    async def _still_owned(self, stale: Sequence[Ended]) -> list[Ended]:
+        while True:
+            try:
+                found = await self._store.get_many([held.job.id for held, _ in stale])
+                break
+            except StoreError:
+                await asyncio.sleep(RETRY_S)
+        owned: list[Ended] = []
+        for held, ending in stale:
+            job = found.get(held.job.id)
+            if job is None or job.owner is None or job.owner.nonce != held.nonce or job.attempt != held.job.attempt:
+                self._note_fenced(held)
+                continue
+            held.cancelling = job.cancel_requested
+            held.job = replace(held.job, rev=job.rev, cancel_requested_at=job.seen.at)
+            owned.append((held, ending))
+        return owned
+
+    def _note_fenced(self, held: Held) -> None:
+        _fenced.inc()
+        log.warning("outcome dropped: another attempt owns the job", job_id=held.id, attempt=held.job.attempt)

@@ -1,0 +1,1 @@
+"""Reports to gateways over the worker channel."""

@@ -1,0 +1,276 @@
+"""What a lane does with a bundle that fails, and while no slot is free: it asks for no more than it can run."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+import pytest
+
+from acked_common.model import lifecycle
+from acked_common.model.bundle import Bundle
+from acked_common.model.lifecycle import Move, State
+from acked_common.store import Job
+from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.lane_runner import NO_SLOT, LaneFlow, Watermarks
+from acked_worker.consume.slots import Slots
+from acked_worker.execute.attempt import Assignment
+from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
+from support.loop_clock import LoopClock
+from support.parts import BOUND_S, ShakyStore, settle
+
+HOLD_S = 20.0
+
+
+class Delivery:
+    """A bundle from the broker; notes what becomes of it."""
+
+    def __init__(self, bundle: Bundle, order: list[str]) -> None:
+        self.bundle = bundle
+        self._order = order
+        self.acknowledged = asyncio.Event()
+        self.given_back = asyncio.Event()
+
+    async def ack(self) -> None:
+        self._order.append("ack")
+        self.acknowledged.set()
+
+    async def give_back(self) -> None:
+        self._order.append("give back")
+        self.given_back.set()
+
+
+class Consumer:
+    """The consumer of the lane; it is paused when the broker has confirmed that."""
+
+    def __init__(self, order: list[str]) -> None:
+        self._order = order
+        self.confirmed = asyncio.Event()
+        self.prefetch = 1
+
+    def set_prefetch(self, prefetch: int) -> None:
+        self.prefetch = prefetch
+
+    def pause(self, reason: str) -> None:
+        self._order.append(f"pause: {reason}")
+
+    async def wait_paused(self) -> None:
+        await self.confirmed.wait()
+        self._order.append("paused")
+
+    def resume(self, reason: str) -> None:
+        self._order.append(f"resume: {reason}")
+
+
+class NotedWatermarks(Watermarks):
+    """Notes what is noted."""
+
+    def __init__(self, store: ShakyStore) -> None:
+        super().__init__(store)
+        self.noted: list[tuple[str, datetime]] = []
+
+    def note(self, lane: str, queued_at: datetime) -> None:
+        self.noted.append((lane, queued_at))
+
+
+class Bench:
+    """One lane with a consumer, on a store in memory and a clock that the test moves."""
+
+    def __init__(self, slots: int = 2) -> None:
+        self.loop_clock = LoopClock()
+        self.clock = ManualClock()
+        self.store = ShakyStore(self.clock)
+        self.slots = Slots(slots)
+        self.suspect_slots = Slots(1)
+        self.running = Running()
+        self.watermarks = NotedWatermarks(self.store)
+        self.order: list[str] = []
+        self.consumer = Consumer(self.order)
+        self.submitted: list[Assignment] = []
+        self.broken: Exception | None = None
+        self.flow = LaneFlow(
+            "demo",
+            ["demo"],
+            self.store,
+            self.slots,
+            self.suspect_slots,
+            self.running,
+            self.watermarks,
+            self.clock,
+            worker="w",
+            boot="b",
+            lease_s=LEASE_S,
+            hold_s=HOLD_S,
+            timeout_of=lambda job: 900.0,
+            submit=self._submit,
+            on_started=lambda held: None,
+            on_late=lambda held: None,
+        )
+        self.flow.attach(self.consumer)  # type: ignore[arg-type]
+
+    def _submit(self, assignments: Sequence[Assignment]) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.submitted += assignments
+
+    async def jobs(self, count: int, *, suspect: bool = False) -> list[Job]:
+        jobs = await insert(self.store, *(new_job(at=self.clock.now()) for _ in range(count)))
+        if suspect:
+            at = self.clock.now()
+            for job in jobs:
+                claim = lifecycle.claim(at=at, owner=owner(), lease_s=LEASE_S)
+                await self.store.apply([Move(job.seen, claim)])
+                back = lifecycle.take_back(at=at, grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
+                await self.store.apply([Move((await again(self.store, job)).seen, back)])
+        return jobs
+
+    async def deliver(self, count: int, *, suspect: bool = False) -> Delivery:
+        jobs = await self.jobs(count, suspect=suspect)
+        delivery = Delivery(Bundle("demo", self.clock.now(), tuple(job.id for job in jobs)), self.order)
+        self.flow.on_delivery(delivery)  # type: ignore[arg-type]
+        await settle()
+        return delivery
+
+    async def end(self, count: int | None = None) -> None:
+        """So many of the running jobs end, or all."""
+        for held in self.running.all()[:count]:
+            self.flow.note_ended(held)
+            self.running.remove(held)
+        await settle()
+
+    def held(self) -> list[Held]:
+        return self.running.all()
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    await made.flow.stop()
+
+
+async def test_bundle_that_fails_is_acknowledged_and_the_next_one_runs(bench: Bench) -> None:
+    bench.broken = RuntimeError("no handler does this")
+    delivery = await bench.deliver(2)
+    async with asyncio.timeout(BOUND_S):
+        await delivery.acknowledged.wait()
+    # Its leases bring its jobs back; the slots that were kept for it are free.
+    assert bench.held() == []
+    bench.broken = None
+    await bench.deliver(2)
+    assert len(bench.submitted) == 2
+
+
+async def test_claim_that_breaks_is_acknowledged(bench: Bench) -> None:
+    bench.store.failures["claim"] = [RuntimeError("no store does this")]
+    delivery = await bench.deliver(1)
+    async with asyncio.timeout(BOUND_S):
+        await delivery.acknowledged.wait()
+    await bench.deliver(2)
+    assert len(bench.submitted) == 2
+
+
+async def test_full_lane_pauses_before_it_acknowledges(bench: Bench) -> None:
+    delivery = await bench.deliver(2)
+    await bench.loop_clock.advance(HOLD_S - 1)
+    assert bench.order == []
+    await bench.loop_clock.advance(2)
+    # The acknowledgement asks for the next bundle: no consumer may be there to get it.
+    assert bench.order == [f"pause: {NO_SLOT}"]
+    bench.consumer.confirmed.set()
+    await settle()
+    assert bench.order == [f"pause: {NO_SLOT}", "paused", "ack"]
+    assert delivery.acknowledged.is_set()
+    await bench.end(1)
+    assert bench.order[-1] == f"resume: {NO_SLOT}"
+
+
+async def test_lane_resumes_once_and_with_room_for_what_fits(bench: Bench) -> None:
+    await bench.deliver(2)
+    bench.consumer.confirmed.set()
+    await bench.loop_clock.advance(HOLD_S + 1)
+    await bench.end()
+    await bench.loop_clock.advance(HOLD_S + 1)
+    assert bench.order.count(f"resume: {NO_SLOT}") == bench.order.count(f"pause: {NO_SLOT}") == 1
+    await bench.deliver(2)
+    assert len(bench.submitted) == 4
+
+
+async def test_slot_that_is_free_in_time_pauses_nothing(bench: Bench) -> None:
+    delivery = await bench.deliver(2)
+    await bench.loop_clock.advance(HOLD_S - 1)
+    assert not delivery.acknowledged.is_set()
+    await bench.end()
+    assert delivery.acknowledged.is_set()
+    await bench.loop_clock.advance(2 * HOLD_S)
+    assert bench.order == ["ack"]
+
+
+async def test_suspects_without_a_place_hold_up_the_lane(bench: Bench) -> None:
+    suspects = await bench.deliver(1, suspect=True)
+    assert [one.is_suspect for one in bench.submitted] == [True]
+    assert not suspects.acknowledged.is_set()
+    await bench.loop_clock.advance(HOLD_S + 1)
+    assert bench.order == [f"pause: {NO_SLOT}"]
+    bench.consumer.confirmed.set()
+    await settle()
+    await bench.end()
+    assert bench.order == [f"pause: {NO_SLOT}", "paused", "ack", f"resume: {NO_SLOT}"]
+
+
+async def test_watermark_is_noted_for_what_was_claimed(bench: Bench) -> None:
+    bench.store.holds["claim"] = asyncio.Event()
+    delivery = await bench.deliver(1)
+    assert bench.watermarks.noted == []
+    bench.store.holds["claim"].set()
+    await settle()
+    assert bench.watermarks.noted == [("demo", delivery.bundle.queued_at)]
+
+
+async def test_watermark_is_not_noted_for_a_claim_that_broke(bench: Bench) -> None:
+    bench.store.failures["claim"] = [RuntimeError("no store does this")]
+    await bench.deliver(1)
+    assert bench.watermarks.noted == []
+
+
+async def test_draining_lane_claims_nothing_and_acknowledges_nothing(bench: Bench) -> None:
+    bench.flow.drain()
+    delivery = await bench.deliver(1)
+    await bench.loop_clock.advance(HOLD_S + 1)
+    assert not delivery.acknowledged.is_set()
+    assert "claim" not in bench.store.calls
+
+
+async def test_claim_that_is_under_way_at_a_drain_is_started(bench: Bench) -> None:
+    bench.store.holds["claim"] = asyncio.Event()
+    await bench.deliver(1)
+    bench.flow.drain()
+    claimed = asyncio.create_task(bench.flow.wait_claimed())
+    await settle()
+    assert not claimed.done()
+    bench.store.holds["claim"].set()
+    await asyncio.wait_for(claimed, BOUND_S)
+    # Those who drain now see what runs.
+    assert len(bench.held()) == 1
+
+
+async def test_bundle_without_a_job_of_ours_asks_for_the_next(bench: Bench) -> None:
+    (job,) = await bench.jobs(1)
+    await bench.store.apply([Move(job.seen, lifecycle.cancel(at=bench.clock.now(), retention_s=60.0))])
+    delivery = Delivery(Bundle("demo", bench.clock.now(), (job.id,)), bench.order)
+    bench.flow.on_delivery(delivery)  # type: ignore[arg-type]
+    await settle()
+    assert delivery.acknowledged.is_set()
+    assert (bench.submitted, bench.slots.used) == ([], 0)
+    assert (await again(bench.store, job)).state is State.CANCELLED
+
+
+async def test_assignment_has_what_the_handler_is_given(bench: Bench) -> None:
+    (job,) = await insert(
+        bench.store, new_job(at=bench.clock.now(), payload=b'{"n":7}', batch="b", tags=("x",), timeout_s=3.0)
+    )
+    bench.flow.on_delivery(Delivery(Bundle("demo", bench.clock.now(), (job.id,)), bench.order))  # type: ignore[arg-type]
+    await settle()
+    (found,) = bench.submitted
+    assert (found.id, found.kind, found.run, found.attempt, found.failures) == (str(job.id), "demo", 1, 1, 0)
+    assert (found.payload, found.batch, found.tags, found.is_suspect) == ({"n": 7}, "b", ("x",), False)
+    assert found.timeout_s == 900.0

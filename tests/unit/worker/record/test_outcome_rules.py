@@ -1,0 +1,204 @@
+"""Which transition follows from the end of an attempt."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from acked_common.model.lifecycle import MAX_CRASHES, Reason, State
+from acked_common.store import ClaimedJob, KindRecord
+from acked_common.store.mongo.documents import claimed_job_from, job_document
+from acked_worker.execute.outcome import (
+    Crashed,
+    Ending,
+    ErrorInfo,
+    Failed,
+    Interrupted,
+    InterruptReason,
+    Succeeded,
+    failed,
+    raised,
+    timed_out,
+)
+from acked_worker.record.outcome_rules import FREE_STARTS, Defaults, transition_after
+from support.factories import new_job
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+KIND = KindRecord("demo", "demo", max_attempts=1, backoff_base_s=2.0, backoff_cap_s=60.0)
+DEFAULTS = Defaults(grace_s=10.0, expires_in_s=3600.0, retention_s=86400.0)
+
+
+@pytest.fixture
+def job() -> ClaimedJob:
+    document = job_document(new_job(at=AT)) | {"started_at": AT, "attempt": 2, "suspect": True}
+    return claimed_job_from(document, "nonce")
+
+
+@pytest.mark.parametrize("crashes", range(MAX_CRASHES))
+def test_crashes_back_off_until_they_are_too_many_whatever_the_attempts_are(job: ClaimedJob, crashes: int) -> None:
+    job = replace(job, crashes=crashes)
+    found = transition_after(Crashed("exit code 1"), job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None
+    assert found.adds == {"crashes": 1}
+    if crashes + 1 < MAX_CRASHES:
+        assert (found.to, found.reason) == (State.SCHEDULED, Reason.CRASHED)
+        assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= 2.0 * 2**crashes
+    else:
+        assert (found.to, found.reason) == (State.FAILED, Reason.POISON)
+
+
+def test_the_cancel_flag_wins_over_a_crash(job: ClaimedJob) -> None:
+    found = transition_after(Crashed("exit code 1"), job, KIND, DEFAULTS, cancelling=True, at=AT)
+    assert found is not None and found.to is State.CANCELLED
+
+
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_handler_that_returned_has_succeeded_whatever_was_asked(job: ClaimedJob, cancelling: bool) -> None:
+    found = transition_after(Succeeded(b"7"), job, KIND, DEFAULTS, cancelling=cancelling, at=AT)
+    assert found is not None and (found.to, found.reason) == (State.SUCCEEDED, Reason.COMPLETED)
+    assert found.sets == {"result": b"7", "finished_at": AT, "expire_at": AT + timedelta(seconds=86400)}
+
+
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_attempt_that_lost_its_lease_records_nothing(job: ClaimedJob, cancelling: bool) -> None:
+    lost = Interrupted(InterruptReason.LEASE_LOST)
+    assert transition_after(lost, job, KIND, DEFAULTS, cancelling=cancelling, at=AT) is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "cancelling"),
+    [
+        (Interrupted(InterruptReason.CANCELLED), False),
+        (Interrupted(InterruptReason.DRAINED), True),
+        (Interrupted(InterruptReason.NOT_STARTED), True),
+        (failed("T", "m", retryable=True), True),
+        (timed_out(1.0), True),
+    ],
+)
+def test_cancelled_attempt_without_a_result_is_cancelled(job: ClaimedJob, ending: Ending, cancelling: bool) -> None:
+    found = transition_after(ending, job, KIND, DEFAULTS, cancelling=cancelling, at=AT)
+    assert found is not None and found.to is State.CANCELLED
+    assert found.sets["expire_at"] == AT + timedelta(seconds=86400)
+
+
+@pytest.mark.parametrize(("own_s", "expires_in_s"), [(None, 3600.0), (77.0, 77.0)])
+@pytest.mark.parametrize(
+    ("interrupted", "reason"),
+    [(InterruptReason.DRAINED, Reason.DRAINED), (InterruptReason.NOT_STARTED, Reason.NOT_STARTED)],
+)
+def test_released_job_waits_as_long_as_it_asked_for(
+    job: ClaimedJob, own_s: float | None, expires_in_s: float, interrupted: InterruptReason, reason: Reason
+) -> None:
+    job = replace(job, expires_in_s=own_s, attempt=1)
+    found = transition_after(Interrupted(interrupted), job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and (found.to, found.reason) == (State.QUEUED, reason)
+    assert found.sets["expires_at"] == AT + timedelta(seconds=expires_in_s)
+    assert found.sets["wake"] == AT + timedelta(seconds=10)
+    # A drained or idle start is no failure of the job.
+    assert not {"failures", "crashes"} & found.adds.keys()
+
+
+@pytest.mark.parametrize("ending", [failed("T", "m", retryable=True), timed_out(1.0)])
+@pytest.mark.parametrize(("failures", "is_last"), [(0, False), (1, False), (2, True), (3, True)])
+def test_attempt_that_may_be_repeated_is_until_none_is_left(
+    job: ClaimedJob, ending: Ending, failures: int, is_last: bool
+) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
+    found = transition_after(ending, replace(job, failures=failures), kind, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.adds == {"failures": 1}
+    expected = (State.FAILED, Reason.ATTEMPTS_EXHAUSTED) if is_last else (State.SCHEDULED, Reason.BACKING_OFF)
+    assert (found.to, found.reason) == expected
+    if not is_last:
+        assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= 2.0 * 2**failures
+
+
+def test_permanent_error_fails_at_once_and_says_so(job: ClaimedJob) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3)
+    ending = failed("T", "m", retryable=False)
+    found = transition_after(ending, job, kind, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and (found.to, found.reason) == (State.FAILED, Reason.PERMANENT_ERROR)
+
+
+def test_time_that_the_handler_asked_for_is_waited(job: ClaimedJob) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
+    ending = Failed(ErrorInfo("RetryLater", "m", retryable=True), retryable=True, after_s=120.0)
+    found = transition_after(ending, job, kind, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.sets["due_at"] == found.sets["wake"] == AT + timedelta(seconds=120)
+
+
+@pytest.mark.parametrize("traceback", [None, "Traceback …"])
+def test_error_names_its_attempt_and_has_a_traceback_if_there_is_one(job: ClaimedJob, traceback: str | None) -> None:
+    ending = Failed(ErrorInfo("T", "m", retryable=False, traceback=traceback), retryable=False)
+    found = transition_after(ending, job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None
+    own = {} if traceback is None else {"traceback": traceback}
+    assert found.sets["error"] == {"type": "T", "message": "m", "retryable": False, "attempt": 2, **own}
+
+
+@pytest.mark.parametrize("reason", [InterruptReason.DRAINED, InterruptReason.NOT_STARTED])
+def test_a_suspect_that_did_not_start_stays_one(job: ClaimedJob, reason: InterruptReason) -> None:
+    found = transition_after(Interrupted(reason), job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.to is State.QUEUED
+    assert ("suspect" in found.clears) is (reason is InterruptReason.DRAINED)
+
+
+def test_drained_job_of_a_worker_that_a_job_stopped_is_a_suspect(job: ClaimedJob) -> None:
+    drained = Interrupted(InterruptReason.DRAINED)
+    found = transition_after(
+        drained, replace(job, suspect=False), KIND, DEFAULTS, cancelling=False, at=AT, suspect=True
+    )
+    assert found is not None and (found.to, found.reason) == (State.QUEUED, Reason.DRAINED)
+    assert found.sets["suspect"] is True and "suspect" not in found.clears
+
+
+def test_failed_job_of_a_worker_that_a_job_stopped_is_a_suspect(job: ClaimedJob) -> None:
+    ending = failed("ValueError", "it broke", retryable=True)
+    several = dataclasses.replace(KIND, max_attempts=5)
+    found = transition_after(ending, job, several, DEFAULTS, cancelling=False, at=AT, suspect=True)
+    assert found is not None and (found.to, found.adds) == (State.SCHEDULED, {"failures": 1})
+    assert found.sets["suspect"] is True and "suspect" not in found.clears
+
+
+@pytest.mark.parametrize("attempt", range(1, 14))
+def test_starts_of_which_nothing_came_are_ever_further_apart(job: ClaimedJob, attempt: int) -> None:
+    """Whatever the cause is, no job runs in circles."""
+    job = replace(job, attempt=attempt)
+    not_started = Interrupted(InterruptReason.NOT_STARTED)
+    found = transition_after(not_started, job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.reason is Reason.NOT_STARTED
+    idle = attempt - 1
+    if idle < FREE_STARTS:
+        assert found.to is State.QUEUED
+    else:
+        assert found.to is State.SCHEDULED
+        assert found.sets["wake"] == found.sets["due_at"]
+        assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= min(60.0, 2.0 * 2 ** (idle - FREE_STARTS))
+
+
+def test_failures_and_crashes_are_no_idle_starts(job: ClaimedJob) -> None:
+    job = replace(job, attempt=8, failures=4, crashes=2)
+    found = transition_after(Interrupted(InterruptReason.NOT_STARTED), job, KIND, DEFAULTS, cancelling=False, at=AT)
+    assert found is not None and found.to is State.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "holds"), [(None, None, 3), (None, 9, 3), (2, None, 2), (50, None, 3), (50, 9, 9), (7, 9, 7)]
+)
+def test_attempts_of_an_older_job_are_the_smaller_of_both(
+    job: ClaimedJob, asked: int | None, limit: int | None, holds: int
+) -> None:
+    kind = KindRecord("demo", "demo", max_attempts=3, max_attempts_limit=limit)
+    for failures in range(12):
+        claimed = replace(job, max_attempts=asked, failures=failures)
+        found = transition_after(raised(ValueError("no")), claimed, kind, DEFAULTS, cancelling=False, at=AT)
+        assert found is not None
+        assert (found.reason is Reason.ATTEMPTS_EXHAUSTED) is (failures + 1 >= holds)
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "holds"),
+    [(None, None, 30), (None, 90, 30), (2.5, None, 2.5), (500, None, 30), (500, 90, 90), (70, 90, 70)],
+)
+def test_timeout_of_an_older_job_is_the_smaller_of_both(asked: float | None, limit: float | None, holds: float) -> None:
+    assert KindRecord("demo", "demo", timeout_s=30.0, timeout_limit_s=limit).timeout_of(asked) == holds
