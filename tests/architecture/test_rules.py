@@ -155,9 +155,9 @@ def test_states_are_written_in_their_owner_alone() -> None:
         ("services/worker/src/acked_worker/app.py", "running"),
         ("libs/common/src/acked_common/store/mongo/documents.py", "running"),
     }
-    allowed |= {("services/gateway/src/acked_gateway/job_routes.py", "running")}
+    allowed |= {("services/gateway/src/acked_gateway/jobs/routes.py", "running")}
     allowed |= {("deploy/docker/containers.py", "running")}
-    allowed |= {("services/gateway/src/acked_gateway/load_test_routes.py", "failed")}
+    allowed |= {("services/gateway/src/acked_gateway/load_test/routes.py", "failed")}
     for path in SOURCES:
         if path == COMMON / "lifecycle.py":
             continue

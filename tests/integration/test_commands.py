@@ -16,8 +16,8 @@ from acked_common.broker.rabbitmq.topology import COMMANDS_EXCHANGE
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.channel.worker_end import hello_of
-from acked_gateway.command_line import CommandLine
-from acked_gateway.worker_channel import WorkerChannel
+from acked_gateway.workers.channel import WorkerChannel
+from acked_gateway.workers.command_router import CommandLine
 from acked_worker.report.reporter import Reporter
 from acked_worker.settings import GatewayUrl
 from support.servers import Servers

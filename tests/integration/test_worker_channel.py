@@ -17,7 +17,7 @@ from acked_common.channel.frames import Cancel, CloseCode, Drain, JobAttempt
 from acked_common.channel.worker_end import Command, hello_of
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.lifecycle import State
-from acked_gateway.worker_channel import WorkerChannel
+from acked_gateway.workers.channel import WorkerChannel
 from acked_worker.report import reporter as reporter_module
 from acked_worker.report.reporter import Reporter
 from acked_worker.settings import GatewayUrl

@@ -20,7 +20,7 @@ from acked_common.model.principal import Permission
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.tokens import MemoryTokens
-from acked_gateway.worker_channel import WorkerChannel
+from acked_gateway.workers.channel import WorkerChannel
 from support.parts import running_tasks
 from support.web_server import web_server
 

@@ -30,7 +30,7 @@ from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import Env
 from acked_common.service import ServiceCore
-from acked_gateway.commands import Commands
+from acked_gateway.jobs.commands import Commands
 from acked_intake.accept import Acceptance, publish_stored
 from acked_intake.app import STORE_SHARE
 from acked_intake.group_commit import GroupCommit, Limits

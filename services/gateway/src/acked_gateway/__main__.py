@@ -7,8 +7,8 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.logs import set_up_logs
 from acked_common.runtime.settings import SettingsError
 from acked_gateway.app import create_app
-from acked_gateway.feed import FEED_PATH
-from acked_gateway.feed_frames import MAX_FRAME_BYTES
+from acked_gateway.feed.frames import MAX_FRAME_BYTES
+from acked_gateway.feed.session import FEED_PATH
 from acked_gateway.settings import read_settings
 
 

@@ -12,8 +12,8 @@ from acked_common.api.routes import HTML, JSON, OF_JSON_BODIES, Answer, Body, Li
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, whole
 from acked_common.model.principal import Permission
-from acked_gateway.commands import MAX_NOTE_CHARS, RESOLVED_AS
-from acked_gateway.load_test import MAX_CALLS
+from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
+from acked_gateway.load_test.runner import MAX_CALLS
 from acked_gateway.pages import ASSET_MEDIA_TYPES
 
 DEFAULT_COUNT = 1000

@@ -8,20 +8,20 @@ from acked_common.http.responses import Readiness, held_within_files
 from acked_common.model.ids import new_id
 from acked_common.service import ServiceCore
 from acked_gateway.api import ABOUT
-from acked_gateway.command_line import CommandLine
-from acked_gateway.commands import Commands
-from acked_gateway.feed import Feed, FeedLimits
-from acked_gateway.feed_entry import FeedEntry
-from acked_gateway.hub import Hub
-from acked_gateway.job_routes import Reads, job_routes
-from acked_gateway.live import Live
-from acked_gateway.load_test import LoadTester
-from acked_gateway.load_test_routes import LoadTestLimits, load_test_routes
-from acked_gateway.run_once import RunOnce
+from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.entry import FeedEntry
+from acked_gateway.feed.hub import Hub
+from acked_gateway.feed.session import Feed, FeedLimits
+from acked_gateway.feed.snapshots import Snapshots
+from acked_gateway.jobs.commands import Commands
+from acked_gateway.jobs.routes import Reads, job_routes
+from acked_gateway.load_test.one_time import RunOnce
+from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
+from acked_gateway.load_test.runner import LoadTester
 from acked_gateway.settings import GatewaySettings
-from acked_gateway.snapshots import Snapshots
-from acked_gateway.worker_channel import WorkerChannel
-from acked_gateway.worker_routes import worker_routes
+from acked_gateway.workers.channel import WorkerChannel
+from acked_gateway.workers.command_router import CommandLine
+from acked_gateway.workers.routes import worker_routes
 
 # Beyond it a client is told within two seconds that the store does not answer.
 STORE_TIMEOUT_S = 1.2

@@ -14,8 +14,8 @@ from acked_common.runtime.settings import (
     read_http_limits,
     require_access,
 )
-from acked_gateway.commands import MAX_BODY_BYTES
-from acked_gateway.feed_frames import MAX_IDS
+from acked_gateway.feed.frames import MAX_IDS
+from acked_gateway.jobs.commands import MAX_BODY_BYTES
 
 READS = Bound(64, 16)
 """Most of them wait for their turn."""

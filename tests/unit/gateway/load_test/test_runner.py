@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from acked_gateway.load_test import LoadTester, LoadTestResult, new_batch_name
+from acked_gateway.load_test.runner import LoadTester, LoadTestResult, new_batch_name
 
 BOUND_S = 10.0
 
@@ -163,7 +163,7 @@ async def test_cancelling_ends_every_call_and_leaves_no_task() -> None:
 async def test_a_process_that_stops_makes_no_new_calls_and_tells_what_was_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("acked_gateway.load_test.GOES_ON_S", 0.01)
+    monkeypatch.setattr("acked_gateway.load_test.runner.GOES_ON_S", 0.01)
     may_answer, stopping = asyncio.Event(), asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -19,10 +19,10 @@ from acked_common.http.responses import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
 from acked_common.runtime.clock import rfc3339
 from acked_common.store import WorkerRecord
-from acked_gateway import commands as commands_module
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
-from acked_gateway.commands import Commands, parse_resolution
-from acked_gateway.job_routes import Reads, job_routes
+from acked_gateway.jobs import commands as commands_module
+from acked_gateway.jobs.commands import Commands, parse_resolution
+from acked_gateway.jobs.routes import Reads, job_routes
 from support.asgi import Answer, call
 from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
 from support.memory_broker import MemoryBroker

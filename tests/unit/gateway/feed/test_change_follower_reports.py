@@ -12,9 +12,9 @@ from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.clock import SharedClock
 from acked_common.store import Changes, Scope, StoreUnavailable
-from acked_gateway import live
-from acked_gateway.hub import Client, Hub, jobs_snapshot
-from acked_gateway.live import Live
+from acked_gateway.feed import change_follower
+from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
 from support.memory_store import MemoryStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
@@ -113,7 +113,7 @@ async def test_reported_progress_needs_the_nonce(bench: Bench) -> None:
 
 
 async def test_a_report_ends_the_pause_of_a_broken_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "RETRY_CAP_S", 60.0)
+    monkeypatch.setattr(change_follower, "RETRY_CAP_S", 60.0)
     made = Bench()
     made.stream.is_broken = True
     made.live.follow()

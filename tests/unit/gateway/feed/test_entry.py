@@ -11,15 +11,15 @@ from starlette.websockets import WebSocket
 from acked_common.api.authenticator import Gate
 from acked_common.background.token_cache import TokenTable
 from acked_common.store.tokens import MemoryTokens
-from acked_gateway import feed_entry
-from acked_gateway.feed_entry import FeedEntry
+from acked_gateway.feed import entry
+from acked_gateway.feed.entry import FeedEntry
 from support.factories import ManualClock
 from support.parts import settle
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_entry, "MAX_AT_THE_DOOR", 8)
+    monkeypatch.setattr(entry, "MAX_AT_THE_DOOR", 8)
 
 
 class Line:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from acked_gateway import run_once
-from acked_gateway.run_once import HOLDS_S, RunOnce
+from acked_gateway.load_test import one_time
+from acked_gateway.load_test.one_time import HOLDS_S, RunOnce
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_800_000_000.0
@@ -51,7 +51,7 @@ def test_value_that_is_made_up_is_refused(gateway: RunOnce, value: str) -> None:
 
 
 def test_values_that_were_used_are_bounded(gateway: RunOnce, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_once, "MOST_USED", 3)
+    monkeypatch.setattr(one_time, "MOST_USED", 3)
     for batch in "abc":
         assert gateway.take(gateway.give(batch, NOW), batch, NOW)
     assert not gateway.take(gateway.give("d", NOW), "d", NOW)

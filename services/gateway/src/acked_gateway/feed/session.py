@@ -22,8 +22,9 @@ from acked_common.http.problems import ProblemError
 from acked_common.http.responses import ProblemResponse
 from acked_common.runtime.clock import Clock, rfc3339
 from acked_common.runtime.lifetime import Tasks
-from acked_gateway.feed_entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse
-from acked_gateway.feed_frames import (
+from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse
+from acked_gateway.feed.frames import (
     Authenticate,
     FeedError,
     Sub,
@@ -34,9 +35,8 @@ from acked_gateway.feed_frames import (
     parse_frame,
     ping_frame,
 )
-from acked_gateway.hub import Client, Hub
-from acked_gateway.live import Live
-from acked_gateway.snapshots import Snapshots
+from acked_gateway.feed.hub import Client, Hub
+from acked_gateway.feed.snapshots import Snapshots
 
 FEED_PATH = "/ws/feed"
 PING_EVERY_S = 15.0

@@ -8,7 +8,7 @@ import pytest
 from acked_common.model.events import JobEvent, JobNews, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_gateway.job_table import MAX_PROGRESS_BYTES, JobTable
+from acked_gateway.feed.seen_transitions import MAX_PROGRESS_BYTES, JobTable
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 ME, OTHER = "nonce-of-me", "nonce-of-another"

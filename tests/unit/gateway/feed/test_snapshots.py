@@ -10,9 +10,9 @@ import pytest
 from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope, StoreUnavailable
-from acked_gateway import snapshots as module
-from acked_gateway.hub import Client, Hub, Subscription
-from acked_gateway.snapshots import AT_ONCE, COUNTED_AT_MOST, Snapshots
+from acked_gateway.feed import snapshots as module
+from acked_gateway.feed.hub import Client, Hub, Subscription
+from acked_gateway.feed.snapshots import AT_ONCE, COUNTED_AT_MOST, Snapshots
 from support.factories import ManualClock, insert, new_job, running, succeeded
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle

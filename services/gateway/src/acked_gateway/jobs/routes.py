@@ -27,7 +27,7 @@ from acked_common.runtime.clock import rfc3339
 from acked_common.store import JobFilter, JobStore, WorkerRecord
 from acked_gateway import api
 from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_ASKED
-from acked_gateway.commands import MAX_BODY_BYTES, Commands, read_resolution
+from acked_gateway.jobs.commands import MAX_BODY_BYTES, Commands, read_resolution
 
 READS_AT_ONCE = 6
 """Lists and counts that go to the store at once: some of its connections, and not all of its processors."""

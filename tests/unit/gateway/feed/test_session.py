@@ -15,8 +15,10 @@ from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal
 from acked_common.model.tokens import TokenRecord
-from acked_gateway import feed as feed_module
-from acked_gateway.feed import (
+from acked_gateway.feed import session as feed_module
+from acked_gateway.feed.entry import TRY_AGAIN_LATER, Guest
+from acked_gateway.feed.hub import Hub, Subscription
+from acked_gateway.feed.session import (
     FRAMES_A_SECOND,
     FRAMES_AT_ONCE,
     MAX_ERRORS,
@@ -26,8 +28,6 @@ from acked_gateway.feed import (
     Feed,
     FeedLimits,
 )
-from acked_gateway.feed_entry import TRY_AGAIN_LATER, Guest
-from acked_gateway.hub import Hub, Subscription
 from support.factories import ManualClock
 from support.parts import BOUND_S, settle
 

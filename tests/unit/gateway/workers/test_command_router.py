@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from starlette.applications import Starlette
+from unit.gateway.test_commands import Bench
 
 from acked_common.background.worker_cache import WorkerTable, instance_of
 from acked_common.broker import BrokerError
@@ -13,15 +14,14 @@ from acked_common.channel.frames import JobAttempt
 from acked_common.http.responses import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
 from acked_common.store import WorkerRecord
-from acked_gateway import command_line as module
-from acked_gateway.command_line import CommandLine
-from acked_gateway.commands import Commands
-from acked_gateway.worker_channel import WorkerChannel
-from acked_gateway.worker_routes import worker_routes
+from acked_gateway.jobs.commands import Commands
+from acked_gateway.workers import command_router as module
+from acked_gateway.workers.channel import WorkerChannel
+from acked_gateway.workers.command_router import CommandLine
+from acked_gateway.workers.routes import worker_routes
 from support.asgi import call
 from support.factories import ManualClock, cancelling, owner, queued, running
 from support.parts import ShakyStore, common_settings, settle
-from unit.gateway.test_commands import Bench
 
 JOB = UUID(int=7)
 

@@ -13,8 +13,8 @@ from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Changes, HistoryLost, Scope, StoreUnavailable
-from acked_gateway.hub import Client, Hub, jobs_snapshot
-from acked_gateway.live import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY_CAP_S, SETTLED_AFTER_S, Live
+from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY_CAP_S, SETTLED_AFTER_S, Live
+from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
 from support.factories import ManualClock
 from support.loop_clock import LoopClock
 from support.parts import BOUND_S, ShakyStore, settle
@@ -110,7 +110,9 @@ class Bench:
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     made = Bench()
-    monkeypatch.setattr("acked_gateway.live.time", SimpleNamespace(monotonic=asyncio.get_running_loop().time))
+    monkeypatch.setattr(
+        "acked_gateway.feed.change_follower.time", SimpleNamespace(monotonic=asyncio.get_running_loop().time)
+    )
     yield made
     await made.live.stop()
 

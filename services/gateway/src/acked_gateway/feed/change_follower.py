@@ -20,8 +20,8 @@ from acked_common.model.events import JobEvent, JobNews, ProgressEvent
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import Changes, HistoryLost, JobChanges, StoreError
-from acked_gateway.hub import Hub, Subscription
-from acked_gateway.job_table import JobTable
+from acked_gateway.feed.hub import Hub, Subscription
+from acked_gateway.feed.seen_transitions import JobTable
 
 log = get_log(__name__)
 

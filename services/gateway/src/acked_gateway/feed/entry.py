@@ -16,7 +16,7 @@ from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.http.responses import ProblemResponse
 from acked_common.model.principal import LOCAL, Permission, Principal
 from acked_common.model.tokens import TokenRecord
-from acked_gateway.feed_frames import FeedError, error_frame, parse_authenticate
+from acked_gateway.feed.frames import FeedError, error_frame, parse_authenticate
 
 PERMISSION = Permission.READ
 TOKEN_WITHIN_S = 5.0

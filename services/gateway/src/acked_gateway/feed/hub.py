@@ -12,7 +12,7 @@ from uuid import UUID
 from acked_common.model.events import JobNews
 from acked_common.model.lifecycle import State
 from acked_common.store import Scope
-from acked_gateway.feed_frames import (
+from acked_gateway.feed.frames import (
     FeedError,
     Sub,
     counts_snapshot_text,

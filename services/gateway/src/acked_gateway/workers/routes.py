@@ -12,7 +12,7 @@ from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
 from acked_common.store import JobStore, WorkerRecord
 from acked_gateway.api import DRAIN_WORKER, Draining
-from acked_gateway.command_line import CommandLine
+from acked_gateway.workers.command_router import CommandLine
 
 LIVES_WITHIN = timedelta(seconds=6)
 """Workers write their document every two seconds."""

@@ -23,10 +23,10 @@ from acked_common.runtime.clock import Clock
 from acked_common.store import JobStore
 from acked_gateway import api
 from acked_gateway.api import DEFAULT_COUNT, RUN_ONCE_HEADER, Latency, LoadTestAnswer
-from acked_gateway.job_routes import checked_batch
-from acked_gateway.load_test import MAX_CALLS, LoadTester, LoadTestResult, new_batch_name
+from acked_gateway.jobs.routes import checked_batch
+from acked_gateway.load_test.one_time import RunOnce
+from acked_gateway.load_test.runner import MAX_CALLS, LoadTester, LoadTestResult, new_batch_name
 from acked_gateway.pages import ASSETS, load_page
-from acked_gateway.run_once import RunOnce
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope
-from acked_gateway import feed_frames
-from acked_gateway.feed_frames import (
+from acked_gateway.feed import frames
+from acked_gateway.feed.frames import (
     SNAPSHOT_PROGRESS_BYTES,
     Authenticate,
     FeedError,
@@ -76,7 +76,7 @@ def test_unknown_member_is_refused_with_the_known_ones(frame: dict[str, object],
         *(subscribe({name: value}) for name in ("batch", "kind") for value in ("", "x" * 65, 1, None)),
         *(subscribe({"ids": ids}) for ids in ([], "x", [1], ["x"], [str(ID), None], [str(ID)] * 1001)),
         subscribe({"state": "x"}),
-        subscribe({"kind": "k"}) + " " * feed_frames.MAX_FRAME_CHARS,
+        subscribe({"kind": "k"}) + " " * frames.MAX_FRAME_CHARS,
     ],
 )
 def test_what_means_nothing_is_refused_with_a_problem(text: str) -> None:
@@ -110,7 +110,7 @@ def test_the_first_frame_shows_a_token() -> None:
             "[" * 1000,
             "\ud800",
         ),
-        json.dumps({"type": "authenticate", "token": "t" * feed_frames.MAX_FIRST_FRAME_CHARS}),
+        json.dumps({"type": "authenticate", "token": "t" * frames.MAX_FIRST_FRAME_CHARS}),
     ],
 )
 def test_anything_else_first_shows_none(text: str | None) -> None:
@@ -120,7 +120,7 @@ def test_anything_else_first_shows_none(text: str | None) -> None:
 
 
 def test_the_largest_subscription_fits_into_a_frame() -> None:
-    ids = [str(new_id()) for _ in range(feed_frames.MAX_IDS)]
+    ids = [str(new_id()) for _ in range(frames.MAX_IDS)]
     asked = parse_frame(subscribe({"ids": ids}), tenant="acme")
     assert isinstance(asked, Subscribe)
     assert {str(job_id) for job_id in asked.scope.ids or ()} == set(ids)
@@ -128,8 +128,8 @@ def test_the_largest_subscription_fits_into_a_frame() -> None:
 
 def test_events_are_written_as_the_contract_has_them() -> None:
     event = JobEvent(ID, 3, State.FAILED, 'a "new" reason', 2, AT)
-    texts = ",".join([feed_frames.event_text(event), feed_frames.event_text(event, b'{"done":1}')])
-    frame = json.loads(feed_frames.events_frame('s"', 4, texts))
+    texts = ",".join([frames.event_text(event), frames.event_text(event, b'{"done":1}')])
+    frame = json.loads(frames.events_frame('s"', 4, texts))
     told = {
         "id": str(ID),
         "rev": 3,
@@ -143,29 +143,29 @@ def test_events_are_written_as_the_contract_has_them() -> None:
 
 def test_snapshots_hold_jobs_or_counts() -> None:
     event = JobEvent(ID, 1, State.QUEUED, Reason.ACCEPTED.value, 0, AT)
-    jobs = feed_frames.jobs_snapshot_text([JobNews(ID, "k", None, event), JobNews(ID, "k", "b", event, b"{}")])
-    frame = json.loads(feed_frames.snapshot_frame(1, jobs))
+    jobs = frames.jobs_snapshot_text([JobNews(ID, "k", None, event), JobNews(ID, "k", "b", event, b"{}")])
+    frame = json.loads(frames.snapshot_frame(1, jobs))
     assert (frame["type"], frame["sub"]) == ("snapshot", 1)
     assert [(job["kind"], job["batch"], job.get("progress")) for job in frame["jobs"]] == [
         ("k", None, None),
         ("k", "b", {}),
     ]
     counts = {State.SUCCEEDED: 2, State.QUEUED: 1}
-    assert json.loads(feed_frames.snapshot_frame(1, feed_frames.counts_snapshot_text(counts, None))) == {
+    assert json.loads(frames.snapshot_frame(1, frames.counts_snapshot_text(counts, None))) == {
         "type": "snapshot",
         "sub": 1,
         "counts": {State.QUEUED.value: 1, State.SUCCEEDED.value: 2},
     }
-    assert json.loads("{" + feed_frames.counts_snapshot_text({}, 9) + "}") == {"counts": {}, "counted_at_most": 9}
+    assert json.loads("{" + frames.counts_snapshot_text({}, 9) + "}") == {"counts": {}, "counted_at_most": 9}
 
 
 def test_the_other_frames() -> None:
-    assert json.loads(feed_frames.hello_frame("b")) == {"type": "hello", "protocol": 1, "boot": "b"}
-    assert json.loads(feed_frames.ping_frame("t")) == {"type": "ping", "at": "t"}
-    assert json.loads(feed_frames.resync_frame("s")) == {"type": "resync", "sub": "s"}
+    assert json.loads(frames.hello_frame("b")) == {"type": "hello", "protocol": 1, "boot": "b"}
+    assert json.loads(frames.ping_frame("t")) == {"type": "ping", "at": "t"}
+    assert json.loads(frames.resync_frame("s")) == {"type": "resync", "sub": "s"}
     found = problem("bad-message", "no")
-    assert json.loads(feed_frames.error_frame(found, None)) == {"type": "error", "problem": found.members()}
-    assert json.loads(feed_frames.error_frame(found, 0))["sub"] == 0
+    assert json.loads(frames.error_frame(found, None)) == {"type": "error", "problem": found.members()}
+    assert json.loads(frames.error_frame(found, 0))["sub"] == 0
 
 
 def test_a_snapshot_holds_a_bounded_amount_of_progress() -> None:

@@ -13,7 +13,7 @@ from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import JobAttempt
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_gateway.worker_channel import WorkerChannel
+from acked_gateway.workers.channel import WorkerChannel
 
 log = get_log(__name__)
 

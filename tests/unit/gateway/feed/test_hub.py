@@ -16,9 +16,9 @@ from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope
-from acked_gateway import hub as hub_module
-from acked_gateway.feed_frames import FeedError
-from acked_gateway.hub import Client, Hub, Subscription, counts_snapshot, jobs_snapshot
+from acked_gateway.feed import hub as hub_module
+from acked_gateway.feed.frames import FeedError
+from acked_gateway.feed.hub import Client, Hub, Subscription, counts_snapshot, jobs_snapshot
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 STATES = list(State)

@@ -6,9 +6,9 @@ from acked_common.http.fair_turns import FairTurns
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import JobStore, Scope, StoreError
-from acked_gateway.feed_frames import MAX_IDS
-from acked_gateway.hub import Hub, Snapshot, Subscription, counts_snapshot, jobs_snapshot
-from acked_gateway.live import Live
+from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.frames import MAX_IDS
+from acked_gateway.feed.hub import Hub, Snapshot, Subscription, counts_snapshot, jobs_snapshot
 
 log = get_log(__name__)
 

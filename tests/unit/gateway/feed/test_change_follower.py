@@ -12,9 +12,9 @@ from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Changes, Scope
-from acked_gateway import hub as hub_module
-from acked_gateway.hub import Client, Hub
-from acked_gateway.live import Live
+from acked_gateway.feed import hub as hub_module
+from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.hub import Client, Hub
 from support.factories import ManualClock
 from support.parts import BOUND_S, ShakyStore
 

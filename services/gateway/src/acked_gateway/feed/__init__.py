@@ -1,0 +1,1 @@
+"""The live feed: from the change stream to the clients of `/ws/feed`."""

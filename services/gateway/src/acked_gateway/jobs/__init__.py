@@ -1,0 +1,1 @@
+"""Jobs and batches over HTTP, and the commands of operators."""

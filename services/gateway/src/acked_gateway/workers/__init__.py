@@ -1,0 +1,1 @@
+"""The worker channel and the commands that travel over it."""
