@@ -31,10 +31,10 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import Env
 from acked_common.service import ServiceCore
 from acked_gateway.jobs.commands import Commands
-from acked_intake.accept import Acceptance, publish_stored
+from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.path import Acceptance, publish_stored
 from acked_intake.app import STORE_SHARE
-from acked_intake.group_commit import GroupCommit, Limits
-from acked_intake.keyed_commit import KeyedCommit
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.execute.stall_fence import Guarded
 from acked_worker.settings import read_settings as read_worker

@@ -13,7 +13,7 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_common.store.mongo.documents import Document
-from acked_intake.group_commit import GroupCommit
+from acked_intake.accept.group_commit import GroupCommit
 from acked_worker.consume.in_flight import Held
 from acked_worker.consume.lane_runner import LaneFlow
 from acked_worker.consume.slots import Slots

@@ -18,8 +18,8 @@ from acked_common.model.lifecycle import State
 from acked_common.runtime.clock import whole_ms
 from acked_common.store import IdempotencyKey, Job, StoreError
 from acked_gateway.jobs.commands import Resolution
-from acked_intake.idempotency import fingerprint
-from acked_intake.submission import Submission
+from acked_intake.accept.idempotency import fingerprint
+from acked_intake.accept.submission import Submission
 from acked_worker.handlers.registration import kind_record
 from simulation.broker_line import SimBroker
 from simulation.checks import Observer, Violation, check_at_rest

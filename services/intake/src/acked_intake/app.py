@@ -6,13 +6,13 @@ from acked_common.api.elsewhere import OF_GATEWAY
 from acked_common.api.routes import ApiRoute
 from acked_common.http.responses import Readiness, held_within_files
 from acked_common.service import ServiceCore
-from acked_intake.accept import Acceptance, publish_stored
-from acked_intake.api import ABOUT, PROCESS
-from acked_intake.group_commit import GroupCommit, Limits
-from acked_intake.keyed_commit import KeyedCommit
-from acked_intake.quota import Quotas
-from acked_intake.quota_counter import QuotaCounter
-from acked_intake.routes import PROCESS_PATH, ProcessEndpoint
+from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.quota import Quotas
+from acked_intake.accept.quota_counter import QuotaCounter
+from acked_intake.request.operations import ABOUT, PROCESS
+from acked_intake.request.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
 
 # Of the time in which a client is answered; the rest is for what is around the call.

@@ -13,7 +13,7 @@ from acked_common.http.cors import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS, Co
 from acked_common.http.responses import read_bounded, server_config
 from acked_common.runtime.settings import HttpLimits
 from acked_gateway import api as gateway_api
-from acked_intake import api as intake_api
+from acked_intake.request import operations as intake_api
 from support.web_server import serving
 
 ORIGIN = "https://app.example"

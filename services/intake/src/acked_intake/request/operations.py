@@ -12,7 +12,14 @@ from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Header, 
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, IDEMPOTENCY_KEY, KIND_NAME, whole
 from acked_common.model.principal import Permission
-from acked_intake.submission import CONTROL_CHARACTERS, DEFAULT_KIND, MAX_ATTEMPTS, MAX_TAG_CHARS, MAX_TAGS, YEAR_S
+from acked_intake.accept.submission import (
+    CONTROL_CHARACTERS,
+    DEFAULT_KIND,
+    MAX_ATTEMPTS,
+    MAX_TAG_CHARS,
+    MAX_TAGS,
+    YEAR_S,
+)
 
 MAX_RETRY_AFTER_S = 3600
 

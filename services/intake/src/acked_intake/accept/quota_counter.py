@@ -10,7 +10,7 @@ import time
 from acked_common.http.problems import ProblemError, problem
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store import JobStore, StoreError
-from acked_intake.quota import Quota, Quotas
+from acked_intake.accept.quota import Quota, Quotas
 
 COUNT_EVERY_S = 1.0
 PAUSE_TO_COUNT = 20.0

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, NewJob, StoreError
-from acked_intake.group_commit import TICK_S, Busy, GroupCommit
+from acked_intake.accept.group_commit import TICK_S, Busy, GroupCommit
 
 Kept: TypeAlias = Insertion | KeyHolder
 """What became of a job; the holder of its key where that is another job."""

@@ -10,13 +10,21 @@ from acked_common.model.principal import Principal, principal_of
 from acked_common.runtime import failpoints
 from acked_common.runtime.clock import rfc3339
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
-from acked_intake.accept import Acceptance
-from acked_intake.api import MAX_RETRY_AFTER_S, PROCESS
-from acked_intake.body import ClientLeft, Receive, check_and_parse, curl_line, discard_rest, fingerprint_of, read_body
-from acked_intake.idempotency import key_in
-from acked_intake.quota_counter import QuotaCounter
+from acked_intake.accept.idempotency import key_in
+from acked_intake.accept.path import Acceptance
+from acked_intake.accept.quota_counter import QuotaCounter
+from acked_intake.accept.submission import Submission
+from acked_intake.request.body import (
+    ClientLeft,
+    Receive,
+    check_and_parse,
+    curl_line,
+    discard_rest,
+    fingerprint_of,
+    read_body,
+)
+from acked_intake.request.operations import MAX_RETRY_AFTER_S, PROCESS
 from acked_intake.settings import IntakeSettings
-from acked_intake.submission import Submission
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 

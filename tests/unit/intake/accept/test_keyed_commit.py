@@ -8,9 +8,9 @@ import pytest
 from acked_common.model.lifecycle import State
 from acked_common.store import Insertion, KeyHolder, NewJob, OutcomeUnknown
 from acked_common.store.mongo.documents import job_document, key_holder_from
-from acked_intake import group_commit, keyed_commit
-from acked_intake.group_commit import Busy, GroupCommit, Limits
-from acked_intake.keyed_commit import MAX_TRIES, Kept, KeyedCommit, answer_of_follower
+from acked_intake.accept import group_commit, keyed_commit
+from acked_intake.accept.group_commit import Busy, GroupCommit, Limits
+from acked_intake.accept.keyed_commit import MAX_TRIES, Kept, KeyedCommit, answer_of_follower
 from support.factories import ManualClock, key_of, new_job
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acked_common.http.problems import ProblemError
-from acked_intake.api import PROCESS, ProcessRequest
-from acked_intake.submission import (
+from acked_intake.accept.submission import (
     KNOWN_FIELDS,
     MAX_ATTEMPTS,
     MAX_TAG_CHARS,
@@ -19,6 +18,7 @@ from acked_intake.submission import (
     YEAR_S,
     parse_submission,
 )
+from acked_intake.request.operations import PROCESS, ProcessRequest
 
 SCHEMA = msgspec.json.schema(ProcessRequest)
 VALIDATOR = jsonschema_rs.validator_for(SCHEMA)

@@ -13,8 +13,8 @@ from acked_common.http.limits import UNCOUNTED_BYTES, Client, HeldBytes
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model import strict_json
 from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
-from acked_intake.idempotency import HEADER, fingerprint
-from acked_intake.submission import Submission, parse_submission
+from acked_intake.accept.idempotency import HEADER, fingerprint
+from acked_intake.accept.submission import Submission, parse_submission
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -9,7 +9,7 @@ import msgspec
 
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model.names import IDEMPOTENCY_KEY
-from acked_intake.submission import Submission
+from acked_intake.accept.submission import Submission
 
 HEADER = b"idempotency-key"
 

@@ -18,9 +18,9 @@ from acked_common.model.principal import LOCAL, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import CommonSettings
 from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, KindRecord, NewJob, StoreError
-from acked_intake.group_commit import Busy, GroupCommit
-from acked_intake.keyed_commit import KeyedCommit
-from acked_intake.submission import Submission, beyond_limits
+from acked_intake.accept.group_commit import Busy, GroupCommit
+from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.submission import Submission, beyond_limits
 
 _repeated = Counter("acked_idempotency_keys_repeated_total", "Requests with a key that a job holds.", ["answer"])
 _replayed, _reused = _repeated.labels("replayed"), _repeated.labels("reused")

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from acked_common.store import Insertion, NewJob
-from acked_intake import group_commit
-from acked_intake.group_commit import LARGE_JOBS, MAX_GROUP_BYTES, MAX_GROUP_JOBS, Busy, GroupCommit, Limits
+from acked_intake.accept import group_commit
+from acked_intake.accept.group_commit import LARGE_JOBS, MAX_GROUP_BYTES, MAX_GROUP_JOBS, Busy, GroupCommit, Limits
 from support.factories import ManualClock, new_job
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle

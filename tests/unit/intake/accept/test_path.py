@@ -14,10 +14,10 @@ from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob, StoreUnavailable
-from acked_intake.accept import Acceptance, publish_stored
-from acked_intake.group_commit import GroupCommit, Limits
-from acked_intake.keyed_commit import KeyedCommit
-from acked_intake.submission import Submission
+from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.submission import Submission
 from support.factories import key_of
 from support.fields import fields_of, filled
 from support.memory_broker import MemoryBroker

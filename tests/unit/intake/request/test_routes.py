@@ -16,13 +16,13 @@ from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock, rfc3339
 from acked_common.runtime.settings import Env
 from acked_common.store import KindRecord
-from acked_intake.accept import Acceptance, publish_stored
-from acked_intake.api import PROCESS, Accepted
-from acked_intake.group_commit import GroupCommit, Limits
-from acked_intake.keyed_commit import KeyedCommit
-from acked_intake.quota import Quotas
-from acked_intake.quota_counter import QuotaCounter
-from acked_intake.routes import ProcessEndpoint
+from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.quota import Quotas
+from acked_intake.accept.quota_counter import QuotaCounter
+from acked_intake.request.operations import PROCESS, Accepted
+from acked_intake.request.routes import ProcessEndpoint
 from acked_intake.settings import read_settings
 from support.asgi import Answer, Application, call
 from support.memory_broker import MemoryBroker

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.http.problems import Problem, ProblemError
-from acked_intake.api import PROCESS, ProcessRequest
-from acked_intake.submission import KNOWN_FIELDS, Submission, parse_submission
+from acked_intake.accept.submission import KNOWN_FIELDS, Submission, parse_submission
+from acked_intake.request.operations import PROCESS, ProcessRequest
 from support.fields import fields_of
 
 YEAR_S = 31_536_000

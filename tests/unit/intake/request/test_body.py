@@ -13,9 +13,16 @@ import uvicorn
 
 from acked_common.http.problems import MEDIA_TYPE, Problem, ProblemError
 from acked_common.model.json_scanner import JsonScanner
-from acked_intake import body as body_module
-from acked_intake.body import ON_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ClientLeft, check_and_parse, curl_line, read_body
-from acked_intake.submission import parse_submission
+from acked_intake.accept.submission import parse_submission
+from acked_intake.request import body as body_module
+from acked_intake.request.body import (
+    ON_LOOP_BYTES,
+    SCANNED_ON_LOOP_BYTES,
+    ClientLeft,
+    check_and_parse,
+    curl_line,
+    read_body,
+)
 
 Message = MutableMapping[str, Any]
 JSON_TYPE = (b"content-type", b"application/json")
