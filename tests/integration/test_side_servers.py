@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from prometheus_client import Counter
 
-from acked_common.http.responses import Readiness
+from acked_common.api.readiness import Readiness
 from acked_common.http.side_server import PORTS_TRIED, MetricsServer, bind_first_free
 from acked_common.runtime.settings import Env, read_common
 from acked_worker.health import HealthServer

@@ -14,8 +14,8 @@ from uuid import UUID
 import structlog
 
 from acked_common.http.problems import ProblemError
+from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import State
-from acked_common.runtime.clock import whole_ms
 from acked_common.store import IdempotencyKey, Job, StoreError
 from acked_gateway.jobs.commands import Resolution
 from acked_intake.accept.idempotency import fingerprint

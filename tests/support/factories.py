@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
+from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Owner, State, Transition
-from acked_common.runtime.clock import whole_ms
 from acked_common.store import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, JobStore, NewJob, Scope
 
 GRACE_S = 10.0

@@ -17,9 +17,10 @@ import msgspec
 from acked_common import store
 from acked_common.model import lifecycle
 from acked_common.model.events import JobNews
+from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.runtime.clock import Clock, whole_ms
+from acked_common.runtime.clock import Clock
 from acked_common.store import (
     Applied,
     BatchCount,

@@ -18,7 +18,7 @@ from starlette.routing import WebSocketRoute
 import acked
 from acked import kinds
 from acked_common.broker.rabbitmq import topology
-from acked_common.http.problems import CATALOGUE
+from acked_common.http.problem_catalogue import CATALOGUE
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.principal import Permission
 from acked_common.runtime.settings import Env

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from acked_common.http.responses import bind_port, server_config
+from acked_common.http.server.serve import bind_port, server_config
 
 HOST = "127.0.0.1"
 

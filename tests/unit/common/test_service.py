@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from acked_common.api.document import About
+from acked_common.api.readiness import Readiness
 from acked_common.api.routes import JSON, Answer, ApiRoute, Operation
 from acked_common.http.edge import Front
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.responses import Readiness
 from acked_common.service import ServiceCore
 from support.asgi import call
 from support.parts import common_settings

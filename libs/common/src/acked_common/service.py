@@ -9,9 +9,10 @@ from starlette.routing import BaseRoute
 
 from acked_common.api.authenticator import Gate, check_url
 from acked_common.api.document import About
-from acked_common.api.elsewhere import Elsewhere
 from acked_common.api.inputs import check_query
 from acked_common.api.long_poll import StatusWaits
+from acked_common.api.operational_routes import operations_routes
+from acked_common.api.readiness import Readiness
 from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.api.status_route import status_routes
@@ -25,12 +26,13 @@ from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.http.cors import Cors
 from acked_common.http.edge import Check, Front
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.limits import Limits
+from acked_common.http.not_found import Elsewhere
 from acked_common.http.rate_limit import RateLimit
 from acked_common.http.request_guards import LOCAL_HOSTS, Guards, Message
 from acked_common.http.request_metrics import RequestCounter
 from acked_common.http.request_rate import Rate
-from acked_common.http.responses import EXCEPTION_HANDLERS, Readiness, operations_routes
 from acked_common.http.side_server import MetricsServer
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks

@@ -13,8 +13,8 @@ from acked_common.api.authenticator import Gate
 from acked_common.api.routes import HTML, JSON, Answer, ApiRoute, Operation, SocketRoute
 from acked_common.background.token_cache import TokenTable
 from acked_common.http.edge import Front
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.problems import ProblemError
-from acked_common.http.responses import EXCEPTION_HANDLERS
 from acked_common.model.principal import LOCAL, Permission, Principal, principal_of
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.store.tokens import MemoryTokens

@@ -21,7 +21,7 @@ from acked_common.api.routes import (
     Operation,
     Parameter,
 )
-from acked_common.http.problems import CATALOGUE
+from acked_common.http.problem_catalogue import CATALOGUE
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.principal import Permission
 

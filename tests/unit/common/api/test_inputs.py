@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import JSON, Answer, ApiRoute, Body, Operation, Parameter
-from acked_common.http.responses import EXCEPTION_HANDLERS
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.model.numbers import decimal, whole
 from support.asgi import Answer as Got
 from support.asgi import call

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acked_common.api.representations import encode, job_fields, status_fields, summary_fields
+from acked_common.api.representations import job_fields, status_fields, summary_fields
+from acked_common.http.responses import encode
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Owner, State
 from acked_common.model.principal import Permission, Principal

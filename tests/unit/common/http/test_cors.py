@@ -10,10 +10,14 @@ from starlette.routing import Route
 
 from acked_common.api.document import _ALWAYS_SENT
 from acked_common.http.cors import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS, Cors
-from acked_common.http.responses import read_bounded, server_config
+from acked_common.http.requests import read_bounded
+from acked_common.http.server.serve import server_config
 from acked_common.runtime.settings import HttpLimits
-from acked_gateway import api as gateway_api
-from acked_intake.request import operations as intake_api
+from acked_gateway.jobs import operations as job_operations
+from acked_gateway.load_test import operations as load_test_operations
+from acked_gateway.pages import operations as page_operations
+from acked_gateway.workers import operations as worker_operations
+from acked_intake.request import operations as intake_operations
 from support.web_server import serving
 
 ORIGIN = "https://app.example"
@@ -67,7 +71,7 @@ async def test_refusal_of_the_protocol_names_no_foreign_origin() -> None:
 def test_cors_lets_pages_use_what_the_services_take_and_answer() -> None:
     operations = [
         value
-        for module in (gateway_api, intake_api)
+        for module in (job_operations, load_test_operations, page_operations, worker_operations, intake_operations)
         for value in vars(module).values()
         if type(value).__name__ == "Operation"
     ]
@@ -75,7 +79,7 @@ def test_cors_lets_pages_use_what_the_services_take_and_answer() -> None:
     assert {operation.method for operation in operations} <= set(METHODS)
     taken = {one.name for each in operations for one in each.parameters if one.place == "header"}
     # The page's own header is for the page's own origin.
-    assert taken - {gateway_api.RUN_ONCE_HEADER} <= set(REQUEST_HEADERS)
-    assert gateway_api.RUN_ONCE_HEADER not in REQUEST_HEADERS
+    assert taken - {load_test_operations.RUN_ONCE_HEADER} <= set(REQUEST_HEADERS)
+    assert load_test_operations.RUN_ONCE_HEADER not in REQUEST_HEADERS
     told = {name for each in operations for answer in each.answers for name in answer.headers}
     assert told | set(_ALWAYS_SENT) <= set(EXPOSED_HEADERS)

@@ -13,9 +13,11 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from acked_common.http.edge import Front
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.limits import UNCOUNTED_BYTES, HeldBytes, Limits
 from acked_common.http.problems import ProblemError
-from acked_common.http.responses import EXCEPTION_HANDLERS, PART_BYTES, JsonResponse, read_bounded
+from acked_common.http.requests import read_bounded
+from acked_common.http.responses import PART_BYTES, JsonResponse
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.runtime.settings import Bound, HeldLimits
 from support.asgi import Answer, call

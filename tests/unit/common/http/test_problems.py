@@ -6,7 +6,8 @@ from http import HTTPStatus
 
 import pytest
 
-from acked_common.http.problems import CATALOGUE, Problem, ProblemError, json_problem, problem, render_catalogue_page
+from acked_common.http.problem_catalogue import CATALOGUE
+from acked_common.http.problems import Problem, ProblemError, json_problem, problem, render_catalogue_page
 from acked_common.model import strict_json
 
 

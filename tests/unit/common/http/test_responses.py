@@ -15,20 +15,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from acked_common.api.operational_routes import operations_routes
+from acked_common.api.readiness import Readiness
 from acked_common.http.edge import Front
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.request_metrics import RequestCounter
-from acked_common.http.responses import (
-    EXCEPTION_HANDLERS,
-    JsonResponse,
-    Readiness,
-    bind_port,
-    operations_routes,
-    read_bounded,
-    server_config,
-    while_connected,
-    within_files,
-)
+from acked_common.http.requests import read_bounded, while_connected
+from acked_common.http.responses import JsonResponse
+from acked_common.http.server.serve import bind_port, server_config, within_files
 from acked_common.runtime.settings import HttpLimits
 from acked_common.store import StoreUnavailable
 from support.asgi import Answer, call

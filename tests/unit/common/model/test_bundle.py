@@ -17,7 +17,7 @@ from acked_common.model.bundle import (
     decode_bundle,
     encode_bundle,
 )
-from acked_common.runtime.clock import whole_ms
+from acked_common.model.instants import whole_ms
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 instants = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.just(UTC)).map(

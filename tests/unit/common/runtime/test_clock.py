@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.runtime.clock import SharedClock, rfc3339, whole_ms
+from acked_common.model.instants import rfc3339, whole_ms
+from acked_common.runtime.clock import SharedClock
 from support.factories import ManualClock
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_912, UTC)

@@ -15,9 +15,9 @@ from acked_common.http.problems import Problem, ProblemError
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store import Applied, Job
-from acked_gateway.api import Resolve
 from acked_gateway.jobs import commands as module
 from acked_gateway.jobs.commands import MAX_NOTE_CHARS, MAX_RESULT_BYTES, Commands, Resolution, parse_resolution
+from acked_gateway.jobs.operations import Resolve
 from support.factories import LEASE_S, MAKERS, ManualClock, again, cancelling, failed, moved, owner, queued, running
 from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore

@@ -13,15 +13,15 @@ from starlette.applications import Starlette
 from acked_common.background.bundle_publisher import Outbox
 from acked_common.background.kind_cache import KindTable
 from acked_common.background.worker_cache import WorkerTable
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
-from acked_common.http.responses import EXCEPTION_HANDLERS
+from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
-from acked_common.runtime.clock import rfc3339
 from acked_common.store import WorkerRecord
-from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.jobs import commands as commands_module
 from acked_gateway.jobs.commands import Commands, parse_resolution
+from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.jobs.routes import Reads, job_routes
 from support.asgi import Answer, call
 from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded

@@ -11,7 +11,7 @@ from acked_common.background.worker_cache import WorkerTable, instance_of
 from acked_common.broker import BrokerError
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import JobAttempt
-from acked_common.http.responses import EXCEPTION_HANDLERS
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
 from acked_common.store import WorkerRecord
 from acked_gateway.jobs.commands import Commands

@@ -11,9 +11,10 @@ from acked_common.background.bundle_publisher import Outbox
 from acked_common.background.kind_cache import KindTable
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.model.ids import parse_id
+from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
-from acked_common.runtime.clock import SharedClock, rfc3339
+from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import Env
 from acked_common.store import KindRecord
 from acked_intake.accept.group_commit import GroupCommit, Limits

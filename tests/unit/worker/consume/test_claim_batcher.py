@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from acked_common.model.bundle import Bundle
+from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store import ClaimedJob, StoreError
 from acked_worker.consume.claim_batcher import Claims
-from acked_worker.record.batch_window import IN_FLIGHT, LARGE_JOBS
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
@@ -56,7 +56,7 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     # However slow the machine is, no claim counts as slow.
-    monkeypatch.setattr("acked_worker.record.batch_window.SLOW_S", 3600.0)
+    monkeypatch.setattr("acked_common.runtime.batch_window.SLOW_S", 3600.0)
     return Bench()
 
 
@@ -97,7 +97,7 @@ async def test_a_large_claim_goes_out_beside_the_one_under_way(bench: Bench) -> 
 
 
 async def test_one_claim_that_hangs_does_not_hold_up_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_worker.record.batch_window.SLOW_S", 0.01)
+    monkeypatch.setattr("acked_common.runtime.batch_window.SLOW_S", 0.01)
     hanging = asyncio.Event()
     claim = bench.store.claim
 

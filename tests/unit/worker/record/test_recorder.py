@@ -8,10 +8,10 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
+from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store import Applied, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
 from acked_worker.consume.in_flight import Held, Running
 from acked_worker.execute.outcome import Ending, Failed, Interrupted, InterruptReason, Succeeded, failed, weight_bytes
-from acked_worker.record.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import BATCH, BATCH_BYTES, HELD_BYTES, Recorder
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
@@ -111,7 +111,7 @@ async def test_small_writes_go_one_after_the_other_and_a_large_one_beside_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However slow the machine is, none of them counts as slow.
-    monkeypatch.setattr("acked_worker.record.batch_window.SLOW_S", 3600.0)
+    monkeypatch.setattr("acked_common.runtime.batch_window.SLOW_S", 3600.0)
     held = await bench.held(1 + LARGE_JOBS + 1)
     write = bench.store.holds["apply"] = asyncio.Event()
     for one in held[:LARGE_JOBS]:
@@ -128,7 +128,7 @@ async def test_small_writes_go_one_after_the_other_and_a_large_one_beside_them(
 
 
 async def test_a_write_that_hangs_holds_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_worker.record.batch_window.SLOW_S", 0.01)
+    monkeypatch.setattr("acked_common.runtime.batch_window.SLOW_S", 0.01)
     held = await bench.held(2)
     write = bench.store.holds["apply"] = asyncio.Event()
     for one in held:

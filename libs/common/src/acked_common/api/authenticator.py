@@ -8,9 +8,10 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from acked_common.api.routes import ApiRoute, Operation, SocketRoute, asks_for_page
+from acked_common.api.routes import ApiRoute, Operation, SocketRoute
 from acked_common.background.token_cache import TokenTable
 from acked_common.http.problems import Problem, ProblemError, problem
+from acked_common.http.request_source import asks_for_page
 from acked_common.model.principal import DEFAULT_TENANT, SCOPE_KEY, Permission, Principal
 from acked_common.model.tokens import TokenRecord, is_in_query
 

@@ -17,7 +17,8 @@ from apispec import APISpec
 
 from acked_common.api.problem_types import MEMBERS, ProblemDocument
 from acked_common.api.routes import JSON, Answer, Header, Operation
-from acked_common.http.problems import CATALOGUE, MEDIA_TYPE, TYPE_PREFIX, Entry
+from acked_common.http.problem_catalogue import CATALOGUE, Entry
+from acked_common.http.problems import MEDIA_TYPE, TYPE_PREFIX
 
 OPENAPI_VERSION = "3.1.0"
 SCHEME = "token"

@@ -14,6 +14,7 @@ MAX_REV = 2**53
 EXAMPLE_ID = "01a20d05-adf2-7315-9ee6-8162dae54aa3"
 
 JOBS = "Jobs"
+COMMANDS = "Commands"
 OPERATIONS = "Operations"
 COMMON_TAGS: Mapping[str, str] = {
     JOBS: "Work that was accepted.",

@@ -10,9 +10,9 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 import msgspec
 from msgspec import Meta
 
+from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import HISTORY_KEPT, HistoryEntry, Reason, State
 from acked_common.model.principal import Permission, Principal
-from acked_common.runtime.clock import rfc3339
 from acked_common.store import Job
 
 Count = Annotated[int, Meta(ge=0)]
@@ -37,8 +37,6 @@ ReasonWord = Annotated[
     ),
 ]
 Json = Annotated[Any, Meta(description="Any JSON value.")]
-
-_encoder = msgspec.json.Encoder()
 
 
 class HistoryLine(TypedDict):
@@ -181,8 +179,3 @@ def summary_fields(job: Job, *, reader: Principal | None = None) -> JobSummary:
 def job_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobWithPayload:
     """The status and the payload."""
     return {**status_fields(job, reader=reader, hint=hint), "payload": _raw(job.payload)}
-
-
-def encode(value: Mapping[str, Any]) -> bytes:
-    """JSON; texts that are already JSON stay as they are."""
-    return _encoder.encode(value)

@@ -125,13 +125,6 @@ class Operation:
         return tuple(dict.fromkeys(found))
 
 
-def asks_for_page(scope: Mapping[str, Any]) -> bool:
-    """Whether a browser opens the address: it accepts HTML."""
-    return scope["method"] in ("GET", "HEAD") and any(
-        name == b"accept" and b"text/html" in value for name, value in scope["headers"]
-    )
-
-
 class SocketRoute(WebSocketRoute):
     """A WebSocket. Its endpoint asks who calls by itself, since browsers can send no header with one. A plain request
     is told to upgrade."""

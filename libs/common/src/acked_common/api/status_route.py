@@ -15,12 +15,13 @@ from acked_common.background.kind_cache import KindTable
 from acked_common.background.worker_cache import WorkerTable
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.responses import JsonResponse, while_connected
+from acked_common.http.requests import while_connected
+from acked_common.http.responses import JsonResponse
 from acked_common.model.ids import parse_id
+from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.numbers import decimal, whole
 from acked_common.model.principal import principal_of
-from acked_common.runtime.clock import rfc3339
 from acked_common.store import Job, JobStore, KindRecord
 
 N = TypeVar("N", int, float)

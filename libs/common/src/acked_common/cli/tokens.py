@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
+from acked_common.model.instants import rfc3339
 from acked_common.model.principal import DEFAULT_TENANT, Permission
 from acked_common.model.tokens import MOST_ACTIVE, TokenError, TokenRecord, mint
-from acked_common.runtime.clock import rfc3339
 from acked_common.runtime.logs import set_up_logs
 from acked_common.runtime.settings import Env, SettingsError, read_common
 from acked_common.store import StoreError

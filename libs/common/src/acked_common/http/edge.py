@@ -8,11 +8,12 @@ from typing import Any
 from starlette.requests import Request
 
 from acked_common.http.cors import Cors
+from acked_common.http.exception_handlers import fault_response
 from acked_common.http.limits import BYTES_KEY, Limits, client_of
 from acked_common.http.probes import as_probe
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.http.request_guards import API_ANSWER, Message, guarded_headers
-from acked_common.http.responses import ProblemResponse, fault_response
+from acked_common.http.responses import ProblemResponse
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

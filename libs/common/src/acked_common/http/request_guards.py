@@ -8,10 +8,9 @@ Another port of localhost is another origin. Programs that send none of a browse
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from acked_common.api.routes import asks_for_page
 from acked_common.http.probes import PROBE_PATHS, STRANGER
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.request_source import by_name, is_by_person, is_by_program
+from acked_common.http.request_source import asks_for_page, by_name, is_by_person, is_by_program
 
 Message = MutableMapping[str, Any]
 

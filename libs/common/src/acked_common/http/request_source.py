@@ -6,6 +6,7 @@ send: `User-Agent: Mozilla/…`, `Origin`, `Referer`, and an `Accept` that names
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -57,6 +58,13 @@ def is_by_person(headers: Mapping[bytes, bytes]) -> bool:
         and headers.get(b"sec-fetch-user") == b"?1"
         and headers.get(b"sec-fetch-dest") == b"document"
         and not is_speculative(headers)
+    )
+
+
+def asks_for_page(scope: Mapping[str, Any]) -> bool:
+    """Whether a browser opens the address as a page: it accepts HTML."""
+    return scope["method"] in ("GET", "HEAD") and any(
+        name == b"accept" and b"text/html" in value for name, value in scope["headers"]
     )
 
 

@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from acked_common.http.edge import Front
-from acked_common.http.responses import EXCEPTION_HANDLERS, server_config
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
+from acked_common.http.server.serve import server_config
 from acked_common.runtime import inheritance
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import CommonSettings, HttpLimits

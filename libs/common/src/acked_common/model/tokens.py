@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from acked_common.model.instants import whole_ms
 from acked_common.model.names import CLIENT_NAME, TENANT_NAME
 from acked_common.model.principal import DEFAULT_TENANT, Permission, Principal
-from acked_common.runtime.clock import whole_ms
 
 PREFIX = b"acked_"
 ID_CHARS = 12

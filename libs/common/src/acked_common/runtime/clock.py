@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from acked_common.model.instants import whole_ms
+
 
 class Clock(Protocol):
     """Where instants and durations come from."""
@@ -16,11 +18,6 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that only rise; for durations inside this process."""
         ...
-
-
-def whole_ms(instant: datetime) -> datetime:
-    """The instant as MongoDB keeps it, cut to milliseconds."""
-    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def _utc_now() -> datetime:
@@ -64,8 +61,3 @@ class SharedClock:
         """Whether an answer of the server can't be explained by its round trip: it is off by more than `by_s`."""
         expected = self._at + timedelta(seconds=asked + round_trip_s / 2 - self._at_monotonic)
         return abs((server_at - expected).total_seconds()) > by_s + round_trip_s / 2
-
-
-def rfc3339(instant: datetime) -> str:
-    """`2026-01-02T03:04:05.678Z`: UTC with milliseconds, as every answer writes it."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -13,9 +13,15 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from acked_common.http.responses import PEER_TAKES_WITHIN_S, WS_PING_EVERY_S, WS_PONG_WITHIN_S, bind_port, server_config
 from acked_common.http.server import graceful_stop
 from acked_common.http.server.graceful_stop import GracefulServer
+from acked_common.http.server.serve import (
+    PEER_TAKES_WITHIN_S,
+    WS_PING_EVERY_S,
+    WS_PONG_WITHIN_S,
+    bind_port,
+    server_config,
+)
 
 WITHIN_S = 10.0
 REQUEST = b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n"

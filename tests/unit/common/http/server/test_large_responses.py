@@ -11,9 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from acked_common.http.edge import Front
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.limits import Limits
-from acked_common.http.responses import EXCEPTION_HANDLERS, JsonResponse, server_config, while_connected
+from acked_common.http.requests import while_connected
+from acked_common.http.responses import JsonResponse
 from acked_common.http.server import response_cycle
+from acked_common.http.server.serve import server_config
 from acked_common.runtime.settings import Bound, HeldLimits
 from support.web_server import serving
 

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 from acked_common.http.edge import Front
 from acked_common.http.request_guards import Guards
-from acked_common.http.responses import server_config
+from acked_common.http.server.serve import server_config
 from support.web_server import serving
 
 WITHIN_S = 10.0

@@ -17,9 +17,10 @@ from starlette.websockets import WebSocket
 
 from acked_common.http.edge import Front
 from acked_common.http.request_guards import Guards
-from acked_common.http.responses import read_bounded, server_config
+from acked_common.http.requests import read_bounded
 from acked_common.http.server import protocol
 from acked_common.http.server.protocol import MAX_PIPELINED, RESERVED_CONNECTIONS
+from acked_common.http.server.serve import server_config
 from acked_common.runtime.settings import HttpLimits
 from support.web_server import WebServer, serving
 

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 from uvicorn.server import ServerState
 from websockets.protocol import Protocol, State
 
-from acked_common.http.responses import WS_MAX_BYTES, server_config
+from acked_common.http.server.serve import WS_MAX_BYTES, server_config
 from acked_common.http.server.websocket_protocol import CONTROLS_AT_ONCE, MAX_PIECES, SLICE_BYTES, limited_websocket
 from support.web_server import serving
 

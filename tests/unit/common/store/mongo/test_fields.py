@@ -10,10 +10,11 @@ import pytest
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
-from acked_common.api.representations import encode, job_fields
+from acked_common.api.representations import job_fields
 from acked_common.api.status_route import _kind_fields
 from acked_common.channel.frames import Hello, event_part, events_frame, parse_from_worker, progress_part
 from acked_common.channel.worker_end import hello_of
+from acked_common.http.responses import encode
 from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent, JobNews, ProgressEvent
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition

@@ -3,7 +3,7 @@
 import pytest
 from starlette.routing import Route
 
-from acked_common.api.elsewhere import OF_GATEWAY, OF_INTAKE, Elsewhere
+from acked_common.http.not_found import OF_GATEWAY, OF_INTAKE, Elsewhere
 
 FOUND = Elsewhere(
     [Route("/process", lambda _: None), Route("/status/{id}", lambda _: None)],

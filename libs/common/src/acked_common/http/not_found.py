@@ -1,4 +1,4 @@
-"""Which service serves what: a request at the wrong one is told where to go, and a slash too many is named. Pure."""
+"""The 404 of a service: names the service that does serve the path, or the path without its trailing slash."""
 
 from collections.abc import Mapping, Sequence
 
