@@ -2,7 +2,7 @@
 
 import sys
 
-from acked_common.http.responses import serve
+from acked_common.http.server.serve import serve
 from acked_common.runtime import failpoints
 from acked_common.runtime.logs import set_up_logs
 from acked_common.runtime.settings import SettingsError

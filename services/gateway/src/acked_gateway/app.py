@@ -2,12 +2,13 @@
 
 from starlette.applications import Starlette
 
-from acked_common.api.elsewhere import OF_INTAKE
+from acked_common.api.readiness import Readiness
 from acked_common.broker.rabbitmq.command_bus import RabbitCommands
-from acked_common.http.responses import Readiness, held_within_files
+from acked_common.http.not_found import OF_INTAKE
+from acked_common.http.server.serve import held_within_files
 from acked_common.model.ids import new_id
 from acked_common.service import ServiceCore
-from acked_gateway.api import ABOUT
+from acked_gateway.document import ABOUT
 from acked_gateway.feed.change_follower import Live
 from acked_gateway.feed.entry import FeedEntry
 from acked_gateway.feed.hub import Hub
@@ -18,6 +19,7 @@ from acked_gateway.jobs.routes import Reads, job_routes
 from acked_gateway.load_test.one_time import RunOnce
 from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
+from acked_gateway.pages.routes import page_routes
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.workers.channel import WorkerChannel
 from acked_gateway.workers.command_router import CommandLine
@@ -79,6 +81,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
 
     return core.application(
         [
+            *page_routes(settings.public_intake_url),
             *load_test_routes(
                 tester,
                 core.kinds,

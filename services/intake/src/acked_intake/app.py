@@ -2,9 +2,10 @@
 
 from starlette.applications import Starlette
 
-from acked_common.api.elsewhere import OF_GATEWAY
+from acked_common.api.readiness import Readiness
 from acked_common.api.routes import ApiRoute
-from acked_common.http.responses import Readiness, held_within_files
+from acked_common.http.not_found import OF_GATEWAY
+from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
 from acked_intake.accept.group_commit import GroupCommit, Limits
 from acked_intake.accept.keyed_commit import KeyedCommit

@@ -18,8 +18,8 @@ from acked_common.runtime.lifetime import raise_file_limit
 from acked_common.runtime.logs import get_log, say_now, set_up_logs
 from acked_common.runtime.settings import SettingsError
 from acked_worker.app import Worker
-from acked_worker.handlers.import_health import load_while_probed
 from acked_worker.handlers.registry import HandlersError
+from acked_worker.import_health import load_while_probed
 from acked_worker.isolate.fork_server_client import HostProcess, start_host
 from acked_worker.process.forks import guard_forks
 from acked_worker.process.leaving import end_process

@@ -5,9 +5,12 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
+from acked_common.api.operational_routes import operations_routes
+from acked_common.api.readiness import Health
 from acked_common.http.edge import Front
+from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.request_guards import LOCAL_HOSTS, Guards
-from acked_common.http.responses import EXCEPTION_HANDLERS, Health, bind_port, operations_routes
+from acked_common.http.server.serve import bind_port
 from acked_common.http.side_server import SideServer
 from acked_common.runtime.run_file import told_in
 from acked_worker.settings import WorkerSettings

@@ -12,8 +12,8 @@ import msgspec
 from acked_common.http.problems import Problem, problem
 from acked_common.model.events import JobEvent, JobNews
 from acked_common.model.ids import parse_id
+from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
-from acked_common.runtime.clock import rfc3339
 from acked_common.store import Scope
 
 PROTOCOL = 1

@@ -20,7 +20,8 @@ from acked_common.http.limits import Client as Holder
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError
 from acked_common.http.responses import ProblemResponse
-from acked_common.runtime.clock import Clock, rfc3339
+from acked_common.model.instants import rfc3339
+from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_gateway.feed.change_follower import Live
 from acked_gateway.feed.entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse

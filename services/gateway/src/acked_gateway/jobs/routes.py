@@ -1,4 +1,4 @@
-"""Jobs, batches and workers over HTTP."""
+"""Jobs and batches over HTTP."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -14,20 +14,21 @@ from starlette.responses import Response
 from acked_common.api.representations import job_fields, status_fields, summary_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.api.status_route import hint_for, stored_job
-from acked_common.background.worker_cache import WorkerTable, instance_of
+from acked_common.background.worker_cache import WorkerTable
 from acked_common.http.fair_turns import FairTurns
 from acked_common.http.limits import Client, HeldBytes, Limit, client_of
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.responses import JsonResponse, read_bounded
+from acked_common.http.requests import read_bounded
+from acked_common.http.responses import JsonResponse
+from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME
 from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
-from acked_common.runtime.clock import rfc3339
-from acked_common.store import JobFilter, JobStore, WorkerRecord
-from acked_gateway import api
-from acked_gateway.api import DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_ASKED
+from acked_common.store import JobFilter, JobStore
+from acked_gateway.jobs import operations
 from acked_gateway.jobs.commands import MAX_BODY_BYTES, Commands, read_resolution
+from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_ASKED
 
 READS_AT_ONCE = 6
 """Lists and counts that go to the store at once: some of its connections, and not all of its processors."""
@@ -76,7 +77,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads:
         async with reads.turn(client_of(request.scope)):
             page = await store.list_jobs(job_filter, page_size=page_size, before=before)
         token = _token(page.next_before, job_filter) if page.next_before else ""
-        listed: api.JobList = {
+        listed: operations.JobList = {
             "jobs": [summary_fields(job, reader=reader) for job in page.jobs],
             "next_page_token": token,
         }
@@ -111,7 +112,7 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads:
             counted = await store.count_batch(name, tenant=_tenant(request))
         if counted is None:
             raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
-        found: api.Batch = {
+        found: operations.Batch = {
             "batch": name,
             "total": sum(counted.states.values()),
             "states": {state: counted.states[state] for state in State if state in counted.states},
@@ -121,39 +122,18 @@ def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads:
         }
         return JsonResponse(found)
 
-    async def list_workers(_: Request) -> Response:
-        # All gateways tell the same, also in the second after a change.
-        found = await workers.workers(fresh=True)
-        connected: api.Workers = {"workers": [_worker_fields(worker) for worker in found]}
-        return JsonResponse(connected)
-
     return [
-        ApiRoute(list_jobs, api.LIST_JOBS),
-        ApiRoute(get_job, api.GET_JOB),
-        ApiRoute(cancel, api.CANCEL_JOB),
-        ApiRoute(retry, api.RETRY_JOB),
-        ApiRoute(resolve, api.RESOLVE_JOB),
-        ApiRoute(batch, api.GET_BATCH),
-        ApiRoute(list_workers, api.LIST_WORKERS),
+        ApiRoute(list_jobs, operations.LIST_JOBS),
+        ApiRoute(get_job, operations.GET_JOB),
+        ApiRoute(cancel, operations.CANCEL_JOB),
+        ApiRoute(retry, operations.RETRY_JOB),
+        ApiRoute(resolve, operations.RESOLVE_JOB),
+        ApiRoute(batch, operations.GET_BATCH),
     ]
 
 
 def _tenant(request: Request) -> str:
     return principal_of(request.scope).tenant
-
-
-def _worker_fields(worker: WorkerRecord) -> api.Worker:
-    return {
-        "id": worker.name,
-        "kinds": list(worker.kinds),
-        "slots": worker.slots,
-        "running": worker.running,
-        "instance": instance_of(worker.boot),
-        "finished": worker.finished,
-        "version": worker.version,
-        "since": rfc3339(worker.since_at),
-        "seen_at": rfc3339(worker.seen_at),
-    }
 
 
 def _state(text: str | None) -> State | None:

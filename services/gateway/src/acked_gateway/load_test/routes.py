@@ -11,22 +11,29 @@ from typing import cast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from acked_common.api.routes import ApiRoute, asks_for_page
+from acked_common.api.routes import ApiRoute
 from acked_common.background.kind_cache import KindTable, unknown_kind
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.request_source import by_name, is_by_person, is_speculative
-from acked_common.http.responses import JsonResponse, while_connected
+from acked_common.http.request_source import asks_for_page, by_name, is_by_person, is_speculative
+from acked_common.http.requests import while_connected
+from acked_common.http.responses import JsonResponse
 from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import Clock
 from acked_common.store import JobStore
-from acked_gateway import api
-from acked_gateway.api import DEFAULT_COUNT, RUN_ONCE_HEADER, Latency, LoadTestAnswer
 from acked_gateway.jobs.routes import checked_batch
 from acked_gateway.load_test.one_time import RunOnce
+from acked_gateway.load_test.operations import (
+    DEFAULT_COUNT,
+    LOAD_TEST,
+    POST_LOAD_TEST,
+    RUN_ONCE_HEADER,
+    Latency,
+    LoadTestAnswer,
+)
 from acked_gateway.load_test.runner import MAX_CALLS, LoadTester, LoadTestResult, new_batch_name
-from acked_gateway.pages import ASSETS, load_page
+from acked_gateway.pages.routes import page
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +57,18 @@ def load_test_routes(
 ) -> list[ApiRoute]:
     """The routes."""
 
-    def page(name: str, request: Request, **values: str) -> Response:
-        body, media_type = load_page(name, intake_url=public_intake_url, host=request.url.netloc, **values)
-        return Response(body, media_type=media_type)
-
     def load_test_page(request: Request) -> Response:
         if "batch" in request.query_params or not is_by_person(by_name(request.headers.raw)):
-            return page("load_test.html", request)
+            return page("load_test.html", request, public_intake_url)
         # As the page names those that a click starts.
         batch = new_batch_name(random_bytes=3)
-        return page("load_test.html", request, run_batch=batch, run_once=run_once.give(batch, clock.now().timestamp()))
+        return page(
+            "load_test.html",
+            request,
+            public_intake_url,
+            run_batch=batch,
+            run_once=run_once.give(batch, clock.now().timestamp()),
+        )
 
     async def use_up(value: str, batch: str | None, tenant: str) -> None:
         is_good = batch is not None and run_once.take(value, batch, clock.now().timestamp())
@@ -67,17 +76,6 @@ def load_test_routes(
         if not is_good or await store.count_batch(batch or "", tenant=tenant) is not None:
             detail = "the one-time value of this page was used before, or is too old: press Run to start a test"
             raise ProblemError(problem("stale-page", detail))
-
-    async def index(request: Request) -> Response:
-        return page("index.html", request)
-
-    async def asset(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in ASSETS:
-            raise ProblemError(
-                problem("not-found", "no part of a page has this name; pages have addresses of their own")
-            )
-        return page(name, request)
 
     async def load_test(request: Request) -> Response:
         if request.method == "HEAD":
@@ -114,11 +112,7 @@ def load_test_routes(
             raise ProblemError(problem("intake-unreachable", f"no call was kept: {reasons}", extra=figures))
         return JsonResponse(figures)
 
-    return [
-        ApiRoute(index, api.GET_INDEX),
-        ApiRoute(asset, api.GET_ASSET),
-        ApiRoute(load_test, api.LOAD_TEST, api.POST_LOAD_TEST),
-    ]
+    return [ApiRoute(load_test, LOAD_TEST, POST_LOAD_TEST)]
 
 
 def _count(text: str | None) -> int:

@@ -1,4 +1,4 @@
-"""What a person may do to a worker: let it drain."""
+"""Workers over HTTP: the list of live workers, and the drain of one."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,9 +10,10 @@ from acked_common.api.routes import ApiRoute
 from acked_common.background.worker_cache import WorkerTable, instance_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
+from acked_common.model.instants import rfc3339
 from acked_common.store import JobStore, WorkerRecord
-from acked_gateway.api import DRAIN_WORKER, Draining
 from acked_gateway.workers.command_router import CommandLine
+from acked_gateway.workers.operations import DRAIN_WORKER, LIST_WORKERS, Draining, Worker, Workers
 
 LIVES_WITHIN = timedelta(seconds=6)
 """Workers write their document every two seconds."""
@@ -31,7 +32,27 @@ def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) 
         draining: Draining = {"id": name, "drain_requested": True}
         return JsonResponse(draining, status_code=202)
 
-    return [ApiRoute(drain, DRAIN_WORKER)]
+    async def list_workers(_: Request) -> Response:
+        # All gateways tell the same, also in the second after a change.
+        found = await workers.workers(fresh=True)
+        connected: Workers = {"workers": [_worker_fields(worker) for worker in found]}
+        return JsonResponse(connected)
+
+    return [ApiRoute(list_workers, LIST_WORKERS), ApiRoute(drain, DRAIN_WORKER)]
+
+
+def _worker_fields(worker: WorkerRecord) -> Worker:
+    return {
+        "id": worker.name,
+        "kinds": list(worker.kinds),
+        "slots": worker.slots,
+        "running": worker.running,
+        "instance": instance_of(worker.boot),
+        "finished": worker.finished,
+        "version": worker.version,
+        "since": rfc3339(worker.since_at),
+        "seen_at": rfc3339(worker.seen_at),
+    }
 
 
 def _meant(name: str, known: Sequence[WorkerRecord]) -> str | None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from acked_common.http.limits import HeldBytes, client_of
 from acked_common.http.problems import Problem, ProblemError, problem
+from acked_common.model.instants import rfc3339
 from acked_common.model.principal import Principal, principal_of
 from acked_common.runtime import failpoints
-from acked_common.runtime.clock import rfc3339
 from acked_common.store import IdempotencyKey, KeyHolder, NewJob
 from acked_intake.accept.idempotency import key_in
 from acked_intake.accept.path import Acceptance

@@ -15,11 +15,11 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Owner
 from acked_common.runtime import failpoints
+from acked_common.runtime.batch_window import Pace
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import ClaimedJob, JobStore, StoreError
-from acked_worker.record.batch_window import Pace
 
 log = get_log(__name__)
 

@@ -10,13 +10,13 @@ from prometheus_client import Counter
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.runtime import failpoints
+from acked_common.runtime.batch_window import Pace
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
 from acked_worker.consume.in_flight import Held, Running
 from acked_worker.execute.outcome import Ending, Succeeded, weight_bytes
-from acked_worker.record.batch_window import Pace
 from acked_worker.record.outcome_rules import Defaults, transition_after
 
 log = get_log(__name__)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from acked import Kind
-from acked_common.http.responses import Readiness
+from acked_common.api.readiness import Readiness
 from acked_common.runtime.logs import get_log
-from acked_worker.health import HealthServer, health_server
 from acked_worker.handlers.imports import ImportProgress, load_handlers
+from acked_worker.health import HealthServer, health_server
 from acked_worker.settings import WorkerSettings
 
 log = get_log(__name__)

@@ -1,0 +1,191 @@
+"""The routes of jobs and batches as the route table describes them, and the types of their responses."""
+
+from typing import Annotated, Any, TypedDict
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from acked_common.api.operations import COMMANDS, ID, JOBS
+from acked_common.api.representations import Count, Instant, JobStatus, JobSummary, JobWithPayload
+from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Link, Operation, Parameter
+from acked_common.model.lifecycle import State
+from acked_common.model.names import BATCH_NAME, whole
+from acked_common.model.principal import Permission
+from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 1000
+MAX_PAGE_ASKED = 999_999_999
+
+
+class JobList(TypedDict):
+    """A page of a list, newest first."""
+
+    jobs: list[JobSummary]
+    next_page_token: Annotated[str, Meta(description="Gives the next page; empty at the end of the list.")]
+
+
+class Batch(TypedDict):
+    """How a batch stands."""
+
+    batch: str
+    total: Count
+    states: Annotated[dict[State, Count], Meta(description="The states that occur.")]
+    first_at: Annotated[Instant, Meta(description="When its first job was accepted.")]
+    last_at: Annotated[Instant, Meta(description="When its last job was accepted or has ended.")]
+    duration_s: float
+
+
+class Resolve(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How a person ends a failed job."""
+
+    state: Annotated[str, Meta(extra_json_schema={"enum": list(RESOLVED_AS)})]
+    result: Annotated[Any, Meta(description="What the job is to have returned.")] | UnsetType = UNSET
+    note: (
+        Annotated[Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] | None, Meta(description="Why, for other people.")]
+        | UnsetType
+    ) = UNSET
+
+
+BatchName = Annotated[str, Meta(pattern=whole(BATCH_NAME))]
+
+
+_STATUS_AFTER = (Answer(description="The job after the command.", media={JSON: JobStatus}),)
+
+
+_OF_COMMANDS = ("wrong-state", "store-unreachable")
+
+
+def _filter(name: str, type_: Any, what: str) -> Parameter:
+    return Parameter(name=name, place="query", type=type_, description=f"Only jobs {what}.")
+
+
+LIST_JOBS = Operation(
+    id="listJobs",
+    path="/jobs",
+    tag=JOBS,
+    permission=Permission.READ,
+    summary="A list of jobs, newest first",
+    description=(
+        "Each filter that is given must fit. A page may hold fewer jobs than asked for, even none, and still have a "
+        "token: one filter uses an index, the others look at 10,000 documents a page. The list ends where the token "
+        "is empty."
+    ),
+    parameters=(
+        _filter("state", State, "in this state"),
+        _filter("kind", str, "of this kind"),
+        _filter("batch", str, "of this batch"),
+        _filter("tag", str, "with this tag"),
+        Parameter(
+            name="page_size",
+            place="query",
+            type=Annotated[int, Meta(ge=0, le=MAX_PAGE_ASKED, extra_json_schema={"default": DEFAULT_PAGE})],
+            description=f"How many jobs at most; more than {MAX_PAGE:,} counts as {MAX_PAGE:,}.",
+        ),
+        Parameter(
+            name="page_token",
+            place="query",
+            type=str,
+            description="The `next_page_token` of the page before.",
+        ),
+    ),
+    answers=(
+        Answer(
+            description="A page of the list.",
+            media={JSON: JobList},
+            links={
+                "next": Link(
+                    operation="listJobs",
+                    parameters={"page_token": "$response.body#/next_page_token"},
+                    description="The next page, where the token is not empty; with the same filters.",
+                ),
+                "job": Link(
+                    operation="getJob",
+                    parameters={"id": "$response.body#/jobs/0/id"},
+                    description="The first job of the page with its payload.",
+                ),
+            },
+        ),
+    ),
+    problems=("invalid-field", "too-many-reads", "too-many-bytes", "store-unreachable"),
+)
+
+
+GET_JOB = Operation(
+    id="getJob",
+    path="/jobs/{id}",
+    tag=JOBS,
+    permission=Permission.READ,
+    summary="A job with its payload",
+    parameters=(ID,),
+    answers=(Answer(description="The status and the payload.", media={JSON: JobWithPayload}),),
+    problems=("too-many-bytes", "store-unreachable"),
+)
+
+
+GET_BATCH = Operation(
+    id="getBatch",
+    path="/batches/{batch}",
+    tag=JOBS,
+    permission=Permission.READ,
+    summary="How a batch stands",
+    parameters=(
+        Parameter(
+            name="batch", place="path", type=BatchName, description="The batch's name.", example="nightly.2026-11-24"
+        ),
+    ),
+    answers=(Answer(description="Its jobs by state.", media={JSON: Batch}),),
+    problems=("bad-batch", "too-many-reads", "store-unreachable"),
+)
+
+
+CANCEL_JOB = Operation(
+    id="cancelJob",
+    method="POST",
+    path="/jobs/{id}/cancel",
+    tag=COMMANDS,
+    permission=Permission.OPERATE,
+    summary="End a job that has not ended",
+    description=(
+        "A job that nobody runs is cancelled at once. A running one gets a flag, and its worker stops it; ask for the "
+        "status to see how it ended. A second cancel changes nothing and is a 200 too."
+    ),
+    parameters=(ID,),
+    answers=_STATUS_AFTER,
+    problems=_OF_COMMANDS,
+)
+
+
+RETRY_JOB = Operation(
+    id="retryJob",
+    method="POST",
+    path="/jobs/{id}/retry",
+    tag=COMMANDS,
+    permission=Permission.OPERATE,
+    summary="Start a new run of a failed job",
+    parameters=(ID,),
+    answers=_STATUS_AFTER,
+    problems=_OF_COMMANDS,
+)
+
+
+RESOLVE_JOB = Operation(
+    id="resolveJob",
+    method="POST",
+    path="/jobs/{id}/resolve",
+    tag=COMMANDS,
+    permission=Permission.OPERATE,
+    summary="Decide the end of a failed job",
+    description="A new run that ends at once. What is left out is left empty, whatever an earlier resolve said.",
+    parameters=(ID,),
+    body=Body(
+        type=Resolve,
+        required=True,
+        description="How the job ends.",
+        examples={
+            "done": {"state": RESOLVED_AS[0], "result": {"done": "by hand"}, "note": "called them"},
+        },
+    ),
+    answers=_STATUS_AFTER,
+    problems=(*OF_JSON_BODIES, "invalid-field", "too-many-bytes", *_OF_COMMANDS),
+)
