@@ -11,20 +11,20 @@ from deploy.native.layout import Layout
 _SERVICE = re.compile(r"^acked-(gateway|intake|worker)\b|-m acked_\w+|deploy\.native\.launch (gateway|intake|worker)-")
 
 
-def is_any(command_line: str) -> bool:
+def is_any(command_router: str) -> bool:
     """Meets every process."""
     return True
 
 
-def is_supervisor(command_line: str) -> bool:
+def is_supervisor(command_router: str) -> bool:
     """Whether a command line is that of the supervisor."""
     # The second one is that of a stack that an older version has started.
-    return "-m deploy.native.supervise " in command_line or "-m supervisor.supervisord" in command_line
+    return "-m deploy.native.supervise " in command_router or "-m supervisor.supervisord" in command_router
 
 
-def is_service(command_line: str) -> bool:
+def is_service(command_router: str) -> bool:
     """Whether a command line is that of a gateway, an intake or a worker."""
-    return _SERVICE.search(command_line) is not None
+    return _SERVICE.search(command_router) is not None
 
 
 def stack_processes(layout: Layout) -> dict[int, str]:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from acked_common.model import lifecycle
-from acked_common.model.events import JobNews
+from acked_common.model.events import JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store import Job, JobChanges, JobStore, ProgressReport, Reservation, Scope
@@ -34,9 +34,9 @@ from support.factories import (
 BOUND_S = 10.0
 
 
-async def read(changes: JobChanges, count: int) -> list[JobNews]:
+async def read(changes: JobChanges, count: int) -> list[JobUpdate]:
     """The next `count` news, and the proof that there are no more."""
-    found: list[JobNews] = []
+    found: list[JobUpdate] = []
     async with asyncio.timeout(BOUND_S):
         while len(found) < count:
             found += (await changes.read()).news
@@ -50,7 +50,7 @@ def history_of(job: Job) -> list[tuple[int, State, str, int]]:
     return [(entry.rev, entry.state, str(entry.reason), entry.attempt) for entry in job.history]
 
 
-def told_of(news: Sequence[JobNews], job_id: UUID) -> list[tuple[int, State, str, int]]:
+def told_of(news: Sequence[JobUpdate], job_id: UUID) -> list[tuple[int, State, str, int]]:
     return [(e.rev, e.state, str(e.reason), e.attempt) for n in news if (e := n.event) is not None and n.id == job_id]
 
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from acked_common.model import lifecycle
-from acked_common.store import HistoryLost, Job, JobChanges, JobNews, StoreError
+from acked_common.store import HistoryLost, Job, JobChanges, JobUpdate, StoreError
 from acked_common.store.mongo.store import MongoStore
 from support.factories import RETENTION_S, moved, now, queued, running
 from support.failing_mongod import FailingMongod
@@ -48,9 +48,9 @@ async def changes(store: MongoStore) -> AsyncIterator[JobChanges]:
     await changes.close()
 
 
-async def read(changes: JobChanges, count: int) -> list[JobNews]:
+async def read(changes: JobChanges, count: int) -> list[JobUpdate]:
     """The next news, over breaks."""
-    found: list[JobNews] = []
+    found: list[JobUpdate] = []
     for _ in range(READS):
         try:
             found += (await changes.read()).news
@@ -63,7 +63,7 @@ async def read(changes: JobChanges, count: int) -> list[JobNews]:
     return found
 
 
-def ids(news: list[JobNews]) -> list[UUID]:
+def ids(news: list[JobUpdate]) -> list[UUID]:
     return [one.id for one in news]
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from acked_common.model import lifecycle
-from acked_common.model.events import JobNews
+from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import State
 from acked_common.store import JobChanges, JobFilter, JobStore, Scope
 from support.factories import LEASE_S, ago, failed, moved, now, owner, queued, running, succeeded
@@ -94,8 +94,8 @@ async def test_workers_and_sweepers_serve_all_tenants(store: JobStore) -> None:
     assert {job.id for job in taken} == set(jobs)
 
 
-async def read(changes: JobChanges, news: Sequence[UUID]) -> list[JobNews]:
-    found: list[JobNews] = []
+async def read(changes: JobChanges, news: Sequence[UUID]) -> list[JobUpdate]:
+    found: list[JobUpdate] = []
     async with asyncio.timeout(BOUND_S):
         while {one.id for one in found} < set(news):
             found += (await changes.read()).news

@@ -10,14 +10,14 @@ import pytest
 from starlette.applications import Starlette
 
 from acked_common.broker import BrokerError
-from acked_common.broker.rabbitmq.command_bus import RabbitCommands
+from acked_common.broker.rabbitmq.command_bus import RabbitCommandBus
 from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.topology import COMMANDS_EXCHANGE
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.channel.worker_end import hello_of
 from acked_gateway.workers.channel import WorkerChannel
-from acked_gateway.workers.command_router import CommandLine
+from acked_gateway.workers.command_router import CommandRouter
 from acked_worker.report.reporter import Reporter
 from acked_worker.settings import GatewayUrl
 from support.servers import Servers
@@ -33,7 +33,7 @@ class Member:
 
     def __init__(self, amqp_url: str) -> None:
         self.arrived: asyncio.Queue[Command] = asyncio.Queue()
-        self.bus = RabbitCommands(amqp_url, name="test", on_command=self.arrived.put_nowait)
+        self.bus = RabbitCommandBus(amqp_url, name="test", on_command=self.arrived.put_nowait)
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def consuming(*made: RabbitCommands) -> None:
+async def consuming(*made: RabbitCommandBus) -> None:
     await until(lambda: all(bus.is_consuming for bus in made))
 
 
@@ -76,7 +76,7 @@ async def test_nobody_listens_and_nothing_is_kept(amqp_url: str) -> None:
         await consuming(one.bus)
         await one.bus.publish(COMMAND)
         await next_of(one)
-    sender = RabbitCommands(amqp_url, name="test", on_command=lambda _: None)
+    sender = RabbitCommandBus(amqp_url, name="test", on_command=lambda _: None)
     await sender.publish(COMMAND)
     await sender.stop()
     async with members(amqp_url, 1) as (late,):
@@ -145,7 +145,7 @@ async def test_an_exchange_that_is_deleted_is_made_again_with_its_bindings(
 
 @pytest.mark.parametrize("turns", range(12))
 async def test_without_a_broker_it_says_so_and_stops_at_once(turns: int) -> None:
-    bus = RabbitCommands("amqp://guest:guest@127.0.0.1:1/", name="test", on_command=lambda _: None)
+    bus = RabbitCommandBus("amqp://guest:guest@127.0.0.1:1/", name="test", on_command=lambda _: None)
     with pytest.raises(BrokerError):
         await bus.publish(COMMAND)
     await bus.start()
@@ -167,8 +167,8 @@ async def test_a_cancel_finds_the_worker_at_another_gateway(amqp_url: str) -> No
     lines, buses = [], []
     channels = [WorkerChannel(Nobody(), boot=f"g{n}", secret=SECRET) for n in range(2)]
     for channel in channels:
-        line = CommandLine(channel)
-        bus = RabbitCommands(amqp_url, name="test", on_command=line.take)
+        line = CommandRouter(channel)
+        bus = RabbitCommandBus(amqp_url, name="test", on_command=line.take)
         line.attach(bus)
         await bus.start()
         lines.append(line)

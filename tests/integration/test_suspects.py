@@ -17,7 +17,7 @@ from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
 from acked_worker.execute.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.execute.stall_fence import Gate, since_boot
-from acked_worker.isolate.isolated_runner import LATE_S, Suspects
+from acked_worker.isolate.isolated_runner import LATE_S, IsolatedRunner
 from support.executor import BOUND_S, assignment
 
 HANDLERS = """
@@ -99,7 +99,7 @@ class Bench:
         self.progress: dict[str, Any] = {}
         self.gate = Gate()
         self._changed = asyncio.Event()
-        self.suspects = Suspects(
+        self.suspects = IsolatedRunner(
             most=most,
             lease_s=lease_s,
             renewal_s=lease_s / 4,

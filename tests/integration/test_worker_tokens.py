@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from acked_common.api.authenticator import CLOSE_CODE, Gate
-from acked_common.background.token_cache import TokenTable
+from acked_common.api.authenticator import CLOSE_CODE, Authenticator
+from acked_common.background.token_cache import TokenCache
 from acked_common.channel import frames
 from acked_common.channel.worker_end import hello_of
 from acked_common.model.events import JobEvent, ProgressEvent
@@ -34,9 +34,9 @@ class Gateway:
     def __init__(self) -> None:
         self.clock = SharedClock()
         self.tokens = MemoryTokens()
-        self.table = TokenTable(self.tokens, self.clock)
+        self.table = TokenCache(self.tokens, self.clock)
         self.events: list[tuple[str, int]] = []
-        self.channel = WorkerChannel(self, boot="gateway-1", secret=SECRET, gate=Gate(self.table))
+        self.channel = WorkerChannel(self, boot="gateway-1", secret=SECRET, gate=Authenticator(self.table))
         self.app = Starlette(routes=self.channel.routes())
         self.port = 0
 

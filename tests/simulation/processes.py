@@ -31,7 +31,7 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import Env
 from acked_common.service import ServiceCore
 from acked_gateway.jobs.commands import Commands
-from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored
 from acked_intake.app import STORE_SHARE
@@ -91,8 +91,8 @@ class Intake(Node):
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="intake", store_timeout_s=INTAKE.answer_within_s * STORE_SHARE)
-        limits = Limits(commits_in_flight=INTAKE.commits_in_flight, answer_within_s=INTAKE.answer_within_s)
-        self.commit = GroupCommit(core.store, limits, lambda jobs: publish_stored(core.outbox, jobs))
+        limits = CommitLimits(commits_in_flight=INTAKE.commits_in_flight, answer_within_s=INTAKE.answer_within_s)
+        self.commit = GroupCommit(core.store, limits, lambda jobs: publish_stored(core.bundle_publisher, jobs))
         self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.answer_within_s)
         self.acceptance = Acceptance(
             self.commit, self.keyed_commit, core.store, core.kinds, core.monitor, core.clock, COMMON
@@ -115,7 +115,7 @@ class Intake(Node):
 
     def held(self) -> dict[str, int]:
         return {
-            "bundles": self.core.outbox.waiting,
+            "bundles": self.core.bundle_publisher.waiting,
             "requests": self.commit._held_jobs,
             "keys": len(self.keyed_commit._lines),
         }
@@ -128,14 +128,14 @@ class Gateway(Node):
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
-        self.commands = Commands(core.store, core.outbox, core.clock, COMMON, self.world.stop_attempt)
+        self.commands = Commands(core.store, core.bundle_publisher, core.clock, COMMON, self.world.stop_attempt)
 
     async def run(self) -> None:
         await self.core.lifetime.start()
         self.is_up = True
 
     def held(self) -> dict[str, int]:
-        return {"bundles": self.core.outbox.waiting}
+        return {"bundles": self.core.bundle_publisher.waiting}
 
 
 class WorkerNode(Node):
@@ -165,7 +165,7 @@ class WorkerNode(Node):
                 abs(slots.used) + abs(slots.claiming) for slots in (*worker._slots.values(), worker._suspect_slots)
             ),
             "handlers": executor.running + executor.abandoned + len(runners._suspects._live),
-            "bundles": worker._outbox.waiting,
+            "bundles": worker._bundle_publisher.waiting,
         }
 
     @property
@@ -182,7 +182,7 @@ class SimThreadLoop:
     def __init__(self, name: str, gate: SimGate) -> None:
         self._process = STRAND.get().process
         self._strand = self._process.add_strand()
-        self._gate = gate
+        self._authenticator = gate
         gate.guard(self._strand)
 
     def start(self) -> None:
@@ -194,7 +194,7 @@ class SimThreadLoop:
 
     def create_task(self, coroutine: Any, variables: Context) -> "asyncio.Task[None]":
         """As of `ThreadLoop`."""
-        guarded = Guarded(coroutine, self._gate, variables.get(acked_worker.execute.stall_fence._attempt))
+        guarded = Guarded(coroutine, self._authenticator, variables.get(acked_worker.execute.stall_fence._attempt))
         return self._process.loop.create_task(guarded, context=self._strand.context())
 
     async def stop(self, timeout_s: float) -> bool:

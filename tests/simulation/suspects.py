@@ -91,7 +91,7 @@ class SimSuspects:
         self._world: World = self._worker.loop.simulation  # type: ignore[attr-defined]
         self._most = most
         self._durations = {"lease_s": lease_s, "renewal_s": renewal_s}
-        self._gate = gate
+        self._authenticator = gate
         self._on_ended = on_ended
         self._live: dict[tuple[str, int], _Suspect] = {}
         self._waiting: deque[_Suspect] = deque()
@@ -133,7 +133,7 @@ class SimSuspects:
 
     def beat(self) -> None:
         """As of `Suspects`."""
-        proved_at = self._gate.proved_at
+        proved_at = self._authenticator.proved_at
         for suspect in self._live.values():
             self._tell(suspect, _hear_beat, proved_at)
 
@@ -176,7 +176,7 @@ class SimSuspects:
         process.is_of_suspect = True
         self._worker.on_death.append(process.kill)
         process.on_death.append(lambda: self._hear(suspect, self._exited, suspect))
-        process.main.context().run(self._begin, suspect, self._gate.proved_at)
+        process.main.context().run(self._begin, suspect, self._authenticator.proved_at)
         self._hear(suspect, self._began, suspect)
         if suspect.is_killed:
             process.kill()

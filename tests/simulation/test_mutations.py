@@ -14,8 +14,8 @@ from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_common.store.mongo.documents import Document
 from acked_intake.accept.group_commit import GroupCommit
-from acked_worker.consume.in_flight import Held
-from acked_worker.consume.lane_runner import LaneFlow
+from acked_worker.consume.in_flight import InFlight
+from acked_worker.consume.lane_runner import LaneRunner
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.record.recorder import Recorder
@@ -229,10 +229,10 @@ async def _keeps_blindly(commit: GroupCommit, job: NewJob, *, overdue_at: float 
     return Insertion.STORED
 
 
-async def _starts_nothing(flow: LaneFlow, delivery: Any) -> None:
+async def _starts_nothing(flow: LaneRunner, delivery: Any) -> None:
     """A bundle is claimed and acknowledged, and its jobs never start, while their leases are renewed."""
     claimed = await flow._claims.claim(delivery.bundle)
-    flow._running.add(Held(job, flow.lane, 0.0) for job in claimed or ())
+    flow._running.add(InFlight(job, flow.lane, 0.0) for job in claimed or ())
     await delivery.ack()
 
 
@@ -240,7 +240,7 @@ def _interrupts_not(*ignored: InterruptReason) -> Callable[..., None]:
     """What a renewal tells is not passed on to handlers."""
     interrupt = Runners.interrupt
 
-    def broken(runners: Runners, held: Held, reason: InterruptReason) -> None:
+    def broken(runners: Runners, held: InFlight, reason: InterruptReason) -> None:
         if reason not in ignored:
             interrupt(runners, held, reason)
 
@@ -257,7 +257,7 @@ async def _lets_go_too_early(recorder: Recorder, batch: list[Any], weight: int) 
 _record = Recorder._record
 
 
-async def _starts_late(flow: LaneFlow, bundle: Bundle) -> bool:
+async def _starts_late(flow: LaneRunner, bundle: Bundle) -> bool:
     """Jobs start long after they were claimed, when their leases may be over."""
     claimed = await flow._claims.claim(bundle)
     await asyncio.sleep(2 * LEASE_S)
@@ -273,11 +273,11 @@ async def _starts_late(flow: LaneFlow, bundle: Bundle) -> bool:
         (Recorder, "_record", _lets_go_too_early, {"lease"}),
         # Handlers go on after a pause before a renewal tells what is still theirs.
         (SimGate, "is_open", True, {"lease"}),
-        (LaneFlow, "_take", _starts_late, {"lease"}),
+        (LaneRunner, "_take", _starts_late, {"lease"}),
         (Slots, "give", _never_gives, {"I1", "rest"}),
         (Recorder, "_record", _drops, {"I1", "rest"}),
         (GroupCommit, "keep", _keeps_blindly, {"I1"}),
-        (LaneFlow, "_handle", _starts_nothing, {"I1"}),
+        (LaneRunner, "_handle", _starts_nothing, {"I1"}),
     ],
     ids=["lost lease", "cancel", "lets go", "gate", "late", "slots", "recorder", "commit", "flow"],
 )

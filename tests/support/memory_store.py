@@ -16,7 +16,7 @@ import msgspec
 
 from acked_common import store
 from acked_common.model import lifecycle
-from acked_common.model.events import JobNews
+from acked_common.model.events import JobUpdate
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
 from acked_common.model.principal import DEFAULT_TENANT
@@ -133,10 +133,10 @@ class MemoryChanges:
 
     def __init__(self, streams: "set[MemoryChanges]") -> None:
         self._streams = streams
-        self._told: list[JobNews] = []
+        self._told: list[JobUpdate] = []
         self._told_more = asyncio.Event()
 
-    def tell(self, news: JobNews) -> None:
+    def tell(self, news: JobUpdate) -> None:
         """Something happened."""
         self._told.append(news)
         self._told_more.set()
@@ -352,7 +352,7 @@ class MemoryStore:
             last_at=max(d[name] for d in found for name in ("accepted_at", "finished_at") if name in d),
         )
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
+    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
         found = [news_from_document(document) for document in self._jobs.values() if _is_in(document, scope)]
         return None if len(found) > limit else found
 

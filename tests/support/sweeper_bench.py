@@ -4,8 +4,8 @@ import asyncio
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
 from acked_common.background.sweeper import Sweeper
 from acked_common.broker import BrokerError
 from acked_common.model import lifecycle
@@ -51,7 +51,7 @@ class Bench:
         self.store = ShakyStore(self.clock)
         self.broker = Broker()
         self.settings = common_settings(**variables)
-        self.kinds = KindTable(self.store)
+        self.kinds = KindCache(self.store)
         self.sweeper = self.another()
 
     @classmethod
@@ -64,7 +64,9 @@ class Bench:
 
     def another(self) -> Sweeper:
         """The sweeper of one more process."""
-        return Sweeper(self.store, Outbox(self.broker, self.kinds), self.broker, self.kinds, self.clock, self.settings)
+        return Sweeper(
+            self.store, BundlePublisher(self.broker, self.kinds), self.broker, self.kinds, self.clock, self.settings
+        )
 
     async def queued(self, waits_s: float = 60.0, **fields: object) -> Job:
         """A job that waits for so long already."""

@@ -10,7 +10,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from acked import Permanent, RetryLater
-from acked.kinds.http_answer import Answer, HttpCallError, raise_failure, result_of, retry_after_s
+from acked.kinds.http_answer import HttpCallError, HttpResponse, raise_failure, result_of, retry_after_s
 from acked.kinds.http_guard import AllowList, GuardedResolver, Refused, check_target, is_public
 from acked.kinds.http_request import parse_request
 from acked_worker.execute.outcome import Succeeded, returned
@@ -202,9 +202,11 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers, NOW) == seconds
 
 
-def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"", truncated: bool = False) -> Answer:
+def answer(
+    status: int, headers: dict[str, str] | None = None, body: bytes = b"", truncated: bool = False
+) -> HttpResponse:
     """An answer."""
-    return Answer(status, headers or {}, body, truncated)
+    return HttpResponse(status, headers or {}, body, truncated)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
@@ -312,5 +314,5 @@ def test_json_is_read_in_its_charset(content_type: str, body: bytes) -> None:
 
 def test_retry_after_of_days_is_cut_and_says_so() -> None:
     with pytest.raises(RetryLater, match=r"asked to wait 259200 s; the next attempt waits 3,600 s") as caught:
-        raise_failure("GET x", Answer(503, {"retry-after": "259200"}, b"", truncated=False), NOW)
+        raise_failure("GET x", HttpResponse(503, {"retry-after": "259200"}, b"", truncated=False), NOW)
     assert caught.value.after_s == 3600.0

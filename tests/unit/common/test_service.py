@@ -10,14 +10,14 @@ from starlette.responses import Response, StreamingResponse
 
 from acked_common.api.document import About
 from acked_common.api.readiness import Readiness
-from acked_common.api.routes import JSON, Answer, ApiRoute, Operation
-from acked_common.http.edge import Front
+from acked_common.api.routes import JSON, ApiResponse, ApiRoute, Operation
+from acked_common.http.edge import Edge
 from acked_common.http.problems import ProblemError, problem
 from acked_common.service import ServiceCore
 from support.asgi import call
 from support.parts import common_settings
 
-DONE = (Answer(description="Done.", media={JSON: dict[str, Any]}),)
+DONE = (ApiResponse(description="Done.", media={JSON: dict[str, Any]}),)
 
 
 class Hot:
@@ -144,7 +144,7 @@ async def test_what_is_hot_and_fails_behind_the_beginning_of_its_answer_is_not_a
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise ZeroDivisionError
 
-    front = Front(half, checks=[], hot={"/hot": half})
+    front = Edge(half, checks=[], hot={"/hot": half})
     sent: list[Any] = []
 
     async def send(message: Any) -> None:

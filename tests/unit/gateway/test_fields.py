@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import State
 from acked_common.store import WorkerRecord
 from acked_gateway.feed.frames import event_text, jobs_snapshot_text
-from acked_gateway.feed.seen_transitions import JobTable
+from acked_gateway.feed.seen_transitions import SeenTransitions
 from acked_gateway.jobs.routes import _worker_fields
 from acked_gateway.load_test.routes import _figures
 from acked_gateway.load_test.runner import LoadTestResult
@@ -17,7 +17,7 @@ from support.fields import changed, fields_of, filled, variants
 
 PROGRESS = b'{"value":1,"message":null,"at":"2026-03-29T12:30:00.000Z"}'
 EVENT = filled(JobEvent)
-NEWS = filled(JobNews, progress=PROGRESS)
+NEWS = filled(JobUpdate, progress=PROGRESS)
 
 
 def told(event: JobEvent) -> Any:
@@ -35,7 +35,7 @@ def test_the_feed_tells_each_field_of_an_event(name: str) -> None:
 NOT_TOLD = {"tenant", "nonce"}
 
 
-@pytest.mark.parametrize("name", sorted(set(fields_of(JobNews)) - {"progress", "id"}))
+@pytest.mark.parametrize("name", sorted(set(fields_of(JobUpdate)) - {"progress", "id"}))
 def test_a_snapshot_tells_each_field_of_the_news(name: str) -> None:
     is_told = jobs_snapshot_text([dict(variants(NEWS))[name]]) != jobs_snapshot_text([NEWS])
     assert is_told != (name in NOT_TOLD)
@@ -56,7 +56,7 @@ def test_each_figure_of_a_load_test_is_shown(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["kind", "batch", "tenant"])
 def test_report_carries_the_origin_of_the_stream(name: str) -> None:
-    table = JobTable()
+    table = SeenTransitions()
     news = changed(NEWS, event=changed(EVENT, id=NEWS.id, state=State.RUNNING, attempt=3))
     table.seed(news)
     assert news.event is not None and news.nonce is not None

@@ -9,8 +9,8 @@ from acked import Kind, KindOptions
 from acked.context import Attempt, Context
 from acked.testing import RecordingAttempt
 from acked_common.store import ClaimedJob, KindRecord
-from acked_worker.consume.in_flight import Held
-from acked_worker.consume.lane_runner import LaneFlow, claimed_event
+from acked_worker.consume.in_flight import InFlight
+from acked_worker.consume.lane_runner import LaneRunner, claimed_event
 from acked_worker.execute.attempt import Assignment, RunningAttempt
 from acked_worker.execute.outcome import ErrorInfo, Failed
 from acked_worker.handlers.registration import kind_record
@@ -24,7 +24,7 @@ CHOSEN_BY_THE_WORKER = {"timeout_s"}
 JOB = filled(ClaimedJob)
 
 
-class Flow(LaneFlow):
+class Flow(LaneRunner):
     """Only what makes assignments."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Flow(LaneFlow):
 
 
 def assigned(job: ClaimedJob) -> Assignment:
-    return Flow()._assignment(Held(job, "lane", 0.0))
+    return Flow()._assignment(InFlight(job, "lane", 0.0))
 
 
 @pytest.mark.parametrize("name", sorted(set(fields_of(Assignment)) - CHOSEN_BY_THE_WORKER))

@@ -17,9 +17,11 @@ A handler may run more than once for one job; `ctx.idempotency_key` is the same 
 """
 
 from acked.context import Context
-from acked.definition import DefinitionError, Kind, KindOptions
+from acked.definition import DefinitionError, KindDefinition, KindOptions
 from acked.errors import Permanent, RetryLater
 from acked.registration import Registry, handler, registry
+
+Kind = KindDefinition
 
 __all__ = [
     "Context",

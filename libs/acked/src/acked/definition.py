@@ -67,7 +67,7 @@ class KindOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KindDefinition:
     """One kind of job and the function that does its work."""
 
     name: str
@@ -80,7 +80,7 @@ class Kind:
     """`file:line` of the function, for messages."""
 
 
-def define(name: object, function: object, options: KindOptions) -> Kind:
+def define(name: object, function: object, options: KindOptions) -> KindDefinition:
     """A checked kind; raises `DefinitionError`, whose message starts with where the function is."""
     place = place_of(function)
     try:
@@ -92,7 +92,7 @@ def define(name: object, function: object, options: KindOptions) -> Kind:
         raise DefinitionError(f"{place}: {error}") from None
     assert callable(function)  # noqa: S101 - told to the type checker; _is_async has refused everything else
     module = str(getattr(function, "__module__", "?"))
-    return Kind(checked_name, function, is_async, options, module, place)
+    return KindDefinition(checked_name, function, is_async, options, module, place)
 
 
 def check_name(what: str, name: object) -> str:

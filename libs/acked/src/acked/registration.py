@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from acked.definition import DefinitionError, Kind, KindOptions, define, place_of
+from acked.definition import DefinitionError, KindDefinition, KindOptions, define, place_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Registry(Mapping[str, Kind]):
+class Registry(Mapping[str, KindDefinition]):
     """The known kinds by name."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[str, KindDefinition] = {}
 
-    def __getitem__(self, name: str) -> Kind:
+    def __getitem__(self, name: str) -> KindDefinition:
         return self._kinds[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -23,7 +23,7 @@ class Registry(Mapping[str, Kind]):
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def add(self, kind: Kind) -> None:
+    def add(self, kind: KindDefinition) -> None:
         """Keep a kind. Of two with one name, the one with `replace=True` stays, whichever came first;
         two without it, or two with it, raise `DefinitionError`."""
         known = self._kinds.get(kind.name)
@@ -35,11 +35,11 @@ class Registry(Mapping[str, Kind]):
         if known is None or kind.options.replace:
             self._kinds[kind.name] = kind
 
-    def snapshot(self) -> dict[str, Kind]:
+    def snapshot(self) -> dict[str, KindDefinition]:
         """What is known now, by name."""
         return dict(self._kinds)
 
-    def restore(self, kinds: Mapping[str, Kind]) -> None:
+    def restore(self, kinds: Mapping[str, KindDefinition]) -> None:
         """Know exactly what an earlier `snapshot` knew."""
         self._kinds = dict(kinds)
 

@@ -7,32 +7,32 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from acked_common.api.authenticator import Gate, check_url
+from acked_common.api.authenticator import Authenticator, check_url
 from acked_common.api.document import About
 from acked_common.api.inputs import check_query
-from acked_common.api.long_poll import StatusWaits
+from acked_common.api.long_poll import LongPolls
 from acked_common.api.operational_routes import operations_routes
 from acked_common.api.readiness import Readiness
 from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.api.status_route import status_routes
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.sweeper import Sweeper
-from acked_common.background.token_cache import TokenTable
-from acked_common.background.worker_cache import WorkerTable
+from acked_common.background.token_cache import TokenCache
+from acked_common.background.worker_cache import WorkerCache
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
 from acked_common.http.cors import Cors
-from acked_common.http.edge import Check, Front
+from acked_common.http.edge import Check, Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.limits import Limits
-from acked_common.http.not_found import Elsewhere
+from acked_common.http.not_found import NotFound
 from acked_common.http.rate_limit import RateLimit
-from acked_common.http.request_guards import LOCAL_HOSTS, Guards, Message
-from acked_common.http.request_metrics import RequestCounter
-from acked_common.http.request_rate import Rate
+from acked_common.http.request_guards import LOCAL_HOSTS, Message, RequestGuards
+from acked_common.http.request_metrics import RequestMetrics
+from acked_common.http.request_rate import RequestRate
 from acked_common.http.side_server import MetricsServer
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
@@ -61,15 +61,15 @@ class ServiceCore:
         self.clock = SharedClock()
         self.store = MongoStore(settings.mongo_url, settings.database, app_name=name, timeout_s=store_timeout_s)
         self.monitor = StoreMonitor(self.store, self.clock)
-        self.kinds = KindTable(self.store, self.clock.monotonic)
+        self.kinds = KindCache(self.store, self.clock.monotonic)
         self.publisher = RabbitPublisher(settings.amqp_url, name=name)
-        self.outbox = Outbox(self.publisher, self.kinds)
-        self.workers = WorkerTable(self.store, seen_within_s=settings.renewal_s * 3)
+        self.bundle_publisher = BundlePublisher(self.publisher, self.kinds)
+        self.workers = WorkerCache(self.store, seen_within_s=settings.renewal_s * 3)
         self._probe = RabbitLaneProbe(settings.amqp_url, name=name)
-        self.waits = StatusWaits(self.store)
-        tokens = TokenTable(self.store.tokens(), self.clock) if settings.asks_for_tokens else None
-        self.gate = Gate(tokens)
-        self._sweeper = Sweeper(self.store, self.outbox, self._probe, self.kinds, self.clock, settings)
+        self.waits = LongPolls(self.store)
+        tokens = TokenCache(self.store.tokens(), self.clock) if settings.asks_for_tokens else None
+        self.authenticator = Authenticator(tokens)
+        self._sweeper = Sweeper(self.store, self.bundle_publisher, self._probe, self.kinds, self.clock, settings)
         self._tasks = Tasks()
         self._loops: list[Callable[[Tasks], object]] = [
             self.monitor.start,
@@ -86,7 +86,9 @@ class ServiceCore:
         self.lifetime.add("store", start=self.monitor.look, stop=self._close_store)
         self.lifetime.add("publisher", stop=self.publisher.close)
         self.lifetime.add("probe", stop=self._probe.close)
-        self.lifetime.add("outbox", start=self._start_outbox, stop=self.outbox.stop, stop_within_s=6.0)
+        self.lifetime.add(
+            "outbox", start=self._start_bundle_publisher, stop=self.bundle_publisher.stop, stop_within_s=6.0
+        )
         self.lifetime.add("loops", start=self._start_loops, stop=self._tasks.cancel_all)
 
     def add_loops(self, start: Callable[[Tasks], object]) -> None:
@@ -110,35 +112,39 @@ class ServiceCore:
         served = with_document(
             [
                 *routes,
-                *status_routes(self.store, self.waits, self.workers, self.kinds, self.gate, self.limits.long_polls),
+                *status_routes(
+                    self.store, self.waits, self.workers, self.kinds, self.authenticator, self.limits.long_polls
+                ),
                 *operations_routes(self._unless_stopping(readiness)),
             ],
             about,
         )
-        self.gate.stand_before(served)
+        self.authenticator.stand_before(served)
         settings = self._settings
-        guards = Guards(
+        guards = RequestGuards(
             allowed_hosts=LOCAL_HOSTS | set(settings.allowed_hosts),
             allowed_origins=frozenset(settings.allowed_origins),
             changing_paths=changed_by_reading(served),
         )
-        checks: list[Check] = [guards.check, self.gate.recognize, _check_handshake]
+        checks: list[Check] = [guards.check, self.authenticator.recognize, _check_handshake]
         if settings.rate_per_s:
             # Behind the look at who calls.
-            checks.append(RateLimit(Rate(settings.rate_per_s, settings.rate_burst), free=unlimited(served)).check)
+            checks.append(
+                RateLimit(RequestRate(settings.rate_per_s, settings.rate_burst), free=unlimited(served)).check
+            )
         application = Starlette(routes=served, exception_handlers=EXCEPTION_HANDLERS, lifespan=self._lifespan)
-        application.middleware_stack = Front(
+        application.middleware_stack = Edge(
             application.build_middleware_stack(),
             checks=checks,
             hot={route.path: route.app for route in served if isinstance(route, ApiRoute) and route.path in hot},
-            count=RequestCounter(first_parts(served)).count,
+            count=RequestMetrics(first_parts(served)).count,
             cors=self.cors,
             limits=self.limits,
             free=unlimited(served),
         )
         # Every path has one form; a redirect to it would be an answer without a body that no document names.
         application.router.redirect_slashes = False
-        application.state.elsewhere = Elsewhere(served, others or {})
+        application.state.elsewhere = NotFound(served, others or {})
         application.state.stopping = self.stopping
         application.state.cors = self.cors
         return application
@@ -183,8 +189,8 @@ class ServiceCore:
         await self.stopping.wait()
         self.waits.end()
 
-    async def _start_outbox(self) -> None:
-        self.outbox.start()
+    async def _start_bundle_publisher(self) -> None:
+        self.bundle_publisher.start()
 
     async def _close_store(self) -> None:
         self.store.close()

@@ -3,26 +3,26 @@
 from starlette.applications import Starlette
 
 from acked_common.api.readiness import Readiness
-from acked_common.broker.rabbitmq.command_bus import RabbitCommands
+from acked_common.broker.rabbitmq.command_bus import RabbitCommandBus
 from acked_common.http.not_found import OF_INTAKE
 from acked_common.http.server.serve import held_within_files
 from acked_common.model.ids import new_id
 from acked_common.service import ServiceCore
 from acked_gateway.document import ABOUT
-from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.entry import FeedEntry
 from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.session import Feed, FeedLimits
 from acked_gateway.feed.snapshots import Snapshots
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.routes import Reads, job_routes
-from acked_gateway.load_test.one_time import RunOnce
+from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
 from acked_gateway.pages.routes import page_routes
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.workers.channel import WorkerChannel
-from acked_gateway.workers.command_router import CommandLine
+from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
 
 # Beyond it a client is told within two seconds that the store does not answer.
@@ -39,10 +39,10 @@ def create_app(settings: GatewaySettings) -> Starlette:
     )
     boot = str(new_id())
     hub = Hub()
-    live = Live(core.store.changes(), hub, core.waits)
+    live = ChangeFollower(core.store.changes(), hub, core.waits)
     core.waits.follow(live)
     snapshots = Snapshots(core.store, hub, live)
-    entry = FeedEntry(core.gate)
+    entry = FeedEntry(core.authenticator)
     limits = core.limits
     many = "too-many-subscriptions"
     feed_limits = FeedLimits(
@@ -55,16 +55,16 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.lifetime.add("snapshots", stop=snapshots.stop)
     core.add_loops(snapshots.start)
     core.add_loops(feed.start)
-    channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret, gate=core.gate)
+    channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret, authenticator=core.authenticator)
     core.add_loops(channel.start)
     # While nobody follows, workers need not report.
     live.tell_followed(channel.listen)
-    command_line = CommandLine(channel)
-    bus = RabbitCommands(settings.common.amqp_url, name="acked-gateway", on_command=command_line.take)
-    command_line.attach(bus)
+    command_router = CommandRouter(channel)
+    bus = RabbitCommandBus(settings.common.amqp_url, name="acked-gateway", on_command=command_router.take)
+    command_router.attach(bus)
     core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
-    core.lifetime.add("command line", stop=command_line.stop)
-    commands = Commands(core.store, core.outbox, core.clock, settings.common, command_line.cancel)
+    core.lifetime.add("command line", stop=command_router.stop)
+    commands = Commands(core.store, core.bundle_publisher, core.clock, settings.common, command_router.cancel)
     reads = limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts")
     tests = limits.limit("load-tests", settings.load_tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(
@@ -88,12 +88,12 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 core.store,
                 core.clock,
                 core.stopping,
-                run_once=RunOnce(settings.worker_secret),
+                run_once=OneTimeValues(settings.worker_secret),
                 public_intake_url=settings.public_intake_url,
                 limits=LoadTestLimits(tests, calls),
             ),
             *job_routes(core.store, commands, core.workers, Reads(reads)),
-            *worker_routes(core.store, core.workers, command_line),
+            *worker_routes(core.store, core.workers, command_router),
             *feed.routes(),
             *channel.routes(),
         ],

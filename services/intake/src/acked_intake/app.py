@@ -7,7 +7,7 @@ from acked_common.api.routes import ApiRoute
 from acked_common.http.not_found import OF_GATEWAY
 from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
-from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored
 from acked_intake.accept.quota import Quotas
@@ -30,13 +30,13 @@ def create_app(settings: IntakeSettings) -> Starlette:
     )
     commit = GroupCommit(
         core.store,
-        Limits(
+        CommitLimits(
             waiting_jobs=settings.waiting_jobs,
             waiting_bytes=settings.waiting_bytes,
             commits_in_flight=settings.commits_in_flight,
             answer_within_s=settings.answer_within_s,
         ),
-        lambda jobs: publish_stored(core.outbox, jobs),
+        lambda jobs: publish_stored(core.bundle_publisher, jobs),
     )
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.answer_within_s)
     acceptance = Acceptance(commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common)

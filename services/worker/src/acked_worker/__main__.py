@@ -17,10 +17,10 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.lifetime import raise_file_limit
 from acked_common.runtime.logs import get_log, say_now, set_up_logs
 from acked_common.runtime.settings import SettingsError
-from acked_worker.app import Worker
+from acked_worker.app import WorkerService
 from acked_worker.handlers.registry import HandlersError
 from acked_worker.import_health import load_while_probed
-from acked_worker.isolate.fork_server_client import HostProcess, start_host
+from acked_worker.isolate.fork_server_client import ForkServerProcess, start_host
 from acked_worker.process.forks import guard_forks
 from acked_worker.process.leaving import end_process
 from acked_worker.process.output import separate_output
@@ -33,13 +33,13 @@ log = get_log(__name__)
 class _Plumbing:
     """The thread of a worker, and how it learns that it should stop."""
 
-    def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind], host: HostProcess) -> None:
+    def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind], host: ForkServerProcess) -> None:
         self._settings = settings
         self._kinds = kinds
         self._host = host
         self._is_running = threading.Event()
         self._loop: asyncio.AbstractEventLoop
-        self._worker: Worker
+        self._worker: WorkerService
         self._stop: asyncio.Event
         self._code = 1
         self._watch = SignalWatch(self._on_stop)
@@ -65,7 +65,7 @@ class _Plumbing:
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._worker = Worker(self._settings, self._kinds, self._host)
+        self._worker = WorkerService(self._settings, self._kinds, self._host)
         gc.collect()
         gc.freeze()
         self._is_running.set()

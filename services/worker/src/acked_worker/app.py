@@ -11,8 +11,8 @@ import msgspec
 
 from acked import Kind
 from acked_common.api.readiness import Readiness
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
@@ -29,14 +29,14 @@ from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
 from acked_common.store.mongo.store import MongoStore
-from acked_worker.consume.in_flight import Held, Running
-from acked_worker.consume.lane_runner import LaneFlow, Watermarks, claimed_event
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.consume.lane_runner import LaneRunner, Watermarks, claimed_event
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.handlers.registration import kind_record, lanes_of, unserved, worker_version
 from acked_worker.health import health_server
-from acked_worker.isolate.fork_server_client import HostProcess
+from acked_worker.isolate.fork_server_client import ForkServerProcess
 from acked_worker.process.watchdog import Watchdog
 from acked_worker.record.leases import Leases
 from acked_worker.record.outcome_rules import Defaults
@@ -57,10 +57,12 @@ CLAIM_WITHIN_S = 5.0
 RECORD_WITHIN_S = 5.0
 
 
-class Worker:
+class WorkerService:
     """One worker process."""
 
-    def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind], host: HostProcess | None = None) -> None:
+    def __init__(
+        self, settings: WorkerSettings, kinds: Mapping[str, Kind], host: ForkServerProcess | None = None
+    ) -> None:
         """`host`: that of suspects, where it was started already."""
         common = settings.common
         self._settings = settings
@@ -75,12 +77,12 @@ class Worker:
             name: kind_record(kind, slots=settings.slots if kind.is_async else settings.threads, seen_at=self._since_at)
             for name, kind in kinds.items()
         }
-        self._kind_table = KindTable(self._store, self._clock.monotonic, known=self._records)
+        self._kind_table = KindCache(self._store, self._clock.monotonic, known=self._records)
         self._publisher = RabbitPublisher(common.amqp_url, name=settings.name)
-        self._outbox = Outbox(self._publisher, self._kind_table)
+        self._bundle_publisher = BundlePublisher(self._publisher, self._kind_table)
         self._consuming = BrokerConnection(common.amqp_url, name=f"{settings.name} consume")
         self._probing = BrokerConnection(common.amqp_url, name=f"{settings.name} probe")
-        self._running = Running()
+        self._running = InFlightAttempts()
         self._slots = {True: Slots(settings.slots), False: Slots(settings.threads)}
         self._suspect_slots = Slots(settings.slots)
         self._runners = Runners(settings, kinds, on_ended=self._on_ended, on_progress=self._on_progress, host=host)
@@ -105,11 +107,11 @@ class Worker:
             common.lease_s,
             self._clock.monotonic,
             self._runners.interrupt,
-            self._runners.gate,
+            self._runners.fence,
         )
         self._watermarks = Watermarks(self._store)
         self._progress: dict[UUID, ProgressReport] = {}
-        self._flows: dict[str, LaneFlow] = {}
+        self._flows: dict[str, LaneRunner] = {}
         self._consumers: dict[str, LaneConsumer] = {}
         for lane, names in lanes_of(self._records.values()).items():
             self._add_lane(lane, names, is_async=all(kinds[name].is_async for name in names))
@@ -200,7 +202,7 @@ class Worker:
 
     def _add_lane(self, lane: str, names: Sequence[str], *, is_async: bool) -> None:
         common = self._settings.common
-        flow = LaneFlow(
+        flow = LaneRunner(
             lane,
             names,
             self._store,
@@ -234,9 +236,9 @@ class Worker:
         self._monitor.start(self._tasks)
         self._tasks.repeat("register kinds", self._register, every_s=REGISTER_EVERY_S)
         self._kind_table.start(self._tasks)
-        self._outbox.start()
+        self._bundle_publisher.start()
         self._tasks.repeat("renewals", self._renew, every_s=settings.common.renewal_s)
-        self._tasks.repeat("gate", self._beat_gate, every_s=self._runners.beat_every_s)
+        self._tasks.repeat("gate", self._beat_fence, every_s=self._runners.beat_every_s)
         self._tasks.repeat("presence", self._refresh_presence, every_s=min(PRESENCE_EVERY_S, settings.common.renewal_s))
         self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)
         self._tasks.repeat("progress", self._write_progress, every_s=SECOND_S)
@@ -249,7 +251,7 @@ class Worker:
             await self._store.forget_worker(self._boot)
         except StoreError:
             pass
-        await self._outbox.stop()
+        await self._bundle_publisher.stop()
 
     async def _stop_runners(self) -> None:
         await self._runners.close()
@@ -264,7 +266,7 @@ class Worker:
         await self._leases.renew()
         self._runners.beat()
 
-    async def _beat_gate(self) -> None:
+    async def _beat_fence(self) -> None:
         if self._runners.beat():
             log.warning("the process stood still for longer than its leases; its handlers wait for a renewal")
             await self._renew()
@@ -331,7 +333,7 @@ class Worker:
         """Notes that the plumbing lives, and whether handlers can start; while they can't, nothing more is taken."""
         self._beat_at = time.monotonic()
         stuck = self._runners.stuck
-        if stuck is None or not self._runners.gate.is_open:
+        if stuck is None or not self._runners.fence.is_open:
             self._able_at = self._beat_at
         for consumer in self._consumers.values():
             if stuck is not None:
@@ -340,7 +342,7 @@ class Worker:
                 consumer.resume(STUCK)
 
     def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
-        found: list[tuple[Held, Ending]] = []
+        found: list[tuple[InFlight, Ending]] = []
         for assignment, ending in ended:
             held = self._running.get(assignment.id, assignment.attempt)
             if held is None:
@@ -365,9 +367,9 @@ class Worker:
         reports, self._progress = self._progress, {}
         await self._store.report_progress(list(reports.values()))
 
-    def _on_released(self, released: Sequence[Held]) -> None:
+    def _on_released(self, released: Sequence[InFlight]) -> None:
         now = self._clock.now()
-        self._outbox.offer((held.job.id, held.job.kind, now) for held in released)
+        self._bundle_publisher.offer((held.job.id, held.job.kind, now) for held in released)
 
     def _on_room(self, has_room: bool) -> None:
         """Results that MongoDB takes more slowly than handlers make them must not fill the memory."""
@@ -377,13 +379,13 @@ class Worker:
             else:
                 consumer.pause(UNRECORDED)
 
-    def _on_started(self, started: Sequence[Held]) -> None:
+    def _on_started(self, started: Sequence[InFlight]) -> None:
         self._report([claimed_event(held.job) for held in started])
         for held in started:
             if held.job.cancel_requested_at is not None:
                 self._cancel(held)
 
-    def _on_late(self, late: Sequence[Held]) -> None:
+    def _on_late(self, late: Sequence[InFlight]) -> None:
         log.warning("claimed too late to start; given back", jobs=len(late))
         self._recorder.record([(held, Interrupted(InterruptReason.NOT_STARTED)) for held in late])
 
@@ -410,7 +412,7 @@ class Worker:
             log.info("asked to drain")
             self._stop.set()
 
-    def _cancel(self, held: Held) -> None:
+    def _cancel(self, held: InFlight) -> None:
         if not held.ended and not held.cancelling:
             held.cancelling = True
             self._runners.interrupt(held, InterruptReason.CANCELLED)

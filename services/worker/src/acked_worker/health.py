@@ -7,9 +7,9 @@ from starlette.applications import Starlette
 
 from acked_common.api.operational_routes import operations_routes
 from acked_common.api.readiness import Health
-from acked_common.http.edge import Front
+from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
-from acked_common.http.request_guards import LOCAL_HOSTS, Guards
+from acked_common.http.request_guards import LOCAL_HOSTS, RequestGuards
 from acked_common.http.server.serve import bind_port
 from acked_common.http.side_server import SideServer
 from acked_common.runtime.run_file import told_in
@@ -23,8 +23,8 @@ class HealthServer:
         self, readiness: Health, *, host: str, port: int, run_file: Path | None, hosts: frozenset[str]
     ) -> None:
         app = Starlette(routes=operations_routes(readiness), exception_handlers=EXCEPTION_HANDLERS)
-        guards = Guards(allowed_hosts=LOCAL_HOSTS | hosts)
-        app.middleware_stack = Front(app.build_middleware_stack(), checks=[guards.check])
+        guards = RequestGuards(allowed_hosts=LOCAL_HOSTS | hosts)
+        app.middleware_stack = Edge(app.build_middleware_stack(), checks=[guards.check])
         self._server = SideServer(app)
         self._host = host
         self._port = port

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from acked import Kind
 from acked_common.runtime.logs import get_log
-from acked_worker.consume.in_flight import Held
+from acked_worker.consume.in_flight import InFlight
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import Executor
 from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
-from acked_worker.execute.stall_fence import Gate
-from acked_worker.isolate.fork_server_client import HostProcess
-from acked_worker.isolate.isolated_runner import Suspects
+from acked_worker.execute.stall_fence import StallFence
+from acked_worker.isolate.fork_server_client import ForkServerProcess
+from acked_worker.isolate.isolated_runner import IsolatedRunner
 from acked_worker.settings import WorkerSettings
 
 log = get_log(__name__)
@@ -33,21 +33,21 @@ class Runners:
         *,
         on_ended: OnEnded,
         on_progress: Callable[[list[tuple[str, int, object]]], None],
-        host: HostProcess | None = None,
+        host: ForkServerProcess | None = None,
     ) -> None:
         common = settings.common
         self._threads = settings.threads
         self._on_ended = on_ended
-        self.gate = Gate(lease_s=common.lease_s, renewal_s=common.renewal_s)
+        self.fence = StallFence(lease_s=common.lease_s, renewal_s=common.renewal_s)
         self.beat_every_s = common.renewal_s / BEATS_A_RENEWAL
         self._executor = Executor(
-            kinds, threads=settings.threads, on_ended=on_ended, on_progress=on_progress, gate=self.gate
+            kinds, threads=settings.threads, on_ended=on_ended, on_progress=on_progress, fence=self.fence
         )
-        self._suspects = Suspects(
+        self._suspects = IsolatedRunner(
             most=settings.suspects,
             lease_s=common.lease_s,
             renewal_s=common.renewal_s,
-            gate=self.gate,
+            fence=self.fence,
             on_ended=on_ended,
             on_progress=on_progress,
             host=host,
@@ -56,7 +56,7 @@ class Runners:
     @property
     def stuck(self) -> str | None:
         """Why no handler can start; None while they can."""
-        if not self.gate.is_open:
+        if not self.fence.is_open:
             return "the process stood still, and no renewal has told yet which jobs are still its own"
         lag_s = self._executor.handler_loop_lag_s
         if lag_s > STUCK_AFTER_S:
@@ -92,7 +92,7 @@ class Runners:
         if len(suspects) < len(assignments):
             self._executor.submit([one for one in assignments if not one.is_suspect])
 
-    def interrupt(self, held: Held, reason: InterruptReason) -> None:
+    def interrupt(self, held: InFlight, reason: InterruptReason) -> None:
         """Stops an attempt, wherever it runs."""
         runner = self._suspects if held.job.suspect else self._executor
         runner.interrupt(held.id, held.job.attempt, reason)
@@ -100,7 +100,7 @@ class Runners:
     def beat(self) -> bool:
         """The plumbing comes round, several times in a renewal. True when leases may have ended in a pause: then
         nothing goes on until a renewal has told what is still ours."""
-        must_renew = self.gate.beat()
+        must_renew = self.fence.beat()
         self._suspects.beat()
         return must_renew
 

@@ -9,20 +9,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
-from acked_common.api.authenticator import Gate
-from acked_common.api.routes import HTML, JSON, Answer, ApiRoute, Operation, SocketRoute
-from acked_common.background.token_cache import TokenTable
-from acked_common.http.edge import Front
+from acked_common.api.authenticator import Authenticator
+from acked_common.api.routes import HTML, JSON, ApiResponse, ApiRoute, Operation, SocketRoute
+from acked_common.background.token_cache import TokenCache
+from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.problems import ProblemError
 from acked_common.model.principal import LOCAL, Permission, Principal, principal_of
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.store.tokens import MemoryTokens
-from support.asgi import Answer as Got
+from support.asgi import ApiResponse as Got
 from support.asgi import call
 from support.factories import ManualClock
 
-DONE = (Answer(description="Done.", media={JSON: dict[str, Any]}),)
+DONE = (ApiResponse(description="Done.", media={JSON: dict[str, Any]}),)
 
 
 def operation(path: str, permission: Permission | None, **fields: Any) -> Operation:
@@ -37,8 +37,8 @@ class Bench:
     def __init__(self, *, asks: bool = True) -> None:
         self.clock = ManualClock()
         self.tokens = MemoryTokens()
-        self.table = TokenTable(self.tokens, self.clock)
-        self.gate = Gate(self.table if asks else None)
+        self.table = TokenCache(self.tokens, self.clock)
+        self.authenticator = Authenticator(self.table if asks else None)
         self.answered: list[int] = []
         self.seen: list[Principal] = []
 
@@ -54,7 +54,7 @@ class Bench:
             async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
                 await bare(scope, receive, send)
 
-        page = (Answer(description="Page.", media={JSON: dict[str, Any], HTML: str}),)
+        page = (ApiResponse(description="Page.", media={JSON: dict[str, Any], HTML: str}),)
         routes = [
             ApiRoute(view, operation("/open", None)),
             ApiRoute(view, operation("/read", Permission.READ), operation("/read", Permission.OPERATE, method="POST")),
@@ -62,11 +62,11 @@ class Bench:
             ApiRoute(view, operation("/shared", Permission.OPERATE, of_all_tenants=True)),
             ApiRoute(Bare(), operation("/bare", Permission.SUBMIT, method="POST")),
         ]
-        self.gate.stand_before(routes)
+        self.authenticator.stand_before(routes)
         self.app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
-        self.app.middleware_stack = Front(
+        self.app.middleware_stack = Edge(
             self.app.build_middleware_stack(),
-            checks=[self.gate.recognize],
+            checks=[self.authenticator.recognize],
             count=lambda scope, status: self.answered.append(status),
         )
 
@@ -114,7 +114,7 @@ async def test_who_calls_is_known_ahead_of_the_routes(bench: Bench) -> None:
     token = await bench.token(Permission.READ)
 
     def recognized(scope: dict[str, Any]) -> Principal:
-        bench.gate.recognize(scope)
+        bench.authenticator.recognize(scope)
         return principal_of(scope)
 
     shown = [token, token[:-1] + "_", ""]
@@ -130,7 +130,9 @@ async def test_two_authorization_headers_are_none(bench: Bench) -> None:
     token = await bench.token(Permission.READ)
     for _ in range(2):
         with pytest.raises(ProblemError, match="more than one"):
-            await bench.gate.enter({**socket_scope(), "headers": socket_scope(token)["headers"] * 2}, Permission.READ)
+            await bench.authenticator.enter(
+                {**socket_scope(), "headers": socket_scope(token)["headers"] * 2}, Permission.READ
+            )
         await bench.table.refresh()
 
 
@@ -196,8 +198,8 @@ async def test_where_no_token_is_asked_for_everybody_is_the_local_client() -> No
     for method, path in (("GET", "/read"), ("POST", "/bare"), ("GET", "/shared")):
         assert (await bench.get(path, method=method, authorization="Bearer whatever")).status == 200
     assert bench.seen == [LOCAL] * 3
-    assert await bench.gate.enter({"headers": [], "query_string": b""}, Permission.READ) is None
-    assert bench.gate.may_stay(None)
+    assert await bench.authenticator.enter({"headers": [], "query_string": b""}, Permission.READ) is None
+    assert bench.authenticator.may_stay(None)
 
 
 @pytest.mark.parametrize("asks", [True, False])
@@ -205,11 +207,11 @@ def test_a_route_that_does_not_say_who_may_use_it_is_not_served(asks: bool) -> N
     async def endpoint(_: Any) -> Any:
         return None
 
-    gate = Bench(asks=asks).gate
+    authenticator = Bench(asks=asks).authenticator
     for route in (Route("/x", endpoint), WebSocketRoute("/x", endpoint)):
         with pytest.raises(ValueError, match="who may use it"):
-            gate.stand_before([route])
-    gate.stand_before([SocketRoute("/x", endpoint, permission=Permission.READ)])
+            authenticator.stand_before([route])
+    authenticator.stand_before([SocketRoute("/x", endpoint, permission=Permission.READ)])
 
 
 def socket_scope(token: str = "", query: bytes = b"") -> dict[str, Any]:
@@ -219,14 +221,14 @@ def socket_scope(token: str = "", query: bytes = b"") -> dict[str, Any]:
 
 async def test_a_websocket_shows_its_token_in_the_handshake(bench: Bench) -> None:
     token = await bench.token(Permission.READ)
-    record = await bench.gate.enter(socket_scope(token), Permission.READ)
+    record = await bench.authenticator.enter(socket_scope(token), Permission.READ)
     assert isinstance(record, TokenRecord)
-    assert bench.gate.may_stay(record)
+    assert bench.authenticator.may_stay(record)
     await bench.tokens.revoke(record.id, bench.clock.now())
     await bench.table.refresh()
-    assert not bench.gate.may_stay(record)
+    assert not bench.authenticator.may_stay(record)
     with pytest.raises(ProblemError, match="revoked"):
-        bench.gate.check_still({"acked.token": record})
+        bench.authenticator.check_still({"acked.token": record})
 
 
 async def test_a_websocket_without_a_good_token_is_refused(bench: Bench) -> None:
@@ -238,5 +240,5 @@ async def test_a_websocket_without_a_good_token_is_refused(bench: Bench) -> None
         (socket_scope(token, f"token={token}".encode()), Permission.READ, "token-in-url"),
     ):
         with pytest.raises(ProblemError) as caught:
-            await bench.gate.enter(scope, permission)
+            await bench.authenticator.enter(scope, permission)
         assert caught.value.problem.name == name

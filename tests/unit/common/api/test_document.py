@@ -13,7 +13,7 @@ from acked_common.api.routes import (
     OF_CHANGES,
     OF_LIMITED,
     OF_TOKENS,
-    Answer,
+    ApiResponse,
     ApiRoute,
     Body,
     Header,
@@ -42,7 +42,7 @@ class More(TypedDict):
 
 def operation(**fields: Any) -> Operation:
     """An operation on `/things`."""
-    answers = (Answer(description="Done.", media={JSON: Thing}),)
+    answers = (ApiResponse(description="Done.", media={JSON: Thing}),)
     given = {"id": "a", "path": "/things", "tag": "T", "summary": "S", "answers": answers, "permission": None, **fields}
     return Operation(**given)
 
@@ -141,7 +141,7 @@ def test_limits_of_types_are_limits_of_the_document() -> None:
 def test_an_answer_has_its_headers_and_leads_on() -> None:
     link = Link(operation="a", parameters={"n": "$response.body#/size"}, description="again")
     header = Header(type=int, description="h")
-    answer = Answer(
+    answer = ApiResponse(
         status=202, description="Later.", media={JSON: Thing}, headers={"Retry-After": header}, links={"again": link}
     )
     found = described(operation(answers=(answer,)))["responses"]["202"]
@@ -150,13 +150,13 @@ def test_an_answer_has_its_headers_and_leads_on() -> None:
 
 
 def test_an_answer_can_not_be_a_problem_too() -> None:
-    ready = Answer(status=503, description="Not ready.", media={JSON: Thing})
+    ready = ApiResponse(status=503, description="Not ready.", media={JSON: Thing})
     with pytest.raises(ValueError, match="503 in two ways"):
         make_document(ABOUT, [operation(answers=(ready,), problems=("busy",))])
 
 
 def test_states_are_closed_and_reasons_are_open() -> None:
-    schemas = make_document(ABOUT, [operation(answers=(Answer(description="d", media={JSON: JobStatus}),))])
+    schemas = make_document(ABOUT, [operation(answers=(ApiResponse(description="d", media={JSON: JobStatus}),))])
     job = schemas["components"]["schemas"]["JobStatus"]["properties"]
     assert job["state"] == {"$ref": "#/components/schemas/State"}
     assert set(schemas["components"]["schemas"]["State"]["enum"]) == set(State)

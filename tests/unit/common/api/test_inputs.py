@@ -7,10 +7,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from acked_common.api.routes import JSON, Answer, ApiRoute, Body, Operation, Parameter
+from acked_common.api.routes import JSON, ApiResponse, ApiRoute, Body, Operation, Parameter
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.model.numbers import decimal, whole
-from support.asgi import Answer as Got
+from support.asgi import ApiResponse as Got
 from support.asgi import call
 
 NAMES = ("state", "page_size")
@@ -24,7 +24,7 @@ def operation(path: str, *, method: Any = "GET", body: bool = False) -> Operatio
         summary="S",
         permission=None,
         method=method,
-        answers=(Answer(description="Done.", media={JSON: dict[str, Any]}),),
+        answers=(ApiResponse(description="Done.", media={JSON: dict[str, Any]}),),
         parameters=(
             *(Parameter(name=name, place="query", type=str, description="d") for name in NAMES),
             Parameter(name="X-Sent", place="header", type=str, description="d"),

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from acked_common.api.long_poll import StatusWaits
+from acked_common.api.long_poll import LongPolls
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import State
 from acked_common.store import Job, StoreError
@@ -29,8 +29,8 @@ def store() -> ShakyStore:
 
 
 @asynccontextmanager
-async def looking(store: ShakyStore) -> AsyncIterator[StatusWaits]:
-    waits = StatusWaits(store)
+async def looking(store: ShakyStore) -> AsyncIterator[LongPolls]:
+    waits = LongPolls(store)
     async with running_tasks() as tasks, asyncio.timeout(BOUND_S):
         waits.start(tasks)
         yield waits
@@ -91,7 +91,7 @@ def news() -> FeedNews:
 
 async def test_move_before_the_news_are_followed_is_seen(store: ShakyStore, news: FeedNews) -> None:
     job = await running(store)
-    waits = StatusWaits(store)
+    waits = LongPolls(store)
     waits.follow(news)
     async with asyncio.timeout(BOUND_S):
         waiter = asyncio.create_task(waits.wait(job.id, after_rev=job.rev, wait_s=LONG_S))
@@ -142,7 +142,7 @@ async def test_waits_are_looked_after_while_the_news_are_closed(store: ShakyStor
 
 async def test_nothing_is_waited_for_that_is_there(store: ShakyStore) -> None:
     job = await succeeded(store)
-    waits = StatusWaits(store)
+    waits = LongPolls(store)
     async with asyncio.timeout(BOUND_S):
         assert await waits.wait(job.id, after_rev=None, wait_s=LONG_S) == job
         assert await waits.wait(job.id, after_rev=job.rev + 5, wait_s=LONG_S) == job
@@ -217,7 +217,7 @@ async def test_a_store_that_is_away_for_a_moment_costs_no_waiter(store: ShakySto
 async def test_a_store_that_is_away_at_the_first_look_is_told(store: ShakyStore) -> None:
     store.is_away = True
     with pytest.raises(StoreError):
-        await StatusWaits(store).wait(uuid4(), after_rev=None, wait_s=LONG_S)
+        await LongPolls(store).wait(uuid4(), after_rev=None, wait_s=LONG_S)
 
 
 async def test_many_waiters_of_one_job_share_each_read(store: ShakyStore) -> None:

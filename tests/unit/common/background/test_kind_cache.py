@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from acked_common.background.kind_cache import DEFAULT_BUNDLE, KindTable
+from acked_common.background.kind_cache import DEFAULT_BUNDLE, KindCache
 from acked_common.store import KindRecord, StoreError
 from support.factories import ManualClock
 from support.parts import BOUND_S, ShakyStore, running_tasks, settle
@@ -16,17 +16,17 @@ def store() -> ShakyStore:
 
 
 @pytest.fixture
-def table(store: ShakyStore) -> KindTable:
-    return KindTable(store)
+def table(store: ShakyStore) -> KindCache:
+    return KindCache(store)
 
 
-async def test_nothing_is_known_before_the_first_look(table: KindTable) -> None:
+async def test_nothing_is_known_before_the_first_look(table: KindCache) -> None:
     assert (table.was_read, table.names, table.all(), table.get("a")) == (False, [], [], None)
     assert (table.lane("a"), table.bundle("a")) == ("a", DEFAULT_BUNDLE)
 
 
 async def test_a_lane_is_not_known_before_the_first_look_but_of_a_processs_own_kinds(store: ShakyStore) -> None:
-    table = KindTable(store, known={"own": KindRecord("own", "shared")})
+    table = KindCache(store, known={"own": KindRecord("own", "shared")})
     assert (table.knows_lane("own"), table.lane("own"), table.knows_lane("a")) == (True, "shared", False)
     waiting = asyncio.create_task(table.wait_read())
     await settle()
@@ -37,7 +37,7 @@ async def test_a_lane_is_not_known_before_the_first_look_but_of_a_processs_own_k
     assert table.knows_lane("a")
 
 
-async def test_kinds_are_known_after_a_look(store: ShakyStore, table: KindTable) -> None:
+async def test_kinds_are_known_after_a_look(store: ShakyStore, table: KindCache) -> None:
     await store.register_kinds([KindRecord("b", "fast", bundle=4), KindRecord("a", "a")])
     await table.refresh()
     assert table.was_read
@@ -46,7 +46,7 @@ async def test_kinds_are_known_after_a_look(store: ShakyStore, table: KindTable)
     assert (table.lane("b"), table.bundle("b")) == ("fast", 4)
 
 
-async def test_lookups_ask_nobody(store: ShakyStore, table: KindTable) -> None:
+async def test_lookups_ask_nobody(store: ShakyStore, table: KindCache) -> None:
     await store.register_kinds([KindRecord("a", "a")])
     await table.refresh()
     store.calls.clear()
@@ -56,7 +56,7 @@ async def test_lookups_ask_nobody(store: ShakyStore, table: KindTable) -> None:
 
 
 async def test_a_new_kind_is_found_by_a_second_look(
-    store: ShakyStore, table: KindTable, monkeypatch: pytest.MonkeyPatch
+    store: ShakyStore, table: KindCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("acked_common.background.kind_cache._SECOND_LOOK_EVERY_S", 0.0)
     await table.refresh()
@@ -66,13 +66,13 @@ async def test_a_new_kind_is_found_by_a_second_look(
     assert await table.look_again("missing") is None
 
 
-async def test_a_crowd_shares_one_look(store: ShakyStore, table: KindTable) -> None:
+async def test_a_crowd_shares_one_look(store: ShakyStore, table: KindCache) -> None:
     found = await asyncio.gather(*(table.look_again("missing") for _ in range(100)))
     assert found == [None] * 100
     assert store.calls == ["kinds"]
 
 
-async def test_what_was_known_stays_known_while_the_store_is_away(store: ShakyStore, table: KindTable) -> None:
+async def test_what_was_known_stays_known_while_the_store_is_away(store: ShakyStore, table: KindCache) -> None:
     await store.register_kinds([KindRecord("a", "lane")])
     await table.refresh()
     store.is_away = True
@@ -81,7 +81,7 @@ async def test_what_was_known_stays_known_while_the_store_is_away(store: ShakySt
     assert table.lane("a") == "lane"
 
 
-async def test_the_loop_reads_again(store: ShakyStore, table: KindTable, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_loop_reads_again(store: ShakyStore, table: KindCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("acked_common.background.kind_cache.REFRESH_S", 0.001)
     async with running_tasks() as tasks:
         table.start(tasks)

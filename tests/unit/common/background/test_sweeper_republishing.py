@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
 from acked_common.model.bundle import Bundle
 from acked_common.store import KindRecord, Reservation
@@ -244,21 +244,21 @@ async def test_what_a_full_outbox_dropped_is_published_by_the_sweeper(
 ) -> None:
     monkeypatch.setattr("acked_common.background.bundle_publisher.KEPT_BUNDLES", 3)
     monkeypatch.setattr("acked_common.background.bundle_publisher.RETRY_S", 0.001)
-    outbox = Outbox(bench.broker, bench.kinds)
+    bundle_publisher = BundlePublisher(bench.broker, bench.kinds)
     bench.broker.is_away = True
     jobs = []
     for _ in range(10):
         jobs.append(await bench.queued(waits_s=0.0))
-        outbox.offer([(jobs[-1].id, "demo", bench.clock.now())])
+        bundle_publisher.offer([(jobs[-1].id, "demo", bench.clock.now())])
         await settle()
         bench.clock.advance(1.0)
     bench.broker.is_away = False
-    outbox.start()
+    bundle_publisher.start()
     async with asyncio.timeout(BOUND_S):
-        while outbox.waiting:
+        while bundle_publisher.waiting:
             await settle()
     await settle()
-    await outbox.stop()
+    await bundle_publisher.stop()
     # The newest survived; a worker takes them, and with them the watermark passes the others.
     assert bench.published() == [job.id for job in jobs[7:]]
     for job in jobs[7:]:

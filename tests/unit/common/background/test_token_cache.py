@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from acked_common.background import token_cache as table_module
-from acked_common.background.token_cache import TokenTable
+from acked_common.background.token_cache import TokenCache
 from acked_common.http.problems import ProblemError
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.store import StoreUnavailable
@@ -37,7 +37,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.tokens = CountedTokens()
-        self.table = TokenTable(self.tokens, self.clock)
+        self.table = TokenCache(self.tokens, self.clock)
 
     async def made(self, client: str = "billing", days: float | None = None) -> tuple[bytes, TokenRecord]:
         token, record = mint(tenant="acme", client=client, may=["read"], at=self.clock.now(), expires_in_days=days)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from acked_common.http.edge import Front
+from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.limits import UNCOUNTED_BYTES, HeldBytes, Limits
 from acked_common.http.problems import ProblemError
@@ -66,7 +66,7 @@ class Bench:
             Route("/read", read, methods=["POST"]),
         ]
         app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
-        self.front = Front(
+        self.front = Edge(
             app.build_middleware_stack(),
             checks=[],
             hot={"/hot": hot},

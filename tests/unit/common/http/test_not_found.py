@@ -3,9 +3,9 @@
 import pytest
 from starlette.routing import Route
 
-from acked_common.http.not_found import OF_GATEWAY, OF_INTAKE, Elsewhere
+from acked_common.http.not_found import OF_GATEWAY, OF_INTAKE, NotFound
 
-FOUND = Elsewhere(
+FOUND = NotFound(
     [Route("/process", lambda _: None), Route("/status/{id}", lambda _: None)],
     {"/jobs": "http://g:1", "/ws": "http://g:1"},
 )

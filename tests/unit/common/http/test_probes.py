@@ -4,7 +4,7 @@ import pytest
 
 from acked_common.http.probes import STRANGER, as_probe
 from acked_common.http.problems import ProblemError
-from acked_common.http.request_guards import Guards
+from acked_common.http.request_guards import RequestGuards
 
 PROBING_HOSTS = [b"10.244.0.5:8080", b"acked-gateway:8080", b"evil.example", b""]
 
@@ -13,20 +13,20 @@ PROBING_HOSTS = [b"10.244.0.5:8080", b"acked-gateway:8080", b"evil.example", b""
 @pytest.mark.parametrize("host", PROBING_HOSTS)
 async def test_a_probe_may_come_by_any_host_as_a_stranger(path: str, host: bytes) -> None:
     scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", host)]}
-    Guards().check(scope)
+    RequestGuards().check(scope)
     assert scope[STRANGER] is True
 
 
 @pytest.mark.parametrize("host", [b"localhost", b"127.0.0.1:8080", b"LOCALHOST"])
 async def test_a_probe_by_an_own_name_is_no_stranger(host: bytes) -> None:
     scope = {"type": "http", "method": "GET", "path": "/readyz", "headers": [(b"host", host)]}
-    Guards().check(scope)
+    RequestGuards().check(scope)
     assert scope[STRANGER] is False
 
 
 @pytest.mark.parametrize("host", PROBING_HOSTS)
 async def test_a_probe_teaches_no_host_to_other_routes(host: bytes) -> None:
-    guards = Guards()
+    guards = RequestGuards()
     for path in ("/healthz", "/readyz"):
         guards.check({"type": "http", "method": "GET", "path": path, "headers": [(b"host", host)]})
     for path in ("/metrics", "/jobs", "/healthz/", "/healthz/x", "/"):
@@ -40,9 +40,9 @@ async def test_only_http_1_0_may_probe_without_a_host(version: str, is_refused: 
     scope = {"type": "http", "http_version": version, "method": "GET", "path": "/healthz", "headers": []}
     if is_refused:
         with pytest.raises(ProblemError):
-            Guards().check(scope)
+            RequestGuards().check(scope)
     else:
-        Guards().check(scope)
+        RequestGuards().check(scope)
         assert scope[STRANGER] is True
 
 

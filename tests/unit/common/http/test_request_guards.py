@@ -13,8 +13,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from acked_common.http.cors import EXPOSED_HEADERS, Cors
-from acked_common.http.edge import Front
-from acked_common.http.request_guards import LOCAL_HOSTS, MAX_HEADER_BYTES, Guards
+from acked_common.http.edge import Edge
+from acked_common.http.request_guards import LOCAL_HOSTS, MAX_HEADER_BYTES, RequestGuards
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,13 +44,13 @@ class App:
             await send({"type": "websocket.close", "code": 1000})
 
 
-def guarded(app: Callable[..., Awaitable[None]]) -> Front:
-    guards = Guards(
+def guarded(app: Callable[..., Awaitable[None]]) -> Edge:
+    guards = RequestGuards(
         allowed_hosts=LOCAL_HOSTS | {"acked.example", "exact.example:8443"},
         allowed_origins=frozenset({ORIGIN}),
         changing_paths=frozenset({"/load-test"}),
     )
-    return Front(app, checks=[guards.check], cors=Cors([ORIGIN]))
+    return Edge(app, checks=[guards.check], cors=Cors([ORIGIN]))
 
 
 async def call(

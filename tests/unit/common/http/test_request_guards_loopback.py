@@ -3,9 +3,9 @@
 import pytest
 
 from acked_common.http.problems import ProblemError
-from acked_common.http.request_guards import LOCAL_HOSTS, Guards, Message
+from acked_common.http.request_guards import LOCAL_HOSTS, Message, RequestGuards
 
-GUARDS = Guards(allowed_hosts=LOCAL_HOSTS | {"acked.example"})
+GUARDS = RequestGuards(allowed_hosts=LOCAL_HOSTS | {"acked.example"})
 
 
 def is_let_in(kind: str, host: str, origin: str) -> bool:

@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.http.edge import Front
+from acked_common.http.edge import Edge
 from acked_common.http.rate_limit import RateLimit
-from acked_common.http.request_rate import Rate, retry_after_s
+from acked_common.http.request_rate import RequestRate, retry_after_s
 from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal
 from support.asgi import Answer, call
 
@@ -17,7 +17,7 @@ BOB = Principal("acme", "bob", frozenset({Permission.SUBMIT}))
 
 
 def test_a_burst_then_the_rate() -> None:
-    rate = Rate(2.0, 3)
+    rate = RequestRate(2.0, 3)
     assert [rate.take("a", 0.0) for _ in range(3)] == [2.0, 1.0, 0.0]
     assert rate.take("a", 0.0) == -0.5
     assert rate.take("a", 0.25) == -0.25
@@ -26,14 +26,14 @@ def test_a_burst_then_the_rate() -> None:
 
 
 def test_a_refusal_costs_nothing() -> None:
-    rate = Rate(1.0, 1)
+    rate = RequestRate(1.0, 1)
     rate.take("a", 0.0)
     assert all(rate.take("a", 0.5) < 0 for _ in range(100))
     assert rate.take("a", 1.0) == 0.0
 
 
 def test_clients_share_nothing() -> None:
-    rate = Rate(1.0, 1)
+    rate = RequestRate(1.0, 1)
     assert rate.take("a", 0.0) == 0.0
     assert rate.take("b", 0.0) == 0.0
     assert rate.take("a", 0.0) < 0
@@ -41,7 +41,7 @@ def test_clients_share_nothing() -> None:
 
 @given(st.lists(st.floats(0, 2), max_size=60), st.floats(0.1, 50), st.integers(1, 20))
 def test_never_more_than_the_burst_and_what_has_come_since(pauses: list[float], per_s: float, burst: int) -> None:
-    rate = Rate(per_s, burst)
+    rate = RequestRate(per_s, burst)
     now = 100.0
     allowed = 0
     for pause_s in pauses:
@@ -54,14 +54,14 @@ def test_never_more_than_the_burst_and_what_has_come_since(pauses: list[float], 
 
 @given(st.floats(0.1, 50), st.integers(1, 20))
 def test_who_comes_back_after_the_time_that_was_told_is_served(per_s: float, burst: int) -> None:
-    rate = Rate(per_s, burst)
+    rate = RequestRate(per_s, burst)
     while (taken := rate.take("a", 5.0)) >= 0:
         pass
     assert rate.take("a", 5.0 + retry_after_s(taken)) >= 0
 
 
 def test_buckets_are_bounded_and_those_in_use_stay() -> None:
-    rate = Rate(1.0, 2, max_clients=3)
+    rate = RequestRate(1.0, 2, max_clients=3)
     for client in "abc":
         rate.take(client, 0.0)
     rate.take("a", 0.0)
@@ -69,14 +69,14 @@ def test_buckets_are_bounded_and_those_in_use_stay() -> None:
     rate.take("d", 1.0)
     assert rate.take("a", 1.0) == 0.0
     assert len(rate._buckets) == 2
-    empty = Rate(0.001, 1, max_clients=3)
+    empty = RequestRate(0.001, 1, max_clients=3)
     for number in range(1000):
         empty.take(number, 0.0)
     assert len(empty._buckets) == 3
 
 
 def test_headers_tell_the_policy_and_what_is_left() -> None:
-    rate = Rate(10.0, 25)
+    rate = RequestRate(10.0, 25)
     assert rate.policy == b'"default";q=25;w=3'
     assert rate.header(rate.take("a", 0.0)) == b'"default";r=24;t=1'
     while (taken := rate.take("a", 0.0)) > 0:
@@ -92,9 +92,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 class Bench:
     def __init__(self, burst: int = 1) -> None:
-        limit = RateLimit(Rate(0.01, burst), free=frozenset({"/healthz"}))
+        limit = RateLimit(RequestRate(0.01, burst), free=frozenset({"/healthz"}))
         self.answered: list[tuple[str, int]] = []
-        self._front = Front(
+        self._front = Edge(
             app, checks=[limit.check], count=lambda scope, status: self.answered.append((scope["path"], status))
         )
 
@@ -140,8 +140,8 @@ async def test_health_is_told_to_anybody_at_any_time() -> None:
 
 
 async def test_a_websocket_is_refused_before_it_is_open() -> None:
-    rate = Rate(1e-6, 1)
-    front = Front(app, checks=[RateLimit(rate, free=frozenset()).check])
+    rate = RequestRate(1e-6, 1)
+    front = Edge(app, checks=[RateLimit(rate, free=frozenset()).check])
     rate.take((ADA.tenant, ADA.client), time.monotonic())
     sent: list[Any] = []
 

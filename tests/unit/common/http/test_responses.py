@@ -17,10 +17,10 @@ from starlette.routing import Route
 
 from acked_common.api.operational_routes import operations_routes
 from acked_common.api.readiness import Readiness
-from acked_common.http.edge import Front
+from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.request_metrics import RequestCounter
+from acked_common.http.request_metrics import RequestMetrics
 from acked_common.http.requests import read_bounded, while_connected
 from acked_common.http.responses import JsonResponse
 from acked_common.http.server.serve import bind_port, server_config, within_files
@@ -58,8 +58,8 @@ def app(readiness: Readiness | None = None) -> Starlette:
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
-    counter = RequestCounter(frozenset({"/refuse", "/metrics"}))
-    application.middleware_stack = Front(application.build_middleware_stack(), checks=[], count=counter.count)
+    counter = RequestMetrics(frozenset({"/refuse", "/metrics"}))
+    application.middleware_stack = Edge(application.build_middleware_stack(), checks=[], count=counter.count)
     return application
 
 

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from acked_common.runtime import failpoints
-from acked_common.runtime.failpoints import Crashed, CrashPlan, Point, arm, parse_plan
+from acked_common.runtime.failpoints import FailpointHit, FailpointPlan, Point, arm, parse_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -22,9 +22,9 @@ def disarmed() -> Iterator[None]:
 
 
 def test_plans_are_read() -> None:
-    assert parse_plan("worker.claimed:3:kill") == CrashPlan("worker.claimed", 3, "kill")
-    assert parse_plan("intake.parsed:1:raise") == CrashPlan("intake.parsed", 1, "raise")
-    assert parse_plan("outbox.published:20:sleep=0.5") == CrashPlan("outbox.published", 20, "sleep", 0.5)
+    assert parse_plan("worker.claimed:3:kill") == FailpointPlan("worker.claimed", 3, "kill")
+    assert parse_plan("intake.parsed:1:raise") == FailpointPlan("intake.parsed", 1, "raise")
+    assert parse_plan("outbox.published:20:sleep=0.5") == FailpointPlan("outbox.published", 20, "sleep", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_nth_arrival_breaks_and_no_other() -> None:
     arm(parse_plan("worker.claimed:2:raise"))
     failpoints.reach("worker.claiming")
     failpoints.reach("worker.claimed")
-    with pytest.raises(Crashed):
+    with pytest.raises(FailpointHit):
         failpoints.reach("worker.claimed")
     failpoints.reach("worker.claimed")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from acked_common.api.long_poll import StatusWaits
-from acked_common.model.events import JobEvent, JobNews
+from acked_common.api.long_poll import LongPolls
+from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Changes, Scope
 from acked_gateway.feed import hub as hub_module
-from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.hub import Client, Hub
 from support.factories import ManualClock
 from support.parts import BOUND_S, ShakyStore
@@ -34,13 +34,13 @@ class Stream:
     async def close(self) -> None:
         pass
 
-    def tell(self, news: Sequence[JobNews]) -> None:
+    def tell(self, news: Sequence[JobUpdate]) -> None:
         self.changes.put_nowait(Changes(news, is_current=True))
 
 
-def moved(job: Any, rev: int) -> JobNews:
+def moved(job: Any, rev: int) -> JobUpdate:
     event = JobEvent(job, rev, State.QUEUED, Reason.DUE.value, 0, datetime(2026, 1, 2, tzinfo=UTC))
-    return JobNews(job, "k", None, event)
+    return JobUpdate(job, "k", None, event)
 
 
 class Follower:
@@ -66,7 +66,7 @@ class Follower:
 
 async def test_the_loop_goes_on_while_thousands_of_scopes_are_told() -> None:
     hub, stream, job = Hub(), Stream(), new_id()
-    live = Live(stream, hub, StatusWaits(ShakyStore(ManualClock())))
+    live = ChangeFollower(stream, hub, LongPolls(ShakyStore(ManualClock())))
     scopes = [Scope(ids=frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE * 5)]
     followers = [Follower(hub, scope) for scope in scopes]
     live.follow()
@@ -94,11 +94,11 @@ async def test_the_loop_goes_on_while_thousands_of_scopes_are_told() -> None:
 
 async def test_news_that_cannot_be_told_end_in_new_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
     hub, stream, job = Hub(), Stream(), new_id()
-    live = Live(stream, hub, StatusWaits(ShakyStore(ManualClock())))
+    live = ChangeFollower(stream, hub, LongPolls(ShakyStore(ManualClock())))
     follower = Follower(hub, Scope())
     follower.take()
 
-    def broken(_: Sequence[JobNews]) -> Iterator[None]:
+    def broken(_: Sequence[JobUpdate]) -> Iterator[None]:
         raise ZeroDivisionError
         yield
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from acked_common.api.long_poll import StatusWaits
-from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.api.long_poll import LongPolls
+from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.clock import SharedClock
 from acked_common.store import Changes, Scope, StoreUnavailable
 from acked_gateway.feed import change_follower
-from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
 from support.memory_store import MemoryStore
 
@@ -25,7 +25,7 @@ class Stream:
     """A change stream that tells what it is given, and breaks while it is told to."""
 
     def __init__(self) -> None:
-        self.given: asyncio.Queue[JobNews] = asyncio.Queue()
+        self.given: asyncio.Queue[JobUpdate] = asyncio.Queue()
         self.is_broken = False
         self.opened = 0
 
@@ -45,13 +45,13 @@ class Bench:
     def __init__(self) -> None:
         self.stream = Stream()
         hub = Hub()
-        self.live = Live(self.stream, hub, StatusWaits(MemoryStore(SharedClock())))
+        self.live = ChangeFollower(self.stream, hub, LongPolls(MemoryStore(SharedClock())))
         self.client = Client(lambda: None)
         subscription = hub.subscribe(self.client, 1, Scope())
         subscription.give(jobs_snapshot([]))
         assert "snapshot" in str(self.client.next_frame())
 
-    async def told(self, news: JobNews) -> None:
+    async def told(self, news: JobUpdate) -> None:
         self.stream.given.put_nowait(news)
         async with asyncio.timeout(5):
             while self.stream.given.qsize():  # noqa: ASYNC110 - the reader tells nobody
@@ -68,13 +68,13 @@ async def bench() -> AsyncIterator[Bench]:
     await made.live.stop()
 
 
-def event(job: JobNews, rev: int, state: State) -> JobEvent:
+def event(job: JobUpdate, rev: int, state: State) -> JobEvent:
     return JobEvent(job.id, rev, state, Reason.COMPLETED.value, 1, AT)
 
 
-def claimed() -> JobNews:
+def claimed() -> JobUpdate:
     job_id = new_id()
-    return JobNews(job_id, "k", None, JobEvent(job_id, 2, State.RUNNING, Reason.CLAIMED.value, 1, AT), nonce=NONCE)
+    return JobUpdate(job_id, "k", None, JobEvent(job_id, 2, State.RUNNING, Reason.CLAIMED.value, 1, AT), nonce=NONCE)
 
 
 async def test_a_reported_transition_reaches_no_client(bench: Bench) -> None:
@@ -91,7 +91,7 @@ async def test_a_reported_rev_hides_no_transition(bench: Bench) -> None:
     await bench.told(job)
     bench.client.next_frame()
     bench.live.report(BOOT, [event(job, rev, State.SUCCEEDED) for rev in (3, 2**40)])
-    await bench.told(JobNews(job.id, "k", None, event(job, 3, State.CANCELLED)))
+    await bench.told(JobUpdate(job.id, "k", None, event(job, 3, State.CANCELLED)))
     frame = str(bench.client.next_frame())
     assert f'"state":"{State.CANCELLED.value}"' in frame
     assert '"rev":3' in frame

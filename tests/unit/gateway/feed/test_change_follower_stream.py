@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.api.long_poll import StatusWaits
-from acked_common.model.events import JobEvent, JobNews
+from acked_common.api.long_poll import LongPolls
+from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Changes, HistoryLost, Scope, StoreUnavailable
-from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY_CAP_S, SETTLED_AFTER_S, Live
+from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY_CAP_S, SETTLED_AFTER_S, ChangeFollower
 from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
 from support.factories import ManualClock
 from support.loop_clock import LoopClock
@@ -46,7 +46,7 @@ class Stream:
     async def close(self) -> None:
         self.closes += 1
 
-    async def tell(self, *news: JobNews, is_current: bool = True) -> None:
+    async def tell(self, *news: JobUpdate, is_current: bool = True) -> None:
         await settle()
         self.given.put_nowait(Changes(news, is_current=is_current))
         await settle()
@@ -57,7 +57,7 @@ class Stream:
         await settle()
 
 
-class NotedWaits(StatusWaits):
+class NotedWaits(LongPolls):
     """Notes what waiters are told."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Bench:
         self.stream = Stream()
         self.hub = Hub()
         self.waits = NotedWaits()
-        self.live = Live(self.stream, self.hub, self.waits)
+        self.live = ChangeFollower(self.stream, self.hub, self.waits)
         self.followed: list[bool] = []
         self.live.tell_followed(self.followed.append)
 
@@ -100,7 +100,7 @@ class Bench:
             found.append(frame)
         return found
 
-    def gave(self, *news: JobNews) -> Settled:
+    def gave(self, *news: JobUpdate) -> Settled:
         """A snapshot is given out now."""
         spy = Settled()
         self.live.gave([spy], news)  # type: ignore[list-item]
@@ -117,9 +117,9 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     await made.live.stop()
 
 
-def moved(rev: int, state: State, job_id: UUID | None = None) -> JobNews:
+def moved(rev: int, state: State, job_id: UUID | None = None) -> JobUpdate:
     job_id = job_id or new_id()
-    return JobNews(job_id, "k", None, JobEvent(job_id, rev, state, Reason.CLAIMED.value, 1, AT))
+    return JobUpdate(job_id, "k", None, JobEvent(job_id, rev, state, Reason.CLAIMED.value, 1, AT))
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -149,7 +149,7 @@ async def test_progress_is_no_move_for_waiters(bench: Bench) -> None:
     news = moved(7, State.RUNNING)
     await bench.stream.tell(news)
     progress = b'{"value":0.5,"message":null,"at":"2026-01-02T03:04:06.000Z"}'
-    await bench.stream.tell(JobNews(news.id, "k", None, None, progress))
+    await bench.stream.tell(JobUpdate(news.id, "k", None, None, progress))
     assert '"value":0.5' in bench.frames(client)[-1]
     assert len(bench.waits.noted) == 1
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket
 
-from acked_common.api.authenticator import Gate
-from acked_common.background.token_cache import TokenTable
+from acked_common.api.authenticator import Authenticator
+from acked_common.background.token_cache import TokenCache
 from acked_common.store.tokens import MemoryTokens
 from acked_gateway.feed import entry
 from acked_gateway.feed.entry import FeedEntry
@@ -62,7 +62,7 @@ async def standing(entry: FeedEntry, *addresses: str) -> AsyncIterator[list[Line
 
 
 async def test_one_address_leaves_room_at_the_door() -> None:
-    entry = FeedEntry(Gate(TokenTable(MemoryTokens(), ManualClock())))
+    entry = FeedEntry(Authenticator(TokenCache(MemoryTokens(), ManualClock())))
     for _ in range(2):
         async with standing(entry, *["10.0.0.1"] * 6, *["10.0.0.2"] * 2, "10.0.0.3", "10.0.0.3") as lines:
             refused = [line.is_refused for line in lines]

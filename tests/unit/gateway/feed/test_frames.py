@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from acked_common.http.problems import problem
-from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope
@@ -143,7 +143,7 @@ def test_events_are_written_as_the_contract_has_them() -> None:
 
 def test_snapshots_hold_jobs_or_counts() -> None:
     event = JobEvent(ID, 1, State.QUEUED, Reason.ACCEPTED.value, 0, AT)
-    jobs = frames.jobs_snapshot_text([JobNews(ID, "k", None, event), JobNews(ID, "k", "b", event, b"{}")])
+    jobs = frames.jobs_snapshot_text([JobUpdate(ID, "k", None, event), JobUpdate(ID, "k", "b", event, b"{}")])
     frame = json.loads(frames.snapshot_frame(1, jobs))
     assert (frame["type"], frame["sub"]) == ("snapshot", 1)
     assert [(job["kind"], job["batch"], job.get("progress")) for job in frame["jobs"]] == [
@@ -171,7 +171,7 @@ def test_the_other_frames() -> None:
 def test_a_snapshot_holds_a_bounded_amount_of_progress() -> None:
     progress = b'{"value":"' + b"x" * 60_000 + b'"}'
     event = JobEvent(new_id(), 2, State.RUNNING, Reason.CLAIMED.value, 1, datetime(2026, 1, 2, tzinfo=UTC))
-    text = jobs_snapshot_text([JobNews(event.id, "k", None, event, progress) for _ in range(100)])
+    text = jobs_snapshot_text([JobUpdate(event.id, "k", None, event, progress) for _ in range(100)])
     assert len(text) < SNAPSHOT_PROGRESS_BYTES + 100 * 300
     jobs = json.loads("{" + text + "}")["jobs"]
     assert len(jobs) == 100

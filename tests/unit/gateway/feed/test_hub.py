@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope
@@ -26,9 +26,9 @@ STATES = list(State)
 
 def news(
     job_id: UUID, rev: int, *, kind: str = "k", batch: str | None = None, progress: bytes | None = None
-) -> JobNews:
+) -> JobUpdate:
     event = JobEvent(job_id, rev, STATES[rev % len(STATES)], Reason.DUE.value, rev // 2, AT)
-    return JobNews(job_id, kind, batch, event, progress)
+    return JobUpdate(job_id, kind, batch, event, progress)
 
 
 def frames(client: Client) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def revs(found: Iterable[dict[str, Any]]) -> list[tuple[str, int]]:
     return [(event["id"], event["rev"]) for frame in found for event in frame.get("events", ())]
 
 
-def followed(hub: Hub, scope: Scope, sub: str = "s", jobs: Sequence[JobNews] = ()) -> Client:
+def followed(hub: Hub, scope: Scope, sub: str = "s", jobs: Sequence[JobUpdate] = ()) -> Client:
     """A client with a live subscription."""
     client = Client(lambda: None)
     subscription = hub.subscribe(client, sub, scope)
@@ -344,8 +344,8 @@ def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: li
         hub = Hub()
         observers = [Observer(hub, scope) for scope in (Scope(), Scope(kind="k"), Scope(ids=frozenset(JOBS[:3])))]
         stored: dict[UUID, int] = defaultdict(int)
-        unpublished: list[JobNews] = []
-        looks: dict[int, list[JobNews]] = {}
+        unpublished: list[JobUpdate] = []
+        looks: dict[int, list[JobUpdate]] = {}
 
         def look(number: int) -> None:
             scope = observers[number].subscription.ring.scope

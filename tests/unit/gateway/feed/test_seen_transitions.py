@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_gateway.feed.seen_transitions import MAX_PROGRESS_BYTES, JobTable
+from acked_gateway.feed.seen_transitions import MAX_PROGRESS_BYTES, SeenTransitions
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 ME, OTHER = "nonce-of-me", "nonce-of-another"
@@ -18,12 +18,12 @@ def event(job_id: UUID, rev: int, state: State, attempt: int = 1) -> JobEvent:
     return JobEvent(job_id, rev, state, Reason.CLAIMED.value, attempt, AT)
 
 
-def claimed(job_id: UUID, rev: int = 2, attempt: int = 1, nonce: str | None = ME, tenant: str = "default") -> JobNews:
-    return JobNews(job_id, "k", "b", event(job_id, rev, State.RUNNING, attempt), nonce=nonce, tenant=tenant)
+def claimed(job_id: UUID, rev: int = 2, attempt: int = 1, nonce: str | None = ME, tenant: str = "default") -> JobUpdate:
+    return JobUpdate(job_id, "k", "b", event(job_id, rev, State.RUNNING, attempt), nonce=nonce, tenant=tenant)
 
 
-def ended(job_id: UUID, rev: int = 3) -> JobNews:
-    return JobNews(job_id, "k", "b", event(job_id, rev, State.SUCCEEDED))
+def ended(job_id: UUID, rev: int = 3) -> JobUpdate:
+    return JobUpdate(job_id, "k", "b", event(job_id, rev, State.SUCCEEDED))
 
 
 def progress(job_id: UUID, second: int = 1, attempt: int = 1, nonce: str = ME) -> ProgressEvent:
@@ -31,19 +31,19 @@ def progress(job_id: UUID, second: int = 1, attempt: int = 1, nonce: str = ME) -
 
 
 @pytest.fixture
-def table() -> JobTable:
-    return JobTable()
+def table() -> SeenTransitions:
+    return SeenTransitions()
 
 
 @pytest.fixture
-def job(table: JobTable) -> UUID:
+def job(table: SeenTransitions) -> UUID:
     """A job whose first attempt is ours."""
     job_id = new_id()
     assert table.take(claimed(job_id))
     return job_id
 
 
-def test_whose_job_it_is_is_what_the_stream_has_said(table: JobTable) -> None:
+def test_whose_job_it_is_is_what_the_stream_has_said(table: SeenTransitions) -> None:
     looked, streamed = new_id(), new_id()
     table.seed(claimed(looked, tenant="acme"))
     table.take(claimed(streamed, tenant="globex"))
@@ -56,24 +56,24 @@ def test_whose_job_it_is_is_what_the_stream_has_said(table: JobTable) -> None:
             assert told.tenant == tenant
 
 
-def test_progress_without_the_nonce_of_its_claim_is_dropped(table: JobTable, job: UUID) -> None:
+def test_progress_without_the_nonce_of_its_claim_is_dropped(table: SeenTransitions, job: UUID) -> None:
     for nonce in ("", OTHER, ME[:-1], ME + "x", "nöt ascii", "\ud800"):
         assert table.report_progress(progress(job, 9, nonce=nonce)) is None
     assert table.report_progress(progress(job, 1)) is not None, "what was forged hides nothing"
 
 
-def test_progress_of_an_attempt_without_owner_is_dropped(table: JobTable) -> None:
+def test_progress_of_an_attempt_without_owner_is_dropped(table: SeenTransitions) -> None:
     unowned = new_id()
     table.take(claimed(unowned, nonce=None))
     assert table.report_progress(progress(unowned, nonce="")) is None
 
 
-def test_progress_of_an_unknown_job_is_left_to_the_stream(table: JobTable) -> None:
+def test_progress_of_an_unknown_job_is_left_to_the_stream(table: SeenTransitions) -> None:
     assert table.report_progress(progress(new_id())) is None
 
 
-def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: JobTable, job: UUID) -> None:
-    table.take(JobNews(job, "k", "b", event(job, 3, State.QUEUED)))
+def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: SeenTransitions, job: UUID) -> None:
+    table.take(JobUpdate(job, "k", "b", event(job, 3, State.QUEUED)))
     assert table.report_progress(progress(job)) is None
     table.take(claimed(job, 4, 2, OTHER))
     assert table.report_progress(progress(job)) is None
@@ -81,14 +81,14 @@ def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: JobTable, jo
     assert table.report_progress(progress(job, attempt=2, nonce=OTHER)) is not None
 
 
-def test_a_cancel_that_is_asked_for_leaves_the_owner(table: JobTable, job: UUID) -> None:
-    table.take(JobNews(job, "k", "b", event(job, 3, State.RUNNING)))
+def test_a_cancel_that_is_asked_for_leaves_the_owner(table: SeenTransitions, job: UUID) -> None:
+    table.take(JobUpdate(job, "k", "b", event(job, 3, State.RUNNING)))
     assert table.report_progress(progress(job)) is not None
 
 
-def test_progress_is_told_with_how_the_job_stands_and_only_forward(table: JobTable, job: UUID) -> None:
+def test_progress_is_told_with_how_the_job_stands_and_only_forward(table: SeenTransitions, job: UUID) -> None:
     first, second = progress(job, 1), progress(job, 2)
-    assert table.report_progress(second) == JobNews(job, "k", "b", event(job, 2, State.RUNNING), second.progress)
+    assert table.report_progress(second) == JobUpdate(job, "k", "b", event(job, 2, State.RUNNING), second.progress)
     assert table.report_progress(first) is None
     assert table.take_progress(job, second.progress) is None
     assert table.take_progress(job, progress(job, 3).progress) is not None
@@ -100,12 +100,12 @@ def test_progress_is_told_with_how_the_job_stands_and_only_forward(table: JobTab
     "text",
     [b"", b"{", b"[]", b'{"n":1}', b'{"at":1}', b'{"at":"x"', b'{"at":"x","n":"' + b"x" * MAX_PROGRESS_BYTES + b'"}'],
 )
-def test_progress_that_is_no_good_text_is_dropped(table: JobTable, job: UUID, text: bytes) -> None:
+def test_progress_that_is_no_good_text_is_dropped(table: SeenTransitions, job: UUID, text: bytes) -> None:
     assert table.report_progress(ProgressEvent(job, 1, text, ME)) is None
     assert table.take_progress(job, text) is None
 
 
-def test_a_look_makes_jobs_known_that_the_stream_has_not_shown(table: JobTable, job: UUID) -> None:
+def test_a_look_makes_jobs_known_that_the_stream_has_not_shown(table: SeenTransitions, job: UUID) -> None:
     looked = new_id()
     table.seed(claimed(looked, nonce=OTHER))
     table.seed(claimed(job, rev=9, nonce=OTHER))
@@ -114,7 +114,7 @@ def test_a_look_makes_jobs_known_that_the_stream_has_not_shown(table: JobTable, 
 
 
 def test_the_oldest_are_forgotten() -> None:
-    table = JobTable(kept=3)
+    table = SeenTransitions(kept=3)
     jobs = [new_id() for _ in range(5)]
     for job_id in jobs:
         table.take(ended(job_id))
@@ -124,7 +124,7 @@ def test_the_oldest_are_forgotten() -> None:
 
 
 def test_a_long_job_s_progress_is_told_however_much_moves_beside_it() -> None:
-    table = JobTable(kept=3)
+    table = SeenTransitions(kept=3)
     long = new_id()
     table.take(claimed(long))
     for second in range(1, 50):
@@ -134,7 +134,7 @@ def test_a_long_job_s_progress_is_told_however_much_moves_beside_it() -> None:
 
 
 def test_more_run_than_are_kept() -> None:
-    table = JobTable(kept=3)
+    table = SeenTransitions(kept=3)
     running = [new_id() for _ in range(100)]
     for job_id in running:
         table.take(claimed(job_id))
@@ -145,7 +145,7 @@ def test_more_run_than_are_kept() -> None:
     assert table.forgotten == 98
 
 
-def test_what_the_stream_shows_again_is_told_once(table: JobTable, job: UUID) -> None:
+def test_what_the_stream_shows_again_is_told_once(table: SeenTransitions, job: UUID) -> None:
     assert not table.take(claimed(job))
     assert table.take(ended(job))
     assert not table.take(ended(job))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store import Scope, StoreUnavailable
 from acked_gateway.feed import snapshots as module
@@ -30,7 +30,7 @@ class LookedAt(MemoryStore):
         self.failures: list[Exception] = []
         self.at_once = self.most_at_once = 0
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
+    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
         self.looks.append(scope)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -53,12 +53,12 @@ class Stream:
     def __init__(self) -> None:
         self.is_open = asyncio.Event()
         self.is_open.set()
-        self.given: list[tuple[Sequence[Subscription], Sequence[JobNews]]] = []
+        self.given: list[tuple[Sequence[Subscription], Sequence[JobUpdate]]] = []
 
     async def opened(self) -> None:
         await self.is_open.wait()
 
-    def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobNews]) -> None:
+    def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobUpdate]) -> None:
         self.given.append((subscriptions, news))
 
 
@@ -197,7 +197,7 @@ async def test_counts_are_renewed_once_something_happened(bench: Bench, monkeypa
     assert [await renew() for _ in range(3)] == [2, 2, 2]
     (job,) = await insert(bench.store, new_job())
     at = JobEvent(job.id, 1, State.QUEUED, Reason.ACCEPTED.value, 0, job.accepted_at)
-    bench.hub.publish([JobNews(job.id, "demo", None, at)])
+    bench.hub.publish([JobUpdate(job.id, "demo", None, at)])
     assert [await renew() for _ in range(2)] == [3, 3]
     assert len(bench.store.looks) == looks, "what is shown by counts needs no look"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
@@ -46,9 +46,9 @@ class Bench:
         self.clock = ManualClock()
         self.store = Store(self.clock)
         self.broker = MemoryBroker()
-        self.kinds = KindTable(self.store)
-        self.outbox = Outbox(self.broker, self.kinds)
-        self.commands = Commands(self.store, self.outbox, self.clock, common_settings(retention_s=100))
+        self.kinds = KindCache(self.store)
+        self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
+        self.commands = Commands(self.store, self.bundle_publisher, self.clock, common_settings(retention_s=100))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def bench() -> AsyncIterator[Bench]:
     made = Bench()
     await made.kinds.refresh()
     yield made
-    await made.outbox.stop()
+    await made.bundle_publisher.stop()
 
 
 def refused(caught: pytest.ExceptionInfo[ProblemError]) -> tuple[str, int]:

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 from starlette.applications import Starlette
 
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
-from acked_common.background.worker_cache import WorkerTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
+from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
@@ -35,11 +35,11 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = ShakyStore(self.clock)
-        outbox = Outbox(MemoryBroker(), KindTable(self.store))
-        commands = Commands(self.store, outbox, self.clock, common_settings())
+        bundle_publisher = BundlePublisher(MemoryBroker(), KindCache(self.store))
+        commands = Commands(self.store, bundle_publisher, self.clock, common_settings())
         self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         self.app = Starlette(
-            routes=[*job_routes(self.store, commands, WorkerTable(self.store, seen_within_s=24.0), Reads(self.reads))],
+            routes=[*job_routes(self.store, commands, WorkerCache(self.store, seen_within_s=24.0), Reads(self.reads))],
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
 

@@ -3,18 +3,18 @@
 import pytest
 
 from acked_gateway.load_test import one_time
-from acked_gateway.load_test.one_time import HOLDS_S, RunOnce
+from acked_gateway.load_test.one_time import HOLDS_S, OneTimeValues
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_800_000_000.0
 
 
 @pytest.fixture
-def gateway() -> RunOnce:
-    return RunOnce(SECRET)
+def gateway() -> OneTimeValues:
+    return OneTimeValues(SECRET)
 
 
-def test_value_is_taken_once_and_for_its_batch_alone(gateway: RunOnce) -> None:
+def test_value_is_taken_once_and_for_its_batch_alone(gateway: OneTimeValues) -> None:
     value = gateway.give("b", NOW)
     assert not gateway.take(value, "other", NOW)
     assert gateway.take(value, "b", NOW)
@@ -22,21 +22,21 @@ def test_value_is_taken_once_and_for_its_batch_alone(gateway: RunOnce) -> None:
     assert gateway.take(gateway.give("c", NOW), "c", NOW)
 
 
-def test_value_is_taken_by_another_process_with_the_same_secret(gateway: RunOnce) -> None:
+def test_value_is_taken_by_another_process_with_the_same_secret(gateway: OneTimeValues) -> None:
     value = gateway.give("b", NOW)
-    assert not RunOnce("another-secret-another-secret").take(value, "b", NOW)
-    assert not RunOnce(None).take(value, "b", NOW)
-    assert RunOnce(SECRET).take(value, "b", NOW)
+    assert not OneTimeValues("another-secret-another-secret").take(value, "b", NOW)
+    assert not OneTimeValues(None).take(value, "b", NOW)
+    assert OneTimeValues(SECRET).take(value, "b", NOW)
 
 
 def test_value_without_a_shared_secret_is_of_its_process() -> None:
-    alone = RunOnce(None)
+    alone = OneTimeValues(None)
     value = alone.give("b", NOW)
-    assert not RunOnce(None).take(value, "b", NOW)
+    assert not OneTimeValues(None).take(value, "b", NOW)
     assert alone.take(value, "b", NOW)
 
 
-def test_value_ends(gateway: RunOnce) -> None:
+def test_value_ends(gateway: OneTimeValues) -> None:
     value = gateway.give("b", NOW)
     assert not gateway.take(value, "b", NOW + HOLDS_S + 1)
     assert gateway.take(value, "b", NOW + HOLDS_S - 1)
@@ -45,12 +45,12 @@ def test_value_ends(gateway: RunOnce) -> None:
 @pytest.mark.parametrize(
     "value", ["", ".", "x", "1800000300.", "1800000300.00", "nan.{mac}", "9999999999.{mac}", "\udce4.{mac}"]
 )
-def test_value_that_is_made_up_is_refused(gateway: RunOnce, value: str) -> None:
+def test_value_that_is_made_up_is_refused(gateway: OneTimeValues, value: str) -> None:
     _, _, mac = gateway.give("b", NOW).partition(".")
     assert not gateway.take(value.format(mac=mac), "b", NOW)
 
 
-def test_values_that_were_used_are_bounded(gateway: RunOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_were_used_are_bounded(gateway: OneTimeValues, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_time, "MOST_USED", 3)
     for batch in "abc":
         assert gateway.take(gateway.give(batch, NOW), batch, NOW)

@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 from unit.gateway.test_commands import Bench
 
-from acked_common.background.worker_cache import WorkerTable, instance_of
+from acked_common.background.worker_cache import WorkerCache, instance_of
 from acked_common.broker import BrokerError
 from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import JobAttempt
@@ -17,7 +17,7 @@ from acked_common.store import WorkerRecord
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.workers import command_router as module
 from acked_gateway.workers.channel import WorkerChannel
-from acked_gateway.workers.command_router import CommandLine
+from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
 from support.asgi import call
 from support.factories import ManualClock, cancelling, owner, queued, running
@@ -62,7 +62,7 @@ class Bus:
 
 async def test_a_worker_that_is_connected_here_is_told_here() -> None:
     lines, bus = Lines("b"), Bus()
-    commands = CommandLine(lines)
+    commands = CommandRouter(lines)
     commands.attach(bus)
     commands.cancel("b", JOB, 3)
     commands.drain("b")
@@ -73,7 +73,7 @@ async def test_a_worker_that_is_connected_here_is_told_here() -> None:
 
 async def test_another_one_is_looked_for_at_the_other_gateways() -> None:
     lines, bus = Lines("b"), Bus()
-    commands = CommandLine(lines)
+    commands = CommandRouter(lines)
     commands.attach(bus)
     commands.cancel("c", JOB, 3)
     commands.drain("c")
@@ -84,7 +84,7 @@ async def test_another_one_is_looked_for_at_the_other_gateways() -> None:
 
 async def test_what_comes_from_the_others_is_never_sent_on() -> None:
     lines, bus = Lines("b"), Bus()
-    commands = CommandLine(lines)
+    commands = CommandRouter(lines)
     commands.attach(bus)
     for boot in ("b", "c"):
         commands.take(CancelCommand(boot, [JobAttempt(JOB, 1)]))
@@ -97,7 +97,7 @@ async def test_what_comes_from_the_others_is_never_sent_on() -> None:
 async def test_a_broker_that_is_away_costs_nothing_but_the_command() -> None:
     bus = Bus()
     bus.failure = BrokerError("away")
-    commands = CommandLine(Lines())
+    commands = CommandRouter(Lines())
     commands.attach(bus)
     commands.cancel("c", JOB, 1)
     await settle()
@@ -111,7 +111,7 @@ async def test_only_so_many_wait_for_a_slow_broker(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "MAX_PASSING_ON", 3)
     bus = Bus()
     bus.hold.clear()
-    commands = CommandLine(Lines())
+    commands = CommandRouter(Lines())
     commands.attach(bus)
     for attempt in range(1, 6):
         commands.cancel("c", JOB, attempt)
@@ -132,7 +132,7 @@ async def test_a_cancel_of_a_running_job_tells_its_worker() -> None:
     bench = Bench()
     told: list[tuple[str, UUID, int]] = []
     commands = Commands(
-        bench.store, bench.outbox, bench.clock, common_settings(), lambda *command: told.append(command)
+        bench.store, bench.bundle_publisher, bench.clock, common_settings(), lambda *command: told.append(command)
     )
     job = await running(bench.store, by=owner(boot="boot-7"))
     assert (await commands.cancel(str(job.id))).state is State.RUNNING
@@ -142,7 +142,7 @@ async def test_a_cancel_of_a_running_job_tells_its_worker() -> None:
     assert told[1:] == [("boot-8", again.id, 1)], "asked again, it tells again"
     await commands.cancel(str((await queued(bench.store)).id))
     assert len(told) == 2, "nobody runs it, nobody is told"
-    await bench.outbox.stop()
+    await bench.bundle_publisher.stop()
 
 
 async def test_drain_reaches_one_worker_alone() -> None:
@@ -155,7 +155,7 @@ async def test_drain_reaches_one_worker_alone() -> None:
     for boot, name in (("b1", "w"), ("b2", "w"), ("b3", "other")):
         await store.refresh_worker(record(boot, name))
     lines = Lines("b1", "b2", "b3", "b4")
-    routes = worker_routes(store, WorkerTable(store, seen_within_s=24.0), CommandLine(lines))
+    routes = worker_routes(store, WorkerCache(store, seen_within_s=24.0), CommandRouter(lines))
     app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
 
     async def drain(worker: str) -> tuple[int, str]:

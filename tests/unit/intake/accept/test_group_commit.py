@@ -7,7 +7,14 @@ import pytest
 
 from acked_common.store import Insertion, NewJob
 from acked_intake.accept import group_commit
-from acked_intake.accept.group_commit import LARGE_JOBS, MAX_GROUP_BYTES, MAX_GROUP_JOBS, Busy, GroupCommit, Limits
+from acked_intake.accept.group_commit import (
+    LARGE_JOBS,
+    MAX_GROUP_BYTES,
+    MAX_GROUP_JOBS,
+    Busy,
+    CommitLimits,
+    GroupCommit,
+)
 from support.factories import ManualClock, new_job
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
@@ -40,7 +47,7 @@ class Store(MemoryStore):
 class Bench:
     """A group commit over a store that can hold."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: CommitLimits) -> None:
         self.store = Store()
         self.published: list[NewJob] = []
         self.commit = GroupCommit(self.store, limits, self.published.extend)
@@ -53,12 +60,12 @@ class Bench:
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits()
+def limits() -> CommitLimits:
+    return CommitLimits()
 
 
 @pytest.fixture
-async def bench(limits: Limits) -> AsyncIterator[Bench]:
+async def bench(limits: CommitLimits) -> AsyncIterator[Bench]:
     made = Bench(limits)
     yield made
     made.store.confirms.set()
@@ -87,7 +94,7 @@ async def test_requests_of_one_turn_are_one_group(bench: Bench) -> None:
     assert bench.store.sizes == [200]
 
 
-async def test_groups_form_while_commits_are_in_flight(bench: Bench, limits: Limits) -> None:
+async def test_groups_form_while_commits_are_in_flight(bench: Bench, limits: CommitLimits) -> None:
     bench.store.confirms.clear()
     waiting = []
     for count in (1, 40, 50, 60, 70):
@@ -194,8 +201,8 @@ class TestBusy:
     """Waiting requests are bounded."""
 
     @pytest.fixture
-    def limits(self) -> Limits:
-        return Limits(waiting_jobs=5, waiting_bytes=10_000, commits_in_flight=1)
+    def limits(self) -> CommitLimits:
+        return CommitLimits(waiting_jobs=5, waiting_bytes=10_000, commits_in_flight=1)
 
     async def test_too_many_waiting_requests_are_refused(self, bench: Bench) -> None:
         bench.store.confirms.clear()
@@ -229,9 +236,9 @@ class TestOverdue:
     """Each request has its own deadline."""
 
     @pytest.fixture
-    def limits(self, monkeypatch: pytest.MonkeyPatch) -> Limits:
+    def limits(self, monkeypatch: pytest.MonkeyPatch) -> CommitLimits:
         monkeypatch.setattr(group_commit, "TICK_S", 0.005)
-        return Limits(commits_in_flight=1, answer_within_s=0.03)
+        return CommitLimits(commits_in_flight=1, answer_within_s=0.03)
 
     async def test_what_was_sent_is_unknown_and_what_was_not_is_not_stored(self, bench: Bench) -> None:
         bench.store.confirms.clear()
@@ -273,8 +280,8 @@ class TestLeaving:
     """Clients that go away."""
 
     @pytest.fixture
-    def limits(self) -> Limits:
-        return Limits(commits_in_flight=1)
+    def limits(self) -> CommitLimits:
+        return CommitLimits(commits_in_flight=1)
 
     async def test_who_left_before_the_commit_is_not_stored(self, bench: Bench) -> None:
         bench.store.confirms.clear()

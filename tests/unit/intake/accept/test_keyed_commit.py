@@ -9,7 +9,7 @@ from acked_common.model.lifecycle import State
 from acked_common.store import Insertion, KeyHolder, NewJob, OutcomeUnknown
 from acked_common.store.mongo.documents import job_document, key_holder_from
 from acked_intake.accept import group_commit, keyed_commit
-from acked_intake.accept.group_commit import Busy, GroupCommit, Limits
+from acked_intake.accept.group_commit import Busy, CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import MAX_TRIES, Kept, KeyedCommit, answer_of_follower
 from support.factories import ManualClock, key_of, new_job
 from support.memory_store import MemoryStore
@@ -65,7 +65,7 @@ class Store(MemoryStore):
 class Bench:
     """A keyed commit over a store that can hold."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: CommitLimits) -> None:
         self.store = Store()
         self.published: list[NewJob] = []
         self.commit = GroupCommit(self.store, limits, self.published.extend)
@@ -79,12 +79,12 @@ class Bench:
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits()
+def limits() -> CommitLimits:
+    return CommitLimits()
 
 
 @pytest.fixture
-async def bench(limits: Limits) -> AsyncIterator[Bench]:
+async def bench(limits: CommitLimits) -> AsyncIterator[Bench]:
     made = Bench(limits)
     yield made
     made.store.confirms.set()
@@ -215,11 +215,11 @@ class TestOverdue:
     """Each request has its own deadline."""
 
     @pytest.fixture
-    def limits(self, monkeypatch: pytest.MonkeyPatch) -> Limits:
+    def limits(self, monkeypatch: pytest.MonkeyPatch) -> CommitLimits:
         monkeypatch.setattr(group_commit, "TICK_S", 0.005)
         # So much later that a busy machine has time for the group's own answer.
         monkeypatch.setattr(keyed_commit, "TICK_S", 0.2)
-        return Limits(commits_in_flight=1, answer_within_s=0.05)
+        return CommitLimits(commits_in_flight=1, answer_within_s=0.05)
 
     async def test_what_was_sent_is_unknown_to_all(self, bench: Bench) -> None:
         bench.store.confirms.clear()
@@ -287,8 +287,8 @@ class TestBusy:
     """Followers take room as everybody does."""
 
     @pytest.fixture
-    def limits(self) -> Limits:
-        return Limits(waiting_jobs=5)
+    def limits(self) -> CommitLimits:
+        return CommitLimits(waiting_jobs=5)
 
     async def test_too_many_followers_are_refused(self, bench: Bench) -> None:
         bench.store.confirms.clear()

@@ -6,15 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob, StoreUnavailable
-from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored
 from acked_intake.accept.submission import Submission
@@ -27,14 +27,16 @@ from support.parts import BOUND_S, ShakyStore, common_settings, settle
 class Bench:
     """The accept path over parts in memory."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: CommitLimits | None = None) -> None:
         self.clock = SharedClock()
         self.store = ShakyStore(self.clock)
         self.broker = MemoryBroker()
-        self.kinds = KindTable(self.store)
+        self.kinds = KindCache(self.store)
         self.monitor = StoreMonitor(self.store, self.clock)
-        self.outbox = Outbox(self.broker, self.kinds)
-        self.commit = GroupCommit(self.store, limits or Limits(), lambda stored: publish_stored(self.outbox, stored))
+        self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
+        self.commit = GroupCommit(
+            self.store, limits or CommitLimits(), lambda stored: publish_stored(self.bundle_publisher, stored)
+        )
         self.keyed_commit = KeyedCommit(self.commit, self.store, answer_within_s=1.8)
         self.acceptance = Acceptance(
             self.commit, self.keyed_commit, self.store, self.kinds, self.monitor, self.clock, common_settings()
@@ -70,7 +72,7 @@ async def bench() -> AsyncIterator[Bench]:
     made = Bench()
     await made.start()
     yield made
-    await made.outbox.stop()
+    await made.bundle_publisher.stop()
 
 
 async def test_a_submission_becomes_a_job_that_is_kept_and_published(bench: Bench) -> None:
@@ -266,7 +268,7 @@ async def test_who_has_a_key_is_told_that_repeating_is_safe(bench: Bench, monkey
 
 
 async def test_too_many_waiting_requests_are_told_busy() -> None:
-    bench = Bench(Limits(waiting_jobs=1))
+    bench = Bench(CommitLimits(waiting_jobs=1))
     await bench.start()
     hold = bench.store.holds["insert"] = asyncio.Event()
     first = asyncio.create_task(bench.accept())
@@ -275,7 +277,7 @@ async def test_too_many_waiting_requests_are_told_busy() -> None:
     hold.set()
     async with asyncio.timeout(BOUND_S):
         await first
-    await bench.outbox.stop()
+    await bench.bundle_publisher.stop()
 
 
 async def test_each_field_of_a_submission_is_kept(bench: Bench) -> None:

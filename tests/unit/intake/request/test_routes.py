@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
@@ -17,7 +17,7 @@ from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import Env
 from acked_common.store import KindRecord
-from acked_intake.accept.group_commit import GroupCommit, Limits
+from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored
 from acked_intake.accept.quota import Quotas
@@ -39,11 +39,11 @@ class Bench:
         settings = read_settings(Env({"ACKED_GATEWAY_PORT": str(PORT), "ACKED_MAX_BODY_BYTES": "2048"}))
         clock = SharedClock()
         self.store = MemoryStore(clock)
-        self.kinds = KindTable(self.store)
+        self.kinds = KindCache(self.store)
         self.monitor = StoreMonitor(self.store, clock)
-        self.outbox = Outbox(MemoryBroker(), self.kinds)
+        self.bundle_publisher = BundlePublisher(MemoryBroker(), self.kinds)
         self.quota = QuotaCounter(self.store, quotas or Quotas(0, 0))
-        commit = GroupCommit(self.store, Limits(), lambda stored: publish_stored(self.outbox, stored))
+        commit = GroupCommit(self.store, CommitLimits(), lambda stored: publish_stored(self.bundle_publisher, stored))
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
         acceptance = Acceptance(commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common)
         self.endpoint = ProcessEndpoint(acceptance, settings, self.quota)
@@ -64,7 +64,7 @@ async def bench() -> AsyncIterator[Bench]:
     await made.monitor.look()
     await made.kinds.refresh()
     yield made
-    await made.outbox.stop()
+    await made.bundle_publisher.stop()
 
 
 async def test_an_accepted_request_is_told_where_its_status_is(bench: Bench) -> None:
@@ -225,4 +225,4 @@ async def test_when_too_many_jobs_wait_nothing_is_stored() -> None:
     assert (await bench.post({"kind": "demo", "payload": 1}, idempotency_key='"first"')).status == 422
     assert (await bench.post({"kind": "demo"}, idempotency_key='"new"')).status == 503
     assert await bench.store.count_waiting(at_most=10) == 2
-    await bench.outbox.stop()
+    await bench.bundle_publisher.stop()

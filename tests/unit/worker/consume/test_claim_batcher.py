@@ -9,7 +9,7 @@ import pytest
 from acked_common.model.bundle import Bundle
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store import ClaimedJob, StoreError
-from acked_worker.consume.claim_batcher import Claims
+from acked_worker.consume.claim_batcher import ClaimBatcher
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
@@ -43,7 +43,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = HeldStore(self.clock)
-        self.claims = Claims("demo", ["demo"], self.store, self.clock, worker="w", boot="b", lease_s=30.0)
+        self.claims = ClaimBatcher("demo", ["demo"], self.store, self.clock, worker="w", boot="b", lease_s=30.0)
 
     async def bundle(self, count: int) -> Bundle:
         jobs = await insert(self.store, *(new_job(at=self.clock.now()) for _ in range(count)))

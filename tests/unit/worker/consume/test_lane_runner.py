@@ -11,8 +11,8 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, Owner
 from acked_common.store import ClaimedJob, Job
 from acked_worker.consume import lane_runner as flow_module
-from acked_worker.consume.in_flight import Held, Running
-from acked_worker.consume.lane_runner import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneFlow, Watermarks
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.consume.lane_runner import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneRunner, Watermarks
 from acked_worker.consume.prefetch import LEAST_QUICK, MOST
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.attempt import Assignment
@@ -66,11 +66,11 @@ class Bench:
         self.store = SlowStore(self.clock)
         self.slots = beside.slots if beside else Slots(slots)
         self.suspect_slots = beside.suspect_slots if beside else Slots(2)
-        self.running = Running()
+        self.running = InFlightAttempts()
         self.submitted: list[Assignment] = []
         self.started = asyncio.Event()
-        self.late: list[Held] = []
-        self.flow = LaneFlow(
+        self.late: list[InFlight] = []
+        self.flow = LaneRunner(
             "other" if beside else "demo",
             ["demo"],
             self.store,

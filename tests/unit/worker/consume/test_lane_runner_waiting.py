@@ -10,8 +10,8 @@ from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store import Job
-from acked_worker.consume.in_flight import Held, Running
-from acked_worker.consume.lane_runner import NO_SLOT, LaneFlow, Watermarks
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner, Watermarks
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.attempt import Assignment
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
@@ -81,13 +81,13 @@ class Bench:
         self.store = ShakyStore(self.clock)
         self.slots = Slots(slots)
         self.suspect_slots = Slots(1)
-        self.running = Running()
+        self.running = InFlightAttempts()
         self.watermarks = NotedWatermarks(self.store)
         self.order: list[str] = []
         self.consumer = Consumer(self.order)
         self.submitted: list[Assignment] = []
         self.broken: Exception | None = None
-        self.flow = LaneFlow(
+        self.flow = LaneRunner(
             "demo",
             ["demo"],
             self.store,
@@ -137,7 +137,7 @@ class Bench:
             self.running.remove(held)
         await settle()
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[InFlight]:
         return self.running.all()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from acked import Context
 from acked_worker.execute.outcome import Interrupted, InterruptReason, Succeeded, TimedOut
-from acked_worker.execute.stall_fence import Gate
+from acked_worker.execute.stall_fence import StallFence
 from support.executor import Bench, assignment, kind, open_bench
 
 LEASE_S = 30.0
@@ -31,7 +31,7 @@ def clock() -> Seconds:
     return Seconds()
 
 
-class WatchedGate(Gate):
+class WatchedGate(StallFence):
     """A gate that tells when somebody waits at it."""
 
     def __init__(self, clock: Seconds) -> None:
@@ -45,7 +45,7 @@ class WatchedGate(Gate):
 
 
 @pytest.fixture
-def gate(clock: Seconds) -> WatchedGate:
+def fence(clock: Seconds) -> WatchedGate:
     return WatchedGate(clock)
 
 
@@ -56,82 +56,82 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 def test_a_gate_without_durations_is_always_open(clock: Seconds) -> None:
-    gate = Gate(clock=clock)
+    fence = StallFence(clock=clock)
     clock.now += 1e9
-    assert not gate.beat()
-    assert gate.is_open
+    assert not fence.beat()
+    assert fence.is_open
 
 
-def test_a_database_that_is_away_does_not_close_it(gate: Gate, clock: Seconds) -> None:
+def test_a_database_that_is_away_does_not_close_it(fence: StallFence, clock: Seconds) -> None:
     for _ in range(1000):
         clock.now += RENEWAL_S / 2
-        assert not gate.beat()
-        assert gate.is_open
+        assert not fence.beat()
+        assert fence.is_open
 
 
 @pytest.mark.parametrize("plumbing_is_first", [True, False])
 def test_a_pause_longer_than_the_lease_closes_it_for_whoever_looks_first(
-    gate: Gate, clock: Seconds, plumbing_is_first: bool
+    fence: StallFence, clock: Seconds, plumbing_is_first: bool
 ) -> None:
     clock.now += 2 * LEASE_S
     if plumbing_is_first:
-        assert gate.beat()
-    assert not gate.is_open
-    assert gate.beat() is not plumbing_is_first
+        assert fence.beat()
+    assert not fence.is_open
+    assert fence.beat() is not plumbing_is_first
     clock.now += 0.1
-    gate.beat()
-    assert not gate.is_open
+    fence.beat()
+    assert not fence.is_open
 
 
-def test_a_pause_within_the_lease_does_not_close_it(gate: Gate, clock: Seconds) -> None:
+def test_a_pause_within_the_lease_does_not_close_it(fence: StallFence, clock: Seconds) -> None:
     clock.now += LEASE_S - RENEWAL_S
-    assert not gate.beat()
-    assert gate.is_open
+    assert not fence.beat()
+    assert fence.is_open
 
 
-def test_a_pause_counts_from_when_the_newest_renewal_was_sent(gate: Gate, clock: Seconds) -> None:
+def test_a_pause_counts_from_when_the_newest_renewal_was_sent(fence: StallFence, clock: Seconds) -> None:
     for _ in range(4):
         clock.now += RENEWAL_S / 2
-        gate.beat()
+        fence.beat()
     # 16 s without a renewal, then 10 s of a pause.
     clock.now += 10.0
-    assert gate.beat()
-    assert not gate.is_open
+    assert fence.beat()
+    assert not fence.is_open
 
 
-def test_a_renewal_that_was_sent_before_the_pause_does_not_open_it(gate: Gate, clock: Seconds) -> None:
+def test_a_renewal_that_was_sent_before_the_pause_does_not_open_it(fence: StallFence, clock: Seconds) -> None:
     sent_at = clock.now
     clock.now += 2 * LEASE_S
-    gate.prove(sent_at)
-    assert not gate.is_open
-    gate.beat()
-    gate.prove(sent_at)
-    assert not gate.is_open
+    fence.prove(sent_at)
+    assert not fence.is_open
+    fence.beat()
+    fence.prove(sent_at)
+    assert not fence.is_open
 
 
-def test_a_renewal_that_was_sent_after_the_pause_opens_it(gate: Gate, clock: Seconds) -> None:
+def test_a_renewal_that_was_sent_after_the_pause_opens_it(fence: StallFence, clock: Seconds) -> None:
     clock.now += 2 * LEASE_S
-    assert gate.beat()
+    assert fence.beat()
     clock.now += 0.1
     sent_at = clock.now
     # The answer takes its time; the database was away.
     for _ in range(100):
         clock.now += RENEWAL_S / 2
-        assert not gate.beat() or not gate.is_open
-    gate.prove(sent_at)
-    assert gate.is_open
+        assert not fence.beat() or not fence.is_open
+    fence.prove(sent_at)
+    assert fence.is_open
     clock.now += RENEWAL_S / 2
-    gate.beat()
-    assert gate.is_open, "it goes on as before the pause"
+    fence.beat()
+    assert fence.is_open, "it goes on as before the pause"
 
 
-def test_a_thread_waits_until_it_opens(gate: Gate, clock: Seconds) -> None:
+def test_a_thread_waits_until_it_opens(fence: StallFence, clock: Seconds) -> None:
     clock.now += 2 * LEASE_S
-    gate.beat()
+    fence.beat()
     passed = threading.Event()
-    threading.Thread(target=lambda: (gate.wait(), passed.set()), daemon=True).start()
+    threading.Thread(target=lambda: (fence.wait(), passed.set()), daemon=True).start()
     assert not passed.wait(0.1)
-    gate.prove(clock.now)
+    fence.prove(clock.now)
     assert passed.wait(10)
 
 
@@ -167,7 +167,7 @@ class Handlers:
 
 @pytest.mark.parametrize("overdue", [False, True])
 async def test_after_a_pause_what_was_lost_makes_no_step_and_the_rest_goes_on(
-    bench: Bench, gate: WatchedGate, clock: Seconds, overdue: bool
+    bench: Bench, fence: WatchedGate, clock: Seconds, overdue: bool
 ) -> None:
     handlers = Handlers()
 
@@ -177,7 +177,7 @@ async def test_after_a_pause_what_was_lost_makes_no_step_and_the_rest_goes_on(
     async def with_tasks(ctx: Context, payload: Any) -> str:
         return await handlers.run(*(f"{ctx.id}.{n}" for n in range(3)))
 
-    bench.start(kind("plain", plain), kind("tasks", with_tasks), gate=gate, grace_s=60.0)
+    bench.start(kind("plain", plain), kind("tasks", with_tasks), fence=fence, grace_s=60.0)
     bench.submit(assignment("plain", id="mine"), assignment("plain", id="lost", timeout_s=0.3 if overdue else 60.0))
     bench.submit(assignment("tasks", id="many"))
     await bench.until(lambda: handlers.waiting == 5)
@@ -185,14 +185,14 @@ async def test_after_a_pause_what_was_lost_makes_no_step_and_the_rest_goes_on(
     clock.now += 2 * LEASE_S
     # The loop has these steps ready before anybody knows what was lost.
     handlers.begin("lost", "mine", "many.0", "many.1", "many.2")
-    await bench.until(gate.is_waited_for.is_set)
+    await bench.until(fence.is_waited_for.is_set)
     if overdue:
         await bench.until(lambda: bench.executor._live["lost", 1].is_stopping)
-    gate.beat()
+    fence.beat()
     for lost in ("lost", "many"):
         bench.executor.interrupt(lost, 1, InterruptReason.LEASE_LOST)
     assert handlers.steps == []
-    gate.prove(clock.now)
+    fence.prove(clock.now)
 
     assert await bench.ending("mine") == Succeeded(b'"done"')
     assert await bench.ending("many") == Interrupted(InterruptReason.LEASE_LOST)
@@ -200,7 +200,7 @@ async def test_after_a_pause_what_was_lost_makes_no_step_and_the_rest_goes_on(
     assert handlers.steps == ["mine"]
 
 
-async def test_a_plain_function_finds_out_where_it_asks(bench: Bench, gate: Gate, clock: Seconds) -> None:
+async def test_a_plain_function_finds_out_where_it_asks(bench: Bench, fence: StallFence, clock: Seconds) -> None:
     steps: list[object] = []
     paused = threading.Event()
     started = threading.Event()
@@ -211,20 +211,20 @@ async def test_a_plain_function_finds_out_where_it_asks(bench: Bench, gate: Gate
         ctx.progress("not told by one who has lost the job")
         steps.append(ctx.cancelled)
 
-    bench.start(kind("k", work), gate=gate)
+    bench.start(kind("k", work), fence=fence)
     bench.submit(assignment("k"))
     await bench.until(started.is_set)
     clock.now += 2 * LEASE_S
     paused.set()
     bench.executor.interrupt("job", 1, InterruptReason.LEASE_LOST)
-    gate.beat()
+    fence.beat()
     assert steps == []
-    gate.prove(clock.now)
+    fence.prove(clock.now)
     assert await bench.ending() == Interrupted(InterruptReason.LEASE_LOST)
     assert (steps, bench.progress) == ([True], [])
 
 
-async def test_nothing_starts_behind_a_closed_gate(bench: Bench, gate: Gate, clock: Seconds) -> None:
+async def test_nothing_starts_behind_a_closed_gate(bench: Bench, fence: StallFence, clock: Seconds) -> None:
     ran: list[str] = []
 
     async def work(ctx: Context, payload: Any) -> None:
@@ -233,18 +233,18 @@ async def test_nothing_starts_behind_a_closed_gate(bench: Bench, gate: Gate, clo
     def work_in_thread(ctx: Context, payload: Any) -> None:
         ran.append(ctx.id)
 
-    bench.start(kind("a", work), kind("s", work_in_thread), gate=gate)
+    bench.start(kind("a", work), kind("s", work_in_thread), fence=fence)
     clock.now += 2 * LEASE_S
     bench.submit(assignment("a", id="a"), assignment("s", id="s"))
     bench.executor.interrupt("a", 1, InterruptReason.LEASE_LOST)
-    gate.beat()
-    gate.prove(clock.now)
+    fence.beat()
+    fence.prove(clock.now)
     assert await bench.ending("a") == Interrupted(InterruptReason.LEASE_LOST)
     assert await bench.ending("s") == Succeeded(b"null")
     assert ran == ["s"]
 
 
-async def test_a_task_shows_its_coroutine(bench: Bench, gate: Gate) -> None:
+async def test_a_task_shows_its_coroutine(bench: Bench, fence: StallFence) -> None:
     shown: list[str] = []
 
     async def inner() -> None:
@@ -255,7 +255,7 @@ async def test_a_task_shows_its_coroutine(bench: Bench, gate: Gate) -> None:
     async def work(ctx: Context, payload: Any) -> None:
         await asyncio.create_task(inner(), name="mine")
 
-    bench.start(kind("k", work), gate=gate)
+    bench.start(kind("k", work), fence=fence)
     bench.submit(assignment("k"))
     assert await bench.ending() == Succeeded(b"null")
     assert "name='mine'" in shown[0] and "inner" in shown[0]

@@ -12,14 +12,14 @@ import pytest
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
 from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason, Succeeded, TimedOut
-from acked_worker.execute.stall_fence import Gate
-from acked_worker.isolate.fork_server_client import HostGone
+from acked_worker.execute.stall_fence import StallFence
+from acked_worker.isolate.fork_server_client import ForkServerGone
 from acked_worker.isolate.frames import (
     LENGTH_BYTES,
     Beat,
     Began,
     EndedWell,
-    Progress,
+    ProgressMade,
     Run,
     Stop,
     ToProcess,
@@ -28,7 +28,13 @@ from acked_worker.isolate.frames import (
     framed,
     length_of,
 )
-from acked_worker.isolate.isolated_runner import BEGINS_WITHIN_S, EXIT_WITHIN_S, LATE_S, MAX_UNREAD_BYTES, Suspects
+from acked_worker.isolate.isolated_runner import (
+    BEGINS_WITHIN_S,
+    EXIT_WITHIN_S,
+    LATE_S,
+    MAX_UNREAD_BYTES,
+    IsolatedRunner,
+)
 from support.loop_clock import LoopClock
 from support.parts import BOUND_S, settle
 
@@ -95,7 +101,7 @@ class Host:
 
     def launch(self, line: socket.socket) -> "tuple[int, asyncio.Future[int]]":
         if self.is_gone:
-            raise HostGone
+            raise ForkServerGone
         process = Process(len(self.processes), line)
         self.processes.append(process)
         self.launched.set()
@@ -113,12 +119,12 @@ class Bench:
         self.clock = LoopClock()
         self.ended: list[tuple[str, Ending]] = []
         self.progress: list[tuple[str, int, object]] = []
-        self.gate = Gate()
-        self.suspects = Suspects(
+        self.fence = StallFence()
+        self.suspects = IsolatedRunner(
             most=most,
             lease_s=30.0,
             renewal_s=10.0,
-            gate=self.gate,
+            fence=self.fence,
             on_ended=lambda found: self.ended.extend((one.id, ending) for one, ending in found),
             on_progress=self.progress.extend,
         )
@@ -376,7 +382,7 @@ async def test_host_that_goes_at_a_launch_says_nothing_about_the_job(bench: Benc
 async def test_process_lost_with_its_host_is_no_crash(bench: Bench) -> None:
     bench.submit()
     process = await bench.begun()
-    process.exited.set_exception(HostGone())
+    process.exited.set_exception(ForkServerGone())
     await process.die()
     assert await bench.endings() == [NOT_STARTED]
 
@@ -384,7 +390,7 @@ async def test_process_lost_with_its_host_is_no_crash(bench: Bench) -> None:
 async def test_progress_is_passed_on_with_its_attempt(bench: Bench) -> None:
     (asked,) = bench.submit(attempt=3)
     process = await bench.begun()
-    await process.say(Progress({"done": 0.5}))
+    await process.say(ProgressMade({"done": 0.5}))
     async with asyncio.timeout(BOUND_S):
         while not bench.progress:  # noqa: ASYNC110 - turns of the loop, no time
             await asyncio.sleep(0)
@@ -394,7 +400,7 @@ async def test_progress_is_passed_on_with_its_attempt(bench: Bench) -> None:
 async def test_processes_hear_when_the_newest_renewal_was_sent(bench: Bench) -> None:
     bench.submit()
     process = await bench.begun()
-    bench.gate.prove(proved_at := bench.gate.proved_at + 7.0)
+    bench.fence.prove(proved_at := bench.fence.proved_at + 7.0)
     bench.suspects.beat()
     assert await process.hear() == Beat(proved_at)
 

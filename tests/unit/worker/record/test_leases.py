@@ -7,9 +7,9 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store import Applied, Lease, StoreError, StoreUnavailable
-from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import InterruptReason
-from acked_worker.execute.stall_fence import Gate
+from acked_worker.execute.stall_fence import StallFence
 from acked_worker.record.leases import Leases
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, ShakyStore
@@ -25,48 +25,48 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = ShakyStore(self.clock)
-        self.running = Running()
-        self.gate = Gate(lease_s=LEASE_S, renewal_s=RENEWAL_S, clock=self.clock.monotonic)
+        self.running = InFlightAttempts()
+        self.fence = StallFence(lease_s=LEASE_S, renewal_s=RENEWAL_S, clock=self.clock.monotonic)
         self.interrupted: list[tuple[str, InterruptReason]] = []
         self.was_open: list[bool] = []
         """Whether the gate was open at each interruption."""
-        self.leases = Leases(self.store, self.running, BOOT, LEASE_S, self.clock.monotonic, self._interrupt, self.gate)
+        self.leases = Leases(self.store, self.running, BOOT, LEASE_S, self.clock.monotonic, self._interrupt, self.fence)
 
-    def _interrupt(self, held: Held, reason: InterruptReason) -> None:
+    def _interrupt(self, held: InFlight, reason: InterruptReason) -> None:
         self.interrupted.append((held.id, reason))
-        self.was_open.append(self.gate.is_open)
+        self.was_open.append(self.fence.is_open)
 
-    async def held(self, count: int = 1, *, boot: str = BOOT) -> list[Held]:
+    async def held(self, count: int = 1, *, boot: str = BOOT) -> list[InFlight]:
         """Claimed attempts."""
         jobs = await insert(self.store, *(new_job(at=self.clock.now()) for _ in range(count)))
         claimed = await self.store.claim(
             [job.id for job in jobs], kinds=["demo"], owner=owner(boot=boot), lease_s=LEASE_S, at=self.clock.now()
         )
-        found = [Held(job, "demo", self.clock.monotonic()) for job in claimed]
+        found = [InFlight(job, "demo", self.clock.monotonic()) for job in claimed]
         self.running.add(found)
         return found
 
-    async def take_back(self, held: Held) -> None:
+    async def take_back(self, held: InFlight) -> None:
         """The sweeper takes the job from its attempt."""
         move = lifecycle.take_back(at=self.clock.now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
         assert await self.store.apply([Move((await again(self.store, held.job)).seen, move)]) == [Applied.APPLIED]
 
-    async def claim_again(self, held: Held, *, boot: str = BOOT) -> None:
+    async def claim_again(self, held: InFlight, *, boot: str = BOOT) -> None:
         await self.take_back(held)
         claimed = await self.store.claim(
             [held.job.id], kinds=["demo"], owner=owner(boot=boot), lease_s=LEASE_S, at=self.clock.now()
         )
         assert [job.attempt for job in claimed] == [2]
 
-    async def request_cancel(self, held: Held) -> None:
+    async def request_cancel(self, held: InFlight) -> None:
         move = lifecycle.request_cancel(at=self.clock.now())
         assert await self.store.apply([Move((await again(self.store, held.job)).seen, move)]) == [Applied.APPLIED]
 
     async def stand_still(self, seconds: float = LEASE_S) -> None:
         """The whole process does; it notices afterwards, and its gate closes."""
         self.clock.advance(seconds)
-        assert self.gate.beat()
-        assert not self.gate.is_open
+        assert self.fence.beat()
+        assert not self.fence.is_open
 
 
 @pytest.fixture(autouse=True)
@@ -182,9 +182,9 @@ async def test_renewal_sent_before_a_pause_does_not_open_the_gate(bench: Bench) 
     await bench.stand_still()
     hold.set()
     await renewal
-    assert not bench.gate.is_open
+    assert not bench.fence.is_open
     await bench.leases.renew()
-    assert bench.gate.is_open
+    assert bench.fence.is_open
 
 
 async def test_gate_opens_after_lost_attempts_were_interrupted(bench: Bench) -> None:
@@ -193,7 +193,7 @@ async def test_gate_opens_after_lost_attempts_were_interrupted(bench: Bench) -> 
     await bench.stand_still()
     await bench.leases.renew()
     assert (bench.interrupted, bench.was_open) == ([(lost.id, LOST)], [False])
-    assert bench.gate.is_open
+    assert bench.fence.is_open
 
 
 async def test_failed_renewal_proves_nothing_and_interrupts_nobody(bench: Bench) -> None:
@@ -203,7 +203,7 @@ async def test_failed_renewal_proves_nothing_and_interrupts_nobody(bench: Bench)
     bench.store.failures["renew"] = [StoreUnavailable("away")]
     with pytest.raises(StoreError):
         await bench.leases.renew()
-    assert (bench.interrupted, bench.gate.is_open) == ([], False)
+    assert (bench.interrupted, bench.fence.is_open) == ([], False)
     assert (bench.leases.renewed_at, bench.leases.tried_at) == (renewed_at, bench.clock.monotonic())
     bench.clock.advance(1.0)
     await bench.leases.renew()
@@ -215,9 +215,9 @@ async def test_worker_that_holds_nothing_proves_that_the_store_responds(bench: B
     async with asyncio.timeout(BOUND_S):
         await bench.leases.renew()
     assert bench.store.calls == ["server_time"]
-    assert bench.gate.is_open
+    assert bench.fence.is_open
     bench.store.is_away = True
     await bench.stand_still()
     with pytest.raises(StoreError):
         await bench.leases.renew()
-    assert not bench.gate.is_open
+    assert not bench.fence.is_open

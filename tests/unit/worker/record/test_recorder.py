@@ -10,7 +10,7 @@ from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store import Applied, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
-from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Ending, Failed, Interrupted, InterruptReason, Succeeded, failed, weight_bytes
 from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import BATCH, BATCH_BYTES, HELD_BYTES, Recorder
@@ -44,9 +44,9 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = CountingStore(self.clock)
-        self.running = Running()
+        self.running = InFlightAttempts()
         self.room: list[bool] = []
-        self.released: list[Held] = []
+        self.released: list[InFlight] = []
         self.told: list[JobEvent] = []
         self.recorder = Recorder(
             self.store,
@@ -59,13 +59,13 @@ class Bench:
             self.room.append,
         )
 
-    async def held(self, count: int) -> list[Held]:
+    async def held(self, count: int) -> list[InFlight]:
         """Attempts that this worker owns."""
         jobs = await insert(self.store, *(new_job(at=self.clock.now()) for _ in range(count)))
         claimed = await self.store.claim(
             [job.id for job in jobs], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=self.clock.now()
         )
-        found = [Held(job, "demo", self.clock.monotonic()) for job in claimed]
+        found = [InFlight(job, "demo", self.clock.monotonic()) for job in claimed]
         self.running.add(found)
         return found
 

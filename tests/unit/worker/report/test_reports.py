@@ -10,7 +10,7 @@ from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.settings import Env, SettingsError
 from acked_common.store import KindRecord
-from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import claimed_event
 from acked_worker.execute.outcome import Succeeded
 from acked_worker.record.outcome_rules import Defaults
@@ -26,7 +26,7 @@ class Bench:
     def __init__(self) -> None:
         self.store = ShakyStore(ManualClock())
         self.events: list[JobEvent] = []
-        self.running = Running()
+        self.running = InFlightAttempts()
         self.recorder = Recorder(
             self.store,
             self.running,
@@ -40,7 +40,7 @@ class Bench:
     def _on_recorded(self, events: Sequence[JobEvent]) -> None:
         self.events += events
 
-    async def ended(self, *held: Held) -> None:
+    async def ended(self, *held: InFlight) -> None:
         self.running.add(held)
         self.recorder.record([(one, Succeeded(b"1")) for one in held])
         await self.recorder.wait_recorded()
@@ -59,7 +59,7 @@ async def test_a_claim_is_reported_as_the_store_has_it() -> None:
 async def test_an_applied_outcome_is_reported_with_the_rev_that_it_got() -> None:
     bench = Bench()
     job = await running(bench.store, by=owner())
-    await bench.ended(Held(claimed_job(job), "lane", 0.0))
+    await bench.ended(InFlight(claimed_job(job), "lane", 0.0))
     stored = await again(bench.store, job)
     entry = stored.history[-1]
     expected = JobEvent(job.id, stored.rev, State.SUCCEEDED, Reason.COMPLETED, 1, entry.at)
@@ -71,7 +71,7 @@ async def test_an_outcome_that_came_too_late_is_not_reported() -> None:
     bench = Bench()
     job = await running(bench.store, by=owner())
     await moved(bench.store, job, lifecycle.take_back(at=now(), grace_s=1.0, expires_in_s=60.0))
-    await bench.ended(Held(claimed_job(job), "lane", 0.0))
+    await bench.ended(InFlight(claimed_job(job), "lane", 0.0))
     assert bench.events == []
 
 
@@ -79,7 +79,7 @@ async def test_behind_a_cancel_the_rev_is_the_new_one() -> None:
     bench = Bench()
     job = await running(bench.store, by=owner())
     await bench.store.apply([Move(job.seen, lifecycle.request_cancel(at=now()))])
-    await bench.ended(Held(claimed_job(job), "lane", 0.0, cancelling=True))
+    await bench.ended(InFlight(claimed_job(job), "lane", 0.0, cancelling=True))
     assert [(event.rev, event.state) for event in bench.events] == [(4, State.SUCCEEDED)]
     assert await queued(bench.store)
 

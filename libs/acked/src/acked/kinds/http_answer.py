@@ -34,7 +34,7 @@ class HttpCallError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """An answer with at most `MAX_BODY_BYTES` of its body. Header names are in lower case."""
 
     status: int
@@ -43,7 +43,7 @@ class Answer:
     truncated: bool
 
 
-def result_of(answer: Answer) -> dict[str, Any]:
+def result_of(answer: HttpResponse) -> dict[str, Any]:
     """Return the job's result: `status`, some `headers`, one of `json`, `body` and `body_base64`, `truncated` if cut.
 
     `body` is the text in the charset of the Content-Type, with gzip and deflate undone; `json` is there in its place
@@ -78,7 +78,7 @@ def result_of(answer: Answer) -> dict[str, Any]:
     return {**result, "body": text}
 
 
-def raise_failure(what: str, answer: Answer, now: datetime) -> None:
+def raise_failure(what: str, answer: HttpResponse, now: datetime) -> None:
     """Raise what an answer that wasn't expected means; `what` names the call, `now` is an aware UTC instant."""
     message = f"{what} answered {answer.status}"
     if answer.status in (429, 503):

@@ -20,7 +20,7 @@ from yarl import URL
 
 from acked import Context, handler
 from acked.kinds import MOST_ATTEMPTS, MOST_TIMEOUT_S, settings
-from acked.kinds.http_answer import Answer, HttpCallError, raise_failure, result_of
+from acked.kinds.http_answer import HttpCallError, HttpResponse, raise_failure, result_of
 from acked.kinds.http_body import MAX_BODY_BYTES
 from acked.kinds.http_guard import AllowList, GuardedResolver, check_target
 from acked.kinds.http_request import CallRequest, parse_request
@@ -57,7 +57,7 @@ class Caller:
         """Close the session."""
         await self.session.close()
 
-    async def call(self, request: CallRequest, url: URL, idempotency_key: str, timeout_s: float) -> Answer:
+    async def call(self, request: CallRequest, url: URL, idempotency_key: str, timeout_s: float) -> HttpResponse:
         """One call. Raises `Refused` for a target that may not be called, `HttpCallError` where there is no answer."""
         check_target(url.scheme, url.raw_host or "", url.port or 0, self.allowed)
         try:
@@ -75,7 +75,7 @@ class Caller:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 if len(codings := response.headers.getall("content-encoding", [])) > 1:
                     headers["content-encoding"] = ", ".join(codings)
-                return Answer(response.status, headers, body, truncated)
+                return HttpResponse(response.status, headers, body, truncated)
         except TimeoutError:
             raise HttpCallError(f"{name_of(request, url)} did not answer within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from acked_common.api.routes import ApiRoute, Operation, SocketRoute
-from acked_common.background.token_cache import TokenTable
+from acked_common.background.token_cache import TokenCache
 from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.http.request_source import asks_for_page
 from acked_common.model.principal import DEFAULT_TENANT, SCOPE_KEY, Permission, Principal
@@ -24,10 +24,10 @@ CLOSE_CODE = 4401
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-class Gate:
+class Authenticator:
     """Asks for tokens; without a table it lets everybody in as the local client."""
 
-    def __init__(self, table: TokenTable | None) -> None:
+    def __init__(self, table: TokenCache | None) -> None:
         self._table = table
 
     @property
@@ -85,7 +85,7 @@ class Gate:
 class _Guarded:
     """One route behind the gate."""
 
-    def __init__(self, app: App, operations: Sequence[Operation], table: TokenTable) -> None:
+    def __init__(self, app: App, operations: Sequence[Operation], table: TokenCache) -> None:
         self._app = app
         self._table = table
         self._operations: dict[str, Operation] = {operation.method: operation for operation in operations}

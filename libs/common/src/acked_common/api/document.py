@@ -16,8 +16,8 @@ import msgspec
 from apispec import APISpec
 
 from acked_common.api.problem_types import MEMBERS, ProblemDocument
-from acked_common.api.routes import JSON, Answer, Header, Operation
-from acked_common.http.problem_catalogue import CATALOGUE, Entry
+from acked_common.api.routes import JSON, ApiResponse, Header, Operation
+from acked_common.http.problem_catalogue import CATALOGUE, ProblemType
 from acked_common.http.problems import MEDIA_TYPE, TYPE_PREFIX
 
 OPENAPI_VERSION = "3.1.0"
@@ -99,7 +99,7 @@ class _Document:
             self._spec.path(path, operations=operations)
         return self._spec.to_dict()
 
-    def _problem_schema(self, name: str, entry: Entry) -> dict[str, Any]:
+    def _problem_schema(self, name: str, entry: ProblemType) -> dict[str, Any]:
         properties: dict[str, Any] = {"type": {"const": TYPE_PREFIX + name}, "status": {"const": entry.status}}
         parts: list[Any] = [self._schemas.of(ProblemDocument), {"properties": properties}]
         if name in self._members:
@@ -175,7 +175,7 @@ class _Document:
                 responses[str(status)] = self._problem_response(sorted(names))
         return responses
 
-    def _answer(self, answer: Answer) -> dict[str, Any]:
+    def _answer(self, answer: ApiResponse) -> dict[str, Any]:
         described: dict[str, Any] = {"description": answer.description or HTTPStatus(answer.status).phrase}
         if answer.headers:
             described["headers"] = {name: self._header(header) for name, header in answer.headers.items()}

@@ -25,7 +25,7 @@ class _Waiter:
         return revision.state.is_terminal or (self.after_rev is not None and revision.rev > self.after_rev)
 
 
-class News(Protocol):
+class UpdateSource(Protocol):
     """Somebody who tells what happens to jobs, with `StatusWaits.note`, while it is followed."""
 
     @property
@@ -38,19 +38,19 @@ class News(Protocol):
         ...
 
 
-class StatusWaits:
+class LongPolls:
     """Waits for jobs to end or to move."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._waiters: dict[UUID, set[_Waiter]] = {}
         self._somebody_waits = asyncio.Event()
-        self._news: News | None = None
+        self._news: UpdateSource | None = None
         self._has_ended = False
         self._reads: dict[tuple[UUID, str], asyncio.Task[Job | None]] = {}
         """Those that have not begun."""
 
-    def follow(self, news: News) -> None:
+    def follow(self, news: UpdateSource) -> None:
         """Nothing is asked any more while this tells it."""
         self._news = news
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from acked_common.api.representations import Count, Instant, JobId, JobStatus
-from acked_common.api.routes import HTML, JSON, Answer, Link, Operation, Parameter
+from acked_common.api.routes import HTML, JSON, ApiResponse, Link, Operation, Parameter
 from acked_common.model.principal import Permission
 
 MAX_WAIT_S = 60.0
@@ -91,7 +91,7 @@ GET_STATUS = Operation(
             description="With `wait_s`: answer as soon as `rev` is greater.",
         ),
     ),
-    answers=(Answer(description="The job as it is now.", media={JSON: JobStatus}),),
+    answers=(ApiResponse(description="The job as it is now.", media={JSON: JobStatus}),),
     problems=("invalid-field", "too-many-polls", "too-many-bytes", "store-unreachable"),
 )
 
@@ -101,7 +101,7 @@ LIST_KINDS = Operation(
     tag=JOBS,
     permission=Permission.READ,
     summary="Known kinds of work",
-    answers=(Answer(description="All kinds by name.", media={JSON: Kinds}),),
+    answers=(ApiResponse(description="All kinds by name.", media={JSON: Kinds}),),
     problems=("store-unreachable",),
 )
 
@@ -112,7 +112,7 @@ GET_HEALTH = Operation(
     permission=None,
     is_limited=False,
     summary="Whether the process lives",
-    answers=(Answer(description="It does.", media={JSON: Alive}),),
+    answers=(ApiResponse(description="It does.", media={JSON: Alive}),),
 )
 
 GET_READINESS = Operation(
@@ -124,8 +124,8 @@ GET_READINESS = Operation(
     summary="Whether the service can do its work",
     description="Without RabbitMQ it is `degraded`, and still 200: requests are kept, and published later.",
     answers=(
-        Answer(description="It can.", media={JSON: Ready}),
-        Answer(status=503, description="It can't; `parts` says why.", media={JSON: Ready}),
+        ApiResponse(description="It can.", media={JSON: Ready}),
+        ApiResponse(status=503, description="It can't; `parts` says why.", media={JSON: Ready}),
     ),
 )
 
@@ -137,7 +137,7 @@ GET_METRICS = Operation(
     of_all_tenants=True,
     is_limited=False,
     summary="Figures for Prometheus",
-    answers=(Answer(description="In the text format of Prometheus.", media={"text/plain": str}),),
+    answers=(ApiResponse(description="In the text format of Prometheus.", media={"text/plain": str}),),
 )
 
 GET_PROBLEM = Operation(
@@ -152,7 +152,7 @@ GET_PROBLEM = Operation(
             name="name", place="path", type=str, description="The last part of the problem's type.", example="not-found"
         ),
     ),
-    answers=(Answer(description="A page for people.", media={HTML: str}),),
+    answers=(ApiResponse(description="A page for people.", media={HTML: str}),),
 )
 
 GET_DOCUMENT = Operation(
@@ -161,7 +161,7 @@ GET_DOCUMENT = Operation(
     tag=OPERATIONS,
     permission=None,
     summary="This document",
-    answers=(Answer(description="OpenAPI 3.1.", media={JSON: dict[str, Any]}),),
+    answers=(ApiResponse(description="OpenAPI 3.1.", media={JSON: dict[str, Any]}),),
 )
 
 TO_STATUS = {

@@ -71,7 +71,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ApiResponse:
     """What a route answers when it does what was asked; problems are not listed here."""
 
     description: str
@@ -89,7 +89,7 @@ class Operation:
     id: str
     path: str
     summary: str
-    answers: tuple[Answer, ...]
+    answers: tuple[ApiResponse, ...]
     tag: str
     permission: Permission | None
     """What a token must allow; None: everybody may, whoever it is."""

@@ -6,13 +6,13 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from acked_common.api.authenticator import Gate
-from acked_common.api.long_poll import StatusWaits
+from acked_common.api.authenticator import Authenticator
+from acked_common.api.long_poll import LongPolls
 from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds
 from acked_common.api.representations import status_fields
 from acked_common.api.routes import ApiRoute
-from acked_common.background.kind_cache import KindTable
-from acked_common.background.worker_cache import WorkerTable
+from acked_common.background.kind_cache import KindCache
+from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.requests import while_connected
@@ -41,7 +41,7 @@ def no_such_job(text: str) -> ProblemError:
     return ProblemError(problem("not-found", f"no job has the id {text[:64]!r}; it may be past its retention"))
 
 
-async def hint_for(job: Job, workers: WorkerTable) -> str | None:
+async def hint_for(job: Job, workers: WorkerCache) -> str | None:
     """Why a queued job does not move: no live worker serves its kind."""
     if job.state is not State.QUEUED or await workers.serves(job.kind):
         return None
@@ -50,7 +50,12 @@ async def hint_for(job: Job, workers: WorkerTable) -> str | None:
 
 
 def status_routes(
-    store: JobStore, waits: StatusWaits, workers: WorkerTable, kinds: KindTable, gate: Gate, long_polls: Limit
+    store: JobStore,
+    waits: LongPolls,
+    workers: WorkerCache,
+    kinds: KindCache,
+    authenticator: Authenticator,
+    long_polls: Limit,
 ) -> list[ApiRoute]:
     """The routes."""
 
@@ -68,7 +73,7 @@ def status_routes(
                 waiting = waits.wait(job_id, after_rev=after_rev, wait_s=wait_s, tenant=tenant)
                 job = await while_connected(request, waiting)
             # A minute may have passed.
-            gate.check_still(request.scope)
+            authenticator.check_still(request.scope)
             if job is None:
                 raise no_such_job(text)
         else:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.kind_cache import KindCache
 from acked_common.broker import BrokerError, Publisher
 from acked_common.model.bundle import Bundle, bundles_of
 from acked_common.runtime import failpoints
@@ -35,10 +35,10 @@ _dropped = Counter(
 _unconfirmed = Counter("acked_bundles_unconfirmed_total", "Publications that the broker did not confirm.")
 
 
-class Outbox:
+class BundlePublisher:
     """Bundles on their way to the broker."""
 
-    def __init__(self, publisher: Publisher, kinds: KindTable) -> None:
+    def __init__(self, publisher: Publisher, kinds: KindCache) -> None:
         self._publisher = publisher
         self._kinds = kinds
         self._kept: deque[Bundle] = deque()

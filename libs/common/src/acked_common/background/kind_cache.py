@@ -25,7 +25,7 @@ def unknown_kind(name: str, known: Sequence[str], reader: Principal, *, errors: 
     return ProblemError(problem("unknown-kind", detail, errors=errors, extra={"known_kinds": list(known)}))
 
 
-class KindTable:
+class KindCache:
     """Looks kinds up without I/O."""
 
     def __init__(

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from prometheus_client import Counter
 
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
@@ -97,14 +97,14 @@ class Sweeper:
     def __init__(
         self,
         store: JobStore,
-        outbox: Outbox,
+        bundle_publisher: BundlePublisher,
         probe: LaneProbe,
-        kinds: KindTable,
+        kinds: KindCache,
         clock: Clock,
         settings: CommonSettings,
     ) -> None:
         self._store = store
-        self._outbox = outbox
+        self._bundle_publisher = bundle_publisher
         self._probe = probe
         self._kinds = kinds
         self._clock = clock
@@ -129,7 +129,7 @@ class Sweeper:
         jobs = await self._store.live_jobs(State.SCHEDULED, limit=PAGE)
         at = self._clock.now()
         moved = await self._move(jobs, [lifecycle.become_due(at=at, **self._waiting(job)) for job in jobs])
-        self._outbox.offer((job.id, job.kind, at) for job in moved)
+        self._bundle_publisher.offer((job.id, job.kind, at) for job in moved)
 
     async def sweep_running(self) -> None:
         """Takes back expired leases, as suspects; ends what was cancelled meanwhile."""
@@ -142,7 +142,7 @@ class Sweeper:
         moved = await self._move(jobs, [self._after_lost_lease(job, at) for job in jobs])
         if moved:
             failpoints.reach("sweeper.took-back")
-        self._outbox.offer(
+        self._bundle_publisher.offer(
             (job.id, job.kind, at) for job in moved if not self._after_lost_lease(job, at).to.is_terminal
         )
 
@@ -192,7 +192,7 @@ class Sweeper:
         at, nonce = self._clock.now(), str(new_id())
         got = await self._store.reserve([self._reservation(job, at) for job in lost], nonce=nonce)
         failpoints.reach("sweeper.reserved")
-        confirmed = await self._outbox.publish(
+        confirmed = await self._bundle_publisher.publish(
             (job.id, job.kind, job.queued_at) for job in lost if job.id in got and job.queued_at
         )
         failpoints.reach("sweeper.republished")

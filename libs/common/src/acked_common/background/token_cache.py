@@ -22,7 +22,7 @@ MAX_WAITING = 1000
 _CHALLENGE = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
-class TokenTable:
+class TokenCache:
     """Says whose a token is. A token works as soon as it was made; one that is revoked works no longer than `REFRESH_S`
     and a tenth."""
 

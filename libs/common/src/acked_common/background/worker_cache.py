@@ -16,7 +16,7 @@ def instance_of(boot: str) -> str:
     return hashlib.sha256(boot.encode()).hexdigest()[:_INSTANCE_CHARS]
 
 
-class WorkerTable:
+class WorkerCache:
     """A short-lived view of the workers' documents."""
 
     def __init__(self, store: JobStore, *, seen_within_s: float) -> None:

@@ -27,7 +27,7 @@ _STATUS = "/status/"
 """What has the reserve where everybody is one client."""
 
 
-class Front:
+class Edge:
     """An ASGI application in front of another.
 
     `checks` are asked in their order. `hot` are endpoints by path that are asked for most, ASGI applications: they get

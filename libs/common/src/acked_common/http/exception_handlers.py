@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from acked_common.http.not_found import Elsewhere
+from acked_common.http.not_found import NotFound
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import ProblemResponse
 from acked_common.runtime.logs import get_log
@@ -34,7 +34,7 @@ def _on_http_error(request: Request, error: Exception) -> Response:
                 "method-not-allowed", f"{request.method} is not served here; use {allowed}", headers={"Allow": allowed}
             )
         )
-    elsewhere = getattr(request.app.state, "elsewhere", None) or Elsewhere((), {})
+    elsewhere = getattr(request.app.state, "elsewhere", None) or NotFound((), {})
     return ProblemResponse(elsewhere.not_found(request.url.path))
 
 

@@ -37,7 +37,7 @@ _ledgers: dict[str, Ledger[Client]] = {}
 _refused: Counter[tuple[str, str]] = Counter()
 
 
-class _Collector:
+class _HeldCollector:
     def collect(self) -> Iterator[Metric]:
         held = GaugeMetricFamily("acked_limit_held", "What all clients hold now, by limit.", labels=["limit"])
         for name, ledger in list(_ledgers.items()):
@@ -57,7 +57,7 @@ class _Collector:
         yield CounterMetricFamily("acked_limit_refused", "", labels=["limit", "bound"])
 
 
-REGISTRY.register(_Collector())
+REGISTRY.register(_HeldCollector())
 
 
 def client_of(scope: Mapping[str, Any]) -> Client:

@@ -11,7 +11,7 @@ OF_GATEWAY = ("/jobs", "/batches", "/workers", "/load-test", "/pages", "/ws")
 """First parts of the paths that one service alone serves."""
 
 
-class Elsewhere:
+class NotFound:
     """The 404s of one service. `others` holds the URL at which people reach the service of a first part."""
 
     def __init__(self, routes: Sequence[BaseRoute], others: Mapping[str, str]) -> None:

@@ -7,14 +7,14 @@ import time
 from typing import Any
 
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.request_rate import Rate, retry_after_s
+from acked_common.http.request_rate import RequestRate, retry_after_s
 from acked_common.model.principal import LOCAL, principal_of
 
 
 class RateLimit:
     """Counts each request and each WebSocket. `free` are paths that anybody may call at any time."""
 
-    def __init__(self, rate: Rate, *, free: frozenset[str]) -> None:
+    def __init__(self, rate: RequestRate, *, free: frozenset[str]) -> None:
         self._rate = rate
         self._free = free
         self._policy = (b"ratelimit-policy", rate.policy)

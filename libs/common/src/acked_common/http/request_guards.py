@@ -35,7 +35,7 @@ API_ANSWER = (_NOSNIFF, _NO_REFERRER, _NO_STORE)
 """The headers of every answer that is no page and says nothing of caching itself."""
 
 
-class Guards:
+class RequestGuards:
     """Looks at each request and each WebSocket.
 
     `allowed_hosts` holds names as they stand in a URL (`localhost`, `[::1]`), each with any port unless it names one;

@@ -13,7 +13,7 @@ _answered: Counter[tuple[str, int]] = Counter()
 """Of the loop that serves: no lock is taken for each request."""
 
 
-class _Collector:
+class _RequestCollector:
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(_NAME, _HELP, labels=_LABELS)
         for (route, status), count in list(_answered.items()):
@@ -24,10 +24,10 @@ class _Collector:
         yield CounterMetricFamily(_NAME, _HELP, labels=_LABELS)
 
 
-REGISTRY.register(_Collector())
+REGISTRY.register(_RequestCollector())
 
 
-class RequestCounter:
+class RequestMetrics:
     """Counts answers. `known`: first parts of paths that are served; all others count as one."""
 
     def __init__(self, known: frozenset[str]) -> None:

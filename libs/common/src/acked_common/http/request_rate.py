@@ -7,7 +7,7 @@ MAX_CLIENTS = 10_000
 """Buckets that are kept; beyond it full ones go first, as they say nothing, then the oldest."""
 
 
-class Rate:
+class RequestRate:
     """At most `per_s` requests a second in the long run, and `burst` at once, for each client.
 
     `now` is on a monotonic clock, in seconds. The headers are those of draft-ietf-httpapi-ratelimit-headers-10: the

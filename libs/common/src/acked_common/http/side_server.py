@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from acked_common.http.edge import Front
+from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.server.serve import server_config
 from acked_common.runtime import inheritance
@@ -68,7 +68,7 @@ class MetricsServer:
 
     def __init__(self, settings: CommonSettings) -> None:
         app = Starlette(routes=[Route("/metrics", _metrics)], exception_handlers=EXCEPTION_HANDLERS)
-        app.middleware_stack = Front(app.build_middleware_stack(), checks=[])
+        app.middleware_stack = Edge(app.build_middleware_stack(), checks=[])
         self._host = settings.metrics_host
         self._port = settings.metrics_port
         self._server = SideServer(app)

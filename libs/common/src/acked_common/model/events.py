@@ -32,7 +32,7 @@ class ProgressEvent(msgspec.Struct, frozen=True):
     """Of the claim that owns the attempt: known to the worker that made it and to the store alone."""
 
 
-class JobNews(msgspec.Struct, frozen=True):
+class JobUpdate(msgspec.Struct, frozen=True):
     """What a look at the store, or one change in it, tells of a job."""
 
     id: UUID

@@ -1,7 +1,7 @@
 """How fast something may come: a bucket of tokens that fills at a steady rate. Pure."""
 
 
-class Pace:
+class TokenBucket:
     """At most `per_s` in the long run, and `burst` at once. `now` is on a monotonic clock, in seconds."""
 
     def __init__(self, per_s: float, burst: float) -> None:

@@ -15,7 +15,7 @@ LARGE_JOBS = 256
 SLOW_S = 0.1
 
 
-class Pace:
+class BatchWindow:
     """Of one sort of writes; asks to `flush` when one that is under way turns out to be slow."""
 
     def __init__(self, flush: Callable[[], None]) -> None:

@@ -42,12 +42,12 @@ Point = Literal[
 What = Literal["kill", "raise", "sleep"]
 
 
-class Crashed(Exception):
+class FailpointHit(Exception):
     """What a place fails with that `raise` was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class CrashPlan:
+class FailpointPlan:
     """What happens at the `nth` arrival at a point."""
 
     point: Point
@@ -56,7 +56,7 @@ class CrashPlan:
     sleep_s: float = 0.0
 
 
-def parse_plan(text: str) -> CrashPlan:
+def parse_plan(text: str) -> FailpointPlan:
     """Reads `point:n:what`. Raises `ValueError`, which says what is wrong."""
     parts = text.split(":")
     if len(parts) != 3:
@@ -72,14 +72,14 @@ def parse_plan(text: str) -> CrashPlan:
     nth = int(parts[1])
     match what:
         case "kill" | "raise" if not seconds:
-            return CrashPlan(point, nth, "kill" if what == "kill" else "raise")
+            return FailpointPlan(point, nth, "kill" if what == "kill" else "raise")
         case "sleep":
             try:
                 sleep_s = float(seconds)
             except ValueError:
                 sleep_s = -1.0
             if 0 < sleep_s <= 3600:
-                return CrashPlan(point, nth, "sleep", sleep_s)
+                return FailpointPlan(point, nth, "sleep", sleep_s)
     raise ValueError(f"{parts[2]!r} must be kill, raise or sleep=seconds, up to 3600")
 
 
@@ -91,7 +91,7 @@ reach: Callable[[Point], None] = _nothing
 """Called at each point, as `crash_points.reach(…)`: `arm` replaces it."""
 
 
-def arm(plan: CrashPlan | None) -> None:
+def arm(plan: FailpointPlan | None) -> None:
     """Called once at start, before anything runs. None: all points do nothing."""
     global reach
     if plan is None:
@@ -106,7 +106,7 @@ def arm(plan: CrashPlan | None) -> None:
     reach = _armed(plan)
 
 
-def _armed(plan: CrashPlan) -> Callable[[Point], None]:
+def _armed(plan: FailpointPlan) -> Callable[[Point], None]:
     arrivals = itertools.count(1)
 
     def arrive(point: Point) -> None:
@@ -117,7 +117,7 @@ def _armed(plan: CrashPlan) -> Callable[[Point], None]:
         if plan.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif plan.what == "raise":
-            raise Crashed(f"asked for at {point}")
+            raise FailpointHit(f"asked for at {point}")
         else:
             time.sleep(plan.sleep_s)
 

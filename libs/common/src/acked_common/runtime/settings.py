@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from acked_common.model.numbers import decimal, whole
 from acked_common.runtime.broker_addresses import addresses, urls_in
-from acked_common.runtime.failpoints import CrashPlan, parse_plan
+from acked_common.runtime.failpoints import FailpointPlan, parse_plan
 from acked_common.runtime.setting_names import is_of_kubernetes, unknown_settings
 
 T = TypeVar("T")
@@ -304,7 +304,7 @@ class CommonSettings:
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
     has_development_secret: bool
     """Whether a server's password stands in the repository, for everyone to read."""
-    crash: CrashPlan | None = None
+    crash: FailpointPlan | None = None
     """For tests alone: where this process breaks."""
     unknown: tuple[str, ...] = ()
     """A line for each `ACKED_*` variable that nothing reads."""
@@ -399,7 +399,7 @@ def _reached_at(env: Env, settings: CommonSettings) -> str:
     return f"ACKED_PUBLISH_ADDRESS={address}" if address else f"ACKED_HOST={settings.host}"
 
 
-def _crash_plan(env: Env) -> CrashPlan | None:
+def _crash_plan(env: Env) -> FailpointPlan | None:
     text = env.text("ACKED_CRASH", "")
     if not text:
         return None

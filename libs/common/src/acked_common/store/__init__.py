@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from acked_common.model.events import JobNews
+from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State
 from acked_common.model.principal import DEFAULT_TENANT
 
@@ -328,7 +328,7 @@ class Scope:
 class Changes:
     """What happened to jobs since the last answer, in order."""
 
-    news: Sequence[JobNews]
+    news: Sequence[JobUpdate]
     is_current: bool
     """Whether all that had happened when the question was asked is told by now."""
 
@@ -433,7 +433,7 @@ class JobStore(Protocol):
         """Counts of one batch of the tenant from the index; None where no job of it carries the name."""
         ...
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
+    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
         """How each job of a scope stands; None where there are more than `limit`."""
         ...
 

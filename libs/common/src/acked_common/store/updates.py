@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.lifecycle import Reason, State
 
 GLIMPSE = {
@@ -51,7 +51,7 @@ def _event_of(job_id: UUID, entry: Mapping[str, Any]) -> JobEvent:
     return JobEvent(job_id, entry["rev"], State(entry["state"]), entry["reason"], entry["attempt"], entry["at"])
 
 
-def news_from_document(document: Mapping[str, Any]) -> JobNews:
+def news_from_document(document: Mapping[str, Any]) -> JobUpdate:
     """How a job stands, from its document or from a `GLIMPSE` of it."""
     job_id = document["_id"]
     history = document.get("history")
@@ -61,7 +61,7 @@ def news_from_document(document: Mapping[str, Any]) -> JobNews:
         event = JobEvent(job_id, 1, State(document["state"]), Reason.ACCEPTED.value, 0, document["accepted_at"])
     progress = document.get("progress")
     owner = document.get("owner")
-    return JobNews(
+    return JobUpdate(
         id=job_id,
         kind=document["kind"],
         batch=document.get("batch"),

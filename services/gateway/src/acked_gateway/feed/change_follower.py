@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from acked_common.api.long_poll import StatusWaits
-from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.api.long_poll import LongPolls
+from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import Changes, HistoryLost, JobChanges, StoreError
 from acked_gateway.feed.hub import Hub, Subscription
-from acked_gateway.feed.seen_transitions import JobTable
+from acked_gateway.feed.seen_transitions import SeenTransitions
 
 log = get_log(__name__)
 
@@ -40,27 +40,27 @@ class _Unsettled:
     """A snapshot that was given out while the stream may still show what happened before it."""
 
     subscriptions: Sequence[Subscription]
-    news: Sequence[JobNews]
+    news: Sequence[JobUpdate]
     answers: int
     at: float
     forgotten: int
 
 
-class Live:
+class ChangeFollower:
     """The one reader of the change stream in a gateway process."""
 
-    def __init__(self, changes: JobChanges, hub: Hub, waits: StatusWaits) -> None:
+    def __init__(self, changes: JobChanges, hub: Hub, waits: LongPolls) -> None:
         self._changes = changes
         self._hub = hub
         self._waits = waits
-        self._table = JobTable()
+        self._table = SeenTransitions()
         self._followers = 0
         self._left_at = 0.0
         self._is_open = asyncio.Event()
         self._hinted = asyncio.Event()
         self._answers = 0
         self._unsettled: deque[_Unsettled] = deque()
-        self._untold: deque[tuple[Sequence[JobNews], Iterator[None]]] = deque()
+        self._untold: deque[tuple[Sequence[JobUpdate], Iterator[None]]] = deque()
         """The first of it is being told."""
         self._all_told = asyncio.Event()
         self._all_told.set()
@@ -121,7 +121,7 @@ class Live:
         """Progress that a worker reports."""
         self._tell(news for report in reports if (news := self._table.report_progress(report)) is not None)
 
-    def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobNews]) -> None:
+    def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobUpdate]) -> None:
         """A snapshot was given out; what the stream shows of it later is no news to these subscriptions."""
         self._unsettled.append(_Unsettled(subscriptions, news, self._answers, time.monotonic(), self._table.forgotten))
 
@@ -168,7 +168,7 @@ class Live:
         self._hub.lose()
 
     async def _take(self, changes: Changes) -> None:
-        told: list[JobNews] = []
+        told: list[JobUpdate] = []
         for news in changes.news:
             if news.event is not None:
                 if self._table.take(news):
@@ -182,7 +182,7 @@ class Live:
             self._answers += 1
         self._settle()
 
-    def _tell(self, news: Iterable[JobNews]) -> None:
+    def _tell(self, news: Iterable[JobUpdate]) -> None:
         """Tells it now, or behind what is being told, in steps: the loop goes on in between."""
         told = list(news)
         if not told:

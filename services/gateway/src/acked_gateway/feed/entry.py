@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from acked_common.api.authenticator import CLOSE_CODE, Gate
+from acked_common.api.authenticator import CLOSE_CODE, Authenticator
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Client
 from acked_common.http.problems import Problem, ProblemError, problem
@@ -51,24 +51,24 @@ class Guest:
 class FeedEntry:
     """The door of one gateway process."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
         self._door: Ledger[str] = Ledger(MAX_AT_THE_DOOR, MAX_AT_THE_DOOR // 2)
         """By remote address: nothing else is known of who has shown no token."""
 
     @property
     def asks(self) -> bool:
         """Whether a token is needed."""
-        return self._gate.asks
+        return self._authenticator.asks
 
     def may_stay(self, guest: Guest) -> bool:
         """Whether the token still holds."""
-        return self._gate.may_stay(guest.record)
+        return self._authenticator.may_stay(guest.record)
 
     async def admit(self, websocket: WebSocket) -> Guest | None:
         """Accepts the connection and says whom it stands for; None where it was sent away."""
         try:
-            record = await self._gate.enter(websocket.scope, PERMISSION)
+            record = await self._authenticator.enter(websocket.scope, PERMISSION)
         except ProblemError as error:
             if error.problem.name == "no-token":
                 return await self._admit_by_message(websocket)
@@ -89,7 +89,7 @@ class FeedEntry:
                 message = await websocket.receive()
                 if message["type"] == "websocket.disconnect":
                     return None
-                return _guest(await self._gate.enter_with(parse_authenticate(message.get("text")), PERMISSION))
+                return _guest(await self._authenticator.enter_with(parse_authenticate(message.get("text")), PERMISSION))
         except TimeoutError:
             await refuse(websocket, problem("no-token", f"no token was shown within {TOKEN_WITHIN_S:g} s"))
         except (FeedError, ProblemError) as error:

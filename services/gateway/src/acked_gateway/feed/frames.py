@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from acked_common.http.problems import Problem, problem
-from acked_common.model.events import JobEvent, JobNews
+from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
@@ -171,7 +171,7 @@ def events_frame(sub: Sub, seq: int, texts: str) -> str:
     return f'{{"type":"events","sub":{_text(sub)},"seq":{seq},"events":[{texts}]}}'
 
 
-def jobs_snapshot_text(news: Iterable[JobNews]) -> str:
+def jobs_snapshot_text(news: Iterable[JobUpdate]) -> str:
     """How each job stands, for `snapshot_frame`."""
     texts = []
     progress_bytes = 0

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
-from acked_common.model.events import JobNews
+from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import State
 from acked_common.store import Scope
 from acked_gateway.feed.frames import (
@@ -45,7 +45,7 @@ class Snapshot:
         """The rev of each job in it; None where it holds counts."""
 
 
-def jobs_snapshot(news: Sequence[JobNews]) -> Snapshot:
+def jobs_snapshot(news: Sequence[JobUpdate]) -> Snapshot:
     """Each job of a scope."""
     return Snapshot(jobs_snapshot_text(news), {job.id: job.event.rev for job in news if job.event is not None})
 
@@ -328,12 +328,12 @@ class Hub:
         for subscription in list(client.subscriptions.values()):
             self._end(subscription)
 
-    def publish(self, news: Iterable[JobNews]) -> None:
+    def publish(self, news: Iterable[JobUpdate]) -> None:
         """Tells what happened, in order. News with progress tell that alone, beside how the job stands."""
         for _ in self.publishing(news):
             pass
 
-    def publishing(self, news: Iterable[JobNews]) -> Iterator[None]:
+    def publishing(self, news: Iterable[JobUpdate]) -> Iterator[None]:
         """As `publish`, in steps of some milliseconds: the same few jobs may be in thousands of scopes. What is
         published next must wait until the iterator has ended."""
         steps = 0
@@ -366,7 +366,7 @@ class Hub:
             for subscription in ring.subscriptions:
                 subscription.lose()
 
-    def _rings_of(self, news: JobNews) -> Iterator[Ring]:
+    def _rings_of(self, news: JobUpdate) -> Iterator[Ring]:
         tenant = news.tenant
         if tenant is None:
             return

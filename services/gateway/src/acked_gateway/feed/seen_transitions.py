@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import State
 
 KEPT = 20_000
@@ -31,14 +31,14 @@ class _Known(msgspec.Struct):
     progress_at: str = ""
 
 
-class _Progress(msgspec.Struct):
+class _ProgressInstant(msgspec.Struct):
     at: str
 
 
-_progress = msgspec.json.Decoder(_Progress)
+_progress = msgspec.json.Decoder(_ProgressInstant)
 
 
-class JobTable:
+class SeenTransitions:
     """The newest transition of each job that runs or moved lately; the oldest of the others are forgotten."""
 
     def __init__(self, kept: int = KEPT) -> None:
@@ -52,7 +52,7 @@ class JobTable:
         self.forgotten += len(self._known)
         self._known.clear()
 
-    def take(self, news: JobNews) -> bool:
+    def take(self, news: JobUpdate) -> bool:
         """A transition from the stream; False when it was told already: the job was logged again without having
         moved."""
         event = news.event
@@ -65,13 +65,13 @@ class JobTable:
         self._keep(news.id, _Known(event, news.tenant, news.kind, news.batch, nonce))
         return True
 
-    def seed(self, news: JobNews) -> None:
+    def seed(self, news: JobUpdate) -> None:
         """A job as a look found it; the stream has shown all that happened before that look, and nothing of this job
         since."""
         if news.event is not None and news.id not in self._known:
             self._keep(news.id, _Known(news.event, news.tenant, news.kind, news.batch, news.nonce))
 
-    def report_progress(self, report: ProgressEvent) -> JobNews | None:
+    def report_progress(self, report: ProgressEvent) -> JobUpdate | None:
         """Progress that a worker reports: what to tell of it, if the worker owns the attempt and it is news."""
         known = self._known.get(report.id)
         if known is None or known.event.state is not State.RUNNING or known.event.attempt != report.attempt:
@@ -82,14 +82,14 @@ class JobTable:
             return None
         return self._progressed(report.id, known, report.progress)
 
-    def take_progress(self, job_id: UUID, progress: bytes) -> JobNews | None:
+    def take_progress(self, job_id: UUID, progress: bytes) -> JobUpdate | None:
         """Progress from the stream."""
         known = self._known.get(job_id)
         if known is None or known.event.state is not State.RUNNING:
             return None
         return self._progressed(job_id, known, progress)
 
-    def _progressed(self, job_id: UUID, known: _Known, progress: bytes) -> JobNews | None:
+    def _progressed(self, job_id: UUID, known: _Known, progress: bytes) -> JobUpdate | None:
         if len(progress) > MAX_PROGRESS_BYTES:
             return None
         try:
@@ -100,7 +100,7 @@ class JobTable:
         if at <= known.progress_at:
             return None
         known.progress_at = at
-        return JobNews(job_id, known.kind, known.batch, known.event, progress, tenant=known.tenant)
+        return JobUpdate(job_id, known.kind, known.batch, known.event, progress, tenant=known.tenant)
 
     def _keep(self, job_id: UUID, known: _Known) -> None:
         self._known[job_id] = known

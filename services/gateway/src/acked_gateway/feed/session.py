@@ -23,7 +23,7 @@ from acked_common.http.responses import ProblemResponse
 from acked_common.model.instants import rfc3339
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
-from acked_gateway.feed.change_follower import Live
+from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse
 from acked_gateway.feed.frames import (
     Authenticate,
@@ -74,7 +74,7 @@ class Feed:
     def __init__(
         self,
         hub: Hub,
-        live: Live,
+        live: ChangeFollower,
         snapshots: Snapshots,
         clock: Clock,
         entry: FeedEntry,
@@ -163,7 +163,7 @@ class _Connection:
         self,
         websocket: WebSocket,
         hub: Hub,
-        live: Live,
+        live: ChangeFollower,
         snapshots: Snapshots,
         entry: FeedEntry,
         guest: Guest,

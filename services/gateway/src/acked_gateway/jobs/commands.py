@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from acked_common.api.status_route import stored_job
-from acked_common.background.bundle_publisher import Outbox
+from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.http import fair_thread
 from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.limits import Client
@@ -45,14 +45,14 @@ class Commands:
     def __init__(
         self,
         store: JobStore,
-        outbox: Outbox,
+        bundle_publisher: BundlePublisher,
         clock: Clock,
         settings: CommonSettings,
         stop_attempt: Callable[[str, UUID, int], None] = lambda boot, job_id, attempt: None,
     ) -> None:
         """`stop_attempt` tells the worker process that runs an attempt; it returns at once and may lose its word."""
         self._store = store
-        self._outbox = outbox
+        self._bundle_publisher = bundle_publisher
         self._clock = clock
         self._settings = settings
         self._stop_attempt = stop_attempt
@@ -84,7 +84,7 @@ class Commands:
 
         job = await self._move(text, tenant, transition)
         if job.queued_at is not None:
-            self._outbox.offer([(job.id, job.kind, job.queued_at)])
+            self._bundle_publisher.offer([(job.id, job.kind, job.queued_at)])
         return job
 
     async def resolve(self, text: str, resolution: Resolution, *, tenant: str = DEFAULT_TENANT) -> Job:

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from acked_common.api.operations import COMMANDS, ID, JOBS
 from acked_common.api.representations import Count, Instant, JobStatus, JobSummary, JobWithPayload
-from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Link, Operation, Parameter
+from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, whole
 from acked_common.model.principal import Permission
@@ -50,7 +50,7 @@ class Resolve(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 BatchName = Annotated[str, Meta(pattern=whole(BATCH_NAME))]
 
 
-_STATUS_AFTER = (Answer(description="The job after the command.", media={JSON: JobStatus}),)
+_STATUS_AFTER = (ApiResponse(description="The job after the command.", media={JSON: JobStatus}),)
 
 
 _OF_COMMANDS = ("wrong-state", "store-unreachable")
@@ -90,7 +90,7 @@ LIST_JOBS = Operation(
         ),
     ),
     answers=(
-        Answer(
+        ApiResponse(
             description="A page of the list.",
             media={JSON: JobList},
             links={
@@ -118,7 +118,7 @@ GET_JOB = Operation(
     permission=Permission.READ,
     summary="A job with its payload",
     parameters=(ID,),
-    answers=(Answer(description="The status and the payload.", media={JSON: JobWithPayload}),),
+    answers=(ApiResponse(description="The status and the payload.", media={JSON: JobWithPayload}),),
     problems=("too-many-bytes", "store-unreachable"),
 )
 
@@ -134,7 +134,7 @@ GET_BATCH = Operation(
             name="batch", place="path", type=BatchName, description="The batch's name.", example="nightly.2026-11-24"
         ),
     ),
-    answers=(Answer(description="Its jobs by state.", media={JSON: Batch}),),
+    answers=(ApiResponse(description="Its jobs by state.", media={JSON: Batch}),),
     problems=("bad-batch", "too-many-reads", "store-unreachable"),
 )
 

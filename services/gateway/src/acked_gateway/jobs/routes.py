@@ -14,7 +14,7 @@ from starlette.responses import Response
 from acked_common.api.representations import job_fields, status_fields, summary_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.api.status_route import hint_for, stored_job
-from acked_common.background.worker_cache import WorkerTable
+from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.fair_turns import FairTurns
 from acked_common.http.limits import Client, HeldBytes, Limit, client_of
 from acked_common.http.problems import ProblemError, problem
@@ -60,7 +60,7 @@ def checked_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobStore, commands: Commands, workers: WorkerTable, reads: Reads) -> list[ApiRoute]:
+def job_routes(store: JobStore, commands: Commands, workers: WorkerCache, reads: Reads) -> list[ApiRoute]:
     """The routes."""
 
     async def list_jobs(request: Request) -> Response:

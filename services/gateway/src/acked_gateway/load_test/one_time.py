@@ -19,7 +19,7 @@ MOST_USED = 10_000
 """Values that were used and would still hold; with more of them a page waits for a click."""
 
 
-class RunOnce:
+class OneTimeValues:
     """Gives out and takes values."""
 
     def __init__(self, secret: str | None) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from msgspec import Meta
 
 from acked_common.api.representations import Count
-from acked_common.api.routes import HTML, JSON, Answer, Link, Operation, Parameter
+from acked_common.api.routes import HTML, JSON, ApiResponse, Link, Operation, Parameter
 from acked_common.model.principal import Permission
 from acked_gateway.jobs.operations import GET_BATCH, BatchName
 from acked_gateway.load_test.runner import MAX_CALLS
@@ -86,7 +86,7 @@ def _load_test(
             *more_parameters,
         ),
         answers=(
-            Answer(
+            ApiResponse(
                 description="What became of the calls.",
                 media={JSON: LoadTestAnswer, **media},
                 links={

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute
-from acked_common.background.kind_cache import KindTable, unknown_kind
+from acked_common.background.kind_cache import KindCache, unknown_kind
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.request_source import asks_for_page, by_name, is_by_person, is_speculative
@@ -23,7 +23,7 @@ from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import Clock
 from acked_common.store import JobStore
 from acked_gateway.jobs.routes import checked_batch
-from acked_gateway.load_test.one_time import RunOnce
+from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.operations import (
     DEFAULT_COUNT,
     LOAD_TEST,
@@ -46,12 +46,12 @@ class LoadTestLimits:
 
 def load_test_routes(
     tester: LoadTester,
-    kinds: KindTable,
+    kinds: KindCache,
     store: JobStore,
     clock: Clock,
     stopping: asyncio.Event,
     *,
-    run_once: RunOnce,
+    run_once: OneTimeValues,
     public_intake_url: str,
     limits: LoadTestLimits,
 ) -> list[ApiRoute]:

@@ -1,6 +1,6 @@
 """The routes of pages as the route table describes them."""
 
-from acked_common.api.routes import HTML, Answer, Operation, Parameter
+from acked_common.api.routes import HTML, ApiResponse, Operation, Parameter
 from acked_gateway.pages import ASSET_MEDIA_TYPES
 
 PAGES_TAG = "Pages"
@@ -12,7 +12,7 @@ GET_INDEX = Operation(
     tag=PAGES_TAG,
     permission=None,
     summary="The page to begin with",
-    answers=(Answer(description="A page for people.", media={HTML: str}),),
+    answers=(ApiResponse(description="A page for people.", media={HTML: str}),),
 )
 
 
@@ -24,5 +24,5 @@ GET_ASSET = Operation(
     summary="What pages consist of",
     description="Pages themselves have addresses of their own.",
     parameters=(Parameter(name="name", place="path", type=str, description="The file's name.", example="app.css"),),
-    answers=(Answer(description="The file.", media=dict.fromkeys(ASSET_MEDIA_TYPES, str)),),
+    answers=(ApiResponse(description="The file.", media=dict.fromkeys(ASSET_MEDIA_TYPES, str)),),
 )

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from acked_common.api.authenticator import CLOSE_CODE, Gate
+from acked_common.api.authenticator import CLOSE_CODE, Authenticator
 from acked_common.api.routes import SocketRoute
 from acked_common.channel.frames import PATH, CloseCode, JobAttempt, ProtocolFault, close_reason
 from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame
@@ -23,7 +23,7 @@ from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import ProblemResponse
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.principal import Permission
-from acked_common.model.token_bucket import Pace
+from acked_common.model.token_bucket import TokenBucket
 from acked_common.model.tokens import TokenRecord, is_in_query, is_token_like
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
@@ -56,7 +56,7 @@ End = tuple[int, str]
 """The code and the reason of a close."""
 
 
-class LiveReports(Protocol):
+class WorkerReports(Protocol):
     """Who wants to know what workers report. A report proves nothing: the receiver believes what the store confirms,
     and progress that carries the nonce of its claim."""
 
@@ -72,18 +72,20 @@ class LiveReports(Protocol):
 class WorkerChannel:
     """The workers of one gateway process, by their boot."""
 
-    def __init__(self, reports: LiveReports, *, boot: str, secret: str | None, gate: Gate | None = None) -> None:
+    def __init__(
+        self, reports: WorkerReports, *, boot: str, secret: str | None, authenticator: Authenticator | None = None
+    ) -> None:
         """`boot` is this process's own. A worker shows the secret, or a token that the gate lets in; without both no
         worker may connect."""
         self._reports = reports
         self._boot = boot
         self._secret = secret.encode() if secret is not None else None
-        self._gate = gate or Gate(None)
+        self._authenticator = authenticator or Authenticator(None)
         self._streams = Streams()
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _WorkerConnection] = {}
         self._count = 0
         self._listens = True
-        if secret is None and not self._gate.asks:
+        if secret is None and not self._authenticator.asks:
             log.warning("no worker can connect: set ACKED_WORKER_SECRET_FILE, the same for gateways and workers")
 
     @property
@@ -131,7 +133,7 @@ class WorkerChannel:
             return
         await websocket.accept()
         credential = "" if record is None else record.id
-        line = _Line(websocket, GatewayEnd(self._boot, self._streams, credential), self, record)
+        line = _WorkerConnection(websocket, GatewayEnd(self._boot, self._streams, credential), self, record)
         self._count += 1
         try:
             await line.run()
@@ -147,8 +149,8 @@ class WorkerChannel:
             raise ProblemError(problem("busy", f"this gateway has {MAX_LINES:,} lines to workers, which is its limit"))
         scheme, _, given = websocket.headers.get("authorization", "").partition(" ")
         given = given.strip()
-        if self._gate.asks and (is_token_like(given) or is_in_query(websocket.scope["query_string"])):
-            return await self._gate.enter(websocket.scope, Permission.WORKER)
+        if self._authenticator.asks and (is_token_like(given) or is_in_query(websocket.scope["query_string"])):
+            return await self._authenticator.enter(websocket.scope, Permission.WORKER)
         if self._secret is None:
             raise ProblemError(
                 problem("no-worker-secret", "this gateway was started without a worker secret; its log says more")
@@ -163,10 +165,10 @@ class WorkerChannel:
 
     async def _check_tokens(self) -> None:
         for line in list(self._lines.values()):
-            if not self._gate.may_stay(line.record):
+            if not self._authenticator.may_stay(line.record):
                 line.dismiss()
 
-    def _took_hello(self, line: "_Line", boot: str, worker: str) -> bool:
+    def _took_hello(self, line: "_WorkerConnection", boot: str, worker: str) -> bool:
         """Whether the line is the worker process's own: what one token has named, no other may speak for."""
         older = self._lines.get(boot)
         if older is not None and older.credential != line.credential:
@@ -187,7 +189,7 @@ class WorkerChannel:
             self._reports.progress(boot, progress)
 
 
-class _Line:
+class _WorkerConnection:
     def __init__(
         self, websocket: WebSocket, end: GatewayEnd, channel: WorkerChannel, record: TokenRecord | None
     ) -> None:
@@ -199,8 +201,8 @@ class _Line:
         self._waiting: deque[str] = deque()
         self._has_news = asyncio.Event()
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
-        self._frame_pace = Pace(FRAMES_A_SECOND, FRAMES_AT_ONCE)
-        self._event_pace = Pace(EVENTS_A_SECOND, EVENTS_AT_ONCE)
+        self._frame_pace = TokenBucket(FRAMES_A_SECOND, FRAMES_AT_ONCE)
+        self._event_pace = TokenBucket(EVENTS_A_SECOND, EVENTS_AT_ONCE)
         self.boot: str | None = None
 
     def send(self, text: str) -> None:

@@ -30,7 +30,7 @@ class CommandBus(Protocol):
         ...
 
 
-class CommandLine:
+class CommandRouter:
     """The commands of one gateway process."""
 
     def __init__(self, channel: WorkerChannel) -> None:

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from acked_common.api.operations import COMMANDS, JOBS
 from acked_common.api.representations import Count, Instant
-from acked_common.api.routes import JSON, Answer, Operation, Parameter
+from acked_common.api.routes import JSON, ApiResponse, Operation, Parameter
 from acked_common.model.principal import Permission
 
 
@@ -44,7 +44,7 @@ LIST_WORKERS = Operation(
     permission=Permission.READ,
     of_all_tenants=True,
     summary="Workers that live",
-    answers=(Answer(description="Those that were seen within three renewals.", media={JSON: Workers}),),
+    answers=(ApiResponse(description="Those that were seen within three renewals.", media={JSON: Workers}),),
     problems=("store-unreachable",),
 )
 
@@ -61,6 +61,6 @@ DRAIN_WORKER = Operation(
     parameters=(
         Parameter(name="id", place="path", type=str, description="Its id, or its instance.", example="worker-1"),
     ),
-    answers=(Answer(status=202, description="The worker is told.", media={JSON: Draining}),),
+    answers=(ApiResponse(status=202, description="The worker is told.", media={JSON: Draining}),),
     problems=("store-unreachable", "ambiguous-worker"),
 )

@@ -7,19 +7,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.routes import ApiRoute
-from acked_common.background.worker_cache import WorkerTable, instance_of
+from acked_common.background.worker_cache import WorkerCache, instance_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
 from acked_common.model.instants import rfc3339
 from acked_common.store import JobStore, WorkerRecord
-from acked_gateway.workers.command_router import CommandLine
+from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.operations import DRAIN_WORKER, LIST_WORKERS, Draining, Worker, Workers
 
 LIVES_WITHIN = timedelta(seconds=6)
 """Workers write their document every two seconds."""
 
 
-def worker_routes(store: JobStore, workers: WorkerTable, commands: CommandLine) -> list[ApiRoute]:
+def worker_routes(store: JobStore, workers: WorkerCache, commands: CommandRouter) -> list[ApiRoute]:
     """The routes."""
 
     async def drain(request: Request) -> Response:

@@ -49,7 +49,7 @@ class _Request(Struct, eq=False):
 
 
 @dataclass(slots=True)
-class Limits:
+class CommitLimits:
     """How much may wait, and for how long."""
 
     waiting_jobs: int = 20_000
@@ -59,7 +59,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _WaitingRequests:
     requests: deque[_Request] = field(default_factory=deque)
     size: int = 0
 
@@ -67,11 +67,11 @@ class _Waiting:
 class GroupCommit:
     """Collects new jobs and keeps them in groups; `on_stored` gets each stored group, after its commit."""
 
-    def __init__(self, store: JobStore, limits: Limits, on_stored: Callable[[Sequence[NewJob]], None]) -> None:
+    def __init__(self, store: JobStore, limits: CommitLimits, on_stored: Callable[[Sequence[NewJob]], None]) -> None:
         self._store = store
         self._limits = limits
         self._on_stored = on_stored
-        self._waiting = _Waiting()
+        self._waiting = _WaitingRequests()
         self._sent: set[_Request] = set()
         self._held_jobs = 0
         self._held_bytes = 0

@@ -30,7 +30,7 @@ def answer_of_follower(leader: NewJob, kept: Kept, follower: NewJob) -> Kept | N
 
 
 @dataclass(slots=True, eq=False)
-class _Request:
+class _KeyedRequest:
     job: NewJob
     overdue_at: float
     answered: "asyncio.Future[Kept]"
@@ -39,12 +39,12 @@ class _Request:
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
+class _RequestsOfKey:
     """Who leads with a key, and who follows."""
 
     name: tuple[str, str]
-    leader: _Request
-    followers: list[_Request] = field(default_factory=list)
+    leader: _KeyedRequest
+    followers: list[_KeyedRequest] = field(default_factory=list)
 
 
 class KeyedCommit:
@@ -54,18 +54,18 @@ class KeyedCommit:
         self._commit = commit
         self._store = store
         self._answer_within_s = answer_within_s
-        self._lines: dict[tuple[str, str], _Line] = {}
+        self._lines: dict[tuple[str, str], _RequestsOfKey] = {}
         self._line_ended = asyncio.Event()
         self._tasks = Tasks()
 
     async def keep(self, job: NewJob) -> Kept:
         """Keeps a job, or tells what holds its key; never `KEY_TAKEN`. Raises `Busy` when too many wait."""
         loop = asyncio.get_running_loop()
-        request = _Request(job, loop.time() + self._answer_within_s, loop.create_future())
+        request = _KeyedRequest(job, loop.time() + self._answer_within_s, loop.create_future())
         name = (job.tenant, _key(job).text)
         line = self._lines.get(name)
         if line is None:
-            line = _Line(name, request)
+            line = _RequestsOfKey(name, request)
             self._send(line)
             self._lines[name] = line
             # In time: the group commit sees to it, and `_find_holder`.
@@ -84,19 +84,19 @@ class KeyedCommit:
             self._line_ended.clear()
             await self._line_ended.wait()
 
-    def _send(self, line: _Line) -> None:
+    def _send(self, line: _RequestsOfKey) -> None:
         """Sends the leader. Raises `Busy`."""
         leader = line.leader
         sent = self._commit.send(leader.job, overdue_at=leader.overdue_at)
         sent.add_done_callback(lambda done: self._on_sent(line, done.result()))
 
-    def _on_sent(self, line: _Line, found: Insertion) -> None:
+    def _on_sent(self, line: _RequestsOfKey, found: Insertion) -> None:
         if found is Insertion.KEY_TAKEN:
             self._tasks.spawn(self._find_holder(line), "holder of a key")
         else:
             self._settle(line, found)
 
-    async def _find_holder(self, line: _Line) -> None:
+    async def _find_holder(self, line: _RequestsOfKey) -> None:
         kept: Kept = Insertion.UNKNOWN
         try:
             async with asyncio.timeout_at(_last_moment(line.leader)):
@@ -107,7 +107,7 @@ class KeyedCommit:
         finally:
             self._settle(line, kept)
 
-    async def _held(self, leader: _Request) -> Kept:
+    async def _held(self, leader: _KeyedRequest) -> Kept:
         """Who holds the key of a job that was sent once; or what became of the job when it was sent again."""
         for tries in range(1, MAX_TRIES + 1):
             holder = await self._store.key_holder(leader.job.tenant, _key(leader.job).text)
@@ -120,7 +120,7 @@ class KeyedCommit:
                     return found
         return Insertion.UNKNOWN
 
-    def _settle(self, line: _Line, kept: Kept) -> None:
+    def _settle(self, line: _RequestsOfKey, kept: Kept) -> None:
         """It is known what became of the leader: answers the line, and lets the next one lead."""
         while True:
             _answer(line.leader, kept)
@@ -138,11 +138,11 @@ class KeyedCommit:
             except Busy:
                 kept = Insertion.UNKNOWN
 
-    def _answer_followers(self, line: _Line, kept: Kept) -> None:
+    def _answer_followers(self, line: _RequestsOfKey, kept: Kept) -> None:
         """Keeps those who are to be sent themselves."""
         if not line.followers:
             return
-        left: list[_Request] = []
+        left: list[_KeyedRequest] = []
         for follower in line.followers:
             answer = answer_of_follower(line.leader.job, kept, follower.job)
             if answer is None:
@@ -152,7 +152,7 @@ class KeyedCommit:
                 _answer(follower, answer)
         line.followers = left
 
-    def _next_leads(self, line: _Line) -> bool:
+    def _next_leads(self, line: _RequestsOfKey) -> bool:
         """Whether anybody is left; the room of who leads is given back, as the group commit takes it anew."""
         while line.followers:
             request = line.followers.pop(0)
@@ -164,12 +164,12 @@ class KeyedCommit:
         return False
 
 
-def _last_moment(request: _Request) -> float:
+def _last_moment(request: _KeyedRequest) -> float:
     """Behind the group commit's answer, which tells what was never sent from what may be stored."""
     return request.overdue_at + 1.5 * TICK_S
 
 
-def _answer(request: _Request, kept: Kept) -> None:
+def _answer(request: _KeyedRequest, kept: Kept) -> None:
     if not request.answered.done():
         request.answered.set_result(kept)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from acked_common.background.bundle_publisher import Outbox
-from acked_common.background.kind_cache import KindTable, unknown_kind
+from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.kind_cache import KindCache, unknown_kind
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http.problems import ErrorAt, ProblemError, problem
 from acked_common.model import lifecycle
@@ -34,7 +34,7 @@ class Acceptance:
         commit: GroupCommit,
         keyed_commit: KeyedCommit,
         store: JobStore,
-        kinds: KindTable,
+        kinds: KindCache,
         monitor: StoreMonitor,
         clock: SharedClock,
         settings: CommonSettings,
@@ -136,9 +136,9 @@ def _fields(at: datetime, delay_s: float, grace_s: float, expires_in_s: float) -
     return lifecycle.accept_fields(at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
 
 
-def publish_stored(outbox: Outbox, jobs: Sequence[NewJob]) -> None:
+def publish_stored(bundle_publisher: BundlePublisher, jobs: Sequence[NewJob]) -> None:
     """Offers those of the stored jobs that wait for a worker now."""
-    outbox.offer(
+    bundle_publisher.offer(
         (job.id, job.kind, job.lifecycle["queued_at"]) for job in jobs if job.lifecycle["state"] is State.QUEUED
     )
 

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from acked_common.api.document import About
 from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS
 from acked_common.api.representations import Instant, JobId
-from acked_common.api.routes import JSON, OF_JSON_BODIES, Answer, Body, Header, Operation, Parameter
+from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Header, Operation, Parameter
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, IDEMPOTENCY_KEY, KIND_NAME, whole
 from acked_common.model.principal import Permission
@@ -155,7 +155,7 @@ PROCESS = Operation(
         },
     ),
     answers=(
-        Answer(
+        ApiResponse(
             status=202,
             description="Kept. When it was accepted it was `scheduled` where there is a delay, else `queued`.",
             media={JSON: Accepted},

@@ -15,7 +15,7 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Owner
 from acked_common.runtime import failpoints
-from acked_common.runtime.batch_window import Pace
+from acked_common.runtime.batch_window import BatchWindow
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
@@ -32,12 +32,12 @@ Claimed: TypeAlias = list[ClaimedJob] | None
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _WaitingBundle:
     bundle: Bundle
     claimed: "asyncio.Future[Claimed]"
 
 
-class Claims:
+class ClaimBatcher:
     """The claims of one lane. `drain` ends them: what is not known by then is left to its lease."""
 
     def __init__(
@@ -50,9 +50,9 @@ class Claims:
         self._worker = worker
         self._boot = boot
         self._lease_s = lease_s
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_WaitingBundle] = deque()
         self._waiting_jobs = 0
-        self._pace = Pace(self._flush)
+        self._pace = BatchWindow(self._flush)
         self._flush_is_due = False
         self._is_draining = False
         self._tasks = Tasks()
@@ -60,7 +60,7 @@ class Claims:
     async def claim(self, bundle: Bundle) -> Claimed:
         """Claims a bundle; tries again until it is known what is ours."""
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(bundle, loop.create_future())
+        waiting = _WaitingBundle(bundle, loop.create_future())
         self._waiting.append(waiting)
         self._waiting_jobs += len(bundle.ids)
         if not self._flush_is_due and self._pace.may_begin(self._waiting_jobs):
@@ -81,7 +81,7 @@ class Claims:
     def _flush(self) -> None:
         self._flush_is_due = False
         while self._pace.may_begin(self._waiting_jobs):
-            group: list[_Waiting] = []
+            group: list[_WaitingBundle] = []
             jobs = 0
             while self._waiting and jobs < MAX_JOBS:
                 waiting = self._waiting.popleft()
@@ -91,7 +91,7 @@ class Claims:
             self._pace.begin()
             self._tasks.spawn(self._claim_group(group), f"claim on {self._lane}")
 
-    async def _claim_group(self, group: Sequence[_Waiting]) -> None:
+    async def _claim_group(self, group: Sequence[_WaitingBundle]) -> None:
         try:
             # A bundle that was published twice may be here twice.
             claimed = await self._claim_all(list(dict.fromkeys(i for waiting in group for i in waiting.bundle.ids)))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from acked_common.store import ClaimedJob
 
 
-class Held:
+class InFlight:
     """One claimed attempt."""
 
     __slots__ = ("cancelling", "claimed_at", "ended", "id", "is_suspected", "job", "lane")
@@ -29,28 +29,28 @@ class Held:
         return self.job.nonce
 
 
-class Running:
+class InFlightAttempts:
     """Held attempts by job id and attempt: after a lost lease a worker may hold two attempts of one job."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, int], Held] = {}
+        self._held: dict[tuple[str, int], InFlight] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def add(self, held: Iterable[Held]) -> None:
+    def add(self, held: Iterable[InFlight]) -> None:
         """Holds new attempts."""
         for one in held:
             self._held[one.id, one.job.attempt] = one
 
-    def get(self, job_id: str, attempt: int) -> Held | None:
+    def get(self, job_id: str, attempt: int) -> InFlight | None:
         """The attempt, if it is still held."""
         return self._held.get((job_id, attempt))
 
-    def remove(self, held: Held) -> None:
+    def remove(self, held: InFlight) -> None:
         """Lets go of an attempt."""
         self._held.pop((held.id, held.job.attempt), None)
 
-    def all(self) -> list[Held]:
+    def all(self) -> list[InFlight]:
         """All held attempts."""
         return list(self._held.values())

@@ -24,8 +24,8 @@ from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import ClaimedJob, JobStore, StoreError
 from acked_worker.consume import prefetch
-from acked_worker.consume.claim_batcher import Claims
-from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.claim_batcher import ClaimBatcher
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.attempt import Assignment
 
@@ -69,7 +69,7 @@ class Watermarks:
             raise
 
 
-class LaneFlow:
+class LaneRunner:
     """The bundles of one lane."""
 
     def __init__(
@@ -79,7 +79,7 @@ class LaneFlow:
         store: JobStore,
         slots: Slots,
         suspect_slots: Slots,
-        running: Running,
+        running: InFlightAttempts,
         watermarks: Watermarks,
         clock: Clock,
         *,
@@ -89,12 +89,12 @@ class LaneFlow:
         hold_s: float,
         timeout_of: Callable[[ClaimedJob], float],
         submit: Callable[[Sequence[Assignment]], None],
-        on_started: Callable[[Sequence[Held]], None],
-        on_late: Callable[[Sequence[Held]], None],
+        on_started: Callable[[Sequence[InFlight]], None],
+        on_late: Callable[[Sequence[InFlight]], None],
     ) -> None:
         """`on_late` gets what was claimed so long ago that the lease may be over: it must not start."""
         self.lane = lane
-        self._claims = Claims(lane, kinds, store, clock, worker=worker, boot=boot, lease_s=lease_s)
+        self._claims = ClaimBatcher(lane, kinds, store, clock, worker=worker, boot=boot, lease_s=lease_s)
         self._slots = slots
         self._suspect_slots = suspect_slots
         self._running = running
@@ -142,7 +142,7 @@ class LaneFlow:
             self._count_to_look()
             self._go_on()
 
-    def note_ended(self, held: Held) -> None:
+    def note_ended(self, held: InFlight) -> None:
         """An attempt of this lane has ended."""
         if held.job.suspect:
             self._suspect_slots.give(self.lane)
@@ -346,11 +346,11 @@ class LaneFlow:
         late = {job.id for job in jobs if job.started_at < oldest_at}
         if late:
             # The answer took longer than most of a lease, or the process stood still.
-            held = [Held(job, self.lane, now, ended=True) for job in jobs if job.id in late]
+            held = [InFlight(job, self.lane, now, ended=True) for job in jobs if job.id in late]
             self._running.add(held)
             self._on_late(held)
             jobs = [job for job in jobs if job.id not in late]
-        held = [Held(job, self.lane, now) for job in jobs]
+        held = [InFlight(job, self.lane, now) for job in jobs]
         self._submit([self._assignment(one) for one in held])
         self._running.add(held)
         suspects = sum(job.suspect for job in jobs)
@@ -358,7 +358,7 @@ class LaneFlow:
         self._suspect_slots.take(self.lane, suspects)
         self._on_started(held)
 
-    def _assignment(self, held: Held) -> Assignment:
+    def _assignment(self, held: InFlight) -> Assignment:
         job = held.job
         return Assignment(
             id=held.id,

@@ -37,7 +37,7 @@ class RunningAttempt:
 
     __slots__ = (
         "_report",
-        "_wait_for_gate",
+        "_wait_for_fence",
         "assignment",
         "deadline",
         "due",
@@ -67,7 +67,7 @@ class RunningAttempt:
         self.kind_spec = kind
         self.deadline = deadline
         self._report = report
-        self._wait_for_gate = wait_for_gate
+        self._wait_for_fence = wait_for_gate
         # Plumbing loop: when to look next, why it should stop, whether another attempt may own its job by now, and
         # whether its ending has been given out.
         self.due = deadline
@@ -124,7 +124,7 @@ class RunningAttempt:
     def asked_to_stop(self) -> bool:
         """What its handler reads, at the gate; else as `is_stopping`. No plumbing opens the gate of a forked child."""
         if not forks.in_child:
-            self._wait_for_gate()
+            self._wait_for_fence()
         return self.is_stopping
 
     @property
@@ -140,7 +140,7 @@ class RunningAttempt:
         """Its handler reports progress; nobody listens any more once it has ended, nor to a forked child."""
         if forks.in_child:
             return
-        self._wait_for_gate()
+        self._wait_for_fence()
         if not self.ended and not self.settled and not self.has_lost_job:
             self._report(self, progress)
 

@@ -29,7 +29,7 @@ from acked_worker.execute.outcome import (
     returned,
 )
 from acked_worker.execute.progress import ProgressRelay
-from acked_worker.execute.stall_fence import Gate, guarding, variables_of
+from acked_worker.execute.stall_fence import StallFence, guarding, variables_of
 from acked_worker.execute.sync_pool import SyncPool
 from acked_worker.execute.thread_loop import ThreadLoop
 from acked_worker.process import forks
@@ -61,7 +61,7 @@ class Executor:
         on_progress: Callable[[list[tuple[str, int, object]]], None],
         max_result_bytes: int = 1 << 20,
         grace_s: float = GRACE_S,
-        gate: Gate | None = None,
+        fence: StallFence | None = None,
     ) -> None:
         self._kinds = kinds
         self._on_ended = on_ended
@@ -75,8 +75,8 @@ class Executor:
         self._closed = False
         self._idle = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gate = gate or Gate()
-        self._handlers = ThreadLoop("acked-handlers", guarding(self._gate))
+        self._fence = fence or StallFence()
+        self._handlers = ThreadLoop("acked-handlers", guarding(self._fence))
         self._pool = SyncPool(threads, self._run_sync)
         self._progress = ProgressRelay(on_progress)
         self._watch = DeadlineWatch(self._live, self._look)
@@ -173,7 +173,7 @@ class Executor:
                 raise ValueError(f"attempt {one.attempt} of job {one.id} runs already")
             kind = self._kinds.get(one.kind)
             deadline = now + one.timeout_s
-            attempt = RunningAttempt(one, kind or _UNKNOWN, deadline, self._progress.report, self._gate.wait)
+            attempt = RunningAttempt(one, kind or _UNKNOWN, deadline, self._progress.report, self._fence.wait)
             taken[key] = attempt
             if kind is None:
                 unknown.append(attempt)

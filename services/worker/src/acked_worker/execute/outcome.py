@@ -1,4 +1,4 @@
-"""How an attempt ended, made from what its handler returned or raised. Pure."""
+"""How an attempt ended, made from what its handler returned or raised."""
 
 import asyncio
 import re

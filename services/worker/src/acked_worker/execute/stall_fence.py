@@ -30,7 +30,7 @@ def since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Gate:
+class StallFence:
     """One process' gate. `beat` and `prove` are called by the plumbing, the rest by any thread."""
 
     def __init__(
@@ -81,16 +81,16 @@ class Guarded(Coroutine[Any, Any, Any]):
     """A coroutine that asks the gate before each of its steps. The next step of an attempt that must stop raises
     `CancelledError` in it; of one that has lost its job, in all tasks that it has started."""
 
-    __slots__ = ("_attempt", "_coroutine", "_gate", "_is_told")
+    __slots__ = ("_attempt", "_coroutine", "_fence", "_is_told")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], gate: Gate, attempt: RunningAttempt | None) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], fence: StallFence, attempt: RunningAttempt | None) -> None:
         self._coroutine = coroutine
-        self._gate = gate
+        self._fence = fence
         self._attempt = attempt
         self._is_told = False
 
     def send(self, value: Any) -> Any:
-        self._gate.wait()
+        self._fence.wait()
         try:
             if not self._is_told and self._attempt is not None and self._attempt.is_stopping and self._must_stop():
                 self._is_told = True
@@ -112,7 +112,7 @@ class Guarded(Coroutine[Any, Any, Any]):
         return attempt.has_lost_job
 
     def throw(self, *error: Any) -> Any:
-        self._gate.wait()
+        self._fence.wait()
         try:
             return self._coroutine.throw(*error)
         finally:
@@ -130,7 +130,7 @@ class Guarded(Coroutine[Any, Any, Any]):
         return getattr(self._coroutine, name)
 
 
-def guarding(gate: Gate) -> Callable[..., "asyncio.Task[Any]"]:
+def guarding(fence: StallFence) -> Callable[..., "asyncio.Task[Any]"]:
     """A task factory: every task of the loop is guarded, those that handlers start too."""
 
     def make(
@@ -138,7 +138,7 @@ def guarding(gate: Gate) -> Callable[..., "asyncio.Task[Any]"]:
     ) -> "asyncio.Task[Any]":
         variables: Variables | None = options.get("context")
         attempt = _attempt.get() if variables is None else variables.get(_attempt)
-        return asyncio.Task(Guarded(coroutine, gate, attempt), loop=loop, **options)
+        return asyncio.Task(Guarded(coroutine, fence, attempt), loop=loop, **options)
 
     return make
 

@@ -27,9 +27,9 @@ from acked_worker.handlers.registry import HandlersError
 from acked_worker.isolate.frames import (
     MAX_MESSAGE_BYTES,
     Exited,
+    ForkServerReady,
     FromHost,
     Kill,
-    Ready,
     Start,
     decode_to_host,
     encode,
@@ -60,7 +60,7 @@ def main(line_fd: int) -> int:
         log.warning("handlers start threads or open connections while they are imported: each suspect starts slowly")
     gc.collect()
     gc.freeze()
-    _Host(line, kinds, settings.name, copies=copies).serve()
+    _ForkServer(line, kinds, settings.name, copies=copies).serve()
     return 0
 
 
@@ -109,7 +109,7 @@ class _Started:
         """Answers how it ended, once it has: an exit code, or minus the number of a signal."""
 
 
-class _Host:
+class _ForkServer:
     def __init__(self, line: socket.socket, kinds: Mapping[str, Kind], worker: str, *, copies: bool) -> None:
         self._line = line
         self._kinds = kinds
@@ -121,7 +121,7 @@ class _Host:
 
     def serve(self) -> None:
         """Returns when the worker is gone; the kernel then ends the processes."""
-        self._tell(Ready(len(self._kinds), self._copies))
+        self._tell(ForkServerReady(len(self._kinds), self._copies))
         self._poll.register(self._line, select.POLLIN)
         while True:
             for fd, _ in self._poll.poll():

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log, log_fd
-from acked_worker.isolate.frames import MAX_MESSAGE_BYTES, Exited, Kill, Ready, Start, ToHost, decode_from_host, encode
+from acked_worker.isolate.frames import (
+    MAX_MESSAGE_BYTES,
+    Exited,
+    ForkServerReady,
+    Kill,
+    Start,
+    ToHost,
+    decode_from_host,
+    encode,
+)
 
 log = get_log(__name__)
 
@@ -22,19 +31,19 @@ RESTART_CAP_S = 30.0
 REAP_WITHIN_S = 5.0
 
 
-class HostGone(Exception):
+class ForkServerGone(Exception):
     """There is no host now; what ran under it has ended with it, through no fault of its own."""
 
 
 @dataclass(frozen=True, slots=True)
-class HostProcess:
+class ForkServerProcess:
     """A host that was started, and this end of the line to it."""
 
     process: "subprocess.Popen[bytes]"
     line: socket.socket
 
 
-def start_host(log_fd: int) -> HostProcess:
+def start_host(log_fd: int) -> ForkServerProcess:
     """Start a host whose log goes to a descriptor. It ends with the thread that starts it.
 
     Returns when the program is loaded, in a millisecond or two; the import of the handlers takes as long as it takes.
@@ -48,14 +57,14 @@ def start_host(log_fd: int) -> HostProcess:
             stderr=log_fd,
         )
     ours.setblocking(False)
-    return HostProcess(process, ours)
+    return ForkServerProcess(process, ours)
 
 
-class HostLine:
+class ForkServerClient:
     """One host at a time. All on the plumbing loop."""
 
     def __init__(
-        self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], first: HostProcess | None = None
+        self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], first: ForkServerProcess | None = None
     ) -> None:
         """`first`: the host to begin with, started before the worker imported its own handlers."""
         self._on_ready = on_ready
@@ -121,17 +130,17 @@ class HostLine:
         """Ends a process now, if it is still there."""
         try:
             self._send(Kill(number))
-        except HostGone:
+        except ForkServerGone:
             # Then it is gone too.
             return
 
     def _send(self, message: ToHost, *fds: int) -> None:
         if self._line is None or not self._is_ready:
-            raise HostGone
+            raise ForkServerGone
         try:
             socket.send_fds(self._line, [encode(message)], fds)
         except OSError as error:
-            raise HostGone from error
+            raise ForkServerGone from error
 
     async def _keep(self) -> None:
         pause_s = RESTART_S
@@ -166,7 +175,7 @@ class HostLine:
                 exits, self._exits = self._exits, {}
                 for exited in exits.values():
                     if not exited.done():
-                        exited.set_exception(HostGone())
+                        exited.set_exception(ForkServerGone())
 
     def _hear(self, line: socket.socket) -> None:
         try:
@@ -179,7 +188,7 @@ class HostLine:
             self._ended.set()
             return
         match decode_from_host(message):
-            case Ready(kinds, copies):
+            case ForkServerReady(kinds, copies):
                 log.info("ready for suspects", kinds=kinds, copies=copies)
                 self._is_ready = True
                 self.copies = copies

@@ -43,7 +43,7 @@ class Began(msgspec.Struct, frozen=True, tag="began"):
     """Process to worker: the handler starts now. What ends the process before that is no fault of the job."""
 
 
-class Progress(msgspec.Struct, frozen=True, tag="progress"):
+class ProgressMade(msgspec.Struct, frozen=True, tag="progress"):
     """Process to worker."""
 
     value: Any
@@ -75,7 +75,7 @@ class EndedEarly(msgspec.Struct, frozen=True, tag="ended-early"):
 
 Ended: TypeAlias = EndedWell | EndedBadly | EndedLate | EndedEarly
 ToProcess: TypeAlias = Run | Stop | Beat
-ToWorker: TypeAlias = Began | Progress | Ended
+ToWorker: TypeAlias = Began | ProgressMade | Ended
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
@@ -90,7 +90,7 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
     number: int
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class ForkServerReady(msgspec.Struct, frozen=True, tag="ready"):
     """Host to worker: the handlers are loaded. `copies`: each process is a copy of the host, else a new program."""
 
     kinds: int
@@ -105,7 +105,7 @@ class Exited(msgspec.Struct, frozen=True, tag="exited"):
 
 
 ToHost: TypeAlias = Start | Kill
-FromHost: TypeAlias = Ready | Exited
+FromHost: TypeAlias = ForkServerReady | Exited
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_process = msgspec.msgpack.Decoder[ToProcess](ToProcess).decode

@@ -22,12 +22,12 @@ from acked_common.runtime.logs import get_log
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import Executor
 from acked_worker.execute.outcome import Ending
-from acked_worker.execute.stall_fence import Gate
+from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.frames import (
     LENGTH_BYTES,
     Beat,
     Began,
-    Progress,
+    ProgressMade,
     Run,
     Stop,
     ToProcess,
@@ -75,12 +75,12 @@ def run_suspect(line: socket.socket, kinds: Mapping[str, Kind]) -> NoReturn:
     """Runs what the first frame says, then ends the process."""
     be_killed_first()
     guard_forks()
-    uvloop.run(_Suspect(line, kinds).run())
+    uvloop.run(_IsolatedProcess(line, kinds).run())
     # What handlers have left behind, such as threads, does not hold it.
     end_process(0)
 
 
-class _Suspect:
+class _IsolatedProcess:
     def __init__(self, line: socket.socket, kinds: Mapping[str, Kind]) -> None:
         self._line = line
         self._kinds = kinds
@@ -93,14 +93,14 @@ class _Suspect:
         first = await _read(reader)
         if not isinstance(first, Run):
             raise TypeError(f"the first frame is a {type(first).__name__}")
-        gate = Gate(lease_s=first.lease_s, renewal_s=first.renewal_s)
-        gate.prove(first.proved_at)
-        executor = Executor(self._kinds, threads=1, on_ended=self._on_ended, on_progress=self._on_progress, gate=gate)
+        fence = StallFence(lease_s=first.lease_s, renewal_s=first.renewal_s)
+        fence.prove(first.proved_at)
+        executor = Executor(self._kinds, threads=1, on_ended=self._on_ended, on_progress=self._on_progress, fence=fence)
         executor.start()
         self._writer.write(framed(Began()))
         await self._writer.drain()
         executor.submit([msgspec.structs.replace(first.assignment, payload=msgspec.json.decode(first.payload))])
-        listening = asyncio.create_task(self._listen(reader, first.assignment, executor, gate))
+        listening = asyncio.create_task(self._listen(reader, first.assignment, executor, fence))
         self._writer.write(framed(ended(await self._ending)))
         await self._writer.drain()
         await executor.close(CLOSE_WITHIN_S)
@@ -108,7 +108,7 @@ class _Suspect:
         await listening
 
     async def _listen(
-        self, reader: asyncio.StreamReader, assignment: Assignment, executor: Executor, gate: Gate
+        self, reader: asyncio.StreamReader, assignment: Assignment, executor: Executor, fence: StallFence
     ) -> None:
         try:
             while True:
@@ -116,8 +116,8 @@ class _Suspect:
                     case Stop(reason):
                         executor.interrupt(assignment.id, assignment.attempt, reason)
                     case Beat(proved_at):
-                        gate.beat()
-                        gate.prove(proved_at)
+                        fence.beat()
+                        fence.prove(proved_at)
                     case other:
                         raise TypeError(f"another {type(other).__name__}")
         except (OSError, EOFError):
@@ -130,7 +130,7 @@ class _Suspect:
 
     def _on_progress(self, reports: list[tuple[str, int, object]]) -> None:
         for _, _, value in reports:
-            self._writer.write(framed(Progress(value)))
+            self._writer.write(framed(ProgressMade(value)))
 
 
 async def _read(reader: asyncio.StreamReader) -> ToProcess:

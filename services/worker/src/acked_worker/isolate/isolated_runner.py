@@ -17,14 +17,14 @@ from acked_common.runtime.logs import get_log
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
 from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason, timed_out
-from acked_worker.execute.stall_fence import Gate
-from acked_worker.isolate.fork_server_client import HostGone, HostLine, HostProcess
+from acked_worker.execute.stall_fence import StallFence
+from acked_worker.isolate.fork_server_client import ForkServerClient, ForkServerGone, ForkServerProcess
 from acked_worker.isolate.frames import (
     LENGTH_BYTES,
     BadFrame,
     Beat,
     Began,
-    Progress,
+    ProgressMade,
     Run,
     Stop,
     ToProcess,
@@ -44,7 +44,7 @@ EXIT_WITHIN_S = 3.0
 MAX_UNREAD_BYTES = 64 * 1024
 
 
-class _Suspect:
+class _IsolatedAttempt:
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
         self.interrupted: InterruptReason | None = None
@@ -60,7 +60,7 @@ class _Suspect:
             self.writer.write(framed(frame))
 
 
-class Suspects:
+class IsolatedRunner:
     """The suspects of one worker. All on the plumbing loop, callbacks too; they are those of `Executor`."""
 
     def __init__(
@@ -69,22 +69,22 @@ class Suspects:
         most: int,
         lease_s: float,
         renewal_s: float,
-        gate: Gate,
+        fence: StallFence,
         on_ended: Callable[[list[tuple[Assignment, Ending]]], None],
         on_progress: Callable[[list[tuple[str, int, object]]], None],
-        host: HostProcess | None = None,
+        host: ForkServerProcess | None = None,
     ) -> None:
         """`most`: processes at once; what is above waits, and is interrupted or given back like the rest. `host`: the
         first one, where it was started already."""
         self._most = most
         self._lease_s = lease_s
         self._renewal_s = renewal_s
-        self._gate = gate
+        self._fence = fence
         self._on_ended = on_ended
         self._on_progress = on_progress
-        self._host = HostLine(on_ready=self._pump, on_gone=self._give_back, first=host)
-        self._live: dict[tuple[str, int], _Suspect] = {}
-        self._waiting: deque[_Suspect] = deque()
+        self._host = ForkServerClient(on_ready=self._pump, on_gone=self._give_back, first=host)
+        self._live: dict[tuple[str, int], _IsolatedAttempt] = {}
+        self._waiting: deque[_IsolatedAttempt] = deque()
         self._processes = 0
         self._idle = asyncio.Event()
         self._tasks = Tasks()
@@ -110,7 +110,7 @@ class Suspects:
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Runs assignments, each as soon as a process is free. Returns at once."""
         for assignment in assignments:
-            suspect = _Suspect(assignment)
+            suspect = _IsolatedAttempt(assignment)
             self._live[assignment.id, assignment.attempt] = suspect
             self._waiting.append(suspect)
         self._pump()
@@ -133,7 +133,7 @@ class Suspects:
 
     def beat(self) -> None:
         """Tells the processes that this worker comes round."""
-        beat = Beat(self._gate.proved_at)
+        beat = Beat(self._fence.proved_at)
         for suspect in self._live.values():
             suspect.tell(beat)
 
@@ -171,13 +171,13 @@ class Suspects:
         for suspect in waiting:
             self._settle(suspect, _not_begun(suspect))
 
-    async def _run(self, suspect: _Suspect) -> None:
+    async def _run(self, suspect: _IsolatedAttempt) -> None:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 number, exited = self._host.launch(theirs)
             suspect.number = number
-        except HostGone:
+        except ForkServerGone:
             ours.close()
             self._processes -= 1
             self._settle(suspect, _not_begun(suspect))
@@ -194,7 +194,7 @@ class Suspects:
         self._settle(suspect, ending)
         try:
             await self._see_off(number, exited)
-        except HostGone:
+        except ForkServerGone:
             # Its processes have gone with it.
             pass
         except TimeoutError:
@@ -203,7 +203,9 @@ class Suspects:
             self._processes -= 1
             self._pump()
 
-    async def _talk(self, suspect: _Suspect, line: socket.socket, number: int, exited: "asyncio.Future[int]") -> Ending:
+    async def _talk(
+        self, suspect: _IsolatedAttempt, line: socket.socket, number: int, exited: "asyncio.Future[int]"
+    ) -> Ending:
         """What the process tells, or what its death says."""
         assignment = suspect.assignment
         reader, suspect.writer = await asyncio.open_unix_connection(sock=line)
@@ -214,7 +216,7 @@ class Suspects:
                     msgspec.json.encode(assignment.payload),
                     self._lease_s,
                     self._renewal_s,
-                    self._gate.proved_at,
+                    self._fence.proved_at,
                 )
             )
         )
@@ -229,7 +231,7 @@ class Suspects:
                             has_begun = True
                             now = asyncio.get_running_loop().time()
                             patience.reschedule(now + assignment.timeout_s + GRACE_S + LATE_S)
-                        case Progress(value):
+                        case ProgressMade(value):
                             self._on_progress([(assignment.id, assignment.attempt, value)])
                         case last:
                             return last.ending
@@ -247,10 +249,10 @@ class Suspects:
             return Interrupted(suspect.interrupted)
         try:
             return Crashed(_how(await self._see_off(number, exited)))
-        except HostGone:
+        except ForkServerGone:
             return _not_begun(suspect)
 
-    def _stop(self, suspect: _Suspect, reason: InterruptReason) -> None:
+    def _stop(self, suspect: _IsolatedAttempt, reason: InterruptReason) -> None:
         """Cancels what can be cancelled, and ends the process where that was too little. One whose job may have another
         owner ends at once."""
         if reason is InterruptReason.LEASE_LOST:
@@ -259,7 +261,7 @@ class Suspects:
             suspect.tell(Stop(reason))
             asyncio.get_running_loop().call_later(GRACE_S + LATE_S, self._kill, suspect)
 
-    def _kill(self, suspect: _Suspect) -> None:
+    def _kill(self, suspect: _IsolatedAttempt) -> None:
         if suspect.number is not None and not suspect.is_settled:
             suspect.is_killed = True
             self._host.kill(suspect.number)
@@ -274,7 +276,7 @@ class Suspects:
             async with asyncio.timeout(EXIT_WITHIN_S):
                 return await asyncio.shield(exited)
 
-    def _settle(self, suspect: _Suspect, ending: Ending) -> None:
+    def _settle(self, suspect: _IsolatedAttempt, ending: Ending) -> None:
         if suspect.is_settled:
             return
         suspect.is_settled = True
@@ -287,7 +289,7 @@ class Suspects:
         self._on_ended([(assignment, ending)])
 
 
-def _not_begun(suspect: _Suspect) -> Interrupted:
+def _not_begun(suspect: _IsolatedAttempt) -> Interrupted:
     """Its ending when it says nothing about the job, which stays a suspect."""
     reason = suspect.interrupted
     if reason is None or reason is InterruptReason.DRAINED:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from acked_common.runtime.logs import get_log
 from acked_common.store import JobStore
-from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import InterruptReason
-from acked_worker.execute.stall_fence import Gate, since_boot
+from acked_worker.execute.stall_fence import StallFence, since_boot
 
 log = get_log(__name__)
 
-Interrupt = Callable[[Held, InterruptReason], None]
+Interrupt = Callable[[InFlight, InterruptReason], None]
 
 
 class Leases:
@@ -19,12 +19,12 @@ class Leases:
     def __init__(
         self,
         store: JobStore,
-        running: Running,
+        running: InFlightAttempts,
         boot: str,
         lease_s: float,
         monotonic: Callable[[], float],
         interrupt: Interrupt,
-        gate: Gate,
+        fence: StallFence,
     ) -> None:
         self._store = store
         self._running = running
@@ -32,7 +32,7 @@ class Leases:
         self._lease_s = lease_s
         self._monotonic = monotonic
         self._interrupt = interrupt
-        self._gate = gate
+        self._fence = fence
         self.tried_at = monotonic()
         """When a renewal last came to an end, well or badly; on the monotonic clock."""
         self.renewed_at = monotonic()
@@ -63,4 +63,4 @@ class Leases:
                 held.cancelling = True
                 self._interrupt(held, InterruptReason.CANCELLED)
         # After the interruptions: what has lost its job must know that when the gate opens.
-        self._gate.prove(sent_at)
+        self._fence.prove(sent_at)

@@ -10,12 +10,12 @@ from prometheus_client import Counter
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.runtime import failpoints
-from acked_common.runtime.batch_window import Pace
+from acked_common.runtime.batch_window import BatchWindow
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
-from acked_worker.consume.in_flight import Held, Running
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Ending, Succeeded, weight_bytes
 from acked_worker.record.outcome_rules import Defaults, transition_after
 
@@ -29,7 +29,7 @@ RETRY_S = 0.3
 _recorded = Counter("acked_attempts_recorded_total", "Attempts whose outcome was recorded.", ["reason"])
 _fenced = Counter("acked_attempts_fenced_total", "Outcomes that were dropped: the attempt owned its job no more.")
 
-Ended = tuple[Held, Ending]
+Ended = tuple[InFlight, Ending]
 
 
 class Recorder:
@@ -38,11 +38,11 @@ class Recorder:
     def __init__(
         self,
         store: JobStore,
-        running: Running,
+        running: InFlightAttempts,
         kind_of: Callable[[str], KindRecord],
         defaults: Defaults,
         clock: Clock,
-        on_released: Callable[[Sequence[Held]], None],
+        on_released: Callable[[Sequence[InFlight]], None],
         on_recorded: Callable[[Sequence[JobEvent]], None],
         on_room: Callable[[bool], None] = lambda _: None,
     ) -> None:
@@ -58,7 +58,7 @@ class Recorder:
         self._waiting: deque[tuple[int, Ended]] = deque()
         self._held_bytes = 0
         self._has_room = True
-        self._pace = Pace(self._flush)
+        self._pace = BatchWindow(self._flush)
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = Tasks()
@@ -221,6 +221,6 @@ class Recorder:
             owned.append((held, ending))
         return owned
 
-    def _note_fenced(self, held: Held) -> None:
+    def _note_fenced(self, held: InFlight) -> None:
         _fenced.inc()
         log.warning("outcome dropped: another attempt owns the job", job_id=held.id, attempt=held.job.attempt)

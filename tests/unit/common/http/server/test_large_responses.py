@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from acked_common.http.edge import Front
+from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.limits import Limits
 from acked_common.http.requests import while_connected
@@ -41,7 +41,7 @@ class Bench:
             return Response()
 
         app = Starlette(routes=[Route("/large", large), Route("/wait", wait)], exception_handlers=EXCEPTION_HANDLERS)
-        app.middleware_stack = Front(app.build_middleware_stack(), checks=[], limits=self.limits)
+        app.middleware_stack = Edge(app.build_middleware_stack(), checks=[], limits=self.limits)
         self.app = app
 
     async def until(self, holds: Callable[[], bool]) -> None:

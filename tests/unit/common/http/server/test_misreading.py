@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from acked_common.http.edge import Front
-from acked_common.http.request_guards import Guards
+from acked_common.http.edge import Edge
+from acked_common.http.request_guards import RequestGuards
 from acked_common.http.server.serve import server_config
 from support.web_server import serving
 
@@ -70,7 +70,7 @@ async def socket(websocket: WebSocket) -> None:
 async def ask() -> AsyncIterator[Ask]:
     methods = ["GET", "POST", "PUT"]
     app = Starlette(routes=[WebSocketRoute("/ws", socket), Route("/{rest:path}", echo, methods=methods)])
-    app.middleware_stack = Front(app.build_middleware_stack(), checks=[Guards().check])
+    app.middleware_stack = Edge(app.build_middleware_stack(), checks=[RequestGuards().check])
     async with serving(server_config(app)) as web:
 
         async def exchange(*parts: bytes, responses: int = 1) -> Said:

@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from acked_common.http.edge import Front
-from acked_common.http.request_guards import Guards
+from acked_common.http.edge import Edge
+from acked_common.http.request_guards import RequestGuards
 from acked_common.http.requests import read_bounded
 from acked_common.http.server import protocol
 from acked_common.http.server.protocol import MAX_PIPELINED, RESERVED_CONNECTIONS
@@ -135,7 +135,7 @@ def serve() -> Serve:
                 WebSocketRoute("/ws", follow),
             ],
         )
-        app.middleware_stack = Front(app.build_middleware_stack(), checks=[Guards().check])
+        app.middleware_stack = Edge(app.build_middleware_stack(), checks=[RequestGuards().check])
         async with serving(server_config(app, limits)) as web:
             bench = Bench(web)
             try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from acked_common.http.server.response_cycle import AnswerCycle
+from acked_common.http.server.response_cycle import ResponseCycle
 
 LENGTH_2 = [(b"content-length", b"2")]
 
@@ -37,7 +37,7 @@ class Bench:
         self.wire = Wire()
         self.completed = 0
         log = logging.getLogger(__name__)
-        self.cycle = AnswerCycle(
+        self.cycle = ResponseCycle(
             scope={"type": "http", "method": method},  # type: ignore[typeddict-item]
             transport=self.wire,
             flow=FlowControl(self.wire),

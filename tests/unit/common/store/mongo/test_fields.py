@@ -16,7 +16,7 @@ from acked_common.channel.frames import Hello, event_part, events_frame, parse_f
 from acked_common.channel.worker_end import hello_of
 from acked_common.http.responses import encode
 from acked_common.model import lifecycle
-from acked_common.model.events import JobEvent, JobNews, ProgressEvent
+from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
 from acked_common.model.principal import Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
@@ -84,7 +84,7 @@ READERS: dict[type, tuple[Callable[[Mapping[str, Any]], Any], Mapping[str, str],
         {"id": "_id", "state": "first_state", "fingerprint": "key_fingerprint"},
         set(),
     ),
-    JobNews: (
+    JobUpdate: (
         news_from_document,
         {"id": "_id", "event": "history", "nonce": "owner"},
         set(),
@@ -134,7 +134,7 @@ def test_a_glimpse_has_all_that_news_are_made_of() -> None:
         )
 
 
-@pytest.mark.parametrize("name", names(JobNews))
+@pytest.mark.parametrize("name", names(JobUpdate))
 def test_a_replaced_document_tells_each_field_of_its_news(name: str) -> None:
     document = job_documents()[0]
     change = {"operationType": "replace", "documentKey": {"_id": document["_id"]}, "fullDocument": document}

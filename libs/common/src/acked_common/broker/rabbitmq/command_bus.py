@@ -26,7 +26,7 @@ from acked_common.runtime.logs import get_log
 log = get_log(__name__)
 
 
-class RabbitCommands:
+class RabbitCommandBus:
     """Publishes commands, and consumes those of every gateway, this one's own included."""
 
     def __init__(self, url: str, *, name: str, on_command: Callable[[Command], None]) -> None:

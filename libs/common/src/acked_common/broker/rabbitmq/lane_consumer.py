@@ -9,7 +9,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
 from acked_common.broker.rabbitmq.consumer import CALL_TIMEOUT_S, Consumer
-from acked_common.broker.rabbitmq.liveness import Hearing, Verdict
+from acked_common.broker.rabbitmq.liveness import ConsumerLiveness, Verdict
 from acked_common.broker.rabbitmq.topology import declare_lane, declare_shared
 from acked_common.model.bundle import Bundle, WireError, decode_bundle
 from acked_common.runtime.logs import get_log
@@ -69,13 +69,13 @@ class LaneConsumer(Consumer):
             prefetch=prefetch,
         )
         self._probe = probe
-        self._hearing = Hearing()
+        self._liveness = ConsumerLiveness()
         self.lane = lane
         self._on_delivery = on_delivery
 
     @property
     def has_in_hand(self) -> bool:
-        return self._hearing.in_hand > 0
+        return self._liveness.in_hand > 0
 
     async def _declare_lane(self, channel: AbstractChannel) -> AbstractQueue:
         await declare_shared(channel, timeout_s=CALL_TIMEOUT_S)
@@ -95,7 +95,7 @@ class LaneConsumer(Consumer):
         if found is None or not found.declaration_result.consumer_count:
             raise BrokerError("the lane's queue has lost its consumers")
         waiting = found.declaration_result.message_count or 0
-        verdict = self._hearing.look(waiting, time.monotonic(), consumes_since=self.consumes_since)
+        verdict = self._liveness.look(waiting, time.monotonic(), consumes_since=self.consumes_since)
         if verdict is Verdict.DEAF:
             raise BrokerError("bundles wait in the lane's queue, and none of them arrives")
         return verdict is Verdict.SILENT
@@ -108,5 +108,5 @@ class LaneConsumer(Consumer):
             log.error("unreadable bundle set aside", lane=self.lane, error=str(error))
             await message.reject(requeue=False)
             return
-        self._hearing.heard(time.monotonic())
-        self._on_delivery(Delivery(message, bundle, lambda: self._hearing.acknowledged(time.monotonic())))
+        self._liveness.heard(time.monotonic())
+        self._on_delivery(Delivery(message, bundle, lambda: self._liveness.acknowledged(time.monotonic())))

@@ -15,7 +15,7 @@ from acked_common.runtime.logs import get_log
 log = get_log(__name__)
 
 
-class Lanes:
+class LaneQueues:
     """The queues of lanes, over one connection; a refusal closes the channel, so each look has its own."""
 
     def __init__(self, connection: BrokerConnection, *, timeout_s: float, makes_shared: bool = False) -> None:

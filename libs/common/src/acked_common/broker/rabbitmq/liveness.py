@@ -21,7 +21,7 @@ class Verdict(Enum):
     SILENT = "silent"
 
 
-class Hearing:
+class ConsumerLiveness:
     """What one consumer of a queue has heard. Instants are those of a monotonic clock, in seconds."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from aiormq import spec
 
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
-from acked_common.broker.rabbitmq.lane_queues import Lanes
+from acked_common.broker.rabbitmq.lane_queues import LaneQueues
 from acked_common.broker.rabbitmq.topology import lane_queue
 from acked_common.model.bundle import Bundle, encode_bundle
 from acked_common.model.ids import new_id
@@ -27,7 +27,7 @@ class RabbitPublisher:
 
     def __init__(self, url: str, *, name: str) -> None:
         self._connection = BrokerConnection(url, name=f"{name} publish")
-        self._lanes = Lanes(self._connection, timeout_s=CONFIRM_TIMEOUT_S, makes_shared=True)
+        self._lanes = LaneQueues(self._connection, timeout_s=CONFIRM_TIMEOUT_S, makes_shared=True)
         self._channel: AbstractChannel | None = None
         self._declared: set[str] = set()
         self._missed_at: dict[str, float] = {}
@@ -115,7 +115,7 @@ class RabbitLaneProbe:
     def __init__(self, url: str, *, name: str) -> None:
         self._connection = BrokerConnection(url, name=f"{name} probe")
         # A real declaration where that is allowed: a lane whose queue is gone is made again.
-        self._lanes = Lanes(self._connection, timeout_s=CONFIRM_TIMEOUT_S)
+        self._lanes = LaneQueues(self._connection, timeout_s=CONFIRM_TIMEOUT_S)
 
     async def ready_bundles(self, lane: str) -> int:
         return await self._lanes.ensure(lane) or 0

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _JUST_ANSWERED_S = 1.0
 
 
-class Wait(IntEnum):
+class Deadline(IntEnum):
     """What a connection waits for."""
 
     FIRST_BYTE = 0
@@ -30,29 +30,29 @@ class Wait(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-class WaitingList(Generic[T]):
+class ConnectionDeadlines(Generic[T]):
     """Who waits for what, since when. `within_s` has the time for each `Wait`; instants are monotonic seconds."""
 
-    def __init__(self, within_s: Mapping[Wait, float]) -> None:
+    def __init__(self, within_s: Mapping[Deadline, float]) -> None:
         # By number: to hash a name costs more than all the rest.
-        self._within_s = [within_s[wait] for wait in Wait]
-        self._lists: list[dict[T, float]] = [{} for _ in Wait]
+        self._within_s = [within_s[wait] for wait in Deadline]
+        self._lists: list[dict[T, float]] = [{} for _ in Deadline]
 
     def __bool__(self) -> bool:
         return any(self._lists)
 
-    def join(self, member: T, wait: Wait, now: float) -> None:
+    def join(self, member: T, wait: Deadline, now: float) -> None:
         """Begins a wait; the member must be in no list."""
         self._lists[wait][member] = now + self._within_s[wait]
 
-    def leave(self, member: T, wait: Wait) -> None:
+    def leave(self, member: T, wait: Deadline) -> None:
         """Ends a wait, if there is one."""
         self._lists[wait].pop(member, None)
 
-    def overdue(self, now: float, at_most: int) -> list[tuple[T, Wait]]:
+    def overdue(self, now: float, at_most: int) -> list[tuple[T, Deadline]]:
         """Takes out those whose time is over; no more than `at_most` of each list."""
-        found: list[tuple[T, Wait]] = []
-        for wait, members in zip(Wait, self._lists, strict=True):
+        found: list[tuple[T, Deadline]] = []
+        for wait, members in zip(Deadline, self._lists, strict=True):
             late: list[T] = []
             for member, until in members.items():
                 if until > now or len(late) >= at_most:
@@ -63,27 +63,27 @@ class WaitingList(Generic[T]):
                 found.append((member, wait))
         return found
 
-    def evict(self, now: float) -> tuple[T, Wait] | None:
+    def evict(self, now: float) -> tuple[T, Deadline] | None:
         """Takes out who is missed least: who has waited longest for a next request, else who has begun one or none and
         has waited longest. None where nobody waits."""
-        if (idle := self._front(Wait.NEXT_REQUEST)) is not None and idle[1] + _JUST_ANSWERED_S <= now:
-            return self._take(idle[0], Wait.NEXT_REQUEST)
+        if (idle := self._front(Deadline.NEXT_REQUEST)) is not None and idle[1] + _JUST_ANSWERED_S <= now:
+            return self._take(idle[0], Deadline.NEXT_REQUEST)
         slow = [
             (front[1], front[0], wait)
-            for wait in (Wait.GOODBYE, Wait.FIRST_BYTE, Wait.HEAD, Wait.BODY)
+            for wait in (Deadline.GOODBYE, Deadline.FIRST_BYTE, Deadline.HEAD, Deadline.BODY)
             if (front := self._front(wait)) is not None
         ]
         if slow:
             _, member, wait = min(slow, key=lambda each: each[0])
             return self._take(member, wait)
-        return self._take(idle[0], Wait.NEXT_REQUEST) if idle is not None else None
+        return self._take(idle[0], Deadline.NEXT_REQUEST) if idle is not None else None
 
-    def _front(self, wait: Wait) -> tuple[T, float] | None:
+    def _front(self, wait: Deadline) -> tuple[T, float] | None:
         """The member that has waited longest for this, and since when."""
         for member, until in self._lists[wait].items():
             return member, until - self._within_s[wait]
         return None
 
-    def _take(self, member: T, wait: Wait) -> tuple[T, Wait]:
+    def _take(self, member: T, wait: Deadline) -> tuple[T, Deadline]:
         del self._lists[wait][member]
         return member, wait

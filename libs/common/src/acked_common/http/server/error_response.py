@@ -1,4 +1,4 @@
-"""A problem as the last answer on a connection, as bytes: what a protocol says when no application can. Pure."""
+"""A problem as the last answer on a connection, as bytes: what a protocol says when no application can."""
 
 from collections.abc import Iterable
 

@@ -31,9 +31,9 @@ from acked_common.http.probes import as_probe
 from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.http.request_guards import MAX_HEADER_BYTES
 from acked_common.http.request_head import check_framing, check_version, head_without_upgrade, may_switch, origin_form
-from acked_common.http.server.deadlines import Wait, WaitingList
+from acked_common.http.server.deadlines import ConnectionDeadlines, Deadline
 from acked_common.http.server.error_response import answer_bytes, answer_headers
-from acked_common.http.server.response_cycle import AnswerCycle
+from acked_common.http.server.response_cycle import ResponseCycle
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import HttpLimits
 
@@ -61,13 +61,13 @@ class ConnectionWatch:
         self.limits = limits
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: WaitingList[LimitedProtocol] = WaitingList(
+        self._waiting: ConnectionDeadlines[LimitedProtocol] = ConnectionDeadlines(
             {
-                Wait.FIRST_BYTE: limits.first_byte_s,
-                Wait.HEAD: limits.head_s,
-                Wait.BODY: limits.body_s,
-                Wait.NEXT_REQUEST: limits.idle_s,
-                Wait.GOODBYE: GOODBYE_S,
+                Deadline.FIRST_BYTE: limits.first_byte_s,
+                Deadline.HEAD: limits.head_s,
+                Deadline.BODY: limits.body_s,
+                Deadline.NEXT_REQUEST: limits.idle_s,
+                Deadline.GOODBYE: GOODBYE_S,
             }
         )
 
@@ -88,14 +88,14 @@ class ConnectionWatch:
         self._count -= 1
         _open.dec()
 
-    def join(self, connection: "LimitedProtocol", wait: Wait) -> None:
+    def join(self, connection: "LimitedProtocol", wait: Deadline) -> None:
         """The connection begins to wait."""
         loop = connection.loop
         self._waiting.join(connection, wait, loop.time())
         if self._timer is None:
             self._timer = loop.call_later(TICK_S, self._tick, loop)
 
-    def leave(self, connection: "LimitedProtocol", wait: Wait) -> None:
+    def leave(self, connection: "LimitedProtocol", wait: Deadline) -> None:
         """The connection waits no longer."""
         self._waiting.leave(connection, wait)
 
@@ -129,7 +129,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._ended_one = False
         self._codings: tuple[bytes, ...] = ()
         self._switches = False
-        self._wait: Wait | None = None
+        self._wait: Deadline | None = None
         self._is_over = False
         self._running: RequestResponseCycle | None = None
         self._refusal: Problem | None = None
@@ -143,7 +143,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         if not admitted:
             self.app = _only_health(self.app, self.cors)
-        self._await(Wait.FIRST_BYTE)
+        self._await(Deadline.FIRST_BYTE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -254,7 +254,7 @@ class LimitedProtocol(HttpToolsProtocol):
         # What comes behind the head are trailers: they go where nobody looks, whenever they arrive.
         self.headers = []
         before = self.cycle
-        self.cycle = AnswerCycle(
+        self.cycle = ResponseCycle(
             scope=scope,
             transport=self.transport,
             flow=self.flow,
@@ -342,23 +342,23 @@ class LimitedProtocol(HttpToolsProtocol):
         self._leave_count()
         super().handle_websocket_upgrade()
 
-    def end(self, why: str, wait: Wait) -> None:
+    def end(self, why: str, wait: Deadline) -> None:
         """Its time for something is over, or its place is needed; it is in no list any more."""
         self._wait = None
         if self.transport.is_closing():
             return
-        if why == "late" and wait is Wait.BODY and self.flow.read_paused:
+        if why == "late" and wait is Deadline.BODY and self.flow.read_paused:
             # The server itself does not read on.
-            self._await(Wait.BODY)
+            self._await(Deadline.BODY)
             return
-        if why == "late" and wait is Wait.HEAD:
+        if why == "late" and wait is Deadline.HEAD:
             self._refuse(
                 problem("slow-head", f"the whole head of a request must arrive within {self.watch.limits.head_s:g} s")
             )
-        elif why == "late" and wait is Wait.BODY:
+        elif why == "late" and wait is Deadline.BODY:
             self._refuse(problem("slow-body", f"the whole body must arrive within {self.watch.limits.body_s:g} s"))
         else:
-            if wait is not Wait.GOODBYE:
+            if wait is not Deadline.GOODBYE:
                 _closed.labels(why if why == "evicted" else wait.label).inc()
             if why == "late" and self.transport.get_write_buffer_size():
                 # A close would wait until the client has taken all of its last answer.
@@ -371,20 +371,20 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         # None before the first request, whatever its annotation says.
         cycle: RequestResponseCycle | None = self.cycle
-        wait: Wait | None = None
+        wait: Deadline | None = None
         if self._stage == _IN_HEAD:
-            wait = Wait.HEAD
+            wait = Deadline.HEAD
         elif self._stage == _IN_BODY:
-            wait = Wait.BODY
+            wait = Deadline.BODY
         elif cycle is None:
-            wait = Wait.FIRST_BYTE
+            wait = Deadline.FIRST_BYTE
         elif cycle.response_complete:
-            wait = Wait.NEXT_REQUEST
+            wait = Deadline.NEXT_REQUEST
         if wait is not self._wait or self._began:
             self._began = False
             self._await(wait)
 
-    def _await(self, wait: Wait | None) -> None:
+    def _await(self, wait: Deadline | None) -> None:
         if self._wait is not None:
             self.watch.leave(self, self._wait)
         self._wait = wait
@@ -431,7 +431,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.write(answer_bytes(found, self.server_state.default_headers, more))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._await(Wait.GOODBYE)
+        self._await(Deadline.GOODBYE)
 
 
 def limited_protocol(

@@ -22,7 +22,7 @@ _names: dict[bytes, bytes] = {}
 """Names of headers that were checked, and their lower case: applications use the same few again and again."""
 
 
-class AnswerCycle(RequestResponseCycle):
+class ResponseCycle(RequestResponseCycle):
     """uvicorn's cycle of one request and its answer, with its own way to send. `response_started` is true from the
     application's first message on, though nothing is written until its second."""
 

@@ -21,7 +21,7 @@ from websockets.http11 import Request
 
 from acked_common.http.problems import problem
 from acked_common.http.server.error_response import answer_bytes
-from acked_common.model.token_bucket import Pace
+from acked_common.model.token_bucket import TokenBucket
 
 MAX_PIECES = 256
 SLICE_BYTES = 4096
@@ -42,7 +42,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._unparsed = b""
         """Behind a message that waits; the transport is not read meanwhile."""
         self._owed = b""
-        self._controls = Pace(CONTROLS_A_SECOND, CONTROLS_AT_ONCE)
+        self._controls = TokenBucket(CONTROLS_A_SECOND, CONTROLS_AT_ONCE)
 
     def data_received(self, data: bytes) -> None:
         """The first bytes are a whole handshake."""

@@ -14,7 +14,7 @@ from bson.int64 import Int64
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from acked_common.model.events import JobNews
+from acked_common.model.events import JobUpdate
 from acked_common.store import Changes, HistoryLost
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.errors import store_errors
@@ -171,7 +171,7 @@ class MongoChanges:
             self._token = None
             raise HistoryLost("the changes since the last look are gone: look anew") from error
 
-    async def _news(self, changes: Sequence[Change]) -> list[JobNews]:
+    async def _news(self, changes: Sequence[Change]) -> list[JobUpdate]:
         wanted: dict[UUID, None] = {}
         for change in changes:
             if change.has_origin:
@@ -193,10 +193,10 @@ class MongoChanges:
                 continue
             origin = self._origins[change.id]
             if event is not None:
-                news.append(JobNews(change.id, origin.kind, origin.batch, event, None, change.nonce, origin.tenant))
+                news.append(JobUpdate(change.id, origin.kind, origin.batch, event, None, change.nonce, origin.tenant))
             if change.progress is not None:
                 told = change.progress
-                news.append(JobNews(change.id, origin.kind, origin.batch, None, told, change.nonce, origin.tenant))
+                news.append(JobUpdate(change.id, origin.kind, origin.batch, None, told, change.nonce, origin.tenant))
         while len(self._origins) > ORIGINS_KEPT:
             self._origins.popitem(last=False)
         return news

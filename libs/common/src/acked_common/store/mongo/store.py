@@ -20,7 +20,7 @@ from pymongo import ReadPreference, ReturnDocument, UpdateOne, WriteConcern
 from pymongo.errors import CollectionInvalid
 from pymongo.read_concern import ReadConcern
 
-from acked_common.model.events import JobNews
+from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import UNOWNED, Move, Owner, State
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store import (
@@ -221,7 +221,7 @@ class MongoStore(SweeperVerbs):
             last_at=max(lasts),
         )
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobNews] | None:
+    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
         with store_errors("looking at jobs"):
             # From one snapshot: a job that moves along the index during the look would else be met twice, or never.
             documents = await self._snapshot_jobs.find(scope_fields(scope), GLIMPSE).limit(limit + 1).to_list(None)
