@@ -1,4 +1,4 @@
-"""The table: one line an experiment. Printed at the end of a run, and written where `ACKED_TEST_FAULT_RESULTS` says."""
+"""The table: one row per experiment. Printed at the end of a run, and written where `ACKED_TEST_FAULT_RESULTS` says."""
 
 import re
 import sys
@@ -16,30 +16,34 @@ COLUMNS = (
     ("stuck", "stuck"),
     ("ended_twice", "ended twice"),
     ("failed", "failed by the fault"),
-    ("reruns", "run again"),
-    ("doubled", "effects doubled"),
-    ("taken_back_s", "taken back within, s"),
+    ("reruns", "lost leases"),
+    ("doubled", "duplicate effects"),
+    ("taken_back_s", "requeued within, s"),
     ("claimed_again_s", "claimed again within, s"),
     ("resyncs", "resyncs"),
     ("gaps", "feed gaps"),
     ("p99_ms", "p99 of 202, ms"),
 )
-_HEAD = """# What the fault suite found
+_HEAD = """# Fault suite results
 
-Each line is one experiment: a stack of real processes under load, faults on purpose, then the checker
-(`tests/faults/checker.py`) over the ledgers of clients and handlers, the observers of the feed and the database.
-*Unknown* are requests whose client could not learn what became of them; they are stored whole or not at all, and what
-is stored runs. *Run again* counts lost leases; *effects doubled* are jobs whose handler came to its end twice, because
-its process died between the end and the record: the promise is at least once. *Taken back within* is counted from the
-kill or the pause, *claimed again within* from there: such a job stands behind all that wait. All that must be 0 is 0,
-or the test fails.
+Each row is one experiment: a stack of real processes under load, with deliberate faults. Afterwards the checker
+(`tests/faults/checker.py`) compares the ledgers of clients and handlers, the feed observers and the database. A value that must be 0 fails
+the experiment if it is not 0.
 
-Made by:
+| column | meaning |
+|---|---|
+| unknown | requests whose client could not learn the outcome. Each is stored completely or not at all, and every stored one runs |
+| lost leases | attempts whose lease expired; their jobs run again |
+| duplicate effects | jobs whose handler reached its end twice, because its process died between the end and the record. The guarantee is at least once |
+| requeued within | longest time from a kill or a pause until the sweeper requeued a job |
+| claimed again within | longest time from there to the next claim. A requeued job waits behind all jobs that are already queued |
+
+Created by:
 
     ACKED_TEST_FAULT_RESULTS=docs/fault-results.md ./just test faults
 
-100 SIGKILLs of intake, gateway and workers at random moments under 300 requests a second, and faults mixed at random,
-print the same table:
+The soak prints the same table. It sends 100 SIGKILLs to intake, gateway and workers at random moments under 300 requests/s, or combines
+faults at random:
 
     ./just soak --kills 100 --seed 1
     ./just soak --minutes 60 --seed 7
@@ -69,7 +73,7 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 def lines_of(rows: Sequence[Row]) -> list[str]:
     """The table in Markdown."""
-    heads = ["experiment", *(head for _, head in COLUMNS), "took, s", "note"]
+    heads = ["experiment", *(head for _, head in COLUMNS), "duration, s", "note"]
     lines = [_line(heads), _line(["---", *("---:" for _ in COLUMNS), "---:", "---"])]
     for row in rows:
         values = [_shown(getattr(row.figures, name)) for name, _ in COLUMNS]
