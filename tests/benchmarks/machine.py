@@ -24,7 +24,7 @@ def described() -> dict[str, str]:
         "kernel": platform.release(),
         "CPU": model[1] if model else "unknown",
         "Python": platform.python_version(),
-        "load before": f"{os.getloadavg()[0]:.2f}",
+        "load average before": f"{os.getloadavg()[0]:.2f}",
     }
 
 
@@ -34,8 +34,8 @@ def versions(bench: Bench) -> dict[str, str]:
     found = {
         "MongoDB": str(bench.ours.mongo.server_info()["version"]),
         "RabbitMQ": servers.rabbitmq_server.parents[1].name.removeprefix("rabbitmq_server-"),
-        "DBOS works on": bench.database,
-        "load by": bench.loader.name,
+        "DBOS database": bench.database,
+        "load generator": bench.loader.name,
     }
     found |= {f"ours: {name}": importlib.metadata.version(name) for name in OURS}
     found |= {f"peers: {name}": version for name, version in peer_env.versions(bench.place.python).items()}

@@ -129,7 +129,12 @@ class Peer:
 
 def bare(place: Place) -> Peer:
     """Bare Starlette."""
-    return Peer("bare Starlette", "reads the same JSON, answers the same; keeps nothing, runs nothing", "bare", place)
+    return Peer(
+        "bare Starlette",
+        "parses the same JSON and sends the same response; stores nothing, runs nothing",
+        "bare",
+        place,
+    )
 
 
 def celery(place: Place) -> Peer:
@@ -141,8 +146,8 @@ def celery(place: Place) -> Peer:
     ]
     does_not = (
         "`apply_async` in Starlette's threads, quorum queue, confirms on, `acks_late`, results in MongoDB (majority, "
-        "journal), two pool processes; a request is in the broker alone: it can't be asked for, listed or counted "
-        "before its result is there; no lease, no fence against a second run, no history, no feed"
+        "journal), two pool processes. A request exists only in the broker: it can't be queried, listed or counted "
+        "before its result is stored. No lease, no fencing against a second run, no history, no feed"
     )
     return Peer("Celery", does_not, "celery_app", place, [command], ["bench.celery"])
 
@@ -154,8 +159,8 @@ def dramatiq(place: Place) -> Peer:
         *("--processes", str(WORKERS), "--threads", "8"),
     ]
     does_not = (
-        "`send` in Starlette's threads, durable classic queue, confirms on, two processes of 8 threads; stores no "
-        "results and no state: whether a job was done can't be asked for; no lease, no fence, no history, no feed"
+        "`send` in Starlette's threads, durable classic queue, confirms on, two processes of 8 threads. Stores no "
+        "results and no state, so whether a job is done can't be queried. No lease, no fencing, no history, no feed"
     )
     queues = ["bench.dramatiq", "bench.dramatiq.DQ", "bench.dramatiq.XQ"]
     return Peer("Dramatiq", does_not, "dramatiq_app", place, [command], queues)
@@ -168,8 +173,8 @@ def taskiq(place: Place) -> Peer:
         *("--workers", str(WORKERS), "--log-level", "WARNING"),
     ]
     does_not = (
-        "`kiq` on the endpoint's loop, quorum queue, confirms on, prefetch 100, two worker processes; stores no "
-        "results and no state; no lease, no fence, no history, no feed"
+        "`kiq` on the endpoint's loop, quorum queue, confirms on, prefetch 100, two worker processes. Stores no "
+        "results and no state. No lease, no fencing, no history, no feed"
     )
     return Peer("Taskiq", does_not, "taskiq_app", place, [command], ["bench.taskiq", "taskiq.dead_letter"])
 
@@ -179,8 +184,8 @@ def dbos(place: Place) -> Peer:
     command = [str(place.python), "-m", "benchmarks.peers.dbos_app", "work"]
     where = "PostgreSQL" if place.dbos_url.startswith("postgresql") else "SQLite"
     does_not = (
-        f"`DBOSClient.enqueue` in Starlette's threads on {where}, one row a job, durable; stores state and results; "
-        "asks for queued work each second; no tokens, tenants or limits, no feed"
+        f"`DBOSClient.enqueue` in Starlette's threads on {where}, one durable row per job. Stores state and "
+        "results; polls for queued work each second. No tokens, tenants or limits, no feed"
     )
     return Peer("DBOS", does_not, DBOS_MODULE, place, [command] * WORKERS)
 

@@ -83,7 +83,7 @@ def figure_lines(figure: FigureResult) -> list[str]:
     compares = any(row.ratio is not None for row in figure.rows)
     has_notes = any(row.note for row in figure.rows)
     head = ["", *heads]
-    head += ["ours ÷ this"] if compares else []
+    head += ["Acked ÷ this"] if compares else []
     head += ["note"] if has_notes else []
     rows = []
     for row in figure.rows:
@@ -105,19 +105,19 @@ def bar_lines(judged: Sequence[Judged]) -> list[str]:
         [found.bar.what, found.bar.text, "" if found.value is None else number(found.value), found.verdict]
         for found in judged
     ]
-    return table(["bar", "wanted", "measured", ""], rows)
+    return table(["target", "required", "measured", ""], rows)
 
 
 def to_markdown(run: Run, method: str) -> str:
     """The whole page: `method` is its text, with `{tables}` where the tables belong."""
     lines = ["## The machine and the versions", ""]
     lines += table(["", ""], [[name, str(value)] for name, value in {**run.machine, **run.versions}.items()])
-    lines += ["", "Settings that differ from those as shipped, or that matter here:", ""]
+    lines += ["", "Settings that differ from the defaults, or that matter here:", ""]
     lines += table(["setting", "value"], [[f"`{name}`", f"`{value}`"] for name, value in run.settings.items()])
-    lines += ["", "## What the peers do not do", ""]
-    lines += table(["peer", "how it runs here, and what it does not do"], [list(peer) for peer in run.peers])
+    lines += ["", "## What the peers omit", ""]
+    lines += table(["peer", "configuration here, and what it omits"], [list(peer) for peer in run.peers])
     lines += ["", f"## Figures ({run.plan['name']} run, {run.plan['rounds']} rounds, {run.took_s / 60:.1f} min)", ""]
-    lines += ["Median of the rounds (smallest to largest).", ""]
+    lines += ["Each value is the median of the rounds (minimum to maximum).", ""]
     for figure in run.figures:
         lines += figure_lines(figure)
     for name, why in run.failed.items():
@@ -138,7 +138,7 @@ def merged(page: str, run: Run, method: str) -> str:
         raise ValueError("it is no page of benchmarks: it has no tables ahead of its method")
     head, *sections = re.split(r"(?m)^(?=### )", page[begin:end].rstrip() + "\n\n")
     places = {_named(section.splitlines()[0]): place for place, section in enumerate(sections)}
-    apart = f"{run.plan['name']} run, {run.plan['rounds']} rounds, measured apart from the other figures."
+    apart = f"{run.plan['name']} run, {run.plan['rounds']} rounds, measured separately from the other figures."
     for figure in run.figures:
         title, *lines = figure_lines(figure)
         section = "\n".join([title, "", apart, *lines]).rstrip() + "\n\n"

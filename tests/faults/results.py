@@ -27,23 +27,23 @@ COLUMNS = (
 _HEAD = """# Fault suite results
 
 Each row is one experiment: a stack of real processes under load, with deliberate faults. Afterwards the checker
-(`tests/faults/checker.py`) compares the ledgers of clients and handlers, the feed observers and the database. A value that must be 0 fails
-the experiment if it is not 0.
+(`tests/faults/checker.py`) compares the ledgers of clients and handlers, the feed observers and the database. A value
+that must be 0 fails the experiment if it is not 0.
 
-| column | meaning |
-|---|---|
-| unknown | requests whose client could not learn the outcome. Each is stored completely or not at all, and every stored one runs |
-| lost leases | attempts whose lease expired; their jobs run again |
-| duplicate effects | jobs whose handler reached its end twice, because its process died between the end and the record. The guarantee is at least once |
-| requeued within | longest time from a kill or a pause until the sweeper requeued a job |
-| claimed again within | longest time from there to the next claim. A requeued job waits behind all jobs that are already queued |
+- **unknown**: requests whose client could not learn the outcome. Each is stored completely or not at all, and every
+  stored one runs.
+- **lost leases**: attempts whose lease expired. Their jobs run again.
+- **duplicate effects**: jobs whose handler reached its end twice, because its process died between the end and the
+  record. The guarantee is at least once.
+- **requeued within**: longest time from a kill or a pause until the sweeper requeued a job.
+- **claimed again within**: longest time from there to the next claim. A requeued job waits behind all queued jobs.
 
 Created by:
 
     ACKED_TEST_FAULT_RESULTS=docs/fault-results.md ./just test faults
 
-The soak prints the same table. It sends 100 SIGKILLs to intake, gateway and workers at random moments under 300 requests/s, or combines
-faults at random:
+The soak prints the same table. It sends 100 SIGKILLs to intake, gateway and workers at random moments under 300
+requests/s, or combines faults at random:
 
     ./just soak --kills 100 --seed 1
     ./just soak --minutes 60 --seed 7

@@ -19,7 +19,7 @@ from benchmarks.report import FigureResult, Row
 from benchmarks.rounds import Spread, ratio
 
 NAME = "clients"
-COLUMNS = {"memory of a client": "KiB", "delivered": "events/s", "frames": "frames/s", "ended": "connections"}
+COLUMNS = {"memory per client": "KiB", "delivered": "events/s", "frames": "frames/s", "ended": "connections"}
 BARE = "bare websockets server"
 OFFERED_PER_S = 100
 FRAMES_PER_S = 20
@@ -44,14 +44,12 @@ def measure(bench: Bench) -> FigureResult:
         of_it = None if name == bench.ours.name else ratio(ours, spreads["delivered"])
         result.rows.append(Row(name, spreads, of_it))
     if clients < bench.plan.clients:
-        result.notes.append(f"This machine allows {hard:,} open files to a process, so there are no more clients.")
+        result.notes.append(f"The number of clients is limited by this machine: {hard:,} open files per process.")
     result.notes.append(
-        f"All clients follow the same batch; {OFFERED_PER_S} transitions a second are made, so that "
-        f"{OFFERED_PER_S * clients:,} events a second would be delivered if neither the server nor the clients, on "
-        "the same "
-        "cores, had a limit. The bare server knows nothing of jobs and is told nothing: it broadcasts the same "
-        "frames, "
-        f"{FRAMES_PER_S} a second. Memory is what the server has grown by, divided by the clients."
+        f"All clients follow the same batch, with {OFFERED_PER_S} transitions a second. Without a limit in the server "
+        f"and in the clients, which share the cores, {OFFERED_PER_S * clients:,} events a second would be delivered. "
+        "The bare server has no concept of jobs: it broadcasts the same frames, "
+        f"{FRAMES_PER_S} a second. Memory is the growth of the server divided by the number of clients."
     )
     return result
 
@@ -114,14 +112,14 @@ def _measured(bench: Bench, name: str, pid: int, order: Order, sending: Sending)
                 crowd.go()
                 time.sleep(bench.plan.clients_s)
                 counted = crowd.end()
-            values["memory of a client"].append(memory_kib)
+            values["memory per client"].append(memory_kib)
             values["delivered"].append(counted.events / counted.seconds)
             values["frames"].append(counted.frames / counted.seconds)
             values["ended"].append(counted.lost)
             bench.say(f"round {number + 1}: {name} delivers {values['delivered'][-1]:,.0f} events/s")
     spreads = {column: Spread(tuple(found)) for column, found in values.items()}
     # Clients connect once: there is one value.
-    return {**spreads, "memory of a client": Spread((memory_kib,))}
+    return {**spreads, "memory per client": Spread((memory_kib,))}
 
 
 def _order(bench: Bench, port: int, clients: int, token: str, batch: str) -> Order:

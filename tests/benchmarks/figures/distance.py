@@ -22,7 +22,7 @@ from deploy.native import environment
 from deploy.native.layout import ROOT
 
 NAME = "distance"
-COLUMNS = {"done of offered": "", "start p50": "ms", "start p95": "ms"}
+COLUMNS = {"completed ÷ offered": "", "start p50": "ms", "start p95": "ms"}
 PER_S = 150.0
 RUNS_MS = (10, 120, 500)
 QUICKEST_MS = RUNS_MS[0]
@@ -80,9 +80,9 @@ def bars(found: Mapping[Setting, Found]) -> list[Judged]:
     ]
     return judged(
         [
-            (Bar("jobs done, of those offered, at the least", Side.AT_LEAST, DONE), done),
+            (Bar("jobs completed ÷ offered, minimum", Side.AT_LEAST, DONE), done),
             (
-                Bar(f"start p95 in the last third, of that of {QUICKEST_MS}-ms jobs, at the most", Side.AT_MOST, 3),
+                Bar(f"start p95 in the last third ÷ that of {QUICKEST_MS}-ms jobs, maximum", Side.AT_MOST, 3),
                 max(late, default=None),
             ),
         ]
@@ -110,9 +110,9 @@ def measure(bench: Bench) -> FigureResult:
         result.rows.append(Row(setting.name, {n: Spread((v,)) for n, v in zip(COLUMNS, values, strict=True)}))
     result.judged = bars(found)
     result.notes.append(
-        "One worker with 200 slots. A proxy delays each piece of what intake, gateway and worker exchange with MongoDB "
-        "and RabbitMQ, either way. Done is what was recorded in the last two thirds of the time. Starts are counted "
-        "from when each job was due to be sent, over the last third of them."
+        "One worker with 200 slots. A proxy delays each chunk that intake, gateway and worker exchange with MongoDB "
+        "and RabbitMQ, in both directions. Completed jobs are those recorded in the last two thirds of the time. "
+        "Starts are measured from the time at which each job was due to be sent, over the last third of the jobs."
     )
     return result
 

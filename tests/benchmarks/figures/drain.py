@@ -9,16 +9,16 @@ from benchmarks.rounds import Spread, ratio
 NAME = "drain"
 COLUMNS = {"drained": "jobs/s"}
 BARS = (
-    ("Celery", Bar("done, of Celery with results", Side.AT_LEAST, 10)),
-    ("Taskiq", Bar("done, of Taskiq", Side.AT_LEAST, 2)),
-    ("Dramatiq", Bar("done, of Dramatiq", Side.MORE_THAN, 1)),
+    ("Celery", Bar("completed ÷ Celery with results", Side.AT_LEAST, 10)),
+    ("Taskiq", Bar("completed ÷ Taskiq", Side.AT_LEAST, 2)),
+    ("Dramatiq", Bar("completed ÷ Dramatiq", Side.MORE_THAN, 1)),
 )
 
 
 def measure(bench: Bench) -> FigureResult:
     """The figure."""
     found = sessions(bench)
-    result = FigureResult(NAME, "End to end: no-op jobs done by two worker processes", COLUMNS)
+    result = FigureResult(NAME, "End to end: no-op jobs completed by two worker processes", COLUMNS)
     ours = _drained(found, bench.ours.name)
     for name in DRAINED:
         theirs = _drained(found, name)
@@ -27,8 +27,8 @@ def measure(bench: Bench) -> FigureResult:
     by_name = {row.name: row.ratio for row in result.rows}
     result.judged = judged([(bar, by_name[name]) for name, bar in BARS])
     result.notes.append(
-        "Each of our jobs is claimed, finished and recorded durably, and each of Celery's has its result stored; the "
-        "others acknowledge a message."
+        "Acked claims, finishes and records each job durably, and Celery stores each result; the others only "
+        "acknowledge a message."
     )
     return result
 

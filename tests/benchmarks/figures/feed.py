@@ -11,7 +11,7 @@ from benchmarks.report import FigureResult, Row
 from benchmarks.rounds import Spread, percentile
 
 NAME = "feed"
-COLUMNS = {"p50": "ms", "p99": "ms", "max": "ms", "told": "events/s"}
+COLUMNS = {"p50": "ms", "p99": "ms", "max": "ms", "delivered": "events/s"}
 BARS = (
     ("p50", Bar("p50, acknowledged → feed client", Side.AT_MOST, 3, "ms")),
     ("p99", Bar("p99, acknowledged → feed client", Side.AT_MOST, 25, "ms")),
@@ -35,7 +35,7 @@ def measure(bench: Bench) -> FigureResult:
                 found["p50"].append(percentile(latencies, 0.5))
                 found["p99"].append(percentile(latencies, 0.99))
                 found["max"].append(max(latencies))
-                found["told"].append(counted.events / bench.plan.feed_s)
+                found["delivered"].append(counted.events / bench.plan.feed_s)
                 bench.say(f"round {number + 1}: {way}: p50 {found['p50'][-1]:.2f} ms, p99 {found['p99'][-1]:.2f} ms")
     finally:
         bench.leave(bench.ours)
@@ -46,10 +46,10 @@ def measure(bench: Bench) -> FigureResult:
         if way == APART:
             result.judged = judged([(bar, spreads[column].median) for column, bar in BARS])
     result.notes.append(
-        "Transitions are made through the product's store by the benchmark, which notes when MongoDB has acknowledged "
-        "each (majority, journal). An event that is there before its acknowledgement counts as 0. The bars are of the "
-        f"first row. In the second one {FOLLOWERS * EVENTS_PER_S:,} events a second are delivered, and the clients, on "
-        f"the same cores, are a large part of the cost; {_SAMPLED} of them are looked at. No peer has anything like it."
+        "The benchmark makes transitions through the product's store, and records when MongoDB acknowledges each "
+        "(majority, journal). An event that arrives before its acknowledgement counts as 0. The targets apply to the "
+        f"first row. In the second row {FOLLOWERS * EVENTS_PER_S:,} events a second are delivered. The clients share "
+        f"the cores and cause a large part of that cost; {_SAMPLED} of them are sampled. No peer has a comparable feed."
     )
     return result
 

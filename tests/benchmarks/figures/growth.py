@@ -21,7 +21,7 @@ from deploy.native.processes import wait_until
 NAME = "growth"
 COLUMNS = {"accepted": "requests/s", "accept p99": "ms", "status p50": "ms", "status p99": "ms"}
 MEMORY_NAME = "memory"
-MEMORY_COLUMNS = {"after a quarter": "MiB", "at the end": "MiB", "grown by": ""}
+MEMORY_COLUMNS = {"after a quarter": "MiB", "at the end": "MiB", "growth": ""}
 STATUS_PER_S = 200.0
 _FEW_STORED = 1000
 """Beside none: the status of something has to be asked for."""
@@ -66,15 +66,14 @@ def measure(bench: Bench) -> FigureResult:
             )
             result.judged += judged(
                 [
-                    (Bar(f"accepted with {name}, of that with none", Side.AT_LEAST, 0.85), accepted),
-                    (Bar(f"status p99 with {name}, of that with none", Side.AT_MOST, 2), status),
+                    (Bar(f"accepted with {name} ÷ with none", Side.AT_LEAST, 0.85), accepted),
+                    (Bar(f"status p99 with {name} ÷ with none", Side.AT_MOST, 2), status),
                 ]
             )
     result.notes.append(
-        f"All workers are stopped. Status is asked {STATUS_PER_S:g} times a second, of jobs drawn from all. With none, "
-        f"{_FEW_STORED:,} are stored, so that there is something to ask for. What the rounds have accepted is "
-        "removed after "
-        "each, but in the last row."
+        f"All workers are stopped. Statuses of random jobs are read {STATUS_PER_S:g} times a second. The row "
+        f"without stored jobs has {_FEW_STORED:,}, so that there is a status to read. What each round accepts is "
+        "removed afterwards, except in the last row."
     )
     return result
 
@@ -151,13 +150,15 @@ def measure_memory(bench: Bench) -> FigureResult:
     for name, found in looks.items():
         early, late = Spread(tuple(found[quarter : 2 * quarter])), Spread(tuple(found[-quarter:]))
         grown = late.median / early.median
-        values = {"after a quarter": early, "at the end": late, "grown by": Spread((grown,))}
+        values = {"after a quarter": early, "at the end": late, "growth": Spread((grown,))}
         result.rows.append(Row(name, values))
         if name.split("-")[0] in ("intake", "gateway", "worker"):
-            result.judged += judged([(Bar(f"memory of {name}, end of after a quarter", Side.AT_MOST, _FLAT), grown)])
+            result.judged += judged(
+                [(Bar(f"memory of {name}, at the end ÷ after a quarter", Side.AT_MOST, _FLAT), grown)]
+            )
     result.notes.append(
-        "100 connections post without a pause while two workers run. More is accepted than done, so jobs pile up: "
-        "MongoDB "
-        "fills its cache (1 GiB at most) and the broker holds what waits; neither is judged."
+        "100 connections post without a pause while two workers run. Jobs are accepted faster than they are "
+        "completed, so they accumulate: MongoDB fills its cache (1 GiB at most) and the broker holds the waiting "
+        "bundles. Neither is judged."
     )
     return result

@@ -34,13 +34,13 @@ def measure(bench: Bench) -> FigureResult:
         flooded = _rounds(bench)
     finally:
         bench.leave(bench.ours)
-    result = FigureResult(NAME, "A quick kind beside a flood of a slow one: submission → handler starts", COLUMNS)
+    result = FigureResult(NAME, "A fast kind beside a flood of a slow one: submission → handler start", COLUMNS)
     result.rows.append(Row("idle", idle))
     result.rows.append(Row(f"{accepted:,} slow jobs accepted, {running:,} of them running", flooded))
     found = ratio(flooded["p99"], idle["p99"])
-    result.judged = judged([(Bar("p99 beside the flood, of that on the idle system", Side.AT_MOST, 2), found)])
+    result.judged = judged([(Bar("p99 beside the flood ÷ p99 on the idle system", Side.AT_MOST, 2), found)])
     result.notes.append(
-        "One quick job at a time, each kind in its own lane, two workers on. The slow ones hold their slot for 5 s."
+        "One fast job at a time, each kind in its own lane, two workers running. Each slow job holds its slot for 5 s."
     )
     return result
 

@@ -34,11 +34,11 @@ def measure(bench: Bench) -> FigureResult:
     finally:
         bench.leave(bench.ours)
     spreads = {name: Spread(tuple(found)) for name, found in values.items()}
-    result = FigureResult(NAME, f"Load test of {LOAD_TEST_CALLS:,}, the default worker running", COLUMNS)
+    result = FigureResult(NAME, f"Load test of {LOAD_TEST_CALLS:,} requests, default worker running", COLUMNS)
     result.rows.append(Row(bench.ours.name, spreads))
     result.judged = judged([(Bar("median duration", Side.AT_MOST, 250, "ms"), spreads["duration"].median)])
     result.notes.append(
-        "The gateway makes the calls itself, over 128 connections, and takes its share of the cores for it."
+        "The gateway itself sends the requests, over 128 connections, and uses its share of the cores for that."
     )
     return result
 

@@ -82,25 +82,23 @@ def _commands(found: dict[str, Any]) -> dict[str, int]:
 
 
 def _result(spreads: dict[str, Spread]) -> FigureResult:
-    result = FigureResult(NAME, "Cost of a job at full rate, two workers on", {COLUMN: ""})
+    result = FigureResult(NAME, "Cost of a job at full rate, two workers running", {COLUMN: ""})
     commands = sorted((name for name in spreads if name.startswith("  ")), key=lambda name: -spreads[name].median)
     cpu = [name for name in spreads if name.startswith("CPU")]
     for name in ("AMQP messages", "MongoDB commands", *commands[:_SHOWN_COMMANDS], *cpu):
-        shown = f"of them {name.strip()}" if name.startswith("  ") else name
+        shown = f"of which {name.strip()}" if name.startswith("  ") else name
         result.rows.append(Row(shown, {COLUMN: spreads[name]}))
     total = sum(spreads[name].median for name in cpu)
-    result.rows.append(Row("CPU of all, µs", {COLUMN: Spread((total,))}))
+    result.rows.append(Row("CPU of all processes, µs", {COLUMN: Spread((total,))}))
     result.judged = judged(
         [
-            (Bar("AMQP messages of a job", Side.AT_MOST, 0.2), spreads["AMQP messages"].median),
-            (Bar("MongoDB commands of a job", Side.AT_MOST, 0.2), spreads["MongoDB commands"].median),
+            (Bar("AMQP messages per job", Side.AT_MOST, 0.2), spreads["AMQP messages"].median),
+            (Bar("MongoDB commands per job", Side.AT_MOST, 0.2), spreads["MongoDB commands"].median),
         ]
     )
     result.notes.append(
-        "From the first request until the last job is recorded, divided by the jobs. Messages are those that the "
-        "broker "
-        "received; commands are all that MongoDB has counted (`serverStatus().metrics.commands`), sweepers and "
-        "the change "
-        "stream included."
+        "Measured from the first request until the last job is recorded, and divided by the number of jobs. Messages "
+        "are those that the broker received. Commands are all that MongoDB counted "
+        "(`serverStatus().metrics.commands`), including sweepers and the change stream."
     )
     return result

@@ -21,8 +21,8 @@ ACCEPT = "accept"
 DRAIN = "drain"
 START = "start"
 PARTS = "one insert + one publish → deliver + one update"
-KEYED = "Acked, each request with a key"
-BESIDE_WORKERS = "Acked, two workers on"
+KEYED = "Acked, a key with each request"
+BESIDE_WORKERS = "Acked, two workers running"
 DRAINED = ("Acked", "Celery", "Dramatiq", "Taskiq")
 _STARTS_WITHIN_S = 30.0
 _SETTLES_S = 1.0
@@ -123,7 +123,7 @@ def _accept_and_drain(bench: Bench, system: System, found: Sessions, wanted: set
         found.values[system.name]["drained"].append(drained.per_s)
         if drained.took_s < bench.plan.drain_s * _WHOLE_SHARE:
             found.notes[system.name] = (
-                f"does more than its endpoint accepts: the queue was almost empty after {drained.took_s:.1f} s"
+                f"faster than its endpoint accepts: the queue was almost empty after {drained.took_s:.1f} s"
             )
         line += f", does {drained.per_s:,.0f}/s"
     if system is bench.ours and ACCEPT in wanted:

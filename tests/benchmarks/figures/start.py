@@ -14,7 +14,7 @@ COLUMNS = {"idle 202 p50": "ms", "idle p50": "ms", "idle p99": "ms", "at rate p5
 def measure(bench: Bench) -> FigureResult:
     """The figure."""
     found = sessions(bench)
-    result = FigureResult(NAME, f"Submission → handler starts: idle, and at {PACED_PER_S:g} jobs/s", COLUMNS)
+    result = FigureResult(NAME, f"Submission → handler start: idle, and at {PACED_PER_S:g} jobs/s", COLUMNS)
     peers = [peer.name for peer in bench.peers.values() if peer.workers]
     ratios: dict[str, float | None] = {}
     for name in (bench.ours.name, PARTS, *peers):
@@ -26,14 +26,14 @@ def measure(bench: Bench) -> FigureResult:
     p99 = ratio(_idle(found.spread(bench.ours.name, "idle p99")), _idle(found.spread(PARTS, "idle p99")))
     result.judged = judged(
         [
-            (Bar("idle p50, of the sum of its parts", Side.AT_MOST, 1.4), ratios[PARTS]),
-            (Bar("idle p99, of the sum of its parts", Side.AT_MOST, 3), p99),
-            (Bar("idle p50, of the quickest peer", Side.LESS_THAN, 1), max(of_peers, default=None)),
+            (Bar("idle p50 ÷ sum of its parts", Side.AT_MOST, 1.4), ratios[PARTS]),
+            (Bar("idle p99 ÷ sum of its parts", Side.AT_MOST, 3), p99),
+            (Bar("idle p50 ÷ fastest peer", Side.LESS_THAN, 1), max(of_peers, default=None)),
         ]
     )
     result.notes.append(
-        "From the moment in which a client sends the request to the first statement of the handler, two workers on. "
-        "The parts are measured one after the other and have no HTTP in them. The ratio is that of the idle p50."
+        "Measured from the moment a client sends the request to the first statement of the handler, with two workers "
+        "running. The parts are measured one after the other, without HTTP. The ratio is that of the idle p50."
     )
     return result
 

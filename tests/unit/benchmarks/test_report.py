@@ -81,7 +81,7 @@ def test_the_page_has_figures_bars_and_what_failed() -> None:
     assert lines[0] == "# Benchmarks"
     assert lines[-1] == "## Method"
     for line in (
-        "|  | accepted, requests/s | ours ÷ this | note |",
+        "|  | accepted, requests/s | Acked ÷ this | note |",
         "| Acked | 410 (400 to 420) |  |  |",
         "| bare | 1,000 (1,000 to 1,000) | 0.41 | keeps nothing |",
         "| of bare | ≥ 0.4 | 0.41 | met |",
