@@ -122,7 +122,7 @@ def test_every_problem_is_documented_where_it_may_come() -> None:
 
 
 def test_the_problems_of_strict_json_are_those_that_it_raises() -> None:
-    text = (COMMON / "json_scanner.py").read_text() + (COMMON / "strict_json.py").read_text()
+    text = (COMMON / "model/json_scanner.py").read_text() + (COMMON / "model/strict_json.py").read_text()
     raised = set(re.findall(r'(?:_fail|StrictJsonError)\("([a-z-]+)"', text))
     assert raised == set(OF_JSON_BODIES)
 

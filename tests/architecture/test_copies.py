@@ -14,19 +14,18 @@ COPIES_FROM = 3
 LEFT_OUT = {
     # Only the lease that was read makes a move stale, and only where the caller asks for that.
     ("store/__init__.py", "Seen"): {"wake"},
-    ("store/memory.py", "Seen"): {"wake", "nonce"},
     # A transition names what it changes.
-    ("lifecycle.py", "Transition"): {"adds", "unless_cancelling"},
+    ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling"},
     # A new job has neither.
-    ("store/news.py", "Change"): {"nonce", "progress"},
+    ("store/updates.py", "Change"): {"nonce", "progress"},
     # No client may see the nonce of a claim.
-    ("job_table.py", "JobNews"): {"nonce"},
+    ("feed/seen_transitions.py", "JobUpdate"): {"nonce"},
     # It begins with a job's first transition.
-    ("job_table.py", "_Known"): {"progress_at"},
+    ("feed/seen_transitions.py", "_Known"): {"progress_at"},
     # No handler declares one yet.
-    ("registration.py", "KindRecord"): {"payload_schema"},
+    ("handlers/registration.py", "KindRecord"): {"payload_schema"},
     # An operation names what differs from the usual.
-    ("api.py", "Operation"): {"is_limited", "is_change", "of_all_tenants", "has_open_page"},
+    ("request/operations.py", "Operation"): {"is_limited", "is_change", "of_all_tenants", "has_open_page"},
 }
 
 

@@ -10,9 +10,9 @@ from acked_common.model.lifecycle import State
 from acked_common.store import WorkerRecord
 from acked_gateway.feed.frames import event_text, jobs_snapshot_text
 from acked_gateway.feed.seen_transitions import SeenTransitions
-from acked_gateway.jobs.routes import _worker_fields
 from acked_gateway.load_test.routes import _figures
 from acked_gateway.load_test.runner import LoadTestResult
+from acked_gateway.workers.routes import _worker_fields
 from support.fields import changed, fields_of, filled, variants
 
 PROGRESS = b'{"value":1,"message":null,"at":"2026-03-29T12:30:00.000Z"}'

@@ -18,7 +18,7 @@ from acked_common.http.problems import ProblemError
 from acked_common.model.principal import LOCAL, Permission, Principal, principal_of
 from acked_common.model.tokens import TokenRecord, mint
 from acked_common.store.tokens import MemoryTokens
-from support.asgi import ApiResponse as Got
+from support.asgi import Answer as Got
 from support.asgi import call
 from support.factories import ManualClock
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from acked_common.api.routes import JSON, ApiResponse, ApiRoute, Body, Operation, Parameter
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.model.numbers import decimal, whole
-from support.asgi import ApiResponse as Got
+from support.asgi import Answer as Got
 from support.asgi import call
 
 NAMES = ("state", "page_size")

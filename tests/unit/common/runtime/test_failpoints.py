@@ -12,7 +12,7 @@ import pytest
 from acked_common.runtime import failpoints
 from acked_common.runtime.failpoints import FailpointHit, FailpointPlan, Point, arm, parse_plan
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_a_stall_takes_its_time() -> None:
 
 def test_kill_ends_the_process_where_it_stands() -> None:
     code = (
-        "from acked_common import crash_points as c\n"
+        "from acked_common.runtime import failpoints as c\n"
         "c.arm(c.parse_plan('intake.inserted:1:kill'))\n"
         "c.reach('intake.inserting'); print('before', flush=True)\n"
         "c.reach('intake.inserted'); print('behind', flush=True)\n"
@@ -86,5 +86,5 @@ def test_each_point_stands_in_the_code_once_or_twice() -> None:
     """Twice where two kinds of handlers start."""
     sources = [path.read_text() for folder in ("libs", "services") for path in (ROOT / folder).rglob("*.py")]
     for point in get_args(Point):
-        reached = sum(text.count(f'crash_points.reach("{point}")') for text in sources)
+        reached = sum(text.count(f'failpoints.reach("{point}")') for text in sources)
         assert reached == (2 if point == "worker.handling" else 1), point

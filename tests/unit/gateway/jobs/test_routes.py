@@ -23,10 +23,20 @@ from acked_gateway.jobs import commands as commands_module
 from acked_gateway.jobs.commands import Commands, parse_resolution
 from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.jobs.routes import Reads, job_routes
+from acked_gateway.workers.channel import WorkerChannel
+from acked_gateway.workers.command_router import CommandRouter
+from acked_gateway.workers.routes import worker_routes
 from support.asgi import Answer, call
 from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
 from support.memory_broker import MemoryBroker
 from support.parts import ShakyStore, common_settings
+
+
+class NoLines(WorkerChannel):
+    """No worker is connected."""
+
+    def __init__(self) -> None:
+        pass
 
 
 class Bench:
@@ -38,8 +48,12 @@ class Bench:
         bundle_publisher = BundlePublisher(MemoryBroker(), KindCache(self.store))
         commands = Commands(self.store, bundle_publisher, self.clock, common_settings())
         self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
+        workers = WorkerCache(self.store, seen_within_s=24.0)
         self.app = Starlette(
-            routes=[*job_routes(self.store, commands, WorkerCache(self.store, seen_within_s=24.0), Reads(self.reads))],
+            routes=[
+                *job_routes(self.store, commands, workers, Reads(self.reads)),
+                *worker_routes(self.store, workers, CommandRouter(NoLines())),
+            ],
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
 

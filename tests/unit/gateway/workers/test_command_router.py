@@ -5,7 +5,6 @@ from uuid import UUID
 
 import pytest
 from starlette.applications import Starlette
-from unit.gateway.test_commands import Bench
 
 from acked_common.background.worker_cache import WorkerCache, instance_of
 from acked_common.broker import BrokerError
@@ -22,6 +21,7 @@ from acked_gateway.workers.routes import worker_routes
 from support.asgi import call
 from support.factories import ManualClock, cancelling, owner, queued, running
 from support.parts import ShakyStore, common_settings, settle
+from unit.gateway.jobs.test_commands import Bench
 
 JOB = UUID(int=7)
 

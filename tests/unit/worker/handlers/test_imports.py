@@ -11,7 +11,7 @@ PROGRAM = """
 import sys, threading
 from pathlib import Path
 from acked_common.runtime.logs import set_up_logs
-from acked_worker import imports
+from acked_worker.handlers import imports
 imports.SAID_EVERY_S = 0.05
 set_up_logs("test", "info")
 progress = imports.ImportProgress()

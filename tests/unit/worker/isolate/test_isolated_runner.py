@@ -179,7 +179,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr("acked_worker.isolate.isolated_runner.HostLine", Host)
+    monkeypatch.setattr("acked_worker.isolate.isolated_runner.ForkServerClient", Host)
     made = Bench()
     yield made
     await made.suspects.close(0.0)

@@ -9,7 +9,7 @@ import pytest
 
 from acked_worker.process.signals import is_from_within_tree
 
-TESTS = Path(__file__).resolve().parents[2]
+TESTS = Path(__file__).resolve().parents[3]
 CHILD = """
 import os, signal, socket, sys, threading
 from acked_common.runtime.inheritance import close_in_children

@@ -8,7 +8,7 @@ import time
 
 PROGRAM = """
 import threading
-from acked_worker import signals
+from acked_worker.process import signals
 
 signals.LOOK_EVERY_S = 0.05
 watch = signals.SignalWatch(lambda within: watch.end())

@@ -88,7 +88,7 @@ def _nothing(point: Point) -> None:
 
 
 reach: Callable[[Point], None] = _nothing
-"""Called at each point, as `crash_points.reach(…)`: `arm` replaces it."""
+"""Called at each point, as `failpoints.reach(…)`: `arm` replaces it."""
 
 
 def arm(plan: FailpointPlan | None) -> None:
