@@ -16,19 +16,9 @@ SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (
 COMMON = ROOT / "libs/common/src/acked_common"
 SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
 MAX_LINES = 500
-DOCUMENTS = (
-    "README.md",
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "handlers/README.md",
-    "docs/api.md",
-    "docs/docker.md",
-    "docs/failure-windows.md",
-    "docs/feed.md",
-    "docs/protocol.md",
-    "docs/security.md",
-    "docs/security-notes.md",
-    "docs/settings.md",
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "handlers" / "README.md")
 )
 
 
