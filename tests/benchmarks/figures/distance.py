@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
+from acked_common.accounts.grants import Account
 from acked_common.broker.rabbitmq.topology import lane_queue
 from benchmarks import distance_proxy, generator
 from benchmarks.bars import Bar, Judged, Side, judged
@@ -19,6 +20,7 @@ from benchmarks.processes import until
 from benchmarks.report import FigureResult, Row
 from benchmarks.rounds import Spread, percentile
 from deploy.native import environment
+from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
 
 NAME = "distance"
@@ -29,6 +31,7 @@ QUICKEST_MS = RUNS_MS[0]
 DONE = 0.95
 TIMES_AS_LATE = 3.0
 _ROLES = ("intake", "gateway", "worker")
+_PASSWORD_FILES = ("ACKED_MONGO_PASSWORD_FILE", "ACKED_AMQP_PASSWORD_FILE")
 _ENDS_WITHIN_S = 4.0
 _LISTENS_WITHIN_S = 10.0
 _WARM_UP_S = 1.0
@@ -163,7 +166,7 @@ def _far(bench: Bench) -> Iterator[Callable[[float], None]]:
     """Our services behind a proxy; gives what sets its milliseconds. They are at rest afterwards, as near as ever."""
     stack = bench.ours.stack
     bench.ours.rest()
-    amqp, ports = urlsplit(stack.urls["amqp"]), stack.layout.ports
+    ports = stack.layout.ports
     control, mongo, rabbit = free_ports(3)
     pairs = (f"{mongo}:{ports.mongod}", f"{rabbit}:{ports.amqp}")
     proxy = bench.children.start(
@@ -172,11 +175,9 @@ def _far(bench: Bench) -> Iterator[Callable[[float], None]]:
         environ={"PYTHONPATH": str(ROOT / "tests")},
         cwd=ROOT,
     )
-    far = {
-        # The proxy is no member of the replica set: the driver must not look for the others.
-        "ACKED_MONGO_URL": f"mongodb://127.0.0.1:{mongo}/?directConnection=true",
-        "ACKED_AMQP_URL": f"amqp://{amqp.username}:{amqp.password}@127.0.0.1:{rabbit}/",
-    }
+
+    def near(role: str) -> Mapping[str, str]:
+        return service_environment(stack.layout, stack.service_environ, Account(role))
 
     def listens() -> bool:
         proxy.check_is_alive()
@@ -189,7 +190,7 @@ def _far(bench: Bench) -> Iterator[Callable[[float], None]]:
     until(listens, within_s=_LISTENS_WITHIN_S, what="the proxy listens")
     try:
         for role in _ROLES:
-            environment.keep_for(stack.layout, role, far)
+            environment.keep_for(stack.layout, role, _far_urls(near(role), mongo, rabbit))
         bench.ours.wake()
         yield lambda delay_ms: distance_proxy.tell(control, delay_ms)
     finally:
@@ -197,3 +198,18 @@ def _far(bench: Bench) -> Iterator[Callable[[float], None]]:
         for role in _ROLES:
             environment.keep_for(stack.layout, role, {})
         bench.children.end(proxy)
+
+
+def _far_urls(near: Mapping[str, str], mongo: int, rabbit: int) -> dict[str, str]:
+    """The URLs of one service, with its accounts, by way of the proxy's ports."""
+    urls = {name: urlsplit(near[name]) for name in ("ACKED_MONGO_URL", "ACKED_AMQP_URL")}
+    user = {name: f"{url.username}@" if url.username else "" for name, url in urls.items()}
+    of_account = parse_qs(urls["ACKED_MONGO_URL"].query).get("authSource")
+    # The proxy is no member of the replica set: the driver must not look for the others.
+    options = {"directConnection": "true", **({"authSource": of_account[0]} if of_account else {})}
+    return {
+        "ACKED_MONGO_URL": f"mongodb://{user['ACKED_MONGO_URL']}127.0.0.1:{mongo}/?{urlencode(options)}",
+        "ACKED_AMQP_URL": f"amqp://{user['ACKED_AMQP_URL']}127.0.0.1:{rabbit}/",
+        # Servers that a URL names are not the stack's own: it passes no passwords for them.
+        **{name: near[name] for name in _PASSWORD_FILES if name in near},
+    }
