@@ -16,7 +16,7 @@ import pytest
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
 from acked_worker.execute.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
-from acked_worker.execute.stall_fence import Gate, since_boot
+from acked_worker.execute.stall_fence import StallFence, since_boot
 from acked_worker.isolate.isolated_runner import LATE_S, IsolatedRunner
 from support.executor import BOUND_S, assignment
 
@@ -97,13 +97,13 @@ class Bench:
     def __init__(self, most: int, lease_s: float) -> None:
         self.endings: dict[str, Ending] = {}
         self.progress: dict[str, Any] = {}
-        self.gate = Gate()
+        self.fence = StallFence()
         self._changed = asyncio.Event()
         self.suspects = IsolatedRunner(
             most=most,
             lease_s=lease_s,
             renewal_s=lease_s / 4,
-            gate=self.gate,
+            fence=self.fence,
             on_ended=self._on_ended,
             on_progress=self._on_progress,
         )
@@ -285,7 +285,7 @@ async def test_it_stops_at_its_gate_while_the_worker_stands_still(folder: Path) 
                 await asyncio.sleep(0.01)
 
     async with open_bench(lease_s=lease_s) as bench:
-        bench.gate.prove(since_boot())
+        bench.fence.prove(since_boot())
         bench.suspects.submit([assignment("steps", payload=str(steps))])
         await reaches(5)
         # Without a word of the worker for longer than the lease, as the process of the job sees it.
@@ -295,7 +295,7 @@ async def test_it_stops_at_its_gate_while_the_worker_stands_still(folder: Path) 
                 if made() != stood_at:
                     stood_at, since = made(), since_boot()
                 await asyncio.sleep(0.01)
-        bench.gate.prove(since_boot())
+        bench.fence.prove(since_boot())
         bench.suspects.beat()
         await reaches(stood_at + 5)
 
@@ -379,12 +379,12 @@ async def test_a_stop_of_all_processes_at_once_is_no_crash(folder: Path) -> None
 OWNER = """
 import asyncio, sys
 from acked_worker.execute.attempt import Assignment
-from acked_worker.execute.stall_fence import Gate
+from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.isolated_runner import Suspects
 
 async def main():
     suspects = Suspects(
-        most=2, lease_s=30.0, renewal_s=8.0, gate=Gate(), on_ended=print,
+        most=2, lease_s=30.0, renewal_s=8.0, fence=StallFence(), on_ended=print,
         on_progress=lambda reports: print("pid", reports[0][2]["value"], flush=True),
     )
     suspects.start()

@@ -36,7 +36,7 @@ class Gateway:
         self.tokens = MemoryTokens()
         self.table = TokenCache(self.tokens, self.clock)
         self.events: list[tuple[str, int]] = []
-        self.channel = WorkerChannel(self, boot="gateway-1", secret=SECRET, gate=Authenticator(self.table))
+        self.channel = WorkerChannel(self, boot="gateway-1", secret=SECRET, authenticator=Authenticator(self.table))
         self.app = Starlette(routes=self.channel.routes())
         self.port = 0
 

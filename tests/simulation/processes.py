@@ -43,7 +43,7 @@ from simulation.broker_line import SimConsumer, SimProbe, SimPublisher
 from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess
 from simulation.store_line import StoreLine
-from simulation.suspects import SimGate, SimSuspects
+from simulation.suspects import SimFence, SimSuspects
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -145,7 +145,7 @@ class WorkerNode(Node):
 
     def build(self) -> None:
         self._stop = asyncio.Event()
-        self.worker = acked_worker.app.Worker(replace(WORKER, name=self.process.name), KINDS)
+        self.worker = acked_worker.app.WorkerService(replace(WORKER, name=self.process.name), KINDS)
 
     async def run(self) -> None:
         self.is_up = True
@@ -179,11 +179,11 @@ class SimThreadLoop:
 
     lag_s = 0.0
 
-    def __init__(self, name: str, gate: SimGate) -> None:
+    def __init__(self, name: str, fence: SimFence) -> None:
         self._process = STRAND.get().process
         self._strand = self._process.add_strand()
-        self._authenticator = gate
-        gate.guard(self._strand)
+        self._fence = fence
+        fence.guard(self._strand)
 
     def start(self) -> None:
         """As of `ThreadLoop`."""
@@ -194,7 +194,7 @@ class SimThreadLoop:
 
     def create_task(self, coroutine: Any, variables: Context) -> "asyncio.Task[None]":
         """As of `ThreadLoop`."""
-        guarded = Guarded(coroutine, self._authenticator, variables.get(acked_worker.execute.stall_fence._attempt))
+        guarded = Guarded(coroutine, self._fence, variables.get(acked_worker.execute.stall_fence._attempt))
         return self._process.loop.create_task(guarded, context=self._strand.context())
 
     async def stop(self, timeout_s: float) -> bool:
@@ -299,13 +299,13 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.app, "Watchdog", _Nothing),
     (acked_worker.app, "SharedClock", _clock),
     (acked_worker.app, "time", _TIME),
-    (acked_worker.runners, "StallFence", SimGate),
+    (acked_worker.runners, "StallFence", SimFence),
     (acked_worker.runners, "IsolatedRunner", SimSuspects),
     (acked_worker.runners, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),
     (acked_worker.record.leases, "since_boot", _monotonic),
     (acked_worker.execute.executor, "ThreadLoop", SimThreadLoop),
-    # The gate itself, for the loop to guard its tasks with.
-    (acked_worker.execute.executor, "guarding", lambda gate: gate),
+    # The fence itself, for the loop to guard its tasks with.
+    (acked_worker.execute.executor, "guarding", lambda fence: fence),
     (acked_worker.execute.executor, "time", _TIME),
     (acked_worker.execute.deadlines, "time", _TIME),
     (acked_worker.execute.progress, "time", _TIME),

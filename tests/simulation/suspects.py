@@ -1,6 +1,6 @@
 """Suspects in virtual time: each runs the shipped executor in a simulated process of its own, which may crash.
 
-The process dies with its worker, and goes on while the worker is paused until its own gate closes, as the real one.
+The process dies with its worker, and goes on while the worker is paused until its own fence closes, as the real one.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from uuid import UUID
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S, Executor
 from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason
-from acked_worker.execute.stall_fence import Gate
+from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.isolated_runner import LATE_S
 from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess, Strand
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 
-class SimGate(Gate):
-    """`Gate` in virtual time: the strands behind it make no step while it is closed, instead of a thread that waits."""
+class SimFence(StallFence):
+    """`StallFence` in virtual time: the strands behind it make no step while it is closed, instead of a thread that waits."""
 
     def __init__(self, **durations: float) -> None:
         self._loop = STRAND.get().process.loop
@@ -60,7 +60,7 @@ class _Suspect:
         """Of each message between worker and process: none overtakes another."""
         self.interrupted: InterruptReason | None = None
         self.process: SimProcess | None = None
-        self.gate: SimGate
+        self.fence: SimFence
         self.executor: Executor
         self.has_begun = False
         """The worker knows that its handler may have made a step."""
@@ -82,7 +82,7 @@ class SimSuspects:
         most: int,
         lease_s: float,
         renewal_s: float,
-        gate: Gate,
+        fence: StallFence,
         on_ended: Callable[[list[tuple[Assignment, Ending]]], None],
         on_progress: Callable[[list[tuple[str, int, object]]], None],
         host: None = None,
@@ -91,7 +91,7 @@ class SimSuspects:
         self._world: World = self._worker.loop.simulation  # type: ignore[attr-defined]
         self._most = most
         self._durations = {"lease_s": lease_s, "renewal_s": renewal_s}
-        self._authenticator = gate
+        self._fence = fence
         self._on_ended = on_ended
         self._live: dict[tuple[str, int], _Suspect] = {}
         self._waiting: deque[_Suspect] = deque()
@@ -133,7 +133,7 @@ class SimSuspects:
 
     def beat(self) -> None:
         """As of `Suspects`."""
-        proved_at = self._authenticator.proved_at
+        proved_at = self._fence.proved_at
         for suspect in self._live.values():
             self._tell(suspect, _hear_beat, proved_at)
 
@@ -176,7 +176,7 @@ class SimSuspects:
         process.is_of_suspect = True
         self._worker.on_death.append(process.kill)
         process.on_death.append(lambda: self._hear(suspect, self._exited, suspect))
-        process.main.context().run(self._begin, suspect, self._authenticator.proved_at)
+        process.main.context().run(self._begin, suspect, self._fence.proved_at)
         self._hear(suspect, self._began, suspect)
         if suspect.is_killed:
             process.kill()
@@ -195,9 +195,9 @@ class SimSuspects:
             process = STRAND.get().process
             process.loop.world_later(1.0 if suspect.executor.abandoned else 0.01, process.kill)
 
-        suspect.gate = SimGate(**self._durations)
-        suspect.gate.prove(proved_at)
-        suspect.executor = Executor(KINDS, threads=1, on_ended=ended, on_progress=lambda _: None, gate=suspect.gate)
+        suspect.fence = SimFence(**self._durations)
+        suspect.fence.prove(proved_at)
+        suspect.executor = Executor(KINDS, threads=1, on_ended=ended, on_progress=lambda _: None, fence=suspect.fence)
         suspect.executor.start()
         suspect.executor.submit([suspect.assignment])
 
@@ -260,8 +260,8 @@ class SimSuspects:
 
 
 def _hear_beat(suspect: _Suspect, proved_at: float) -> None:
-    suspect.gate.beat()
-    suspect.gate.prove(proved_at)
+    suspect.fence.beat()
+    suspect.fence.prove(proved_at)
 
 
 def _hear_stop(suspect: _Suspect, reason: InterruptReason) -> None:

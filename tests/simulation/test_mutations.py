@@ -23,7 +23,7 @@ from acked_worker.runners import Runners
 from simulation.ownership import LEASE_S
 from simulation.store_line import ObservedStore
 from simulation.story import report
-from simulation.suspects import SimGate
+from simulation.suspects import SimFence
 from simulation.weather import KNOBS
 from simulation.world import Result, run
 
@@ -272,7 +272,7 @@ async def _starts_late(flow: LaneRunner, bundle: Bundle) -> bool:
         (Runners, "interrupt", _interrupts_not(InterruptReason.CANCELLED), {"cancel"}),
         (Recorder, "_record", _lets_go_too_early, {"lease"}),
         # Handlers go on after a pause before a renewal tells what is still theirs.
-        (SimGate, "is_open", True, {"lease"}),
+        (SimFence, "is_open", True, {"lease"}),
         (LaneRunner, "_take", _starts_late, {"lease"}),
         (Slots, "give", _never_gives, {"I1", "rest"}),
         (Recorder, "_record", _drops, {"I1", "rest"}),

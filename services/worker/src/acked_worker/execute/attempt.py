@@ -61,13 +61,13 @@ class RunningAttempt:
         kind: Kind,
         deadline: float,
         report: Callable[["RunningAttempt", dict[str, Any]], None],
-        wait_for_gate: Callable[[], None],
+        wait_for_fence: Callable[[], None],
     ) -> None:
         self.assignment = assignment
         self.kind_spec = kind
         self.deadline = deadline
         self._report = report
-        self._wait_for_fence = wait_for_gate
+        self._wait_for_fence = wait_for_fence
         # Plumbing loop: when to look next, why it should stop, whether another attempt may own its job by now, and
         # whether its ending has been given out.
         self.due = deadline
