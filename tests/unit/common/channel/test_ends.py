@@ -61,7 +61,7 @@ class Line:
 
     def gateway_takes(self) -> None:
         if self.gateway is not None and self.up:
-            found, reply = self.gateway.received(self.up.popleft())
+            found, reply = self.gateway.received(frames.parse_from_worker(self.up.popleft()))
             if found is not None:
                 self.frames += 1
                 self.handed[self.at] += found.events
@@ -304,7 +304,10 @@ def test_a_line_that_is_given_up_counts_what_is_left() -> None:
 
 def expect_fault(code: CloseCode, end: WorkerEnd | GatewayEnd, text: str) -> None:
     with pytest.raises(ProtocolFault) as caught:
-        end.received(text)
+        if isinstance(end, GatewayEnd):
+            end.received(frames.parse_from_worker(text))
+        else:
+            end.received(text)
     assert caught.value.code is code
 
 
@@ -312,9 +315,9 @@ def test_the_gateway_insists_on_the_order() -> None:
     first = frames.events_frame(1, [], [])
     expect_fault(CloseCode.OUT_OF_ORDER, GatewayEnd("g", Streams()), first)
     end = GatewayEnd("g", Streams())
-    end.received(frames.encode(HELLO))
+    end.received(HELLO)
     expect_fault(CloseCode.OUT_OF_ORDER, end, frames.encode(HELLO))
-    assert end.received(frames.events_frame(5, [], []))[0] == Events(5, (), ())
+    assert end.received(Events(5, (), ()))[0] == Events(5, (), ())
     for seq in (4, 5, 7):
         expect_fault(CloseCode.OUT_OF_ORDER, end, frames.events_frame(seq, [], []))
     end.close()

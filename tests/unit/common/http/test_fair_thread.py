@@ -5,7 +5,9 @@ import threading
 
 import pytest
 
-from acked_common.http.fair_thread import FairThread
+from acked_common.http import fair_thread
+from acked_common.http.fair_thread import ON_LOOP_BYTES, FairThread, utf8_size
+from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 
 ADA, BOB, EVE = ("acme", "ada"), ("globex", "bob"), None
 
@@ -74,3 +76,36 @@ def test_a_loop_that_ended_holds_nothing_up() -> None:
     asyncio.run(leave())
     bench.go_on.set()
     asyncio.run(asyncio.wait_for(bench.thread.run(ADA, lambda: None), 5))
+
+
+@pytest.mark.parametrize(
+    ("size", "is_doubtful", "names"),
+    [
+        (SCANNED_ON_LOOP_BYTES, True, ["loop"]),
+        (SCANNED_ON_LOOP_BYTES + 1, True, ["loop", "slow"]),
+        (ON_LOOP_BYTES, False, ["loop"]),
+        (ON_LOOP_BYTES + 1, False, ["quick"]),
+        (ON_LOOP_BYTES + 1, True, ["quick", "slow"]),
+    ],
+)
+async def test_size_and_doubt_decide_where_a_text_is_parsed(size: int, is_doubtful: bool, names: list[str]) -> None:
+    threads: list[threading.Thread] = []
+
+    def parse(may_scan: bool) -> str:
+        threads.append(threading.current_thread())
+        if is_doubtful and not may_scan:
+            raise NeedsScan
+        return "value"
+
+    assert await fair_thread.read(ADA, size, parse) == "value"
+    quick = await fair_thread.quick.run(ADA, threading.current_thread)
+    slow = await fair_thread.slow.run(ADA, threading.current_thread)
+    known = {threading.main_thread(): "loop", quick: "quick", slow: "slow"}
+    assert [known[thread] for thread in threads] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("", 0), ("abc", 3), ("é", 2), ("\N{GRINNING FACE}" * 10, 40), ("\ud800", 1)]
+)
+def test_size_of_a_text_is_in_bytes(text: str, size: int) -> None:
+    assert utf8_size(text) == size

@@ -184,8 +184,8 @@ def events_frame(seq: int, events: Sequence[bytes], progress: Sequence[bytes]) -
     return text.decode()
 
 
-def parse_from_worker(text: str) -> Hello | Events:
-    """A frame that a gateway received. Raises `ProtocolFault`."""
+def parse_from_worker(text: str, *, may_scan: bool = True) -> Hello | Events:
+    """A frame that a gateway received. Raises `ProtocolFault`, and `NeedsScan` unless `may_scan`."""
     frame = _parse(_from_worker, text, ("hello", "events"))
     if isinstance(frame, Hello):
         _check_protocol(frame.protocol)
@@ -193,7 +193,7 @@ def parse_from_worker(text: str) -> Hello | Events:
     return Events(
         frame.seq,
         tuple(JobEvent(e.id, e.rev, e.state, e.reason, e.attempt, e.at) for e in frame.events),
-        tuple(ProgressEvent(p.id, p.attempt, _checked(p.progress), p.nonce) for p in frame.progress),
+        tuple(ProgressEvent(p.id, p.attempt, _checked(p.progress, may_scan), p.nonce) for p in frame.progress),
     )
 
 
@@ -237,11 +237,11 @@ def _other_protocol() -> ProtocolFault:
     return ProtocolFault(CloseCode.UNKNOWN_PROTOCOL, f"protocol {PROTOCOL} is spoken here")
 
 
-def _checked(raw: Raw) -> bytes:
+def _checked(raw: Raw, may_scan: bool) -> bytes:
     """A progress that can be sent on as it is: an object, strict JSON, bounded."""
     text = bytes(raw)
     try:
-        value: Any = strict_json.parse(text, max_bytes=MAX_PROGRESS_BYTES)
+        value: Any = strict_json.parse(text, max_bytes=MAX_PROGRESS_BYTES, may_scan=may_scan)
     except StrictJsonError as error:
         raise ProtocolFault(CloseCode.BAD_FRAME, f"progress: {error.detail}") from None
     if not isinstance(value, dict):

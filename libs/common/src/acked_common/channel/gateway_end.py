@@ -54,14 +54,13 @@ class GatewayEnd:
         self.hello: Hello | None = None
         """What the worker has said of itself; None before."""
 
-    def received(self, text: str) -> tuple[Events | None, str]:
-        """Takes a frame; answers the reports in it that are new, and the frame to send back.
+    def received(self, frame: Hello | Events) -> tuple[Events | None, str]:
+        """Take a parsed frame; return the reports in it that are new, and the frame to send back.
 
         Raises `ProtocolFault`.
         """
         if self._is_closed:
             raise ProtocolFault(CloseCode.REPLACED, "a newer connection has taken over")
-        frame = frames.parse_from_worker(text)
         if isinstance(frame, Hello):
             if self.hello is not None:
                 raise ProtocolFault(CloseCode.OUT_OF_ORDER, "a second hello")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from acked_common.http.fair_lines import FairLines
 from acked_common.http.limits import Client
+from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 
 T = TypeVar("T")
 
@@ -72,3 +73,23 @@ quick = FairThread("acked-json")
 """For what a C decoder reads: milliseconds."""
 slow = FairThread("acked-json-slow")
 """For doubtful texts, which take up to a microsecond a byte: others must not stand behind them."""
+
+
+def utf8_size(text: str) -> int:
+    """How many bytes a text has in UTF-8; costs no copy where it is ASCII."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+async def read(client: Client, size: int, parse: Callable[[bool], T]) -> T:
+    """Return `parse(may_scan)` of a text with `size` bytes: on the loop where it is small, else in a thread.
+
+    `parse` raises `NeedsScan` where it may not scan and has to; then the slow thread calls it again. A small text costs
+    no switch to another task.
+    """
+    may_scan = size <= SCANNED_ON_LOOP_BYTES
+    try:
+        if size <= ON_LOOP_BYTES:
+            return parse(may_scan)
+        return await quick.run(client, lambda: parse(False))
+    except NeedsScan:
+        return await slow.run(client, lambda: parse(True))

@@ -12,13 +12,12 @@ import msgspec
 from acked_common.api.status_route import stored_job
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.http import fair_thread
-from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.limits import Client
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import lifecycle, strict_json
 from acked_common.model.lifecycle import Move, State, Transition, WrongState
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan, StrictJsonError
+from acked_common.model.strict_json import StrictJsonError
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.settings import CommonSettings
 from acked_common.store import Applied, Job, JobStore
@@ -123,13 +122,7 @@ class Commands:
 
 async def read_resolution(body: bytes, *, client: Client = None) -> Resolution:
     """`parse_resolution`; what takes long is read in a thread, the clients in turn."""
-    may_scan = len(body) <= SCANNED_ON_LOOP_BYTES
-    try:
-        if len(body) <= ON_LOOP_BYTES:
-            return parse_resolution(body, may_scan=may_scan)
-        return await fair_thread.quick.run(client, lambda: parse_resolution(body, may_scan=False))
-    except NeedsScan:
-        return await fair_thread.slow.run(client, lambda: parse_resolution(body))
+    return await fair_thread.read(client, len(body), lambda may_scan: parse_resolution(body, may_scan=may_scan))
 
 
 def parse_resolution(body: bytes, *, may_scan: bool = True) -> Resolution:

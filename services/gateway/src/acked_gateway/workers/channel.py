@@ -17,8 +17,18 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from acked_common.api.authenticator import CLOSE_CODE, Authenticator
 from acked_common.api.routes import SocketRoute
-from acked_common.channel.frames import PATH, CloseCode, JobAttempt, ProtocolFault, close_reason
+from acked_common.channel.frames import (
+    PATH,
+    CloseCode,
+    Events,
+    Hello,
+    JobAttempt,
+    ProtocolFault,
+    close_reason,
+    parse_from_worker,
+)
 from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame
+from acked_common.http import fair_thread
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import ProblemResponse
 from acked_common.model.events import JobEvent, ProgressEvent
@@ -44,6 +54,8 @@ EVENTS_AT_ONCE = 20_000.0
 # Longer, and the pongs of the peer would be read too late.
 MOST_PAUSE_S = 1.0
 
+_SECRET_HOLDERS = ("", "workers")
+"""Whose turn it is in the threads that parse, where a worker shows the secret; no tenant has an empty name."""
 _OTHER_CODES = {NOT_TEXT: "not-text", CLOSE_CODE: "token"}
 
 _connected = Gauge("acked_channel_workers", "Workers that are connected to this gateway.")
@@ -267,7 +279,7 @@ class _WorkerConnection:
             return False
         _frames.inc()
         try:
-            found, reply = self._end.received(text)
+            found, reply = self._end.received(await self._parse(text))
         except ProtocolFault as fault:
             self._end_with(fault.code, fault.reason)
             return False
@@ -290,6 +302,16 @@ class _WorkerConnection:
         if is_new and not self._channel._listens:
             self.send(listen_frame(on=False))
         return True
+
+    async def _parse(self, text: str) -> Hello | Events:
+        """Parse a frame, a large or doubtful one in a thread. The next frame is read behind it, so they keep their
+        order. Raises `ProtocolFault`."""
+        client = (
+            _SECRET_HOLDERS if self.record is None else (self.record.principal.tenant, self.record.principal.client)
+        )
+        return await fair_thread.read(
+            client, fair_thread.utf8_size(text), lambda may_scan: parse_from_worker(text, may_scan=may_scan)
+        )
 
     async def _write(self) -> None:
         while True:
