@@ -10,6 +10,7 @@ from acked_common.http.problems import problem
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.strict_json import NeedsScan
 from acked_common.store import Scope
 from acked_gateway.feed import frames
 from acked_gateway.feed.frames import (
@@ -70,6 +71,27 @@ def test_unknown_member_is_refused_with_the_known_ones(frame: dict[str, object],
 @pytest.mark.parametrize(
     "text",
     [
+        '{"type":"subscribe","sub":"s","scope":{"batch":"b"},"scope":{"all":true}}',
+        '{"type":"subscribe","sub":"s","sub":"t","scope":{"all":true}}',
+        '{"type":"unsubscribe","type":"subscribe","sub":"s","scope":{"all":true}}',
+        '{"type":"subscribe","sub":"s","scope":{"kind":"a","kind":"b"}}',
+        '{"type":"unsubscribe","sub":"s","s\\u0075b":"t"}',
+    ],
+)
+def test_member_that_stands_twice_is_refused(text: str) -> None:
+    with pytest.raises(FeedError, match="stands twice") as refused:
+        parse_frame(text, tenant="acme")
+    assert refused.value.problem.name == "bad-message"
+
+
+def test_doubtful_frame_asks_for_the_slow_scan() -> None:
+    with pytest.raises(NeedsScan):
+        parse_frame('{"type":"unsubscribe","sub":"s","sub":"t"}', tenant="acme", may_scan=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         *("", "{", "[]", "1", "null", '{"type":1}', '{"type":"publish","sub":"s"}', "[" * 60_000, "\ud800"),
         *(subscribe({"all": True}, sub) for sub in (None, True, 1.5, "", "x" * 65, 2**60, [], {})),
         *(subscribe(scope) for scope in (None, {}, [], "all", {"all": False}, {"all": 1}, {"all": True, "kind": "k"})),
@@ -107,6 +129,7 @@ def test_the_first_frame_shows_a_token() -> None:
             subscribe({"all": True}),
             '{"type":"hello","token":"t"}',
             '{"type":"authenticate","token":"t","x":1}',
+            '{"type":"authenticate","token":"t","token":"u"}',
             "[" * 1000,
             "\ud800",
         ),

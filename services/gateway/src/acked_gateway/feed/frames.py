@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 
 from acked_common.http.problems import Problem, problem
+from acked_common.model import strict_json
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
+from acked_common.model.strict_json import StrictJsonError
 from acked_common.store import Scope
 
 PROTOCOL = 1
@@ -77,7 +79,6 @@ _MEMBERS = {
 """What each frame of a client may hold; anything else is refused, as a misspelt scope would follow something else."""
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def parse_authenticate(text: str | None) -> bytes:
@@ -86,8 +87,8 @@ def parse_authenticate(text: str | None) -> bytes:
     if text is None or len(text) > MAX_FIRST_FRAME_CHARS:
         raise FeedError(detail, name="no-token")
     try:
-        members = _decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        members = _members(text, may_scan=True)
+    except StrictJsonError:
         raise FeedError(detail, name="no-token") from None
     token = members.get("token")
     has_unknown = not members.keys() <= {*_MEMBERS["authenticate"]}
@@ -96,14 +97,16 @@ def parse_authenticate(text: str | None) -> bytes:
     return token.encode("utf-8", "replace")
 
 
-def parse_frame(text: str, *, tenant: str) -> Subscribe | Unsubscribe | Authenticate:
-    """What a client of this tenant asks for, or `FeedError`."""
+def parse_frame(text: str, *, tenant: str, may_scan: bool = True) -> Subscribe | Unsubscribe | Authenticate:
+    """What a client of this tenant asks for. Raises `FeedError`, and `NeedsScan` unless `may_scan`."""
     if len(text) > MAX_FRAME_CHARS:
         raise FeedError(f"a frame may have {MAX_FRAME_CHARS:,} characters; follow more with several subscriptions")
     try:
-        members = _decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise FeedError(f"a frame is a JSON object such as {_EXAMPLE}") from None
+        members = _members(text, may_scan=may_scan)
+    except StrictJsonError as error:
+        raise FeedError(
+            f"a frame is a JSON object such as {_EXAMPLE}; this one can't be read: {error.detail}"
+        ) from None
     kind = members.get("type")
     known = _MEMBERS.get(kind) if isinstance(kind, str) else None
     if known is None:
@@ -121,6 +124,14 @@ def parse_frame(text: str, *, tenant: str) -> Subscribe | Unsubscribe | Authenti
     if kind == "unsubscribe":
         return Unsubscribe(sub)
     return Subscribe(sub, _scope(members.get("scope"), sub, tenant))
+
+
+def _members(text: str, *, may_scan: bool) -> dict[str, Any]:
+    """The members of a frame: strict JSON, since of two equal keys one would win in silence."""
+    members = strict_json.parse(text.encode("utf-8", "surrogatepass"), may_scan=may_scan)
+    if type(members) is not dict:
+        raise StrictJsonError("bad-json", "it is no object", "", 0)
+    return members
 
 
 def _sub_or_none(value: Any) -> Sub | None:

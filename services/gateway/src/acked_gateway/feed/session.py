@@ -15,7 +15,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from acked_common.api.authenticator import CLOSE_CODE
 from acked_common.api.routes import SocketRoute
 from acked_common.http import fair_thread
-from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.limits import Client as Holder
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError
@@ -301,11 +300,13 @@ class _Connection:
             self._limits.ids.give_back(self._guest.client, ids)
 
     async def _parse(self, text: str) -> Subscribe | Unsubscribe | Authenticate:
-        """What the client asks for; a large frame is read in a thread. Raises `FeedError`."""
+        """What the client asks for; a large or doubtful frame is read in a thread. Raises `FeedError`."""
         tenant = self._guest.principal.tenant
-        if len(text) <= ON_LOOP_BYTES:
-            return parse_frame(text, tenant=tenant)
-        return await fair_thread.quick.run(self._guest.client, lambda: parse_frame(text, tenant=tenant))
+        return await fair_thread.read(
+            self._guest.client,
+            fair_thread.utf8_size(text),
+            lambda may_scan: parse_frame(text, tenant=tenant, may_scan=may_scan),
+        )
 
     def _want_snapshots(self) -> None:
         while self.client.wanting:
