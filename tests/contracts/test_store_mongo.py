@@ -1,6 +1,7 @@
 """What only the store on MongoDB promises: its validator, its indexes."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -13,9 +14,18 @@ from pymongo.errors import WriteError
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import LIVE as LIVE_STATES
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.store import LIST_FIRST_SPAN, Insertion, JobFilter, JobPage, SchemaMismatch, StoreError, SweepPosition
-from acked_common.store.mongo import schema
-from acked_common.store.mongo.documents import Document, job_document
+from acked_common.store import (
+    LIST_FIRST_SPAN,
+    Insertion,
+    Job,
+    JobFilter,
+    JobPage,
+    SchemaMismatch,
+    StoreError,
+    SweepPosition,
+)
+from acked_common.store.mongo import listing, schema
+from acked_common.store.mongo.documents import Document, job_document, job_from
 from acked_common.store.mongo.store import MongoStore
 from support.factories import (
     LEASE_S,
@@ -422,3 +432,27 @@ async def test_claims_renewals_and_looks_at_many_jobs_take_one_answer_each(
     assert (await store.renew(ids, boot="b", lease_s=LEASE_S)).keys() == set(ids)
     assert (await store.get_many(ids)).keys() == (await store.revisions(ids)).keys() == set(ids)
     assert further_answers() == before
+
+
+async def test_other_tasks_run_while_a_page_is_decoded(store: MongoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = 0
+    by_turn: Counter[int] = Counter()
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def noting(document: Document) -> Job:
+        by_turn[turn] += 1
+        return job_from(document)
+
+    monkeypatch.setattr(listing, "job_from", noting)
+    monkeypatch.setattr(listing, "_SLICE_BYTES", 4 * 1024, raising=False)
+    await insert(store, *(new_job() for _ in range(80)))
+    task = asyncio.create_task(others())
+    page = await store.list_jobs(JobFilter(), page_size=100)
+    task.cancel()
+    assert len(page.jobs) == 80
+    assert max(by_turn.values()) < 20

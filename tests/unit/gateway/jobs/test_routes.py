@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import threading
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,19 +11,22 @@ from uuid import UUID
 import pytest
 from starlette.applications import Starlette
 
+from acked_common.api.representations import summary_fields
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
+from acked_common.http.responses import encode
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
-from acked_common.store import WorkerRecord
+from acked_common.store import Job, WorkerRecord
 from acked_gateway.jobs import commands as commands_module
+from acked_gateway.jobs import routes as routes_module
 from acked_gateway.jobs.commands import Commands, parse_resolution
 from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE
-from acked_gateway.jobs.routes import Reads, job_routes
+from acked_gateway.jobs.routes import SLICE_BYTES, Reads, job_routes
 from acked_gateway.workers.channel import WorkerChannel
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
@@ -307,3 +311,29 @@ async def test_a_large_resolve_is_read_in_another_thread(bench: Bench, monkeypat
     assert (await bench.post(f"/jobs/{job.id}/resolve", b'{"state":"succeeded"}')).status == 409
     assert [thread is threading.main_thread() for thread in threads] == [False, False, True]
     assert len({thread.name for thread in threads}) == 3, "what is slow has a thread of its own"
+
+
+async def test_other_tasks_run_while_a_large_page_is_encoded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = 0
+    by_turn: Counter[int] = Counter()
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def noting(job: Job, **options: Any) -> Any:
+        found = summary_fields(job, **options)
+        by_turn[turn] += len(encode(found))
+        return found
+
+    monkeypatch.setattr(routes_module, "summary_fields", noting)
+    jobs = await insert(bench.store, *(new_job(tags=("t" * 64,) * 16) for _ in range(300)))
+    task = asyncio.create_task(others())
+    page = await bench.listed("?page_size=300")
+    task.cancel()
+    assert ids(page) == [job.id for job in reversed(jobs)]
+    total = sum(by_turn.values())
+    assert total > 8 * SLICE_BYTES
+    assert max(by_turn.values()) < SLICE_BYTES + total / 300 * 2

@@ -122,7 +122,7 @@ def _line(entry: HistoryEntry) -> HistoryLine:
     }
 
 
-def _raw(text: bytes | None) -> Any:
+def raw(text: bytes | None) -> Any:
     """A JSON text that is written as it is."""
     return msgspec.Raw(text) if text is not None else None
 
@@ -153,8 +153,8 @@ def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None
         "due_at": _instant(job.due_at),
         "started_at": _instant(job.started_at),
         "finished_at": _instant(job.finished_at),
-        "progress": _raw(job.progress),
-        "result": _raw(job.result),
+        "progress": raw(job.progress),
+        "result": raw(job.result),
         "error": _error(job.error, reader) if job.error is not None else None,
         "batch": job.batch,
         "tags": list(job.tags),
@@ -178,4 +178,4 @@ def summary_fields(job: Job, *, reader: Principal | None = None) -> JobSummary:
 
 def job_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobWithPayload:
     """The status and the payload."""
-    return {**status_fields(job, reader=reader, hint=hint), "payload": _raw(job.payload)}
+    return {**status_fields(job, reader=reader, hint=hint), "payload": raw(job.payload)}
