@@ -88,9 +88,10 @@ def test_a_permission_of_a_newer_version_allows_nothing() -> None:
         ({"tenant": "x" * 65}, "tenant"),
         ({"client": "$where"}, "client '$where'"),
         ({"may": "worker"}, "belongs to the tenant default"),
-        ({"expires_in_days": 0}, "at most 3,650 days"),
-        ({"expires_in_days": 1e9}, "at most 3,650 days"),
-        ({"expires_in_days": float("nan")}, "at most 3,650 days"),
+        ({"expires_in_days": 0}, "3,650 days at most"),
+        ({"expires_in_days": 1e-9}, "a second"),
+        ({"expires_in_days": 1e9}, "3,650 days at most"),
+        ({"expires_in_days": float("nan")}, "3,650 days at most"),
     ],
 )
 def test_what_makes_no_sense_is_refused(fields: dict[str, object], says: str) -> None:

@@ -8,10 +8,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from acked_common.model.instants import rfc3339
+from acked_common.model.numbers import decimal
 from acked_common.model.principal import DEFAULT_TENANT, Permission
-from acked_common.model.tokens import MOST_ACTIVE, TokenError, TokenRecord, mint
+from acked_common.model.tokens import MAX_DAYS, MIN_DAYS, MOST_ACTIVE, TokenError, TokenRecord, mint
 from acked_common.runtime.logs import set_up_logs
 from acked_common.runtime.settings import Env, SettingsError, read_common
 from acked_common.store import StoreError
@@ -21,15 +23,46 @@ from acked_common.store.tokens import TokenStore
 STORE_TIMEOUT_S = 10.0
 
 
+class _Once(argparse.Action):
+    """Refuse an option that stands twice: `--may read --may submit` would allow `submit` alone."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given: set[str] = namespace.__dict__.setdefault("given", set())
+        if self.dest in given:
+            parser.error(f"{option_string} stands more than once; write it once")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def _days(text: str) -> float:
+    try:
+        days = decimal(text)
+    except ValueError:
+        days = 0.0
+    if not MIN_DAYS <= days <= MAX_DAYS:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no number of days from 0.000012 (a second) to {MAX_DAYS:,}, such as 90 or 0.5"
+        )
+    return days
+
+
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """The verb and what belongs to it."""
     parser = argparse.ArgumentParser(prog="just token", description="Tokens of clients.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     make = verbs.add_parser("make", help="makes a token and shows it, once")
-    make.add_argument("--client", required=True, help="who will use it, such as billing")
-    make.add_argument("--tenant", default=DEFAULT_TENANT, help=f"whose jobs it reaches; else {DEFAULT_TENANT}")
-    make.add_argument("--may", required=True, help=f"what it allows, by commas: {', '.join(Permission)}")
-    make.add_argument("--days", type=float, help="expires after so many days; else never")
+    make.add_argument("--client", required=True, action=_Once, help="who will use it, such as billing")
+    make.add_argument(
+        "--tenant", default=DEFAULT_TENANT, action=_Once, help=f"whose jobs it reaches; else {DEFAULT_TENANT}"
+    )
+    make.add_argument("--may", required=True, action=_Once, help=f"what it allows, by commas: {', '.join(Permission)}")
+    make.add_argument("--days", type=_days, action=_Once, help=f"expires after so many, up to {MAX_DAYS:,}; else never")
     make.add_argument("--replace", action="store_true", help="revokes the client's other tokens")
     verbs.add_parser("list", help="shows what is known of each token")
     verbs.add_parser("revoke", help="ends a token").add_argument("id", help="its id in the list")

@@ -24,6 +24,8 @@ SECRET_BYTES = 32
 TOKEN_CHARS = 62
 MOST_ACTIVE = 2
 """Active tokens of one client: the old one and the new one, while it is rotated."""
+MIN_DAYS = 1 / 86_400
+"""A second: a token with less would have ended before its client has it."""
 MAX_DAYS = 3650
 REMEMBERED_FOR = timedelta(days=30)
 """How long lists show a token that holds no longer."""
@@ -74,8 +76,8 @@ def mint(
         raise TokenError(
             f"workers serve all tenants: a token that may {Permission.WORKER} belongs to the tenant {DEFAULT_TENANT}"
         )
-    if expires_in_days is not None and not 0 < expires_in_days <= MAX_DAYS:
-        raise TokenError(f"a token expires in more than 0 and at most {MAX_DAYS:,} days")
+    if expires_in_days is not None and not MIN_DAYS <= expires_in_days <= MAX_DAYS:
+        raise TokenError(f"a token expires in a second (0.000012 days) at least, and in {MAX_DAYS:,} days at most")
     token_id = "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
     token = f"{PREFIX.decode()}{token_id}_{secrets.token_urlsafe(SECRET_BYTES)}"
     at = whole_ms(at)
