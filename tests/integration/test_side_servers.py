@@ -8,8 +8,9 @@ import aiohttp
 import pytest
 from prometheus_client import Counter
 
+from acked_common.api.metrics_server import MetricsServer
 from acked_common.api.readiness import Readiness
-from acked_common.http.side_server import PORTS_TRIED, MetricsServer, bind_first_free
+from acked_common.http.side_server import PORTS_TRIED, bind_first_free
 from acked_common.runtime.settings import Env, read_common
 from acked_worker.health import HealthServer
 
@@ -45,6 +46,8 @@ async def test_metrics_have_a_port_without_the_host_guard() -> None:
         for path in ("/", "/jobs", "/healthz", "/metrics/x"):
             assert (await get(port, path, "localhost"))[0] == 404
         assert (await get(port, "/metrics", "localhost", method="POST"))[0] == 405
+        status, text = await get(port, "/metrics?nmae=acked", "localhost")
+        assert (status, "unknown-field" in text) == (422, True)
     finally:
         await server.stop()
     with pytest.raises(aiohttp.ClientConnectorError):
@@ -68,7 +71,7 @@ async def test_without_the_setting_nothing_listens(monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> Any:
         raise AssertionError("it listens")
 
-    monkeypatch.setattr("acked_common.http.side_server.bind_first_free", fail)
+    monkeypatch.setattr("acked_common.api.metrics_server.bind_first_free", fail)
     server = MetricsServer(read_common(Env({})))
     await server.start()
     await server.stop()

@@ -11,6 +11,7 @@ from acked_common.api.authenticator import Authenticator, check_url
 from acked_common.api.document import About
 from acked_common.api.inputs import check_query
 from acked_common.api.long_poll import LongPolls
+from acked_common.api.metrics_server import MetricsServer
 from acked_common.api.operational_routes import operations_routes
 from acked_common.api.readiness import Readiness
 from acked_common.api.routes import ApiRoute
@@ -33,7 +34,6 @@ from acked_common.http.rate_limit import RateLimit
 from acked_common.http.request_guards import LOCAL_HOSTS, Message, RequestGuards
 from acked_common.http.request_metrics import RequestMetrics
 from acked_common.http.request_rate import RequestRate
-from acked_common.http.side_server import MetricsServer
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log

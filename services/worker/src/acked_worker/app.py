@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from acked import Kind
+from acked_common.api.metrics_server import MetricsServer
 from acked_common.api.readiness import Readiness
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
@@ -19,7 +20,6 @@ from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.broker.rabbitmq.publisher import RabbitPublisher
 from acked_common.channel.frames import Cancel, Hello
 from acked_common.channel.worker_end import Command, hello_of
-from acked_common.http.side_server import MetricsServer
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.instants import rfc3339

@@ -13,6 +13,11 @@ from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
 
 
+async def metrics(_: Request) -> Response:
+    """Return the metrics of this process in the Prometheus text format."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
 def operations_routes(readiness: Health) -> list[ApiRoute]:
     """`/healthz`, `/readyz`, `/metrics` and `/problems/<name>`."""
 
@@ -22,9 +27,6 @@ def operations_routes(readiness: Health) -> list[ApiRoute]:
 
     async def readyz(request: Request) -> Response:
         return readiness().response(to_stranger=request.scope.get(STRANGER, False))
-
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def problem_page(request: Request) -> Response:
         page = problems.render_catalogue_page(request.path_params["name"])

@@ -10,20 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from acked_common.http.edge import Edge
-from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.server.serve import server_config
 from acked_common.runtime import inheritance
-from acked_common.runtime.logs import get_log
-from acked_common.runtime.settings import CommonSettings, HttpLimits
-
-log = get_log(__name__)
+from acked_common.runtime.settings import HttpLimits
 
 LIMITS = HttpLimits(connections=64)
 """Beside the reserve for health."""
@@ -63,28 +53,6 @@ class SideServer:
             inheritance.closed(self._fd)
 
 
-class MetricsServer:
-    """`/metrics` on a port of its own: no `Host` guard and no token, so it listens on loopback by default."""
-
-    def __init__(self, settings: CommonSettings) -> None:
-        app = Starlette(routes=[Route("/metrics", _metrics)], exception_handlers=EXCEPTION_HANDLERS)
-        app.middleware_stack = Edge(app.build_middleware_stack(), checks=[])
-        self._host = settings.metrics_host
-        self._port = settings.metrics_port
-        self._server = SideServer(app)
-
-    async def start(self) -> None:
-        """Listens, where a port is set. Raises `OSError` with what to do."""
-        if self._port:
-            sock = bind_first_free(self._host, self._port)
-            self._server.start(sock)
-            log.info("metrics served", host=self._host, port=sock.getsockname()[1])
-
-    async def stop(self) -> None:
-        """Stops listening."""
-        await self._server.stop()
-
-
 def bind_first_free(host: str, port: int) -> socket.socket:
     """A listening socket on the first free port from `port` on: processes of one service have the same settings."""
     last = min(port + PORTS_TRIED, 2**16) - 1
@@ -103,7 +71,3 @@ def bind_first_free(host: str, port: int) -> socket.socket:
         f"the metrics find no port on {host} from {port} to {last}: {why.strerror or why}. "
         "Set ACKED_METRICS_PORT, or ACKED_METRICS_HOST to an address of this machine"
     )
-
-
-async def _metrics(_: Request) -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
