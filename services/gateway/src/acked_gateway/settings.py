@@ -19,6 +19,7 @@ from acked_gateway.jobs.commands import MAX_BODY_BYTES
 
 READS = Bound(64, 16)
 """Most of them wait for their turn."""
+FEEDS = Bound(20_000, 1000)
 FEED_IDS = Bound(400_000, 100_000)
 """An id in a scope takes some 250 bytes; a client may fill ten connections with them."""
 LOAD_TESTS = Bound(8, 4)
@@ -58,16 +59,14 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
     env = env or Env()
     intake_port = env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535)
     http = read_http_limits(env)
-    feed_clients = env.whole("ACKED_FEED_CLIENTS", 20_000, at_least=1, at_most=1_000_000)
-    feeds_per_client = env.whole("ACKED_FEEDS_PER_CLIENT", 1000, at_least=1, at_most=1_000_000)
-    feeds = Bound(feed_clients, min(feeds_per_client, feed_clients))
+    feeds = read_bound(env, "ACKED_FEED_CLIENTS", "ACKED_FEEDS_PER_CLIENT", FEEDS, at_most=1_000_000)
     settings = GatewaySettings(
         common=read_common(env),
         http=http,
         held=read_held_limits(env, http, largest_body=MAX_BODY_BYTES),
         port=env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535),
-        intake_url=env.text("ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}").rstrip("/"),
-        public_intake_url=env.text("ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}").rstrip("/"),
+        intake_url=env.http_url("ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}"),
+        public_intake_url=env.http_url("ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}"),
         load_test_connections=env.whole("ACKED_LOAD_TEST_CONNECTIONS", 128, at_least=1, at_most=250),
         reads=read_bound(env, "ACKED_READS", "ACKED_READS_PER_CLIENT", READS),
         load_tests=read_bound(env, "ACKED_LOAD_TESTS", "ACKED_LOAD_TESTS_PER_CLIENT", LOAD_TESTS),

@@ -45,7 +45,7 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
         http=http,
         held=read_held_limits(env, http, largest_body=max_body_bytes),
         port=env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535),
-        gateway_url=env.text("ACKED_PUBLIC_GATEWAY_URL", f"http://localhost:{gateway_port}").rstrip("/"),
+        gateway_url=env.http_url("ACKED_PUBLIC_GATEWAY_URL", f"http://localhost:{gateway_port}"),
         max_body_bytes=max_body_bytes,
         answer_within_s=env.seconds("ACKED_ANSWER_WITHIN_S", 1.8, at_least=0.2, at_most=60),
         waiting_jobs=env.whole("ACKED_INTAKE_WAITING_JOBS", 20_000, at_least=1),

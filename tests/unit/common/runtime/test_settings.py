@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from acked_common.runtime.settings import Env, SettingsError, read_common, require_access
+from acked_common.runtime.settings import Bound, Env, SettingsError, read_common, require_access
 from acked_gateway.settings import read_settings as read_gateway
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.settings import read_settings as read_worker
@@ -368,3 +368,34 @@ def test_held_limits_that_contradict_are_refused(variables: dict[str, str]) -> N
     for read in (read_gateway, read_intake):
         with pytest.raises(SettingsError, match=name):
             read(Env(variables))
+
+
+def test_feeds_of_a_client_are_not_more_than_those_of_all() -> None:
+    with pytest.raises(SettingsError, match="ACKED_FEEDS_PER_CLIENT=501: must be at most ACKED_FEED_CLIENTS=500"):
+        read_gateway(Env({"ACKED_FEED_CLIENTS": "500", "ACKED_FEEDS_PER_CLIENT": "501"}))
+    for variables, bound in (
+        ({}, Bound(20_000, 1000)),
+        ({"ACKED_FEED_CLIENTS": "500"}, Bound(500, 500)),
+        ({"ACKED_FEED_CLIENTS": "500", "ACKED_FEEDS_PER_CLIENT": "20"}, Bound(500, 20)),
+    ):
+        assert read_gateway(Env(variables)).feeds == bound
+    with pytest.raises(SettingsError, match="ACKED_FEED_CLIENTS=1000001"):
+        read_gateway(Env({"ACKED_FEED_CLIENTS": "1000001"}))
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8081", "ws://localhost:8081", "http://", "http://a b", "http://a/?x=1", "x"]
+)
+def test_url_of_a_service_that_leads_nowhere_is_refused(url: str) -> None:
+    for read, name in (
+        (read_gateway, "ACKED_INTAKE_URL"),
+        (read_gateway, "ACKED_PUBLIC_INTAKE_URL"),
+        (read_intake, "ACKED_PUBLIC_GATEWAY_URL"),
+    ):
+        with pytest.raises(SettingsError, match=f"{name}=.*must be http:// or https://"):
+            read(Env({name: url}))
+
+
+@pytest.mark.parametrize("url", ["http://intake:80", "https://[fd00::1]:8081", "https://Acked.example/jobs"])
+def test_url_of_a_service_may_have_a_port_and_a_path(url: str) -> None:
+    assert read_gateway(Env({"ACKED_PUBLIC_INTAKE_URL": url + "/"})).public_intake_url == url

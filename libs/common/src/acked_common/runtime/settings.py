@@ -103,6 +103,13 @@ class Env:
             return url
         return f"{scheme}://{user}:{quote(password, safe='')}@{hosts}{slash}{tail}"
 
+    def http_url(self, name: str, default: str) -> str:
+        """Where a service is, without a slash at its end."""
+        text = self.text(name, default).rstrip("/")
+        holds = _HTTP_URL.fullmatch(text) is not None
+        self.require(holds, f"{name}={text}: must be http:// or https://, a host and perhaps a port, as in {default}")
+        return text
+
     def names(self, name: str, default: str = "") -> tuple[str, ...]:
         """A comma-separated list."""
         return tuple(part.strip() for part in self.text(name, default).split(",") if part.strip())
@@ -168,6 +175,7 @@ class Env:
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAME = r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?"
 _HOST = re.compile(_NAME)
+_HTTP_URL = re.compile(r"https?://(?i:" + _NAME + r")(?:/[^\s?#]*)?")
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://" + _NAME)
 
 
@@ -234,10 +242,12 @@ def usual_held(connections: int) -> HeldLimits:
     )
 
 
-def read_bound(env: Env, name: str, name_of_client: str, usual: Bound, *, at_least: int = 1) -> Bound:
+def read_bound(
+    env: Env, name: str, name_of_client: str, usual: Bound, *, at_least: int = 1, at_most: int = 2**31
+) -> Bound:
     """A bound of two settings. Where only that of all is set, a client's default is never above it."""
-    in_all = env.whole(name, usual.in_all, at_least=at_least)
-    of_client = env.whole(name_of_client, min(usual.of_client, in_all), at_least=at_least)
+    in_all = env.whole(name, usual.in_all, at_least=at_least, at_most=at_most)
+    of_client = env.whole(name_of_client, min(usual.of_client, in_all), at_least=at_least, at_most=at_most)
     env.require(of_client <= in_all, f"{name_of_client}={of_client}: must be at most {name}={in_all}")
     return Bound(in_all, min(of_client, in_all))
 
