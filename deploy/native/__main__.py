@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from acked_common.accounts.grants import Account
 from acked_common.model.lifecycle import State
+from acked_common.model.numbers import whole
 from deploy.asked import (
     KEPT_NATIVELY,
     Asked,
@@ -54,9 +55,12 @@ def parse_scale(words: Sequence[str]) -> dict[str, int]:
         if role not in SERVICES:
             raise UsageError(f"{role!r} can't be scaled; these can: {', '.join(SERVICES)}")
         least = 0 if role == "worker" else 1
-        if not (number.isascii() and number.isdecimal()) or not least <= int(number) <= MAX_PROCESSES:
-            raise UsageError(f"{word!r}: the number of {role} processes is {least} to {MAX_PROCESSES}")
-        wanted[role] = int(number)
+        processes = _whole_or_none(number)
+        if processes is None or not least <= processes <= MAX_PROCESSES:
+            raise UsageError(f"{word[:80]!r}: the number of {role} processes is {least} to {MAX_PROCESSES}")
+        if role in wanted:
+            raise UsageError(f"{word!r}: the number of {role} processes stands more than once; write it once")
+        wanted[role] = processes
     if not wanted:
         raise UsageError("say how many workers: ./just scale 4, or ./just scale worker=4 intake=2")
     return wanted
@@ -239,10 +243,18 @@ def _call_once(layout: Layout, method: str, path: str, headers: Mapping[str, str
         connection.close()
 
 
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
-    return int(text)
+def _whole_or_none(text: str) -> int | None:
+    try:
+        return whole(text)
+    except ValueError:
+        return None
+
+
+def _lines(text: str) -> int:
+    lines = _whole_or_none(text)
+    if lines is None:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a number of lines")
+    return lines
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -261,7 +273,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
     log_parser = verbs.add_parser("logs")
     log_parser.add_argument("service", nargs="?", default="")
-    log_parser.add_argument("-n", "--lines", type=_whole, default=50)
+    log_parser.add_argument("-n", "--lines", type=_lines, default=50)
     log_parser.add_argument("-f", "--follow", action="store_true")
     return parser.parse_args(arguments)
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from acked_common.model.numbers import whole
 from deploy.native.layout import Layout
 from deploy.private_file import write_private
 
@@ -74,9 +75,13 @@ def restart_ahead(environ: Mapping[str, str], number: int) -> int:
     text = environ.get(AHEAD) or "all"
     if text == "all":
         return number
-    if not text.isascii() or not text.isdecimal() or int(text) < 1:
-        raise EnvironmentValueError(f"{AHEAD}={text}: must be all, or a number from 1")
-    return min(int(text), number)
+    try:
+        ahead = whole(text)
+    except ValueError:
+        ahead = 0
+    if not ahead:
+        raise EnvironmentValueError(f"{AHEAD}={text[:80]}: must be all, or a number from 1")
+    return min(ahead, number)
 
 
 def _file(layout: Layout, name: str = "") -> Path:

@@ -141,12 +141,14 @@ def layout_from(environ: Mapping[str, str] | None = None) -> Layout:
     """The layout that the environment asks for."""
     environ = os.environ if environ is None else environ
     text = environ.get("ACKED_PORT_BASE") or str(DEFAULT_PORT_BASE)
-    if not (text.isascii() and text.isdecimal()) or not 1024 <= int(text) <= MAX_PORT_BASE:
-        raise LayoutError(f"ACKED_PORT_BASE={text}: must be a port from 1024 to {MAX_PORT_BASE}")
+    # `plain_numbers` is not there yet when the packages are installed.
+    base = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT_BASE)) else 0
+    if not 1024 <= base <= MAX_PORT_BASE:
+        raise LayoutError(f"ACKED_PORT_BASE={text[:80]}: must be a port from 1024 to {MAX_PORT_BASE}")
     state = environ.get("ACKED_STATE_DIR")
     return Layout(
         state=Path(state).resolve() if state else ROOT / ".acked" / "native",
-        ports=Ports(int(text)),
+        ports=Ports(base),
         own_mongod=not environ.get("ACKED_MONGO_URL"),
         own_rabbitmq=not environ.get("ACKED_AMQP_URL"),
     )

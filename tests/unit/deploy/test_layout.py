@@ -43,7 +43,7 @@ def test_servers_of_the_user_replace_the_private_ones() -> None:
     assert layout.own_rabbitmq
 
 
-@pytest.mark.parametrize("text", ["80", "0", "-8080", "8080.0", "x", "70000", str(MAX_PORT_BASE + 1), "²"])
+@pytest.mark.parametrize("text", ["80", "0", "-8080", "8080.0", "x", "70000", str(MAX_PORT_BASE + 1), "²", "9" * 5000])
 def test_a_base_that_can_not_be_is_refused(text: str) -> None:
     with pytest.raises(LayoutError, match="ACKED_PORT_BASE"):
         layout_from({"ACKED_PORT_BASE": text})

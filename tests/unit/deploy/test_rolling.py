@@ -49,7 +49,7 @@ def test_restart_ahead_is_all_or_a_number(text: str, number: int, ahead: int) ->
     assert restart_ahead({"ACKED_RESTART_AHEAD": text}, number) == ahead
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²", "9" * 5000])
 def test_restart_ahead_refuses_what_is_no_number(text: str) -> None:
     with pytest.raises(EnvironmentValueError, match="ACKED_RESTART_AHEAD"):
         restart_ahead({"ACKED_RESTART_AHEAD": text}, 4)

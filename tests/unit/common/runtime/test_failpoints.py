@@ -34,6 +34,8 @@ def test_plans_are_read() -> None:
         ("worker.eaten:1:kill", "no point is called 'worker.eaten'"),
         ("worker.claimed:0:kill", "no number from 1"),
         ("worker.claimed:x:kill", "no number from 1"),
+        ("worker.claimed:٣:kill", "no number from 1"),
+        ("worker.claimed:1:sleep=1_0", "kill, raise or sleep"),
         ("worker.claimed:1:explode", "kill, raise or sleep"),
         ("worker.claimed:1:kill=3", "kill, raise or sleep"),
         ("worker.claimed:1:sleep", "kill, raise or sleep"),

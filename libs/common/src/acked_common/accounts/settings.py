@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from acked_common.model.numbers import whole
 from acked_common.runtime.settings import Env
 
 
@@ -34,6 +35,9 @@ def read_settings(env: Env | None = None) -> AccountsSettings:
 def _ids(env: Env, name: str) -> tuple[int, int]:
     text = env.text(name, "999:999")
     uid, _, gid = text.partition(":")
-    are_numbers = text.isascii() and uid.isdecimal() and gid.isdecimal()
-    env.require(are_numbers, f"{name}={text}: must be two numbers, user:group")
-    return (int(uid), int(gid)) if are_numbers else (0, 0)
+    try:
+        ids = whole(uid), whole(gid)
+    except ValueError:
+        ids = -1, -1
+    env.require(min(ids) >= 0 and max(ids) < 2**32 - 1, f"{name}={text}: must be two numbers, user:group")
+    return ids

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from acked_common.model.numbers import decimal, whole
 from acked_common.runtime.logs import get_log, say_now
 
 log = get_log(__name__)
@@ -67,15 +68,18 @@ def parse_plan(text: str) -> FailpointPlan:
             break
     else:
         raise ValueError(f"no point is called {parts[0]!r}; there are {', '.join(get_args(Point))}")
-    if not parts[1].isdecimal() or int(parts[1]) < 1:
-        raise ValueError(f"{parts[1]!r} is no number from 1")
-    nth = int(parts[1])
+    try:
+        nth = whole(parts[1])
+    except ValueError:
+        nth = 0
+    if not nth:
+        raise ValueError(f"{parts[1][:40]!r} is no number from 1")
     match what:
         case "kill" | "raise" if not seconds:
             return FailpointPlan(point, nth, "kill" if what == "kill" else "raise")
         case "sleep":
             try:
-                sleep_s = float(seconds)
+                sleep_s = decimal(seconds)
             except ValueError:
                 sleep_s = -1.0
             if 0 < sleep_s <= 3600:
