@@ -30,7 +30,7 @@ class KindOptions:
     backoff_cap_s: float = 300.0
     """The bound of the delay after many failures."""
     bundle: int | None = None
-    """Jobs per broker message, 1 to 32; `None` lets Acked choose."""
+    """Jobs per broker message, 1 to 32 and at most a quarter of the worker's slots; `None` lets Acked choose."""
     lane: str | None = None
     """The queue that the kind shares with others; `None` gives it its own."""
     version: str = "1"

@@ -9,7 +9,7 @@ MAX_AFTER_S = 31_536_000
 class Permanent(Exception):
     """The job can't succeed however often it is tried: it fails at once.
 
-    `type` is a short name that status and lists show instead of "Permanent":
+    `type` is a short name that status and lists show instead of "Permanent", at most 200 characters of it:
 
         raise Permanent("the card was declined", type="card-declined")
     """
