@@ -2,7 +2,8 @@
 
 supervisord as it ships restarts itself on SIGHUP: it stops every part and, since `up` starts them, starts none. SIGUSR1
 ends it and orphans the parts. Here both reopen the logs, as SIGUSR2 does. A shutdown stops all parts of one priority at
-once: workers that drain one after the other would need their drain time as often as there are workers.
+once: workers that drain one after the other would need their drain time as often as there are workers. Two programs of
+one part share its logs.
 """
 
 import signal
@@ -12,6 +13,8 @@ from typing import Any
 from supervisor import supervisord
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ServerOptions
+
+from deploy.native.part_logs import PartLogger
 
 _REOPEN_LOGS = signal.SIGUSR2
 
@@ -25,6 +28,9 @@ class _Options(ServerOptions):  # type: ignore[misc]
 
         for number in (signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, reopen_logs)
+
+    def getLogger(self, *arguments: Any) -> PartLogger:  # noqa: N802 - the library's name
+        return PartLogger(*arguments)
 
 
 class _Supervisor(supervisord.Supervisor):  # type: ignore[misc]
