@@ -1,6 +1,7 @@
 """A lane on a real RabbitMQ: bundles arrive, are acknowledged, and go on arriving whatever happens to the queue."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublis
 from acked_common.broker.rabbitmq.topology import DEAD_QUEUE, declare_lane, lane_queue
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
+from acked_worker.consume.prefetch import MOST_RETURNS, patience_s
 
 WITHIN_S = 20.0
 
@@ -183,6 +185,21 @@ async def test_a_bundle_that_is_given_back_reaches_another_worker(
                 come.append(delivery.bundle)
         assert sorted(come, key=lambda b: b.ids) == sorted(sent, key=lambda b: b.ids)
         assert at_full.empty()
+
+
+async def test_a_bundle_says_how_often_it_was_returned_and_outlives_those_of_a_busy_worker(
+    amqp_url: str, lane: str, publisher: RabbitPublisher
+) -> None:
+    async with consuming(amqp_url, lane) as (_, arrived):
+        sent = bundle(lane)
+        await published(publisher, sent)
+        for returns in range(MOST_RETURNS):
+            delivery = await next_of(arrived)
+            assert (delivery.bundle, delivery.returns) == (sent, returns)
+            await delivery.give_back()
+        last = await next_of(arrived)
+        assert patience_s(last.returns) == math.inf
+        await last.ack()
 
 
 async def test_every_consumer_of_a_deleted_queue_comes_back(

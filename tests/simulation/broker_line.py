@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.lane_consumer import Delivery
@@ -137,6 +137,9 @@ class Channel:
 
 class Message:
     """What `Delivery` acknowledges."""
+
+    headers: ClassVar[dict[str, object]] = {}
+    """As of RabbitMQ 4.3, which counts no returns."""
 
     def __init__(self, world: "World", channel: Channel, tag: int) -> None:
         self._world = world

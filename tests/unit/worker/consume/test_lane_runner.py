@@ -10,7 +10,7 @@ from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, Owner
 from acked_common.store import ClaimedJob, Job
-from acked_worker.consume import lane_runner as flow_module
+from acked_worker.consume import prefetch
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneRunner, Watermarks
 from acked_worker.consume.prefetch import LEAST_QUICK, MOST
@@ -25,7 +25,7 @@ LEASE_S = 30.0
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bundles wait for a slot however slow the machine is, where the test says nothing else."""
-    monkeypatch.setattr(flow_module, "FITS_WITHIN_S", 60.0)
+    monkeypatch.setattr(prefetch, "FITS_WITHIN_S", 60.0)
 
 
 class SlowStore(MemoryStore):
@@ -47,6 +47,7 @@ class HandedOver:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
+        self.returns = 0
         self.acknowledged = asyncio.Event()
         self.given_back = asyncio.Event()
 
@@ -313,7 +314,7 @@ async def test_a_full_lane_leaves_a_quiet_one_its_first_bundle() -> None:
 
 
 async def test_what_does_not_fit_goes_back_and_comes_when_a_slot_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow_module, "FITS_WITHIN_S", 0.05)
+    monkeypatch.setattr(prefetch, "FITS_WITHIN_S", 0.05)
     bench = Bench(8)
     bench.flow.attach(consumer := Consumer())  # type: ignore[arg-type]
     held = [bench.deliver(await bench.jobs(2)) for _ in range(5)]

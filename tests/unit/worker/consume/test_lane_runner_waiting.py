@@ -12,6 +12,7 @@ from acked_common.model.lifecycle import Move, State
 from acked_common.store import Job
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner, Watermarks
+from acked_worker.consume.prefetch import MOST_RETURNS
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.attempt import Assignment
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
@@ -24,8 +25,9 @@ HOLD_S = 20.0
 class Delivery:
     """A bundle from the broker; notes what becomes of it."""
 
-    def __init__(self, bundle: Bundle, order: list[str]) -> None:
+    def __init__(self, bundle: Bundle, order: list[str], returns: int = 0) -> None:
         self.bundle = bundle
+        self.returns = returns
         self._order = order
         self.acknowledged = asyncio.Event()
         self.given_back = asyncio.Event()
@@ -123,9 +125,9 @@ class Bench:
                 await self.store.apply([Move((await again(self.store, job)).seen, back)])
         return jobs
 
-    async def deliver(self, count: int, *, suspect: bool = False) -> Delivery:
+    async def deliver(self, count: int, *, suspect: bool = False, returns: int = 0) -> Delivery:
         jobs = await self.jobs(count, suspect=suspect)
-        delivery = Delivery(Bundle("demo", self.clock.now(), tuple(job.id for job in jobs)), self.order)
+        delivery = Delivery(Bundle("demo", self.clock.now(), tuple(job.id for job in jobs)), self.order, returns)
         self.flow.on_delivery(delivery)  # type: ignore[arg-type]
         await settle()
         return delivery
@@ -203,6 +205,45 @@ async def test_slot_that_is_free_in_time_pauses_nothing(bench: Bench) -> None:
     assert delivery.acknowledged.is_set()
     await bench.loop_clock.advance(2 * HOLD_S)
     assert bench.order == ["ack"]
+
+
+async def full(bench: Bench) -> None:
+    """No slot is free, and the lane has more than its share."""
+    await bench.deliver(3)
+    bench.order.clear()
+    bench.consumer.confirmed.set()
+
+
+async def test_bundle_goes_back_after_a_second_for_the_first_time(bench: Bench) -> None:
+    await full(bench)
+    delivery = await bench.deliver(2)
+    await bench.loop_clock.advance(0.9)
+    assert not delivery.given_back.is_set()
+    await bench.loop_clock.advance(0.2)
+    assert bench.order[:3] == [f"pause: {NO_SLOT}", "paused", "give back"]
+
+
+async def test_bundle_that_came_back_often_waits_longer_and_the_others_with_it(bench: Bench) -> None:
+    await full(bench)
+    often, fresh = await bench.deliver(2, returns=10), await bench.deliver(2)
+    await bench.loop_clock.advance(3.9)
+    assert not often.given_back.is_set()
+    assert not fresh.given_back.is_set()
+    await bench.loop_clock.advance(0.2)
+    assert often.given_back.is_set()
+    assert fresh.given_back.is_set()
+
+
+async def test_bundle_that_has_spent_its_returns_is_held_until_it_fits(bench: Bench) -> None:
+    await full(bench)
+    last, fresh = await bench.deliver(2, returns=MOST_RETURNS), await bench.deliver(2)
+    await bench.loop_clock.advance(3600.0)
+    assert fresh.given_back.is_set()
+    assert not last.given_back.is_set()
+    await bench.end()
+    assert len(bench.submitted) == 5
+    await bench.end()
+    assert last.acknowledged.is_set()
 
 
 async def test_suspects_without_a_place_hold_up_the_lane(bench: Bench) -> None:

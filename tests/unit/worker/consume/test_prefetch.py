@@ -1,14 +1,18 @@
 """How many bundles a lane holds: as many as fit, raised and lowered seldom, and never more than the limit allows."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acked_common.broker.rabbitmq.topology import DELIVERY_LIMIT
 from acked_worker.consume.prefetch import (
+    FITS_WITHIN_S,
     LEAST_QUICK,
     MOST,
+    MOST_RETURNS,
     QUICK_RUN_S,
     SLOW_RUN_S,
     ahead,
@@ -16,6 +20,7 @@ from acked_worker.consume.prefetch import (
     is_quick,
     largest,
     may_ask,
+    patience_s,
     refitted,
 )
 
@@ -121,3 +126,24 @@ def test_what_is_asked_for_fits_if_bundles_stay_as_they_are(case: Case) -> None:
 
 def test_only_quick_lanes_claim_ahead() -> None:
     assert (ahead(200, quick=True), ahead(200, quick=False)) == (300, 0)
+
+
+@pytest.mark.parametrize(
+    ("returns", "wait_s"), [(0, 1.0), (4, 1.0), (5, 2.0), (39, 128.0), (40, math.inf), (50, math.inf)]
+)
+def test_wait_doubles_with_every_five_returns(returns: int, wait_s: float) -> None:
+    assert patience_s(returns) == wait_s
+
+
+def test_waiting_alone_never_reaches_the_delivery_limit() -> None:
+    waits_s = [patience_s(returns) for returns in range(2 * DELIVERY_LIMIT)]
+    # What is left is for workers that crash, and it takes a while to get there.
+    assert waits_s.index(math.inf) == MOST_RETURNS <= DELIVERY_LIMIT - 10
+    assert sum(waits_s[:MOST_RETURNS]) > 1200.0
+    assert waits_s == sorted(waits_s)
+    assert waits_s[0] == FITS_WITHIN_S
+
+
+@pytest.mark.parametrize("returns", [-1, -(2**40)])
+def test_count_that_no_broker_sends_is_none(returns: int) -> None:
+    assert patience_s(returns) == FITS_WITHIN_S

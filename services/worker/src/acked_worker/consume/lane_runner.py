@@ -1,16 +1,18 @@
 """A bundle's way through the worker: claim it whole, start its jobs, then ask for the next one.
 
 The acknowledgement is the request for more: it is sent when the claim is durable and there is room for another bundle.
-A bundle is claimed when it fits into the slots. One that does not fit goes back to the broker after `FITS_WITHIN_S`,
-and after `hold_s` without a free slot the consumer pauses, so that no worker holds what it can't run. `prefetch` has
-the rules.
+A bundle is claimed when it fits into the slots. One that does not fit goes back to the broker after a second, or later
+if it did so before. After `hold_s` without a free slot the consumer pauses, so that no worker holds what it can't run.
+`prefetch` has the rules.
 """
 
 import asyncio
+import math
 import statistics
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,8 +40,6 @@ RUNS_REMEMBERED = 50
 RUNS_BETWEEN_LOOKS = 10
 """Bundles that came and attempts that ended, between two looks at the prefetch. Bundles count too: of long jobs none
 ends for a long time."""
-FITS_WITHIN_S = 1.0
-"""A bundle that arrives while no slot is free waits so long for one, unclaimed, before it goes back to the broker."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -67,6 +67,15 @@ class Watermarks:
             for lane, queued_at in changed.items():
                 self.note(lane, queued_at)
             raise
+
+
+class _Unclaimed(NamedTuple):
+    """A bundle that waits for a slot."""
+
+    delivery: Delivery
+    came_at: float
+    """On the loop's clock."""
+    patience_s: float
 
 
 class LaneRunner:
@@ -112,8 +121,7 @@ class LaneRunner:
         self._taking = 0
         self._no_claims = asyncio.Event()
         self._no_claims.set()
-        self._unclaimed: deque[tuple[float, Delivery]] = deque()
-        """With the instant of the loop's clock at which each came."""
+        self._unclaimed: deque[_Unclaimed] = deque()
         self._is_returning = False
         self._claimed: deque[asyncio.Future[None]] = deque()
         """Of bundles that are claimed and not acknowledged: done when one more may be asked for."""
@@ -138,7 +146,8 @@ class LaneRunner:
             self._recent_bundles.append(len(delivery.bundle.ids))
             self._in_hand += 1
             self._most_in_hand = max(self._most_in_hand, self._in_hand)
-            self._unclaimed.append((asyncio.get_running_loop().time(), delivery))
+            came_at = asyncio.get_running_loop().time()
+            self._unclaimed.append(_Unclaimed(delivery, came_at, prefetch.patience_s(delivery.returns)))
             self._count_to_look()
             self._go_on()
 
@@ -183,7 +192,7 @@ class LaneRunner:
         """Claims what fits, and asks for more where there is room; comes back when something is free."""
         ahead = prefetch.ahead(self._slots.total, quick=self._is_quick)
         while self._unclaimed and self._suspect_slots.has_free(self.lane):
-            delivery = self._unclaimed[0][1]
+            delivery = self._unclaimed[0].delivery
             jobs = len(delivery.bundle.ids)
             if not self._slots.fits(self.lane, jobs, ahead=ahead):
                 break
@@ -286,16 +295,23 @@ class LaneRunner:
         """Gives back what has waited for a slot for too long, and asks for no more until one is free."""
         loop = asyncio.get_running_loop()
         try:
-            while self._unclaimed and self._consumer is not None:
-                await asyncio.sleep(max(0.0, self._unclaimed[0][0] + FITS_WITHIN_S - loop.time()))
-                if self._unclaimed and self._unclaimed[0][0] + FITS_WITHIN_S <= loop.time():
+            while self._consumer is not None and (due := self._due_back()) is not None:
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                due = self._due_back()
+                if due is not None and due <= loop.time():
                     await self._pause_until_free(self._give_back)
         finally:
             self._is_returning = False
 
+    def _due_back(self) -> float | None:
+        """When what waits for a slot goes back, all of it at once; None where nothing does. The most patient decides:
+        fewer returns are worth the wait of the others."""
+        waiting = [one for one in self._unclaimed if one.patience_s < math.inf]
+        return waiting[0].came_at + max(one.patience_s for one in waiting) if waiting else None
+
     async def _give_back(self) -> None:
-        back = [delivery for _, delivery in self._unclaimed]
-        self._unclaimed.clear()
+        back = [one.delivery for one in self._unclaimed if one.patience_s < math.inf]
+        self._unclaimed = deque(one for one in self._unclaimed if one.patience_s == math.inf)
         self._in_hand -= len(back)
         if back:
             log.info("bundles given back: no slot is free", lane=self.lane, bundles=len(back))

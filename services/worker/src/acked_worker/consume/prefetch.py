@@ -16,6 +16,12 @@ rules keep that from overfilling the worker:
 - **Claiming** is where the limit holds, whatever arrives: `Slots.fits` counts what runs and what is being claimed, of
   all lanes of the pool. A bundle that does not fit waits for a moment, then goes back to the broker.
 
+A bundle that goes back spends one of the returns that RabbitMQ before 4.3 allows it: at the queue's delivery limit it
+is dead-lettered, though nothing was wrong with it. Lanes that race for few slots could spend all of them in minutes. So
+the wait doubles with every five returns, from a second to two minutes, and from `MOST_RETURNS` on the worker holds the
+bundle until it fits: waiting never reaches the limit, and what is left of it is for workers that crash. RabbitMQ 4.3
+counts failures alone; the count stays 0 there, and the wait a second.
+
 Lanes of quick kinds turn their slots over faster than a claim takes. They hold what fills the slots twice, so that one
 claim gathers its jobs while another is under way, and may claim so many ahead.
 """
@@ -23,6 +29,8 @@ claim gathers its jobs while another is under way, and may claim so many ahead.
 import math
 import statistics
 from collections.abc import Sequence
+
+from acked_common.broker.rabbitmq.topology import DELIVERY_LIMIT
 
 QUICK_RUN_S = 0.05
 SLOW_RUN_S = 0.1
@@ -32,6 +40,12 @@ MOST = 32
 """Bundles in hand of one lane."""
 AHEAD = 1.5
 """Of the slots: less makes claims smaller. With as many as the slots, claims of no-ops take 206 jobs instead of 222."""
+
+FITS_WITHIN_S = 1.0
+"""A bundle that arrives while no slot is free waits so long for one, unclaimed, before it first goes back."""
+RETURNS_PER_DOUBLING = 5
+MOST_RETURNS = DELIVERY_LIMIT - 10
+"""Of one bundle for want of a slot; the rest is for crashes, drains and lost connections."""
 
 
 def is_quick(run_s: float | None, *, was_quick: bool) -> bool:
@@ -80,3 +94,10 @@ def may_ask(*, asked: int, room: int, sizes: Sequence[int], quick: bool) -> bool
 def ahead(slots: int, *, quick: bool) -> int:
     """The jobs that a lane may claim beyond the free slots, because as many end before the claim returns."""
     return int(AHEAD * slots) if quick else 0
+
+
+def patience_s(returns: int) -> float:
+    """How long a bundle waits for a slot before it goes back, by how often it was returned; infinite at the last."""
+    if returns >= MOST_RETURNS:
+        return math.inf
+    return FITS_WITHIN_S * 2.0 ** (max(0, returns) // RETURNS_PER_DOUBLING)

@@ -26,6 +26,9 @@ class Delivery:
         self._message = message
         self._on_ack = on_ack
         self.bundle = bundle
+        count = message.headers.get("x-delivery-count")
+        self.returns = count if isinstance(count, int) else 0
+        """How much of its delivery limit the bundle has spent."""
 
     async def ack(self) -> None:
         """Acknowledges; on a channel that is gone the broker delivers again, and the claim will find nothing."""

@@ -12,8 +12,9 @@ COMMAND_TTL_S = 5.0
 
 _LANE_PREFIX = "acked.lane."
 
-# Never requeued by us: the limit only bounds what a crashing consumer can cause.
-_DELIVERY_LIMIT = 50
+DELIVERY_LIMIT = 50
+"""Returns after which RabbitMQ dead-letters a bundle; part of the queue, so it can't change. Bounds what a crashing
+consumer can cause. Before 4.3 RabbitMQ counts a nack like a crash: workers spend returns with `prefetch.patience_s`."""
 _MAX_COMMANDS = 10_000
 
 
@@ -25,7 +26,7 @@ def lane_queue(lane: str) -> str:
 def _lane_arguments() -> dict[str, Any]:
     return {
         "x-queue-type": "quorum",
-        "x-delivery-limit": _DELIVERY_LIMIT,
+        "x-delivery-limit": DELIVERY_LIMIT,
         "x-overflow": "reject-publish",
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": DEAD_QUEUE,
@@ -51,7 +52,7 @@ async def declare_shared(channel: AbstractChannel, *, timeout_s: float) -> None:
             "x-queue-type": "quorum",
             "x-overflow": "drop-head",
             "x-max-length": 100_000,
-            "x-delivery-limit": _DELIVERY_LIMIT,
+            "x-delivery-limit": DELIVERY_LIMIT,
         },
         timeout=timeout_s,
     )
