@@ -28,7 +28,7 @@ from deploy.asked import (
 from deploy.native import environment, preflight
 from deploy.native.launch import service_environment
 from deploy.native.layout import DEFAULT_PORT_BASE, Layout, LayoutError, layout_from
-from deploy.native.readiness import READY
+from deploy.native.readiness import READY, why_degraded
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError
 from deploy.operator_token import OperatorToken
@@ -165,7 +165,8 @@ def status(stack: Stack) -> int:
         ready = stack.readiness(name) if name.split("-", 1)[0] in SERVICES else ""
         age = info["now"] - info["start"] if info["pid"] else 0
         pid, again = info["pid"] or "-", restarts.get(name, 0)
-        print(f"{name:<12} {info['statename'].lower():<10} {pid:>8} {age:>7}s {again:>8}  {ready}")
+        why = f": {why_degraded(stack.layout, name, info['pid'])}" if ready == "degraded" else ""
+        print(f"{name:<12} {info['statename'].lower():<10} {pid:>8} {age:>7}s {again:>8}  {ready}{why}")
         if info["statename"] != "RUNNING" or ready not in ("", *READY):
             wrong.append(name)
     for name in ("gateway", "intake"):

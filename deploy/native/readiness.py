@@ -42,7 +42,20 @@ def readiness(layout: Layout, part: str, pid: int) -> str:
         return f"does not answer ({type(error).__name__})"
     if status == 200:
         return str(body["status"])
-    return "not ready: " + "; ".join(f"{name}: {text}" for name, text in body["parts"].items() if text != "ok")
+    return "not ready: " + _wrong(body)
+
+
+def why_degraded(layout: Layout, part: str, pid: int) -> str:
+    """Which of its parts a degraded service misses, and why; empty where it is whole, or does not answer."""
+    port = health_port(layout, part, pid)
+    try:
+        return "" if port is None else _wrong(_get(port, "/readyz")[1])
+    except (OSError, http.client.HTTPException, ValueError):
+        return ""
+
+
+def _wrong(body: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in body["parts"].items() if text != "ok")
 
 
 def listed_workers(layout: Layout, gateway: str, pid: int, token: OperatorToken) -> set[str]:

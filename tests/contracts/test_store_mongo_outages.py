@@ -77,6 +77,7 @@ VERBS: dict[str, Verb] = {
     "raise_watermark": lambda store: store.raise_watermark("l", now()),
     "watermarks": lambda store: store.watermarks(),
     "server_time": lambda store: store.server_time(),
+    "database_id": lambda store: store.database_id(),
     "check_schema": lambda store: store.check_schema(),
     "ensure_schema": lambda store: store.ensure_schema(),
 }

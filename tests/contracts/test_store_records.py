@@ -145,6 +145,17 @@ async def test_the_schema_is_wanted_before_work(bare_store: AnyStore) -> None:
     await bare_store.check_schema()
 
 
+async def test_a_database_keeps_the_id_that_it_was_made_with(bare_store: AnyStore) -> None:
+    assert await bare_store.database_id() is None
+
+    await bare_store.ensure_schema()
+    made = await bare_store.database_id()
+    await bare_store.ensure_schema()
+
+    assert made
+    assert await bare_store.database_id() == made
+
+
 async def test_making_the_schema_again_keeps_everything(store: AnyStore) -> None:
     await store.register_kinds([KindRecord("a", "lane")])
 

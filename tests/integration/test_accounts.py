@@ -156,6 +156,7 @@ async def everything_that_both_http_services_do(store: MongoStore) -> None:
 async def everything_that_all_services_read(store: MongoStore) -> None:
     await store.server_time()
     await store.check_schema()
+    assert await store.database_id()
     await store.kinds()
     await store.watermarks()
     await store.workers(seen_within_s=10)

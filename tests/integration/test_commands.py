@@ -13,7 +13,7 @@ from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.command_bus import RabbitCommandBus
 from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.topology import COMMANDS_EXCHANGE
-from acked_common.channel.commands import CancelCommand, Command, DrainCommand
+from acked_common.channel.commands import CancelCommand, Command, DatabaseNotice, DrainCommand
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.channel.worker_end import hello_of
 from acked_gateway.workers.channel import WorkerChannel
@@ -69,6 +69,25 @@ async def test_a_command_reaches_every_gateway(amqp_url: str) -> None:
         for command in (COMMAND, DrainCommand("boot-2")):
             await made[0].bus.publish(command)
             assert [await next_of(one) for one in made] == [command] * 3
+
+
+async def test_a_notice_of_the_database_reaches_every_gateway_and_is_no_command(amqp_url: str) -> None:
+    notice = DatabaseNotice("id", "acked")
+    noticed: asyncio.Queue[DatabaseNotice] = asyncio.Queue()
+    commands: list[Command] = []
+    buses = [
+        RabbitCommandBus(amqp_url, name="test", on_command=commands.append, on_notice=noticed.put_nowait)
+        for _ in range(2)
+    ]
+    for bus in buses:
+        await bus.start()
+    await consuming(*buses)
+    await buses[0].publish(notice)
+    async with asyncio.timeout(WITHIN_S):
+        assert [await noticed.get(), await noticed.get()] == [notice] * 2
+    assert commands == []
+    for bus in buses:
+        await bus.stop()
 
 
 async def test_nobody_listens_and_nothing_is_kept(amqp_url: str) -> None:

@@ -25,6 +25,7 @@ READS = frozenset(
         "watermarks",
         "server_time",
         "workers",
+        "database_id",
         "check_schema",
     }
 )

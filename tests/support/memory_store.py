@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
@@ -174,6 +174,7 @@ class MemoryStore:
         self._turns: dict[str, datetime] = {}
         self._tokens = MemoryTokens()
         self._has_schema = False
+        self._id = str(uuid4())
         self._streams: set[MemoryChanges] = set()
 
     def close(self) -> None:
@@ -428,6 +429,9 @@ class MemoryStore:
 
     async def server_time(self) -> datetime:
         return self._clock.now()
+
+    async def database_id(self) -> str | None:
+        return self._id if self._has_schema else None
 
     async def check_schema(self) -> None:
         if not self._has_schema:

@@ -34,7 +34,16 @@ class ShakyStore(MemoryStore):
             *("insert", "key_holder", "get", "get_many", "claim", "apply", "renew", "live_jobs", "revisions", "kinds"),
             *("take_turn", "reserve", "give_back"),
             *("refresh_worker", "request_drain", "forget_worker"),
-            *("raise_watermark", "watermarks", "server_time", "workers", "report_progress", "list_jobs", "count_batch"),
+            *(
+                "raise_watermark",
+                "watermarks",
+                "server_time",
+                "database_id",
+                "workers",
+                "report_progress",
+                "list_jobs",
+                "count_batch",
+            ),
             *("count_waiting", "count_waiting_by_tenant"),
         }
     )

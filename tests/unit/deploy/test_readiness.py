@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.native.layout import Layout, Ports
-from deploy.native.readiness import NOT_STARTED, health_port, listed_workers, readiness
+from deploy.native.readiness import NOT_STARTED, health_port, listed_workers, readiness, why_degraded
 from deploy.operator_token import OperatorToken
 
 
@@ -78,6 +78,8 @@ def test_a_process_that_does_not_listen_yet_is_not_started(layout: Layout, token
 def test_readiness_says_what_is_wrong(layout: Layout, process: type[Answers]) -> None:
     process.body = {"status": "degraded", "parts": {"mongodb": "ok", "rabbitmq": "away"}}
     assert readiness(layout, "gateway-2", 7) == "degraded"
+    assert why_degraded(layout, "gateway-2", 7) == "rabbitmq: away"
+    assert why_degraded(layout, "gateway-2", 8) == ""
     process.status = 503
     process.body = {"status": "not-ready", "parts": {"mongodb": "away", "kinds": "ok", "process": "stops soon"}}
     assert readiness(layout, "gateway-2", 7) == "not ready: mongodb: away; process: stops soon"

@@ -21,6 +21,7 @@ from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
 from acked_gateway.pages.routes import page_routes
 from acked_gateway.settings import GatewaySettings
+from acked_gateway.shared_host import SharedHost
 from acked_gateway.workers.channel import WorkerChannel
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
@@ -60,8 +61,13 @@ def create_app(settings: GatewaySettings) -> Starlette:
     # While nobody follows, workers need not report.
     live.tell_followed(channel.listen)
     command_router = CommandRouter(channel)
-    bus = RabbitCommandBus(settings.common.amqp_url, name="acked-gateway", on_command=command_router.take)
+    host = SharedHost(core.store, settings.common.database, core.clock.monotonic)
+    bus = RabbitCommandBus(
+        settings.common.amqp_url, name="acked-gateway", on_command=command_router.take, on_notice=host.take
+    )
     command_router.attach(bus)
+    host.attach(bus)
+    core.add_loops(host.start)
     core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
     core.lifetime.add("command line", stop=command_router.stop)
     commands = Commands(core.store, core.bundle_publisher, core.clock, settings.common, command_router.cancel)
@@ -76,7 +82,10 @@ def create_app(settings: GatewaySettings) -> Starlette:
     def readiness() -> Readiness:
         return Readiness(
             {"mongodb": core.monitor.problem},
-            {"rabbitmq": None if core.publisher.is_open else "takes nothing; retries wait for the sweeper"},
+            {
+                "rabbitmq": None if core.publisher.is_open else "takes nothing; retries wait for the sweeper",
+                "virtual host": host.problem,
+            },
         )
 
     return core.application(

@@ -1,4 +1,4 @@
-"""OWNER of the commands that gateways pass on to each other, as bytes on the broker. Pure.
+"""OWNER of what gateways publish to each other, as bytes on the broker: commands, and notices of their database. Pure.
 
 A command is MessagePack: a map with `type`, `boot` (the worker process it is for) and, for a cancel, its attempts.
 A lost command is only late: it is also in the store.
@@ -29,23 +29,31 @@ class DrainCommand(Struct, tag_field="type", tag="drain", frozen=True):
     boot: _Boot
 
 
+class DatabaseNotice(Struct, tag_field="type", tag="database", frozen=True):
+    """Says which database the gateways of this virtual host work on."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=64)]
+    name: Annotated[str, Meta(max_length=64)]
+
+
 Command = CancelCommand | DrainCommand
+Published = CancelCommand | DrainCommand | DatabaseNotice
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(CancelCommand | DrainCommand)
+_decoder = msgspec.msgpack.Decoder(CancelCommand | DrainCommand | DatabaseNotice)
 
 
-def encode_command(command: Command) -> bytes:
-    """The bytes of a command."""
+def encode_command(command: Published) -> bytes:
+    """The bytes of a command, or of a notice."""
     return _encoder.encode(command)
 
 
-def decode_command(data: bytes) -> Command:
-    """The command in the bytes, or `WireError`."""
+def decode_command(data: bytes) -> Published:
+    """The command or the notice in the bytes, or `WireError`."""
     if len(data) > MAX_COMMAND_BYTES:
         raise WireError(f"a command of {len(data)} bytes")
     try:
-        command: Command = _decoder.decode(data)
+        command: Published = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"not a command: {error}") from None
     return command

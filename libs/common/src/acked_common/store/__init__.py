@@ -491,6 +491,10 @@ class JobStore(Protocol):
         """The server's clock."""
         ...
 
+    async def database_id(self) -> str | None:
+        """What tells this database from all others; None where an earlier version of `init` made it."""
+        ...
+
     async def check_schema(self) -> None:
         """Raises `SchemaMismatch` unless `init` of this version has run."""
         ...

@@ -18,7 +18,7 @@ from acked_common.broker.rabbitmq.topology import (
     declare_command_queue,
     declare_commands,
 )
-from acked_common.channel.commands import Command, decode_command, encode_command
+from acked_common.channel.commands import Command, DatabaseNotice, Published, decode_command, encode_command
 from acked_common.model.bundle import WireError
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
@@ -29,10 +29,18 @@ log = get_log(__name__)
 class RabbitCommandBus:
     """Publishes commands, and consumes those of every gateway, this one's own included."""
 
-    def __init__(self, url: str, *, name: str, on_command: Callable[[Command], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        on_command: Callable[[Command], None],
+        on_notice: Callable[[DatabaseNotice], None] = lambda _: None,
+    ) -> None:
         self._publishing = BrokerConnection(url, name=f"{name} publish commands")
         self._consuming = BrokerConnection(url, name=f"{name} consume commands")
         self._on_command = on_command
+        self._on_notice = on_notice
         self._publish_channel: AbstractChannel | None = None
         self._exchange: AbstractExchange | None = None
         self._opening = asyncio.Lock()
@@ -58,7 +66,7 @@ class RabbitCommandBus:
         await self._publishing.drop()
         await self._consuming.drop()
 
-    async def publish(self, command: Command) -> None:
+    async def publish(self, command: Published) -> None:
         """Tells every gateway; not confirmed. Raises `BrokerError`."""
         message = aio_pika.Message(
             encode_command(command),
@@ -113,4 +121,7 @@ class RabbitCommandBus:
         except WireError as error:
             log.warning("unreadable command ignored", error=str(error))
             return
-        self._on_command(command)
+        if isinstance(command, DatabaseNotice):
+            self._on_notice(command)
+        else:
+            self._on_command(command)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 # The driver runs each call in a thread of one pool; its default of five a core would let slow calls starve renewals.
 os.environ.setdefault("MOTOR_MAX_WORKERS", "64")
@@ -313,6 +313,11 @@ class MongoStore(SweeperVerbs):
         local: datetime = answer["localTime"]
         return local if local.tzinfo is not None else local.replace(tzinfo=UTC)
 
+    async def database_id(self) -> str | None:
+        with store_errors("reading the id of the database"):
+            found = await self._meta.find_one({"_id": "database"})
+        return str(found["id"]) if found else None
+
     async def check_schema(self) -> None:
         with store_errors("reading the schema version"):
             found = await self._meta.find_one({"_id": "schema"})
@@ -338,4 +343,5 @@ class MongoStore(SweeperVerbs):
                 await self._jobs.drop_index(name)
             await self._database[schema.WORKERS].create_indexes(schema.WORKER_INDEXES)
             await self._database[schema.TOKENS].create_indexes(schema.TOKEN_INDEXES)
+            await self._meta.update_one({"_id": "database"}, {"$setOnInsert": {"id": str(uuid4())}}, upsert=True)
             await self._meta.update_one({"_id": "schema"}, {"$set": {"version": schema.SCHEMA_VERSION}}, upsert=True)
