@@ -5,7 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
+
+IN_A_NAMESPACE = ("unshare", "--map-root-user", "--pid", "--fork", "--kill-child")
+IMPORTING = """
+import time
+from acked_worker import signals
+
+signals.end_on_stop_signals()
+print("imports", flush=True)
+time.sleep(60)
+"""
 PROGRAM = """
 import threading
 from acked_worker.process import signals
@@ -34,3 +48,34 @@ def test_watch_outlives_a_pause_of_the_process() -> None:
         said = watch.stdout.read().splitlines()
         assert len(said) == 2 and "SIGTERM" in said[0] and said[1] == "ended", said
         assert watch.wait(10) == 0
+
+
+@contextmanager
+def importing(*prefix: str) -> "Iterator[subprocess.Popen[str]]":
+    """A worker that imports its handlers."""
+    with subprocess.Popen([*prefix, sys.executable, "-c", IMPORTING], stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "imports\n"
+            yield worker
+        finally:
+            worker.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_import_ends_at_a_signal_to_stop(number: signal.Signals) -> None:
+    with importing() as worker:
+        worker.send_signal(number)
+        assert worker.wait(10) == -number
+
+
+@pytest.mark.skipif(
+    subprocess.run([*IN_A_NAMESPACE, "true"], capture_output=True, check=False).returncode != 0,
+    reason="no PID namespaces here",
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_import_of_the_first_process_of_a_container_ends_too(number: signal.Signals) -> None:
+    with importing(*IN_A_NAMESPACE) as unshare:
+        (worker,) = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()
+        os.kill(int(worker), number)
+        assert unshare.wait(10) == 128 + number

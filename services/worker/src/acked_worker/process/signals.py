@@ -38,9 +38,12 @@ _SI_KERNEL = 0x80
 
 def end_on_stop_signals() -> None:
     """While handlers are imported nothing is held: a signal to stop ends the process at once, whatever the import does,
-    also where it never runs a line of Python again."""
+    also where it never runs a line of Python again.
+
+    The kernel gives the first process of a container without an init nothing that it does not catch: there the import
+    must run a line of Python."""
     for number in STOP:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, _end if os.getpid() == 1 else signal.SIG_DFL)
     for number in IDLE:
         signal.signal(number, _ignore)
 
@@ -131,6 +134,10 @@ def _parent_and_group(pid: int) -> tuple[int, int] | None:
     # The name in brackets may hold anything.
     fields = stat.rpartition(")")[2].split()
     return int(fields[1]), int(fields[2])
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
