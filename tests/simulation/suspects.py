@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SimFence(StallFence):
-    """`StallFence` in virtual time: while it is closed, the strands behind it make no step, instead of a waiting thread."""
+    """`StallFence` in virtual time: while it is closed, the strands behind it make no step; no thread waits."""
 
     def __init__(self, **durations: float) -> None:
         self._loop = STRAND.get().process.loop

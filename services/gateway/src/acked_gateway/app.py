@@ -21,10 +21,10 @@ from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
 from acked_gateway.pages.routes import page_routes
 from acked_gateway.settings import GatewaySettings
-from acked_gateway.shared_host import SharedHost
 from acked_gateway.workers.channel import WorkerChannel
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
+from acked_gateway.workers.shared_host import SharedHost
 
 # Beyond it a client is told within two seconds that the store does not answer.
 STORE_TIMEOUT_S = 1.2
