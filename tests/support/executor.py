@@ -52,6 +52,15 @@ class Bench:
         """Hand assignments over."""
         self.executor.submit(assignments)
 
+    def run_out_of_time(self, *ids: str) -> None:
+        """Lets the deadline of first attempts pass now, however long their timeout is.
+
+        A short timeout may pass before the handler begins: on a busy machine it tests something else.
+        """
+        for id_ in ids:
+            self.executor._live[id_, 1].due = 0.0
+        self.executor._watch.at(0.0)
+
     def _on_ended(self, batch: list[tuple[Assignment, Ending]]) -> None:
         self.callback_threads.add(threading.get_ident())
         self.batches.append(batch)

@@ -125,6 +125,7 @@ async def test_what_close_gives_back_and_the_endings_are_all(seed: int) -> None:
             for n in range(200)
         ]
         bench.submit(*given_)
+        await bench.all_ended(1)
         left = await bench.executor.close(0.2)
         release.set()
         ended = [one.id for one, _ in bench.endings]

@@ -178,7 +178,7 @@ async def test_after_a_pause_what_was_lost_makes_no_step_and_the_rest_goes_on(
         return await handlers.run(*(f"{ctx.id}.{n}" for n in range(3)))
 
     bench.start(kind("plain", plain), kind("tasks", with_tasks), fence=fence, grace_s=60.0)
-    bench.submit(assignment("plain", id="mine"), assignment("plain", id="lost", timeout_s=0.3 if overdue else 60.0))
+    bench.submit(assignment("plain", id="mine"), assignment("plain", id="lost"))
     bench.submit(assignment("tasks", id="many"))
     await bench.until(lambda: handlers.waiting == 5)
 
@@ -187,6 +187,7 @@ async def test_after_a_pause_what_was_lost_makes_no_step_and_the_rest_goes_on(
     handlers.begin("lost", "mine", "many.0", "many.1", "many.2")
     await bench.until(fence.is_waited_for.is_set)
     if overdue:
+        bench.run_out_of_time("lost")
         await bench.until(lambda: bench.executor._live["lost", 1].is_stopping)
     fence.beat()
     for lost in ("lost", "many"):
