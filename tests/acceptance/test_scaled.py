@@ -4,10 +4,8 @@ import asyncio
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ import pytest
 from acked_common.model.lifecycle import Reason, State
 from deploy.native import environment
 from deploy.native.stack import Stack, StackError
-from support.contract import instant, workers
+from deploy.native.supervisor import SUPERVISOR_LOG
+from support.contract import workers
 from support.feed import connected, next_frame
 from support.load import Load
 from support.stacks import TestStack, eventually, running_stack
@@ -25,8 +24,6 @@ TWO_OF_EACH = {"worker": 2, "intake": 2, "gateway": 2}
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 HANDLERS = Path(__file__).parent / "handlers"
 DRAIN_S = 2.0
-HTTP_ENDS_WITHIN_S = 10.0
-WORKER_ENDS_WITHIN_S = DRAIN_S + 5.0
 # Some end at once, some within the drain, some must be given back.
 JOBS = [
     *[{"kind": "noop"}] * 6,
@@ -103,6 +100,7 @@ def test_a_running_job_is_cancelled_through_any_gateway(stack: TestStack) -> Non
 async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(stack: TestStack, number: int) -> None:
     """Each worker has a line to one of the gateways; the clients of both see transitions, progress and a cancel."""
     gateways = ("gateway-1", "gateway-2")
+    commands = delivered(stack, gateways)
     lines = {name: stack.metric("acked_channel_workers", to=name) for name in gateways}
     assert sum(lines.values()) == TWO_OF_EACH["worker"], lines
     async with AsyncExitStack() as clients:
@@ -124,14 +122,38 @@ async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(stac
         for number, job_id in enumerate(ids):
             await asyncio.to_thread(stack.call, "POST", f"/jobs/{job_id}/cancel", to=gateways[number % 2])
         await until(lambda event: State(event["state"]).is_terminal)
+    # A cancel that came with a renewal alone was delivered by no gateway.
+    wanted = commands + len(ids)
+    eventually(lambda: delivered(stack, gateways) == wanted, within_s=20, what="each cancel went down a line")
     for job_id in ids:
         history = (await asyncio.to_thread(stack.status, job_id))["history"]
         for name in gateways:
             seen = [event for event in told[name] if event["id"] == job_id and "progress" not in event]
             assert seen == [{"id": job_id, **entry} for entry in history]
-        asked, ended = history[-2:]
-        assert (asked["reason"], ended["reason"]) == (Reason.CANCEL_REQUESTED, Reason.CANCELLED)
-        assert instant(ended["at"]) - instant(asked["at"]) < timedelta(seconds=1)
+        assert [entry["reason"] for entry in history[-2:]] == [Reason.CANCEL_REQUESTED, Reason.CANCELLED]
+
+
+def delivered(stack: TestStack, gateways: Sequence[str]) -> float:
+    """Commands that gateways have sent down the lines of workers."""
+    return sum(
+        stack.metric("acked_commands_total", f'{{way="{way}"}}', to=name)
+        for name in gateways
+        for way in ("line", "bus")
+    )
+
+
+def drained(stack: TestStack, part: str) -> tuple[str, str]:
+    """When the last process of a worker has begun to drain and when it has stopped, from its log; they sort as text."""
+    lines = (stack.stack.layout.logs / f"{part}.log").read_text().splitlines()
+    logged = [json.loads(line) for line in lines if line.startswith("{")]
+    began, ended = ([one["at"] for one in logged if one["event"] == event] for event in ("draining", "worker stopped"))
+    return began[-1], ended[-1]
+
+
+def killed(stack: TestStack) -> list[str]:
+    """Processes that did not stop in their time, from the supervisor's log."""
+    log = (stack.stack.layout.logs / SUPERVISOR_LOG).read_text()
+    return [line for line in log.splitlines() if line.endswith("with SIGKILL")]
 
 
 def test_workers_that_are_too_many_drain_side_by_side(stack: TestStack) -> None:
@@ -140,11 +162,11 @@ def test_workers_that_are_too_many_drain_side_by_side(stack: TestStack) -> None:
     held = [stack.process("demo", payload={"seconds": 60}) for _ in range(12)]
     for job_id in held:
         assert stack.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
-    started = time.monotonic()
     stack.stack.scale({"worker": 1})
-    took_s = time.monotonic() - started
     assert set(workers(stack)) == {"worker-1"}
-    assert took_s < WORKER_ENDS_WITHIN_S, "three drains one after the other would take longer"
+    began, ended = zip(*(drained(stack, f"worker-{n}") for n in (2, 3, 4)), strict=True)
+    assert max(began) < min(ended), "one after the other: a drain began when another had ended"
+    assert killed(stack) == []
     stack.stack.scale(TWO_OF_EACH)
     for job_id in held:
         found = stack.status(job_id)
@@ -174,9 +196,8 @@ async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(stac
     for part in replaced:
         ready, gone = said[part]
         assert re.fullmatch(r"the new one ready after [\d.]+ s", ready), "a new one is ready before an old one stops"
-        ended = re.fullmatch(r"the old one gone after ([\d.]+) s", gone)
-        assert ended is not None, gone
-        assert float(ended[1]) < (WORKER_ENDS_WITHIN_S if part.startswith("worker") else HTTP_ENDS_WITHIN_S), gone
+        assert re.fullmatch(r"the old one gone after [\d.]+ s", gone)
+    assert killed(stack) == [], "each ends by itself in its time"
 
     given_back = 0
     for job_id in load.accepted:
