@@ -37,6 +37,8 @@ DETAILS = {"errInfo": {"consideredValue": PAYLOAD}, "errmsg": PAYLOAD}
 def test_no_document_is_shown(raised: PyMongoError, expected: type[StoreError]) -> None:
     with pytest.raises(expected) as caught, store_errors("moving jobs"):
         raise raised
+    # An unknown outcome is a `StoreError` too, and is sent again.
+    assert type(caught.value) is expected
     assert "moving jobs" in str(caught.value)
     shown = "".join(traceback.format_exception(caught.value))
     assert PAYLOAD not in shown
@@ -49,4 +51,5 @@ def test_no_document_is_shown(raised: PyMongoError, expected: type[StoreError]) 
 def test_what_became_of_the_connection_is_shown(raised: PyMongoError, expected: type[StoreError]) -> None:
     with pytest.raises(expected) as caught, store_errors("moving jobs"):
         raise raised
+    assert type(caught.value) is expected
     assert str(raised) in "".join(traceback.format_exception(caught.value))
