@@ -78,6 +78,7 @@ def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: SeenTransiti
     table.take(claimed(job, 4, 2, OTHER))
     assert table.report_progress(progress(job)) is None
     assert table.report_progress(progress(job, attempt=2)) is None
+    assert table.report_progress(progress(job, attempt=1, nonce=OTHER)) is None
     assert table.report_progress(progress(job, attempt=2, nonce=OTHER)) is not None
 
 
