@@ -16,6 +16,7 @@ from acked_intake.accept.group_commit import (
     GroupCommit,
 )
 from support.factories import ManualClock, new_job
+from support.loop_clock import LoopClock
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 
@@ -235,44 +236,58 @@ class TestBusy:
 class TestOverdue:
     """Each request has its own deadline."""
 
-    @pytest.fixture
-    def limits(self, monkeypatch: pytest.MonkeyPatch) -> CommitLimits:
-        monkeypatch.setattr(group_commit, "TICK_S", 0.005)
-        return CommitLimits(commits_in_flight=1, answer_within_s=0.03)
+    WITHIN_S = 30.0
 
-    async def test_what_was_sent_is_unknown_and_what_was_not_is_not_stored(self, bench: Bench) -> None:
+    @pytest.fixture
+    def limits(self) -> CommitLimits:
+        return CommitLimits(commits_in_flight=1, answer_within_s=self.WITHIN_S)
+
+    @pytest.fixture
+    async def clock(self) -> LoopClock:
+        return LoopClock()
+
+    async def test_what_was_sent_is_unknown_and_what_was_not_is_not_stored(
+        self, bench: Bench, clock: LoopClock
+    ) -> None:
         bench.store.confirms.clear()
         sent = await bench.keep(*jobs(2))
         unsent = await bench.keep(*jobs(3))
+        await clock.advance(self.WITHIN_S)
         assert await answers(sent) == [Insertion.UNKNOWN] * 2
         assert await answers(unsent) == [Insertion.NOT_STORED] * 3
         assert bench.store.sizes == [2]
 
-    async def test_what_was_called_not_stored_is_never_sent(self, bench: Bench) -> None:
+    async def test_what_was_called_not_stored_is_never_sent(self, bench: Bench, clock: LoopClock) -> None:
         bench.store.confirms.clear()
-        await answers([*await bench.keep(*jobs(2)), *await bench.keep(*jobs(3))])
+        overdue = [*await bench.keep(*jobs(2)), *await bench.keep(*jobs(3))]
+        await clock.advance(self.WITHIN_S)
+        await answers(overdue)
         bench.store.confirms.set()
         await settle()
         assert bench.store.sizes == [2]
         assert await bench.commit.keep(*jobs(1)) is Insertion.STORED
         assert bench.store.sizes == [2, 1]
 
-    async def test_what_was_called_unknown_and_is_stored_is_published(self, bench: Bench) -> None:
+    async def test_what_was_called_unknown_and_is_stored_is_published(self, bench: Bench, clock: LoopClock) -> None:
         bench.store.confirms.clear()
         late = jobs(2)
-        await answers(await bench.keep(*late))
+        overdue = await bench.keep(*late)
+        await clock.advance(self.WITHIN_S)
+        await answers(overdue)
         assert bench.published == []
         bench.store.confirms.set()
         await settle()
         assert bench.published == late
 
-    async def test_a_deadline_is_the_request_s_own(self, bench: Bench) -> None:
+    async def test_a_deadline_is_the_request_s_own(self, bench: Bench, clock: LoopClock) -> None:
         bench.store.confirms.clear()
         first = await bench.keep(*jobs(1))
-        await asyncio.sleep(0.02)
+        await clock.advance(self.WITHIN_S / 2)
         second = await bench.keep(*jobs(1))
+        await clock.advance(self.WITHIN_S / 2)
         await answers(first)
         assert not second[0].done()
+        await clock.advance(self.WITHIN_S / 2)
         await answers(second)
 
 
