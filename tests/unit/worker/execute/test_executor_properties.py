@@ -98,11 +98,13 @@ async def test_each_assignment_has_one_ending(
             given_.append(assignment(where, id=str(n), payload=what, timeout_s=bounded_s))
             if reason is not None:
                 loop.call_later(after_s, bench.executor.interrupt, str(n), 1, reason)
-                # Once more, late: the first may have come before the assignment.
-                loop.call_later(0.03, bench.executor.interrupt, str(n), 1, reason)
         for at in range(0, len(given_), size):
             bench.submit(*given_[at : at + size])
             await asyncio.sleep(0)
+        for n, (*_, reason, _) in enumerate(jobs):
+            if reason is not None:
+                # Once more: the first may have come before the assignment.
+                loop.call_later(0.03, bench.executor.interrupt, str(n), 1, reason)
         await bench.all_ended(len(given_))
         assert sorted(int(one.id) for one, _ in bench.endings) == list(range(len(given_)))
         assert bench.executor.running == 0
