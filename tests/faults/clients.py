@@ -110,7 +110,9 @@ class Client:
         return self._outside.run(send(), within_s=120.0)
 
     @contextmanager
-    def load(self, rate: float, *, kind: str = "fault.work", seconds: float = 1.0) -> Iterator[None]:
+    def load(
+        self, rate: float, *, kind: str = "fault.work", seconds: float = 1.0, delay_s: float = 0.0
+    ) -> Iterator[None]:
         """As long as it lasts, so many requests a second are sent, whatever becomes of the earlier ones."""
         over = asyncio.Event()
 
@@ -124,7 +126,7 @@ class Client:
                         if self._in_flight < AT_ONCE:
                             number = next(self._numbers)
                             send_one = self._try_with_key if number % KEYED == 0 else self._try
-                            tasks.create_task(send_one(f"try-{number}", kind, seconds))
+                            tasks.create_task(send_one(f"try-{number}", kind, seconds, delay_s=delay_s))
                         else:
                             self.held_back += 1
                     sent = due
@@ -140,14 +142,15 @@ class Client:
             self._outside.run(end())
             sending.result(ANSWERED_WITHIN_S * (TRIES_WITH_KEY + 1))
 
-    async def _try_with_key(self, tag: str, kind: str, seconds: float) -> None:
+    async def _try_with_key(self, tag: str, kind: str, seconds: float, *, delay_s: float) -> None:
         """Sends it until it is accepted; then once more, beside another request that has its key by mistake."""
         key = f"{self._batch}-{tag}"
         for _ in range(TRIES_WITH_KEY):
-            attempt = await self._try(tag, kind, seconds, key=key)
+            attempt = await self._try(tag, kind, seconds, key=key, delay_s=delay_s)
             if attempt.told is Told.ACCEPTED:
                 await asyncio.gather(
-                    self._try(tag, kind, seconds, key=key), self._try(tag, kind, seconds + 1.0, key=key, is_other=True)
+                    self._try(tag, kind, seconds, key=key, delay_s=delay_s),
+                    self._try(tag, kind, seconds + 1.0, key=key, is_other=True),
                 )
                 return
             await asyncio.sleep(AGAIN_AFTER_S)
@@ -161,13 +164,16 @@ class Client:
         *,
         key: str | None = None,
         is_other: bool = False,
+        delay_s: float = 0.0,
     ) -> Attempt:
-        body = {
+        body: dict[str, Any] = {
             "kind": kind,
             "payload": {"seconds": seconds, "canary": CANARY} | ({"gate": str(gate)} if gate else {}),
             "batch": self._batch,
             "tags": [tag],
         }
+        if delay_s:
+            body["delay_s"] = delay_s
         headers = {"Idempotency-Key": key} if key else {}
         self._in_flight += 1
         started = time.monotonic()

@@ -19,6 +19,7 @@ from support.stacks import eventually
 
 NAME = "acked"
 READY_WITHIN_S = 60.0
+FAILS_WITHIN_S = 30.0
 
 
 class ReplicaSet:
@@ -30,6 +31,7 @@ class ReplicaSet:
         self._folder = folder
         self._ports = _free_ports(members)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._failing = (0, 0, 0)
         self.url = f"mongodb://{','.join(self.hosts)}/?replicaSet={NAME}"
 
     @property
@@ -105,19 +107,25 @@ class ReplicaSet:
 
     def fail(self, commands: Sequence[str], *, times: int, app: str, how: Mapping[str, Any]) -> None:
         """The next so many of these commands from the clients of this name fail: closeConnection, writeConcernError."""
-        with _direct(self.wait_primary()) as member:
-            member.admin.command(
+        port = self.wait_primary()
+        with _direct(port) as member:
+            answer = member.admin.command(
                 "configureFailPoint",
                 "failCommand",
                 mode={"times": times},
                 data={"failCommands": list(commands), "appName": app, **how},
             )
+        # The server counts from its start on.
+        self._failing = port, int(answer["count"]), times
 
-    def failed(self) -> int:
-        """How often the fail point was entered on the primary, since it was set; it is off afterwards."""
-        with _direct(self.wait_primary()) as member:
+    def wait_failed(self) -> int:
+        """Returns when all of them have failed, with their number; fails where they don't come."""
+        port, before, times = self._failing
+        with _direct(port) as member:
+            within_ms = int(FAILS_WITHIN_S * 1000)
+            member.admin.command("waitForFailPoint", "failCommand", timesEntered=before + times, maxTimeMS=within_ms)
             answer = member.admin.command("configureFailPoint", "failCommand", mode="off")
-            return int(answer.get("count", 0))
+            return int(answer["count"]) - before
 
     def close(self) -> None:
         """Ends all members."""

@@ -43,11 +43,9 @@ def test_12_i1_i5_fail_overs_by_stepdown_and_kill_lose_nothing(rig3: Rig, member
         with run.client.load(40, seconds=0.2):
             members.step_down()
             run.open_gate()
-            members.wait_primary()
-            time.sleep(2.0)
+            run.wait_accepted(80)
             members.kill(members.wait_primary())
-            members.wait_primary()
-            time.sleep(2.0)
+            run.wait_accepted(80)
         members.resume()
 
 
@@ -80,12 +78,12 @@ def test_15_i1_i3_a_write_concern_error_is_no_202_and_no_end(
 def _fail_under_load(rig: Rig, members: ReplicaSet, run: Any, failures: Any, times: int) -> None:
     run.in_full_swing()
     entered = 0
-    with run.client.load(60, seconds=0.2):
+    # The intake updates what is due.
+    with run.client.load(60, seconds=0.2), run.client.load(20, seconds=0.2, delay_s=0.5):
         run.open_gate()
         for app, commands, how in failures:
             members.fail(commands, times=times, app=app, how=how)
-            time.sleep(0.7)
-            entered += members.failed()
+            entered += members.wait_failed()
     run.note = f"{entered} commands failed"
 
 
