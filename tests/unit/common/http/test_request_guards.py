@@ -1,9 +1,7 @@
 """What may come in from where, and what every answer carries."""
 
 import json
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from websockets.typing import Origin
 from acked_common.http.cors import EXPOSED_HEADERS, Cors
 from acked_common.http.edge import Edge
 from acked_common.http.request_guards import LOCAL_HOSTS, MAX_HEADER_BYTES, RequestGuards
+from support.web_server import serving
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -448,23 +447,10 @@ async def test_programs_and_allowed_origins_get_a_websocket(origin: str | None) 
     assert sent[0] == {"type": "websocket.accept"}
 
 
-@asynccontextmanager
-async def served(app: Callable[..., Awaitable[None]]) -> AsyncIterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, lifespan="off", log_config=None, ws="websockets-sansio")
-        server = uvicorn.Server(config)
-        config.load()
-        server.lifespan = config.lifespan_class(config)
-        await server.startup(sockets=[listener])
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.force_exit = True
-            await server.shutdown(sockets=[listener])
-
-
 async def test_on_a_real_server_a_websocket_is_refused_with_a_problem() -> None:
-    async with served(guarded(App())) as port:
+    config = uvicorn.Config(guarded(App()), lifespan="off", log_config=None, ws="websockets-sansio")
+    async with serving(config) as web:
+        port = web.port
         url = f"ws://127.0.0.1:{port}/ws/feed"
         async with connect(url, proxy=None) as line:
             await line.wait_closed()

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -23,10 +22,11 @@ from acked_common.http.problems import ProblemError, problem
 from acked_common.http.request_metrics import RequestMetrics
 from acked_common.http.requests import read_bounded, while_connected
 from acked_common.http.responses import JsonResponse
-from acked_common.http.server.serve import bind_port, server_config, within_files
+from acked_common.http.server.serve import bind_port, within_files
 from acked_common.runtime.settings import HttpLimits
 from acked_common.store import StoreUnavailable
 from support.asgi import Answer, call
+from support.web_server import StartupFailed, web_server
 
 LIMIT = 100
 
@@ -165,25 +165,26 @@ def test_json_texts_pass_as_they_are() -> None:
     assert json.loads(bytes(JsonResponse({"a": 1}).body)) == {"a": 1}
 
 
-@asynccontextmanager
-async def served() -> AsyncIterator[str]:
-    config = server_config(app())
-    config.lifespan = "off"
-    sock = bind_port("127.0.0.1", 0)
-    server = uvicorn.Server(config)
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[sock])
-    try:
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    finally:
-        await server.shutdown(sockets=[sock])
-
-
 async def test_a_server_answers_without_naming_itself() -> None:
-    async with served() as url, aiohttp.ClientSession() as client, client.get(f"{url}/healthz") as answer:
+    async with (
+        web_server(app()) as web,
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{web.port}/healthz") as answer,
+    ):
         assert (answer.status, await answer.json()) == (200, {"status": "alive"})
         assert "server" not in answer.headers
+
+
+async def test_an_application_that_fails_to_start_is_never_served() -> None:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        raise StoreUnavailable("starting: no MongoDB server answers")
+        yield
+
+    with pytest.raises(StartupFailed) as failed:
+        async with web_server(Starlette(lifespan=lifespan)):
+            pytest.fail("it was served")
+    assert isinstance(failed.value.__cause__, StoreUnavailable)
 
 
 def test_connections_leave_room_for_other_files() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, MutableMapping
 from typing import Any
@@ -23,6 +22,7 @@ from acked_intake.request.body import (
     curl_line,
     read_body,
 )
+from support.web_server import serving
 
 Message = MutableMapping[str, Any]
 JSON_TYPE = (b"content-type", b"application/json")
@@ -317,25 +317,8 @@ async def application(scope: Message, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application, lifespan="off", log_level="warning", http="httptools"))
-    started = asyncio.Event()
-    startup = server.startup
-
-    async def startup_and_tell(sockets: list[socket.socket] | None = None) -> None:
-        await startup(sockets)
-        started.set()
-
-    server.startup = startup_and_tell  # type: ignore[method-assign]
-    serving = asyncio.create_task(server.serve([listening]))
-    try:
-        async with asyncio.timeout(5):
-            await started.wait()
-        yield listening.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
+    async with serving(uvicorn.Config(application, lifespan="off", log_config=None, http="httptools")) as web:
+        yield web.port
 
 
 async def exchange(port: int, *parts: bytes, until_closed: bool = False) -> tuple[str, bool]:
