@@ -8,10 +8,10 @@ import pytest
 from acked_common.model.lifecycle import State
 from acked_common.store import Insertion, KeyHolder, NewJob, OutcomeUnknown
 from acked_common.store.mongo.documents import job_document, key_holder_from
-from acked_intake.accept import group_commit, keyed_commit
-from acked_intake.accept.group_commit import Busy, CommitLimits, GroupCommit
+from acked_intake.accept.group_commit import TICK_S, Busy, CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import MAX_TRIES, Kept, KeyedCommit, answer_of_follower
 from support.factories import ManualClock, key_of, new_job
+from support.loop_clock import LoopClock
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 
@@ -214,29 +214,37 @@ class TestTaken:
 class TestOverdue:
     """Each request has its own deadline."""
 
+    WITHIN_S = 30.0
+
     @pytest.fixture
-    def limits(self, monkeypatch: pytest.MonkeyPatch) -> CommitLimits:
-        monkeypatch.setattr(group_commit, "TICK_S", 0.005)
-        # So much later that a busy machine has time for the group's own answer.
-        monkeypatch.setattr(keyed_commit, "TICK_S", 0.2)
-        return CommitLimits(commits_in_flight=1, answer_within_s=0.05)
+    def limits(self) -> CommitLimits:
+        return CommitLimits(commits_in_flight=1, answer_within_s=self.WITHIN_S)
 
-    async def test_what_was_sent_is_unknown_to_all(self, bench: Bench) -> None:
+    @pytest.fixture
+    async def clock(self) -> LoopClock:
+        return LoopClock()
+
+    async def test_what_was_sent_is_unknown_to_all(self, bench: Bench, clock: LoopClock) -> None:
         bench.store.confirms.clear()
-        assert await answers(await bench.keep(*asking("a", 2), *asking("b"))) == [UNKNOWN] * 3
+        overdue = await bench.keep(*asking("a", 2), *asking("b"))
+        await clock.advance(self.WITHIN_S)
+        assert await answers(overdue) == [UNKNOWN] * 3
 
-    async def test_what_was_never_sent_is_not_stored(self, bench: Bench) -> None:
+    async def test_what_was_never_sent_is_not_stored(self, bench: Bench, clock: LoopClock) -> None:
         bench.store.confirms.clear()
         sent = asyncio.create_task(bench.commit.keep(new_job()))
         await settle()
-        found = await answers(await bench.keep(*asking("a", 2), *asking("b", 2)))
-        assert found == [NOT_STORED] * 4
+        overdue = await bench.keep(*asking("a", 2), *asking("b", 2))
+        await clock.advance(self.WITHIN_S)
+        assert await answers(overdue) == [NOT_STORED] * 4
         assert await sent is UNKNOWN
         bench.store.confirms.set()
         await settle()
         assert len(bench.store.sent) == 1
 
-    async def test_a_look_for_the_holder_is_bounded_too(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_look_for_the_holder_is_bounded_too(
+        self, bench: Bench, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         never = asyncio.Event()
 
         async def key_holder(*_: object) -> None:
@@ -245,7 +253,9 @@ class TestOverdue:
         await bench.keyed.keep(*asking("a"))
         with monkeypatch.context() as patched:
             patched.setattr(bench.store, "key_holder", key_holder)
-            assert await answers(await bench.keep(*asking("a", 2))) == [UNKNOWN] * 2
+            overdue = await bench.keep(*asking("a", 2))
+            await clock.advance(self.WITHIN_S + 2 * TICK_S)
+            assert await answers(overdue) == [UNKNOWN] * 2
         never.set()
 
 
