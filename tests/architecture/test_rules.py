@@ -18,7 +18,7 @@ SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
 MAX_LINES = 500
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "handlers" / "README.md")
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "handlers" / "README.md")
 )
 
 
