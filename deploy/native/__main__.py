@@ -26,11 +26,13 @@ from deploy.asked import (
     without_file,
 )
 from deploy.native import environment, preflight
+from deploy.native.failure import log_tail
 from deploy.native.launch import service_environment
 from deploy.native.layout import DEFAULT_PORT_BASE, Layout, LayoutError, layout_from
 from deploy.native.readiness import READY, why_degraded
+from deploy.native.restarts import restarts
 from deploy.native.stack import Stack, StackError
-from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError
+from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError, part_names
 from deploy.operator_token import OperatorToken
 from deploy.runtime import forget_runtime, keep_runtime
 
@@ -151,27 +153,27 @@ def restart(stack: Stack, wanted: Asked, services: Sequence[str], *, may_open: b
 
 def status(stack: Stack) -> int:
     """Prints a table of the parts; the exit code, see `IS_WHOLE`."""
-    parts = stack.parts()
+    parts = stack.parts.known()
     if not parts:
-        if left := len(stack.processes()):
+        if left := len(stack.parts.processes()):
             print(f"the supervisor is gone and {left} processes are left: ./just up ends them and starts anew")
             return IS_PARTLY_DOWN
         print("down; ./just up starts it")
         return IS_DOWN
-    restarts = stack.restarts()
+    again = restarts(stack.layout)
     wrong: list[str] = []
     print(f"{'part':<12} {'state':<10} {'pid':>8} {'up':>8} {'restarts':>8}  readiness")
     for name, info in parts.items():
-        ready = stack.readiness(name) if name.split("-", 1)[0] in SERVICES else ""
+        ready = stack.parts.readiness(name) if name.split("-", 1)[0] in SERVICES else ""
         age = info["now"] - info["start"] if info["pid"] else 0
-        pid, again = info["pid"] or "-", restarts.get(name, 0)
+        pid, times = info["pid"] or "-", again.get(name, 0)
         why = f": {why_degraded(stack.layout, name, info['pid'])}" if ready == "degraded" else ""
-        print(f"{name:<12} {info['statename'].lower():<10} {pid:>8} {age:>7}s {again:>8}  {ready}{why}")
+        print(f"{name:<12} {info['statename'].lower():<10} {pid:>8} {age:>7}s {times:>8}  {ready}{why}")
         if info["statename"] != "RUNNING" or ready not in ("", *READY):
             wrong.append(name)
     for name in ("gateway", "intake"):
         print(f"{name}: {stack.urls[name]}")
-    wrong += [f"{part} (missing)" for part in stack.wanted_parts() if part not in parts]
+    wrong += [f"{part} (missing)" for part in part_names(stack.layout, stack.scale_now) if part not in parts]
     return say_whole(wrong)
 
 
@@ -199,7 +201,7 @@ def logs(stack: Stack, service: str, lines: int, *, follow: bool) -> None:
         os.execvp("tail", ["tail", "-n", str(lines), "-F", *map(str, chosen)])  # noqa: S606 - what follows a log best
     for file in chosen:
         print(f"== {file.stem} ({file})")
-        print(stack.log_tail(file.stem, lines))
+        print(log_tail(stack.layout, file.stem, lines))
 
 
 def load_test(layout: Layout, count: str, token: OperatorToken, at: str = "127.0.0.1") -> int:

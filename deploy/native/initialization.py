@@ -5,11 +5,9 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from deploy.native.failure import LOG_LINES
 from deploy.native.layout import ROOT
 from deploy.native.patience import importing_text
-
-LOG_LINES = 15
-"""How much of a log goes with a failure."""
 
 
 class InitFailed(Exception):

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from deploy.native import rolling
 from deploy.native.environment import kept, kept_for
-from deploy.native.layout import ROOT, Layout, layout_from
+from deploy.native.layout import ROOT, Layout, has_data_without_accounts, layout_from
 from deploy.native.packages import Servers
 from deploy.native.secret import secret
 
@@ -144,7 +144,7 @@ def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]
         "--nounixsocket",
         "--noscripting",
         *(("--keyFile", str(key)) if layout.accounts_mark.exists() else ()),
-        *((TRANSITION,) if layout.accounts_mark.exists() and layout.has_data_without_accounts else ()),
+        *((TRANSITION,) if layout.accounts_mark.exists() and has_data_without_accounts(layout) else ()),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         # What has left the index of live jobs is passed over by each look of the sweepers for as long (else 5 min).
         *("--setParameter", f"minSnapshotHistoryWindowInSeconds={MONGOD_HISTORY_S}"),

@@ -109,11 +109,6 @@ class Layout:
         return self.mongo_data / "acked-accounts"
 
     @property
-    def has_data_without_accounts(self) -> bool:
-        """Whether a version without accounts has made the data, or a first start was cut off."""
-        return (self.mongo_data / "WiredTiger").exists() and not self.data_mark.exists()
-
-    @property
     def accounts_mark(self) -> Path:
         """There while the stack runs with accounts: mongod starts with its key, and asks for passwords."""
         return self.run / "accounts"
@@ -135,6 +130,14 @@ class Layout:
     def venv_python(self) -> Path:
         """The Python that runs everything."""
         return ROOT / ".venv" / "bin" / "python"
+
+
+def has_data_without_accounts(layout: Layout) -> bool:
+    """Return whether the data of the private MongoDB has no accounts yet.
+
+    An earlier version without accounts has made it, or a first start was interrupted.
+    """
+    return (layout.mongo_data / "WiredTiger").exists() and not layout.data_mark.exists()
 
 
 def layout_from(environ: Mapping[str, str] | None = None) -> Layout:

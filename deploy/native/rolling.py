@@ -35,6 +35,11 @@ def current_programs(programs: Mapping[str, Mapping[str, Any]]) -> dict[str, str
     return {part: found[part] for part in dict.fromkeys(map(part_of, programs))}
 
 
+def current_parts(programs: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return what the supervisor knows of each part: of its current program."""
+    return {part: programs[program] for part, program in current_programs(programs).items()}
+
+
 def _rank(info: Mapping[str, Any]) -> tuple[bool, float]:
     return info["statename"] not in _GOES_ON, info["start"]
 

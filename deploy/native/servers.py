@@ -35,15 +35,15 @@ class PrivateServers:
 
     def kill(self, part: str) -> None:
         """SIGKILL to `mongod`, `rabbitmq` or `epmd`; the supervisor brings it back."""
-        self.stack.kill(part)
+        self.stack.parts.kill(part)
 
     def pause(self, part: str) -> None:
         """Stops a part until `restart`."""
-        self.stack.stop_part(part)
+        self.stack.parts.stop(part)
 
     def restart(self, part: str) -> None:
         """Starts a part that was stopped, and returns when all answer."""
-        self.stack.start_part(part)
+        self.stack.parts.start(part)
         self.stack.up()
 
     def __enter__(self) -> "PrivateServers":

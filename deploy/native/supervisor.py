@@ -1,11 +1,9 @@
 """The supervisor: its configuration, and talking to it. It starts every part and brings back what dies."""
 
 import http.client
-import re
 import socket
 import subprocess
 import xmlrpc.client
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -23,7 +21,6 @@ OUTPUT = ".out"
 ANSWERS_WITHIN_S = 5.0
 # Beside stopwaitsecs: a call to stop a part returns when it has ended.
 STOP_MARGIN_S = 20.0
-_SPAWNED = re.compile(r"spawned: '([^']+)' with pid")
 _PRIORITY = {"epmd": 1, "rabbitmq": 2, "mongod": 2, "intake": 10, "gateway": 11, "worker": 12}
 _STOP_WAIT_S = {"epmd": 5, "rabbitmq": 30, "mongod": 30, "intake": 20, "gateway": 20}
 
@@ -207,7 +204,7 @@ class Supervisor:
         with _told(), _unless("ALREADY_STARTED"):
             self._rpc.startProcess(program, False)
 
-    def remove_program(self, program: str) -> None:
+    def _remove_program(self, program: str) -> None:
         """Stops a program, waits for its end, and forgets it."""
         self._stop_program(program)
         with _told():
@@ -216,7 +213,7 @@ class Supervisor:
     def removed(self, programs: Sequence[str]) -> Iterator[str]:
         """Stops programs all at once and forgets them; yields each when it is gone."""
         with ThreadPoolExecutor(max_workers=max(1, len(programs))) as pool:
-            ending = {pool.submit(self.remove_program, program): program for program in programs}
+            ending = {pool.submit(self._remove_program, program): program for program in programs}
             for done in as_completed(ending):
                 done.result()
                 yield ending[done]
@@ -230,40 +227,10 @@ class Supervisor:
         with _told():
             return {info["name"]: info for info in self._rpc.getAllProcessInfo()}
 
-    def parts(self) -> dict[str, dict[str, Any]]:
-        """What the supervisor knows of each part."""
-        programs = self.programs()
-        return {part: programs[program] for part, program in rolling.current_programs(programs).items()}
-
-    def restarts(self) -> dict[str, int]:
-        """How often each part was started again since the supervisor started, as far as its log reaches back."""
-        starts: Counter[str] = Counter()
-        try:
-            with (self._layout.logs / SUPERVISOR_LOG).open(errors="replace") as lines:
-                for line in lines:
-                    if "supervisord started with pid" in line:
-                        starts.clear()
-                    elif found := _SPAWNED.search(line):
-                        starts[rolling.part_of(found[1])] += 1
-        except OSError:
-            pass
-        return {part: number - 1 for part, number in starts.items()}
-
-    def start_part(self, part: str) -> None:
-        """Starts one part; one that runs stays as it is."""
-        self.start_program(self._program_of(part))
-
-    def stop_part(self, part: str) -> None:
-        """Stops one part and waits for its end."""
-        self._stop_program(self._program_of(part))
-
     def stop_programs(self, programs: Sequence[str]) -> None:
         """Stops programs all at once and waits for their ends: a worker may take its whole drain."""
         with ThreadPoolExecutor(max_workers=max(1, len(programs))) as pool:
             list(pool.map(self._stop_program, programs))
-
-    def _program_of(self, part: str) -> str:
-        return rolling.programs_of([part], self.programs())[0]
 
     def shutdown(self) -> None:
         """Stops the supervisor itself."""

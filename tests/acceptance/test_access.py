@@ -308,7 +308,7 @@ def test_known_tokens_work_while_the_database_is_away_and_nobody_is_called_unkno
 ) -> None:
     garbage = Client(stack, all_of_acme.token[:6] + "a" * 12 + all_of_acme.token[18:])
     assert all_of_acme.call("GET", "/kinds").status == 200
-    pid = stack.stack.pid("mongod")
+    pid = stack.stack.parts.pid("mongod")
     freeze(pid)
     try:
         assert all_of_acme.call("GET", "/kinds").status == 200

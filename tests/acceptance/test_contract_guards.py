@@ -124,7 +124,7 @@ def test_every_answer_carries_the_safe_headers(stack: TestStack, service: str) -
 
 
 def worker_call(stack: TestStack, path: str, host: str = "localhost") -> Answer:
-    port = stack.stack.health_port("worker-1")
+    port = stack.stack.parts.health_port("worker-1")
     assert port is not None
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with closing(connection):
@@ -163,7 +163,7 @@ def test_probes_with_any_host_get_the_status_alone(stack: TestStack, host: str) 
 
 @pytest.mark.parametrize("request_line", ["OPTIONS / HTTP/1.0", "GET /healthz HTTP/1.0", "OPTIONS /readyz HTTP/1.0"])
 def test_probes_of_http_1_0_need_no_host(stack: TestStack, request_line: str) -> None:
-    for port in (stack.gateway_port, stack.intake_port, stack.stack.health_port("worker-1")):
+    for port in (stack.gateway_port, stack.intake_port, stack.stack.parts.health_port("worker-1")):
         with closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as line:
             line.sendall(f"{request_line}\r\n\r\n".encode())
             answer = raw_answer(line)

@@ -16,7 +16,7 @@ SERVERS = {"epmd", "rabbitmq", "mongod"}
 
 
 def pids(stack: TestStack) -> dict[str, int]:
-    return {name: info["pid"] for name, info in stack.stack.parts().items()}
+    return {name: info["pid"] for name, info in stack.stack.parts.known().items()}
 
 
 def test_up_changes_nothing_where_all_runs(stack: TestStack) -> None:
@@ -41,7 +41,7 @@ def test_down_then_up_keeps_every_job(stack: TestStack) -> None:
     running = [stack.process("demo", payload={"seconds": 4}, batch=batch, max_attempts=1) for _ in range(4)]
     for job_id in running:
         assert stack.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
-    assert any("epmd" in line for line in stack.stack.processes().values())
+    assert any("epmd" in line for line in stack.stack.parts.processes().values())
 
     stack.stack.down()
 
@@ -68,7 +68,7 @@ def test_what_waits_for_a_worker_waits_through_a_down(stack: TestStack) -> None:
     gone(stack.stack)
     # Asked for while all is down, it holds from the next up on.
     stack.stack.scale({"worker": 1})
-    assert stack.stack.processes() == {}
+    assert stack.stack.parts.processes() == {}
     stack.stack.up()
     eventually(lambda: stack.batch(batch) == {State.SUCCEEDED: 50}, within_s=20, what="all are done")
 
@@ -104,9 +104,9 @@ def test_several_intakes_and_gateways_serve_one_port(stack: TestStack) -> None:
 
 
 def test_what_dies_is_brought_back(stack: TestStack) -> None:
-    killed = stack.stack.kill("worker-1")
-    eventually(lambda: stack.stack.pid("worker-1") not in (0, killed), within_s=20, what="a new worker runs")
-    eventually(lambda: stack.stack.readiness("worker-1") == "ready", within_s=20, what="it is ready")
+    killed = stack.stack.parts.kill("worker-1")
+    eventually(lambda: stack.stack.parts.pid("worker-1") not in (0, killed), within_s=20, what="a new worker runs")
+    eventually(lambda: stack.stack.parts.readiness("worker-1") == "ready", within_s=20, what="it is ready")
     assert stack.finished(stack.process("noop"))["state"] == State.SUCCEEDED
 
 
@@ -116,7 +116,7 @@ def test_up_says_which_port_is_taken(stack: TestStack, tmp_path: Path) -> None:
         second.up()
     assert f"port {stack.gateway_port} for the gateway is taken by acked-gateway" in str(failure.value)
     assert "ACKED_PORT_BASE" in str(failure.value)
-    assert second.processes() == {}
+    assert second.parts.processes() == {}
     assert stack.call("GET", "/readyz").status == 200, "the stack that runs is left alone"
 
 
@@ -131,4 +131,4 @@ def test_up_says_which_part_failed_and_leaves_nothing(tmp_path: Path) -> None:
     assert "init failed" in str(failure.value)
     assert "shop.py:1" in str(failure.value)
     assert "no_such_module_at_all" in str(failure.value)
-    assert broken.processes() == {}
+    assert broken.parts.processes() == {}

@@ -33,12 +33,12 @@ and what the allocator adds. Each thousand uses again what the one before it too
 
 def memory_kib(stack: TestStack, line: str) -> int:
     """Memory of the gateway: `VmRSS`, what is resident, or `VmHWM`, the most that ever was."""
-    text = Path(f"/proc/{stack.stack.pid('gateway-1')}/status").read_text()
+    text = Path(f"/proc/{stack.stack.parts.pid('gateway-1')}/status").read_text()
     return int(text.split(f"{line}:")[1].split()[0])
 
 
 def open_files(stack: TestStack) -> int:
-    return len(os.listdir(f"/proc/{stack.stack.pid('gateway-1')}/fd"))  # noqa: PTH208 - names only
+    return len(os.listdir(f"/proc/{stack.stack.parts.pid('gateway-1')}/fd"))  # noqa: PTH208 - names only
 
 
 def frozen(stack: TestStack) -> socket.socket:

@@ -96,7 +96,7 @@ def channels(stack: TestStack) -> float:
 
 def kill(part: str) -> Callable[[TestStack, CutLine], None]:
     def act(stack: TestStack, _: CutLine) -> None:
-        os.kill(stack.stack.pid(part), signal.SIGKILL)
+        os.kill(stack.stack.parts.pid(part), signal.SIGKILL)
 
     return act
 

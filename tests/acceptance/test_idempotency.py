@@ -99,9 +99,9 @@ def test_two_keys_are_refused(stack: TestStack) -> None:
 def test_a_key_outlives_the_intake(stack: TestStack) -> None:
     key = new_key()
     first = send(stack, key, delay_s=600)
-    pid = stack.stack.pid("intake-1")
+    pid = stack.stack.parts.pid("intake-1")
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: stack.stack.pid("intake-1") not in (0, pid), within_s=20, what="intake is started again")
+    eventually(lambda: stack.stack.parts.pid("intake-1") not in (0, pid), within_s=20, what="intake is started again")
     again = eventually(lambda: _if_accepted(send(stack, key, delay_s=600)), within_s=20, what="accepted")
     assert (again.body, again.headers["idempotency-replayed"]) == (first.body, "true")
     assert stack.call("POST", f"/jobs/{first.body['id']}/cancel").status == 200
@@ -115,7 +115,7 @@ def _if_accepted(answer: Answer) -> Answer | None:
 
 def test_while_mongodb_hangs_a_key_makes_repeating_safe(stack: TestStack) -> None:
     key, batch = new_key(), f"b-{uuid4().hex}"
-    mongod = stack.stack.pid("mongod")
+    mongod = stack.stack.parts.pid("mongod")
     freeze(mongod)
     try:
         answers = [send(stack, key, batch=batch) for _ in range(3)]
@@ -157,7 +157,7 @@ class Call:
 async def send_many(stack: TestStack, key: str, bodies: list[dict[str, Any]], *, kill: str | None) -> list[Call]:
     """200 calls at once, in turn to each intake and with each body; one intake is killed when the first is answered."""
     ports = [stack.port(f"intake-{n + 1}") for n in range(INTAKES)]
-    pid = stack.stack.pid(kill) if kill else 0
+    pid = stack.stack.parts.pid(kill) if kill else 0
     texts = [json.dumps(body).encode() for body in bodies]
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
 
@@ -188,7 +188,7 @@ async def test_one_key_over_three_intakes_is_one_job(
 ) -> None:
     key, batch = new_key(), f"b-{uuid4().hex}"
     bodies = [{"kind": "noop", "payload": {"n": n}, "batch": batch} for n in range(different)]
-    killed = scaled.stack.pid(kill) if kill else 0
+    killed = scaled.stack.parts.pid(kill) if kill else 0
 
     calls = await send_many(scaled, key, bodies, kill=kill)
 
@@ -196,8 +196,10 @@ async def test_one_key_over_three_intakes_is_one_job(
     # Only calls to the intake that was killed may have no answer.
     assert counts.keys() <= ({202, 422, 0} if kill else {202, 422}), counts
     if kill:
-        eventually(lambda: scaled.stack.pid(kill) not in (0, killed), within_s=30, what=f"{kill} is back")
-        eventually(lambda: scaled.stack.readiness(kill) in ("ready", "degraded"), within_s=30, what=f"{kill} is ready")
+        eventually(lambda: scaled.stack.parts.pid(kill) not in (0, killed), within_s=30, what=f"{kill} is back")
+        eventually(
+            lambda: scaled.stack.parts.readiness(kill) in ("ready", "degraded"), within_s=30, what=f"{kill} is ready"
+        )
     told = [call for call in calls if call.status]
     accepted = [call for call in told if call.status == 202]
     (job_id,) = {call.body["id"] for call in accepted} | {call.body["id"] for call in told if call.status == 422}

@@ -105,7 +105,7 @@ def test_it_reconnects_when_the_gateway_was_killed(stack: TestStack, browser: Br
     browser.run("window.mark = 1")
     persisted(browser, 1000)
     moves(browser)
-    stack.stack.kill("gateway-1")
+    stack.stack.parts.kill("gateway-1")
     browser.wait_for_text("line", "reconnecting", within_s=20)
     ends(browser, stack, 1000)
     assert was_never_reloaded(browser)
@@ -130,7 +130,7 @@ def test_calls_that_were_kept_are_followed_when_the_gateway_dies_while_it_makes_
 ) -> None:
     browser.open(url(stack, "/load-test?count=20000&kind=noop"))
     browser.wait_for('document.getElementById("ended-bar").max > 500', within_s=30)
-    stack.stack.kill("gateway-1")
+    stack.stack.parts.kill("gateway-1")
     browser.wait_for_text("doing", "Following the jobs that were kept", within_s=30)
     said = browser.wait_for_text("doing", "jobs have ended", within_s=60)
     shown = shown_counts(browser)

@@ -61,7 +61,7 @@ def test_a_browser_gets_the_page(stack: TestStack) -> None:
 
 @contextmanager
 def without_intake(stack: TestStack) -> Iterator[None]:
-    stack.stack.stop_part("intake-1")
+    stack.stack.parts.stop("intake-1")
     try:
         yield
     finally:

@@ -38,7 +38,7 @@ def forms(text: str) -> set[bytes]:
 @contextmanager
 def frozen(stack: TestStack, part: str) -> Iterator[None]:
     """A server that answers nothing for a while."""
-    pid = stack.stack.pid(part)
+    pid = stack.stack.parts.pid(part)
     freeze(pid)
     try:
         yield
@@ -140,10 +140,10 @@ def test_no_log_holds_what_is_nobodys_business(stack: TestStack) -> None:
         eventually(lambda: send("noop", marks["payload"]) == 202, within_s=30, what="it accepts again")
         with frozen(stack, "rabbitmq"):
             assert set(pool.map(lambda _: send("test.echo", marks["result"]), range(8))) == {202}
-        stack.stack.kill("mongod")
+        stack.stack.parts.kill("mongod")
         list(pool.map(lambda _: send("test.echo", marks["result"]), range(8)))
         eventually(lambda: send("test.echo", marks["result"]) == 202, within_s=60, what="it accepts again")
-    stack.stack.kill("worker-1")
+    stack.stack.parts.kill("worker-1")
     assert recipe(stack, "revoke", id_of(revoked)).returncode == 0
     eventually(lambda: client.call("GET", "/jobs").status == 200, within_s=30, what="all is well again")
 

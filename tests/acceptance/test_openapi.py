@@ -160,7 +160,7 @@ def test_what_guards_refuse_is_documented(
 
 
 def test_without_the_database_every_answer_is_documented(stack: TestStack, services: dict[str, Service]) -> None:
-    pid = stack.stack.pid("mongod")
+    pid = stack.stack.parts.pid("mongod")
     freeze(pid)
     try:
         body = {"kind": "noop"}

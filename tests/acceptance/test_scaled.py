@@ -42,7 +42,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 def test_every_process_is_ready_and_each_gateway_lists_the_same_workers(stack: TestStack) -> None:
     for role, number in TWO_OF_EACH.items():
         for n in range(1, number + 1):
-            assert stack.stack.readiness(f"{role}-{n}") in ("ready", "degraded")
+            assert stack.stack.parts.readiness(f"{role}-{n}") in ("ready", "degraded")
     # Right after `up`, and over the port that both share.
     listed = [frozenset(workers(stack)) for _ in range(60)]
     assert set(listed) == {frozenset({"worker-1", "worker-2"})}
@@ -177,7 +177,7 @@ def test_workers_that_are_too_many_drain_side_by_side(stack: TestStack) -> None:
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(stack: TestStack, number: int) -> None:
-    before = stack.stack.pids()
+    before = stack.stack.parts.pids()
     lines: list[str] = []
     url = f"http://127.0.0.1:{stack.intake_port}/process"
     async with Load(url, JOBS, busy=2, fresh=2, seldom=8, pause_s=0.05) as load:
@@ -187,11 +187,11 @@ async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(stac
     assert load.failures == []
     assert accepted > 100
 
-    after = stack.stack.pids()
+    after = stack.stack.parts.pids()
     replaced = {part for part in before if before[part] != after[part]}
     assert after.keys() == before.keys()
     assert replaced == {f"{role}-{n}" for role in TWO_OF_EACH for n in (1, 2)}
-    assert not {before[part] for part in replaced} & stack.stack.processes().keys()
+    assert not {before[part] for part in replaced} & stack.stack.parts.processes().keys()
     said = {part: [line.split(": ")[1] for line in lines if line.startswith(part)] for part in before}
     for part in replaced:
         ready, gone = said[part]
@@ -220,13 +220,13 @@ def ended_once(found: Any) -> None:
 
 async def test_a_single_process_of_a_service_is_restarted_without_a_gap(stack: TestStack) -> None:
     await asyncio.to_thread(stack.stack.scale, {"worker": 1, "intake": 1, "gateway": 1})
-    before = stack.stack.pids()
+    before = stack.stack.parts.pids()
     lines: list[str] = []
     url = f"http://127.0.0.1:{stack.intake_port}/process"
     try:
         async with Load(url, [{"kind": "noop"}], busy=2, fresh=2, seldom=8, pause_s=0.05) as load:
             await asyncio.to_thread(stack.stack.restart, ["intake", "gateway"], lines.append)
-        after = stack.stack.pids()
+        after = stack.stack.parts.pids()
     finally:
         await asyncio.to_thread(stack.stack.scale, TWO_OF_EACH)
     assert load.failures == []
@@ -262,10 +262,10 @@ def moved_once(stack: TestStack, held: Sequence[str]) -> None:
 def test_rolling_restart_interrupts_each_long_job_once(stack: TestStack, ahead: str) -> None:
     stack.stack.scale({"worker": 4})
     held = running_everywhere(stack)
-    before = stack.stack.pids()
+    before = stack.stack.parts.pids()
     shell = {**(environment.kept(stack.stack.layout) or {}), "ACKED_RESTART_AHEAD": ahead}
     Stack(stack.stack.layout, shell).restart(["worker"], told=lambda _: None)
-    after = stack.stack.pids()
+    after = stack.stack.parts.pids()
     assert after.keys() == before.keys()
     assert not {before[f"worker-{n}"] for n in range(1, 5)} & set(after.values())
     moved_once(stack, held)
@@ -290,17 +290,17 @@ def test_scale_down_interrupts_each_long_job_once(stack: TestStack) -> None:
 def test_restart_whose_new_processes_fail_leaves_the_old_ones(stack: TestStack, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('not today')\n")
     layout = stack.stack.layout
-    before, kept = stack.stack.pids(), environment.kept(layout) or {}
+    before, kept = stack.stack.parts.pids(), environment.kept(layout) or {}
     with pytest.raises(StackError, match="not today"):
         Stack(layout, {**kept, "ACKED_HANDLERS_DIR": str(tmp_path)}).restart(["worker"], told=lambda _: None)
-    assert stack.stack.pids() == before
+    assert stack.stack.parts.pids() == before
     assert environment.kept(layout) == kept, "a worker that dies now comes back"
 
 
 async def test_rolling_restart_moves_each_feed_once(stack: TestStack) -> None:
     async with AsyncExitStack() as clients:
         old = [await clients.enter_async_context(connected(stack, to=f"gateway-{n}")) for n in (1, 2)]
-        pids = stack.stack.pids()
+        pids = stack.stack.parts.pids()
         restarting = asyncio.create_task(asyncio.to_thread(stack.stack.restart, ["gateway"], lambda _: None))
         await asyncio.gather(*(websocket.wait_closed() for websocket in old))
         # A client that connects anew as soon as it was told to leaves reaches a gateway that stays.
@@ -309,7 +309,7 @@ async def test_rolling_restart_moves_each_feed_once(stack: TestStack) -> None:
         for websocket in again:
             await websocket.send(json.dumps({"type": "subscribe", "sub": "s", "scope": {"batch": "moved"}}))
             assert await next_frame(websocket, "snapshot")
-    assert not set(pids.values()) & {stack.stack.pid(f"gateway-{n}") for n in (1, 2)}
+    assert not set(pids.values()) & {stack.stack.parts.pid(f"gateway-{n}") for n in (1, 2)}
 
 
 def test_a_restart_takes_over_new_settings(stack: TestStack) -> None:
@@ -320,8 +320,8 @@ def test_a_restart_takes_over_new_settings(stack: TestStack) -> None:
     listed = stack.call("GET", "/workers").body["workers"]
     assert [worker["slots"] for worker in listed] == [7, 7]
     # One that is added later, or brought back, has them too.
-    killed = stack.stack.kill("worker-1")
-    eventually(lambda: stack.stack.pid("worker-1") not in (0, killed), within_s=20, what="a new worker runs")
+    killed = stack.stack.parts.kill("worker-1")
+    eventually(lambda: stack.stack.parts.pid("worker-1") not in (0, killed), within_s=20, what="a new worker runs")
     stack.stack.scale({"worker": 3})
     slots = {worker["slots"] for worker in stack.call("GET", "/workers").body["workers"]}
     assert slots == {7}

@@ -131,7 +131,7 @@ def checkout() -> Iterator[Checkout]:
         made = Checkout(Path(folder).resolve(), Ports(free_port_base()), SETTINGS)
         with never_orphaned(made.layout):
             yield made
-            end_processes(Stack(made.layout).processes(), signal.SIGKILL)
+            end_processes(Stack(made.layout).parts.processes(), signal.SIGKILL)
             made.layout.socket.unlink(missing_ok=True)
 
 

@@ -130,7 +130,7 @@ def test_a_cancel_reaches_the_worker_through_another_gateway(stack: TestStack) -
 def test_a_gateway_that_is_killed_costs_nothing(stack: TestStack) -> None:
     ids = [stack.process("demo", payload={"seconds": 2}) for _ in range(40)]
     (long,) = running(stack, 1)
-    stack.stack.kill("gateway-1")
+    stack.stack.parts.kill("gateway-1")
     # Intake knows them too.
     for job_id in ids:
         done = stack.status(job_id, "?wait_s=30", to="intake")
@@ -306,10 +306,10 @@ async def test_feed_forged_reports_of_the_owner_tell_and_hide_nothing(stack: Tes
 def test_one_worker_is_drained_and_comes_back(stack: TestStack) -> None:
     before = {name: worker.since for name, worker in workers(stack).items()}
     drained, other = sorted(before)
-    pid = stack.stack.pid(drained)
+    pid = stack.stack.parts.pid(drained)
     answer = stack.call("POST", f"/workers/{drained}/drain")
     assert (answer.status, answer.body) == (202, {"id": drained, "drain_requested": True})
-    eventually(lambda: stack.stack.pid(drained) not in (0, pid), within_s=20, what="a new process has taken over")
+    eventually(lambda: stack.stack.parts.pid(drained) not in (0, pid), within_s=20, what="a new process has taken over")
 
     def is_listed_again() -> bool:
         found = workers(stack).get(drained)

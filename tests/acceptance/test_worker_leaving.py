@@ -34,8 +34,10 @@ def runs(pid: int) -> bool:
 
 def renewed(stack: TestStack, pid: int) -> None:
     """Until the supervisor has started another worker."""
-    eventually(lambda: stack.stack.pid("worker-1") not in (0, pid), within_s=30, what="another worker has started")
-    eventually(lambda: stack.stack.readiness("worker-1") == "ready", within_s=30, what="the worker is ready")
+    eventually(
+        lambda: stack.stack.parts.pid("worker-1") not in (0, pid), within_s=30, what="another worker has started"
+    )
+    eventually(lambda: stack.stack.parts.readiness("worker-1") == "ready", within_s=30, what="the worker is ready")
 
 
 def running(stack: TestStack, job_id: str) -> None:
@@ -46,16 +48,16 @@ def running(stack: TestStack, job_id: str) -> None:
 
 
 def test_signal_to_a_forked_child_stops_no_worker(stack: TestStack) -> None:
-    pid = stack.stack.pid("worker-1")
+    pid = stack.stack.parts.pid("worker-1")
     assert [succeeded(stack, "test.child-is-signalled") for _ in range(3)] == [pid] * 3
     assert succeeded(stack, "test.pools", {"count": 1}) == pid
-    assert stack.stack.readiness("worker-1") == "ready"
+    assert stack.stack.parts.readiness("worker-1") == "ready"
 
 
 def test_fifty_pools_stop_no_worker(stack: TestStack) -> None:
-    pid = stack.stack.pid("worker-1")
+    pid = stack.stack.parts.pid("worker-1")
     assert succeeded(stack, "test.pools", {"count": POOLS}) == pid
-    assert stack.stack.readiness("worker-1") == "ready"
+    assert stack.stack.parts.readiness("worker-1") == "ready"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_forked_child_that_leaves_its_handler_ends(stack: TestStack, kind: str, 
 
 @pytest.mark.parametrize("how", ["kill", "interrupt", "raise", "group", "program", "child", "orphan"])
 def test_job_that_stops_its_worker_runs_alone_next(stack: TestStack, how: str) -> None:
-    pid = stack.stack.pid("worker-1")
+    pid = stack.stack.parts.pid("worker-1")
     job_id = stack.process("test.stops-its-worker", payload={"how": how})
 
     done = stack.finished(job_id, wait_s=60)
@@ -86,15 +88,15 @@ def test_job_that_stops_its_worker_runs_alone_next(stack: TestStack, how: str) -
     assert reasons(done) == [Reason.ACCEPTED, Reason.CLAIMED, Reason.DRAINED, Reason.CLAIMED, Reason.COMPLETED]
     assert done["result"].startswith("acked-suspect")
     renewed(stack, pid)
-    second = stack.stack.pid("worker-1")
+    second = stack.stack.parts.pid("worker-1")
     assert stack.finished(stack.process("noop"))["state"] == State.SUCCEEDED
-    assert stack.stack.pid("worker-1") == second, "it ended one worker, once"
+    assert stack.stack.parts.pid("worker-1") == second, "it ended one worker, once"
 
 
 def test_job_of_a_worker_stopped_from_outside_is_no_suspect(stack: TestStack) -> None:
     job_id = stack.process("test.where")
     running(stack, job_id)
-    pid = stack.stack.pid("worker-1")
+    pid = stack.stack.parts.pid("worker-1")
     os.kill(pid, signal.SIGTERM)
 
     done = stack.finished(job_id, wait_s=60)
@@ -109,7 +111,7 @@ def test_job_of_a_worker_stopped_from_outside_is_no_suspect(stack: TestStack) ->
 
 def test_worker_ends_whatever_handlers_left_behind(stack: TestStack) -> None:
     pid, child = succeeded(stack, "test.leaves-behind")
-    assert pid == stack.stack.pid("worker-1")
+    assert pid == stack.stack.parts.pid("worker-1")
     os.kill(pid, signal.SIGTERM)
     try:
         eventually(lambda: not runs(pid), within_s=ENDS_WITHIN_S, what="the worker has ended")

@@ -126,7 +126,7 @@ class Ours:
 
     def handled(self) -> int:
         """Attempts whose outcome was recorded, by the count of the workers that run now."""
-        parts = [part for part in self.stack.pids() if part.startswith("worker-")]
+        parts = [part for part in self.stack.parts.pids() if part.startswith("worker-")]
         return sum(int(float(found)) for part in parts for found in _RECORDED.findall(self._metrics(part)))
 
     def empty(self) -> None:
@@ -140,7 +140,7 @@ class Ours:
         self.stop_workers()
         self._is_awake = False
         for part in self.service_pids():
-            self.stack.stop_part(part)
+            self.stack.parts.stop(part)
         self.jobs.drop()
         self._purge()
 
@@ -150,7 +150,7 @@ class Ours:
 
     def pids(self) -> dict[str, int]:
         """All processes that run, servers too."""
-        return {part: pid for part, pid in self.stack.pids().items() if pid}
+        return {part: pid for part, pid in self.stack.parts.pids().items() if pid}
 
     def call(self, method: str, path: str, *, port: int | None = None, timeout_s: float = 120.0) -> tuple[int, Any]:
         """One call of the gateway, or of another port; status and JSON body."""
@@ -166,7 +166,7 @@ class Ours:
         purge(self.stack.urls["amqp"], *map(lane_queue, ("noop", "start", "slow", "demo")))
 
     def _metrics(self, part: str) -> str:
-        port = self.stack.health_port(part)
+        port = self.stack.parts.health_port(part)
         if port is None:
             raise OursError(f"{part} tells no port")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

@@ -74,11 +74,11 @@ class Rig:
 
     def parts(self, *roles: str) -> list[str]:
         """The running parts of some services; of all without a word."""
-        return sorted(part for part in self.stack.stack.parts() if part.split("-")[0] in (roles or SERVICES))
+        return sorted(part for part in self.stack.stack.parts.known() if part.split("-")[0] in (roles or SERVICES))
 
     def pid(self, part: str) -> int:
         """The process of a part that runs."""
-        return int(eventually(lambda: self.stack.stack.pid(part), within_s=BACK_WITHIN_S, what=f"{part} runs"))
+        return int(eventually(lambda: self.stack.stack.parts.pid(part), within_s=BACK_WITHIN_S, what=f"{part} runs"))
 
     def kill(self, *parts: str) -> None:
         """SIGKILL to parts; the supervisor brings them back."""
@@ -120,7 +120,7 @@ class Rig:
                 within_s=BACK_WITHIN_S,
                 what=f"{part} is back, to die at {point}",
             )
-            doomed = self.stack.stack.pid(part)
+            doomed = self.stack.stack.parts.pid(part)
             self.tell(part, told_next)
             eventually(
                 lambda point=point, crashed=crashed: self._counts([part], point)[1] > crashed,  # type: ignore[misc]
@@ -165,7 +165,7 @@ class Rig:
         stack = self.stack.stack
         for part in self.parts():
             eventually(
-                lambda part=part: stack.readiness(part) in ("ready", "degraded"),  # type: ignore[misc]
+                lambda part=part: stack.parts.readiness(part) in ("ready", "degraded"),  # type: ignore[misc]
                 within_s=BACK_WITHIN_S,
                 what=f"{part} is ready",
             )

@@ -44,8 +44,8 @@ def inflict(rig: Rig, mishap: Mishap) -> None:
             time.sleep(mishap.lasts_s)
             rig.resume(mishap.target)
         case Fault.RESTART:
-            rig.stack.stack.stop_part(mishap.target)
-            rig.stack.stack.start_part(mishap.target)
+            rig.stack.stack.parts.stop(mishap.target)
+            rig.stack.stack.parts.start(mishap.target)
         case Fault.BREAK:
             assert mishap.how is not None
             rig.links.inflict(mishap.target, mishap.how)

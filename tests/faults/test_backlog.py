@@ -24,7 +24,7 @@ SWEEPS_MUST_SEE_IT_S = 15.0
 def memory_mib(stack: TestStack) -> dict[str, int]:
     """Resident memory of each running part."""
     found = {}
-    for part, info in stack.stack.parts().items():
+    for part, info in stack.stack.parts.known().items():
         if info["pid"]:
             status = Path(f"/proc/{info['pid']}/status").read_text()
             found[part] = int(status.split("VmRSS:")[1].split()[0]) // 1024

@@ -1,6 +1,7 @@
 """The broker ends, hard or in peace, while jobs run and wait: handlers are not disturbed, consumers come back."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -24,9 +25,9 @@ def test_7_i1_a_broker_that_restarts_disturbs_no_handler(rig: Rig, how: str) -> 
             if how == "killed":
                 rig.kill("rabbitmq")
             else:
-                rig.stack.stack.stop_part("rabbitmq")
+                rig.stack.stack.parts.stop("rabbitmq")
                 time.sleep(1.0)
-                rig.stack.stack.start_part("rabbitmq")
+                rig.stack.stack.parts.start("rabbitmq")
             rig.wait_broker()
     assert (run.figures.reruns, run.figures.unknown, run.figures.refused) == (0, 0, 0), run.client.not_accepted
 
@@ -43,17 +44,17 @@ def test_i1_everything_killed_at_once_loses_nothing(rig: Rig) -> None:
 def test_i1_a_broker_that_comes_back_empty_is_filled_again(rig: Rig) -> None:
     with experiment(rig, "RabbitMQ's data deleted while 2,000 wait, then 300 more") as run:
         for worker in rig.parts("worker"):
-            rig.stack.stack.stop_part(worker)
+            rig.stack.stack.parts.stop(worker)
         run.burst(2000, kind="noop")
-        rig.stack.stack.stop_part("rabbitmq")
-        rig.stack.stack.remove_data("rabbitmq")
+        rig.stack.stack.parts.stop("rabbitmq")
+        shutil.rmtree(rig.stack.stack.layout.rabbit_home / "data")
         # Without a broker requests are accepted as before.
         run.burst(300, kind="noop")
         ready = rig.stack.call("GET", "/readyz", to="intake")
         assert (ready.status, ready.body["status"]) == (200, "degraded")
-        rig.stack.stack.start_part("rabbitmq")
+        rig.stack.stack.parts.start("rabbitmq")
         for worker in rig.parts("worker"):
-            rig.stack.stack.start_part(worker)
+            rig.stack.stack.parts.start(worker)
 
 
 @pytest.mark.parametrize("how", ["stopped", "paused"])
@@ -62,7 +63,7 @@ def test_i5_without_the_database_nothing_is_accepted_and_the_answer_is_quick(rig
         run.burst(600, seconds=3.0)
         pid = rig.pid("mongod")
         if how == "stopped":
-            rig.stack.stack.stop_part("mongod")
+            rig.stack.stack.parts.stop("mongod")
         else:
             freeze(pid)
         try:
@@ -77,7 +78,7 @@ def test_i5_without_the_database_nothing_is_accepted_and_the_answer_is_quick(rig
                     assert took_s < ANSWERED_WITHIN_S, (path, took_s)
         finally:
             if how == "stopped":
-                rig.stack.stack.start_part("mongod")
+                rig.stack.stack.parts.start("mongod")
             else:
                 os.kill(pid, signal.SIGCONT)
         eventually(

@@ -95,7 +95,9 @@ def test_a_queue_that_somebody_else_made_is_told_and_hurts_no_longer_than_it_is_
 
     eventually(is_foreign, within_s=30, what="the queue is not ours")
     eventually(
-        lambda: stack.stack.readiness("worker-1") not in ("ready", "degraded"), within_s=30, what="the worker says so"
+        lambda: stack.stack.parts.readiness("worker-1") not in ("ready", "degraded"),
+        within_s=30,
+        what="the worker says so",
     )
     ids += submit(stack, MEANWHILE, batch, seconds=0.05)
     noops = stack.process("noop")

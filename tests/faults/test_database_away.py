@@ -30,17 +30,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 
 
 def stays_away(stack: TestStack, how: str) -> None:
-    pid = stack.stack.pid("mongod")
+    pid = stack.stack.parts.pid("mongod")
     if how == "paused":
         freeze(pid)
     else:
-        stack.stack.stop_part("mongod")
+        stack.stack.parts.stop("mongod")
     back_at = time.monotonic() + AWAY_S
     eventually(lambda: time.monotonic() > back_at, within_s=AWAY_S + 5, what="it was away long enough")
     if how == "paused":
         os.kill(pid, signal.SIGCONT)
     else:
-        stack.stack.start_part("mongod")
+        stack.stack.parts.start("mongod")
 
 
 @pytest.mark.parametrize("how", ["paused", "stopped"])

@@ -121,10 +121,12 @@ def test_workers_that_are_killed_again_and_again_fail_nobody(stack: TestStack, t
         eventually(
             lambda: stack.batch("killed").get(State.RUNNING, 0) >= RUNNING, within_s=60, what="a hundred are running"
         )
-        pid = stack.stack.pid("worker-1")
+        pid = stack.stack.parts.pid("worker-1")
         os.kill(pid, signal.SIGKILL)
         eventually(
-            lambda pid=pid: stack.stack.pid("worker-1") not in (0, pid), within_s=30, what="another worker has started"
+            lambda pid=pid: stack.stack.parts.pid("worker-1") not in (0, pid),
+            within_s=30,
+            what="another worker has started",
         )
     all_succeeded(stack, "killed", NEIGHBOURS, within_s=120)
 
@@ -140,7 +142,7 @@ def test_workers_that_are_killed_again_and_again_fail_nobody(stack: TestStack, t
 def test_a_worker_that_stood_still_goes_on_with_nothing_that_it_has_lost(stack: TestStack, tmp_path: Path) -> None:
     ledger = tmp_path / "steps.txt"
     stack.stack.scale({"worker": 2})
-    frozen = stack.stack.pid("worker-1")
+    frozen = stack.stack.parts.pid("worker-1")
     ids = submit(stack, 300, "frozen", ledger, steps=100, pause_s=0.1)
     eventually(
         lambda: len({step.id for step in steps_in(ledger) if step.pid == frozen}) >= RUNNING,
@@ -173,6 +175,6 @@ def test_a_worker_that_stood_still_goes_on_with_nothing_that_it_has_lost(stack: 
     late = [step for step in steps_in(ledger) if step.at >= woke_at and step.attempt < found[step.id]["attempt"]]
     # One step may have been under way in the very moment of the stop: nothing can keep its end back.
     assert len(late) <= 1, late
-    assert stack.stack.pid("worker-1") == frozen, "it lives, and works on"
+    assert stack.stack.parts.pid("worker-1") == frozen, "it lives, and works on"
     again = stack.finished(stack.process("poison.steps", payload={"file": str(ledger), "steps": 1, "pause_s": 0}))
     assert again["state"] == State.SUCCEEDED

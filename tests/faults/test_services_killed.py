@@ -55,11 +55,11 @@ def test_4_i1_without_any_sweeper_for_two_leases_nothing_is_lost(rig: Rig) -> No
         run.in_full_swing()
         rig.kill(*SWEEPERS)
         for part in SWEEPERS:
-            rig.stack.stack.stop_part(part)
+            rig.stack.stack.parts.stop(part)
         rig.kill("worker-1")
         time.sleep(2 * LEASE_S)
         for part in SWEEPERS:
-            rig.stack.stack.start_part(part)
+            rig.stack.stack.parts.start(part)
     assert run.figures.reruns > 0
 
 

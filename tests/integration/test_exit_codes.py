@@ -39,19 +39,19 @@ def test_status_of_a_whole_stack_is_zero(recipe: Recipe) -> None:
 
 
 def test_status_of_a_partly_stopped_stack_names_the_part(stack: TestStack, recipe: Recipe) -> None:
-    stack.stack.stop_part("worker-1")
+    stack.stack.parts.stop("worker-1")
     code, _, complaint = recipe("status")
     assert (code, complaint) == (IS_PARTLY_DOWN, "just status: not whole: worker-1\n")
-    stack.stack.start_part("worker-1")
+    stack.stack.parts.start("worker-1")
     eventually(lambda: recipe("status")[0] == IS_WHOLE, within_s=60, what="whole again")
 
 
 def test_status_without_a_server_is_not_zero(stack: TestStack, recipe: Recipe) -> None:
-    stack.stack.stop_part("mongod")
+    stack.stack.parts.stop("mongod")
     code, _, complaint = recipe("status")
     assert code == IS_PARTLY_DOWN
     assert "mongod" in complaint
-    stack.stack.start_part("mongod")
+    stack.stack.parts.start("mongod")
     eventually(lambda: recipe("status")[0] == IS_WHOLE, within_s=60, what="whole again")
 
 

@@ -23,8 +23,8 @@ def kill_the_supervisor(stack: Stack) -> dict[int, str]:
     """SIGKILL to the supervisor; what it leaves behind."""
     pid = int((stack.layout.run / "supervisor.pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: pid not in stack.processes(), within_s=5, what="the supervisor is gone")
-    left = stack.processes()
+    eventually(lambda: pid not in stack.parts.processes(), within_s=5, what="the supervisor is gone")
+    left = stack.parts.processes()
     assert not stack.is_up()
     return left
 
@@ -32,14 +32,14 @@ def kill_the_supervisor(stack: Stack) -> dict[int, str]:
 def test_up_ends_what_a_killed_supervisor_left_and_starts_anew(whole: TestStack) -> None:
     job = whole.process("noop")
     assert whole.finished(job)
-    before = whole.stack.pids()
+    before = whole.stack.parts.pids()
 
     left = kill_the_supervisor(whole.stack)
     assert set(before.values()) <= left.keys(), "services are found too, whatever title they took"
     whole.stack.up()
 
-    assert not left.keys() & whole.stack.processes().keys()
-    assert whole.stack.pids().keys() == before.keys()
+    assert not left.keys() & whole.stack.parts.processes().keys()
+    assert whole.stack.parts.pids().keys() == before.keys()
     assert whole.status(job)["id"] == job
     assert whole.finished(whole.process("noop"))["finished_at"]
 
@@ -59,11 +59,11 @@ def test_down_ends_what_a_killed_supervisor_left(whole: TestStack) -> None:
 
 
 def test_up_mends_a_scale_that_was_cut_off(whole: TestStack) -> None:
-    before = whole.stack.pids()
+    before = whole.stack.parts.pids()
     # What is left of a scale that was ended after it had written down what is wanted.
     (whole.stack.layout.state / "scale.json").write_text('{"worker": 2, "intake": 1, "gateway": 1}')
     whole.stack.up()
-    after = whole.stack.pids()
+    after = whole.stack.parts.pids()
     assert after.keys() == before.keys() | {"worker-2"}
     assert {name: after[name] for name in before} == before, "what ran goes on"
     assert Layout(whole.stack.layout.state, whole.stack.layout.ports).socket.is_socket()

@@ -18,6 +18,7 @@ from acked_common.accounts.grants import Account
 from acked_common.store.mongo.replica_set import ensure_single_member
 from deploy.native.layout import Ports
 from deploy.native.packages import Servers
+from deploy.native.restarts import restarts
 from deploy.native.servers import PrivateServers
 from deploy.native.stack import Stack, StackError, free_port_base
 from support.mongod import running_mongod
@@ -50,7 +51,7 @@ def listeners(stack: Stack) -> set[tuple[int, str]]:
     """The ports and addresses that the processes of a stack listen on, as /proc has them."""
     inodes = {
         str(descriptor.readlink())
-        for pid in stack.processes()
+        for pid in stack.parts.processes()
         for descriptor in Path(f"/proc/{pid}/fd").iterdir()
         if descriptor.is_symlink()
     }
@@ -164,19 +165,19 @@ def test_secrets_are_their_owner_s_alone(servers: PrivateServers) -> None:
 
 
 def test_a_second_start_changes_nothing(servers: PrivateServers) -> None:
-    before = servers.stack.pids()
+    before = servers.stack.parts.pids()
     assert before.keys() == SERVERS
     assert all(before.values())
     servers.start()
-    assert servers.stack.pids() == before
+    assert servers.stack.parts.pids() == before
 
 
 def test_a_stack_that_is_up_keeps_its_ports(servers: PrivateServers) -> None:
-    before = servers.stack.pids()
+    before = servers.stack.parts.pids()
     moved = PrivateServers(servers.stack.layout.state, servers.stack.layout.ports.base + 10)
     with pytest.raises(StackError, match=f"ACKED_PORT_BASE={servers.stack.layout.ports.base}"):
         moved.start()
-    assert servers.stack.pids() == before
+    assert servers.stack.parts.pids() == before
 
 
 @pytest.mark.parametrize("part", sorted(SERVERS))
@@ -189,11 +190,11 @@ async def test_what_is_killed_comes_back_with_its_data(servers: PrivateServers, 
         message = aio_pika.Message(part.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
         await channel.default_exchange.publish(message, QUEUE)
 
-    killed = servers.stack.kill(part)
-    eventually(lambda: servers.stack.pid(part) not in (0, killed), within_s=20, what=f"a new {part} runs")
+    killed = servers.stack.parts.kill(part)
+    eventually(lambda: servers.stack.parts.pid(part) not in (0, killed), within_s=20, what=f"a new {part} runs")
     servers.start()
 
-    assert servers.stack.restarts()[part] >= 1
+    assert restarts(servers.stack.layout)[part] >= 1
     with client(servers) as mongo:
         assert mongo["kept"]["rows"].count_documents({"part": part}) == 1
     assert await taken_from_queue(servers) == part.encode()
@@ -217,22 +218,22 @@ def test_a_paused_server_stays_away_until_it_is_started(servers: PrivateServers)
     port = servers.stack.layout.ports.mongod
     servers.pause("mongod")
     assert refuses(port)
-    assert servers.stack.pids()["mongod"] == 0
+    assert servers.stack.parts.pids()["mongod"] == 0
     servers.restart("mongod")
     with client(servers) as mongo:
         assert mongo.admin.command("hello")["isWritablePrimary"]
 
 
 def test_two_stacks_live_side_by_side_and_one_ends_alone(servers: PrivateServers, tmp_path: Path) -> None:
-    before = servers.stack.processes()
+    before = servers.stack.parts.processes()
     with PrivateServers(tmp_path, free_port_base()) as second:
-        assert not set(second.stack.processes()) & set(before)
+        assert not set(second.stack.parts.processes()) & set(before)
         with client(second) as other, client(servers) as mongo:
             assert other["kept"]["rows"].count_documents({}) == 0
             assert mongo.admin.command("ping")["ok"] == 1
     gone(second.stack)
-    assert servers.stack.pids().keys() == SERVERS
-    assert set(servers.stack.pids().values()) <= set(before)
+    assert servers.stack.parts.pids().keys() == SERVERS
+    assert set(servers.stack.parts.pids().values()) <= set(before)
 
 
 def test_data_moves_to_other_ports_and_stop_leaves_nothing(tmp_path: Path) -> None:
@@ -254,7 +255,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
         servers = PrivateServers(tmp_path, base)
         with pytest.raises(StackError, match=rf"port {Ports(base).epmd} for epmd is taken by .*pid {os.getpid()}\)"):
             servers.start()
-        assert servers.stack.processes() == {}
+        assert servers.stack.parts.processes() == {}
         assert not refuses(Ports(base).epmd), "what took the port is left alone"
 
 
@@ -265,7 +266,7 @@ def test_a_server_that_can_not_start_is_named_with_its_log(tmp_path: Path) -> No
     try:
         with pytest.raises(StackError) as failure:
             servers.start()
-        assert servers.stack.processes() == {}
+        assert servers.stack.parts.processes() == {}
     finally:
         servers.stop()
     text = str(failure.value)

@@ -32,10 +32,10 @@ def is_whole(stack: TestStack) -> bool:
     ports = stack.stack.layout.ports
     for port in (ports.epmd, ports.amqp, ports.mongod):
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    parts = stack.stack.parts()
+    parts = stack.stack.parts.known()
     services = [part for part in parts if part.split("-")[0] in SERVICES]
     return all(info["statename"] == "RUNNING" for info in parts.values()) and all(
-        stack.stack.readiness(part) == "ready" for part in services
+        stack.stack.parts.readiness(part) == "ready" for part in services
     )
 
 
@@ -52,7 +52,7 @@ def wait_whole(stack: TestStack) -> None:
 
 
 def wait_replaced(stack: TestStack, part: str, old: int) -> None:
-    eventually(lambda: stack.stack.pid(part) not in (0, old), within_s=WHOLE_WITHIN_S, what=f"a new {part} runs")
+    eventually(lambda: stack.stack.parts.pid(part) not in (0, old), within_s=WHOLE_WITHIN_S, what=f"a new {part} runs")
     wait_whole(stack)
 
 
@@ -60,24 +60,24 @@ def wait_replaced(stack: TestStack, part: str, old: int) -> None:
 def test_a_part_outlives_signals_of_log_rotation(stack: TestStack, part: str) -> None:
     wait_whole(stack)
     for number in HARMLESS:
-        before = stack.stack.pids()
+        before = stack.stack.parts.pids()
         os.kill(before[part], number)
         if (part, number) in ENDS:
             wait_replaced(stack, part, before[part])
             continue
         wait_whole(stack)
-        assert stack.stack.pids() == before, number.name
+        assert stack.stack.parts.pids() == before, number.name
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_is_asked_to_stop_is_replaced(stack: TestStack, part: str) -> None:
     for number in STOP_SIGNALS:
         wait_whole(stack)
-        before = stack.stack.pids()
+        before = stack.stack.parts.pids()
         os.kill(before[part], number)
         if (part, number) in ENDS_NOT:
             wait_whole(stack)
-            assert stack.stack.pids() == before, number.name
+            assert stack.stack.parts.pids() == before, number.name
         else:
             wait_replaced(stack, part, before[part])
 
@@ -85,12 +85,12 @@ def test_a_part_that_is_asked_to_stop_is_replaced(stack: TestStack, part: str) -
 @pytest.mark.parametrize("part", [*PARTS, "supervisor"])
 def test_a_part_that_was_suspended_goes_on(stack: TestStack, part: str) -> None:
     wait_whole(stack)
-    before = stack.stack.pids()
+    before = stack.stack.parts.pids()
     pid = supervisor_pid(stack) if part == "supervisor" else before[part]
     os.kill(pid, signal.SIGTSTP)
     os.kill(pid, signal.SIGCONT)
     wait_whole(stack)
-    assert stack.stack.pids() == before
+    assert stack.stack.parts.pids() == before
 
 
 def supervisor_pid(stack: TestStack) -> int:
@@ -100,10 +100,10 @@ def supervisor_pid(stack: TestStack) -> int:
 @pytest.mark.parametrize("number", HARMLESS, ids=lambda number: number.name)
 def test_the_supervisor_outlives_signals_of_log_rotation(stack: TestStack, number: signal.Signals) -> None:
     wait_whole(stack)
-    before, supervisor = stack.stack.pids(), supervisor_pid(stack)
+    before, supervisor = stack.stack.parts.pids(), supervisor_pid(stack)
     os.kill(supervisor, number)
     wait_whole(stack)
-    assert stack.stack.pids() == before
+    assert stack.stack.parts.pids() == before
     assert supervisor_pid(stack) == supervisor
 
 
@@ -116,7 +116,7 @@ def test_logs_that_were_moved_away_are_opened_anew(stack: TestStack, number: sig
     os.kill(supervisor_pid(stack), number)
     eventually(log.exists, within_s=10, what="the supervisor has opened a new log")
     # It writes a line for a signal that it outlives.
-    os.kill(stack.stack.pid("gateway-1"), signal.SIGUSR1)
+    os.kill(stack.stack.parts.pid("gateway-1"), signal.SIGUSR1)
     eventually(lambda: "SIGUSR1" in log.read_text(), within_s=10, what="the new log is written to")
 
 
@@ -125,7 +125,7 @@ def test_a_running_job_outlives_signals_to_its_worker(stack: TestStack) -> None:
     job = stack.process("demo", payload={"seconds": 2})
     assert stack.status(job, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
     for number in HARMLESS:
-        os.kill(stack.stack.pid("worker-1"), number)
+        os.kill(stack.stack.parts.pid("worker-1"), number)
     found = stack.finished(job)
     assert (found["state"], found["attempt"], found["failures"]) == (State.SUCCEEDED, 1, 0)
 
@@ -134,10 +134,10 @@ def test_an_isolated_job_outlives_signals_to_its_processes(stack: TestStack) -> 
     wait_whole(stack)
     job = stack.process("demo", payload={"seconds": 4})
     assert stack.status(job, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
-    stack.stack.kill("worker-1")
+    stack.stack.parts.kill("worker-1")
 
     def isolated() -> list[int]:
-        found = {pid: line.split(" ")[0] for pid, line in stack.stack.processes().items()}
+        found = {pid: line.split(" ")[0] for pid, line in stack.stack.parts.processes().items()}
         titles = ("acked-suspect", "acked-suspects")
         return [pid for pid, line in found.items() if line in titles] if set(titles) <= set(found.values()) else []
 
@@ -159,7 +159,7 @@ def test_a_supervisor_that_is_asked_to_stop_stops_all_in_order(stack: TestStack,
     for job in held:
         assert stack.status(job, "?wait_s=20&after_rev=1")["state"] == State.RUNNING
     os.kill(supervisor_pid(stack), number)
-    eventually(lambda: not stack.stack.processes(), within_s=WHOLE_WITHIN_S, what="every process has ended")
+    eventually(lambda: not stack.stack.parts.processes(), within_s=WHOLE_WITHIN_S, what="every process has ended")
     gone(stack.stack)
     stack.stack.up()
     wait_whole(stack)

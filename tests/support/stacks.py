@@ -54,7 +54,7 @@ class TestStack:
     def port(self, to: str) -> int:
         """Where a service answers, or one process such as `gateway-2`."""
         shared = {"gateway": self.gateway_port, "intake": self.intake_port}
-        found = shared.get(to) or self.stack.health_port(to)
+        found = shared.get(to) or self.stack.parts.health_port(to)
         assert found, f"{to} tells no port"
         return found
 
@@ -137,7 +137,7 @@ def refuses(port: int) -> bool:
 
 def gone(stack: Stack) -> None:
     """Fails where a process of the stack is left, or one of its ports is taken."""
-    assert stack.processes() == {}
+    assert stack.parts.processes() == {}
     assert not stack.is_up()
     ports = stack.layout.ports
     for port in (ports.gateway, ports.intake, ports.mongod, ports.amqp, ports.epmd, ports.erlang):
@@ -180,7 +180,7 @@ def running_stack(
             yield TestStack(stack)
         finally:
             # Nobody reads its data again, so nothing has to end well.
-            end_processes(stack.processes(), signal.SIGKILL)
+            end_processes(stack.parts.processes(), signal.SIGKILL)
             stack.down()
             # Several hundred megabytes; the logs stay where a test fails.
             shutil.rmtree(layout.state / "data", ignore_errors=True)

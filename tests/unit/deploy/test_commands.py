@@ -11,11 +11,11 @@ from acked_common.runtime.settings import Env, read_common
 from deploy import runtime
 from deploy.docker.containers import not_serving
 from deploy.native.__main__ import UsageError, main, parse_scale, parse_services
+from deploy.native.failure import log_tail
 from deploy.native.launch import service_environment
 from deploy.native.layout import Layout, Ports
 from deploy.native.processes import is_service, is_supervisor
 from deploy.native.secret import secret
-from deploy.native.stack import Stack
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,10 @@ def test_logs_refuses_what_is_no_number_of_lines(lines: str) -> None:
 
 
 def test_no_lines_of_a_log_are_none(tmp_path: Path) -> None:
-    stack = Stack(Layout(tmp_path, Ports(9000)))
-    stack.layout.logs.mkdir()
-    (stack.layout.logs / "gateway-1.log").write_text("a\nb\nc\n")
-    assert [stack.log_tail("gateway-1", lines) for lines in (0, 1, 9)] == ["", "c", "a\nb\nc"]
+    layout = Layout(tmp_path, Ports(9000))
+    layout.logs.mkdir()
+    (layout.logs / "gateway-1.log").write_text("a\nb\nc\n")
+    assert [log_tail(layout, "gateway-1", lines) for lines in (0, 1, 9)] == ["", "c", "a\nb\nc"]
 
 
 def container(service: str, state: str = "running", health: str = "") -> dict[str, str]:

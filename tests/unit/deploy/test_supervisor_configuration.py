@@ -8,7 +8,8 @@ import pytest
 
 from deploy.native import supervisor
 from deploy.native.layout import ROOT, Layout, Ports
-from deploy.native.supervisor import Supervisor, part_names
+from deploy.native.restarts import restarts
+from deploy.native.supervisor import part_names
 
 ALL_SERVERS = ["epmd", "rabbitmq", "mongod"]
 
@@ -101,7 +102,7 @@ def test_a_percent_sign_in_a_path_starts_no_expansion(tmp_path: Path) -> None:
 
 def test_restarts_are_counted_from_the_last_start_of_the_supervisor(layout: Layout) -> None:
     layout.logs.mkdir(parents=True)
-    assert Supervisor(layout, worker_stops_within_s=40).restarts() == {}
+    assert restarts(layout) == {}
     (layout.logs / "supervisor.log").write_text(
         "2026-01-01 10:00:00,000 INFO supervisord started with pid 10\n"
         "2026-01-01 10:00:01,000 INFO spawned: 'mongod' with pid 11\n"
@@ -112,4 +113,4 @@ def test_restarts_are_counted_from_the_last_start_of_the_supervisor(layout: Layo
         "2026-01-01 11:00:05,000 INFO spawned: 'worker-1' with pid 23\n"
         "2026-01-01 11:00:09,000 INFO spawned: 'worker-1' with pid 24\n"
     )
-    assert Supervisor(layout, worker_stops_within_s=40).restarts() == {"mongod": 0, "worker-1": 2}
+    assert restarts(layout) == {"mongod": 0, "worker-1": 2}

@@ -1,0 +1,26 @@
+"""Access tokens of a native stack: the recipes' own, and the command that makes, lists and revokes others."""
+
+from collections.abc import Sequence
+
+from deploy import console
+from deploy.native.failure import StackError
+from deploy.native.layout import ROOT
+from deploy.native.plan import Plan
+from deploy.operator_token import ACCESS, MAKE, OperatorToken
+
+
+def operator_token(plan: Plan) -> OperatorToken:
+    """Return the token of the recipes themselves. Making it raises `StackError`."""
+
+    def make() -> str:
+        done = plan.run_module(ACCESS, *MAKE)
+        if done.returncode != 0:
+            raise StackError(f"no token can be made: {done.stderr.strip()[-500:]}")
+        return done.stdout.strip()
+
+    return OperatorToken(plan.layout.secrets / "operator-token", make)
+
+
+def run_token_command(plan: Plan, words: Sequence[str]) -> int:
+    """Make, list or revoke tokens, with the output on this terminal; return the exit code."""
+    return console.start_module(ACCESS, *words, env=plan.init_environ, cwd=ROOT).wait()
