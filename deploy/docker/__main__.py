@@ -18,7 +18,10 @@ from deploy.asked import (
     set_and_show,
     without_file,
 )
-from deploy.docker.containers import Containers, ContainersError
+from deploy.docker.containers import Containers
+from deploy.docker.kept import keep_running
+from deploy.docker.kept import running as running_settings
+from deploy.docker.project import ContainersError, Project
 from deploy.native.__main__ import (
     IS_DOWN,
     WITHOUT_FILE,
@@ -45,14 +48,14 @@ def take(containers: Containers, wanted: Asked, *, may_open: bool) -> None:
         raise AskedError(
             f"{', '.join(left_out)}: natively alone; an override file says so in containers (docs/docker.md)"
         )
-    running = containers.running(KEPT_IN_CONTAINERS) if containers.is_up() else None
+    running = running_settings(containers.project, KEPT_IN_CONTAINERS) if containers.is_up() else None
     found = [] if running is None else differences(running, wanted.environ, KEPT_IN_CONTAINERS)
     if not may_open:
         refuse_opening(found)
     settings = {name: value for name in KEPT_IN_CONTAINERS if (value := wanted.environ.get(name, ""))}
     refuse_unusable([{**_IN_CONTAINERS, **settings}] * len(SERVICES))
     wanted.keep()
-    containers.keep_running(KEPT_IN_CONTAINERS)
+    keep_running(containers.project, KEPT_IN_CONTAINERS)
     print("".join(f"{one}\n" for one in found), end="", flush=True)
 
 
@@ -61,23 +64,23 @@ def up(containers: Containers, wanted: Asked) -> None:
     started = time.monotonic()
     was_up = containers.is_up()
     if not was_up:
-        print(f"runtime: docker (Compose project {containers.project})", flush=True)
+        print(f"runtime: docker (Compose project {containers.project.name})", flush=True)
     take(containers, wanted, may_open=not was_up)
     containers.up()
     keep_runtime("docker")
-    say_up(containers.urls, containers.scale_now["worker"], time.monotonic() - started, was_up=was_up)
+    say_up(containers.project.urls, containers.project.scale["worker"], time.monotonic() - started, was_up=was_up)
     print("".join(f"{line}\n" for line in wanted.lines), end="")
 
 
 def _asked(verb: str, containers: Containers) -> Asked:
-    running = containers.running(KEPT_IN_CONTAINERS)
+    running = running_settings(containers.project, KEPT_IN_CONTAINERS)
     try:
-        found = asked(os.environ, containers.state, running, KEPT_IN_CONTAINERS)
+        found = asked(os.environ, containers.project.state, running, KEPT_IN_CONTAINERS)
     except AskedError as error:
         if verb not in WITHOUT_FILE:
             raise
         print(f"just {verb}: warning: {error}", file=sys.stderr)
-        return without_file(os.environ, containers.state, running)
+        return without_file(os.environ, containers.project.state, running)
     if running is not None and verb not in ("up", "restart", "settings"):
         # Whichever shell it is: containers are started with what runs.
         others = {name: value for name, value in found.environ.items() if name not in KEPT_IN_CONTAINERS}
@@ -90,8 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parse_arguments(arguments)
     try:
         layout = layout_from()
-        wanted = _asked(chosen.verb, Containers(layout.ports))
-        containers = Containers(layout.ports, wanted.environ)
+        wanted = _asked(chosen.verb, Containers(Project(layout.ports)))
+        containers = Containers(Project(layout.ports, wanted.environ))
         if chosen.verb == "up":
             up(containers, wanted)
         elif chosen.verb == "settings":
@@ -102,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
             print("Acked is down; its volumes are kept")
         elif chosen.verb == "scale":
             runs = containers.scale(parse_scale(chosen.wanted))
-            numbers = ", ".join(f"{n} {role}" for role, n in containers.scale_now.items())
+            numbers = ", ".join(f"{n} {role}" for role, n in containers.project.scale.items())
             print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
         elif chosen.verb == "restart":
             services = parse_services(chosen.services)
@@ -118,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
         elif chosen.verb == "token":
             return containers.token_command(chosen.words)
         else:
-            return load_test(layout, chosen.count, containers.token, containers.reached_at)
+            return load_test(layout, chosen.count, containers.token, containers.project.reached_at)
     except BrokenPipeError:
         # Of whoever read the output: `console` knows.
         raise

@@ -9,6 +9,7 @@ import pytest
 
 from acked_common.model.lifecycle import State
 from deploy.docker.containers import Containers
+from deploy.docker.project import Project
 from support.compose import ComposeStack, docker, running_compose_stack
 from support.feed import observers, states_known
 from support.load import Load
@@ -68,7 +69,7 @@ def test_services_run_without_root_and_without_tools(stack: ComposeStack, servic
 
 def test_servers_run_without_root(stack: ComposeStack) -> None:
     for service, program in (("mongo", "mongod"), ("rabbitmq", "beam.smp")):
-        table = docker("top", stack.containers.containers(service)[0], "-eo", "pid,uid,comm").splitlines()[1:]
+        table = docker("top", stack.containers.project.containers(service)[0], "-eo", "pid,uid,comm").splitlines()[1:]
         users = {line.split()[1] for line in table if line.split()[2].startswith(program)}
         assert users, table
         assert "0" not in users
@@ -81,7 +82,7 @@ def test_a_load_test_ends_while_workers_are_added(stack: ComposeStack) -> None:
     stack.containers.scale({"worker": 4})
 
     ends(stack, figures["batch"], 1000)
-    assert len(stack.containers.containers("worker")) == 4
+    assert len(stack.containers.project.containers("worker")) == 4
     submit(stack, "shared-by-four")
     ends(stack, "shared-by-four")
 
@@ -126,7 +127,7 @@ def test_a_server_may_be_stopped_and_started(stack: ComposeStack, server: str) -
     batch = f"stopped-{server}"
     submit(stack, batch)
     is_running(stack, batch)
-    (container,) = stack.containers.containers(server)
+    (container,) = stack.containers.project.containers(server)
 
     docker("stop", container)
     answer = stack.call("POST", "/process", {"kind": "noop", "batch": batch}, to="intake")
@@ -160,19 +161,19 @@ def test_jobs_outlive_the_containers_and_their_passwords(stack: ComposeStack) ->
     stack.containers.down()
     assert not stack.containers.is_up()
     for name in ("mongo-key", "mongo-intake", "amqp-worker", "worker"):
-        (stack.containers.secrets / name).unlink()
+        (stack.containers.project.secrets / name).unlink()
     stack.containers.up()
 
     assert stack.status(job_id)["state"] == State.SUCCEEDED
     assert stack.finished(stack.process("noop"))["state"] == State.SUCCEEDED
-    assert len(stack.containers.containers("intake")) == stack.containers.scale_now["intake"]
+    assert len(stack.containers.project.containers("intake")) == stack.containers.project.scale["intake"]
 
 
 async def test_behind_the_proxy_a_stopping_replica_refuses_nobody(stack: ComposeStack) -> None:
     await asyncio.to_thread(stack.containers.scale, {"gateway": 2, "intake": 2})
     published = {service for service in (*SERVICES, "proxy") if any(map(_published, stack.inspect(service)))}
     assert published == {"proxy"}
-    first, second = stack.containers.containers("intake")
+    first, second = stack.containers.project.containers("intake")
     url = f"http://127.0.0.1:{stack.intake_port}/process"
 
     async with Load(url, [{"kind": "noop", "batch": "proxied"}], busy=4, fresh=4, seldom=4, pause_s=0.02) as load:
@@ -188,7 +189,9 @@ async def test_behind_the_proxy_a_stopping_replica_refuses_nobody(stack: Compose
 
 def test_tokens_are_made_in_containers_and_asked_for(stack: ComposeStack) -> None:
     before = stack.containers
-    asking = Containers(before.ports, {**before._environ, "ACKED_ACCESS": "tokens"}, before._state)
+    asking = Containers(
+        Project(before.project.ports, {**before.project.environ, "ACKED_ACCESS": "tokens"}, before.project.state)
+    )
     stack.containers = asking
     # The recipe asks the gateway for its workers, so it has made itself a token by the end.
     asking.restart(["intake", "gateway"])

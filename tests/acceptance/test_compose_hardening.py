@@ -13,7 +13,7 @@ import pytest
 
 from acked_common.accounts.hand_out import SECRETS
 from acked_common.model.lifecycle import State
-from deploy.docker.containers import ContainersError
+from deploy.docker.project import ContainersError
 from deploy.native.layout import ROOT
 from support.compose import ComposeStack, docker, running_compose_stack
 from support.stacks import eventually
@@ -35,14 +35,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
 
 def every_container(stack: ComposeStack) -> dict[str, Any]:
     """What the engine knows of each container, those that have ended too; one for each service."""
-    ids = docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.containers.project}")
+    ids = docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.containers.project.name}")
     found = json.loads(docker("inspect", *ids.split()))
     return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in found}
 
 
 def logs(stack: ComposeStack) -> str:
     """All that every container has ever said."""
-    ids = docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.containers.project}")
+    ids = docker("ps", "--all", "--quiet", f"--filter=label=com.docker.compose.project={stack.containers.project.name}")
     done = [subprocess.run(["docker", "logs", one], capture_output=True, text=True, check=True) for one in ids.split()]
     return "".join(one.stdout + one.stderr for one in done)
 
@@ -91,7 +91,7 @@ def test_nothing_is_published_but_two_ports_on_loopback(stack: ComposeStack) -> 
 def test_servers_are_reached_by_those_who_work_with_them_alone(stack: ComposeStack) -> None:
     containers = every_container(stack)
     networks = {name: set(containers[name]["NetworkSettings"]["Networks"]) for name in RUNNING}
-    data, edge, outside = (f"{stack.containers.project}_{name}" for name in ("data", "edge", "outside"))
+    data, edge, outside = (f"{stack.containers.project.name}_{name}" for name in ("data", "edge", "outside"))
     assert networks == {
         "mongo": {data},
         "rabbitmq": {data},
@@ -108,13 +108,15 @@ def test_servers_are_reached_by_those_who_work_with_them_alone(stack: ComposeSta
 
 
 def test_secrets_are_for_their_owner_alone_and_told_nowhere(stack: ComposeStack) -> None:
-    folder = stack.containers.secrets
+    folder = stack.containers.project.secrets
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE((folder / name).stat().st_mode) for name in SECRETS} == {0o600}
     values = [(folder / name).read_text().strip() for name in SECRETS]
     assert ".acked/" in (ROOT / ".gitignore").read_text().splitlines()
 
-    running = docker("ps", "--quiet", f"--filter=label=com.docker.compose.project={stack.containers.project}").split()
+    running = docker(
+        "ps", "--quiet", f"--filter=label=com.docker.compose.project={stack.containers.project.name}"
+    ).split()
     places = {
         "docker inspect": json.dumps(every_container(stack)),
         "the logs": logs(stack),
@@ -268,8 +270,10 @@ def test_there_is_no_guest_and_no_page(stack: ComposeStack) -> None:
 
 
 def test_by_hand_the_secrets_of_the_repository_are_used_and_the_log_says_so(stack: ComposeStack) -> None:
-    environ = {name: value for name, value in stack.containers.environ.items() if not name.startswith("ACKED_SECRETS")}
-    environ["COMPOSE_PROJECT_NAME"] = f"{stack.containers.project}-by-hand"
+    environ = {
+        name: value for name, value in stack.containers.project.environ.items() if not name.startswith("ACKED_SECRETS")
+    }
+    environ["COMPOSE_PROJECT_NAME"] = f"{stack.containers.project.name}-by-hand"
 
     def compose(*words: str) -> str:
         done = subprocess.run(
@@ -291,6 +295,6 @@ def test_by_hand_the_secrets_of_the_repository_are_used_and_the_log_says_so(stac
 
 def test_another_administrator_s_password_is_refused_in_words(stack: ComposeStack) -> None:
     # The last test: the stack does not come back.
-    (stack.containers.secrets / "mongo-admin").write_text("another-password-of-40-characters-or-so")
+    (stack.containers.project.secrets / "mongo-admin").write_text("another-password-of-40-characters-or-so")
     with pytest.raises(ContainersError, match=r"accounts said:\n.*give back the secrets that the data was made with"):
         stack.containers.up()

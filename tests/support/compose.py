@@ -12,6 +12,7 @@ import pytest
 
 from deploy.docker import engine
 from deploy.docker.containers import Containers
+from deploy.docker.project import Project
 from deploy.native.layout import Ports
 from deploy.native.ports import free_port_base
 from support.stacks import QUICK, TestStack, eventually
@@ -26,28 +27,28 @@ class ComposeStack(TestStack):
 
     def __init__(self, containers: Containers) -> None:
         self.containers = containers
-        self.gateway_port = containers.ports.gateway
-        self.intake_port = containers.ports.intake
+        self.gateway_port = containers.project.ports.gateway
+        self.intake_port = containers.project.ports.intake
 
     def inspect(self, service: str) -> list[Any]:
         """What the engine knows of the running containers of a service."""
-        ids = self.containers.containers(service)
+        ids = self.containers.project.containers(service)
         return list(json.loads(docker("inspect", *ids))) if ids else []
 
     def run_in(self, service: str, script: str) -> str:
         """What a shell script prints inside the first container of a service."""
-        return docker("exec", self.containers.containers(service)[0], "bash", "-c", script)
+        return docker("exec", self.containers.project.containers(service)[0], "bash", "-c", script)
 
     def crash(self, service: str) -> None:
         """Kills the processes of one container from inside, as a fault would: the engine starts it again."""
-        container = self.containers.containers(service)[0]
+        container = self.containers.project.containers(service)[0]
         before = self._starts(container)
         docker("exec", container, "bash", "-c", "kill -KILL -1", may_fail=True)
         eventually(lambda: self._starts(container) > before, within_s=30, what=f"{service} is started again")
 
     def kill(self, service: str) -> str:
         """`docker kill` of one container: the engine leaves it so. Returns its id."""
-        container = self.containers.containers(service)[0]
+        container = self.containers.project.containers(service)[0]
         docker("kill", container)
         return container
 
@@ -87,7 +88,9 @@ def running_compose_stack(folder: Path, environ: Mapping[str, str] | None = None
     require_docker()
     names = engine.image_names()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
-    containers = Containers(Ports(free_port_base()), {**inherited, **names, **QUICK, **(environ or {})}, folder)
+    containers = Containers(
+        Project(Ports(free_port_base()), {**inherited, **names, **QUICK, **(environ or {})}, folder)
+    )
     try:
         containers.up()
         yield ComposeStack(containers)

@@ -9,21 +9,22 @@ import pytest
 from acked_common.accounts.hand_out import SECRETS, development_secrets
 from acked_common.accounts.settings import read_settings
 from acked_common.runtime.settings import MIN_SECRET_CHARS, Env, SettingsError
-from deploy.docker.containers import Containers
+from deploy.docker.project import Project
+from deploy.docker.secrets import secrets_mark
 from deploy.native.layout import ROOT, Ports
 
 COMPOSE = (ROOT / "compose.yaml").read_text()
 DEVELOPMENT = ROOT / "deploy/docker/development"
 
 
-def containers(folder: Path, environ: dict[str, str] | None = None) -> Containers:
-    found = Containers(Ports(9000), environ or {}, folder)
-    found.make_secrets()
+def project(folder: Path, environ: dict[str, str] | None = None) -> Project:
+    found = Project(Ports(9000), environ or {}, folder)
+    found.prepare()
     return found
 
 
 def test_up_makes_every_secret_for_its_owner_alone(tmp_path: Path) -> None:
-    folder = containers(tmp_path).secrets
+    folder = project(tmp_path).secrets
     assert {path.name for path in folder.iterdir()} == set(SECRETS)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
@@ -33,18 +34,18 @@ def test_up_makes_every_secret_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_secrets_stay_and_are_marked_by_what_they_are(tmp_path: Path) -> None:
-    first, second = containers(tmp_path), containers(tmp_path)
-    mark = first.secrets_mark
-    assert second.secrets_mark == mark
+    first, second = project(tmp_path), project(tmp_path)
+    mark = secrets_mark(first.secrets)
+    assert secrets_mark(second.secrets) == mark
     (tmp_path / "secrets" / "worker").unlink()
-    assert containers(tmp_path).secrets_mark != mark
+    assert project(tmp_path).environ["ACKED_SECRETS_MARK"] != mark
 
 
 def test_a_folder_of_ones_own_is_used(tmp_path: Path) -> None:
     own = tmp_path / "mine"
     own.mkdir()
     (own / "worker").write_text("a-secret-of-my-own\n")
-    found = containers(tmp_path / "state", {"ACKED_SECRETS_DIR": str(own)})
+    found = project(tmp_path / "state", {"ACKED_SECRETS_DIR": str(own)})
     assert found.secrets == own
     assert (own / "worker").read_text() == "a-secret-of-my-own\n"
     assert (own / "mongo-key").is_file()
