@@ -3,9 +3,13 @@
 import ast
 from collections import defaultdict
 from pathlib import Path
+from typing import Protocol
+
+from acked_common.store import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
+MOST_VERBS = 12
 
 
 def test_no_two_classes_have_one_name() -> None:
@@ -15,3 +19,15 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_each_storage_port_serves_one_role() -> None:
+    roles = {
+        name: role
+        for name, role in vars(ports).items()
+        if getattr(role, "_is_protocol", False) and role is not Protocol
+    }
+    assert len(roles) >= 15
+    for name, role in roles.items():
+        verbs = {verb for part in role.__mro__ for verb in vars(part) if not verb.startswith("_")}
+        assert len(verbs) <= MOST_VERBS, name

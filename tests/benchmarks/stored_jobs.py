@@ -8,8 +8,8 @@ from uuid import UUID
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Owner, Seen, State, Transition
-from acked_common.store import NewJob
 from acked_common.store.mongo.documents import Document, history_document, job_document, transition_fields
+from acked_common.store.records import NewJob
 from benchmarks.ours import TENANT
 from benchmarks.processes import ChildError
 

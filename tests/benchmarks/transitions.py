@@ -14,8 +14,8 @@ import uvloop
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Seen, State
-from acked_common.store import Insertion, NewJob
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import Insertion, NewJob
 from benchmarks.ours import DATABASE, TENANT
 from benchmarks.processes import ChildError
 

@@ -5,8 +5,9 @@ from msgspec.structs import replace
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State
-from acked_common.store import Applied, JobStore
+from acked_common.store.records import Applied
 from support.factories import ERROR, EXPIRES_IN_S, GRACE_S, LEASE_S, RETENTION_S, again, moved, now, owner, running
+from support.whole_store import JobStore
 
 QUEUE = {"grace_s": GRACE_S, "expires_in_s": EXPIRES_IN_S}
 KEEP = {"retention_s": RETENTION_S}

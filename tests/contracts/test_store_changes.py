@@ -12,7 +12,8 @@ from acked_common.model import lifecycle
 from acked_common.model.events import JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.store import Job, JobChanges, JobStore, ProgressReport, Reservation, Scope
+from acked_common.store.ports import JobChanges
+from acked_common.store.records import Job, ProgressReport, Reservation, Scope
 from support.factories import (
     ERROR,
     GRACE_S,
@@ -30,6 +31,7 @@ from support.factories import (
     scheduled,
     succeeded,
 )
+from support.whole_store import JobStore
 
 BOUND_S = 10.0
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Move, Reason, State
-from acked_common.store import Applied, Job, JobStore, Lease, ProgressReport, Revision
+from acked_common.store.records import Applied, Job, Lease, ProgressReport, Revision
 from support.factories import (
     ERROR,
     EXPIRES_IN_S,
@@ -33,6 +33,7 @@ from support.factories import (
     succeeded,
     until_readable,
 )
+from support.whole_store import JobStore
 
 
 async def test_a_claim_takes_a_bundle_whole(store: JobStore) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Reason, State
-from acked_common.store import Insertion, JobStore, NewJob, Revision
+from acked_common.store.records import Insertion, NewJob, Revision
 from support.factories import ago, count_queued, insert, new_job, now, queued, scheduled
+from support.whole_store import JobStore
 
 PAYLOADS = {
     "keys with a meaning": b'{"$where": "1", "$set": {"x": 1}, "a.b": {"$ref": 1, "$id": 2}, "": 0}',

@@ -3,8 +3,9 @@
 import asyncio
 
 from acked_common.model.lifecycle import State
-from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, NewJob
+from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, NewJob
 from support.factories import count_queued, insert, key_of, new_job, now, succeeded
+from support.whole_store import JobStore
 
 KEY = "order-7"
 

@@ -13,7 +13,7 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.store import BatchCount, Job, JobFilter, JobStore, Reservation, SweepPosition
+from acked_common.store.records import BatchCount, Job, JobFilter, Reservation, SweepPosition
 from support.factories import (
     ERROR,
     GRACE_S,
@@ -35,6 +35,7 @@ from support.factories import (
     scheduled,
     succeeded,
 )
+from support.whole_store import JobStore
 
 
 async def _queued_for(store: JobStore, seconds: float) -> Job:
@@ -221,8 +222,8 @@ def _fits(job: Job, wanted: JobFilter) -> bool:
 async def test_lists_show_what_fits_newest_first(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = await _listable_jobs(store)
     for limit, page_size, wanted in itertools.product((10_000, 7), (3, 100), FILTERS):
-        monkeypatch.setattr("acked_common.store.LIST_SCAN_LIMIT", limit)
-        monkeypatch.setattr("acked_common.store.LIST_FIRST_SPAN", 3)
+        monkeypatch.setattr("acked_common.store.list_limits.LIST_SCAN_LIMIT", limit)
+        monkeypatch.setattr("acked_common.store.list_limits.LIST_FIRST_SPAN", 3)
         listed: list[Job] = []
         before, pages = None, 0
         while True:
@@ -239,7 +240,7 @@ async def test_lists_show_what_fits_newest_first(store: JobStore, monkeypatch: p
 async def test_a_page_looks_at_a_bounded_span_and_then_answers_with_a_token(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked_common.store.LIST_SCAN_LIMIT", 5)
+    monkeypatch.setattr("acked_common.store.list_limits.LIST_SCAN_LIMIT", 5)
     oldest = await failed(store, kind="a")
     others = [await queued(store, kind="a") for _ in range(12)]
 
@@ -256,7 +257,7 @@ async def test_a_page_looks_at_a_bounded_span_and_then_answers_with_a_token(
 
 
 async def test_a_page_of_large_jobs_ends_before_it_is_full(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("acked_common.store.LIST_BYTES", 10_000)
+    monkeypatch.setattr("acked_common.store.list_limits.LIST_BYTES", 10_000)
     jobs = []
     for _ in range(5):
         job = await running(store)

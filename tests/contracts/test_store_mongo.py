@@ -14,19 +14,12 @@ from pymongo.errors import WriteError
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import LIVE as LIVE_STATES
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.store import (
-    LIST_FIRST_SPAN,
-    Insertion,
-    Job,
-    JobFilter,
-    JobPage,
-    SchemaMismatch,
-    StoreError,
-    SweepPosition,
-)
+from acked_common.store.errors import SchemaMismatch, StoreError
+from acked_common.store.list_limits import LIST_FIRST_SPAN
 from acked_common.store.mongo import listing, schema
 from acked_common.store.mongo.documents import Document, job_document, job_from
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import Insertion, Job, JobFilter, JobPage, SweepPosition
 from support.factories import (
     LEASE_S,
     RETENTION_S,

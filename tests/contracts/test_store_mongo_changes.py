@@ -8,9 +8,10 @@ from pymongo.database import Database
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import State
-from acked_common.store import Job, JobChanges
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.ports import JobChanges
+from acked_common.store.records import Job
 from support.factories import RETENTION_S, again, moved, now, owner, queued, running
 
 ANSWERS = 20

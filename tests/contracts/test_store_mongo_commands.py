@@ -12,8 +12,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.tokens import mint
-from acked_common.store import JobFilter, KindRecord, ProgressReport, Reservation, Scope, WorkerRecord
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import JobFilter, KindRecord, ProgressReport, Reservation, Scope, WorkerRecord
 from support.factories import GRACE_S, LEASE_S, RETENTION_S, insert, new_job, now, owner, queued, running
 
 MAJORITY = {"w": "majority", "j": True}

@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from acked_common.store import ClaimedJob, Insertion, OutcomeUnknown
+from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import ClaimedJob, Insertion
 from support.factories import LEASE_S, claimed_job, count_queued, insert, key_of, new_job, now, owner
 from support.failing_mongod import FailingMongod
 from support.stores import store_behind

@@ -11,17 +11,9 @@ from pymongo.uri_parser import parse_uri
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
-from acked_common.store import (
-    Applied,
-    Insertion,
-    JobFilter,
-    OutcomeUnknown,
-    ProgressReport,
-    Reservation,
-    StoreError,
-    StoreUnavailable,
-)
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import Applied, Insertion, JobFilter, ProgressReport, Reservation
 from support.factories import (
     LEASE_S,
     RETENTION_S,

@@ -8,8 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from acked_common.model import lifecycle
-from acked_common.store import HistoryLost, Job, JobChanges, JobUpdate, StoreError
+from acked_common.model.events import JobUpdate
+from acked_common.store.errors import HistoryLost, StoreError
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.ports import JobChanges
+from acked_common.store.records import Job
 from support.factories import RETENTION_S, moved, now, queued, running
 from support.failing_mongod import FailingMongod
 from support.parts import BOUND_S

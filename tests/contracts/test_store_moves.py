@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HISTORY_KEPT, Move, Reason, Seen, State, Transition
-from acked_common.store import Applied, Job, JobStore
+from acked_common.store.records import Applied, Job
 from support.factories import (
     ERROR,
     EXPIRES_IN_S,
@@ -33,6 +33,7 @@ from support.factories import (
     succeeded,
     suspected,
 )
+from support.whole_store import JobStore
 
 QUEUE = {"grace_s": GRACE_S, "expires_in_s": EXPIRES_IN_S}
 KEEP = {"retention_s": RETENTION_S}

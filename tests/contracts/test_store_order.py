@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
-from acked_common.store import Applied, Job, JobStore
+from acked_common.store.records import Applied, Job
 from support.factories import (
     ERROR,
     EXPIRES_IN_S,
@@ -22,6 +22,7 @@ from support.factories import (
     owner,
     queued,
 )
+from support.whole_store import JobStore
 
 BEHIND = timedelta(seconds=5)
 

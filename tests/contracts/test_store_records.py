@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from acked_common.store import JobStore, KindRecord, SchemaMismatch, WorkerRecord
+from acked_common.store.errors import SchemaMismatch
+from acked_common.store.records import KindRecord, WorkerRecord
 from contracts.conftest import AnyStore
 from support.factories import ago, eventually, now, until_readable
+from support.whole_store import JobStore
 
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -11,9 +11,10 @@ from pymongo.database import Database
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.store import Applied, Job, StoreError
+from acked_common.store.errors import StoreError
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import Applied, Job
 from support.factories import ERROR, EXPIRES_IN_S, GRACE_S, RETENTION_S, eventually, insert, new_job, now, owner
 from support.servers import Servers
 

@@ -4,9 +4,10 @@ import pytest
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Seen, State
-from acked_common.store import Applied, JobStore
+from acked_common.store.records import Applied
 from support.factories import now, running
 from support.fields import changed, fields_of, two_of
+from support.whole_store import JobStore
 
 # When the job last moved only dates what follows; `rev` says whether it has moved since.
 NOT_COMPARED = {"id", "at"}

@@ -9,8 +9,10 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import State
-from acked_common.store import JobChanges, JobFilter, JobStore, Scope
+from acked_common.store.ports import JobChanges
+from acked_common.store.records import JobFilter, Scope
 from support.factories import LEASE_S, ago, failed, moved, now, owner, queued, running, succeeded
+from support.whole_store import JobStore
 
 MINE, THEIRS = "acme", "globex"
 BOUND_S = 10.0

@@ -14,7 +14,10 @@ from acked_common.accounts.mongo_accounts import ADMINISTRATOR, AccountsError, e
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.runtime.settings import Env, read_common
-from acked_common.store import (
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.replica_set import ensure_single_member
+from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import (
     Applied,
     Insertion,
     JobFilter,
@@ -24,9 +27,6 @@ from acked_common.store import (
     Scope,
     WorkerRecord,
 )
-from acked_common.store.mongo import schema
-from acked_common.store.mongo.replica_set import ensure_single_member
-from acked_common.store.mongo.store import MongoStore
 from deploy.native.ports import free_port_base
 from support.factories import GRACE_S, LEASE_S, RETENTION_S, new_job, now, owner
 from support.mongod import running_mongod

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from acked_common.model.lifecycle import State
-from acked_common.store import Lease
+from acked_common.store.records import Lease
 from simulation.handlers import Effect
 from simulation.loop import SimProcess
 from simulation.scale import VARIABLES, WORKER_TIMEOUT_S

@@ -4,8 +4,9 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from acked_common.store import Insertion, OutcomeUnknown, Reservation, StoreError, StoreUnavailable
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.mongo.documents import Document
+from acked_common.store.records import Insertion, Reservation
 from simulation.loop import SimProcess
 from simulation.scale import VARIABLES
 from support.factories import claimed_job

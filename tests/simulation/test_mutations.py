@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
-from acked_common.store import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_common.store.mongo.documents import Document
+from acked_common.store.records import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_intake.accept.group_commit import GroupCommit
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.lane_runner import LaneRunner

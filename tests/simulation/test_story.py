@@ -1,6 +1,6 @@
 """A seed that fails tells what happened and how to repeat it."""
 
-from acked_common.store import Insertion, NewJob
+from acked_common.store.records import Insertion, NewJob
 from simulation.store_line import ObservedStore
 from simulation.story import needed_faults, report
 from simulation.weather import KNOBS

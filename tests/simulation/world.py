@@ -16,7 +16,8 @@ import structlog
 from acked_common.http.problems import ProblemError
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import State
-from acked_common.store import IdempotencyKey, Job, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.records import IdempotencyKey, Job
 from acked_gateway.jobs.commands import Resolution
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.submission import Submission

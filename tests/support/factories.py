@@ -11,7 +11,8 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Owner, State, Transition
-from acked_common.store import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, JobStore, NewJob, Scope
+from acked_common.store.records import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, NewJob, Scope
+from support.whole_store import JobStore
 
 GRACE_S = 10.0
 LEASE_S = 30.0

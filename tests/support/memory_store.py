@@ -14,36 +14,14 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from acked_common import store
 from acked_common.model import lifecycle
 from acked_common.model.events import JobUpdate
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.runtime.clock import Clock
-from acked_common.store import (
-    Applied,
-    BatchCount,
-    Changes,
-    ClaimedJob,
-    Insertion,
-    Job,
-    JobChanges,
-    JobFilter,
-    JobPage,
-    KeyHolder,
-    KindRecord,
-    Lease,
-    NewJob,
-    ProgressReport,
-    Reservation,
-    Revision,
-    SchemaMismatch,
-    Scope,
-    StoreError,
-    SweepPosition,
-    WorkerRecord,
-)
+from acked_common.store import list_limits
+from acked_common.store.errors import SchemaMismatch, StoreError
 from acked_common.store.mongo.documents import (
     Document,
     claimed_job_from,
@@ -60,6 +38,27 @@ from acked_common.store.mongo.documents import (
     transition_fields,
     worker_document,
     worker_from,
+)
+from acked_common.store.ports import JobChanges
+from acked_common.store.records import (
+    Applied,
+    BatchCount,
+    Changes,
+    ClaimedJob,
+    Insertion,
+    Job,
+    JobFilter,
+    JobPage,
+    KeyHolder,
+    KindRecord,
+    Lease,
+    NewJob,
+    ProgressReport,
+    Reservation,
+    Revision,
+    Scope,
+    SweepPosition,
+    WorkerRecord,
 )
 from acked_common.store.tokens import MemoryTokens, TokenStore
 from acked_common.store.updates import news_from_document
@@ -324,15 +323,15 @@ class MemoryStore:
             if (before is None or job_id < before) and _shows(self._jobs[job_id], indexed)
         ]
         floor: UUID | None = None
-        if indexed != wanted and len(span) >= store.LIST_SCAN_LIMIT:
-            del span[store.LIST_SCAN_LIMIT :]
+        if indexed != wanted and len(span) >= list_limits.LIST_SCAN_LIMIT:
+            del span[list_limits.LIST_SCAN_LIMIT :]
             floor = span[-1]["_id"]
         jobs: list[Job] = []
         size = 0
         for document in span:
             if not _shows(document, wanted):
                 continue
-            if len(jobs) == page_size or (jobs and size > store.LIST_BYTES):
+            if len(jobs) == page_size or (jobs and size > list_limits.LIST_BYTES):
                 return JobPage(jobs, jobs[-1].id)
             jobs.append(_job(document, without=frozenset({"payload", "result"})))
             size += listed_bytes(document)

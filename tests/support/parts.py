@@ -8,7 +8,7 @@ from typing import Any
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.settings import CommonSettings, Env, read_common
-from acked_common.store import StoreUnavailable
+from acked_common.store.errors import StoreUnavailable
 from support.memory_store import MemoryStore
 
 BOUND_S = 5.0

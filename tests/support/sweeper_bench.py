@@ -10,7 +10,7 @@ from acked_common.background.sweeper import Sweeper
 from acked_common.broker import BrokerError
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
-from acked_common.store import Job
+from acked_common.store.records import Job
 from support.factories import ManualClock, moved, owner, queued
 from support.memory_broker import MemoryBroker
 from support.parts import ShakyStore, common_settings, settle

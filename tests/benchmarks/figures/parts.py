@@ -12,8 +12,8 @@ from pymongo import WriteConcern
 
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
-from acked_common.store import NewJob
 from acked_common.store.mongo.documents import job_document
+from acked_common.store.records import NewJob
 from benchmarks.bench import Bench
 
 _QUEUE = "bench.parts"

@@ -7,7 +7,7 @@ import pytest
 
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import State
-from acked_common.store import WorkerRecord
+from acked_common.store.records import WorkerRecord
 from acked_gateway.feed.frames import event_text, jobs_snapshot_text
 from acked_gateway.feed.seen_transitions import SeenTransitions
 from acked_gateway.load_test.routes import _figures

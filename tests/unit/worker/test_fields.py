@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from acked import Kind, KindOptions
 from acked.context import Attempt, Context
 from acked.testing import RecordingAttempt
-from acked_common.store import ClaimedJob, KindRecord
+from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.lane_runner import LaneRunner, claimed_event
 from acked_worker.execute.attempt import Assignment, RunningAttempt

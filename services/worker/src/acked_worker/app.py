@@ -27,8 +27,9 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
-from acked_common.store import ClaimedJob, KindRecord, ProgressReport, StoreError, WorkerRecord
+from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import ClaimedJob, KindRecord, ProgressReport, WorkerRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import LaneRunner, Watermarks, claimed_event
 from acked_worker.consume.slots import Slots

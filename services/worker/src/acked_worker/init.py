@@ -11,7 +11,7 @@ from acked_common.broker.rabbitmq.topology import declare_lane, declare_shared
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.logs import get_log, set_up_logs
 from acked_common.runtime.settings import SettingsError
-from acked_common.store import StoreError
+from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
 from acked_worker.handlers.imports import load_handlers
 from acked_worker.handlers.registration import kind_record, lanes_of

@@ -10,7 +10,8 @@ import pytest
 from acked_common.api.long_poll import LongPolls
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import State
-from acked_common.store import Job, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.records import Job
 from support.factories import LEASE_S, RETENTION_S, ManualClock, moved, now, owner, queued, running, succeeded
 from support.loop_clock import LoopClock
 from support.parts import BOUND_S, ShakyStore, running_tasks, settle

@@ -11,7 +11,7 @@ from acked_common.http.responses import encode
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Owner, State
 from acked_common.model.principal import Permission, Principal
-from acked_common.store import Job
+from acked_common.store.records import Job
 from support.factories import ERROR, MAKERS, ManualClock, again, cancelling, failed, moved, now, queued, running
 from support.memory_store import MemoryStore
 

@@ -13,7 +13,7 @@ from acked_common.background.kind_cache import KindCache
 from acked_common.broker import BrokerError
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
-from acked_common.store import KindRecord
+from acked_common.store.records import KindRecord
 from support.factories import ManualClock
 from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore

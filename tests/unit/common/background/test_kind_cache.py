@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from acked_common.background.kind_cache import DEFAULT_BUNDLE, KindCache
-from acked_common.store import KindRecord, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.records import KindRecord
 from support.factories import ManualClock
 from support.parts import BOUND_S, ShakyStore, running_tasks, settle
 

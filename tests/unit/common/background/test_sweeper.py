@@ -12,7 +12,7 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
-from acked_common.store import StoreError
+from acked_common.store.errors import StoreError
 from support.factories import GRACE_S, LEASE_S, ManualClock, again, insert, moved, new_job, scheduled
 from support.parts import running_tasks, settle
 from support.sweeper_bench import RENEWAL_S, Bench

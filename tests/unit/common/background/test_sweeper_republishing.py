@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
 from acked_common.model.bundle import Bundle
-from acked_common.store import KindRecord, Reservation
+from acked_common.store.records import KindRecord, Reservation
 from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
 from support.parts import BOUND_S, settle
 from support.sweeper_bench import Bench

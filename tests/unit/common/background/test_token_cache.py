@@ -9,7 +9,7 @@ from acked_common.background import token_cache as table_module
 from acked_common.background.token_cache import TokenCache
 from acked_common.http.problems import ProblemError
 from acked_common.model.tokens import TokenRecord, mint
-from acked_common.store import StoreUnavailable
+from acked_common.store.errors import StoreUnavailable
 from acked_common.store.tokens import MemoryTokens
 from support.factories import ManualClock
 from support.parts import running_tasks, settle

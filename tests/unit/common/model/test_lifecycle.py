@@ -25,7 +25,7 @@ from acked_common.model.lifecycle import (
     Transition,
     WrongState,
 )
-from acked_common.store import Applied, Job
+from acked_common.store.records import Applied, Job
 from support.factories import ManualClock, new_job
 from support.memory_store import MemoryStore
 

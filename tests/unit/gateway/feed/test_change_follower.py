@@ -11,7 +11,7 @@ from acked_common.api.long_poll import LongPolls
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.store import Changes, Scope
+from acked_common.store.records import Changes, Scope
 from acked_gateway.feed import hub as hub_module
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.hub import Client, Hub

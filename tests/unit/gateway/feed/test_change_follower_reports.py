@@ -11,7 +11,8 @@ from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.clock import SharedClock
-from acked_common.store import Changes, Scope, StoreUnavailable
+from acked_common.store.errors import StoreUnavailable
+from acked_common.store.records import Changes, Scope
 from acked_gateway.feed import change_follower
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.hub import Client, Hub, jobs_snapshot

@@ -12,7 +12,8 @@ from acked_common.api.long_poll import LongPolls
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.store import Changes, HistoryLost, Scope, StoreUnavailable
+from acked_common.store.errors import HistoryLost, StoreUnavailable
+from acked_common.store.records import Changes, Scope
 from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY_CAP_S, SETTLED_AFTER_S, ChangeFollower
 from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
 from support.factories import ManualClock

@@ -11,7 +11,7 @@ from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.strict_json import NeedsScan
-from acked_common.store import Scope
+from acked_common.store.records import Scope
 from acked_gateway.feed import frames
 from acked_gateway.feed.frames import (
     SNAPSHOT_PROGRESS_BYTES,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.store import Scope
+from acked_common.store.records import Scope
 from acked_gateway.feed import hub as hub_module
 from acked_gateway.feed.frames import FeedError
 from acked_gateway.feed.hub import Client, Hub, Subscription, counts_snapshot, jobs_snapshot

@@ -9,7 +9,8 @@ import pytest
 
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.lifecycle import Reason, State
-from acked_common.store import Scope, StoreUnavailable
+from acked_common.store.errors import StoreUnavailable
+from acked_common.store.records import Scope
 from acked_gateway.feed import snapshots as module
 from acked_gateway.feed.hub import Client, Hub, Subscription
 from acked_gateway.feed.snapshots import AT_ONCE, COUNTED_AT_MOST, Snapshots

@@ -14,7 +14,7 @@ from acked_common.background.kind_cache import KindCache
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.store import Applied, Job
+from acked_common.store.records import Applied, Job
 from acked_gateway.jobs import commands as module
 from acked_gateway.jobs.commands import MAX_NOTE_CHARS, MAX_RESULT_BYTES, Commands, Resolution, parse_resolution
 from acked_gateway.jobs.operations import Resolve

@@ -21,7 +21,7 @@ from acked_common.http.limits import Limit
 from acked_common.http.responses import encode
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
-from acked_common.store import Job, WorkerRecord
+from acked_common.store.records import Job, WorkerRecord
 from acked_gateway.jobs import commands as commands_module
 from acked_gateway.jobs import routes as routes_module
 from acked_gateway.jobs.commands import Commands, parse_resolution

@@ -12,7 +12,7 @@ from acked_common.channel.commands import CancelCommand, Command, DrainCommand
 from acked_common.channel.frames import JobAttempt
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
-from acked_common.store import WorkerRecord
+from acked_common.store.records import WorkerRecord
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.workers import command_router as module
 from acked_gateway.workers.channel import WorkerChannel

@@ -6,7 +6,7 @@ from acked_common.broker import BrokerError
 from acked_common.channel.commands import CancelCommand, DatabaseNotice, decode_command, encode_command
 from acked_common.channel.frames import JobAttempt
 from acked_common.model.ids import new_id
-from acked_common.store import StoreUnavailable
+from acked_common.store.errors import StoreUnavailable
 from acked_gateway.workers.shared_host import FIRST_EVERY_S, FORGOTTEN_AFTER_S, MOST_OTHERS, NOTICE_EVERY_S, SharedHost
 from support.factories import ManualClock
 from support.parts import ShakyStore

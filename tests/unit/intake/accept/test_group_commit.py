@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from acked_common.store import Insertion, NewJob
+from acked_common.store.records import Insertion, NewJob
 from acked_intake.accept import group_commit
 from acked_intake.accept.group_commit import (
     LARGE_JOBS,

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from acked_common.model.lifecycle import State
-from acked_common.store import Insertion, KeyHolder, NewJob, OutcomeUnknown
+from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.mongo.documents import job_document, key_holder_from
+from acked_common.store.records import Insertion, KeyHolder, NewJob
 from acked_intake.accept.group_commit import TICK_S, Busy, CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import MAX_TRIES, Kept, KeyedCommit, answer_of_follower
 from support.factories import ManualClock, key_of, new_job

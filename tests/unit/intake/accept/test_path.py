@@ -13,7 +13,8 @@ from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
-from acked_common.store import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob, StoreUnavailable
+from acked_common.store.errors import StoreUnavailable
+from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored

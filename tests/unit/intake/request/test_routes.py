@@ -16,7 +16,7 @@ from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import Env
-from acked_common.store import KindRecord
+from acked_common.store.records import KindRecord
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored

@@ -8,7 +8,8 @@ import pytest
 
 from acked_common.model.bundle import Bundle
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
-from acked_common.store import ClaimedJob, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.records import ClaimedJob
 from acked_worker.consume.claim_batcher import ClaimBatcher
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore

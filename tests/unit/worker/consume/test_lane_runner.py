@@ -9,7 +9,7 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, Owner
-from acked_common.store import ClaimedJob, Job
+from acked_common.store.records import ClaimedJob, Job
 from acked_worker.consume import prefetch
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneRunner, Watermarks

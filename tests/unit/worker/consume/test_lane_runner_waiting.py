@@ -9,7 +9,7 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
-from acked_common.store import Job
+from acked_common.store.records import Job
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner, Watermarks
 from acked_worker.consume.prefetch import MOST_RETURNS

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from acked_common.store import KindRecord
+from acked_common.store.records import KindRecord
 from acked_worker.handlers.registration import unserved
 from support.factories import ManualClock
 

@@ -6,7 +6,8 @@ import pytest
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
-from acked_common.store import Applied, Lease, StoreError, StoreUnavailable
+from acked_common.store.errors import StoreError, StoreUnavailable
+from acked_common.store.records import Applied, Lease
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.execute.stall_fence import StallFence

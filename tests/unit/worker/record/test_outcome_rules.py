@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.model.lifecycle import MAX_CRASHES, Reason, State
-from acked_common.store import ClaimedJob, KindRecord
 from acked_common.store.mongo.documents import claimed_job_from, job_document
+from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.execute.outcome import (
     Crashed,
     Ending,

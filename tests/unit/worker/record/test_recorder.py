@@ -9,7 +9,8 @@ from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
-from acked_common.store import Applied, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.records import Applied, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Ending, Failed, Interrupted, InterruptReason, Succeeded, failed, weight_bytes
 from acked_worker.record.outcome_rules import Defaults

@@ -10,7 +10,8 @@ from uuid import UUID
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.runtime.lifetime import Tasks
-from acked_common.store import Job, JobStore, Revision
+from acked_common.store.ports import JobReader
+from acked_common.store.records import Job, Revision
 
 LOOK_EVERY_S = 0.1
 _IDS_A_LOOK = 2000
@@ -41,7 +42,7 @@ class UpdateSource(Protocol):
 class LongPolls:
     """Waits for jobs to end or to move."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobReader) -> None:
         self._store = store
         self._waiters: dict[UUID, set[_Waiter]] = {}
         self._somebody_waits = asyncio.Event()

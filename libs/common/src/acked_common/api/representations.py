@@ -13,7 +13,7 @@ from msgspec import Meta
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import HISTORY_KEPT, HistoryEntry, Reason, State
 from acked_common.model.principal import Permission, Principal
-from acked_common.store import Job
+from acked_common.store.records import Job
 
 Count = Annotated[int, Meta(ge=0)]
 Rev = Annotated[int, Meta(ge=1, description="Raised by one by every move of the job.")]

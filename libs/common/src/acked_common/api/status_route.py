@@ -22,12 +22,13 @@ from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.numbers import decimal, whole
 from acked_common.model.principal import principal_of
-from acked_common.store import Job, JobStore, KindRecord
+from acked_common.store.ports import JobReader
+from acked_common.store.records import Job, KindRecord
 
 N = TypeVar("N", int, float)
 
 
-async def stored_job(store: JobStore, text: str, *, tenant: str) -> Job:
+async def stored_job(store: JobReader, text: str, *, tenant: str) -> Job:
     """The tenant's job with this id, or a 404 problem."""
     job_id = parse_id(text)
     job = await store.get(job_id, tenant=tenant) if job_id is not None else None
@@ -50,7 +51,7 @@ async def hint_for(job: Job, workers: WorkerCache) -> str | None:
 
 
 def status_routes(
-    store: JobStore,
+    store: JobReader,
     waits: LongPolls,
     workers: WorkerCache,
     kinds: KindCache,

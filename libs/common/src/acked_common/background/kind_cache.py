@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from acked_common.http.problems import ErrorAt, ProblemError, problem
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.lifetime import Tasks
-from acked_common.store import JobStore, KindRecord
+from acked_common.store.ports import KindStore
+from acked_common.store.records import KindRecord
 
 REFRESH_S = 5.0
 # A crowd of requests for unknown kinds shares one look.
@@ -30,7 +31,7 @@ class KindCache:
 
     def __init__(
         self,
-        store: JobStore,
+        store: KindStore,
         monotonic: Callable[[], float] = time.monotonic,
         *,
         known: Mapping[str, KindRecord] | None = None,

@@ -6,7 +6,8 @@ from datetime import datetime
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store import JobStore, SchemaMismatch, StoreError
+from acked_common.store.errors import SchemaMismatch, StoreError
+from acked_common.store.ports import HealthStore
 
 log = get_log(__name__)
 
@@ -19,7 +20,7 @@ CLOCK_OFF_BY_S = 1.0
 class StoreMonitor:
     """Keeps `problem` and the clock's offset up to date."""
 
-    def __init__(self, store: JobStore, clock: SharedClock) -> None:
+    def __init__(self, store: HealthStore, clock: SharedClock) -> None:
         self._store = store
         self._clock = clock
         self._clock_set_at: float | None = None

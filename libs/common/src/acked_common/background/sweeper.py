@@ -24,7 +24,9 @@ from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S, CommonSettings
-from acked_common.store import Applied, Job, JobStore, Reservation, StoreError, SweepPosition
+from acked_common.store.errors import StoreError
+from acked_common.store.ports import SweepStore
+from acked_common.store.records import Applied, Job, Reservation, SweepPosition
 
 log = get_log(__name__)
 
@@ -96,7 +98,7 @@ class Sweeper:
 
     def __init__(
         self,
-        store: JobStore,
+        store: SweepStore,
         bundle_publisher: BundlePublisher,
         probe: LaneProbe,
         kinds: KindCache,

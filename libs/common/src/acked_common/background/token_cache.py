@@ -7,7 +7,7 @@ from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.model.tokens import ID_FROM, ID_TO, TokenRecord, id_of, is_of
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
-from acked_common.store import StoreError
+from acked_common.store.errors import StoreError
 from acked_common.store.tokens import TokenStore
 
 REFRESH_S = 2.0

@@ -5,7 +5,8 @@ import hashlib
 import time
 from collections.abc import Sequence
 
-from acked_common.store import JobStore, WorkerRecord
+from acked_common.store.ports import PresenceStore
+from acked_common.store.records import WorkerRecord
 
 FRESH_FOR_S = 1.0
 _INSTANCE_CHARS = 12
@@ -19,7 +20,7 @@ def instance_of(boot: str) -> str:
 class WorkerCache:
     """A short-lived view of the workers' documents."""
 
-    def __init__(self, store: JobStore, *, seen_within_s: float) -> None:
+    def __init__(self, store: PresenceStore, *, seen_within_s: float) -> None:
         self._store = store
         self._seen_within_s = seen_within_s
         self._workers: Sequence[WorkerRecord] = ()

@@ -11,7 +11,7 @@ from acked_common.http.not_found import NotFound
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import ProblemResponse
 from acked_common.runtime.logs import get_log
-from acked_common.store import StoreError
+from acked_common.store.errors import StoreError
 
 log = get_log(__name__)
 

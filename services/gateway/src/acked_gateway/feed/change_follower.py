@@ -19,7 +19,9 @@ from acked_common.api.long_poll import LongPolls
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store import Changes, HistoryLost, JobChanges, StoreError
+from acked_common.store.errors import HistoryLost, StoreError
+from acked_common.store.ports import JobChanges
+from acked_common.store.records import Changes
 from acked_gateway.feed.hub import Hub, Subscription
 from acked_gateway.feed.seen_transitions import SeenTransitions
 

@@ -16,7 +16,7 @@ from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.strict_json import StrictJsonError
-from acked_common.store import Scope
+from acked_common.store.records import Scope
 
 PROTOCOL = 1
 MAX_IDS = 1000

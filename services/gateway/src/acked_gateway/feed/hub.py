@@ -11,7 +11,7 @@ from uuid import UUID
 
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import State
-from acked_common.store import Scope
+from acked_common.store.records import Scope
 from acked_gateway.feed.frames import (
     FeedError,
     Sub,

@@ -5,7 +5,9 @@ import asyncio
 from acked_common.http.fair_turns import FairTurns
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store import JobStore, Scope, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.ports import SnapshotStore
+from acked_common.store.records import Scope
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.frames import MAX_IDS
 from acked_gateway.feed.hub import Hub, Snapshot, Subscription, counts_snapshot, jobs_snapshot
@@ -23,7 +25,7 @@ RETRY_S = 0.5
 class Snapshots:
     """Reads what subscriptions begin with, and renews counts while something happens."""
 
-    def __init__(self, store: JobStore, hub: Hub, live: ChangeFollower) -> None:
+    def __init__(self, store: SnapshotStore, hub: Hub, live: ChangeFollower) -> None:
         self._store = store
         self._hub = hub
         self._live = live

@@ -20,7 +20,8 @@ from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.settings import CommonSettings
-from acked_common.store import Applied, Job, JobStore
+from acked_common.store.ports import CommandStore
+from acked_common.store.records import Applied, Job
 
 TRIES = 10
 MAX_RESULT_BYTES = 1 << 20
@@ -43,7 +44,7 @@ class Commands:
 
     def __init__(
         self,
-        store: JobStore,
+        store: CommandStore,
         bundle_publisher: BundlePublisher,
         clock: Clock,
         settings: CommonSettings,

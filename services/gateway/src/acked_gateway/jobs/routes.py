@@ -26,7 +26,8 @@ from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME
 from acked_common.model.numbers import whole
 from acked_common.model.principal import Principal, principal_of
-from acked_common.store import Job, JobFilter, JobStore
+from acked_common.store.ports import JobLists
+from acked_common.store.records import Job, JobFilter
 from acked_gateway.jobs import operations
 from acked_gateway.jobs.commands import MAX_BODY_BYTES, Commands, read_resolution
 from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_ASKED
@@ -63,7 +64,7 @@ def checked_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobStore, commands: Commands, workers: WorkerCache, reads: Reads) -> list[ApiRoute]:
+def job_routes(store: JobLists, commands: Commands, workers: WorkerCache, reads: Reads) -> list[ApiRoute]:
     """The routes."""
 
     async def list_jobs(request: Request) -> Response:

@@ -21,7 +21,7 @@ from acked_common.http.responses import JsonResponse
 from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import Clock
-from acked_common.store import JobStore
+from acked_common.store.ports import JobLists
 from acked_gateway.jobs.routes import checked_batch
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.operations import (
@@ -47,7 +47,7 @@ class LoadTestLimits:
 def load_test_routes(
     tester: LoadTester,
     kinds: KindCache,
-    store: JobStore,
+    store: JobLists,
     clock: Clock,
     stopping: asyncio.Event,
     *,

@@ -11,7 +11,8 @@ from acked_common.background.worker_cache import WorkerCache, instance_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
 from acked_common.model.instants import rfc3339
-from acked_common.store import JobStore, WorkerRecord
+from acked_common.store.ports import PresenceStore
+from acked_common.store.records import WorkerRecord
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.operations import DRAIN_WORKER, LIST_WORKERS, Draining, Worker, Workers
 
@@ -19,7 +20,7 @@ LIVES_WITHIN = timedelta(seconds=6)
 """Workers write their document every two seconds."""
 
 
-def worker_routes(store: JobStore, workers: WorkerCache, commands: CommandRouter) -> list[ApiRoute]:
+def worker_routes(store: PresenceStore, workers: WorkerCache, commands: CommandRouter) -> list[ApiRoute]:
     """The routes."""
 
     async def drain(request: Request) -> Response:

@@ -16,7 +16,7 @@ from acked_common.broker import BrokerError
 from acked_common.channel.commands import DatabaseNotice
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store import JobStore
+from acked_common.store.ports import IdentityStore
 
 log = get_log(__name__)
 
@@ -40,7 +40,7 @@ class NoticeBus(Protocol):
 class SharedHost:
     """What one gateway knows of the databases behind its virtual host."""
 
-    def __init__(self, store: JobStore, name: str, monotonic: Callable[[], float]) -> None:
+    def __init__(self, store: IdentityStore, name: str, monotonic: Callable[[], float]) -> None:
         """`name` is that of the database, for people."""
         self._store = store
         self._name = name

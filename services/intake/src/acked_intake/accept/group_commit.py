@@ -19,7 +19,8 @@ from prometheus_client import Counter, Histogram
 
 from acked_common.runtime import failpoints
 from acked_common.runtime.lifetime import Tasks
-from acked_common.store import Insertion, JobStore, NewJob
+from acked_common.store.ports import NewJobStore
+from acked_common.store.records import Insertion, NewJob
 
 MAX_GROUP_JOBS = 1000
 LARGE_JOBS = 32
@@ -67,7 +68,7 @@ class _WaitingRequests:
 class GroupCommit:
     """Collects new jobs and keeps them in groups; `on_stored` gets each stored group, after its commit."""
 
-    def __init__(self, store: JobStore, limits: CommitLimits, on_stored: Callable[[Sequence[NewJob]], None]) -> None:
+    def __init__(self, store: NewJobStore, limits: CommitLimits, on_stored: Callable[[Sequence[NewJob]], None]) -> None:
         self._store = store
         self._limits = limits
         self._on_stored = on_stored

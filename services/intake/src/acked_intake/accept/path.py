@@ -17,7 +17,9 @@ from acked_common.model.lifecycle import State
 from acked_common.model.principal import LOCAL, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import CommonSettings
-from acked_common.store import IdempotencyKey, Insertion, JobStore, KeyHolder, KindRecord, NewJob, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.ports import NewJobStore
+from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, KindRecord, NewJob
 from acked_intake.accept.group_commit import Busy, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.submission import Submission, beyond_limits
@@ -33,7 +35,7 @@ class Acceptance:
         self,
         commit: GroupCommit,
         keyed_commit: KeyedCommit,
-        store: JobStore,
+        store: NewJobStore,
         kinds: KindCache,
         monitor: StoreMonitor,
         clock: SharedClock,

@@ -9,7 +9,8 @@ import time
 
 from acked_common.http.problems import ProblemError, problem
 from acked_common.runtime.lifetime import Tasks
-from acked_common.store import JobStore, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.ports import BacklogStore
 from acked_intake.accept.quota import Quota, Quotas
 
 COUNT_EVERY_S = 1.0
@@ -22,7 +23,7 @@ UNLIMITED_COUNT = 1_000_000
 class QuotaCounter:
     """The quotas of one intake."""
 
-    def __init__(self, store: JobStore, quotas: Quotas) -> None:
+    def __init__(self, store: BacklogStore, quotas: Quotas) -> None:
         self._store = store
         self._quota = Quota(quotas)
         # Beyond the quota too, or nobody would see how fast an excess shrinks.

@@ -11,7 +11,7 @@ from acked_common.http.problems import ErrorAt, ProblemError, json_problem, prob
 from acked_common.model import strict_json
 from acked_common.model.names import BATCH_NAME, KIND_NAME
 from acked_common.model.strict_json import StrictJsonError
-from acked_common.store import KindRecord
+from acked_common.store.records import KindRecord
 
 DEFAULT_KIND = "demo"
 YEAR_S = 31_536_000

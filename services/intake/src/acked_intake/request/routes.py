@@ -9,7 +9,7 @@ from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.model.instants import rfc3339
 from acked_common.model.principal import Principal, principal_of
 from acked_common.runtime import failpoints
-from acked_common.store import IdempotencyKey, KeyHolder, NewJob
+from acked_common.store.records import IdempotencyKey, KeyHolder, NewJob
 from acked_intake.accept.idempotency import key_in
 from acked_intake.accept.path import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter

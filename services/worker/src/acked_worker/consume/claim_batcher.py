@@ -19,7 +19,9 @@ from acked_common.runtime.batch_window import BatchWindow
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store import ClaimedJob, JobStore, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.ports import ClaimStore
+from acked_common.store.records import ClaimedJob
 
 log = get_log(__name__)
 
@@ -41,7 +43,15 @@ class ClaimBatcher:
     """The claims of one lane. `drain` ends them: what is not known by then is left to its lease."""
 
     def __init__(
-        self, lane: str, kinds: Sequence[str], store: JobStore, clock: Clock, *, worker: str, boot: str, lease_s: float
+        self,
+        lane: str,
+        kinds: Sequence[str],
+        store: ClaimStore,
+        clock: Clock,
+        *,
+        worker: str,
+        boot: str,
+        lease_s: float,
     ) -> None:
         self._lane = lane
         self._kinds = list(kinds)

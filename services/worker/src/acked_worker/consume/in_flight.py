@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from acked_common.store import ClaimedJob
+from acked_common.store.records import ClaimedJob
 
 
 class InFlight:

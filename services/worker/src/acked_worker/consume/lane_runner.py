@@ -24,7 +24,9 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store import ClaimedJob, JobStore, StoreError
+from acked_common.store.errors import StoreError
+from acked_common.store.ports import ClaimStore, WatermarkStore
+from acked_common.store.records import ClaimedJob
 from acked_worker.consume import prefetch
 from acked_worker.consume.claim_batcher import ClaimBatcher
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
@@ -47,7 +49,7 @@ _decode = msgspec.json.Decoder().decode
 class Watermarks:
     """The newest `queued_at` that this worker has taken from each lane, written now and then."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: WatermarkStore) -> None:
         self._store = store
         self._changed: dict[str, datetime] = {}
 
@@ -85,7 +87,7 @@ class LaneRunner:
         self,
         lane: str,
         kinds: Sequence[str],
-        store: JobStore,
+        store: ClaimStore,
         slots: Slots,
         suspect_slots: Slots,
         running: InFlightAttempts,

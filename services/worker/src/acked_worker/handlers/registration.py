@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 
 from acked import Kind
-from acked_common.store import KindRecord
+from acked_common.store.records import KindRecord
 
 MAX_BUNDLE = 32
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from acked_common.runtime.logs import get_log
-from acked_common.store import JobStore
+from acked_common.store.ports import LeaseStore
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.execute.stall_fence import StallFence, since_boot
@@ -18,7 +18,7 @@ class Leases:
 
     def __init__(
         self,
-        store: JobStore,
+        store: LeaseStore,
         running: InFlightAttempts,
         boot: str,
         lease_s: float,

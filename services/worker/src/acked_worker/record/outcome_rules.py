@@ -8,7 +8,7 @@ from typing import Any
 from acked_common.model import lifecycle
 from acked_common.model.backoff import Backoff
 from acked_common.model.lifecycle import Reason, Transition
-from acked_common.store import ClaimedJob, KindRecord
+from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.execute.outcome import (
     Crashed,
     Ending,

@@ -14,7 +14,9 @@ from acked_common.runtime.batch_window import BatchWindow
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store import Applied, JobStore, KindRecord, OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.ports import OutcomeStore
+from acked_common.store.records import Applied, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Ending, Succeeded, weight_bytes
 from acked_worker.record.outcome_rules import Defaults, transition_after
@@ -37,7 +39,7 @@ class Recorder:
 
     def __init__(
         self,
-        store: JobStore,
+        store: OutcomeStore,
         running: InFlightAttempts,
         kind_of: Callable[[str], KindRecord],
         defaults: Defaults,

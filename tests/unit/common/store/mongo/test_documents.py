@@ -14,7 +14,6 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, Seen, State
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.store import JobFilter, KindRecord, WorkerRecord
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.documents import (
     filter_fields,
@@ -29,6 +28,7 @@ from acked_common.store.mongo.documents import (
     worker_document,
     worker_from,
 )
+from acked_common.store.records import JobFilter, KindRecord, WorkerRecord
 from support.factories import new_job
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)

@@ -14,7 +14,7 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from acked_common.store import OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.mongo.errors import store_errors
 
 PAYLOAD = "what-a-client-sent"

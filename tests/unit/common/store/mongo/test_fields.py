@@ -21,7 +21,9 @@ from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State,
 from acked_common.model.principal import Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
 from acked_common.runtime.settings import Env, HttpLimits, read_http_limits
-from acked_common.store import (
+from acked_common.store.mongo import documents as stored
+from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
+from acked_common.store.records import (
     ClaimedJob,
     Job,
     JobFilter,
@@ -32,8 +34,6 @@ from acked_common.store import (
     Scope,
     WorkerRecord,
 )
-from acked_common.store.mongo import documents as stored
-from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
 from acked_common.store.updates import GLIMPSE, news_from_document, read_change
 from support.fields import changed, fields_of, filled, two_of, variants
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from acked_common.model import lifecycle
-from acked_common.store import IdempotencyKey, NewJob
 from acked_common.store.mongo.documents import job_document
 from acked_common.store.mongo.new_job_bytes import MAX_DOCUMENT_BYTES, encode_new_jobs
+from acked_common.store.records import IdempotencyKey, NewJob
 from support.factories import new_job
 from support.fields import fields_of, filled, records, variants
 

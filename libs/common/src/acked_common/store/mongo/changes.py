@@ -15,10 +15,11 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from acked_common.model.events import JobUpdate
-from acked_common.store import Changes, HistoryLost
+from acked_common.store.errors import HistoryLost
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
+from acked_common.store.records import Changes
 from acked_common.store.updates import GLIMPSE, Change, event_at, read_change
 
 BATCH = 1000

@@ -11,18 +11,19 @@ from uuid import UUID
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Owner
-from acked_common.store import ClaimedJob, OutcomeUnknown
+from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.mongo.documents import CLAIMED_FIELDS, Document, claimed_job_from
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
 from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.moves import claim_pipeline
+from acked_common.store.records import ClaimedJob
 
 
 async def claim_jobs(
     collection: Any, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
 ) -> list[ClaimedJob]:
-    """`JobStore.claim` in a collection whose writes and reads wait for a majority."""
+    """`ClaimStore.claim` in a collection whose writes and reads wait for a majority."""
     if not ids:
         return []
     transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)

@@ -7,7 +7,7 @@ from typing import Any
 from bson.binary import Binary
 
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
-from acked_common.store import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, Scope, WorkerRecord
+from acked_common.store.records import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, Scope, WorkerRecord
 
 Document = dict[str, Any]
 

@@ -15,7 +15,7 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from acked_common.store import OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
-from acked_common.store import Insertion, NewJob
 from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.new_job_bytes import encode_new_jobs
+from acked_common.store.records import Insertion, NewJob
 
 SENDING_SHARE = 0.8
 """Of the time for an insert; the rest is for reading back."""
@@ -25,7 +25,7 @@ _DUPLICATE_KEY = 11000
 
 
 async def insert_jobs(collection: Any, jobs: Sequence[NewJob], *, within_s: float) -> list[Insertion]:
-    """`JobStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
+    """`NewJobStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
     documents = encode_new_jobs(jobs)
     outcome = [Insertion.NOT_STORED if document is None else Insertion.UNKNOWN for document in documents]
     # What no server keeps would spoil the command for all others.

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from pymongo import DESCENDING
 
-from acked_common import store
-from acked_common.store import Job, JobFilter, JobPage
+from acked_common.store import list_limits
 from acked_common.store.mongo.documents import Document, filter_fields, index_fields, job_from, listed_bytes
 from acked_common.store.mongo.moves import listing_criteria
+from acked_common.store.records import Job, JobFilter, JobPage
 
 _BATCH = 100
 _SLICE_BYTES = 32 * 1024
@@ -30,13 +30,13 @@ async def list_jobs(collection: Any, job_filter: JobFilter, *, page_size: int, b
     if criteria == indexed:
         await page.fill(collection, listing_criteria(criteria), _behind(before))
         return page.made(None)
-    began_at, looked_at, span = time.monotonic(), 0, store.LIST_FIRST_SPAN
+    began_at, looked_at, span = time.monotonic(), 0, list_limits.LIST_FIRST_SPAN
     while True:
-        span = min(span, store.LIST_SCAN_LIMIT - looked_at)
+        span = min(span, list_limits.LIST_SCAN_LIMIT - looked_at)
         floor = await _floor(collection, listing_criteria(indexed), _behind(before), span)
         await page.fill(collection, listing_criteria(criteria), _behind(before, floor))
         looked_at += span
-        is_over = looked_at >= store.LIST_SCAN_LIMIT or time.monotonic() - began_at > store.LIST_WITHIN_S
+        is_over = looked_at >= list_limits.LIST_SCAN_LIMIT or time.monotonic() - began_at > list_limits.LIST_WITHIN_S
         if page.is_full or floor is None or is_over:
             return page.made(floor)
         before, span = floor, span * 2
@@ -77,7 +77,7 @@ class _Page:
         try:
             while documents := await cursor.to_list(_BATCH):
                 for document in documents:
-                    if len(self._jobs) == self._size or (self._jobs and self._bytes > store.LIST_BYTES):
+                    if len(self._jobs) == self._size or (self._jobs and self._bytes > list_limits.LIST_BYTES):
                         self.is_full = True
                         return
                     self._jobs.append(job_from(document))

@@ -8,9 +8,9 @@ from typing import Any
 from pymongo import UpdateMany, UpdateOne
 
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
-from acked_common.store import Reservation, Scope
 from acked_common.store.mongo.documents import Document, history_document, scope_fields, transition_fields
 from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.records import Reservation, Scope
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 # Every field is compared unless it is named here, so that a new one can't be written for another job. Where `at` means

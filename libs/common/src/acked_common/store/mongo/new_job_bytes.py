@@ -13,9 +13,9 @@ from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
-from acked_common.store import NewJob
 from acked_common.store.mongo.bson_layout import enclosed, length, uuid_value
 from acked_common.store.mongo.documents import Document, job_document
+from acked_common.store.records import NewJob
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """No server takes a larger one."""

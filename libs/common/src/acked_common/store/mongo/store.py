@@ -23,25 +23,7 @@ from pymongo.read_concern import ReadConcern
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import UNOWNED, Move, Owner, State
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.store import (
-    Applied,
-    BatchCount,
-    ClaimedJob,
-    Insertion,
-    Job,
-    JobChanges,
-    JobFilter,
-    JobPage,
-    KeyHolder,
-    KindRecord,
-    Lease,
-    NewJob,
-    ProgressReport,
-    Revision,
-    SchemaMismatch,
-    Scope,
-    WorkerRecord,
-)
+from acked_common.store.errors import SchemaMismatch
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.changes import MongoChanges, watching_options
 from acked_common.store.mongo.claim import claim_jobs
@@ -70,6 +52,24 @@ from acked_common.store.mongo.moves import (
 )
 from acked_common.store.mongo.sweeps import SweeperVerbs
 from acked_common.store.mongo.tokens import MongoTokens
+from acked_common.store.ports import JobChanges
+from acked_common.store.records import (
+    Applied,
+    BatchCount,
+    ClaimedJob,
+    Insertion,
+    Job,
+    JobFilter,
+    JobPage,
+    KeyHolder,
+    KindRecord,
+    Lease,
+    NewJob,
+    ProgressReport,
+    Revision,
+    Scope,
+    WorkerRecord,
+)
 from acked_common.store.tokens import TokenStore
 from acked_common.store.updates import GLIMPSE, news_from_document
 
@@ -81,7 +81,7 @@ IDLE_CONNECTION_S = 60.0
 
 
 class MongoStore(SweeperVerbs):
-    """`JobStore` on one MongoDB database."""
+    """Every role of `ports` on one MongoDB database."""
 
     def __init__(
         self,

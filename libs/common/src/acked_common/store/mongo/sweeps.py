@@ -10,12 +10,13 @@ from pymongo.errors import DuplicateKeyError
 
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
-from acked_common.store import Job, OutcomeUnknown, Reservation, StoreError, SweepPosition
+from acked_common.store.errors import OutcomeUnknown, StoreError
 from acked_common.store.mongo.documents import Document, job_from
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
 from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.moves import reservation_update, turn_pipeline
+from acked_common.store.records import Job, Reservation, SweepPosition
 
 _WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
 

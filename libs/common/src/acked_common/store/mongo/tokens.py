@@ -7,7 +7,7 @@ from bson.binary import Binary
 from pymongo.errors import DuplicateKeyError
 
 from acked_common.model.tokens import MOST_ACTIVE, REMEMBERED_FOR, TokenRecord, token_document, token_from
-from acked_common.store import StoreError
+from acked_common.store.errors import StoreError
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.tokens import MAX_TOKENS
 

@@ -1,0 +1,47 @@
+"""All verbs of a store: what the contract tests ask of both."""
+
+from typing import Protocol
+
+from acked_common.store.ports import (
+    BacklogStore,
+    ClaimStore,
+    CommandStore,
+    HealthStore,
+    IdentityStore,
+    JobChanges,
+    JobLists,
+    KindStore,
+    LeaseStore,
+    NewJobStore,
+    OutcomeStore,
+    PresenceStore,
+    ProgressStore,
+    SnapshotStore,
+    SweepStore,
+    WatermarkStore,
+)
+
+
+class JobStore(
+    NewJobStore,
+    BacklogStore,
+    ClaimStore,
+    LeaseStore,
+    OutcomeStore,
+    ProgressStore,
+    WatermarkStore,
+    PresenceStore,
+    KindStore,
+    SweepStore,
+    CommandStore,
+    JobLists,
+    SnapshotStore,
+    HealthStore,
+    IdentityStore,
+    Protocol,
+):
+    """Every role at once; no part of a service asks for so much."""
+
+    def changes(self) -> JobChanges:
+        """A stream of changes; not open yet."""
+        ...
