@@ -17,7 +17,7 @@ LEFT_OUT = {
     # A transition names what it changes.
     ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling"},
     # A new job has neither.
-    ("store/updates.py", "Change"): {"nonce", "progress"},
+    ("store/mongo/updates.py", "Change"): {"nonce", "progress"},
     # No client may see the nonce of a claim.
     ("feed/seen_transitions.py", "JobUpdate"): {"nonce"},
     # It begins with a job's first transition.

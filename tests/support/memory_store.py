@@ -39,6 +39,7 @@ from acked_common.store.mongo.documents import (
     worker_document,
     worker_from,
 )
+from acked_common.store.mongo.updates import news_from_document
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import (
     Applied,
@@ -61,7 +62,6 @@ from acked_common.store.records import (
     WorkerRecord,
 )
 from acked_common.store.tokens import MemoryTokens, TokenStore
-from acked_common.store.updates import news_from_document
 
 CHANGES_WAIT_S = 0.05
 

@@ -23,6 +23,7 @@ from acked_common.model.tokens import TokenRecord, token_document, token_from
 from acked_common.runtime.settings import Env, HttpLimits, read_http_limits
 from acked_common.store.mongo import documents as stored
 from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
+from acked_common.store.mongo.updates import GLIMPSE, news_from_document, read_change
 from acked_common.store.records import (
     ClaimedJob,
     Job,
@@ -34,7 +35,6 @@ from acked_common.store.records import (
     Scope,
     WorkerRecord,
 )
-from acked_common.store.updates import GLIMPSE, news_from_document, read_change
 from support.fields import changed, fields_of, filled, two_of, variants
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, uuid_representation=UuidRepresentation.STANDARD)

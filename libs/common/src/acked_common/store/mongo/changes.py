@@ -19,8 +19,8 @@ from acked_common.store.errors import HistoryLost
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
+from acked_common.store.mongo.updates import GLIMPSE, Change, event_at, read_change
 from acked_common.store.records import Changes
-from acked_common.store.updates import GLIMPSE, Change, event_at, read_change
 
 BATCH = 1000
 WAIT_S = 0.5

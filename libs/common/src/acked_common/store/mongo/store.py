@@ -52,6 +52,7 @@ from acked_common.store.mongo.moves import (
 )
 from acked_common.store.mongo.sweeps import SweeperVerbs
 from acked_common.store.mongo.tokens import MongoTokens
+from acked_common.store.mongo.updates import GLIMPSE, news_from_document
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import (
     Applied,
@@ -71,7 +72,6 @@ from acked_common.store.records import (
     WorkerRecord,
 )
 from acked_common.store.tokens import TokenStore
-from acked_common.store.updates import GLIMPSE, news_from_document
 
 COUNT_WITHIN_S = 15.0
 INDEXES_WITHIN_S = 3600.0
