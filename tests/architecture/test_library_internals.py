@@ -46,6 +46,8 @@ RELIED_ON = {
     "aiormq.connection:Connection.ready": "connection.py steps it once to learn whether the broker blocks",
     "aiormq.channel:Channel.__init__": "consumer.py reads consumers",
     "aiormq.channel:Channel.basic_publish": "publisher.py passes wait=False and needs a message id of its own",
+    "motor.frameworks.asyncio:_reset_global_executor": "driver.py makes the pool of threads by it, with max_workers",
+    "motor.frameworks.asyncio:run_on_executor": "driver.py relies on the pool being looked up with each call",
 }
 """What Acked relies on beside what it overrides, and where."""
 
@@ -55,6 +57,8 @@ READ = {
     "aiormq.channel:Channel.__init__": "884f16c5d3f72efc",
     "aiormq.channel:Channel.basic_publish": "4c5c91a4d75be291",
     "aiormq.connection:Connection.ready": "1cfa134e8cfab7c6",
+    "motor.frameworks.asyncio:_reset_global_executor": "597ee83754155b95",
+    "motor.frameworks.asyncio:run_on_executor": "c7b38a4aaea77bfa",
     "uvicorn.config:Config.load": "92b7159dce105a9c",
     "uvicorn.protocols.http.flow_control:FlowControl": "126debcdaa894c83",
     f"{HTTP}:HEADER_RE": "62c4eb329b0617d7",

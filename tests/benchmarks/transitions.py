@@ -55,7 +55,7 @@ async def _make(mongo_url: str, per_s: int, seconds: float, batch_of: Callable[[
                 ended = [ready.popleft() for _ in range(min(each, len(ready)))]
                 tasks.create_task(_cancel(store, ended, made))
     finally:
-        store.close()
+        await store.close()
     return made
 
 

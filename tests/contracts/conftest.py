@@ -26,7 +26,7 @@ async def bare_store(request: pytest.FixtureRequest) -> AsyncIterator[AnyStore]:
     url, database = request.getfixturevalue("mongo_url"), request.getfixturevalue("mongo_database")
     store = MongoStore(url, database, app_name="contracts", timeout_s=10.0)
     yield store
-    store.close()
+    await store.close()
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def mongo_store(mongo_url: str, mongo_database: str) -> AsyncIterator[Mong
     store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
     await store.ensure_schema()
     yield store
-    store.close()
+    await store.close()
 
 
 @pytest.fixture

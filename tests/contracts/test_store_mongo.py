@@ -162,7 +162,7 @@ async def test_the_schema_grows_over_jobs_that_are_there(
     assert await store.get(given.id) is not None
     with pytest.raises(WriteError):
         database[schema.JOBS].insert_one(_changed(wake=None))
-    store.close()
+    await store.close()
 
 
 class Profile:
@@ -374,9 +374,9 @@ async def test_ended_jobs_leave_by_their_retention(store: MongoStore, database: 
     assert database[schema.JOBS].count_documents({"expire_at": {"$exists": True}}) == 1
 
 
-def test_a_store_is_made_without_a_server() -> None:
+async def test_a_store_is_made_without_a_server() -> None:
     store = MongoStore("mongodb://127.0.0.1:1", "nowhere", app_name="contracts", timeout_s=0.1)
-    store.close()
+    await store.close()
 
 
 async def test_connections_that_a_burst_made_go_when_they_are_idle(
@@ -408,7 +408,7 @@ async def test_connections_that_a_burst_made_go_when_they_are_idle(
         await eventually(has_grown)
         await eventually(is_small_again)
     finally:
-        store.close()
+        await store.close()
 
 
 async def test_claims_renewals_and_looks_at_many_jobs_take_one_answer_each(

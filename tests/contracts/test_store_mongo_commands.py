@@ -57,11 +57,11 @@ async def store(
     mongo_url: str, mongo_database: str, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[MongoStore]:
     client = partial(AsyncIOMotorClient, event_listeners=[sent])
-    monkeypatch.setattr("acked_common.store.mongo.store.AsyncIOMotorClient", client)
+    monkeypatch.setattr("acked_common.store.mongo.driver.AsyncIOMotorClient", client)
     store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
     await store.ensure_schema()
     yield store
-    store.close()
+    await store.close()
 
 
 async def _claim(store: MongoStore, count: int) -> None:

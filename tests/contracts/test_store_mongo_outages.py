@@ -240,7 +240,7 @@ async def test_without_a_server_an_insert_stores_nothing_in_time() -> None:
         await store.get(NEW_ID)
     with pytest.raises(TimeoutError):
         await wait_for_store(store, within_s=0.3)
-    store.close()
+    await store.close()
 
 
 async def wait_for_store(store: MongoStore, *, within_s: float) -> None:
@@ -260,7 +260,7 @@ async def direct_store(mongo_url: str, mongo_database: str) -> AsyncIterator[Mon
     store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=TIMEOUT_S)
     await store.ensure_schema()
     yield store
-    store.close()
+    await store.close()
 
 
 async def test_while_the_server_is_stopped_every_verb_says_so(servers: Servers, direct_store: MongoStore) -> None:
@@ -313,3 +313,27 @@ async def test_what_was_stored_before_a_kill_is_there_after_it(servers: Servers,
     assert set(await direct_store.get_many(stored)) == set(stored)
     assert await direct_store.get_many(refused) == {}
     assert slowest_s < TIMEOUT_S + SLACK_S
+
+
+async def test_close_beside_a_silent_server_leaves_the_loop_free(
+    mongo_database: str, mongo_url: str, proxy: Proxy
+) -> None:
+    goodbye = asyncio.Event()
+
+    def note(sent: bytes) -> bytes:
+        if b"endSessions" in sent:
+            goodbye.set()
+        return sent
+
+    proxy.rewriter = lambda: note
+    async with store_behind(proxy, mongo_database, app_name=APP, timeout_s=PATIENT_S, mongo_url=mongo_url) as store:
+        proxy.silence()
+
+        closing = asyncio.create_task(store.close())
+        # The proxy runs on this loop: it could not pass on what a closing that blocks had sent.
+        async with asyncio.timeout(PATIENT_S / 2):
+            await goodbye.wait()
+
+        assert not closing.done()
+        proxy.cut()
+        await closing

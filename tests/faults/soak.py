@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from acked_common.runtime.setting_names import unknown_settings
-from acked_common.store.mongo.store import IDLE_CONNECTION_S
+from acked_common.store.mongo.connections import IDLE_CONNECTION_S
 from faults.checker import Figures
 from faults.experiment import Experiment, experiment
 from faults.results import KEPT, Row, lines_of

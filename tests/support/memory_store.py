@@ -176,7 +176,7 @@ class MemoryStore:
         self._id = str(uuid4())
         self._streams: set[MemoryChanges] = set()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Nothing to close; as the real store has it."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:

@@ -1,6 +1,5 @@
 """Stores that reach their server through a proxy, so that a test can lose what they are told."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,5 +18,4 @@ async def store_behind(
     store = MongoStore(url, database, app_name=app_name, timeout_s=timeout_s)
     await store.ensure_schema()
     yield store
-    # It says goodbye through the proxy, which needs this loop.
-    await asyncio.to_thread(store.close)
+    await store.close()

@@ -83,7 +83,7 @@ class ServiceCore:
         self.lifetime = Lifetime()
         metrics = MetricsServer(settings)
         self.lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
-        self.lifetime.add("store", start=self.monitor.look, stop=self._close_store)
+        self.lifetime.add("store", start=self.monitor.look, stop=self.store.close)
         self.lifetime.add("publisher", stop=self.publisher.close)
         self.lifetime.add("probe", stop=self._probe.close)
         self.lifetime.add(
@@ -191,9 +191,6 @@ class ServiceCore:
 
     async def _start_bundle_publisher(self) -> None:
         self.bundle_publisher.start()
-
-    async def _close_store(self) -> None:
-        self.store.close()
 
 
 def _check_handshake(scope: Message) -> None:

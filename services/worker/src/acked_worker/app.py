@@ -137,7 +137,7 @@ class WorkerService:
         lifetime = Lifetime()
         metrics = MetricsServer(self._settings.common)
         lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
-        lifetime.add("store", start=self._monitor.look, stop=self._close_store)
+        lifetime.add("store", start=self._monitor.look, stop=self._store.close)
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
         lifetime.add("loops", start=self._start_loops, stop=self._stop_loops, stop_within_s=10.0)
@@ -294,9 +294,6 @@ class WorkerService:
         await self._publisher.close()
         await self._consuming.drop()
         await self._probing.drop()
-
-    async def _close_store(self) -> None:
-        self._store.close()
 
     async def _register(self) -> None:
         now = self._clock.now()

@@ -68,7 +68,7 @@ async def init(settings: WorkerSettings) -> None:
         await _until_done("registering kinds", lambda: store.register_kinds(records))
         await _until_done("declaring lanes", declare)
     finally:
-        store.close()
+        await store.close()
     log.info("initialized", kinds=sorted(kinds))
 
 

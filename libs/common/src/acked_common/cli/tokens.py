@@ -15,7 +15,7 @@ from acked_common.model.numbers import decimal
 from acked_common.model.principal import DEFAULT_TENANT, Permission
 from acked_common.model.tokens import MAX_DAYS, MIN_DAYS, MOST_ACTIVE, TokenError, TokenRecord, mint
 from acked_common.runtime.logs import set_up_logs
-from acked_common.runtime.settings import Env, SettingsError, read_common
+from acked_common.runtime.settings import CommonSettings, Env, SettingsError, read_common
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.tokens import TokenStore
@@ -135,6 +135,14 @@ async def run(store: MongoStore, chosen: argparse.Namespace, *, asks_for_tokens:
         print(f"{chosen.id} is revoked; it lets nobody in after a few seconds", file=sys.stderr)
 
 
+async def _run_on_store(settings: CommonSettings, chosen: argparse.Namespace) -> None:
+    store = MongoStore(settings.mongo_url, settings.database, app_name="acked-token", timeout_s=STORE_TIMEOUT_S)
+    try:
+        await run(store, chosen, asks_for_tokens=settings.asks_for_tokens)
+    finally:
+        await store.close()
+
+
 def main(arguments: Sequence[str]) -> int:
     """The exit code."""
     chosen = parse_arguments(arguments)
@@ -143,11 +151,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = read_common(env)
         env.finish()
         set_up_logs("acked-token", "error")
-        store = MongoStore(settings.mongo_url, settings.database, app_name="acked-token", timeout_s=STORE_TIMEOUT_S)
-        try:
-            asyncio.run(run(store, chosen, asks_for_tokens=settings.asks_for_tokens))
-        finally:
-            store.close()
+        asyncio.run(_run_on_store(settings, chosen))
     except (SettingsError, TokenError) as error:
         print(f"just token: {error}", file=sys.stderr)
         return 2

@@ -11,12 +11,14 @@ from uuid import UUID
 
 from bson.codec_options import CodecOptions
 from bson.int64 import Int64
+from bson.timestamp import Timestamp
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from acked_common.model.events import JobUpdate
 from acked_common.store.errors import HistoryLost
 from acked_common.store.mongo import schema
+from acked_common.store.mongo.driver import Collection, Database, Session
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
 from acked_common.store.mongo.updates import GLIMPSE, Change, event_at, read_change
@@ -76,12 +78,12 @@ class _Origin(NamedTuple):
 class MongoChanges:
     """`JobChanges` on MongoDB."""
 
-    def __init__(self, client: Any, database: str, jobs: Any) -> None:
-        self._client = client
-        self._database = client[database]
+    def __init__(self, watched: Database, jobs: Collection) -> None:
+        """Reads the stream of `watched`, whose calls wait for changes, and looks at `jobs`."""
+        self._database = watched
         self._jobs = jobs
         self._codec: CodecOptions[dict[str, Any]] = jobs.codec_options
-        self._session: Any = None
+        self._session: Session | None = None
         self._cursor = 0
         self._token: Mapping[str, Any] | None = None
         # They never change, and no change but the first carries them.
@@ -99,7 +101,7 @@ class MongoChanges:
         }
         try:
             with store_errors("opening the change stream"):
-                self._session = await self._client.start_session()
+                self._session = await self._database.client.start_session()
                 answer = await self._command(command)
                 if self._token is None:
                     await self._until_seen(answer["$clusterTime"]["clusterTime"])
@@ -146,13 +148,13 @@ class MongoChanges:
             # The server ends it by itself after ten minutes.
             return
 
-    async def _command(self, command: Mapping[str, Any], session: Any = None) -> dict[str, Any]:
+    async def _command(self, command: dict[str, Any], session: Session | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = await self._database.command(
             command, codec_options=self._codec, session=session or self._session
         )
         return answer
 
-    async def _until_seen(self, at: Any) -> None:
+    async def _until_seen(self, at: Timestamp) -> None:
         """Returns when reads from the majority see all that the new stream will not tell.
 
         A stream begins behind the newest write, also where that is not durable yet: a look made at once would miss it.

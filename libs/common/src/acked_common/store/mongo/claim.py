@@ -6,13 +6,14 @@ concern before anything runs.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Owner
 from acked_common.store.errors import OutcomeUnknown
+from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.documents import CLAIMED_FIELDS, Document, claimed_job_from
+from acked_common.store.mongo.driver import Collection
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
 from acked_common.store.mongo.id_bytes import in_ids
@@ -20,8 +21,17 @@ from acked_common.store.mongo.moves import claim_pipeline
 from acked_common.store.records import ClaimedJob
 
 
+class ClaimVerbs(Verbs):
+    """`ClaimStore`."""
+
+    async def claim(
+        self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
+    ) -> list[ClaimedJob]:
+        return await claim_jobs(self._connections.jobs, ids, kinds=kinds, owner=owner, lease_s=lease_s, at=at)
+
+
 async def claim_jobs(
-    collection: Any, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
+    collection: Collection, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
 ) -> list[ClaimedJob]:
     """`ClaimStore.claim` in a collection whose writes and reads wait for a majority."""
     if not ids:
@@ -52,7 +62,7 @@ async def claim_jobs(
     return [claimed_job_from(document, owner.nonce) for document in documents]
 
 
-async def _claim_one(collection: Any, criteria: Document, pipeline: list[Document]) -> Document | None:
+async def _claim_one(collection: Collection, criteria: Document, pipeline: list[Document]) -> Document | None:
     """The claimed document; None where it is to be read back. With the plain command: the driver's own could be sent
     again by it, and for that MongoDB would keep a copy of the document, which costs as much as the claim."""
     command = {

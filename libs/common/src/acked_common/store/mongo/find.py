@@ -5,11 +5,16 @@ from typing import Any
 from uuid import UUID
 
 from acked_common.store.mongo.documents import Document
+from acked_common.store.mongo.driver import Collection
 from acked_common.store.mongo.id_bytes import in_ids
 
 
 async def find_by_ids(
-    collection: Any, ids: Sequence[UUID], criteria: Mapping[str, Any] | None = None, *, fields: Sequence[str] = ()
+    collection: Collection,
+    ids: Sequence[UUID],
+    criteria: Mapping[str, Any] | None = None,
+    *,
+    fields: Sequence[str] = (),
 ) -> list[Document]:
     """Those of the documents that fit, in no order; whole, or these fields and the id. Raises the driver's errors."""
     wanted = {"_id": in_ids(ids), **(criteria or {})}

@@ -13,9 +13,13 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
+from acked_common.store.mongo.connections import Verbs
+from acked_common.store.mongo.documents import KEY_HOLDER_FIELDS, key_holder_from
+from acked_common.store.mongo.driver import Collection
+from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.new_job_bytes import encode_new_jobs
-from acked_common.store.records import Insertion, NewJob
+from acked_common.store.records import Insertion, KeyHolder, NewJob
 
 SENDING_SHARE = 0.8
 """Of the time for an insert; the rest is for reading back."""
@@ -24,7 +28,19 @@ _PAUSES_S = (0.0, 0.05, 0.2)
 _DUPLICATE_KEY = 11000
 
 
-async def insert_jobs(collection: Any, jobs: Sequence[NewJob], *, within_s: float) -> list[Insertion]:
+class NewJobVerbs(Verbs):
+    """`NewJobStore`."""
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
+        return await insert_jobs(self._connections.jobs, jobs, within_s=self._connections.timeout_s)
+
+    async def key_holder(self, tenant: str, key: str) -> KeyHolder | None:
+        with store_errors("reading the holder of a key"):
+            document = await self._connections.jobs.find_one({"tenant": tenant, "key": key}, KEY_HOLDER_FIELDS)
+        return key_holder_from(document) if document is not None else None
+
+
+async def insert_jobs(collection: Collection, jobs: Sequence[NewJob], *, within_s: float) -> list[Insertion]:
     """`NewJobStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
     documents = encode_new_jobs(jobs)
     outcome = [Insertion.NOT_STORED if document is None else Insertion.UNKNOWN for document in documents]
@@ -38,7 +54,7 @@ async def insert_jobs(collection: Any, jobs: Sequence[NewJob], *, within_s: floa
 
 
 async def _insert(
-    collection: Any, ids: Sequence[UUID], documents: list[RawBSONDocument], *, within_s: float
+    collection: Collection, ids: Sequence[UUID], documents: list[RawBSONDocument], *, within_s: float
 ) -> list[Insertion]:
     sending_s = within_s * SENDING_SHARE
     sends_until = asyncio.get_running_loop().time() + sending_s
@@ -58,7 +74,7 @@ async def _insert(
 
 
 async def _send_again(
-    collection: Any, documents: Sequence[RawBSONDocument], outcome: list[Insertion], until: float
+    collection: Collection, documents: Sequence[RawBSONDocument], outcome: list[Insertion], until: float
 ) -> None:
     """Sends what is unknown until nothing is, a few times; changes `outcome`."""
     for pause_s in _PAUSES_S:
@@ -76,7 +92,7 @@ def _unknown(outcome: Sequence[Insertion]) -> list[int]:
     return [i for i, found in enumerate(outcome) if found is Insertion.UNKNOWN]
 
 
-async def _send(collection: Any, documents: list[RawBSONDocument]) -> list[Insertion]:
+async def _send(collection: Collection, documents: list[RawBSONDocument]) -> list[Insertion]:
     # The plain command: the driver's own way for many would look at each document, and write down in MongoDB that the
     # command may be sent again, which here is known without.
     command = {
@@ -108,7 +124,7 @@ def _of_each(reply: Mapping[str, Any], count: int) -> list[Insertion]:
     return outcome
 
 
-async def _read_back(collection: Any, ids: Sequence[UUID]) -> set[UUID]:
+async def _read_back(collection: Collection, ids: Sequence[UUID]) -> set[UUID]:
     """Those of the documents that a majority keeps; none where nobody answers."""
     try:
         return {document["_id"] async for document in collection.find({"_id": in_ids(ids)}, {"_id": 1})}

@@ -7,13 +7,13 @@ grows while it finds too little, and ends where enough was looked at or enough t
 
 import asyncio
 import time
-from typing import Any
 from uuid import UUID
 
 from pymongo import DESCENDING
 
 from acked_common.store import list_limits
 from acked_common.store.mongo.documents import Document, filter_fields, index_fields, job_from, listed_bytes
+from acked_common.store.mongo.driver import Collection
 from acked_common.store.mongo.moves import listing_criteria
 from acked_common.store.records import Job, JobFilter, JobPage
 
@@ -22,7 +22,7 @@ _SLICE_BYTES = 32 * 1024
 """Of documents that become jobs before other tasks have their turn; a page of long histories takes 14 ms in all."""
 
 
-async def list_jobs(collection: Any, job_filter: JobFilter, *, page_size: int, before: UUID | None) -> JobPage:
+async def list_jobs(collection: Collection, job_filter: JobFilter, *, page_size: int, before: UUID | None) -> JobPage:
     """One page, newest first. Raises the driver's errors."""
     criteria = filter_fields(job_filter)
     indexed = {name: criteria[name] for name in index_fields(job_filter)}
@@ -42,7 +42,7 @@ async def list_jobs(collection: Any, job_filter: JobFilter, *, page_size: int, b
         before, span = floor, span * 2
 
 
-async def _floor(collection: Any, indexed: Document, position: Document, span: int) -> UUID | None:
+async def _floor(collection: Collection, indexed: Document, position: Document, span: int) -> UUID | None:
     """The id of the last job in a span of the index; None where the index ends before. Looks at no document."""
     found = collection.find({**indexed, **position}, {"_id": 1}).sort("_id", DESCENDING).skip(span - 1).limit(1)
     last: list[Document] = await found.to_list(None)
@@ -65,7 +65,7 @@ class _Page:
         self.is_full = False
         """Whether there is at least one more that fits no more."""
 
-    async def fill(self, collection: Any, criteria: Document, position: Document) -> None:
+    async def fill(self, collection: Collection, criteria: Document, position: Document) -> None:
         wanted = self._size - len(self._jobs) + 1
         # The driver's first answer has 101 documents by itself.
         cursor = (

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from pymongo import ReturnDocument
@@ -11,6 +10,7 @@ from pymongo.errors import DuplicateKeyError
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
 from acked_common.store.errors import OutcomeUnknown, StoreError
+from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.documents import Document, job_from
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
@@ -21,13 +21,9 @@ from acked_common.store.records import Job, Reservation, SweepPosition
 _WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
 
 
-class SweeperVerbs:
-    """A part of `MongoStore`."""
-
-    def __init__(self, jobs: Any, turns: Any) -> None:
-        """`jobs` and `turns` are collections; a turn that is rolled back only costs a reservation more."""
-        self._swept_jobs = jobs
-        self._turns = turns
+class SweeperVerbs(Verbs):
+    """`SweepStore` beside the moves, the time and the watermarks. A turn that is rolled back only costs a reservation
+    more."""
 
     async def live_jobs(
         self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
@@ -40,7 +36,7 @@ class SweeperVerbs:
             criteria["kind"] = {"$in": list(kinds)}
         with store_errors("looking at live jobs"):
             documents = await (
-                self._swept_jobs.find(criteria, _WITHOUT_BODIES)
+                self._connections.jobs.find(criteria, _WITHOUT_BODIES)
                 .sort([("wake", 1), ("_id", 1)])
                 .hint("live")
                 .limit(limit)
@@ -52,7 +48,7 @@ class SweeperVerbs:
         nonce = str(new_id())
         try:
             with store_errors("taking a turn"):
-                turn = await self._turns.find_one_and_update(
+                turn = await self._connections.quick_turns.find_one_and_update(
                     {"_id": name},
                     turn_pipeline(nonce, for_s),
                     upsert=True,
@@ -72,18 +68,18 @@ class SweeperVerbs:
         try:
             with store_errors("reserving jobs"):
                 updates = [reservation_update(one, nonce) for one in reservations]
-                if (await self._swept_jobs.bulk_write(updates, ordered=False)).matched_count == len(ids):
+                if (await self._connections.jobs.bulk_write(updates, ordered=False)).matched_count == len(ids):
                     return set(ids)
         except OutcomeUnknown:
             # What is ours, if anything, carries our nonce.
             pass
         with store_errors("reading reserved jobs"):
-            found = await find_by_ids(self._swept_jobs, ids, {"reserved_by": nonce}, fields=("_id",))
+            found = await find_by_ids(self._connections.jobs, ids, {"reserved_by": nonce}, fields=("_id",))
         return {document["_id"] for document in found}
 
     async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
         with store_errors("giving reserved jobs back"):
-            await self._swept_jobs.update_many(
+            await self._connections.jobs.update_many(
                 {"_id": in_ids(ids), "reserved_by": nonce},
                 {"$set": {"wake": wake}, "$inc": {"republished": -1}, "$unset": {"reserved_by": ""}},
             )

@@ -8,6 +8,7 @@ from pymongo.errors import DuplicateKeyError
 
 from acked_common.model.tokens import MOST_ACTIVE, REMEMBERED_FOR, TokenRecord, token_document, token_from
 from acked_common.store.errors import StoreError
+from acked_common.store.mongo.driver import Collection
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.tokens import MAX_TOKENS
 
@@ -15,7 +16,7 @@ from acked_common.store.tokens import MAX_TOKENS
 class MongoTokens:
     """The tokens of one database."""
 
-    def __init__(self, tokens: Any) -> None:
+    def __init__(self, tokens: Collection) -> None:
         """`tokens` is the collection; its writes wait for a majority, its reads see one."""
         self._tokens = tokens
 

@@ -1,0 +1,63 @@
+"""The server's clock, and the schema: made by `init`, checked by every service."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pymongo
+from pymongo.errors import CollectionInvalid
+
+from acked_common.store.errors import SchemaMismatch
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.connections import Verbs
+from acked_common.store.mongo.errors import store_errors
+
+INDEXES_WITHIN_S = 3600.0
+"""In which an index is built over the jobs that are there already."""
+
+
+class AdministrationVerbs(Verbs):
+    """`HealthStore` and `IdentityStore`, and what `init` does."""
+
+    async def server_time(self) -> datetime:
+        with store_errors("asking for the time"):
+            reply = await self._connections.admin.command("hello")
+        local: datetime = reply["localTime"]
+        return local if local.tzinfo is not None else local.replace(tzinfo=UTC)
+
+    async def database_id(self) -> str | None:
+        with store_errors("reading the id of the database"):
+            found = await self._connections.meta.find_one({"_id": "database"})
+        return str(found["id"]) if found else None
+
+    async def check_schema(self) -> None:
+        with store_errors("reading the schema version"):
+            found = await self._connections.meta.find_one({"_id": "schema"})
+        version = found["version"] if found else None
+        if version != schema.SCHEMA_VERSION:
+            raise SchemaMismatch(
+                f"the database has schema {version}, this version needs {schema.SCHEMA_VERSION}: run init"
+            )
+
+    async def ensure_schema(self) -> None:
+        """Makes collections, indexes and the validator; writes the version last. Idempotent; run by `init`."""
+        database, jobs = self._connections.database, self._connections.jobs
+        with store_errors("making the schema"):
+            try:
+                await database.create_collection(schema.JOBS)
+            except CollectionInvalid:
+                pass
+            await database.command("collMod", schema.JOBS, validator=schema.JOB_VALIDATOR)
+            # Others read and write meanwhile; the driver's own bound would end the wait, not the build.
+            with pymongo.timeout(INDEXES_WITHIN_S):
+                await jobs.create_indexes(schema.JOB_INDEXES)
+            known = await jobs.index_information()
+            for name in schema.FORMER_JOB_INDEXES & known.keys():
+                await jobs.drop_index(name)
+            await self._connections.workers.create_indexes(schema.WORKER_INDEXES)
+            await self._connections.tokens.create_indexes(schema.TOKEN_INDEXES)
+            await self._connections.meta.update_one(
+                {"_id": "database"}, {"$setOnInsert": {"id": str(uuid4())}}, upsert=True
+            )
+            await self._connections.meta.update_one(
+                {"_id": "schema"}, {"$set": {"version": schema.SCHEMA_VERSION}}, upsert=True
+            )

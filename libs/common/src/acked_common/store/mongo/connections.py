@@ -1,0 +1,87 @@
+"""The connections of one process to MongoDB, and the collections with the concerns of their calls.
+
+Writes wait for the journals of a majority. Reads are from the primary with majority read concern, so that nothing is
+returned that could be rolled back.
+"""
+
+from typing import Any
+
+from pymongo import ReadPreference, WriteConcern
+from pymongo.read_concern import ReadConcern
+
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.changes import watching_options
+from acked_common.store.mongo.driver import close_clients, open_client
+
+IDLE_CONNECTION_S = 60.0
+"""How long a connection that a burst made is kept unused."""
+
+
+class Connections:
+    """Three clients and the collections of one database. `quick` ones wait for one member: what they write may be
+    lost."""
+
+    def __init__(
+        self,
+        url: str,
+        database: str,
+        *,
+        app_name: str,
+        timeout_s: float,
+        pool_size: int = 32,
+        idle_connection_s: float = IDLE_CONNECTION_S,
+    ) -> None:
+        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included."""
+        options: dict[str, Any] = {
+            "appname": app_name,
+            "tz_aware": True,
+            "uuidRepresentation": "standard",
+            "timeoutMS": int(timeout_s * 1000),
+            # The driver looks for a server in steps of half a second, so it may end that much late.
+            "serverSelectionTimeoutMS": int(timeout_s * 600),
+            "connectTimeoutMS": int(timeout_s * 1000),
+            "heartbeatFrequencyMS": 2000,
+            "maxPoolSize": pool_size,
+            "minPoolSize": 2,
+            "maxIdleTimeMS": int(idle_connection_s * 1000),
+            "retryWrites": True,
+        }
+        self.timeout_s = timeout_s
+        self._watching = open_client(url, watching_options(options))
+        self._client = open_client(url, options)
+        # Renewals have connections of their own, so that no queue of slow writes can cost a lease.
+        self._renewing = open_client(url, {**options, "maxPoolSize": 4, "minPoolSize": 1})
+        majority: dict[str, Any] = {
+            "write_concern": WriteConcern(w="majority", j=True),
+            "read_concern": ReadConcern("majority"),
+            "read_preference": ReadPreference.PRIMARY,
+        }
+        quick = WriteConcern(w=1)
+        self.database = self._client.get_database(database, **majority)
+        self.admin = self._client["admin"]
+        self.jobs = self.database[schema.JOBS]
+        self.snapshot_jobs = self.jobs.with_options(read_concern=ReadConcern("snapshot"))
+        self.quick_jobs = self.jobs.with_options(write_concern=quick)
+        self.kinds = self.database[schema.KINDS]
+        self.meta = self.database[schema.META]
+        self.tokens = self.database[schema.TOKENS]
+        self.workers = self.database[schema.WORKERS]
+        self.quick_lanes = self.database[schema.LANES].with_options(write_concern=quick)
+        self.quick_turns = self.database[schema.TURNS].with_options(write_concern=quick)
+        renewing = self._renewing.get_database(database, **majority)
+        self.renewed_jobs = renewing[schema.JOBS]
+        self.quick_renewed_jobs = self.renewed_jobs.with_options(write_concern=quick)
+        self.quick_workers = renewing[schema.WORKERS].with_options(write_concern=quick)
+        self.watched_database = self._watching[database]
+        """Without the bound in time that other calls have: its calls wait for changes."""
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await close_clients(self._client, self._renewing, self._watching)
+
+
+class Verbs:
+    """A role of `ports` on MongoDB; each role is a subclass in a module of its own."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections

@@ -1,0 +1,65 @@
+"""Counts of jobs, and how the jobs of a scope stand."""
+
+import pymongo
+
+from acked_common.model.events import JobUpdate
+from acked_common.model.lifecycle import UNOWNED, State
+from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.store.mongo.connections import Verbs
+from acked_common.store.mongo.documents import scope_fields
+from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.moves import batch_pipeline, counting_pipelines, waiting_pipeline
+from acked_common.store.mongo.updates import GLIMPSE, news_from_document
+from acked_common.store.records import BatchCount, Scope
+
+COUNT_WITHIN_S = 15.0
+
+
+class CountVerbs(Verbs):
+    """`SnapshotStore`, `BacklogStore` and `JobLists.count_batch`."""
+
+    async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
+        with store_errors("counting a batch"):
+            # From one snapshot: a job that moves during the count would else be met twice, or never.
+            found = self._connections.snapshot_jobs.aggregate(batch_pipeline(tenant, batch))
+            groups = await found.to_list(None)
+        if not groups:
+            return None
+        lasts = [g[name] for g in groups for name in ("last_accepted_at", "last_finished_at") if g[name] is not None]
+        return BatchCount(
+            states={State(group["_id"]): group["count"] for group in groups},
+            first_at=min(group["first_at"] for group in groups),
+            last_at=max(lasts),
+        )
+
+    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
+        with store_errors("looking at jobs"):
+            # From one snapshot: a job that moves along the index during the look would else be met twice, or never.
+            found = self._connections.snapshot_jobs.find(scope_fields(scope), GLIMPSE).limit(limit + 1)
+            documents = await found.to_list(None)
+        return None if len(documents) > limit else [news_from_document(document) for document in documents]
+
+    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
+        counts: dict[State, int] = {}
+        with store_errors("counting jobs"):
+            for state, pipeline, options in counting_pipelines(scope, at_most):
+                jobs = self._connections.snapshot_jobs if state is None else self._connections.jobs
+                for group in await jobs.aggregate(pipeline, **options).to_list(None):
+                    counts[State(group["_id"]) if state is None else state] = group["count"]
+        return counts
+
+    async def count_waiting(self, *, at_most: int) -> int:
+        return sum((await self._count_waiting(at_most, by_tenant=False)).values())
+
+    async def count_waiting_by_tenant(self, *, at_most: int) -> dict[str, int]:
+        return await self._count_waiting(at_most, by_tenant=True)
+
+    async def _count_waiting(self, at_most: int, *, by_tenant: bool) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        # A long count is no sign of a server that does not respond.
+        with store_errors("counting jobs that wait"), pymongo.timeout(COUNT_WITHIN_S):
+            for state in sorted(UNOWNED):
+                pipeline = waiting_pipeline(state, at_most, by_tenant=by_tenant)
+                for group in await self._connections.jobs.aggregate(pipeline, hint="live").to_list(None):
+                    counts[group["_id"] or ""] = counts.get(group["_id"] or "", 0) + group["count"]
+        return counts
