@@ -9,6 +9,7 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Owner, Seen, State, Transition
 from acked_common.store.mongo.documents import Document, history_document, job_document, transition_fields
+from acked_common.store.mongo.field_names import stored_name
 from acked_common.store.records import NewJob
 from benchmarks.ours import TENANT
 from benchmarks.processes import ChildError
@@ -40,7 +41,7 @@ def _apply(document: Document, transition: Transition, *, rev: int, attempt: int
     move = Move(Seen(document["_id"], State(document["state"]), rev, attempt), transition)
     document.update(transition_fields(transition))
     for name in transition.clears:
-        document.pop(name, None)
+        document.pop(stored_name(name), None)
     for name, by in transition.adds.items():
         document[name] += by
     document["rev"] = rev + 1

@@ -116,8 +116,10 @@ async def test_progress_is_told_without_a_transition_and_renewals_are_not(store:
     await store.renew([job.id], boot=job.owner.boot, lease_s=LEASE_S)
     waiting = await queued(store)
     await read(changes, 2)
-    assert waiting.wake is not None
-    assert await store.reserve([Reservation(waiting.id, waiting.wake, now() + timedelta(seconds=9))], nonce="n")
+    assert waiting.next_check_at is not None
+    assert await store.reserve(
+        [Reservation(waiting.id, waiting.next_check_at, now() + timedelta(seconds=9))], nonce="n"
+    )
     await store.report_progress([ProgressReport(job.id, job.attempt, job.owner.nonce, b'{"done":2}')])
 
     (news,) = await read(changes, 1)

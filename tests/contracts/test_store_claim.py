@@ -50,8 +50,8 @@ async def test_a_claim_takes_a_bundle_whole(store: JobStore) -> None:
         assert (job.state, job.reason, job.owner) == (State.RUNNING, Reason.CLAIMED, by)
         assert (job.rev, job.run, job.attempt, job.failures) == (2, 1, 1, 0)
         assert job.started_at == at
-        assert job.wake is not None
-        assert at + timedelta(seconds=29) < job.wake <= now() + timedelta(seconds=31)
+        assert job.next_check_at is not None
+        assert at + timedelta(seconds=29) < job.next_check_at <= now() + timedelta(seconds=31)
         assert (job.queued_at, job.expires_at, job.due_at, job.republished) == (None, None, None, 0)
         assert job.history[1:] == (HistoryEntry(2, State.RUNNING, Reason.CLAIMED, 1, at),)
 
@@ -62,8 +62,8 @@ async def test_the_lease_of_a_claim_that_was_long_under_way_is_a_whole_one(store
     await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=30.0, at=ago(100))
 
     taken = await again(store, job)
-    assert taken.wake is not None
-    assert taken.wake > now() + timedelta(seconds=20)
+    assert taken.next_check_at is not None
+    assert taken.next_check_at > now() + timedelta(seconds=20)
     assert await store.live_jobs(State.RUNNING, limit=10) == []
 
 
@@ -223,13 +223,13 @@ async def test_a_renewal_prolongs_the_leases_and_tells_the_cancel_flags(store: J
     }
 
     async def is_prolonged() -> bool:
-        wakes = [(await again(store, job)).wake for job in (mine, stopped)]
+        wakes = [(await again(store, job)).next_check_at for job in (mine, stopped)]
         lease = timedelta(seconds=45.5)
         return all(wake is not None and before + lease <= wake <= now() + lease for wake in wakes)
 
     await eventually(is_prolonged)
     after = await again(store, mine)
-    assert replace(after, wake=mine.wake) == mine
+    assert replace(after, next_check_at=mine.next_check_at) == mine
 
 
 async def test_lost_leases_are_missing_from_a_renewal(store: JobStore) -> None:
@@ -246,7 +246,7 @@ async def test_lost_leases_are_missing_from_a_renewal(store: JobStore) -> None:
     # Behind a write that a majority has, a renewal of what is not ours could be seen.
     await until_readable(store)
     assert [await again(store, job) for job in others] == others
-    assert (await again(store, mine)).wake != mine.wake
+    assert (await again(store, mine)).next_check_at != mine.next_check_at
     assert await store.renew([], boot="boot-1", lease_s=30.0) == {}
 
 

@@ -79,5 +79,5 @@ async def test_documents_of_the_version_before_are_read(
     database[schema.JOBS].delete_many({})
     database[schema.JOBS].insert_many([loads(line, json_options=JSON) for line in lines])
 
-    jobs[ids[2]] = replace(jobs[ids[2]], wake=OF_THE_SERVER)
+    jobs[ids[2]] = replace(jobs[ids[2]], next_check_at=OF_THE_SERVER)
     assert await mongo_store.get_many(ids) == jobs

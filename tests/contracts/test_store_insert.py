@@ -49,7 +49,7 @@ async def test_a_new_job_is_kept_as_it_was_given(store: JobStore) -> None:
     assert (job.state, job.reason, job.first_state) == (State.QUEUED, Reason.ACCEPTED, State.QUEUED)
     assert (job.rev, job.run, job.attempt, job.failures, job.crashes, job.republished) == (1, 1, 0, 0, 0, 0)
     assert (job.accepted_at, job.queued_at) == (at, at)
-    assert (job.wake, job.expires_at) == (at + timedelta(seconds=10), at + timedelta(seconds=60))
+    assert (job.next_check_at, job.expires_at) == (at + timedelta(seconds=10), at + timedelta(seconds=60))
     assert (job.max_attempts, job.timeout_s, job.expires_in_s) == (7, 2.5, 60.0)
     assert job.history == (HistoryEntry(1, State.QUEUED, Reason.ACCEPTED, 0, at),)
     assert (job.owner, job.result, job.error, job.progress, job.finished_at) == (None, None, None, None, None)
@@ -69,7 +69,7 @@ async def test_a_delayed_job_is_scheduled(store: JobStore) -> None:
     job = await scheduled(store, at=at, delay_s=90.0)
 
     assert (job.state, job.first_state, job.history[0].state) == (State.SCHEDULED,) * 3
-    assert (job.due_at, job.wake) == (at + timedelta(seconds=90),) * 2
+    assert (job.due_at, job.next_check_at) == (at + timedelta(seconds=90),) * 2
     assert (job.queued_at, job.expires_at) == (None, None)
 
 
@@ -78,7 +78,7 @@ async def test_the_wake_of_a_job_that_expires_soon_is_its_expiry(store: JobStore
 
     job = await queued(store, at=at, grace_s=10.0, expires_in_s=3.0)
 
-    assert job.wake == job.expires_at == at + timedelta(seconds=3)
+    assert job.next_check_at == job.expires_at == at + timedelta(seconds=3)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())

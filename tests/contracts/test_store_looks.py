@@ -102,8 +102,8 @@ async def test_looks_page_over_equal_wakes_without_a_loss(store: JobStore) -> No
 
 
 def _wake(job: Job) -> datetime:
-    assert job.wake is not None
-    return job.wake
+    assert job.next_check_at is not None
+    return job.next_check_at
 
 
 async def test_a_reserved_job_is_looked_at_later(store: JobStore) -> None:
@@ -115,7 +115,7 @@ async def test_a_reserved_job_is_looked_at_later(store: JobStore) -> None:
     assert await store.reserve([*wanted, Reservation(new_id(), now(), later)], nonce="n") == {job.id}
     assert await store.reserve([], nonce="n") == set()
 
-    assert await again(store, job) == replace(job, wake=later, republished=1)
+    assert await again(store, job) == replace(job, next_check_at=later, republished=1)
     assert await again(store, taken) == taken
     assert [found.id for found in await store.live_jobs(State.QUEUED, limit=10)] == [untouched.id]
 
@@ -147,12 +147,12 @@ async def test_what_is_given_back_is_looked_at_again_as_if_nothing_had_been(stor
     await store.reserve([Reservation(mine.id, _wake(mine), later)], nonce="a")
     await store.reserve([Reservation(other.id, _wake(other), later)], nonce="b")
 
-    await store.give_back([mine.id, other.id, new_id()], nonce="a", wake=soon)
+    await store.give_back([mine.id, other.id, new_id()], nonce="a", next_check_at=soon)
 
-    assert await again(store, mine) == replace(mine, wake=soon)
-    assert await again(store, other) == replace(other, wake=later, republished=1)
-    await store.give_back([mine.id], nonce="a", wake=later)
-    assert await again(store, mine) == replace(mine, wake=soon), "once"
+    assert await again(store, mine) == replace(mine, next_check_at=soon)
+    assert await again(store, other) == replace(other, next_check_at=later, republished=1)
+    await store.give_back([mine.id], nonce="a", next_check_at=later)
+    assert await again(store, mine) == replace(mine, next_check_at=soon), "once"
 
 
 async def test_what_a_worker_took_is_not_given_back(store: JobStore) -> None:
@@ -160,7 +160,7 @@ async def test_what_a_worker_took_is_not_given_back(store: JobStore) -> None:
     await store.reserve([Reservation(job.id, _wake(job), now())], nonce="a")
     job = await moved(store, await again(store, job), lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
 
-    await store.give_back([job.id], nonce="a", wake=ago(5))
+    await store.give_back([job.id], nonce="a", next_check_at=ago(5))
 
     assert await again(store, job) == job
 

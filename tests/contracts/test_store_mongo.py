@@ -92,7 +92,7 @@ async def test_the_validator_refuses_nonsense(
 async def test_a_move_to_nonsense_is_an_error_and_leaves_the_job(store: MongoStore) -> None:
     job = await running(store)
     ends_live = lifecycle.Transition(
-        Reason.COMPLETED, frozenset({State.RUNNING}), State.SUCCEEDED, now(), sets={"expire_at": now()}
+        Reason.COMPLETED, frozenset({State.RUNNING}), State.SUCCEEDED, now(), sets={"delete_at": now()}
     )
 
     with pytest.raises(StoreError, match="121"):
@@ -209,8 +209,8 @@ BY_ID = "IXSCAN { _id: 1 }"
 
 async def test_looks_walk_the_live_index_in_order(store: MongoStore, profile: Profile) -> None:
     first = await store.live_jobs(State.QUEUED, limit=100)
-    assert first[-1].wake is not None
-    await store.live_jobs(State.QUEUED, limit=100, after=SweepPosition(first[-1].wake, first[-1].id))
+    assert first[-1].next_check_at is not None
+    await store.live_jobs(State.QUEUED, limit=100, after=SweepPosition(first[-1].next_check_at, first[-1].id))
     await store.live_jobs(State.RUNNING, limit=100)
     await store.live_jobs(State.SCHEDULED, limit=100)
 

@@ -82,9 +82,9 @@ async def _end_several(store: MongoStore) -> None:
 
 async def _reserve(store: MongoStore) -> None:
     job = await queued(store)
-    assert job.wake is not None
-    await store.reserve([Reservation(job.id, job.wake, now())], nonce="n")
-    await store.give_back([job.id], nonce="n", wake=now())
+    assert job.next_check_at is not None
+    await store.reserve([Reservation(job.id, job.next_check_at, now())], nonce="n")
+    await store.give_back([job.id], nonce="n", next_check_at=now())
 
 
 async def _tokens(store: MongoStore) -> None:

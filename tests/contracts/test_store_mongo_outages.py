@@ -58,7 +58,7 @@ VERBS: dict[str, Verb] = {
     "live_jobs": lambda store: store.live_jobs(State.QUEUED, limit=1),
     "take_turn": lambda store: store.take_turn("t", for_s=1.0),
     "reserve": lambda store: store.reserve([Reservation(NEW_ID, now(), now())], nonce="n"),
-    "give_back": lambda store: store.give_back([NEW_ID], nonce="n", wake=now()),
+    "give_back": lambda store: store.give_back([NEW_ID], nonce="n", next_check_at=now()),
     "revisions": lambda store: store.revisions([NEW_ID]),
     "list_jobs": lambda store: store.list_jobs(JobFilter(), page_size=1),
     "count_batch": lambda store: store.count_batch("b"),
@@ -191,10 +191,10 @@ async def test_a_claim_of_one_job_that_is_repeated_finds_what_it_took(store: Mon
 
 async def test_a_reservation_whose_answers_are_lost_still_knows_what_it_got(store: MongoStore, proxy: Proxy) -> None:
     job, gone = await queued(store), new_job()
-    assert job.wake is not None
+    assert job.next_check_at is not None
     proxy.lose("update", times=1000)
 
-    got = await store.reserve([Reservation(one.id, job.wake, now()) for one in (job, gone)], nonce="n")
+    got = await store.reserve([Reservation(one.id, job.next_check_at, now()) for one in (job, gone)], nonce="n")
 
     assert proxy.lost > 0
     assert got == {job.id}

@@ -60,7 +60,7 @@ async def resolved_as_failed(store: JobStore, **fields: Any) -> Job:
 def _is_queued(at: datetime) -> dict[str, Any]:
     return {
         "queued_at": at,
-        "wake": at + timedelta(seconds=GRACE_S),
+        "next_check_at": at + timedelta(seconds=GRACE_S),
         "expires_at": at + timedelta(seconds=EXPIRES_IN_S),
         "republished": 0,
         "owner": None,
@@ -69,11 +69,11 @@ def _is_queued(at: datetime) -> dict[str, Any]:
 
 def _is_due(at: datetime) -> dict[str, Any]:
     due_at = at + timedelta(seconds=7)
-    return {"owner": None, "due_at": due_at, "wake": due_at}
+    return {"owner": None, "due_at": due_at, "next_check_at": due_at}
 
 
 def _is_ended(at: datetime) -> dict[str, Any]:
-    return {"finished_at": at, "wake": None, "owner": None}
+    return {"finished_at": at, "next_check_at": None, "owner": None}
 
 
 NOT_QUEUED = {"queued_at": None, "expires_at": None, "republished": 0}
@@ -85,7 +85,8 @@ CASES = {
         State.RUNNING,
         Reason.CLAIMED,
         lambda job, at: (
-            NOT_QUEUED | {"owner": OWNER, "started_at": at, "attempt": 1, "wake": at + timedelta(seconds=LEASE_S)}
+            NOT_QUEUED
+            | {"owner": OWNER, "started_at": at, "attempt": 1, "next_check_at": at + timedelta(seconds=LEASE_S)}
         ),
     ),
     "succeed": Case(
@@ -308,7 +309,7 @@ async def test_a_move_changes_what_it_says_and_nothing_else(store: JobStore, cas
         history=(*job.history, move.history_entry),
         **changes,
     )
-    assert (after.wake is None) is after.state.is_terminal
+    assert (after.next_check_at is None) is after.state.is_terminal
 
 
 @every_case

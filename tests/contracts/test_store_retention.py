@@ -78,7 +78,7 @@ async def test_no_live_job_can_get_an_end_of_its_retention(
         frozenset({State.QUEUED}),
         State.QUEUED,
         now(),
-        sets={"expire_at": now()},
+        sets={"delete_at": now()},
     )
     with pytest.raises(StoreError, match="121"):
         await store.apply([Move(job.seen, keeps_it)])

@@ -95,9 +95,9 @@ async def test_intake_keeps_jobs_and_sweeps(stores: Callable[[Account], MongoSto
     job = new_job()
     assert await store.insert([job]) == [Insertion.STORED]
     (before,) = (await store.get_many([job.id])).values()
-    assert before.wake is not None
-    assert await store.reserve([Reservation(job.id, before.wake, now())], nonce="n") == {job.id}
-    await store.give_back([job.id], nonce="n", wake=now())
+    assert before.next_check_at is not None
+    assert await store.reserve([Reservation(job.id, before.next_check_at, now())], nonce="n") == {job.id}
+    await store.give_back([job.id], nonce="n", next_check_at=now())
     (seen,) = (await store.get_many([job.id])).values()
     move = Move(seen.seen, lifecycle.cancel(at=now(), retention_s=RETENTION_S))
     assert await store.apply([move]) == [Applied.APPLIED]

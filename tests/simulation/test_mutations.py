@@ -49,7 +49,7 @@ class ForgetsTheRenewal(ObservedStore):
     alone: ClassVar = {"slow_verbs": ("renew", "apply")}
 
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:
-        return await super().apply([replace(move, seen=replace(move.seen, wake=None)) for move in moves])
+        return await super().apply([replace(move, seen=replace(move.seen, next_check_at=None)) for move in moves])
 
 
 class ForgetsTheCancel(ObservedStore):

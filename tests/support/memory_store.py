@@ -39,6 +39,7 @@ from acked_common.store.mongo.documents import (
     worker_document,
     worker_from,
 )
+from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT, stored_name
 from acked_common.store.mongo.updates import news_from_document
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import (
@@ -82,11 +83,11 @@ def _kept(value: Any) -> Any:
 
 
 def _is_sound(document: Document) -> bool:
-    """What the validator of the real store demands: a wake exactly while live, an end exactly when ended."""
+    """What the validator of the real store demands: a next check exactly while live, an end exactly when ended."""
     is_live = not State(document["state"]).is_terminal
     if is_live:
-        return "wake" in document and "expire_at" not in document
-    return "wake" not in document and "expire_at" in document and "owner" not in document
+        return NEXT_CHECK_AT in document and DELETE_AT not in document
+    return NEXT_CHECK_AT not in document and DELETE_AT in document and "owner" not in document
 
 
 def _fits(document: Document | None, seen: Seen, transition: Transition) -> bool:
@@ -98,7 +99,7 @@ def _fits(document: Document | None, seen: Seen, transition: Transition) -> bool
         and document["rev"] == seen.rev
         and document["attempt"] == seen.attempt
         and (seen.nonce is None or _nonce(document) == seen.nonce)
-        and (seen.wake is None or document.get("wake") == whole_ms(seen.wake))
+        and (seen.next_check_at is None or document.get(NEXT_CHECK_AT) == whole_ms(seen.next_check_at))
         and not (transition.unless_cancelling and "cancel_requested_at" in document)
     )
 
@@ -117,7 +118,7 @@ def _moved(document: Document, move: Move) -> Document:
         after[name] = after.get(name, 0) + by
     after["history"] = [*document["history"], _kept(history_document(move.history_entry))][-HISTORY_KEPT:]
     for name in transition.clears:
-        after.pop(name, None)
+        after.pop(stored_name(name), None)
     return after
 
 
@@ -216,7 +217,7 @@ class MemoryStore:
             state = State(document["state"])
             if state in transition.leaves and document["kind"] in kinds and document["expires_at"] > at:
                 seen = Seen(document["_id"], state, document["rev"], document["attempt"], at=document.get("queued_at"))
-                lease = {"wake": self._clock.now() + timedelta(milliseconds=int(lease_s * 1000))}
+                lease = {NEXT_CHECK_AT: self._clock.now() + timedelta(milliseconds=int(lease_s * 1000))}
                 self._jobs[seen.id] = _moved(document, Move(seen, transition)) | lease
                 self._tell(self._jobs[seen.id])
         return [
@@ -244,11 +245,11 @@ class MemoryStore:
         ]
 
     async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
-        wake = self._clock.now() + timedelta(milliseconds=int(lease_s * 1000))
+        lease_until = self._clock.now() + timedelta(milliseconds=int(lease_s * 1000))
         leases: dict[UUID, Lease] = {}
         for d in self._existing(ids):
             if d["state"] == State.RUNNING.value and d["owner"]["boot"] == boot:
-                d["wake"] = wake
+                d[NEXT_CHECK_AT] = lease_until
                 leases[d["_id"]] = Lease(
                     d["_id"], d["attempt"], _nonce(d), d["rev"], cancel_requested="cancel_requested_at" in d
                 )
@@ -274,12 +275,12 @@ class MemoryStore:
             document
             for document in self._jobs.values()
             if document["state"] == state.value
-            and "wake" in document
-            and document["wake"] <= now
-            and (after is None or (document["wake"], document["_id"]) > (after.wake, after.id))
+            and NEXT_CHECK_AT in document
+            and document[NEXT_CHECK_AT] <= now
+            and (after is None or (document[NEXT_CHECK_AT], document["_id"]) > (after.next_check_at, after.id))
             and (kinds is None or document["kind"] in kinds)
         ]
-        due.sort(key=lambda document: (document["wake"], document["_id"]))
+        due.sort(key=lambda document: (document[NEXT_CHECK_AT], document["_id"]))
         return [_job(document, without=_BODIES) for document in due[:limit]]
 
     async def take_turn(self, name: str, *, for_s: float) -> bool:
@@ -296,18 +297,18 @@ class MemoryStore:
             if (
                 document is not None
                 and document["state"] == State.QUEUED.value
-                and document["wake"] == whole_ms(one.seen_wake)
+                and document[NEXT_CHECK_AT] == whole_ms(one.seen_check_at)
             ):
-                document["wake"] = _kept(one.wake)
+                document[NEXT_CHECK_AT] = _kept(one.next_check_at)
                 document["republished"] = document.get("republished", 0) + 1
                 document["reserved_by"] = nonce
                 got.add(one.id)
         return got
 
-    async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
+    async def give_back(self, ids: Sequence[UUID], *, nonce: str, next_check_at: datetime) -> None:
         for document in self._existing(ids):
             if document.get("reserved_by") == nonce:
-                document["wake"] = _kept(wake)
+                document[NEXT_CHECK_AT] = _kept(next_check_at)
                 document["republished"] -= 1
                 del document["reserved_by"]
 

@@ -13,7 +13,7 @@ from benchmarks.stored_jobs import check_shape, done_document, fill
 
 def test_the_document_is_that_of_a_job_that_has_succeeded() -> None:
     job = job_from(done_document(datetime(2026, 11, 1, tzinfo=UTC)))
-    assert (job.state, job.rev, job.attempt, job.wake, job.owner) == (State.SUCCEEDED, 3, 1, None, None)
+    assert (job.state, job.rev, job.attempt, job.next_check_at, job.owner) == (State.SUCCEEDED, 3, 1, None, None)
     assert [entry.state for entry in job.history] == [State.QUEUED, State.RUNNING, State.SUCCEEDED]
     assert [entry.rev for entry in job.history] == [1, 2, 3]
 

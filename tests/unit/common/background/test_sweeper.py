@@ -85,7 +85,7 @@ class TestScheduled:
         await settle()
         job = await again(bench.store, due)
         assert (job.state, job.reason, job.queued_at) == (State.QUEUED, Reason.DUE.value, AT)
-        assert job.wake == AT + timedelta(seconds=GRACE_S)
+        assert job.next_check_at == AT + timedelta(seconds=GRACE_S)
         assert await again(bench.store, later) == later
         assert bench.published() == [due.id]
 

@@ -90,7 +90,7 @@ async def test_each_republication_moves_the_next_look_further_away(bench: Bench)
         await bench.look_and_sweep()
         assert bench.published() == [job.id], republished
         found = await again(bench.store, job)
-        assert found.wake == bench.clock.now() + timedelta(seconds=step_s)
+        assert found.next_check_at == bench.clock.now() + timedelta(seconds=step_s)
         assert found.rev == job.rev
         bench.clock.advance(step_s - 1)
         await bench.look_and_sweep()
@@ -166,7 +166,7 @@ async def test_what_is_not_confirmed_is_tried_again_soon(bench: Bench) -> None:
     bench.broker.is_away = True
     await bench.sweeper.sweep_queued()
     soon = AT + timedelta(seconds=REFUSED_AGAIN_S)
-    assert await again(bench.store, job) == replace(job, wake=soon)
+    assert await again(bench.store, job) == replace(job, next_check_at=soon)
     bench.broker.is_away = False
     bench.clock.advance(REFUSED_AGAIN_S)
     await bench.sweeper.sweep_queued()
@@ -209,9 +209,9 @@ async def test_a_job_that_was_claimed_meanwhile_is_not_postponed(bench: Bench) -
     await bench.take_all_before(AT)
     await bench.look_and_sweep()
     running = await bench.lose_again(await again(bench.store, job), expired_s=-LEASE_S)
-    assert running.wake == AT + timedelta(seconds=LEASE_S)
-    assert job.wake is not None
-    await bench.store.reserve([Reservation(job.id, job.wake, AT + timedelta(days=1))], nonce="n")
+    assert running.next_check_at == AT + timedelta(seconds=LEASE_S)
+    assert job.next_check_at is not None
+    await bench.store.reserve([Reservation(job.id, job.next_check_at, AT + timedelta(days=1))], nonce="n")
     assert await again(bench.store, job) == running
 
 

@@ -99,7 +99,7 @@ def _is_allowed(job: Job, transition: Transition) -> bool:
 def _check(before: Job, after: Job, transition: Transition) -> None:
     """What holds of every applied move."""
     assert after.rev == before.rev + 1
-    assert (after.wake is None) is after.state.is_terminal
+    assert (after.next_check_at is None) is after.state.is_terminal
     assert (after.finished_at is None) is not after.state.is_terminal
     assert (after.owner is not None) is (after.state is State.RUNNING)
     assert (after.queued_at is not None) is (after.state is State.QUEUED)
@@ -319,19 +319,19 @@ def test_a_wrong_move_says_so_in_words() -> None:
 
 def test_a_transition_must_keep_the_wake_exactly_while_live() -> None:
     running = frozenset({State.RUNNING})
-    with pytest.raises(ValueError, match="wake"):
+    with pytest.raises(ValueError, match="next_check_at"):
         Transition(Reason.DRAINED, running, State.QUEUED, AT)
-    with pytest.raises(ValueError, match="wake"):
-        Transition(Reason.COMPLETED, running, State.SUCCEEDED, AT, sets={"wake": AT})
+    with pytest.raises(ValueError, match="next_check_at"):
+        Transition(Reason.COMPLETED, running, State.SUCCEEDED, AT, sets={"next_check_at": AT})
 
 
 def test_a_transition_can_not_be_changed() -> None:
-    sets = {"wake": AT}
+    sets = {"next_check_at": AT}
     transition = Transition(Reason.DUE, frozenset({State.SCHEDULED}), State.QUEUED, AT, sets=sets)
-    sets["wake"] = AT + timedelta(days=1)
+    sets["next_check_at"] = AT + timedelta(days=1)
     with pytest.raises(TypeError):
-        transition.sets["wake"] = AT  # type: ignore[index]
-    assert transition.sets["wake"] == AT
+        transition.sets["next_check_at"] = AT  # type: ignore[index]
+    assert transition.sets["next_check_at"] == AT
 
 
 def test_a_job_is_resolved_as_succeeded_or_failed_only() -> None:
@@ -346,12 +346,12 @@ def test_a_new_job_is_queued_at_once_or_scheduled(delay_s: float, grace_s: float
 
     if delay_s > 0:
         assert fields["state"] is State.SCHEDULED
-        assert fields["wake"] == fields["due_at"] == AT + timedelta(seconds=delay_s)
+        assert fields["next_check_at"] == fields["due_at"] == AT + timedelta(seconds=delay_s)
         assert "expires_at" not in fields
     else:
         assert fields["state"] is State.QUEUED
         assert fields["expires_at"] == AT + timedelta(seconds=expires_in_s)
-        assert fields["wake"] == AT + timedelta(seconds=min(grace_s, expires_in_s))
+        assert fields["next_check_at"] == AT + timedelta(seconds=min(grace_s, expires_in_s))
 
 
 def test_the_messages_to_a_person_say_what_to_do() -> None:

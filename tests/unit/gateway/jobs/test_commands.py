@@ -78,14 +78,14 @@ class TestCancel:
     async def test_what_nobody_runs_ends_at_once(self, bench: Bench, state: State) -> None:
         before = await MAKERS[state](bench.store, at=bench.clock.now())
         job = await bench.commands.cancel(str(before.id))
-        assert (job.state, job.reason, job.wake) == (State.CANCELLED, Reason.CANCELLED.value, None)
+        assert (job.state, job.reason, job.next_check_at) == (State.CANCELLED, Reason.CANCELLED.value, None)
         assert job.finished_at == bench.clock.now()
 
     async def test_what_runs_is_asked_to_stop(self, bench: Bench) -> None:
         before = await running(bench.store)
         job = await bench.commands.cancel(str(before.id))
         assert (job.state, job.cancel_requested, job.owner) == (State.RUNNING, True, before.owner)
-        assert job.wake == before.wake
+        assert job.next_check_at == before.next_check_at
 
     async def test_a_second_cancel_changes_nothing(self, bench: Bench) -> None:
         for job in (await cancelling(bench.store), await MAKERS[State.CANCELLED](bench.store)):

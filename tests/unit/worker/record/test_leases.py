@@ -85,7 +85,7 @@ async def test_every_held_attempt_is_renewed_in_one_call(bench: Bench) -> None:
     bench.store.calls.clear()
     await bench.leases.renew()
     assert bench.store.calls == ["renew"]
-    wakes = {(await again(bench.store, one.job)).wake for one in held}
+    wakes = {(await again(bench.store, one.job)).next_check_at for one in held}
     assert {(wake - bench.clock.now()).total_seconds() for wake in wakes if wake} == {LEASE_S}
     assert bench.interrupted == []
 

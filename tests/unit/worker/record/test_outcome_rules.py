@@ -57,7 +57,7 @@ def test_the_cancel_flag_wins_over_a_crash(job: ClaimedJob) -> None:
 def test_handler_that_returned_has_succeeded_whatever_was_asked(job: ClaimedJob, cancelling: bool) -> None:
     found = transition_after(Succeeded(b"7"), job, KIND, DEFAULTS, cancelling=cancelling, at=AT)
     assert found is not None and (found.to, found.reason) == (State.SUCCEEDED, Reason.COMPLETED)
-    assert found.sets == {"result": b"7", "finished_at": AT, "expire_at": AT + timedelta(seconds=86400)}
+    assert found.sets == {"result": b"7", "finished_at": AT, "delete_at": AT + timedelta(seconds=86400)}
 
 
 @pytest.mark.parametrize("cancelling", [False, True])
@@ -79,7 +79,7 @@ def test_attempt_that_lost_its_lease_records_nothing(job: ClaimedJob, cancelling
 def test_cancelled_attempt_without_a_result_is_cancelled(job: ClaimedJob, ending: Ending, cancelling: bool) -> None:
     found = transition_after(ending, job, KIND, DEFAULTS, cancelling=cancelling, at=AT)
     assert found is not None and found.to is State.CANCELLED
-    assert found.sets["expire_at"] == AT + timedelta(seconds=86400)
+    assert found.sets["delete_at"] == AT + timedelta(seconds=86400)
 
 
 @pytest.mark.parametrize(("own_s", "expires_in_s"), [(None, 3600.0), (77.0, 77.0)])
@@ -94,7 +94,7 @@ def test_released_job_waits_as_long_as_it_asked_for(
     found = transition_after(Interrupted(interrupted), job, KIND, DEFAULTS, cancelling=False, at=AT)
     assert found is not None and (found.to, found.reason) == (State.QUEUED, reason)
     assert found.sets["expires_at"] == AT + timedelta(seconds=expires_in_s)
-    assert found.sets["wake"] == AT + timedelta(seconds=10)
+    assert found.sets["next_check_at"] == AT + timedelta(seconds=10)
     # A drained or idle start is no failure of the job.
     assert not {"failures", "crashes"} & found.adds.keys()
 
@@ -124,7 +124,7 @@ def test_time_that_the_handler_asked_for_is_waited(job: ClaimedJob) -> None:
     kind = KindRecord("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
     ending = Failed(ErrorInfo("RetryLater", "m", retryable=True), retryable=True, after_s=120.0)
     found = transition_after(ending, job, kind, DEFAULTS, cancelling=False, at=AT)
-    assert found is not None and found.sets["due_at"] == found.sets["wake"] == AT + timedelta(seconds=120)
+    assert found is not None and found.sets["due_at"] == found.sets["next_check_at"] == AT + timedelta(seconds=120)
 
 
 @pytest.mark.parametrize("traceback", [None, "Traceback …"])
@@ -172,7 +172,7 @@ def test_starts_of_which_nothing_came_are_ever_further_apart(job: ClaimedJob, at
         assert found.to is State.QUEUED
     else:
         assert found.to is State.SCHEDULED
-        assert found.sets["wake"] == found.sets["due_at"]
+        assert found.sets["next_check_at"] == found.sets["due_at"]
         assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= min(60.0, 2.0 * 2 ** (idle - FREE_STARTS))
 
 

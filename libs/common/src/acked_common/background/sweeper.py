@@ -1,9 +1,9 @@
 """The sweeper: moves on what nobody else does. Runs in every intake and every gateway; many at once are harmless.
 
-Each state has a look of its own over the index {state, wake}, so that no backlog hides a lease or a due time. A queued
-job is republished only when its lane's watermark, the newest `queued_at` that workers have taken, has passed it, or
-when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished. Of all sweepers that
-see a lost job one gets it, and one at a time publishes.
+Each state is checked by itself over the index {state, next_check_at}, so that no backlog hides a lease or a due time. A
+queued job is republished only when its lane's watermark, the newest `queued_at` that workers have taken, has passed it,
+or when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished. Of all sweepers
+that see a lost job one gets it, and one at a time publishes.
 """
 
 import random
@@ -166,7 +166,7 @@ class Sweeper:
             # Another process republishes just now: this page is looked at once more.
             return
         # A full page is continued at the next tick: no backlog costs more than a page at once.
-        self._position = SweepPosition(_wake(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
+        self._position = SweepPosition(_next_check_at(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
 
     async def look_at_lanes(self) -> None:
         """Watermarks and depths of the lanes on which something waits longer than it should."""
@@ -199,16 +199,16 @@ class Sweeper:
         )
         failpoints.reach("sweeper.republished")
         if refused := got - confirmed:
-            wake = self._clock.now() + timedelta(seconds=REFUSED_AGAIN_S)
-            await self._store.give_back(list(refused), nonce=nonce, wake=wake)
+            again_at = self._clock.now() + timedelta(seconds=REFUSED_AGAIN_S)
+            await self._store.give_back(list(refused), nonce=nonce, next_check_at=again_at)
         if confirmed:
             _swept.labels("republished").inc(len(confirmed))
             log.info("republished", jobs=len(confirmed))
         return True
 
     def _reservation(self, job: Job, at: datetime) -> Reservation:
-        wake = min(at + timedelta(seconds=next_look_s(job.republished)), job.expires_at or LATEST)
-        return Reservation(job.id, _wake(job), wake)
+        next_check_at = min(at + timedelta(seconds=next_look_s(job.republished)), job.expires_at or LATEST)
+        return Reservation(job.id, _next_check_at(job), next_check_at)
 
     async def _leases_count(self) -> bool:
         """False until workers had time to renew, after the store was away or its clock jumped: their leases are over
@@ -261,7 +261,7 @@ class Sweeper:
         return moved
 
 
-def _wake(job: Job) -> datetime:
-    if job.wake is None:
-        raise ValueError(f"live job {job.id} has no wake")
-    return job.wake
+def _next_check_at(job: Job) -> datetime:
+    if job.next_check_at is None:
+        raise ValueError(f"live job {job.id} has no next check")
+    return job.next_check_at

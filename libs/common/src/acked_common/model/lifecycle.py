@@ -2,7 +2,8 @@
 
 Each transition has a named constructor that says which states it may leave, where it leads and why. A store applies a
 transition as a compare-and-set on what the caller saw (`Seen`), raises `rev` by one and appends the history entry in
-the same write. `wake`, the instant at which the sweeper must look next, is present exactly while a job is live.
+the same write. `next_check_at`, the instant of the sweeper's next check, is present exactly while a job is live;
+`delete_at`, the end of its retention, exactly when it has ended.
 """
 
 from collections.abc import Mapping
@@ -82,14 +83,14 @@ class Seen(Struct, frozen=True):
     rev: int
     attempt: int
     nonce: str | None = None
-    wake: datetime | None = None
+    next_check_at: datetime | None = None
     """The lease that was read, where a renewal in between has to win; None where it doesn't matter."""
     at: datetime | None = None
     """When the job last moved, as far as the caller knows; not compared: `rev` is."""
 
 
 class Transition(Struct, frozen=True):
-    """One move. `sets` and `clears` name document fields, `adds` counters and by how much they rise."""
+    """One move. `sets` and `clears` name fields of a job, `adds` counters and by how much they rise."""
 
     reason: Reason
     leaves: frozenset[State]
@@ -102,9 +103,9 @@ class Transition(Struct, frozen=True):
     """Refused while a cancel is asked for: the flag wins over retry, release and take-back."""
 
     def __post_init__(self) -> None:
-        sets_wake = "wake" in self.sets
-        if sets_wake == self.to.is_terminal and self.leaves != {self.to}:
-            raise ValueError(f"{self.reason}: a job has a wake exactly while it is live")
+        sets_check = "next_check_at" in self.sets
+        if sets_check == self.to.is_terminal and self.leaves != {self.to}:
+            raise ValueError(f"{self.reason}: a job has a next_check_at exactly while it is live")
         force_setattr(self, "sets", MappingProxyType(dict(self.sets)))
 
 
@@ -164,13 +165,13 @@ _OWNED = frozenset({"owner"})
 # What an attempt clears that came to an end of its own: it held the job, and its process is still there.
 _CLEARED = _OWNED | {"suspect"}
 _SUSPECT: Mapping[bool, dict[str, Any]] = {True: {"suspect": True}, False: {}}
-_RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "expire_at", "cancel_requested_at", "note"})
+_RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "delete_at", "cancel_requested_at", "note"})
 
 
 def _queue_fields(at: datetime, grace_s: float, expires_in_s: float) -> dict[str, Any]:
     expires_at = at + timedelta(seconds=expires_in_s)
     return {
-        "wake": min(at + timedelta(seconds=grace_s), expires_at),
+        "next_check_at": min(at + timedelta(seconds=grace_s), expires_at),
         "expires_at": expires_at,
         "queued_at": at,
         "republished": 0,
@@ -181,7 +182,7 @@ def accept_fields(*, at: datetime, delay_s: float, grace_s: float, expires_in_s:
     """The fields of a new job that belong to its lifecycle: queued at once, or scheduled for `delay_s` later."""
     if delay_s > 0:
         due_at = at + timedelta(seconds=delay_s)
-        return {"state": State.SCHEDULED, "due_at": due_at, "wake": due_at}
+        return {"state": State.SCHEDULED, "due_at": due_at, "next_check_at": due_at}
     return {"state": State.QUEUED, **_queue_fields(at, grace_s, expires_in_s)}
 
 
@@ -195,7 +196,7 @@ def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
         sets={
             "owner": {"worker": owner.worker, "boot": owner.boot, "nonce": owner.nonce},
             "started_at": at,
-            "wake": at + timedelta(seconds=lease_s),
+            "next_check_at": at + timedelta(seconds=lease_s),
         },
         clears=frozenset({"due_at", "queued_at", "expires_at", "republished", "reserved_by", "progress"}),
         adds={"attempt": 1},
@@ -209,8 +210,8 @@ def succeed(*, at: datetime, result: bytes, retention_s: float) -> Transition:
         leaves=frozenset({State.RUNNING}),
         to=State.SUCCEEDED,
         at=at,
-        sets={"result": result, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=_CLEARED | {"wake", "error", "cancel_requested_at"},
+        sets={"result": result, "finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
+        clears=_CLEARED | {"next_check_at", "error", "cancel_requested_at"},
     )
 
 
@@ -221,8 +222,8 @@ def fail(*, at: datetime, error: Mapping[str, Any], retention_s: float, exhauste
         leaves=frozenset({State.RUNNING}),
         to=State.FAILED,
         at=at,
-        sets={"error": dict(error), "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=_CLEARED | {"wake"},
+        sets={"error": dict(error), "finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
+        clears=_CLEARED | {"next_check_at"},
         adds={"failures": 1},
         unless_cancelling=True,
     )
@@ -236,7 +237,7 @@ def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float, suspect:
         leaves=frozenset({State.RUNNING}),
         to=State.SCHEDULED,
         at=at,
-        sets={"error": dict(error), "due_at": due_at, "wake": due_at} | _SUSPECT[suspect],
+        sets={"error": dict(error), "due_at": due_at, "next_check_at": due_at} | _SUSPECT[suspect],
         clears=_OWNED if suspect else _CLEARED,
         adds={"failures": 1},
         unless_cancelling=True,
@@ -264,7 +265,7 @@ def release(
         leaves=frozenset({State.RUNNING}),
         to=State.SCHEDULED if delay_s > 0 else State.QUEUED,
         at=at,
-        sets=({"due_at": due_at, "wake": due_at} if delay_s > 0 else queued) | _SUSPECT[suspect],
+        sets=({"due_at": due_at, "next_check_at": due_at} if delay_s > 0 else queued) | _SUSPECT[suspect],
         clears=_OWNED if suspect or reason is Reason.NOT_STARTED else _CLEARED,
         unless_cancelling=True,
     )
@@ -297,14 +298,14 @@ def crash(*, at: datetime, how: str, crashes: int, attempt: int, delay_s: float,
         message = f"the handler ended its process ({how}); crash {crashes} of {MAX_CRASHES}"
         due_at = at + timedelta(seconds=delay_s)
         reason, to = Reason.CRASHED, State.SCHEDULED
-        sets: dict[str, Any] = {"due_at": due_at, "wake": due_at}
+        sets: dict[str, Any] = {"due_at": due_at, "next_check_at": due_at}
     else:
         message = (
             f"the handler ended its process {crashes} times (the last time: {how}); nothing tries it again. Look for "
             "memory that grows, crashes in native code and os._exit; mend the handler, then retry the job."
         )
         reason, to = Reason.POISON, State.FAILED
-        sets = {"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)}
+        sets = {"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)}
     error = {"type": "Crashed", "message": message, "retryable": to is State.SCHEDULED, "attempt": attempt}
     return Transition(
         reason,
@@ -312,7 +313,7 @@ def crash(*, at: datetime, how: str, crashes: int, attempt: int, delay_s: float,
         to=to,
         at=at,
         sets={**sets, "error": error},
-        clears=_OWNED if to is State.SCHEDULED else _OWNED | {"wake"},
+        clears=_OWNED if to is State.SCHEDULED else _OWNED | {"next_check_at"},
         adds={"crashes": 1},
         unless_cancelling=True,
     )
@@ -342,8 +343,8 @@ def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_
         leaves=frozenset({State.QUEUED}),
         to=State.FAILED,
         at=at,
-        sets={"error": error, "finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=frozenset({"wake", "due_at", "queued_at", "expires_at", "republished", "reserved_by"}),
+        sets={"error": error, "finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
+        clears=frozenset({"next_check_at", "due_at", "queued_at", "expires_at", "republished", "reserved_by"}),
     )
 
 
@@ -354,10 +355,10 @@ def cancel(*, at: datetime, retention_s: float) -> Transition:
         leaves=UNOWNED,
         to=State.CANCELLED,
         at=at,
-        sets={"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
+        sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
         clears=frozenset(
             {
-                "wake",
+                "next_check_at",
                 "due_at",
                 "queued_at",
                 "expires_at",
@@ -388,8 +389,8 @@ def end_cancelled(*, at: datetime, retention_s: float) -> Transition:
         leaves=frozenset({State.RUNNING}),
         to=State.CANCELLED,
         at=at,
-        sets={"finished_at": at, "expire_at": at + timedelta(seconds=retention_s)},
-        clears=_CLEARED | {"wake", "cancel_requested_at"},
+        sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
+        clears=_CLEARED | {"next_check_at", "cancel_requested_at"},
     )
 
 
@@ -414,7 +415,7 @@ def resolve(*, at: datetime, to: State, result: bytes | None, note: str | None, 
         "failures": 0,
         "crashes": 0,
         "finished_at": at,
-        "expire_at": at + timedelta(seconds=retention_s),
+        "delete_at": at + timedelta(seconds=retention_s),
     }
     if result is not None:
         sets["result"] = result

@@ -162,7 +162,7 @@ class SweepStore(MoveStore, ClockStore, Protocol):
     async def live_jobs(
         self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
     ) -> list[Job]:
-        """Reads live jobs in one state whose wake has come by the server's clock, oldest wake first, without
+        """Reads live jobs in one state whose next check is due by the server's clock, longest due first, without
         payloads."""
         ...
 
@@ -171,12 +171,12 @@ class SweepStore(MoveStore, ClockStore, Protocol):
         ...
 
     async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
-        """Moves the wakes of jobs that still are queued as they were seen, and counts a republication of each; returns
-        those that this call got. Of all who saw a job one gets it; `nonce` is that of one call."""
+        """Moves the next checks of jobs that still are queued as they were seen, and counts a republication of each;
+        returns those that this call got. Of all who saw a job one gets it; `nonce` is that of one call."""
         ...
 
-    async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
-        """Undoes reservations of jobs that were not published after all: they are looked at again at `wake`."""
+    async def give_back(self, ids: Sequence[UUID], *, nonce: str, next_check_at: datetime) -> None:
+        """Undoes reservations of jobs that were not published after all: they are checked again at `next_check_at`."""
         ...
 
     async def watermarks(self) -> dict[str, datetime]:

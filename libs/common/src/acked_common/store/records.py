@@ -93,7 +93,7 @@ class Job(Struct, frozen=True):
     max_attempts: int | None = None
     timeout_s: float | None = None
     expires_in_s: float | None = None
-    wake: datetime | None = None
+    next_check_at: datetime | None = None
     queued_at: datetime | None = None
     expires_at: datetime | None = None
     republished: int = 0
@@ -120,7 +120,7 @@ class Job(Struct, frozen=True):
     @property
     def seen_with_lease(self) -> Seen:
         """As `seen`; a renewal in between makes the move stale."""
-        return replace(self.seen, wake=self.wake)
+        return replace(self.seen, next_check_at=self.next_check_at)
 
 
 class ClaimedJob(Struct, frozen=True):
@@ -261,18 +261,18 @@ class BatchCount:
 class SweepPosition:
     """Where a look over live jobs stopped."""
 
-    wake: datetime
+    next_check_at: datetime
     id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A queued job that is about to be published again: nobody looks at it before `wake`, if its wake is still the one
-    that was seen."""
+    """A queued job that is about to be published again: no sweeper checks it before `next_check_at`, if its next check
+    is still the one that was seen, `seen_check_at`."""
 
     id: UUID
-    seen_wake: datetime
-    wake: datetime
+    seen_check_at: datetime
+    next_check_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def test_a_running_jobs_document() -> None:
     assert job.cancel_requested
     assert (job.progress, job.crashes, job.suspect) == (b"0.5", 2, True)
     assert job.seen == Seen(job.id, State.RUNNING, 1, 0, "n", at=AT)
-    assert job.seen_with_lease == replace(job.seen, wake=document["wake"])
+    assert job.seen_with_lease == replace(job.seen, next_check_at=document["wake"])
 
 
 def test_a_transitions_fields_are_plain_text_and_opaque_bytes() -> None:

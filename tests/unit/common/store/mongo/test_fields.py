@@ -22,6 +22,7 @@ from acked_common.model.principal import Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
 from acked_common.runtime.settings import Env, HttpLimits, read_http_limits
 from acked_common.store.mongo import documents as stored
+from acked_common.store.mongo.field_names import stored_fields, stored_name
 from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
 from acked_common.store.mongo.updates import GLIMPSE, news_from_document, read_change
 from acked_common.store.records import (
@@ -74,19 +75,19 @@ def test_what_a_new_job_leaves_out_is_read_as_left_out() -> None:
 
 
 READERS: dict[type, tuple[Callable[[Mapping[str, Any]], Any], Mapping[str, str], set[str]]] = {
-    # The reader, the names in the document that differ from those of the fields, and what is not read from it.
-    Job: (stored.job_from, {"id": "_id", "cancel_requested": "cancel_requested_at"}, set()),
-    ClaimedJob: (lambda document: stored.claimed_job_from(document, "nonce"), {"id": "_id"}, {"nonce"}),
+    # The reader, the names in the document beyond `STORED_NAMES`, and what is not read from it.
+    Job: (stored.job_from, {"cancel_requested": "cancel_requested_at"}, set()),
+    ClaimedJob: (lambda document: stored.claimed_job_from(document, "nonce"), {}, {"nonce"}),
     KeyHolder: (
         lambda document: stored.key_holder_from(
             {name: value for name, value in document.items() if name in (*stored.KEY_HOLDER_FIELDS, "_id")}
         ),
-        {"id": "_id", "state": "first_state", "fingerprint": "key_fingerprint"},
+        {"state": "first_state", "fingerprint": "key_fingerprint"},
         set(),
     ),
     JobUpdate: (
         news_from_document,
-        {"id": "_id", "event": "history", "nonce": "owner"},
+        {"event": "history", "nonce": "owner"},
         set(),
     ),
 }
@@ -100,7 +101,7 @@ def job_documents() -> tuple[dict[str, Any], dict[str, Any]]:
         values |= {name: two_of(hint)[which] for name, hint in fields_of(NewJob).items() if name != "lifecycle"}
         values["history"] = (two_of(HistoryEntry)[which],)
         document = msgspec.to_builtins(values, builtin_types=(datetime, bytes, type(values["id"])))
-        document |= {"_id": document.pop("id"), "key": "k", "key_fingerprint": b"%d" % which}
+        document = stored_fields(document) | {"key": "k", "key_fingerprint": b"%d" % which}
         document["owner"] = {name: f"{name} {which}" for name in Owner.__struct_fields__}
         if document.pop("cancel_requested"):
             document["cancel_requested_at"] = AT
@@ -115,7 +116,7 @@ def job_documents() -> tuple[dict[str, Any], dict[str, Any]]:
 def test_each_field_is_read_from_the_document(record_type: type, name: str) -> None:
     read, named, _ = READERS[record_type]
     one, other = job_documents()
-    place = named.get(name, name)
+    place = named.get(name, stored_name(name))
     mixed = {key: value for key, value in one.items() if key != place}
     if place in other:
         mixed[place] = other[place]
@@ -184,12 +185,16 @@ def test_each_field_of_a_scope_filters(name: str) -> None:
 
 SEEN = filled(Seen)
 TRANSITION = filled(
-    Transition, leaves=frozenset(State), to=State.SCHEDULED, sets={"wake": AT, "due_at": AT}, adds={"failures": 1}
+    Transition,
+    leaves=frozenset(State),
+    to=State.SCHEDULED,
+    sets={"next_check_at": AT, "due_at": AT},
+    adds={"failures": 1},
 )
 OTHER_TRANSITIONS = {
     **dict(variants(TRANSITION, but={"leaves", "to", "sets", "adds"})),
     "to": changed(TRANSITION, to=State.QUEUED),
-    "sets": changed(TRANSITION, sets={"wake": AT, "due_at": LATER}),
+    "sets": changed(TRANSITION, sets={"next_check_at": AT, "due_at": LATER}),
     "adds": changed(TRANSITION, adds={"failures": 2}),
 }
 """But for `leaves`: what a transition may leave is checked when the move is made, and not written."""
@@ -258,7 +263,7 @@ def test_a_worker_says_each_field_of_its_hello() -> None:
 NOT_SHOWN = {
     # What the request asked for beside its payload, and what the machinery keeps for itself.
     *("max_attempts", "timeout_s", "expires_in_s", "first_state", "crashes", "suspect"),
-    *("wake", "queued_at", "expires_at", "republished", "owner"),
+    *("next_check_at", "queued_at", "expires_at", "republished", "owner"),
 }
 
 

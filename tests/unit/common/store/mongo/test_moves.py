@@ -56,7 +56,7 @@ def test_a_single_move_is_one_that_the_driver_may_repeat() -> None:
         lambda: Move(seen(rev=3), succeeded()),
         lambda: Move(seen(attempt=2), succeeded()),
         lambda: Move(seen(nonce="another"), succeeded()),
-        lambda: Move(seen(wake=AT), succeeded()),
+        lambda: Move(seen(next_check_at=AT), succeeded()),
         lambda: Move(seen(), succeeded(b"1")),
         lambda: Move(seen(), succeeded(at=AT + timedelta(milliseconds=1))),
         lambda: Move(seen(), lifecycle.end_cancelled(at=AT, retention_s=60.0)),

@@ -10,6 +10,7 @@ from acked_common.model.lifecycle import Move, State
 from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.documents import is_recorded
 from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.field_names import NEXT_CHECK_AT
 from acked_common.store.mongo.find import find_by_ids
 from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.moves import lease_from_now, move_updates
@@ -34,7 +35,7 @@ class AttemptVerbs(Verbs):
 
     async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
         ours = {"state": State.RUNNING.value, "owner.boot": boot}
-        lease = [{"$set": {"wake": lease_from_now(lease_s)}}]
+        lease = [{"$set": {NEXT_CHECK_AT: lease_from_now(lease_s)}}]
         with store_errors("renewing leases"):
             # A renewal that is rolled back only brings an early second attempt, which the attempt number fences.
             await self._connections.quick_renewed_jobs.update_many({"_id": in_ids(ids), **ours}, lease)

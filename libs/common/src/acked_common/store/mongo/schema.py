@@ -5,6 +5,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from acked_common.model.lifecycle import LIVE, TERMINAL, State
+from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT
 
 SCHEMA_VERSION = 2
 
@@ -20,9 +21,9 @@ WORKER_DOCUMENT_TTL_S = 120
 
 JOB_INDEXES = [
     IndexModel(
-        [("state", ASCENDING), ("wake", ASCENDING), ("_id", ASCENDING)],
+        [("state", ASCENDING), (NEXT_CHECK_AT, ASCENDING), ("_id", ASCENDING)],
         name="live",
-        partialFilterExpression={"wake": {"$exists": True}},
+        partialFilterExpression={NEXT_CHECK_AT: {"$exists": True}},
     ),
     # Counts of a batch are taken from its keys alone, and lists of it find what they show in order.
     IndexModel(
@@ -45,10 +46,10 @@ JOB_INDEXES = [
         partialFilterExpression={"tags": {"$exists": True}},
     ),
     IndexModel(
-        [("expire_at", ASCENDING)],
+        [(DELETE_AT, ASCENDING)],
         name="retention",
         expireAfterSeconds=0,
-        partialFilterExpression={"expire_at": {"$exists": True}},
+        partialFilterExpression={DELETE_AT: {"$exists": True}},
     ),
     IndexModel(
         [("tenant", ASCENDING), ("key", ASCENDING)],
@@ -112,25 +113,25 @@ JOB_VALIDATOR: dict[str, Any] = {
             "failures": _COUNTER,
             "crashes": _COUNTER,
             "history": {"bsonType": "array", "maxItems": 49},
-            "wake": {"bsonType": "date"},
-            "expire_at": {"bsonType": "date"},
+            NEXT_CHECK_AT: {"bsonType": "date"},
+            DELETE_AT: {"bsonType": "date"},
             "result": {"bsonType": "binData"},
             "key": {"bsonType": "string"},
             "key_fingerprint": {"bsonType": "binData"},
         },
         "dependencies": {"key": ["key_fingerprint"], "key_fingerprint": ["key"]},
     },
-    # Live jobs have a wake and no end; ended jobs the reverse; an owner only while running.
+    # Live jobs have a next check and no end; ended jobs the reverse; an owner only while running.
     "$or": [
         {
             "state": {"$in": sorted(state.value for state in LIVE)},
-            "wake": {"$exists": True},
-            "expire_at": {"$exists": False},
+            NEXT_CHECK_AT: {"$exists": True},
+            DELETE_AT: {"$exists": False},
         },
         {
             "state": {"$in": sorted(state.value for state in TERMINAL)},
-            "wake": {"$exists": False},
-            "expire_at": {"$exists": True},
+            NEXT_CHECK_AT: {"$exists": False},
+            DELETE_AT: {"$exists": True},
             "owner": {"$exists": False},
         },
     ],

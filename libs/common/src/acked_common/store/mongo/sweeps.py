@@ -13,6 +13,7 @@ from acked_common.store.errors import OutcomeUnknown, StoreError
 from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.documents import Document, job_from
 from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.field_names import NEXT_CHECK_AT
 from acked_common.store.mongo.find import find_by_ids
 from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.moves import reservation_update, turn_pipeline
@@ -28,16 +29,23 @@ class SweeperVerbs(Verbs):
     async def live_jobs(
         self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
     ) -> list[Job]:
-        criteria: Document = {"state": state.value, "$expr": {"$lte": ["$wake", "$$NOW"]}, "wake": {"$exists": True}}
+        criteria: Document = {
+            "state": state.value,
+            "$expr": {"$lte": [f"${NEXT_CHECK_AT}", "$$NOW"]},
+            NEXT_CHECK_AT: {"$exists": True},
+        }
         if after is not None:
-            criteria["wake"] = {"$gte": after.wake}
-            criteria["$or"] = [{"wake": {"$gt": after.wake}}, {"wake": after.wake, "_id": {"$gt": after.id}}]
+            criteria[NEXT_CHECK_AT] = {"$gte": after.next_check_at}
+            criteria["$or"] = [
+                {NEXT_CHECK_AT: {"$gt": after.next_check_at}},
+                {NEXT_CHECK_AT: after.next_check_at, "_id": {"$gt": after.id}},
+            ]
         if kinds is not None:
             criteria["kind"] = {"$in": list(kinds)}
         with store_errors("looking at live jobs"):
             documents = await (
                 self._connections.jobs.find(criteria, _WITHOUT_BODIES)
-                .sort([("wake", 1), ("_id", 1)])
+                .sort([(NEXT_CHECK_AT, 1), ("_id", 1)])
                 .hint("live")
                 .limit(limit)
                 .to_list(None)
@@ -77,9 +85,9 @@ class SweeperVerbs(Verbs):
             found = await find_by_ids(self._connections.jobs, ids, {"reserved_by": nonce}, fields=("_id",))
         return {document["_id"] for document in found}
 
-    async def give_back(self, ids: Sequence[UUID], *, nonce: str, wake: datetime) -> None:
+    async def give_back(self, ids: Sequence[UUID], *, nonce: str, next_check_at: datetime) -> None:
         with store_errors("giving reserved jobs back"):
             await self._connections.jobs.update_many(
                 {"_id": in_ids(ids), "reserved_by": nonce},
-                {"$set": {"wake": wake}, "$inc": {"republished": -1}, "$unset": {"reserved_by": ""}},
+                {"$set": {NEXT_CHECK_AT: next_check_at}, "$inc": {"republished": -1}, "$unset": {"reserved_by": ""}},
             )
