@@ -14,7 +14,6 @@ from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames,
 from acked_common.channel.worker_end import EVENT_BYTES, WorkerEnd, hello_of
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.lifecycle import State
-from acked_common.model.token_bucket import TokenBucket
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 HELLO = hello_of(boot="boot-1", worker="w", kinds=["demo"], version="1", slots=8)
@@ -344,14 +343,6 @@ def test_commands_come_down_the_line() -> None:
     assert line.worker.received(second) == Cancel(attempts[-1:])
     assert line.worker.received(drain_frame()) == Drain()
     assert cancel_frames([]) == []
-
-
-def test_a_pace_lets_a_burst_through_and_then_slows_down() -> None:
-    pace = TokenBucket(10.0, 3.0)
-    assert [pace.take(1, 100.0) for _ in range(4)] == [0, 0, 0, pytest.approx(0.1)]
-    assert pace.take(1, 100.1) == pytest.approx(0.1)
-    assert pace.take(1, 200.0) == 0
-    assert pace.take(5, 200.0) == pytest.approx(0.3), "the bucket holds no more than the burst"
 
 
 def listen(line: Line, *, on: bool) -> None:

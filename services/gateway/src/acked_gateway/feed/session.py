@@ -20,6 +20,7 @@ from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError
 from acked_common.http.responses import ProblemResponse
 from acked_common.model.instants import rfc3339
+from acked_common.model.token_bucket import TokenBucket
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_gateway.feed.change_follower import ChangeFollower
@@ -179,8 +180,7 @@ class _Connection:
         self._has_news = asyncio.Event()
         self._follows = False
         self._errors = 0
-        self._budget = float(FRAMES_AT_ONCE)
-        self._budget_at = time.monotonic()
+        self._frames = TokenBucket(FRAMES_A_SECOND, FRAMES_AT_ONCE)
         self._is_writing = False
         self.client = Client(self._has_news.set)
         self.pinged_at = time.monotonic()
@@ -245,7 +245,7 @@ class _Connection:
             if text is None:
                 await self._send_away(NOT_TEXT, "send JSON texts")
                 return
-            if not self._may_ask():
+            if not self._frames.try_take(1.0, time.monotonic()):
                 await self._send_away(POLICY, f"more than {FRAMES_A_SECOND:g} frames a second")
                 return
             try:
@@ -319,14 +319,6 @@ class _Connection:
                 self._live.follow()
             else:
                 self._live.unfollow()
-
-    def _may_ask(self) -> bool:
-        """A token bucket (RFC 2697 without its second one)."""
-        now = time.monotonic()
-        self._budget = min(float(FRAMES_AT_ONCE), self._budget + (now - self._budget_at) * FRAMES_A_SECOND)
-        self._budget_at = now
-        self._budget -= 1
-        return self._budget >= 0
 
     async def _send_away(self, code: int, why: str, *, why_counted: str = "protocol") -> None:
         _refused.labels(why_counted).inc()
