@@ -12,7 +12,7 @@ from uuid import UUID
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import HISTORY_KEPT, MAX_CRASHES, Reason, State
 from simulation.handlers import MAX_ATTEMPTS, Effect
-from simulation.scale import REPUBLISH_STEP_S
+from simulation.scale import REPUBLISH_AGAIN
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -96,7 +96,7 @@ class Observer:
         most = 1.0 + (watched.document["reason"] == Reason.DUE)
         if not world.forecast.is_calm:
             # Of all sweepers one gets a lost job.
-            most = 3 + math.log2(1 + waited_s / REPUBLISH_STEP_S)
+            most = 3 + math.log2(1 + waited_s / REPUBLISH_AGAIN.base_s)
         if watched.confirmed > most:
             self._broken("flood", f"was published {watched.confirmed} times in {waited_s:.1f} s", job_id)
 

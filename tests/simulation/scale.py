@@ -1,5 +1,7 @@
 """The times of a simulation: about a sixth of the shipped ones, so that a seed needs fewer turns of its loops."""
 
+from acked_common.model.backoff import Backoff
+
 VARIABLES = {
     "ACKED_LEASE_S": "5",
     "ACKED_RENEWAL_S": "1.6",
@@ -12,8 +14,7 @@ VARIABLES = {
     "ACKED_WORKER_SUSPECTS": "2",
     "ACKED_WORKER_NAME": "worker",
 }
-REPUBLISH_STEP_S = 10.0
-REPUBLISH_STEP_CAP_S = 150.0
+REPUBLISH_AGAIN = Backoff(base_s=10.0, cap_s=150.0)
 LANES_EVERY_S = 0.8
 IDLE_S = 3.0
 """Between the turns of loops that only look whether there is something to do: they cost most of a simulation."""

@@ -56,8 +56,16 @@ def test_the_jitter_fills_the_whole_range() -> None:
     assert mean(delays) == pytest.approx(4.0, abs=0.25)
 
 
+@given(positive, positive, st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
+def test_equal_jitter_keeps_half_of_the_bound(base_s: float, cap_s: float, failures: int, draw: float) -> None:
+    backoff = Backoff(base_s, cap_s)
+    delay_s = backoff.equal_jitter_s(failures, draw=lambda: draw)
+    assert backoff.bound_s(failures) / 2 <= delay_s <= backoff.bound_s(failures)
+
+
 def test_each_delay_is_drawn_anew() -> None:
     assert len({Backoff().delay_s(5) for _ in range(50)}) > 40
+    assert len({Backoff().equal_jitter_s(5) for _ in range(50)}) > 40
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from acked_common.api.long_poll import LongPolls
+from acked_common.model.backoff import Backoff
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
@@ -114,7 +115,7 @@ async def test_reported_progress_needs_the_nonce(bench: Bench) -> None:
 
 
 async def test_a_report_ends_the_pause_of_a_broken_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_follower, "RETRY_CAP_S", 60.0)
+    monkeypatch.setattr(change_follower, "RETRY", Backoff(base_s=0.1, cap_s=60.0))
     made = Bench()
     made.stream.is_broken = True
     made.live.follow()

@@ -14,7 +14,7 @@ from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store.errors import HistoryLost, StoreUnavailable
 from acked_common.store.records import Changes, Scope
-from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY_CAP_S, SETTLED_AFTER_S, ChangeFollower
+from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY, SETTLED_AFTER_S, ChangeFollower
 from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
 from support.factories import ManualClock
 from support.loop_clock import LoopClock
@@ -228,7 +228,7 @@ async def test_lost_history_tells_everybody_to_begin_anew(bench: Bench) -> None:
     bench.frames(client)
     await bench.stream.fail(HistoryLost("gone"))
     assert ["resync" in frame for frame in bench.frames(client)] == [True]
-    await bench.clock.advance(RETRY_CAP_S)
+    await bench.clock.advance(RETRY.cap_s)
     assert (bench.live.is_open, bench.stream.opens) == (True, 2)
     # What was known before is void: the job is told as it stands.
     await bench.stream.tell(news)
@@ -257,7 +257,7 @@ async def test_broken_stream_is_taken_up_and_nobody_begins_anew(bench: Bench) ->
     bench.frames(client)
     await bench.stream.fail(StoreUnavailable("away"))
     assert not bench.live.is_open
-    await bench.clock.advance(RETRY_CAP_S)
+    await bench.clock.advance(RETRY.cap_s)
     assert (bench.live.is_open, bench.stream.opens) == (True, 2)
     await bench.stream.tell(news, moved(8, State.SUCCEEDED, news.id))
     (frame,) = bench.frames(client)

@@ -17,6 +17,7 @@ from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.model import lifecycle
+from acked_common.model.backoff import Backoff
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.runtime import failpoints
@@ -37,8 +38,7 @@ REPUBLISHING = "republish"
 REFUSED_AGAIN_S = 5.0
 EMPTY_LOOKS = 3
 LOOK_EVERY_S = 1.0
-REPUBLISH_STEP_S = 60.0
-REPUBLISH_STEP_CAP_S = 900.0
+REPUBLISH_AGAIN = Backoff(base_s=60.0, cap_s=900.0)
 CLOCK_JUMP_S = 1.0
 LATEST = datetime.max.replace(tzinfo=UTC)
 
@@ -89,8 +89,8 @@ class ServerAnswer:
 
 
 def next_look_s(republished: int) -> float:
-    """How long after its n-th republication a job is looked at again, in seconds."""
-    return min(REPUBLISH_STEP_CAP_S, REPUBLISH_STEP_S * 2.0 ** min(republished, 20))
+    """Return how long after its n-th republication a job is checked again, in seconds."""
+    return REPUBLISH_AGAIN.bound_s(republished + 1)
 
 
 class Sweeper:

@@ -6,7 +6,6 @@ taken up again. Only progress is told ahead of the stream, and only where the re
 """
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 
 from acked_common.api.long_poll import LongPolls
+from acked_common.model.backoff import Backoff
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
@@ -29,7 +29,7 @@ log = get_log(__name__)
 
 KEPT_OPEN_S = 10.0
 """How long the stream stays open when nobody follows any more: clients that reconnect find it open."""
-RETRY_CAP_S = 2.0
+RETRY = Backoff(base_s=0.1, cap_s=2.0)
 LEAST_PAUSE_S = 0.1
 SETTLED_AFTER_S = 2.0
 OPEN_WITHIN_S = 1.0
@@ -145,7 +145,7 @@ class ChangeFollower:
                     _breaks.inc()
                     if failures == 1:
                         log.warning("change stream broke; it is taken up where it was", error=str(error))
-                    await self._pause(min(RETRY_CAP_S, 0.05 * 2.0 ** min(failures, 10)) * (0.5 + random.random() / 2))
+                    await self._pause(RETRY.equal_jitter_s(failures))
         finally:
             self._is_open.clear()
             self._task = None

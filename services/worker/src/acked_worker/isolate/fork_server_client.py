@@ -1,7 +1,6 @@
 """A worker's line to the host of its suspects: keeps a host running, starts processes, and tells how each has ended."""
 
 import asyncio
-import random
 import socket
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from acked_common.model.backoff import Backoff
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log, log_fd
 from acked_worker.isolate.frames import (
@@ -26,8 +26,7 @@ log = get_log(__name__)
 
 SAID_AFTER_S = 10.0
 """A host that imports for longer is shown as the reason why suspects wait."""
-RESTART_S = 2.0
-RESTART_CAP_S = 30.0
+RESTART = Backoff(base_s=2.0, cap_s=30.0)
 REAP_WITHIN_S = 5.0
 
 
@@ -143,16 +142,15 @@ class ForkServerClient:
             raise ForkServerGone from error
 
     async def _keep(self) -> None:
-        pause_s = RESTART_S
+        failures = 0
         while True:
-            if await self._serve():
-                pause_s = RESTART_S
+            failures = 1 if await self._serve() else failures + 1
+            pause_s = RESTART.equal_jitter_s(failures)
             self._failed = "the process that runs jobs whose worker was lost does not start; see the log"
             self._settled.set()
-            log.warning("the host of suspects is gone; it starts again", in_s=pause_s)
+            log.warning("the host of suspects is gone; it starts again", in_s=round(pause_s, 1))
             self._on_gone()
-            await asyncio.sleep(pause_s * (0.75 + random.random() / 2))
-            pause_s = min(pause_s * 2, RESTART_CAP_S)
+            await asyncio.sleep(pause_s)
 
     async def _serve(self) -> bool:
         """One host from its start to its end; whether it was ever ready."""

@@ -223,7 +223,7 @@ class GatewayLine:
 
     def _back_off(self) -> float:
         self._failures += 1
-        return RETRY.bound_s(self._failures) * random.uniform(0.5, 1.0)
+        return RETRY.equal_jitter_s(self._failures)
 
 
 def _text(message: str | bytes) -> str:

@@ -15,6 +15,7 @@ from aio_pika.exceptions import AMQPException
 from aiormq.exceptions import AMQPError
 
 from acked_common.broker import BrokerError
+from acked_common.model.backoff import Backoff
 from acked_common.runtime.broker_addresses import Address, addresses
 
 HEARTBEAT_S = 10
@@ -32,7 +33,7 @@ BROKEN = (
 )
 """What the library raises when a connection or a channel is gone."""
 
-_RETRY_CAP_S = 5.0
+RECONNECT = Backoff(base_s=0.4, cap_s=5.0)
 
 
 class BrokerConnection:
@@ -125,8 +126,7 @@ class BrokerConnection:
                 self._connection = connection
                 return connection
             self._failures += 1
-            bound_s = min(_RETRY_CAP_S, 0.2 * 2.0 ** min(self._failures, 10))
-            self._not_before = time.monotonic() + bound_s * (0.5 + random.random() / 2)
+            self._not_before = time.monotonic() + RECONNECT.equal_jitter_s(self._failures)
             why = ", ".join(f"{address.name} {type(error).__name__}" for address, error in failed)
             raise BrokerError(f"RabbitMQ is away: {why}") from failed[-1][1]
 

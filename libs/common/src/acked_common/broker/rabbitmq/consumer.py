@@ -4,7 +4,6 @@ The library cancels what runs inside its callback when the channel drops, so `on
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +12,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, raise_cancelled
+from acked_common.model.backoff import Backoff
 from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
@@ -20,7 +20,7 @@ log = get_log(__name__)
 CALL_TIMEOUT_S = 5.0
 ROUND_S = 1.0
 LOOK_EVERY_S = 5.0
-RESTART_CAP_S = 3.0
+RESTART = Backoff(base_s=0.4, cap_s=3.0)
 
 Declare = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
 OnMessage = Callable[[AbstractIncomingMessage], Awaitable[None]]
@@ -210,9 +210,7 @@ class Consumer:
         self._changed.set()
 
     async def _pause_between(self) -> None:
-        wait_s = ROUND_S
-        if self._failures:
-            wait_s = min(RESTART_CAP_S, 0.2 * 2.0 ** min(self._failures, 8)) * (0.5 + random.random() / 2)
+        wait_s = RESTART.equal_jitter_s(self._failures) if self._failures else ROUND_S
         try:
             async with asyncio.timeout(wait_s):
                 await self._changed.wait()
