@@ -215,7 +215,7 @@ def _never_gives(slots: Slots, lane: str, count: int = 1) -> None:
 async def _drops(recorder: Recorder, batch: list[Any], weight: int) -> None:
     """An outcome is forgotten once it could not be recorded at once."""
     moves_left = await recorder._apply(batch)
-    recorder._pace.end()
+    recorder._window.end(len(batch))
     recorder._held_bytes -= weight
     for held, _ in batch:
         if held not in [left for left, _ in moves_left]:

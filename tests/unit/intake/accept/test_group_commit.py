@@ -139,7 +139,7 @@ async def test_too_few_for_a_group_of_their_own_go_when_the_group_before_them_en
 
 
 async def test_a_write_that_hangs_holds_up_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "TICK_S", 0.01)
+    monkeypatch.setattr("acked_common.runtime.batch_window.SLOW_S", 0.01)
     bench.store.confirms.clear()
     waiting = await bench.keep(*jobs(40))
     waiting += await bench.keep(*jobs(3))

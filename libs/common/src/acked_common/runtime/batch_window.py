@@ -1,61 +1,107 @@
-"""How many writes of one sort are under way at once: small ones go one after the other, large ones beside each other.
+"""Adaptive batching: how many writes of one sort are under way at once, and how large they grow.
 
-A command costs MongoDB as much as some dozens of the jobs in it, so what is small gathers what comes meanwhile:
-measured with quick jobs, claims of 128 jobs take a third less of MongoDB than claims of 32, and with claims of 200 a
-worker does 6 to 10 % more jobs than with claims of 120. A write that hangs must not hold up what waits behind it: after
-a while another one goes out, however small.
+Problem: jobs arrive one by one, each write waits for the disks of a majority, and a command costs MongoDB as much as
+some dozens of the jobs in it, plus what its bundles cost everybody behind it. Many small writes side by side waste all
+of that; a timer that collects jobs delays the first of them.
+
+Rule, for inserts, claims and outcomes alike: when nothing is under way, whatever waits goes out at once. Beside writes
+that are under way another one goes out only when it is large: `large_jobs`, and as many as those hold on average. Or
+when the newest of them is slow, so that one connection that hangs holds up nothing else. So load makes batches grow,
+and no timer delays a lonely job.
+
+Measured on two cores. Inserts, 500 requests a second: with three small writes at once a handler starts after 27 ms
+(p50) and 42 ms (p99), with one after 17 and 29. Claims of quick jobs: 128 jobs take a third less of MongoDB than 32,
+and with claims of 200 a worker does 6 to 10 % more jobs than with claims of 120.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 IN_FLIGHT = 2
-"""While one waits for the disks, MongoDB works on another."""
+"""While one write waits for the disks, MongoDB works on another."""
 LARGE_JOBS = 256
 SLOW_S = 0.1
+"""After so long a write is slow."""
+_TIMER_MARGIN_S = 0.001
+"""uvloop rounds delays to milliseconds: a timer must not fire before the write is slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRule:
+    """The rule as a pure function of what is under way."""
+
+    in_flight: int = IN_FLIGHT
+    """How many writes may be under way at once."""
+    large_jobs: int = LARGE_JOBS
+    """With fewer jobs a write waits for the one under way."""
+
+    def may_begin(self, waiting: int, *, writes: int, jobs: int, newest_age_s: float) -> bool:
+        """Return whether `waiting` jobs go out now, beside so many `writes` with so many `jobs` in all."""
+        if not (waiting and writes):
+            return waiting > 0
+        if writes >= self.in_flight:
+            return False
+        is_large = waiting >= self.large_jobs and waiting * writes >= jobs
+        return is_large or newest_age_s >= SLOW_S
 
 
 class BatchWindow:
-    """Of one sort of writes; asks to `flush` when one that is under way turns out to be slow."""
+    """The writes of one sort that are under way. Calls `flush` of its owner when more may go out.
 
-    def __init__(self, flush: Callable[[], None]) -> None:
+    The owner sends batches in `flush` while `may_begin`, calls `begin` and `end` around each, and flushes after `end`.
+    """
+
+    def __init__(self, flush: Callable[[], None], rule: BatchRule | None = None) -> None:
         self._flush = flush
-        self._in_flight = 0
+        self._rule = rule or BatchRule()
+        self._writes = 0
+        self._jobs = 0
         self._begun_at = 0.0
+        self._flush_is_due = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way."""
-        return not self._in_flight
+        """Whether no write is under way."""
+        return not self._writes
 
     def may_begin(self, waiting: int) -> bool:
-        """Whether so many waiting jobs, one at least, may go out now; where not, somebody will flush."""
-        if not waiting:
-            return False
-        if not self._in_flight:
-            return True
+        """Return whether so many waiting jobs may go out now. If not, the owner is asked to flush in time."""
         loop = asyncio.get_running_loop()
-        is_due = waiting >= LARGE_JOBS or loop.time() - self._begun_at >= SLOW_S
-        if is_due and self._in_flight < IN_FLIGHT:
+        age_s = loop.time() - self._begun_at
+        if self._rule.may_begin(waiting, writes=self._writes, jobs=self._jobs, newest_age_s=age_s):
             return True
-        if self._timer is None:
-            self._timer = loop.call_later(SLOW_S, self._tick)
+        # With all writes under way the next end flushes.
+        if waiting and self._timer is None and self._writes < self._rule.in_flight:
+            self._timer = loop.call_later(SLOW_S - age_s + _TIMER_MARGIN_S, self._tick)
         return False
 
-    def begin(self) -> None:
-        """A write goes out."""
-        self._in_flight += 1
+    def flush_soon(self, waiting: int) -> None:
+        """Flush behind what this turn of the loop has read already, if so many jobs may go out."""
+        if not self._flush_is_due and self.may_begin(waiting):
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush_now)
+
+    def begin(self, jobs: int) -> None:
+        """Note that a write goes out."""
+        self._writes += 1
+        self._jobs += jobs
         self._begun_at = asyncio.get_running_loop().time()
 
-    def end(self) -> None:
-        """A write has ended, well or badly; its owner flushes."""
-        self._in_flight -= 1
+    def end(self, jobs: int) -> None:
+        """Note that a write has ended, well or badly; its owner flushes."""
+        self._writes -= 1
+        self._jobs -= jobs
 
     def stop(self) -> None:
-        """Asks for nothing more."""
+        """Ask for no flush any more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _flush_now(self) -> None:
+        self._flush_is_due = False
+        self._flush()
 
     def _tick(self) -> None:
         self._timer = None

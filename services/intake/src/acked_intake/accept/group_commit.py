@@ -1,9 +1,6 @@
 """Group commit: one write for all requests that arrived while the earlier writes were under way.
 
-No timer makes a lonely request wait; load makes the groups grow. A write costs as much as some dozens of the jobs in
-it, in MongoDB and in all that its bundles meet later. So beside those under way another one begins only when it is
-large, with as many jobs as they hold on average, or when they take long. Measured on two cores with 500 requests a
-second: with three small writes at once a handler starts after 27 ms (p50) and 42 (p99), with one after 17 and 29.
+No timer makes a lonely request wait; load makes the groups grow, by the rule of `batch_window`.
 
 Each request has its own deadline: what was not sent by then is certainly not kept, what was sent and not confirmed may
 be.
@@ -18,6 +15,7 @@ from msgspec import Struct
 from prometheus_client import Counter, Histogram
 
 from acked_common.runtime import failpoints
+from acked_common.runtime.batch_window import BatchRule, BatchWindow
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store.ports import NewJobStore
 from acked_common.store.records import Insertion, NewJob
@@ -27,7 +25,7 @@ LARGE_JOBS = 32
 """Fewer wait for the write that is under way."""
 MAX_GROUP_BYTES = 8 * 2**20
 TICK_S = 0.1
-"""How late the answer may be to a request whose deadline has passed; after so long a write is slow."""
+"""How late the response may be to a request whose deadline has passed."""
 # What a document weighs beside its payload, roughly.
 _DOCUMENT_BYTES = 512
 
@@ -76,8 +74,7 @@ class GroupCommit:
         self._sent: set[_Request] = set()
         self._held_jobs = 0
         self._held_bytes = 0
-        self._in_flight = 0
-        self._flush_is_due = False
+        self._window = BatchWindow(self._flush, BatchRule(limits.commits_in_flight, LARGE_JOBS))
         self._released = asyncio.Event()
         self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
@@ -93,10 +90,7 @@ class GroupCommit:
         size = self.take_room(job)
         request = _Request(job, size, loop.create_future(), overdue_at or loop.time() + self._limits.answer_within_s)
         self._waiting.requests.append(request)
-        if not self._flush_is_due and self._may_begin:
-            self._flush_is_due = True
-            # Behind the requests that this turn of the loop has read already.
-            loop.call_soon(self._flush)
+        self._window.flush_soon(len(self._waiting.requests))
         if self._timer is None:
             self._timer = loop.call_later(TICK_S, self._tick)
         return request.answered
@@ -121,21 +115,12 @@ class GroupCommit:
         while self._held_jobs:
             self._released.clear()
             await self._released.wait()
+        self._window.stop()
         if self._timer is not None:
             self._timer.cancel()
 
-    @property
-    def _may_begin(self) -> bool:
-        if not self._in_flight:
-            return True
-        if self._in_flight >= self._limits.commits_in_flight:
-            return False
-        waiting = len(self._waiting.requests)
-        return waiting >= LARGE_JOBS and waiting * self._in_flight >= len(self._sent)
-
     def _flush(self) -> None:
-        self._flush_is_due = False
-        while self._waiting.requests and self._may_begin:
+        while self._window.may_begin(len(self._waiting.requests)):
             self._begin()
 
     def _begin(self) -> None:
@@ -153,7 +138,7 @@ class GroupCommit:
             size += request.size
             group.append(request)
         if group:
-            self._in_flight += 1
+            self._window.begin(len(group))
             self._sent.update(group)
             self._tasks.spawn(self._commit(group, size), "group commit")
 
@@ -169,7 +154,7 @@ class GroupCommit:
                     request.answered.set_result(found)
             self._sent.difference_update(group)
             self.give_room_back(size, len(group))
-            self._in_flight -= 1
+            self._window.end(len(group))
             self._flush()
         stored = [request.job for request, found in zip(group, outcome, strict=True) if found is Insertion.STORED]
         _group_size.observe(len(group))
@@ -181,9 +166,6 @@ class GroupCommit:
         self._timer = None
         loop = asyncio.get_running_loop()
         self._answer_overdue(loop.time())
-        if self._waiting.requests and self._in_flight < self._limits.commits_in_flight:
-            # One connection that hangs must not hold up those that wait.
-            self._begin()
         if self._held_jobs:
             self._timer = loop.call_later(TICK_S, self._tick)
 

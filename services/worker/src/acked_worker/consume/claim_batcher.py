@@ -1,7 +1,7 @@
 """Claims bundles in groups: what has arrived while earlier claims were under way is claimed with one command.
 
-As with the intake's group commit no timer makes a lonely bundle wait. Small bundles come in numbers when requests come
-one by one, and each claim waits for the disks of a majority.
+No timer makes a lonely bundle wait; load makes the claims grow, by the rule of `batch_window`. Small bundles come in
+numbers when requests come one by one.
 """
 
 import asyncio
@@ -62,21 +62,16 @@ class ClaimBatcher:
         self._lease_s = lease_s
         self._waiting: deque[_WaitingBundle] = deque()
         self._waiting_jobs = 0
-        self._pace = BatchWindow(self._flush)
-        self._flush_is_due = False
+        self._window = BatchWindow(self._flush)
         self._is_draining = False
         self._tasks = Tasks()
 
     async def claim(self, bundle: Bundle) -> Claimed:
         """Claims a bundle; tries again until it is known what is ours."""
-        loop = asyncio.get_running_loop()
-        waiting = _WaitingBundle(bundle, loop.create_future())
+        waiting = _WaitingBundle(bundle, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._waiting_jobs += len(bundle.ids)
-        if not self._flush_is_due and self._pace.may_begin(self._waiting_jobs):
-            self._flush_is_due = True
-            # Behind the bundles that this turn of the loop has read already.
-            loop.call_soon(self._flush)
+        self._window.flush_soon(self._waiting_jobs)
         return await waiting.claimed
 
     def drain(self) -> None:
@@ -86,11 +81,10 @@ class ClaimBatcher:
     async def stop(self) -> None:
         """Gives up what is under way."""
         await self._tasks.cancel_all()
-        self._pace.stop()
+        self._window.stop()
 
     def _flush(self) -> None:
-        self._flush_is_due = False
-        while self._pace.may_begin(self._waiting_jobs):
+        while self._window.may_begin(self._waiting_jobs):
             group: list[_WaitingBundle] = []
             jobs = 0
             while self._waiting and jobs < MAX_JOBS:
@@ -98,10 +92,10 @@ class ClaimBatcher:
                 group.append(waiting)
                 jobs += len(waiting.bundle.ids)
             self._waiting_jobs -= jobs
-            self._pace.begin()
-            self._tasks.spawn(self._claim_group(group), f"claim on {self._lane}")
+            self._window.begin(jobs)
+            self._tasks.spawn(self._claim_group(group, jobs), f"claim on {self._lane}")
 
-    async def _claim_group(self, group: Sequence[_WaitingBundle]) -> None:
+    async def _claim_group(self, group: Sequence[_WaitingBundle], jobs: int) -> None:
         try:
             # A bundle that was published twice may be here twice.
             claimed = await self._claim_all(list(dict.fromkeys(i for waiting in group for i in waiting.bundle.ids)))
@@ -118,7 +112,7 @@ class ClaimBatcher:
             for waiting in group:
                 # Only where this was cancelled.
                 waiting.claimed.cancel()
-            self._pace.end()
+            self._window.end(jobs)
             self._flush()
 
     async def _claim_all(self, ids: Sequence[UUID]) -> Claimed:

@@ -60,7 +60,7 @@ class Recorder:
         self._waiting: deque[tuple[int, Ended]] = deque()
         self._held_bytes = 0
         self._has_room = True
-        self._pace = BatchWindow(self._flush)
+        self._window = BatchWindow(self._flush)
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks = Tasks()
@@ -84,14 +84,14 @@ class Recorder:
     async def stop(self) -> None:
         """Gives up what can't be recorded; the leases bring those jobs back."""
         await self._tasks.cancel_all()
-        self._pace.stop()
+        self._window.stop()
 
     def _flush(self) -> None:
-        while self._pace.may_begin(len(self._waiting)):
+        while self._window.may_begin(len(self._waiting)):
             batch, weight = self._next_batch()
-            self._pace.begin()
+            self._window.begin(len(batch))
             self._tasks.spawn(self._record(batch, weight), "record")
-        if not self._waiting and self._pace.is_idle:
+        if not self._waiting and self._window.is_idle:
             self._idle.set()
 
     def _next_batch(self) -> tuple[list[Ended], int]:
@@ -120,7 +120,7 @@ class Recorder:
         finally:
             for held, _ in batch:
                 self._running.remove(held)
-            self._pace.end()
+            self._window.end(len(batch))
             self._held_bytes -= weight
             self._flush()
             self._tell_room()
