@@ -34,6 +34,8 @@ from acked_gateway.jobs.commands import Commands
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.quota import Quotas
+from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.execute.stall_fence import Guarded
@@ -95,7 +97,14 @@ class Intake(Node):
         self.commit = GroupCommit(core.store, limits, lambda jobs: publish_stored(core.bundle_publisher, jobs))
         self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.answer_within_s)
         self.acceptance = Acceptance(
-            self.commit, self.keyed_commit, core.store, core.kinds, core.monitor, core.clock, COMMON
+            self.commit,
+            self.keyed_commit,
+            core.store,
+            core.kinds,
+            core.monitor,
+            core.clock,
+            COMMON,
+            QuotaCounter(core.store, Quotas(0, 0)),
         )
         core.lifetime.add("group commit", stop=self.commit.stop, stop_within_s=4.0)
         core.lifetime.add("keyed commit", stop=self.keyed_commit.stop, stop_within_s=4.0)

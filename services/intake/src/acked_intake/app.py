@@ -39,8 +39,10 @@ def create_app(settings: IntakeSettings) -> Starlette:
         lambda jobs: publish_stored(core.bundle_publisher, jobs),
     )
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.answer_within_s)
-    acceptance = Acceptance(commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common)
     quota = QuotaCounter(core.store, Quotas(settings.max_waiting_jobs, settings.max_waiting_jobs_of_tenant))
+    acceptance = Acceptance(
+        commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common, quota
+    )
     core.add_loops(quota.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
     core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
@@ -52,7 +54,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
         )
 
     return core.application(
-        [ApiRoute(ProcessEndpoint(acceptance, settings, quota), PROCESS)],
+        [ApiRoute(ProcessEndpoint(acceptance, settings), PROCESS)],
         about=ABOUT,
         readiness=readiness,
         hot=frozenset({PROCESS_PATH}),

@@ -11,8 +11,8 @@ from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.problems import ProblemError
 from acked_common.model.names import IDEMPOTENCY_KEY
 from acked_intake.accept.idempotency import fingerprint, key_in
+from acked_intake.accept.path import fingerprint_of
 from acked_intake.accept.submission import Submission, parse_submission
-from acked_intake.request.body import fingerprint_of
 from support.fields import fields_of, filled, variants
 
 OTHERS = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"x-idempotency-key", b"x")]

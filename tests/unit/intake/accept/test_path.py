@@ -1,6 +1,7 @@
 """The accept path: what becomes of a checked submission."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -16,19 +17,25 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
+from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.quota import Quotas
+from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission
-from support.factories import key_of
 from support.fields import fields_of, filled
 from support.memory_broker import MemoryBroker
 from support.parts import BOUND_S, ShakyStore, common_settings, settle
 
 
+def asking(what: str) -> Submission:
+    return Submission("demo", json.dumps(what).encode())
+
+
 class Bench:
     """The accept path over parts in memory."""
 
-    def __init__(self, limits: CommitLimits | None = None) -> None:
+    def __init__(self, limits: CommitLimits | None = None, quotas: Quotas | None = None) -> None:
         self.clock = SharedClock()
         self.store = ShakyStore(self.clock)
         self.broker = MemoryBroker()
@@ -40,7 +47,14 @@ class Bench:
         )
         self.keyed_commit = KeyedCommit(self.commit, self.store, answer_within_s=1.8)
         self.acceptance = Acceptance(
-            self.commit, self.keyed_commit, self.store, self.kinds, self.monitor, self.clock, common_settings()
+            self.commit,
+            self.keyed_commit,
+            self.store,
+            self.kinds,
+            self.monitor,
+            self.clock,
+            common_settings(),
+            QuotaCounter(self.store, quotas or Quotas(0, 0)),
         )
 
     async def start(self) -> None:
@@ -59,8 +73,9 @@ class Bench:
             await self.accept(**fields)
         return caught.value.problem
 
-    async def accept_keyed(self, key: IdempotencyKey, tenant: str = "default") -> NewJob | KeyHolder:
-        return await self.acceptance.accept(Submission("demo"), tenant=tenant, key=key)
+    async def accept_keyed(self, key_text: str, asked: str = "a", tenant: str = "default") -> NewJob | KeyHolder:
+        client = Principal(tenant, "c", frozenset({Permission.SUBMIT}))
+        return await self.acceptance.accept(asking(asked), client=client, key_text=key_text)
 
     async def kept(self, job: NewJob) -> Job:
         found = await self.store.get(job.id)
@@ -142,15 +157,15 @@ async def test_limits_that_a_handler_has_just_raised_hold(bench: Bench) -> None:
 async def test_limits_do_not_refuse_what_a_key_holds_already(bench: Bench) -> None:
     await bench.store.register_kinds([WIDE])
     await bench.kinds.refresh()
-    key, asked = key_of("k"), Submission("wide", max_attempts=9)
-    first = await bench.acceptance.accept(asked, key=key)
+    asked = Submission("wide", max_attempts=9)
+    first = await bench.acceptance.accept(asked, key_text="k")
     await bench.store.register_kinds([KindRecord("wide", "wide", max_attempts=2)])
     await bench.kinds.refresh()
-    again = await bench.acceptance.accept(asked, key=key)
+    again = await bench.acceptance.accept(asked, key_text="k")
     assert isinstance(again, KeyHolder)
     assert again.id == first.id
     with pytest.raises(ProblemError):
-        await bench.acceptance.accept(asked, key=key_of("another"))
+        await bench.acceptance.accept(asked, key_text="another")
 
 
 async def test_unknown_kind_lists_kinds_to_readers_alone(bench: Bench) -> None:
@@ -208,20 +223,20 @@ async def test_a_refusal_tells_whether_the_work_may_run(
 
 
 async def test_a_key_is_kept_with_its_tenant(bench: Bench) -> None:
-    job = await bench.accept_keyed(key_of("k", "a"), "ours")
+    job = await bench.accept_keyed("k", "a", "ours")
     assert isinstance(job, NewJob)
-    assert (job.tenant, job.key) == ("ours", key_of("k", "a"))
+    assert (job.tenant, job.key) == ("ours", IdempotencyKey("k", fingerprint(asking("a"))))
     holder = await bench.store.key_holder("ours", "k")
     assert holder is not None
-    assert (holder.id, holder.fingerprint) == (job.id, key_of("k", "a").fingerprint)
-    assert isinstance(await bench.accept_keyed(key_of("k", "b"), "theirs"), NewJob)
+    assert (holder.id, holder.fingerprint) == (job.id, fingerprint(asking("a")))
+    assert isinstance(await bench.accept_keyed("k", "b", "theirs"), NewJob)
 
 
 async def test_the_same_request_gets_the_job_of_the_first(bench: Bench) -> None:
-    job = await bench.accept_keyed(key_of("k", "a"))
+    job = await bench.accept_keyed("k", "a")
     assert isinstance(job, NewJob)
-    again = await bench.accept_keyed(key_of("k", "a"))
-    assert again == KeyHolder(job.id, "demo", State.QUEUED, job.accepted_at, key_of("k", "a").fingerprint)
+    again = await bench.accept_keyed("k", "a")
+    assert again == KeyHolder(job.id, "demo", State.QUEUED, job.accepted_at, fingerprint(asking("a")))
     await settle()
     bundle = bench.broker.take("demo")
     assert bundle is not None and bundle.ids == (job.id,)
@@ -229,30 +244,37 @@ async def test_the_same_request_gets_the_job_of_the_first(bench: Bench) -> None:
 
 
 async def test_another_request_with_the_key_is_refused_and_told_the_job(bench: Bench) -> None:
-    job = await bench.accept_keyed(key_of("k", "a"))
+    job = await bench.accept_keyed("k", "a")
     with pytest.raises(ProblemError) as caught:
-        await bench.accept_keyed(key_of("k", "b"))
+        await bench.accept_keyed("k", "b")
     found = caught.value.problem
     assert (found.name, found.status, found.extra) == ("idempotency-key-reused", 422, {"id": str(job.id)})
 
 
-async def test_the_job_of_an_earlier_call_is_found_by_its_key(bench: Bench) -> None:
-    assert await bench.acceptance.earlier("default", key_of("k", "a")) is None
-    job = await bench.accept_keyed(key_of("k", "a"))
-    found = await bench.acceptance.earlier("default", key_of("k", "a"))
-    assert found == KeyHolder(job.id, "demo", State.QUEUED, job.accepted_at, key_of("k", "a").fingerprint)
-    assert await bench.acceptance.earlier("theirs", key_of("k", "a")) is None
-    with pytest.raises(ProblemError, match="idempotency-key-reused"):
-        await bench.acceptance.earlier("default", key_of("k", "b"))
+async def test_quota_reached_replays_the_job_of_a_key_and_takes_no_new_one() -> None:
+    bench = Bench(quotas=Quotas(1, 0))
+    await bench.start()
+    job = await bench.accept_keyed("k", "a")
+    assert (await bench.refusal()).name == "quota-exceeded"
+    found = await bench.accept_keyed("k", "a")
+    assert found == KeyHolder(job.id, "demo", State.QUEUED, job.accepted_at, fingerprint(asking("a")))
+    for asked, key_text, tenant, name in (
+        ("a", "another", "default", "quota-exceeded"),
+        ("a", "k", "theirs", "quota-exceeded"),
+        ("b", "k", "default", "idempotency-key-reused"),
+    ):
+        with pytest.raises(ProblemError, match=name):
+            await bench.accept_keyed(key_text, asked, tenant)
     bench.store.is_away = True
     with pytest.raises(ProblemError, match="not-accepted"):
-        await bench.acceptance.earlier("default", key_of("k", "a"))
+        await bench.accept_keyed("k", "a")
+    await bench.bundle_publisher.stop()
 
 
 async def test_a_refused_request_binds_no_key(bench: Bench) -> None:
     with pytest.raises(ProblemError, match="unknown-kind"):
-        await bench.acceptance.accept(Submission("nope"), key=key_of("k", "a"))
-    assert isinstance(await bench.accept_keyed(key_of("k", "b")), NewJob)
+        await bench.acceptance.accept(Submission("nope"), key_text="k")
+    assert isinstance(await bench.accept_keyed("k", "b"), NewJob)
 
 
 async def test_who_has_a_key_is_told_that_repeating_is_safe(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +283,7 @@ async def test_who_has_a_key_is_told_that_repeating_is_safe(bench: Bench, monkey
 
     monkeypatch.setattr(bench.keyed_commit, "keep", keep)
     with pytest.raises(ProblemError) as caught:
-        await bench.accept_keyed(key_of("k"))
+        await bench.accept_keyed("k")
     found = caught.value.problem
     assert (found.name, found.status, found.headers["Retry-After"]) == ("outcome-unknown", 503, "1")
     assert "with the same Idempotency-Key is safe" in found.detail

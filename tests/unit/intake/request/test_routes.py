@@ -1,6 +1,8 @@
 """`POST /process` as clients see it."""
 
+import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
+from acked_common.http.problems import ProblemError
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
+from acked_common.model.json_scanner import JsonScanner
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock
@@ -22,8 +26,10 @@ from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance, publish_stored
 from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
+from acked_intake.accept.submission import parse_submission
+from acked_intake.request import routes
 from acked_intake.request.operations import PROCESS, Accepted
-from acked_intake.request.routes import ProcessEndpoint
+from acked_intake.request.routes import ON_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ProcessEndpoint, check_and_parse
 from acked_intake.settings import read_settings
 from support.asgi import Answer, Application, call
 from support.memory_broker import MemoryBroker
@@ -45,8 +51,10 @@ class Bench:
         self.quota = QuotaCounter(self.store, quotas or Quotas(0, 0))
         commit = GroupCommit(self.store, CommitLimits(), lambda stored: publish_stored(self.bundle_publisher, stored))
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
-        acceptance = Acceptance(commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common)
-        self.endpoint = ProcessEndpoint(acceptance, settings, self.quota)
+        acceptance = Acceptance(
+            commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common, self.quota
+        )
+        self.endpoint = ProcessEndpoint(acceptance, settings)
 
     async def post(self, body: object = None, **headers: str) -> Answer:
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -226,3 +234,52 @@ async def test_when_too_many_jobs_wait_nothing_is_stored() -> None:
     assert (await bench.post({"kind": "demo"}, idempotency_key='"new"')).status == 503
     assert await bench.store.count_waiting(at_most=10) == 2
     await bench.bundle_publisher.stop()
+
+
+async def test_a_small_body_is_parsed_at_once_and_a_large_one_in_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def noting(body: bytes, **limits: Any) -> Any:
+        threads.append(threading.current_thread())
+        return parse_submission(body, **limits)
+
+    monkeypatch.setattr(routes, "parse_submission", noting)
+    small = b'{"kind": "noop"}'
+    assert (await check_and_parse(small)).kind == "noop"
+    assert (await check_and_parse(small.ljust(ON_LOOP_BYTES))).kind == "noop"
+    assert (await check_and_parse(small.ljust(ON_LOOP_BYTES + 1))).kind == "noop"
+    here = threading.main_thread()
+    assert [thread is here for thread in threads] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"1" + b",1" * 1000 + b",x", b'{"a":0,"a":1}' + b",1" * 1000, b'"\\u003a"' + b",1" * 1000]
+)
+async def test_a_doubtful_body_is_judged_in_another_thread(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
+    threads: list[threading.Thread] = []
+    scan = JsonScanner.scan
+
+    def noting(scanner: JsonScanner) -> None:
+        threads.append(threading.current_thread())
+        scan(scanner)
+
+    monkeypatch.setattr(JsonScanner, "scan", noting)
+    body = b'{"kind": "noop", "payload": [' + payload + b"]}"
+    assert SCANNED_ON_LOOP_BYTES < len(body) <= ON_LOOP_BYTES
+    with contextlib.suppress(ProblemError):
+        await check_and_parse(body)
+    with pytest.raises(ProblemError):
+        await check_and_parse(b'{"kind"')
+    assert [thread is threading.main_thread() for thread in threads] == [False, True]
+
+
+@pytest.mark.parametrize("size", [0, SCANNED_ON_LOOP_BYTES + 1, ON_LOOP_BYTES + 1])
+async def test_a_wrong_body_is_refused_on_both_ways(size: int) -> None:
+    with pytest.raises(ProblemError) as caught:
+        await check_and_parse(b'{"kind": 5}'.ljust(size))
+    assert caught.value.problem.errors[0]["pointer"] == "/kind"
+    with pytest.raises(ProblemError) as caught:
+        await check_and_parse(b'{"kind"'.ljust(size), max_bytes=ON_LOOP_BYTES * 2)
+    assert caught.value.problem.name == "bad-json"

@@ -1,4 +1,8 @@
-"""THE accept path: a checked submission becomes a job that is kept, then a bundle on its lane."""
+"""THE accept path: a checked submission becomes a job that is persisted, then a bundle on its lane.
+
+It owns what decides between a new job and none: the quota, the replay of an idempotency key, the kind and its limits. A
+request that was accepted once gets its job again, whatever quota and kind allow by now.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,6 +14,9 @@ from prometheus_client import Counter
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache, unknown_kind
 from acked_common.background.store_monitor import StoreMonitor
+from acked_common.http import fair_thread
+from acked_common.http.fair_thread import ON_LOOP_BYTES
+from acked_common.http.limits import Client
 from acked_common.http.problems import ErrorAt, ProblemError, problem
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
@@ -21,7 +28,9 @@ from acked_common.store.errors import StoreError
 from acked_common.store.ports import NewJobStore
 from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, KindRecord, NewJob
 from acked_intake.accept.group_commit import Busy, GroupCommit
+from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission, beyond_limits
 
 _repeated = Counter("acked_idempotency_keys_repeated_total", "Requests with a key that a job holds.", ["answer"])
@@ -29,7 +38,7 @@ _replayed, _reused = _repeated.labels("replayed"), _repeated.labels("reused")
 
 
 class Acceptance:
-    """Keeps submissions."""
+    """Persist submissions as jobs."""
 
     def __init__(
         self,
@@ -40,6 +49,7 @@ class Acceptance:
         monitor: StoreMonitor,
         clock: SharedClock,
         settings: CommonSettings,
+        quota: QuotaCounter,
     ) -> None:
         self._commit = commit
         self._keyed_commit = keyed_commit
@@ -48,28 +58,32 @@ class Acceptance:
         self._monitor = monitor
         self._clock = clock
         self._settings = settings
+        self._quota = quota
 
     async def accept(
-        self,
-        submission: Submission,
-        *,
-        client: Principal = LOCAL,
-        tenant: str | None = None,
-        key: IdempotencyKey | None = None,
+        self, submission: Submission, *, client: Principal = LOCAL, key_text: str | None = None
     ) -> NewJob | KeyHolder:
-        """The job, once it is in the journals of a majority; or the one of an earlier call that holds the key and asks
-        for the same. `tenant` is whose it is, else the client's. Raises `ProblemError`."""
+        """Return the job of the client once it is in the journals of a majority; with a key that an earlier request of
+        the tenant has used to ask for the same, return that one's job. Raises `ProblemError`."""
+        tenant = client.tenant
+        key = None
+        if key_text is not None:
+            key = IdempotencyKey(key_text, await fingerprint_of(submission, client=(tenant, client.client)))
+        try:
+            self._quota.admit(tenant)
+        except ProblemError:
+            if key is None or (holder := await self._earlier(tenant, key)) is None:
+                raise
+            return holder
         if self._monitor.problem is not None:
             raise _not_accepted(self._monitor.problem)
-        tenant = tenant or client.tenant
         kind = self._kinds.get(submission.kind)
         if kind is None:
             kind = await self._look_for_kind(submission.kind, client)
         if (submission.max_attempts is not None or submission.timeout_s is not None) and beyond_limits(
             submission, kind
         ):
-            # What was accepted once is told again, whatever the kind allows now.
-            if key is not None and (holder := await self.earlier(tenant, key)) is not None:
+            if key is not None and (holder := await self._earlier(tenant, key)) is not None:
                 return holder
             # The handler may allow more since the kinds were read.
             kind = await self._look_for_kind(submission.kind, client)
@@ -112,9 +126,9 @@ class Acceptance:
             return _same_request(outcome, key)
         raise _outcome_unknown(has_key=key is not None)
 
-    async def earlier(self, tenant: str, key: IdempotencyKey) -> KeyHolder | None:
-        """The job of an earlier call that holds the key; None where nobody does. Raises `ProblemError` where the job
-        asks for something else, or MongoDB can't tell."""
+    async def _earlier(self, tenant: str, key: IdempotencyKey) -> KeyHolder | None:
+        """Return the job of an earlier request that holds the key, if any. Raises `ProblemError` if the job asks for
+        something else, or MongoDB can't tell."""
         try:
             holder = await self._store.key_holder(tenant, key.text)
         except StoreError as error:
@@ -130,6 +144,13 @@ class Acceptance:
             errors: list[ErrorAt] = [{"pointer": "/kind", "detail": f"unknown kind {kind!r}"}]
             raise unknown_kind(kind, self._kinds.names, client, errors=errors)
         return found
+
+
+async def fingerprint_of(submission: Submission, *, client: Client = None) -> bytes:
+    """`fingerprint`; of a large payload in a thread, so that the loop goes on."""
+    if len(submission.payload) <= ON_LOOP_BYTES:
+        return fingerprint(submission)
+    return await fair_thread.quick.run(client, lambda: fingerprint(submission))
 
 
 @lru_cache(maxsize=64)

@@ -7,14 +7,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from acked_common.http import fair_thread
-from acked_common.http.fair_thread import ON_LOOP_BYTES
-from acked_common.http.limits import UNCOUNTED_BYTES, Client, HeldBytes
+from acked_common.http.limits import UNCOUNTED_BYTES, HeldBytes
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model import strict_json
-from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
-from acked_intake.accept.idempotency import HEADER, fingerprint
-from acked_intake.accept.submission import Submission, parse_submission
+from acked_intake.accept.idempotency import HEADER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -84,25 +80,6 @@ def check_empty(scope: Message) -> None:
                 f"each try. For a job of kind demo send neither header. Nothing was stored. Try: {line}"
             )
             raise ProblemError(problem("empty-body", detail, extra={"example": line}))
-
-
-async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, client: Client = None) -> Submission:
-    """`parse_submission`; what takes long, large bodies and doubtful ones, is read in a thread: the loop goes on, and
-    no client waits for all that another has sent."""
-    may_scan = len(body) <= SCANNED_ON_LOOP_BYTES
-    try:
-        if len(body) <= ON_LOOP_BYTES:
-            return parse_submission(body, max_bytes=max_bytes, may_scan=may_scan)
-        return await fair_thread.quick.run(client, lambda: parse_submission(body, max_bytes=max_bytes, may_scan=False))
-    except NeedsScan:
-        return await fair_thread.slow.run(client, lambda: parse_submission(body, max_bytes=max_bytes))
-
-
-async def fingerprint_of(submission: Submission, *, client: Client = None) -> bytes:
-    """`fingerprint`; large payloads are read in a thread, so that the loop goes on."""
-    if len(submission.payload) <= ON_LOOP_BYTES:
-        return fingerprint(submission)
-    return await fair_thread.quick.run(client, lambda: fingerprint(submission))
 
 
 async def discard_rest(receive: Receive) -> None:

@@ -1,28 +1,23 @@
-"""Intake over HTTP: `POST /process`. Parses, calls the accept path, answers."""
+"""Intake over HTTP: `POST /process`. Parses the request, calls the accept path, responds."""
 
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
-from acked_common.http.limits import HeldBytes, client_of
+from acked_common.http import fair_thread
+from acked_common.http.fair_thread import ON_LOOP_BYTES
+from acked_common.http.limits import Client, HeldBytes, client_of
 from acked_common.http.problems import Problem, ProblemError, problem
+from acked_common.model import strict_json
 from acked_common.model.instants import rfc3339
-from acked_common.model.principal import Principal, principal_of
+from acked_common.model.principal import principal_of
+from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 from acked_common.runtime import failpoints
-from acked_common.store.records import IdempotencyKey, KeyHolder, NewJob
+from acked_common.store.records import KeyHolder, NewJob
 from acked_intake.accept.idempotency import key_in
 from acked_intake.accept.path import Acceptance
-from acked_intake.accept.quota_counter import QuotaCounter
-from acked_intake.accept.submission import Submission
-from acked_intake.request.body import (
-    ClientLeft,
-    Receive,
-    check_and_parse,
-    curl_line,
-    discard_rest,
-    fingerprint_of,
-    read_body,
-)
+from acked_intake.accept.submission import Submission, parse_submission
+from acked_intake.request.body import ClientLeft, Receive, curl_line, discard_rest, read_body
 from acked_intake.request.operations import MAX_RETRY_AFTER_S, PROCESS
 from acked_intake.settings import IntakeSettings
 
@@ -39,9 +34,8 @@ _text_of = lru_cache(maxsize=64)(rfc3339)
 class ProcessEndpoint:
     """`POST /process` as a bare ASGI application: the hot path makes no request or response objects."""
 
-    def __init__(self, acceptance: Acceptance, settings: IntakeSettings, quota: QuotaCounter) -> None:
+    def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
         self._acceptance = acceptance
-        self._quota = quota
         self._max_bytes = settings.max_body_bytes
         # Job id and kind are plain by construction, so the answer is put together without an encoder.
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
@@ -55,13 +49,9 @@ class ProcessEndpoint:
         try:
             key_text = key_in(scope["headers"])
             body = await read_body(scope, receive, max_bytes=self._max_bytes, held=held)
-            holder = client_of(scope)
-            submission = await check_and_parse(body, max_bytes=self._max_bytes, client=holder)
+            submission = await check_and_parse(body, max_bytes=self._max_bytes, client=client_of(scope))
             failpoints.reach("intake.parsed")
-            key = None
-            if key_text is not None:
-                key = IdempotencyKey(key_text, await fingerprint_of(submission, client=holder))
-            job = await self._kept(submission, principal_of(scope), key)
+            job = await self._acceptance.accept(submission, client=principal_of(scope), key_text=key_text)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return
@@ -70,18 +60,6 @@ class ProcessEndpoint:
         finally:
             held.release()
         await self._answer_accepted(send, job, submission.delay_s)
-
-    async def _kept(self, submission: Submission, client: Principal, key: IdempotencyKey | None) -> NewJob | KeyHolder:
-        tenant = client.tenant
-        try:
-            self._quota.admit(tenant)
-        except ProblemError:
-            # What was accepted once is told again, however many wait.
-            earlier = None if key is None else await self._acceptance.earlier(tenant, key)
-            if earlier is None:
-                raise
-            return earlier
-        return await self._acceptance.accept(submission, client=client, key=key)
 
     async def _answer_accepted(self, send: Send, job: NewJob | KeyHolder, delay_s: float) -> None:
         state = job.state if isinstance(job, KeyHolder) else job.lifecycle["state"]
@@ -112,6 +90,18 @@ class ProcessEndpoint:
             await discard_rest(receive)
             body = b""
         await send({"type": "http.response.body", "body": body})
+
+
+async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, client: Client = None) -> Submission:
+    """`parse_submission`; what takes long, large bodies and doubtful ones, is read in a thread: the loop goes on, and
+    no client waits for all that another has sent."""
+    may_scan = len(body) <= SCANNED_ON_LOOP_BYTES
+    try:
+        if len(body) <= ON_LOOP_BYTES:
+            return parse_submission(body, max_bytes=max_bytes, may_scan=may_scan)
+        return await fair_thread.quick.run(client, lambda: parse_submission(body, max_bytes=max_bytes, may_scan=False))
+    except NeedsScan:
+        return await fair_thread.slow.run(client, lambda: parse_submission(body, max_bytes=max_bytes))
 
 
 def _method_not_allowed(scope: Any) -> Problem:
