@@ -33,7 +33,7 @@ from acked_common.service import ServiceCore
 from acked_gateway.jobs.commands import Commands
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.path import Acceptance
 from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
@@ -94,7 +94,7 @@ class Intake(Node):
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="intake", store_timeout_s=INTAKE.answer_within_s * STORE_SHARE)
         limits = CommitLimits(commits_in_flight=INTAKE.commits_in_flight, answer_within_s=INTAKE.answer_within_s)
-        self.commit = GroupCommit(core.store, limits, lambda jobs: publish_stored(core.bundle_publisher, jobs))
+        self.commit = GroupCommit(core.transitions, limits)
         self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.answer_within_s)
         self.acceptance = Acceptance(
             self.commit,
@@ -137,7 +137,7 @@ class Gateway(Node):
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
-        self.commands = Commands(core.store, core.bundle_publisher, core.clock, COMMON, self.world.stop_attempt)
+        self.commands = Commands(core.store, core.transitions, core.clock, COMMON, self.world.stop_attempt)
 
     async def run(self) -> None:
         await self.core.lifetime.start()

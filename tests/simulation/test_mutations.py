@@ -225,7 +225,7 @@ async def _drops(recorder: Recorder, batch: list[Any], weight: int) -> None:
 
 async def _keeps_blindly(commit: GroupCommit, job: NewJob, *, overdue_at: float | None = None) -> Insertion:
     """The client is answered before the commit."""
-    commit._tasks.spawn(commit._store.insert([job]), "insert")
+    commit._tasks.spawn(commit._transitions.insert([job]), "insert")
     return Insertion.STORED
 
 

@@ -5,25 +5,26 @@ from typing import Protocol
 from acked_common.store.ports import (
     BacklogStore,
     ClaimStore,
-    CommandStore,
     HealthStore,
     IdentityStore,
     JobChanges,
     JobLists,
+    KeyStore,
     KindStore,
     LeaseStore,
-    NewJobStore,
     OutcomeStore,
     PresenceStore,
     ProgressStore,
     SnapshotStore,
     SweepStore,
+    TransitionStore,
     WatermarkStore,
 )
 
 
 class JobStore(
-    NewJobStore,
+    TransitionStore,
+    KeyStore,
     BacklogStore,
     ClaimStore,
     LeaseStore,
@@ -33,7 +34,6 @@ class JobStore(
     PresenceStore,
     KindStore,
     SweepStore,
-    CommandStore,
     JobLists,
     SnapshotStore,
     HealthStore,

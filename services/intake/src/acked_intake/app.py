@@ -9,7 +9,7 @@ from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.path import Acceptance
 from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.request.operations import ABOUT, PROCESS
@@ -29,14 +29,13 @@ def create_app(settings: IntakeSettings) -> Starlette:
         held=held_within_files(settings.held, settings.http),
     )
     commit = GroupCommit(
-        core.store,
+        core.transitions,
         CommitLimits(
             waiting_jobs=settings.waiting_jobs,
             waiting_bytes=settings.waiting_bytes,
             commits_in_flight=settings.commits_in_flight,
             answer_within_s=settings.answer_within_s,
         ),
-        lambda jobs: publish_stored(core.bundle_publisher, jobs),
     )
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.answer_within_s)
     quota = QuotaCounter(core.store, Quotas(settings.max_waiting_jobs, settings.max_waiting_jobs_of_tenant))

@@ -15,6 +15,7 @@ from acked_common.api.readiness import Readiness
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
+from acked_common.background.transitions import Transitions
 from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.broker.rabbitmq.publisher import RabbitPublisher
@@ -89,11 +90,11 @@ class WorkerService:
         self._runners = Runners(settings, kinds, on_ended=self._on_ended, on_progress=self._on_progress, host=host)
         self._recorder = Recorder(
             self._store,
+            Transitions(self._store, self._bundle_publisher.offer),
             self._running,
             self._record_of,
             Defaults(common.grace_s, common.expires_in_s, common.retention_s),
             self._clock,
-            self._on_released,
             self._report,
             self._on_room,
         )
@@ -364,10 +365,6 @@ class WorkerService:
     async def _write_progress(self) -> None:
         reports, self._progress = self._progress, {}
         await self._store.report_progress(list(reports.values()))
-
-    def _on_released(self, released: Sequence[InFlight]) -> None:
-        now = self._clock.now()
-        self._bundle_publisher.offer((held.job.id, held.job.kind, now) for held in released)
 
     def _on_room(self, has_room: bool) -> None:
         """Results that MongoDB takes more slowly than handlers make them must not fill the memory."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.transitions import Transitions
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
@@ -48,7 +49,8 @@ class Bench:
         self.broker = MemoryBroker()
         self.kinds = KindCache(self.store)
         self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
-        self.commands = Commands(self.store, self.bundle_publisher, self.clock, common_settings(retention_s=100))
+        self.transitions = Transitions(self.store, self.bundle_publisher.offer)
+        self.commands = Commands(self.store, self.transitions, self.clock, common_settings(retention_s=100))
 
 
 @pytest.fixture

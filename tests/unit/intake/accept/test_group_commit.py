@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
 
 import pytest
 
+from acked_common.background.bundle_publisher import QueuedJob
+from acked_common.background.transitions import Transitions
 from acked_common.store.records import Insertion, NewJob
 from acked_intake.accept import group_commit
 from acked_intake.accept.group_commit import (
@@ -50,8 +53,12 @@ class Bench:
 
     def __init__(self, limits: CommitLimits) -> None:
         self.store = Store()
-        self.published: list[NewJob] = []
-        self.commit = GroupCommit(self.store, limits, self.published.extend)
+        self.offered: list[QueuedJob] = []
+        self.commit = GroupCommit(Transitions(self.store, self.offered.extend), limits)
+
+    @property
+    def published(self) -> list[UUID]:
+        return [job_id for job_id, _, _ in self.offered]
 
     async def keep(self, *jobs: NewJob) -> "list[asyncio.Task[Insertion]]":
         """Requests that arrive in one turn of the loop; returns when they wait or are under way."""
@@ -87,7 +94,7 @@ async def test_a_lonely_request_does_not_wait_for_others(bench: Bench) -> None:
     (job,) = jobs(1)
     assert await bench.commit.keep(job) is Insertion.STORED
     assert bench.store.sizes == [1]
-    assert bench.published == [job]
+    assert bench.published == [job.id]
 
 
 async def test_requests_of_one_turn_are_one_group(bench: Bench) -> None:
@@ -151,12 +158,20 @@ async def test_a_write_that_hangs_holds_up_nobody(bench: Bench, monkeypatch: pyt
 
 
 async def test_the_answer_comes_before_anything_is_published(bench: Bench) -> None:
-    bench.store.confirms.clear()
-    waiting = await bench.keep(*jobs(3))
-    assert bench.published == []
-    bench.store.confirms.set()
-    await answers(waiting)
-    assert bench.published == bench.store.groups[0]
+    order: list[str] = []
+    loop = asyncio.get_running_loop()
+    # A bundle publisher sends in a task of its own.
+    commit = GroupCommit(Transitions(bench.store, lambda _: loop.call_soon(order.append, "published")), CommitLimits())
+
+    async def request(job: NewJob) -> None:
+        await commit.keep(job)
+        order.append("answered")
+
+    async with asyncio.timeout(BOUND_S):
+        await asyncio.gather(*(request(job) for job in jobs(3)))
+        await commit.stop()
+    await settle()
+    assert order == ["answered", "answered", "answered", "published"]
 
 
 async def test_a_group_has_a_bounded_number_of_jobs(bench: Bench) -> None:
@@ -187,7 +202,7 @@ async def test_one_bad_neighbour_spoils_nothing(bench: Bench) -> None:
         Insertion.UNKNOWN,
         Insertion.STORED,
     ]
-    assert bench.published == [group[0], group[2], group[4]]
+    assert bench.published == [group[0].id, group[2].id, group[4].id]
 
 
 async def test_a_store_that_breaks_its_word_leaves_no_request_behind(bench: Bench) -> None:
@@ -277,7 +292,7 @@ class TestOverdue:
         assert bench.published == []
         bench.store.confirms.set()
         await settle()
-        assert bench.published == late
+        assert bench.published == [job.id for job in late]
 
     async def test_a_deadline_is_the_request_s_own(self, bench: Bench, clock: LoopClock) -> None:
         bench.store.confirms.clear()
@@ -317,7 +332,7 @@ class TestLeaving:
         await settle()
         bench.store.confirms.set()
         await settle()
-        assert bench.published == [job]
+        assert bench.published == [job.id]
 
     async def test_who_left_gives_its_room_back(self, bench: Bench) -> None:
         bench.store.confirms.clear()

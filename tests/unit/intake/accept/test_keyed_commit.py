@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
 
 import pytest
 
+from acked_common.background.bundle_publisher import QueuedJob
+from acked_common.background.transitions import Transitions
 from acked_common.model.lifecycle import State
 from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.mongo.documents import job_document, key_holder_from
@@ -68,9 +71,13 @@ class Bench:
 
     def __init__(self, limits: CommitLimits) -> None:
         self.store = Store()
-        self.published: list[NewJob] = []
-        self.commit = GroupCommit(self.store, limits, self.published.extend)
+        self.offered: list[QueuedJob] = []
+        self.commit = GroupCommit(Transitions(self.store, self.offered.extend), limits)
         self.keyed = KeyedCommit(self.commit, self.store, answer_within_s=limits.answer_within_s)
+
+    @property
+    def published(self) -> list[UUID]:
+        return [job_id for job_id, _, _ in self.offered]
 
     async def keep(self, *jobs: NewJob) -> "list[asyncio.Task[Kept]]":
         """Requests that arrive in one turn of the loop; returns when they wait or are under way."""
@@ -126,7 +133,7 @@ class TestRule:
 async def test_a_lonely_request_is_stored(bench: Bench) -> None:
     (job,) = asking("a")
     assert await bench.keyed.keep(job) is STORED
-    assert bench.published == [job]
+    assert bench.published == [job.id]
     assert bench.store.looks == 0
 
 
@@ -137,7 +144,8 @@ async def test_the_first_of_many_is_sent_and_all_others_get_its_job(bench: Bench
     assert not any(task.done() for task in waiting)
     bench.store.confirms.set()
     assert await answers(waiting) == [STORED] + [holder(jobs[0])] * 99
-    assert bench.store.sent == bench.published == [jobs[0]]
+    assert bench.store.sent == [jobs[0]]
+    assert bench.published == [jobs[0].id]
 
 
 async def test_who_comes_later_is_told_by_the_store(bench: Bench) -> None:
@@ -271,7 +279,7 @@ class TestLeaving:
         await settle()
         bench.store.confirms.set()
         assert await answers(stay) == [holder(first)] * 2
-        assert bench.published == [first]
+        assert bench.published == [first.id]
 
     async def test_who_left_does_not_lead(self, bench: Bench) -> None:
         bench.store.confirms.clear()
@@ -333,7 +341,7 @@ async def test_any_order_of_requests_stores_one_job_a_key(bench: Bench) -> None:
         tasks += await bench.keep(*jobs[at : at + 5])
     found = await answers(tasks)
     assert len(bench.published) == 3
-    held = {job.key.text: holder(job) for job in bench.published if job.key is not None}
+    held = {job.key.text: holder(job) for job in jobs if job.id in bench.published and job.key is not None}
     for job, answer in zip(jobs, found, strict=True):
         assert job.key is not None
         assert answer is STORED if holder(job) == held[job.key.text] else answer == held[job.key.text]

@@ -10,6 +10,7 @@ import pytest
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
+from acked_common.background.transitions import Transitions
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission, Principal
@@ -19,7 +20,7 @@ from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.path import Acceptance, publish_stored
+from acked_intake.accept.path import Acceptance
 from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission
@@ -42,9 +43,7 @@ class Bench:
         self.kinds = KindCache(self.store)
         self.monitor = StoreMonitor(self.store, self.clock)
         self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
-        self.commit = GroupCommit(
-            self.store, limits or CommitLimits(), lambda stored: publish_stored(self.bundle_publisher, stored)
-        )
+        self.commit = GroupCommit(Transitions(self.store, self.bundle_publisher.offer), limits or CommitLimits())
         self.keyed_commit = KeyedCommit(self.commit, self.store, answer_within_s=1.8)
         self.acceptance = Acceptance(
             self.commit,

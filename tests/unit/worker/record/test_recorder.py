@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from acked_common.background.bundle_publisher import QueuedJob
+from acked_common.background.transitions import Transitions
 from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
@@ -47,15 +49,15 @@ class Bench:
         self.store = CountingStore(self.clock)
         self.running = InFlightAttempts()
         self.room: list[bool] = []
-        self.released: list[InFlight] = []
+        self.offered: list[QueuedJob] = []
         self.told: list[JobEvent] = []
         self.recorder = Recorder(
             self.store,
+            Transitions(self.store, self.offered.extend),
             self.running,
             lambda kind: KindRecord(kind, kind),
             Defaults(10.0, 3600.0, 3600.0),
             self.clock,
-            self.released.extend,
             self.told.extend,
             self.room.append,
         )
@@ -268,7 +270,7 @@ async def test_attempt_that_knows_that_it_lost_writes_nothing(bench: Bench) -> N
     bench.recorder.record([(held, Interrupted(InterruptReason.LEASE_LOST))])
     await bench.recorded()
     assert (await again(bench.store, held.job)).state is State.RUNNING
-    assert (bench.running.all(), bench.told, bench.released) == ([], [], [])
+    assert (bench.running.all(), bench.told, bench.offered) == ([], [], [])
 
 
 async def test_what_is_released_is_published_and_all_is_reported(bench: Bench) -> None:
@@ -280,7 +282,7 @@ async def test_what_is_released_is_published_and_all_is_reported(bench: Bench) -
     ]
     bench.recorder.record(list(zip((drained, done, broken), endings, strict=True)))
     await bench.recorded()
-    assert bench.released == [drained]
+    assert bench.offered == [(drained.job.id, "demo", (await again(bench.store, drained.job)).queued_at)]
     assert [(event.id, event.state, event.reason, event.rev, event.attempt) for event in bench.told] == [
         (drained.job.id, State.QUEUED, Reason.DRAINED, 3, 1),
         (done.job.id, State.SUCCEEDED, Reason.COMPLETED, 3, 1),

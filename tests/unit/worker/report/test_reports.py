@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from acked_common.background.transitions import Transitions
 from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
@@ -29,11 +30,11 @@ class Bench:
         self.running = InFlightAttempts()
         self.recorder = Recorder(
             self.store,
+            Transitions(self.store, lambda _: None),
             self.running,
             lambda name: KindRecord(name, "lane"),
             Defaults(10.0, 3600.0, 86400.0),
             ManualClock(),
-            lambda _: None,
             self._on_recorded,
         )
 

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.transitions import Transitions
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.model import lifecycle
 from acked_common.model.backoff import Backoff
@@ -99,6 +100,7 @@ class Sweeper:
     def __init__(
         self,
         store: SweepStore,
+        transitions: Transitions,
         bundle_publisher: BundlePublisher,
         probe: LaneProbe,
         kinds: KindCache,
@@ -106,6 +108,7 @@ class Sweeper:
         settings: CommonSettings,
     ) -> None:
         self._store = store
+        self._transitions = transitions
         self._bundle_publisher = bundle_publisher
         self._probe = probe
         self._kinds = kinds
@@ -130,8 +133,7 @@ class Sweeper:
         """Queues what is due."""
         jobs = await self._store.live_jobs(State.SCHEDULED, limit=PAGE)
         at = self._clock.now()
-        moved = await self._move(jobs, [lifecycle.become_due(at=at, **self._waiting(job)) for job in jobs])
-        self._bundle_publisher.offer((job.id, job.kind, at) for job in moved)
+        await self._move(jobs, [lifecycle.become_due(at=at, **self._waiting(job)) for job in jobs])
 
     async def sweep_running(self) -> None:
         """Takes back expired leases, as suspects; ends what was cancelled meanwhile."""
@@ -141,12 +143,8 @@ class Sweeper:
         at = self._clock.now()
         if jobs:
             failpoints.reach("sweeper.taking-back")
-        moved = await self._move(jobs, [self._after_lost_lease(job, at) for job in jobs])
-        if moved:
+        if await self._move(jobs, [self._after_lost_lease(job, at) for job in jobs]):
             failpoints.reach("sweeper.took-back")
-        self._bundle_publisher.offer(
-            (job.id, job.kind, at) for job in moved if not self._after_lost_lease(job, at).to.is_terminal
-        )
 
     async def sweep_queued(self) -> None:
         """Ends what has waited too long and republishes what the broker has lost; one page a tick, then the next."""
@@ -248,17 +246,16 @@ class Sweeper:
             "expires_in_s": job.expires_in_s or self._settings.expires_in_s,
         }
 
-    async def _move(self, jobs: Sequence[Job], transitions: Sequence[Transition]) -> list[Job]:
-        """Applies one transition to each job; answers those that moved."""
+    async def _move(self, jobs: Sequence[Job], transitions: Sequence[Transition]) -> int:
+        """Apply one transition to each job; return how many moved."""
         if not jobs:
-            return []
+            return 0
         moves = [Move(job.seen_with_lease, transition) for job, transition in zip(jobs, transitions, strict=True)]
-        outcome = await self._store.apply(moves)
-        moved = [job for job, applied in zip(jobs, outcome, strict=True) if applied is Applied.APPLIED]
+        outcome = await self._transitions.apply(moves, [job.kind for job in jobs])
         for move, applied in zip(moves, outcome, strict=True):
             if applied is Applied.APPLIED:
                 _swept.labels(move.transition.reason.value).inc()
-        return moved
+        return outcome.count(Applied.APPLIED)
 
 
 def _next_check_at(job: Job) -> datetime:

@@ -35,8 +35,8 @@ from acked_common.store.records import (
 )
 
 
-class NewJobStore(Protocol):
-    """What intake needs to accept a request."""
+class TransitionStore(Protocol):
+    """What makes and moves jobs: for `background/transitions` alone, which publishes what became queued."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
         """Stores new jobs, each on its own merit; never raises. Returns the outcomes in the same order.
@@ -45,6 +45,14 @@ class NewJobStore(Protocol):
         STORED and stays as it is, so that the same jobs can be inserted again after an unknown outcome.
         """
         ...
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        """Applies each move if its job is still as it was seen. Safe to repeat after an unknown outcome."""
+        ...
+
+
+class KeyStore(Protocol):
+    """What intake needs to replay a request."""
 
     async def key_holder(self, tenant: str, key: str) -> KeyHolder | None:
         """Reads the job that holds an idempotency key, from the majority; None where none does, or does no longer."""
@@ -63,14 +71,6 @@ class BacklogStore(Protocol):
         ...
 
 
-class MoveStore(Protocol):
-    """What moves jobs."""
-
-    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
-        """Applies each move if its job is still as it was seen. Safe to repeat after an unknown outcome."""
-        ...
-
-
 class ClaimStore(Protocol):
     """What a worker needs to take jobs of a lane."""
 
@@ -84,8 +84,8 @@ class ClaimStore(Protocol):
         ...
 
 
-class OutcomeStore(MoveStore, Protocol):
-    """What a worker needs to record outcomes."""
+class OutcomeStore(Protocol):
+    """What a worker needs to see what became of jobs whose outcome it could not record."""
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         """Reads those of the jobs that exist, of all tenants."""
@@ -156,7 +156,7 @@ class KindStore(Protocol):
         ...
 
 
-class SweepStore(MoveStore, ClockStore, Protocol):
+class SweepStore(ClockStore, Protocol):
     """What the sweeper needs."""
 
     async def live_jobs(
@@ -206,10 +206,6 @@ class JobLists(JobReader, Protocol):
     async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
         """Counts one batch of the tenant from the index; None where no job of it carries the name."""
         ...
-
-
-class CommandStore(JobReader, MoveStore, Protocol):
-    """What an operator's commands need."""
 
 
 class JobChanges(Protocol):

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from acked_common.api.status_route import stored_job
-from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.transitions import Transitions
 from acked_common.http import fair_thread
 from acked_common.http.limits import Client
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
@@ -20,7 +20,7 @@ from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.settings import CommonSettings
-from acked_common.store.ports import CommandStore
+from acked_common.store.ports import JobReader
 from acked_common.store.records import Applied, Job
 
 TRIES = 10
@@ -44,15 +44,15 @@ class Commands:
 
     def __init__(
         self,
-        store: CommandStore,
-        bundle_publisher: BundlePublisher,
+        store: JobReader,
+        transitions: Transitions,
         clock: Clock,
         settings: CommonSettings,
         stop_attempt: Callable[[str, UUID, int], None] = lambda boot, job_id, attempt: None,
     ) -> None:
         """`stop_attempt` tells the worker process that runs an attempt; it returns at once and may lose its word."""
         self._store = store
-        self._bundle_publisher = bundle_publisher
+        self._transitions = transitions
         self._clock = clock
         self._settings = settings
         self._stop_attempt = stop_attempt
@@ -82,10 +82,7 @@ class Commands:
                 expires_in_s=job.expires_in_s or self._settings.expires_in_s,
             )
 
-        job = await self._move(text, tenant, transition)
-        if job.queued_at is not None:
-            self._bundle_publisher.offer([(job.id, job.kind, job.queued_at)])
-        return job
+        return await self._move(text, tenant, transition)
 
     async def resolve(self, text: str, resolution: Resolution, *, tenant: str = DEFAULT_TENANT) -> Job:
         """Ends a failed job as a person says."""
@@ -108,7 +105,7 @@ class Commands:
             if transition is None:
                 return job
             try:
-                outcome = await self._store.apply([Move(job.seen, transition)])
+                outcome = await self._transitions.apply([Move(job.seen, transition)], [job.kind])
             except WrongState as error:
                 raise ProblemError(
                     problem("wrong-state", str(error), extra={"state": job.state.value, "reason": job.reason})

@@ -8,16 +8,15 @@ be.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 from prometheus_client import Counter, Histogram
 
+from acked_common.background.transitions import Transitions
 from acked_common.runtime import failpoints
 from acked_common.runtime.batch_window import BatchRule, BatchWindow
 from acked_common.runtime.lifetime import Tasks
-from acked_common.store.ports import NewJobStore
 from acked_common.store.records import Insertion, NewJob
 
 MAX_GROUP_JOBS = 1000
@@ -64,12 +63,11 @@ class _WaitingRequests:
 
 
 class GroupCommit:
-    """Collects new jobs and keeps them in groups; `on_stored` gets each stored group, after its commit."""
+    """Collect new jobs and store them in groups; `transitions` publishes each group behind its responses."""
 
-    def __init__(self, store: NewJobStore, limits: CommitLimits, on_stored: Callable[[Sequence[NewJob]], None]) -> None:
-        self._store = store
+    def __init__(self, transitions: Transitions, limits: CommitLimits) -> None:
+        self._transitions = transitions
         self._limits = limits
-        self._on_stored = on_stored
         self._waiting = _WaitingRequests()
         self._sent: set[_Request] = set()
         self._held_jobs = 0
@@ -146,7 +144,7 @@ class GroupCommit:
         outcome = [Insertion.UNKNOWN] * len(group)
         try:
             failpoints.reach("intake.inserting")
-            outcome = await self._store.insert([request.job for request in group])
+            outcome = await self._transitions.insert([request.job for request in group])
             failpoints.reach("intake.inserted")
         finally:
             for request, found in zip(group, outcome, strict=True):
@@ -156,11 +154,8 @@ class GroupCommit:
             self.give_room_back(size, len(group))
             self._window.end(len(group))
             self._flush()
-        stored = [request.job for request, found in zip(group, outcome, strict=True) if found is Insertion.STORED]
         _group_size.observe(len(group))
-        _accepted.inc(len(stored))
-        if stored:
-            self._on_stored(stored)
+        _accepted.inc(outcome.count(Insertion.STORED))
 
     def _tick(self) -> None:
         self._timer = None

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store.errors import StoreError
-from acked_common.store.ports import NewJobStore
+from acked_common.store.ports import KeyStore
 from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, NewJob
 from acked_intake.accept.group_commit import TICK_S, Busy, GroupCommit
 
@@ -52,7 +52,7 @@ class _RequestsOfKey:
 class KeyedCommit:
     """Keeps jobs that have a key, each key once; `answer_within_s` is that of the group commit."""
 
-    def __init__(self, commit: GroupCommit, store: NewJobStore, *, answer_within_s: float) -> None:
+    def __init__(self, commit: GroupCommit, store: KeyStore, *, answer_within_s: float) -> None:
         self._commit = commit
         self._store = store
         self._answer_within_s = answer_within_s

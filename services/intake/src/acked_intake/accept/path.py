@@ -4,14 +4,13 @@ It owns what decides between a new job and none: the quota, the replay of an ide
 request that was accepted once gets its job again, whatever quota and kind allow by now.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from prometheus_client import Counter
 
-from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache, unknown_kind
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http import fair_thread
@@ -20,12 +19,11 @@ from acked_common.http.limits import Client
 from acked_common.http.problems import ErrorAt, ProblemError, problem
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
-from acked_common.model.lifecycle import State
 from acked_common.model.principal import LOCAL, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.settings import CommonSettings
 from acked_common.store.errors import StoreError
-from acked_common.store.ports import NewJobStore
+from acked_common.store.ports import KeyStore
 from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, KindRecord, NewJob
 from acked_intake.accept.group_commit import Busy, GroupCommit
 from acked_intake.accept.idempotency import fingerprint
@@ -44,7 +42,7 @@ class Acceptance:
         self,
         commit: GroupCommit,
         keyed_commit: KeyedCommit,
-        store: NewJobStore,
+        store: KeyStore,
         kinds: KindCache,
         monitor: StoreMonitor,
         clock: SharedClock,
@@ -157,13 +155,6 @@ async def fingerprint_of(submission: Submission, *, client: Client = None) -> by
 def _fields(at: datetime, delay_s: float, grace_s: float, expires_in_s: float) -> Mapping[str, Any]:
     """Jobs of one millisecond that ask for the same share them."""
     return lifecycle.accept_fields(at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
-
-
-def publish_stored(bundle_publisher: BundlePublisher, jobs: Sequence[NewJob]) -> None:
-    """Offers those of the stored jobs that wait for a worker now."""
-    bundle_publisher.offer(
-        (job.id, job.kind, job.lifecycle["queued_at"]) for job in jobs if job.lifecycle["state"] is State.QUEUED
-    )
 
 
 def _same_request(holder: KeyHolder, key: IdempotencyKey | None) -> KeyHolder:

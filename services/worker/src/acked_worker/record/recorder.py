@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 from prometheus_client import Counter
 
+from acked_common.background.transitions import Transitions
 from acked_common.model.events import JobEvent
-from acked_common.model.lifecycle import Move, State, Transition
+from acked_common.model.lifecycle import Move, Transition
 from acked_common.runtime import failpoints
 from acked_common.runtime.batch_window import BatchWindow
 from acked_common.runtime.clock import Clock
@@ -40,21 +41,21 @@ class Recorder:
     def __init__(
         self,
         store: OutcomeStore,
+        transitions: Transitions,
         running: InFlightAttempts,
         kind_of: Callable[[str], KindRecord],
         defaults: Defaults,
         clock: Clock,
-        on_released: Callable[[Sequence[InFlight]], None],
         on_recorded: Callable[[Sequence[JobEvent]], None],
         on_room: Callable[[bool], None] = lambda _: None,
     ) -> None:
         """`on_room` is told False when what waits takes more than `HELD_BYTES`, and True when it takes half of it."""
         self._store = store
+        self._transitions = transitions
         self._running = running
         self._kind_of = kind_of
         self._defaults = defaults
         self._clock = clock
-        self._on_released = on_released
         self._on_recorded = on_recorded
         self._on_room = on_room
         self._waiting: deque[tuple[int, Ended]] = deque()
@@ -129,11 +130,12 @@ class Recorder:
         """Applies the transition of each ending; answers those that were stale."""
         bound = self._bind(batch)
         moves = [move for _, move in bound]
+        kinds = [held.job.kind for (held, _), _ in bound]
         try:
-            outcome = await self._apply_until_known(moves)
+            outcome = await self._apply_until_known(moves, kinds)
         except StoreError:
-            outcome = await self._apply_one_by_one(moves)
-        stale, released, events = [], [], []
+            outcome = await self._apply_one_by_one(moves, kinds)
+        stale, events = [], []
         reasons: dict[str, int] = {}
         for (ended, move), applied in zip(bound, outcome, strict=True):
             if applied is Applied.STALE:
@@ -143,15 +145,11 @@ class Recorder:
             self.finished += entry.state.is_terminal
             reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
             events.append(JobEvent(move.seen.id, entry.rev, entry.state, entry.reason, entry.attempt, entry.at))
-            if entry.state is State.QUEUED:
-                released.append(ended[0])
         for reason, count in reasons.items():
             _recorded.labels(reason).inc(count)
         if events:
             failpoints.reach("worker.reporting")
             self._on_recorded(events)
-        if released:
-            self._on_released(released)
         if last:
             for held, _ in stale:
                 self._note_fenced(held)
@@ -183,23 +181,23 @@ class Recorder:
             bound.append(((held, ending), Move(held.job.seen, transition)))
         return bound
 
-    async def _apply_until_known(self, moves: Sequence[Move]) -> list[Applied]:
+    async def _apply_until_known(self, moves: Sequence[Move], kinds: Sequence[str]) -> list[Applied]:
         while True:
             try:
                 failpoints.reach("worker.recording")
-                outcome = await self._store.apply(moves)
+                outcome = await self._transitions.apply(moves, kinds)
                 failpoints.reach("worker.recorded")
                 return outcome
             except (StoreUnavailable, OutcomeUnknown) as error:
                 log.warning("outcomes not recorded yet", jobs=len(moves), error=str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def _apply_one_by_one(self, moves: Sequence[Move]) -> list[Applied]:
+    async def _apply_one_by_one(self, moves: Sequence[Move], kinds: Sequence[str]) -> list[Applied]:
         """One outcome that the store refuses must not keep the others."""
         outcome: list[Applied] = []
-        for move in moves:
+        for move, kind in zip(moves, kinds, strict=True):
             try:
-                outcome += await self._apply_until_known([move])
+                outcome += await self._apply_until_known([move], [kind])
             except StoreError as error:
                 log.error("outcome refused; the lease brings the job back", job_id=str(move.seen.id), error=str(error))
                 outcome.append(Applied.STALE)

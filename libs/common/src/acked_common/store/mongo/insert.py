@@ -29,7 +29,7 @@ _DUPLICATE_KEY = 11000
 
 
 class NewJobVerbs(Verbs):
-    """`NewJobStore`."""
+    """`TransitionStore.insert` and `KeyStore`."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
         return await insert_jobs(self._connections.jobs, jobs, within_s=self._connections.timeout_s)
@@ -41,7 +41,7 @@ class NewJobVerbs(Verbs):
 
 
 async def insert_jobs(collection: Collection, jobs: Sequence[NewJob], *, within_s: float) -> list[Insertion]:
-    """`NewJobStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
+    """`TransitionStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
     documents = encode_new_jobs(jobs)
     outcome = [Insertion.NOT_STORED if document is None else Insertion.UNKNOWN for document in documents]
     # What no server keeps would spoil the command for all others.
