@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acked_common.runtime.env import Env, SettingsError
 from acked_common.runtime.setting_names import CONTAINERS, PREFIX, SECRETS, SERVICES, STACK, unknown_settings
-from acked_common.runtime.settings import Env, SettingsError, is_loopback
+from acked_common.runtime.settings import is_loopback
 from acked_gateway.settings import read_settings as read_gateway
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.settings import read_settings as read_worker

@@ -18,7 +18,7 @@ from acked_common.api.routes import ApiRoute, Operation, SocketRoute
 from acked_common.channel.frames import encode
 from acked_common.channel.worker_end import hello_of
 from acked_common.model.principal import DEFAULT_TENANT, Permission
-from acked_common.runtime.settings import Env
+from acked_common.runtime.env import Env
 from acked_gateway.app import create_app as create_gateway
 from acked_gateway.settings import read_settings as read_gateway_settings
 from acked_intake.app import create_app as create_intake

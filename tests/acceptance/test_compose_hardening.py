@@ -169,7 +169,8 @@ MONGO_ATTEMPTS = """
 import json
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
-from acked_common.runtime.settings import Env, read_common
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import read_common
 db = MongoClient(read_common(Env()).mongo_url, serverSelectionTimeoutMS=10000).acked
 attempts = {
     "insert": lambda: db.jobs.insert_one({"_id": 1}),
@@ -191,7 +192,8 @@ print(json.dumps(found))
 """
 RABBIT_ATTEMPTS = """
 import asyncio, json, aio_pika
-from acked_common.runtime.settings import Env, read_common
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import read_common
 async def attempt(connection, act):
     channel = await connection.channel()
     try:

@@ -14,7 +14,7 @@ from acked import definition
 from acked_common.api.routes import OF_JSON_BODIES, ApiRoute
 from acked_common.http.problem_catalogue import CATALOGUE
 from acked_common.model import names
-from acked_common.runtime.settings import Env
+from acked_common.runtime.env import Env
 from acked_gateway import app as gateway
 from acked_gateway.settings import read_settings as read_gateway_settings
 from acked_intake import app as intake

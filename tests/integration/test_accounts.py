@@ -13,7 +13,8 @@ from acked_common.accounts.grants import MONGO, WHOLE_DATABASE, Account
 from acked_common.accounts.mongo_accounts import ADMINISTRATOR, AccountsError, ensure_accounts
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
-from acked_common.runtime.settings import Env, read_common
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import read_common
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.replica_set import ensure_single_member
 from acked_common.store.mongo.store import MongoStore

@@ -11,7 +11,8 @@ from prometheus_client import Counter
 from acked_common.api.metrics_server import MetricsServer
 from acked_common.api.readiness import Readiness
 from acked_common.http.side_server import PORTS_TRIED, bind_first_free
-from acked_common.runtime.settings import Env, read_common
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import read_common
 from acked_worker.health import HealthServer
 
 COUNTED = Counter("acked_test_side_servers", "Of this test.")

@@ -28,7 +28,7 @@ import acked_worker.record.leases
 import acked_worker.runners
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
-from acked_common.runtime.settings import Env
+from acked_common.runtime.env import Env
 from acked_common.service import ServiceCore
 from acked_gateway.jobs.commands import Commands
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit

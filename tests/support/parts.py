@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from acked_common.runtime.clock import Clock
+from acked_common.runtime.env import Env
 from acked_common.runtime.lifetime import Tasks
-from acked_common.runtime.settings import CommonSettings, Env, read_common
+from acked_common.runtime.settings import CommonSettings, read_common
 from acked_common.store.errors import StoreUnavailable
 from support.memory_store import MemoryStore
 

@@ -21,7 +21,7 @@ from acked_common.broker.rabbitmq import topology
 from acked_common.http.problem_catalogue import CATALOGUE
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.principal import Permission
-from acked_common.runtime.settings import Env
+from acked_common.runtime.env import Env
 from acked_gateway import app as gateway
 from acked_gateway.settings import read_settings as read_gateway_settings
 from acked_intake import app as intake

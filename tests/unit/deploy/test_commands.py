@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from acked_common.accounts.grants import Account
-from acked_common.runtime.settings import Env, read_common
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import read_common
 from deploy import runtime
 from deploy.docker.containers import not_serving
 from deploy.native.__main__ import UsageError, main, parse_scale, parse_services

@@ -8,7 +8,7 @@ import pytest
 
 from acked_common.accounts.hand_out import SECRETS, development_secrets
 from acked_common.accounts.settings import read_settings
-from acked_common.runtime.settings import MIN_SECRET_CHARS, Env, SettingsError
+from acked_common.runtime.env import MIN_SECRET_CHARS, Env, SettingsError
 from deploy.docker.project import Project
 from deploy.docker.secrets import secrets_mark
 from deploy.native.layout import ROOT, Ports

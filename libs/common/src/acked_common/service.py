@@ -35,10 +35,11 @@ from acked_common.http.rate_limit import RateLimit
 from acked_common.http.request_guards import LOCAL_HOSTS, Message, RequestGuards
 from acked_common.http.request_metrics import RequestMetrics
 from acked_common.http.request_rate import RequestRate
+from acked_common.http.settings import HeldLimits, HttpLimits, usual_held
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.runtime.settings import CommonSettings, HeldLimits, HttpLimits, usual_held
+from acked_common.runtime.settings import CommonSettings
 from acked_common.store.mongo.store import MongoStore
 
 log = get_log(__name__)

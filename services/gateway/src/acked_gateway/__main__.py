@@ -4,8 +4,8 @@ import sys
 
 from acked_common.http.server.serve import serve
 from acked_common.runtime import failpoints
+from acked_common.runtime.env import SettingsError
 from acked_common.runtime.logs import set_up_logs
-from acked_common.runtime.settings import SettingsError
 from acked_gateway.app import create_app
 from acked_gateway.feed.frames import MAX_FRAME_BYTES
 from acked_gateway.feed.session import FEED_PATH

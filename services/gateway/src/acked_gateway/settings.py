@@ -2,18 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from acked_common.runtime.settings import (
-    Bound,
-    CommonSettings,
-    Env,
-    HeldLimits,
-    HttpLimits,
-    read_bound,
-    read_common,
-    read_held_limits,
-    read_http_limits,
-    require_access,
-)
+from acked_common.http.settings import Bound, HeldLimits, HttpLimits, read_bound, read_held_limits, read_http_limits
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import CommonSettings, read_common, require_access
 from acked_gateway.feed.frames import MAX_IDS
 from acked_gateway.jobs.commands import MAX_BODY_BYTES
 

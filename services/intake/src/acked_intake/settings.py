@@ -2,16 +2,9 @@
 
 from dataclasses import dataclass
 
-from acked_common.runtime.settings import (
-    CommonSettings,
-    Env,
-    HeldLimits,
-    HttpLimits,
-    read_common,
-    read_held_limits,
-    read_http_limits,
-    require_access,
-)
+from acked_common.http.settings import HeldLimits, HttpLimits, read_held_limits, read_http_limits
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import CommonSettings, read_common, require_access
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import uvloop
 
 from acked import Kind
 from acked_common.runtime import failpoints
+from acked_common.runtime.env import SettingsError
 from acked_common.runtime.lifetime import raise_file_limit
 from acked_common.runtime.logs import get_log, say_now, set_up_logs
-from acked_common.runtime.settings import SettingsError
 from acked_worker.app import WorkerService
 from acked_worker.handlers.registry import HandlersError
 from acked_worker.import_health import load_while_probed

@@ -9,8 +9,8 @@ from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.consumer import CALL_TIMEOUT_S
 from acked_common.broker.rabbitmq.topology import declare_lane, declare_shared
 from acked_common.runtime.clock import SharedClock
+from acked_common.runtime.env import SettingsError
 from acked_common.runtime.logs import get_log, set_up_logs
-from acked_common.runtime.settings import SettingsError
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
 from acked_worker.handlers.imports import load_handlers

@@ -7,7 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from acked_common.channel.frames import MAX_WORKER_NAME_CHARS, PATH
-from acked_common.runtime.settings import CommonSettings, Env, read_common
+from acked_common.runtime.env import Env
+from acked_common.runtime.settings import CommonSettings, read_common
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - told apart, not listened on
 

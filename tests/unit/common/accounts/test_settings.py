@@ -3,7 +3,7 @@
 import pytest
 
 from acked_common.accounts.settings import read_settings
-from acked_common.runtime.settings import Env, SettingsError
+from acked_common.runtime.env import Env, SettingsError
 
 
 @pytest.mark.parametrize(("text", "ids"), [("", (999, 999)), ("0:0", (0, 0)), ("1000:4294967294", (1000, 2**32 - 2))])

@@ -12,7 +12,7 @@ from acked_common.api.document import _ALWAYS_SENT
 from acked_common.http.cors import EXPOSED_HEADERS, METHODS, REQUEST_HEADERS, Cors
 from acked_common.http.requests import read_bounded
 from acked_common.http.server.serve import server_config
-from acked_common.runtime.settings import HttpLimits
+from acked_common.http.settings import HttpLimits
 from acked_gateway.jobs import operations as job_operations
 from acked_gateway.load_test import operations as load_test_operations
 from acked_gateway.pages import operations as page_operations

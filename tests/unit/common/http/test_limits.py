@@ -18,8 +18,8 @@ from acked_common.http.limits import UNCOUNTED_BYTES, HeldBytes, Limits
 from acked_common.http.problems import ProblemError
 from acked_common.http.requests import read_bounded
 from acked_common.http.responses import PART_BYTES, JsonResponse
+from acked_common.http.settings import Bound, HeldLimits
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
-from acked_common.runtime.settings import Bound, HeldLimits
 from support.asgi import Answer, call
 
 ADA = Principal("acme", "ada", frozenset({Permission.READ}))

@@ -23,7 +23,7 @@ from acked_common.http.request_metrics import RequestMetrics
 from acked_common.http.requests import read_bounded, while_connected
 from acked_common.http.responses import JsonResponse
 from acked_common.http.server.serve import bind_port, within_files
-from acked_common.runtime.settings import HttpLimits
+from acked_common.http.settings import HttpLimits
 from acked_common.store.errors import StoreUnavailable
 from support.asgi import Answer, call
 from support.web_server import StartupFailed, web_server

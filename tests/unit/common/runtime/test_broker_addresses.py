@@ -6,7 +6,8 @@ import pytest
 from aio_pika.connection import make_url
 
 from acked_common.runtime.broker_addresses import addresses
-from acked_common.runtime.settings import Env, SettingsError, read_common
+from acked_common.runtime.env import Env, SettingsError
+from acked_common.runtime.settings import read_common
 
 SECRET = "kept-in-no-message"
 

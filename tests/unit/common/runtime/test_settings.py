@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from acked_common.runtime.settings import Bound, Env, SettingsError, read_common, require_access
+from acked_common.http.settings import Bound
+from acked_common.runtime.env import Env, SettingsError
+from acked_common.runtime.settings import read_common, require_access
 from acked_gateway.settings import read_settings as read_gateway
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.settings import read_settings as read_worker

@@ -9,7 +9,6 @@ import pytest
 from acked_common.background.bundle_publisher import QueuedJob
 from acked_common.background.transitions import Transitions
 from acked_common.store.records import Insertion, NewJob
-from acked_intake.accept import group_commit
 from acked_intake.accept.group_commit import (
     LARGE_JOBS,
     MAX_GROUP_BYTES,

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
-import threading
 from collections.abc import AsyncIterator, Awaitable, MutableMapping
 from typing import Any
 

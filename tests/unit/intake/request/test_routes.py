@@ -20,7 +20,7 @@ from acked_common.model.json_scanner import JsonScanner
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock
-from acked_common.runtime.settings import Env
+from acked_common.runtime.env import Env
 from acked_common.store.records import KindRecord
 from acked_intake.accept.group_commit import CommitLimits, GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit

@@ -9,7 +9,7 @@ from acked_common.background.transitions import Transitions
 from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.runtime.settings import Env, SettingsError
+from acked_common.runtime.env import Env, SettingsError
 from acked_common.store.records import KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import claimed_event

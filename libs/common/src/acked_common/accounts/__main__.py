@@ -20,8 +20,9 @@ from acked_common.accounts.hand_out import (
 )
 from acked_common.accounts.mongo_accounts import AccountsError, ensure_accounts
 from acked_common.accounts.settings import AccountsSettings, read_settings
+from acked_common.runtime.env import SettingsError
 from acked_common.runtime.logs import get_log, set_up_logs
-from acked_common.runtime.settings import DEVELOPMENT_WARNING, SettingsError
+from acked_common.runtime.settings import DEVELOPMENT_WARNING
 
 SECRETS_FOLDER = Path("/run/secrets")
 HAND_OUT_FOLDER = Path("/hand-out")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from acked_common.accounts.grants import Account
 from acked_common.accounts.rabbit_definitions import definitions
-from acked_common.runtime.settings import DEVELOPMENT_SECRET
+from acked_common.runtime.env import DEVELOPMENT_SECRET
 
 Chown = Callable[[Path, int, int], None]
 

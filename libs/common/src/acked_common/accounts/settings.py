@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from acked_common.model.numbers import whole
-from acked_common.runtime.settings import Env
+from acked_common.runtime.env import Env
 
 
 @dataclass(frozen=True, slots=True)

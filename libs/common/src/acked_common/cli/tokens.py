@@ -14,8 +14,9 @@ from acked_common.model.instants import rfc3339
 from acked_common.model.numbers import decimal
 from acked_common.model.principal import DEFAULT_TENANT, Permission
 from acked_common.model.tokens import MAX_DAYS, MIN_DAYS, MOST_ACTIVE, TokenError, TokenRecord, mint
+from acked_common.runtime.env import Env, SettingsError
 from acked_common.runtime.logs import set_up_logs
-from acked_common.runtime.settings import CommonSettings, Env, SettingsError, read_common
+from acked_common.runtime.settings import CommonSettings, read_common
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.tokens import TokenStore

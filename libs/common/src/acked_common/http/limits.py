@@ -15,9 +15,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from acked_common.http.holdings import Full, Ledger
 from acked_common.http.problems import ProblemError, problem
+from acked_common.http.settings import Bound, HeldLimits
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.logs import get_log
-from acked_common.runtime.settings import Bound, HeldLimits
 
 log = get_log(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any
 import uvicorn
 
 from acked_common.http.server.serve import server_config
+from acked_common.http.settings import HttpLimits
 from acked_common.runtime import inheritance
-from acked_common.runtime.settings import HttpLimits
 
 LIMITS = HttpLimits(connections=64)
 """Beside the reserve for health."""

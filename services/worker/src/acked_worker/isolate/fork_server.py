@@ -20,8 +20,8 @@ from pathlib import Path
 import setproctitle
 
 from acked import Kind
+from acked_common.runtime.env import SettingsError
 from acked_common.runtime.logs import get_log, log_fd, set_up_logs
-from acked_common.runtime.settings import SettingsError
 from acked_worker.handlers.imports import load_handlers
 from acked_worker.handlers.registry import HandlersError
 from acked_worker.isolate.frames import (

@@ -17,7 +17,7 @@ from acked_common.http.requests import while_connected
 from acked_common.http.responses import JsonResponse
 from acked_common.http.server import response_cycle
 from acked_common.http.server.serve import server_config
-from acked_common.runtime.settings import Bound, HeldLimits
+from acked_common.http.settings import Bound, HeldLimits
 from support.web_server import serving
 
 WITHIN_S = 20.0

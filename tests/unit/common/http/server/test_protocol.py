@@ -21,7 +21,7 @@ from acked_common.http.requests import read_bounded
 from acked_common.http.server import protocol
 from acked_common.http.server.protocol import MAX_PIPELINED, RESERVED_CONNECTIONS
 from acked_common.http.server.serve import server_config
-from acked_common.runtime.settings import HttpLimits
+from acked_common.http.settings import HttpLimits
 from support.web_server import WebServer, serving
 
 WITHIN_S = 10.0

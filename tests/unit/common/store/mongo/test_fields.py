@@ -15,12 +15,13 @@ from acked_common.api.status_route import _kind_fields
 from acked_common.channel.frames import Hello, event_part, events_frame, parse_from_worker, progress_part
 from acked_common.channel.worker_end import hello_of
 from acked_common.http.responses import encode
+from acked_common.http.settings import HttpLimits, read_http_limits
 from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
 from acked_common.model.principal import Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
-from acked_common.runtime.settings import Env, HttpLimits, read_http_limits
+from acked_common.runtime.env import Env
 from acked_common.store.mongo import documents as stored
 from acked_common.store.mongo.field_names import stored_fields, stored_name
 from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update

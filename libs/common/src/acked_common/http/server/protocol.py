@@ -34,8 +34,8 @@ from acked_common.http.request_head import check_framing, check_version, head_wi
 from acked_common.http.server.deadlines import ConnectionDeadlines, Deadline
 from acked_common.http.server.error_response import answer_bytes, answer_headers
 from acked_common.http.server.response_cycle import ResponseCycle
+from acked_common.http.settings import HttpLimits
 from acked_common.runtime.logs import get_log
-from acked_common.runtime.settings import HttpLimits
 
 log = get_log(__name__)
 

@@ -15,10 +15,10 @@ from acked_common.http.cors import Cors
 from acked_common.http.server.graceful_stop import CANCELLED_WITHIN_S, GracefulServer
 from acked_common.http.server.protocol import limited_protocol
 from acked_common.http.server.websocket_protocol import limited_websocket
+from acked_common.http.settings import HeldLimits, HttpLimits, usual_held
 from acked_common.runtime.lifetime import raise_file_limit
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.run_file import told_in
-from acked_common.runtime.settings import HeldLimits, HttpLimits, usual_held
 
 log = get_log(__name__)
 

@@ -18,7 +18,7 @@ from acked_common.store.records import Applied, Lease, ProgressReport
 
 
 class AttemptVerbs(Verbs):
-    """`MoveStore`, `LeaseStore.renew` and `ProgressStore`."""
+    """`TransitionStore.apply`, `LeaseStore.renew` and `ProgressStore`."""
 
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:
         if not moves:
