@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def metrics_server(port: int) -> MetricsServer:
-    return MetricsServer(read_common(Env({"ACKED_METRICS_PORT": str(port)})))
+    return MetricsServer(read_common(Env({"ACKED_METRICS_PORT": str(port)})).listen)
 
 
 async def get(port: int, path: str, host: str, *, method: str = "GET") -> tuple[int, str]:
@@ -73,7 +73,7 @@ async def test_without_the_setting_nothing_listens(monkeypatch: pytest.MonkeyPat
         raise AssertionError("it listens")
 
     monkeypatch.setattr("acked_common.api.metrics_server.bind_first_free", fail)
-    server = MetricsServer(read_common(Env({})))
+    server = MetricsServer(read_common(Env({})).listen)
     await server.start()
     await server.stop()
 

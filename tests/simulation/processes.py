@@ -31,12 +31,12 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_common.service import ServiceCore
 from acked_gateway.jobs.commands import Commands
-from acked_intake.accept.group_commit import CommitLimits, GroupCommit
+from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance
-from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
+from acked_intake.settings import Quotas
 from acked_intake.settings import read_settings as read_intake
 from acked_worker.execute.stall_fence import Guarded
 from acked_worker.settings import read_settings as read_worker
@@ -92,10 +92,11 @@ class Intake(Node):
     kind = "intake"
 
     def build(self) -> None:
-        core = self.core = ServiceCore(COMMON, name="intake", store_timeout_s=INTAKE.answer_within_s * STORE_SHARE)
-        limits = CommitLimits(commits_in_flight=INTAKE.commits_in_flight, answer_within_s=INTAKE.answer_within_s)
-        self.commit = GroupCommit(core.transitions, limits)
-        self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.answer_within_s)
+        core = self.core = ServiceCore(
+            COMMON, name="intake", store_timeout_s=INTAKE.commit.answer_within_s * STORE_SHARE
+        )
+        self.commit = GroupCommit(core.transitions, INTAKE.commit)
+        self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.commit.answer_within_s)
         self.acceptance = Acceptance(
             self.commit,
             self.keyed_commit,
@@ -103,7 +104,7 @@ class Intake(Node):
             core.kinds,
             core.monitor,
             core.clock,
-            COMMON,
+            COMMON.times,
             QuotaCounter(core.store, Quotas(0, 0)),
         )
         core.lifetime.add("group commit", stop=self.commit.stop, stop_within_s=4.0)
@@ -137,7 +138,7 @@ class Gateway(Node):
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
-        self.commands = Commands(core.store, core.transitions, core.clock, COMMON, self.world.stop_attempt)
+        self.commands = Commands(core.store, core.transitions, core.clock, COMMON.times, self.world.stop_attempt)
 
     async def run(self) -> None:
         await self.core.lifetime.start()

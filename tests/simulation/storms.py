@@ -36,7 +36,7 @@ def _kill(world: "World", node: Node, storm: Storm) -> None:
 
 
 def _pause(world: "World", node: Node, storm: Storm) -> None:
-    lasts_s = storm.strength * COMMON.lease_s * 2.5
+    lasts_s = storm.strength * COMMON.times.lease_s * 2.5
 
     def now() -> None:
         world.note(node.process.name, f"paused for {lasts_s:.1f} s")
@@ -66,7 +66,7 @@ def _cut_off(world: "World", storm: Storm) -> None:
     nodes = [node for node in nodes if sum(node.held().values())] or nodes
     if nodes:
         node = world.rng.choice(nodes)
-        lasts_s = storm.strength * COMMON.lease_s * 2
+        lasts_s = storm.strength * COMMON.times.lease_s * 2
         world.note(node.process.name, f"cut off from the store for {lasts_s:.1f} s")
         world.cut_off.add(node.process)
         world.loop.world_later(lasts_s, world.cut_off.discard, node.process)
@@ -76,7 +76,7 @@ def _store_away(world: "World", storm: Storm) -> None:
     def back() -> None:
         world.store_is_away = False
 
-    lasts_s = storm.strength**2 * COMMON.lease_s * 2
+    lasts_s = storm.strength**2 * COMMON.times.lease_s * 2
     world.note("store", f"away for {lasts_s:.1f} s")
     world.store_is_away = True
     world.loop.world_later(lasts_s, back)

@@ -16,7 +16,7 @@ from support.factories import ManualClock, moved, owner, queued
 from support.memory_broker import MemoryBroker
 from support.parts import ShakyStore, common_settings, settle
 
-RENEWAL_S = common_settings().renewal_s
+RENEWAL_S = common_settings().times.renewal_s
 
 
 class Broker(MemoryBroker):
@@ -67,7 +67,7 @@ class Bench:
         """The sweeper of one more process."""
         publisher = BundlePublisher(self.broker, self.kinds)
         transitions = Transitions(self.store, publisher.offer)
-        return Sweeper(self.store, transitions, publisher, self.broker, self.kinds, self.clock, self.settings)
+        return Sweeper(self.store, transitions, publisher, self.broker, self.kinds, self.clock, self.settings.times)
 
     async def queued(self, waits_s: float = 60.0, **fields: object) -> Job:
         """A job that waits for so long already."""

@@ -156,8 +156,8 @@ def test_service_is_told_its_own_passwords_in_files_alone(tmp_path: Path, accoun
     settings = read_common(Env(told))
     passwords = {name: (layout.secrets / f"{name}-{account}").read_text() for name in ("mongo", "amqp")}
     mongo = f"mongodb://{account}:{passwords['mongo']}@127.0.0.1:29002/?replicaSet=acked&authSource=jobs%2F1"
-    assert settings.mongo_url == mongo
-    assert settings.amqp_url == f"amqp://{account}:{passwords['amqp']}@127.0.0.1:29003/"
+    assert settings.servers.mongo_url == mongo
+    assert settings.servers.amqp_url == f"amqp://{account}:{passwords['amqp']}@127.0.0.1:29003/"
     values = "\n".join(told.values())
     for file in layout.secrets.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -54,26 +54,27 @@ class ServiceCore:
         self, settings: CommonSettings, *, name: str, store_timeout_s: float, held: HeldLimits | None = None
     ) -> None:
         self._settings = settings
-        self.limits = Limits(held or usual_held(HttpLimits().connections), asks_for_tokens=settings.asks_for_tokens)
+        servers, access = settings.servers, settings.access
+        self.limits = Limits(held or usual_held(HttpLimits().connections), asks_for_tokens=access.asks_for_tokens)
         for warning in settings.warnings:
             log.warning(warning)
-        self.cors = Cors(settings.allowed_origins) if settings.allowed_origins else None
+        self.cors = Cors(access.allowed_origins) if access.allowed_origins else None
         self.stopping = asyncio.Event()
         """Set as soon as the process is told to stop."""
         self.clock = SharedClock()
-        self.store = MongoStore(settings.mongo_url, settings.database, app_name=name, timeout_s=store_timeout_s)
+        self.store = MongoStore(servers.mongo_url, servers.database, app_name=name, timeout_s=store_timeout_s)
         self.monitor = StoreMonitor(self.store, self.clock)
         self.kinds = KindCache(self.store, self.clock.monotonic)
-        self.publisher = RabbitPublisher(settings.amqp_url, name=name)
+        self.publisher = RabbitPublisher(servers.amqp_url, name=name)
         self.bundle_publisher = BundlePublisher(self.publisher, self.kinds)
         self.transitions = Transitions(self.store, self.bundle_publisher.offer)
-        self.workers = WorkerCache(self.store, seen_within_s=settings.renewal_s * 3)
-        self._probe = RabbitLaneProbe(settings.amqp_url, name=name)
+        self.workers = WorkerCache(self.store, seen_within_s=settings.times.renewal_s * 3)
+        self._probe = RabbitLaneProbe(servers.amqp_url, name=name)
         self.waits = LongPolls(self.store)
-        tokens = TokenCache(self.store.tokens(), self.clock) if settings.asks_for_tokens else None
+        tokens = TokenCache(self.store.tokens(), self.clock) if access.asks_for_tokens else None
         self.authenticator = Authenticator(tokens)
         self._sweeper = Sweeper(
-            self.store, self.transitions, self.bundle_publisher, self._probe, self.kinds, self.clock, settings
+            self.store, self.transitions, self.bundle_publisher, self._probe, self.kinds, self.clock, settings.times
         )
         self._tasks = Tasks()
         self._loops: list[Callable[[Tasks], object]] = [
@@ -84,9 +85,9 @@ class ServiceCore:
             *([tokens.start] if tokens is not None else []),
         ]
         if tokens is None:
-            log.warning("no token is asked for: whoever reaches this port may do everything", host=settings.host)
+            log.warning("no token is asked for: whoever reaches this port may do everything", host=settings.listen.host)
         self.lifetime = Lifetime()
-        metrics = MetricsServer(settings)
+        metrics = MetricsServer(settings.listen)
         self.lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         self.lifetime.add("store", start=self.monitor.look, stop=self.store.close)
         self.lifetime.add("publisher", stop=self.publisher.close)
@@ -125,18 +126,16 @@ class ServiceCore:
             about,
         )
         self.authenticator.stand_before(served)
-        settings = self._settings
+        access = self._settings.access
         guards = RequestGuards(
-            allowed_hosts=LOCAL_HOSTS | set(settings.allowed_hosts),
-            allowed_origins=frozenset(settings.allowed_origins),
+            allowed_hosts=LOCAL_HOSTS | set(access.allowed_hosts),
+            allowed_origins=frozenset(access.allowed_origins),
             changing_paths=changed_by_reading(served),
         )
         checks: list[Check] = [guards.check, self.authenticator.recognize, _check_handshake]
-        if settings.rate_per_s:
+        if access.rate_per_s:
             # Behind the look at who calls.
-            checks.append(
-                RateLimit(RequestRate(settings.rate_per_s, settings.rate_burst), free=unlimited(served)).check
-            )
+            checks.append(RateLimit(RequestRate(access.rate_per_s, access.rate_burst), free=unlimited(served)).check)
         application = Starlette(routes=served, exception_handlers=EXCEPTION_HANDLERS, lifespan=self._lifespan)
         application.middleware_stack = Edge(
             application.build_middleware_stack(),

@@ -25,9 +25,8 @@ def main() -> int:
     serve(
         app,
         title="acked-gateway",
-        host=settings.common.host,
+        listen=settings.common.listen,
         port=settings.port,
-        run_file=settings.common.run_file,
         limits=settings.http,
         websocket_bytes={FEED_PATH: MAX_FRAME_BYTES},
         on_stop=app.state.stopping.set,

@@ -61,16 +61,15 @@ def create_app(settings: GatewaySettings) -> Starlette:
     # While nobody follows, workers need not report.
     live.tell_followed(channel.listen)
     command_router = CommandRouter(channel)
-    host = SharedHost(core.store, settings.common.database, core.clock.monotonic)
-    bus = RabbitCommandBus(
-        settings.common.amqp_url, name="acked-gateway", on_command=command_router.take, on_notice=host.take
-    )
+    servers = settings.common.servers
+    host = SharedHost(core.store, servers.database, core.clock.monotonic)
+    bus = RabbitCommandBus(servers.amqp_url, name="acked-gateway", on_command=command_router.take, on_notice=host.take)
     command_router.attach(bus)
     host.attach(bus)
     core.add_loops(host.start)
     core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
     core.lifetime.add("command line", stop=command_router.stop)
-    commands = Commands(core.store, core.transitions, core.clock, settings.common, command_router.cancel)
+    commands = Commands(core.store, core.transitions, core.clock, settings.common.times, command_router.cancel)
     reads = limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts")
     tests = limits.limit("load-tests", settings.load_tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(

@@ -23,9 +23,8 @@ def main() -> int:
     serve(
         app,
         title="acked-intake",
-        host=settings.common.host,
+        listen=settings.common.listen,
         port=settings.port,
-        run_file=settings.common.run_file,
         limits=settings.http,
         on_stop=app.state.stopping.set,
         cors=app.state.cors,

@@ -7,10 +7,9 @@ from acked_common.api.routes import ApiRoute
 from acked_common.http.not_found import OF_GATEWAY
 from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
-from acked_intake.accept.group_commit import CommitLimits, GroupCommit
+from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance
-from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.request.operations import ABOUT, PROCESS
 from acked_intake.request.routes import PROCESS_PATH, ProcessEndpoint
@@ -25,22 +24,14 @@ def create_app(settings: IntakeSettings) -> Starlette:
     core = ServiceCore(
         settings.common,
         name="acked-intake",
-        store_timeout_s=settings.answer_within_s * STORE_SHARE,
+        store_timeout_s=settings.commit.answer_within_s * STORE_SHARE,
         held=held_within_files(settings.held, settings.http),
     )
-    commit = GroupCommit(
-        core.transitions,
-        CommitLimits(
-            waiting_jobs=settings.waiting_jobs,
-            waiting_bytes=settings.waiting_bytes,
-            commits_in_flight=settings.commits_in_flight,
-            answer_within_s=settings.answer_within_s,
-        ),
-    )
-    keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.answer_within_s)
-    quota = QuotaCounter(core.store, Quotas(settings.max_waiting_jobs, settings.max_waiting_jobs_of_tenant))
+    commit = GroupCommit(core.transitions, settings.commit)
+    keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.commit.answer_within_s)
+    quota = QuotaCounter(core.store, settings.quotas)
     acceptance = Acceptance(
-        commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common, quota
+        commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common.times, quota
     )
     core.add_loops(quota.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)

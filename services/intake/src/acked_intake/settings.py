@@ -8,6 +8,24 @@ from acked_common.runtime.settings import CommonSettings, read_common, require_a
 
 
 @dataclass(frozen=True, slots=True)
+class CommitLimits:
+    """How much may wait for a group commit, and for how long."""
+
+    waiting_jobs: int = 20_000
+    waiting_bytes: int = 64 * 2**20
+    commits_in_flight: int = 3
+    answer_within_s: float = 1.8
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How many jobs may wait for workers, in all intakes together; 0: any number."""
+
+    in_all: int
+    of_tenant: int
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeSettings:
     """What intake needs beside the common part."""
 
@@ -18,18 +36,13 @@ class IntakeSettings:
     gateway_url: str
     """Where clients find the feed, e.g. `http://localhost:8080`."""
     max_body_bytes: int
-    answer_within_s: float
-    waiting_jobs: int
-    waiting_bytes: int
-    commits_in_flight: int
-    max_waiting_jobs: int
-    """How many jobs may wait for workers, in all intakes together; 0: any number."""
-    max_waiting_jobs_of_tenant: int
+    commit: CommitLimits
+    quotas: Quotas
 
 
 def read_settings(env: Env | None = None) -> IntakeSettings:
     """Reads and checks all of intake's settings."""
-    env = env or Env()
+    env, usual = env or Env(), CommitLimits()
     gateway_port = env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535)
     http = read_http_limits(env)
     max_body_bytes = env.whole("ACKED_MAX_BODY_BYTES", 256 * 1024, at_least=1024, at_most=8 * 2**20)
@@ -40,12 +53,18 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
         port=env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535),
         gateway_url=env.http_url("ACKED_PUBLIC_GATEWAY_URL", f"http://localhost:{gateway_port}"),
         max_body_bytes=max_body_bytes,
-        answer_within_s=env.seconds("ACKED_ANSWER_WITHIN_S", 1.8, at_least=0.2, at_most=60),
-        waiting_jobs=env.whole("ACKED_INTAKE_WAITING_JOBS", 20_000, at_least=1),
-        waiting_bytes=env.whole("ACKED_INTAKE_WAITING_BYTES", 64 * 2**20, at_least=2**20),
-        max_waiting_jobs=env.whole("ACKED_MAX_WAITING_JOBS", 1_000_000, at_most=100_000_000),
-        max_waiting_jobs_of_tenant=env.whole("ACKED_MAX_WAITING_JOBS_OF_TENANT", 0, at_most=100_000_000),
-        commits_in_flight=env.whole("ACKED_INTAKE_COMMITS_IN_FLIGHT", 3, at_least=1, at_most=16),
+        commit=CommitLimits(
+            waiting_jobs=env.whole("ACKED_INTAKE_WAITING_JOBS", usual.waiting_jobs, at_least=1),
+            waiting_bytes=env.whole("ACKED_INTAKE_WAITING_BYTES", usual.waiting_bytes, at_least=2**20),
+            commits_in_flight=env.whole(
+                "ACKED_INTAKE_COMMITS_IN_FLIGHT", usual.commits_in_flight, at_least=1, at_most=16
+            ),
+            answer_within_s=env.seconds("ACKED_ANSWER_WITHIN_S", usual.answer_within_s, at_least=0.2, at_most=60),
+        ),
+        quotas=Quotas(
+            in_all=env.whole("ACKED_MAX_WAITING_JOBS", 1_000_000, at_most=100_000_000),
+            of_tenant=env.whole("ACKED_MAX_WAITING_JOBS_OF_TENANT", 0, at_most=100_000_000),
+        ),
     )
     require_access(env, settings.common)
     env.finish()

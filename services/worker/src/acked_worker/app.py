@@ -71,7 +71,7 @@ class WorkerService:
         self._boot = str(new_id())
         self._clock = SharedClock()
         self._store = MongoStore(
-            common.mongo_url, common.database, app_name="acked-worker", timeout_s=WORKER_STORE_TIMEOUT_S
+            common.servers.mongo_url, common.servers.database, app_name="acked-worker", timeout_s=WORKER_STORE_TIMEOUT_S
         )
         self._monitor = StoreMonitor(self._store, self._clock)
         self._since_at = self._clock.now()
@@ -80,10 +80,10 @@ class WorkerService:
             for name, kind in kinds.items()
         }
         self._kind_table = KindCache(self._store, self._clock.monotonic, known=self._records)
-        self._publisher = RabbitPublisher(common.amqp_url, name=settings.name)
+        self._publisher = RabbitPublisher(common.servers.amqp_url, name=settings.name)
         self._bundle_publisher = BundlePublisher(self._publisher, self._kind_table)
-        self._consuming = BrokerConnection(common.amqp_url, name=f"{settings.name} consume")
-        self._probing = BrokerConnection(common.amqp_url, name=f"{settings.name} probe")
+        self._consuming = BrokerConnection(common.servers.amqp_url, name=f"{settings.name} consume")
+        self._probing = BrokerConnection(common.servers.amqp_url, name=f"{settings.name} probe")
         self._running = InFlightAttempts()
         self._slots = {True: Slots(settings.slots), False: Slots(settings.threads)}
         self._suspect_slots = Slots(settings.slots)
@@ -93,7 +93,7 @@ class WorkerService:
             Transitions(self._store, self._bundle_publisher.offer),
             self._running,
             self._record_of,
-            Defaults(common.grace_s, common.expires_in_s, common.retention_s),
+            Defaults(common.times.grace_s, common.times.expires_in_s, common.times.retention_s),
             self._clock,
             self._report,
             self._on_room,
@@ -106,7 +106,7 @@ class WorkerService:
             self._store,
             self._running,
             self._boot,
-            common.lease_s,
+            common.times.lease_s,
             self._clock.monotonic,
             self._runners.interrupt,
             self._runners.fence,
@@ -136,7 +136,7 @@ class WorkerService:
         """Works until `stop` is set, then drains."""
         self._stop = stop
         lifetime = Lifetime()
-        metrics = MetricsServer(self._settings.common)
+        metrics = MetricsServer(self._settings.common.listen)
         lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         lifetime.add("store", start=self._monitor.look, stop=self._store.close)
         lifetime.add("broker", stop=self._close_broker)
@@ -163,11 +163,12 @@ class WorkerService:
         """Ready when every lane is consumed and the leases are renewed."""
         idle = [lane for lane, consumer in self._consumers.items() if not consumer.is_consuming]
         renewed_s = self._clock.monotonic() - self._leases.renewed_at
+        lease_s = self._settings.common.times.lease_s
         return Readiness(
             {
                 "mongodb": self._monitor.problem,
                 "lanes": self._why_idle(idle),
-                "renewals": f"last one {renewed_s:.0f} s ago" if renewed_s > self._settings.common.lease_s else None,
+                "renewals": f"last one {renewed_s:.0f} s ago" if renewed_s > lease_s else None,
                 "handlers": self._runners.stuck,
                 "draining": "stops soon" if self._is_draining else None,
             },
@@ -215,7 +216,7 @@ class WorkerService:
             self._clock,
             worker=self._settings.name,
             boot=self._boot,
-            lease_s=common.lease_s,
+            lease_s=common.times.lease_s,
             hold_s=self._settings.hold_s,
             timeout_of=self._timeout_of,
             submit=self._runners.submit,
@@ -239,9 +240,11 @@ class WorkerService:
         self._tasks.repeat("register kinds", self._register, every_s=REGISTER_EVERY_S)
         self._kind_table.start(self._tasks)
         self._bundle_publisher.start()
-        self._tasks.repeat("renewals", self._renew, every_s=settings.common.renewal_s)
+        self._tasks.repeat("renewals", self._renew, every_s=settings.common.times.renewal_s)
         self._tasks.repeat("gate", self._beat_fence, every_s=self._runners.beat_every_s)
-        self._tasks.repeat("presence", self._refresh_presence, every_s=min(PRESENCE_EVERY_S, settings.common.renewal_s))
+        self._tasks.repeat(
+            "presence", self._refresh_presence, every_s=min(PRESENCE_EVERY_S, settings.common.times.renewal_s)
+        )
         self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)
         self._tasks.repeat("progress", self._write_progress, every_s=SECOND_S)
         self._tasks.repeat("beat", self._beat, every_s=SECOND_S)

@@ -51,5 +51,5 @@ def health_server(settings: WorkerSettings, readiness: Health) -> HealthServer:
         host=settings.health_host,
         port=settings.health_port,
         run_file=settings.run_dir / f"{settings.name}.json" if settings.run_dir else None,
-        hosts=frozenset(settings.common.allowed_hosts),
+        hosts=frozenset(settings.common.access.allowed_hosts),
     )

@@ -44,7 +44,7 @@ async def init(settings: WorkerSettings) -> None:
     """Indexes, validator, schema version, lanes and the kinds that ship."""
     common = settings.common
     kinds = load_handlers(settings.handler_modules, settings.handlers_dir)
-    store = MongoStore(common.mongo_url, common.database, app_name="acked-init", timeout_s=20.0)
+    store = MongoStore(common.servers.mongo_url, common.servers.database, app_name="acked-init", timeout_s=20.0)
     now = SharedClock().now()
     records = [
         kind_record(kind, slots=settings.slots if kind.is_async else settings.threads, seen_at=now)
@@ -52,7 +52,7 @@ async def init(settings: WorkerSettings) -> None:
     ]
 
     async def declare() -> None:
-        connection = BrokerConnection(common.amqp_url, name="acked-init")
+        connection = BrokerConnection(common.servers.amqp_url, name="acked-init")
         try:
             channel = await connection.open_channel()
             await declare_shared(channel, timeout_s=CALL_TIMEOUT_S)

@@ -38,15 +38,15 @@ class Runners:
         common = settings.common
         self._threads = settings.threads
         self._on_ended = on_ended
-        self.fence = StallFence(lease_s=common.lease_s, renewal_s=common.renewal_s)
-        self.beat_every_s = common.renewal_s / BEATS_A_RENEWAL
+        self.fence = StallFence(lease_s=common.times.lease_s, renewal_s=common.times.renewal_s)
+        self.beat_every_s = common.times.renewal_s / BEATS_A_RENEWAL
         self._executor = Executor(
             kinds, threads=settings.threads, on_ended=on_ended, on_progress=on_progress, fence=self.fence
         )
         self._suspects = IsolatedRunner(
             most=settings.suspects,
-            lease_s=common.lease_s,
-            renewal_s=common.renewal_s,
+            lease_s=common.times.lease_s,
+            renewal_s=common.times.renewal_s,
             fence=self.fence,
             on_ended=on_ended,
             on_progress=on_progress,

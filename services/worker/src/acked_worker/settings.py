@@ -70,7 +70,7 @@ def read_settings(env: Env | None = None) -> WorkerSettings:
         suspects=env.whole("ACKED_WORKER_SUSPECTS", 50, at_least=1, at_most=1000),
         handler_modules=env.names("ACKED_HANDLER_MODULES", "acked.kinds"),
         handlers_dir=env.path("ACKED_HANDLERS_DIR"),
-        health_host=env.text("ACKED_HEALTH_HOST", common.host),
+        health_host=env.text("ACKED_HEALTH_HOST", common.listen.host),
         health_port=env.whole("ACKED_HEALTH_PORT", 0, at_most=65535),
         run_dir=env.path("ACKED_RUN_DIR"),
         drain_s=env.seconds("ACKED_DRAIN_S", 25.0),
@@ -78,12 +78,13 @@ def read_settings(env: Env | None = None) -> WorkerSettings:
         handler_stuck_s=env.seconds("ACKED_HANDLER_STUCK_S", 120.0, at_least=5),
         watchdog_s=env.seconds("ACKED_WATCHDOG_S", 60.0, at_least=5),
         output_bytes_per_s=env.whole("ACKED_OUTPUT_BYTES_PER_S", 0, at_most=1 << 30),
-        gateways=_gateways(env, common.host),
+        gateways=_gateways(env, common.listen.host),
         worker_secret=env.secret("ACKED_WORKER_SECRET"),
     )
     env.require(
-        settings.common.renewal_s < settings.watchdog_s,
-        f"ACKED_WATCHDOG_S={settings.watchdog_s:g}: must be longer than ACKED_RENEWAL_S={settings.common.renewal_s:g}",
+        settings.common.times.renewal_s < settings.watchdog_s,
+        f"ACKED_WATCHDOG_S={settings.watchdog_s:g}: must be longer than "
+        f"ACKED_RENEWAL_S={settings.common.times.renewal_s:g}",
     )
     env.require(
         len(settings.name) <= MAX_WORKER_NAME_CHARS,

@@ -97,7 +97,9 @@ class TestScheduled:
         await bench.sweeper.sweep_scheduled()
         await settle()
         assert (await again(bench.store, own)).expires_at == AT + timedelta(seconds=77)
-        assert (await again(bench.store, default)).expires_at == AT + timedelta(seconds=bench.settings.expires_in_s)
+        assert (await again(bench.store, default)).expires_at == AT + timedelta(
+            seconds=bench.settings.times.expires_in_s
+        )
 
     async def test_two_sweepers_queue_a_job_once(self, bench: Bench) -> None:
         due = await scheduled(bench.store, at=AT - timedelta(seconds=61), delay_s=60.0)

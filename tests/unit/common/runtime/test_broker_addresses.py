@@ -83,7 +83,7 @@ def test_a_password_that_is_set_apart_is_that_of_all_hosts(tmp_path: Path, url: 
     env = Env({"ACKED_AMQP_URL": url, "ACKED_AMQP_PASSWORD_FILE": str(file)})
     settings = read_common(env)
     env.finish()
-    found = addresses(settings.amqp_url)
+    found = addresses(settings.servers.amqp_url)
     assert [address.url for address in found] == [one.format("a%2Fb%40c%2Cd%3Ae-and-more") for one in urls]
     assert all(make_url(address.url).password == password for address in found)
     assert "and-more" not in repr(found) + repr(settings)

@@ -18,15 +18,24 @@ DAY_S = 86_400.0
 
 def test_the_defaults_are_those_of_the_design() -> None:
     settings = read_common(Env({}))
-    assert (settings.lease_s, settings.renewal_s, settings.sweep_tick_s, settings.grace_s) == (30, 8, 0.5, 10)
-    assert (settings.expires_in_s, settings.retention_s) == (30 * DAY_S, 30 * DAY_S)
-    assert settings.host == "127.0.0.1"
-    assert (settings.allowed_hosts, settings.allowed_origins) == ((), ())
+    assert (settings.times.lease_s, settings.times.renewal_s, settings.times.sweep_tick_s, settings.times.grace_s) == (
+        30,
+        8,
+        0.5,
+        10,
+    )
+    assert (settings.times.expires_in_s, settings.times.retention_s) == (30 * DAY_S, 30 * DAY_S)
+    assert settings.listen.host == "127.0.0.1"
+    assert (settings.access.allowed_hosts, settings.access.allowed_origins) == ((), ())
     worker, intake, gateway = read_worker(Env({})), read_intake(Env({})), read_gateway(Env({}))
     assert (worker.slots, worker.threads, worker.drain_s, worker.hold_s) == (200, 8, 25, 10)
     assert (intake.port, gateway.port) == (8081, 8080)
-    assert (intake.waiting_jobs, intake.waiting_bytes, intake.max_body_bytes) == (20_000, 64 * 2**20, 256 * 1024)
-    assert intake.answer_within_s < 2
+    assert (intake.commit.waiting_jobs, intake.commit.waiting_bytes, intake.max_body_bytes) == (
+        20_000,
+        64 * 2**20,
+        256 * 1024,
+    )
+    assert intake.commit.answer_within_s < 2
     assert gateway.load_test_connections <= 250
 
 
@@ -87,7 +96,7 @@ def test_what_does_not_go_together_is_refused(variables: dict[str, object], why:
 
 
 def test_a_third_of_the_lease_is_often_enough() -> None:
-    assert common_settings(lease_s=3, renewal_s=1).renewal_s == 1
+    assert common_settings(lease_s=3, renewal_s=1).times.renewal_s == 1
 
 
 def test_a_watchdog_is_slower_than_the_renewals() -> None:
@@ -188,7 +197,7 @@ def test_who_listens_for_others_asks_for_tokens(variables: dict[str, str], is_fi
             env.finish()
         return
     env.finish()
-    assert settings.asks_for_tokens == asks
+    assert settings.access.asks_for_tokens == asks
 
 
 @pytest.mark.parametrize("read", [read_gateway, read_intake])
@@ -257,7 +266,7 @@ def test_a_password_of_its_own_is_put_into_the_url(tmp_path: Path, url: str, exp
     file = tmp_path / "password"
     file.write_text("p@/:word-of-16-chars\n")
     settings = common_settings(mongo_url=url, mongo_password_file=file)
-    assert settings.mongo_url == expected
+    assert settings.servers.mongo_url == expected
     assert not settings.has_development_secret
 
 
@@ -297,7 +306,7 @@ def test_a_secret_of_the_repository_is_noticed() -> None:
     ],
 )
 def test_origins_are_read_as_browsers_write_them(text: str, origins: tuple[str, ...]) -> None:
-    assert common_settings(allowed_origins=text).allowed_origins == origins
+    assert common_settings(allowed_origins=text).access.allowed_origins == origins
 
 
 @pytest.mark.parametrize(
@@ -329,7 +338,7 @@ def test_origins_that_never_match_are_refused_with_advice(text: str, advice: str
 
 def test_hosts_that_never_match_are_refused_with_advice() -> None:
     good = ("acked.example", "ACKED.example:8443", "gateway", "acked_gateway", "[fd00::1]", "[::1]:8080", "10.0.0.1")
-    assert common_settings(allowed_hosts=",".join(good)).allowed_hosts == good
+    assert common_settings(allowed_hosts=",".join(good)).access.allowed_hosts == good
     for bad in (
         "*",
         "*.example",

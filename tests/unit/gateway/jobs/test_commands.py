@@ -50,7 +50,7 @@ class Bench:
         self.kinds = KindCache(self.store)
         self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
         self.transitions = Transitions(self.store, self.bundle_publisher.offer)
-        self.commands = Commands(self.store, self.transitions, self.clock, common_settings(retention_s=100))
+        self.commands = Commands(self.store, self.transitions, self.clock, common_settings(retention_s=100).times)
 
 
 @pytest.fixture

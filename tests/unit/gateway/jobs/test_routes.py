@@ -51,7 +51,9 @@ class Bench:
         self.clock = ManualClock()
         self.store = ShakyStore(self.clock)
         bundle_publisher = BundlePublisher(MemoryBroker(), KindCache(self.store))
-        commands = Commands(self.store, Transitions(self.store, bundle_publisher.offer), self.clock, common_settings())
+        commands = Commands(
+            self.store, Transitions(self.store, bundle_publisher.offer), self.clock, common_settings().times
+        )
         self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         workers = WorkerCache(self.store, seen_within_s=24.0)
         self.app = Starlette(

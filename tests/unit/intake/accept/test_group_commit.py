@@ -14,9 +14,9 @@ from acked_intake.accept.group_commit import (
     MAX_GROUP_BYTES,
     MAX_GROUP_JOBS,
     Busy,
-    CommitLimits,
     GroupCommit,
 )
+from acked_intake.settings import CommitLimits
 from support.factories import ManualClock, new_job
 from support.loop_clock import LoopClock
 from support.memory_store import MemoryStore

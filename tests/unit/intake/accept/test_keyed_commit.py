@@ -12,8 +12,9 @@ from acked_common.model.lifecycle import State
 from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.mongo.documents import job_document, key_holder_from
 from acked_common.store.records import Insertion, KeyHolder, NewJob
-from acked_intake.accept.group_commit import TICK_S, Busy, CommitLimits, GroupCommit
+from acked_intake.accept.group_commit import TICK_S, Busy, GroupCommit
 from acked_intake.accept.keyed_commit import MAX_TRIES, Kept, KeyedCommit, answer_of_follower
+from acked_intake.settings import CommitLimits
 from support.factories import ManualClock, key_of, new_job
 from support.loop_clock import LoopClock
 from support.memory_store import MemoryStore

@@ -17,13 +17,13 @@ from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob
-from acked_intake.accept.group_commit import CommitLimits, GroupCommit
+from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance
-from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission
+from acked_intake.settings import CommitLimits, Quotas
 from support.fields import fields_of, filled
 from support.memory_broker import MemoryBroker
 from support.parts import BOUND_S, ShakyStore, common_settings, settle
@@ -52,7 +52,7 @@ class Bench:
             self.kinds,
             self.monitor,
             self.clock,
-            common_settings(),
+            common_settings().times,
             QuotaCounter(self.store, quotas or Quotas(0, 0)),
         )
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from acked_common.http.problems import ProblemError
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
-from acked_intake.accept.quota import LONGEST_RETRY_S, Quota, Quotas, Refusal
+from acked_intake.accept.quota import LONGEST_RETRY_S, Quota, Refusal
 from acked_intake.accept.quota_counter import QuotaCounter
+from acked_intake.settings import Quotas
 from support.factories import new_job
 from support.parts import ShakyStore
 

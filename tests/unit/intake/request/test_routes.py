@@ -22,16 +22,15 @@ from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_common.store.records import KindRecord
-from acked_intake.accept.group_commit import CommitLimits, GroupCommit
+from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance
-from acked_intake.accept.quota import Quotas
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import parse_submission
 from acked_intake.request import routes
 from acked_intake.request.operations import PROCESS, Accepted
 from acked_intake.request.routes import ON_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ProcessEndpoint, check_and_parse
-from acked_intake.settings import read_settings
+from acked_intake.settings import CommitLimits, Quotas, read_settings
 from support.asgi import Answer, Application, call
 from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
@@ -53,7 +52,7 @@ class Bench:
         commit = GroupCommit(Transitions(self.store, self.bundle_publisher.offer), CommitLimits())
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
         acceptance = Acceptance(
-            commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common, self.quota
+            commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common.times, self.quota
         )
         self.endpoint = ProcessEndpoint(acceptance, settings)
 

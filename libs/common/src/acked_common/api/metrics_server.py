@@ -9,7 +9,7 @@ from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.side_server import SideServer, bind_first_free
 from acked_common.runtime.logs import get_log
-from acked_common.runtime.settings import CommonSettings
+from acked_common.runtime.settings import ListenAddresses
 
 log = get_log(__name__)
 
@@ -17,11 +17,11 @@ log = get_log(__name__)
 class MetricsServer:
     """`/metrics` on a port of its own: no `Host` guard and no token, so it listens on loopback by default."""
 
-    def __init__(self, settings: CommonSettings) -> None:
+    def __init__(self, listen: ListenAddresses) -> None:
         app = Starlette(routes=[ApiRoute(metrics, GET_METRICS)], exception_handlers=EXCEPTION_HANDLERS)
         app.middleware_stack = Edge(app.build_middleware_stack(), checks=[])
-        self._host = settings.metrics_host
-        self._port = settings.metrics_port
+        self._host = listen.metrics_host
+        self._port = listen.metrics_port
         self._server = SideServer(app)
 
     async def start(self) -> None:

@@ -25,7 +25,7 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S, CommonSettings
+from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S, JobTimes
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import SweepStore
 from acked_common.store.records import Applied, Job, Reservation, SweepPosition
@@ -105,7 +105,7 @@ class Sweeper:
         probe: LaneProbe,
         kinds: KindCache,
         clock: Clock,
-        settings: CommonSettings,
+        times: JobTimes,
     ) -> None:
         self._store = store
         self._transitions = transitions
@@ -113,8 +113,8 @@ class Sweeper:
         self._probe = probe
         self._kinds = kinds
         self._clock = clock
-        self._settings = settings
-        self._lost = LostJobs(settings.republish_after_s)
+        self._times = times
+        self._lost = LostJobs(times.republish_after_s)
         self._position: SweepPosition | None = None
         self._lanes_due: set[str] = set()
         self._broker_answers = False
@@ -123,7 +123,7 @@ class Sweeper:
 
     def start(self, tasks: Tasks) -> None:
         """Starts the looks."""
-        every_s = self._settings.sweep_tick_s
+        every_s = self._times.sweep_tick_s
         tasks.repeat("sweep scheduled", self.sweep_scheduled, every_s=every_s)
         tasks.repeat("sweep running", self.sweep_running, every_s=every_s)
         tasks.repeat("sweep queued", self.sweep_queued, every_s=every_s)
@@ -211,7 +211,7 @@ class Sweeper:
     async def _leases_count(self) -> bool:
         """False until workers had time to renew, after the store was away or its clock jumped: their leases are over
         then through no fault of theirs."""
-        settings, before = self._settings, self._answer
+        times, before = self._times, self._answer
         asked = self._clock.monotonic()
         try:
             server_at = await self._store.server_time()
@@ -219,15 +219,15 @@ class Sweeper:
             self._answer = None
             raise
         answer = self._answer = ServerAnswer(server_at, asked, self._clock.monotonic())
-        if before is None or answer.at - before.at > settings.lease_s / 2 or answer.jumped_since(before):
+        if before is None or answer.at - before.at > times.lease_s / 2 or answer.jumped_since(before):
             # The longest that a renewal under way may still take, and one round of renewals with its jitter.
-            renewed_s = WORKER_STORE_TIMEOUT_S + settings.renewal_s * 1.1
-            self._leases_count_from = answer.at + renewed_s + settings.renewal_s * random.random() / 2
+            renewed_s = WORKER_STORE_TIMEOUT_S + times.renewal_s * 1.1
+            self._leases_count_from = answer.at + renewed_s + times.renewal_s * random.random() / 2
         return answer.at >= self._leases_count_from
 
     def _after_lost_lease(self, job: Job, at: datetime) -> Transition:
         if job.cancel_requested:
-            return lifecycle.end_cancelled(at=at, retention_s=self._settings.retention_s)
+            return lifecycle.end_cancelled(at=at, retention_s=self._times.retention_s)
         return lifecycle.take_back(at=at, **self._waiting(job))
 
     def _expiry(self, job: Job, at: datetime) -> Transition:
@@ -237,13 +237,13 @@ class Sweeper:
             waited_s=round(waited_s, 1),
             kind=job.kind,
             attempt=job.attempt,
-            retention_s=self._settings.retention_s,
+            retention_s=self._times.retention_s,
         )
 
     def _waiting(self, job: Job) -> dict[str, float]:
         return {
-            "grace_s": self._settings.grace_s,
-            "expires_in_s": job.expires_in_s or self._settings.expires_in_s,
+            "grace_s": self._times.grace_s,
+            "expires_in_s": job.expires_in_s or self._times.expires_in_s,
         }
 
     async def _move(self, jobs: Sequence[Job], transitions: Sequence[Transition]) -> int:

@@ -137,9 +137,11 @@ async def run(store: MongoStore, chosen: argparse.Namespace, *, asks_for_tokens:
 
 
 async def _run_on_store(settings: CommonSettings, chosen: argparse.Namespace) -> None:
-    store = MongoStore(settings.mongo_url, settings.database, app_name="acked-token", timeout_s=STORE_TIMEOUT_S)
+    store = MongoStore(
+        settings.servers.mongo_url, settings.servers.database, app_name="acked-token", timeout_s=STORE_TIMEOUT_S
+    )
     try:
-        await run(store, chosen, asks_for_tokens=settings.asks_for_tokens)
+        await run(store, chosen, asks_for_tokens=settings.access.asks_for_tokens)
     finally:
         await store.close()
 

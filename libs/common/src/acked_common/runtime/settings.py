@@ -19,14 +19,18 @@ DEVELOPMENT_WARNING = (
 
 
 @dataclass(frozen=True, slots=True)
-class CommonSettings:
-    """What every service needs to know."""
+class ServerUrls:
+    """Where the servers are. The URLs may contain passwords."""
 
     mongo_url: str = field(repr=False)
     amqp_url: str = field(repr=False)
     database: str
-    host: str
-    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobTimes:
+    """How long a job may wait, run without a sign of life, and stay."""
+
     lease_s: float
     renewal_s: float
     sweep_tick_s: float
@@ -34,6 +38,12 @@ class CommonSettings:
     republish_after_s: float
     expires_in_s: float
     retention_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """Who may call an HTTP service, from where, and how often."""
+
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     asks_for_tokens: bool
@@ -43,11 +53,29 @@ class CommonSettings:
     rate_per_s: float
     """Requests of one client that one process takes in the long run; 0: any number."""
     rate_burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddresses:
+    """Where a process listens, beside the port of its service."""
+
+    host: str
     metrics_host: str
     metrics_port: int
     """The first port that may serve `/metrics` by itself; 0: none does."""
     run_file: Path | None
     """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommonSettings:
+    """What every service needs to know."""
+
+    servers: ServerUrls
+    times: JobTimes
+    access: AccessRules
+    listen: ListenAddresses
+    log_level: str
     has_development_secret: bool
     """Whether a server's password stands in the repository, for everyone to read."""
     crash: FailpointPlan | None = None
@@ -65,40 +93,49 @@ class CommonSettings:
 def read_common(env: Env) -> CommonSettings:
     """Reads and cross-checks; problems are collected in `env`."""
     settings = CommonSettings(
-        mongo_url=server_url(
-            env, "ACKED_MONGO_URL", "mongodb://127.0.0.1:27017/?replicaSet=acked", "ACKED_MONGO_PASSWORD"
+        servers=ServerUrls(
+            mongo_url=server_url(
+                env, "ACKED_MONGO_URL", "mongodb://127.0.0.1:27017/?replicaSet=acked", "ACKED_MONGO_PASSWORD"
+            ),
+            amqp_url=server_url(env, "ACKED_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/", "ACKED_AMQP_PASSWORD"),
+            database=env.text("ACKED_DATABASE", "acked"),
         ),
-        amqp_url=server_url(env, "ACKED_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/", "ACKED_AMQP_PASSWORD"),
-        database=env.text("ACKED_DATABASE", "acked"),
-        host=env.text("ACKED_HOST", "127.0.0.1"),
+        times=JobTimes(
+            lease_s=env.seconds("ACKED_LEASE_S", 30.0, at_least=1.0),
+            renewal_s=env.seconds("ACKED_RENEWAL_S", 8.0, at_least=0.1),
+            sweep_tick_s=env.seconds("ACKED_SWEEP_TICK_S", 0.5, at_least=0.05),
+            grace_s=env.seconds("ACKED_GRACE_S", 10.0, at_least=0.1),
+            republish_after_s=env.seconds("ACKED_REPUBLISH_AFTER_S", 30.0, at_least=0.1),
+            expires_in_s=env.seconds("ACKED_EXPIRES_IN_S", 30 * 86400.0),
+            retention_s=env.seconds("ACKED_RETENTION_S", 30 * 86400.0),
+        ),
+        access=AccessRules(
+            allowed_hosts=env.each("ACKED_ALLOWED_HOSTS", host_of),
+            allowed_origins=env.each("ACKED_ALLOWED_ORIGINS", origin_of),
+            asks_for_tokens=env.choice("ACKED_ACCESS", ("tokens", "off"), "off") == "tokens",
+            published_on_loopback=_published_on_loopback(env),
+            rate_per_s=env.rate("ACKED_RATE_PER_S", 1000.0),
+            rate_burst=env.whole("ACKED_RATE_BURST", 10_000, at_least=1),
+        ),
+        listen=ListenAddresses(
+            host=env.text("ACKED_HOST", "127.0.0.1"),
+            metrics_host=env.text("ACKED_METRICS_HOST", "127.0.0.1"),
+            metrics_port=env.whole("ACKED_METRICS_PORT", 0, at_most=65535),
+            run_file=env.path("ACKED_RUN_FILE"),
+        ),
         log_level=env.text("ACKED_LOG_LEVEL", "info").lower(),
-        lease_s=env.seconds("ACKED_LEASE_S", 30.0, at_least=1.0),
-        renewal_s=env.seconds("ACKED_RENEWAL_S", 8.0, at_least=0.1),
-        sweep_tick_s=env.seconds("ACKED_SWEEP_TICK_S", 0.5, at_least=0.05),
-        grace_s=env.seconds("ACKED_GRACE_S", 10.0, at_least=0.1),
-        republish_after_s=env.seconds("ACKED_REPUBLISH_AFTER_S", 30.0, at_least=0.1),
-        expires_in_s=env.seconds("ACKED_EXPIRES_IN_S", 30 * 86400.0),
-        retention_s=env.seconds("ACKED_RETENTION_S", 30 * 86400.0),
-        allowed_hosts=env.each("ACKED_ALLOWED_HOSTS", host_of),
-        allowed_origins=env.each("ACKED_ALLOWED_ORIGINS", origin_of),
-        asks_for_tokens=env.choice("ACKED_ACCESS", ("tokens", "off"), "off") == "tokens",
-        published_on_loopback=_published_on_loopback(env),
-        rate_per_s=env.rate("ACKED_RATE_PER_S", 1000.0),
-        rate_burst=env.whole("ACKED_RATE_BURST", 10_000, at_least=1),
-        metrics_host=env.text("ACKED_METRICS_HOST", "127.0.0.1"),
-        metrics_port=env.whole("ACKED_METRICS_PORT", 0, at_most=65535),
-        run_file=env.path("ACKED_RUN_FILE"),
         crash=_crash_plan(env),
         has_development_secret=env.has_development_secret,
         unknown=env.unknown,
     )
     try:
-        addresses(settings.amqp_url)
+        addresses(settings.servers.amqp_url)
     except ValueError as error:
         env.require(False, f"ACKED_AMQP_URL: {error}")
+    times = settings.times
     env.require(
-        settings.renewal_s * 3 <= settings.lease_s,
-        f"ACKED_RENEWAL_S={settings.renewal_s:g}: must be at most a third of ACKED_LEASE_S={settings.lease_s:g}, "
+        times.renewal_s * 3 <= times.lease_s,
+        f"ACKED_RENEWAL_S={times.renewal_s:g}: must be at most a third of ACKED_LEASE_S={times.lease_s:g}, "
         "or one lost renewal costs the lease",
     )
     env.require(
@@ -157,7 +194,7 @@ def _published_on_loopback(env: Env) -> bool:
 def require_access(env: Env, settings: CommonSettings) -> None:
     """A service that others than this machine may reach asks who calls; the problem says how."""
     env.require(
-        settings.asks_for_tokens or settings.published_on_loopback or is_loopback(settings.host),
+        settings.access.asks_for_tokens or settings.access.published_on_loopback or is_loopback(settings.listen.host),
         f"{_reached_at(env, settings)}: others than this machine may reach it, and nobody would have to show a token. "
         "Set ACKED_ACCESS=tokens and make tokens with ./just token make; or, where something in front lets only this "
         "machine through, ACKED_PUBLISHED_ON_LOOPBACK=yes",
@@ -166,7 +203,7 @@ def require_access(env: Env, settings: CommonSettings) -> None:
 
 def _reached_at(env: Env, settings: CommonSettings) -> str:
     address = env.text("ACKED_PUBLISH_ADDRESS", "")
-    return f"ACKED_PUBLISH_ADDRESS={address}" if address else f"ACKED_HOST={settings.host}"
+    return f"ACKED_PUBLISH_ADDRESS={address}" if address else f"ACKED_HOST={settings.listen.host}"
 
 
 def _crash_plan(env: Env) -> FailpointPlan | None:

@@ -19,7 +19,7 @@ from acked_common.model.lifecycle import Move, State, Transition, WrongState
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.runtime.clock import Clock
-from acked_common.runtime.settings import CommonSettings
+from acked_common.runtime.settings import JobTimes
 from acked_common.store.ports import JobReader
 from acked_common.store.records import Applied, Job
 
@@ -47,14 +47,14 @@ class Commands:
         store: JobReader,
         transitions: Transitions,
         clock: Clock,
-        settings: CommonSettings,
+        times: JobTimes,
         stop_attempt: Callable[[str, UUID, int], None] = lambda boot, job_id, attempt: None,
     ) -> None:
         """`stop_attempt` tells the worker process that runs an attempt; it returns at once and may lose its word."""
         self._store = store
         self._transitions = transitions
         self._clock = clock
-        self._settings = settings
+        self._times = times
         self._stop_attempt = stop_attempt
 
     async def cancel(self, text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
@@ -65,7 +65,7 @@ class Commands:
                 return None
             if job.state is State.RUNNING:
                 return lifecycle.request_cancel(at=self._clock.now())
-            return lifecycle.cancel(at=self._clock.now(), retention_s=self._settings.retention_s)
+            return lifecycle.cancel(at=self._clock.now(), retention_s=self._times.retention_s)
 
         job = await self._move(text, tenant, transition)
         if job.state is State.RUNNING and job.cancel_requested and job.owner is not None:
@@ -78,8 +78,8 @@ class Commands:
         def transition(job: Job) -> Transition:
             return lifecycle.retry(
                 at=self._clock.now(),
-                grace_s=self._settings.grace_s,
-                expires_in_s=job.expires_in_s or self._settings.expires_in_s,
+                grace_s=self._times.grace_s,
+                expires_in_s=job.expires_in_s or self._times.expires_in_s,
             )
 
         return await self._move(text, tenant, transition)
@@ -93,7 +93,7 @@ class Commands:
                 to=resolution.state,
                 result=resolution.result,
                 note=resolution.note,
-                retention_s=self._settings.retention_s,
+                retention_s=self._times.retention_s,
             )
 
         return await self._move(text, tenant, transition)

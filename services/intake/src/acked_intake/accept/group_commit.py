@@ -18,6 +18,7 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.batch_window import BatchRule, BatchWindow
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store.records import Insertion, NewJob
+from acked_intake.settings import CommitLimits
 
 MAX_GROUP_JOBS = 1000
 LARGE_JOBS = 32
@@ -44,16 +45,6 @@ class _Request(Struct, eq=False):
     answered: asyncio.Future[Insertion]
     overdue_at: float
     sent: bool = False
-
-
-@dataclass(slots=True)
-class CommitLimits:
-    """How much may wait, and for how long."""
-
-    waiting_jobs: int = 20_000
-    waiting_bytes: int = 64 * 2**20
-    commits_in_flight: int = 3
-    answer_within_s: float = 1.8
 
 
 @dataclass(slots=True)

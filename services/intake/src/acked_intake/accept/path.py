@@ -21,7 +21,7 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.principal import LOCAL, Principal
 from acked_common.runtime.clock import SharedClock
-from acked_common.runtime.settings import CommonSettings
+from acked_common.runtime.settings import JobTimes
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import KeyStore
 from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, KindRecord, NewJob
@@ -46,7 +46,7 @@ class Acceptance:
         kinds: KindCache,
         monitor: StoreMonitor,
         clock: SharedClock,
-        settings: CommonSettings,
+        times: JobTimes,
         quota: QuotaCounter,
     ) -> None:
         self._commit = commit
@@ -55,7 +55,7 @@ class Acceptance:
         self._kinds = kinds
         self._monitor = monitor
         self._clock = clock
-        self._settings = settings
+        self._times = times
         self._quota = quota
 
     async def accept(
@@ -96,8 +96,8 @@ class Acceptance:
             lifecycle=_fields(
                 at,
                 submission.delay_s,
-                self._settings.grace_s,
-                submission.expires_in_s or self._settings.expires_in_s,
+                self._times.grace_s,
+                submission.expires_in_s or self._times.expires_in_s,
             ),
             batch=submission.batch,
             tags=submission.tags,

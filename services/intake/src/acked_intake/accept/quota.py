@@ -10,16 +10,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from acked_intake.settings import Quotas
+
 LONGEST_RETRY_S = 60
 _NEWEST_WEIGHT = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Quotas:
-    """How many jobs may wait; 0: any number."""
-
-    in_all: int
-    of_tenant: int
 
 
 @dataclass(frozen=True, slots=True)

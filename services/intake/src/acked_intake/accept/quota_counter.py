@@ -11,7 +11,8 @@ from acked_common.http.problems import ProblemError, problem
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import BacklogStore
-from acked_intake.accept.quota import Quota, Quotas
+from acked_intake.accept.quota import Quota
+from acked_intake.settings import Quotas
 
 COUNT_EVERY_S = 1.0
 PAUSE_TO_COUNT = 20.0

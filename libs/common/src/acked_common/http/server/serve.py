@@ -4,7 +4,6 @@ import gc
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import setproctitle
@@ -19,6 +18,7 @@ from acked_common.http.settings import HeldLimits, HttpLimits, usual_held
 from acked_common.runtime.lifetime import raise_file_limit
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.run_file import told_in
+from acked_common.runtime.settings import ListenAddresses
 
 log = get_log(__name__)
 
@@ -100,21 +100,21 @@ def serve(
     app: Any,
     *,
     title: str,
-    host: str,
+    listen: ListenAddresses,
     port: int,
-    run_file: Path | None,
     limits: HttpLimits,
     websocket_bytes: Mapping[str, int] | None = None,
     on_stop: Callable[[], object] | None = None,
     cors: Cors | None = None,
 ) -> None:
-    """Runs an application until it is told to stop, which begins with `on_stop`.
+    """Run an application until the process is told to stop, which begins with `on_stop`.
 
-    With a `run_file` the process also listens on a loopback port that it shares with nobody, and tells it there.
+    With a `run_file` in `listen` the process also listens on a loopback port of its own, and writes it there.
     """
     setproctitle.setproctitle(title)
     limits = within_files(limits, raise_file_limit())
-    shared = bind_port(host, port)
+    run_file = listen.run_file
+    shared = bind_port(listen.host, port)
     own = bind_port("127.0.0.1", 0) if run_file is not None else None
     # What was imported lives as long as the process: the collector need not look at it again.
     gc.collect()
