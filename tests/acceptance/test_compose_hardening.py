@@ -171,7 +171,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 from acked_common.runtime.env import Env
 from acked_common.runtime.settings import read_common
-db = MongoClient(read_common(Env()).mongo_url, serverSelectionTimeoutMS=10000).acked
+db = MongoClient(read_common(Env()).servers.mongo_url, serverSelectionTimeoutMS=10000).acked
 attempts = {
     "insert": lambda: db.jobs.insert_one({"_id": 1}),
     "delete": lambda: db.jobs.delete_many({"_id": 1}),
@@ -208,7 +208,7 @@ async def take(channel, name):
     queue = await channel.get_queue(name, ensure=False)
     await queue.get(fail=False)
 async def main():
-    async with await aio_pika.connect(read_common(Env()).amqp_url) as connection:
+    async with await aio_pika.connect(read_common(Env()).servers.amqp_url) as connection:
         attempts = {
             "make a queue": lambda c: c.declare_queue("elsewhere"),
             "make a lane": lambda c: c.declare_queue("acked.lane.new", exclusive=True),

@@ -75,7 +75,7 @@ async def stores(member: str) -> AsyncIterator[Callable[[Account], MongoStore]]:
             "ACKED_MONGO_URL": f"mongodb://{account}@{member}/?replicaSet=acked&authSource={DATABASE}",
             "ACKED_MONGO_PASSWORD": PASSWORDS[account],
         }
-        opened.append(MongoStore(read_common(Env(environ)).mongo_url, DATABASE, app_name="test", timeout_s=20))
+        opened.append(MongoStore(read_common(Env(environ)).servers.mongo_url, DATABASE, app_name="test", timeout_s=20))
         return opened[-1]
 
     await store(Account.INIT).ensure_schema()

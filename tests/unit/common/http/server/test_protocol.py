@@ -18,8 +18,9 @@ from starlette.websockets import WebSocket
 from acked_common.http.edge import Edge
 from acked_common.http.request_guards import RequestGuards
 from acked_common.http.requests import read_bounded
-from acked_common.http.server import protocol
-from acked_common.http.server.protocol import MAX_PIPELINED, RESERVED_CONNECTIONS
+from acked_common.http.server import connection_watch
+from acked_common.http.server.connection_watch import RESERVED_CONNECTIONS
+from acked_common.http.server.protocol import MAX_PIPELINED
 from acked_common.http.server.serve import server_config
 from acked_common.http.settings import HttpLimits
 from support.web_server import WebServer, serving
@@ -409,7 +410,7 @@ async def test_beyond_the_reserve_connections_are_refused(serve: Serve) -> None:
 async def test_a_thousand_slow_clients_are_ended_little_by_little(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "TICK_S", 0.05)
+    monkeypatch.setattr(connection_watch, "TICK_S", 0.05)
     async with serve(replace(LONG, head_s=0.2)) as bench:
         slow = [await bench.connect(b"GET / HTTP/1.1\r\n") for _ in range(200)]
         assert {await each.problem() for each in slow} == {"slow-head"}
@@ -417,7 +418,7 @@ async def test_a_thousand_slow_clients_are_ended_little_by_little(
 
 
 async def test_a_refused_client_that_stays_is_left(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "GOODBYE_S", 0.1)
+    monkeypatch.setattr(connection_watch, "GOODBYE_S", 0.1)
     async with serve(LONG) as bench:
         client = await bench.connect(b"nonsense\r\n\r\n")
         assert (await client.answer())[0] == 400

@@ -1,8 +1,8 @@
 """How an HTTP server leaves: it refuses nobody and cuts no answer short, also while others share its port.
 
 uvicorn by itself closes its listener with the connections that the kernel has queued there, and every idle connection
-at once, also one on which a request is just arriving: both reach the client as a reset. `http_protocol` lists all that
-is overridden.
+at once, also one on which a request is just arriving: both reach the client as a reset. The docstring
+of the package lists all that is overridden.
 """
 
 import asyncio

@@ -1,115 +1,29 @@
-"""What a client may cost before its request is there: time for the first byte, the head and the body, bytes of a head,
-connections in all. In the protocol itself, so that it holds wherever a service runs.
+"""The protocol of one HTTP connection: uvicorn's, with deadlines, bounded heads and strict framing.
 
-uvicorn by itself waits without end for each of them, and reads a head of any size. It has neither a setting nor a
-public interface for this, so Acked overrides private classes of it. That is why `pyproject.toml` bounds its version.
-`tests/architecture/test_library_internals.py` notes the source of each overridden method and fails when one changes.
-
-| module | overrides | why |
-|---|---|---|
-| this one | `HttpToolsProtocol` | deadlines, sizes, number of connections; problem documents; one timer for all |
-| `http_answer` | `RequestResponseCycle.send`, `receive` | head and body in one write |
-| `http_server` | `Server.startup`, `shutdown` | leaves a shared port without a reset connection |
-| `ws_protocol` | `WebSocketsSansIOProtocol` | sizes, pieces, unreadable handshakes; slices and a pace of frames |
-
-`on_headers_complete`, `on_response_complete`, `send` of the cycle, `receive` and `handle_ping` of the WebSocket repeat
-the bodies of their parents: a change there is taken over by hand. The others call them.
+In the protocol itself, so that the limits hold wherever a service runs.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from prometheus_client import Counter, Gauge
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from acked_common.http.cors import Cors
-from acked_common.http.probes import as_probe
 from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.http.request_guards import MAX_HEADER_BYTES
 from acked_common.http.request_head import check_framing, check_version, head_without_upgrade, may_switch, origin_form
-from acked_common.http.server.deadlines import ConnectionDeadlines, Deadline
-from acked_common.http.server.error_response import answer_bytes, answer_headers
+from acked_common.http.server.connection_watch import ConnectionWatch, connections_closed
+from acked_common.http.server.deadlines import Deadline
+from acked_common.http.server.error_response import answer_bytes
+from acked_common.http.server.health_only import only_health
 from acked_common.http.server.response_cycle import ResponseCycle
 from acked_common.http.settings import HttpLimits
-from acked_common.runtime.logs import get_log
 
-log = get_log(__name__)
-
-ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that are answered also when there are too many connections, on one of `RESERVED_CONNECTIONS`."""
-RESERVED_CONNECTIONS = 32
 MAX_PIPELINED = 64
-GOODBYE_S = 2.0
-"""How long a refused client may read its answer; to close at once would reset it while it sends."""
-TICK_S = 0.25
-_PER_TICK = 32
-_HURRIED_TICK_S = 0.01
 _IN_HEAD, _IN_BODY, _BETWEEN, _AT_UPGRADE = range(4)
-
-_open = Gauge("acked_http_connections", "Open HTTP connections, without WebSockets.")
-_closed = Counter("acked_http_closed_total", "HTTP connections that the server ended, by why.", ["why"])
-
-
-class ConnectionWatch:
-    """All HTTP connections of one process: one timer for all of them."""
-
-    def __init__(self, limits: HttpLimits) -> None:
-        self.limits = limits
-        self._count = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._waiting: ConnectionDeadlines[LimitedProtocol] = ConnectionDeadlines(
-            {
-                Deadline.FIRST_BYTE: limits.first_byte_s,
-                Deadline.HEAD: limits.head_s,
-                Deadline.BODY: limits.body_s,
-                Deadline.NEXT_REQUEST: limits.idle_s,
-                Deadline.GOODBYE: GOODBYE_S,
-            }
-        )
-
-    def admit(self, loop: asyncio.AbstractEventLoop) -> bool | None:
-        """Counts one more connection. True: it is served. False: it is one too many, and answered only where health is
-        asked for. None: it has to go."""
-        self._count += 1
-        _open.inc()
-        if self._count <= self.limits.connections:
-            return True
-        if (evicted := self._waiting.evict(loop.time())) is not None:
-            evicted[0].end("evicted", evicted[1])
-            return True
-        return False if self._count <= self.limits.connections + RESERVED_CONNECTIONS else None
-
-    def left(self) -> None:
-        """One connection less."""
-        self._count -= 1
-        _open.dec()
-
-    def join(self, connection: "LimitedProtocol", wait: Deadline) -> None:
-        """The connection begins to wait."""
-        loop = connection.loop
-        self._waiting.join(connection, wait, loop.time())
-        if self._timer is None:
-            self._timer = loop.call_later(TICK_S, self._tick, loop)
-
-    def leave(self, connection: "LimitedProtocol", wait: Deadline) -> None:
-        """The connection waits no longer."""
-        self._waiting.leave(connection, wait)
-
-    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        late = self._waiting.overdue(loop.time(), _PER_TICK)
-        for connection, wait in late:
-            try:
-                connection.end("late", wait)
-            except Exception:
-                # One broken connection must not end the watch over all others.
-                log.exception("a late connection could not be ended")
-        # A thousand that are late at once are ended little by little: others are served in between.
-        pause_s = _HURRIED_TICK_S if len(late) >= _PER_TICK else TICK_S
-        self._timer = loop.call_later(pause_s, self._tick, loop) if self._waiting else None
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -137,12 +51,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_counted = True
         admitted = self.watch.admit(self.loop)
         if admitted is None:
-            _closed.labels("too-many").inc()
+            connections_closed.labels("too-many").inc()
             self._is_over = True
             transport.abort()
             return
         if not admitted:
-            self.app = _only_health(self.app, self.cors)
+            self.app = only_health(self.app, self.cors)
         self._await(Deadline.FIRST_BYTE)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -359,7 +273,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(problem("slow-body", f"the whole body must arrive within {self.watch.limits.body_s:g} s"))
         else:
             if wait is not Deadline.GOODBYE:
-                _closed.labels(why if why == "evicted" else wait.label).inc()
+                connections_closed.labels(why if why == "evicted" else wait.label).inc()
             if why == "late" and self.transport.get_write_buffer_size():
                 # A close would wait until the client has taken all of its last answer.
                 self.transport.abort()
@@ -400,7 +314,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answers the request that is being read, behind those before it, and ends the connection."""
         self._is_over = True
         self._await(None)
-        _closed.labels(found.name).inc()
+        connections_closed.labels(found.name).inc()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             if self._stage == _IN_BODY:
@@ -440,36 +354,3 @@ def limited_protocol(
     """The protocol of one server. `socket_paths` are those that serve WebSockets; elsewhere no upgrade is accepted."""
     parts = {"watch": ConnectionWatch(limits), "socket_paths": socket_paths, "cors": cors}
     return type("LimitedProtocol", (LimitedProtocol,), parts)
-
-
-def _answering(found: Problem, cors: Cors | None) -> Any:
-    """An ASGI application that answers with the problem."""
-
-    async def answer(scope: Any, _receive: Any, send: Callable[[Any], Any]) -> None:
-        body = found.to_bytes()
-        headers = answer_headers(found, body, () if cors is None else cors.headers(scope["headers"]))
-        await send({"type": "http.response.start", "status": found.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return answer
-
-
-def _only_health(app: Any, cors: Cors | None = None) -> Any:
-    """The application on a connection that is one too many: it tells of its health, and refuses all else."""
-    refusal = _answering(problem("busy", "this process has as many connections as it serves; nothing was stored"), cors)
-
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
-        async def send_last(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            await send(message)
-
-        if scope["method"] == "OPTIONS":
-            scope = as_probe(scope)
-        if scope["path"] in ALWAYS_ANSWERED:
-            await app(scope, receive, send_last)
-        else:
-            _closed.labels("busy").inc()
-            await refusal(scope, receive, send)
-
-    return answer

@@ -1,8 +1,8 @@
 """An answer on its way out: its head leaves together with the first part of its body, in one write.
 
 uvicorn by itself writes the head as soon as an application gives it. That is a second system call and a second packet
-for each answer, and a client that is woken twice. `send` repeats what uvicorn's does; `http_protocol` lists all that is
-overridden.
+for each answer, and a client that is woken twice. `send` repeats what uvicorn's does; the docstring
+of the package lists all that is overridden.
 """
 
 import asyncio

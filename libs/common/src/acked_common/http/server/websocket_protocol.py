@@ -2,7 +2,7 @@
 
 uvicorn knows one size for all paths, gathers any number of pieces, also empty ones, and never ends a connection whose
 handshake the WebSocket library does not read: another method than GET, a body, a line of more than 8 KiB.
-`http_protocol` lists all that is overridden.
+The docstring of the package lists all that is overridden.
 
 It also parses all frames of a read at once, and answers each ping, whether the peer takes the pongs or not. 256 KiB of
 empty pings are 43,000 frames: the loop stands still for half a second, and each connection whose peer reads nothing
