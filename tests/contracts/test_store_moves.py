@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle
+from acked_common.model import lifecycle, poison
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HISTORY_KEPT, Move, Reason, Seen, State, Transition
 from acked_common.store.records import Applied, Job
@@ -188,7 +188,7 @@ CASES = {
     ),
     "crash": Case(
         suspected,
-        lambda at: lifecycle.crash(at=at, how="exit code 1", crashes=0, attempt=2, delay_s=7.0, **KEEP),
+        lambda at: poison.crash(at=at, how="exit code 1", crashes=0, attempt=2, delay_s=7.0, **KEEP),
         State.SCHEDULED,
         Reason.CRASHED,
         lambda job, at: (
@@ -200,7 +200,7 @@ CASES = {
     ),
     "crash too often": Case(
         suspected,
-        lambda at: lifecycle.crash(at=at, how="exit code 1", crashes=2, attempt=2, delay_s=7.0, **KEEP),
+        lambda at: poison.crash(at=at, how="exit code 1", crashes=2, attempt=2, delay_s=7.0, **KEEP),
         State.FAILED,
         Reason.POISON,
         lambda job, at: _is_ended(at) | {"crashes": 1},
@@ -473,8 +473,8 @@ async def test_history_keeps_the_first_entry_and_the_newest(store: JobStore) -> 
 
 async def test_crashes_are_counted_until_a_person_retries(store: JobStore) -> None:
     job = await suspected(store)
-    for crashes in range(lifecycle.MAX_CRASHES):
-        crash = lifecycle.crash(at=now(), how="exit code 1", crashes=crashes, attempt=job.attempt, delay_s=0.0, **KEEP)
+    for crashes in range(poison.MAX_CRASHES):
+        crash = poison.crash(at=now(), how="exit code 1", crashes=crashes, attempt=job.attempt, delay_s=0.0, **KEEP)
         job = await moved(store, job, crash)
         assert (job.crashes, job.failures, job.suspect) == (crashes + 1, 0, True)
         if job.state is State.SCHEDULED:

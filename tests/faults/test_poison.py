@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from acked_common.model.lifecycle import MAX_CRASHES, Reason, State
+from acked_common.model.lifecycle import Reason, State
+from acked_common.model.poison import MAX_CRASHES
 from support.freezing import freeze
 from support.stacks import QUICK, TestStack, eventually, running_stack
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acked_common.model.bundle import Bundle
-from acked_common.model.lifecycle import HISTORY_KEPT, MAX_CRASHES, Reason, State
+from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
+from acked_common.model.poison import MAX_CRASHES
 from simulation.handlers import MAX_ATTEMPTS, Effect
 from simulation.scale import REPUBLISH_AGAIN
 

@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle
+from acked_common.model import lifecycle, poison
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import (
     HISTORY_KEPT,
     LIVE,
-    MAX_CRASHES,
     TERMINAL,
     UNOWNED,
     Move,
@@ -25,6 +24,7 @@ from acked_common.model.lifecycle import (
     Transition,
     WrongState,
 )
+from acked_common.model.poison import MAX_CRASHES
 from acked_common.store.records import Applied, Job
 from support.factories import ManualClock, new_job
 from support.memory_store import MemoryStore
@@ -44,8 +44,8 @@ MAKERS: dict[str, Maker] = {
     "back_off": lambda at: lifecycle.back_off(at=at, error=ERROR, delay_s=2.0),
     "release": lambda at: lifecycle.release(at=at, **QUEUE),
     "take_back": lambda at: lifecycle.take_back(at=at, **QUEUE),
-    "crash": lambda at: lifecycle.crash(at=at, how=HOW, crashes=0, attempt=1, delay_s=2.0, **KEEP),
-    "poison": lambda at: lifecycle.crash(at=at, how=HOW, crashes=MAX_CRASHES - 1, attempt=1, delay_s=2.0, **KEEP),
+    "crash": lambda at: poison.crash(at=at, how=HOW, crashes=0, attempt=1, delay_s=2.0, **KEEP),
+    "poison": lambda at: poison.crash(at=at, how=HOW, crashes=MAX_CRASHES - 1, attempt=1, delay_s=2.0, **KEEP),
     "become_due": lambda at: lifecycle.become_due(at=at, **QUEUE),
     "expire": lambda at: lifecycle.expire(at=at, waited_s=5.0, kind="demo", attempt=0, **KEEP),
     "cancel": lambda at: lifecycle.cancel(at=at, **KEEP),
@@ -262,7 +262,7 @@ class _Worker:
             self.move(MAKERS["claim"](at))
         elif number == 0 and self.in_child:
             self.child_deaths += 1
-            self.move(lifecycle.crash(at=at, how=HOW, crashes=job.crashes, attempt=job.attempt, delay_s=1.0, **KEEP))
+            self.move(poison.crash(at=at, how=HOW, crashes=job.crashes, attempt=job.attempt, delay_s=1.0, **KEEP))
         elif number <= 3:
             # The worker is killed, by this job or by anybody; by a job in its child, it never is.
             self.move(MAKERS["take_back"](at))
@@ -355,15 +355,15 @@ def test_a_new_job_is_queued_at_once_or_scheduled(delay_s: float, grace_s: float
 
 
 def test_the_messages_to_a_person_say_what_to_do() -> None:
-    crashed = lifecycle.crash(at=AT, how=HOW, crashes=0, attempt=6, delay_s=1.0, **KEEP).sets["error"]
-    poison = lifecycle.crash(at=AT, how=HOW, crashes=2, attempt=7, delay_s=1.0, **KEEP).sets["error"]
+    crashed = poison.crash(at=AT, how=HOW, crashes=0, attempt=6, delay_s=1.0, **KEEP).sets["error"]
+    ended = poison.crash(at=AT, how=HOW, crashes=2, attempt=7, delay_s=1.0, **KEEP).sets["error"]
     expired = lifecycle.expire(at=AT, waited_s=90.0, kind="mail", attempt=0, **KEEP).sets["error"]
 
     assert "(killed by SIGSEGV); crash 1 of 3" in crashed["message"]
     assert (crashed["type"], crashed["attempt"], crashed["retryable"]) == ("Crashed", 6, True)
-    assert "3 times (the last time: killed by SIGSEGV)" in poison["message"]
-    assert "mend the handler, then retry the job" in poison["message"]
-    assert (poison["type"], poison["attempt"], poison["retryable"]) == ("Crashed", 7, False)
+    assert "3 times (the last time: killed by SIGSEGV)" in ended["message"]
+    assert "mend the handler, then retry the job" in ended["message"]
+    assert (ended["type"], ended["attempt"], ended["retryable"]) == ("Crashed", 7, False)
     assert "within 90 s" in expired["message"]
     assert "'mail'" in expired["message"]
     assert expired["type"] == "Expired"

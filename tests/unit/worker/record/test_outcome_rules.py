@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from acked_common.model.lifecycle import MAX_CRASHES, Reason, State
+from acked_common.model.lifecycle import Reason, State
+from acked_common.model.poison import MAX_CRASHES
 from acked_common.store.mongo.documents import claimed_job_from, job_document
 from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.execute.outcome import (

@@ -19,9 +19,6 @@ from msgspec.structs import force_setattr, replace
 HISTORY_KEPT = 49
 """Entries kept behind the first one."""
 
-MAX_CRASHES = 3
-"""Crashes in one run after which a job ends as poison."""
-
 
 class State(StrEnum):
     """Where a job is."""
@@ -161,10 +158,13 @@ class WrongState(Exception):
         self.reason = reason
 
 
-_OWNED = frozenset({"owner"})
+OWNED = frozenset({"owner"})
+"""What an attempt clears in any case."""
 # What an attempt clears that came to an end of its own: it held the job, and its process is still there.
-_CLEARED = _OWNED | {"suspect"}
+_CLEARED = OWNED | {"suspect"}
 _SUSPECT: Mapping[bool, dict[str, Any]] = {True: {"suspect": True}, False: {}}
+_WAITING = frozenset({"due_at", "queued_at", "expires_at", "republished", "reserved_by"})
+"""What only a job has that waits."""
 _RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "delete_at", "cancel_requested_at", "note"})
 
 
@@ -198,7 +198,7 @@ def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
             "started_at": at,
             "next_check_at": at + timedelta(seconds=lease_s),
         },
-        clears=frozenset({"due_at", "queued_at", "expires_at", "republished", "reserved_by", "progress"}),
+        clears=_WAITING | {"progress"},
         adds={"attempt": 1},
     )
 
@@ -238,7 +238,7 @@ def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float, suspect:
         to=State.SCHEDULED,
         at=at,
         sets={"error": dict(error), "due_at": due_at, "next_check_at": due_at} | _SUSPECT[suspect],
-        clears=_OWNED if suspect else _CLEARED,
+        clears=OWNED if suspect else _CLEARED,
         adds={"failures": 1},
         unless_cancelling=True,
     )
@@ -266,7 +266,7 @@ def release(
         to=State.SCHEDULED if delay_s > 0 else State.QUEUED,
         at=at,
         sets=({"due_at": due_at, "next_check_at": due_at} if delay_s > 0 else queued) | _SUSPECT[suspect],
-        clears=_OWNED if suspect or reason is Reason.NOT_STARTED else _CLEARED,
+        clears=OWNED if suspect or reason is Reason.NOT_STARTED else _CLEARED,
         unless_cancelling=True,
     )
 
@@ -282,39 +282,7 @@ def take_back(*, at: datetime, grace_s: float, expires_in_s: float) -> Transitio
         to=State.QUEUED,
         at=at,
         sets={**_queue_fields(at, grace_s, expires_in_s), "suspect": True},
-        clears=_OWNED,
-        unless_cancelling=True,
-    )
-
-
-def crash(*, at: datetime, how: str, crashes: int, attempt: int, delay_s: float, retention_s: float) -> Transition:
-    """A suspect ended the process in which it ran alone. It is tried again after `delay_s`, or it is poison.
-
-    `how` says how the process ended, `crashes` how often that happened before in this run. The job stays a suspect,
-    after its end too: a person's retry runs alone again.
-    """
-    crashes += 1
-    if crashes < MAX_CRASHES:
-        message = f"the handler ended its process ({how}); crash {crashes} of {MAX_CRASHES}"
-        due_at = at + timedelta(seconds=delay_s)
-        reason, to = Reason.CRASHED, State.SCHEDULED
-        sets: dict[str, Any] = {"due_at": due_at, "next_check_at": due_at}
-    else:
-        message = (
-            f"the handler ended its process {crashes} times (the last time: {how}); nothing tries it again. Look for "
-            "memory that grows, crashes in native code and os._exit; mend the handler, then retry the job."
-        )
-        reason, to = Reason.POISON, State.FAILED
-        sets = {"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)}
-    error = {"type": "Crashed", "message": message, "retryable": to is State.SCHEDULED, "attempt": attempt}
-    return Transition(
-        reason,
-        leaves=frozenset({State.RUNNING}),
-        to=to,
-        at=at,
-        sets={**sets, "error": error},
-        clears=_OWNED if to is State.SCHEDULED else _OWNED | {"next_check_at"},
-        adds={"crashes": 1},
+        clears=OWNED,
         unless_cancelling=True,
     )
 
@@ -344,7 +312,7 @@ def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_
         to=State.FAILED,
         at=at,
         sets={"error": error, "finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=frozenset({"next_check_at", "due_at", "queued_at", "expires_at", "republished", "reserved_by"}),
+        clears=_WAITING | {"next_check_at"},
     )
 
 
@@ -356,18 +324,7 @@ def cancel(*, at: datetime, retention_s: float) -> Transition:
         to=State.CANCELLED,
         at=at,
         sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=frozenset(
-            {
-                "next_check_at",
-                "due_at",
-                "queued_at",
-                "expires_at",
-                "republished",
-                "reserved_by",
-                "cancel_requested_at",
-                "suspect",
-            }
-        ),
+        clears=_WAITING | {"next_check_at", "cancel_requested_at", "suspect"},
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from acked_common.model import lifecycle
+from acked_common.model import lifecycle, poison
 from acked_common.model.backoff import Backoff
 from acked_common.model.lifecycle import Reason, Transition
 from acked_common.store.records import ClaimedJob, KindRecord
@@ -66,7 +66,7 @@ def transition_after(
             delay_s=_delay_of_idle_start(job) if never_started else 0.0,
         )
     if isinstance(ending, Crashed):
-        return lifecycle.crash(
+        return poison.crash(
             at=at,
             how=ending.how,
             crashes=job.crashes,
