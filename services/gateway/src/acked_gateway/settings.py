@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from acked_common.http.settings import Bound, HeldLimits, HttpLimits, read_bound, read_held_limits, read_http_limits
 from acked_common.runtime.env import Env
-from acked_common.runtime.settings import CommonSettings, read_common, require_access
+from acked_common.runtime.settings import CommonSettings, read_common, require_access, service_url
 from acked_gateway.feed.frames import MAX_IDS
 from acked_gateway.jobs.commands import MAX_BODY_BYTES
 
@@ -56,8 +56,8 @@ def read_settings(env: Env | None = None) -> GatewaySettings:
         http=http,
         held=read_held_limits(env, http, largest_body=MAX_BODY_BYTES),
         port=env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535),
-        intake_url=env.http_url("ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}"),
-        public_intake_url=env.http_url("ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}"),
+        intake_url=service_url(env, "ACKED_INTAKE_URL", f"http://127.0.0.1:{intake_port}"),
+        public_intake_url=service_url(env, "ACKED_PUBLIC_INTAKE_URL", f"http://localhost:{intake_port}"),
         load_test_connections=env.whole("ACKED_LOAD_TEST_CONNECTIONS", 128, at_least=1, at_most=250),
         reads=read_bound(env, "ACKED_READS", "ACKED_READS_PER_CLIENT", READS),
         load_tests=read_bound(env, "ACKED_LOAD_TESTS", "ACKED_LOAD_TESTS_PER_CLIENT", LOAD_TESTS),

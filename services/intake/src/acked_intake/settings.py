@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from acked_common.http.settings import HeldLimits, HttpLimits, read_held_limits, read_http_limits
 from acked_common.runtime.env import Env
-from acked_common.runtime.settings import CommonSettings, read_common, require_access
+from acked_common.runtime.settings import CommonSettings, read_common, require_access, service_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
         http=http,
         held=read_held_limits(env, http, largest_body=max_body_bytes),
         port=env.whole("ACKED_INTAKE_PORT", 8081, at_least=1, at_most=65535),
-        gateway_url=env.http_url("ACKED_PUBLIC_GATEWAY_URL", f"http://localhost:{gateway_port}"),
+        gateway_url=service_url(env, "ACKED_PUBLIC_GATEWAY_URL", f"http://localhost:{gateway_port}"),
         max_body_bytes=max_body_bytes,
         commit=CommitLimits(
             waiting_jobs=env.whole("ACKED_INTAKE_WAITING_JOBS", usual.waiting_jobs, at_least=1),

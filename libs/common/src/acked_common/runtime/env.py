@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from acked_common.model.numbers import decimal, whole
-from acked_common.model.origins import is_http_url
 from acked_common.runtime.setting_names import is_of_kubernetes, unknown_settings
 
 T = TypeVar("T")
@@ -100,13 +99,6 @@ class Env:
         """Notes a problem between settings."""
         if not holds:
             self._problems.append(problem)
-
-    def http_url(self, name: str, default: str) -> str:
-        """Read the URL of a service, without a slash at its end."""
-        text = self.text(name, default).rstrip("/")
-        what = f"must be http:// or https://, a host and perhaps a port, as in {default}"
-        self.require(is_http_url(text), f"{name}={text}: {what}")
-        return text
 
     def finish(self) -> None:
         """Raises `SettingsError` with all that was found."""

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import quote
 
-from acked_common.model.origins import host_of, origin_of
+from acked_common.model.origins import host_of, is_http_url, origin_of
 from acked_common.runtime.broker_addresses import addresses, urls_in
 from acked_common.runtime.env import Env
 from acked_common.runtime.failpoints import FailpointPlan, parse_plan
@@ -220,3 +220,11 @@ def _crash_plan(env: Env) -> FailpointPlan | None:
         is_loopback(host), f"ACKED_CRASH is for tests alone: refused while ACKED_HOST={host} is reached from outside"
     )
     return plan
+
+
+def service_url(env: Env, name: str, default: str) -> str:
+    """Read the URL of a service, without a slash at its end."""
+    text = env.text(name, default).rstrip("/")
+    what = f"must be http:// or https://, a host and perhaps a port, as in {default}"
+    env.require(is_http_url(text), f"{name}={text}: {what}")
+    return text
