@@ -20,7 +20,7 @@ from acked_common.store.errors import StoreError
 from acked_common.store.records import Job
 from acked_gateway.jobs.commands import Resolution
 from acked_intake.accept.submission import Submission
-from acked_worker.handlers.registration import kind_record
+from acked_worker.handlers.registration import kind_records
 from simulation.broker_line import SimBroker
 from simulation.checks import Observer, Violation, check_at_rest
 from simulation.handlers import KINDS, Effect, Script, draw_script
@@ -335,9 +335,7 @@ class World:
         """Everything, from the first process to the last check."""
         rng, loop = self.rng, self.loop
         at_once(self.store.ensure_schema())
-        at_once(
-            self.store.register_kinds([kind_record(k, slots=WORKER.slots, seen_at=self.now()) for k in KINDS.values()])
-        )
+        at_once(self.store.register_kinds(list(kind_records(KINDS, WORKER.capacity, seen_at=self.now()).values())))
         for _ in range(rng.choice((1, 1, 2))):
             self.start(Intake, "intake")
         self.start(Gateway, "gateway")

@@ -16,14 +16,14 @@ from acked import Kind
 from acked_common.runtime import failpoints
 from acked_common.runtime.env import SettingsError
 from acked_common.runtime.lifetime import raise_file_limit
-from acked_common.runtime.logs import get_log, say_now, set_up_logs
+from acked_common.runtime.logs import get_log, say_now
 from acked_worker.app import WorkerService
 from acked_worker.handlers.registry import HandlersError
 from acked_worker.import_health import load_while_probed
 from acked_worker.isolate.fork_server_client import ForkServerProcess, start_host
 from acked_worker.process.forks import guard_forks
 from acked_worker.process.leaving import end_process
-from acked_worker.process.output import separate_output
+from acked_worker.process.output import write_log_apart
 from acked_worker.process.signals import SignalWatch, end_on_stop_signals
 from acked_worker.settings import WorkerSettings, read_settings
 
@@ -92,8 +92,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"acked-worker: {error}", file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
-    own = separate_output(settings.output_bytes_per_s)
-    set_up_logs("acked-worker", settings.common.log_level, own=own)
+    own = write_log_apart(settings, bytes_per_s=settings.output_bytes_per_s)
     failpoints.arm(settings.common.crash)
     setproctitle.setproctitle(f"acked-worker {settings.name}")
     raise_file_limit()

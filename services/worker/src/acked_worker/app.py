@@ -36,7 +36,7 @@ from acked_worker.consume.lane_runner import LaneRunner, Watermarks, claimed_eve
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
-from acked_worker.handlers.registration import kind_record, lanes_of, unserved, worker_version
+from acked_worker.handlers.registration import kind_records, lanes_of, unserved, worker_version
 from acked_worker.health import health_server
 from acked_worker.isolate.fork_server_client import ForkServerProcess
 from acked_worker.process.watchdog import Watchdog
@@ -75,18 +75,15 @@ class WorkerService:
         )
         self._monitor = StoreMonitor(self._store, self._clock)
         self._since_at = self._clock.now()
-        self._records = {
-            name: kind_record(kind, slots=settings.slots if kind.is_async else settings.threads, seen_at=self._since_at)
-            for name, kind in kinds.items()
-        }
+        self._records = kind_records(kinds, settings.capacity, seen_at=self._since_at)
         self._kind_table = KindCache(self._store, self._clock.monotonic, known=self._records)
         self._publisher = RabbitPublisher(common.servers.amqp_url, name=settings.name)
         self._bundle_publisher = BundlePublisher(self._publisher, self._kind_table)
         self._consuming = BrokerConnection(common.servers.amqp_url, name=f"{settings.name} consume")
         self._probing = BrokerConnection(common.servers.amqp_url, name=f"{settings.name} probe")
         self._running = InFlightAttempts()
-        self._slots = {True: Slots(settings.slots), False: Slots(settings.threads)}
-        self._suspect_slots = Slots(settings.slots)
+        self._slots = {is_async: Slots(settings.capacity.slots_for(is_async=is_async)) for is_async in (True, False)}
+        self._suspect_slots = Slots(settings.capacity.slots)
         self._runners = Runners(settings, kinds, on_ended=self._on_ended, on_progress=self._on_progress, host=host)
         self._recorder = Recorder(
             self._store,
@@ -99,7 +96,7 @@ class WorkerService:
             self._on_room,
         )
         self._reporter = Reporter(
-            settings.gateways, settings.worker_secret, hello=self._hello, on_command=self._on_command
+            settings.gateways.urls, settings.gateways.secret, hello=self._hello, on_command=self._on_command
         )
         self._stop = asyncio.Event()
         self._leases = Leases(
@@ -121,10 +118,10 @@ class WorkerService:
         self._able_at = time.monotonic()
         self._watchdog = Watchdog(
             {
-                "plumbing loop": (settings.watchdog_s, lambda: self._beat_at),
-                "renewals": (settings.watchdog_s, lambda: self._leases.tried_at),
-                "consumers": (settings.watchdog_s, self._consumers_came_round_at),
-                "handlers": (settings.handler_stuck_s, lambda: self._able_at),
+                "plumbing loop": (settings.timeouts.watchdog_s, lambda: self._beat_at),
+                "renewals": (settings.timeouts.watchdog_s, lambda: self._leases.tried_at),
+                "consumers": (settings.timeouts.watchdog_s, self._consumers_came_round_at),
+                "handlers": (settings.timeouts.handler_stuck_s, lambda: self._able_at),
             }
         )
         self._is_draining = False
@@ -148,7 +145,12 @@ class WorkerService:
         await lifetime.start()
         for warning in self._settings.common.warnings:
             log.warning(warning)
-        log.info("worker started", worker=self._settings.name, kinds=sorted(self._records), slots=self._settings.slots)
+        log.info(
+            "worker started",
+            worker=self._settings.name,
+            kinds=sorted(self._records),
+            slots=self._settings.capacity.slots,
+        )
         await stop.wait()
         await self.drain()
         await lifetime.stop()
@@ -189,7 +191,7 @@ class WorkerService:
         for consumer in self._consumers.values():
             consumer.pause(DRAIN)
         log.info("draining", running=len(self._running))
-        drain_until = self._clock.monotonic() + self._settings.drain_s
+        drain_until = self._clock.monotonic() + self._settings.timeouts.drain_s
         try:
             async with asyncio.timeout(CLAIM_WITHIN_S):
                 for flow in self._flows.values():
@@ -217,7 +219,7 @@ class WorkerService:
             worker=self._settings.name,
             boot=self._boot,
             lease_s=common.times.lease_s,
-            hold_s=self._settings.hold_s,
+            hold_s=self._settings.timeouts.hold_s,
             timeout_of=self._timeout_of,
             submit=self._runners.submit,
             on_started=self._on_started,
@@ -314,7 +316,7 @@ class WorkerService:
                 boot=self._boot,
                 name=self._settings.name,
                 kinds=tuple(sorted(self._records)),
-                slots=self._settings.slots,
+                slots=self._settings.capacity.slots,
                 running=len(self._running),
                 finished=self._recorder.finished,
                 version=worker_version(),
@@ -396,7 +398,7 @@ class WorkerService:
             worker=self._settings.name,
             kinds=sorted(self._records),
             version=worker_version(),
-            slots=self._settings.slots,
+            slots=self._settings.capacity.slots,
             stream=stream,
         )
 

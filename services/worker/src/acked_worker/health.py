@@ -45,11 +45,12 @@ class HealthServer:
 
 
 def health_server(settings: WorkerSettings, readiness: Health) -> HealthServer:
-    """The server that these settings ask for."""
+    """Make the server that these settings ask for."""
+    probes = settings.probes
     return HealthServer(
         readiness,
-        host=settings.health_host,
-        port=settings.health_port,
-        run_file=settings.run_dir / f"{settings.name}.json" if settings.run_dir else None,
+        host=probes.host,
+        port=probes.port,
+        run_file=probes.run_dir / f"{settings.name}.json" if probes.run_dir else None,
         hosts=frozenset(settings.common.access.allowed_hosts),
     )

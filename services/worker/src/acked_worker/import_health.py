@@ -2,14 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from acked import Kind
 from acked_common.api.readiness import Readiness
 from acked_common.runtime.logs import get_log
 from acked_worker.handlers.imports import ImportProgress, load_handlers
 from acked_worker.health import HealthServer, health_server
+from acked_worker.process.side_thread import side_thread
 from acked_worker.settings import WorkerSettings
 
 log = get_log(__name__)
@@ -22,25 +21,13 @@ def load_while_probed(settings: WorkerSettings) -> dict[str, Kind]:
     """Import the handlers in this thread, the main one. Raises `HandlersError`."""
     progress = ImportProgress()
     server = health_server(settings, lambda: Readiness({"handlers": progress.text}))
-    with _served(server):
-        return load_handlers(settings.handler_modules, settings.handlers_dir, progress)
 
-
-@contextmanager
-def _served(server: HealthServer) -> Iterator[None]:
-    done = threading.Event()
-
-    def serve() -> None:
+    def serve(done: threading.Event) -> None:
         if not done.wait(QUIET_S):
             asyncio.run(_serve(server, done))
 
-    thread = threading.Thread(target=serve, name="acked-import-health", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with side_thread("acked-import-health", serve):
+        return load_handlers(settings.handlers, progress)
 
 
 async def _serve(server: HealthServer, done: threading.Event) -> None:

@@ -14,7 +14,7 @@ from acked_common.runtime.logs import get_log, set_up_logs
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
 from acked_worker.handlers.imports import load_handlers
-from acked_worker.handlers.registration import kind_record, lanes_of
+from acked_worker.handlers.registration import kind_records, lanes_of
 from acked_worker.handlers.registry import HandlersError
 from acked_worker.settings import WorkerSettings, read_settings
 
@@ -43,13 +43,9 @@ async def _until_done(what: str, step: Callable[[], Awaitable[object]], *, withi
 async def init(settings: WorkerSettings) -> None:
     """Indexes, validator, schema version, lanes and the kinds that ship."""
     common = settings.common
-    kinds = load_handlers(settings.handler_modules, settings.handlers_dir)
+    kinds = load_handlers(settings.handlers)
     store = MongoStore(common.servers.mongo_url, common.servers.database, app_name="acked-init", timeout_s=20.0)
-    now = SharedClock().now()
-    records = [
-        kind_record(kind, slots=settings.slots if kind.is_async else settings.threads, seen_at=now)
-        for kind in kinds.values()
-    ]
+    records = list(kind_records(kinds, settings.capacity, seen_at=SharedClock().now()).values())
 
     async def declare() -> None:
         connection = BrokerConnection(common.servers.amqp_url, name="acked-init")

@@ -36,15 +36,16 @@ class Runners:
         host: ForkServerProcess | None = None,
     ) -> None:
         common = settings.common
-        self._threads = settings.threads
+        capacity = settings.capacity
+        self._threads = capacity.threads
         self._on_ended = on_ended
         self.fence = StallFence(lease_s=common.times.lease_s, renewal_s=common.times.renewal_s)
         self.beat_every_s = common.times.renewal_s / BEATS_A_RENEWAL
         self._executor = Executor(
-            kinds, threads=settings.threads, on_ended=on_ended, on_progress=on_progress, fence=self.fence
+            kinds, threads=capacity.threads, on_ended=on_ended, on_progress=on_progress, fence=self.fence
         )
         self._suspects = IsolatedRunner(
-            most=settings.suspects,
+            most=capacity.suspects,
             lease_s=common.times.lease_s,
             renewal_s=common.times.renewal_s,
             fence=self.fence,

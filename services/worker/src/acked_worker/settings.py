@@ -29,62 +29,111 @@ class GatewayUrl:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many jobs run at once."""
+
+    slots: int
+    """Of `async def` handlers."""
+    threads: int
+    """Of plain handlers."""
+    suspects: int
+    """Jobs that run isolated, each in a process of its own."""
+
+    def slots_for(self, *, is_async: bool) -> int:
+        """Return the slots that handlers of one sort share."""
+        return self.slots if is_async else self.threads
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSources:
+    """Where handlers are imported from."""
+
+    modules: tuple[str, ...]
+    folder: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """Where `/healthz`, `/readyz` and `/metrics` are served."""
+
+    host: str
+    port: int
+    """0: the kernel chooses one."""
+    run_dir: Path | None
+    """Directory of `<name>.json`, which holds the process id and the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a worker waits, in seconds."""
+
+    drain_s: float
+    """For running jobs, at a stop."""
+    hold_s: float
+    """For a free slot, before an acknowledgement; then the consumer pauses."""
+    watchdog_s: float
+    """For the plumbing, before the process is ended."""
+    handler_stuck_s: float
+    """For handlers that keep all others from starting, before the process is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAccess:
+    """Which gateways the worker connects to, and how it authenticates."""
+
+    urls: tuple[GatewayUrl, ...]
+    secret: str | None = field(repr=False)
+    """Authenticates the worker; without it, the worker connects to none."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """What a worker needs beside the common part."""
 
     common: CommonSettings
     name: str
-    slots: int
-    threads: int
-    suspects: int
-    """How many suspects run at once, each in a process of its own."""
-    handler_modules: tuple[str, ...]
-    handlers_dir: Path | None
-    health_host: str
-    health_port: int
-    """0: the kernel chooses one."""
-    run_dir: Path | None
-    """Where `<name>.json` tells the process id and the health port."""
-    drain_s: float
-    hold_s: float
-    """How long an acknowledgement waits for a free slot before the consumer pauses."""
-    watchdog_s: float
-    handler_stuck_s: float
-    """How long handlers may keep all others from starting before the process is ended."""
+    capacity: Capacity
+    handlers: HandlerSources
+    probes: ProbeSettings
+    timeouts: Timeouts
+    gateways: GatewayAccess
     output_bytes_per_s: int
     """How much of what handlers print is passed on; 0: all of it."""
-    gateways: tuple[GatewayUrl, ...]
-    worker_secret: str | None = field(repr=False)
-    """What the worker shows to gateways; without it, it connects to none."""
 
 
 def read_settings(env: Env | None = None) -> WorkerSettings:
-    """Reads and checks all of the worker's settings."""
+    """Read and check all of the worker's settings."""
     env = env or Env()
     common = read_common(env)
     settings = WorkerSettings(
         common=common,
         name=env.text("ACKED_WORKER_NAME", f"{socket.gethostname()}-{os.getpid()}"),
-        slots=env.whole("ACKED_WORKER_SLOTS", 200, at_least=1, at_most=100_000),
-        threads=env.whole("ACKED_WORKER_THREADS", 8, at_least=1, at_most=1000),
-        suspects=env.whole("ACKED_WORKER_SUSPECTS", 50, at_least=1, at_most=1000),
-        handler_modules=env.names("ACKED_HANDLER_MODULES", "acked.kinds"),
-        handlers_dir=env.path("ACKED_HANDLERS_DIR"),
-        health_host=env.text("ACKED_HEALTH_HOST", common.listen.host),
-        health_port=env.whole("ACKED_HEALTH_PORT", 0, at_most=65535),
-        run_dir=env.path("ACKED_RUN_DIR"),
-        drain_s=env.seconds("ACKED_DRAIN_S", 25.0),
-        hold_s=env.seconds("ACKED_HOLD_S", 10.0, at_most=600),
-        handler_stuck_s=env.seconds("ACKED_HANDLER_STUCK_S", 120.0, at_least=5),
-        watchdog_s=env.seconds("ACKED_WATCHDOG_S", 60.0, at_least=5),
+        capacity=Capacity(
+            slots=env.whole("ACKED_WORKER_SLOTS", 200, at_least=1, at_most=100_000),
+            threads=env.whole("ACKED_WORKER_THREADS", 8, at_least=1, at_most=1000),
+            suspects=env.whole("ACKED_WORKER_SUSPECTS", 50, at_least=1, at_most=1000),
+        ),
+        handlers=HandlerSources(
+            modules=env.names("ACKED_HANDLER_MODULES", "acked.kinds"), folder=env.path("ACKED_HANDLERS_DIR")
+        ),
+        probes=ProbeSettings(
+            host=env.text("ACKED_HEALTH_HOST", common.listen.host),
+            port=env.whole("ACKED_HEALTH_PORT", 0, at_most=65535),
+            run_dir=env.path("ACKED_RUN_DIR"),
+        ),
+        timeouts=Timeouts(
+            drain_s=env.seconds("ACKED_DRAIN_S", 25.0),
+            hold_s=env.seconds("ACKED_HOLD_S", 10.0, at_most=600),
+            handler_stuck_s=env.seconds("ACKED_HANDLER_STUCK_S", 120.0, at_least=5),
+            watchdog_s=env.seconds("ACKED_WATCHDOG_S", 60.0, at_least=5),
+        ),
         output_bytes_per_s=env.whole("ACKED_OUTPUT_BYTES_PER_S", 0, at_most=1 << 30),
-        gateways=_gateways(env, common.listen.host),
-        worker_secret=env.secret("ACKED_WORKER_SECRET"),
+        gateways=GatewayAccess(urls=_gateways(env, common.listen.host), secret=env.secret("ACKED_WORKER_SECRET")),
     )
+    watchdog_s = settings.timeouts.watchdog_s
     env.require(
-        settings.common.times.renewal_s < settings.watchdog_s,
-        f"ACKED_WATCHDOG_S={settings.watchdog_s:g}: must be longer than "
-        f"ACKED_RENEWAL_S={settings.common.times.renewal_s:g}",
+        settings.common.times.renewal_s < watchdog_s,
+        f"ACKED_WATCHDOG_S={watchdog_s:g}: must be longer than ACKED_RENEWAL_S={settings.common.times.renewal_s:g}",
     )
     env.require(
         len(settings.name) <= MAX_WORKER_NAME_CHARS,

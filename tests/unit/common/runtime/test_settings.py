@@ -28,7 +28,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert settings.listen.host == "127.0.0.1"
     assert (settings.access.allowed_hosts, settings.access.allowed_origins) == ((), ())
     worker, intake, gateway = read_worker(Env({})), read_intake(Env({})), read_gateway(Env({}))
-    assert (worker.slots, worker.threads, worker.drain_s, worker.hold_s) == (200, 8, 25, 10)
+    assert (worker.capacity.slots, worker.capacity.threads) == (200, 8)
+    assert (worker.timeouts.drain_s, worker.timeouts.hold_s) == (25, 10)
     assert (intake.port, gateway.port) == (8081, 8080)
     assert (intake.commit.waiting_jobs, intake.commit.waiting_bytes, intake.max_body_bytes) == (
         20_000,

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from acked_worker.handlers.imports import ImportProgress, load_handlers
+from acked_worker.settings import HandlerSources
 
 PROGRAM = """
 import sys, threading
@@ -15,7 +16,7 @@ from acked_worker.handlers import imports
 imports.SAID_EVERY_S = 0.05
 set_up_logs("test", "info")
 progress = imports.ImportProgress()
-with imports.saying_imports(progress, every_s=0.05):
+with imports.logging_imports(progress, every_s=0.05):
     imports.load_kinds([], Path(sys.argv[1]), progress.begin)
 print(threading.active_count())
 """
@@ -40,5 +41,5 @@ def test_import_progress_says_since_when(tmp_path: Path) -> None:
 
 def test_load_handlers_leaves_no_thread(tmp_path: Path) -> None:
     before = threading.active_count()
-    load_handlers([], tmp_path)
+    load_handlers(HandlerSources((), tmp_path))
     assert threading.active_count() == before

@@ -89,7 +89,7 @@ async def test_behind_a_cancel_the_rev_is_the_new_one() -> None:
 
 
 def gateways(**variables: str) -> tuple[GatewayUrl, ...]:
-    return read_settings(Env({f"ACKED_{name.upper()}": value for name, value in variables.items()})).gateways
+    return read_settings(Env({f"ACKED_{name.upper()}": value for name, value in variables.items()})).gateways.urls
 
 
 @pytest.mark.parametrize(
@@ -130,5 +130,5 @@ def test_a_name_that_no_frame_has_room_for_is_refused() -> None:
 
 def test_the_secret_is_not_shown() -> None:
     settings = read_settings(Env({"ACKED_WORKER_SECRET": "s" * 16}))
-    assert settings.worker_secret == "s" * 16
+    assert settings.gateways.secret == "s" * 16
     assert "s" * 16 not in repr(settings)

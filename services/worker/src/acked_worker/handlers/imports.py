@@ -6,14 +6,14 @@ A person must see what is imported and since when: in the log of the process, an
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from types import FrameType
 
 from acked import Kind
 from acked_common.runtime.logs import get_log
 from acked_worker.handlers.registry import load_kinds
+from acked_worker.process.side_thread import side_thread
+from acked_worker.settings import HandlerSources
 
 log = get_log(__name__)
 
@@ -60,26 +60,24 @@ class ImportProgress:
         return f"imports since {self.since_s:.0f} s: module {self._module!r} for {seconds:.0f} s{place}"
 
 
-def load_handlers(
-    modules: Sequence[str], handlers_dir: Path | None, progress: ImportProgress | None = None
-) -> dict[str, Kind]:
-    """The kinds by name (see `load_kinds`); the log says what is imported while that takes long. Raises
-    `HandlersError`."""
+def load_handlers(sources: HandlerSources, progress: ImportProgress | None = None) -> dict[str, Kind]:
+    """Import all handlers and return their kinds by name (see `load_kinds`). Raises `HandlersError`.
+
+    The worker, its fork server and `init` load them here, so they serve the same kinds. While imports take long, the
+    log says what is imported.
+    """
     progress = progress or ImportProgress()
-    with saying_imports(progress):
-        kinds = load_kinds(modules, handlers_dir, progress.begin)
+    with logging_imports(progress):
+        kinds = load_kinds(sources.modules, sources.folder, progress.begin)
     if progress.since_s > SAID_EVERY_S:
         log.info("handlers are imported", took_s=round(progress.since_s))
     return kinds
 
 
-@contextmanager
-def saying_imports(progress: ImportProgress, *, every_s: float = SAID_EVERY_S) -> Iterator[None]:
-    """Log now and then what is imported. Its thread ends with the context: a copy of a process is whole only if that
-    has one thread."""
-    done = threading.Event()
+def logging_imports(progress: ImportProgress, *, every_s: float = SAID_EVERY_S) -> AbstractContextManager[None]:
+    """Log now and then what is imported, for as long as the context lasts."""
 
-    def say() -> None:
+    def write(done: threading.Event) -> None:
         while not done.wait(every_s):
             log.warning(
                 "handlers are being imported",
@@ -88,13 +86,7 @@ def saying_imports(progress: ImportProgress, *, every_s: float = SAID_EVERY_S) -
                 at_line=progress.place,
             )
 
-    thread = threading.Thread(target=say, name="acked-imports", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return side_thread("acked-imports", write)
 
 
 def _place_of(frame: FrameType | None) -> str | None:

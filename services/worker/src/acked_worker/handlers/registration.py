@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from acked import Kind
 from acked_common.store.records import KindRecord
+from acked_worker.settings import Capacity
 
 MAX_BUNDLE = 32
 
@@ -31,6 +32,14 @@ def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
         max_attempts_limit=options.max_attempts_limit,
         timeout_limit_s=options.timeout_limit_s,
     )
+
+
+def kind_records(kinds: Mapping[str, Kind], capacity: Capacity, *, seen_at: datetime) -> dict[str, KindRecord]:
+    """Return what a worker of this capacity registers of its kinds, by name."""
+    return {
+        name: kind_record(kind, slots=capacity.slots_for(is_async=kind.is_async), seen_at=seen_at)
+        for name, kind in kinds.items()
+    }
 
 
 def lanes_of(records: Iterable[KindRecord]) -> Mapping[str, list[str]]:

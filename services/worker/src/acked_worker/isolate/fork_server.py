@@ -21,7 +21,7 @@ import setproctitle
 
 from acked import Kind
 from acked_common.runtime.env import SettingsError
-from acked_common.runtime.logs import get_log, log_fd, set_up_logs
+from acked_common.runtime.logs import get_log, log_fd
 from acked_worker.handlers.imports import load_handlers
 from acked_worker.handlers.registry import HandlersError
 from acked_worker.isolate.frames import (
@@ -35,7 +35,7 @@ from acked_worker.isolate.frames import (
     encode,
 )
 from acked_worker.isolate.isolated_process import die_with_parent, leave_signals_to_the_worker, run_suspect
-from acked_worker.process.output import separate_output
+from acked_worker.process.output import write_log_apart
 from acked_worker.settings import WorkerSettings, read_settings
 
 log = get_log(__name__)
@@ -81,8 +81,8 @@ def _detach() -> None:
 
 def _load() -> tuple[WorkerSettings, dict[str, Kind]]:
     settings = read_settings()
-    set_up_logs("acked-worker", settings.common.log_level, own=separate_output())
-    return settings, load_handlers(settings.handler_modules, settings.handlers_dir)
+    write_log_apart(settings)
+    return settings, load_handlers(settings.handlers)
 
 
 def _sockets() -> set[str]:

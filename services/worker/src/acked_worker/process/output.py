@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from acked_common.runtime.logs import set_up_logs
+from acked_worker.settings import WorkerSettings
+
 _FIRST_FD = 64
 """Above those that programs name by number."""
 _PIPE_BYTES = 1 << 20
@@ -31,6 +34,16 @@ def separate_output(bytes_per_s: int = 0) -> TextIO:
         _bound(bytes_per_s)
     os.dup2(1, 2)
     return os.fdopen(own, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def write_log_apart(settings: WorkerSettings, *, bytes_per_s: int = 0) -> TextIO:
+    """Separate the output of handlers (see `separate_output`), and return the stream to which the log now goes.
+
+    The worker and its fork server both start with this, before they import handlers.
+    """
+    own = separate_output(bytes_per_s)
+    set_up_logs("acked-worker", settings.common.log_level, own=own)
+    return own
 
 
 def _bound(bytes_per_s: int) -> None:

@@ -1,0 +1,21 @@
+"""Runs something in a thread while the calling thread is busy with user code, and ends it with that."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def side_thread(name: str, run: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Call `run` in a daemon thread. Its argument is set when the context ends; `run` must return soon after.
+
+    The thread is joined: a copy of a process is whole only if that has one thread.
+    """
+    done = threading.Event()
+    thread = threading.Thread(target=run, args=(done,), name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
