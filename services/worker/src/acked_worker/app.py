@@ -32,8 +32,9 @@ from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.records import ClaimedJob, KindRecord, ProgressReport, WorkerRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.consume.lane_runner import LaneRunner, Watermarks, claimed_event
+from acked_worker.consume.lane_runner import LaneRunner, claimed_event
 from acked_worker.consume.slots import Slots
+from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.handlers.registration import kind_records, lanes_of, unserved, worker_version

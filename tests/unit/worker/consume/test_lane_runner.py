@@ -12,9 +12,10 @@ from acked_common.model.lifecycle import Move, Owner
 from acked_common.store.records import ClaimedJob, Job
 from acked_worker.consume import prefetch
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.consume.lane_runner import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneRunner, Watermarks
+from acked_worker.consume.lane_runner import NO_SLOT, RUNS_BETWEEN_LOOKS, LaneRunner
 from acked_worker.consume.prefetch import LEAST_QUICK, MOST
 from acked_worker.consume.slots import Slots
+from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore

@@ -11,9 +11,10 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.records import Job
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner, Watermarks
+from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner
 from acked_worker.consume.prefetch import MOST_RETURNS
 from acked_worker.consume.slots import Slots
+from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
 from support.loop_clock import LoopClock

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from acked_common.store.errors import StoreError, StoreUnavailable
-from acked_worker.consume.lane_runner import Watermarks
+from acked_worker.consume.watermarks import Watermarks
 from support.factories import ManualClock
 from support.parts import ShakyStore
 

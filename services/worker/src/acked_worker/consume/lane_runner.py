@@ -11,7 +11,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -24,13 +24,13 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_common.store.errors import StoreError
-from acked_common.store.ports import ClaimStore, WatermarkStore
+from acked_common.store.ports import ClaimStore
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume import prefetch
 from acked_worker.consume.claim_batcher import ClaimBatcher
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.slots import Slots
+from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
 
 log = get_log(__name__)
@@ -44,31 +44,6 @@ RUNS_BETWEEN_LOOKS = 10
 ends for a long time."""
 
 _decode = msgspec.json.Decoder().decode
-
-
-class Watermarks:
-    """The newest `queued_at` that this worker has taken from each lane, written now and then."""
-
-    def __init__(self, store: WatermarkStore) -> None:
-        self._store = store
-        self._changed: dict[str, datetime] = {}
-
-    def note(self, lane: str, queued_at: datetime) -> None:
-        """A bundle of the lane was claimed."""
-        known = self._changed.get(lane)
-        if known is None or queued_at > known:
-            self._changed[lane] = queued_at
-
-    async def write(self) -> None:
-        """Writes what has changed. Raises `StoreError`."""
-        changed, self._changed = self._changed, {}
-        try:
-            for lane, queued_at in changed.items():
-                await self._store.raise_watermark(lane, queued_at)
-        except StoreError:
-            for lane, queued_at in changed.items():
-                self.note(lane, queued_at)
-            raise
 
 
 class _Unclaimed(NamedTuple):
