@@ -9,8 +9,8 @@ from acked import Kind, KindOptions
 from acked.context import Attempt, Context
 from acked.testing import RecordingAttempt
 from acked_common.store.records import ClaimedJob, KindRecord
+from acked_worker.consume.claimed_jobs import assignment_of, claimed_event
 from acked_worker.consume.in_flight import InFlight
-from acked_worker.consume.lane_runner import LaneRunner, claimed_event
 from acked_worker.execute.attempt import Assignment, RunningAttempt
 from acked_worker.execute.outcome import ErrorInfo, Failed
 from acked_worker.handlers.registration import kind_record
@@ -24,15 +24,8 @@ CHOSEN_BY_THE_WORKER = {"timeout_s"}
 JOB = filled(ClaimedJob)
 
 
-class Flow(LaneRunner):
-    """Only what makes assignments."""
-
-    def __init__(self) -> None:
-        self._timeout_of = lambda job: 60.0
-
-
 def assigned(job: ClaimedJob) -> Assignment:
-    return Flow()._assignment(InFlight(job, "lane", 0.0))
+    return assignment_of(InFlight(job, "lane", 0.0), 60.0)
 
 
 @pytest.mark.parametrize("name", sorted(set(fields_of(Assignment)) - CHOSEN_BY_THE_WORKER))

@@ -30,10 +30,12 @@ from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
-from acked_common.store.records import ClaimedJob, KindRecord, ProgressReport, WorkerRecord
+from acked_common.store.records import KindRecord, ProgressReport, WorkerRecord
+from acked_worker.consume.claimed_jobs import claimed_event
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.consume.lane_runner import LaneRunner, claimed_event
-from acked_worker.consume.slots import Slots
+from acked_worker.consume.lane_runner import LaneRunner
+from acked_worker.consume.lane_state import LaneSettings
+from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
@@ -208,24 +210,16 @@ class WorkerService:
 
     def _add_lane(self, lane: str, names: Sequence[str], *, is_async: bool) -> None:
         common = self._settings.common
-        flow = LaneRunner(
+        lane_settings = LaneSettings(
             lane,
-            names,
-            self._store,
-            self._slots[is_async],
-            self._suspect_slots,
-            self._running,
-            self._watermarks,
-            self._clock,
+            {name: self._records[name] for name in names},
             worker=self._settings.name,
             boot=self._boot,
             lease_s=common.times.lease_s,
             hold_s=self._settings.timeouts.hold_s,
-            timeout_of=self._timeout_of,
-            submit=self._runners.submit,
-            on_started=self._on_started,
-            on_late=self._on_late,
         )
+        slots = LaneSlots(lane, self._slots[is_async], self._suspect_slots)
+        flow = LaneRunner(lane_settings, self._store, slots, self._running, self._watermarks, self._clock, self)
         consumer = LaneConsumer(self._consuming, self._probing, lane, 1, flow.on_delivery)
         flow.attach(consumer)
         self._flows[lane] = flow
@@ -233,9 +227,6 @@ class WorkerService:
 
     def _record_of(self, kind: str) -> KindRecord:
         return self._records[kind]
-
-    def _timeout_of(self, job: ClaimedJob) -> float:
-        return self._records[job.kind].timeout_of(job.timeout_s)
 
     async def _start_loops(self) -> None:
         settings = self._settings
@@ -380,15 +371,18 @@ class WorkerService:
             else:
                 consumer.pause(UNRECORDED)
 
-    def _on_started(self, started: Sequence[InFlight]) -> None:
-        self._report([claimed_event(held.job) for held in started])
-        for held in started:
-            if held.job.cancel_requested_at is not None:
-                self._cancel(held)
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        self._runners.submit(assignments)
 
-    def _on_late(self, late: Sequence[InFlight]) -> None:
-        log.warning("claimed too late to start; given back", jobs=len(late))
-        self._recorder.record([(held, Interrupted(InterruptReason.NOT_STARTED)) for held in late])
+    def claimed(self, held: Sequence[InFlight]) -> None:
+        self._report([claimed_event(one.job) for one in held])
+        for one in held:
+            if one.job.cancel_requested_at is not None:
+                self._cancel(one)
+
+    def late(self, held: Sequence[InFlight]) -> None:
+        log.warning("claimed too late to start; given back", jobs=len(held))
+        self._recorder.record([(one, Interrupted(InterruptReason.NOT_STARTED)) for one in held])
 
     def _report(self, events: Sequence[JobEvent]) -> None:
         self._reporter.report(events)

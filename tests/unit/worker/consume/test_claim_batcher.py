@@ -9,8 +9,9 @@ import pytest
 from acked_common.model.bundle import Bundle
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store.errors import StoreError
-from acked_common.store.records import ClaimedJob
+from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.consume.claim_batcher import ClaimBatcher
+from acked_worker.consume.lane_state import LaneSettings
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
@@ -44,7 +45,8 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = HeldStore(self.clock)
-        self.claims = ClaimBatcher("demo", ["demo"], self.store, self.clock, worker="w", boot="b", lease_s=30.0)
+        settings = LaneSettings("demo", {"demo": KindRecord("demo", "demo")}, "w", "b", lease_s=30.0, hold_s=10.0)
+        self.claims = ClaimBatcher(settings, self.store, self.clock)
 
     async def bundle(self, count: int) -> Bundle:
         jobs = await insert(self.store, *(new_job(at=self.clock.now()) for _ in range(count)))

@@ -9,11 +9,12 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
-from acked_common.store.records import Job
+from acked_common.store.records import Job, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner
+from acked_worker.consume.lane_state import LaneSettings
 from acked_worker.consume.prefetch import MOST_RETURNS
-from acked_worker.consume.slots import Slots
+from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
@@ -90,30 +91,21 @@ class Bench:
         self.consumer = Consumer(self.order)
         self.submitted: list[Assignment] = []
         self.broken: Exception | None = None
-        self.flow = LaneRunner(
-            "demo",
-            ["demo"],
-            self.store,
-            self.slots,
-            self.suspect_slots,
-            self.running,
-            self.watermarks,
-            self.clock,
-            worker="w",
-            boot="b",
-            lease_s=LEASE_S,
-            hold_s=HOLD_S,
-            timeout_of=lambda job: 900.0,
-            submit=self._submit,
-            on_started=lambda held: None,
-            on_late=lambda held: None,
-        )
+        settings = LaneSettings("demo", {"demo": KindRecord("demo", "demo")}, "w", "b", lease_s=LEASE_S, hold_s=HOLD_S)
+        slots = LaneSlots("demo", self.slots, self.suspect_slots)
+        self.flow = LaneRunner(settings, self.store, slots, self.running, self.watermarks, self.clock, self)
         self.flow.attach(self.consumer)  # type: ignore[arg-type]
 
-    def _submit(self, assignments: Sequence[Assignment]) -> None:
+    def submit(self, assignments: Sequence[Assignment]) -> None:
         if self.broken is not None:
             raise self.broken
         self.submitted += assignments
+
+    def claimed(self, held: Sequence[InFlight]) -> None:
+        pass
+
+    def late(self, held: Sequence[InFlight]) -> None:
+        raise AssertionError("nothing is claimed late here")
 
     async def jobs(self, count: int, *, suspect: bool = False) -> list[Job]:
         jobs = await insert(self.store, *(new_job(at=self.clock.now()) for _ in range(count)))
@@ -315,4 +307,4 @@ async def test_assignment_has_what_the_handler_is_given(bench: Bench) -> None:
     (found,) = bench.submitted
     assert (found.id, found.kind, found.run, found.attempt, found.failures) == (str(job.id), "demo", 1, 1, 0)
     assert (found.payload, found.batch, found.tags, found.is_suspect) == ({"n": 7}, "b", ("x",), False)
-    assert found.timeout_s == 900.0
+    assert found.timeout_s == 3.0

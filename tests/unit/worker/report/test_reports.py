@@ -11,8 +11,8 @@ from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.env import Env, SettingsError
 from acked_common.store.records import KindRecord
+from acked_worker.consume.claimed_jobs import claimed_event
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.consume.lane_runner import claimed_event
 from acked_worker.execute.outcome import Succeeded
 from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import Recorder

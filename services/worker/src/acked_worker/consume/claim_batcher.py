@@ -22,6 +22,7 @@ from acked_common.runtime.logs import get_log
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import ClaimStore
 from acked_common.store.records import ClaimedJob
+from acked_worker.consume.lane_state import LaneSettings
 
 log = get_log(__name__)
 
@@ -42,24 +43,11 @@ class _WaitingBundle:
 class ClaimBatcher:
     """The claims of one lane. `drain` ends them: what is not known by then is left to its lease."""
 
-    def __init__(
-        self,
-        lane: str,
-        kinds: Sequence[str],
-        store: ClaimStore,
-        clock: Clock,
-        *,
-        worker: str,
-        boot: str,
-        lease_s: float,
-    ) -> None:
-        self._lane = lane
-        self._kinds = list(kinds)
+    def __init__(self, settings: LaneSettings, store: ClaimStore, clock: Clock) -> None:
+        self._settings = settings
+        self._kinds = list(settings.kinds)
         self._store = store
         self._clock = clock
-        self._worker = worker
-        self._boot = boot
-        self._lease_s = lease_s
         self._waiting: deque[_WaitingBundle] = deque()
         self._waiting_jobs = 0
         self._window = BatchWindow(self._flush)
@@ -93,7 +81,7 @@ class ClaimBatcher:
                 jobs += len(waiting.bundle.ids)
             self._waiting_jobs -= jobs
             self._window.begin(jobs)
-            self._tasks.spawn(self._claim_group(group, jobs), f"claim on {self._lane}")
+            self._tasks.spawn(self._claim_group(group, jobs), f"claim on {self._settings.lane}")
 
     async def _claim_group(self, group: Sequence[_WaitingBundle], jobs: int) -> None:
         try:
@@ -116,19 +104,20 @@ class ClaimBatcher:
             self._flush()
 
     async def _claim_all(self, ids: Sequence[UUID]) -> Claimed:
-        owner = Owner(self._worker, self._boot, str(new_id()))
+        settings = self._settings
+        owner = Owner(settings.worker, settings.boot, str(new_id()))
         warned = False
         while not self._is_draining:
             try:
                 failpoints.reach("worker.claiming")
                 claimed = await self._store.claim(
-                    ids, kinds=self._kinds, owner=owner, lease_s=self._lease_s, at=self._clock.now()
+                    ids, kinds=self._kinds, owner=owner, lease_s=settings.lease_s, at=self._clock.now()
                 )
                 failpoints.reach("worker.claimed")
                 return claimed
             except StoreError as error:
                 if not warned:
-                    log.warning("bundles not claimed yet", lane=self._lane, jobs=len(ids), error=str(error))
+                    log.warning("bundles not claimed yet", lane=settings.lane, jobs=len(ids), error=str(error))
                 warned = True
                 # The same nonce again: what an unconfirmed claim has taken is found by it.
                 await asyncio.sleep(RETRY_S)

@@ -99,3 +99,71 @@ class Slots:
             for callback in waiting.values():
                 # Behind the other endings of this turn: what they free is claimed together.
                 loop.call_soon(callback)
+
+
+class LaneSlots:
+    """The slots of one lane: those of its pool, and those of isolated jobs, which are apart.
+
+    A bundle may hold jobs of both sorts, which only its claim tells: both must have room.
+    """
+
+    def __init__(self, lane: str, pool: Slots, isolated: Slots) -> None:
+        self._lane = lane
+        self._pool = pool
+        self._isolated = isolated
+
+    @property
+    def total(self) -> int:
+        """The soft limit of the pool."""
+        return self._pool.total
+
+    @property
+    def room(self) -> int:
+        """The jobs that the pool has room for (see `Slots.room`)."""
+        return self._pool.room(self._lane)
+
+    @property
+    def has_free(self) -> bool:
+        """Whether a slot of either sort is free."""
+        return self._pool.has_free(self._lane) and self._isolated.has_free(self._lane)
+
+    def room_to_ask(self, *, quick: bool) -> int:
+        """Return how many jobs the lane may ask for; 0 where isolated jobs have no slot.
+
+        A quick lane does not count what it claims: that has ended when more arrives.
+        """
+        if not self._isolated.has_free(self._lane):
+            return 0
+        return int(self._pool.has_free(self._lane)) if quick else self._pool.room(self._lane)
+
+    def fits(self, jobs: int, ahead: int) -> bool:
+        """Return whether a bundle may be claimed now (see `Slots.fits`)."""
+        return self._isolated.has_free(self._lane) and self._pool.fits(self._lane, jobs, ahead=ahead)
+
+    def reserve(self, jobs: int) -> None:
+        """Count jobs in that are about to be claimed, until `release`."""
+        self._pool.reserve(self._lane, jobs)
+
+    def release(self, jobs: int) -> None:
+        """The claim has ended; `take` was called before for what it brought."""
+        self._pool.release(self._lane, jobs)
+
+    def take(self, jobs: int, *, isolated: int) -> None:
+        """Take slots for claimed jobs, `isolated` of them apart."""
+        self._pool.take(self._lane, jobs - isolated)
+        self._isolated.take(self._lane, isolated)
+
+    def give(self, *, isolated: bool) -> None:
+        """Give the slot of an ended job back."""
+        (self._isolated if isolated else self._pool).give(self._lane)
+
+    async def wait_free(self) -> None:
+        """Return when `has_free`."""
+        while not self.has_free:
+            await self._pool.wait_free(self._lane)
+            await self._isolated.wait_free(self._lane)
+
+    def when_freed(self, callback: Callable[[], None]) -> None:
+        """Call back soon after the next slot or claim of any lane has ended, once per sort."""
+        self._pool.when_freed(self._lane, callback)
+        self._isolated.when_freed(self._lane, callback)
