@@ -98,7 +98,6 @@ def test_states_are_written_in_their_owner_alone() -> None:
     states = {state.value for state in State}
     # The names of an enum of its own and of fields of other things.
     allowed = {
-        ("services/worker/src/acked_worker/app.py", "running"),
         ("libs/common/src/acked_common/store/mongo/documents.py", "running"),
     }
     allowed |= {("services/gateway/src/acked_gateway/workers/routes.py", "running")}

@@ -24,8 +24,10 @@ import acked_worker.execute.deadlines
 import acked_worker.execute.executor
 import acked_worker.execute.progress
 import acked_worker.execute.stall_fence
+import acked_worker.presence
 import acked_worker.record.leases
 import acked_worker.runners
+import acked_worker.self_check
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
@@ -155,11 +157,11 @@ class WorkerNode(Node):
 
     def build(self) -> None:
         self._stop = asyncio.Event()
-        self.worker = acked_worker.app.WorkerService(replace(WORKER, name=self.process.name), KINDS)
+        self.worker = acked_worker.app.WorkerService(replace(WORKER, name=self.process.name), KINDS, self._stop)
 
     async def run(self) -> None:
         self.is_up = True
-        await self.worker.run(self._stop)
+        await self.worker.run()
         self.process.kill()
 
     def stop(self) -> None:
@@ -172,7 +174,7 @@ class WorkerNode(Node):
         return {
             "attempts": len(worker._running),
             "slots": sum(
-                abs(slots.used) + abs(slots.claiming) for slots in (*worker._slots.values(), worker._suspect_slots)
+                abs(slots.used) + abs(slots.claiming) for slots in (*worker._slots.values(), worker._isolated_slots)
             ),
             "handlers": executor.running + executor.abandoned + len(runners._suspects._live),
             "bundles": worker._bundle_publisher.waiting,
@@ -181,7 +183,7 @@ class WorkerNode(Node):
     @property
     def boot(self) -> str:
         """The name of this very process in leases."""
-        return self.worker._boot
+        return self.worker._identity.boot
 
 
 class SimThreadLoop:
@@ -296,7 +298,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_common.background.bundle_publisher, "RETRY_S", scale.IDLE_S),
     (acked_common.background.store_monitor, "LOOK_EVERY_S", scale.IDLE_S),
     (acked_worker.app, "SECOND_S", scale.IDLE_S),
-    (acked_worker.app, "PRESENCE_EVERY_S", scale.IDLE_S),
+    (acked_worker.presence, "REFRESH_EVERY_S", scale.IDLE_S),
     (acked_worker.app, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
     (acked_common.background.sweeper, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
     (acked_worker.app, "MongoStore", _store),
@@ -305,9 +307,9 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.app, "LaneConsumer", SimConsumer),
     (acked_worker.app, "Reporter", SimReporter),
     (acked_worker.app, "health_server", _Nothing),
-    (acked_worker.app, "Watchdog", _Nothing),
+    (acked_worker.self_check, "Watchdog", _Nothing),
     (acked_worker.app, "SharedClock", _clock),
-    (acked_worker.app, "time", _TIME),
+    (acked_worker.self_check, "time", _TIME),
     (acked_worker.runners, "StallFence", SimFence),
     (acked_worker.runners, "IsolatedRunner", SimSuspects),
     (acked_worker.runners, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),

@@ -65,11 +65,11 @@ class _Plumbing:
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._worker = WorkerService(self._settings, self._kinds, self._host)
+        self._worker = WorkerService(self._settings, self._kinds, self._stop, self._host)
         gc.collect()
         gc.freeze()
         self._is_running.set()
-        await self._worker.run(self._stop)
+        await self._worker.run()
 
     def _on_stop(self, is_from_within: bool) -> None:
         self._is_running.wait()

@@ -58,9 +58,14 @@ class Bench:
             lambda kind: KindRecord(kind, kind),
             Defaults(10.0, 3600.0, 3600.0),
             self.clock,
-            self.told.extend,
-            self.room.append,
+            self,
         )
+
+    def recorded(self, events: Sequence[JobEvent]) -> None:
+        self.told += events
+
+    def room_changed(self, has_room: bool) -> None:
+        self.room.append(has_room)
 
     async def held(self, count: int) -> list[InFlight]:
         """Attempts that this worker owns."""
@@ -72,9 +77,8 @@ class Bench:
         self.running.add(found)
         return found
 
-    async def recorded(self) -> None:
-        async with asyncio.timeout(BOUND_S):
-            await self.recorder.wait_recorded()
+    async def all_recorded(self) -> None:
+        await self.recorder.wait_recorded(BOUND_S)
 
 
 @pytest.fixture
@@ -95,7 +99,7 @@ async def test_a_thousand_large_results_are_many_writes(bench: Bench, monkeypatc
     result = Succeeded(b"1" * (MIB // 1000))
     held = await bench.held(1000)
     bench.recorder.record([(one, result) for one in held])
-    await bench.recorded()
+    await bench.all_recorded()
     assert max(map(bytes_of, bench.store.writes)) <= bound
     assert len(bench.store.writes) >= 1000 / 8
     assert bench.store.most_at_once <= IN_FLIGHT
@@ -106,7 +110,7 @@ async def test_a_thousand_large_results_are_many_writes(bench: Bench, monkeypatc
 async def test_small_outcomes_share_a_write(bench: Bench) -> None:
     held = await bench.held(BATCH + 1)
     bench.recorder.record([(one, Succeeded(b"1")) for one in held])
-    await bench.recorded()
+    await bench.all_recorded()
     assert [len(moves) for moves in bench.store.writes] == [BATCH, 1]
 
 
@@ -126,7 +130,7 @@ async def test_small_writes_go_one_after_the_other_and_a_large_one_beside_them(
         await settle()
     assert bench.store.calls.count("apply") == 2
     write.set()
-    await bench.recorded()
+    await bench.all_recorded()
     assert [len(moves) for moves in bench.store.writes] == [1, LARGE_JOBS, 1]
 
 
@@ -140,14 +144,14 @@ async def test_a_write_that_hangs_holds_up_no_other(bench: Bench, monkeypatch: p
     assert bench.store.calls.count("apply") == 1
     await bench.store.until_called("apply", 2)
     write.set()
-    await bench.recorded()
+    await bench.all_recorded()
 
 
 async def test_those_that_returned_the_same_share_their_transition(bench: Bench) -> None:
     held = await bench.held(4)
     endings: list[Ending] = [Succeeded(b"1"), Succeeded(b"2"), Succeeded(b"1"), failed("T", "m", retryable=False)]
     bench.recorder.record(list(zip(held, endings, strict=True)))
-    await bench.recorded()
+    await bench.all_recorded()
     (moves,) = bench.store.writes
     assert len({id(move.transition) for move in moves}) == 3
     found = [await again(bench.store, one.job) for one in held]
@@ -158,7 +162,7 @@ async def test_a_result_that_is_too_large_for_a_batch_goes_alone(bench: Bench, m
     monkeypatch.setattr("acked_worker.record.recorder.BATCH_BYTES", 1000)
     held = await bench.held(3)
     bench.recorder.record([(one, LARGE) for one in held])
-    await bench.recorded()
+    await bench.all_recorded()
     assert [len(moves) for moves in bench.store.writes] == [1, 1, 1]
 
 
@@ -172,7 +176,7 @@ async def test_while_too_much_waits_nothing_more_is_wanted(bench: Bench) -> None
     bench.recorder.record([(held[fits], LARGE)])
     assert bench.room == [False]
     write.set()
-    await bench.recorded()
+    await bench.all_recorded()
     assert bench.room == [False, True]
 
 
@@ -191,7 +195,7 @@ async def test_a_cancel_that_came_between_is_not_lost_in_a_batch(bench: Bench) -
     await bench.store.apply([Move(held[1].job.seen, cancel)])
     ending: Failed = failed("T", "m", retryable=False)
     bench.recorder.record([(one, ending) for one in held])
-    await bench.recorded()
+    await bench.all_recorded()
     found = [(await again(bench.store, one.job)).state for one in held]
     assert found == [State.FAILED, State.CANCELLED, State.FAILED]
 
@@ -210,7 +214,7 @@ async def test_attempt_is_held_until_its_outcome_is_recorded(bench: Bench) -> No
     # Renewals cover what is held, and these leases must last until the write is known.
     assert bench.running.all() == held
     write.set()
-    await bench.recorded()
+    await bench.all_recorded()
     assert bench.running.all() == []
 
 
@@ -223,7 +227,7 @@ async def test_outcome_is_written_again_until_it_is_known(
     bench.recorder.record([(held, Succeeded(b"1"))])
     await bench.store.until_called("apply", 5)
     assert bench.running.all() == [held]
-    await bench.recorded()
+    await bench.all_recorded()
     assert (await again(bench.store, held.job)).state is State.SUCCEEDED
     assert (bench.recorder.finished, bench.running.all()) == (1, [])
 
@@ -234,7 +238,7 @@ async def test_outcome_that_the_store_refuses_costs_no_neighbour(bench: Bench, n
     bench.store.failures["apply"] = [StoreError("refused")] * 2
     bench.store.failures["get_many"] = [StoreUnavailable("away")]
     bench.recorder.record([(one, Succeeded(b"1")) for one in held])
-    await bench.recorded()
+    await bench.all_recorded()
     states = [(await again(bench.store, one.job)).state for one in held]
     assert states == [State.SUCCEEDED] * 3
     assert (bench.recorder.finished, bench.running.all()) == (3, [])
@@ -244,7 +248,7 @@ async def test_outcome_that_is_always_refused_is_let_go(bench: Bench) -> None:
     (held,) = await bench.held(1)
     bench.store.failures["apply"] = [StoreError("refused")] * 4
     bench.recorder.record([(held, Succeeded(b"1"))])
-    await bench.recorded()
+    await bench.all_recorded()
     # The lease brings it back: no renewal covers it any more.
     assert (await again(bench.store, held.job)).state is State.RUNNING
     assert (bench.recorder.finished, bench.running.all(), bench.told) == (0, [], [])
@@ -259,7 +263,7 @@ async def test_outcome_of_an_attempt_that_lost_its_job_is_dropped(bench: Bench) 
     )
     before = await again(bench.store, lost.job)
     bench.recorder.record([(one, Succeeded(b"1")) for one in (lost, kept)])
-    await bench.recorded()
+    await bench.all_recorded()
     assert await again(bench.store, lost.job) == before
     assert [event.id for event in bench.told] == [kept.job.id]
     assert (bench.recorder.finished, bench.running.all()) == (1, [])
@@ -268,7 +272,7 @@ async def test_outcome_of_an_attempt_that_lost_its_job_is_dropped(bench: Bench) 
 async def test_attempt_that_knows_that_it_lost_writes_nothing(bench: Bench) -> None:
     (held,) = await bench.held(1)
     bench.recorder.record([(held, Interrupted(InterruptReason.LEASE_LOST))])
-    await bench.recorded()
+    await bench.all_recorded()
     assert (await again(bench.store, held.job)).state is State.RUNNING
     assert (bench.running.all(), bench.told, bench.offered) == ([], [], [])
 
@@ -281,7 +285,7 @@ async def test_what_is_released_is_published_and_all_is_reported(bench: Bench) -
         failed("T", "m", retryable=True),
     ]
     bench.recorder.record(list(zip((drained, done, broken), endings, strict=True)))
-    await bench.recorded()
+    await bench.all_recorded()
     assert bench.offered == [(drained.job.id, "demo", (await again(bench.store, drained.job)).queued_at)]
     assert [(event.id, event.state, event.reason, event.rev, event.attempt) for event in bench.told] == [
         (drained.job.id, State.QUEUED, Reason.DRAINED, 3, 1),
@@ -312,4 +316,4 @@ async def test_room_is_wanted_again_when_half_of_it_is_free(bench: Bench, monkey
         await settle()
         rooms.append(bench.room[-1])
     assert rooms == [False, False, True, True, True]
-    await bench.recorded()
+    await bench.all_recorded()

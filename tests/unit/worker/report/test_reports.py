@@ -18,7 +18,7 @@ from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import Recorder
 from acked_worker.settings import GatewayUrl, read_settings
 from support.factories import ManualClock, again, claimed_job, moved, now, owner, queued, running
-from support.parts import ShakyStore
+from support.parts import BOUND_S, ShakyStore
 
 
 class Bench:
@@ -35,16 +35,19 @@ class Bench:
             lambda name: KindRecord(name, "lane"),
             Defaults(10.0, 3600.0, 86400.0),
             ManualClock(),
-            self._on_recorded,
+            self,
         )
 
-    def _on_recorded(self, events: Sequence[JobEvent]) -> None:
+    def recorded(self, events: Sequence[JobEvent]) -> None:
         self.events += events
+
+    def room_changed(self, has_room: bool) -> None:
+        raise AssertionError("little waits here")
 
     async def ended(self, *held: InFlight) -> None:
         self.running.add(held)
         self.recorder.record([(one, Succeeded(b"1")) for one in held])
-        await self.recorder.wait_recorded()
+        await self.recorder.wait_recorded(BOUND_S)
 
 
 async def test_a_claim_is_reported_as_the_store_has_it() -> None:

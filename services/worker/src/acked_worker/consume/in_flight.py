@@ -51,6 +51,11 @@ class InFlightAttempts:
         """Lets go of an attempt."""
         self._held.pop((held.id, held.job.attempt), None)
 
+    def suspect_all(self) -> None:
+        """Mark every attempt: if it runs again, it does so isolated."""
+        for held in self._held.values():
+            held.is_suspected = True
+
     def all(self) -> list[InFlight]:
         """All held attempts."""
         return list(self._held.values())

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from msgspec.structs import replace
 from prometheus_client import Counter
@@ -35,6 +36,16 @@ _fenced = Counter("acked_attempts_fenced_total", "Outcomes that were dropped: th
 Ended = tuple[InFlight, Ending]
 
 
+class OutcomeListener(Protocol):
+    """Who acts on what was recorded. Its methods return at once."""
+
+    def recorded(self, events: Sequence[JobEvent]) -> None:
+        """These transitions are in the store."""
+
+    def room_changed(self, has_room: bool) -> None:
+        """False when what waits takes more than `HELD_BYTES`, True when it takes half of it."""
+
+
 class Recorder:
     """Turns endings into transitions and applies them."""
 
@@ -46,18 +57,15 @@ class Recorder:
         kind_of: Callable[[str], KindRecord],
         defaults: Defaults,
         clock: Clock,
-        on_recorded: Callable[[Sequence[JobEvent]], None],
-        on_room: Callable[[bool], None] = lambda _: None,
+        listener: OutcomeListener,
     ) -> None:
-        """`on_room` is told False when what waits takes more than `HELD_BYTES`, and True when it takes half of it."""
         self._store = store
         self._transitions = transitions
         self._running = running
         self._kind_of = kind_of
         self._defaults = defaults
         self._clock = clock
-        self._on_recorded = on_recorded
-        self._on_room = on_room
+        self._listener = listener
         self._waiting: deque[tuple[int, Ended]] = deque()
         self._held_bytes = 0
         self._has_room = True
@@ -78,9 +86,10 @@ class Recorder:
         self._flush()
         self._tell_room()
 
-    async def wait_recorded(self) -> None:
-        """Returns when nothing is left to record."""
-        await self._idle.wait()
+    async def wait_recorded(self, within_s: float) -> None:
+        """Return when nothing is left to record. Raises `TimeoutError`."""
+        async with asyncio.timeout(within_s):
+            await self._idle.wait()
 
     async def stop(self) -> None:
         """Gives up what can't be recorded; the leases bring those jobs back."""
@@ -110,7 +119,7 @@ class Recorder:
         if has_room is not self._has_room:
             self._has_room = has_room
             log.warning("outcomes wait to be recorded", has_room=has_room, bytes=self._held_bytes)
-            self._on_room(has_room)
+            self._listener.room_changed(has_room)
 
     async def _record(self, batch: list[Ended], weight: int) -> None:
         try:
@@ -149,7 +158,7 @@ class Recorder:
             _recorded.labels(reason).inc(count)
         if events:
             failpoints.reach("worker.reporting")
-            self._on_recorded(events)
+            self._listener.recorded(events)
         if last:
             for held, _ in stale:
                 self._note_fenced(held)

@@ -1,0 +1,32 @@
+"""Renews the leases in time, and keeps handlers behind the fence until the worker knows what it still owns."""
+
+from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
+from acked_worker.record.leases import Leases
+from acked_worker.runners import Runners
+
+log = get_log(__name__)
+
+
+class Renewals:
+    """The loops of renewals and of beats."""
+
+    def __init__(self, leases: Leases, runners: Runners, *, renewal_s: float) -> None:
+        self._leases = leases
+        self._runners = runners
+        self._renewal_s = renewal_s
+
+    def start(self, tasks: Tasks) -> None:
+        """Renew and beat, in the background."""
+        tasks.repeat("renewals", self._renew, every_s=self._renewal_s)
+        tasks.repeat("gate", self._beat, every_s=self._runners.beat_every_s)
+
+    async def _renew(self) -> None:
+        await self._leases.renew()
+        # Isolated processes learn at once what the renewal has proved.
+        self._runners.beat()
+
+    async def _beat(self) -> None:
+        if self._runners.beat():
+            log.warning("the process stood still for longer than its leases; its handlers wait for a renewal")
+            await self._renew()
