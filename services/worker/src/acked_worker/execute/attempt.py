@@ -144,12 +144,17 @@ class RunningAttempt:
         if not self.ended and not self.settled and not self.has_lost_job:
             self._report(self, progress)
 
-    def not_begun(self) -> Interrupted:
-        """Its ending when it was stopped before its handler began: its time was up without any fault of the job."""
-        return Interrupted(self.interrupted or InterruptReason.NOT_STARTED)
 
-    def stopped(self, where: str | None = None) -> TimedOut | Interrupted:
-        """Its ending when it was stopped; `where` is the traceback of what it was doing."""
-        if self.interrupted is not None:
-            return Interrupted(self.interrupted)
-        return timed_out(self.assignment.timeout_s, where)
+def ending_before_start(attempt: RunningAttempt) -> Interrupted:
+    """Return the ending of an attempt that was stopped before its handler began.
+
+    Its time was up through no fault of the job, unless it was interrupted.
+    """
+    return Interrupted(attempt.interrupted or InterruptReason.NOT_STARTED)
+
+
+def ending_of_stop(attempt: RunningAttempt, where: str | None = None) -> TimedOut | Interrupted:
+    """Return the ending of an attempt that was stopped; `where` is the traceback of what it was doing."""
+    if attempt.interrupted is not None:
+        return Interrupted(attempt.interrupted)
+    return timed_out(attempt.assignment.timeout_s, where)

@@ -17,7 +17,7 @@ import structlog
 
 from acked import Context, Kind
 from acked_common.runtime import failpoints
-from acked_worker.execute.attempt import Assignment, RunningAttempt
+from acked_worker.execute.attempt import Assignment, RunningAttempt, ending_before_start, ending_of_stop
 from acked_worker.execute.deadlines import DeadlineWatch
 from acked_worker.execute.outcome import (
     Ending,
@@ -135,7 +135,7 @@ class Executor:
         if running.kind_spec.is_async:
             self._cancel_within_grace([running])
         elif self._pool.withdraw(running):
-            self._arrive(running, running.stopped())
+            self._arrive(running, ending_of_stop(running))
 
     async def close(self, timeout_s: float) -> list[Assignment]:
         """Wait for what runs, then stop threads and loop, all within `timeout_s`.
@@ -223,14 +223,14 @@ class Executor:
         if attempt.kind_spec.is_async:
             if not attempt.entered and attempt.interrupted is None:
                 # Another handler blocks the loop. The cancel is queued there before the handler's first step.
-                return attempt.not_begun()
+                return ending_before_start(attempt)
         else:
             if self._pool.withdraw(attempt):
-                return attempt.not_begun()
+                return ending_before_start(attempt)
             where = self._pool.lose(attempt)
         self._abandoned.add(attempt)
         log.warning("a handler goes on after its end", kind=attempt.kind, job_id=attempt.id, attempt=attempt.attempt)
-        return attempt.stopped(where)
+        return ending_of_stop(attempt, where)
 
     def _collect(self) -> None:
         self._give_out(self._settle_arrived())
@@ -297,7 +297,7 @@ class Executor:
         ending: Ending
         try:
             if attempt.asked_to_stop:
-                ending = attempt.not_begun()
+                ending = ending_before_start(attempt)
             else:
                 failpoints.reach("worker.handling")
                 value = await attempt.kind_spec.function(Context(attempt), attempt.assignment.payload)
@@ -318,7 +318,7 @@ class Executor:
         ending: Ending
         try:
             if attempt.asked_to_stop:
-                ending = attempt.not_begun()
+                ending = ending_before_start(attempt)
             else:
                 failpoints.reach("worker.handling")
                 value = Variables().run(attempt.kind_spec.function, Context(attempt), attempt.assignment.payload)
@@ -335,13 +335,13 @@ class Executor:
     def _ending_of(self, attempt: RunningAttempt, value: Any) -> Ending:
         # Told to stop, it returned early perhaps: that is no result.
         if attempt.stop_delivered or attempt.stop_seen:
-            return attempt.stopped()
+            return ending_of_stop(attempt)
         return returned(value, self._max_result_bytes)
 
 
 def _ending_of_error(attempt: RunningAttempt, error: BaseException) -> Ending:
     if attempt.stop_delivered or attempt.stop_seen:
-        return attempt.stopped(format_traceback(error))
+        return ending_of_stop(attempt, format_traceback(error))
     try:
         return raised(error)
     except BaseException:
