@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from acked_common.runtime.lifetime import IDLE_SIGNALS, STOP_SIGNALS, Lifetime, Tasks, raise_file_limit, stop_on_signals
+from acked_common.runtime.lifetime import IDLE_SIGNALS, Lifetime, Tasks, outlive_idle_signals, raise_file_limit
 from support.parts import BOUND_S, settle
 
 
@@ -125,31 +125,25 @@ async def test_cancelling_is_bounded() -> None:
 
 
 @pytest.fixture
-async def asked_to_stop() -> AsyncIterator[asyncio.Event]:
+async def outlived() -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
-    yield stop_on_signals(loop)
-    for each in (*STOP_SIGNALS, *IDLE_SIGNALS):
+    outlive_idle_signals(loop)
+    yield
+    for each in IDLE_SIGNALS:
         loop.remove_signal_handler(each)
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-async def test_a_signal_asks_to_stop(asked_to_stop: asyncio.Event, number: signal.Signals) -> None:
-    assert not asked_to_stop.is_set()
-    os.kill(os.getpid(), number)
-    async with asyncio.timeout(BOUND_S):
-        await asked_to_stop.wait()
-
-
-@pytest.mark.parametrize("number", IDLE_SIGNALS)
-async def test_a_signal_of_log_rotation_changes_nothing(asked_to_stop: asyncio.Event, number: signal.Signals) -> None:
+@pytest.mark.usefixtures("outlived")
+@pytest.mark.parametrize("number", IDLE_SIGNALS, ids=lambda number: number.name)
+async def test_signal_of_log_rotation_is_logged(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     os.kill(os.getpid(), number)
     await settle()
-    assert not asked_to_stop.is_set()
+    assert number.name in capsys.readouterr().out
 
 
 def test_caught_signals_are_not_ignored_by_children() -> None:
     async def ignored_by_child() -> int:
-        stop_on_signals(asyncio.get_running_loop())
+        outlive_idle_signals(asyncio.get_running_loop())
         child = await asyncio.create_subprocess_exec(
             "grep", "SigIgn", "/proc/self/status", stdout=asyncio.subprocess.PIPE
         )
@@ -157,7 +151,7 @@ def test_caught_signals_are_not_ignored_by_children() -> None:
         return int(written.split()[1], 16)
 
     ignored = asyncio.run(ignored_by_child())
-    assert not [number for number in (*STOP_SIGNALS, *IDLE_SIGNALS) if ignored >> (number - 1) & 1]
+    assert not [number for number in IDLE_SIGNALS if ignored >> (number - 1) & 1]
 
 
 def test_the_limit_of_open_files_is_raised_to_the_hard_one() -> None:

@@ -133,22 +133,14 @@ def raise_file_limit() -> int:
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""What ends a process in order: HTTP services wait for them in `GracefulServer`, a worker in `SignalWatch`."""
 IDLE_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What a closed terminal and log rotation send. By default they end a process on the spot, without a drain."""
 
 
 def outlive_idle_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """`IDLE_SIGNALS` change nothing from now on. They are caught, not ignored: programs that user code starts would
-    inherit that."""
+    """Log `IDLE_SIGNALS` from now on, and do nothing else. They are caught, not ignored: programs that user code starts
+    would inherit that."""
     for number in IDLE_SIGNALS:
         # Logs go to standard output, which the supervisor or the container engine writes to files: nothing to reopen.
         loop.add_signal_handler(number, partial(log.info, "signal without effect here", signal=number.name))
-
-
-def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-    """An event that `STOP_SIGNALS` set; outlives `IDLE_SIGNALS`."""
-    asked = asyncio.Event()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, asked.set)
-    outlive_idle_signals(loop)
-    return asked
