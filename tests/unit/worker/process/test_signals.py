@@ -14,7 +14,7 @@ import pytest
 IN_A_NAMESPACE = ("unshare", "--map-root-user", "--pid", "--fork", "--kill-child")
 IMPORTING = """
 import time
-from acked_worker import signals
+from acked_worker.process import signals
 
 signals.end_on_stop_signals()
 print("imports", flush=True)
