@@ -22,8 +22,6 @@ LEFT_OUT = {
     ("feed/seen_transitions.py", "JobUpdate"): {"nonce"},
     # It begins with a job's first transition.
     ("feed/seen_transitions.py", "_Known"): {"progress_at"},
-    # No handler declares one yet.
-    ("handlers/registration.py", "KindRecord"): {"payload_schema"},
     # An operation names what differs from the usual.
     ("request/operations.py", "Operation"): {"is_limited", "is_change", "of_all_tenants", "has_open_page"},
 }

@@ -19,6 +19,7 @@ from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store.mongo.store import MongoStore
 from acked_worker.consume.in_flight import InFlightAttempts
+from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_runner import LaneRunner
 from acked_worker.consume.lane_state import LaneSettings
 from acked_worker.consume.lanes import Lanes
@@ -103,14 +104,20 @@ class WorkerService:
             hello=self._presence.hello,
             on_command=self._switchboard.commanded,
         )
+        self._times = KindTimes(records, lease_s=common.times.lease_s, renewal_s=common.times.renewal_s)
         self._runners = Runners(
-            settings, kinds, on_ended=self._switchboard.ended, on_progress=self._switchboard.progressed, host=host
+            settings,
+            kinds,
+            self._times,
+            on_ended=self._switchboard.ended,
+            on_progress=self._switchboard.progressed,
+            host=host,
         )
         self._leases = Leases(
             self._store,
             self._running,
             self._identity.boot,
-            common.times.lease_s,
+            self._times,
             self._clock.monotonic,
             self._runners.interrupt,
             self._runners.fence,
@@ -147,10 +154,10 @@ class WorkerService:
             runner = LaneRunner(
                 LaneSettings(
                     lane,
-                    {name: identity.kinds[name] for name in names},
+                    tuple(names),
                     worker=identity.name,
                     boot=identity.boot,
-                    lease_s=settings.common.times.lease_s,
+                    times=self._times,
                     hold_s=settings.timeouts.hold_s,
                 ),
                 self._store,

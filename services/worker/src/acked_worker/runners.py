@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from acked import Kind
 from acked_common.runtime.logs import get_log
 from acked_worker.consume.in_flight import InFlight
+from acked_worker.consume.kind_times import KindTimes
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import Executor
 from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
@@ -30,24 +31,24 @@ class Runners:
         self,
         settings: WorkerSettings,
         kinds: Mapping[str, Kind],
+        times: KindTimes,
         *,
         on_ended: OnEnded,
         on_progress: Callable[[list[tuple[str, int, object]]], None],
         host: ForkServerProcess | None = None,
     ) -> None:
-        common = settings.common
         capacity = settings.capacity
         self._threads = capacity.threads
         self._on_ended = on_ended
-        self.fence = StallFence(lease_s=common.times.lease_s, renewal_s=common.times.renewal_s)
-        self.beat_every_s = common.times.renewal_s / BEATS_A_RENEWAL
+        self.fence = StallFence(lease_s=times.shortest_lease_s, renewal_s=times.renewal_s)
+        self.beat_every_s = times.renewal_s / BEATS_A_RENEWAL
         self._executor = Executor(
             kinds, threads=capacity.threads, on_ended=on_ended, on_progress=on_progress, fence=self.fence
         )
         self._suspects = IsolatedRunner(
             most=capacity.suspects,
-            lease_s=common.times.lease_s,
-            renewal_s=common.times.renewal_s,
+            lease_s=times.shortest_lease_s,
+            renewal_s=times.renewal_s,
             fence=self.fence,
             on_ended=on_ended,
             on_progress=on_progress,

@@ -11,6 +11,7 @@ from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store.errors import StoreError
 from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.consume.claim_batcher import ClaimBatcher
+from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_state import LaneSettings
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore
@@ -45,7 +46,9 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = HeldStore(self.clock)
-        settings = LaneSettings("demo", {"demo": KindRecord("demo", "demo")}, "w", "b", lease_s=30.0, hold_s=10.0)
+        kinds = {"demo": KindRecord("demo", "demo")}
+        times = KindTimes(kinds, lease_s=30.0, renewal_s=8.0)
+        settings = LaneSettings("demo", ("demo",), "w", "b", times, hold_s=10.0)
         self.claims = ClaimBatcher(settings, self.store, self.clock)
 
     async def bundle(self, count: int) -> Bundle:

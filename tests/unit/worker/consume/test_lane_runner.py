@@ -12,6 +12,7 @@ from acked_common.model.lifecycle import Move, Owner
 from acked_common.store.records import ClaimedJob, Job, KindRecord
 from acked_worker.consume import prefetch
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner
 from acked_worker.consume.lane_state import RUNS_BETWEEN_LOOKS, LaneSettings
 from acked_worker.consume.prefetch import LEAST_QUICK, MOST
@@ -74,7 +75,9 @@ class Bench:
         self.started = asyncio.Event()
         self.found_late: list[InFlight] = []
         lane = "other" if beside else "demo"
-        settings = LaneSettings(lane, {"demo": KindRecord("demo", lane)}, "w", "b", lease_s=LEASE_S, hold_s=60.0)
+        kinds = {"demo": KindRecord("demo", lane)}
+        times = KindTimes(kinds, lease_s=LEASE_S, renewal_s=8.0)
+        settings = LaneSettings(lane, ("demo",), "w", "b", times, hold_s=60.0)
         slots = LaneSlots(lane, self.slots, self.suspect_slots)
         watermarks = Watermarks(self.store)
         self.flow = LaneRunner(settings, self.store, slots, self.running, watermarks, self.clock, self)

@@ -11,6 +11,7 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.records import Job, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner
 from acked_worker.consume.lane_state import LaneSettings
 from acked_worker.consume.prefetch import MOST_RETURNS
@@ -91,7 +92,9 @@ class Bench:
         self.consumer = Consumer(self.order)
         self.submitted: list[Assignment] = []
         self.broken: Exception | None = None
-        settings = LaneSettings("demo", {"demo": KindRecord("demo", "demo")}, "w", "b", lease_s=LEASE_S, hold_s=HOLD_S)
+        kinds = {"demo": KindRecord("demo", "demo")}
+        times = KindTimes(kinds, lease_s=LEASE_S, renewal_s=8.0)
+        settings = LaneSettings("demo", ("demo",), "w", "b", times, hold_s=HOLD_S)
         slots = LaneSlots("demo", self.slots, self.suspect_slots)
         self.flow = LaneRunner(settings, self.store, slots, self.running, self.watermarks, self.clock, self)
         self.flow.attach(self.consumer)  # type: ignore[arg-type]

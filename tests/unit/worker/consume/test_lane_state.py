@@ -3,11 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_common.store.records import KindRecord
 from acked_worker.consume.lane_state import (
     RUNS_BETWEEN_LOOKS,
-    STARTS_WITHIN,
-    LaneSettings,
     LaneState,
 )
 from acked_worker.consume.prefetch import FITS_WITHIN_S, LEAST_QUICK, MOST, MOST_RETURNS
@@ -171,8 +168,3 @@ def test_what_is_in_hand_is_what_came_less_what_went(steps: list[tuple[str, int]
             claimed -= 1
             went += 1
         assert state.in_hand == came - went >= 0
-
-
-def test_jobs_start_well_within_their_lease() -> None:
-    settings = LaneSettings("lane", {"demo": KindRecord("demo", "lane")}, "w", "b", lease_s=30.0, hold_s=10.0)
-    assert settings.starts_within_s == 30.0 * STARTS_WITHIN < 30.0

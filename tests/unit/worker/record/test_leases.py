@@ -7,8 +7,9 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.errors import StoreError, StoreUnavailable
-from acked_common.store.records import Applied, Lease
+from acked_common.store.records import Applied, KindRecord, Lease
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.consume.kind_times import KindTimes
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.record.leases import Leases
@@ -16,6 +17,7 @@ from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again
 from support.parts import BOUND_S, ShakyStore
 
 RENEWAL_S = LEASE_S / 3
+TIMES = KindTimes({"demo": KindRecord("demo", "demo")}, lease_s=LEASE_S, renewal_s=RENEWAL_S)
 BOOT = "boot-1"
 LOST, CANCELLED = InterruptReason.LEASE_LOST, InterruptReason.CANCELLED
 
@@ -31,7 +33,7 @@ class Bench:
         self.interrupted: list[tuple[str, InterruptReason]] = []
         self.was_open: list[bool] = []
         """Whether the gate was open at each interruption."""
-        self.leases = Leases(self.store, self.running, BOOT, LEASE_S, self.clock.monotonic, self._interrupt, self.fence)
+        self.leases = Leases(self.store, self.running, BOOT, TIMES, self.clock.monotonic, self._interrupt, self.fence)
 
     def _interrupt(self, held: InFlight, reason: InterruptReason) -> None:
         self.interrupted.append((held.id, reason))

@@ -45,7 +45,7 @@ class ClaimBatcher:
 
     def __init__(self, settings: LaneSettings, store: ClaimStore, clock: Clock) -> None:
         self._settings = settings
-        self._kinds = list(settings.kinds)
+        self._kinds = settings.kinds
         self._store = store
         self._clock = clock
         self._waiting: deque[_WaitingBundle] = deque()
@@ -105,13 +105,14 @@ class ClaimBatcher:
 
     async def _claim_all(self, ids: Sequence[UUID]) -> Claimed:
         settings = self._settings
+        lease_s = settings.times.lease_of_claim(settings.kinds)
         owner = Owner(settings.worker, settings.boot, str(new_id()))
         warned = False
         while not self._is_draining:
             try:
                 failpoints.reach("worker.claiming")
                 claimed = await self._store.claim(
-                    ids, kinds=self._kinds, owner=owner, lease_s=settings.lease_s, at=self._clock.now()
+                    ids, kinds=self._kinds, owner=owner, lease_s=lease_s, at=self._clock.now()
                 )
                 failpoints.reach("worker.claimed")
                 return claimed

@@ -241,16 +241,15 @@ class LaneRunner:
         if not jobs:
             return
         now = self._clock.monotonic()
-        jobs, late = split_late(jobs, now=self._clock.now(), starts_within_s=self._settings.starts_within_s)
+        starts_within_s = self._settings.times.starts_within(self._settings.kinds)
+        jobs, late = split_late(jobs, now=self._clock.now(), starts_within_s=starts_within_s)
         if late:
             held = [InFlight(job, self.lane, now, ended=True) for job in late]
             self._running.add(held)
             self._starts.late(held)
         held = [InFlight(job, self.lane, now) for job in jobs]
-        self._starts.submit([assignment_of(one, self._timeout_of(one.job)) for one in held])
+        timeout_of = self._settings.times.timeout_of
+        self._starts.submit([assignment_of(one, timeout_of(one.job)) for one in held])
         self._running.add(held)
         self._slots.take(len(jobs), isolated=sum(job.suspect for job in jobs))
         self._starts.claimed(held)
-
-    def _timeout_of(self, job: ClaimedJob) -> float:
-        return self._settings.kinds[job.kind].timeout_of(job.timeout_s)

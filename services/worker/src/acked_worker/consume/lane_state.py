@@ -6,15 +6,13 @@
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from acked_common.store.records import KindRecord
 from acked_worker.consume import prefetch
+from acked_worker.consume.kind_times import KindTimes
 
-STARTS_WITHIN = 2 / 3
-"""Of its lease, from the claim on: the first renewal needs the rest."""
 RUNS_REMEMBERED = 50
 RUNS_BETWEEN_LOOKS = 10
 """Bundles that came and attempts that ended, between two fits of the prefetch. Bundles count too: of long jobs none
@@ -28,18 +26,13 @@ class LaneSettings:
     """One lane of one worker process."""
 
     lane: str
-    kinds: Mapping[str, KindRecord]
+    kinds: tuple[str, ...]
     """The kinds that this worker serves on the lane."""
     worker: str
     boot: str
-    lease_s: float
+    times: KindTimes
     hold_s: float
     """How long an acknowledgement waits for a free slot before the consumer pauses."""
-
-    @property
-    def starts_within_s(self) -> float:
-        """How old a claim may be for its jobs to start: later the lease may expire before it is renewed."""
-        return self.lease_s * STARTS_WITHIN
 
 
 class Unclaimed(NamedTuple, Generic[B]):

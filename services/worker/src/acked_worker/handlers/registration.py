@@ -1,15 +1,18 @@
 """Makes the worker and its kinds known: kinds are data, and their registration outlives the worker."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 
-from acked import Kind
+from acked import Kind, KindOptions
 from acked_common.store.records import KindRecord
 from acked_worker.settings import Capacity
 
 MAX_BUNDLE = 32
+_OPTIONS = {field.name for field in fields(KindOptions)} & {field.name for field in fields(KindRecord)}
+"""The options of a handler that others need to know."""
 
 
 def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
@@ -19,19 +22,10 @@ def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
     """
     options = kind.options
     wished = options.bundle or (MAX_BUNDLE if kind.is_async else 1)
-    return KindRecord(
-        name=kind.name,
-        lane=options.lane or kind.name,
-        version=options.version,
-        timeout_s=options.timeout_s,
-        max_attempts=options.max_attempts,
-        backoff_base_s=options.backoff_base_s,
-        backoff_cap_s=options.backoff_cap_s,
-        bundle=max(1, min(wished, MAX_BUNDLE, slots // 4)) if kind.is_async else 1,
-        seen_at=seen_at,
-        max_attempts_limit=options.max_attempts_limit,
-        timeout_limit_s=options.timeout_limit_s,
-    )
+    own = {name: getattr(options, name) for name in _OPTIONS}
+    own["lane"] = options.lane or kind.name
+    own["bundle"] = max(1, min(wished, MAX_BUNDLE, slots // 4)) if kind.is_async else 1
+    return KindRecord(name=kind.name, seen_at=seen_at, **own)
 
 
 def kind_records(kinds: Mapping[str, Kind], capacity: Capacity, *, seen_at: datetime) -> dict[str, KindRecord]:

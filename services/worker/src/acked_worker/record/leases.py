@@ -1,10 +1,13 @@
 """Renews the leases of all held attempts in one write, and learns from the answer what was cancelled or lost."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 from acked_common.runtime.logs import get_log
 from acked_common.store.ports import LeaseStore
+from acked_common.store.records import Lease
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.consume.kind_times import KindTimes
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.execute.stall_fence import StallFence, since_boot
 
@@ -21,7 +24,7 @@ class Leases:
         store: LeaseStore,
         running: InFlightAttempts,
         boot: str,
-        lease_s: float,
+        times: KindTimes,
         monotonic: Callable[[], float],
         interrupt: Interrupt,
         fence: StallFence,
@@ -29,7 +32,7 @@ class Leases:
         self._store = store
         self._running = running
         self._boot = boot
-        self._lease_s = lease_s
+        self._times = times
         self._monotonic = monotonic
         self._interrupt = interrupt
         self._fence = fence
@@ -43,10 +46,10 @@ class Leases:
         asked = self._running.all()
         sent_at = since_boot()
         try:
-            if asked:
-                found = await self._store.renew([held.job.id for held in asked], boot=self._boot, lease_s=self._lease_s)
-            else:
-                found = {}
+            found: dict[UUID, Lease] = {}
+            for lease_s, renewed in self._times.renewals(asked):
+                found |= await self._store.renew([held.job.id for held in renewed], boot=self._boot, lease_s=lease_s)
+            if not asked:
                 await self._store.server_time()
             self.renewed_at = self._monotonic()
         finally:
