@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from bson.binary import Binary
@@ -222,41 +223,23 @@ def index_fields(job_filter: JobFilter) -> tuple[str, ...]:
     return ("tenant",)
 
 
+_KIND_FIELDS = tuple(field.name for field in fields(KindRecord) if field.name != "name")
+
+
 def kind_document(kind: KindRecord) -> Document:
-    """A kind's document without its id."""
-    return {
-        "lane": kind.lane,
-        "version": kind.version,
-        "timeout_s": kind.timeout_s,
-        "max_attempts": kind.max_attempts,
-        "backoff_base_s": kind.backoff_base_s,
-        "backoff_cap_s": kind.backoff_cap_s,
-        "bundle": kind.bundle,
-        # JSON text: names like $ref mean something to the driver, and its integers end at 64 bits.
-        "payload_schema": None if kind.payload_schema is None else json.dumps(dict(kind.payload_schema)),
-        "seen_at": kind.seen_at,
-        "max_attempts_limit": kind.max_attempts_limit,
-        "timeout_limit_s": kind.timeout_limit_s,
-    }
+    """Return a kind's document without its id."""
+    document = {name: getattr(kind, name) for name in _KIND_FIELDS}
+    # JSON text: names like $ref mean something to the driver, and its integers end at 64 bits.
+    document["payload_schema"] = None if kind.payload_schema is None else json.dumps(dict(kind.payload_schema))
+    return document
 
 
 def kind_from(document: Mapping[str, Any]) -> KindRecord:
-    """A kind from its document."""
-    payload_schema = document.get("payload_schema")
-    return KindRecord(
-        name=document["_id"],
-        lane=document["lane"],
-        version=document["version"],
-        timeout_s=document["timeout_s"],
-        max_attempts=document["max_attempts"],
-        backoff_base_s=document["backoff_base_s"],
-        backoff_cap_s=document["backoff_cap_s"],
-        bundle=document["bundle"],
-        payload_schema=None if payload_schema is None else json.loads(payload_schema),
-        seen_at=document.get("seen_at"),
-        max_attempts_limit=document.get("max_attempts_limit"),
-        timeout_limit_s=document.get("timeout_limit_s"),
-    )
+    """Return a kind from its document; what an earlier version did not store has its default."""
+    found = {name: document[name] for name in _KIND_FIELDS if name in document}
+    if found.get("payload_schema") is not None:
+        found["payload_schema"] = json.loads(found["payload_schema"])
+    return KindRecord(name=document["_id"], **found)
 
 
 def worker_document(worker: WorkerRecord) -> Document:
