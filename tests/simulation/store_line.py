@@ -77,7 +77,7 @@ class StoreLine:
         self._process = process
         self._timeout_s = timeout_s
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes the line."""
 
     def __getattr__(self, verb: str) -> Any:
