@@ -14,6 +14,7 @@ import uvloop
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Seen, State
+from acked_common.model.options import JobOptions
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.records import Insertion, NewJob
 from benchmarks.ours import DATABASE, TENANT
@@ -62,7 +63,15 @@ async def _make(mongo_url: str, per_s: int, seconds: float, batch_of: Callable[[
 def _job(batch: str | None) -> NewJob:
     at = datetime.now(UTC)
     fields = lifecycle.accept_fields(at=at, delay_s=_DELAY_S, grace_s=10, expires_in_s=_DELAY_S)
-    return NewJob(id=new_id(), kind=KIND, payload=b"{}", accepted_at=at, lifecycle=fields, batch=batch, tenant=TENANT)
+    return NewJob(
+        id=new_id(),
+        kind=KIND,
+        payload=b"{}",
+        accepted_at=at,
+        lifecycle=fields,
+        options=JobOptions(batch=batch),
+        tenant=TENANT,
+    )
 
 
 async def _accept(store: MongoStore, jobs: list[NewJob], made: Made, ready: deque[UUID]) -> None:

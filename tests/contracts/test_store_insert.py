@@ -8,6 +8,7 @@ import pytest
 
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Reason, State
+from acked_common.model.options import NO_OPTIONS
 from acked_common.store.records import Insertion, NewJob, Revision
 from support.factories import ago, count_queued, insert, new_job, now, queued, scheduled
 from support.whole_store import JobStore
@@ -39,7 +40,7 @@ async def test_a_new_job_is_kept_as_it_was_given(store: JobStore) -> None:
 
     job = await store.get(given.id)
     assert job is not None
-    assert (job.id, job.kind, job.payload, job.batch, job.tags) == (
+    assert (job.id, job.kind, job.payload, job.options.batch, job.options.tags) == (
         given.id,
         "report",
         b'{"x":1}',
@@ -50,7 +51,8 @@ async def test_a_new_job_is_kept_as_it_was_given(store: JobStore) -> None:
     assert (job.rev, job.run, job.attempt, job.failures, job.crashes, job.republished) == (1, 1, 0, 0, 0, 0)
     assert (job.accepted_at, job.queued_at) == (at, at)
     assert (job.next_check_at, job.expires_at) == (at + timedelta(seconds=10), at + timedelta(seconds=60))
-    assert (job.max_attempts, job.timeout_s, job.expires_in_s) == (7, 2.5, 60.0)
+    options = job.options
+    assert (options.max_attempts, options.timeout_s, options.expires_in_s) == (7, 2.5, 60.0)
     assert job.history == (HistoryEntry(1, State.QUEUED, Reason.ACCEPTED, 0, at),)
     assert (job.owner, job.result, job.error, job.progress, job.finished_at) == (None, None, None, None, None)
     assert not job.cancel_requested
@@ -59,7 +61,7 @@ async def test_a_new_job_is_kept_as_it_was_given(store: JobStore) -> None:
 async def test_what_was_not_given_stays_away(store: JobStore) -> None:
     job = await queued(store)
 
-    assert (job.batch, job.tags, job.max_attempts, job.timeout_s, job.expires_in_s) == (None, (), None, None, None)
+    assert job.options == NO_OPTIONS
     assert (job.due_at, job.started_at, job.note) == (None, None, None)
 
 

@@ -214,8 +214,8 @@ def _fits(job: Job, wanted: JobFilter) -> bool:
     return (
         wanted.state in (None, job.state)
         and wanted.kind in (None, job.kind)
-        and wanted.batch in (None, job.batch)
-        and (wanted.tag is None or wanted.tag in job.tags)
+        and wanted.batch in (None, job.options.batch)
+        and (wanted.tag is None or wanted.tag in job.options.tags)
     )
 
 

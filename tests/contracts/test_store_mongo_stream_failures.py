@@ -141,5 +141,5 @@ async def test_origin_that_was_forgotten_is_looked_up(store: MongoStore, monkeyp
     for job in jobs:
         await moved(store, job, lifecycle.cancel(at=now(), retention_s=RETENTION_S))
     news = await read(changes, 3)
-    assert [(one.id, one.kind, one.batch) for one in news] == [(job.id, job.kind, job.batch) for job in jobs]
+    assert [(one.id, one.kind, one.batch) for one in news] == [(job.id, job.kind, job.options.batch) for job in jobs]
     await changes.close()

@@ -224,7 +224,7 @@ def _check_job(world: "World", job_id: UUID, watched: Watched, effects: list[Eff
     if state is State.FAILED and reason not in EXPLAINED_FAILURES:
         world.broken("crashes", f"failed as {reason}", job_id)
     if reason == Reason.ATTEMPTS_EXHAUSTED:
-        most = world.submissions[watched.number].submission.max_attempts or MAX_ATTEMPTS
+        most = world.submissions[watched.number].submission.options.max_attempts or MAX_ATTEMPTS
         if watched.failures[run] != most:
             world.broken("crashes", f"failed after {watched.failures[run]} failures of {most}", job_id)
     if reason == Reason.POISON and watched.crashes[run] != MAX_CRASHES:

@@ -16,6 +16,7 @@ import structlog
 from acked_common.http.problems import ProblemError
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import State
+from acked_common.model.options import JobOptions
 from acked_common.store.errors import StoreError
 from acked_common.store.records import Job
 from acked_gateway.jobs.commands import Resolution
@@ -324,9 +325,11 @@ class World:
             kind=rng.choice(sorted(KINDS)),
             payload=b'{"n":%d}' % number,
             delay_s=rng.uniform(0, 6) if rng.random() < 0.2 else 0.0,
-            max_attempts=rng.randint(1, 5) if rng.random() < 0.3 else None,
-            timeout_s=timeout_s,
-            expires_in_s=rng.uniform(1, 20) if rng.random() < 0.1 else None,
+            options=JobOptions(
+                max_attempts=rng.randint(1, 5) if rng.random() < 0.3 else None,
+                timeout_s=timeout_s,
+                expires_in_s=rng.uniform(1, 20) if rng.random() < 0.1 else None,
+            ),
         )
 
     # The course of events.

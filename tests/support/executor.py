@@ -8,6 +8,7 @@ from typing import Any
 
 from acked import Kind, KindOptions
 from acked.definition import define
+from acked_common.model.options import JobOptions
 from acked_worker.execute.executor import Assignment, Executor
 from acked_worker.execute.outcome import Ending
 
@@ -22,7 +23,8 @@ def kind(name: str, function: Callable[..., Any]) -> Kind:
 def assignment(kind_name: str, id: str = "job", **fields: Any) -> Assignment:  # noqa: A002 - the job's id
     """A first attempt with a long timeout; fields as given."""
     defaults: dict[str, Any] = {"run": 1, "attempt": 1, "failures": 0, "payload": None, "timeout_s": 60.0}
-    return Assignment(id=id, kind=kind_name, **{**defaults, **fields})
+    options = JobOptions(tags=fields.pop("tags", ()))
+    return Assignment(id=id, kind=kind_name, options=options, **{**defaults, **fields})
 
 
 class Bench:

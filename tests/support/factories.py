@@ -11,6 +11,7 @@ from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Owner, State, Transition
+from acked_common.model.options import OPTION_NAMES, JobOptions
 from acked_common.store.records import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, NewJob, Scope
 from support.whole_store import JobStore
 
@@ -75,12 +76,13 @@ def new_job(
     expires_in_s: float | None = None,
     **fields: Any,
 ) -> NewJob:
-    """A request as intake keeps it; `fields` are those of `NewJob`."""
+    """A request as intake keeps it; `fields` are those of `NewJob` and of its options."""
     at = at or now()
     accepted = lifecycle.accept_fields(
         at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s or EXPIRES_IN_S
     )
-    return NewJob(id or new_id(), kind, payload, at, accepted, expires_in_s=expires_in_s, **fields)
+    asked = {"expires_in_s": expires_in_s} | {name: fields.pop(name) for name in OPTION_NAMES if name in fields}
+    return NewJob(id or new_id(), kind, payload, at, accepted, options=JobOptions(**asked), **fields)
 
 
 async def insert(store: JobStore, *jobs: NewJob) -> list[Job]:

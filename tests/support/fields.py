@@ -11,6 +11,8 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
+from acked_common.model.options import JobOptions
+
 R = TypeVar("R")
 
 _AT = datetime(2026, 3, 29, 12, 30, 0, 125_000, UTC)
@@ -85,11 +87,22 @@ def changed(record: R, **to: Any) -> R:
     return dataclasses.replace(record, **to)  # type: ignore[type-var]
 
 
+def walked(record_type: type) -> list[str]:
+    """The fields of a record, and in place of its options each of them, as `options.batch`."""
+    found: list[str] = []
+    for name, hint in fields_of(record_type).items():
+        found += [f"{name}.{inner}" for inner in fields_of(hint)] if hint is JobOptions else [name]
+    return found
+
+
 def variants(record: R, *, but: frozenset[str] | set[str] = frozenset()) -> Iterator[tuple[str, R]]:
-    """For each field its name and a copy of the record in which it alone differs."""
+    """For each field that is `walked` its name and a copy of the record in which it alone differs."""
     for name, hint in fields_of(type(record)).items():
         if name not in but:
             now = getattr(record, name)
+            if hint is JobOptions:
+                yield from ((f"{name}.{inner}", changed(record, **{name: other})) for inner, other in variants(now))
+                continue
             yield name, changed(record, **{name: next(value for value in two_of(hint) if value != now)})
 
 

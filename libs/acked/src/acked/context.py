@@ -10,6 +10,18 @@ from acked import json_values
 MAX_PROGRESS_BYTES = 16 * 1024
 
 
+class Options(Protocol):
+    """What a request may ask for, as far as handlers see it."""
+
+    @property
+    def batch(self) -> str | None:
+        """The batch's name."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The job's tags."""
+
+
 class Attempt(Protocol):
     """What stands behind a context: the worker that runs the attempt, or `acked.testing`."""
 
@@ -34,12 +46,8 @@ class Attempt(Protocol):
         """Earlier attempts of this run that failed."""
 
     @property
-    def batch(self) -> str | None:
-        """The batch's name."""
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The job's tags."""
+    def options(self) -> "Options":
+        """What the request asked for."""
 
     @property
     def deadline(self) -> float:
@@ -93,12 +101,12 @@ class Context:
     @property
     def batch(self) -> str | None:
         """The name of the job's batch, if it has one."""
-        return self._attempt.batch
+        return self._attempt.options.batch
 
     @property
     def tags(self) -> tuple[str, ...]:
         """The job's tags."""
-        return self._attempt.tags
+        return self._attempt.options.tags
 
     @property
     def idempotency_key(self) -> str:

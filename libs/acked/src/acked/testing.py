@@ -31,6 +31,11 @@ class RecordingAttempt:
     progress: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def options(self) -> "RecordingAttempt":
+        """What the request asked for: `batch` and `tags` of this object."""
+        return self
+
+    @property
     def context(self) -> Context:
         """The context to call a handler with."""
         return Context(self)

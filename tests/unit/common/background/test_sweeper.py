@@ -11,6 +11,7 @@ from acked_common.background.sweeper import EMPTY_LOOKS, LostJobs, ServerAnswer,
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.options import JobOptions
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S
 from acked_common.store.errors import StoreError
 from support.factories import GRACE_S, LEASE_S, ManualClock, again, insert, moved, new_job, scheduled
@@ -92,7 +93,7 @@ class TestScheduled:
     async def test_the_job_s_own_expiry_counts_from_when_it_is_queued(self, bench: Bench) -> None:
         kept = new_job(at=AT - timedelta(days=2), delay_s=60.0)
         own, default = await insert(
-            bench.store, replace(kept, id=new_id(), expires_in_s=77.0), replace(kept, id=new_id())
+            bench.store, replace(kept, id=new_id(), options=JobOptions(expires_in_s=77.0)), replace(kept, id=new_id())
         )
         await bench.sweeper.sweep_scheduled()
         await settle()

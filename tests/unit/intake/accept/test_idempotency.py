@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.problems import ProblemError
 from acked_common.model.names import IDEMPOTENCY_KEY
+from acked_common.model.options import JobOptions
 from acked_intake.accept.idempotency import fingerprint, key_in
 from acked_intake.accept.path import fingerprint_of
 from acked_intake.accept.submission import Submission, parse_submission
-from support.fields import fields_of, filled, variants
+from support.fields import filled, variants, walked
 
 OTHERS = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"x-idempotency-key", b"x")]
 
@@ -162,14 +163,14 @@ def test_fingerprint_of_an_earlier_version_is_equal(body: bytes) -> None:
     assert print_of(body).hex() == KEPT_BY_EARLIER_VERSIONS[body]
 
 
-@pytest.mark.parametrize("name", fields_of(Submission))
+@pytest.mark.parametrize("name", walked(Submission))
 def test_fingerprint_differs_with_each_field(name: str) -> None:
     asked = filled(Submission)
     assert fingerprint(dict(variants(asked))[name]) != fingerprint(asked)
 
 
 def test_fingerprint_leaves_out_what_is_at_its_default() -> None:
-    assert fingerprint(Submission("demo", b"{}", 0.0, None, (), None)) == fingerprint(Submission("demo"))
+    assert fingerprint(Submission("demo", b"{}", 0.0, JobOptions(None, (), None))) == fingerprint(Submission("demo"))
 
 
 json_values = st.recursive(

@@ -13,6 +13,7 @@ from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.transitions import Transitions
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.lifecycle import State
+from acked_common.model.options import OPTION_NAMES, JobOptions
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
@@ -63,7 +64,11 @@ class Bench:
         await self.kinds.refresh()
 
     async def accept(self, **fields: object) -> NewJob:
-        found = await self.acceptance.accept(Submission(**{"kind": "demo", **fields}))  # type: ignore[arg-type]
+        asked = {name: fields.pop(name) for name in OPTION_NAMES if name in fields}
+        options = JobOptions(**asked)  # type: ignore[arg-type]
+        found = await self.acceptance.accept(
+            Submission(**{"kind": "demo", "options": options, **fields})  # type: ignore[arg-type]
+        )
         assert isinstance(found, NewJob)
         return found
 
@@ -93,8 +98,8 @@ async def bench() -> AsyncIterator[Bench]:
 async def test_a_submission_becomes_a_job_that_is_kept_and_published(bench: Bench) -> None:
     job = await bench.accept(payload=b'{"a":1}', batch="b", tags=("x",), max_attempts=3, timeout_s=7.0)
     kept = await bench.kept(job)
-    assert (kept.state, kept.payload, kept.batch, kept.tags) == (State.QUEUED, b'{"a":1}', "b", ("x",))
-    assert (kept.max_attempts, kept.timeout_s, kept.attempt, kept.rev) == (3, 7.0, 0, 1)
+    assert (kept.state, kept.payload, kept.attempt, kept.rev) == (State.QUEUED, b'{"a":1}', 0, 1)
+    assert kept.options == JobOptions("b", ("x",), max_attempts=3, timeout_s=7.0)
     await settle()
     bundle = bench.broker.take("demo")
     assert bundle is not None
@@ -137,7 +142,7 @@ async def test_limits_of_a_kind_are_accepted_and_no_more(
     await bench.store.register_kinds([WIDE])
     await bench.kinds.refresh()
     kept = await bench.kept(await bench.accept(kind=kind, max_attempts=attempts, timeout_s=timeout_s))
-    assert (kept.max_attempts, kept.timeout_s) == (attempts, timeout_s)
+    assert (kept.options.max_attempts, kept.options.timeout_s) == (attempts, timeout_s)
     found = await bench.refusal(kind=kind, max_attempts=attempts + 1, timeout_s=timeout_s + 0.5)
     assert (found.name, found.status) == ("invalid-field", 422)
     assert [
@@ -150,13 +155,13 @@ async def test_limits_of_a_kind_are_accepted_and_no_more(
 async def test_limits_that_a_handler_has_just_raised_hold(bench: Bench) -> None:
     bench.kinds._read_at = -1e9
     await bench.store.register_kinds([KindRecord("demo", "demo", max_attempts_limit=50)])
-    assert (await bench.accept(max_attempts=50)).max_attempts == 50
+    assert (await bench.accept(max_attempts=50)).options.max_attempts == 50
 
 
 async def test_limits_do_not_refuse_what_a_key_holds_already(bench: Bench) -> None:
     await bench.store.register_kinds([WIDE])
     await bench.kinds.refresh()
-    asked = Submission("wide", max_attempts=9)
+    asked = Submission("wide", options=JobOptions(max_attempts=9))
     first = await bench.acceptance.accept(asked, key_text="k")
     await bench.store.register_kinds([KindRecord("wide", "wide", max_attempts=2)])
     await bench.kinds.refresh()

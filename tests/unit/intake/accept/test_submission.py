@@ -1,6 +1,7 @@
 """What `POST /process` asks for: what is accepted, what comes back unchanged, and how mistakes are named."""
 
 import json
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.http.problems import Problem, ProblemError
+from acked_common.model.options import OPTION_NAMES, JobOptions
 from acked_intake.accept.submission import KNOWN_FIELDS, Submission, parse_submission
 from acked_intake.request.operations import PROCESS, ProcessRequest
-from support.fields import fields_of
+from support.fields import fields_of, walked
 
 YEAR_S = 31_536_000
 
@@ -43,11 +45,7 @@ def test_an_empty_body_asks_for_a_demo() -> None:
         kind="demo",
         payload=b"{}",
         delay_s=0.0,
-        batch=None,
-        tags=(),
-        max_attempts=None,
-        timeout_s=None,
-        expires_in_s=None,
+        options=JobOptions(batch=None, tags=(), max_attempts=None, timeout_s=None, expires_in_s=None),
     )
 
 
@@ -65,11 +63,13 @@ def test_all_fields_are_read() -> None:
         kind="mail.send-1_x",
         payload=b'{"to": "someone"}',
         delay_s=1.0,
-        batch="Batch-1._",
-        tags=("blue", "größer als 5 €"),
-        max_attempts=3,
-        timeout_s=2.5,
-        expires_in_s=60.0,
+        options=JobOptions(
+            batch="Batch-1._",
+            tags=("blue", "größer als 5 €"),
+            max_attempts=3,
+            timeout_s=2.5,
+            expires_in_s=60.0,
+        ),
     )
 
 
@@ -114,7 +114,7 @@ PAYLOADS = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries
 def test_any_payload_comes_back_byte_for_byte(payload: Any, ascii_only: bool, indent: int | None) -> None:
     text = json.dumps(payload, ensure_ascii=ascii_only, indent=indent).encode()
     body = b'{"tags": ["a"], "payload": ' + text + b', "kind": "demo"}'
-    assert parse_submission(body) == Submission("demo", payload=text, tags=("a",))
+    assert parse_submission(body) == Submission("demo", payload=text, options=JobOptions(tags=("a",)))
 
 
 @given(st.dictionaries(st.sampled_from([*KNOWN_FIELDS, "delay", "", "a/b~c", "$ne"]), PAYLOADS | st.floats(0, 9)))
@@ -176,7 +176,8 @@ def test_a_body_must_name_its_kind(members: dict[str, Any]) -> None:
 )
 def test_values_at_the_border_are_accepted(members: dict[str, Any]) -> None:
     (name, value) = next(iter(members.items()))
-    accepted = getattr(submitted(**members), name)
+    found = submitted(**members)
+    accepted = getattr(found.options if name in OPTION_NAMES else found, name)
     assert accepted == (tuple(value) if isinstance(value, list) else value)
 
 
@@ -257,13 +258,15 @@ def test_the_limit_of_bytes_is_kept() -> None:
 
 def test_parser_and_document_know_each_field_of_a_submission() -> None:
     assert PROCESS.body is not None
-    assert set(KNOWN_FIELDS) == set(fields_of(Submission)) == set(fields_of(ProcessRequest))
+    sent = {name.removeprefix("options.") for name in walked(Submission)}
+    assert set(KNOWN_FIELDS) == sent == set(fields_of(ProcessRequest))
     assert set(PROCESS.body.examples["all"]) == set(KNOWN_FIELDS)
 
 
-@pytest.mark.parametrize("name", fields_of(Submission))
+@pytest.mark.parametrize("name", walked(Submission))
 def test_parser_keeps_each_field_that_was_sent(name: str) -> None:
     assert PROCESS.body is not None
     everything = PROCESS.body.examples["all"]
-    with_field = parse_submission(json.dumps({"kind": "demo", name: everything[name]}).encode())
-    assert getattr(with_field, name) != getattr(Submission("demo"), name)
+    sent = name.removeprefix("options.")
+    with_field = parse_submission(json.dumps({"kind": "demo", sent: everything[sent]}).encode())
+    assert attrgetter(name)(with_field) != attrgetter(name)(Submission("demo"))

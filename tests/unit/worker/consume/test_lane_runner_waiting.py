@@ -9,6 +9,7 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
+from acked_common.model.options import JobOptions
 from acked_common.store.records import Job, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.kind_times import KindTimes
@@ -309,5 +310,5 @@ async def test_assignment_has_what_the_handler_is_given(bench: Bench) -> None:
     await settle()
     (found,) = bench.submitted
     assert (found.id, found.kind, found.run, found.attempt, found.failures) == (str(job.id), "demo", 1, 1, 0)
-    assert (found.payload, found.batch, found.tags, found.is_suspect) == ({"n": 7}, "b", ("x",), False)
+    assert (found.payload, found.options, found.is_suspect) == ({"n": 7}, JobOptions("b", ("x",), timeout_s=3.0), False)
     assert found.timeout_s == 3.0

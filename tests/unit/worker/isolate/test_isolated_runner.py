@@ -147,8 +147,6 @@ class Bench:
                     failures=0,
                     payload={"n": self.numbers},
                     timeout_s=TIMEOUT_S,
-                    batch=None,
-                    tags=(),
                     is_suspect=True,
                 )
             )

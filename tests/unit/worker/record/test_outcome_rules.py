@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.options import JobOptions
 from acked_common.model.poison import MAX_CRASHES
 from acked_common.store.mongo.documents import claimed_job_from, job_document
 from acked_common.store.records import ClaimedJob, KindRecord
@@ -91,7 +92,7 @@ def test_cancelled_attempt_without_a_result_is_cancelled(job: ClaimedJob, ending
 def test_released_job_waits_as_long_as_it_asked_for(
     job: ClaimedJob, own_s: float | None, expires_in_s: float, interrupted: InterruptReason, reason: Reason
 ) -> None:
-    job = replace(job, expires_in_s=own_s, attempt=1)
+    job = replace(job, options=JobOptions(expires_in_s=own_s), attempt=1)
     found = transition_after(Interrupted(interrupted), job, KIND, DEFAULTS, cancelling=False, at=AT)
     assert found is not None and (found.to, found.reason) == (State.QUEUED, reason)
     assert found.sets["expires_at"] == AT + timedelta(seconds=expires_in_s)
@@ -191,7 +192,7 @@ def test_attempts_of_an_older_job_are_the_smaller_of_both(
 ) -> None:
     kind = KindRecord("demo", "demo", max_attempts=3, max_attempts_limit=limit)
     for failures in range(12):
-        claimed = replace(job, max_attempts=asked, failures=failures)
+        claimed = replace(job, options=JobOptions(max_attempts=asked), failures=failures)
         found = transition_after(raised(ValueError("no")), claimed, kind, DEFAULTS, cancelling=False, at=AT)
         assert found is not None
         assert (found.reason is Reason.ATTEMPTS_EXHAUSTED) is (failures + 1 >= holds)

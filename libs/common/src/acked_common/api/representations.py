@@ -156,8 +156,8 @@ def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None
         "progress": raw(job.progress),
         "result": raw(job.result),
         "error": _error(job.error, reader) if job.error is not None else None,
-        "batch": job.batch,
-        "tags": list(job.tags),
+        "batch": job.options.batch,
+        "tags": list(job.options.tags),
         "history": [_line(entry) for entry in job.history],
     }
     if job.cancel_requested:

@@ -243,7 +243,7 @@ class Sweeper:
     def _waiting(self, job: Job) -> dict[str, float]:
         return {
             "grace_s": self._times.grace_s,
-            "expires_in_s": job.expires_in_s or self._times.expires_in_s,
+            "expires_in_s": job.options.expires_in_s or self._times.expires_in_s,
         }
 
     async def _move(self, jobs: Sequence[Job], transitions: Sequence[Transition]) -> int:

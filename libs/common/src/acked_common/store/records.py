@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import HistoryEntry, Owner, Seen, State
+from acked_common.model.options import NO_OPTIONS, JobOptions
 from acked_common.model.principal import DEFAULT_TENANT
 
 
@@ -62,11 +63,7 @@ class NewJob(Struct, frozen=True):
     payload: bytes
     accepted_at: datetime
     lifecycle: Mapping[str, Any]
-    batch: str | None = None
-    tags: tuple[str, ...] = ()
-    max_attempts: int | None = None
-    timeout_s: float | None = None
-    expires_in_s: float | None = None
+    options: JobOptions = NO_OPTIONS
     tenant: str = DEFAULT_TENANT
     key: IdempotencyKey | None = None
 
@@ -88,11 +85,7 @@ class Job(Struct, frozen=True):
     payload: bytes
     first_state: State
     history: tuple[HistoryEntry, ...] = ()
-    batch: str | None = None
-    tags: tuple[str, ...] = ()
-    max_attempts: int | None = None
-    timeout_s: float | None = None
-    expires_in_s: float | None = None
+    options: JobOptions = NO_OPTIONS
     next_check_at: datetime | None = None
     queued_at: datetime | None = None
     expires_at: datetime | None = None
@@ -138,11 +131,7 @@ class ClaimedJob(Struct, frozen=True):
     """The claim that owns the attempt."""
     started_at: datetime
     """When the claim was asked for; never before the job was queued, whatever the clocks say."""
-    batch: str | None = None
-    tags: tuple[str, ...] = ()
-    max_attempts: int | None = None
-    timeout_s: float | None = None
-    expires_in_s: float | None = None
+    options: JobOptions = NO_OPTIONS
     cancel_requested_at: datetime | None = None
     """Set only where it was read back: by a late claim, or because an outcome was stale."""
     suspect: bool = False

@@ -79,7 +79,7 @@ class Commands:
             return lifecycle.retry(
                 at=self._clock.now(),
                 grace_s=self._times.grace_s,
-                expires_in_s=job.expires_in_s or self._times.expires_in_s,
+                expires_in_s=job.options.expires_in_s or self._times.expires_in_s,
             )
 
         return await self._move(text, tenant, transition)

@@ -9,6 +9,7 @@ import msgspec
 
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model.names import IDEMPOTENCY_KEY
+from acked_common.model.options import DEFAULTS
 from acked_intake.accept.submission import Submission
 
 HEADER = b"idempotency-key"
@@ -40,7 +41,10 @@ def key_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 _PAYLOAD = "payload"
 _UNORDERED = frozenset({"tags"})
-_ASKABLE = tuple((field.name, field.default) for field in msgspec.structs.fields(Submission) if field.name != _PAYLOAD)
+_APART = frozenset({_PAYLOAD, "options"})
+_ASKABLE = tuple(
+    (field.name, field.default) for field in msgspec.structs.fields(Submission) if field.name not in _APART
+)
 """Each field with its default; `NODEFAULT` equals nothing."""
 
 
@@ -52,10 +56,11 @@ def fingerprint(submission: Submission) -> bytes:
     they hold the same values; tags are in no order.
     """
     asked: dict[str, Any] = {_PAYLOAD: json.loads(submission.payload.decode())}
-    for name, default in _ASKABLE:
-        value = getattr(submission, name)
-        if value != default:
-            asked[name] = sorted(value) if name in _UNORDERED else value
+    for part, defaults in ((submission, _ASKABLE), (submission.options, DEFAULTS.items())):
+        for name, default in defaults:
+            value = getattr(part, name)
+            if value != default:
+                asked[name] = sorted(value) if name in _UNORDERED else value
     return hashlib.sha256(_text_of(asked).encode()).digest()
 
 

@@ -78,9 +78,9 @@ class Acceptance:
         kind = self._kinds.get(submission.kind)
         if kind is None:
             kind = await self._look_for_kind(submission.kind, client)
-        if (submission.max_attempts is not None or submission.timeout_s is not None) and beyond_limits(
-            submission, kind
-        ):
+        options = submission.options
+        if (options.max_attempts is not None or options.timeout_s is not None) and beyond_limits(submission, kind):
+            # An accepted request returns its job again, whatever the kind allows now.
             if key is not None and (holder := await self._earlier(tenant, key)) is not None:
                 return holder
             # The handler may allow more since the kinds were read.
@@ -97,13 +97,9 @@ class Acceptance:
                 at,
                 submission.delay_s,
                 self._times.grace_s,
-                submission.expires_in_s or self._times.expires_in_s,
+                options.expires_in_s or self._times.expires_in_s,
             ),
-            batch=submission.batch,
-            tags=submission.tags,
-            max_attempts=submission.max_attempts,
-            timeout_s=submission.timeout_s,
-            expires_in_s=submission.expires_in_s,
+            options=options,
             tenant=tenant,
             key=key,
         )

@@ -10,6 +10,7 @@ import msgspec
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
 from acked_common.model.names import BATCH_NAME, KIND_NAME
+from acked_common.model.options import NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.store.records import KindRecord
 
@@ -32,11 +33,7 @@ class Submission(msgspec.Struct, frozen=True):
     kind: str
     payload: bytes = b"{}"
     delay_s: float = 0.0
-    batch: str | None = None
-    tags: tuple[str, ...] = ()
-    max_attempts: int | None = None
-    timeout_s: float | None = None
-    expires_in_s: float | None = None
+    options: JobOptions = NO_OPTIONS
 
 
 class _Payload(msgspec.Struct):
@@ -84,15 +81,16 @@ def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may
         raise _refusal(errors, unknown)
     if "payload" in members:
         fields["payload"] = bytes(_payload_decoder.decode(body).payload)
-    return Submission(**fields)
+    asked = {name: fields.pop(name) for name in OPTION_NAMES if name in fields}
+    return Submission(**fields, options=JobOptions(**asked) if asked else NO_OPTIONS)
 
 
 def beyond_limits(submission: Submission, kind: KindRecord) -> ProblemError | None:
     """The 422 for a request that asks for more than its kind allows; None for all others."""
     errors: list[ErrorAt] = []
     for name, asked, limit in (
-        ("max_attempts", submission.max_attempts, kind.most_attempts),
-        ("timeout_s", submission.timeout_s, kind.most_timeout_s),
+        ("max_attempts", submission.options.max_attempts, kind.most_attempts),
+        ("timeout_s", submission.options.timeout_s, kind.most_timeout_s),
     ):
         if asked is not None and asked > limit:
             detail = f"is {asked:g}, and kind {kind.name!r} allows {limit:g} at most"

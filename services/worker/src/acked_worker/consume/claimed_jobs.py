@@ -37,8 +37,7 @@ def assignment_of(held: InFlight, timeout_s: float) -> Assignment:
         failures=job.failures,
         payload=_decode(job.payload),
         timeout_s=timeout_s,
-        batch=job.batch,
-        tags=job.tags,
+        options=job.options,
         is_suspect=job.suspect,
     )
 

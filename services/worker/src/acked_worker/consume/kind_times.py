@@ -29,7 +29,7 @@ class KindTimes:
 
     def timeout_of(self, job: ClaimedJob) -> float:
         """Return how long an attempt of the job may take."""
-        return self._kinds[job.kind].timeout_of(job.timeout_s)
+        return self._kinds[job.kind].timeout_of(job.options.timeout_s)
 
     def lease_of_claim(self, kinds: Iterable[str]) -> float:
         """Return the lease of a claim whose jobs may be of any of these kinds."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acked import Kind
+from acked_common.model.options import NO_OPTIONS, JobOptions
 from acked_worker.execute.outcome import Interrupted, InterruptReason, TimedOut, timed_out
 from acked_worker.process import forks
 
@@ -23,8 +24,7 @@ class Assignment(msgspec.Struct, frozen=True):
     failures: int
     payload: object
     timeout_s: float
-    batch: str | None = None
-    tags: tuple[str, ...] = ()
+    options: JobOptions = NO_OPTIONS
     is_suspect: bool = False
     """Runs alone in a process."""
 
@@ -111,14 +111,9 @@ class RunningAttempt:
         return self.assignment.failures
 
     @property
-    def batch(self) -> str | None:
-        """The job's batch."""
-        return self.assignment.batch
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The job's tags."""
-        return self.assignment.tags
+    def options(self) -> JobOptions:
+        """What the request asked for."""
+        return self.assignment.options
 
     @property
     def asked_to_stop(self) -> bool:

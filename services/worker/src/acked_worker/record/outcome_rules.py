@@ -61,7 +61,7 @@ def transition_after(
             at=at,
             reason=Reason.NOT_STARTED if never_started else Reason.DRAINED,
             grace_s=defaults.grace_s,
-            expires_in_s=job.expires_in_s or defaults.expires_in_s,
+            expires_in_s=job.options.expires_in_s or defaults.expires_in_s,
             suspect=suspect and not never_started,
             delay_s=_delay_of_idle_start(job) if never_started else 0.0,
         )
@@ -88,7 +88,7 @@ def _after_failure(
 ) -> Transition:
     retryable = isinstance(ending, TimedOut) or ending.retryable
     failures = job.failures + 1
-    exhausted = failures >= kind.attempts_of(job.max_attempts)
+    exhausted = failures >= kind.attempts_of(job.options.max_attempts)
     error = _error(ending.error, job.attempt)
     if not retryable or exhausted:
         return lifecycle.fail(at=at, error=error, retention_s=defaults.retention_s, exhausted=retryable)

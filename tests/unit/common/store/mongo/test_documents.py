@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, Seen, State
+from acked_common.model.options import JobOptions
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.documents import (
@@ -86,8 +87,7 @@ def test_a_job_survives_its_document(
     job = job_from(_through_bson(job_document(given_job)))
 
     assert (job.id, job.kind, job.payload, job.accepted_at) == (given_job.id, "demo", payload, AT)
-    assert (job.batch, job.tags, job.max_attempts, job.timeout_s) == (batch, tuple(tags), max_attempts, timeout_s)
-    assert job.expires_in_s == 3600.0
+    assert job.options == JobOptions(batch, tuple(tags), max_attempts, timeout_s, 3600.0)
     assert job.state is job.first_state is given_job.lifecycle["state"]
     assert job.history == (HistoryEntry(1, job.state, Reason.ACCEPTED, 0, AT),)
 

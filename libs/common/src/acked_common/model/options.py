@@ -1,0 +1,27 @@
+"""OWNER of what a request may ask of its job beside kind, payload and delay. Pure.
+
+One struct travels whole: submission, new job, document, claimed job, assignment, context of the handler. Fingerprint,
+stored fields, shared bytes and what a claim reads derive from its fields; so a new one needs its line here, its check
+in `submission.py` and its description in `operations.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+
+class JobOptions(Struct, frozen=True):
+    """What is at its default was not asked for, and is not stored. Durations are seconds."""
+
+    batch: str | None = None
+    tags: tuple[str, ...] = ()
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    expires_in_s: float | None = None
+
+
+OPTION_NAMES = JobOptions.__struct_fields__
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(JobOptions)}
+NO_OPTIONS = JobOptions()
