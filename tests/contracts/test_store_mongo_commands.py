@@ -13,8 +13,8 @@ from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.tokens import mint
 from acked_common.store.mongo.store import MongoStore
-from acked_common.store.records import JobFilter, KindRecord, ProgressReport, Reservation, Scope, WorkerRecord
-from support.factories import GRACE_S, LEASE_S, RETENTION_S, insert, new_job, now, owner, queued, running
+from acked_common.store.records import JobFilter, ProgressReport, Reservation, Scope, WorkerRecord
+from support.factories import GRACE_S, LEASE_S, RETENTION_S, insert, kind_record, new_job, now, owner, queued, running
 
 MAJORITY = {"w": "majority", "j": True}
 QUICK = {"w": 1}
@@ -118,7 +118,7 @@ DURABLE: dict[str, Callable[[MongoStore], Awaitable[Any]]] = {
     "apply": _end,
     "apply to several": _end_several,
     "reserve": _reserve,
-    "kinds": lambda store: store.register_kinds([KindRecord("a", "a")]),
+    "kinds": lambda store: store.register_kinds([kind_record("a", "a")]),
     "tokens": _tokens,
     "request_drain": lambda store: store.request_drain("b"),
 }

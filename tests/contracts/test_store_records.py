@@ -9,7 +9,7 @@ import pytest
 from acked_common.store.errors import SchemaMismatch
 from acked_common.store.records import KindRecord, WorkerRecord
 from contracts.conftest import AnyStore
-from support.factories import ago, eventually, now, until_readable
+from support.factories import ago, eventually, kind_record, now, until_readable
 from support.whole_store import JobStore
 
 SCHEMA = {
@@ -21,7 +21,7 @@ SCHEMA = {
 
 
 async def test_kinds_come_back_as_they_were_registered(store: JobStore) -> None:
-    plain = KindRecord("plain", "kind.plain")
+    plain = kind_record("plain", "kind.plain")
     full = KindRecord("full", "shared", "7", 2.5, 9, 0.25, 12.0, 4, SCHEMA, now())
     assert await store.kinds() == {}
 
@@ -32,7 +32,7 @@ async def test_kinds_come_back_as_they_were_registered(store: JobStore) -> None:
 
 
 async def test_a_kind_that_is_registered_again_is_refreshed(store: JobStore) -> None:
-    first, other = KindRecord("a", "lane-1", payload_schema=SCHEMA), KindRecord("b", "lane-1")
+    first, other = kind_record("a", "lane-1", payload_schema=SCHEMA), kind_record("b", "lane-1")
     await store.register_kinds([first, other])
     second = replace(first, lane="lane-2", version="2", payload_schema=None, seen_at=now())
 
@@ -42,7 +42,7 @@ async def test_a_kind_that_is_registered_again_is_refreshed(store: JobStore) -> 
 
 
 async def test_workers_that_register_the_same_kind_at_once(store: JobStore) -> None:
-    records = [KindRecord("a", "lane", version=str(n)) for n in range(20)]
+    records = [kind_record("a", "lane", version=str(n)) for n in range(20)]
 
     await asyncio.gather(*(store.register_kinds([record]) for record in records))
 
@@ -159,7 +159,7 @@ async def test_a_database_keeps_the_id_that_it_was_made_with(bare_store: AnyStor
 
 
 async def test_making_the_schema_again_keeps_everything(store: AnyStore) -> None:
-    await store.register_kinds([KindRecord("a", "lane")])
+    await store.register_kinds([kind_record("a", "lane")])
 
     await store.ensure_schema()
 

@@ -22,14 +22,13 @@ from acked_common.store.records import (
     Applied,
     Insertion,
     JobFilter,
-    KindRecord,
     ProgressReport,
     Reservation,
     Scope,
     WorkerRecord,
 )
 from deploy.native.ports import free_port_base
-from support.factories import GRACE_S, LEASE_S, RETENTION_S, new_job, now, owner
+from support.factories import GRACE_S, LEASE_S, RETENTION_S, kind_record, new_job, now, owner
 from support.mongod import running_mongod
 
 DATABASE = "acked"
@@ -37,7 +36,7 @@ WITHIN_S = 40.0
 ADMIN_PASSWORD = "the administrator's / password"
 PASSWORDS = {account: f"password-of:{account}@" for account in Account}
 NOT_ALLOWED = 13
-KIND = KindRecord("demo", "demo")
+KIND = kind_record("demo", "demo")
 
 
 def make_accounts(member: str, admin_password: str = ADMIN_PASSWORD) -> None:
@@ -81,7 +80,7 @@ async def stores(member: str) -> AsyncIterator[Callable[[Account], MongoStore]]:
     await store(Account.INIT).ensure_schema()
     yield store
     for one in opened:
-        one.close()
+        await one.close()
 
 
 async def test_init_makes_the_schema_and_registers_kinds(stores: Callable[[Account], MongoStore]) -> None:

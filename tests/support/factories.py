@@ -3,16 +3,20 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from acked import Context, KindOptions
+from acked.definition import define
 from acked_common.model import lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Owner, State, Transition
 from acked_common.model.options import OPTION_NAMES, JobOptions
-from acked_common.store.records import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, NewJob, Scope
+from acked_common.store.records import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, KindRecord, NewJob, Scope
+from acked_worker.handlers.registration import kind_record as make_kind_record
 from support.whole_store import JobStore
 
 GRACE_S = 10.0
@@ -83,6 +87,16 @@ def new_job(
     )
     asked = {"expires_in_s": expires_in_s} | {name: fields.pop(name) for name in OPTION_NAMES if name in fields}
     return NewJob(id or new_id(), kind, payload, at, accepted, options=JobOptions(**asked), **fields)
+
+
+def kind_record(name: str, lane: str, **fields: Any) -> KindRecord:
+    """A kind as a worker registers an `async def` handler; `fields` are those of `KindRecord`."""
+    kind = define(name, _handler, KindOptions(lane=lane))
+    return replace(make_kind_record(kind, slots=1000, seen_at=now()), **{"seen_at": None, **fields})
+
+
+async def _handler(ctx: Context, payload: object) -> None:
+    """Does nothing."""
 
 
 async def insert(store: JobStore, *jobs: NewJob) -> list[Job]:

@@ -6,13 +6,13 @@ import pytest
 
 from acked_common.background.kind_cache import KindCache
 from acked_common.store.errors import StoreUnavailable
-from acked_common.store.records import KindRecord, WorkerRecord
+from acked_common.store.records import WorkerRecord
 from acked_worker.consume.in_flight import InFlightAttempts
 from acked_worker.presence import REGISTER_EVERY_S, Presence, WorkerIdentity
-from support.factories import ManualClock
+from support.factories import ManualClock, kind_record
 from support.parts import ShakyStore
 
-KINDS = {name: KindRecord(name, "shared") for name in ("b", "a")}
+KINDS = {name: kind_record(name, "shared") for name in ("b", "a")}
 
 
 class Bench:
@@ -45,7 +45,7 @@ async def test_kinds_are_registered_with_the_time_of_each_registration(bench: Be
 
 
 async def test_kind_that_only_others_serve_is_warned_of(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    await bench.store.register_kinds([KindRecord("theirs", "shared", seen_at=bench.clock.now())])
+    await bench.store.register_kinds([kind_record("theirs", "shared", seen_at=bench.clock.now())])
     await bench.cache.refresh()
     await bench.presence.register()
     assert "theirs" in capsys.readouterr().out

@@ -46,6 +46,8 @@ class Registry(Mapping[str, KindDefinition]):
 
 _OFFER_REPLACE = "Give one of them another name, or replace=True to the one that is to be used."
 
+USUAL = KindOptions()
+
 registry = Registry()
 """The registry of this process, filled by `@handler`."""
 
@@ -53,16 +55,16 @@ registry = Registry()
 def handler(
     name: str,
     *,
-    timeout_s: float = 900.0,
-    max_attempts: int = 5,
-    timeout_limit_s: float | None = None,
-    max_attempts_limit: int | None = None,
-    backoff_base_s: float = 1.0,
-    backoff_cap_s: float = 300.0,
-    bundle: int | None = None,
-    lane: str | None = None,
-    version: str = "1",
-    replace: bool = False,
+    timeout_s: float = USUAL.timeout_s,
+    max_attempts: int = USUAL.max_attempts,
+    timeout_limit_s: float | None = USUAL.timeout_limit_s,
+    max_attempts_limit: int | None = USUAL.max_attempts_limit,
+    backoff_base_s: float = USUAL.backoff_base_s,
+    backoff_cap_s: float = USUAL.backoff_cap_s,
+    bundle: int | None = USUAL.bundle,
+    lane: str | None = USUAL.lane,
+    version: str = USUAL.version,
+    replace: bool = USUAL.replace,
 ) -> Callable[[F], F]:
     """Make a function the handler of a kind; the function itself stays as it is.
 

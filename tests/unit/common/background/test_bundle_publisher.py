@@ -13,8 +13,7 @@ from acked_common.background.kind_cache import KindCache
 from acked_common.broker import BrokerError
 from acked_common.model.bundle import Bundle
 from acked_common.model.ids import new_id
-from acked_common.store.records import KindRecord
-from support.factories import ManualClock
+from support.factories import ManualClock, kind_record
 from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
@@ -55,7 +54,7 @@ def broker() -> HeldBroker:
 async def bundle_publisher(broker: HeldBroker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BundlePublisher]:
     monkeypatch.setattr("acked_common.background.bundle_publisher.RETRY_S", 0.001)
     store = MemoryStore(ManualClock())
-    await store.register_kinds([KindRecord("a", "shared", bundle=2), KindRecord("b", "shared", bundle=3)])
+    await store.register_kinds([kind_record("a", "shared", bundle=2), kind_record("b", "shared", bundle=3)])
     kinds = KindCache(store)
     await kinds.refresh()
     made = BundlePublisher(broker, kinds)

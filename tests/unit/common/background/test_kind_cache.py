@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from acked_common.background.kind_cache import DEFAULT_BUNDLE, KindCache
+from acked_common.background.kind_cache import KindCache
+from acked_common.model.bundling import MAX_BUNDLE
 from acked_common.store.errors import StoreError
-from acked_common.store.records import KindRecord
-from support.factories import ManualClock
+from support.factories import ManualClock, kind_record
 from support.parts import BOUND_S, ShakyStore, running_tasks, settle
 
 
@@ -23,11 +23,11 @@ def table(store: ShakyStore) -> KindCache:
 
 async def test_nothing_is_known_before_the_first_look(table: KindCache) -> None:
     assert (table.was_read, table.names, table.all(), table.get("a")) == (False, [], [], None)
-    assert (table.lane("a"), table.bundle("a")) == ("a", DEFAULT_BUNDLE)
+    assert (table.lane("a"), table.bundle("a")) == ("a", MAX_BUNDLE)
 
 
 async def test_a_lane_is_not_known_before_the_first_look_but_of_a_processs_own_kinds(store: ShakyStore) -> None:
-    table = KindCache(store, known={"own": KindRecord("own", "shared")})
+    table = KindCache(store, known={"own": kind_record("own", "shared")})
     assert (table.knows_lane("own"), table.lane("own"), table.knows_lane("a")) == (True, "shared", False)
     waiting = asyncio.create_task(table.wait_read())
     await settle()
@@ -39,7 +39,7 @@ async def test_a_lane_is_not_known_before_the_first_look_but_of_a_processs_own_k
 
 
 async def test_kinds_are_known_after_a_look(store: ShakyStore, table: KindCache) -> None:
-    await store.register_kinds([KindRecord("b", "fast", bundle=4), KindRecord("a", "a")])
+    await store.register_kinds([kind_record("b", "fast", bundle=4), kind_record("a", "a")])
     await table.refresh()
     assert table.was_read
     assert table.names == ["a", "b"]
@@ -48,7 +48,7 @@ async def test_kinds_are_known_after_a_look(store: ShakyStore, table: KindCache)
 
 
 async def test_lookups_ask_nobody(store: ShakyStore, table: KindCache) -> None:
-    await store.register_kinds([KindRecord("a", "a")])
+    await store.register_kinds([kind_record("a", "a")])
     await table.refresh()
     store.calls.clear()
     assert table.get("a") is not None
@@ -61,7 +61,7 @@ async def test_a_new_kind_is_found_by_a_second_look(
 ) -> None:
     monkeypatch.setattr("acked_common.background.kind_cache._SECOND_LOOK_EVERY_S", 0.0)
     await table.refresh()
-    await store.register_kinds([KindRecord("new", "new")])
+    await store.register_kinds([kind_record("new", "new")])
     found = await table.look_again("new")
     assert found is not None and found.name == "new"
     assert await table.look_again("missing") is None
@@ -74,7 +74,7 @@ async def test_a_crowd_shares_one_look(store: ShakyStore, table: KindCache) -> N
 
 
 async def test_what_was_known_stays_known_while_the_store_is_away(store: ShakyStore, table: KindCache) -> None:
-    await store.register_kinds([KindRecord("a", "lane")])
+    await store.register_kinds([kind_record("a", "lane")])
     await table.refresh()
     store.is_away = True
     with pytest.raises(StoreError):

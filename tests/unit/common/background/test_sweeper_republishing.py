@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.sweeper import EMPTY_LOOKS, REFUSED_AGAIN_S, next_look_s
 from acked_common.model.bundle import Bundle
-from acked_common.store.records import KindRecord, Reservation
-from support.factories import LEASE_S, ManualClock, again, insert, new_job, owner
+from acked_common.store.records import Reservation
+from support.factories import LEASE_S, ManualClock, again, insert, kind_record, new_job, owner
 from support.parts import BOUND_S, settle
 from support.sweeper_bench import Bench
 
@@ -65,7 +65,7 @@ async def test_what_has_not_waited_for_its_grace_is_not_looked_at(bench: Bench) 
 
 
 async def test_no_lane_is_looked_at_on_which_nothing_waits_too_long(bench: Bench) -> None:
-    await bench.store.register_kinds([KindRecord("a", "lane-a"), KindRecord("b", "lane-b")])
+    await bench.store.register_kinds([kind_record("a", "lane-a"), kind_record("b", "lane-b")])
     await bench.kinds.refresh()
     await bench.queued(kind="a")
     await bench.sweeper.sweep_queued()
@@ -271,7 +271,7 @@ async def test_what_a_full_outbox_dropped_is_published_by_the_sweeper(
 
 
 async def test_a_job_that_a_worker_of_its_lane_could_not_serve_comes_back(bench: Bench) -> None:
-    await bench.store.register_kinds([KindRecord("a", "shared"), KindRecord("b", "shared")])
+    await bench.store.register_kinds([kind_record("a", "shared"), kind_record("b", "shared")])
     await bench.kinds.refresh()
     job = await bench.queued(kind="b", waits_s=60.0)
     # A worker that serves the lane, but not this kind, took the bundle and dropped the job from it.

@@ -17,7 +17,7 @@ from acked_common.model.options import OPTION_NAMES, JobOptions
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
-from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder, KindRecord, NewJob
+from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder, NewJob
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
@@ -25,6 +25,7 @@ from acked_intake.accept.path import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission
 from acked_intake.settings import CommitLimits, Quotas
+from support.factories import kind_record
 from support.fields import fields_of, filled
 from support.memory_broker import MemoryBroker
 from support.parts import BOUND_S, ShakyStore, common_settings, settle
@@ -59,7 +60,7 @@ class Bench:
 
     async def start(self) -> None:
         await self.store.ensure_schema()
-        await self.store.register_kinds([KindRecord("demo", "demo"), KindRecord("noop", "noop")])
+        await self.store.register_kinds([kind_record("demo", "demo"), kind_record("noop", "noop")])
         await self.monitor.look()
         await self.kinds.refresh()
 
@@ -128,11 +129,11 @@ async def test_a_broker_that_is_away_refuses_nobody(bench: Bench) -> None:
 
 async def test_a_new_kind_is_found_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("acked_common.background.kind_cache._SECOND_LOOK_EVERY_S", 0.0)
-    await bench.store.register_kinds([KindRecord("new", "new")])
+    await bench.store.register_kinds([kind_record("new", "new")])
     assert (await bench.accept(kind="new")).kind == "new"
 
 
-WIDE = KindRecord("wide", "wide", timeout_s=5.0, max_attempts=2, timeout_limit_s=60.0, max_attempts_limit=9)
+WIDE = kind_record("wide", "wide", timeout_s=5.0, max_attempts=2, timeout_limit_s=60.0, max_attempts_limit=9)
 
 
 @pytest.mark.parametrize(("kind", "attempts", "timeout_s"), [("demo", 5, 900.0), ("wide", 9, 60.0)])
@@ -154,7 +155,7 @@ async def test_limits_of_a_kind_are_accepted_and_no_more(
 
 async def test_limits_that_a_handler_has_just_raised_hold(bench: Bench) -> None:
     bench.kinds._read_at = -1e9
-    await bench.store.register_kinds([KindRecord("demo", "demo", max_attempts_limit=50)])
+    await bench.store.register_kinds([kind_record("demo", "demo", max_attempts_limit=50)])
     assert (await bench.accept(max_attempts=50)).options.max_attempts == 50
 
 
@@ -163,7 +164,7 @@ async def test_limits_do_not_refuse_what_a_key_holds_already(bench: Bench) -> No
     await bench.kinds.refresh()
     asked = Submission("wide", options=JobOptions(max_attempts=9))
     first = await bench.acceptance.accept(asked, key_text="k")
-    await bench.store.register_kinds([KindRecord("wide", "wide", max_attempts=2)])
+    await bench.store.register_kinds([kind_record("wide", "wide", max_attempts=2)])
     await bench.kinds.refresh()
     again = await bench.acceptance.accept(asked, key_text="k")
     assert isinstance(again, KeyHolder)

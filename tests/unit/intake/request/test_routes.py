@@ -21,7 +21,6 @@ from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
-from acked_common.store.records import KindRecord
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.path import Acceptance
@@ -32,6 +31,7 @@ from acked_intake.request.operations import PROCESS, Accepted
 from acked_intake.request.routes import ON_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ProcessEndpoint, check_and_parse
 from acked_intake.settings import CommitLimits, Quotas, read_settings
 from support.asgi import Answer, Application, call
+from support.factories import kind_record
 from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
 
@@ -68,7 +68,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     made = Bench()
     await made.store.ensure_schema()
-    await made.store.register_kinds([KindRecord("demo", "demo")])
+    await made.store.register_kinds([kind_record("demo", "demo")])
     await made.monitor.look()
     await made.kinds.refresh()
     yield made
@@ -216,7 +216,7 @@ async def test_a_key_is_the_tenant_s_own(bench: Bench) -> None:
 async def test_when_too_many_jobs_wait_nothing_is_stored() -> None:
     bench = Bench(Quotas(in_all=2, of_tenant=0))
     await bench.store.ensure_schema()
-    await bench.store.register_kinds([KindRecord("demo", "demo")])
+    await bench.store.register_kinds([kind_record("demo", "demo")])
     await bench.monitor.look()
     await bench.kinds.refresh()
     first = await bench.post({"kind": "demo"}, idempotency_key='"first"')

@@ -9,11 +9,11 @@ import pytest
 from acked_common.model.bundle import Bundle
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store.errors import StoreError
-from acked_common.store.records import ClaimedJob, KindRecord
+from acked_common.store.records import ClaimedJob
 from acked_worker.consume.claim_batcher import ClaimBatcher
 from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_state import LaneSettings
-from support.factories import ManualClock, insert, new_job
+from support.factories import ManualClock, insert, kind_record, new_job
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 
@@ -46,7 +46,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = HeldStore(self.clock)
-        kinds = {"demo": KindRecord("demo", "demo")}
+        kinds = {"demo": kind_record("demo", "demo")}
         times = KindTimes(kinds, lease_s=30.0, renewal_s=8.0)
         settings = LaneSettings("demo", ("demo",), "w", "b", times, hold_s=10.0)
         self.claims = ClaimBatcher(settings, self.store, self.clock)

@@ -3,12 +3,13 @@
 import pytest
 from msgspec.structs import replace
 
-from acked_common.store.records import ClaimedJob, KindRecord
+from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.kind_times import KindTimes
+from support.factories import kind_record
 from support.fields import filled
 
-KINDS = {"demo": KindRecord("demo", "demo", timeout_s=60.0, timeout_limit_s=90.0)}
+KINDS = {"demo": kind_record("demo", "demo", timeout_s=60.0, timeout_limit_s=90.0)}
 TIMES = KindTimes(KINDS, lease_s=30.0, renewal_s=8.0)
 HELD = InFlight(filled(ClaimedJob), "lane", 0.0)
 

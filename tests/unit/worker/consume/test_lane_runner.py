@@ -9,7 +9,7 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, Owner
-from acked_common.store.records import ClaimedJob, Job, KindRecord
+from acked_common.store.records import ClaimedJob, Job
 from acked_worker.consume import prefetch
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.kind_times import KindTimes
@@ -19,7 +19,7 @@ from acked_worker.consume.prefetch import LEAST_QUICK, MOST
 from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
-from support.factories import ManualClock, insert, new_job
+from support.factories import ManualClock, insert, kind_record, new_job
 from support.memory_store import MemoryStore
 
 LEASE_S = 30.0
@@ -75,7 +75,7 @@ class Bench:
         self.started = asyncio.Event()
         self.found_late: list[InFlight] = []
         lane = "other" if beside else "demo"
-        kinds = {"demo": KindRecord("demo", lane)}
+        kinds = {"demo": kind_record("demo", lane)}
         times = KindTimes(kinds, lease_s=LEASE_S, renewal_s=8.0)
         settings = LaneSettings(lane, ("demo",), "w", "b", times, hold_s=60.0)
         slots = LaneSlots(lane, self.slots, self.suspect_slots)

@@ -10,7 +10,7 @@ from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.options import JobOptions
-from acked_common.store.records import Job, KindRecord
+from acked_common.store.records import Job
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_runner import NO_SLOT, LaneRunner
@@ -19,7 +19,7 @@ from acked_worker.consume.prefetch import MOST_RETURNS
 from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
-from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
+from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, kind_record, new_job, owner
 from support.loop_clock import LoopClock
 from support.parts import BOUND_S, ShakyStore, settle
 
@@ -93,7 +93,7 @@ class Bench:
         self.consumer = Consumer(self.order)
         self.submitted: list[Assignment] = []
         self.broken: Exception | None = None
-        kinds = {"demo": KindRecord("demo", "demo")}
+        kinds = {"demo": kind_record("demo", "demo")}
         times = KindTimes(kinds, lease_s=LEASE_S, renewal_s=8.0)
         settings = LaneSettings("demo", ("demo",), "w", "b", times, hold_s=HOLD_S)
         slots = LaneSlots("demo", self.slots, self.suspect_slots)

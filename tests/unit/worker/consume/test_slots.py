@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked_worker.consume.slots import MOST_EXCESS, Slots
+from acked_common.model.bundling import MAX_BUNDLE
+from acked_worker.consume.slots import Slots
 
 
 @given(st.integers(1, 500), st.lists(st.integers(1, 32), max_size=200), st.randoms(use_true_random=False))
@@ -25,7 +26,7 @@ async def test_one_lane_never_has_more_than_the_excess(total: int, sizes: list[i
         else:
             slots.give("lane", rng.randint(0, slots.used))
         assert slots.used >= 0 <= slots.claiming
-        assert slots.used + slots.claiming <= total + MOST_EXCESS
+        assert slots.used + slots.claiming <= total + MAX_BUNDLE
 
 
 def test_what_is_being_claimed_counts_for_every_lane() -> None:

@@ -7,17 +7,17 @@ import pytest
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.errors import StoreError, StoreUnavailable
-from acked_common.store.records import Applied, KindRecord, Lease
+from acked_common.store.records import Applied, Lease
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.kind_times import KindTimes
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.record.leases import Leases
-from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
+from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, kind_record, new_job, owner
 from support.parts import BOUND_S, ShakyStore
 
 RENEWAL_S = LEASE_S / 3
-TIMES = KindTimes({"demo": KindRecord("demo", "demo")}, lease_s=LEASE_S, renewal_s=RENEWAL_S)
+TIMES = KindTimes({"demo": kind_record("demo", "demo")}, lease_s=LEASE_S, renewal_s=RENEWAL_S)
 BOOT = "boot-1"
 LOST, CANCELLED = InterruptReason.LEASE_LOST, InterruptReason.CANCELLED
 

@@ -10,7 +10,7 @@ from acked_common.model.lifecycle import Reason, State
 from acked_common.model.options import JobOptions
 from acked_common.model.poison import MAX_CRASHES
 from acked_common.store.mongo.documents import claimed_job_from, job_document
-from acked_common.store.records import ClaimedJob, KindRecord
+from acked_common.store.records import ClaimedJob
 from acked_worker.execute.outcome import (
     Crashed,
     Ending,
@@ -24,10 +24,10 @@ from acked_worker.execute.outcome import (
     timed_out,
 )
 from acked_worker.record.outcome_rules import FREE_STARTS, Defaults, transition_after
-from support.factories import new_job
+from support.factories import kind_record, new_job
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
-KIND = KindRecord("demo", "demo", max_attempts=1, backoff_base_s=2.0, backoff_cap_s=60.0)
+KIND = kind_record("demo", "demo", max_attempts=1, backoff_base_s=2.0, backoff_cap_s=60.0)
 DEFAULTS = Defaults(grace_s=10.0, expires_in_s=3600.0, retention_s=86400.0)
 
 
@@ -106,7 +106,7 @@ def test_released_job_waits_as_long_as_it_asked_for(
 def test_attempt_that_may_be_repeated_is_until_none_is_left(
     job: ClaimedJob, ending: Ending, failures: int, is_last: bool
 ) -> None:
-    kind = KindRecord("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
+    kind = kind_record("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
     found = transition_after(ending, replace(job, failures=failures), kind, DEFAULTS, cancelling=False, at=AT)
     assert found is not None and found.adds == {"failures": 1}
     expected = (State.FAILED, Reason.ATTEMPTS_EXHAUSTED) if is_last else (State.SCHEDULED, Reason.BACKING_OFF)
@@ -116,14 +116,14 @@ def test_attempt_that_may_be_repeated_is_until_none_is_left(
 
 
 def test_permanent_error_fails_at_once_and_says_so(job: ClaimedJob) -> None:
-    kind = KindRecord("demo", "demo", max_attempts=3)
+    kind = kind_record("demo", "demo", max_attempts=3)
     ending = failed("T", "m", retryable=False)
     found = transition_after(ending, job, kind, DEFAULTS, cancelling=False, at=AT)
     assert found is not None and (found.to, found.reason) == (State.FAILED, Reason.PERMANENT_ERROR)
 
 
 def test_time_that_the_handler_asked_for_is_waited(job: ClaimedJob) -> None:
-    kind = KindRecord("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
+    kind = kind_record("demo", "demo", max_attempts=3, backoff_base_s=2.0, backoff_cap_s=60.0)
     ending = Failed(ErrorInfo("RetryLater", "m", retryable=True), retryable=True, after_s=120.0)
     found = transition_after(ending, job, kind, DEFAULTS, cancelling=False, at=AT)
     assert found is not None and found.sets["due_at"] == found.sets["next_check_at"] == AT + timedelta(seconds=120)
@@ -190,7 +190,7 @@ def test_failures_and_crashes_are_no_idle_starts(job: ClaimedJob) -> None:
 def test_attempts_of_an_older_job_are_the_smaller_of_both(
     job: ClaimedJob, asked: int | None, limit: int | None, holds: int
 ) -> None:
-    kind = KindRecord("demo", "demo", max_attempts=3, max_attempts_limit=limit)
+    kind = kind_record("demo", "demo", max_attempts=3, max_attempts_limit=limit)
     for failures in range(12):
         claimed = replace(job, options=JobOptions(max_attempts=asked), failures=failures)
         found = transition_after(raised(ValueError("no")), claimed, kind, DEFAULTS, cancelling=False, at=AT)
@@ -203,4 +203,4 @@ def test_attempts_of_an_older_job_are_the_smaller_of_both(
     [(None, None, 30), (None, 90, 30), (2.5, None, 2.5), (500, None, 30), (500, 90, 90), (70, 90, 70)],
 )
 def test_timeout_of_an_older_job_is_the_smaller_of_both(asked: float | None, limit: float | None, holds: float) -> None:
-    assert KindRecord("demo", "demo", timeout_s=30.0, timeout_limit_s=limit).timeout_of(asked) == holds
+    assert kind_record("demo", "demo", timeout_s=30.0, timeout_limit_s=limit).timeout_of(asked) == holds

@@ -12,12 +12,12 @@ from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from acked_common.store.records import Applied, KindRecord
+from acked_common.store.records import Applied
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Ending, Failed, Interrupted, InterruptReason, Succeeded, failed, weight_bytes
 from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import BATCH, BATCH_BYTES, HELD_BYTES, Recorder
-from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, new_job, owner
+from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, kind_record, new_job, owner
 from support.parts import BOUND_S, ShakyStore, settle
 
 MIB = 2**20
@@ -55,7 +55,7 @@ class Bench:
             self.store,
             Transitions(self.store, self.offered.extend),
             self.running,
-            lambda kind: KindRecord(kind, kind),
+            lambda kind: kind_record(kind, kind),
             Defaults(10.0, 3600.0, 3600.0),
             self.clock,
             self,

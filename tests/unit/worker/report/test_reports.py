@@ -10,14 +10,13 @@ from acked_common.model import lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.env import Env, SettingsError
-from acked_common.store.records import KindRecord
 from acked_worker.consume.claimed_jobs import claimed_event
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Succeeded
 from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import Recorder
 from acked_worker.settings import GatewayUrl, read_settings
-from support.factories import ManualClock, again, claimed_job, moved, now, owner, queued, running
+from support.factories import ManualClock, again, claimed_job, kind_record, moved, now, owner, queued, running
 from support.parts import BOUND_S, ShakyStore
 
 
@@ -32,7 +31,7 @@ class Bench:
             self.store,
             Transitions(self.store, lambda _: None),
             self.running,
-            lambda name: KindRecord(name, "lane"),
+            lambda name: kind_record(name, "lane"),
             Defaults(10.0, 3600.0, 86400.0),
             ManualClock(),
             self,

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from acked_common.http.problems import ErrorAt, ProblemError, problem
+from acked_common.model.bundling import MAX_BUNDLE
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store.ports import KindStore
@@ -13,8 +14,6 @@ from acked_common.store.records import KindRecord
 REFRESH_S = 5.0
 # A crowd of requests for unknown kinds shares one look.
 _SECOND_LOOK_EVERY_S = 0.2
-
-DEFAULT_BUNDLE = 32
 
 
 def unknown_kind(name: str, known: Sequence[str], reader: Principal, *, errors: Sequence[ErrorAt] = ()) -> ProblemError:
@@ -82,7 +81,7 @@ class KindCache:
     def bundle(self, kind: str) -> int:
         """How many jobs one bundle of this kind may carry."""
         record = self._kinds.get(kind)
-        return record.bundle if record else DEFAULT_BUNDLE
+        return record.bundle if record else MAX_BUNDLE
 
     async def refresh(self) -> None:
         """Reads all kinds. Raises `StoreError`."""

@@ -165,16 +165,16 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class KindRecord:
-    """A kind as workers registered it."""
+    """A kind as workers registered it. `acked.KindOptions` owns the defaults of a handler."""
 
     name: str
     lane: str
-    version: str = "1"
-    timeout_s: float = 900.0
-    max_attempts: int = 5
-    backoff_base_s: float = 1.0
-    backoff_cap_s: float = 300.0
-    bundle: int = 32
+    version: str
+    timeout_s: float
+    max_attempts: int
+    backoff_base_s: float
+    backoff_cap_s: float
+    bundle: int
     payload_schema: Mapping[str, Any] | None = None
     seen_at: datetime | None = None
     max_attempts_limit: int | None = None

@@ -1,6 +1,6 @@
 """How much a worker takes on: a soft limit of jobs, and a share that each lane keeps. Pure but for its wake-up.
 
-The limit is soft because a bundle is claimed whole: the last one may exceed it, by `MOST_EXCESS` at most. What is
+The limit is soft because a bundle is claimed whole: the last one may exceed it, by the largest bundle at most. What is
 being claimed counts like what runs, so lanes that share a pool do not overshoot together. A lane that has less than a
 tenth of the slots may always claim one more bundle, so that a busy lane can't starve a quiet one.
 """
@@ -9,11 +9,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
+from acked_common.model.bundling import largest_bundle
+
 LANE_SHARE = 0.1
-MOST_EXCESS = 32
-"""Jobs beyond the limit: the largest bundle that intake makes."""
-EXCESS_SHARE = 0.25
-"""Intake makes no bundle larger than this part of a worker's slots."""
 
 
 class Slots:
@@ -22,7 +20,7 @@ class Slots:
     def __init__(self, total: int) -> None:
         self._total = total
         self._share = max(1, int(total * LANE_SHARE))
-        self._excess = max(1, min(MOST_EXCESS, int(total * EXCESS_SHARE)))
+        self._excess = largest_bundle(total)
         self._used = 0
         self._claiming = 0
         self._by_lane: Counter[str] = Counter()

@@ -7,24 +7,20 @@ from functools import cache
 from importlib.metadata import version
 
 from acked import Kind, KindOptions
+from acked_common.model.bundling import bundle_size
 from acked_common.store.records import KindRecord
 from acked_worker.settings import Capacity
 
-MAX_BUNDLE = 32
 _OPTIONS = {field.name for field in fields(KindOptions)} & {field.name for field in fields(KindRecord)}
 """The options of a handler that others need to know."""
 
 
 def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
-    """What the other services need to know of a handler.
-
-    A bundle is at most a quarter of the slots, so that one bundle can't fill a worker; sync handlers get single jobs.
-    """
+    """Returns what the other services need to know of a handler."""
     options = kind.options
-    wished = options.bundle or (MAX_BUNDLE if kind.is_async else 1)
     own = {name: getattr(options, name) for name in _OPTIONS}
     own["lane"] = options.lane or kind.name
-    own["bundle"] = max(1, min(wished, MAX_BUNDLE, slots // 4)) if kind.is_async else 1
+    own["bundle"] = bundle_size(options.bundle, slots=slots, is_async=kind.is_async)
     return KindRecord(name=kind.name, seen_at=seen_at, **own)
 
 

@@ -30,7 +30,7 @@ from acked_common.store.mongo.documents import (
     worker_from,
 )
 from acked_common.store.records import JobFilter, KindRecord, WorkerRecord
-from support.factories import new_job
+from support.factories import kind_record, new_job
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 OPTIONS: CodecOptions[dict[str, object]] = CodecOptions(tz_aware=True, uuid_representation=UuidRepresentation.STANDARD)
@@ -188,7 +188,7 @@ def test_a_kind_survives_its_document(payload_schema: dict[str, object] | None) 
 
 
 def test_kind_without_limits_of_an_earlier_version_allows_its_own() -> None:
-    document = kind_document(KindRecord("k", "lane", timeout_s=1.5, max_attempts=3))
+    document = kind_document(kind_record("k", "lane", timeout_s=1.5, max_attempts=3))
     del document["max_attempts_limit"], document["timeout_limit_s"]
     kind = kind_from(_through_bson({"_id": "k", **document}))
     assert (kind.most_attempts, kind.most_timeout_s) == (3, 1.5)
