@@ -5,7 +5,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from acked_common.model.lifecycle import LIVE, TERMINAL, State
-from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT
+from acked_common.store.mongo import field_names
 
 SCHEMA_VERSION = 2
 
@@ -21,9 +21,9 @@ WORKER_DOCUMENT_TTL_S = 120
 
 JOB_INDEXES = [
     IndexModel(
-        [("state", ASCENDING), (NEXT_CHECK_AT, ASCENDING), ("_id", ASCENDING)],
+        [("state", ASCENDING), (field_names.NEXT_CHECK_AT, ASCENDING), ("_id", ASCENDING)],
         name="live",
-        partialFilterExpression={NEXT_CHECK_AT: {"$exists": True}},
+        partialFilterExpression={field_names.NEXT_CHECK_AT: {"$exists": True}},
     ),
     # Counts of a batch are taken from its keys alone, and lists of it find what they show in order.
     IndexModel(
@@ -46,10 +46,10 @@ JOB_INDEXES = [
         partialFilterExpression={"tags": {"$exists": True}},
     ),
     IndexModel(
-        [(DELETE_AT, ASCENDING)],
+        [(field_names.DELETE_AT, ASCENDING)],
         name="retention",
         expireAfterSeconds=0,
-        partialFilterExpression={DELETE_AT: {"$exists": True}},
+        partialFilterExpression={field_names.DELETE_AT: {"$exists": True}},
     ),
     IndexModel(
         [("tenant", ASCENDING), ("key", ASCENDING)],
@@ -113,8 +113,8 @@ JOB_VALIDATOR: dict[str, Any] = {
             "failures": _COUNTER,
             "crashes": _COUNTER,
             "history": {"bsonType": "array", "maxItems": 49},
-            NEXT_CHECK_AT: {"bsonType": "date"},
-            DELETE_AT: {"bsonType": "date"},
+            field_names.NEXT_CHECK_AT: {"bsonType": "date"},
+            field_names.DELETE_AT: {"bsonType": "date"},
             "result": {"bsonType": "binData"},
             "key": {"bsonType": "string"},
             "key_fingerprint": {"bsonType": "binData"},
@@ -125,13 +125,13 @@ JOB_VALIDATOR: dict[str, Any] = {
     "$or": [
         {
             "state": {"$in": sorted(state.value for state in LIVE)},
-            NEXT_CHECK_AT: {"$exists": True},
-            DELETE_AT: {"$exists": False},
+            field_names.NEXT_CHECK_AT: {"$exists": True},
+            field_names.DELETE_AT: {"$exists": False},
         },
         {
             "state": {"$in": sorted(state.value for state in TERMINAL)},
-            NEXT_CHECK_AT: {"$exists": False},
-            DELETE_AT: {"$exists": True},
+            field_names.NEXT_CHECK_AT: {"$exists": False},
+            field_names.DELETE_AT: {"$exists": True},
             "owner": {"$exists": False},
         },
     ],
