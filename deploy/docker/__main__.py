@@ -1,9 +1,10 @@
 """The commands behind the recipes, in containers: `python -m deploy.docker up`."""
 
+import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from deploy.asked import (
@@ -88,47 +89,63 @@ def _asked(verb: str, containers: Containers) -> Asked:
     return found
 
 
+def down(containers: Containers) -> None:
+    """Remove the containers, and forget which runtime it was."""
+    containers.down()
+    forget_runtime()
+    print("Acked is down; its volumes are kept")
+
+
+def scale(containers: Containers, wanted: dict[str, int]) -> None:
+    """Change the number of containers and print what that means."""
+    runs = containers.scale(wanted)
+    numbers = ", ".join(f"{n} {role}" for role, n in containers.project.scale.items())
+    print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
+
+
+def restart(containers: Containers, wanted: Asked, services: Sequence[str], *, may_open: bool) -> None:
+    """Start services anew with what is asked for."""
+    take(containers, wanted, may_open=may_open)
+    containers.restart(services)
+
+
+def status(containers: Containers) -> int:
+    """Print the containers; the exit code is that of `say_whole`, or `IS_DOWN`."""
+    if not containers.is_up():
+        print("down; ./just up starts it")
+        return IS_DOWN
+    return say_whole(containers.status())
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    layout = layout_from()
+    wanted = _asked(chosen.verb, Containers(Project(layout.ports)))
+    containers = Containers(Project(layout.ports, wanted.environ))
+    commands: dict[str, Callable[[], int | None]] = {
+        "up": lambda: up(containers, wanted),
+        "settings": lambda: print("\n".join(set_and_show(wanted, chosen.changes, KEPT_IN_CONTAINERS))),
+        "down": lambda: down(containers),
+        "scale": lambda: scale(containers, parse_scale(chosen.wanted)),
+        "restart": lambda: restart(containers, wanted, parse_services(chosen.services), may_open=chosen.open),
+        "status": lambda: status(containers),
+        "logs": lambda: containers.logs(chosen.service, chosen.lines, follow=chosen.follow),
+        "token": lambda: containers.token_command(chosen.words),
+        "load-test": lambda: load_test(layout, chosen.count, containers.token, containers.project.reached_at),
+    }
+    return commands[chosen.verb]() or 0
+
+
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Run the command and return the exit code."""
     chosen = parse_arguments(arguments)
     try:
-        layout = layout_from()
-        wanted = _asked(chosen.verb, Containers(Project(layout.ports)))
-        containers = Containers(Project(layout.ports, wanted.environ))
-        if chosen.verb == "up":
-            up(containers, wanted)
-        elif chosen.verb == "settings":
-            print("\n".join(set_and_show(wanted, chosen.changes, KEPT_IN_CONTAINERS)))
-        elif chosen.verb == "down":
-            containers.down()
-            forget_runtime()
-            print("Acked is down; its volumes are kept")
-        elif chosen.verb == "scale":
-            runs = containers.scale(parse_scale(chosen.wanted))
-            numbers = ", ".join(f"{n} {role}" for role, n in containers.project.scale.items())
-            print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
-        elif chosen.verb == "restart":
-            services = parse_services(chosen.services)
-            take(containers, wanted, may_open=chosen.open)
-            containers.restart(services)
-        elif chosen.verb == "status":
-            if not containers.is_up():
-                print("down; ./just up starts it")
-                return IS_DOWN
-            return say_whole(containers.status())
-        elif chosen.verb == "logs":
-            containers.logs(chosen.service, chosen.lines, follow=chosen.follow)
-        elif chosen.verb == "token":
-            return containers.token_command(chosen.words)
-        else:
-            return load_test(layout, chosen.count, containers.token, containers.project.reached_at)
+        return _run(chosen)
     except BrokenPipeError:
         # Of whoever read the output: `console` knows.
         raise
     except (AskedError, ContainersError, LayoutError, StackError, UsageError, OSError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -295,33 +295,36 @@ def _asked(verb: str) -> Asked:
         return without_file(os.environ, layout.state, running)
 
 
+def down(stack: Stack) -> None:
+    """Stop everything, and forget which runtime it was."""
+    stack.down()
+    forget_runtime()
+    print("Acked is down; its data is kept")
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    wanted = _asked(chosen.verb)
+    layout = layout_from(wanted.environ)
+    stack = Stack(layout, wanted.environ)
+    commands: dict[str, Callable[[], int | None]] = {
+        "up": lambda: up(stack, wanted),
+        "settings": lambda: print("\n".join(set_and_show(wanted, chosen.changes, KEPT_NATIVELY))),
+        "down": lambda: down(stack),
+        "scale": lambda: scale(stack, parse_scale(chosen.wanted)),
+        "restart": lambda: restart(stack, wanted, parse_services(chosen.services), may_open=chosen.open),
+        "status": lambda: status(stack),
+        "logs": lambda: logs(stack, chosen.service, chosen.lines, follow=chosen.follow),
+        "token": lambda: stack.token_command(chosen.words),
+        "load-test": lambda: load_test(layout, chosen.count, stack.token),
+    }
+    return commands[chosen.verb]() or 0
+
+
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Run the command and return the exit code."""
     chosen = parse_arguments(arguments)
     try:
-        wanted = _asked(chosen.verb)
-        layout = layout_from(wanted.environ)
-        stack = Stack(layout, wanted.environ)
-        if chosen.verb == "up":
-            return up(stack, wanted)
-        if chosen.verb == "settings":
-            print("\n".join(set_and_show(wanted, chosen.changes, KEPT_NATIVELY)))
-        elif chosen.verb == "down":
-            stack.down()
-            forget_runtime()
-            print("Acked is down; its data is kept")
-        elif chosen.verb == "scale":
-            scale(stack, parse_scale(chosen.wanted))
-        elif chosen.verb == "restart":
-            restart(stack, wanted, parse_services(chosen.services), may_open=chosen.open)
-        elif chosen.verb == "status":
-            return status(stack)
-        elif chosen.verb == "logs":
-            logs(stack, chosen.service, chosen.lines, follow=chosen.follow)
-        elif chosen.verb == "token":
-            return stack.token_command(chosen.words)
-        else:
-            return load_test(layout, chosen.count, stack.token)
+        return _run(chosen)
     except BrokenPipeError:
         # Of whoever read the output: `console` knows.
         raise
@@ -334,7 +337,6 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

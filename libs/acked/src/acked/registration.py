@@ -52,7 +52,7 @@ registry = Registry()
 """The registry of this process, filled by `@handler`."""
 
 
-def handler(
+def handler(  # noqa: PLR0913 - keywords that users write
     name: str,
     *,
     timeout_s: float = USUAL.timeout_s,

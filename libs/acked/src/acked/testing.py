@@ -1,4 +1,4 @@
-"""A context for unit tests of handlers, without a worker:
+"""A context for unit tests of handlers, without a worker.
 
 from acked.testing import RecordingAttempt
 

@@ -44,7 +44,7 @@ class LoadTestLimits:
     calls: Limit
 
 
-def load_test_routes(
+def load_test_routes(  # noqa: C901 - its views are inner functions
     tester: LoadTester,
     kinds: KindCache,
     store: JobLists,

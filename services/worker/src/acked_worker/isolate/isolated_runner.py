@@ -203,7 +203,7 @@ class IsolatedRunner:
             self._processes -= 1
             self._pump()
 
-    async def _talk(
+    async def _talk(  # noqa: C901 - one ending a branch
         self, suspect: _IsolatedAttempt, line: socket.socket, number: int, exited: "asyncio.Future[int]"
     ) -> Ending:
         """What the process tells, or what its death says."""

@@ -174,7 +174,7 @@ class MongoChanges:
             self._token = None
             raise HistoryLost("the changes since the last look are gone: look anew") from error
 
-    async def _news(self, changes: Sequence[Change]) -> list[JobUpdate]:
+    async def _news(self, changes: Sequence[Change]) -> list[JobUpdate]:  # noqa: C901 - one kind of change a branch
         wanted: dict[UUID, None] = {}
         for change in changes:
             if change.has_origin:
