@@ -77,7 +77,7 @@ browser:
 images-airgap:
     @deploy/airgap/build
 
-# Run the tests: test, test unit, test integration -k publisher
+# Run the tests: test, test unit, test integration -k publisher; test pythons, test coverage, test full
 [no-exit-message]
 test *what: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.testing "$@"
@@ -119,6 +119,6 @@ lock: prepare
 # Stop everything, remove caches and fetched servers; data and settings are kept
 [no-exit-message]
 clean: down
-    rm -rf .acked/servers .acked/bootstrap .acked/bench/peers .acked/bench/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+    rm -rf .acked/servers .acked/bootstrap .acked/pythons .acked/bench/peers .acked/bench/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
     find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
     @echo "caches and fetched servers are gone; data and settings in .acked/native are kept"

@@ -1,5 +1,8 @@
 """Runs the tests folder by folder and prints how long each took: `python -m deploy.testing [folder …] [options]`.
 
+Three words are no folders: `pythons [folder …]` runs folders on the other Pythons of this machine, `coverage` compares
+the coverage of the unit tests with its floor, and `full` runs the second tier.
+
 With CI=true a skipped test is a failure: there everything must run.
 """
 
@@ -20,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
 ORDER = ("architecture", "unit", "simulation", "contracts", "integration", "acceptance", "faults", "soak")
 ON_REQUEST = ("faults", "soak")
+PROGRAMS = {"pythons": "deploy.pythons", "coverage": "deploy.coverage", "full": "deploy.tiers"}
+"""Words in place of a folder, each for a program of its own."""
 SIDE_BY_SIDE = {"unit": 3, "simulation": 2, "contracts": 3}
 """How many processes run a folder whose tests share nothing and measure no time; those of servers often wait."""
 MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 3}
@@ -121,6 +126,8 @@ def main(words: Sequence[str]) -> int:
     if unknown := unknown_settings(os.environ):
         print("just test: correct or unset what nothing reads:\n  " + "\n  ".join(unknown), file=sys.stderr)
         return 2
+    if words and words[0] in PROGRAMS:
+        return console.start_module(PROGRAMS[words[0]], *words[1:], cwd=ROOT).wait()
     if any("/" in word or "::" in word for word in words):
         return run_pytest(words, FOLDER_WITHIN_S)
     ci = os.environ.get("CI") == "true"
