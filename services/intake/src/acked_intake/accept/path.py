@@ -80,13 +80,9 @@ class Acceptance:
             kind = await self._look_for_kind(submission.kind, client)
         options = submission.options
         if (options.max_attempts is not None or options.timeout_s is not None) and beyond_limits(submission, kind):
-            # An accepted request returns its job again, whatever the kind allows now.
-            if key is not None and (holder := await self._earlier(tenant, key)) is not None:
+            holder = await self._replay_beyond_limits(submission, client, key)
+            if holder is not None:
                 return holder
-            # The handler may allow more since the kinds were read.
-            kind = await self._look_for_kind(submission.kind, client)
-            if (refusal := beyond_limits(submission, kind)) is not None:
-                raise refusal
         at = self._clock.now()
         job = NewJob(
             id=new_id(),
@@ -112,13 +108,21 @@ class Acceptance:
                     "more requests wait to be kept than this intake holds; nothing was stored, send it again later",
                 )
             ) from None
-        if outcome is Insertion.STORED:
-            return job
-        if outcome is Insertion.NOT_STORED:
-            raise _not_accepted("MongoDB did not take the request in time")
-        if isinstance(outcome, KeyHolder):
-            return _same_request(outcome, key)
-        raise _outcome_unknown(has_key=key is not None)
+        return job if outcome is Insertion.STORED else _replay_or_refuse(outcome, key)
+
+    async def _replay_beyond_limits(
+        self, submission: Submission, client: Principal, key: IdempotencyKey | None
+    ) -> KeyHolder | None:
+        """Return the job of an earlier request with the key: it was accepted, whatever its kind allows now.
+
+        Without one, read the kind again, since its handler may allow more by now. Raises `ProblemError` if it does not.
+        """
+        if key is not None and (holder := await self._earlier(client.tenant, key)) is not None:
+            return holder
+        kind = await self._look_for_kind(submission.kind, client)
+        if (refusal := beyond_limits(submission, kind)) is not None:
+            raise refusal
+        return None
 
     async def _earlier(self, tenant: str, key: IdempotencyKey) -> KeyHolder | None:
         """Return the job of an earlier request that holds the key, if any. Raises `ProblemError` if the job asks for
@@ -151,6 +155,15 @@ async def fingerprint_of(submission: Submission, *, client: Client = None) -> by
 def _fields(at: datetime, delay_s: float, grace_s: float, expires_in_s: float) -> Mapping[str, Any]:
     """Jobs of one millisecond that ask for the same share them."""
     return lifecycle.accept_fields(at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
+
+
+def _replay_or_refuse(outcome: Insertion | KeyHolder, key: IdempotencyKey | None) -> KeyHolder:
+    """Return the job that holds the key; raise `ProblemError` if the job was not stored, or may not be."""
+    if isinstance(outcome, KeyHolder):
+        return _same_request(outcome, key)
+    if outcome is Insertion.NOT_STORED:
+        raise _not_accepted("MongoDB did not take the request in time")
+    raise _outcome_unknown(has_key=key is not None)
 
 
 def _same_request(holder: KeyHolder, key: IdempotencyKey | None) -> KeyHolder:
