@@ -19,10 +19,10 @@ from acked_common.runtime.setting_names import unknown_settings
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S
 from faults.checker import Figures
 from faults.experiment import Experiment, experiment
+from faults.process_stats import growth, vitals
 from faults.results import KEPT, Row, lines_of
 from faults.rig import Rig, running_rig
 from faults.schedule import Fault, Mishap, kills, mixed
-from faults.vitals import growth, vitals
 
 ROUND_S = 60.0
 KILLS_A_ROUND = 25

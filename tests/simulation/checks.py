@@ -16,7 +16,7 @@ from simulation.handlers import MAX_ATTEMPTS, Effect
 from simulation.scale import REPUBLISH_AGAIN
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.simulator import World
 
 Document = Mapping[str, Any]
 

@@ -16,7 +16,7 @@ from simulation.loop import SimProcess
 from simulation.scale import VARIABLES, WORKER_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.simulator import World
 
 LEASE_S, RENEWAL_S = float(VARIABLES["ACKED_LEASE_S"]), float(VARIABLES["ACKED_RENEWAL_S"])
 ASKS_WITHIN_S = RENEWAL_S * 1.1 + WORKER_TIMEOUT_S + 0.5

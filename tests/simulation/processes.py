@@ -43,14 +43,14 @@ from acked_intake.settings import read_settings as read_intake
 from acked_worker.execute.stall_fence import Guarded
 from acked_worker.settings import read_settings as read_worker
 from simulation import scale
-from simulation.broker_line import SimConsumer, SimProbe, SimPublisher
 from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess
-from simulation.store_line import StoreLine
+from simulation.sim_broker import SimConsumer, SimProbe, SimPublisher
+from simulation.sim_store import StoreLine
 from simulation.suspects import SimFence, SimSuspects
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.simulator import World
 
 INTAKE = read_intake(Env(scale.VARIABLES))
 WORKER = read_worker(Env(scale.VARIABLES))

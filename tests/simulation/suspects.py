@@ -18,7 +18,7 @@ from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess, Strand
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.simulator import World
 
 
 class SimFence(StallFence):

@@ -20,12 +20,12 @@ from acked_worker.consume.slots import Slots
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.record.recorder import Recorder
 from acked_worker.runners import Runners
+from simulation.fault_plan import KNOBS
 from simulation.ownership import LEASE_S
-from simulation.store_line import ObservedStore
-from simulation.story import report
+from simulation.sim_store import ObservedStore
+from simulation.simulator import Result, run
 from simulation.suspects import SimFence
-from simulation.weather import KNOBS
-from simulation.world import Result, run
+from simulation.trace import report
 
 MOST_SEEDS = 500
 

@@ -4,11 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simulation.world import run
+from simulation.simulator import run
 
 TESTS = Path(__file__).resolve().parents[1]
 SEEDS = (3, 11, 29)
-PRINT = f"from simulation.world import run\nfor seed in {SEEDS}: print(run(seed).fingerprint)"
+PRINT = f"from simulation.simulator import run\nfor seed in {SEEDS}: print(run(seed).fingerprint)"
 
 
 def test_the_same_seed_makes_the_same_run() -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from simulation.cases import FOUND
-from simulation.story import needed_faults, report
-from simulation.world import run
+from simulation.simulator import run
+from simulation.trace import needed_faults, report
 
 
 def check(seed: int) -> None:

@@ -13,7 +13,7 @@ from support.factories import claimed_job
 from support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.simulator import World
 
 READS = frozenset(
     {

@@ -8,11 +8,11 @@ from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.lane_consumer import Delivery
 from acked_common.model.bundle import Bundle
 from simulation.loop import STRAND, SimProcess
-from simulation.store_line import at_once
+from simulation.sim_store import at_once
 from support.memory_broker import MemoryBroker
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.simulator import World
 
 
 class SimBroker:

@@ -22,15 +22,15 @@ from acked_common.store.records import Job
 from acked_gateway.jobs.commands import Resolution
 from acked_intake.accept.submission import Submission
 from acked_worker.handlers.registration import kind_records
-from simulation.broker_line import SimBroker
 from simulation.checks import Observer, Violation, check_at_rest
+from simulation.fault_plan import Weather, forecast
 from simulation.handlers import KINDS, Effect, Script, draw_script
 from simulation.loop import SimProcess, Spinning, VirtualLoop
+from simulation.nemesis import strike
 from simulation.ownership import Ownership
 from simulation.processes import WORKER, Gateway, Intake, Node, WorkerNode, boundary
-from simulation.store_line import ObservedStore, at_once
-from simulation.storms import strike
-from simulation.weather import Weather, forecast
+from simulation.sim_broker import SimBroker
+from simulation.sim_store import ObservedStore, at_once
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUIET_WITHIN_S = 400.0

@@ -1,10 +1,10 @@
 """A seed that fails tells what happened and how to repeat it."""
 
 from acked_common.store.records import Insertion, NewJob
-from simulation.store_line import ObservedStore
-from simulation.story import needed_faults, report
-from simulation.weather import KNOBS
-from simulation.world import Result, run
+from simulation.fault_plan import KNOBS
+from simulation.sim_store import ObservedStore
+from simulation.simulator import Result, run
+from simulation.trace import needed_faults, report
 
 
 class Loses(ObservedStore):

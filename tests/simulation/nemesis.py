@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from simulation.fault_plan import Storm
 from simulation.processes import COMMON, Gateway, Intake, Node, WorkerNode
-from simulation.weather import Storm
 
 if TYPE_CHECKING:
-    from simulation.world import World
+    from simulation.simulator import World
 
 MAKERS = {"intake": Intake, "gateway": Gateway, "worker": WorkerNode}
 

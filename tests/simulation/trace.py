@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection
 
-from simulation.weather import KNOBS
-from simulation.world import Result
+from simulation.fault_plan import KNOBS
+from simulation.simulator import Result
 
 MOST_LINES = 60
 
