@@ -18,7 +18,7 @@ MAY_GROW_TASKS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class ProcessStats:
     """Of one process."""
 
     pid: int
@@ -28,13 +28,13 @@ class Vitals:
     tasks: int
 
 
-def vitals(rig: Rig) -> dict[str, Vitals]:
+def process_stats(rig: Rig) -> dict[str, ProcessStats]:
     """Of each service part that runs."""
-    found: dict[str, Vitals] = {}
+    found: dict[str, ProcessStats] = {}
     for part in rig.parts():
         pid = rig.pid(part)
         status = Path(f"/proc/{pid}/status").read_text()
-        found[part] = Vitals(
+        found[part] = ProcessStats(
             pid,
             _number(r"VmRSS:\s+(\d+)", status) / 1024,
             len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 - names only
@@ -44,7 +44,7 @@ def vitals(rig: Rig) -> dict[str, Vitals]:
     return found
 
 
-def growth(base: Mapping[str, Vitals], now: Mapping[str, Vitals], *, is_at_rest: bool = False) -> list[str]:
+def growth(base: Mapping[str, ProcessStats], now: Mapping[str, ProcessStats], *, is_at_rest: bool = False) -> list[str]:
     """I10: what has grown more than it may, against the largest base of its role: most processes are younger."""
     found: list[str] = []
     for part, is_now in now.items():

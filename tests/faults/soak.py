@@ -19,7 +19,7 @@ from acked_common.runtime.setting_names import unknown_settings
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S
 from faults.checker import Figures
 from faults.experiment import Experiment, experiment
-from faults.process_stats import growth, vitals
+from faults.process_stats import growth, process_stats
 from faults.results import KEPT, Row, lines_of
 from faults.rig import Rig, running_rig
 from faults.schedule import Fault, Mishap, kills, mixed
@@ -103,7 +103,7 @@ def soak(asked: argparse.Namespace, folder: Path) -> list[str]:
         # The base is a stack that has worked: connections and threads are made on the way.
         with experiment(rig, "warm-up") as run:
             suffer(rig, run, [], asked.rate, 10.0)
-        base = vitals(rig)
+        base = process_stats(rig)
         for number, (mishaps, lasts_s) in enumerate(rounds(asked), 1):
             print(f"round {number}: {len(mishaps)} faults", flush=True)
             try:
@@ -112,10 +112,10 @@ def soak(asked: argparse.Namespace, folder: Path) -> list[str]:
             except AssertionError as error:
                 wrong.append(f"round {number}: {error}")
                 print(f"  {error}", flush=True)
-            wrong += [f"round {number}: {text}" for text in growth(base, vitals(rig))]
+            wrong += [f"round {number}: {text}" for text in growth(base, process_stats(rig))]
         print(f"idle for {IDLE_S:g} s", flush=True)
         time.sleep(IDLE_S)
-        at_rest = vitals(rig)
+        at_rest = process_stats(rig)
         wrong += [f"at rest: {text}" for text in growth(base, at_rest, is_at_rest=True)]
         for part, one in sorted(at_rest.items()):
             print(f"{part}: at first {base.get(part)}\n{' ' * len(part)}  at rest  {one}")

@@ -16,7 +16,7 @@ from simulation.handlers import MAX_ATTEMPTS, Effect
 from simulation.scale import REPUBLISH_AGAIN
 
 if TYPE_CHECKING:
-    from simulation.simulator import World
+    from simulation.simulator import Simulator
 
 Document = Mapping[str, Any]
 
@@ -76,8 +76,8 @@ class Watched:
 class Observer:
     """Sees every transition as the store makes it."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, simulator: "Simulator") -> None:
+        self._simulator = simulator
         self.jobs: dict[UUID, Watched] = {}
         self.live = 0
 
@@ -91,11 +91,11 @@ class Observer:
 
     def _check_flood(self, job_id: UUID, watched: Watched) -> None:
         """While it is queued a job is published once, and again by one of all sweepers, ever more rarely."""
-        world = self._world
-        waited_s = world.loop.time() - watched.queued_since
+        simulator = self._simulator
+        waited_s = simulator.loop.time() - watched.queued_since
         # Two sweepers that queue a job in the same millisecond can't be told apart: both publish it.
         most = 1.0 + (watched.document["reason"] == Reason.DUE)
-        if not world.forecast.is_calm:
+        if not simulator.plan.is_calm:
             # Of all sweepers one gets a lost job.
             most = 3 + math.log2(1 + waited_s / REPUBLISH_AGAIN.base_s)
         if watched.confirmed > most:
@@ -106,7 +106,7 @@ class Observer:
         job_id = document["_id"]
         watched = self.jobs.get(job_id)
         state, reason = State(document["state"]), document["reason"]
-        self._world.note(self._author(), f"rev {document['rev']} {state.value}: {reason}", job_id)
+        self._simulator.note(self._author(), f"rev {document['rev']} {state.value}: {reason}", job_id)
         if watched is None:
             number = json.loads(document["payload"])["n"]
             watched = self.jobs[job_id] = Watched(document, number)
@@ -117,18 +117,18 @@ class Observer:
             before, watched.document = watched.document, document
             self._check_move(watched, before, document)
         if state is State.QUEUED:
-            watched.queued_since, watched.confirmed = self._world.loop.time(), 0
+            watched.queued_since, watched.confirmed = self._simulator.loop.time(), 0
 
     def _author(self) -> str:
-        return self._world.acting.name if self._world.acting is not None else "?"
+        return self._simulator.acting.name if self._simulator.acting is not None else "?"
 
     def _broken(self, rule: str, text: str, job_id: UUID | None = None) -> None:
-        self._world.broken(rule, text, job_id)
+        self._simulator.broken(rule, text, job_id)
 
     def _check_move(self, watched: Watched, before: Document, after: Document) -> None:
         job_id, reason = after["_id"], after["reason"]
         was, now = State(before["state"]), State(after["state"])
-        at = self._world.time()
+        at = self._simulator.time()
         if after["rev"] != before["rev"] + 1:
             self._broken("I2", f"rev {before['rev']} is followed by {after['rev']}", job_id)
         if len(after["history"]) != min(after["rev"] - 1, HISTORY_KEPT) or after["history"][-1]["rev"] != after["rev"]:
@@ -142,14 +142,14 @@ class Observer:
         self.live += was.is_terminal - now.is_terminal
         if now.is_terminal:
             watched.ends[after["run"]] += 1
-            watched.first_end_at = min(watched.first_end_at, self._world.loop.time())
+            watched.first_end_at = min(watched.first_end_at, self._simulator.loop.time())
             if watched.ends[after["run"]] > 1:
                 self._broken("I2", f"run {after['run']} has ended twice", job_id)
         if reason in FAILURES:
             watched.failures[after["run"]] += 1
         if reason in CRASHES:
             watched.crashes[after["run"]] += 1
-            if (job_id, before["attempt"]) not in self._world.crashes:
+            if (job_id, before["attempt"]) not in self._simulator.crashes:
                 self._broken("crashes", f"attempt {before['attempt']} is {reason}, and ended no process", job_id)
         self._check_attempt(watched, before, after)
         if reason == Reason.EXPIRED and before["expires_at"] > at + CLOCK_MARGIN:
@@ -166,7 +166,7 @@ class Observer:
         if is_claim:
             if was is not State.QUEUED:
                 self._broken("I3", f"was claimed while {was.value}", job_id)
-            watched.claimed_at[after["attempt"]] = self._world.loop.time()
+            watched.claimed_at[after["attempt"]] = self._simulator.loop.time()
             watched.claimed_by[after["attempt"]] = after["owner"]["worker"]
             if watched.exits.get(attempt) in (Reason.LEASE_EXPIRED, *CRASHES):
                 watched.suspected.add(after["attempt"])
@@ -175,10 +175,10 @@ class Observer:
             return
         watched.exits[attempt] = reason
         if reason == Reason.LEASE_EXPIRED:
-            self._world.ownership.taken_back(job_id, attempt, before["owner"]["worker"])
-        if reason == Reason.LEASE_EXPIRED and before["wake"] > self._world.time():
+            self._simulator.ownership.taken_back(job_id, attempt, before["owner"]["worker"])
+        if reason == Reason.LEASE_EXPIRED and before["wake"] > self._simulator.time():
             self._broken(
-                "I4", f"was taken back {before['wake'] - self._world.time()} before its lease was over", job_id
+                "I4", f"was taken back {before['wake'] - self._simulator.time()} before its lease was over", job_id
             )
         author, owner = self._author(), before["owner"]["worker"]
         if reason in BY_OWNER and author != owner:
@@ -195,61 +195,61 @@ EXPLAINED_FAILURES = frozenset(
 )
 
 
-def check_at_rest(world: "World") -> None:
+def check_at_rest(simulator: "Simulator") -> None:
     """What must hold when all faults are over and nothing moves any more."""
     effects: dict[UUID, list[Effect]] = defaultdict(list)
-    for effect in world.effects:
+    for effect in simulator.effects:
         effects[effect.job_id].append(effect)
-    for job_id, watched in world.observer.jobs.items():
-        _check_job(world, job_id, watched, effects[job_id])
-        _check_overlaps(world, job_id, watched, effects[job_id])
-    _check_submissions(world)
-    if waiting := world.broker.ready() + world.broker.unacked:
-        world.broken("I8", f"{waiting} bundles are left on the broker")
-    for node in world.nodes:
+    for job_id, watched in simulator.observer.jobs.items():
+        _check_job(simulator, job_id, watched, effects[job_id])
+        _check_overlaps(simulator, job_id, watched, effects[job_id])
+    _check_submissions(simulator)
+    if waiting := simulator.broker.ready() + simulator.broker.unacked:
+        simulator.broken("I8", f"{waiting} bundles are left on the broker")
+    for node in simulator.nodes:
         held = {} if node.process.is_dead else node.held()
         if left := {what: count for what, count in held.items() if count}:
-            world.broken("rest", f"{node.process.name} still holds {left}")
+            simulator.broken("rest", f"{node.process.name} still holds {left}")
 
 
-def _check_job(world: "World", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
+def _check_job(simulator: "Simulator", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
     document = watched.document
     state, reason = State(document["state"]), document["reason"]
     if not state.is_terminal:
-        world.broken("I1", f"is still {state.value} ({reason})", job_id)
+        simulator.broken("I1", f"is still {state.value} ({reason})", job_id)
         return
     run = document["run"]
     if reason == Reason.COMPLETED and not [e for e in effects if e.attempt == document["attempt"] and e.end == "ok"]:
-        world.broken("I4", f"succeeded, but attempt {document['attempt']} has had no effect", job_id)
+        simulator.broken("I4", f"succeeded, but attempt {document['attempt']} has had no effect", job_id)
     if state is State.FAILED and reason not in EXPLAINED_FAILURES:
-        world.broken("crashes", f"failed as {reason}", job_id)
+        simulator.broken("crashes", f"failed as {reason}", job_id)
     if reason == Reason.ATTEMPTS_EXHAUSTED:
-        most = world.submissions[watched.number].submission.options.max_attempts or MAX_ATTEMPTS
+        most = simulator.clients.submissions[watched.number].submission.options.max_attempts or MAX_ATTEMPTS
         if watched.failures[run] != most:
-            world.broken("crashes", f"failed after {watched.failures[run]} failures of {most}", job_id)
+            simulator.broken("crashes", f"failed after {watched.failures[run]} failures of {most}", job_id)
     if reason == Reason.POISON and watched.crashes[run] != MAX_CRASHES:
-        world.broken("crashes", f"is poison after {watched.crashes[run]} crashes of its own process", job_id)
+        simulator.broken("crashes", f"is poison after {watched.crashes[run]} crashes of its own process", job_id)
     for effect in effects:
         if effect.attempt in watched.suspected and not effect.is_alone:
-            world.broken("suspects", f"attempt {effect.attempt} of a suspect ran beside others", job_id)
+            simulator.broken("suspects", f"attempt {effect.attempt} of a suspect ran beside others", job_id)
         if effect.is_alone and not _was_suspected(watched, effect.attempt):
-            world.broken("suspects", f"attempt {effect.attempt} ran alone, and nobody was lost before", job_id)
+            simulator.broken("suspects", f"attempt {effect.attempt} ran alone, and nobody was lost before", job_id)
     for attempt in (attempt for attempt, why in watched.exits.items() if why in FAILURES):
         had = [e for e in effects if e.attempt == attempt and (e.end != "ok" or e.ended_at - e.begun_at > 1.0)]
         if not had:
-            world.broken("crashes", f"attempt {attempt} counts as failed, but no handler has failed", job_id)
-    if world.forecast.is_calm and Reason.LEASE_EXPIRED in watched.exits.values():
-        world.broken("calm", "lost its lease although nothing went wrong", job_id)
+            simulator.broken("crashes", f"attempt {attempt} counts as failed, but no handler has failed", job_id)
+    if simulator.plan.is_calm and Reason.LEASE_EXPIRED in watched.exits.values():
+        simulator.broken("calm", "lost its lease although nothing went wrong", job_id)
 
 
 def _was_suspected(watched: Watched, attempt: int) -> bool:
     return any(why in (Reason.LEASE_EXPIRED, *CRASHES) for n, why in watched.exits.items() if n < attempt)
 
 
-def _check_overlaps(world: "World", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
+def _check_overlaps(simulator: "Simulator", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
     twice = [attempt for attempt, count in Counter(e.attempt for e in effects).items() if count > 1]
     if twice:
-        world.broken("I4", f"attempts {twice} have begun twice", job_id)
+        simulator.broken("I4", f"attempts {twice} have begun twice", job_id)
     for earlier in effects:
         for later in effects:
             if earlier.attempt >= later.attempt or earlier.gone_at <= later.begun_at:
@@ -257,40 +257,40 @@ def _check_overlaps(world: "World", job_id: UUID, watched: Watched, effects: lis
             if later.attempt in earlier.held_beside and earlier.end == "stopped":
                 # Its process stood still for too long: its next step was to hear that it is over.
                 continue
-            lingers = world.scripts[watched.number].step(earlier.attempt).lingers_s > 0
+            lingers = simulator.clients.scripts[watched.number].step(earlier.attempt).lingers_s > 0
             if watched.exits.get(earlier.attempt) != Reason.LEASE_EXPIRED and not lingers:
-                world.broken("I4", f"attempt {later.attempt} began while attempt {earlier.attempt} ran", job_id)
+                simulator.broken("I4", f"attempt {later.attempt} began while attempt {earlier.attempt} ran", job_id)
 
 
-def _check_submissions(world: "World") -> None:
+def _check_submissions(simulator: "Simulator") -> None:
     kept: dict[int, list[UUID]] = defaultdict(list)
-    for job_id, watched in world.observer.jobs.items():
+    for job_id, watched in simulator.observer.jobs.items():
         kept[watched.number].append(job_id)
-    for sent in world.submissions:
+    for sent in simulator.clients.submissions:
         ids = kept.get(sent.number, [])
         if sent.answer == "accepted" and sent.job_id not in ids:
-            world.broken("I1", f"submission {sent.number} got a 202 and is not there", sent.job_id)
+            simulator.broken("I1", f"submission {sent.number} got a 202 and is not there", sent.job_id)
         named = sent.job_ids | set(ids)
         if sent.key is not None and len(named) > 1:
-            world.broken("I6", f"submission {sent.number} with a key became {len(named)} jobs", sent.job_id)
+            simulator.broken("I6", f"submission {sent.number} with a key became {len(named)} jobs", sent.job_id)
         elif len(ids) > 1:
-            world.broken("I5", f"submission {sent.number} was kept {len(ids)} times", ids[1])
+            simulator.broken("I5", f"submission {sent.number} was kept {len(ids)} times", ids[1])
         if sent.answer == "refused" and ids:
-            world.broken("I5", f"submission {sent.number} was refused and is there", ids[0])
+            simulator.broken("I5", f"submission {sent.number} was refused and is there", ids[0])
         for job_id in ids:
-            document = world.observer.jobs[job_id].document
+            document = simulator.observer.jobs[job_id].document
             if bytes(document["payload"]) != sent.submission.payload or document["kind"] != sent.submission.kind:
-                world.broken("I5", f"submission {sent.number} is not kept as it was sent", job_id)
-    for answer in world.cancels:
-        _check_cancel(world, answer.job_id, answer.answer, answer.at)
+                simulator.broken("I5", f"submission {sent.number} is not kept as it was sent", job_id)
+    for answer in simulator.clients.cancels:
+        _check_cancel(simulator, answer.job_id, answer.answer, answer.at)
 
 
-def _check_cancel(world: "World", job_id: UUID, answer: str, at: float) -> None:
-    watched = world.observer.jobs[job_id]
+def _check_cancel(simulator: "Simulator", job_id: UUID, answer: str, at: float) -> None:
+    watched = simulator.observer.jobs[job_id]
     reasons = [entry["reason"] for entry in watched.document["history"]]
     if answer == "cancelled" and Reason.CANCELLED not in reasons:
-        world.broken("cancel", "was answered as cancelled and is not", job_id)
+        simulator.broken("cancel", "was answered as cancelled and is not", job_id)
     if answer == "asked" and Reason.CANCEL_REQUESTED not in reasons:
-        world.broken("cancel", "was answered as to be cancelled, and nobody was asked", job_id)
+        simulator.broken("cancel", "was answered as to be cancelled, and nobody was asked", job_id)
     if answer == "409" and watched.first_end_at > at:
-        world.broken("cancel", "was answered 409 while it was live", job_id)
+        simulator.broken("cancel", "was answered 409 while it was live", job_id)

@@ -10,7 +10,7 @@ CALM_SHARE = 0.08
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class FaultRates:
     """How likely each fault is at each message; 0 everywhere is calm."""
 
     slow: float = 0.0
@@ -45,7 +45,7 @@ class Weather:
     """The handler of a job ends its process, its worker or its own, at its first attempts or at each."""
 
 
-MOST = Weather(
+MOST = FaultRates(
     slow=0.15,
     store_refuses=0.15,
     store_unanswered=0.15,
@@ -64,7 +64,7 @@ MOST = Weather(
 
 SLOW_VERBS = ("apply", "apply", "claim", "insert", "live_jobs", "renew", "renew", "get_many")
 
-STORMS = {
+INCIDENTS = {
     "worker killed": 5,
     "worker paused": 5,
     "worker drained": 2,
@@ -83,15 +83,15 @@ STORMS = {
     "lane deleted": 1,
     "channel dropped": 3,
 }
-"""Kinds of storms, and how often each is drawn beside the others."""
-MOST_STORMS = 9
+"""Kinds of incidents, and how often each is drawn beside the others."""
+MOST_INCIDENTS = 9
 
-NO_CHANCES = frozenset({"slow_verbs", *STORMS})
-KNOBS = tuple(field.name for field in fields(Weather)) + tuple(STORMS)
+NO_CHANCES = frozenset({"slow_verbs", *INCIDENTS})
+KNOBS = tuple(field.name for field in fields(FaultRates)) + tuple(INCIDENTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Storm:
+class Incident:
     """One incident; `strength` (0 to 1) says how long it lasts, `steps` where in a process's work it strikes."""
 
     kind: str
@@ -101,31 +101,31 @@ class Storm:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class FaultPlan:
     """All that goes wrong in one seed."""
 
-    weather: Weather
-    storms: tuple[Storm, ...]
+    rates: FaultRates
+    incidents: tuple[Incident, ...]
     clocks_are_off: bool
 
     @property
     def is_calm(self) -> bool:
         """Whether nothing goes wrong."""
-        return not self.storms and self.weather == Weather()
+        return not self.incidents and self.rates == FaultRates()
 
 
-def forecast(rng: Random, lasts_s: float, without: Collection[str] = ()) -> Forecast:
+def draw_plan(rng: Random, lasts_s: float, without: Collection[str] = ()) -> FaultPlan:
     """Draws a seed's faults. Those named in `without` are left out; the others stay as they are."""
     is_calm = rng.random() < CALM_SHARE
     drawn_knobs: dict[str, Any] = {
         name: rng.random() * getattr(MOST, name) * (rng.random() < 0.5) for name in KNOBS if name not in NO_CHANCES
     }
     drawn_knobs["slow_verbs"] = tuple(rng.choices(SLOW_VERBS, k=rng.choice((0, 0, 1, 3, 4))))
-    kinds = [kind for kind in STORMS if rng.random() < 0.5] or ["worker killed"]
-    drawn = rng.choices(kinds, [STORMS[kind] for kind in kinds], k=rng.randint(0, MOST_STORMS))
-    storms = [Storm(kind, rng.uniform(0.3, lasts_s), rng.random(), rng.randint(1, 60)) for kind in drawn]
+    kinds = [kind for kind in INCIDENTS if rng.random() < 0.5] or ["worker killed"]
+    drawn = rng.choices(kinds, [INCIDENTS[kind] for kind in kinds], k=rng.randint(0, MOST_INCIDENTS))
+    incidents = [Incident(kind, rng.uniform(0.3, lasts_s), rng.random(), rng.randint(1, 60)) for kind in drawn]
     clocks_are_off = rng.random() < 0.5
     if is_calm:
-        return Forecast(Weather(), (), clocks_are_off)
-    weather = replace(Weather(), **{name: drawn for name, drawn in drawn_knobs.items() if name not in without})
-    return Forecast(weather, tuple(storm for storm in storms if storm.kind not in without), clocks_are_off)
+        return FaultPlan(FaultRates(), (), clocks_are_off)
+    rates = replace(FaultRates(), **{name: drawn for name, drawn in drawn_knobs.items() if name not in without})
+    return FaultPlan(rates, tuple(incident for incident in incidents if incident.kind not in without), clocks_are_off)

@@ -85,22 +85,24 @@ def draw_script(rng: Random, timeout_s: float | None, jobs_crash: float) -> Scri
 async def work(ctx: Context, payload: Any) -> dict[str, object]:
     """The handler of all kinds: does what its submission's script says and writes the ledger."""
     process = STRAND.get().process
-    world = process.loop.simulation  # type: ignore[attr-defined]
+    simulator = process.loop.simulation  # type: ignore[attr-defined]
     number = payload["n"]
-    step = world.scripts[number].step(ctx.attempt)
-    effect = Effect(number, UUID(ctx.id), ctx.attempt, process, world.loop.time(), process.is_of_suspect, STRAND.get())
-    for other in world.effects:
-        if other.job_id == effect.job_id and other.gone_at > world.loop.time() and other.stands_at_gate:
+    step = simulator.clients.scripts[number].step(ctx.attempt)
+    now = simulator.loop.time()
+    now = simulator.loop.time()
+    effect = Effect(number, UUID(ctx.id), ctx.attempt, process, now, process.is_of_suspect, STRAND.get())
+    for other in simulator.effects:
+        if other.job_id == effect.job_id and other.gone_at > now and other.stands_at_gate:
             other.held_beside.add(ctx.attempt)
-    world.effects.append(effect)
-    world.ownership.begins(effect)
-    world.note(process.name, f"attempt {ctx.attempt} begins", effect.job_id)
+    simulator.effects.append(effect)
+    simulator.ownership.begins(effect)
+    simulator.note(process.name, f"attempt {ctx.attempt} begins", effect.job_id)
     try:
-        if ctx.attempt <= world.scripts[number].crashes:
+        if ctx.attempt <= simulator.clients.scripts[number].crashes:
             await asyncio.sleep(step.takes_s / 2)
-            world.crash(process, effect.job_id, ctx.attempt)
+            simulator.crash(process, effect.job_id, ctx.attempt)
             # Nothing of the process runs any more.
-            await world.loop.create_future()
+            await simulator.loop.create_future()
         await asyncio.sleep(step.takes_s)
     except asyncio.CancelledError:
         effect.end = "stopped"
@@ -110,10 +112,10 @@ async def work(ctx: Context, payload: Any) -> dict[str, object]:
     else:
         effect.end = step.end
     finally:
-        if not world.is_over:
-            effect.ended_at = world.loop.time()
-            world.ownership.ends(effect)
-            world.note(process.name, f"attempt {ctx.attempt} ends: {effect.end}", effect.job_id)
+        if not simulator.is_over:
+            effect.ended_at = simulator.loop.time()
+            simulator.ownership.ends(effect)
+            simulator.note(process.name, f"attempt {ctx.attempt} ends: {effect.end}", effect.job_id)
     if step.end == "error":
         raise RuntimeError("as the script says")
     if step.end == "later":

@@ -166,8 +166,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.errors: list[str] = []
         """What was raised into the loop; there should be nothing."""
         self.processes: list[SimProcess] = []
-        self.world = SimProcess(self, "world")
-        self._current = self.world.main
+        self.outside = SimProcess(self, "outside")
+        self._current = self.outside.main
 
     def time(self) -> float:
         return self._now
@@ -189,7 +189,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         heapq.heappush(self._timers, (max(when, self._now), self._random(), self._numbers, handle))
         return handle
 
-    def world_later(self, delay: float, callback: Callable[..., object], *args: Any) -> None:
+    def outside_later(self, delay: float, callback: Callable[..., object], *args: Any) -> None:
         """Something outside of all processes happens `delay` seconds from now: a message arrives."""
         self._numbers += 1
         heapq.heappush(self._timers, (self._now + delay, self._random(), self._numbers, (callback, args)))
@@ -263,7 +263,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(outer)
 
     def _happen(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._current = self.world.main
+        self._current = self.outside.main
         callback(*args)
 
     def _run_ready(self) -> None:

@@ -1,145 +1,145 @@
-"""What each kind of storm does to the processes and servers of a simulation."""
+"""What each kind of incident does to the processes and servers of a simulation."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from simulation.fault_plan import Storm
+from simulation.fault_plan import Incident
 from simulation.processes import COMMON, Gateway, Intake, Node, WorkerNode
 
 if TYPE_CHECKING:
-    from simulation.simulator import World
+    from simulation.simulator import Simulator
 
 MAKERS = {"intake": Intake, "gateway": Gateway, "worker": WorkerNode}
 
 
-def strike(world: "World", storm: Storm) -> None:
-    """Brings one storm about, if there is something to strike."""
-    subject, _, what = storm.kind.partition(" ")
+def strike(simulator: "Simulator", incident: Incident) -> None:
+    """Brings one incident about, if there is something to strike."""
+    subject, _, what = incident.kind.partition(" ")
     if subject in MAKERS:
-        nodes = [node for node in world.alive(subject) if not node.process.is_paused and not node.is_leaving]
+        nodes = [node for node in simulator.alive(subject) if not node.process.is_paused and not node.is_leaving]
         if nodes:
             # Most of all it strikes where it hurts.
             busy = [node for node in nodes if sum(node.held().values())] or nodes
-            _AT_NODES[what](world, world.rng.choice(busy), storm)
+            _AT_NODES[what](simulator, simulator.rng.choice(busy), incident)
     else:
-        _AT_SERVERS[storm.kind](world, storm)
+        _AT_SERVERS[incident.kind](simulator, incident)
 
 
-def _kill(world: "World", node: Node, storm: Storm) -> None:
+def _kill(simulator: "Simulator", node: Node, incident: Incident) -> None:
     def now() -> None:
-        world.kill(node)
+        simulator.kill(node)
         # A supervisor starts another one after a moment, or nobody does until all is calm.
-        if world.rng.random() < 0.7:
-            world.loop.world_later(world.rng.uniform(0.2, 3), world.start, MAKERS[node.kind], node.kind)
+        if simulator.rng.random() < 0.7:
+            simulator.loop.outside_later(simulator.rng.uniform(0.2, 3), simulator.start, MAKERS[node.kind], node.kind)
 
-    node.process.after_steps(storm.steps, now)
+    node.process.after_steps(incident.steps, now)
 
 
-def _pause(world: "World", node: Node, storm: Storm) -> None:
-    lasts_s = storm.strength * COMMON.times.lease_s * 2.5
+def _pause(simulator: "Simulator", node: Node, incident: Incident) -> None:
+    lasts_s = incident.strength * COMMON.times.lease_s * 2.5
 
     def now() -> None:
-        world.note(node.process.name, f"paused for {lasts_s:.1f} s")
+        simulator.note(node.process.name, f"paused for {lasts_s:.1f} s")
         node.process.pause()
-        world.loop.world_later(lasts_s, resume)
+        simulator.loop.outside_later(lasts_s, resume)
         if lasts_s > 6:
             # No heartbeats: the broker gives up on it.
-            world.loop.world_later(lasts_s * 0.6, world.drop_channels, node.process)
+            simulator.loop.outside_later(lasts_s * 0.6, simulator.drop_channels, node.process)
 
     def resume() -> None:
         if node.process.is_paused and not node.process.is_dead:
-            world.note(node.process.name, "goes on")
+            simulator.note(node.process.name, "goes on")
             node.process.resume()
 
-    node.process.after_steps(storm.steps, now)
+    node.process.after_steps(incident.steps, now)
 
 
-def _stop(world: "World", node: Node, storm: Storm) -> None:
-    world.note(node.process.name, "told to stop")
+def _stop(simulator: "Simulator", node: Node, incident: Incident) -> None:
+    simulator.note(node.process.name, "told to stop")
     node.is_leaving = True
     node.stop()
-    world.start(MAKERS[node.kind], node.kind)
+    simulator.start(MAKERS[node.kind], node.kind)
 
 
-def _cut_off(world: "World", storm: Storm) -> None:
-    nodes = [node for node in world.nodes if not node.process.is_dead]
+def _cut_off(simulator: "Simulator", incident: Incident) -> None:
+    nodes = [node for node in simulator.nodes if not node.process.is_dead]
     nodes = [node for node in nodes if sum(node.held().values())] or nodes
     if nodes:
-        node = world.rng.choice(nodes)
-        lasts_s = storm.strength * COMMON.times.lease_s * 2
-        world.note(node.process.name, f"cut off from the store for {lasts_s:.1f} s")
-        world.cut_off.add(node.process)
-        world.loop.world_later(lasts_s, world.cut_off.discard, node.process)
+        node = simulator.rng.choice(nodes)
+        lasts_s = incident.strength * COMMON.times.lease_s * 2
+        simulator.note(node.process.name, f"cut off from the store for {lasts_s:.1f} s")
+        simulator.cut_off.add(node.process)
+        simulator.loop.outside_later(lasts_s, simulator.cut_off.discard, node.process)
 
 
-def _store_away(world: "World", storm: Storm) -> None:
+def _store_away(simulator: "Simulator", incident: Incident) -> None:
     def back() -> None:
-        world.store_is_away = False
+        simulator.store_is_away = False
 
-    lasts_s = storm.strength**2 * COMMON.times.lease_s * 2
-    world.note("store", f"away for {lasts_s:.1f} s")
-    world.store_is_away = True
-    world.loop.world_later(lasts_s, back)
+    lasts_s = incident.strength**2 * COMMON.times.lease_s * 2
+    simulator.note("store", f"away for {lasts_s:.1f} s")
+    simulator.store_is_away = True
+    simulator.loop.outside_later(lasts_s, back)
 
 
-def _broker_away(world: "World", storm: Storm) -> None:
+def _broker_away(simulator: "Simulator", incident: Incident) -> None:
     def back() -> None:
-        world.broker.queues.is_away = False
-        world.broker.pump_all()
+        simulator.broker.queues.is_away = False
+        simulator.broker.pump_all()
 
-    lasts_s = storm.strength**2 * 10
-    world.note("broker", f"away for {lasts_s:.1f} s")
-    world.broker.queues.is_away = True
-    world.loop.world_later(lasts_s, back)
-
-
-def _broker_restarted(world: "World", storm: Storm) -> None:
-    world.note("broker", "restarts")
-    world.broker.close_channels()
-    _broker_away(world, storm)
+    lasts_s = incident.strength**2 * 10
+    simulator.note("broker", f"away for {lasts_s:.1f} s")
+    simulator.broker.queues.is_away = True
+    simulator.loop.outside_later(lasts_s, back)
 
 
-def _broker_wiped(world: "World", storm: Storm) -> None:
-    world.note("broker", "loses everything")
-    for lane in sorted(world.broker.lanes):
-        world.broker.lose_lane(lane, with_unacked=True)
-    _broker_restarted(world, storm)
+def _broker_restarted(simulator: "Simulator", incident: Incident) -> None:
+    simulator.note("broker", "restarts")
+    simulator.broker.close_channels()
+    _broker_away(simulator, incident)
 
 
-def _broker_swallows(world: "World", storm: Storm) -> None:
+def _broker_wiped(simulator: "Simulator", incident: Incident) -> None:
+    simulator.note("broker", "loses everything")
+    for lane in sorted(simulator.broker.lanes):
+        simulator.broker.lose_lane(lane, with_unacked=True)
+    _broker_restarted(simulator, incident)
+
+
+def _broker_swallows(simulator: "Simulator", incident: Incident) -> None:
     def no_more() -> None:
-        world.broker.swallows = False
+        simulator.broker.swallows = False
 
-    lasts_s = storm.strength * 20
-    world.note("broker", f"loses what it confirms for {lasts_s:.1f} s")
-    world.broker.swallows = True
-    world.loop.world_later(lasts_s, no_more)
+    lasts_s = incident.strength * 20
+    simulator.note("broker", f"loses what it confirms for {lasts_s:.1f} s")
+    simulator.broker.swallows = True
+    simulator.loop.outside_later(lasts_s, no_more)
 
 
-def _lane_lost(*, with_unacked: bool) -> "Callable[[World, Storm], None]":
-    def strikes(world: "World", _: Storm) -> None:
-        if world.broker.lanes:
-            lane = world.rng.choice(sorted(world.broker.lanes))
-            world.note("broker", f"lane {lane} {'deleted' if with_unacked else 'purged'}")
-            world.broker.lose_lane(lane, with_unacked=with_unacked)
+def _lane_lost(*, with_unacked: bool) -> "Callable[[Simulator, Incident], None]":
+    def strikes(simulator: "Simulator", _: Incident) -> None:
+        if simulator.broker.lanes:
+            lane = simulator.rng.choice(sorted(simulator.broker.lanes))
+            simulator.note("broker", f"lane {lane} {'deleted' if with_unacked else 'purged'}")
+            simulator.broker.lose_lane(lane, with_unacked=with_unacked)
 
     return strikes
 
 
-def _channel_dropped(world: "World", _: Storm) -> None:
-    if world.broker.channels:
-        channel = world.rng.choice(world.broker.channels)
-        world.note("broker", f"drops a channel of lane {channel.lane}")
+def _channel_dropped(simulator: "Simulator", _: Incident) -> None:
+    if simulator.broker.channels:
+        channel = simulator.rng.choice(simulator.broker.channels)
+        simulator.note("broker", f"drops a channel of lane {channel.lane}")
         channel.close()
 
 
-_AT_NODES: dict[str, Callable[["World", Node, Storm], None]] = {
+_AT_NODES: dict[str, Callable[["Simulator", Node, Incident], None]] = {
     "killed": _kill,
     "paused": _pause,
     "drained": _stop,
     "stopped": _stop,
 }
-_AT_SERVERS: dict[str, Callable[["World", Storm], None]] = {
+_AT_SERVERS: dict[str, Callable[["Simulator", Incident], None]] = {
     "process cut off from the store": _cut_off,
     "store away": _store_away,
     "broker away": _broker_away,

@@ -16,7 +16,7 @@ from simulation.loop import SimProcess
 from simulation.scale import VARIABLES, WORKER_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from simulation.simulator import World
+    from simulation.simulator import Simulator
 
 LEASE_S, RENEWAL_S = float(VARIABLES["ACKED_LEASE_S"]), float(VARIABLES["ACKED_RENEWAL_S"])
 ASKS_WITHIN_S = RENEWAL_S * 1.1 + WORKER_TIMEOUT_S + 0.5
@@ -28,8 +28,8 @@ STOPS_WITHIN_S = 3.0
 class Ownership:
     """The renewals of all workers, and the steps of their handlers."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, simulator: "Simulator") -> None:
+        self._simulator = simulator
         self._asked_at: dict[tuple[str, UUID], float] = {}
         self._proved_at: dict[str, float] = {}
         """By worker, when the newest renewal that was answered had been sent."""
@@ -44,7 +44,7 @@ class Ownership:
     def told(self, process: SimProcess, sent_at: float, ids: Sequence[UUID], leases: Mapping[UUID, Lease]) -> None:
         """A worker reads the answer to a renewal, unless it is paused: then it reads it when it goes on."""
         self._proved_at[process.name] = max(sent_at, self._proved_at.get(process.name, 0.0))
-        for effect in self._world.effects:
+        for effect in self._simulator.effects:
             if effect.process.name != process.name or effect.job_id not in ids or effect.begun_at > sent_at:
                 continue
             lease = leases.get(effect.job_id)
@@ -60,7 +60,7 @@ class Ownership:
         since = self._now - ASKS_WITHIN_S
         if process is None or process.is_dead or process.ran_on_since > since:
             return
-        for effect in self._world.effects:
+        for effect in self._simulator.effects:
             is_it = effect.job_id == job_id and effect.attempt == attempt and effect.process.name == worker
             if is_it and effect.begun_at < since and self._asked_at.get((worker, job_id), 0.0) < since:
                 self._broken(effect, "was taken back, and its worker did not try to renew its lease")
@@ -87,18 +87,18 @@ class Ownership:
             self._broken(effect, "made a step after a pause before its worker knew what it still owns")
 
     def _owns(self, effect: Effect) -> bool:
-        document = self._world.observer.jobs[effect.job_id].document
+        document = self._simulator.observer.jobs[effect.job_id].document
         return bool(document["state"] == State.RUNNING.value and document["attempt"] == effect.attempt)
 
     def _worker(self, name: str) -> SimProcess | None:
-        return next((node.process for node in self._world.nodes if node.process.name == name), None)
+        return next((node.process for node in self._simulator.nodes if node.process.name == name), None)
 
     @property
     def _now(self) -> float:
-        return self._world.loop.time()
+        return self._simulator.loop.time()
 
     def _broken(self, effect: Effect, text: str, rule: str = "lease") -> None:
-        if self._world.is_over:
+        if self._simulator.is_over:
             # All processes are put away: each is let go on to its end.
             return
-        self._world.broken(rule, f"attempt {effect.attempt} {text}", effect.job_id)
+        self._simulator.broken(rule, f"attempt {effect.attempt} {text}", effect.job_id)

@@ -50,7 +50,7 @@ from simulation.sim_store import StoreLine
 from simulation.suspects import SimFence, SimSuspects
 
 if TYPE_CHECKING:
-    from simulation.simulator import World
+    from simulation.simulator import Simulator
 
 INTAKE = read_intake(Env(scale.VARIABLES))
 WORKER = read_worker(Env(scale.VARIABLES))
@@ -62,9 +62,9 @@ class Node:
 
     kind = "?"
 
-    def __init__(self, world: "World", name: str, clock_offset_s: float) -> None:
-        self.world = world
-        self.process = SimProcess(world.loop, name)
+    def __init__(self, simulator: "Simulator", name: str, clock_offset_s: float) -> None:
+        self.simulator = simulator
+        self.process = SimProcess(simulator.loop, name)
         self.process.clock_offset_s = clock_offset_s  # type: ignore[attr-defined]
         self.is_up = False
         self.is_leaving = False
@@ -134,13 +134,13 @@ class Intake(Node):
 
 
 class Gateway(Node):
-    """One gateway process: commands of persons, and a sweeper."""
+    """One gateway process: commands of operators, and a sweeper."""
 
     kind = "gateway"
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
-        self.commands = Commands(core.store, core.transitions, core.clock, COMMON.times, self.world.stop_attempt)
+        self.commands = Commands(core.store, core.transitions, core.clock, COMMON.times, self.simulator.stop_attempt)
 
     async def run(self) -> None:
         await self.core.lifetime.start()
@@ -272,10 +272,10 @@ def _store(url: str, database: str, *, app_name: str, timeout_s: float) -> Store
 
 def _clock() -> SharedClock:
     process = STRAND.get().process
-    world, offset = process.loop.simulation, timedelta(seconds=process.clock_offset_s)  # type: ignore[attr-defined]
+    simulator, offset = process.loop.simulation, timedelta(seconds=process.clock_offset_s)  # type: ignore[attr-defined]
 
     def machine() -> datetime:
-        at: datetime = world.time()
+        at: datetime = simulator.time()
         return at + offset
 
     return SharedClock(machine=machine, monotonic=process.loop.time)

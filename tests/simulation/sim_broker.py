@@ -12,14 +12,14 @@ from simulation.sim_store import at_once
 from support.memory_broker import MemoryBroker
 
 if TYPE_CHECKING:
-    from simulation.simulator import World
+    from simulation.simulator import Simulator
 
 
 class SimBroker:
     """The broker that all processes share."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
+    def __init__(self, simulator: "Simulator") -> None:
+        self._simulator = simulator
         self.queues = MemoryBroker()
         self.channels: list[Channel] = []
         self.lanes: set[str] = set()
@@ -56,7 +56,7 @@ class SimBroker:
             bundle = self.queues.take(lane)
             if bundle is None:
                 return
-            self._world.rng.choice(takers).deliver(bundle)
+            self._simulator.rng.choice(takers).deliver(bundle)
 
     def pump_all(self) -> None:
         """As `pump`, on every lane."""
@@ -80,8 +80,8 @@ class SimBroker:
 class Channel:
     """One consumer's channel, as the broker sees it."""
 
-    def __init__(self, world: "World", process: SimProcess, consumer: "SimConsumer") -> None:
-        self._world = world
+    def __init__(self, simulator: "Simulator", process: SimProcess, consumer: "SimConsumer") -> None:
+        self._simulator = simulator
         self._process = process
         self._consumer = consumer
         self.lane = consumer.lane
@@ -90,7 +90,7 @@ class Channel:
         self.prefetch = 1
         self.unacked: dict[int, Bundle] = {}
         self._tags = 0
-        world.broker.channels.append(self)
+        simulator.broker.channels.append(self)
 
     @property
     def takes_more(self) -> bool:
@@ -101,38 +101,38 @@ class Channel:
         """Sends a bundle to the consumer."""
         self._tags += 1
         self.unacked[self._tags] = bundle
-        self._world.loop.world_later(self._world.delay_s(), self._arrive, self._tags, bundle)
+        self._simulator.loop.outside_later(self._simulator.delay_s(), self._arrive, self._tags, bundle)
 
     def _arrive(self, tag: int, bundle: Bundle) -> None:
         # Runs as a callback of the consumer's process, like a frame that its loop reads.
-        loop = self._world.loop
+        loop = self._simulator.loop
         loop.call_soon(self._consumer.received, self, tag, bundle, context=self._process.main.context())
 
     def acked(self, tag: int) -> None:
         """An acknowledgement has arrived."""
         if self.is_open and self.unacked.pop(tag, None) is not None:
-            self._world.broker.pump(self.lane)
+            self._simulator.broker.pump(self.lane)
 
     def returned(self, tag: int) -> None:
         """A bundle was given back: it waits at the head of its lane."""
         bundle = self.unacked.pop(tag, None)
         if self.is_open and bundle is not None:
-            self._world.broker.queues.give_back(bundle)
-            self._world.broker.pump(self.lane)
+            self._simulator.broker.queues.give_back(bundle)
+            self._simulator.broker.pump(self.lane)
 
     def close(self) -> None:
         """The channel is gone: what was not acknowledged waits again, at the head of its lane."""
         if not self.is_open:
             return
         self.is_open = False
-        broker = self._world.broker
+        broker = self._simulator.broker
         broker.channels.remove(self)
         for bundle in reversed(self.unacked.values()):
             broker.queues.give_back(bundle)
         self.unacked.clear()
         broker.pump(self.lane)
-        delay_s = self._world.delay_s()
-        self._world.loop.call_later(delay_s, self._consumer.channel_closed, context=self._process.main.context())
+        delay_s = self._simulator.delay_s()
+        self._simulator.loop.call_later(delay_s, self._consumer.channel_closed, context=self._process.main.context())
 
 
 class Message:
@@ -141,26 +141,26 @@ class Message:
     headers: ClassVar[dict[str, object]] = {}
     """As of RabbitMQ 4.3, which counts no returns."""
 
-    def __init__(self, world: "World", channel: Channel, tag: int) -> None:
-        self._world = world
+    def __init__(self, simulator: "Simulator", channel: Channel, tag: int) -> None:
+        self._simulator = simulator
         self._channel = channel
         self._tag = tag
 
     async def ack(self) -> None:
         """Sends the acknowledgement; nobody answers it."""
-        world = self._world
+        simulator = self._simulator
         if not self._channel.is_open:
             raise RuntimeError("the channel is closed")
-        if world.rng.random() < world.weather.acks_lost:
-            world.loop.world_later(world.delay_s(), self._channel.close)
+        if simulator.rng.random() < simulator.rates.acks_lost:
+            simulator.loop.outside_later(simulator.delay_s(), self._channel.close)
             return
-        world.loop.world_later(world.delay_s(), self._channel.acked, self._tag)
+        simulator.loop.outside_later(simulator.delay_s(), self._channel.acked, self._tag)
 
     async def nack(self, *, requeue: bool) -> None:
         """Gives the bundle back."""
         if not self._channel.is_open:
             raise RuntimeError("the channel is closed")
-        self._world.loop.world_later(self._world.delay_s(), self._channel.returned, self._tag)
+        self._simulator.loop.outside_later(self._simulator.delay_s(), self._channel.returned, self._tag)
 
 
 class SimConsumer:
@@ -170,7 +170,7 @@ class SimConsumer:
         self, connection: object, probe: object, lane: str, prefetch: int, on_delivery: Callable[[Delivery], None]
     ) -> None:
         self._process = STRAND.get().process
-        self._world = self._process.loop.simulation  # type: ignore[attr-defined]
+        self._simulator = self._process.loop.simulation  # type: ignore[attr-defined]
         self.lane = lane
         self._prefetch = prefetch
         self._on_delivery = on_delivery
@@ -215,7 +215,7 @@ class SimConsumer:
             channel = self._channel
             if self._paused_for:
                 if channel is not None:
-                    await asyncio.sleep(self._world.delay_s())
+                    await asyncio.sleep(self._simulator.delay_s())
                     channel.is_consuming = False
                 self._paused.set()
             else:
@@ -223,14 +223,14 @@ class SimConsumer:
             await self._changed.wait()
 
     async def _consume(self) -> None:
-        await asyncio.sleep(self._world.delay_s())
-        while self._world.broker.queues.is_away:  # noqa: ASYNC110 - as a consumer that connects again
+        await asyncio.sleep(self._simulator.delay_s())
+        while self._simulator.broker.queues.is_away:  # noqa: ASYNC110 - as a consumer that connects again
             await asyncio.sleep(0.5)
         if self._channel is None or not self._channel.is_open:
-            self._channel = Channel(self._world, self._process, self)
+            self._channel = Channel(self._simulator, self._process, self)
         self._channel.prefetch = self._prefetch
         self._channel.is_consuming = True
-        self._world.broker.pump(self.lane)
+        self._simulator.broker.pump(self.lane)
 
     async def close(self) -> None:
         """As of `LaneConsumer`."""
@@ -240,8 +240,8 @@ class SimConsumer:
 
     def received(self, channel: Channel, tag: int, bundle: Bundle) -> None:
         """The broker has delivered a bundle."""
-        self._world.note(self._process.name, "received", *bundle.ids)
-        self._on_delivery(Delivery(Message(self._world, channel, tag), bundle))  # type: ignore[arg-type]
+        self._simulator.note(self._process.name, "received", *bundle.ids)
+        self._on_delivery(Delivery(Message(self._simulator, channel, tag), bundle))  # type: ignore[arg-type]
 
     def channel_closed(self) -> None:
         """The connection is gone; the loop makes another."""
@@ -253,7 +253,7 @@ class SimPublisher:
 
     def __init__(self, url: str, *, name: str) -> None:
         self._process = STRAND.get().process
-        self._world = self._process.loop.simulation  # type: ignore[attr-defined]
+        self._simulator = self._process.loop.simulation  # type: ignore[attr-defined]
 
     @property
     def is_open(self) -> bool:
@@ -262,27 +262,27 @@ class SimPublisher:
 
     async def publish(self, bundle: Bundle) -> None:
         """As of `Publisher`."""
-        confirmed = self._world.loop.create_future()
-        self._world.loop.world_later(self._world.delay_s(), self._arrive, bundle, confirmed)
+        confirmed = self._simulator.loop.create_future()
+        self._simulator.loop.outside_later(self._simulator.delay_s(), self._arrive, bundle, confirmed)
         await confirmed
 
     def _arrive(self, bundle: Bundle, confirmed: "asyncio.Future[None]") -> None:
-        world, chance = self._world, self._world.rng.random
-        weather = world.weather
-        if world.broker.queues.is_away or chance() < weather.publish_lost:
-            world.note(self._process.name, "publication lost", *bundle.ids)
+        simulator, chance = self._simulator, self._simulator.rng.random
+        rates = simulator.rates
+        if simulator.broker.queues.is_away or chance() < rates.publish_lost:
+            simulator.note(self._process.name, "publication lost", *bundle.ids)
             self._later(confirmed, BrokerError("not confirmed"))
             return
-        if world.broker.swallows or chance() < weather.publish_vanishes:
-            world.note(self._process.name, "bundle confirmed and lost", *bundle.ids)
+        if simulator.broker.swallows or chance() < rates.publish_vanishes:
+            simulator.note(self._process.name, "bundle confirmed and lost", *bundle.ids)
         else:
-            copies = 2 if chance() < weather.publish_twice else 1
-            world.note(self._process.name, f"published x{copies}", *bundle.ids)
+            copies = 2 if chance() < rates.publish_twice else 1
+            simulator.note(self._process.name, f"published x{copies}", *bundle.ids)
             for _ in range(copies):
-                world.broker.put(bundle)
-        is_unconfirmed = chance() < weather.publish_unconfirmed
+                simulator.broker.put(bundle)
+        is_unconfirmed = chance() < rates.publish_unconfirmed
         if not is_unconfirmed:
-            world.observer.confirmed(bundle)
+            simulator.observer.confirmed(bundle)
         self._later(confirmed, BrokerError("not confirmed") if is_unconfirmed else None)
 
     def _later(self, confirmed: "asyncio.Future[None]", error: BrokerError | None) -> None:
@@ -294,7 +294,7 @@ class SimPublisher:
             else:
                 confirmed.set_exception(error)
 
-        self._world.loop.world_later(self._world.delay_s(), tell)
+        self._simulator.loop.outside_later(self._simulator.delay_s(), tell)
 
     async def connect(self) -> None:
         """As of `RabbitPublisher`."""
@@ -307,16 +307,16 @@ class SimProbe:
     """`RabbitLaneProbe` on the broker in memory."""
 
     def __init__(self, url: str, *, name: str) -> None:
-        self._world = STRAND.get().process.loop.simulation  # type: ignore[attr-defined]
+        self._simulator = STRAND.get().process.loop.simulation  # type: ignore[attr-defined]
 
     async def ready_bundles(self, lane: str) -> int:
         """As of `LaneProbe`."""
-        await asyncio.sleep(self._world.delay_s())
-        if not self._world.broker.queues.is_away:
+        await asyncio.sleep(self._simulator.delay_s())
+        if not self._simulator.broker.queues.is_away:
             # A declaration makes the lane again.
-            self._world.broker.lanes.add(lane)
-        found: int = await self._world.broker.queues.ready_bundles(lane)
-        await asyncio.sleep(self._world.delay_s())
+            self._simulator.broker.lanes.add(lane)
+        found: int = await self._simulator.broker.queues.ready_bundles(lane)
+        await asyncio.sleep(self._simulator.delay_s())
         return found
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from support.factories import claimed_job
 from support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
-    from simulation.simulator import World
+    from simulation.simulator import Simulator
 
 READS = frozenset(
     {
@@ -44,7 +44,7 @@ SLOW_RENEWAL_S = 2 * float(VARIABLES["ACKED_LEASE_S"])
 class ObservedStore(MemoryStore):
     """The store that all processes share; tells each transition."""
 
-    world: "World"
+    simulator: "Simulator"
 
     async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
         await super().reserve(reservations, nonce=nonce)
@@ -57,7 +57,7 @@ class ObservedStore(MemoryStore):
 
     def _tell(self, document: Document, *, is_progress: bool = False) -> None:
         if not is_progress:
-            self.world.observer.saw(document)
+            self.simulator.observer.saw(document)
 
 
 def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -72,8 +72,8 @@ def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
 class StoreLine:
     """`JobStore` as one process sees it."""
 
-    def __init__(self, world: "World", process: SimProcess, timeout_s: float) -> None:
-        self._world = world
+    def __init__(self, simulator: "Simulator", process: SimProcess, timeout_s: float) -> None:
+        self._simulator = simulator
         self._process = process
         self._timeout_s = timeout_s
 
@@ -82,7 +82,7 @@ class StoreLine:
 
     def __getattr__(self, verb: str) -> Any:
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await _Call(self._world, self._process, verb, args, kwargs, self._timeout_s).answered
+            return await _Call(self._simulator, self._process, verb, args, kwargs, self._timeout_s).answered
 
         # Found at once from now on.
         self.__dict__[verb] = call
@@ -94,55 +94,55 @@ class _Call:
 
     def __init__(
         self,
-        world: "World",
+        simulator: "Simulator",
         process: SimProcess,
         verb: str,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         timeout_s: float,
     ) -> None:
-        self._world = world
+        self._simulator = simulator
         self._process = process
         self._verb = verb
         self._args = args
         self._kwargs = kwargs
-        loop = world.loop
+        loop = simulator.loop
         self.answered = loop.create_future()
         self._sent_at = loop.time()
         if verb == "renew":
-            world.ownership.asked(process, args[0])
-        weather, chance = world.weather, world.rng.random
-        self._is_unanswered = chance() < weather.store_unanswered
-        self._is_twice = chance() < weather.store_twice and verb not in ONCE
-        there_s, self._back_s = world.delay_s(), world.delay_s()
-        is_refused = chance() < weather.store_refuses
-        if verb in weather.slow_verbs:
+            simulator.ownership.asked(process, args[0])
+        rates, chance = simulator.rates, simulator.rng.random
+        self._is_unanswered = chance() < rates.store_unanswered
+        self._is_twice = chance() < rates.store_twice and verb not in ONCE
+        there_s, self._back_s = simulator.delay_s(), simulator.delay_s()
+        is_refused = chance() < rates.store_refuses
+        if verb in rates.slow_verbs:
             there_s += chance() * (SLOW_RENEWAL_S if verb == "renew" else timeout_s / 2)
             # Leases run out, and some are renewed just when the sweeper has seen them.
             is_refused = is_refused or (verb == "renew" and chance() < 0.6)
-        if verb not in READS and chance() < weather.store_late:
+        if verb not in READS and chance() < rates.store_late:
             there_s = timeout_s * (0.7 + chance())
         if is_refused:
             refused_s = min(there_s, timeout_s)
-            loop.world_later(refused_s, self._fail, StoreUnavailable("no server answers"), "refused")
+            loop.outside_later(refused_s, self._fail, StoreUnavailable("no server answers"), "refused")
             return
         if there_s + self._back_s > timeout_s:
-            loop.world_later(timeout_s, self._fail, self._unknown(), "not answered in time")
-        world.calls_under_way += 1
-        loop.world_later(there_s, self._arrive)
+            loop.outside_later(timeout_s, self._fail, self._unknown(), "not answered in time")
+        simulator.calls_under_way += 1
+        loop.outside_later(there_s, self._arrive)
 
     def _arrive(self) -> None:
-        world = self._world
-        if world.store_is_away or world.is_cut_off(self._process):
-            world.calls_under_way -= 1
-            world.loop.world_later(self._back_s + 0.5, self._fail, StoreUnavailable("no server answers"), "away")
+        simulator = self._simulator
+        if simulator.store_is_away or simulator.is_cut_off(self._process):
+            simulator.calls_under_way -= 1
+            simulator.loop.outside_later(self._back_s + 0.5, self._fail, StoreUnavailable("no server answers"), "away")
             return
         jobs: Sequence[Any] = self._args[0] if self._verb in OF_SEVERAL else ()
-        if len(jobs) > 1 and world.rng.random() < world.weather.store_torn:
-            cut = world.rng.randint(1, len(jobs) - 1)
+        if len(jobs) > 1 and simulator.rng.random() < simulator.rates.store_torn:
+            cut = simulator.rng.randint(1, len(jobs) - 1)
             first = self._carry_out(jobs[:cut])
-            world.note(self._process.name, f"{self._verb} of {len(jobs)} torn after {cut}")
-            world.loop.world_later(world.delay_s(), self._arrive_rest, jobs, cut, first)
+            simulator.note(self._process.name, f"{self._verb} of {len(jobs)} torn after {cut}")
+            simulator.loop.outside_later(simulator.delay_s(), self._arrive_rest, jobs, cut, first)
         else:
             self._finish(self._carry_out(None))
 
@@ -160,37 +160,37 @@ class _Call:
 
     def _carry_out(self, jobs: Sequence[Any] | None, *, again: bool = False) -> Any:
         args = self._args if jobs is None else (jobs, *self._args[1:])
-        verb = getattr(self._world.store, self._verb)
-        self._world.acting = self._process
+        verb = getattr(self._simulator.store, self._verb)
+        self._simulator.acting = self._process
         try:
             result = at_once(verb(*args, **self._kwargs))
             if self._is_twice and not again:
-                self._world.note(self._process.name, f"{self._verb} twice")
+                self._simulator.note(self._process.name, f"{self._verb} twice")
                 result = at_once(verb(*args, **self._kwargs))
         except StoreError as error:
             return error
         finally:
-            self._world.acting = None
+            self._simulator.acting = None
         return result
 
     def _finish(self, result: Any) -> None:
-        self._world.calls_under_way -= 1
+        self._simulator.calls_under_way -= 1
         if self._is_unanswered:
-            is_read_behind = self._verb in READ_BEHIND and self._world.rng.random() < 0.5
+            is_read_behind = self._verb in READ_BEHIND and self._simulator.rng.random() < 0.5
             error = StoreUnavailable("no server answers the read") if is_read_behind else self._unknown()
-            self._world.loop.world_later(self._back_s, self._fail, error, "done, answer lost")
+            self._simulator.loop.outside_later(self._back_s, self._fail, error, "done, answer lost")
         elif isinstance(result, StoreError):
-            self._world.loop.world_later(self._back_s, self._fail, result, "refused by the store")
+            self._simulator.loop.outside_later(self._back_s, self._fail, result, "refused by the store")
         else:
-            self._world.loop.world_later(self._back_s, self._answer, result)
+            self._simulator.loop.outside_later(self._back_s, self._answer, result)
 
     def _answer(self, result: Any) -> None:
-        if self._world.store_is_away or self._world.is_cut_off(self._process):
+        if self._simulator.store_is_away or self._simulator.is_cut_off(self._process):
             self._fail(self._unknown(), "done, answer cut off")
         elif not self.answered.done():
             self.answered.set_result(result)
             if self._verb == "renew":
-                self._world.ownership.told(self._process, self._sent_at, self._args[0], result)
+                self._simulator.ownership.told(self._process, self._sent_at, self._args[0], result)
 
     def _unknown(self) -> StoreError:
         if self._verb in READS:
@@ -200,13 +200,13 @@ class _Call:
     def _fail(self, error: StoreError, why: str) -> None:
         if self.answered.done():
             return
-        self._world.note(self._process.name, f"{self._verb}: {why}")
+        self._simulator.note(self._process.name, f"{self._verb}: {why}")
         if self._verb == "insert":
             # It never raises: it says of each job what is known.
             is_unknown = isinstance(error, OutcomeUnknown)
             found = Insertion.UNKNOWN if is_unknown else Insertion.NOT_STORED
             self.answered.set_result([found] * len(self._args[0]))
-        elif self._verb in BY_NONCE and isinstance(error, OutcomeUnknown) and self._world.rng.random() < 0.5:
+        elif self._verb in BY_NONCE and isinstance(error, OutcomeUnknown) and self._simulator.rng.random() < 0.5:
             # The real store then reads what carries its nonce, and that may be before the call takes effect.
             self.answered.set_result(self._carry_out_read())
         else:
@@ -214,7 +214,7 @@ class _Call:
 
     def _carry_out_read(self) -> Any:
         if self._verb == "reserve":
-            return self._world.store.reserved(self._args[0], self._kwargs["nonce"])
-        found = at_once(self._world.store.get_many(self._args[0]))
+            return self._simulator.store.reserved(self._args[0], self._kwargs["nonce"])
+        found = at_once(self._simulator.store.get_many(self._args[0]))
         nonce = self._kwargs["owner"].nonce
         return [claimed_job(job) for job in found.values() if job.owner is not None and job.owner.nonce == nonce]

@@ -18,7 +18,7 @@ from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess, Strand
 
 if TYPE_CHECKING:
-    from simulation.simulator import World
+    from simulation.simulator import Simulator
 
 
 class SimFence(StallFence):
@@ -88,7 +88,7 @@ class SimSuspects:
         host: None = None,
     ) -> None:
         self._worker = STRAND.get().process
-        self._world: World = self._worker.loop.simulation  # type: ignore[attr-defined]
+        self._simulator: Simulator = self._worker.loop.simulation  # type: ignore[attr-defined]
         self._most = most
         self._durations = {"lease_s": lease_s, "renewal_s": renewal_s}
         self._fence = fence
@@ -110,7 +110,7 @@ class SimSuspects:
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """As of `Suspects`."""
         for assignment in assignments:
-            suspect = _Suspect(assignment, self._world.delay_s())
+            suspect = _Suspect(assignment, self._simulator.delay_s())
             self._live[assignment.id, assignment.attempt] = suspect
             self._waiting.append(suspect)
         self._pump()
@@ -163,16 +163,16 @@ class SimSuspects:
         while self._waiting and self._processes < self._most:
             self._processes += 1
             suspect = self._waiting.popleft()
-            self._world.loop.world_later(self._world.delay_s(), self._launch, suspect)
+            self._simulator.loop.outside_later(self._simulator.delay_s(), self._launch, suspect)
 
     # Outside of the worker.
 
     def _launch(self, suspect: _Suspect) -> None:
         """The host has made the process, and it has read what to run."""
-        world = self._world
+        simulator = self._simulator
         if self._worker.is_dead or suspect.is_settled:
             return
-        process = suspect.process = SimProcess(world.loop, self._worker.name)
+        process = suspect.process = SimProcess(simulator.loop, self._worker.name)
         process.is_of_suspect = True
         self._worker.on_death.append(process.kill)
         process.on_death.append(lambda: self._hear(suspect, self._exited, suspect))
@@ -182,8 +182,10 @@ class SimSuspects:
             process.kill()
         elif suspect.interrupted is not None:
             self._tell(suspect, _hear_stop, suspect.interrupted)
-        if world.rng.random() < world.weather.suspects_crash:
-            world.loop.world_later(world.rng.choice((0.0, 0.05, world.rng.uniform(0, 3))), self._crash, suspect)
+        if simulator.rng.random() < simulator.rates.suspects_crash:
+            simulator.loop.outside_later(
+                simulator.rng.choice((0.0, 0.05, simulator.rng.uniform(0, 3))), self._crash, suspect
+            )
 
     def _begin(self, suspect: _Suspect, proved_at: float) -> None:
         """In the process: as `run_suspect`."""
@@ -193,7 +195,7 @@ class SimSuspects:
             self._hear(suspect, self._settle, suspect, found[0][1])
             # What goes on after its end dies with the process; the death must not overtake the ending.
             process = STRAND.get().process
-            process.loop.world_later(1.0 if suspect.executor.abandoned else 0.01, process.kill)
+            process.loop.outside_later(1.0 if suspect.executor.abandoned else 0.01, process.kill)
 
         suspect.fence = SimFence(**self._durations)
         suspect.fence.prove(proved_at)
@@ -205,19 +207,19 @@ class SimSuspects:
         process = suspect.process
         if process is None or process.is_dead or suspect.has_ended:
             return
-        self._world.crash(process, UUID(suspect.assignment.id), suspect.assignment.attempt)
+        self._simulator.crash(process, UUID(suspect.assignment.id), suspect.assignment.attempt)
 
     def _hear(self, suspect: _Suspect, callback: Callable[..., object], *args: Any) -> None:
         """The process, or its death, tells the worker something."""
-        loop, context = self._world.loop, self._worker.main.context()
-        loop.world_later(suspect.delay_s, lambda: loop.call_soon(callback, *args, context=context))
+        loop, context = self._simulator.loop, self._worker.main.context()
+        loop.outside_later(suspect.delay_s, lambda: loop.call_soon(callback, *args, context=context))
 
     def _tell(self, suspect: _Suspect, callback: Callable[..., object], *args: Any) -> None:
         """The worker tells the process something."""
         process = suspect.process
         if process is not None and not process.is_dead:
-            loop, context = self._world.loop, process.main.context()
-            loop.world_later(suspect.delay_s, lambda: loop.call_soon(callback, suspect, *args, context=context))
+            loop, context = self._simulator.loop, process.main.context()
+            loop.outside_later(suspect.delay_s, lambda: loop.call_soon(callback, suspect, *args, context=context))
 
     # In the worker.
 
@@ -239,14 +241,14 @@ class SimSuspects:
             self._kill(suspect)
         else:
             self._tell(suspect, _hear_stop, reason)
-            self._world.loop.call_later(GRACE_S + LATE_S, self._kill, suspect)
+            self._simulator.loop.call_later(GRACE_S + LATE_S, self._kill, suspect)
 
     def _kill(self, suspect: _Suspect) -> None:
         if suspect.is_settled:
             return
         suspect.is_killed = True
         if suspect.process is not None:
-            self._world.loop.world_later(suspect.delay_s, suspect.process.kill)
+            self._simulator.loop.outside_later(suspect.delay_s, suspect.process.kill)
 
     def _settle(self, suspect: _Suspect, ending: Ending) -> None:
         if suspect.is_settled:

@@ -63,7 +63,7 @@ def test_time_jumps_to_the_next_timer() -> None:
 def test_a_killed_process_does_nothing_more_not_even_in_finally() -> None:
     bench = Bench()
     process = bench.process("a", bench.sleepy)
-    bench.loop.world_later(1.5, process.kill)
+    bench.loop.outside_later(1.5, process.kill)
     bench.run()
     assert bench.done == [("a", 0), ("a", 1)]
     assert process.died_at == 1.5
@@ -81,7 +81,7 @@ def test_what_was_due_while_a_process_was_frozen_comes_when_it_goes_on() -> None
     bench = Bench()
     process = bench.process("a", bench.sleepy)
     bench.process("b", bench.sleepy)
-    bench.loop.world_later(0.5, process.pause)
+    bench.loop.outside_later(0.5, process.pause)
     bench.run(100.0)
     assert [what for what in bench.done if what[0] == "a"] == [("a", 0)]  # type: ignore[index]
     assert ("b", "over") in bench.done
@@ -139,7 +139,7 @@ def test_at_the_end_every_task_is_ended_of_killed_processes_too() -> None:
     bench = Bench()
     killed = bench.process("a", bench.sleepy)
     bench.process("b", bench.sleepy)
-    bench.loop.world_later(0.5, killed.kill)
+    bench.loop.outside_later(0.5, killed.kill)
     bench.run(1.5)
     assert bench.loop.put_away() == []
     assert all(task.done() for task in bench.loop.tasks)

@@ -204,7 +204,7 @@ def test_a_broken_store_is_found(store_class: type[ObservedStore], rules: set[st
     # Where only one fault in a hundred seeds shows it, that fault comes alone and in every seed.
     alone = getattr(store_class, "alone", None)
     without = KNOBS if alone else ()
-    result = first_broken(lambda seed: run(seed, store_class=store_class, without=without, weather=alone))
+    result = first_broken(lambda seed: run(seed, store_class=store_class, without=without, rates=alone))
     assert result.violations[0].rule in rules, report(result)
 
 

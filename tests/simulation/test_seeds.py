@@ -8,7 +8,7 @@ from simulation.trace import needed_faults, report
 
 
 def check(seed: int) -> None:
-    """Runs one seed; fails with its story."""
+    """Runs one seed; fails with the trace of its job."""
     result = run(seed)
     if result.violations:
         rule = result.violations[0].rule

@@ -1,4 +1,4 @@
-"""Tells what happened to the job that broke a rule: its own events, and what befell processes and servers."""
+"""Shows what happened to the job that broke a rule: its own events, and what befell processes and servers."""
 
 from collections.abc import Callable, Collection
 
@@ -8,7 +8,7 @@ from simulation.simulator import Result
 MOST_LINES = 60
 
 
-def story(result: Result, most: int = MOST_LINES) -> str:
+def job_trace(result: Result, most: int = MOST_LINES) -> str:
     """The last events of the job of the first violation, with those of processes and servers in between."""
     first = result.violations[0]
     numbers = {job_id: n for n, job_id in enumerate(dict.fromkeys(i for *_, ids in result.trace for i in ids))}
@@ -29,7 +29,7 @@ def report(result: Result, needed: Collection[str] | None = None) -> str:
     faults = f"\nfaults that it needs: {', '.join(sorted(needed)) or 'none'}" if needed is not None else ""
     return (
         f"seed {result.seed} broke {first.rule}: {first.text}{job}{faults}\n"
-        f"repeat it: ./just test simulation --seed {result.seed}\n\n{story(result)}"
+        f"repeat it: ./just test simulation --seed {result.seed}\n\n{job_trace(result)}"
     )
 
 

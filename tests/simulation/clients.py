@@ -1,0 +1,196 @@
+"""Clients and operators of a simulation: what they send, over connections that may break, and what they were told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from acked_common.http.problems import ProblemError
+from acked_common.model.lifecycle import State
+from acked_common.model.options import JobOptions
+from acked_common.store.errors import StoreError
+from acked_common.store.records import Job
+from acked_gateway.jobs.commands import Resolution
+from acked_intake.accept.submission import Submission
+from simulation.handlers import KINDS, Script, draw_script
+from simulation.processes import Node
+
+if TYPE_CHECKING:
+    from simulation.simulator import Simulator
+
+CLIENT_WITHIN_S = 5.0
+
+
+class ConnectionLost(Exception):
+    """The process that was asked has died, or does not answer."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """One submission and what its client was told: `accepted`, `refused`, or `unknown`."""
+
+    number: int
+    submission: Submission
+    key: str | None = None
+    answer: str = "unknown"
+    job_id: UUID | None = None
+    """The one of its last answer."""
+    job_ids: set[UUID] = field(default_factory=set)
+    """Those of all its answers: with a key a client sends it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswer:
+    """What a person was told who cancelled: `cancelled`, `asked`, `ended`, `409` or `unknown`."""
+
+    job_id: UUID
+    answer: str
+    at: float
+
+
+class Clients:
+    """All clients and operators of one simulation."""
+
+    def __init__(self, simulator: "Simulator") -> None:
+        self._simulator = simulator
+        self._loop = simulator.loop
+        self._rng = simulator.rng
+        self.scripts: list[Script] = []
+        self.submissions: list[Sent] = []
+        self.cancels: list[CancelAnswer] = []
+        self.asking = 0
+
+    def draw(self, lasts_s: float) -> None:
+        """Draw who sends what and when, and start all of them."""
+        rng = self._rng
+        crowd = rng.choice((3, 6, 10, 16))
+        at_s = sorted(rng.uniform(0.1, lasts_s * 0.8) for _ in range(crowd))
+        if rng.random() < 0.5:
+            # Many at once: they share a group commit and bundles.
+            at_s = [at_s[0]] * crowd
+        for number in range(crowd):
+            submission = self._submission(number)
+            key = f"key-{number}" if rng.random() < 0.25 else None
+            self.submissions.append(Sent(number, submission, key))
+            self._spawn(self._client(self.submissions[number], at_s[number]))
+        for _ in range(rng.choice((0, 1, 4, 10))):
+            act = rng.choice(("cancel", "cancel", "retry", "resolve"))
+            self._spawn(self._person(rng.uniform(0.2, lasts_s * 1.5), act))
+
+    def _spawn(self, coroutine: Any) -> None:
+        self.asking += 1
+        self._loop.outside.spawn(coroutine)
+
+    async def _ask(self, node: Node, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Calls a process as a client does, over a line that may break. Raises what the call raises, or
+        `ConnectionLost`."""
+        answered = self._loop.create_future()
+
+        def answer(result: Any, error: BaseException | None) -> None:
+            if not answered.done():
+                if error is None:
+                    answered.set_result(result)
+                else:
+                    answered.set_exception(error)
+
+        async def serve() -> None:
+            try:
+                result, error = await call(), None
+            except (ProblemError, StoreError) as raised:
+                result, error = None, raised
+            self._loop.outside_later(self._simulator.delay_s(), answer, result, error)
+
+        def arrive() -> None:
+            if not node.process.is_dead:
+                node.process.spawn(serve())
+
+        lost = ConnectionLost()
+        node.process.on_death.append(lambda: self._loop.outside_later(0.05, answer, None, lost))
+        self._loop.outside_later(self._simulator.delay_s(), arrive)
+        self._loop.outside_later(CLIENT_WITHIN_S, answer, None, lost)
+        return await answered
+
+    async def _client(self, sent: Sent, at_s: float) -> None:
+        await asyncio.sleep(at_s)
+        sent.answer = await self._submit(sent)
+        if sent.key is not None:
+            await self._submit_again(sent)
+        self._done_asking()
+
+    async def _submit_again(self, sent: Sent) -> None:
+        """With a key that is safe, whatever is known by now; some of it at once, beside each other."""
+        for _ in range(self._rng.choice((1, 2, 4))):
+            await asyncio.sleep(self._rng.choice((0.0, self._rng.uniform(0, 2), self._rng.uniform(0, 6))))
+            for answer in await asyncio.gather(*(self._submit(sent) for _ in range(self._rng.choice((1, 1, 3))))):
+                # What was told once stays true.
+                sent.answer = min(sent.answer, answer, key=("accepted", "unknown", "refused").index)
+
+    async def _submit(self, sent: Sent) -> str:
+        intakes = self._simulator.up("intake")
+        if not intakes:
+            return "refused"
+        intake = self._rng.choice(intakes)
+        try:
+            job = await self._ask(intake, lambda: intake.acceptance.accept(sent.submission, key_text=sent.key))
+            sent.job_id = job.id
+            sent.job_ids.add(job.id)
+            answer = "accepted"
+        except ProblemError as error:
+            answer = "unknown" if error.problem.name == "outcome-unknown" else "refused"
+            if error.problem.name == "idempotency-key-reused":
+                self._simulator.broken("I6", f"submission {sent.number} was taken for another one with the same key")
+        except ConnectionLost:
+            answer = "unknown"
+        self._simulator.note("client", f"submission {sent.number}: {answer}", *([sent.job_id] if sent.job_id else []))
+        return answer
+
+    async def _person(self, at_s: float, act: str) -> None:
+        await asyncio.sleep(at_s)
+        known = [sent.job_id for sent in self.submissions if sent.job_id is not None]
+        # A cancel is most interesting for what runs, and now and then for what has ended.
+        wanted = {"cancel": State.RUNNING if self._rng.random() < 0.8 else None}.get(act, State.FAILED)
+        known = [i for i in known if wanted in (None, self._simulator.observer.jobs[i].document["state"])]
+        gateways = self._simulator.up("gateway")
+        if known and gateways:
+            await self._act(self._rng.choice(gateways), act, self._rng.choice(known))
+        self._done_asking()
+
+    async def _act(self, gateway: Any, act: str, job_id: UUID) -> None:
+        commands = gateway.commands
+        calls: dict[str, Callable[[], Awaitable[Job]]] = {
+            "cancel": lambda: commands.cancel(str(job_id)),
+            "retry": lambda: commands.retry(str(job_id)),
+            "resolve": lambda: commands.resolve(str(job_id), Resolution(State.SUCCEEDED, b'"by hand"', None)),
+        }
+        try:
+            job = await self._ask(gateway, calls[act])
+            answer = job.state.value
+            if act == "cancel":
+                is_cancelled = job.state is State.CANCELLED
+                answer = "cancelled" if is_cancelled else "asked" if job.cancel_requested else "ended"
+        except ProblemError as error:
+            answer = str(error.problem.status)
+        except (StoreError, ConnectionLost):
+            answer = "unknown"
+        self._simulator.note("person", f"{act}: {answer}", job_id)
+        if act == "cancel":
+            self.cancels.append(CancelAnswer(job_id, answer, self._loop.time()))
+
+    def _done_asking(self) -> None:
+        self.asking -= 1
+
+    def _submission(self, number: int) -> Submission:
+        rng = self._rng
+        timeout_s = rng.uniform(0.5, 4) if rng.random() < 0.2 else None
+        self.scripts.append(draw_script(rng, timeout_s, self._simulator.rates.jobs_crash))
+        return Submission(
+            kind=rng.choice(sorted(KINDS)),
+            payload=b'{"n":%d}' % number,
+            delay_s=rng.uniform(0, 6) if rng.random() < 0.2 else 0.0,
+            options=JobOptions(
+                max_attempts=rng.randint(1, 5) if rng.random() < 0.3 else None,
+                timeout_s=timeout_s,
+                expires_in_s=rng.uniform(1, 20) if rng.random() < 0.1 else None,
+            ),
+        )
