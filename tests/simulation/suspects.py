@@ -13,7 +13,7 @@ from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S, Executor
 from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason
 from acked_worker.execute.stall_fence import StallFence
-from acked_worker.isolate.isolated_runner import LATE_S
+from acked_worker.isolate.attempts import LATE_S
 from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess, Strand
 

@@ -13,6 +13,7 @@ from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
 from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.execute.stall_fence import StallFence
+from acked_worker.isolate.attempts import BEGINS_WITHIN_S, EXIT_WITHIN_S, LATE_S
 from acked_worker.isolate.fork_server_client import ForkServerGone
 from acked_worker.isolate.frames import (
     LENGTH_BYTES,
@@ -28,13 +29,8 @@ from acked_worker.isolate.frames import (
     framed,
     length_of,
 )
-from acked_worker.isolate.isolated_runner import (
-    BEGINS_WITHIN_S,
-    EXIT_WITHIN_S,
-    LATE_S,
-    MAX_UNREAD_BYTES,
-    IsolatedRunner,
-)
+from acked_worker.isolate.isolated_runner import IsolatedRunner
+from acked_worker.isolate.process_line import MAX_UNREAD_BYTES
 from support.loop_clock import LoopClock
 from support.parts import BOUND_S, settle
 
@@ -406,16 +402,17 @@ async def test_processes_hear_when_the_newest_renewal_was_sent(bench: Bench) -> 
 async def test_process_that_reads_nothing_is_sent_no_more(bench: Bench) -> None:
     bench.submit()
     await bench.begun()
-    (suspect,) = bench.suspects._live.values()
-    assert suspect.writer is not None
+    (process,) = bench.suspects._processes.values()
+    line = process.line
     for _ in range(200_000):
         bench.suspects.beat()
-        if suspect.writer.transport.get_write_buffer_size() >= MAX_UNREAD_BYTES:
+        if line.unread_bytes >= MAX_UNREAD_BYTES:
             break
-    full = suspect.writer.transport.get_write_buffer_size()
+    full = line.unread_bytes
     bench.suspects.beat()
-    assert MAX_UNREAD_BYTES <= full == suspect.writer.transport.get_write_buffer_size()
-    suspect.writer.transport.abort()
+    assert MAX_UNREAD_BYTES <= full == line.unread_bytes
+    assert line._writer is not None
+    line._writer.transport.abort()
 
 
 async def test_closing_returns_what_has_no_ending(bench: Bench) -> None:

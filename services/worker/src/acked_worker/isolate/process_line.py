@@ -1,0 +1,51 @@
+"""Carries frames between a worker and the process of one isolated attempt, over a socket of their own."""
+
+import asyncio
+import socket
+
+from acked_worker.isolate.frames import LENGTH_BYTES, ToProcess, ToWorker, decode_to_worker, framed, length_of
+
+MAX_UNREAD_BYTES = 64 * 1024
+
+
+def open_line() -> "tuple[ProcessLine, socket.socket]":
+    """Make a line: the worker's end, and the socket that its process gets."""
+    ours, theirs = socket.socketpair()
+    return ProcessLine(ours), theirs
+
+
+class ProcessLine:
+    """The worker's end of a line. On the plumbing loop."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self._socket = ours
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much was sent and waits for the process to read, beside what the kernel holds."""
+        return 0 if self._writer is None else self._writer.transport.get_write_buffer_size()
+
+    async def open(self) -> None:
+        """Return when frames can be sent; those sent before are dropped."""
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+
+    def send(self, frame: ToProcess) -> None:
+        """Send a frame, if the process is there and reads."""
+        if self._writer is not None and self.unread_bytes < MAX_UNREAD_BYTES:
+            self._writer.write(framed(frame))
+
+    async def read(self) -> ToWorker:
+        """Return the next frame. Raises `EOFError` or `OSError` when the line is closed, `BadFrame` or `MsgspecError`
+        for what is none."""
+        head = await self._reader.readexactly(LENGTH_BYTES)
+        frame: ToWorker = decode_to_worker(await self._reader.readexactly(length_of(head)))
+        return frame
+
+    def close(self) -> None:
+        """Hang up; a read that waits ends with `EOFError`."""
+        if self._writer is not None:
+            self._writer.close()
+            self._reader.feed_eof()
+        self._socket.close()
