@@ -24,6 +24,7 @@ import acked_worker.execute.deadlines
 import acked_worker.execute.executor
 import acked_worker.execute.progress
 import acked_worker.execute.stall_fence
+import acked_worker.isolate.isolated_runner
 import acked_worker.presence
 import acked_worker.record.leases
 import acked_worker.runners
@@ -44,10 +45,10 @@ from acked_worker.execute.stall_fence import Guarded
 from acked_worker.settings import read_settings as read_worker
 from simulation import scale
 from simulation.handlers import KINDS
+from simulation.isolated_processes import SimFence, SimForkServer, open_line
 from simulation.loop import STRAND, SimProcess
 from simulation.sim_broker import SimConsumer, SimProbe, SimPublisher
 from simulation.sim_store import StoreLine
-from simulation.suspects import SimFence, SimSuspects
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
@@ -176,7 +177,7 @@ class WorkerNode(Node):
             "slots": sum(
                 abs(slots.used) + abs(slots.claiming) for slots in (*worker._slots.values(), worker._isolated_slots)
             ),
-            "handlers": executor.running + executor.abandoned + len(runners._suspects._live),
+            "handlers": executor.running + executor.abandoned + len(runners._suspects),
             "bundles": worker._bundle_publisher.waiting,
         }
 
@@ -311,7 +312,8 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.app, "SharedClock", _clock),
     (acked_worker.self_check, "time", _TIME),
     (acked_worker.runners, "StallFence", SimFence),
-    (acked_worker.runners, "IsolatedRunner", SimSuspects),
+    (acked_worker.isolate.isolated_runner, "ForkServerClient", SimForkServer),
+    (acked_worker.isolate.isolated_runner, "open_line", open_line),
     (acked_worker.runners, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),
     (acked_worker.record.leases, "since_boot", _monotonic),
     (acked_worker.execute.executor, "ThreadLoop", SimThreadLoop),

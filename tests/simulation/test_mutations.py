@@ -21,10 +21,10 @@ from acked_worker.execute.outcome import InterruptReason
 from acked_worker.record.recorder import Recorder
 from acked_worker.runners import Runners
 from simulation.fault_plan import KNOBS
+from simulation.isolated_processes import SimFence
 from simulation.ownership import LEASE_S
 from simulation.sim_store import ObservedStore
 from simulation.simulator import Result, run
-from simulation.suspects import SimFence
 from simulation.trace import report
 
 MOST_SEEDS = 500
