@@ -143,7 +143,7 @@ async def test_a_channel_that_is_closed_is_made_again(amqp_url: str) -> None:
 async def test_an_exchange_that_is_deleted_is_made_again_with_its_bindings(
     amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked_common.broker.rabbitmq.consumer.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("acked_common.broker.rabbitmq.consumer_state.LOOK_EVERY_S", 0.1)
     async with members(amqp_url, 2) as made:
         await consuming(*(one.bus for one in made))
         admin = await aio_pika.connect(amqp_url)

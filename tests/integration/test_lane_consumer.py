@@ -126,7 +126,7 @@ async def test_a_consumer_that_changes_its_prefetch_or_resumes_is_ready_all_the_
     async with consuming(amqp_url, lane) as (consumer, _), asyncio.timeout(WITHIN_S):
 
         async def stays_ready_until_consumed(prefetch: int) -> None:
-            while consumer._tag is None or consumer._consumed_prefetch != prefetch:
+            while consumer._tag is None or consumer._state.applied_prefetch != prefetch:
                 assert consumer.is_consuming
                 await asyncio.sleep(0)
             assert consumer.is_consuming
@@ -252,7 +252,7 @@ async def test_a_silent_consumer_is_made_anew_and_misses_nothing(
     amqp_url: str, lane: str, publisher: RabbitPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("acked_common.broker.rabbitmq.liveness.SILENT_S", 0.0)
-    monkeypatch.setattr("acked_common.broker.rabbitmq.consumer.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("acked_common.broker.rabbitmq.consumer_state.LOOK_EVERY_S", 0.0)
     async with consuming(amqp_url, lane) as (consumer, arrived), asyncio.timeout(WITHIN_S):
         while not consumer.is_consuming:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)

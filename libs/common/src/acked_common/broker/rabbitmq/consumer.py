@@ -1,6 +1,7 @@
 """Consumes one queue until it is told to end, and starts again after whatever broke.
 
-The library cancels what runs inside its callback when the channel drops, so `on_message` must only hand over.
+`ConsumerState` decides what comes next; this module does it. The library cancels what runs inside its callback when the
+channel drops, so `on_message` must only hand over.
 """
 
 import asyncio
@@ -12,15 +13,12 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, raise_cancelled
-from acked_common.model.backoff import Backoff
+from acked_common.broker.rabbitmq.consumer_state import ConsumerState, ConsumerStep
 from acked_common.runtime.logs import get_log
 
 log = get_log(__name__)
 
 CALL_TIMEOUT_S = 5.0
-ROUND_S = 1.0
-LOOK_EVERY_S = 5.0
-RESTART = Backoff(base_s=0.4, cap_s=3.0)
 
 Declare = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
 OnMessage = Callable[[AbstractIncomingMessage], Awaitable[None]]
@@ -48,20 +46,12 @@ class Consumer:
         self._declare = declare
         self._on_message = on_message
         self._look = look
-        self._prefetch = prefetch
+        self._state = ConsumerState(prefetch, time.monotonic())
         self._channel: AbstractChannel | None = None
         self._queue: AbstractQueue | None = None
         self._tag: str | None = None
-        self._is_between = False
-        """Cancelled by itself, to consume anew in a moment."""
-        self._consumed_prefetch = prefetch
-        self.consumes_since = 0.0
-        """When the broker was last asked for messages; on the monotonic clock."""
-        self._paused_for: set[str] = set()
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
-        self._failures = 0
-        self._looked_at = time.monotonic()
         self.tried_at = time.monotonic()
         """When the loop last came round; on the monotonic clock."""
 
@@ -78,14 +68,16 @@ class Consumer:
     @property
     def is_consuming(self) -> bool:
         """Whether messages can arrive, in a moment at the latest, or are not wanted just now."""
-        if self._paused_for:
+        if self._state.is_paused:
             return True
-        if not self._connection.is_open:
-            return False
-        if self._channel is None:
-            return self._is_between
         # The channel's own flag stays open when the peer is gone.
-        return not self._channel.is_closed and (self._tag is not None or self._is_between)
+        is_open = self._connection.is_open and (self._channel is None or not self._channel.is_closed)
+        return is_open and self._state.expects_messages
+
+    @property
+    def consumes_since(self) -> float:
+        """When the broker was last asked for messages; on the monotonic clock."""
+        return self._state.consumes_since
 
     @property
     def has_in_hand(self) -> bool:
@@ -94,8 +86,7 @@ class Consumer:
 
     def pause(self, reason: str) -> None:
         """Asks for no more messages until each reason to pause is gone; those in hand stay in hand."""
-        if reason not in self._paused_for:
-            self._paused_for.add(reason)
+        if self._state.pause(reason):
             self._paused.clear()
             self._changed.set()
 
@@ -105,14 +96,12 @@ class Consumer:
 
     def resume(self, reason: str) -> None:
         """Takes a reason to pause back."""
-        if reason in self._paused_for:
-            self._paused_for.remove(reason)
+        if self._state.resume(reason):
             self._changed.set()
 
     def set_prefetch(self, prefetch: int) -> None:
         """Changes how many unacknowledged messages may be in hand; takes hold with a new consumer."""
-        if prefetch != self._prefetch:
-            self._prefetch = prefetch
+        if self._state.set_prefetch(prefetch):
             self._changed.set()
 
     async def run(self) -> None:
@@ -123,13 +112,12 @@ class Consumer:
             try:
                 await self._step()
             except (BrokerError, *BROKEN) as error:
-                self._failures += 1
-                if self._failures == 1:
+                if self._state.failed():
                     log.warning("consumer interrupted", queue=self._name, error=f"{type(error).__name__}: {error}")
                 await self._drop_channel()
             except Exception:
                 # Whatever the library raises, a queue without its consumer would look alive.
-                self._failures += 1
+                self._state.failed()
                 log.exception("consumer broken; the queue is consumed anew", queue=self._name)
                 await self._drop_channel()
             raise_cancelled()
@@ -137,24 +125,24 @@ class Consumer:
 
     async def close(self) -> None:
         """Stops consuming; what is unacknowledged goes back to the broker."""
-        self._paused_for.add("closed")
+        self._state.pause("closed")
         await self._drop_channel()
 
     async def _step(self) -> None:
-        if self._tag is not None and (self._paused_for or self._consumed_prefetch != self._prefetch):
+        step = self._state.next_step()
+        if step is ConsumerStep.CANCEL:
             await self._cancel()
-        if self._paused_for:
+            step = self._state.next_step()
+        if step is ConsumerStep.REST:
             self._paused.set()
-        elif self._tag is None:
+        elif step is ConsumerStep.CONSUME:
             await self._consume()
         elif not await self._has_consumer():
             # The broker ends a consumer whose queue is gone; the channel knows nothing of it.
             await self._drop_channel()
             await self._consume()
-        elif time.monotonic() - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = time.monotonic()
-            if await self._look():
-                await self._renew()
+        elif self._state.take_look(time.monotonic()) and await self._look():
+            await self._renew()
 
     async def _renew(self) -> None:
         """Makes the consumer anew on another channel. What has just come is acknowledged on the one it came on: behind
@@ -176,15 +164,12 @@ class Consumer:
             self._channel.close_callbacks.add(self._on_channel_closed)
         if self._queue is None:
             raise BrokerError("there is no queue to consume")
-        prefetch = self._prefetch
+        prefetch = self._state.prefetch
         async with asyncio.timeout(CALL_TIMEOUT_S):
             if prefetch is not None:
                 await self._channel.set_qos(prefetch_count=prefetch)
             self._tag = await self._queue.consume(self._on_message, no_ack=prefetch is None)
-        self._is_between = False
-        self._consumed_prefetch = prefetch
-        self._looked_at = self.consumes_since = time.monotonic()
-        self._failures = 0
+        self._state.consumed(prefetch, time.monotonic())
         if is_told:
             log.info("queue consumed", queue=self._name, prefetch=prefetch)
 
@@ -197,20 +182,22 @@ class Consumer:
 
     async def _cancel(self) -> None:
         tag, self._tag = self._tag, None
-        if tag is not None and self._queue is not None and self._channel is not None and not self._channel.is_closed:
-            self._is_between = True
+        is_open = self._queue is not None and self._channel is not None and not self._channel.is_closed
+        self._state.cancelling(is_open=is_open)
+        if is_open and tag is not None and self._queue is not None:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self._queue.cancel(tag)
 
     async def _drop_channel(self) -> None:
-        channel, self._channel, self._tag, self._is_between = self._channel, None, None, False
+        channel, self._channel, self._tag = self._channel, None, None
+        self._state.dropped()
         await self._connection.close_channel(channel)
 
     def _on_channel_closed(self, *_: Any) -> None:
         self._changed.set()
 
     async def _pause_between(self) -> None:
-        wait_s = RESTART.equal_jitter_s(self._failures) if self._failures else ROUND_S
+        wait_s = self._state.wait_s(random.random())
         try:
             async with asyncio.timeout(wait_s):
                 await self._changed.wait()

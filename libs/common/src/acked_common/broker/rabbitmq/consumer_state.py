@@ -1,0 +1,115 @@
+"""Decides what the consumer of one queue does next: pause, consume, cancel, check, or wait to retry. Pure.
+
+The consumer reports what it did, with the time of one monotonic clock, and performs the step that it gets back.
+"""
+
+from enum import Enum, auto
+
+from acked_common.model.backoff import Backoff
+
+ROUND_S = 1.0
+LOOK_EVERY_S = 5.0
+RESTART = Backoff(base_s=0.4, cap_s=3.0)
+
+
+class ConsumerStep(Enum):
+    """What a consumer does next; see `ConsumerState.next_step`."""
+
+    CANCEL = auto()
+    """End the present consumer: it is paused, or gets another prefetch."""
+    REST = auto()
+    """Nothing more can arrive: whoever waits for the pause may go on."""
+    CONSUME = auto()
+    CHECK = auto()
+    """It should be consuming: ask the channel, and now and then the queue."""
+
+
+class ConsumerState:
+    """What one consumer knows of itself. Instants are those of a monotonic clock, in seconds."""
+
+    def __init__(self, prefetch: int | None, now: float) -> None:
+        """`prefetch`: how many unacknowledged messages may be in hand; None: none is acknowledged."""
+        self.prefetch = prefetch
+        self.applied_prefetch = prefetch
+        """That of the present consumer, or of the last one."""
+        self._paused_for: set[str] = set()
+        self.has_consumer = False
+        """The broker knows a consumer of ours, as far as we know."""
+        self.is_between = False
+        """Cancelled by itself, to consume anew in a moment."""
+        self.consumes_since = 0.0
+        """When the broker was last asked for messages."""
+        self._failures = 0
+        self._looked_at = now
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether no messages are wanted just now."""
+        return bool(self._paused_for)
+
+    @property
+    def expects_messages(self) -> bool:
+        """Whether messages can arrive, in a moment at the latest, if the channel is open."""
+        return self.has_consumer or self.is_between
+
+    def pause(self, reason: str) -> bool:
+        """Add a reason to pause; whether it is new."""
+        if reason in self._paused_for:
+            return False
+        self._paused_for.add(reason)
+        return True
+
+    def resume(self, reason: str) -> bool:
+        """Take a reason to pause back; whether it was one."""
+        if reason not in self._paused_for:
+            return False
+        self._paused_for.remove(reason)
+        return True
+
+    def set_prefetch(self, prefetch: int) -> bool:
+        """Change the prefetch, which a new consumer applies; whether it is another one."""
+        is_new = prefetch != self.prefetch
+        self.prefetch = prefetch
+        return is_new
+
+    def next_step(self) -> ConsumerStep:
+        """What to do now. `CANCEL` comes before another step in the same round."""
+        if self.has_consumer and (self._paused_for or self.applied_prefetch != self.prefetch):
+            return ConsumerStep.CANCEL
+        if self._paused_for:
+            return ConsumerStep.REST
+        return ConsumerStep.CHECK if self.has_consumer else ConsumerStep.CONSUME
+
+    def take_look(self, now: float) -> bool:
+        """Whether it is time to look at the queue itself; the next look is due a while later."""
+        if now - self._looked_at < LOOK_EVERY_S:
+            return False
+        self._looked_at = now
+        return True
+
+    def consumed(self, prefetch: int | None, now: float) -> None:
+        """The broker has a consumer of ours, with this prefetch."""
+        self.has_consumer, self.is_between = True, False
+        self.applied_prefetch = prefetch
+        self._looked_at = self.consumes_since = now
+        self._failures = 0
+
+    def cancelling(self, *, is_open: bool) -> None:
+        """Our consumer ends; on an open channel, to consume anew or to pause."""
+        self.is_between = self.is_between or (self.has_consumer and is_open)
+        self.has_consumer = False
+
+    def dropped(self) -> None:
+        """The channel is gone, and its consumer with it."""
+        self.has_consumer = self.is_between = False
+
+    def failed(self) -> bool:
+        """A step failed; whether it is the first one in a row, and worth a warning."""
+        self._failures += 1
+        return self._failures == 1
+
+    def wait_s(self, chance: float) -> float:
+        """How long to wait for a change before the next round; with a back-off after failures. `chance`: 0 to 1."""
+        if not self._failures:
+            return ROUND_S
+        return RESTART.equal_jitter_s(self._failures, draw=lambda: chance)
