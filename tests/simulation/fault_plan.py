@@ -41,6 +41,8 @@ class FaultRates:
     """A cancel does not reach its worker but with the renewal."""
     suspects_crash: float = 0.0
     """A suspect ends the process in which it runs alone."""
+    suspects_fail_to_start: float = 0.0
+    """The process of a suspect dies before its handler begins."""
     jobs_crash: float = 0.0
     """The handler of a job ends its process, its worker or its own, at its first attempts or at each."""
 
@@ -59,6 +61,7 @@ MOST = FaultRates(
     acks_lost=0.2,
     commands_lost=0.7,
     suspects_crash=0.5,
+    suspects_fail_to_start=0.4,
     jobs_crash=0.2,
 )
 

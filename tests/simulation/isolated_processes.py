@@ -8,7 +8,7 @@ import asyncio
 import signal
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import json
@@ -22,6 +22,7 @@ from acked_worker.isolate.frames import Beat, Began, Run, Stop, ToProcess, ToWor
 from acked_worker.isolate.frames import ended as ended_frame
 from simulation.handlers import KINDS
 from simulation.loop import STRAND, SimProcess, Strand
+from simulation.pipes import Pipe
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
@@ -60,27 +61,6 @@ class SimFence(StallFence):
             self._loop.list_strand(strand)
 
 
-class Pipe:
-    """Delivers calls to one process in the order in which they were sent, each after a delay."""
-
-    def __init__(self, simulator: "Simulator", receiver: SimProcess) -> None:
-        self._simulator = simulator
-        self._receiver = receiver
-        self._delay_s = simulator.delay_s()
-        self._sent: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
-
-    def send(self, callback: Callable[..., object], *args: Any) -> None:
-        """Calls in the receiver's process, unless that is dead by then."""
-        self._sent.append((callback, args))
-        self._simulator.loop.outside_later(self._delay_s, self._arrive)
-
-    def _arrive(self) -> None:
-        # Those of one instant arrive in any order: each takes the oldest.
-        callback, args = self._sent.popleft()
-        if not self._receiver.is_dead:
-            self._simulator.loop.call_soon(callback, *args, context=self._receiver.main.context())
-
-
 class WorkerEnd:
     """As `ProcessLine`."""
 
@@ -88,7 +68,7 @@ class WorkerEnd:
         self._received: deque[ToWorker] = deque()
         self._changed = asyncio.Event()
         self._is_closed = False
-        self.to_worker = Pipe(simulator, worker)
+        self.to_worker = Pipe(simulator, worker, delay_s=simulator.delay_s())
         self.process: IsolatedProcess | None = None
         """The other end, once a process has it."""
 
@@ -162,7 +142,7 @@ class IsolatedProcess:
         self._executor: Executor
         process = self.process = SimProcess(simulator.loop, worker.name)
         process.is_of_suspect = True
-        self.inbox = Pipe(simulator, process)
+        self.inbox = Pipe(simulator, process, delay_s=simulator.delay_s())
         worker.on_death.append(process.kill)
         process.on_death.append(self._died)
 
@@ -189,6 +169,11 @@ class IsolatedProcess:
             self.process.kill()
 
     def _begin(self, run: Run) -> None:
+        rates, chance = self._simulator.rates, self._simulator.rng.random
+        if chance() < rates.suspects_fail_to_start:
+            # No fault of its job.
+            self.process.kill()
+            return
         self._assignment = run.assignment
         self._fence = SimFence(lease_s=run.lease_s, renewal_s=run.renewal_s)
         self._fence.prove(run.proved_at)
@@ -197,7 +182,7 @@ class IsolatedProcess:
         self._send(Began())
         self._executor.submit([replace(run.assignment, payload=json.decode(run.payload))])
         simulator = self._simulator
-        if simulator.rng.random() < simulator.rates.suspects_crash:
+        if chance() < rates.suspects_crash:
             in_s = simulator.rng.choice((0.0, 0.05, simulator.rng.uniform(0, 3)))
             simulator.loop.outside_later(in_s, self._crash)
 
@@ -231,7 +216,7 @@ class SimForkServer:
     def __init__(self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], first: None = None) -> None:
         self._worker = STRAND.get().process
         self._simulator: Simulator = self._worker.loop.simulation  # type: ignore[attr-defined]
-        self._pipe = Pipe(self._simulator, self._worker)
+        self._pipe = Pipe(self._simulator, self._worker, delay_s=self._simulator.delay_s())
         self._processes: list[IsolatedProcess] = []
 
     def start(self) -> None:

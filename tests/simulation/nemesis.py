@@ -129,8 +129,8 @@ def _lane_lost(*, with_unacked: bool) -> "Callable[[Simulator, Incident], None]"
 def _channel_dropped(simulator: "Simulator", _: Incident) -> None:
     if simulator.broker.channels:
         channel = simulator.rng.choice(simulator.broker.channels)
-        simulator.note("broker", f"drops a channel of lane {channel.lane}")
-        channel.close()
+        simulator.note("broker", f"drops a channel of {channel.process.name}")
+        channel.break_down()
 
 
 _AT_NODES: dict[str, Callable[["Simulator", Node, Incident], None]] = {

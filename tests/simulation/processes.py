@@ -17,6 +17,9 @@ from uuid import UUID
 import acked_common.background.bundle_publisher
 import acked_common.background.store_monitor
 import acked_common.background.sweeper
+import acked_common.broker.rabbitmq.consumer
+import acked_common.broker.rabbitmq.consumer_state
+import acked_common.broker.rabbitmq.lane_consumer
 import acked_common.model.ids
 import acked_common.service
 import acked_worker.app
@@ -47,7 +50,8 @@ from simulation import scale
 from simulation.handlers import KINDS
 from simulation.isolated_processes import SimFence, SimForkServer, open_line
 from simulation.loop import STRAND, SimProcess
-from simulation.sim_broker import SimConsumer, SimProbe, SimPublisher
+from simulation.sim_broker import SimProbe, SimPublisher
+from simulation.sim_channel import SimConnection, declare_lane, declare_shared
 from simulation.sim_store import StoreLine
 
 if TYPE_CHECKING:
@@ -253,9 +257,6 @@ class _Nothing:
     def stop(self) -> Any:
         return _done()
 
-    async def drop(self) -> None:
-        pass
-
 
 class _Done:
     def __await__(self) -> Iterator[None]:
@@ -304,8 +305,13 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_common.background.sweeper, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
     (acked_worker.app, "MongoStore", _store),
     (acked_worker.app, "RabbitPublisher", SimPublisher),
-    (acked_worker.app, "BrokerConnection", _Nothing),
-    (acked_worker.app, "LaneConsumer", SimConsumer),
+    (acked_worker.app, "BrokerConnection", SimConnection),
+    (acked_common.broker.rabbitmq.lane_consumer, "declare_shared", declare_shared),
+    (acked_common.broker.rabbitmq.lane_consumer, "declare_lane", declare_lane),
+    (acked_common.broker.rabbitmq.lane_consumer, "time", _TIME),
+    (acked_common.broker.rabbitmq.consumer, "time", _TIME),
+    (acked_common.broker.rabbitmq.consumer_state, "ROUND_S", scale.IDLE_S),
+    (acked_common.broker.rabbitmq.consumer_state, "LOOK_EVERY_S", scale.BROKER_LOOK_EVERY_S),
     (acked_worker.app, "Reporter", SimReporter),
     (acked_worker.app, "health_server", _Nothing),
     (acked_worker.self_check, "Watchdog", _Nothing),

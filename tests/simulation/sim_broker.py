@@ -1,13 +1,12 @@
-"""The broker in memory with consumers: it delivers, takes acknowledgements, and loses, doubles and delivers again."""
+"""The broker in virtual time: channels and consumers, deliveries that are lost, doubled and delivered again."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from acked_common.broker import BrokerError
-from acked_common.broker.rabbitmq.lane_consumer import Delivery
 from acked_common.model.bundle import Bundle
-from simulation.loop import STRAND, SimProcess
+from simulation.loop import STRAND
+from simulation.sim_channel import SimChannel, Subscription
 from simulation.sim_store import at_once
 from support.memory_broker import MemoryBroker
 
@@ -21,7 +20,7 @@ class SimBroker:
     def __init__(self, simulator: "Simulator") -> None:
         self._simulator = simulator
         self.queues = MemoryBroker()
-        self.channels: list[Channel] = []
+        self.channels: list[SimChannel] = []
         self.lanes: set[str] = set()
         self.swallows = False
         """It confirms every bundle and keeps none."""
@@ -29,18 +28,15 @@ class SimBroker:
     @property
     def unacked(self) -> int:
         """Bundles that consumers hold."""
-        return sum(len(channel.unacked) for channel in self.channels)
+        return sum(len(one.unacked) for channel in self.channels for one in channel.subscriptions.values())
 
     def ready(self) -> int:
         """Bundles that wait."""
         away, self.queues.is_away = self.queues.is_away, False
         try:
-            return sum(self._depth(lane) for lane in sorted(self.lanes))
+            return sum(self.depth(lane) for lane in sorted(self.lanes))
         finally:
             self.queues.is_away = away
-
-    def _depth(self, lane: str) -> int:
-        return int(at_once(self.queues.ready_bundles(lane)))
 
     def put(self, bundle: Bundle) -> None:
         """A bundle has arrived."""
@@ -52,11 +48,20 @@ class SimBroker:
         """Delivers what waits to consumers that take more."""
         if self.queues.is_away:
             return
-        while takers := [channel for channel in self.channels if channel.lane == lane and channel.takes_more]:
+        while takers := [one for one in self.subscriptions(lane) if one.takes_more]:
             bundle = self.queues.take(lane)
             if bundle is None:
                 return
             self._simulator.rng.choice(takers).deliver(bundle)
+
+    def subscriptions(self, lane: str) -> "list[Subscription]":
+        """Those that consume a lane."""
+        found = [one for channel in self.channels for one in channel.subscriptions.values()]
+        return [one for one in found if one.lane == lane and one.is_active]
+
+    def depth(self, lane: str) -> int:
+        """Bundles that wait on a lane."""
+        return int(at_once(self.queues.ready_bundles(lane)))
 
     def pump_all(self) -> None:
         """As `pump`, on every lane."""
@@ -67,185 +72,13 @@ class SimBroker:
         """Loses what waits on a lane; with its queue, its consumers and what they hold too."""
         self.queues.delete_lane(lane)
         if with_unacked:
-            for channel in [channel for channel in self.channels if channel.lane == lane]:
-                channel.unacked.clear()
-                channel.close()
+            for one in self.subscriptions(lane):
+                one.lose_queue()
 
     def close_channels(self) -> None:
         """All connections are gone; what was not acknowledged waits again."""
         for channel in list(self.channels):
-            channel.close()
-
-
-class Channel:
-    """One consumer's channel, as the broker sees it."""
-
-    def __init__(self, simulator: "Simulator", process: SimProcess, consumer: "SimConsumer") -> None:
-        self._simulator = simulator
-        self._process = process
-        self._consumer = consumer
-        self.lane = consumer.lane
-        self.is_open = True
-        self.is_consuming = True
-        self.prefetch = 1
-        self.unacked: dict[int, Bundle] = {}
-        self._tags = 0
-        simulator.broker.channels.append(self)
-
-    @property
-    def takes_more(self) -> bool:
-        """Whether the broker may deliver one more bundle."""
-        return self.is_consuming and self.is_open and len(self.unacked) < self.prefetch
-
-    def deliver(self, bundle: Bundle) -> None:
-        """Sends a bundle to the consumer."""
-        self._tags += 1
-        self.unacked[self._tags] = bundle
-        self._simulator.loop.outside_later(self._simulator.delay_s(), self._arrive, self._tags, bundle)
-
-    def _arrive(self, tag: int, bundle: Bundle) -> None:
-        # Runs as a callback of the consumer's process, like a frame that its loop reads.
-        loop = self._simulator.loop
-        loop.call_soon(self._consumer.received, self, tag, bundle, context=self._process.main.context())
-
-    def acked(self, tag: int) -> None:
-        """An acknowledgement has arrived."""
-        if self.is_open and self.unacked.pop(tag, None) is not None:
-            self._simulator.broker.pump(self.lane)
-
-    def returned(self, tag: int) -> None:
-        """A bundle was given back: it waits at the head of its lane."""
-        bundle = self.unacked.pop(tag, None)
-        if self.is_open and bundle is not None:
-            self._simulator.broker.queues.give_back(bundle)
-            self._simulator.broker.pump(self.lane)
-
-    def close(self) -> None:
-        """The channel is gone: what was not acknowledged waits again, at the head of its lane."""
-        if not self.is_open:
-            return
-        self.is_open = False
-        broker = self._simulator.broker
-        broker.channels.remove(self)
-        for bundle in reversed(self.unacked.values()):
-            broker.queues.give_back(bundle)
-        self.unacked.clear()
-        broker.pump(self.lane)
-        delay_s = self._simulator.delay_s()
-        self._simulator.loop.call_later(delay_s, self._consumer.channel_closed, context=self._process.main.context())
-
-
-class Message:
-    """What `Delivery` acknowledges."""
-
-    headers: ClassVar[dict[str, object]] = {}
-    """As of RabbitMQ 4.3, which counts no returns."""
-
-    def __init__(self, simulator: "Simulator", channel: Channel, tag: int) -> None:
-        self._simulator = simulator
-        self._channel = channel
-        self._tag = tag
-
-    async def ack(self) -> None:
-        """Sends the acknowledgement; nobody answers it."""
-        simulator = self._simulator
-        if not self._channel.is_open:
-            raise RuntimeError("the channel is closed")
-        if simulator.rng.random() < simulator.rates.acks_lost:
-            simulator.loop.outside_later(simulator.delay_s(), self._channel.close)
-            return
-        simulator.loop.outside_later(simulator.delay_s(), self._channel.acked, self._tag)
-
-    async def nack(self, *, requeue: bool) -> None:
-        """Gives the bundle back."""
-        if not self._channel.is_open:
-            raise RuntimeError("the channel is closed")
-        self._simulator.loop.outside_later(self._simulator.delay_s(), self._channel.returned, self._tag)
-
-
-class SimConsumer:
-    """`LaneConsumer` on the broker in memory: pauses, resumes and comes back as that does."""
-
-    def __init__(
-        self, connection: object, probe: object, lane: str, prefetch: int, on_delivery: Callable[[Delivery], None]
-    ) -> None:
-        self._process = STRAND.get().process
-        self._simulator = self._process.loop.simulation  # type: ignore[attr-defined]
-        self.lane = lane
-        self._prefetch = prefetch
-        self._on_delivery = on_delivery
-        self._channel: Channel | None = None
-        self._paused_for: set[str] = set()
-        self._changed = asyncio.Event()
-        self._paused = asyncio.Event()
-        self.tried_at = 0.0
-
-    @property
-    def is_consuming(self) -> bool:
-        """As of `LaneConsumer`."""
-        return bool(self._paused_for) or (self._channel is not None and self._channel.is_open)
-
-    def pause(self, reason: str) -> None:
-        """As of `LaneConsumer`."""
-        if reason not in self._paused_for:
-            self._paused_for.add(reason)
-            self._paused.clear()
-            self._changed.set()
-
-    async def wait_paused(self) -> None:
-        """As of `LaneConsumer`."""
-        await self._paused.wait()
-
-    def resume(self, reason: str) -> None:
-        """As of `LaneConsumer`."""
-        if reason in self._paused_for:
-            self._paused_for.remove(reason)
-            self._changed.set()
-
-    def set_prefetch(self, prefetch: int) -> None:
-        """As of `LaneConsumer`."""
-        if prefetch != self._prefetch:
-            self._prefetch = prefetch
-            self._changed.set()
-
-    async def run(self) -> None:
-        """As of `LaneConsumer`."""
-        while True:
-            self._changed.clear()
-            channel = self._channel
-            if self._paused_for:
-                if channel is not None:
-                    await asyncio.sleep(self._simulator.delay_s())
-                    channel.is_consuming = False
-                self._paused.set()
-            else:
-                await self._consume()
-            await self._changed.wait()
-
-    async def _consume(self) -> None:
-        await asyncio.sleep(self._simulator.delay_s())
-        while self._simulator.broker.queues.is_away:  # noqa: ASYNC110 - as a consumer that connects again
-            await asyncio.sleep(0.5)
-        if self._channel is None or not self._channel.is_open:
-            self._channel = Channel(self._simulator, self._process, self)
-        self._channel.prefetch = self._prefetch
-        self._channel.is_consuming = True
-        self._simulator.broker.pump(self.lane)
-
-    async def close(self) -> None:
-        """As of `LaneConsumer`."""
-        self._paused_for.add("closed")
-        if self._channel is not None:
-            self._channel.close()
-
-    def received(self, channel: Channel, tag: int, bundle: Bundle) -> None:
-        """The broker has delivered a bundle."""
-        self._simulator.note(self._process.name, "received", *bundle.ids)
-        self._on_delivery(Delivery(Message(self._simulator, channel, tag), bundle))  # type: ignore[arg-type]
-
-    def channel_closed(self) -> None:
-        """The connection is gone; the loop makes another."""
-        self._changed.set()
+            channel.break_down()
 
 
 class SimPublisher:

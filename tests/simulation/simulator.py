@@ -169,8 +169,8 @@ class Simulator:
 
     def drop_channels(self, process: SimProcess) -> None:
         """The broker loses its connections to a process."""
-        for channel in [one for one in self.broker.channels if one._process is process]:
-            channel.close()
+        for channel in [one for one in self.broker.channels if one.process is process]:
+            channel.break_down()
 
     def stop_attempt(self, boot: str, job_id: UUID, attempt: int) -> None:
         """A gateway sends a cancel to a worker; it may get lost."""

@@ -9,6 +9,8 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from acked_common.broker.rabbitmq.consumer_state import ConsumerState
+from acked_common.broker.rabbitmq.lane_consumer import Delivery
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.mongo.documents import Document
@@ -17,7 +19,8 @@ from acked_intake.accept.group_commit import GroupCommit
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.lane_runner import LaneRunner
 from acked_worker.consume.slots import Slots
-from acked_worker.execute.outcome import InterruptReason
+from acked_worker.execute.outcome import Crashed, InterruptReason
+from acked_worker.isolate.attempts import Effect, IsolatedAttempt, IsolatedAttempts, Phase
 from acked_worker.record.recorder import Recorder
 from acked_worker.runners import Runners
 from simulation.fault_plan import KNOBS
@@ -265,6 +268,27 @@ async def _starts_late(flow: LaneRunner, bundle: Bundle) -> bool:
     return claimed is not None
 
 
+def _blames_all(attempts: IsolatedAttempts, one: IsolatedAttempt, now: float) -> list[Effect]:
+    """A process that dies before its handler begins counts as a crash."""
+    if one.phase in (Phase.STARTING, Phase.RUNNING):
+        return attempts._leave(one, Crashed("unknown"), now)
+    return []
+
+
+def _loses_places(attempts: IsolatedAttempts) -> list[IsolatedAttempt]:
+    """A place that is free is never taken again."""
+    started = _start_waiting(attempts)
+    attempts._most -= len(started)
+    return started
+
+
+_start_waiting = IsolatedAttempts.start_waiting
+
+
+async def _acknowledges_nothing(delivery: Delivery) -> None:
+    """A bundle stays in hand for ever."""
+
+
 @pytest.mark.parametrize(
     ("part", "name", "broken", "rules"),
     [
@@ -278,8 +302,26 @@ async def _starts_late(flow: LaneRunner, bundle: Bundle) -> bool:
         (Recorder, "_record", _drops, {"I1", "rest"}),
         (GroupCommit, "keep", _keeps_blindly, {"I1"}),
         (LaneRunner, "_handle", _starts_nothing, {"I1"}),
+        (IsolatedAttempts, "hung_up", _blames_all, {"crashes"}),
+        (IsolatedAttempts, "start_waiting", _loses_places, {"I1", "rest"}),
+        (ConsumerState, "resume", lambda state, reason: False, {"I1", "I8"}),
+        (Delivery, "ack", _acknowledges_nothing, {"I1", "I8"}),
     ],
-    ids=["lost lease", "cancel", "lets go", "gate", "late", "slots", "recorder", "commit", "flow"],
+    ids=[
+        "lost lease",
+        "cancel",
+        "lets go",
+        "gate",
+        "late",
+        "slots",
+        "recorder",
+        "commit",
+        "flow",
+        "blame",
+        "places",
+        "resume",
+        "ack",
+    ],
 )
 def test_a_broken_part_is_found(
     part: object, name: str, broken: object, rules: set[str], monkeypatch: pytest.MonkeyPatch
