@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from acked_common.model.options import JobOptions
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.kind_times import KindTimes
@@ -16,7 +17,7 @@ HELD = InFlight(filled(ClaimedJob), "lane", 0.0)
 
 @pytest.mark.parametrize(("asked", "timeout_s"), [(None, 60.0), (70.0, 70.0), (100.0, 90.0)])
 def test_timeout_is_that_of_the_job_within_its_kind(asked: float | None, timeout_s: float) -> None:
-    assert TIMES.timeout_of(replace(HELD.job, kind="demo", timeout_s=asked)) == timeout_s
+    assert TIMES.timeout_of(replace(HELD.job, kind="demo", options=JobOptions(timeout_s=asked))) == timeout_s
 
 
 def test_job_starts_with_time_left_for_a_renewal() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from acked_common.broker.rabbitmq.consumer_state import (
     LOOK_EVERY_S,
-    RESTART_CAP_S,
+    RESTART,
     ROUND_S,
     ConsumerState,
     ConsumerStep,
@@ -90,7 +90,7 @@ def test_failures_back_off_until_it_consumes_again() -> None:
     state = consuming()
     assert state.wait_s(1.0) == ROUND_S
     assert [state.failed() for _ in range(9)] == [True] + [False] * 8
-    assert (state.wait_s(0.0), state.wait_s(1.0)) == (RESTART_CAP_S / 2, RESTART_CAP_S)
+    assert (state.wait_s(0.0), state.wait_s(1.0)) == (RESTART.cap_s / 2, RESTART.cap_s)
     state.consumed(4, 20.0)
     assert state.wait_s(1.0) == ROUND_S
     assert state.failed()

@@ -5,6 +5,7 @@ channel drops, so `on_message` must only hand over.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
