@@ -1,1 +1,1 @@
-"""The HTTP interface as data: the typed route table, and the OpenAPI document made of it."""
+"""Define the HTTP interface as data: a typed route table, and the OpenAPI document generated from it."""

@@ -1,6 +1,6 @@
-"""The gate in front of every route: whose token is it, and does it allow what the route does.
+"""Authenticate every route: resolve the token to its principal and check the permission that the route requires.
 
-Nothing is open by itself: a route that names neither a permission nor `None`, for everybody, can't be served.
+Routes are closed by default. A route that declares neither a permission nor `None` (public) is rejected at start-up.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,28 +16,30 @@ from acked_common.model.principal import DEFAULT_TENANT, SCOPE_KEY, Permission, 
 from acked_common.model.tokens import TokenRecord, is_in_query
 
 TOKEN_KEY = "acked.token"  # noqa: S105 - the name of a place
-"""Where the gate leaves the record of a request's token in the ASGI scope; not there where no token is asked for."""
+"""Key of the token record in the ASGI scope; absent when authentication is off."""
 
 CLOSE_CODE = 4401
-"""Of a WebSocket whose token is wrong, is missing, or holds no longer."""
+"""Close code of a WebSocket whose token is missing, invalid, expired or revoked."""
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Authenticator:
-    """Asks for tokens; without a table it lets everybody in as the local client."""
+    """Require tokens on routes; without a token cache every request runs as the local client."""
 
     def __init__(self, table: TokenCache | None) -> None:
         self._table = table
 
     @property
     def asks(self) -> bool:
-        """Whether a token is needed."""
+        """Whether requests need a token."""
         return self._table is not None
 
     def recognize(self, scope: Any) -> None:
-        """Leaves the principal in the scope where its token is known without asking MongoDB, for whoever wants to know
-        ahead of the routes. Refuses nobody: the routes do, and look for tokens that are new here."""
+        """Store the principal in the scope if its token is cached, for middleware that runs ahead of the routes.
+
+        Never rejects a request and never queries MongoDB: the routes do both.
+        """
         if self._table is None:
             return
         found = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -45,7 +47,7 @@ class Authenticator:
             _note(scope, record)
 
     def stand_before(self, routes: Sequence[BaseRoute]) -> None:
-        """Stands before each route from now on. Raises ValueError for a route of which nobody says who may use it."""
+        """Wrap each route with authentication. Raise ValueError for a route without a declared permission."""
         for route in routes:
             if isinstance(route, ApiRoute):
                 if self._table is not None:
@@ -54,7 +56,7 @@ class Authenticator:
                 raise ValueError(f"{route} does not say who may use it")
 
     async def enter(self, scope: Mapping[str, Any], permission: Permission) -> TokenRecord | None:
-        """Whose token a WebSocket's handshake carries; None where no token is asked for. Raises `ProblemError`."""
+        """Return the token record of a WebSocket handshake; None when authentication is off. Raise `ProblemError`."""
         if self._table is None:
             return None
         record: TokenRecord | None = scope.get(TOKEN_KEY)
@@ -65,7 +67,7 @@ class Authenticator:
         return record
 
     async def enter_with(self, token: bytes, permission: Permission) -> TokenRecord | None:
-        """As `enter`, with a token that came another way."""
+        """Do as `enter`, with a token that did not come in the handshake's headers."""
         if self._table is None:
             return None
         record = self._table.known(token) or await self._table.find(token)
@@ -73,28 +75,28 @@ class Authenticator:
         return record
 
     def may_stay(self, record: TokenRecord | None) -> bool:
-        """Whether who was let in may stay."""
+        """Whether the token of an open connection is still valid."""
         return record is None or self._table is None or self._table.holds(record)
 
     def check_still(self, scope: Mapping[str, Any]) -> None:
-        """For an answer that was long in coming. Raises `ProblemError` where the token holds no longer."""
+        """Check the token again after a long wait. Raise `ProblemError` if it was revoked or has expired."""
         if not self.may_stay(scope.get(TOKEN_KEY)):
             raise ProblemError(problem("unknown-token", "the token was revoked or has expired meanwhile"))
 
 
 class _Guarded:
-    """One route behind the gate."""
+    """One authenticated route."""
 
     def __init__(self, app: App, operations: Sequence[Operation], table: TokenCache) -> None:
         self._app = app
         self._table = table
         self._operations: dict[str, Operation] = {operation.method: operation for operation in operations}
         if "GET" in self._operations:
-            # Served wherever GET is.
+            # Starlette serves HEAD wherever GET is served.
             self._operations["HEAD"] = self._operations["GET"]
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
-        # A method that is not served is refused by the route itself.
+        # The route itself responds 405 to other methods.
         operation = self._operations.get(scope["method"])
         if operation is None or operation.permission is None or (operation.has_open_page and asks_for_page(scope)):
             return self._app(scope, receive, send)
@@ -120,26 +122,26 @@ def _note(scope: Any, record: TokenRecord) -> None:
 
 
 def _bearer(authorization: bytes) -> bytes:
-    """The token in the header's value; empty where it has another scheme."""
+    """Return the token of an `Authorization` value; empty for another scheme."""
     scheme, _, token = authorization.partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def check_url(scope: Mapping[str, Any]) -> None:
-    """Raises `ProblemError` where the URL carries a token."""
+    """Raise `ProblemError` if the URL carries a token."""
     query = scope["query_string"]
     if query and is_in_query(query):
         raise ProblemError(
             problem(
                 "token-in-url",
-                "the URL carries a token, where logs and histories keep it: revoke it, and send another one in the "
+                "the URL carries a token, where logs and histories record it: revoke it, and send a new one in the "
                 "header Authorization: Bearer <token>",
             )
         )
 
 
 def presented(scope: Mapping[str, Any]) -> bytes:
-    """The token that a request or a handshake carries. Raises `ProblemError`."""
+    """Return the bearer token of a request or handshake. Raise `ProblemError`."""
     check_url(scope)
     found = [value for name, value in scope["headers"] if name == b"authorization"]
     if not found:
@@ -152,7 +154,10 @@ def presented(scope: Mapping[str, Any]) -> bytes:
 
 
 def check_permission(principal: Principal, permission: Permission, *, of_all_tenants: bool = False) -> None:
-    """Raises `ProblemError` where the principal may not."""
+    """Raise `ProblemError` if the principal lacks the permission.
+
+    With `of_all_tenants` the principal must also belong to the operator's tenant.
+    """
     if permission not in principal.permissions:
         has = ", ".join(sorted(principal.permissions)) or "nothing"
         raise ProblemError(
@@ -166,7 +171,7 @@ def check_permission(principal: Principal, permission: Permission, *, of_all_ten
         raise ProblemError(
             problem(
                 "missing-permission",
-                f"this concerns what all tenants share: it needs a token of the tenant {DEFAULT_TENANT!r} with the "
+                f"this operation affects all tenants: it needs a token of the tenant {DEFAULT_TENANT!r} with the "
                 f"permission {permission}",
             )
         )

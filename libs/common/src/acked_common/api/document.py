@@ -1,8 +1,8 @@
-"""Makes the OpenAPI 3.1 document of a service from its route table.
+"""Generate the OpenAPI 3.1 document of a service from its route table.
 
-apispec puts the document together: it is maintained and typed, needs nothing but `packaging`, and describes routes
-without wrapping them, where frameworks for Starlette (spectree and others) validate and answer requests themselves.
-msgspec makes the schemas from the types that the views use.
+apispec assembles the document. It is maintained and typed, needs nothing but `packaging`, and describes routes without
+wrapping them. Frameworks for Starlette (spectree and others) validate requests and build responses themselves. msgspec
+generates the schemas from the types that the endpoints use.
 """
 
 import re
@@ -25,31 +25,31 @@ SCHEME = "token"
 """The name of the security scheme."""
 
 _ALWAYS_SENT = {
-    "Retry-After": Header(type=int, description="Seconds until it makes sense to ask again."),
-    "Allow": Header(type=str, description="The methods that are served."),
+    "Retry-After": Header(type=int, description="Seconds to wait before a retry."),
+    "Allow": Header(type=str, description="The methods that this path supports."),
     "WWW-Authenticate": Header(type=str, description="The scheme, `Bearer`, and what is wrong with the token."),
     "RateLimit-Policy": Header(
-        type=str, description="The rate of this client: a quota `q` for a window of `w` seconds."
+        type=str, description="The rate limit of this client: quota `q` per window of `w` seconds."
     ),
-    "RateLimit": Header(type=str, description="What is left of it, `r`, and in how many seconds there is more, `t`."),
+    "RateLimit": Header(type=str, description="Remaining quota `r`, and the seconds `t` until it grows."),
 }
-"""Headers that problems carry and clients act on."""
+"""Response headers of problems that clients act on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What stands at the head of a service's document."""
+    """The title, description and tags of a service's document."""
 
     title: str
     description: str
     tags: Mapping[str, str]
-    """Name and meaning, in the order in which they are shown."""
+    """Description by tag name, in display order."""
     problem_members: Mapping[str, Any] | None = None
-    """Types of further members of the service's own problems, by name."""
+    """Types of extra members of the service's own problems, by problem name."""
 
 
 def make_document(about: About, operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document. Raises what apispec raises for names that are given twice, KeyError for unknown problems."""
+    """Return the document. Raise apispec's error for a duplicate name, KeyError for an unknown problem."""
     return _Document(about, operations).made()
 
 
@@ -120,7 +120,7 @@ class _Document:
         for header, described in _ALWAYS_SENT.items():
             senders = [_sends(name, header) for name in names]
             if any(senders):
-                # Required where each of the problems carries it.
+                # Required if every one of the problems carries it.
                 sent[header] = self._header(described) | ({} if all(senders) else {"required": False})
         return {**response, "headers": sent} if sent else response
 
@@ -130,7 +130,7 @@ class _Document:
             "tags": [operation.tag],
             "summary": operation.summary,
         }
-        # For bearer tokens the list names what the token must allow.
+        # OpenAPI 3.1 allows role names in this list for bearer schemes: the permission that the token needs.
         described["security"] = [] if operation.permission is None else [{SCHEME: [operation.permission.value]}]
         if operation.description:
             described["description"] = operation.description
@@ -165,10 +165,10 @@ class _Document:
             by_status.setdefault(CATALOGUE[name].status, []).append(name)
         for status, names in sorted(by_status.items()):
             if str(status) in responses:
-                # An answer that is no problem has this status too: /readyz.
-                raise ValueError(f"{operation.id} answers {status} in two ways")
+                # A success response uses this status too, as /readyz does with 503.
+                raise ValueError(f"{operation.id} responds with {status} in two ways")
             if len(names) == 1:
-                # A name stands for the component.
+                # apispec resolves a name to the shared component.
                 self._alone.add(names[0])
                 responses[str(status)] = names[0]
             else:
@@ -199,7 +199,7 @@ class _Document:
         }
 
 
-# They depend on the path or the client, so they are put in where the problem is raised.
+# Their values depend on the path or the client, so the code that raises the problem adds them.
 _SENT_WHERE_RAISED = {
     ("method-not-allowed", "Allow"),
     ("rate-limited", "RateLimit-Policy"),
@@ -212,7 +212,7 @@ def _sends(name: str, header: str) -> bool:
 
 
 class _Schemas:
-    """JSON Schemas of types, those with a name as components."""
+    """JSON Schemas of types; named types become components."""
 
     def __init__(self, types: Iterable[Any]) -> None:
         self._types = [int, str, *types]
@@ -222,13 +222,13 @@ class _Schemas:
         self._types += types
 
     def describe(self) -> Mapping[str, dict[str, Any]]:
-        """The components; afterwards `of` knows every type."""
+        """Return the components. Call it before `of`."""
         schemas, components = msgspec.json.schema_components(self._types, ref_template="#/components/schemas/{name}")
         self._schemas = list(schemas)
         return components
 
     def of(self, type_: Any) -> dict[str, Any]:
-        """The schema of a type that was added. A copy: apispec resolves names in place."""
+        """Return the schema of an added type, as a copy: apispec resolves names in place."""
         found = next(schema for known, schema in zip(self._types, self._schemas, strict=True) if known is type_)
         copied: dict[str, Any] = msgspec.to_builtins(found)
         return copied

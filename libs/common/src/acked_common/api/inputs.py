@@ -1,9 +1,10 @@
-"""What a request may carry, read off the operations of its route: a parameter that means nothing would be ignored in
-silence, and `?satte=failed` would list all jobs.
+"""Validate query parameters and bodies against the operations of a route, so that a typo is an error.
 
-Every `ApiRoute` stands behind `Inputs`, and the front looks at each handshake of a WebSocket: no route can forget it. A
-request without a query that may have a body costs one look at an empty text. Views check the values: they know what a
-value means. Probes get their status whatever query comes with them: a cache-buster must not end a process.
+An unknown parameter would be ignored silently: `?satte=failed` would list all jobs.
+
+`ApiRoute` wraps every endpoint with `Inputs`, and the edge middleware checks each WebSocket handshake, so no route can
+omit it. A request without a query, on a route that takes a body, costs one test of an empty string. Endpoints validate
+the values, since they know their meaning. Probes ignore their query: a cache-buster must not fail a health check.
 """
 
 import difflib
@@ -23,12 +24,12 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 _MAX_ERRORS = 20
 _MAX_SHOWN_CHARS = 100
 _LENGTH_DIGITS = 2
-"""Of the length of a body that may be read to see whether it says nothing."""
+"""Maximum digits of `Content-Length` for a body that is read to see whether it is empty."""
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class Inputs:
-    """One route, behind the look at the query and at whether there may be a body."""
+    """Check the query and the presence of a body, then call the route."""
 
     def __init__(self, app: App, operations: Iterable["Operation"]) -> None:
         self._app = app
@@ -43,7 +44,7 @@ class Inputs:
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         taken = self._taken.get(scope["method"])
         if taken is None:
-            # A method that is not served is refused by the route itself.
+            # The route itself responds 405 to other methods.
             return self._app(scope, receive, send)
         names, takes_body = taken
         if scope["query_string"] and scope["path"] not in PROBE_PATHS:
@@ -57,7 +58,7 @@ class Inputs:
         return self._app(scope, receive, send)
 
     async def _serve_unless_body(self, scope: Any, receive: Any, send: Any) -> None:
-        """Chunks may hold nothing, and many clients send `{}` where they have nothing to say."""
+        """Serve a request whose body is empty or `{}`: chunks may be empty, and many clients send `{}` by default."""
         body = b""
         while True:
             message = await receive()
@@ -78,7 +79,7 @@ class Inputs:
 
 
 def check_query(query: bytes, names: tuple[str, ...]) -> None:
-    """Raises `ProblemError` for a parameter that is not among `names`, stands twice, or is no text in UTF-8."""
+    """Raise `ProblemError` for a parameter that is not in `names`, is repeated, or is not UTF-8."""
     errors: list[ErrorAt] = []
     seen: set[str] = set()
     has_unknown = has_other = False
@@ -93,10 +94,10 @@ def check_query(query: bytes, names: tuple[str, ...]) -> None:
             errors.append({"pointer": f"?{shown}", "detail": _hint(shown, names)})
         elif name in seen:
             has_other = True
-            errors.append({"pointer": f"?{name}", "detail": "stands more than once; send it once"})
+            errors.append({"pointer": f"?{name}", "detail": "appears more than once; send it once"})
         elif value is None:
             has_other = True
-            detail = f"is no text in UTF-8, percent-encoded: {_shown(raw_value)!r}"
+            detail = f"is not percent-encoded UTF-8: {_shown(raw_value)!r}"
             errors.append({"pointer": f"?{name}", "detail": detail})
         if name is not None:
             seen.add(name)
@@ -104,23 +105,23 @@ def check_query(query: bytes, names: tuple[str, ...]) -> None:
         return
     detail = f"{errors[0]['pointer'][1:] or 'a parameter without a name'} {errors[0]['detail']}"
     if len(errors) > 1:
-        detail = f"{len(errors):,} parameters can't be used; the first: {detail}"
+        detail = f"{len(errors):,} parameters are invalid; the first: {detail}"
     extra: Mapping[str, Any] | None = {"known_fields": names} if has_unknown else None
-    # As in a body: a wrong value is the worse mistake of the two.
+    # As in a body: a wrong value takes precedence over an unknown name.
     found = "invalid-field" if has_other else "unknown-field"
     raise ProblemError(problem(found, detail, errors=errors[:_MAX_ERRORS], extra=extra))
 
 
 def _hint(name: str, names: tuple[str, ...]) -> str:
     if not names:
-        return "is not a known parameter: this address takes none"
+        return "is not a known parameter: this path takes none"
     close = difflib.get_close_matches(name.lower(), names, n=1)
     meant = f"did you mean {close[0]!r}? " if close else ""
     return f"is not a known parameter; {meant}Known: {', '.join(names)}"
 
 
 def _decoded(raw: bytes) -> str | None:
-    """The text, or None where it is broken; a plus is a space, as forms send it."""
+    """Decode a percent-encoded text; None if it is malformed. A plus is a space, as in forms."""
     if _BROKEN_ESCAPE.search(raw):
         return None
     try:
@@ -134,5 +135,5 @@ def _shown(raw: bytes) -> str:
 
 
 def _unexpected_body() -> ProblemError:
-    detail = "this request takes no body, and it came with one; nothing was done. Send it without a body"
+    detail = "this request takes no body, but it has one; nothing was changed. Send it without a body"
     return ProblemError(problem("unexpected-body", detail))

@@ -1,4 +1,4 @@
-"""Long polls: all waiters of a process share one query each tenth of a second, or somebody who tells the news."""
+"""Long polls: all waiters of a process share one query every 100 ms, or the updates of a change feed."""
 
 import asyncio
 from collections.abc import Iterable
@@ -27,20 +27,20 @@ class _Waiter:
 
 
 class UpdateSource(Protocol):
-    """Somebody who tells what happens to jobs, with `StatusWaits.note`, while it is followed."""
+    """A feed of job moves that calls `LongPolls.note` while a waiter follows it."""
 
     @property
     def is_open(self) -> bool:
-        """Whether what happens now is told."""
+        """Whether moves are delivered now."""
         ...
 
     def following(self) -> AbstractAsyncContextManager[None]:
-        """Follows as long as the context lasts."""
+        """Follow the feed inside this context."""
         ...
 
 
 class LongPolls:
-    """Waits for jobs to end or to move."""
+    """Wait for jobs to end or to move."""
 
     def __init__(self, store: JobReader) -> None:
         self._store = store
@@ -49,20 +49,20 @@ class LongPolls:
         self._news: UpdateSource | None = None
         self._has_ended = False
         self._reads: dict[tuple[UUID, str], asyncio.Task[Job | None]] = {}
-        """Those that have not begun."""
+        """Reads that are scheduled and have not started."""
 
     def follow(self, news: UpdateSource) -> None:
-        """Nothing is asked any more while this tells it."""
+        """Use a feed of updates; while it is open the store is not polled."""
         self._news = news
 
     def note(self, job_id: UUID, rev: int, state: State) -> None:
-        """A job has moved."""
+        """Wake the waiters of a job that has moved."""
         waiters = self._waiters.get(job_id)
         if waiters:
             _serve(waiters, Revision(rev, state))
 
     def end(self) -> None:
-        """Answers all who wait with what is there now; from here on nobody waits."""
+        """Wake all waiters, which return the current status; later calls of `wait` return at once."""
         self._has_ended = True
         for waiters in self._waiters.values():
             for waiter in waiters:
@@ -70,16 +70,18 @@ class LongPolls:
                     waiter.changed.set_result(None)
 
     def start(self, tasks: Tasks) -> None:
-        """Starts looking; without waiters nothing is asked."""
+        """Start the polling task. Without waiters it queries nothing."""
         tasks.repeat("status waits", self._look, every_s=LOOK_EVERY_S)
 
     async def wait(
         self, job_id: UUID, *, after_rev: int | None, wait_s: float, tenant: str = DEFAULT_TENANT
     ) -> Job | None:
-        """The tenant's job as soon as it is terminal or its rev is above `after_rev`, or as it is after `wait_s` or at
-        the `end` of all waits; None where there is no such job. Raises `StoreError`."""
+        """Return the tenant's job once it is terminal or its rev exceeds `after_rev`, at the latest after `wait_s`.
+
+        `end` returns it early. None if the tenant has no such job. Raise `StoreError`.
+        """
         waiter = _Waiter(after_rev, asyncio.get_running_loop().create_future())
-        # First the waiter, then the look: a move in between is seen by one of the two.
+        # Register before reading: a move in between is seen by the waiter or by the read.
         self._waiters.setdefault(job_id, set()).add(waiter)
         self._somebody_waits.set()
         try:
@@ -88,7 +90,7 @@ class LongPolls:
                 return job
             until = asyncio.get_running_loop().time() + wait_s
             async with self._news.following() if self._news is not None else nullcontext():
-                # Once more: what happened before it was followed is told by nobody.
+                # Read again: moves from before the feed was open are not delivered.
                 if self._news is not None:
                     job = await self._read(job_id, tenant)
                     if job is None or waiter.is_served_by(Revision(job.rev, job.state)):
@@ -109,16 +111,18 @@ class LongPolls:
                 self._somebody_waits.clear()
 
     async def _read(self, job_id: UUID, tenant: str) -> Job | None:
-        """The job as it is from now on: one read for all who ask in the same turn of the loop, since a thousand may
-        wait for one job. Raises `StoreError`."""
+        """Read the job, with one query for all callers of the same loop turn: a thousand may wait for one job.
+
+        The read starts after the call. Raise `StoreError`.
+        """
         which = job_id, tenant
         if which not in self._reads:
             self._reads[which] = asyncio.create_task(self._begin_read(job_id, tenant), name="read for waiters")
-        # Whoever leaves meanwhile must not end the read of the others.
+        # A waiter that is cancelled must not cancel the read of the others.
         return await asyncio.shield(self._reads[which])
 
     async def _begin_read(self, job_id: UUID, tenant: str) -> Job | None:
-        # Who asks later may ask for what this read does not see.
+        # Later callers need a read that starts later: this one may miss their move.
         del self._reads[job_id, tenant]
         return await self._store.get(job_id, tenant=tenant)
 

@@ -1,4 +1,4 @@
-"""`/metrics` on a port of its own, for scrapers that may not reach the service's port."""
+"""Serve `/metrics` on a separate port, for scrapers that cannot reach the service's port."""
 
 from starlette.applications import Starlette
 
@@ -15,7 +15,7 @@ log = get_log(__name__)
 
 
 class MetricsServer:
-    """`/metrics` on a port of its own: no `Host` guard and no token, so it listens on loopback by default."""
+    """Serve `/metrics` without `Host` check and token; hence the default is the loopback interface."""
 
     def __init__(self, listen: ListenAddresses) -> None:
         app = Starlette(routes=[ApiRoute(metrics, GET_METRICS)], exception_handlers=EXCEPTION_HANDLERS)
@@ -25,12 +25,12 @@ class MetricsServer:
         self._server = SideServer(app)
 
     async def start(self) -> None:
-        """Listens, where a port is set. Raises `OSError` with what to do."""
+        """Listen if a port is set. Raise `OSError` with what to do."""
         if self._port:
             sock = bind_first_free(self._host, self._port)
             self._server.start(sock)
             log.info("metrics served", host=self._host, port=sock.getsockname()[1])
 
     async def stop(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         await self._server.stop()

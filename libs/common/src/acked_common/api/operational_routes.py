@@ -1,4 +1,4 @@
-"""The routes that every HTTP server of Acked has: health, metrics and the pages of problem types."""
+"""The routes common to all HTTP servers of Acked: health, metrics and problem pages."""
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
@@ -19,7 +19,7 @@ async def metrics(_: Request) -> Response:
 
 
 def operations_routes(readiness: Health) -> list[ApiRoute]:
-    """`/healthz`, `/readyz`, `/metrics` and `/problems/<name>`."""
+    """Return the routes `/healthz`, `/readyz`, `/metrics` and `/problems/<name>`."""
 
     async def healthz(_: Request) -> Response:
         alive: Alive = {"status": "alive"}

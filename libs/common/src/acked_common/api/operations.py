@@ -1,4 +1,4 @@
-"""What intake and gateway both serve, as the route table describes it."""
+"""The operations that intake and gateway both serve, as entries of the route table."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
@@ -17,26 +17,26 @@ JOBS = "Jobs"
 COMMANDS = "Commands"
 OPERATIONS = "Operations"
 COMMON_TAGS: Mapping[str, str] = {
-    JOBS: "Work that was accepted.",
-    OPERATIONS: "For machines that watch, and for who writes clients.",
+    JOBS: "Accepted work.",
+    OPERATIONS: "For monitoring, and for authors of clients.",
 }
 
 
 class Alive(TypedDict):
-    """The process lives."""
+    """The process is alive."""
 
     status: Literal["alive"]
 
 
 class Ready(TypedDict):
-    """Whether the service can do its work, and each part of it: `ok`, or what is wrong."""
+    """The readiness of the service and of each part: `ok`, or its fault."""
 
     status: Literal["ready", "degraded", "not-ready"]
     parts: dict[str, str]
 
 
 class Kind(TypedDict):
-    """A kind of work as workers registered it; it stays known when no worker serves it any more."""
+    """A kind of work as workers registered it. It stays known when no worker serves it."""
 
     kind: str
     lane: str
@@ -47,14 +47,12 @@ class Kind(TypedDict):
     backoff_cap_s: float
     bundle: Count
     payload_schema: NotRequired[
-        Annotated[dict[str, Any], Meta(description="JSON Schema of the payload, where the worker gave one.")]
+        Annotated[dict[str, Any], Meta(description="JSON Schema of the payload, if the worker registered one.")]
     ]
     max_attempts_limit: NotRequired[
-        Annotated[int, Meta(ge=1, description="The most that a request may ask for, where that is more.")]
+        Annotated[int, Meta(ge=1, description="The maximum that a request may set, if greater.")]
     ]
-    timeout_limit_s: NotRequired[
-        Annotated[float, Meta(description="The most that a request may ask for, where that is more.")]
-    ]
+    timeout_limit_s: NotRequired[Annotated[float, Meta(description="The maximum that a request may set, if greater.")]]
     seen_at: Annotated[Instant | None, Meta(description="When a worker last registered it.")]
 
 
@@ -71,10 +69,10 @@ GET_STATUS = Operation(
     path="/status/{id}",
     tag=JOBS,
     permission=Permission.READ,
-    summary="How a job stands; can wait",
+    summary="Status of a job; can long-poll",
     description=(
-        "With `wait_s` the answer comes when the job has ended; with `after_rev` too, as soon as it has moved. "
-        "A client that wants the result asks with `wait_s` again and again until `finished_at` is set."
+        "With `wait_s` the response is delayed until the job has ended; with `after_rev` too, until `rev` is greater. "
+        "A client that needs the result repeats the request with `wait_s` until `finished_at` is set."
     ),
     parameters=(
         ID,
@@ -82,16 +80,16 @@ GET_STATUS = Operation(
             name="wait_s",
             place="query",
             type=Annotated[float, Meta(ge=0, le=MAX_WAIT_S)],
-            description="Answer when the job has ended, or after so many seconds.",
+            description="Respond when the job has ended, or after this many seconds.",
         ),
         Parameter(
             name="after_rev",
             place="query",
             type=Annotated[int, Meta(ge=0, le=MAX_REV)],
-            description="With `wait_s`: answer as soon as `rev` is greater.",
+            description="With `wait_s`: respond as soon as `rev` is greater.",
         ),
     ),
-    answers=(ApiResponse(description="The job as it is now.", media={JSON: JobStatus}),),
+    answers=(ApiResponse(description="The current status.", media={JSON: JobStatus}),),
     problems=("invalid-field", "too-many-polls", "too-many-bytes", "store-unreachable"),
 )
 
@@ -111,8 +109,8 @@ GET_HEALTH = Operation(
     tag=OPERATIONS,
     permission=None,
     is_limited=False,
-    summary="Whether the process lives",
-    answers=(ApiResponse(description="It does.", media={JSON: Alive}),),
+    summary="Whether the process is alive",
+    answers=(ApiResponse(description="It is.", media={JSON: Alive}),),
 )
 
 GET_READINESS = Operation(
@@ -121,11 +119,11 @@ GET_READINESS = Operation(
     tag=OPERATIONS,
     permission=None,
     is_limited=False,
-    summary="Whether the service can do its work",
-    description="Without RabbitMQ it is `degraded`, and still 200: requests are kept, and published later.",
+    summary="Whether the service is ready",
+    description="Without RabbitMQ it is `degraded`, and still 200: jobs are persisted and published later.",
     answers=(
-        ApiResponse(description="It can.", media={JSON: Ready}),
-        ApiResponse(status=503, description="It can't; `parts` says why.", media={JSON: Ready}),
+        ApiResponse(description="Ready.", media={JSON: Ready}),
+        ApiResponse(status=503, description="Not ready; `parts` says why.", media={JSON: Ready}),
     ),
 )
 
@@ -136,8 +134,8 @@ GET_METRICS = Operation(
     permission=Permission.READ,
     of_all_tenants=True,
     is_limited=False,
-    summary="Figures for Prometheus",
-    answers=(ApiResponse(description="In the text format of Prometheus.", media={"text/plain": str}),),
+    summary="Metrics for Prometheus",
+    answers=(ApiResponse(description="The Prometheus text format.", media={"text/plain": str}),),
 )
 
 GET_PROBLEM = Operation(
@@ -145,14 +143,14 @@ GET_PROBLEM = Operation(
     path="/problems/{name}",
     tag=OPERATIONS,
     permission=None,
-    summary="A page about a problem",
-    description="Where the `type` of a problem leads: what happened, and what to do.",
+    summary="The page of a problem type",
+    description="The target of a problem's `type`: what happened, and what to do.",
     parameters=(
         Parameter(
             name="name", place="path", type=str, description="The last part of the problem's type.", example="not-found"
         ),
     ),
-    answers=(ApiResponse(description="A page for people.", media={HTML: str}),),
+    answers=(ApiResponse(description="An HTML page.", media={HTML: str}),),
 )
 
 GET_DOCUMENT = Operation(
@@ -166,6 +164,6 @@ GET_DOCUMENT = Operation(
 
 TO_STATUS = {
     "status": Link(
-        operation=GET_STATUS.id, parameters={"id": "$response.body#/id"}, description="How the job stands; can wait."
+        operation=GET_STATUS.id, parameters={"id": "$response.body#/id"}, description="The job's status; can long-poll."
     )
 }

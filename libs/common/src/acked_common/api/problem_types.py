@@ -1,4 +1,4 @@
-"""The types of problem documents, and of the further members that some of them have. Pure."""
+"""The types of problem documents and of their extra members. Pure."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, TypedDict
@@ -11,67 +11,67 @@ from acked_common.model.lifecycle import State
 
 
 class ProblemDocument(TypedDict):
-    """RFC 9457: what went wrong, and what to do about it."""
+    """An RFC 9457 problem: what happened, and what to do."""
 
-    type: Annotated[str, Meta(description="Where a page about this problem is served; programs compare it.")]
+    type: Annotated[str, Meta(description="URL path of a page about this problem; compare it in programs.")]
     title: str
     status: int
-    detail: Annotated[str, Meta(description="What was wrong this time.")]
+    detail: Annotated[str, Meta(description="What was wrong in this request.")]
     errors: NotRequired[
         Annotated[
             list[ErrorAt],
-            Meta(description="Each place: a JSON Pointer into the body, or `?name` for a parameter."),
+            Meta(description="Each invalid value: a JSON Pointer into the body, or `?name` for a parameter."),
         ]
     ]
 
 
 class AtOffset(TypedDict):
-    """Where in the body."""
+    """The position of a syntax error."""
 
-    offset: NotRequired[Annotated[int, Meta(ge=0, description="The byte of the body.")]]
+    offset: NotRequired[Annotated[int, Meta(ge=0, description="Byte offset in the body.")]]
 
 
 class WithExample(TypedDict):
-    """A call that works."""
+    """An example of a valid request."""
 
-    example: NotRequired[Annotated[str, Meta(description="A curl line that works.")]]
+    example: NotRequired[Annotated[str, Meta(description="A curl command that works.")]]
 
 
 class KnownFields(TypedDict):
-    """What the body may hold."""
+    """The fields that the body may contain."""
 
     known_fields: NotRequired[list[str]]
 
 
 class KnownKinds(TypedDict):
-    """What work is known."""
+    """The kinds that workers have registered."""
 
-    known_kinds: NotRequired[Annotated[list[str], Meta(description="Only for clients that may `read`.")]]
+    known_kinds: NotRequired[Annotated[list[str], Meta(description="Only for clients with `read`.")]]
 
 
 class HeldByJob(TypedDict):
-    """What holds the key."""
+    """The job that used the idempotency key first."""
 
     id: JobId
 
 
 class ServedElsewhere(TypedDict):
-    """Where another service serves the path."""
+    """The URL of the path on the service that serves it."""
 
     url: NotRequired[str]
 
 
 class FoundState(TypedDict):
-    """How the job stands."""
+    """The current state of the job."""
 
     state: State
     reason: NotRequired[ReasonWord]
 
 
 class LimitName(TypedDict):
-    """What there is too much of."""
+    """The limit that was reached."""
 
-    limit: NotRequired[Annotated[str, Meta(description="The limit, as `acked_limit_refused_total` names it.")]]
+    limit: NotRequired[Annotated[str, Meta(description="Its label in `acked_limit_refused_total`.")]]
 
 
 MEMBERS: Mapping[str, Any] = {
@@ -91,4 +91,4 @@ MEMBERS: Mapping[str, Any] = {
     "idempotency-key-reused": HeldByJob,
     "wrong-state": FoundState,
 }
-"""Further members by the problem's name."""
+"""Extra members by problem name."""

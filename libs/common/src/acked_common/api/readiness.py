@@ -1,4 +1,4 @@
-"""Whether a service can do its work, as `/readyz` reports it."""
+"""The readiness of a service, as `/readyz` reports it."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,14 +9,14 @@ Health = Callable[[], "Readiness"]
 
 
 class Readiness:
-    """Whether a service can do its work: `blocking` parts make it not ready, `degraded` ones do not."""
+    """The state of a service's parts: `blocking` ones make it not ready, `degraded` ones do not."""
 
     def __init__(self, blocking: Mapping[str, str | None], degraded: Mapping[str, str | None] | None = None) -> None:
         self._blocking = blocking
         self._degraded = degraded or {}
 
     def but(self, name: str, wrong: str) -> "Readiness":
-        """The same, with one more part that blocks."""
+        """Return a copy with one more blocking part."""
         return Readiness({**self._blocking, name: wrong}, self._degraded)
 
     @property
@@ -25,7 +25,7 @@ class Readiness:
         return not any(self._blocking.values())
 
     def response(self, *, to_stranger: bool = False) -> JsonResponse:
-        """200 when ready, else 503; each part with `ok` or what is wrong, but for strangers."""
+        """Return 200 when ready, else 503, with `ok` or the fault of each part. Strangers see no parts."""
         parts = {name: wrong or "ok" for name, wrong in {**self._blocking, **self._degraded}.items()}
         if to_stranger:
             parts = {}

@@ -1,6 +1,6 @@
-"""What clients read of a job: the fields of `GET /status/{id}` and of lists, and their types. Pure.
+"""The fields of a job in responses: `GET /status/{id}` and lists, and their types. Pure.
 
-The types are those of the API document too; mypy holds the views to them.
+The OpenAPI document uses the same types; mypy checks the endpoints against them.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from acked_common.model.principal import Permission, Principal
 from acked_common.store.records import Job
 
 Count = Annotated[int, Meta(ge=0)]
-Rev = Annotated[int, Meta(ge=1, description="Raised by one by every move of the job.")]
+Rev = Annotated[int, Meta(ge=1, description="Incremented by every transition of the job.")]
 Instant = Annotated[
     str,
     Meta(description="UTC, with milliseconds.", extra_json_schema={"format": "date-time"}),
@@ -28,11 +28,11 @@ JobId = Annotated[
         extra_json_schema={"format": "uuid"},
     ),
 ]
-# Open: a newer version may know more reasons.
+# An open set: a newer version may add reasons.
 ReasonWord = Annotated[
     str,
     Meta(
-        description="Why the job last moved; newer versions may add words.",
+        description="Why the job last changed state; newer versions may add words.",
         extra_json_schema={"anyOf": [{"enum": list(Reason)}, {"type": "string"}]},
     ),
 ]
@@ -40,7 +40,7 @@ Json = Annotated[Any, Meta(description="Any JSON value.")]
 
 
 class HistoryLine(TypedDict):
-    """One move."""
+    """One transition."""
 
     rev: Rev
     state: State
@@ -50,7 +50,7 @@ class HistoryLine(TypedDict):
 
 
 class Progress(TypedDict):
-    """The newest that the attempt reported."""
+    """The newest progress report of the attempt."""
 
     value: Json
     message: str | None
@@ -58,54 +58,54 @@ class Progress(TypedDict):
 
 
 class JobError(TypedDict):
-    """What the newest failed attempt ended with."""
+    """The error of the newest failed attempt."""
 
     type: str
     message: str
     retryable: bool
     attempt: Count
     traceback: NotRequired[
-        Annotated[str, Meta(description="Where the handler failed; only for clients that may `operate`.")]
+        Annotated[str, Meta(description="Stack of the failed handler; only for clients with `operate`.")]
     ]
 
 
 class JobSummary(TypedDict):
-    """What a list tells of a job: its status without the result, which may be large."""
+    """A job in a list: its status without the result, which may be large."""
 
     id: JobId
     kind: str
     state: State
     reason: ReasonWord
     rev: Rev
-    run: Annotated[int, Meta(ge=1, description="Raised by a person's retry or resolve.")]
-    attempt: Annotated[int, Meta(ge=0, description="Starts of the handler, over all runs.")]
+    run: Annotated[int, Meta(ge=1, description="Incremented by an operator's retry or resolve.")]
+    attempt: Annotated[int, Meta(ge=0, description="Handler starts, over all runs.")]
     failures: Annotated[int, Meta(ge=0, description="Attempts of this run that ended in an error or a timeout.")]
     accepted_at: Instant
-    due_at: Annotated[Instant | None, Meta(description="Where it is scheduled: when it goes on.")]
-    started_at: Annotated[Instant | None, Meta(description="Of the newest attempt.")]
-    finished_at: Annotated[Instant | None, Meta(description="Of the end of the run.")]
+    due_at: Annotated[Instant | None, Meta(description="When a scheduled job becomes due.")]
+    started_at: Annotated[Instant | None, Meta(description="Start of the newest attempt.")]
+    finished_at: Annotated[Instant | None, Meta(description="End of the run.")]
     progress: Progress | None
     error: JobError | None
     batch: str | None
     tags: list[str]
-    history: Annotated[list[HistoryLine], Meta(description=f"The first move and the newest {HISTORY_KEPT}.")]
+    history: Annotated[list[HistoryLine], Meta(description=f"The first transition and the newest {HISTORY_KEPT}.")]
     cancel_requested: NotRequired[
-        Annotated[bool, Meta(description="True while a running job is asked to stop; else not there.")]
+        Annotated[bool, Meta(description="True while a running job is being cancelled; absent otherwise.")]
     ]
-    note: NotRequired[Annotated[str, Meta(description="A person's text from a resolve; else not there.")]]
-    hint: NotRequired[Annotated[str, Meta(description="Why a queued job does not move, where that is known.")]]
+    note: NotRequired[Annotated[str, Meta(description="An operator's note from a resolve; absent otherwise.")]]
+    hint: NotRequired[Annotated[str, Meta(description="Why a queued job is stuck, if known.")]]
 
 
 class JobStatus(JobSummary):
-    """How a job stands."""
+    """The status of a job."""
 
-    result: Annotated[Any, Meta(description="What the handler returned, or what a person resolved the job with.")]
+    result: Annotated[Any, Meta(description="What the handler returned, or the result of an operator's resolve.")]
 
 
 class JobWithPayload(JobStatus):
-    """How a job stands, and what it was sent."""
+    """The status of a job, with its payload."""
 
-    payload: Annotated[Any, Meta(description="As it was sent.")]
+    payload: Annotated[Any, Meta(description="The payload as submitted.")]
 
 
 def _instant(at: datetime | None) -> str | None:
@@ -123,12 +123,12 @@ def _line(entry: HistoryEntry) -> HistoryLine:
 
 
 def raw(text: bytes | None) -> Any:
-    """A JSON text that is written as it is."""
+    """Return a JSON text for inclusion without parsing it."""
     return msgspec.Raw(text) if text is not None else None
 
 
 def _error(error: Mapping[str, Any], reader: Principal | None) -> JobError:
-    """A copy of the error as the reader may see it: a traceback shows files and lines of whoever runs the server."""
+    """Copy the error for a reader. A traceback shows files and lines of the operator's code: it needs `operate`."""
     fields = dict(error)
     if reader is None or Permission.OPERATE not in reader.permissions:
         fields.pop("traceback", None)
@@ -136,9 +136,9 @@ def _error(error: Mapping[str, Any], reader: Principal | None) -> JobError:
 
 
 def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobStatus:
-    """All that a status tells the reader; `hint` says why a job does not move, where that is known.
+    """Return the status for a reader; `hint` says why a queued job is stuck.
 
-    Without a reader the fields are those that every client of the tenant may see.
+    Without a reader, include only fields that every client of the tenant may see.
     """
     fields: JobStatus = {
         "id": str(job.id),
@@ -170,12 +170,12 @@ def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None
 
 
 def summary_fields(job: Job, *, reader: Principal | None = None) -> JobSummary:
-    """What a list tells of a job: the status without its result."""
+    """Return the status without its result, for lists."""
     fields = dict(status_fields(job, reader=reader))
     del fields["result"]
     return cast(JobSummary, fields)
 
 
 def job_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobWithPayload:
-    """The status and the payload."""
+    """Return the status and the payload."""
     return {**status_fields(job, reader=reader, hint=hint), "payload": raw(job.payload)}

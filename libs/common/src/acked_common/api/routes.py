@@ -1,4 +1,4 @@
-"""The typed route table: what each route takes and what it answers. Methods and API document both come from it."""
+"""The typed route table: the requests and responses of each route. Routing and the OpenAPI document both use it."""
 
 import inspect
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ ALWAYS = (
     *("bad-http", "unsupported-transfer-coding", "slow-head", "slow-body", "headers-too-large"),
     *("bad-host", "host-not-allowed", "method-not-allowed", "unknown-field", "invalid-field", "internal"),
 )
-"""Problems that every route may answer with."""
+"""Problems that every route may return."""
 OF_LIMITED = ("rate-limited", "too-many-requests", "busy")
-"""Problems of what is refused to who asks too often or for too much at once, and where all ask for too much."""
+"""Problems of rate-limited routes: too many requests of one client, or of all."""
 OF_CHANGES = ("cross-site", "origin-not-allowed")
-"""Problems of what changes something: a page of another site may not ask for it."""
+"""Problems of requests that change state: pages of other sites are rejected."""
 OF_TOKENS = ("no-token", "unknown-token", "token-in-url", "missing-permission", "access-unknown")
-"""Problems of what asks who calls."""
+"""Problems of authenticated routes."""
 OF_JSON_BODIES = ("bad-json", "bad-encoding", "bad-number", "bad-text", "duplicate-key", "too-deep", "body-too-large")
-"""Problems of strict JSON."""
+"""Problems of strict JSON parsing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter. `type` is any type that msgspec can describe, its limits in `Annotated`."""
+    """One parameter. `type` is any type that msgspec can describe, with limits in `Annotated`."""
 
     name: str
     place: Literal["path", "query", "header"]
@@ -43,18 +43,18 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A body of a request, in JSON."""
+    """A JSON request body."""
 
     type: Any
     description: str
     required: bool
     examples: Mapping[str, Any] = field(default_factory=dict)
-    """Name and value."""
+    """Example value by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """A header that an answer carries: always, or sometimes."""
+    """A response header, sent always or sometimes."""
 
     type: Any
     description: str
@@ -63,7 +63,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """What an answer leads to: an operation of the same service, with parameters taken from the answer."""
+    """A link from a response to another operation of the service; its parameters come from the response."""
 
     operation: str
     parameters: Mapping[str, str]
@@ -72,11 +72,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiResponse:
-    """What a route answers when it does what was asked; problems are not listed here."""
+    """A successful response of a route. Problems are listed by name in `Operation.problems`."""
 
     description: str
     media: Mapping[str, Any]
-    """Type of the body by media type; `str` for a text."""
+    """Body type by media type; `str` for plain text."""
     status: int = 200
     headers: Mapping[str, Header] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
@@ -92,30 +92,30 @@ class Operation:
     answers: tuple[ApiResponse, ...]
     tag: str
     permission: Permission | None
-    """What a token must allow; None: everybody may, whoever it is."""
+    """The permission that the token needs; None makes the route public."""
     method: Literal["GET", "POST"] = "GET"
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     problems: tuple[str, ...] = ()
-    """Names of the catalogue, beside those that every route has."""
+    """Names from the catalogue, in addition to those of every route."""
     is_limited: bool = True
-    """Whether it may be refused for want of room; health is told to anybody at any time."""
+    """Whether limits apply; health checks are exempt."""
     is_change: bool = False
-    """A GET that changes something; every other method does anyway."""
+    """Marks a GET that changes state; other methods always do."""
     of_all_tenants: bool = False
-    """It concerns what all tenants share: only tokens of the tenant that runs the server may."""
+    """Affects all tenants: only tokens of the operator's tenant are accepted."""
     has_open_page: bool = False
-    """A browser that opens it gets a page without showing a token."""
+    """Whether a browser gets an HTML page without a token."""
 
     @property
     def changes(self) -> bool:
-        """Whether pages of other sites are kept out."""
+        """Whether requests from pages of other sites are rejected."""
         return self.is_change or self.method != "GET"
 
     @property
     def all_problems(self) -> tuple[str, ...]:
-        """All names of problems that it may answer with."""
+        """Return the names of all problems that the operation may return."""
         has_path_parameter = any(parameter.place == "path" for parameter in self.parameters)
         found = [*self.problems, *(["not-found"] if has_path_parameter else [])]
         found += [] if self.body is not None else ["unexpected-body"]
@@ -126,22 +126,24 @@ class Operation:
 
 
 class SocketRoute(WebSocketRoute):
-    """A WebSocket. Its endpoint asks who calls by itself, since browsers can send no header with one. A plain request
-    is told to upgrade."""
+    """A WebSocket route. Its endpoint authenticates by itself, since browsers cannot send headers with a handshake.
+
+    A plain HTTP request gets 426.
+    """
 
     def __init__(self, path: str, endpoint: Any, *, permission: Permission) -> None:
-        """`permission` is what the endpoint asks for."""
+        """Set the permission that the endpoint requires."""
         super().__init__(path, endpoint)
         self.permission = permission
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
-        """As Starlette's, for plain requests too."""
+        """Match as Starlette does, and match plain HTTP requests too."""
         if scope["type"] == "http":
             return super().matches({**scope, "type": "websocket"})
         return super().matches(scope)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        """As Starlette's; a plain request is 426, or 405 where not even a handshake could begin so."""
+        """Handle a handshake as Starlette does; respond 426 to plain GET and HEAD, 405 to other methods."""
         if scope["type"] != "http":
             await super().handle(scope, receive, send)
             return
@@ -154,9 +156,9 @@ class SocketRoute(WebSocketRoute):
 
 
 class ApiRoute(Route):
-    """A route that is served and documented from the same operations; all of them have its path.
+    """A route that is served and documented from the same operations, which share its path.
 
-    An endpoint that is an ASGI application gets every method and answers 405 by itself.
+    An ASGI endpoint receives every method and responds 405 itself.
     """
 
     def __init__(self, endpoint: Any, *operations: Operation) -> None:

@@ -1,4 +1,4 @@
-"""What a service reads off its own route table: the document that it serves, what its guards and counters must know."""
+"""Derive from the route table: the served OpenAPI document, and the path sets of guards and metrics."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from acked_common.api.routes import JSON, ApiRoute, Operation
 
 
 def with_document(routes: Sequence[BaseRoute], about: About) -> list[BaseRoute]:
-    """The routes and `/openapi.json`, which describes all of them; it is made once, here."""
+    """Return the routes with `/openapi.json`, which describes all of them. The document is generated once, here."""
 
     async def document(_: Request) -> Response:
         return Response(text, media_type=JSON)
@@ -24,20 +24,20 @@ def with_document(routes: Sequence[BaseRoute], about: About) -> list[BaseRoute]:
 
 
 def operations_of(routes: Sequence[BaseRoute]) -> list[Operation]:
-    """What is described, in the order of the routes. WebSockets are no part of OpenAPI."""
+    """Return all operations in route order. OpenAPI does not cover WebSockets."""
     return [operation for route in routes if isinstance(route, ApiRoute) for operation in route.operations]
 
 
 def changed_by_reading(routes: Sequence[BaseRoute]) -> frozenset[str]:
-    """Paths whose GET changes something."""
+    """Return the paths whose GET changes state."""
     return frozenset(operation.path for operation in operations_of(routes) if operation.is_change)
 
 
 def unlimited(routes: Sequence[BaseRoute]) -> frozenset[str]:
-    """Paths that anybody may call at any time."""
+    """Return the paths that are exempt from limits."""
     return frozenset(operation.path for operation in operations_of(routes) if not operation.is_limited)
 
 
 def first_parts(routes: Sequence[BaseRoute]) -> frozenset[str]:
-    """`/jobs` for `/jobs/{id}/cancel`: what requests are counted under."""
+    """Return the first path segments, under which requests are counted: `/jobs` for `/jobs/{id}/cancel`."""
     return frozenset("/" + route.path.split("/")[1] for route in routes if isinstance(route, Route))

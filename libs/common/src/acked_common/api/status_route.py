@@ -1,4 +1,4 @@
-"""`GET /status/{id}` and `GET /kinds`, the same on intake and gateway."""
+"""`GET /status/{id}` and `GET /kinds`, shared by intake and gateway."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,7 +29,7 @@ N = TypeVar("N", int, float)
 
 
 async def stored_job(store: JobReader, text: str, *, tenant: str) -> Job:
-    """The tenant's job with this id, or a 404 problem."""
+    """Return the tenant's job with this id. Raise a 404 problem."""
     job_id = parse_id(text)
     job = await store.get(job_id, tenant=tenant) if job_id is not None else None
     if job is None:
@@ -38,12 +38,12 @@ async def stored_job(store: JobReader, text: str, *, tenant: str) -> Job:
 
 
 def no_such_job(text: str) -> ProblemError:
-    """The 404 of a job that is not there."""
+    """Return the 404 problem of a missing job."""
     return ProblemError(problem("not-found", f"no job has the id {text[:64]!r}; it may be past its retention"))
 
 
 async def hint_for(job: Job, workers: WorkerCache) -> str | None:
-    """Why a queued job does not move: no live worker serves its kind."""
+    """Return why a queued job is stuck: no live worker serves its kind. None otherwise."""
     if job.state is not State.QUEUED or await workers.serves(job.kind):
         return None
     until = f"; it expires at {rfc3339(job.expires_at)}" if job.expires_at else ""
@@ -58,7 +58,7 @@ def status_routes(
     authenticator: Authenticator,
     long_polls: Limit,
 ) -> list[ApiRoute]:
-    """The routes."""
+    """Return both routes."""
 
     async def status(request: Request) -> Response:
         text = request.path_params["id"]
@@ -73,7 +73,7 @@ def status_routes(
             with long_polls.holding(client_of(request.scope)):
                 waiting = waits.wait(job_id, after_rev=after_rev, wait_s=wait_s, tenant=tenant)
                 job = await while_connected(request, waiting)
-            # A minute may have passed.
+            # The wait lasts up to a minute: the token may have been revoked.
             authenticator.check_still(request.scope)
             if job is None:
                 raise no_such_job(text)
