@@ -21,7 +21,7 @@ def test_a_problem_is_a_document_of_rfc_9457() -> None:
     )
     assert json.loads(found.to_bytes()) == {
         "type": "/problems/invalid-field",
-        "title": "A field can't be used",
+        "title": "A field is invalid",
         "status": 422,
         "detail": "delay_s can't be used",
         "errors": [{"pointer": "/delay_s", "detail": "must be a number"}],

@@ -122,7 +122,7 @@ async def test_a_method_that_is_not_served_names_those_that_are() -> None:
 async def test_problem_pages_are_served() -> None:
     page = await get("/problems/busy")
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
-    assert b"The server has no room" in page.body
+    assert b"The server is at capacity" in page.body
     assert (await get("/problems/unheard-of")).status == 404
 
 

@@ -1,1 +1,1 @@
-"""The worker channel's protocol: frames and one state machine for each end. Pure; docs/protocol.md specifies it."""
+"""The worker channel's protocol: frames and a state machine for each end. Pure; docs/protocol.md specifies it."""

@@ -1,7 +1,7 @@
-"""OWNER of what gateways publish to each other, as bytes on the broker: commands, and notices of their database. Pure.
+"""OWNER of the messages that gateways publish to each other over RabbitMQ: commands and database notices. Pure.
 
-A command is MessagePack: a map with `type`, `boot` (the worker process it is for) and, for a cancel, its attempts.
-A lost command is only late: it is also in the store.
+A command is a MessagePack map with `type`, `boot` (the target worker process) and, for a cancel, its attempts. A lost
+command only delays its effect: the store has it too.
 """
 
 from typing import Annotated
@@ -17,20 +17,20 @@ _Boot = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class CancelCommand(Struct, tag_field="type", tag="cancel", frozen=True):
-    """Stop these attempts."""
+    """Cancel these attempts."""
 
     boot: _Boot
     jobs: Annotated[list[JobAttempt], Meta(min_length=1, max_length=MAX_CANCELS)]
 
 
 class DrainCommand(Struct, tag_field="type", tag="drain", frozen=True):
-    """Drain and end."""
+    """Drain and exit."""
 
     boot: _Boot
 
 
 class DatabaseNotice(Struct, tag_field="type", tag="database", frozen=True):
-    """Says which database the gateways of this virtual host work on."""
+    """Announce which database the gateways of this virtual host use."""
 
     id: Annotated[str, Meta(min_length=1, max_length=64)]
     name: Annotated[str, Meta(max_length=64)]
@@ -44,12 +44,12 @@ _decoder = msgspec.msgpack.Decoder(CancelCommand | DrainCommand | DatabaseNotice
 
 
 def encode_command(command: Published) -> bytes:
-    """The bytes of a command, or of a notice."""
+    """Encode a command or a notice."""
     return _encoder.encode(command)
 
 
 def decode_command(data: bytes) -> Published:
-    """The command or the notice in the bytes, or `WireError`."""
+    """Decode a command or a notice. Raise `WireError`."""
     if len(data) > MAX_COMMAND_BYTES:
         raise WireError(f"a command of {len(data)} bytes")
     try:

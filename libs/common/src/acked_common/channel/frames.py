@@ -1,6 +1,6 @@
-"""OWNER of the worker channel's frames: how they look, their limits and the close codes. Pure.
+"""OWNER of the worker channel's frames: their format, limits and close codes. Pure.
 
-Frames are JSON texts with a `type`; docs/protocol.md says what each means. What can't be read is a `ProtocolFault`.
+Frames are JSON texts with a `type`; docs/protocol.md defines each. An unreadable frame is a `ProtocolFault`.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from acked_common.model.strict_json import StrictJsonError
 PROTOCOL = 1
 PATH = "/ws/worker"
 MAX_FRAME_BYTES = 192 * 1024
-"""Of one frame; the server itself refuses more than 256 KiB."""
+"""Limit of one frame; the server itself rejects more than 256 KiB."""
 MAX_EVENTS = 500
 MAX_PROGRESS = 200
 MAX_PROGRESS_BYTES = 32 * 1024
-"""Of one progress as a JSON text."""
+"""Limit of one progress report as JSON text."""
 MAX_CANCELS = 500
 MAX_KINDS = 1000
 MAX_REASON_BYTES = 120
-"""Of the text in a close frame, which has room for 123."""
+"""Limit of the text in a close frame, which has room for 123 bytes."""
 MAX_WORKER_NAME_CHARS = 200
 
 
@@ -47,7 +47,7 @@ class CloseCode(IntEnum):
 
 
 class ProtocolFault(Exception):
-    """The peer broke the protocol: the connection is closed with `code` and `reason`."""
+    """Signal that the peer broke the protocol: the connection is closed with `code` and `reason`."""
 
     def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(f"{code.value} {reason}")
@@ -56,7 +56,7 @@ class ProtocolFault(Exception):
 
 
 def close_reason(text: str) -> str:
-    """The text as it fits into a close frame."""
+    """Truncate a text to fit into a close frame."""
     return text.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
 
 
@@ -67,7 +67,7 @@ _Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class Hello(Struct, tag_field="type", tag="hello", frozen=True, kw_only=True):
-    """The first frame of a worker. `stream` tells the worker's lines apart: each counts its own `seq`."""
+    """The first frame of a worker. `stream` distinguishes the worker's connections: each counts its own `seq`."""
 
     protocol: int
     boot: _Word
@@ -101,7 +101,7 @@ class _EventsFrame(Struct, tag_field="type", tag="events", frozen=True):
 
 
 class Events(Struct, frozen=True):
-    """What a worker reports; transitions in the order in which they were recorded."""
+    """A worker's report; transitions in the order in which they were persisted."""
 
     seq: int
     events: tuple[JobEvent, ...]
@@ -109,7 +109,7 @@ class Events(Struct, frozen=True):
 
 
 class Welcome(Struct, tag_field="type", tag="welcome", frozen=True):
-    """The gateway's answer to `hello`. `boot` is the gateway's; `last_seq` 0 where it knows nothing of the stream."""
+    """The gateway's response to `hello`. `boot` is the gateway's; `last_seq` is 0 for an unknown stream."""
 
     protocol: int
     boot: _Word
@@ -117,7 +117,7 @@ class Welcome(Struct, tag_field="type", tag="welcome", frozen=True):
 
 
 class Ack(Struct, tag_field="type", tag="ack", frozen=True):
-    """All frames up to `seq` have arrived."""
+    """Acknowledge all frames up to `seq`."""
 
     seq: _Positive
 
@@ -130,17 +130,17 @@ class JobAttempt(Struct, frozen=True):
 
 
 class Cancel(Struct, tag_field="type", tag="cancel", frozen=True):
-    """These attempts are to be stopped."""
+    """Cancel these attempts."""
 
     jobs: Annotated[list[JobAttempt], Meta(max_length=MAX_CANCELS)]
 
 
 class Drain(Struct, tag_field="type", tag="drain", frozen=True):
-    """The worker is to drain and end."""
+    """Drain the worker, then exit."""
 
 
 class Listen(Struct, tag_field="type", tag="listen", frozen=True):
-    """Whether anybody follows what the worker reports. Until the first one of a connection somebody does."""
+    """Switch the worker's reports on or off. A new connection starts with reports on."""
 
     on: bool
 
@@ -159,17 +159,17 @@ _T = TypeVar("_T")
 
 
 def encode(frame: Hello | Welcome | Ack | Cancel | Drain | Listen) -> str:
-    """The text of a frame."""
+    """Encode a frame."""
     return _encoder.encode(frame).decode()
 
 
 def event_part(event: JobEvent) -> bytes:
-    """One transition, for `events_frame`."""
+    """Encode one transition for `events_frame`."""
     return _encoder.encode(event)
 
 
 def progress_part(report: ProgressEvent) -> bytes:
-    """One progress, for `events_frame`."""
+    """Encode one progress report for `events_frame`."""
     return b'{"id":"%s","attempt":%d,"nonce":%s,"progress":%s}' % (
         str(report.id).encode(),
         report.attempt,
@@ -179,13 +179,13 @@ def progress_part(report: ProgressEvent) -> bytes:
 
 
 def events_frame(seq: int, events: Sequence[bytes], progress: Sequence[bytes]) -> str:
-    """The text of an `events` frame from its parts."""
+    """Assemble an `events` frame from its encoded parts."""
     text = b'{"type":"events","seq":%d,"events":[%s],"progress":[%s]}' % (seq, b",".join(events), b",".join(progress))
     return text.decode()
 
 
 def parse_from_worker(text: str, *, may_scan: bool = True) -> Hello | Events:
-    """A frame that a gateway received. Raises `ProtocolFault`, and `NeedsScan` unless `may_scan`."""
+    """Parse a frame that a gateway received. Raise `ProtocolFault`, and `NeedsScan` unless `may_scan`."""
     frame = _parse(_from_worker, text, ("hello", "events"))
     if isinstance(frame, Hello):
         _check_protocol(frame.protocol)
@@ -198,7 +198,7 @@ def parse_from_worker(text: str, *, may_scan: bool = True) -> Hello | Events:
 
 
 def parse_from_gateway(text: str) -> Welcome | Ack | Cancel | Drain | Listen:
-    """A frame that a worker received. Raises `ProtocolFault`."""
+    """Parse a frame that a worker received. Raise `ProtocolFault`."""
     known = ("welcome", "ack", "cancel", "drain", "listen")
     frame: Welcome | Ack | Cancel | Drain | Listen = _parse(_from_gateway, text, known)
     if isinstance(frame, Welcome):
@@ -216,7 +216,7 @@ def _parse(decoder: msgspec.json.Decoder[_T], text: str, known: Sequence[str]) -
 
 
 def _fault(text: str, error: Exception, known: Sequence[str]) -> ProtocolFault:
-    """What exactly is wrong with an unreadable frame."""
+    """Return the precise fault of an unreadable frame."""
     try:
         envelope = _envelope.decode(text)
     except _UNREADABLE:
@@ -234,11 +234,11 @@ def _check_protocol(protocol: int) -> None:
 
 
 def _other_protocol() -> ProtocolFault:
-    return ProtocolFault(CloseCode.UNKNOWN_PROTOCOL, f"protocol {PROTOCOL} is spoken here")
+    return ProtocolFault(CloseCode.UNKNOWN_PROTOCOL, f"this end supports protocol {PROTOCOL} only")
 
 
 def _checked(raw: Raw, may_scan: bool) -> bytes:
-    """A progress that can be sent on as it is: an object, strict JSON, bounded."""
+    """Validate a progress report so that it can be forwarded unchanged: a bounded object in strict JSON."""
     text = bytes(raw)
     try:
         value: Any = strict_json.parse(text, max_bytes=MAX_PROGRESS_BYTES, may_scan=may_scan)

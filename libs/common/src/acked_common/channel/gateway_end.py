@@ -1,4 +1,4 @@
-"""The gateway's end of one connection of the channel, and what it remembers of each worker's stream. Pure."""
+"""The gateway's end of a channel connection, and the last `seq` of each worker stream. Pure."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ from acked_common.channel.frames import (
 )
 
 MAX_STREAMS = 10_000
-"""Streams whose last `seq` is remembered; the least recently used is forgotten first."""
+"""Streams whose last `seq` is stored; beyond it the least recently used is evicted."""
 
 
 class Streams:
-    """The last `seq` of each stream that this gateway process has got."""
+    """The last `seq` of each stream that this gateway process has received."""
 
     def __init__(self, most: int = MAX_STREAMS) -> None:
         self._most = most
         self._last: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     def last_seq(self, boot: str, stream: int) -> int:
-        """0 where nothing is known."""
+        """Return the last `seq`; 0 for an unknown stream."""
         return self._last.get((boot, stream), 0)
 
     def note(self, boot: str, stream: int, seq: int) -> None:
-        """A frame was handed out."""
+        """Record that a frame was delivered."""
         self._last[boot, stream] = seq
         self._last.move_to_end((boot, stream))
         while len(self._last) > self._most:
@@ -42,17 +42,17 @@ class Streams:
 
 
 class GatewayEnd:
-    """One connection's end. Feed it frames, hand out what it answers, then send what `reply` gives."""
+    """One connection's end. Feed it frames, deliver the reports it returns, then send the frame it returns."""
 
     def __init__(self, boot: str, streams: Streams, credential: str = "") -> None:
-        """`boot` is the gateway's own. What one credential says of a boot is nothing to another's."""
+        """Take the gateway's `boot`. Streams are kept per credential, so one credential can't affect another's boot."""
         self._boot = boot
         self._credential = credential
         self._streams = streams
         self._seq = 0
         self._is_closed = False
         self.hello: Hello | None = None
-        """What the worker has said of itself; None before."""
+        """The worker's `hello`; None before it."""
 
     def received(self, frame: Hello | Events) -> tuple[Events | None, str]:
         """Take a parsed frame; return the reports in it that are new, and the frame to send back.
@@ -69,7 +69,7 @@ class GatewayEnd:
             return None, frames.encode(Welcome(frames.PROTOCOL, self._boot, last_seq))
         if self.hello is None:
             raise ProtocolFault(CloseCode.OUT_OF_ORDER, "the first frame must be hello")
-        # The first frame of a connection may leave a gap: what is missing was acknowledged by another gateway.
+        # A connection may start with a gap: another gateway acknowledged the missing frames.
         if self._seq and frame.seq != self._seq + 1:
             raise ProtocolFault(CloseCode.OUT_OF_ORDER, f"seq {frame.seq} follows {self._seq}")
         self._seq = frame.seq
@@ -83,22 +83,22 @@ class GatewayEnd:
         return f"{self._credential}/{hello.boot}"
 
     def close(self) -> None:
-        """Takes nothing more: another connection has taken over."""
+        """Reject further frames: a newer connection has replaced this one."""
         self._is_closed = True
 
 
 def cancel_frames(jobs: Sequence[JobAttempt]) -> list[str]:
-    """The frames that stop attempts."""
+    """Return the frames that cancel attempts."""
     return [
         frames.encode(Cancel(list(jobs[start : start + MAX_CANCELS]))) for start in range(0, len(jobs), MAX_CANCELS)
     ]
 
 
 def drain_frame() -> str:
-    """The frame that makes a worker drain and end."""
+    """Return the frame that makes a worker drain and exit."""
     return frames.encode(Drain())
 
 
 def listen_frame(*, on: bool) -> str:
-    """The frame that tells a worker whether anybody follows what it reports."""
+    """Return the frame that switches a worker's reports on or off."""
     return frames.encode(Listen(on))

@@ -1,9 +1,9 @@
-"""The worker's end of one line of the channel: what waits to be reported, what is under way, and what came back. Pure.
+"""The worker's end of a channel connection: reports that wait, the frame in flight, and received commands. Pure.
 
-One `events` frame is under way at a time. What happens meanwhile is collected and leaves with the acknowledgement. So a
-lone event leaves at once, and many share a frame. The frame under way is kept until it is acknowledged, over any number
-of connections. What waits is bounded: beyond it the oldest is dropped and counted. While nobody listens nothing is
-taken. The store is the truth.
+One `events` frame is in flight at a time. Reports that arrive meanwhile are collected and sent after the
+acknowledgement. So a single event leaves at once, and many events share a frame. The frame in flight is retained until
+it is acknowledged, across reconnects. The buffer is bounded: beyond it the oldest report is dropped and counted. While
+no client listens, reports are discarded. The store is the source of truth.
 """
 
 from collections import deque
@@ -19,11 +19,11 @@ from acked_common.model.lifecycle import State
 MAX_WAITING_EVENTS = 10_000
 MAX_WAITING_BYTES = 4 * 2**20
 EVENT_BYTES = 320
-"""What one transition is counted as: more than its text takes."""
+"""Accounted size of one transition: an upper bound of its text."""
 
 Command = Cancel | Drain
 REFUSED = frozenset({CloseCode.BAD_FRAME, CloseCode.UNKNOWN_TYPE, CloseCode.OUT_OF_ORDER})
-"""Closed with one of these, the frame under way would be refused again: it is dropped."""
+"""Close codes after which the frame in flight is dropped, since it would be rejected again."""
 
 _FRAME_OVERHEAD = 64
 
@@ -36,7 +36,7 @@ class _UnderWay:
 
 
 class WorkerEnd:
-    """One line's end. Feed it reports and frames, send what `next_frame` gives."""
+    """One connection's end. Feed it reports and frames, and send what `next_frame` returns."""
 
     def __init__(
         self,
@@ -59,30 +59,30 @@ class WorkerEnd:
         self.gateway_boot: str | None = None
         """The gateway process that has welcomed this connection; None before."""
         self.is_heard = True
-        """Whether anybody wants to know: while nobody does, nothing is taken."""
+        """Whether a client listens; otherwise reports are discarded."""
         self.dropped = 0
-        """Transitions and progress that no gateway will hear of from here."""
+        """Transitions and progress reports that were dropped before a gateway got them."""
         self.acknowledged = 0
-        """Transitions and progress that a gateway has."""
+        """Transitions and progress reports that a gateway has acknowledged."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is under way."""
+        """Whether nothing waits and no frame is in flight."""
         return self._under_way is None and not self._events and not self._progress
 
     def report(self, events: Iterable[JobEvent]) -> None:
-        """Takes transitions, in order."""
+        """Buffer transitions, in order."""
         if not self.is_heard:
             return
         for event in events:
             self._events.append(event)
             if event.state is not State.RUNNING:
-                # Behind the end of its attempt a progress means nothing.
+                # Progress is meaningless after the end of its attempt.
                 self._forget_progress(event.id, event.attempt)
         self._bound()
 
     def progress(self, reports: Iterable[ProgressEvent]) -> None:
-        """Takes progress; of one attempt the newest wins."""
+        """Buffer progress; the newest of an attempt replaces older ones."""
         if not self.is_heard:
             return
         for report in reports:
@@ -95,14 +95,14 @@ class WorkerEnd:
         self._bound()
 
     def connected(self) -> str:
-        """A connection stands: the frame to send first."""
+        """Start a connection and return its first frame."""
         self.disconnected()
-        # Whoever is there now says so if nobody listens.
+        # A new gateway switches reports off if no client listens.
         self.is_heard = True
         return frames.encode(self._hello)
 
     def disconnected(self, code: int | None = None) -> None:
-        """The connection is gone, closed by the gateway with `code` if it said one."""
+        """Note that the connection is closed, by the gateway with `code` if it sent one."""
         if code in REFUSED and self._under_way is not None and self._is_sent:
             self.dropped += self._under_way.reports
             self._under_way = None
@@ -110,7 +110,7 @@ class WorkerEnd:
         self._is_sent = False
 
     def received(self, text: str) -> Command | None:
-        """Takes a frame; answers the command in it. Raises `ProtocolFault`."""
+        """Process a frame and return the command in it. Raise `ProtocolFault`."""
         frame = frames.parse_from_gateway(text)
         if isinstance(frame, Welcome):
             if self.gateway_boot is not None:
@@ -129,7 +129,7 @@ class WorkerEnd:
         return frame
 
     def next_frame(self) -> str | None:
-        """The frame to send now; None while one is under way, or where there is nothing to report."""
+        """Return the frame to send now; None while one is in flight or nothing waits."""
         if self.gateway_boot is None or self._is_sent:
             return None
         if self._under_way is None:
@@ -140,7 +140,7 @@ class WorkerEnd:
         return self._under_way.text
 
     def abandon(self) -> None:
-        """The line is given up: what is left is dropped."""
+        """Give up the stream and drop what is left."""
         self.dropped += len(self._events) + len(self._progress)
         self.dropped += self._under_way.reports if self._under_way else 0
         self._forget_waiting()
@@ -149,7 +149,7 @@ class WorkerEnd:
     def _listen(self, on: bool) -> None:
         self.is_heard = on
         if not on:
-            # Nobody misses it: what is under way is acknowledged as ever.
+            # The frame in flight stays: it is acknowledged as usual.
             self._forget_waiting()
 
     def _forget_waiting(self) -> None:
@@ -176,7 +176,7 @@ class WorkerEnd:
             events.append(part)
             self._events.popleft()
         progress: list[bytes] = []
-        # A progress must not overtake the transitions that wait in front of it.
+        # Progress must not overtake the transitions that wait ahead of it.
         while not self._events and self._progress and len(progress) < frames.MAX_PROGRESS:
             report = next(iter(self._progress.values()))
             part = frames.progress_part(report)
@@ -207,7 +207,7 @@ class WorkerEnd:
 
 
 def hello_of(*, boot: str, worker: str, kinds: Sequence[str], version: str, slots: int, stream: int = 0) -> Hello:
-    """The first frame of a worker."""
+    """Build the first frame of a worker, truncated to the limits."""
     return Hello(
         protocol=frames.PROTOCOL,
         boot=boot,

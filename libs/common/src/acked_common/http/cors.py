@@ -1,8 +1,8 @@
-"""Lets pages of listed origins call: CORS, as the Fetch standard has it. Pure.
+"""Allow pages of listed origins to call: CORS as the Fetch standard defines it. Pure.
 
-Starlette's middleware is no fit: it wraps the application, so refusals made ahead of it would carry no header, and each
-answer would pass one more layer. No cookie or other credential of the browser means anything here, so
-`Access-Control-Allow-Credentials` is never sent; a page shows a token in `Authorization` by itself.
+Starlette's middleware does not fit. It wraps the application, so rejections made ahead of it would lack CORS headers,
+and each response would pass one more layer. Acked uses no cookies or other browser credentials, so it never sends
+`Access-Control-Allow-Credentials`; a page sets `Authorization` itself.
 """
 
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from acked_common.http.request_guards import API_ANSWER, Message, is_preflight
 
 METHODS = ("GET", "HEAD", "POST")
 REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key")
-"""What a page may send beside what every page may."""
+"""Request headers that pages may send, beyond the safelisted ones."""
 EXPOSED_HEADERS = (
     *("Allow", "Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),
 )
-"""What a page may read beside what every page may."""
+"""Response headers that pages may read, beyond the safelisted ones."""
 MAX_AGE_S = 600
-"""How long a browser may remember what a preflight was told."""
+"""How long a browser may cache a preflight response."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -33,10 +33,10 @@ _ASKS_NETWORK = b"access-control-request-private-network"
 
 
 class Cors:
-    """What answers carry where at least one origin is listed."""
+    """The CORS headers of responses when at least one origin is listed."""
 
     def __init__(self, origins: Iterable[str]) -> None:
-        """`origins` as browsers write them: `https://acked.example`."""
+        """Take `origins` in serialized form, as browsers send them: `https://acked.example`."""
         self._by_origin: dict[bytes, Headers] = {
             origin.encode(): (
                 *_VARIES,
@@ -47,13 +47,16 @@ class Cors:
         }
 
     def headers(self, request_headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """The headers that the answer to a request carries. All answers vary with the origin, also where none is
-        given: a cache must not give a page what was answered to another one."""
+        """Return the CORS headers of the response to a request.
+
+        Every response varies with the origin, even without a match: a cache must not serve one page's response to
+        another.
+        """
         found = [value for name, value in request_headers if name == b"origin"]
         return self._by_origin.get(found[0], _VARIES) if len(found) == 1 else _VARIES
 
     def preflight(self, scope: Message) -> Headers | None:
-        """The headers that answer a preflight of a listed origin; None for every other request."""
+        """Return the headers for a preflight of a listed origin; None for other requests."""
         if not is_preflight(scope):
             return None
         (_, *allowed) = self.headers(scope["headers"])

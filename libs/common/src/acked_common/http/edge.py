@@ -1,5 +1,6 @@
-"""What stands between the server and every route, in one layer: who may come in, what each answer carries, what is
-counted. A layer for each of them costs more than what they do.
+"""The single middleware between server and routes: checks, limits, response headers and metrics.
+
+One layer per concern would cost more than the concerns themselves.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -19,20 +20,23 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 Check = Callable[[Message], Iterable[tuple[bytes, bytes]] | None]
-"""Looks at the scope of a request or a WebSocket before anybody else, and may leave something in it. Tells headers that
-the answer carries for it; raises `ProblemError` for what is refused."""
+"""Check the scope of a request or WebSocket, and possibly store something in it.
+
+Return headers to add to the response; raise `ProblemError` to reject the request.
+"""
 
 _CLOSED_BY_POLICY = 1008
 _STATUS = "/status/"
-"""What has the reserve where everybody is one client."""
+"""Path prefix that may use the reserve when all requests run as one client."""
 
 
 class Edge:
     """An ASGI application in front of another.
 
-    `checks` are asked in their order. `hot` are endpoints by path that are asked for most, ASGI applications: they get
-    their requests from here, past the router and its layers, and answer every method by themselves. `count` is told of
-    each HTTP answer, with its status. `cors` lets pages of other origins call; None where none is listed.
+    `checks` run in order. `hot` maps exact paths to ASGI endpoints that bypass the router and its layers, and handle
+    every
+    method themselves. `count` is called with the status of each HTTP response. `cors` is None unless an origin is
+    listed.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""A line for each client, and the clients in turn. Pure.
+"""Fair queueing: a FIFO queue per client, served round-robin. Pure.
 
-In one line for all, a client that brings much makes the next one wait for all of it.
+In a single queue, a client with many items delays the next client by all of them.
 """
 
 from collections import OrderedDict, deque
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class FairLines(Generic[C, T]):
-    """What waits, by client. Empty lines are not remembered."""
+    """Waiting items by client. Empty queues are removed."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[C, deque[T]] = OrderedDict()
@@ -21,11 +21,11 @@ class FairLines(Generic[C, T]):
         return bool(self._lines)
 
     def join(self, client: C, one: T) -> None:
-        """Puts it at the end of the client's line; a new line is the last to have its turn."""
+        """Append an item to the client's queue; a new queue is last in the rotation."""
         self._lines.setdefault(client, deque()).append(one)
 
     def next(self) -> T:
-        """Takes out the first of the line whose turn it is; that line is the last then. KeyError where none waits."""
+        """Pop the head of the next queue and move that queue to the end. Raise KeyError when nothing waits."""
         client, line = self._lines.popitem(last=False)
         one = line.popleft()
         if line:
@@ -33,5 +33,5 @@ class FairLines(Generic[C, T]):
         return one
 
     def clear(self) -> None:
-        """Nothing waits any more."""
+        """Drop all waiting items."""
         self._lines.clear()

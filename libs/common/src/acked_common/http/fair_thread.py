@@ -1,9 +1,8 @@
-"""Reads what clients send in a thread, one text after the other, and the clients in turn.
+"""Parse what clients send in a thread, one text at a time, round-robin over clients.
 
-Reading a large text holds the interpreter's lock, so a second thread would only make the loop wait longer. With one
-thread and one line, a client that sends many doubtful texts would make the next client wait for all of them; so each
-client has a line of its own, and the first of each line is read in turn. What may stand in the lines is bounded by the
-bytes that their clients may hold (`limits`).
+Parsing holds the interpreter lock, so a second thread would only delay the loop further. With one thread and one queue,
+a client that sends many doubtful texts would delay the next client by all of them. So each client has its own queue.
+The clients' limit of bytes bounds the queues (`limits`).
 """
 
 import asyncio
@@ -19,11 +18,11 @@ from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 T = TypeVar("T")
 
 ON_LOOP_BYTES = 32 * 1024
-"""The most that a loop which serves clients reads by itself."""
+"""The largest text that is parsed on the event loop."""
 
 
 class FairThread:
-    """One thread and a line for each client; one event loop at a time uses it."""
+    """One thread with a queue per client, used by one event loop at a time."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
@@ -32,11 +31,10 @@ class FairThread:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, client: Client, work: Callable[[], T]) -> T:
-        """The result of the work, done in the thread when it is the client's turn. Who is cancelled before gives its
-        turn up."""
+        """Run `work` in the thread at the client's turn and return its result. A cancelled caller gives up its turn."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            # What an earlier loop left behind comes to no end.
+            # Work queued by an earlier loop can't complete.
             self._loop, self._is_busy = loop, False
             self._lines.clear()
         result: asyncio.Future[T] = loop.create_future()
@@ -70,21 +68,21 @@ class FairThread:
 
 
 quick = FairThread("acked-json")
-"""For what a C decoder reads: milliseconds."""
+"""For texts that the C decoder handles: milliseconds."""
 slow = FairThread("acked-json-slow")
-"""For doubtful texts, which take up to a microsecond a byte: others must not stand behind them."""
+"""For doubtful texts, which take up to 1 µs per byte: other texts must not queue behind them."""
 
 
 def utf8_size(text: str) -> int:
-    """How many bytes a text has in UTF-8; costs no copy where it is ASCII."""
+    """Return the size in UTF-8 bytes; without a copy for ASCII."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 async def read(client: Client, size: int, parse: Callable[[bool], T]) -> T:
-    """Return `parse(may_scan)` of a text with `size` bytes: on the loop where it is small, else in a thread.
+    """Return `parse(may_scan)` of a text of `size` bytes: on the loop if it is small, else in a thread.
 
-    `parse` raises `NeedsScan` where it may not scan and has to; then the slow thread calls it again. A small text costs
-    no switch to another task.
+    `parse` raises `NeedsScan` if it needs a scan that it may not do; the slow thread then calls it again. A small text
+    costs no task switch.
     """
     may_scan = size <= SCANNED_ON_LOOP_BYTES
     try:

@@ -1,4 +1,4 @@
-"""So many at once, and the clients in turn for a place: one that asks for much waits for itself, not the others."""
+"""A fair semaphore: waiting clients are served round-robin, so a busy client delays itself and not the others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
@@ -11,7 +11,7 @@ C = TypeVar("C", bound=Hashable)
 
 
 class FairTurns(Generic[C]):
-    """Places for what may go on at once; for one event loop. How many may wait is the business of the caller."""
+    """Limit concurrency on one event loop. The caller bounds the number of waiters."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -19,7 +19,7 @@ class FairTurns(Generic[C]):
 
     @asynccontextmanager
     async def of(self, client: C) -> AsyncIterator[None]:
-        """A place, when it is the client's turn."""
+        """Hold a slot inside this context, after waiting for the client's turn."""
         if self._free:
             self._free -= 1
         else:
@@ -29,7 +29,7 @@ class FairTurns(Generic[C]):
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    # It had been given the place already.
+                    # The slot was assigned before the cancellation.
                     self._pass_on()
                 raise
         try:

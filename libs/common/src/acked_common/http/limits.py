@@ -1,7 +1,7 @@
-"""Refuses who holds too much: ledgers with names, problems, metrics and a line in the log. The rule is in `holdings`.
+"""Enforce limits on what clients hold: named ledgers with problems, metrics and a log event. `holdings` has the rule.
 
-A client is a token's client of its tenant. Without tokens, and for requests whose token is not known, it is `None`.
-Each process counts for itself.
+A client is a token's client within its tenant. Without tokens, and for requests with an unknown token, it is `None`.
+Each process counts separately.
 """
 
 import time
@@ -26,14 +26,14 @@ Client: TypeAlias = tuple[str, str] | None
 
 LOGGED_EVERY_S = 60.0
 RESERVED_PART = 8
-"""One in so many of requests and bytes is for status and responses where everybody is one client."""
+"""Without tokens, one in this many requests and bytes is reserved for status requests and responses."""
 UNCOUNTED_BYTES = 16 * 1024
-"""Smaller bodies are bounded with the requests that carry them."""
+"""Bodies below this size are bounded only by the limit of requests."""
 BYTES_KEY = "acked.bytes"
-"""Where the front leaves the limit of bytes in the ASGI scope."""
+"""Key of the byte limit in the ASGI scope; the edge middleware sets it."""
 
 _ledgers: dict[str, Ledger[Client]] = {}
-"""By the limit's name; those of this process that were made last."""
+"""The newest ledger of this process by limit name."""
 _refused: Counter[tuple[str, str]] = Counter()
 
 
@@ -61,16 +61,16 @@ REGISTRY.register(_HeldCollector())
 
 
 def client_of(scope: Mapping[str, Any]) -> Client:
-    """Whose a request or a WebSocket is, for a ledger."""
+    """Return the client of a request or a WebSocket."""
     principal: Principal | None = scope.get(SCOPE_KEY)
     return None if principal is None else (principal.tenant, principal.client)
 
 
 class Limit:
-    """One thing that clients hold. `own` is the problem of a client at its bound; of all it is `busy`."""
+    """One limited resource. `own` names the problem for a client at its limit; the total's problem is `busy`."""
 
     def __init__(self, name: str, ledger: Ledger[Client], *, own: str, what: str) -> None:
-        """`what` names the thing in messages, in the plural."""
+        """Name the resource in messages with `what`, a plural."""
         self.name = name
         self.ledger = ledger
         self._own = own
@@ -79,18 +79,18 @@ class Limit:
         _ledgers[name] = ledger
 
     def take(self, client: Client, amount: int = 1, *, reserved: bool = False) -> None:
-        """Adds to what the client holds. Raises `ProblemError` where it may hold no more."""
+        """Add to what the client holds. Raise `ProblemError` at the limit."""
         full = self.ledger.take(client, amount, reserved=reserved)
         if full is not None:
             raise self.refusal(client, full)
 
     def give_back(self, client: Client, amount: int = 1) -> None:
-        """Ends what was taken."""
+        """Release what was taken."""
         self.ledger.give_back(client, amount)
 
     @contextmanager
     def holding(self, client: Client, amount: int = 1) -> Iterator[None]:
-        """Holds as long as the context lasts. Raises `ProblemError`."""
+        """Hold inside this context. Raise `ProblemError`."""
         self.take(client, amount)
         try:
             yield
@@ -98,7 +98,7 @@ class Limit:
             self.give_back(client, amount)
 
     def refusal(self, client: Client, full: Full) -> ProblemError:
-        """Counts a refusal, and says it in the log once a minute; the problem to raise."""
+        """Count a refusal, log it at most once a minute, and return the problem to raise."""
         _refused[self.name, full.value] += 1
         ledger = self.ledger
         now = time.monotonic()
@@ -115,14 +115,14 @@ class Limit:
                 held_in_all=ledger.held,
             )
         if full is Full.CLIENT:
-            detail = f"this client holds as many {self._what} as one may at once ({ledger.of_client:,})"
+            detail = f"this client holds the maximum of {ledger.of_client:,} {self._what}"
             return ProblemError(problem(self._own, detail, extra={"limit": self.name}))
-        detail = f"all clients together hold as many {self._what} as this process can ({ledger.in_all:,})"
+        detail = f"all clients together hold the maximum of {ledger.in_all:,} {self._what} of this process"
         return ProblemError(problem("busy", detail, extra={"limit": self.name}))
 
 
 class HeldBytes:
-    """The bytes that one request holds, of its body and its response."""
+    """Count the bytes that one request holds, of its body and its response."""
 
     __slots__ = ("_client", "_limit", "_scope", "held")
 
@@ -131,31 +131,31 @@ class HeldBytes:
         self.held = 0
 
     def grow_to(self, size: int, *, reserved: bool = False) -> None:
-        """Holds so many bytes from now on. Raises `ProblemError` where the client may hold no more."""
+        """Hold `size` bytes from now on. Raise `ProblemError` at the client's limit."""
         more = size - self.held
         limit: Limit | None = self._scope.get(BYTES_KEY)
         if more <= 0 or limit is None:
             return
         if not self.held:
-            # The principal may become known between two takes: what is given back is the taker's.
+            # The principal may become known between two calls: release from the client that took.
             self._client = client_of(self._scope)
             self._limit = limit
         self._limit.take(self._client, more, reserved=reserved)
         self.held = size
 
     def release(self) -> None:
-        """Holds nothing any more."""
+        """Release everything."""
         if self.held:
             self._limit.give_back(self._client, self.held)
             self.held = 0
 
 
 class Limits:
-    """What every HTTP service bounds: requests, long polls and bytes."""
+    """The limits of every HTTP service: requests, long polls and bytes."""
 
     def __init__(self, held: HeldLimits, *, asks_for_tokens: bool) -> None:
         self._asks = asks_for_tokens
-        # What long polls leave of the connections is reserve enough for them.
+        # Long polls need no reserve: their limit leaves connections free.
         self.long_polls = self.limit("long-polls", held.long_polls, own="too-many-polls", what="long polls")
         self.requests = self.limit(
             "requests", held.requests, own="too-many-requests", what="requests", has_reserve=True
@@ -165,8 +165,10 @@ class Limits:
         )
 
     def limit(self, name: str, bound: Bound, *, own: str, what: str, has_reserve: bool = False) -> Limit:
-        """A limit with a ledger of its own. Without tokens everybody is one client: it gets the whole, but for a
-        reserve where something must go on all the same."""
+        """Create a limit with its own ledger.
+
+        Without tokens all requests run as one client. It may hold the total, less a reserve where `has_reserve` is set.
+        """
         if self._asks:
             return Limit(name, Ledger(bound.in_all, bound.of_client), own=own, what=what)
         reserve = bound.in_all // RESERVED_PART if has_reserve else 0
