@@ -109,7 +109,7 @@ def test_a_client_rotates_over_two_tokens(stack: TestStack) -> None:
     first, second = (make_token(stack, "read", client="rotates") for _ in range(2))
     refused = recipe(stack, *words)
     assert refused.returncode == 2
-    assert "has 2 active tokens: revoke the one" in refused.stderr
+    assert "has 2 active tokens: revoke the unused one" in refused.stderr
     assert refused.stdout == ""
     assert [Client(stack, token).call("GET", "/jobs").status for token in (first, second)] == [200, 200]
     assert recipe(stack, "revoke", id_of(first)).returncode == 0

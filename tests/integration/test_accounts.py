@@ -278,7 +278,7 @@ def test_data_without_accounts_is_taken_over(tmp_path: Path) -> None:
         with MongoClient(f"mongodb://{member}/?directConnection=true") as nobody, pytest.raises(OperationFailure):
             nobody[DATABASE].jobs.find_one()
 
-        with pytest.raises(AccountsError, match="another password than the secret mongo-admin"):
+        with pytest.raises(AccountsError, match="a different password than the secret mongo-admin"):
             make_accounts(member, "another password")
         with client(member, ADMINISTRATOR, ADMIN_PASSWORD, "admin") as administrator:
             assert administrator[DATABASE].command("usersInfo")["users"]

@@ -72,5 +72,5 @@ def test_the_secrets_of_the_repository_say_what_they_are() -> None:
 def test_users_of_the_servers_are_two_numbers() -> None:
     settings = read_settings(Env({"ACKED_MONGO_USER": "100:101"}))
     assert (settings.mongo_user, settings.rabbitmq_user) == ((100, 101), (999, 999))
-    with pytest.raises(SettingsError, match="ACKED_RABBITMQ_USER=rabbitmq: must be two numbers"):
+    with pytest.raises(SettingsError, match="ACKED_RABBITMQ_USER=rabbitmq: must be two integers"):
         read_settings(Env({"ACKED_RABBITMQ_USER": "rabbitmq"}))

@@ -13,5 +13,5 @@ def test_user_and_group_are_numbers(text: str, ids: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("text", ["mongodb", "999", "999:", "-1:1", "1:²", "1:4294967295", "1:" + "9" * 5000])
 def test_other_users_are_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="must be two numbers, user:group"):
+    with pytest.raises(SettingsError, match="must be two integers, user:group"):
         read_settings(Env({"ACKED_RABBITMQ_USER": text}))

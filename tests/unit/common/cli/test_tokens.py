@@ -37,7 +37,7 @@ def test_days_are_a_number_within_bounds(text: str, days: float) -> None:
 def test_other_days_are_refused_with_the_bounds(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments([*MAKE, f"--days={text}"])
-    assert "no number of days from 0.000012 (a second) to 3,650" in capsys.readouterr().err
+    assert "not a number of days from 0.000012 (a second) to 3,650" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_other_days_are_refused_with_the_bounds(text: str, capsys: pytest.Captur
 def test_option_that_stands_twice_is_refused(more: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments([*MAKE, *more])
-    assert "stands more than once" in capsys.readouterr().err
+    assert "appears more than once" in capsys.readouterr().err
 
 
 def test_the_same_words_are_taken_by_the_next_command() -> None:

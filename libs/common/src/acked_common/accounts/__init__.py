@@ -1,1 +1,1 @@
-"""The accounts that services have on MongoDB and RabbitMQ, and how each gets its secrets, in containers."""
+"""The services' accounts on MongoDB and RabbitMQ, and the distribution of secrets to containers."""

@@ -1,6 +1,6 @@
-"""The two steps in containers that come before `init`, each on every `up`: `python -m acked_common.accounts <step>`.
+"""The two container steps before `init`, run by every `up`: `python -m acked_common.accounts <step>`.
 
-`hand-out` gives each container its secrets; `make` makes the accounts of MongoDB, in mongod's own network.
+`hand-out` writes each container's secrets; `make` creates the MongoDB accounts, in mongod's network namespace.
 """
 
 import sys
@@ -40,8 +40,8 @@ def _hand_out(settings: AccountsSettings) -> None:
         hand_out(receiver, HAND_OUT_FOLDER / name)
     for name, user in (("mongo", settings.mongo_user), ("rabbitmq", settings.rabbitmq_user)):
         if give_folder(DATA_FOLDER / name, user):
-            log.info("data given to the server's user", server=name)
-    log.info("secrets handed out")
+            log.info("data folder given to the server's user", server=name)
+    log.info("secrets distributed")
 
 
 def _make(settings: AccountsSettings) -> None:
@@ -52,11 +52,11 @@ def _make(settings: AccountsSettings) -> None:
         passwords={account: (RECEIVED / f"mongo-{account}").read_text() for account in Account},
         within_s=WITHIN_S,
     )
-    log.info("accounts are made", accounts=[account.value for account in Account])
+    log.info("accounts created", accounts=[account.value for account in Account])
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Run a step and return the exit code."""
     steps = {"hand-out": _hand_out, "make": _make}
     try:
         step = steps[arguments[0]]

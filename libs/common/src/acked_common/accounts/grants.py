@@ -1,7 +1,6 @@
-"""OWNER of the grants: what each service may do on MongoDB and on RabbitMQ, and no more. Pure.
+"""OWNER of the grants: the least privileges of each service on MongoDB and RabbitMQ. Pure.
 
-A new collection, verb of the store or queue belongs here too: `tests/integration/test_accounts.py` shows what is
-missing.
+Extend them with each new collection, store verb or queue: `tests/integration/test_accounts.py` shows what is missing.
 """
 
 import re
@@ -14,7 +13,7 @@ from acked_common.store.mongo import schema
 
 
 class Account(StrEnum):
-    """Who has an account; the value is its name on both servers."""
+    """The accounts; each value is the account's name on both servers."""
 
     INIT = "init"
     INTAKE = "intake"
@@ -23,32 +22,32 @@ class Account(StrEnum):
 
 
 WHOLE_DATABASE = ""
-"""As MongoDB writes it: every collection of the database."""
+"""MongoDB's notation for every collection of the database."""
 
 _FIND = ("find",)
 _UPSERT = ("find", "insert", "update")
 _READ_BY_ALL = {schema.KINDS: _FIND, schema.LANES: _FIND, schema.META: _FIND, schema.WORKERS: _FIND}
-# They know tokens, which `init`'s account makes, and their sweepers take turns.
+# They verify tokens, which `init`'s account creates, and their sweepers take turns.
 _OF_HTTP_SERVICES = {schema.TOKENS: _FIND, schema.TURNS: _UPSERT}
 
 MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
-    # Alone makes collections, indexes and validators; deletes nothing.
+    # The only account that creates collections, indexes and validators; it deletes nothing.
     Account.INIT: {
         WHOLE_DATABASE: (
             *_UPSERT,
             *("createCollection", "createIndex", "collMod", "dropIndex", "listCollections", "listIndexes"),
         )
     },
-    # Alone inserts jobs; its sweeper moves them.
+    # The only account that inserts jobs; its sweeper moves them.
     Account.INTAKE: {**_READ_BY_ALL, **_OF_HTTP_SERVICES, schema.JOBS: ("find", "insert", "update")},
-    # Follows the changes; commands and its sweeper move jobs; asks workers to drain.
+    # Follows change streams; moves jobs by commands and its sweeper; asks workers to drain.
     Account.GATEWAY: {
         **_READ_BY_ALL,
         **_OF_HTTP_SERVICES,
         schema.JOBS: ("find", "update", "changeStream"),
         schema.WORKERS: ("find", "update"),
     },
-    # Moves jobs; registers kinds; writes its watermarks and its presence, which it takes back at its end.
+    # Moves jobs; registers kinds; writes watermarks and its presence, which it removes at its end.
     Account.WORKER: {
         **_READ_BY_ALL,
         schema.JOBS: ("find", "update"),
@@ -57,12 +56,12 @@ MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
         schema.WORKERS: (*_UPSERT, "remove"),
     },
 }
-"""Actions by collection. None has `bypassDocumentValidation`: the validator holds for all."""
+"""Actions by collection. No account has `bypassDocumentValidation`, so the validator applies to all."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRights:
-    """Regular expressions over the names of queues and exchanges, as RabbitMQ matches them."""
+    """RabbitMQ permissions: regular expressions over the names of queues and exchanges."""
 
     configure: str
     write: str
@@ -74,7 +73,7 @@ _NOTHING = "^$"
 _DEFAULT_EXCHANGE = r"amq\.default"
 _LANES = re.escape(lane_queue("")) + ".+"
 _LANES_AND_DEAD = f"^({_LANES}|{re.escape(DEAD_QUEUE)})$"
-# What a gateway's own queue is called by the server.
+# RabbitMQ's generated name of a gateway's exclusive queue.
 _COMMANDS = rf"{re.escape(COMMANDS_EXCHANGE)}|amq\.gen-.+"
 
 RABBIT: Mapping[Account, QueueRights] = {

@@ -1,8 +1,8 @@
-"""OWNER of who gets which secret in containers: copies each from its file into the receiver's own volume.
+"""OWNER of the distribution of secrets in containers: which container receives which files.
 
-Compose mounts a secret's file as it is: with mode 600 only its owner on the machine could read it. So one container,
-which alone sees all of them, gives each receiver a copy of what it needs, readable by the receiver's user alone. It
-gives the servers' data folders to the servers' users, too, which then need no capability.
+Compose mounts a secret file with its own mode: with 600, only its owner on the host could read it. So a single
+container sees all secrets and writes a copy into each receiver's volume, readable by that receiver's user only. It also
+gives the servers' data folders to the servers' users, which then need no capability.
 """
 
 import os
@@ -17,7 +17,7 @@ from acked_common.runtime.env import DEVELOPMENT_SECRET
 Chown = Callable[[Path, int, int], None]
 
 RECEIVED = Path("/run/acked")
-"""Where a receiver finds its files."""
+"""Where a receiver reads its files."""
 
 MONGO_KEY = "mongo-key"
 MONGO_ADMIN = "mongo-admin"
@@ -25,12 +25,12 @@ WORKER = "worker"
 
 
 def mongo_secret(account: Account) -> str:
-    """The name of an account's password for MongoDB."""
+    """Return the name of an account's MongoDB password."""
     return f"mongo-{account}"
 
 
 def amqp_secret(account: Account) -> str:
-    """The name of an account's password for RabbitMQ."""
+    """Return the name of an account's RabbitMQ password."""
     return f"amqp-{account}"
 
 
@@ -41,23 +41,23 @@ SECRETS = (
     *map(amqp_secret, Account),
     WORKER,
 )
-"""The names of all secrets: what members of the replica set show each other, passwords, and the workers' secret."""
+"""Names of all secrets: the replica set's key, the passwords, and the workers' secret."""
 
 # The services' user in their images (deploy/Dockerfile).
 SERVICE_USER = (10001, 10001)
 
 _RABBITMQ_CONF = f"load_definitions = {RECEIVED}/definitions.json\n"
-# No plugin at all: neither a management page nor metrics that ask for no password.
+# No plugins: management and metrics would listen without a password.
 _NO_PLUGINS = "[].\n"
 
 
 class HandOutError(Exception):
-    """A secret is missing; the message says which."""
+    """A secret is missing or empty; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A container's files, by name, and the ids of its user and group."""
+    """A container's files by name, and the ids of its user and group."""
 
     files: Mapping[str, str]
     user: tuple[int, int]
@@ -66,7 +66,7 @@ class Receiver:
 def receivers(
     secrets: Mapping[str, str], mongo_user: tuple[int, int], rabbitmq_user: tuple[int, int]
 ) -> dict[str, Receiver]:
-    """What each container gets, by the name of its service in compose.yaml."""
+    """Return each container's files, by its service name in compose.yaml."""
     of_services = {
         account: {"mongo": secrets[mongo_secret(account)], "amqp": secrets[amqp_secret(account)]} for account in Account
     }
@@ -87,7 +87,7 @@ def receivers(
 
 
 def read_secrets(folder: Path) -> dict[str, str]:
-    """All secrets by name. Raises `HandOutError`."""
+    """Read all secrets by name. Raise `HandOutError`."""
     found: dict[str, str] = {}
     for name in SECRETS:
         try:
@@ -100,12 +100,12 @@ def read_secrets(folder: Path) -> dict[str, str]:
 
 
 def development_secrets(secrets: Mapping[str, str]) -> list[str]:
-    """Those that stand in the repository for everyone to read."""
+    """Return the names of secrets that still have their public development values."""
     return sorted(name for name, value in secrets.items() if value.startswith(DEVELOPMENT_SECRET))
 
 
 def hand_out(to: Receiver, folder: Path, chown: Chown = os.chown) -> None:
-    """Writes the files of one receiver, each whole at once, and takes away what it should not have."""
+    """Write one receiver's files, each atomically, and remove all others from its folder."""
     uid, gid = to.user
     for name, text in to.files.items():
         fresh = folder / f".{name}.new"
@@ -121,10 +121,10 @@ def hand_out(to: Receiver, folder: Path, chown: Chown = os.chown) -> None:
 
 
 def give_folder(folder: Path, user: tuple[int, int], chown: Chown = os.chown) -> bool:
-    """Gives a data folder and all that is in it to a server's user; whether it was another's."""
+    """Change the owner of a data folder and its contents to a server's user. Return False if it was the owner."""
     if folder.stat().st_uid == user[0]:
         return False
-    # The folder itself last: what was cut off is done again.
+    # The folder itself comes last, so an interrupted run is repeated.
     for path in (*folder.rglob("*"), folder):
         if not path.is_symlink():
             chown(path, *user)

@@ -1,7 +1,7 @@
-"""Makes the accounts of MongoDB: the administrator, then one role and one user for each service. Idempotent.
+"""Create the MongoDB accounts: the administrator, then one role and one user per service. Idempotent.
 
-Needs mongod's own loopback: MongoDB lets only a local connection make the first user. Data from before there were
-accounts is taken over so, too.
+Needs mongod's loopback interface: MongoDB lets only local connections create the first user. Data from before accounts
+existed is migrated the same way.
 """
 
 import time
@@ -21,13 +21,13 @@ _UNAUTHORIZED = 13
 _AUTHENTICATION_FAILED = 18
 _ALREADY_INITIALIZED = 23
 _NOT_THERE = {11, 31}
-"""UserNotFound, RoleNotFound."""
+"""Codes of UserNotFound and RoleNotFound."""
 
 _Client = MongoClient[dict[str, Any]]
 
 
 class AccountsError(Exception):
-    """The accounts can't be made; the message says what to do."""
+    """The accounts can't be created; the message says what to do."""
 
 
 def ensure_accounts(
@@ -40,9 +40,9 @@ def ensure_accounts(
     at: str = LOCAL,
     alone: bool = False,
 ) -> None:
-    """Returns when the member, `name:port`, is primary and each account has its rights and its password.
+    """Return once the member `name:port` is primary and each account has its privileges and password.
 
-    `at` is mongod's loopback. `alone` removes all other accounts. Raises `AccountsError`.
+    `at` is mongod's loopback address. `alone` removes all other accounts. Raise `AccountsError`.
     """
     end = time.monotonic() + within_s
     try:
@@ -58,11 +58,11 @@ def ensure_accounts(
     except ReplicaSetError as error:
         raise AccountsError(str(error)) from error
     except PyMongoError as error:
-        raise AccountsError(f"MongoDB's accounts can't be made: {type(error).__name__}: {error}") from error
+        raise AccountsError(f"MongoDB accounts can't be created: {type(error).__name__}: {error}") from error
 
 
 def _client(at: str, within_s: float, admin_password: str | None) -> _Client:
-    """A client of this one mongod: the administrator's, or nobody's."""
+    """Connect to this mongod only, as the administrator or unauthenticated."""
     return MongoClient(
         f"mongodb://{at}/?directConnection=true",
         serverSelectionTimeoutMS=int(within_s * 1000),
@@ -109,7 +109,10 @@ def _make_administrator(at: str, member: str, password: str, end: float) -> None
 
 
 def _move(client: _Client, member: str) -> None:
-    """Data of a version without accounts may come from another port. Where mongod lets nobody in, it can't be moved."""
+    """Rename the member for data of a version without accounts, which may come from another port.
+
+    Does nothing if mongod already requires authentication.
+    """
     try:
         make_single_member(client, member)
     except OperationFailure as error:
@@ -126,9 +129,9 @@ def _drop_others(client: _Client, database: str) -> None:
 
 def _other_password() -> AccountsError:
     return AccountsError(
-        f"MongoDB's data has accounts already, and its {ADMINISTRATOR} another password than the secret mongo-admin: "
-        "give back the secrets that the data was made with, or delete the data (docker compose down --volumes, or "
-        "natively the folder data/mongo)"
+        f"MongoDB's data has accounts already, and {ADMINISTRATOR} has a different password than the secret "
+        "mongo-admin: restore the secrets that the data was made with, or delete the data (docker compose down "
+        "--volumes, or natively the folder data/mongo)"
     )
 
 

@@ -1,4 +1,4 @@
-"""RabbitMQ's accounts as the definitions that it loads at each start; passwords are salted hashes there."""
+"""RabbitMQ's accounts as the definitions that it loads at each start, with salted password hashes."""
 
 import base64
 import hashlib
@@ -11,17 +11,20 @@ from acked_common.accounts.grants import RABBIT, Account, QueueRights
 
 VHOST = "/"
 OWNER = "acked"
-"""The one account of data that was written before each service had its own. In containers it loses its password and its
-rights; natively it stays the account of whoever owns the stack, which no service is told of."""
+"""The single account of data from before each service had its own.
+
+In containers it loses its password and permissions. Natively it remains the operator's account; no service gets its
+password.
+"""
 
 _SALT_BYTES = 4
 
 
 def definitions(passwords: Mapping[Account, str], owner_password: str | None = None) -> str:
-    """A JSON text for `load_definitions`. With it RabbitMQ makes no account `guest`; loading it again is harmless."""
+    """Return the JSON text for `load_definitions`. It keeps RabbitMQ from creating `guest`; reloading is safe."""
     rights = {account.value: RABBIT[account] for account in Account}
     users = [_user(account.value, password_hash(passwords[account])) for account in Account]
-    # No password has the hash of none: it is too short.
+    # An empty hash is too short for any password to match, so it disables the login.
     users.append(_user(OWNER, "" if owner_password is None else password_hash(owner_password)))
     reached = "^$" if owner_password is None else ".*"
     rights[OWNER] = QueueRights(reached, reached, reached)
@@ -38,7 +41,7 @@ def definitions(passwords: Mapping[Account, str], owner_password: str | None = N
 
 
 def password_hash(password: str, salt: bytes | None = None) -> str:
-    """RabbitMQ's `rabbit_password_hashing_sha256`: base64 of the salt and the hash of salt and password."""
+    """Hash as RabbitMQ's `rabbit_password_hashing_sha256`: base64 of the salt and SHA-256(salt + password)."""
     salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 

@@ -1,4 +1,4 @@
-"""The settings of the two steps in containers that come before the services."""
+"""The settings of the two container steps before the services."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from acked_common.runtime.env import Env
 
 @dataclass(frozen=True, slots=True)
 class AccountsSettings:
-    """What the two steps need to know."""
+    """Settings of the two steps."""
 
     log_level: str
     database: str
     replica_set: str
-    """`name:port` under which the one member of the replica set is reached."""
+    """`name:port` at which the replica set's only member is reachable."""
     mongo_user: tuple[int, int]
     rabbitmq_user: tuple[int, int]
 
 
 def read_settings(env: Env | None = None) -> AccountsSettings:
-    """Reads and checks them."""
+    """Read and validate the settings."""
     env = env or Env()
     settings = AccountsSettings(
         log_level=env.text("ACKED_LOG_LEVEL", "info").lower(),
@@ -39,5 +39,5 @@ def _ids(env: Env, name: str) -> tuple[int, int]:
         ids = whole(uid), whole(gid)
     except ValueError:
         ids = -1, -1
-    env.require(min(ids) >= 0 and max(ids) < 2**32 - 1, f"{name}={text}: must be two numbers, user:group")
+    env.require(min(ids) >= 0 and max(ids) < 2**32 - 1, f"{name}={text}: must be two integers, user:group")
     return ids

@@ -1,4 +1,4 @@
-"""OWNER of the broker port: what services ask of RabbitMQ."""
+"""OWNER of the broker port: the operations that services need from RabbitMQ."""
 
 from typing import Protocol
 
@@ -6,20 +6,20 @@ from acked_common.model.bundle import Bundle
 
 
 class BrokerError(Exception):
-    """RabbitMQ is away, or did not confirm in time; what was asked may or may not have happened."""
+    """RabbitMQ is unavailable or did not confirm in time; the operation may or may not have happened."""
 
 
 class Publisher(Protocol):
-    """Puts bundles on lanes."""
+    """Publish bundles to lanes."""
 
     async def publish(self, bundle: Bundle) -> None:
-        """Returns when the broker has confirmed the bundle; raises `BrokerError` otherwise. Repeating is harmless."""
+        """Return once the broker has confirmed the bundle; raise `BrokerError` otherwise. Repeating is safe."""
         ...
 
 
 class LaneProbe(Protocol):
-    """Tells how many bundles wait on a lane."""
+    """Count the bundles that wait on a lane."""
 
     async def ready_bundles(self, lane: str) -> int:
-        """Messages that wait unconsumed; 0 for a lane that has no queue yet. Raises `BrokerError`."""
+        """Return the number of ready messages; 0 for a lane without a queue. Raise `BrokerError`."""
         ...

@@ -1,1 +1,1 @@
-"""Command-line programs that recipes call."""
+"""Command-line programs behind recipes."""

@@ -1,4 +1,4 @@
-"""Makes, lists and revokes tokens: `python -m acked_common.cli.tokens make --client billing --tenant acme --may read`.
+"""Create, list and revoke tokens: `python -m acked_common.cli.tokens make --client billing --tenant acme --may read`.
 
 `./just token …` runs it where the stack runs. A new token is printed once, alone on standard output.
 """
@@ -25,7 +25,7 @@ STORE_TIMEOUT_S = 10.0
 
 
 class _Once(argparse.Action):
-    """Refuse an option that stands twice: `--may read --may submit` would allow `submit` alone."""
+    """Reject a repeated option: `--may read --may submit` would allow `submit` alone."""
 
     def __call__(
         self,
@@ -36,7 +36,7 @@ class _Once(argparse.Action):
     ) -> None:
         given: set[str] = namespace.__dict__.setdefault("given", set())
         if self.dest in given:
-            parser.error(f"{option_string} stands more than once; write it once")
+            parser.error(f"{option_string} appears more than once; write it once")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
 
@@ -48,30 +48,30 @@ def _days(text: str) -> float:
         days = 0.0
     if not MIN_DAYS <= days <= MAX_DAYS:
         raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is no number of days from 0.000012 (a second) to {MAX_DAYS:,}, such as 90 or 0.5"
+            f"{text[:40]!r} is not a number of days from 0.000012 (a second) to {MAX_DAYS:,}, such as 90 or 0.5"
         )
     return days
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The verb and what belongs to it."""
+    """Parse the verb and its options."""
     parser = argparse.ArgumentParser(prog="just token", description="Tokens of clients.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    make = verbs.add_parser("make", help="makes a token and shows it, once")
-    make.add_argument("--client", required=True, action=_Once, help="who will use it, such as billing")
+    make = verbs.add_parser("make", help="creates a token and prints it, once")
+    make.add_argument("--client", required=True, action=_Once, help="the client's name, such as billing")
     make.add_argument(
-        "--tenant", default=DEFAULT_TENANT, action=_Once, help=f"whose jobs it reaches; else {DEFAULT_TENANT}"
+        "--tenant", default=DEFAULT_TENANT, action=_Once, help=f"the tenant of its jobs; default {DEFAULT_TENANT}"
     )
-    make.add_argument("--may", required=True, action=_Once, help=f"what it allows, by commas: {', '.join(Permission)}")
-    make.add_argument("--days", type=_days, action=_Once, help=f"expires after so many, up to {MAX_DAYS:,}; else never")
+    make.add_argument("--may", required=True, action=_Once, help=f"permissions, by commas: {', '.join(Permission)}")
+    make.add_argument("--days", type=_days, action=_Once, help=f"days until it expires, up to {MAX_DAYS:,}; else never")
     make.add_argument("--replace", action="store_true", help="revokes the client's other tokens")
-    verbs.add_parser("list", help="shows what is known of each token")
-    verbs.add_parser("revoke", help="ends a token").add_argument("id", help="its id in the list")
+    verbs.add_parser("list", help="lists all tokens")
+    verbs.add_parser("revoke", help="revokes a token").add_argument("id", help="its id in the list")
     return parser.parse_args(arguments)
 
 
 async def make_token(tokens: TokenStore, chosen: argparse.Namespace, at: datetime) -> str:
-    """The new token, kept. Raises `TokenError`, `StoreError`."""
+    """Create and persist a token. Raise `TokenError`, `StoreError`."""
     token, record = mint(
         tenant=chosen.tenant,
         client=chosen.client,
@@ -83,14 +83,14 @@ async def make_token(tokens: TokenStore, chosen: argparse.Namespace, at: datetim
         await tokens.revoke_all(chosen.tenant, chosen.client, at)
     if not await tokens.add(record):
         raise TokenError(
-            f"client {chosen.client} of tenant {chosen.tenant} has {MOST_ACTIVE} active tokens: revoke the one that is "
-            "used no more (./just token list, ./just token revoke <id>), or say --replace to revoke both"
+            f"client {chosen.client} of tenant {chosen.tenant} has {MOST_ACTIVE} active tokens: revoke the unused one "
+            "(./just token list, ./just token revoke <id>), or use --replace to revoke both"
         )
     return token
 
 
 def table(records: Sequence[TokenRecord], at: datetime) -> str:
-    """The lines of a list; no secret is known to it."""
+    """Format a list of tokens; it contains no secret."""
     rows = [("ID", "TENANT", "CLIENT", "MAY", "MADE", "STATE")]
     for record in records:
         principal = record.principal
@@ -111,17 +111,17 @@ def _state(record: TokenRecord, at: datetime) -> str:
 
 
 def what_it_does(asks_for_tokens: bool) -> str:
-    """What a person must know who has just made a token."""
+    """Return the notice for the operator after a token was created."""
     if asks_for_tokens:
-        return "Keep it now: it is not shown again. It works at once."
+        return "Store it now: it is not shown again. It works at once."
     return (
-        "Keep it now: it is not shown again. Acked asks for no token yet, and lets in whoever reaches its ports: "
-        "ACKED_ACCESS=tokens ./just restart changes that."
+        "Store it now: it is not shown again. Acked requires no tokens yet and serves every client that reaches its "
+        "ports: ACKED_ACCESS=tokens ./just restart changes that."
     )
 
 
 async def run(store: MongoStore, chosen: argparse.Namespace, *, asks_for_tokens: bool) -> None:
-    """Does what was chosen. Raises `TokenError`, `StoreError`."""
+    """Run the chosen verb. Raise `TokenError`, `StoreError`."""
     tokens, at = store.tokens(), await store.server_time()
     if chosen.verb == "make":
         await store.check_schema()
@@ -133,7 +133,7 @@ async def run(store: MongoStore, chosen: argparse.Namespace, *, asks_for_tokens:
     else:
         if not await tokens.revoke(chosen.id, at):
             raise TokenError(f"no token has the id {chosen.id[:64]!r}; ./just token list shows them")
-        print(f"{chosen.id} is revoked; it lets nobody in after a few seconds", file=sys.stderr)
+        print(f"{chosen.id} is revoked; services reject it within a few seconds", file=sys.stderr)
 
 
 async def _run_on_store(settings: CommonSettings, chosen: argparse.Namespace) -> None:
@@ -147,7 +147,7 @@ async def _run_on_store(settings: CommonSettings, chosen: argparse.Namespace) ->
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Run the command line and return the exit code."""
     chosen = parse_arguments(arguments)
     env = Env()
     try:

@@ -1,6 +1,6 @@
-"""Passes commands on between gateways: published to all, consumed by each, kept by nobody.
+"""Broadcast commands between gateways: published to all, consumed by each, never persisted.
 
-A command that gets lost here is only late: it is also in the store, and comes with the worker's next renewal.
+A lost command only delays its effect: the store has it too, and the worker reads it at its next renewal.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ log = get_log(__name__)
 
 
 class RabbitCommandBus:
-    """Publishes commands, and consumes those of every gateway, this one's own included."""
+    """Publish commands, and consume those of every gateway, including this one."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class RabbitCommandBus:
         return self._consumer.is_consuming
 
     async def start(self) -> None:
-        """Consumes until `stop`, whatever happens to the broker."""
+        """Consume until `stop`, across broker failures."""
         self._tasks.spawn(self._consumer.run(), "consume commands")
 
     async def stop(self) -> None:
-        """Consumes no more and closes the connections."""
+        """Stop consuming and close the connections."""
         await self._tasks.cancel_all()
         self._publish_channel = None
         await self._consumer.close()
@@ -67,7 +67,7 @@ class RabbitCommandBus:
         await self._consuming.drop()
 
     async def publish(self, command: Published) -> None:
-        """Tells every gateway; not confirmed. Raises `BrokerError`."""
+        """Publish to every gateway, without confirm. Raise `BrokerError`."""
         message = aio_pika.Message(
             encode_command(command),
             delivery_mode=DeliveryMode.NOT_PERSISTENT,
@@ -81,7 +81,7 @@ class RabbitCommandBus:
         except BROKEN as error:
             self._publish_channel = None
             await self._publishing.drop()
-            raise BrokerError(f"RabbitMQ took no command: {type(error).__name__}") from error
+            raise BrokerError(f"RabbitMQ did not accept a command: {type(error).__name__}") from error
 
     async def _ready_exchange(self) -> AbstractExchange:
         async with self._opening:
@@ -94,16 +94,16 @@ class RabbitCommandBus:
 
                 self._publish_channel = await self._publishing.open_channel(prepare=prepare)
             if self._exchange is None:
-                raise BrokerError("the commands have no exchange")
+                raise BrokerError("the command exchange is not declared")
             return self._exchange
 
     async def _declare(self, channel: AbstractChannel) -> AbstractQueue:
         return await declare_command_queue(channel, timeout_s=CALL_TIMEOUT_S)
 
     async def _bind_again(self) -> bool:
-        """A deleted exchange takes its bindings along without a word, and commands would reach nobody: make both again.
+        """Declare the exchange and the binding again: deleting an exchange drops its bindings silently.
 
-        On the connection that consumes: the queue is its own alone.
+        Runs on the consuming connection, since the queue is exclusive to it.
         """
         queue = self._consumer.queue
 

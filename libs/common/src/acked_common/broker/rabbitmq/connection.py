@@ -1,7 +1,7 @@
-"""One connection to RabbitMQ that is made when it is needed and made again, with jitter, after it broke.
+"""A RabbitMQ connection that is opened on demand and reopened, with jitter, after a failure.
 
-The library's own reconnecting connection restores channels behind the back of its user and can lose one for good; here
-a broken connection is dropped whole, and whoever needs it builds its channels anew.
+aio-pika's robust connection restores channels in the background and can lose one for good. Here a broken connection is
+dropped as a whole, and its users open new channels.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from acked_common.runtime.broker_addresses import Address, addresses
 
 HEARTBEAT_S = 10
 HOST_WITHIN_S = 2.0
-"""In which one of several hosts must have responded, before the next one is tried."""
+"""Timeout for one of several hosts, after which the next one is tried."""
 BROKEN = (
     AMQPError,
     AMQPException,
@@ -28,25 +28,26 @@ BROKEN = (
     TimeoutError,
     asyncio.IncompleteReadError,
     RuntimeError,
-    # The peer hung up before the first frame of the handshake.
+    # The peer closed the connection before the first frame of the handshake.
     StopAsyncIteration,
 )
-"""What the library raises when a connection or a channel is gone."""
+"""Exceptions of the library for a lost connection or channel."""
 
 RECONNECT = Backoff(base_s=0.4, cap_s=5.0)
 
 
 class BrokerConnection:
-    """Connects on demand; while the broker is away it fails at once between attempts, which are spaced with jitter.
+    """Connect on demand; between attempts, which are spaced with jitter, fail at once.
 
-    Of several hosts a random one is tried first, so that clients spread over the nodes, and those that failed last come
-    last. Each has a bounded time: one that accepts connections and does not respond costs no more.
+    Several hosts are tried in random order, so that clients spread over the nodes; hosts that failed recently come
+    last.
+    Each attempt has a timeout, so a host that accepts connections without responding costs no more than that.
     """
 
     def __init__(self, url: str, *, name: str, timeout_s: float = 5.0) -> None:
         self._addresses = addresses(url)
         self._failed_at: dict[str, float] = {}
-        """When each host last failed, on the monotonic clock."""
+        """Monotonic instant of the last failure by host."""
         self._name = name
         self._timeout_s = timeout_s
         self._connection: Connection | None = None
@@ -56,16 +57,16 @@ class BrokerConnection:
 
     @property
     def is_open(self) -> bool:
-        """Whether the connection stands."""
-        # `is_closed` alone stays false when the peer is gone.
+        """Whether the connection is open."""
+        # `is_closed` alone stays false after the peer has disappeared.
         return self._connection is not None and self._connection.connected.is_set() and not self._connection.is_closed
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the broker takes no publications just now, because it is short of memory or disk."""
+        """Whether the broker blocks publishers, because it is short of memory or disk."""
         if self._connection is None or self._connection.transport is None or not self.is_open:
             return False
-        # The library tells it to those alone who wait for it: ask, and do not wait.
+        # The library exposes this only to callers that await it: start the coroutine without waiting.
         asked = self._connection.transport.connection.ready()
         try:
             asked.send(None)
@@ -81,7 +82,7 @@ class BrokerConnection:
         prepare: Callable[[AbstractChannel], Awaitable[None]] | None = None,
         publishes: bool = False,
     ) -> AbstractChannel:
-        """A new channel; `prepare` declares on it what its user needs. Raises `BrokerError`."""
+        """Open a channel; `prepare` declares on it what the caller needs. Raise `BrokerError`."""
         connection = await self._connected()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -93,12 +94,12 @@ class BrokerConnection:
         except BROKEN as error:
             raise_cancelled()
             if isinstance(error, TimeoutError):
-                # Half open, or stuck: a new connection is the way out.
+                # Half open, or stuck: only a new connection helps.
                 await self.drop()
-            raise BrokerError(f"RabbitMQ gave no channel: {type(error).__name__}") from error
+            raise BrokerError(f"RabbitMQ opened no channel: {type(error).__name__}") from error
 
     async def close_channel(self, channel: AbstractChannel | None) -> None:
-        """Closes a channel, and the whole connection where that does not work; never raises."""
+        """Close a channel, or the whole connection if that fails. Never raise."""
         if channel is not None and not channel.is_closed:
             try:
                 async with asyncio.timeout(1.0):
@@ -149,21 +150,24 @@ class BrokerConnection:
         return connection
 
     async def drop(self) -> None:
-        """Closes the connection; the next use makes a new one."""
+        """Close the connection; the next use opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await _close(connection)
 
 
 def raise_cancelled() -> None:
-    """The library swallows a cancellation that meets a failure of its own; its caller would run on for ever."""
+    """Raise CancelledError if the current task is being cancelled.
+
+    The library swallows a cancellation that coincides with its own failure; the caller would never end.
+    """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 async def _close(connection: Connection) -> None:
-    """Closes a connection, whatever is left of it."""
+    """Close a connection in any state."""
     try:
         async with asyncio.timeout(1.0):
             await connection.close()

@@ -1,6 +1,6 @@
-"""Sees to it that a lane has its queue: makes it, or looks for it where this account may not make one.
+"""Ensure that a lane has its queue: declare it, or check for it where this account may not declare.
 
-In containers only workers may (`accounts/grants.py`); each makes the queues of its lanes within seconds of a loss.
+In containers only workers may declare (`accounts/grants.py`); they restore a lost queue within seconds.
 """
 
 from aio_pika.abc import AbstractChannel
@@ -16,17 +16,20 @@ log = get_log(__name__)
 
 
 class LaneQueues:
-    """The queues of lanes, over one connection; a refusal closes the channel, so each look has its own."""
+    """Declare lane queues over one connection; a refusal closes the channel, so each call opens its own."""
 
     def __init__(self, connection: BrokerConnection, *, timeout_s: float, makes_shared: bool = False) -> None:
-        """`makes_shared`: also makes what all lanes share."""
+        """With `makes_shared`, declare the queues shared by all lanes too."""
         self._connection = connection
         self._timeout_s = timeout_s
         self._makes_shared = makes_shared
         self._may_make = True
 
     async def ensure(self, lane: str) -> int | None:
-        """How many bundles wait on a lane; None where it has no queue and can't get one here. Raises `BrokerError`."""
+        """Return the number of bundles ready on a lane. Raise `BrokerError`.
+
+        None if the lane has no queue and this account may not declare one.
+        """
         if self._may_make:
             try:
                 return await self._ask(lane, makes=True)
@@ -34,7 +37,7 @@ class LaneQueues:
                 if not isinstance(error.__cause__, ChannelAccessRefused):
                     raise
                 self._may_make = False
-                log.info("this account makes no queues; workers do")
+                log.info("this account may not declare queues; workers do")
         try:
             return await self._ask(lane, makes=False)
         except BrokerError as error:

@@ -1,4 +1,4 @@
-"""Publishes bundles with confirms, on a connection of its own, so that a blocked publisher stalls nobody else."""
+"""Publish bundles with confirms, on a separate connection, so that a blocked publisher stalls nothing else."""
 
 import asyncio
 import time
@@ -15,11 +15,13 @@ from acked_common.model.bundle import Bundle, encode_bundle
 from acked_common.model.ids import new_id
 
 CONFIRM_TIMEOUT_S = 5.0
-# A confirm of many walks over all that are pending: more in flight per channel costs more than it brings.
+# aio-pika scans all pending confirms at each multiple ack: a larger window costs more than it gains.
 IN_FLIGHT = 256
 LET_GO_S = 0.5
-"""A queue that was deleted is made again after so long: RabbitMQ 3.10 leaves consumers deaf that do not know of its end
-by then."""
+"""Delay before a deleted queue is declared again.
+
+With RabbitMQ 3.10, consumers that have not learned of the deletion by then stay subscribed to nothing.
+"""
 
 
 class RabbitPublisher:
@@ -31,33 +33,33 @@ class RabbitPublisher:
         self._channel: AbstractChannel | None = None
         self._declared: set[str] = set()
         self._missed_at: dict[str, float] = {}
-        """When a lane was last found without its queue; on the monotonic clock."""
+        """Monotonic instant at which a lane was last found without its queue."""
         self._opening = asyncio.Lock()
         self._window = asyncio.Semaphore(IN_FLIGHT)
 
     @property
     def is_open(self) -> bool:
-        """Whether the broker is there and takes bundles; false until the first publication."""
+        """Whether the broker is connected and accepts bundles; false until the first publish."""
         return self._connection.is_open and not self._connection.is_blocked
 
     async def publish(self, bundle: Bundle) -> None:
         async with self._window:
             channel = await self._ready_channel()
             if self._connection.is_blocked:
-                raise BrokerError("RabbitMQ is short of memory or disk and takes nothing")
+                raise BrokerError("RabbitMQ blocks publishers: it is short of memory or disk")
             try:
                 if bundle.lane not in self._declared:
                     await self._declare(bundle.lane)
                 try:
                     await self._send(channel, bundle)
                 except DeliveryError:
-                    # No such queue: it was deleted under us. Make it again, then publish once more.
+                    # Unroutable: the queue was deleted. Declare it again, then publish once more.
                     self._declared.discard(bundle.lane)
                     self._missed_at[bundle.lane] = time.monotonic()
                     await self._declare(bundle.lane)
                     await self._send(channel, bundle)
             except (*BROKEN, DeliveryError) as error:
-                # A blocked connection is left as it is: each new one would push some more into the broker.
+                # A blocked connection stays open: every new one could push one more bundle into the broker.
                 is_broken = not isinstance(error, DeliveryError) and not self._connection.is_blocked
                 if channel is self._channel and is_broken:
                     self._channel = None
@@ -65,11 +67,11 @@ class RabbitPublisher:
                 raise BrokerError(f"RabbitMQ did not confirm: {type(error).__name__}") from error
 
     async def connect(self) -> None:
-        """Connects ahead of the first publication. Raises `BrokerError`."""
+        """Connect ahead of the first publish. Raise `BrokerError`."""
         await self._ready_channel()
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._channel = None
         await self._connection.drop()
 
@@ -87,11 +89,11 @@ class RabbitPublisher:
         if lane in self._missed_at:
             await asyncio.sleep(self._missed_at[lane] + LET_GO_S - time.monotonic())
         if await self._lanes.ensure(lane) is None:
-            raise BrokerError("the lane has no queue until a worker makes it")
+            raise BrokerError("the lane has no queue until a worker declares it")
         self._declared.add(lane)
 
     async def _send(self, channel: AbstractChannel, bundle: Bundle) -> None:
-        # On the channel below aio-pika's: its messages and exchanges would add a fifth to what a bundle costs.
+        # aio-pika's message and exchange objects would add 20 % to the cost of a bundle: use aiormq directly.
         below = await channel.get_underlay_channel()
         await below.basic_publish(
             encode_bundle(bundle),
@@ -99,27 +101,27 @@ class RabbitPublisher:
             properties=spec.Basic.Properties(
                 delivery_mode=DeliveryMode.PERSISTENT,
                 content_type="application/msgpack",
-                # Returns are matched by this id: two publications must never share one.
+                # Returned messages are matched by this id, so publishes must never share one.
                 message_id=str(new_id()),
             ),
             mandatory=True,
             timeout=CONFIRM_TIMEOUT_S,
-            # The confirm is waited for; that it was written tells nothing more.
+            # The confirm is awaited; waiting for the socket write adds nothing.
             wait=False,  # type: ignore[call-arg]
         )
 
 
 class RabbitLaneProbe:
-    """`LaneProbe` on RabbitMQ; a connection of its own, since an answer that is late closes the channel."""
+    """`LaneProbe` on RabbitMQ, on a separate connection: a late response closes the channel."""
 
     def __init__(self, url: str, *, name: str) -> None:
         self._connection = BrokerConnection(url, name=f"{name} probe")
-        # A real declaration where that is allowed: a lane whose queue is gone is made again.
+        # Declares where allowed, so that a lost queue is restored.
         self._lanes = LaneQueues(self._connection, timeout_s=CONFIRM_TIMEOUT_S)
 
     async def ready_bundles(self, lane: str) -> int:
         return await self._lanes.ensure(lane) or 0
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         await self._connection.drop()

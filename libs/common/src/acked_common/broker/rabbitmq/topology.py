@@ -1,4 +1,4 @@
-"""OWNER of the topology: the names and arguments of queues. Whatever must exist is declared from here, idempotently."""
+"""OWNER of the topology: names and arguments of queues and exchanges, declared idempotently."""
 
 from typing import Any
 
@@ -8,18 +8,21 @@ from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 DEAD_QUEUE = "acked.dead"
 COMMANDS_EXCHANGE = "acked.commands"
 COMMAND_TTL_S = 5.0
-"""A command that was not delivered by then has come another way, with the renewals."""
+"""Lifetime of a command on the broker; after it, the worker has read the command at a renewal."""
 
 _LANE_PREFIX = "acked.lane."
 
 DELIVERY_LIMIT = 50
-"""Returns after which RabbitMQ dead-letters a bundle; part of the queue, so it can't change. Bounds what a crashing
-consumer can cause. Before 4.3 RabbitMQ counts a nack like a crash: workers spend returns with `prefetch.patience_s`."""
+"""Deliveries after which RabbitMQ dead-letters a bundle; a queue argument, so it can't change.
+
+It bounds the damage of a crashing consumer. Before 4.3 RabbitMQ counts a nack like a crash: workers spend returns with
+`prefetch.patience_s`.
+"""
 _MAX_COMMANDS = 10_000
 
 
 def lane_queue(lane: str) -> str:
-    """The name of a lane's queue."""
+    """Return the name of a lane's queue."""
     return _LANE_PREFIX + lane
 
 
@@ -34,17 +37,17 @@ def _lane_arguments() -> dict[str, Any]:
 
 
 async def declare_lane(channel: AbstractChannel, lane: str, *, timeout_s: float) -> AbstractQueue:
-    """Declares the quorum queue of a lane."""
+    """Declare the quorum queue of a lane."""
     return await channel.declare_queue(lane_queue(lane), durable=True, arguments=_lane_arguments(), timeout=timeout_s)
 
 
 async def look_at_lane(channel: AbstractChannel, lane: str, *, timeout_s: float) -> AbstractQueue:
-    """Asks for the queue of a lane, which must be there; needs no right."""
+    """Check passively that a lane's queue exists; needs no permission."""
     return await channel.declare_queue(lane_queue(lane), passive=True, timeout=timeout_s)
 
 
 async def declare_shared(channel: AbstractChannel, *, timeout_s: float) -> None:
-    """Declares what all lanes share: the queue of undeliverable bundles, kept for a person to look at."""
+    """Declare the queue shared by all lanes: undeliverable bundles, kept for an operator."""
     await channel.declare_queue(
         DEAD_QUEUE,
         durable=True,
@@ -59,12 +62,12 @@ async def declare_shared(channel: AbstractChannel, *, timeout_s: float) -> None:
 
 
 async def declare_commands(channel: AbstractChannel, *, timeout_s: float) -> AbstractExchange:
-    """Declares the fan-out over which gateways pass commands on to each other."""
+    """Declare the fanout exchange over which gateways broadcast commands."""
     return await channel.declare_exchange(COMMANDS_EXCHANGE, ExchangeType.FANOUT, durable=True, timeout=timeout_s)
 
 
 async def declare_command_queue(channel: AbstractChannel, *, timeout_s: float) -> AbstractQueue:
-    """Declares a queue of this connection's own, which gets every command and is gone with it."""
+    """Declare an exclusive queue that receives every command and is deleted with its connection."""
     queue = await channel.declare_queue(
         None,
         exclusive=True,
@@ -81,7 +84,7 @@ async def declare_command_queue(channel: AbstractChannel, *, timeout_s: float) -
 
 
 async def bind_command_queue(channel: AbstractChannel, name: str, *, timeout_s: float) -> None:
-    """Makes sure that a queue of this connection gets every command."""
+    """Bind an exclusive queue to the command exchange."""
     exchange = await declare_commands(channel, timeout_s=timeout_s)
     queue = await channel.get_queue(name, ensure=False)
     await queue.bind(exchange, timeout=timeout_s)
