@@ -72,7 +72,7 @@ def test_bad_names(name: Any) -> None:
 
 
 def test_without_a_name() -> None:
-    with pytest.raises(DefinitionError, match="the decorator wants the kind's name"):
+    with pytest.raises(DefinitionError, match="the decorator needs the kind's name"):
 
         @handler  # type: ignore[arg-type]
         def work(ctx: Any, payload: Any) -> None:
@@ -81,7 +81,7 @@ def test_without_a_name() -> None:
 
 def test_a_name_once() -> None:
     handler("k")(lambda ctx, payload: None)
-    with pytest.raises(DefinitionError, match=r"kind 'k' is already defined at .*test_definition\.py:\d+\. Give one"):
+    with pytest.raises(DefinitionError, match=r"kind 'k' is already defined at .*test_definition\.py:\d+\. Rename one"):
         handler("k")(lambda ctx, payload: None)
 
 
@@ -149,10 +149,10 @@ class Callable:
 BAD_FUNCTIONS: list[tuple[Any, str]] = [
     (generator, "generator yields; a handler returns"),
     (async_generator, "async_generator yields; a handler returns"),
-    (Callable, "wants a function"),
-    (Callable(), "wants a function"),
-    (print, "wants a function"),
-    (7, "wants a function"),
+    (Callable, "needs a function"),
+    (Callable(), "needs a function"),
+    (print, "needs a function"),
+    (7, "needs a function"),
     (lambda payload: None, r"must take exactly the two arguments \(ctx, payload\); it takes \(payload\)"),
     (lambda: None, "must take exactly the two arguments"),
     (lambda ctx, payload, more: None, "must take exactly the two arguments"),

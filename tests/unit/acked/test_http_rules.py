@@ -211,7 +211,7 @@ def answer(
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 def test_statuses_that_may_pass(status: int) -> None:
-    with pytest.raises(HttpCallError, match=f"^GET x answered {status}$"):
+    with pytest.raises(HttpCallError, match=f"^GET x returned {status}$"):
         raise_failure("GET x", answer(status), NOW)
 
 
@@ -313,6 +313,8 @@ def test_json_is_read_in_its_charset(content_type: str, body: bytes) -> None:
 
 
 def test_retry_after_of_days_is_cut_and_says_so() -> None:
-    with pytest.raises(RetryLater, match=r"asked to wait 259200 s; the next attempt waits 3,600 s") as caught:
+    with pytest.raises(
+        RetryLater, match=r"asked to wait 259200 s; the next attempt waits the maximum of 3,600 s"
+    ) as caught:
         raise_failure("GET x", HttpResponse(503, {"retry-after": "259200"}, b"", truncated=False), NOW)
     assert caught.value.after_s == 3600.0

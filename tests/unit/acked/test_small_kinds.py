@@ -58,5 +58,5 @@ async def test_flaky_fails_once_unless_told() -> None:
 
 @pytest.mark.parametrize("failures", [-1, 1_001, 1.0, "1", None, True])
 async def test_flaky_refuses_nonsense(failures: Any) -> None:
-    with pytest.raises(Permanent, match='"failures" must be a whole number from 0 to 1000'):
+    with pytest.raises(Permanent, match='"failures" must be an integer from 0 to 1000'):
         await flaky.flaky(RecordingAttempt().context, {"failures": failures})

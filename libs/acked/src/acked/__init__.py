@@ -1,4 +1,4 @@
-"""What users of Acked import to write handlers.
+"""The interface for writing handlers.
 
 A handler is a function of two arguments that does the work of one kind of job:
 
@@ -11,8 +11,8 @@ A handler is a function of two arguments that does the work of one kind of job:
         ctx.progress(0.5, "half way")
         return {"sent": True}
 
-What it returns must be JSON and becomes the job's result. What it raises makes the attempt fail: `Permanent` at once
-and for good, `RetryLater` with a delay of its own, anything else with the kind's back-off.
+The return value must be JSON and becomes the job's result. An exception fails the attempt: `Permanent` fails the job
+at once, `RetryLater` retries after its own delay, and any other exception retries with the kind's back-off.
 A handler may run more than once for one job; `ctx.idempotency_key` is the same each time.
 """
 

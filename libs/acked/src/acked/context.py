@@ -1,4 +1,4 @@
-"""What a handler is told about its attempt, and what it may say while it runs."""
+"""The context of an attempt: what a handler can read, and what it can report while it runs."""
 
 import time
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ class Options(Protocol):
 
     @property
     def batch(self) -> str | None:
-        """The batch's name."""
+        """The batch's name, if any."""
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ class Options(Protocol):
 
 
 class Attempt(Protocol):
-    """What stands behind a context: the worker that runs the attempt, or `acked.testing`."""
+    """The port behind a context, implemented by the worker and by `acked.testing`."""
 
     @property
     def id(self) -> str:
@@ -35,15 +35,15 @@ class Attempt(Protocol):
 
     @property
     def run(self) -> int:
-        """1 at first; a person's retry raises it."""
+        """The run, from 1; an operator's retry increments it."""
 
     @property
     def attempt(self) -> int:
-        """The number of this start."""
+        """The number of this attempt, from 1."""
 
     @property
     def failures(self) -> int:
-        """Earlier attempts of this run that failed."""
+        """Failed attempts of this run before this one."""
 
     @property
     def options(self) -> "Options":
@@ -51,21 +51,21 @@ class Attempt(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When the attempt times out, on the monotonic clock."""
+        """When the attempt times out, on the monotonic clock in seconds."""
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether the attempt should end; reading it from any thread is safe."""
+        """Whether the attempt should end; safe to read from any thread."""
 
     def seen_stopping(self) -> None:
-        """The handler now knows that it should end."""
+        """Note that the handler has seen the stop request."""
 
     def report_progress(self, progress: dict[str, Any]) -> None:
-        """Pass progress on without waiting and without raising."""
+        """Report progress without blocking; never raise."""
 
 
 class Context:
-    """The first argument of every handler. Its fields can't be set. Safe to use from any thread."""
+    """The first argument of every handler. Read-only, and safe to use from any thread."""
 
     __slots__ = ("_attempt", "_log")
 
@@ -85,17 +85,17 @@ class Context:
 
     @property
     def run(self) -> int:
-        """1 at first; a person's retry starts the next run of the same job."""
+        """The run, from 1; an operator's retry starts the next run of the same job."""
         return self._attempt.run
 
     @property
     def attempt(self) -> int:
-        """The number of this start, from 1; it also rises when a worker is stopped or lost."""
+        """The number of this attempt, from 1; it also rises when a worker is stopped or lost."""
         return self._attempt.attempt
 
     @property
     def failures(self) -> int:
-        """Earlier attempts of this run that ended in an error or a timeout."""
+        """Attempts of this run before this one that ended in an error or a timeout."""
         return self._attempt.failures
 
     @property
@@ -110,20 +110,20 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for all attempts of a run: it lets outside APIs tell a second attempt from a second order."""
+        """A key that is equal for all attempts of a run, so that external APIs can deduplicate their calls."""
         return f"{self._attempt.id}:{self._attempt.run}"
 
     @property
     def remaining_s(self) -> float:
-        """Seconds until the attempt times out; 0 when it is past."""
+        """Seconds until the attempt times out, at least 0."""
         return max(0.0, self._attempt.deadline - time.monotonic())
 
     @property
     def cancelled(self) -> bool:
-        """Whether the attempt should stop: cancelled, timed out, or its worker is going away.
+        """Whether the attempt should stop: it was cancelled or timed out, or its worker is draining.
 
-        An `async def` handler gets `asyncio.CancelledError` then; a plain `def` one can only look here now and again,
-        and return or raise when it reads True. What it returns after that is not recorded.
+        An `async def` handler gets `asyncio.CancelledError` then. A plain `def` handler should poll this, and return or
+        raise once it is True. A value returned after that is not persisted.
         """
         if not self._attempt.asked_to_stop:
             return False
@@ -132,26 +132,26 @@ class Context:
 
     @property
     def log(self) -> Any:
-        """A structlog logger that adds `job_id`, `kind` and `attempt` to each line."""
+        """A structlog logger bound to `job_id`, `kind` and `attempt`."""
         if self._log is None:
             job = self._attempt
             self._log = structlog.get_logger("acked.handler").bind(job_id=job.id, kind=job.kind, attempt=job.attempt)
         return self._log
 
     def progress(self, value: Any, message: str | None = None) -> None:
-        """Say how far the work is: any JSON value of at most 16 KiB, and perhaps a text for people.
+        """Report progress: any JSON value of at most 16 KiB with the message, and optionally a message for people.
 
             ctx.progress(0.25, "1 of 4 pages")
 
-        It never waits and never fails because of the way there; of calls in quick succession the newest wins. Raises
-        `TypeError` for what is no JSON and `ValueError` for what is too large.
+        It never blocks, and delivery errors are not raised. Of calls in quick succession the newest wins. Raise
+        `TypeError` for a value that is not JSON and `ValueError` for one that is too large.
         """
         if message is not None and not isinstance(message, str):
-            raise TypeError(f"the message of a progress must be a text, not {type(message).__name__}")
+            raise TypeError(f"the message of a progress must be a string, not {type(message).__name__}")
         try:
             encoded = json_values.encode({"value": value, "message": message})
             if len(encoded) <= MAX_PROGRESS_BYTES:
-                # Decoded again: a copy that the handler can't change while it is on its way.
+                # Decoded again: a copy that the handler can't mutate before it is sent.
                 copy = json_values.decode(encoded)
         except (TypeError, ValueError, RecursionError) as error:
             raise TypeError(f"progress must be a JSON value: {error}") from None

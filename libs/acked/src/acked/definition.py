@@ -1,4 +1,4 @@
-"""The definition of one kind: its function and options, checked when the decorator runs. Pure."""
+"""The definition of one kind: its function and options, validated when the decorator runs. Pure."""
 
 import inspect
 import math
@@ -14,33 +14,33 @@ MAX_BUNDLE = 32
 
 
 class DefinitionError(Exception):
-    """A handler was defined wrongly; the message says where and what to do."""
+    """A handler is defined incorrectly; the message says where and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class KindOptions:
-    """How the jobs of a kind are run. Durations are seconds."""
+    """How jobs of a kind run. Durations are seconds."""
 
     timeout_s: float = 900.0
-    """The longest that one attempt may take."""
+    """Timeout of one attempt."""
     max_attempts: int = 5
-    """Failed attempts (errors and timeouts) after which a job fails for good."""
+    """Failed attempts (errors and timeouts) after which the job fails."""
     backoff_base_s: float = 1.0
-    """The bound of the delay after the first failure; it doubles with each."""
+    """Maximum delay after the first failure; it doubles with each failure."""
     backoff_cap_s: float = 300.0
-    """The bound of the delay after many failures."""
+    """Maximum delay after any number of failures."""
     bundle: int | None = None
     """Jobs per broker message, 1 to 32 and at most a quarter of the worker's slots; `None` lets Acked choose."""
     lane: str | None = None
-    """The queue that the kind shares with others; `None` gives it its own."""
+    """The queue that the kind shares with others; `None` gives it a queue of its own."""
     version: str = "1"
-    """Shown in the list of kinds; raise it when the handler changes."""
+    """Shown in the list of kinds; change it when the handler changes."""
     replace: bool = False
-    """Take the place of another handler of the same kind."""
+    """Replace another handler of the same kind."""
     timeout_limit_s: float | None = None
-    """The longest timeout that a request may ask for; `None`: no longer than `timeout_s`."""
+    """The longest timeout that a request may set; `None` means `timeout_s`."""
     max_attempts_limit: int | None = None
-    """The most attempts that a request may ask for; `None`: no more than `max_attempts`."""
+    """The most attempts that a request may set; `None` means `max_attempts`."""
 
     def __post_init__(self) -> None:
         for name in ("timeout_s", "backoff_base_s", "backoff_cap_s"):
@@ -61,7 +61,7 @@ class KindOptions:
         if self.lane is not None:
             check_name("lane", self.lane)
         if not isinstance(self.version, str) or not 0 < len(self.version) <= 64 or not self.version.isprintable():
-            raise DefinitionError(f"version must be a text of 1 to 64 printable characters, not {self.version!r}")
+            raise DefinitionError(f"version must be a string of 1 to 64 printable characters, not {self.version!r}")
         if not isinstance(self.replace, bool):
             raise DefinitionError(f"replace must be True or False, not {self.replace!r}")
 
@@ -81,7 +81,7 @@ class KindDefinition:
 
 
 def define(name: object, function: object, options: KindOptions) -> KindDefinition:
-    """A checked kind; raises `DefinitionError`, whose message starts with where the function is."""
+    """Return a validated kind. Raise `DefinitionError`, whose message starts with the function's location."""
     place = place_of(function)
     try:
         checked_name = check_name("the kind's name", name)
@@ -96,7 +96,7 @@ def define(name: object, function: object, options: KindOptions) -> KindDefiniti
 
 
 def check_name(what: str, name: object) -> str:
-    """The name itself if it may name a kind or a lane."""
+    """Return the name if it is valid for a kind or a lane. Raise `DefinitionError`."""
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
         raise DefinitionError(
             f"{what} must be 1 to 64 of a-z, 0-9, '.', '_', '-' and start with a letter or a digit, not {name!r}"
@@ -105,14 +105,14 @@ def check_name(what: str, name: object) -> str:
 
 
 def place_of(function: object) -> str:
-    """`file:line` of a function, or its repr where it has no source."""
+    """Return `file:line` of a function, or its repr if it has no source."""
     code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
 
 
 def _is_async(function: object) -> bool:
     if not inspect.isfunction(function):
-        raise DefinitionError(f"@handler wants a function (`def` or `async def`), not {function!r}")
+        raise DefinitionError(f"@handler needs a function (`def` or `async def`), not {function!r}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise DefinitionError(f"{function.__name__} yields; a handler returns its result instead")
     try:
@@ -135,9 +135,9 @@ def _seconds(name: str, value: object) -> float:
 
 def _not_below(name: str, limit: float, own_name: str, own: float) -> None:
     if limit < own:
-        raise DefinitionError(f"{name} ({limit:g}) is less than {own_name} ({own:g}), which every job may have")
+        raise DefinitionError(f"{name} ({limit:g}) is less than {own_name} ({own:g}), the default of every job")
 
 
 def _whole(name: str, value: object, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise DefinitionError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+        raise DefinitionError(f"{name} must be an integer from 1 to {most}, not {value!r}")

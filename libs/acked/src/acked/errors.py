@@ -1,15 +1,15 @@
-"""What a handler raises to say how its failure is to be treated."""
+"""Exceptions by which a handler controls how its failure is treated."""
 
 import math
 
 MAX_AFTER_S = 31_536_000
-"""The longest wait that a handler may ask for: as long as a request may ask to be delayed."""
+"""The longest delay that a handler may request, equal to the longest delay of a submitted job."""
 
 
 class Permanent(Exception):
-    """The job can't succeed however often it is tried: it fails at once.
+    """Fail the job at once, without retries: no later attempt can succeed.
 
-    `type` is a short name that status and lists show instead of "Permanent", at most 200 characters of it:
+    `type` is a short name, truncated to 200 characters, which statuses and lists show instead of "Permanent":
 
         raise Permanent("the card was declined", type="card-declined")
     """
@@ -21,14 +21,14 @@ class Permanent(Exception):
 
 
 class RetryLater(Exception):
-    """The attempt failed, and the next one makes sense no sooner than `after_s` seconds from now.
+    """Fail the attempt and delay the next one by at least `after_s` seconds.
 
-    It counts as a failure, so `max_attempts` still ends the job:
+    It counts as a failure, so `max_attempts` still applies:
 
-        raise RetryLater(30, "the outside API asked us to slow down")
+        raise RetryLater(30, "the external API asked us to slow down")
 
-    A negative delay means now. A delay that is no finite number, or of more than a year, raises `TypeError` or
-    `ValueError`.
+    A negative delay means 0. Raise `TypeError` for a delay that is not a number, and `ValueError` for one that is not
+    finite or exceeds a year.
     """
 
     def __init__(self, after_s: float, message: str = "") -> None:

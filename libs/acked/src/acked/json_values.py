@@ -1,7 +1,7 @@
-"""JSON of what handlers return and report, and of what they receive from elsewhere. Pure.
+"""Strict JSON for values that handlers return, report or receive from elsewhere. Pure.
 
-The rules are those of request bodies: integers in 64 signed bits, finite numbers, each key once, no lone surrogates, no
-NUL in a key, at most 32 levels. A value that breaks one would mean something else to the next reader.
+The rules are those of request bodies: integers in 64 signed bits, finite numbers, unique keys, no lone surrogates, no
+NUL in a key, at most 32 levels. Parsers disagree on values that break one.
 """
 
 import datetime
@@ -22,11 +22,11 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON says in place of a value that msgspec does not know.
+    """Convert a value that msgspec does not know into one that it can encode.
 
-    That is a subclass of a plain type, a mapping, a collection, an array or scalar of numpy, a model of pydantic, a
-    path or an address; as a key of an object also None, true and false. Raises `TypeError` for anything else. What
-    msgspec knows (dataclasses, dates, UUIDs, enums, …) never comes here.
+    Supported are subclasses of plain types, mappings, collections, numpy arrays and scalars, pydantic models, paths and
+    addresses; as object keys also None, true and false. Raise `TypeError` for anything else. Types that msgspec encodes
+    itself (dataclasses, dates, UUIDs, enums, …) never get here.
     """
     if value is None or isinstance(value, bool):
         return json.dumps(value)
@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, Collection) and not isinstance(value, type):
         return list(value)
-    raise TypeError(f"{type(value).__qualname__} has no form in JSON")
+    raise TypeError(f"{type(value).__qualname__} can't be encoded as JSON")
 
 
 _EXACT: dict[Any, Any] = {
@@ -64,10 +64,11 @@ _encode = msgspec.json.Encoder(enc_hook=plain).encode
 
 
 def encode(value: Any) -> bytes:
-    """Return the JSON of a value; raise `TypeError` or `ValueError` where it has none.
+    """Encode a value as JSON. Raise `TypeError` or `ValueError` if it has no JSON form.
 
     The text may still break the rules on integers, keys and depth. `decode` checks them; for results the worker's
-    strict reader does, which is quicker.
+    faster
+    strict parser does.
     """
     encoded = _encode(value)
     # msgspec writes NaN and the infinities as null.
@@ -77,7 +78,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
-    """Return the value of a JSON text; raise `ValueError` with the rule that it breaks."""
+    """Decode a JSON text. Raise `ValueError` that names the broken rule."""
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_not_finite
@@ -100,26 +101,26 @@ def _containers(values: Iterable[Any]) -> list[Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("a key appears twice in one object")
     if any("\0" in key for key in found):
-        raise ValueError("a key holds the character NUL")
+        raise ValueError("a key contains the character NUL")
     return found
 
 
 def _int(text: str) -> int:
     if len(text) > 20 or not INT_MIN <= int(text) <= INT_MAX:
-        raise ValueError("an integer does not fit in 64 signed bits; give it as a text")
+        raise ValueError("an integer does not fit in 64 signed bits; use a string")
     return int(text)
 
 
 def _float(text: str) -> float:
     if len(text) > MAX_NUMBER_CHARS or not math.isfinite(number := float(text)):
-        raise ValueError("a number is too large for a double; give it as a text")
+        raise ValueError("a number is too large for a double; use a string")
     return number
 
 
 def _not_finite(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _refuse_not_finite(value: Any) -> None:

@@ -9,7 +9,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Registry(Mapping[str, KindDefinition]):
-    """The known kinds by name."""
+    """The registered kinds by name."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, KindDefinition] = {}
@@ -24,8 +24,11 @@ class Registry(Mapping[str, KindDefinition]):
         return len(self._kinds)
 
     def add(self, kind: KindDefinition) -> None:
-        """Keep a kind. Of two with one name, the one with `replace=True` stays, whichever came first;
-        two without it, or two with it, raise `DefinitionError`."""
+        """Register a kind.
+
+        Of two with one name, the one with `replace=True` wins, in any order. Two without it, or two with it, raise
+        `DefinitionError`.
+        """
         known = self._kinds.get(kind.name)
         if known is not None and known.options.replace == kind.options.replace:
             raise DefinitionError(
@@ -36,20 +39,20 @@ class Registry(Mapping[str, KindDefinition]):
             self._kinds[kind.name] = kind
 
     def snapshot(self) -> dict[str, KindDefinition]:
-        """What is known now, by name."""
+        """Return a copy of the registered kinds by name."""
         return dict(self._kinds)
 
     def restore(self, kinds: Mapping[str, KindDefinition]) -> None:
-        """Know exactly what an earlier `snapshot` knew."""
+        """Restore the registry to an earlier `snapshot`."""
         self._kinds = dict(kinds)
 
 
-_OFFER_REPLACE = "Give one of them another name, or replace=True to the one that is to be used."
+_OFFER_REPLACE = "Rename one of them, or set replace=True on the one to use."
 
 USUAL = KindOptions()
 
 registry = Registry()
-"""The registry of this process, filled by `@handler`."""
+"""The registry of this process, which `@handler` fills."""
 
 
 def handler(  # noqa: PLR0913 - keywords that users write
@@ -66,18 +69,20 @@ def handler(  # noqa: PLR0913 - keywords that users write
     version: str = USUAL.version,
     replace: bool = USUAL.replace,
 ) -> Callable[[F], F]:
-    """Make a function the handler of a kind; the function itself stays as it is.
+    """Register a function as the handler of a kind and return it unchanged.
 
         @handler("thumbnail", timeout_s=20)
         def make_thumbnail(ctx, payload):
             ...
 
-    An `async def` runs on an event loop that it shares with the other handlers, so it must not block; a plain `def`
-    runs in a thread. Options are those of `KindOptions`. Raises `DefinitionError` for a bad name, option or function,
-    and for a kind that is already defined.
+    An `async def` handler shares an event loop with the other handlers, so it must not block; a plain `def` handler
+    runs in
+    a thread. Options are those of `KindOptions`. Raise `DefinitionError` for a bad name, option or function, and for a
+    kind
+    that is already defined.
     """
     if callable(name):
-        raise DefinitionError(f'{place_of(name)}: write @handler("some-kind"): the decorator wants the kind\'s name')
+        raise DefinitionError(f'{place_of(name)}: write @handler("some-kind"): the decorator needs the kind\'s name')
 
     def register(function: F) -> F:
         try:

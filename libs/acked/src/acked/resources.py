@@ -1,4 +1,4 @@
-"""Things that a handler opens once per event loop and shares between jobs, such as a session or a pool of connections.
+"""Resources that handlers open once per event loop and share between jobs, such as a session or a connection pool.
 
     from acked.resources import LoopResource
 
@@ -6,7 +6,7 @@
 
     @handler("fetch")
     async def fetch(ctx, payload):
-        async with session.get().get(payload["url"]) as answer: ...
+        async with session.get().get(payload["url"]) as response: ...
 
 The worker closes them when it stops.
 """
@@ -24,14 +24,14 @@ _open: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[LoopResource[Any], Any
 
 
 class LoopResource(Generic[T]):
-    """One `T` per event loop, opened when it is first asked for, on that loop."""
+    """One `T` per event loop, opened lazily on that loop."""
 
     def __init__(self, opener: Callable[[], T], closer: Callable[[T], Awaitable[object]]) -> None:
         self._opener = opener
         self._closer = closer
 
     def get(self) -> T:
-        """This loop's `T`; call it from code that runs on the loop."""
+        """Return the running loop's `T`. Call it on the loop."""
         held = _open.setdefault(asyncio.get_running_loop(), {})
         if self not in held:
             held[self] = self._opener()
@@ -46,7 +46,7 @@ class LoopResource(Generic[T]):
 
 
 async def close_resources() -> None:
-    """Close all that was opened on the running loop, the newest first."""
+    """Close all resources of the running loop, newest first."""
     held = _open.pop(asyncio.get_running_loop(), {})
     for owner, resource in reversed(list(held.items())):
         await owner._close(resource)

@@ -16,7 +16,7 @@ from acked.context import Context
 
 @dataclass
 class RecordingAttempt:
-    """An attempt that keeps what its handler reports. Set `asked_to_stop` to play a cancel."""
+    """An attempt that records what its handler reports. Set `asked_to_stop` to simulate a cancel."""
 
     id: str = "00000000-0000-7000-8000-000000000000"
     kind: str = "test"
@@ -37,13 +37,13 @@ class RecordingAttempt:
 
     @property
     def context(self) -> Context:
-        """The context to call a handler with."""
+        """The context to pass to a handler."""
         return Context(self)
 
     def seen_stopping(self) -> None:
-        """The handler read `ctx.cancelled` while it was true."""
+        """Note that the handler has read `ctx.cancelled` as True."""
         self.stopping_was_seen = True
 
     def report_progress(self, progress: dict[str, Any]) -> None:
-        """The handler reported progress."""
+        """Record the progress."""
         self.progress.append(progress)

@@ -1,4 +1,4 @@
-"""`demo`: stands for work that takes a while."""
+"""`demo`: simulates work by sleeping."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ LONGEST_S = 86_400.0
 
 @handler("demo", timeout_s=LONGEST_S + 3_600.0, timeout_limit_s=MOST_TIMEOUT_S, max_attempts_limit=MOST_ATTEMPTS)
 async def demo(ctx: Context, payload: Any) -> dict[str, float]:
-    """Sleeps `{"seconds": x}` (0 to 86,400), else a random time up to 2 s; every other payload is fine."""
+    """Sleep `{"seconds": x}` (0 to 86,400); for any other payload a random time up to 2 s."""
     seconds = _seconds(payload)
     await asyncio.sleep(seconds)
     return {"slept_s": round(seconds, 3)}

@@ -1,4 +1,4 @@
-"""What an answer to `http_call` means: a result, a failure for good, or one worth another try. Pure."""
+"""Classify a response to `http_call`: a result, a permanent failure, or a retryable one. Pure."""
 
 import math
 from base64 import b64encode
@@ -14,7 +14,7 @@ from acked.kinds.http_body import IncompleteBody, text_of, unpack
 
 MAX_HEADER_CHARS = 1_024
 MAX_RETRY_AFTER_S = 3_600
-"""What is waited because an answer asks for it; the error says so where it asked for more."""
+"""The longest wait that a response can request; the error message says if it requested more."""
 TRANSIENT = frozenset({408, 425, 429})
 KEPT_HEADERS = (
     "content-type",
@@ -30,12 +30,12 @@ KEPT_HEADERS = (
 
 
 class HttpCallError(Exception):
-    """The call failed in a way that may pass."""
+    """The call failed with a retryable error."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer with at most `MAX_BODY_BYTES` of its body. Header names are in lower case."""
+    """A response with at most `MAX_BODY_BYTES` of its body. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -46,9 +46,10 @@ class HttpResponse:
 def result_of(answer: HttpResponse) -> dict[str, Any]:
     """Return the job's result: `status`, some `headers`, one of `json`, `body` and `body_base64`, `truncated` if cut.
 
-    `body` is the text in the charset of the Content-Type, with gzip and deflate undone; `json` is there in its place
-    where it is JSON that every reader reads alike. `body_base64` are the exact bytes of what is no text, and of what is
-    packed in a way that can't be undone. Raises `HttpCallError` for a body that breaks off.
+    `body` is the text decoded by the Content-Type's charset, after gzip and deflate are undone. `json` replaces it if
+    the
+    text is strict JSON. `body_base64` holds the raw bytes of a body that is not text, or whose content coding is not
+    supported. Raise `HttpCallError` for an incomplete body.
     """
     result: dict[str, Any] = {
         "status": answer.status,
@@ -61,7 +62,7 @@ def result_of(answer: HttpResponse) -> dict[str, Any]:
     try:
         unpacked = unpack(answer.body, answer.headers.get("content-encoding", ""), truncated=answer.truncated)
     except IncompleteBody as error:
-        raise HttpCallError(f"the response can't be used: {error}") from None
+        raise HttpCallError(f"the response is invalid: {error}") from None
     body, truncated = unpacked or (answer.body, answer.truncated)
     if truncated:
         result["truncated"] = True
@@ -71,7 +72,7 @@ def result_of(answer: HttpResponse) -> dict[str, Any]:
         return {**result, "body_base64": b64encode(body).decode()}
     if text and not truncated and _is_json(content_type):
         try:
-            # One level is the result's own.
+            # The result object adds one level.
             return {**result, "json": json_values.decode(text.removeprefix("\ufeff"), max_depth=MAX_DEPTH - 1)}
         except ValueError:
             pass
@@ -79,14 +80,14 @@ def result_of(answer: HttpResponse) -> dict[str, Any]:
 
 
 def raise_failure(what: str, answer: HttpResponse, now: datetime) -> None:
-    """Raise what an answer that wasn't expected means; `what` names the call, `now` is an aware UTC instant."""
-    message = f"{what} answered {answer.status}"
+    """Raise the error for an unexpected response; `what` names the call, `now` is an aware UTC instant."""
+    message = f"{what} returned {answer.status}"
     if answer.status in (429, 503):
         after_s = retry_after_s(answer.headers, now)
         if after_s is not None:
             asked = f"{message} and asked to wait {after_s:g} s"
             if after_s > MAX_RETRY_AFTER_S:
-                asked += f"; the next attempt waits {MAX_RETRY_AFTER_S:,} s, the most that is waited for an answer"
+                asked += f"; the next attempt waits the maximum of {MAX_RETRY_AFTER_S:,} s"
             raise RetryLater(min(after_s, MAX_RETRY_AFTER_S), asked)
     if answer.status in TRANSIENT or answer.status >= 500:
         raise HttpCallError(message)
@@ -96,10 +97,10 @@ def raise_failure(what: str, answer: HttpResponse, now: datetime) -> None:
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The wait that `Retry-After` asks for: seconds, or a date, which is compared with the answer's own clock."""
+    """Return the wait in `Retry-After`: seconds, or a date, which is compared with the response's own `Date`."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        # Longer ones than 12 digits are nonsense and the cap is far below.
+        # More than 12 digits are nonsense, and the cap is far below.
         return float(text[:12])
     due_at = _date(text)
     if due_at is None:
@@ -117,7 +118,7 @@ def _date(text: str) -> datetime | None:
 
 
 def _plain_header(value: str) -> str:
-    """Return a header that is not UTF-8 as ISO-8859-1: aiohttp gives lone surrogates, which no JSON has."""
+    """Decode a non-UTF-8 header as ISO-8859-1: aiohttp returns lone surrogates, which JSON can't represent."""
     try:
         value.encode()
     except UnicodeEncodeError:

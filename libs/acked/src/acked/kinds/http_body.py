@@ -1,4 +1,4 @@
-"""The body of a response to `http_call`: unpacked within a bound, and as text where it is text. Pure."""
+"""The body of a response to `http_call`: decompressed within a bound, and decoded if it is text. Pure."""
 
 import codecs
 import re
@@ -9,7 +9,7 @@ MAX_BODY_BYTES = 64 * 1024
 _GZIP = frozenset({"gzip", "x-gzip"})
 _MAGIC = b"\x1f\x8b"
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^\s;"]+)', re.IGNORECASE)
-# As Python names them. Not among them: what is no charset of the web (idna, punycode, unicode_escape), and may be slow.
+# Python's names. Codecs that are not web charsets (idna, punycode, unicode_escape) are left out: some are slow.
 _CHARSETS = (
     "utf-8",
     "utf-16",
@@ -28,14 +28,15 @@ _CHARSETS = (
 
 
 class IncompleteBody(Exception):
-    """The packed body ends before its own end mark."""
+    """The compressed body ends before its end mark."""
 
 
 def unpack(body: bytes, content_encoding: str, *, truncated: bool) -> tuple[bytes, bool] | None:
-    """Undo the Content-Encoding of a body; at most `MAX_BODY_BYTES` come out.
+    """Undo the Content-Encoding of a body; return at most `MAX_BODY_BYTES`.
 
-    Return the bytes and whether something is missing, or None where the coding is not known (gzip and deflate are) or
-    the body is not of it. Raise `IncompleteBody` where it breaks off though all of it was received.
+    Return the bytes and whether some are missing, or None if the coding is unknown (only gzip and deflate are known) or
+    the
+    body does not match it. Raise `IncompleteBody` if it ends early although all of it was received.
     """
     codings = [name for part in content_encoding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
     if not codings or not body:
@@ -52,7 +53,7 @@ def unpack(body: bytes, content_encoding: str, *, truncated: bool) -> tuple[byte
             return found[:MAX_BODY_BYTES], True
         if not is_whole and not truncated:
             if wbits < 0:
-                # Nearly any bytes begin as raw deflate does.
+                # Nearly any bytes are a valid start of raw deflate.
                 continue
             raise IncompleteBody(f"its {codings[0]} data ends too early")
         return found, truncated
@@ -60,7 +61,7 @@ def unpack(body: bytes, content_encoding: str, *, truncated: bool) -> tuple[byte
 
 
 def text_of(body: bytes, content_type: str, *, truncated: bool) -> str | None:
-    """Return the text of a body in the charset of its Content-Type, else in UTF-8; None where it is no text."""
+    """Decode a body by the charset of its Content-Type, or as UTF-8. Return None if it is not text."""
     named = _CHARSET.search(content_type)
     try:
         codec = codecs.lookup(named[1] if named else "utf-8")
@@ -69,7 +70,7 @@ def text_of(body: bytes, content_type: str, *, truncated: bool) -> str | None:
     if not codec.name.startswith(_CHARSETS) or codec.incrementaldecoder is None:
         return None
     try:
-        # A text that was cut may end within a character.
+        # A truncated text may end within a character.
         text = codec.incrementaldecoder("strict").decode(body, not truncated)
     except UnicodeError:
         return None
@@ -77,7 +78,7 @@ def text_of(body: bytes, content_type: str, *, truncated: bool) -> str | None:
 
 
 def _inflate(body: bytes, wbits: int) -> tuple[bytes, bool]:
-    """What comes out, at most one byte more than is kept, and whether the data has come to its end."""
+    """Return the decompressed data, up to one byte over the limit, and whether the end mark was reached."""
     found = b""
     while True:
         reader = zlib.decompressobj(wbits)

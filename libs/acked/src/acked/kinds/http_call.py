@@ -1,13 +1,13 @@
-"""`http_call`: calls a URL and keeps the answer.
+"""`http_call`: sends an HTTP request and stores the response.
 
     {"url": "https://api.example.com/orders", "json": {"item": 7}, "headers": {"authorization": "Bearer …"}}
 
-Fields: `url`, `method`, `headers`, `body` (text) or `json`, `timeout_s` (30), `expect` (a status or a list of statuses
-that are a success; any 2xx). `Idempotency-Key` is sent along, the same for every attempt of a run. Connection errors,
-timeouts, 408, 425, 429 and 5xx are tried again, no sooner than `Retry-After` says; other answers fail for good.
-Redirects are not followed. Responses are asked for unpacked; gzip and deflate are undone all the same, up to 64 KiB.
-What is no text in the charset of its Content-Type is in `body_base64`. Which hosts may be called: see
-`acked.kinds.http_guard`.
+Fields: `url`, `method`, `headers`, `body` (string) or `json`, `timeout_s` (30), `expect` (a status or a list of
+statuses that are a success; default any 2xx). Each request carries an `Idempotency-Key`, equal for every attempt of a
+run. Connection errors, timeouts, 408, 425, 429 and 5xx are retried, no sooner than `Retry-After` says; other responses
+fail the job. Redirects are not followed. The request asks for an uncompressed response; gzip and deflate are undone all
+the same, up to 64 KiB. A body that is not text in the charset of its Content-Type is in `body_base64`. The rules for
+allowed hosts are in `acked.kinds.http_guard`.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ MAX_CONNECTIONS_PER_HOST = 50
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The session that all calls of one event loop share, and the hosts that it may reach."""
+    """The session shared by all calls of one event loop, and the hosts that it may reach."""
 
     session: aiohttp.ClientSession
     allowed: AllowList
@@ -47,7 +47,7 @@ class Caller:
             limit=MAX_CONNECTIONS,
             limit_per_host=MAX_CONNECTIONS_PER_HOST,
         )
-        # No proxy of the environment, no cookies, no unpacking without a bound: what was checked is what is called.
+        # No proxy from the environment, no cookies, no unbounded decompression: the checked target is the one called.
         session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
         )
@@ -58,7 +58,7 @@ class Caller:
         await self.session.close()
 
     async def call(self, request: CallRequest, url: URL, idempotency_key: str, timeout_s: float) -> HttpResponse:
-        """One call. Raises `Refused` for a target that may not be called, `HttpCallError` where there is no answer."""
+        """Send one request. Raise `Refused` for a forbidden target, `HttpCallError` without a response."""
         check_target(url.scheme, url.raw_host or "", url.port or 0, self.allowed)
         try:
             async with self.session.request(
@@ -77,14 +77,14 @@ class Caller:
                     headers["content-encoding"] = ", ".join(codings)
                 return HttpResponse(response.status, headers, body, truncated)
         except TimeoutError:
-            raise HttpCallError(f"{name_of(request, url)} did not answer within {timeout_s:g} s") from None
+            raise HttpCallError(f"{name_of(request, url)} timed out after {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise HttpCallError(f"{name_of(request, url)} failed: {type(error).__name__}: {error}") from None
 
 
 _caller = LoopResource(Caller.open, Caller.close)
 
-# A wrong setting stops the worker at its start instead of failing each job.
+# An invalid setting stops the worker at its start instead of failing each job.
 settings.http_call_allow()
 
 
@@ -99,7 +99,7 @@ async def http_call(ctx: Context, payload: Any) -> dict[str, Any]:
 
 
 def name_of(request: CallRequest, url: URL) -> str:
-    """The call in messages: without the query, which may hold secrets."""
+    """Name the call in messages, without the query, which may contain secrets."""
     return f"{request.verb} {url.with_query(None)}"
 
 

@@ -1,8 +1,8 @@
-"""Which addresses `http_call` may reach: the rules against server-side request forgery.
+"""The addresses that `http_call` may reach: protection against server-side request forgery.
 
 Public addresses over https are open. Everything else (plain http, private, loopback, link-local, metadata, multicast
-and reserved addresses) needs its host in the allow list. A name is resolved once and the connection goes to the very
-addresses that were checked, so a second DNS answer can't change the target.
+and reserved addresses) needs an entry in the allow list. A name is resolved once, and the connection uses exactly the
+checked addresses, so a second DNS response can't change the target.
 """
 
 import ipaddress
@@ -28,7 +28,7 @@ _NEVER_PUBLIC = (
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the open internet; one that carries an IPv4 address is judged by that."""
+    """Whether an address is on the public internet; one that embeds an IPv4 address is judged by that."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
             return False
@@ -42,34 +42,34 @@ def is_public(address: Address) -> bool:
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that a host spells out, or `None` for a name. Raises `ValueError` for spellings such as `127.1`."""
+    """Return the address if the host is one, or `None` for a name. Raise `ValueError` for forms such as `127.1`."""
     if ":" in host or host.replace(".", "").isdigit():
         return ipaddress.ip_address(host)
     return None
 
 
 def check_name(host: str) -> None:
-    """Raise `ValueError` unless the host may be a DNS name (international ones in their `xn--` form)."""
+    """Raise `ValueError` unless the host is a valid DNS name (international ones in `xn--` form)."""
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{host[:80]!r} is no host name")
+        raise ValueError(f"{host[:80]!r} is not a host name")
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
-        raise ValueError(f"{host[:80]!r} is no host name; write an IPv4 address as four decimal numbers")
+        raise ValueError(f"{host[:80]!r} is not a host name; write an IPv4 address as four decimal numbers")
 
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """Hosts that may be called although they are private, and over http; with port `None`, on every port."""
+    """Hosts that may be called although they are private, and over http. Port `None` allows every port."""
 
     entries: frozenset[tuple[str, int | None]] = frozenset()
 
     @classmethod
     def parse(cls, text: str) -> "AllowList":
-        """Read `host`, `host:port`, `[IPv6]` or `[IPv6]:port`, separated by commas. Raises `ValueError` for others."""
+        """Parse `host`, `host:port`, `[IPv6]` or `[IPv6]:port`, separated by commas. Raise `ValueError`."""
         return cls(frozenset(_entry(part.strip()) for part in text.split(",") if part.strip()))
 
     def has(self, host: str, port: int) -> bool:
-        """Whether this host and port were allowed by name."""
+        """Whether the list has this host and port."""
         name = _normal(host)
         return (name, port) in self.entries or (name, None) in self.entries
 
@@ -91,30 +91,29 @@ def _normal(host: str) -> str:
 
 
 class Refused(Permanent):
-    """The target is not one that may be called."""
+    """The target may not be called."""
 
     def __init__(self, host: str, port: int, why: str) -> None:
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         super().__init__(
-            f"{shown} may not be called: {why}. If it is meant to be, add {shown} to ACKED_HTTP_CALL_ALLOW "
-            "where the worker is started",
+            f"{shown} may not be called: {why}. To allow it, add {shown} to ACKED_HTTP_CALL_ALLOW of the worker",
             type="target-not-allowed",
         )
 
 
 def check_target(scheme: str, host: str, port: int, allowed: AllowList) -> None:
-    """What can be said before names are resolved: plain http and addresses in the URL. Raises `Refused`."""
+    """Check scheme and literal address before names are resolved. Raise `Refused`."""
     if allowed.has(host, port):
         return
     if scheme != "https":
-        raise Refused(host, port, "other hosts are called over https only")
+        raise Refused(host, port, "only https is allowed for other hosts")
     address = literal_address(host)
     if address is not None and not is_public(address):
         raise Refused(host, port, "it is not a public address")
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves for aiohttp, which connects to these addresses; refuses a name with any address that isn't public."""
+    """Resolve names for aiohttp, which connects to the returned addresses; refuse names with a non-public address."""
 
     def __init__(self, resolver: AbstractResolver, allowed: AllowList) -> None:
         self._resolver = resolver
@@ -123,13 +122,13 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The checked addresses of a host. Raises `Refused`, and `OSError` where there are none."""
+        """Return the checked addresses of a host. Raise `Refused`, and `OSError` if there are none."""
         found = await self._resolver.resolve(host, port, family)
         if not self._allowed.has(host, port) and not all(is_public(ipaddress.ip_address(one["host"])) for one in found):
-            # The addresses stay unsaid: a caller from outside must not map the inner network.
-            raise Refused(host, port, "its name leads to an address that is not public")
+            # The message omits the addresses: callers must not be able to map the internal network.
+            raise Refused(host, port, "its name resolves to an address that is not public")
         return found
 
     async def close(self) -> None:
-        """Close what it resolves with."""
+        """Close the underlying resolver."""
         await self._resolver.close()

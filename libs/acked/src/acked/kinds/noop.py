@@ -8,4 +8,4 @@ from acked.kinds import MOST_ATTEMPTS, MOST_TIMEOUT_S
 
 @handler("noop", timeout_limit_s=MOST_TIMEOUT_S, max_attempts_limit=MOST_ATTEMPTS)
 async def noop(ctx: Context, payload: Any) -> None:
-    """Takes any payload; the result is null."""
+    """Accept any payload and return null."""

@@ -1,4 +1,4 @@
-"""What the shipped kinds read from the environment."""
+"""The environment variables of the shipped kinds."""
 
 import os
 
@@ -8,7 +8,7 @@ HTTP_CALL_ALLOW = "ACKED_HTTP_CALL_ALLOW"
 
 
 def http_call_allow() -> AllowList:
-    """The hosts of `ACKED_HTTP_CALL_ALLOW`: `host` or `host:port`, separated by commas. Raises `ValueError`."""
+    """Parse `ACKED_HTTP_CALL_ALLOW`: `host` or `host:port`, separated by commas. Raise `ValueError`."""
     try:
         return AllowList.parse(os.environ.get(HTTP_CALL_ALLOW, ""))
     except ValueError as error:
