@@ -60,7 +60,7 @@ async def test_async_timeout_cancels_the_handler_and_says_where_it_was(bench: Be
     assert isinstance(ending, TimedOut)
     # Without the cancel it would be `FOREVER_S`.
     assert 1.0 <= time.monotonic() - begun < BOUND_S
-    assert ending.error.message == "the attempt took longer than its timeout of 1 s"
+    assert ending.error.message == "the attempt exceeded its timeout of 1 s"
     assert "await asyncio.sleep(FOREVER_S)" in (ending.error.traceback or "")
     assert cleaned_up.is_set()
     assert bench.executor.abandoned == 0

@@ -128,7 +128,7 @@ def test_what_is_no_json_fails_for_good(value: Any) -> None:
     assert isinstance(ending, Failed)
     assert (ending.error.type, ending.retryable) == ("ResultNotJson", False)
     assert ending.error.message.startswith("the handler's result is not JSON: ")
-    assert "The handler has done its work, and returned " in ending.error.message
+    assert "The handler completed its work and returned " in ending.error.message
 
 
 def test_a_refused_result_says_where_and_what_it_was() -> None:
@@ -322,5 +322,5 @@ def test_cut_texts_fit_and_stay_text(text: str, most: int) -> None:
 
 def test_timed_out_says_the_timeout_and_is_worth_another_try() -> None:
     ending = timed_out(1.5, "where\x00")
-    assert ending.error.message == "the attempt took longer than its timeout of 1.5 s"
+    assert ending.error.message == "the attempt exceeded its timeout of 1.5 s"
     assert (ending.error.retryable, ending.error.traceback) == (True, "where\ufffd")

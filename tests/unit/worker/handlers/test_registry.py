@@ -151,9 +151,9 @@ def test_names_that_python_can_not_import_from_there(folder: Path, name: str, me
 
 
 def test_a_module_that_is_not_there() -> None:
-    with pytest.raises(HandlersError, match=r"handler module 'acked\.kinds\.nothing' is not there; check"):
+    with pytest.raises(HandlersError, match=r"handler module 'acked\.kinds\.nothing' was not found; check"):
         load_kinds(["acked.kinds.nothing"])
-    with pytest.raises(HandlersError, match=r"handler module 'nothing\.at\.all' is not there; check"):
+    with pytest.raises(HandlersError, match=r"handler module 'nothing\.at\.all' was not found; check"):
         load_kinds(["nothing.at.all"])
 
 

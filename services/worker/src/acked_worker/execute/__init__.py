@@ -1,1 +1,1 @@
-"""Runs handlers away from the plumbing loop."""
+"""Run handlers separately from the plumbing loop."""

@@ -1,4 +1,4 @@
-"""Watches the deadlines of running attempts on the plumbing loop, with one timer for all of them."""
+"""Watch the deadlines of running attempts on the plumbing loop, with one timer for all of them."""
 
 import asyncio
 import math
@@ -12,9 +12,9 @@ LONGEST_WAIT_S = 3_600.0
 
 
 class DeadlineWatch:
-    """Calls `look` with the live attempts that are due.
+    """Call `look` with the live attempts that are due.
 
-    A heap would keep every finished attempt until its deadline; to look at the few hundred live ones is cheaper.
+    A heap would retain each finished attempt until its deadline; scanning the few hundred live ones is cheaper.
     """
 
     def __init__(
@@ -26,11 +26,11 @@ class DeadlineWatch:
         self._timer_at = math.inf
 
     def add(self, attempts: Iterable[RunningAttempt]) -> None:
-        """Watch these too."""
+        """Watch these attempts too."""
         self.at(min((attempt.due for attempt in attempts), default=math.inf))
 
     def at(self, due: float) -> None:
-        """Look no later than `due`, on the monotonic clock."""
+        """Check no later than `due`, on the monotonic clock."""
         if due >= self._timer_at:
             return
         self._timer_at = due
@@ -40,7 +40,7 @@ class DeadlineWatch:
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -50,7 +50,7 @@ class DeadlineWatch:
         self._timer = None
         self._timer_at = math.inf
         now = time.monotonic()
-        # A late look finds several: the earliest first all the same.
+        # After a delay several are due: process the earliest first.
         due = sorted(
             (attempt for attempt in self._live.values() if attempt.due <= now), key=lambda attempt: attempt.due
         )

@@ -1,8 +1,8 @@
-"""Runs handlers away from the plumbing loop; knows nothing of MongoDB or RabbitMQ.
+"""Run handlers separately from the plumbing loop, without knowledge of MongoDB or RabbitMQ.
 
-`async def` handlers are tasks on a loop in a second thread, others run in a pool of threads. Whatever they do, every
-assignment gets exactly one ending: it is given out on the plumbing loop, where the deadlines are watched too, so that a
-handler that blocks its own loop can't hold up the timeout of another.
+`async def` handlers are tasks on a loop in a second thread; others run in a thread pool. Every assignment gets exactly
+one ending, whatever its handler does. Endings are delivered and deadlines watched on the plumbing loop, so a handler
+that blocks its own loop can't delay the timeout of another.
 """
 
 import asyncio
@@ -44,12 +44,12 @@ Settled = list[tuple[RunningAttempt, Ending]]
 
 
 class Executor:
-    """Takes assignments, runs their handlers and hands out their endings, in batches.
+    """Accept assignments, run their handlers and deliver their endings in batches.
 
-    All methods are called on the plumbing loop, and so are the callbacks. `on_progress` gets (id, attempt,
+    Call all methods on the plumbing loop; the callbacks run there too. `on_progress` gets (id, attempt,
     `{"value", "message"}`), before the ending of the attempt and at most ten times a second. A handler that does not
-    end within `grace_s` after it was cancelled is abandoned: its ending is given out, a later one is ignored. While
-    the `gate` is closed no handler makes a step.
+    end within `grace_s` of its cancellation is abandoned: its ending is delivered, and a later one is ignored. While
+    the `fence` is closed no handler makes a step.
     """
 
     def __init__(
@@ -83,34 +83,34 @@ class Executor:
 
     @property
     def running(self) -> int:
-        """Assignments without an ending."""
+        """Number of assignments without an ending."""
         return len(self._live)
 
     @property
     def abandoned(self) -> int:
-        """Attempts whose ending was given out although their handler still runs."""
+        """Number of attempts whose ending was delivered while their handler still runs."""
         return len(self._abandoned)
 
     @property
     def lost_threads(self) -> int:
-        """Threads of the pool that hang in such an attempt."""
+        """Number of pool threads stuck in such an attempt."""
         return self._pool.lost
 
     @property
     def handler_loop_lag_s(self) -> float:
-        """How late the handlers' loop is, in seconds; it grows while a handler blocks it."""
+        """Lag of the handlers' loop in seconds; it grows while a handler blocks it."""
         return self._handlers.lag_s
 
     def start(self) -> None:
-        """Start the handlers' loop; the callbacks come on the running loop from now on."""
+        """Start the handlers' loop; callbacks run on the calling loop."""
         self._loop = asyncio.get_running_loop()
         self._progress.start(self._loop)
         self._handlers.start()
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
-        """Run assignments. Raises `ValueError` for an attempt that runs already, `RuntimeError` when it is closing."""
+        """Run assignments. Raise `ValueError` for an attempt that already runs, `RuntimeError` while closing."""
         if self._loop is None or self._closing:
-            raise RuntimeError("the executor isn't started, or is closing")
+            raise RuntimeError("the executor is not started, or is closing")
         attempts = self._take(assignments)
         threaded: list[RunningAttempt] = []
         looped: list[RunningAttempt] = []
@@ -123,7 +123,7 @@ class Executor:
             self._pool.put(threaded)
 
     def interrupt(self, id: str, attempt: int, reason: InterruptReason) -> None:  # noqa: A002 - the job's id
-        """Stop an attempt: an async handler is cancelled, a sync one sees `ctx.cancelled`. Unknown ones are ignored."""
+        """Stop an attempt: cancel an async handler, set `ctx.cancelled` for a sync one. Ignore unknown attempts."""
         running = self._live.get((id, attempt))
         if running is None:
             return
@@ -138,9 +138,9 @@ class Executor:
             self._arrive(running, ending_of_stop(running))
 
     async def close(self, timeout_s: float) -> list[Assignment]:
-        """Wait for what runs, then stop threads and loop, all within `timeout_s`.
+        """Wait for running attempts, then stop threads and loop, all within `timeout_s`.
 
-        Returns the assignments that had no ending until then; none is given out after that.
+        Return the assignments without an ending; no ending is delivered after that.
         """
         if self._closed or self._loop is None:
             return []
@@ -158,7 +158,7 @@ class Executor:
         self._progress.stop()
         self._pool.close()
         if not await self._handlers.stop(max(0.0, end - time.monotonic())):
-            log.warning("the handlers' loop did not stop; a handler blocks it", within_s=timeout_s)
+            log.warning("the handler loop did not stop: a handler blocks it", within_s=timeout_s)
         return [attempt.assignment for attempt in left]
 
     # On the plumbing loop.
@@ -170,7 +170,7 @@ class Executor:
         for one in assignments:
             key = (one.id, one.attempt)
             if key in self._live or key in taken:
-                raise ValueError(f"attempt {one.attempt} of job {one.id} runs already")
+                raise ValueError(f"attempt {one.attempt} of job {one.id} is already running")
             kind = self._kinds.get(one.kind)
             deadline = now + one.timeout_s
             attempt = RunningAttempt(one, kind or _UNKNOWN, deadline, self._progress.report, self._fence.wait)
@@ -184,7 +184,7 @@ class Executor:
         return [attempt for attempt in taken.values() if attempt.kind_spec is not _UNKNOWN]
 
     async def wait_idle(self, timeout_s: float) -> None:
-        """Returns when nothing runs, or after `timeout_s`."""
+        """Return when nothing runs, or after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self._live:
@@ -201,7 +201,7 @@ class Executor:
         self._handlers.call(self._cancel, attempts)
 
     def _look(self, due: list[RunningAttempt]) -> None:
-        """The time of these attempts is up; of those that have ended by now, the ending counts."""
+        """Stop attempts that are due; those that have ended meanwhile get their own ending."""
         settled = self._settle_arrived()
         to_cancel: list[RunningAttempt] = []
         for attempt in due:
@@ -222,21 +222,26 @@ class Executor:
             attempt.overdue = True
         if attempt.kind_spec.is_async:
             if not attempt.entered and attempt.interrupted is None:
-                # Another handler blocks the loop. The cancel is queued there before the handler's first step.
+                # Another handler blocks the loop. The cancel is queued ahead of the handler's first step.
                 return ending_before_start(attempt)
         else:
             if self._pool.withdraw(attempt):
                 return ending_before_start(attempt)
             where = self._pool.lose(attempt)
         self._abandoned.add(attempt)
-        log.warning("a handler goes on after its end", kind=attempt.kind, job_id=attempt.id, attempt=attempt.attempt)
+        log.warning(
+            "a handler still runs after its attempt ended",
+            kind=attempt.kind,
+            job_id=attempt.id,
+            attempt=attempt.attempt,
+        )
         return ending_of_stop(attempt, where)
 
     def _collect(self) -> None:
         self._give_out(self._settle_arrived())
 
     def _settle_arrived(self) -> Settled:
-        # Cleared first: what arrives from here on asks for another look.
+        # Cleared first: endings that arrive from here on schedule another call.
         self._notified = False
         settled: Settled = []
         for _ in range(len(self._arrived)):
@@ -261,7 +266,7 @@ class Executor:
         try:
             self._on_ended([(attempt.assignment, ending) for attempt, ending in settled])
         except Exception:
-            log.exception("endings could not be handed out", jobs=len(settled))
+            log.exception("endings were not delivered", jobs=len(settled))
 
     # From any thread.
 
@@ -272,7 +277,7 @@ class Executor:
             try:
                 self._loop.call_soon_threadsafe(self._collect, context=Variables())
             except RuntimeError:
-                # The plumbing loop is closed: nobody wants the ending.
+                # The plumbing loop is closed: the ending has no receiver.
                 return
 
     # On the handlers' loop.
@@ -284,11 +289,11 @@ class Executor:
 
     def _cancel(self, attempts: list[RunningAttempt]) -> None:
         for attempt in attempts:
-            # What has lost its job was told at the gate, before the step behind it.
+            # `Guarded` has already raised CancelledError in attempts that lost their job.
             if attempt.ended or attempt.stop_delivered:
                 continue
             attempt.stop_delivered = True
-            # A task that is cancelled before its first step would end without a word: it looks at the mark instead.
+            # Cancelling a task before its first step would end it without an ending: `_run` checks the flag instead.
             if attempt.entered and attempt.task is not None:
                 attempt.task.cancel()
 
@@ -307,7 +312,7 @@ class Executor:
         except BaseException as error:
             if forks.in_child:
                 forks.end_child(error)
-            # SystemExit and the like too: a handler must not end the loop that all share.
+            # SystemExit and the like too: a handler must not end the loop that all handlers share.
             ending = _ending_of_error(attempt, error)
         attempt.ended = True
         self._arrive(attempt, ending)
@@ -333,7 +338,7 @@ class Executor:
         self._arrive(attempt, ending)
 
     def _ending_of(self, attempt: RunningAttempt, value: Any) -> Ending:
-        # Told to stop, it returned early perhaps: that is no result.
+        # It may have returned early because of the stop request: that is not a result.
         if attempt.stop_delivered or attempt.stop_seen:
             return ending_of_stop(attempt)
         return returned(value, self._max_result_bytes)
@@ -356,7 +361,7 @@ def _refused(value: object) -> Failed:
 
 
 def _no_handler(ctx: Context, payload: object) -> None:
-    """Never called: stands for a kind that this worker does not have."""
+    """Stand in for a kind that this worker does not have; never called."""
 
 
 _UNKNOWN = Kind("unknown", _no_handler, False, options=None, module=__name__, place="")  # type: ignore[arg-type]

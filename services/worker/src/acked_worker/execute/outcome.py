@@ -1,4 +1,4 @@
-"""How an attempt ended, made from what its handler returned or raised."""
+"""The ending of an attempt, derived from what its handler returned or raised."""
 
 import asyncio
 import re
@@ -27,12 +27,12 @@ class InterruptReason(StrEnum):
     DRAINED = auto()
     LEASE_LOST = "lease-lost"
     NOT_STARTED = "not-started"
-    """Its handler never began: no thread was free, or another handler blocks the loop."""
+    """The handler never began: no thread was free, or another handler blocked the loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """An error as it is kept and shown. Texts are bounded and have no control characters but line break and tab."""
+    """An error as it is persisted and shown: bounded texts without control characters except line break and tab."""
 
     type: str
     message: str
@@ -49,7 +49,7 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The handler raised, or returned what can't be kept. `after_s`: the wait in seconds that it asked for."""
+    """The handler raised, or returned an invalid result. `after_s` is the retry delay that it requested."""
 
     error: ErrorInfo
     retryable: bool
@@ -58,7 +58,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The attempt took longer than it may; a failure that may be tried again."""
+    """The attempt exceeded its timeout; a retryable failure."""
 
     error: ErrorInfo
 
@@ -72,7 +72,7 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The attempt ended the process in which it ran alone; `how` for people, such as "killed by SIGSEGV"."""
+    """The attempt ended its isolated process; `how` is for people, such as "killed by SIGSEGV"."""
 
     how: str
 
@@ -81,12 +81,12 @@ Ending: TypeAlias = Succeeded | Failed | TimedOut | Interrupted | Crashed
 
 NULL = Succeeded(b"null")
 
-# What a transition weighs beside its result or its error, roughly.
+# Approximate size of a transition without its result or error.
 _TRANSITION_BYTES = 512
 
 
 def weight_bytes(ending: Ending) -> int:
-    """About how many bytes the record of an ending takes."""
+    """Return the approximate size in bytes of the record of an ending."""
     if isinstance(ending, Succeeded):
         return _TRANSITION_BYTES + len(ending.result_json)
     if isinstance(ending, Interrupted | Crashed):
@@ -95,7 +95,7 @@ def weight_bytes(ending: Ending) -> int:
 
 
 def returned(value: Any, max_result_bytes: int) -> Succeeded | Failed:
-    """The ending of a handler that returned `value`: its JSON, or why it has none. Never raises."""
+    """Return the ending of a handler that returned `value`: its JSON, or why it is invalid. Never raise."""
     if value is None:
         return NULL
     try:
@@ -104,7 +104,7 @@ def returned(value: Any, max_result_bytes: int) -> Succeeded | Failed:
             return _unusable(
                 "ResultTooLarge",
                 f"the handler's result has {len(encoded)} bytes of JSON, more than {max_result_bytes}; "
-                "store it elsewhere and return where it is",
+                "store it elsewhere and return a reference to it",
                 value,
             )
         strict_json.parse(encoded, max_bytes=max_result_bytes)
@@ -117,9 +117,10 @@ def returned(value: Any, max_result_bytes: int) -> Succeeded | Failed:
 
 
 def raised(error: BaseException) -> Failed:
-    """The ending of a handler that raised `error`. Never raises.
+    """Return the ending of a handler that raised `error`. Never raise.
 
-    Of a group (as a `TaskGroup` raises one), a `Permanent` makes it permanent, and the longest `RetryLater` counts.
+    In an exception group, such as a `TaskGroup` raises, a `Permanent` makes the failure permanent, and the longest
+    `RetryLater` counts.
     """
     leaves = list(_leaves(error))
     cause = leaves[0] if len(leaves) == 1 else error
@@ -130,19 +131,19 @@ def raised(error: BaseException) -> Failed:
 
 
 def timed_out(timeout_s: float, where: str | None = None) -> TimedOut:
-    """The ending of an attempt that took longer than `timeout_s`; `where` is the traceback of what it was doing."""
-    message = f"the attempt took longer than its timeout of {timeout_s:g} s"
+    """Return the ending of an attempt that exceeded `timeout_s`; `where` is the traceback at that moment."""
+    message = f"the attempt exceeded its timeout of {timeout_s:g} s"
     shown = None if where is None else tail(safe_text(where), MAX_TRACEBACK_BYTES)
     return TimedOut(ErrorInfo("TimedOut", message, retryable=True, traceback=shown))
 
 
 def failed(type_: str, message: str, *, retryable: bool) -> Failed:
-    """An ending that no exception of a handler stands behind."""
+    """Return a failure that was not raised by a handler."""
     return Failed(ErrorInfo(type_, head(safe_text(message), MAX_MESSAGE_BYTES), retryable), retryable)
 
 
 def describe(error: BaseException) -> str:
-    """An exception as a text, even where its own `__str__` raises."""
+    """Return the text of an exception, even if its `__str__` raises."""
     try:
         return str(error)
     except BaseException:
@@ -150,7 +151,7 @@ def describe(error: BaseException) -> str:
 
 
 def format_traceback(error: BaseException) -> str | None:
-    """The traceback from the handler on, the newest frames if it is long."""
+    """Format the traceback from the handler on; the newest frames if it is long."""
     try:
         shown = traceback.TracebackException(
             type(error), error, _without_worker(error.__traceback__), limit=-MAX_FRAMES, compact=True
@@ -161,12 +162,13 @@ def format_traceback(error: BaseException) -> str | None:
 
 
 def safe_text(text: str) -> str:
-    """Text that every store and terminal takes: no lone surrogates, no control characters but line break and tab."""
+    """Replace lone surrogates and control characters except line break and tab, so that stores and terminals accept
+    it."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def head(text: str, most_bytes: int) -> str:
-    """The start of a text in at most so many bytes of UTF-8; a cut one ends in "…"."""
+    """Return the start of a text in at most `most_bytes` of UTF-8; a truncated one ends in "…"."""
     encoded = text[:most_bytes].encode()
     if len(encoded) <= most_bytes and len(text) <= most_bytes:
         return text
@@ -174,7 +176,7 @@ def head(text: str, most_bytes: int) -> str:
 
 
 def tail(text: str, most_bytes: int) -> str:
-    """The end of a text in at most so many bytes of UTF-8; a cut one starts with "…"."""
+    """Return the end of a text in at most `most_bytes` of UTF-8; a truncated one starts with "…"."""
     encoded = text[-most_bytes:].encode()
     if len(encoded) <= most_bytes and len(text) <= most_bytes:
         return text
@@ -186,12 +188,12 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u20
 
 
 def _unusable(type_: str, message: str, value: Any) -> Failed:
-    """The work is done, so it is not tried again; the start of what it came to is in the message, for the operator."""
+    """Fail without retry, since the work is done. The message shows the start of the result to the operator."""
     try:
         shown = _reprs.repr(value)
     except Exception:
         shown = f"<{type(value).__name__} that can't be shown>"
-    return failed(type_, f"{message}. The handler has done its work, and returned {shown}", retryable=False)
+    return failed(type_, f"{message}. The handler completed its work and returned {shown}", retryable=False)
 
 
 _reprs = reprlib.Repr()
@@ -222,7 +224,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _without_worker(frames: TracebackType | None) -> TracebackType | None:
-    """The frames below the executor's own; all of them where nothing else is there."""
+    """Drop the executor's own frames; return all if there are no others."""
     below = frames
     while below is not None and below.tb_frame.f_globals.get("__package__") == __package__:
         below = below.tb_next

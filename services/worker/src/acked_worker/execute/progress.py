@@ -1,4 +1,4 @@
-"""Carries progress from handlers to the plumbing loop; of reports in quick succession the newest wins."""
+"""Pass progress from handlers to the plumbing loop; of reports in quick succession the newest wins."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class ProgressRelay:
-    """Hands (id, attempt, progress) to `on_progress`, in batches, at most once per interval and before an ending."""
+    """Deliver (id, attempt, progress) to `on_progress` in batches, at most once per interval and before each ending."""
 
     def __init__(self, on_progress: Callable[[list[tuple[str, int, object]]], None]) -> None:
         self._on_progress = on_progress
@@ -32,12 +32,12 @@ class ProgressRelay:
         self._loop = loop
 
     def stop(self) -> None:
-        """Deliver what is left, then nothing more."""
+        """Deliver what is left and stop."""
         self._flush()
         self._loop = None
 
     def report(self, attempt: RunningAttempt, progress: dict[str, Any]) -> None:
-        """Keep the newest progress of an attempt; from any thread, never waits, never raises."""
+        """Record the newest progress of an attempt; callable from any thread, never blocks, never raises."""
         with self._lock:
             is_first = not self._newest
             self._newest[attempt] = progress
@@ -46,11 +46,11 @@ class ProgressRelay:
             try:
                 loop.call_soon_threadsafe(self._schedule, context=Variables())
             except RuntimeError:
-                # The plumbing loop is closed: nobody listens.
+                # The plumbing loop is closed: the report has no receiver.
                 return
 
     def flush_for(self, attempts: Iterable[RunningAttempt]) -> None:
-        """Deliver what these reported last; called when their endings are about to be given out."""
+        """Deliver the last reports of these attempts, ahead of their endings."""
         if not self._newest:
             return
         with self._lock:
@@ -77,4 +77,4 @@ class ProgressRelay:
         try:
             self._on_progress(batch)
         except Exception:
-            log.exception("progress could not be handed out", jobs=len(batch))
+            log.exception("progress was not delivered", jobs=len(batch))

@@ -1,11 +1,11 @@
-"""Keeps handlers from going on while nobody knows whether this process still owns their jobs.
+"""Stop handlers while this process may no longer own their jobs.
 
-A process that stood still (SIGSTOP, a machine that slept) for longer than its leases last may have lost its jobs. Its
-gate is closed from then on until a renewal that was sent after that is answered. A database that is away does not close
-it: nobody takes back leases that could not be renewed, so the handlers go on.
+A process that was suspended (SIGSTOP, a sleeping machine) for longer than its leases may have lost its jobs. The fence
+is then closed until a renewal that was sent afterwards succeeds. An unavailable database does not close it: no process
+can take over the leases then, so the handlers continue.
 
-The threads of handlers ask before each step, without a lock: after a pause any thread may run first, and finds out
-by itself that the plumbing has not come round for too long.
+Handler threads check the fence before each step, without a lock. After a pause any thread may run first, and detects by
+itself that the plumbing's heartbeat is overdue.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ _attempt: ContextVar[RunningAttempt | None] = ContextVar("acked_attempt", defaul
 
 
 def since_boot() -> float:
-    """Seconds on a clock that all processes of this machine share, and that goes on while the machine sleeps."""
+    """Return seconds on a clock that all processes of this machine share and that advances while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class StallFence:
-    """One process' gate. `beat` and `prove` are called by the plumbing, the rest by any thread."""
+    """The fence of one process. The plumbing calls `beat` and `prove`; any thread calls the rest."""
 
     def __init__(
         self, *, lease_s: float = math.inf, renewal_s: float = math.inf, clock: Callable[[], float] = since_boot
     ) -> None:
-        """Without durations it is always open."""
+        """Without durations the fence is always open."""
         self._pause_s = renewal_s
         self._holds_s = lease_s - renewal_s if math.isfinite(lease_s) else math.inf
         self._clock = clock
@@ -45,41 +45,46 @@ class StallFence:
 
     @property
     def proved_at(self) -> float:
-        """When the newest renewal that was answered had been sent; on the clock `since_boot`."""
+        """When the newest successful renewal was sent; on the clock `since_boot`."""
         return self._proved_at
 
     @property
     def is_open(self) -> bool:
-        """Whether the process owns its jobs as far as it can know."""
+        """Whether the process owns its jobs, as far as it can know."""
         now = self._clock()
         woke_at = self._woke_at if now - self._beat_at < self._pause_s else now
         return self._proved_at >= woke_at or now - self._proved_at <= self._holds_s
 
     def beat(self) -> bool:
-        """The plumbing comes round, several times in a renewal. True after a pause in which leases may have ended."""
+        """Record a heartbeat of the plumbing, several per renewal. Return True after a pause that may outlast
+        leases."""
         now = self._clock()
         has_paused = now - self._beat_at >= self._pause_s
         if has_paused:
-            # First: whoever looks in between finds one sign or the other.
+            # Set before `_beat_at`: a reader in between sees one sign or the other.
             self._woke_at = now
         self._beat_at = now
         return has_paused and not self.is_open
 
     def prove(self, sent_at: float) -> None:
-        """A renewal sent at that time is answered, and the attempts that were lost know it."""
+        """Record that a renewal sent at that time succeeded, and that attempts which lost their job were marked."""
         self._proved_at = max(self._proved_at, sent_at)
         self._changed.set()
 
     def wait(self) -> None:
-        """Returns when it is open; blocks the calling thread until then."""
+        """Block the calling thread until the fence is open."""
         while not self.is_open:
             self._changed.clear()
             self._changed.wait(LOOK_EVERY_S)
 
 
 class Guarded(Coroutine[Any, Any, Any]):
-    """A coroutine that asks the gate before each of its steps. The next step of an attempt that must stop raises
-    `CancelledError` in it; of one that has lost its job, in all tasks that it has started."""
+    """A coroutine that passes the fence before each of its steps.
+
+    The next step of an attempt that must stop raises `CancelledError`; if the attempt has lost its job, in all tasks
+    that
+    it has started.
+    """
 
     __slots__ = ("_attempt", "_coroutine", "_fence", "_is_told")
 
@@ -101,9 +106,9 @@ class Guarded(Coroutine[Any, Any, Any]):
                 forks.end_child(gave_up_control=True)
 
     def _must_stop(self) -> bool:
-        """Whether this step must not be made: the loop may have had it ready before the cancel of its task."""
+        """Whether this step must not run: the loop may have scheduled it ahead of the cancel of its task."""
         attempt = self._attempt
-        # Before its first step a handler can't be told; it looks for itself there.
+        # A handler can't be cancelled before its first step; `_run` checks the flag there.
         if attempt is None or not attempt.entered or attempt.stop_delivered:
             return False
         if attempt.task is asyncio.current_task():
@@ -126,12 +131,12 @@ class Guarded(Coroutine[Any, Any, Any]):
         return self._coroutine.__await__()
 
     def __getattr__(self, name: str) -> Any:
-        # What a task shows of its coroutine: its name and where it is.
+        # Tasks show their coroutine's name and position.
         return getattr(self._coroutine, name)
 
 
 def guarding(fence: StallFence) -> Callable[..., "asyncio.Task[Any]"]:
-    """A task factory: every task of the loop is guarded, those that handlers start too."""
+    """Return a task factory that guards every task of the loop, including those that handlers start."""
 
     def make(
         loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
@@ -144,7 +149,7 @@ def guarding(fence: StallFence) -> Callable[..., "asyncio.Task[Any]"]:
 
 
 def variables_of(attempt: RunningAttempt) -> Variables:
-    """The context variables in which an attempt starts: its tasks, and those that they start, belong to it."""
+    """Return the context variables for an attempt, by which its tasks and their subtasks belong to it."""
     variables = Variables()
     variables.run(_attempt.set, attempt)
     return variables

@@ -1,4 +1,4 @@
-"""Threads for handlers that are no `async def`. They are daemons: one that hangs does not hold the process."""
+"""Threads for handlers that are not `async def`. They are daemons: a stuck one does not block the exit."""
 
 import sys
 import threading
@@ -14,9 +14,9 @@ log = structlog.get_logger(__name__)
 
 
 class SyncPool:
-    """At most `threads` threads at work, and at most as many again in the place of lost ones.
+    """Run at most `threads` threads, plus as many replacements for lost ones.
 
-    A thread is lost while it still runs an attempt that was given up; it ends when that attempt returns.
+    A thread is lost while it still runs an abandoned attempt; it ends when that attempt returns.
     """
 
     def __init__(self, threads: int, run: Callable[[RunningAttempt], None]) -> None:
@@ -32,16 +32,16 @@ class SyncPool:
 
     @property
     def lost(self) -> int:
-        """Threads that hang in an attempt that was given up."""
+        """Number of threads stuck in an abandoned attempt."""
         return self._lost
 
     @property
     def alive(self) -> int:
-        """All threads, idle and lost ones too."""
+        """Number of all threads, including idle and lost ones."""
         return self._alive
 
     def put(self, attempts: Iterable[RunningAttempt]) -> None:
-        """Run attempts, in order, as threads become free."""
+        """Run attempts in order, as threads become free."""
         with self._lock:
             before = len(self._queue)
             self._queue.extend(attempts)
@@ -49,7 +49,7 @@ class SyncPool:
             self._ready.notify(len(self._queue) - before)
 
     def withdraw(self, attempt: RunningAttempt) -> bool:
-        """Take an attempt back; False if it has started already."""
+        """Remove an attempt from the queue; False if it has started."""
         with self._lock:
             try:
                 self._queue.remove(attempt)
@@ -58,20 +58,20 @@ class SyncPool:
             return True
 
     def lose(self, attempt: RunningAttempt) -> str | None:
-        """Give up on a started attempt: another thread takes the place of its own. The traceback of where it hangs."""
+        """Abandon a started attempt and replace its thread. Return the traceback of where it is stuck."""
         with self._lock:
             if attempt.thread_id is None:
                 return None
             attempt.is_lost = True
             self._lost += 1
             if self._lost >= self._threads * 2:
-                log.error("every thread hangs in a handler that ran out of time; restart the worker", lost=self._lost)
+                log.error("every thread is stuck in a timed-out handler; restart the worker", lost=self._lost)
             self._add_threads()
             frame = sys._current_frames().get(attempt.thread_id)
         return "".join(traceback.format_stack(frame)) if frame is not None else None
 
     def close(self) -> None:
-        """End the idle threads now and the others after what they run; nothing more is started."""
+        """End idle threads now and the others after their attempts; start nothing more."""
         with self._lock:
             self._closed = True
             self._queue.clear()

@@ -1,4 +1,4 @@
-"""An event loop in a daemon thread of its own, for code that may block or break it."""
+"""An event loop in its own daemon thread, for code that may block or break it."""
 
 import asyncio
 import threading
@@ -18,7 +18,8 @@ log = structlog.get_logger(__name__)
 
 
 class ThreadLoop:
-    """Runs an event loop until it is stopped; what a task raises out of the loop is logged, and the loop goes on."""
+    """Run an event loop until it is stopped. An exception that a task raises through the loop is logged and
+    survived."""
 
     def __init__(self, name: str, task_factory: Callable[..., "asyncio.Task[Any]"]) -> None:
         self._loop: asyncio.AbstractEventLoop
@@ -40,23 +41,23 @@ class ThreadLoop:
         self._thread.start()
 
     def call(self, callback: Callable[..., object], *args: Any) -> None:
-        """Run a callback on the loop soon; from any thread, without the caller's context variables."""
+        """Schedule a callback on the loop, from any thread, without the caller's context variables."""
         self._loop.call_soon_threadsafe(callback, *args, context=Context())
 
     def create_task(self, coroutine: Any, variables: Context | None = None) -> asyncio.Task[None]:
-        """A task with these context variables, or with none; on the loop only."""
+        """Create a task with these context variables, or with none; on the loop only."""
         task: asyncio.Task[None] = self._loop.create_task(coroutine, context=variables or Context())
         return task
 
     @property
     def lag_s(self) -> float:
-        """How late the loop is now, or was at its last beat; it grows while something blocks the loop."""
+        """Lag of the loop in seconds, now or at its last heartbeat; it grows while something blocks the loop."""
         if not self._thread.is_alive():
             return 0.0
         return max(0.0, self._late_s, time.monotonic() - self._beat_at - BEAT_S)
 
     async def stop(self, timeout_s: float) -> bool:
-        """Cancel what runs, close what handlers opened, end the thread; False if that took longer than `timeout_s`."""
+        """Cancel all tasks, close the handlers' resources and end the thread. Return False after `timeout_s`."""
         here = asyncio.get_running_loop()
         stopped = asyncio.Event()
         self._stopped = lambda: _call_if_open(here, stopped.set)
@@ -75,13 +76,13 @@ class ThreadLoop:
                 self._loop.run_forever()
             except BaseException:
                 # A task that a handler started may raise SystemExit or KeyboardInterrupt through the loop.
-                log.exception("an error went through the handler loop; it goes on")
-        # What is left did not heed its cancellation; its owners know.
+                log.exception("an error went through the handler loop; the loop continues")
+        # The remaining tasks ignored their cancellation; the executor has already settled their attempts.
         self._loop.set_exception_handler(lambda loop, context: None)
         try:
             self._loop.close()
         except Exception:
-            log.exception("the handler loop could not be closed")
+            log.exception("the handler loop was not closed")
         if self._stopped is not None:
             self._stopped()
 
@@ -105,7 +106,7 @@ class ThreadLoop:
                 await close_resources()
                 await self._loop.shutdown_asyncgens()
         except TimeoutError:
-            log.warning("what the handlers opened could not be closed in time", within_s=grace_s)
+            log.warning("handler resources were not closed in time", within_s=grace_s)
         finally:
             self._stopping = True
             self._loop.stop()
@@ -115,9 +116,11 @@ def _call_if_open(loop: asyncio.AbstractEventLoop, callback: Callable[[], object
     try:
         loop.call_soon_threadsafe(callback)
     except RuntimeError:
-        # The plumbing loop is closed: nobody waits any more.
+        # The plumbing loop is closed: nothing waits any more.
         return
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    log.error("unhandled on the handler loop", what=str(context.get("message")), exc_info=context.get("exception"))
+    log.error(
+        "unhandled error on the handler loop", what=str(context.get("message")), exc_info=context.get("exception")
+    )

@@ -1,1 +1,1 @@
-"""Finds, imports and registers the kinds that a worker serves."""
+"""Find, import and register the kinds that a worker serves."""

@@ -1,6 +1,6 @@
-"""How far the import of handlers is: user code may import for minutes, as models do, and no limit ends that.
+"""Report the progress of handler imports: user code may import for minutes, as models do, and no limit stops it.
 
-A person must see what is imported and since when: in the log of the process, and in `/readyz` of a worker.
+Operators see the module and its import time in the log of the process and in the worker's `/readyz`.
 """
 
 import sys
@@ -21,7 +21,7 @@ SAID_EVERY_S = 10.0
 
 
 class ImportProgress:
-    """What one process imports now. Written by the thread that imports, read by any."""
+    """The current import of one process. The importing thread writes it; any thread may read it."""
 
     def __init__(self) -> None:
         self._thread_id = threading.get_ident()
@@ -30,29 +30,29 @@ class ImportProgress:
         self._module_at = self._began_at
 
     def begin(self, module: str) -> None:
-        """A module of handlers is imported from now on."""
+        """Note that the import of a handler module starts."""
         self._module = module
         self._module_at = time.monotonic()
 
     @property
     def module(self) -> str | None:
-        """The module of handlers that is being imported."""
+        """The handler module that is being imported."""
         return self._module
 
     @property
     def since_s(self) -> float:
-        """For how long handlers have been imported."""
+        """Seconds since the imports began."""
         return time.monotonic() - self._began_at
 
     @property
     def place(self) -> str | None:
-        """`file:line` of what the importing thread does now, below the machinery of imports."""
+        """`file:line` that the importing thread executes now, outside the import machinery."""
         frame = sys._current_frames().get(self._thread_id)
         return _place_of(frame)
 
     @property
     def text(self) -> str:
-        """For people: in `/readyz`, and from there in the status of the stack."""
+        """A summary for operators, in `/readyz` and in the stack's status."""
         if self._module is None:
             return f"imports since {self.since_s:.0f} s"
         seconds = time.monotonic() - self._module_at
@@ -61,21 +61,20 @@ class ImportProgress:
 
 
 def load_handlers(sources: HandlerSources, progress: ImportProgress | None = None) -> dict[str, Kind]:
-    """Import all handlers and return their kinds by name (see `load_kinds`). Raises `HandlersError`.
+    """Import all handlers and return their kinds by name (see `load_kinds`). Raise `HandlersError`.
 
-    The worker, its fork server and `init` load them here, so they serve the same kinds. While imports take long, the
-    log says what is imported.
+    The worker, its fork server and `init` load them here, so they serve the same kinds. Slow imports are logged.
     """
     progress = progress or ImportProgress()
     with logging_imports(progress):
         kinds = load_kinds(sources.modules, sources.folder, progress.begin)
     if progress.since_s > SAID_EVERY_S:
-        log.info("handlers are imported", took_s=round(progress.since_s))
+        log.info("handlers imported", took_s=round(progress.since_s))
     return kinds
 
 
 def logging_imports(progress: ImportProgress, *, every_s: float = SAID_EVERY_S) -> AbstractContextManager[None]:
-    """Log now and then what is imported, for as long as the context lasts."""
+    """Log the current import every `every_s` seconds, as long as the context lasts."""
 
     def write(done: threading.Event) -> None:
         while not done.wait(every_s):

@@ -1,4 +1,4 @@
-"""Makes the worker and its kinds known: kinds are data, and their registration outlives the worker."""
+"""Build the registration of a worker's kinds. Kinds are data, and their registration outlives the worker."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -16,7 +16,7 @@ _OPTIONS = {field.name for field in fields(KindOptions)} & {field.name for field
 
 
 def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
-    """Returns what the other services need to know of a handler."""
+    """Return the record of a kind for the other services."""
     options = kind.options
     own = {name: getattr(options, name) for name in _OPTIONS}
     own["lane"] = options.lane or kind.name
@@ -33,7 +33,7 @@ def kind_records(kinds: Mapping[str, Kind], capacity: Capacity, *, seen_at: date
 
 
 def lanes_of(records: Iterable[KindRecord]) -> Mapping[str, list[str]]:
-    """The kinds of each lane."""
+    """Group the names of kinds by lane."""
     lanes: dict[str, list[str]] = {}
     for record in records:
         lanes.setdefault(record.lane, []).append(record.name)
@@ -41,9 +41,9 @@ def lanes_of(records: Iterable[KindRecord]) -> Mapping[str, list[str]]:
 
 
 def unserved(own: Mapping[str, KindRecord], known: Iterable[KindRecord], *, since: datetime) -> Mapping[str, list[str]]:
-    """Kinds that other workers registered since then on this worker's lanes, and that it does not serve, by lane.
+    """Return the kinds, by lane, that other workers registered on this worker's lanes and that it does not serve.
 
-    It takes bundles of theirs that it can't run: their jobs then wait for the sweeper.
+    The worker receives bundles of these kinds and can't run them, so their jobs wait for the sweeper.
     """
     lanes = {record.lane for record in own.values()}
     return lanes_of(
@@ -55,5 +55,5 @@ def unserved(own: Mapping[str, KindRecord], known: Iterable[KindRecord], *, sinc
 
 @cache
 def worker_version() -> str:
-    """The version of this worker's code."""
+    """Return the version of this worker's code."""
     return version("acked-worker")

@@ -1,4 +1,4 @@
-"""Finds the kinds that a worker serves: modules named by a setting, and the files of `./handlers/`."""
+"""Find the kinds that a worker serves: modules named by a setting, and the files of `./handlers/`."""
 
 import importlib
 import importlib.util
@@ -24,11 +24,12 @@ class HandlersError(Exception):
 def load_kinds(
     modules: Sequence[str], handlers_dir: Path | None = None, on_import: Callable[[str], object] = lambda name: None
 ) -> dict[str, Kind]:
-    """The kinds by name: import the modules (all of a package's, where one is named), then each `*.py` of the folder.
+    """Return the kinds by name: import the modules (of a package, all its modules), then each `*.py` of the folder.
 
-    Files are imported in the order of their names, those that start with `_` only by others. The folder goes to the
-    end of `sys.path`, so that they can import each other; one that isn't there has no handlers. `on_import` gets the
-    name of each module before it is imported. Raises `HandlersError`.
+    Files are imported in name order; those that start with `_` are left to imports by others. The folder is appended to
+    `sys.path`, so that its files can import each other. A missing folder has no handlers. `on_import` gets the name of
+    each
+    module before its import. Raise `HandlersError`.
     """
     for name in modules:
         _import_named(name, on_import)
@@ -51,14 +52,14 @@ def _import_existing(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise HandlersError(
-                f"the handler module {name!r} is not there; check how it is spelled, that it is installed in the "
+                f"the handler module {name!r} was not found; check its spelling, that it is installed in the "
                 "worker's environment, or that its folder is on PYTHONPATH"
             ) from None
         raise
 
 
 def _parts(module: ModuleType) -> Iterator[str]:
-    """The modules of a package, in order; none for a plain module."""
+    """Yield the modules of a package in name order; nothing for a plain module."""
     for part in sorted(pkgutil.iter_modules(getattr(module, "__path__", ())), key=lambda part: part.name):
         if not part.name.startswith("_"):
             yield f"{module.__name__}.{part.name}"
@@ -70,7 +71,7 @@ def _import_folder(folder: Path, on_import: Callable[[str], object]) -> None:
     if not folder.is_dir():
         raise HandlersError(f"{folder} is a file; handlers are read from a folder")
     if str(folder) not in sys.path:
-        # Last: a file in it must not take the place of a module of the standard library.
+        # Appended: a file in it must not shadow a module of the standard library.
         sys.path.append(str(folder))
     importlib.invalidate_caches()
     for file in sorted(folder.glob("*.py")):
@@ -78,7 +79,7 @@ def _import_folder(folder: Path, on_import: Callable[[str], object]) -> None:
             on_import(file.stem)
             before = registry.snapshot()
             _import_file(file)
-            # One that an earlier file has imported has added its kinds then.
+            # A file that an earlier file imported has registered its kinds then.
             if registry.snapshot() == before and not any(kind.module == file.stem for kind in before.values()):
                 log.warning(NO_KIND, file=str(file))
 
@@ -96,7 +97,7 @@ def _import_file(file: Path) -> None:
 
 
 def _other_owner(name: str, file: Path) -> str | None:
-    """What else has this module name; None when an import leads to the file."""
+    """Return what else has this module name; None if an import resolves to the file."""
     loaded = sys.modules.get(name)
     spec = getattr(loaded, "__spec__", None) if loaded is not None else importlib.util.find_spec(name)
     origin = spec.origin if spec is not None else None
@@ -106,7 +107,7 @@ def _other_owner(name: str, file: Path) -> str | None:
 
 
 def _guarded(name: str, load: Callable[[], ModuleType], file: Path | None) -> ModuleType:
-    """Load a module; of one that fails, no kind stays registered."""
+    """Load a module; if it fails, unregister its kinds."""
     before = registry.snapshot()
     try:
         return load()
@@ -134,7 +135,7 @@ def _explain(name: str, error: BaseException, file: Path | None) -> str:
 
 
 def _place(error: BaseException, file: Path | None) -> str | None:
-    """`file:line` of the newest frame in the file, or of the newest outside the import machinery."""
+    """Return `file:line` of the newest frame in the file, or of the newest one outside the import machinery."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
     inside = [frame for frame in frames if file is not None and frame.filename == str(file)]
     newest = (inside or frames)[-1:]

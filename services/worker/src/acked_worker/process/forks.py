@@ -1,15 +1,15 @@
-"""What a child process that user code forks must not inherit from its worker, and where such a child ends.
+"""Isolate child processes that user code forks from their worker.
 
-A handler may fork: `os.fork`, `multiprocessing`, `subprocess` with a `preexec_fn`. The child is a copy of the thread
-that forked, with everything else that the process had: the signal handlers, the descriptor by which signals wake an
-event loop (a byte that the child's C handler writes into it reaches the parent), the listener for probes, and the loop
-of the worker below the handler's frames. So:
+A handler may fork: `os.fork`, `multiprocessing`, `subprocess` with a `preexec_fn`. The child is a copy of the forking
+thread and of the whole process state: the signal handlers, the wake-up descriptor of the event loop (a byte that the
+child's C handler writes there reaches the parent), the listener for probes, and the worker's loop below the handler's
+frames. So:
 
-- Signals are blocked in the forking thread from before the fork until the child has the default handlers and no wake-up
-  descriptor. A signal that is sent to the child at once waits for that, and then does what it does in any program.
-- The child closes the descriptors that were registered in `acked_common.runtime.inheritance`.
-- A child that leaves its handler, by return, exception or `sys.exit`, or gives up control to the event loop of its
-  worker, ends there, with the exit code that it would have had in a program of its own.
+- Signals are blocked in the forking thread from before the fork until the child has default handlers and no wake-up
+  descriptor. A signal sent to the child at once is delivered after that, with its default effect.
+- The child closes the descriptors registered in `acked_common.runtime.inheritance`.
+- A child that leaves its handler, by return, exception or `sys.exit`, or that yields to the worker's event loop, exits
+  there, with the exit code of an ordinary program.
 """
 
 import os
@@ -25,14 +25,14 @@ RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SI
 EXIT_CODE = 70
 
 in_child = False
-"""Whether this process is a child that user code has forked. Read at each step of a handler."""
+"""Whether this process is a child that user code has forked; checked at each step of a handler."""
 
 _masks = threading.local()
 _is_guarded = False
 
 
 def guard_forks() -> None:
-    """Install the hooks, once a process. The process of a suspect does so itself: the host that forks it has none."""
+    """Install the fork hooks, once per process. An isolated process does so itself: its fork server has none."""
     global _is_guarded
     if not _is_guarded:
         _is_guarded = True
@@ -40,13 +40,13 @@ def guard_forks() -> None:
 
 
 def end_child(error: BaseException | None = None, *, gave_up_control: bool = False) -> NoReturn:
-    """End a child that leaves its handler, as a program would end with this error."""
+    """Exit a child that leaves its handler, with the exit code of a program that ends with this error."""
     code = 0
     try:
         if gave_up_control:
             code = EXIT_CODE
             sys.stderr.write(
-                f"process {os.getpid()} was forked by an async handler and came back to the event loop, which belongs "
+                f"process {os.getpid()} was forked by an async handler and returned to the event loop, which belongs "
                 "to the worker; it ends. Use subprocess, or fork in a plain def handler.\n"
             )
         elif isinstance(error, SystemExit):
@@ -88,7 +88,7 @@ def _become_child() -> None:
         for fd in inheritance.not_for_children:
             os.close(fd)
     except (OSError, ValueError):
-        # A descriptor that user code has closed already.
+        # User code has already closed a descriptor.
         pass
     finally:
         _let_signals()

@@ -1,4 +1,4 @@
-"""Ends the process of a worker, whatever user code has left behind in it."""
+"""End the process of a worker in bounded time, whatever user code has left running in it."""
 
 import atexit
 import faulthandler
@@ -10,17 +10,20 @@ from typing import NoReturn
 from acked_common.runtime.logs import log_fd, say_now
 
 HOOKS_WITHIN_S = 2.0
-"""What handlers registered with `atexit` has so long; `multiprocessing` ends its children there."""
+"""Time limit of `atexit` hooks; `multiprocessing` ends its children in one."""
 
 
 def end_process(code: int) -> NoReturn:
-    """End now. Threads that are no daemons, pools and finalizers of user code are not waited for, `atexit` hooks for
-    `HOOKS_WITHIN_S`. Python's own way out would join all of them without a limit."""
-    # By a thread that needs no lock of the interpreter, should a hook keep that.
+    """Exit now. Do not wait for non-daemon threads, pools and finalizers of user code; run `atexit` hooks for up to
+    `HOOKS_WITHIN_S`.
+
+    The interpreter's own shutdown would join all of them without a limit.
+    """
+    # faulthandler's thread needs no interpreter lock, in case a hook holds it.
     try:
         faulthandler.dump_traceback_later(2 * HOOKS_WITHIN_S, exit=True, file=log_fd())
     except (OSError, ValueError, RuntimeError, AttributeError):
-        # User code has closed the stream: the timer below is left.
+        # User code has closed the stream: the timer below remains.
         pass
     late = threading.Timer(HOOKS_WITHIN_S, _exit, [code])
     late.daemon = True

@@ -1,11 +1,10 @@
-"""Keeps what handlers print apart from the worker's own lines: 60 MB of prints must not push them out of a log.
+"""Separate the output of handlers from the worker's log, so that 60 MB of prints can't rotate the log away.
 
-A process has two ways out, and each gets one of them: standard output is what user code prints, on whichever of its two
-streams, from Python, C or a child process; standard error, kept under another descriptor, is the worker's own log. The
-supervisor writes each to files of its own. Nothing is read or copied in the worker, so printing costs others nothing,
-and what a handler prints before it crashes arrives.
+Standard output carries what user code prints, on either stream, from Python, C or a child process. Standard error is
+duplicated to another descriptor for the worker's own log. The supervisor writes each to its own files. The worker
+neither reads nor copies the output, so printing costs nothing here, and output from just before a crash is preserved.
 
-A container engine writes both to one log. There a program between (`output_pump`) passes on a bounded share.
+A container engine merges both into one log. There a separate program (`output_pump`) forwards a bounded share.
 """
 
 import fcntl
@@ -19,15 +18,15 @@ from acked_common.runtime.logs import set_up_logs
 from acked_worker.settings import WorkerSettings
 
 _FIRST_FD = 64
-"""Above those that programs name by number."""
+"""Lowest descriptor for the log, above those that programs refer to by number."""
 _PIPE_BYTES = 1 << 20
 _PUMP = Path(__file__).with_name("output_pump.py")
 
 
 def separate_output(bytes_per_s: int = 0) -> TextIO:
-    """Make descriptor 2 a second descriptor 1, and return the stream of what it was. Programs do not inherit it.
+    """Redirect descriptor 2 to descriptor 1, and return a stream on the original descriptor 2, closed on exec.
 
-    With `bytes_per_s` no more than that, beside a burst, passes on to what descriptor 1 was.
+    With `bytes_per_s`, forward at most that much to the original descriptor 1, plus a burst.
     """
     own = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
     if bytes_per_s:
@@ -51,7 +50,7 @@ def _bound(bytes_per_s: int) -> None:
     try:
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
-        # More than this user may have.
+        # Above the user's limit; the default size works too.
         pass
     # A session of its own: a handler that signals its process group does not reach it.
     subprocess.Popen(

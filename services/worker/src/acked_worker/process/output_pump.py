@@ -1,8 +1,8 @@
-"""Passes on what handlers print, as much as a shared log may take: `python -I -S output_pump.py BYTES_PER_S`.
+"""Forward the output of handlers at a bounded rate to a shared log: `python -I -S output_pump.py BYTES_PER_S`.
 
-A program of its own with the standard library alone: it lives as long as any process holds the other end of its
-input, so what a worker printed last, before it crashed, arrives. It always reads, and drops what is too much or what
-its output does not take at once: who prints never waits for a log.
+A separate program that uses only the standard library. It lives while any process holds the other end of its input, so
+output from just before a crash arrives. It always reads, and drops output above the rate and output that would block:
+printing never waits for a log.
 """
 
 import os
@@ -13,12 +13,12 @@ import time
 
 BURST_BYTES = 1 << 20
 PIECE_BYTES = 4096
-"""A pipe that is writable takes so much without waiting."""
+"""A writable pipe accepts this much without blocking (PIPE_BUF)."""
 SAID_EVERY_S = 5.0
 
 
 class Allowance:
-    """Bytes that may be passed on: a burst, and so many a second."""
+    """A token bucket of bytes."""
 
     def __init__(self, bytes_per_s: float, now: float) -> None:
         self._bytes_per_s = bytes_per_s
@@ -26,7 +26,7 @@ class Allowance:
         self._at = now
 
     def take(self, count: int, now: float) -> bool:
-        """Whether so many bytes may pass now."""
+        """Whether `count` bytes may pass now; takes them."""
         self._left = min(float(BURST_BYTES), self._left + (now - self._at) * self._bytes_per_s)
         self._at = now
         if count > self._left:
@@ -36,12 +36,12 @@ class Allowance:
 
 
 def notice(left_out: int) -> bytes:
-    """The line that says what is missing."""
+    """Return the log line that reports dropped output."""
     return b'\n{"event": "output of handlers was left out", "bytes": %d, "level": "warning"}\n' % left_out
 
 
 def main(bytes_per_s: float) -> None:
-    """Return at the end of the input."""
+    """Run until the end of the input."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     allowance = Allowance(bytes_per_s, time.monotonic())
@@ -66,7 +66,7 @@ def _write(data: bytes) -> bool:
     try:
         os.write(1, data)
     except OSError:
-        # Nobody reads the log any more; the input is read on, so that nobody is ended by writing to it.
+        # The log has no reader. Keep reading the input, so that writers do not get SIGPIPE.
         return False
     return True
 

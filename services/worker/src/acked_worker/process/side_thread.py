@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def side_thread(name: str, run: Callable[[threading.Event], object]) -> Iterator[None]:
     """Call `run` in a daemon thread. Its argument is set when the context ends; `run` must return soon after.
 
-    The thread is joined: a copy of a process is whole only if that has one thread.
+    The thread is joined: a process can be forked safely only while it has one thread.
     """
     done = threading.Event()
     thread = threading.Thread(target=run, args=(done,), name=name, daemon=True)

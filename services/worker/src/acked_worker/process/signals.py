@@ -1,16 +1,16 @@
-"""Which signals end a worker, and whether they come from outside or from what its own handlers started.
+"""Handle the signals that stop a worker, and detect those sent by its own handlers.
 
-The main thread waits for signals and does nothing else; the plumbing has a thread of its own. The kernel gives a signal
-to a process to its main thread where that takes it, and a thread in `sigwaitinfo` does. So:
+The main thread only waits for signals; the plumbing has its own thread. The kernel delivers a process-directed signal
+to the main thread if that accepts it, as a thread in `sigwaitinfo` does. So:
 
 - No signal handler runs and no descriptor wakes a loop: a forked child inherits nothing that it could write to.
-- The threads of handlers block nothing. A mask is inherited by every program that they start, which could then not be
-  terminated.
-- The kernel names the sender. A signal that a handler, or a process below this one, has sent makes suspects of the jobs
-  that run: without that, the job that sent it would take the next worker too.
+- Handler threads block no signals. Every program that they start would inherit the mask and could not be terminated.
+- The kernel reports the sender. After a signal from a handler, or from a process below this one, the running jobs are
+  run in isolation next time; otherwise the job that sent it would kill the next worker too.
 
-A signal for one thread alone (`signal.raise_signal`, `pthread_kill`) never reaches the main thread's wait: it runs the
-Python handler that is installed here. Nobody outside can send such a one by the usual means, so it comes from within.
+A thread-directed signal (`signal.raise_signal`, `pthread_kill`) never reaches `sigwaitinfo` in the main thread. It runs
+the Python handler that is installed here. Other processes do not send such signals by the usual means, so its sender is
+this process.
 """
 
 import os
@@ -27,21 +27,21 @@ log = get_log(__name__)
 
 STOP = frozenset(STOP_SIGNALS)
 IDLE = frozenset(IDLE_SIGNALS)
-"""What a closed terminal and log rotation send: without effect here. By default they would end the worker at once."""
+"""Signals of a closed terminal and of log rotation, which are ignored. By default they would kill the worker."""
 WAKE = signal.SIGURG
-"""No other process sends it, and by default it does nothing."""
+"""Wakes the main thread: no other process sends it, and its default action is to do nothing."""
 LOOK_EVERY_S = 0.5
-"""How late a signal to a single thread is seen, at most."""
+"""Upper bound of the delay of a thread-directed signal, in seconds."""
 MOST_ANCESTORS = 100
 _SI_KERNEL = 0x80
 
 
 def end_on_stop_signals() -> None:
-    """While handlers are imported nothing is held: a signal to stop ends the process at once, whatever the import does,
-    also where it never runs a line of Python again.
+    """Exit at once on a stop signal during imports, even if the import never runs Python code again.
 
-    The kernel gives the first process of a container without an init nothing that it does not catch: there the import
-    must run a line of Python."""
+    No jobs are held then. As PID 1 of a container without an init, the process gets only signals that it catches: there
+    the import must run a line of Python code for the handler to run.
+    """
     for number in STOP:
         signal.signal(number, _end if os.getpid() == 1 else signal.SIG_DFL)
     for number in IDLE:
@@ -49,7 +49,7 @@ def end_on_stop_signals() -> None:
 
 
 class SignalWatch:
-    """Waits in the main thread; `on_stop` is called there, with whether the signal came from within."""
+    """Wait for signals in the main thread, and call `on_stop` there with whether this process tree sent the signal."""
 
     def __init__(self, on_stop: Callable[[bool], None]) -> None:
         self._on_stop = on_stop
@@ -57,7 +57,7 @@ class SignalWatch:
         self._main = threading.get_ident()
 
     def prepare(self) -> None:
-        """Take the signals over, in the main thread."""
+        """Block and catch the signals; call it in the main thread."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP | IDLE | {WAKE})
         for number in STOP:
             signal.signal(number, self._hear_in_a_thread)
@@ -65,33 +65,33 @@ class SignalWatch:
             signal.signal(number, _ignore)
 
     def leave_to_main_thread(self) -> None:
-        """Give the calling thread, and those that it starts, an empty mask: their programs inherit it."""
+        """Unblock the signals in the calling thread and the threads that it starts: programs inherit the mask."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP | IDLE | {WAKE})
 
     def wait(self) -> None:
-        """Return after `end`; in the main thread."""
+        """Wait in the main thread until `end`."""
         threading.Thread(target=self._wake, name="acked-signals", daemon=True).start()
         while not self._ended.is_set():
-            # Without a timeout: where a SIGSTOP outlasts one, CPython's sigtimedwait returns a siginfo that the kernel
-            # has not filled, which may name any signal.
+            # No timeout: if a SIGSTOP outlasts it, CPython's sigtimedwait returns a siginfo that the kernel has not
+            # filled, so it may name any signal.
             found = signal.sigwaitinfo(STOP | IDLE | {WAKE})
             if found.si_signo == WAKE or self._ended.is_set():
                 continue
             name = signal.Signals(found.si_signo).name
             if found.si_signo in IDLE:
-                log.info("signal without effect here", signal=name)
+                log.info("signal ignored", signal=name)
                 continue
             is_from_within = found.si_code != _SI_KERNEL and is_from_within_tree(found.si_pid)
             log.info("signal: the worker stops", signal=name, sender=found.si_pid, from_within=is_from_within)
             self._on_stop(is_from_within)
 
     def _wake(self) -> None:
-        # The handler of a signal that another thread has got runs when the main thread runs.
+        # The Python handler of a signal that another thread received runs once the main thread runs.
         while not self._ended.wait(LOOK_EVERY_S):
             signal.pthread_kill(self._main, WAKE)
 
     def end(self) -> None:
-        """Let `wait` return; from any thread."""
+        """Let `wait` return; callable from any thread."""
         self._ended.set()
         signal.pthread_kill(self._main, signal.SIGTERM)
 
@@ -104,9 +104,12 @@ class SignalWatch:
 
 
 def is_from_within_tree(sender: int) -> bool:
-    """Whether a sender is this process or below it. One that is gone counts as such: its parent can't be read any more,
-    and a handler's `kill` program has often ended; who stops a worker from outside usually lives."""
-    # 0: the kernel, or a process outside of the container.
+    """Whether the sender is this process or a descendant.
+
+    A sender that has exited counts as one: its parent can't be read, and a handler's `kill` program has often exited,
+    while a supervisor or an operator's shell usually lives.
+    """
+    # 0: the kernel, or a process outside the container.
     if sender == 0:
         return False
     own = os.getpid()
@@ -120,7 +123,7 @@ def is_from_within_tree(sender: int) -> bool:
         if found is None:
             return True
         pid, group = found
-        # Also one whose parent has ended, so that it has another one now.
+        # The group identifies a descendant whose parent has exited, so that it was reparented.
         if group == own:
             return True
     return False
@@ -131,7 +134,7 @@ def _parent_and_group(pid: int) -> tuple[int, int] | None:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    # The name in brackets may hold anything.
+    # The name in parentheses may contain any characters.
     fields = stat.rpartition(")")[2].split()
     return int(fields[1]), int(fields[2])
 
@@ -141,4 +144,4 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Caught, not ignored: programs that a handler starts would inherit that."""
+    """Do nothing. SIG_IGN would be inherited by programs that a handler starts."""

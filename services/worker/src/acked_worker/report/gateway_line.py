@@ -1,6 +1,6 @@
-"""One line to one gateway: connects, says hello, sends what its end gives, obeys, and connects again when it broke.
+"""A persistent connection to one gateway: sends hello and reports, receives commands, and reconnects.
 
-Nothing here keeps the worker from working: reports only fill the end's bounded buffer.
+It never blocks the worker: reports only fill the end's bounded buffer.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ PARKED_LOOK_S = 5.0
 
 _RESUME_SOON = frozenset({CloseCode.GOING_AWAY, CloseCode.RESTART})
 _REFUSED_SECRET = frozenset({401, 403})
-# The library tells each handshake; what matters is told here, once.
+# The library logs every handshake; this module logs the relevant events once.
 _library_log = logging.getLogger("acked.channel")
 _library_log.setLevel(logging.ERROR)
 _library_log.propagate = False
 
 
 class GatewayLine:
-    """A line that is kept up until it is closed."""
+    """A connection that is re-established until it is closed."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class GatewayLine:
         on_command: Callable[[Command], None],
         has_other_line: Callable[["GatewayLine", str], bool],
     ) -> None:
-        """`has_other_line` tells whether another line than this one leads to a gateway process."""
+        """`has_other_line` says whether another connection leads to the same gateway process."""
         self.url = url
         self.address = address
         self.end = end
@@ -64,43 +64,43 @@ class GatewayLine:
         self._failures = 0
         self._complaint = ""
         self.connections = 0
-        """How often a gateway has said welcome."""
+        """Number of welcomes received."""
         self.is_parked = False
-        """Another line leads to the same gateway: this one carries nothing."""
+        """Whether another connection leads to the same gateway, so that this one is idle."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether a gateway has said welcome on a connection that stands."""
+        """Whether the current connection was welcomed by a gateway."""
         return self.end.gateway_boot is not None
 
     def notify(self) -> None:
-        """There is something to send."""
+        """Wake the sender: there is something to send."""
         self._has_news.set()
 
     async def run(self) -> None:
-        """Keeps the line up until it is cancelled."""
+        """Reconnect until cancelled."""
         while True:
             try:
                 wait_s = await self._hold_once()
             except Exception:
-                # Whatever it is, it must not end the reports of this worker.
-                log.exception("line to the gateway failed", gateway=self.url.text, address=self.address)
+                # No error may end the reports of this worker.
+                log.exception("connection to the gateway failed", gateway=self.url.text, address=self.address)
                 wait_s = SLOW_S
             await asyncio.sleep(wait_s)
 
     async def flushed(self) -> None:
-        """Returns when the gateway has everything, or is gone."""
+        """Return once the gateway has acknowledged everything, or is disconnected."""
         while self.is_connected and not self.end.is_idle:
             self._has_answer.clear()
             await self._has_answer.wait()
 
     async def close(self) -> None:
-        """Says goodbye; what is not acknowledged by then stays here."""
+        """Close the connection; reports that are not acknowledged by then are lost."""
         if self._socket is not None:
             await self._socket.close(CloseCode.GOING_AWAY, "the worker ends")
 
     async def _hold_once(self) -> float:
-        """One connection, from its attempt to its end; answers after how many seconds to try again."""
+        """Run one connection from connect to close; return the delay in seconds before the next attempt."""
         try:
             socket = await connect(
                 self.url.text,
@@ -119,7 +119,7 @@ class GatewayLine:
         except InvalidStatus as error:
             return self._refused(error.response.status_code, bytes(error.response.body or b""))
         except (OSError, TimeoutError, WebSocketException) as error:
-            self._complain("no gateway answers; work goes on without", error=f"{type(error).__name__}: {error}")
+            self._complain("no gateway is reachable; jobs run without it", error=f"{type(error).__name__}: {error}")
             return self._back_off()
         self._socket = socket
         boot: str | None = None
@@ -134,7 +134,7 @@ class GatewayLine:
         return await self._after(code, socket.close_reason or "", boot)
 
     async def _serve(self, socket: ClientConnection) -> str | None:
-        """Sends and receives until the connection ends; answers the gateway's boot if it said welcome."""
+        """Send and receive until the connection ends; return the gateway's boot if it sent welcome."""
         sender: asyncio.Task[None] | None = None
         boot: str | None = None
         try:
@@ -152,10 +152,10 @@ class GatewayLine:
                 if command is not None:
                     self._on_command(command)
         except ProtocolFault as fault:
-            self._complain("the gateway breaks the protocol", error=str(fault))
+            self._complain("the gateway violates the protocol", error=str(fault))
             await socket.close(fault.code, fault.reason)
         except TimeoutError:
-            self._complain("the gateway says no welcome", error=f"none within {WELCOME_WITHIN_S:g} s")
+            self._complain("the gateway sent no welcome", error=f"none within {WELCOME_WITHIN_S:g} s")
         except ConnectionClosed:
             pass
         finally:
@@ -178,25 +178,25 @@ class GatewayLine:
         log.info("connected to a gateway", gateway=self.url.text, address=self.address, boot=boot)
 
     async def _after(self, code: int | None, reason: str, boot: str | None) -> float:
-        """What a connection that has ended asks for."""
+        """Return the delay before the next attempt, by the way the connection ended."""
         if code == CloseCode.REPLACED and boot is not None:
             await self._park(boot)
             return SOON_S
         if boot is not None and code in _RESUME_SOON:
             return SOON_S * random.uniform(0.2, 1.0)
         if code == CloseCode.UNKNOWN_PROTOCOL:
-            self._complain("the gateway speaks another version; bring both to the same one", error=reason)
+            self._complain("the gateway has another protocol version; deploy the same one to both", error=reason)
             return SLOW_S * random.uniform(0.5, 1.0)
         if code is not None and code >= CloseCode.BAD_FRAME:
-            self._complain("the gateway closed the line", error=f"{code} {reason}")
+            self._complain("the gateway closed the connection", error=f"{code} {reason}")
         return self._back_off()
 
     async def _park(self, boot: str) -> None:
-        """Two addresses of one gateway process: one line is enough, for as long as it stands."""
+        """Stay idle while another connection leads to the same gateway process under another address."""
         self.is_parked = True
         self.end.abandon()
         try:
-            while self._has_other_line(self, boot):  # noqa: ASYNC110 - a look now and then is enough
+            while self._has_other_line(self, boot):  # noqa: ASYNC110 - polling is enough
                 await asyncio.sleep(PARKED_LOOK_S)
         finally:
             self.is_parked = False
@@ -204,18 +204,18 @@ class GatewayLine:
     def _refused(self, status: int, body: bytes) -> float:
         if status in _REFUSED_SECRET:
             text = (
-                "the gateway refuses this worker's secret: give gateways and workers the same "
-                "ACKED_WORKER_SECRET_FILE, then start those again that had another one"
+                "the gateway rejects this worker's secret: give gateways and workers the same "
+                "ACKED_WORKER_SECRET_FILE, then restart those that had another one"
             )
         elif status == 421:
-            text = f"the gateway does not know itself by this name: add {self.url.host} to its ACKED_ALLOWED_HOSTS"
+            text = f"the gateway does not allow this host name: add {self.url.host} to its ACKED_ALLOWED_HOSTS"
         else:
-            text = "the gateway takes no workers"
+            text = "the gateway rejects workers"
         self._complain(text, error=f"HTTP {status} {body[:300].decode('utf-8', 'replace')}", is_error=True)
         return SLOW_S * random.uniform(0.5, 1.0)
 
     def _complain(self, text: str, *, error: str, is_error: bool = False) -> None:
-        """Says it once, not with every try."""
+        """Log a complaint once, not with every attempt."""
         if text != self._complaint:
             self._complaint = text
             say = log.error if is_error else log.warning

@@ -1,6 +1,7 @@
-"""Tells gateways what happens to this worker's jobs, and takes their commands: a line to each gateway behind a name.
+"""Report transitions and progress to gateways and receive their commands: a connection to each gateway of a name.
 
-Reports are only the fast way to the feed. They may be lost, they never wait and never raise; the store is the truth.
+Reports are the fast path to the feed. They may be lost, and they neither block nor raise; the store is the source of
+truth.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ _connected = Gauge("acked_gateway_lines", "Gateways that this worker is connecte
 
 
 class Reporter:
-    """The lines of one worker process."""
+    """The gateway connections of one worker process."""
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class Reporter:
         hello: Callable[[int], Hello],
         on_command: Callable[[Command], None],
     ) -> None:
-        """`hello` makes the first frame of the line with the given number."""
+        """`hello` builds the first frame of the connection with the given number."""
         self._urls = urls
         self._secret = secret
         self._hello = hello
@@ -60,35 +61,35 @@ class Reporter:
 
     @property
     def problem(self) -> str | None:
-        """Why no gateway hears of this worker; None while one does."""
+        """Why no gateway receives reports; None while one does."""
         if any(line.is_connected for line in self._lines.values()):
             return None
-        return "no gateway is connected; commands come with the renewals"
+        return "no gateway is connected; commands arrive with the renewals"
 
     def report(self, events: Iterable[JobEvent]) -> None:
-        """Transitions that are in the store, in order; returns at once."""
+        """Queue persisted transitions, in order. Return at once."""
         found = list(events)
         for line in self._takers(len(found)):
             line.end.report(found)
             line.notify()
 
     def progress(self, reports: Iterable[ProgressEvent]) -> None:
-        """Progress of running attempts; returns at once."""
+        """Queue progress of running attempts. Return at once."""
         found = list(reports)
         for line in self._takers(len(found)):
             line.end.progress(found)
             line.notify()
 
     async def start(self) -> None:
-        """Connects, and keeps connected, in the background."""
+        """Connect and reconnect in the background."""
         if self._secret is None:
-            log.warning("no gateway hears of this worker: set ACKED_WORKER_SECRET_FILE, the same as for the gateways")
+            log.warning("reports are off: set ACKED_WORKER_SECRET_FILE to the secret of the gateways")
             return
         self._tasks.repeat("find gateways", self._find, every_s=RESOLVE_EVERY_S)
         self._tasks.repeat("count reports", self._count, every_s=COUNT_EVERY_S)
 
     async def stop(self) -> None:
-        """Sends what is left for a moment, then says goodbye."""
+        """Flush for up to `FLUSH_WITHIN_S`, then close the connections."""
         try:
             async with asyncio.timeout(FLUSH_WITHIN_S):
                 await asyncio.gather(*(line.flushed() for line in self._lines.values()))
@@ -111,7 +112,7 @@ class Reporter:
         return [line for line in lines if line.end.is_heard]
 
     async def _find(self) -> None:
-        """Looks who is behind each name now: a line for each new address, none for one that is gone and silent."""
+        """Resolve each name: add a connection per new address, and drop those that are gone and not connected."""
         for url in self._urls:
             addresses = await self._addresses(url)
             if addresses is None:
@@ -120,12 +121,12 @@ class Reporter:
                 if (url, address) not in self._lines and len(self._lines) < MAX_LINES:
                     self._add(url, address)
             for key, line in list(self._lines.items()):
-                # A name that answers less for a moment must not cut lines that work.
+                # A name that resolves to fewer addresses for a moment must not cut working connections.
                 if key[0] == url and key[1] not in addresses and not line.is_connected:
                     self._forget(key)
 
     async def _addresses(self, url: GatewayUrl) -> list[str] | None:
-        """The addresses behind the name; None where that can't be told now."""
+        """Return the addresses of the name; None if they can't be resolved now."""
         try:
             return [str(ipaddress.ip_address(url.host))]
         except ValueError:
@@ -136,7 +137,7 @@ class Reporter:
         except (OSError, TimeoutError, UnicodeError) as error:
             if url not in self._unresolved:
                 self._unresolved.add(url)
-                log.warning("no gateway has this name now", host=url.host, error=f"{type(error).__name__}: {error}")
+                log.warning("gateway name not resolved", host=url.host, error=f"{type(error).__name__}: {error}")
             return None
         self._unresolved.discard(url)
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -167,7 +168,7 @@ class Reporter:
         return any(other is not line and other.end.gateway_boot == boot for other in self._lines.values())
 
     async def _count(self) -> None:
-        """Brings the metrics up to date."""
+        """Update the metrics."""
         sums = list(self._gone)
         for line in self._lines.values():
             for i, count in enumerate(_counts(line)):
