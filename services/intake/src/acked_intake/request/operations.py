@@ -1,4 +1,4 @@
-"""`POST /process` as the route table describes it. The limits are those of the parser."""
+"""`POST /process` as an entry of the route table. The parser uses the same limits."""
 
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -26,10 +26,10 @@ MAX_RETRY_AFTER_S = 3600
 ABOUT = About(
     title="Acked intake",
     description=(
-        "Takes requests for work, keeps each one, and answers 202 with an id. A 202 means that the request is in the "
-        "journals of a majority of MongoDB members and will be brought to an end.\n\n"
-        "Lists, commands and the live feed are on the gateway, which has a document of its own. Every GET answers HEAD "
-        "too. Every answer carries `X-Content-Type-Options: nosniff` and, unless it says otherwise, "
+        "Accepts requests for work, persists each one, and responds 202 with an id. A 202 means that the request is in "
+        "the journals of a majority of MongoDB members and will reach a final state.\n\n"
+        "Lists, commands and the live feed are on the gateway, which has its own document. Every GET supports HEAD "
+        "too. Every response carries `X-Content-Type-Options: nosniff` and, unless it says otherwise, "
         "`Cache-Control: no-store`."
     ),
     tags=COMMON_TAGS,
@@ -41,67 +41,65 @@ Tag = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_TAG_CHARS,
-        # Without control characters; one that would read as a line break in a list is one too.
+        # No control characters, nor others that a list would show as a line break.
         pattern=f"^[^{CONTROL_CHARACTERS}]*$",
     ),
 ]
 
 
 class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What is to be done. A field that is null counts as left out, except `kind` and `payload`."""
+    """The work to do. A null field counts as absent, except `kind` and `payload`."""
 
     kind: Annotated[
-        str, Meta(pattern=whole(KIND_NAME), description="What is to be done; `GET /kinds` lists what is known.")
+        str, Meta(pattern=whole(KIND_NAME), description="The kind of work; `GET /kinds` lists the known kinds.")
     ]
-    payload: (
-        Annotated[Any, Meta(description="What the handler gets, as it was sent; {} where it is left out.")] | UnsetType
-    ) = UNSET
+    payload: Annotated[Any, Meta(description="The input of the handler, unchanged; {} if absent.")] | UnsetType = UNSET
     delay_s: (
         Annotated[
             Annotated[float, Meta(ge=0, le=YEAR_S)] | None,
-            Meta(description="Start no sooner than so many seconds from now."),
+            Meta(description="Delay in seconds before the job may start."),
         ]
         | UnsetType
     ) = UNSET
     batch: (
         Annotated[
             Annotated[str, Meta(pattern=whole(BATCH_NAME))] | None,
-            Meta(description="A name for jobs that belong together."),
+            Meta(description="A name for a group of jobs."),
         ]
         | UnsetType
     ) = UNSET
     tags: (
         Annotated[
             Annotated[list[Tag], Meta(max_length=MAX_TAGS, extra_json_schema={"uniqueItems": True})] | None,
-            Meta(description="Words to find the job by."),
+            Meta(description="Words to search the job by."),
         ]
         | UnsetType
     ) = UNSET
     max_attempts: (
         Annotated[
             Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] | None,
-            Meta(description="Failures after which the job fails for good; else the kind's."),
+            Meta(description="Failures after which the job fails for good; by default the kind's."),
         ]
         | UnsetType
     ) = UNSET
     timeout_s: (
-        Annotated[Seconds | None, Meta(description="The longest that one attempt may take; else the kind's.")]
-        | UnsetType
+        Annotated[Seconds | None, Meta(description="Timeout of one attempt; by default the kind's.")] | UnsetType
     ) = UNSET
     expires_in_s: (
-        Annotated[Seconds | None, Meta(description="How long the job may wait for a worker; else 30 days.")] | UnsetType
+        Annotated[Seconds | None, Meta(description="How long the job may wait for a worker; default 30 days.")]
+        | UnsetType
     ) = UNSET
 
 
 class AcceptedLinks(TypedDict):
-    """Where the job can be followed."""
+    """Where to follow the job."""
 
     status: Annotated[str, Meta(description="On this service and on the gateway.")]
     feed: Annotated[str, Meta(description="The live feed, a WebSocket of the gateway.")]
 
 
 class Accepted(TypedDict):
-    """The request is kept."""
+    """The request is persisted."""
 
     id: JobId
     state: State
@@ -118,18 +116,18 @@ PROCESS = Operation(
     permission=Permission.SUBMIT,
     summary="Accept a request for work",
     description=(
-        "After a 202, ask for the status at `Location`, or follow the job on the feed. The body is read strictly: a "
-        "key that stands twice or a number that other programs would read as another value is refused. `Content-Type: "
-        "application/json` is needed where there is a body.\n\n"
-        "With an `Idempotency-Key` a request can be sent again without running the work twice: as long as the job is "
-        "kept, the same request with the same key gets the answer of the first one, and `Idempotency-Replayed: true`."
+        "After a 202, request the status at `Location`, or follow the job on the feed. The body is parsed strictly: "
+        "a duplicate key, or a number that other programs would read differently, is rejected. `Content-Type: "
+        "application/json` is required with a body.\n\n"
+        "With an `Idempotency-Key` a request can be repeated without running the work twice: as long as the job "
+        "exists, the same request with the same key gets the first response, and `Idempotency-Replayed: true`."
     ),
     parameters=(
         Parameter(
             name="Idempotency-Key",
             place="header",
             type=Annotated[str, Meta(pattern=f'^(?:{IDEMPOTENCY_KEY.pattern}|"{IDEMPOTENCY_KEY.pattern}")$')],
-            description="A name for this request: new for each, the same when it is sent again. A UUID is a good one.",
+            description="A name for this request: new for each request, equal for its retries. Use a UUID.",
             example="8e03978e-40d5-43dd-bc93-6894a57f9324",
         ),
     ),
@@ -137,8 +135,8 @@ PROCESS = Operation(
         type=ProcessRequest,
         required=False,
         description=(
-            f"An empty body asks for a job of kind `{DEFAULT_KIND}`, where the request has neither a `Content-Type` of "
-            "JSON nor an `Idempotency-Key`; else it is refused, as the body was lost on its way."
+            f"An empty body submits a job of kind `{DEFAULT_KIND}` if the request has neither a `Content-Type` of "
+            "JSON nor an `Idempotency-Key`; otherwise it is rejected, since the body was lost in transit."
         ),
         examples={
             "demo": {"kind": "demo", "payload": {"seconds": 0.1}},
@@ -157,20 +155,20 @@ PROCESS = Operation(
     answers=(
         ApiResponse(
             status=202,
-            description="Kept. When it was accepted it was `scheduled` where there is a delay, else `queued`.",
+            description="Persisted. Its state at acceptance is `scheduled` with a delay, else `queued`.",
             media={JSON: Accepted},
             headers={
                 "Location": Header(
                     type=Annotated[str, Meta(pattern="^/status/", examples=[f"/status/{EXAMPLE_ID}"])],
-                    description="Where the status is, relative.",
+                    description="The path of the status.",
                 ),
                 "Retry-After": Header(
                     type=Annotated[int, Meta(ge=1, le=MAX_RETRY_AFTER_S)],
-                    description="Seconds until a first look makes sense.",
+                    description="Seconds until a first status request makes sense.",
                 ),
                 "Idempotency-Replayed": Header(
                     type=Literal["true"],
-                    description="There where an earlier call with this key was accepted, and this is its answer.",
+                    description="Present if an earlier request with this key was accepted; this is its response.",
                     is_always_there=False,
                 ),
             },
