@@ -286,7 +286,7 @@ async def test_a_name_is_looked_up_again_and_again(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("given", "status", "says"),
-    [("f" * 32, 401, "ACKED_WORKER_SECRET_FILE"), (None, 503, "takes no workers")],
+    [("f" * 32, 401, "ACKED_WORKER_SECRET_FILE"), (None, 503, "rejects workers")],
 )
 async def test_a_worker_that_is_refused_says_once_what_to_do(
     given: str | None, status: int, says: str, capsys: pytest.CaptureFixture[str]

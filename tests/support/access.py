@@ -1,4 +1,4 @@
-"""Clients of a stack that asks for tokens: made with the recipe, each calling as itself."""
+"""Clients of a stack with tokens: created by the recipe, each client with its own token."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from support.stacks import Answer, TestStack
 
 
 def recipe(stack: TestStack, *words: str) -> subprocess.CompletedProcess[str]:
-    """`./just token …` of this stack."""
+    """Run `./just token …` for this stack."""
     layout = stack.stack.layout
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
     return subprocess.run(
@@ -28,44 +28,44 @@ def recipe(stack: TestStack, *words: str) -> subprocess.CompletedProcess[str]:
 def make_token(
     stack: TestStack, *may: str, tenant: str = "acme", client: str = "test", more: tuple[str, ...] = ()
 ) -> str:
-    """A new token."""
+    """Create a token."""
     done = recipe(stack, "make", "--client", client, "--tenant", tenant, "--may", ",".join(may), *more)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def id_of(token: str) -> str:
-    """The public part of a token."""
+    """Return the public part of a token."""
     return token.split("_")[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who calls with one token; an empty one shows none."""
+    """A client with one token; an empty one sends none."""
 
     stack: TestStack
     token: str
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it shows."""
+        """The headers with the token."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def call(
         self, method: str, path: str, body: Any = None, *, to: str = "gateway", headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """One call."""
+        """Send one request."""
         return self.stack.call(method, path, body, to=to, headers={**self.headers, **(headers or {})})
 
     def process(self, kind: str = "noop", **fields: Any) -> str:
-        """Sends a request, which must be accepted; its id."""
+        """Submit a request, which must be accepted, and return its id."""
         answer = self.call("POST", "/process", {"kind": kind, **fields}, to="intake")
         assert answer.status == 202, answer.raw
         return str(answer.body["id"])
 
 
 def problem_name(answer: Answer) -> str:
-    """The name of the problem that was answered; empty for a success."""
+    """Return the name of the problem in a response; empty for a success."""
     if not answer.headers.get("content-type", "").startswith("application/problem+json"):
         return ""
     return str(answer.body["type"].rpartition("/")[2])

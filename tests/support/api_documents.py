@@ -1,4 +1,4 @@
-"""API documents as the tests read them: closed against what they do not name."""
+"""Read API documents strictly: schemas allow only the members that they name."""
 
 import copy
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with every object of its schemas closed: a member that it does not name is an error.
+    """Return the document with every object schema closed: an unnamed member is an error.
 
-    Clients must let new members pass; a service must not send what its own document does not tell.
+    Clients must ignore new members; a service must not send members that its own document lacks.
     """
     copied = copy.deepcopy(document)
     schemas = copied["components"]["schemas"]
@@ -22,14 +22,14 @@ def closed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of each operation."""
+    """Yield method, path and description of each operation."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 
 
 def successes(document: dict[str, Any]) -> set[str]:
-    """`GET /jobs 200`: what each operation answers when all is well."""
+    """Return the success statuses, such as `GET /jobs 200`."""
     return {
         f"{method} {path} {status}"
         for method, path, operation in operations(document)

@@ -1,7 +1,7 @@
-"""Hooks for schemathesis, which runs as a process of its own: what it sends is aimed at jobs that are there.
+"""Hooks for schemathesis, which runs as a separate process: they aim its requests at existing jobs.
 
 `ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "failed_ids", "batch", "seen"}`: ids of jobs in many states,
-ids of live ones and of failed ones, the name of a batch, and the file to which each answer's `METHOD path status` is
+ids of live and of failed jobs, the name of a batch, and the file to which each response's `METHOD path status` is
 appended.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import schemathesis
 from schemathesis import Case, HookContext, Response
 
-# A load test of 100,000 and a poll of a minute are documented too; here they would only take time.
+# Documented maxima, a load test of 100,000 and a poll of a minute, would only take time here.
 MOST_CALLS = 5
 LONGEST_WAIT_S = 0.05
 KIND = "noop"
@@ -26,27 +26,27 @@ DRAIN = "/workers/{id}/drain"
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
 _turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-"""Of each operation: few requests are made of some, and each sort of answer must be among theirs."""
+"""Per-operation counters: some operations get few requests, and these must cover each kind of response."""
 _live = list(_there["live_ids"])
-# Half of them; the others are for other commands too.
+# Half of the failed jobs; the others are for other commands.
 _failed = _there["failed_ids"][::2]
 _seen = Path(_there["seen"])
 
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """Most requests go to jobs, batches and kinds that are there; which ones follows from what was generated."""
+    """Aim most requests at existing jobs, batches and kinds, chosen by the generated values."""
     path, query = case.path_parameters, case.query
     turn = next(_turns[f"{case.method} {case.path}"])
     draw = zlib.crc32(repr((path, query, case.body)).encode())
     if case.path == DRAIN:
-        # Once: a worker that is told to leave is away for seconds.
+        # Once: a drained worker is away for seconds.
         path["id"] = _workers.pop() if _workers else f"nobody-{draw}"
     elif case.path.endswith("/retry") and _failed and turn % 2 == 0:
-        # One that nobody has retried or resolved yet.
+        # A job that was neither retried nor resolved yet.
         path["id"] = _failed.pop()
     elif case.path.endswith("/cancel") and _live and turn % 2 == 0:
-        # One that nobody has cancelled yet.
+        # A job that was not cancelled yet.
         path["id"] = _live.pop()
     elif "id" in path and turn % 8 == 1:
         path["id"] = f"0190a5d2-0000-7000-8000-{draw:012x}"
@@ -65,7 +65,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     if _number(query.get("wait_s")) > LONGEST_WAIT_S:
         query["wait_s"] = LONGEST_WAIT_S
     if case.path == "/process" and draw % 3 == 0:
-        # A few keys for many requests: some are sent again, some belong to another request.
+        # A few keys for many requests: some requests are replays, others reuse a foreign key.
         case.headers["Idempotency-Key"] = f"key-{draw % 4}"
     if isinstance(case.body, dict) and isinstance(case.body.get("kind"), str) and draw % 2:
         case.body["kind"] = KIND
@@ -73,7 +73,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
-    """Notes what was answered."""
+    """Record the response."""
     with _seen.open("a") as lines:
         lines.write(f"{case.method} {case.path} {response.status_code}\n")
 

@@ -1,4 +1,4 @@
-"""Calls an ASGI application as a server would, without a server."""
+"""Call an ASGI application directly, without a server."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the application answered; header names are lower case."""
+    """The application's response; header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -25,8 +25,10 @@ class Answer:
 async def call(
     app: Application, method: str, target: str, *chunks: bytes, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """One request, its body in chunks. A fault that the application lets out behind its answer is swallowed, as
-    servers only log it."""
+    """Send one request, its body in chunks.
+
+    An exception that the application raises after its response is swallowed, since servers only log it.
+    """
     path, _, query = target.partition("?")
     sent = {"host": "localhost", "content-length": str(sum(map(len, chunks))), **(headers or {})}
     scope = {

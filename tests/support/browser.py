@@ -1,4 +1,4 @@
-"""A real browser for the tests of the pages: Debian's Chromium and its driver, without a window."""
+"""A real browser for tests of the pages: Debian's Chromium with its driver, headless."""
 
 import os
 import shutil
@@ -17,17 +17,17 @@ DRIVER = ("chromedriver",)
 
 
 class Browser:
-    """One window, and waits for what happens in its page."""
+    """One window, with waits for changes of its page."""
 
     def __init__(self, driver: Chrome) -> None:
         self._driver = driver
 
     def open(self, url: str) -> None:
-        """Goes to a page; returns when it is loaded."""
+        """Open a page and return once it is loaded."""
         self._driver.get(url)
 
     def wait_for(self, condition: str, *, within_s: float) -> Any:
-        """The first true value of a JavaScript expression, looked at whenever the page changes."""
+        """Return the first true value of a JavaScript expression, evaluated on each change of the page."""
         script = f"""
             const done = arguments[arguments.length - 1];
             const value = () => ({condition});
@@ -45,28 +45,28 @@ class Browser:
             raise AssertionError(f"not within {within_s:g} s: {condition}; the page:\n{shown}") from None
 
     def wait_for_text(self, element_id: str, text: str, *, within_s: float) -> str:
-        """The text of an element once it holds this one."""
+        """Return the text of an element once it contains `text`."""
         found = f'document.getElementById("{element_id}").textContent'
         return str(self.wait_for(f'{found}.includes("{text}") && {found}', within_s=within_s))
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What a script returns; a promise is awaited."""
+        """Return a script's value; a promise is awaited."""
         return self._driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
 
     def click(self, element_id: str) -> None:
-        """Clicks on an element, as a person does."""
+        """Click an element."""
         self._driver.find_element("id", element_id).click()
 
     def refresh(self) -> None:
-        """Loads the page again, as a person does."""
+        """Reload the page."""
         self._driver.refresh()
 
     def back(self) -> None:
-        """Goes one step back."""
+        """Go back in the history."""
         self._driver.back()
 
     def complaints(self) -> list[str]:
-        """What was written to the console as a warning or an error since the last call."""
+        """Return the console's warnings and errors since the last call."""
         entries = self._driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [f"{entry['level']}: {entry['message']}" for entry in entries if entry["level"] in ("WARNING", "SEVERE")]
 
@@ -77,7 +77,7 @@ def _program(names: Sequence[str]) -> str | None:
 
 @contextmanager
 def running_browser(folder: Path) -> Iterator[Browser]:
-    """A browser with a profile of its own; skips where none is installed, fails there with CI=true."""
+    """Run a browser with its own profile. Skip if none is installed; fail instead with CI=true."""
     chromium, driver_path = _program(CHROMIUM), _program(DRIVER)
     if chromium is None or driver_path is None:
         reason = "no Chromium with chromedriver is installed; as root: ./just browser"

@@ -1,4 +1,4 @@
-"""A whole stack in containers for acceptance tests, and what can happen to its containers."""
+"""A whole stack in containers for acceptance tests, and faults of its containers."""
 
 import json
 import os
@@ -31,29 +31,29 @@ class ComposeStack(TestStack):
         self.intake_port = containers.project.ports.intake
 
     def inspect(self, service: str) -> list[Any]:
-        """What the engine knows of the running containers of a service."""
+        """Inspect the running containers of a service."""
         ids = self.containers.project.containers(service)
         return list(json.loads(docker("inspect", *ids))) if ids else []
 
     def run_in(self, service: str, script: str) -> str:
-        """What a shell script prints inside the first container of a service."""
+        """Run a shell script in the first container of a service and return its output."""
         return docker("exec", self.containers.project.containers(service)[0], "bash", "-c", script)
 
     def crash(self, service: str) -> None:
-        """Kills the processes of one container from inside, as a fault would: the engine starts it again."""
+        """Kill the processes of one container from inside, so that the engine restarts it."""
         container = self.containers.project.containers(service)[0]
         before = self._starts(container)
         docker("exec", container, "bash", "-c", "kill -KILL -1", may_fail=True)
         eventually(lambda: self._starts(container) > before, within_s=30, what=f"{service} is started again")
 
     def kill(self, service: str) -> str:
-        """`docker kill` of one container: the engine leaves it so. Returns its id."""
+        """Run `docker kill` on one container, which the engine does not restart, and return its id."""
         container = self.containers.project.containers(service)[0]
         docker("kill", container)
         return container
 
     def wait_ready(self) -> None:
-        """Returns when both HTTP services say that they are ready."""
+        """Return once both HTTP services are ready."""
         for name in ("gateway", "intake"):
             eventually(
                 lambda name=name: self.call("GET", "/readyz", to=name, timeout_s=5).status == 200,  # type: ignore[misc]
@@ -66,14 +66,14 @@ class ComposeStack(TestStack):
 
 
 def docker(*words: str, may_fail: bool = False) -> str:
-    """The output of a Docker command."""
+    """Run a Docker command and return its output."""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
     assert may_fail or done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
     return done.stdout
 
 
 def require_docker() -> None:
-    """Skips where no engine can run the stack; in CI one must."""
+    """Skip unless an engine can run the stack; fail instead in CI."""
     problem = "ACKED_RUNTIME=native" if os.environ.get("ACKED_RUNTIME") == "native" else engine.why_not()
     if problem is None:
         return
@@ -84,7 +84,7 @@ def require_docker() -> None:
 
 @contextmanager
 def running_compose_stack(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[ComposeStack]:
-    """A stack in containers that is ready, and gone with its data afterwards."""
+    """Run a stack in containers; remove it with its data afterwards."""
     require_docker()
     names = engine.image_names()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}

@@ -1,11 +1,11 @@
-"""MongoDB and RabbitMQ in containers of this test run alone, through testcontainers."""
+"""MongoDB and RabbitMQ in containers for this test run only, through testcontainers."""
 
 import os
 import time
 import warnings
 from typing import Any
 
-# Read when testcontainers is imported: nothing beside it watches over the containers, and they are reached on loopback.
+# Read when testcontainers is imported: no reaper container, and addresses on loopback.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 os.environ.setdefault("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
 os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
@@ -26,27 +26,27 @@ POLL_S = 0.05
 
 
 class _ReplicaSet(MongoDbContainer):
-    """A replica set of one member that is reached under the same name from inside and outside."""
+    """A replica set of one member with the same address inside and outside its container."""
 
     def __init__(self, image: str, port: int) -> None:
         super().__init__(image, port=port)
         self.with_command(["mongod", "--replSet", NAME, "--bind_ip_all", "--port", str(port)])
-        # The library's own verb would publish on all addresses.
+        # The library's own method would publish on all addresses.
         self.ports[str(port)] = ("127.0.0.1", port)
 
     def _configure(self) -> None:
-        """No user: a replica set with users wants a key file as well."""
+        """Create no user: a replica set with users needs a key file too."""
 
 
 class ContainerServers:
-    """The same verbs as `PrivateServers`."""
+    """Servers with the interface of `PrivateServers`."""
 
     def __init__(self, images: dict[str, str], *, mongo_port: int, amqp_port: int) -> None:
         self.mongo_url = f"mongodb://127.0.0.1:{mongo_port}/?replicaSet={NAME}"
         self.amqp_url = f"amqp://acked:{PASSWORD}@127.0.0.1:{amqp_port}/"
         self._mongo_port = mongo_port
         self._mongo = _ReplicaSet(images["ACKED_MONGO_IMAGE"], mongo_port)
-        # The same port inside: only then does it stay the same when the container is started again.
+        # The same port inside: only then does the address survive a restart of the container.
         self._rabbit = RabbitMqContainer(
             images["ACKED_RABBITMQ_IMAGE"], port=amqp_port, username="acked", password=PASSWORD
         )
@@ -54,7 +54,7 @@ class ContainerServers:
         self._rabbit.with_kwargs(hostname="rabbitmq")
 
     def start(self) -> None:
-        """Returns when both answer."""
+        """Return once both accept connections."""
         self._mongo.start()
         try:
             ensure_single_member(f"127.0.0.1:{self._mongo_port}", within_s=READY_WITHIN_S)
@@ -64,22 +64,22 @@ class ContainerServers:
             raise
 
     def stop(self) -> None:
-        """Removes the containers and their data."""
+        """Remove the containers and their data."""
         for container in (self._rabbit, self._mongo):
             container.stop()
 
     def kill(self, part: str) -> None:
-        """SIGKILL to `mongod` or `rabbitmq`; it comes back by itself, as with a restart policy."""
+        """Send SIGKILL to `mongod` or `rabbitmq`, which restarts as under a restart policy."""
         wrapped = self._wrapped(part)
         wrapped.kill()
         wrapped.start()
 
     def pause(self, part: str) -> None:
-        """Stops a part until `restart`."""
+        """Stop a server until `restart`."""
         self._wrapped(part).stop(timeout=20)
 
     def restart(self, part: str) -> None:
-        """Starts a part that was stopped, and returns when it answers."""
+        """Start a stopped server and return once it accepts connections."""
         wrapped = self._wrapped(part)
         wrapped.reload()
         if wrapped.status != "running":

@@ -1,4 +1,4 @@
-"""The public contract as the acceptance tests read it: problem documents, instants, and the shapes of answers."""
+"""The public contract as the acceptance tests read it: problem documents, instants and response shapes."""
 
 import http.client
 import re
@@ -13,7 +13,7 @@ from acked_common.model.lifecycle import State
 from support.stacks import Answer, TestStack, eventually
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-# By how much two processes may differ in what they take for MongoDB's time.
+# Maximum difference of two processes' estimates of MongoDB's time.
 CLOCKS_DIFFER = timedelta(milliseconds=50)
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -21,7 +21,7 @@ _pages_seen: set[tuple[int, str]] = set()
 
 
 def instant(text: Any) -> datetime:
-    """An instant of the contract: RFC 3339, UTC, milliseconds."""
+    """Parse an instant of the contract: RFC 3339, UTC, milliseconds."""
     assert isinstance(text, str), text
     assert INSTANT.fullmatch(text), text
     return datetime.fromisoformat(text)
@@ -30,7 +30,7 @@ def instant(text: Any) -> datetime:
 def assert_problem(
     stack: TestStack, answer: Answer, status: int, name: str, *, pointers: Sequence[str] | None = None, says: str = ""
 ) -> Any:
-    """The answer is this problem document, at fault in these places, and its page is served on both services."""
+    """Check that the response is this problem with errors at these places, and that both services serve its page."""
     assert answer.status == status, answer.raw
     assert answer.headers["content-type"] == "application/problem+json"
     assert int(answer.headers["content-length"]) == len(answer.raw)
@@ -49,7 +49,7 @@ def assert_problem(
 
 
 def assert_page(stack: TestStack, name: str) -> None:
-    """What a problem's `type` leads to is a page for people, on each service."""
+    """Check that a problem's `type` leads to an HTML page on each service."""
     if (stack.gateway_port, name) in _pages_seen:
         return
     for service in ("gateway", "intake"):
@@ -61,7 +61,7 @@ def assert_page(stack: TestStack, name: str) -> None:
 
 
 class LatencyMs(msgspec.Struct, forbid_unknown_fields=True):
-    """Milliseconds; None where no call was kept."""
+    """Milliseconds; None if no call was accepted."""
 
     p50: float | None
     p95: float | None
@@ -70,7 +70,7 @@ class LatencyMs(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LoadTestFigures(msgspec.Struct, forbid_unknown_fields=True):
-    """The answer of a load test."""
+    """The response of a load test."""
 
     batch: str
     requested: int
@@ -82,7 +82,7 @@ class LoadTestFigures(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Worker(msgspec.Struct, forbid_unknown_fields=True):
-    """One line of `GET /workers`."""
+    """One entry of `GET /workers`."""
 
     id: str
     instance: str
@@ -100,34 +100,34 @@ class _Workers(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load_test(stack: TestStack, query: str = "", *, method: str = "GET") -> LoadTestFigures:
-    """The figures of a load test that was answered; of 1,000 demos unless the query says otherwise."""
+    """Run a load test, by default of 1,000 demos, and return its figures."""
     answer = stack.call(method, f"/load-test{query}")
     assert answer.status == 200, answer.raw
     return msgspec.json.decode(answer.raw, type=LoadTestFigures)
 
 
 def workers(stack: TestStack) -> dict[str, Worker]:
-    """The connected workers by id."""
+    """Return the connected workers by id."""
     answer = stack.call("GET", "/workers")
     assert answer.status == 200, answer.raw
     return {worker.id: worker for worker in msgspec.json.decode(answer.raw, type=_Workers).workers}
 
 
 def raw_answer(line: socket.socket) -> Answer:
-    """The next answer on a connection that a test writes to by itself."""
+    """Read the next response on a raw connection."""
     response = http.client.HTTPResponse(line)
     response.begin()
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
 
 def answered(stack: TestStack, status: int = 202) -> int:
-    """Calls of `/process` that intake has answered so, by its own count."""
+    """Return intake's own count of `/process` responses with this status."""
     labels = f'{{route="/process",status="{status}"}}'
     return int(stack.metric("acked_http_requests_total", labels, to="intake"))
 
 
 def all_succeed(stack: TestStack, batch: str, count: int, within_s: float) -> float:
-    """How long the batch took, in seconds, once all of it has succeeded."""
+    """Wait until all jobs of the batch have succeeded and return the seconds that it took."""
     eventually(lambda: stack.batch(batch) == {State.SUCCEEDED: count}, within_s=within_s, what=f"{count} succeed")
     counted = stack.call("GET", f"/batches/{batch}").body
     assert counted["total"] == count

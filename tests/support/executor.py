@@ -1,4 +1,4 @@
-"""A bench for the executor: it runs one, keeps what comes out of it, and waits for that with a bound."""
+"""A bench for the executor: runs one, records its callbacks, and waits for them with a timeout."""
 
 import asyncio
 import threading
@@ -16,19 +16,19 @@ BOUND_S = 20.0
 
 
 def kind(name: str, function: Callable[..., Any]) -> Kind:
-    """A kind outside of the registry."""
+    """Return a kind outside the registry."""
     return define(name, function, KindOptions())
 
 
 def assignment(kind_name: str, id: str = "job", **fields: Any) -> Assignment:  # noqa: A002 - the job's id
-    """A first attempt with a long timeout; fields as given."""
+    """Return a first attempt with a long timeout; override fields as given."""
     defaults: dict[str, Any] = {"run": 1, "attempt": 1, "failures": 0, "payload": None, "timeout_s": 60.0}
     options = JobOptions(tags=fields.pop("tags", ()))
     return Assignment(id=id, kind=kind_name, options=options, **{**defaults, **fields})
 
 
 class Bench:
-    """An executor and what it gave out, in order."""
+    """An executor with its endings and progress, in order."""
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[Assignment, Ending]]] = []
@@ -41,17 +41,17 @@ class Bench:
         self.executor: Executor
 
     def build(self, kinds: Iterable[Kind], **options: Any) -> None:
-        """Make the executor."""
+        """Build the executor."""
         by_name = {one.name: one for one in kinds}
         self.executor = Executor(by_name, on_ended=self._on_ended, on_progress=self._on_progress, **options)
 
     def start(self, *kinds: Kind, **options: Any) -> None:
-        """Make and start the executor."""
+        """Build and start the executor."""
         self.build(kinds, **options)
         self.executor.start()
 
     def submit(self, *assignments: Assignment) -> None:
-        """Hand assignments over."""
+        """Submit assignments."""
         self.executor.submit(assignments)
 
     def run_out_of_time(self, *ids: str) -> None:
@@ -80,7 +80,7 @@ class Bench:
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool], bound_s: float = BOUND_S) -> None:
-        """Wait until the condition holds; looked at after each callback, and on a short tick."""
+        """Wait until the condition holds, checked after each callback and on a short tick."""
         async with asyncio.timeout(bound_s):
             while not condition():
                 self._changed.clear()
@@ -91,7 +91,7 @@ class Bench:
                     continue
 
     async def all_ended(self, count: int) -> None:
-        """Wait for so many endings."""
+        """Wait for `count` endings."""
         await self.until(lambda: len(self.endings) >= count)
 
     async def ending(self, id: str = "job", attempt: int = 1) -> Ending:  # noqa: A002 - the job's id
@@ -100,13 +100,13 @@ class Bench:
         return self.found(id, attempt)[0]
 
     def found(self, id: str, attempt: int = 1) -> list[Ending]:  # noqa: A002 - the job's id
-        """All endings of an attempt so far; more than one is a bug."""
+        """Return all endings of an attempt so far; more than one is a bug."""
         return [ending for one, ending in self.endings if (one.id, one.attempt) == (id, attempt)]
 
 
 @asynccontextmanager
 async def open_bench() -> AsyncIterator[Bench]:
-    """A bench whose executor is closed at the end; no attempt may have had two endings."""
+    """Yield a bench; close its executor at the end and check that no attempt had two endings."""
     made = Bench()
     try:
         yield made

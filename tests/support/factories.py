@@ -1,4 +1,4 @@
-"""Makers of test data: clocks, jobs in each state, and a bounded wait."""
+"""Factories of test data: clocks, jobs in each state, and a bounded wait."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ ERROR = {"type": "Boom", "message": "it broke", "retryable": True, "attempt": 1}
 
 
 class ManualClock:
-    """A clock that stands still until it is moved."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self, at: datetime = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)) -> None:
         self._at = at
@@ -40,32 +40,32 @@ class ManualClock:
         return self._monotonic_s
 
     def advance(self, seconds: float) -> None:
-        """Time passes."""
+        """Advance both clocks."""
         self._at += timedelta(seconds=seconds)
         self._monotonic_s += seconds
 
     def jump(self, seconds: float) -> None:
-        """Somebody sets it; no time passes."""
+        """Set the wall clock; no time passes."""
         self._at += timedelta(seconds=seconds)
 
 
 def now() -> datetime:
-    """This machine's time in whole milliseconds, which is MongoDB's too where both run here."""
+    """Return this machine's time in whole milliseconds, which is MongoDB's time if both run here."""
     return whole_ms(datetime.now(UTC))
 
 
 def ago(seconds: float) -> datetime:
-    """An instant in the past."""
+    """Return an instant in the past."""
     return now() - timedelta(seconds=seconds)
 
 
 def owner(worker: str = "worker-1", *, boot: str = "boot-1", nonce: str | None = None) -> Owner:
-    """One claim of a worker process."""
+    """Return one claim of a worker process."""
     return Owner(worker, boot, nonce or uuid4().hex)
 
 
 def key_of(text: str, asked: str = "") -> IdempotencyKey:
-    """A key of a request; `asked` stands for what it asks for."""
+    """Return an idempotency key; `asked` stands for the request's contents."""
     return IdempotencyKey(text, hashlib.sha256(asked.encode()).digest())
 
 
@@ -80,7 +80,7 @@ def new_job(
     expires_in_s: float | None = None,
     **fields: Any,
 ) -> NewJob:
-    """A request as intake keeps it; `fields` are those of `NewJob` and of its options."""
+    """Return a job as intake persists it; `fields` are those of `NewJob` and of its options."""
     at = at or now()
     accepted = lifecycle.accept_fields(
         at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s or EXPIRES_IN_S
@@ -100,32 +100,32 @@ async def _handler(ctx: Context, payload: object) -> None:
 
 
 async def insert(store: JobStore, *jobs: NewJob) -> list[Job]:
-    """Keeps jobs and answers them as they are kept, in the same order."""
+    """Insert jobs and return them as stored, in the same order."""
     assert await store.insert(jobs) == [Insertion.STORED] * len(jobs)
     found = await store.get_many([job.id for job in jobs])
     return [found[job.id] for job in jobs]
 
 
 async def moved(store: JobStore, job: Job, transition: Transition) -> Job:
-    """Applies one transition that must apply; answers the job behind it."""
+    """Apply one transition, which must apply, and return the job after it."""
     assert await store.apply([Move(job.seen, transition)]) == [Applied.APPLIED]
     return await again(store, job)
 
 
 async def again(store: JobStore, job: Job | ClaimedJob) -> Job:
-    """The job as it is kept now."""
+    """Read the job again."""
     found = await store.get_many([job.id])
     return found[job.id]
 
 
 async def queued(store: JobStore, **fields: Any) -> Job:
-    """A job that waits for a worker."""
+    """Insert a job that waits for a worker."""
     (job,) = await insert(store, new_job(**fields))
     return job
 
 
 async def scheduled(store: JobStore, *, delay_s: float = 60.0, **fields: Any) -> Job:
-    """A job that is due later."""
+    """Insert a job that is due later."""
     (job,) = await insert(store, new_job(delay_s=delay_s, **fields))
     return job
 
@@ -133,47 +133,47 @@ async def scheduled(store: JobStore, *, delay_s: float = 60.0, **fields: Any) ->
 async def running(
     store: JobStore, *, by: Owner | None = None, claimed_at: datetime | None = None, **fields: Any
 ) -> Job:
-    """A job in its first attempt."""
+    """Insert a job in its first attempt."""
     if claimed_at is not None:
-        # A claim is never before what queued the job.
+        # A claim is never earlier than the transition that queued the job.
         fields.setdefault("at", claimed_at)
     job = await queued(store, **fields)
     return await moved(store, job, lifecycle.claim(at=claimed_at or now(), owner=by or owner(), lease_s=LEASE_S))
 
 
 def claimed_job(job: Job) -> ClaimedJob:
-    """A running job as its owner was given it by the claim."""
+    """Return a running job as the claim returned it to its owner."""
     assert job.state is State.RUNNING and job.owner is not None
     own = {"nonce": job.owner.nonce, "cancel_requested_at": job.history[-1].at if job.cancel_requested else None}
     return ClaimedJob(**{name: getattr(job, name) for name in ClaimedJob.__struct_fields__ if name not in own}, **own)
 
 
 async def suspected(store: JobStore, **fields: Any) -> Job:
-    """A running job whose first worker was lost."""
+    """Insert a running job whose first worker was lost."""
     job = await running(store, **fields)
     job = await moved(store, job, lifecycle.take_back(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S))
     return await moved(store, job, lifecycle.claim(at=now(), owner=owner(), lease_s=LEASE_S))
 
 
 async def cancelling(store: JobStore, **fields: Any) -> Job:
-    """A running job whose owner is asked to stop."""
+    """Insert a running job whose cancel was requested."""
     return await moved(store, await running(store, **fields), lifecycle.request_cancel(at=now()))
 
 
 async def succeeded(store: JobStore, *, result: bytes = b'{"ok":true}', **fields: Any) -> Job:
-    """A job that has its result."""
+    """Insert a job with a result."""
     job = await running(store, **fields)
     return await moved(store, job, lifecycle.succeed(at=now(), result=result, retention_s=RETENTION_S))
 
 
 async def failed(store: JobStore, **fields: Any) -> Job:
-    """A job that failed for good in its first attempt."""
+    """Insert a job that failed for good in its first attempt."""
     job = await running(store, **fields)
     return await moved(store, job, lifecycle.fail(at=now(), error=ERROR, retention_s=RETENTION_S, exhausted=False))
 
 
 async def cancelled(store: JobStore, **fields: Any) -> Job:
-    """A job that was cancelled before a worker took it."""
+    """Insert a job that was cancelled while queued."""
     return await moved(store, await queued(store, **fields), lifecycle.cancel(at=now(), retention_s=RETENTION_S))
 
 
@@ -185,22 +185,21 @@ MAKERS: dict[State, Callable[..., Awaitable[Job]]] = {
     State.FAILED: failed,
     State.CANCELLED: cancelled,
 }
-"""A maker of jobs in each state; nothing leads to `waiting` yet."""
+"""Factory of a job by state; no transition leads to `waiting` yet."""
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:
-    """Returns when the check answers true; fails when it does not in time."""
+    """Return once the check is true; fail if it is not in time."""
     async with asyncio.timeout(within_s):
         while not await check():  # noqa: ASYNC110 - servers set no event of ours
             await asyncio.sleep(0.01)
 
 
 async def until_readable(store: JobStore) -> None:
-    """Returns when reads see every write before this call, those too that wait for no majority: a majority confirms a
-    newer one. Leaves a queued job behind."""
+    """Return once local reads see every earlier write: a majority has confirmed a newer one. Leaves a queued job."""
     await insert(store, new_job(kind="readable"))
 
 
 async def count_queued(store: JobStore, at_most: int) -> int:
-    """Queued jobs, counted up to a bound."""
+    """Count queued jobs, up to a bound."""
     return (await store.count(Scope(), at_most=at_most)).get(State.QUEUED, 0)

@@ -1,4 +1,4 @@
-"""A mongod of its own that fails on demand: the server itself refuses commands, cuts them off, holds or denies them."""
+"""A separate mongod with fail points: the server itself fails, interrupts, blocks or denies commands."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ ENDS_WITHIN_S = 20.0
 
 
 class FailingMongod:
-    """A replica set of one member whose fail points are on; commands fail for one application alone."""
+    """A replica set of one member with fail points enabled; commands fail for one application only."""
 
     def __init__(self, port: int) -> None:
         self.address = ("127.0.0.1", port)
@@ -30,8 +30,11 @@ class FailingMongod:
     def failing(
         self, commands: Sequence[str], *, app_name: str, times: int | None = None, **how: Any
     ) -> Iterator[None]:
-        """Fails so many of these commands, or all: `closeConnection=True`, `errorCode=…`, `writeConcernError={…}`, or
-        `blockConnection=True, blockTimeMS=…`."""
+        """Fail the next `times` of these commands, or all.
+
+        `how` is `closeConnection=True`, `errorCode=…`, `writeConcernError={…}`, or `blockConnection=True,
+        blockTimeMS=…`.
+        """
         data = {"failCommands": list(commands), "appName": app_name, **how}
         mode: Any = "alwaysOn" if times is None else {"times": times}
         self.client.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
@@ -43,7 +46,7 @@ class FailingMongod:
 
 @contextmanager
 def failing_mongod(folder: Path) -> Iterator[FailingMongod]:
-    """A running one that keeps its data in `folder`. Raises `PackagesError` where there is no mongod."""
+    """Run one with its data in `folder`. Raise `PackagesError` without a mongod."""
     servers = Servers(ROOT / ".acked" / "servers")
     servers.ensure(mongod=True, rabbitmq=False)
     with closing(socket.socket()) as probe:

@@ -1,4 +1,4 @@
-"""Clients of the feed that check what they are told: each transition in turn, nothing twice, nothing left out."""
+"""Feed clients that verify their updates: each transition in order, none repeated, none missing."""
 
 import asyncio
 import json
@@ -16,17 +16,17 @@ from support.stacks import TestStack
 
 CONNECT_WITHIN_S = 10.0
 FEED_CLIENTS = 40
-"""How many clients the gateway of the shared stack lets in."""
+"""Number of clients that the gateway of the shared stack accepts."""
 
 
 def connected(stack: TestStack, *, to: str = "gateway", **options: Any) -> connect:
-    """A plain connection to the feed, of any gateway or of one process such as `gateway-2`."""
+    """Connect to the feed, of any gateway or of one process such as `gateway-2`."""
     wanted: dict[str, Any] = {"proxy": None, "compression": None, "max_size": None, **options}
     return connect(f"ws://127.0.0.1:{stack.port(to)}/ws/feed", open_timeout=CONNECT_WITHIN_S, **wanted)
 
 
 async def next_frame(websocket: ClientConnection, *types: str, within_s: float = 10.0) -> dict[str, Any]:
-    """The next frame of one of these types; others are passed over."""
+    """Return the next frame of one of these types; skip others."""
     async with asyncio.timeout(within_s):
         while True:
             frame: dict[str, Any] = json.loads(await websocket.recv())
@@ -35,7 +35,7 @@ async def next_frame(websocket: ClientConnection, *types: str, within_s: float =
 
 
 class Observer:
-    """Follows one scope over as many connections as it takes."""
+    """A client that follows one scope across reconnects."""
 
     def __init__(self, stack: TestStack, scope: dict[str, Any]) -> None:
         self._stack = stack
@@ -43,11 +43,11 @@ class Observer:
         self.jobs: dict[str, tuple[int, str]] = {}
         """The newest rev and state of each job that it knows."""
         self.counts: dict[str, int] | None = None
-        """Where the scope is shown by counts: the newest."""
+        """The newest counts, if the scope is shown by counts."""
         self.connections = 0
         self.resyncs = 0
         self.wrong: list[str] = []
-        """What should not have happened."""
+        """Violations of the feed's guarantees."""
         self.has_snapshot = False
         self._seq = 0
 
@@ -59,7 +59,7 @@ class Observer:
         )
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Follow the scope until cancelled."""
         while True:
             try:
                 async with connected(self._stack) as websocket:
@@ -98,7 +98,7 @@ class Observer:
 
     def _take_event(self, event: dict[str, Any]) -> None:
         known, _ = self.jobs.get(event["id"], (0, ""))
-        # Where counts stand for the jobs, the first event of a job may be any.
+        # With counts in place of jobs, the first event of a job may have any rev.
         follows = event["rev"] == known + 1 or "progress" in event or (self.counts is not None and event["rev"] > known)
         if not follows:
             self.wrong.append(f"rev {event['rev']} after {known} of {event['id']}")
@@ -106,7 +106,7 @@ class Observer:
 
 
 class Observers:
-    """Observers in a thread of their own, so that a test can block."""
+    """Observers in a separate thread, so that a test can block."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -116,14 +116,14 @@ class Observers:
         self._thread.start()
 
     def add(self, stack: TestStack, scope: dict[str, Any], count: int = 1) -> list[Observer]:
-        """More observers."""
+        """Start more observers."""
         made = [Observer(stack, scope) for _ in range(count)]
         self.all += made
         self._call(lambda: self._tasks.extend(self._loop.create_task(observer.run()) for observer in made))
         return made
 
     def stop(self) -> None:
-        """Ends them all."""
+        """Stop all observers."""
 
         async def end() -> None:
             for task in self._tasks:
@@ -136,11 +136,11 @@ class Observers:
         self._loop.close()
 
     def have_snapshots(self) -> bool:
-        """Whether each has begun."""
+        """Whether each has its first snapshot."""
         return all(observer.has_snapshot for observer in self.all)
 
     def wrong(self) -> list[str]:
-        """What went wrong with any of them."""
+        """Return the violations that all of them saw."""
         return [text for observer in self.all for text in observer.wrong]
 
     def _call(self, work: Callable[[], None]) -> None:
@@ -152,7 +152,7 @@ class Observers:
 
 @contextmanager
 def observers() -> Iterator[Observers]:
-    """Observers that end with the test."""
+    """Yield observers that stop with the test."""
     made = Observers()
     try:
         yield made
@@ -161,10 +161,10 @@ def observers() -> Iterator[Observers]:
 
 
 def known(observer: Observer, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
-    """What the observer knows of these jobs."""
+    """Return what the observer knows of these jobs."""
     return {job_id: observer.jobs[job_id] for job_id in ids if job_id in observer.jobs}
 
 
 def states_known(observer: Observer) -> Counter[str]:
-    """Jobs that the observer knows, by state."""
+    """Count the jobs that the observer knows, by state."""
     return Counter(state for _, state in observer.jobs.values())

@@ -1,4 +1,4 @@
-"""Values for each field of a record, made from its type, so that tests that walk the fields cover later ones too."""
+"""Values for each field of a record, derived from its type, so that tests that walk the fields cover new ones too."""
 
 import dataclasses
 import types
@@ -40,7 +40,7 @@ _TWO: dict[Any, tuple[Any, Any]] = {
 
 
 def fields_of(record_type: type) -> dict[str, Any]:
-    """The fields of a struct or a dataclass with their types."""
+    """Return the fields of a struct or a dataclass with their types."""
     hints = get_type_hints(record_type)
     if isinstance(record_type, msgspec.StructMeta):
         return {name: hints[name] for name in record_type.__struct_fields__}
@@ -48,7 +48,7 @@ def fields_of(record_type: type) -> dict[str, Any]:
 
 
 def two_of(hint: Any) -> tuple[Any, Any]:
-    """Two different values of a type; of an optional one neither is None."""
+    """Return two different values of a type; for an optional one neither is None."""
     if hint in _TWO:
         return _TWO[hint]
     origin, arguments = get_origin(hint), get_args(hint)
@@ -75,20 +75,20 @@ def two_of(hint: Any) -> tuple[Any, Any]:
 
 
 def filled(record_type: type[R], **given: Any) -> R:
-    """A record in which no field is at its default, but for those that are given."""
+    """Return a record with no field at its default, except the given ones."""
     made = {name: two_of(hint)[0] for name, hint in fields_of(record_type).items() if name not in given}
     return record_type(**made, **given)
 
 
 def changed(record: R, **to: Any) -> R:
-    """A copy with other values."""
+    """Return a copy with other values."""
     if isinstance(record, msgspec.Struct):
         return msgspec.structs.replace(record, **to)
     return dataclasses.replace(record, **to)  # type: ignore[type-var]
 
 
 def walked(record_type: type) -> list[str]:
-    """The fields of a record, and in place of its options each of them, as `options.batch`."""
+    """Return the fields of a record, with its options replaced by their fields, as `options.batch`."""
     found: list[str] = []
     for name, hint in fields_of(record_type).items():
         found += [f"{name}.{inner}" for inner in fields_of(hint)] if hint is JobOptions else [name]
@@ -96,7 +96,7 @@ def walked(record_type: type) -> list[str]:
 
 
 def variants(record: R, *, but: frozenset[str] | set[str] = frozenset()) -> Iterator[tuple[str, R]]:
-    """For each field that is `walked` its name and a copy of the record in which it alone differs."""
+    """Yield the name of each `walked` field with a copy of the record that differs in that field only."""
     for name, hint in fields_of(type(record)).items():
         if name not in but:
             now = getattr(record, name)
@@ -107,7 +107,7 @@ def variants(record: R, *, but: frozenset[str] | set[str] = frozenset()) -> Iter
 
 
 def records(record_type: type[R], **own: st.SearchStrategy[Any]) -> st.SearchStrategy[R]:
-    """Draws records, each field from its type where no strategy of its own is given."""
+    """Draw records, each field from its type unless it has its own strategy."""
     drawn = {name: own[name] if name in own else _drawn(hint) for name, hint in fields_of(record_type).items()}
     return st.fixed_dictionaries(drawn).map(lambda fields: record_type(**fields))
 

@@ -1,4 +1,4 @@
-"""Stops a process for a while, as a pause of its machine does."""
+"""Suspend a process, as a pause of its machine does."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ STOPS_WITHIN_S = 20.0
 
 
 def freeze(pid: int) -> None:
-    """SIGSTOP; returns when every thread stands still.
+    """Send SIGSTOP and return once every thread has stopped.
 
-    The signal waits for one thread of the process to run; on a busy machine the others go on until then.
+    The signal is handled by one thread of the process; on a busy machine the others run until then.
     """
     os.kill(pid, signal.SIGSTOP)
     threads = Path(f"/proc/{pid}/task")
@@ -27,5 +27,5 @@ def _stands_still(stat: Path) -> bool:
     try:
         return stat.read_text().rpartition(")")[2].split()[0] in "TXZ"
     except OSError:
-        # The thread has just ended.
+        # The thread has just exited.
         return True

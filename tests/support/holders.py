@@ -1,4 +1,4 @@
-"""Clients that hold what a service has, and a neighbour who is asked how that feels."""
+"""Clients that hold a service's capacity, and a neighbour whose service is measured meanwhile."""
 
 import json
 import re
@@ -15,12 +15,12 @@ CALLS = 40
 
 @contextmanager
 def half_requests(port: int, requests: Sequence[bytes]) -> Iterator[list[socket.socket]]:
-    """Connections on each of which something was sent; they are closed at the end."""
+    """Open connections, each with a partial request; close them at the end."""
     with ExitStack() as stack:
         lines = []
         for request in requests:
             line = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
-            # The server may refuse it while it is being sent.
+            # The server may reject it while it is being sent.
             with suppress(OSError):
                 line.sendall(request)
             lines.append(line)
@@ -28,13 +28,13 @@ def half_requests(port: int, requests: Sequence[bytes]) -> Iterator[list[socket.
 
 
 def head(client: Client, line: str, *more: str) -> bytes:
-    """The head of a request of this client."""
+    """Return the head of this client's request."""
     lines = [f"{line} HTTP/1.1", "Host: localhost", *(f"{k}: {v}" for k, v in client.headers.items()), *more, "", ""]
     return "\r\n".join(lines).encode()
 
 
 def refusals(lines: Sequence[socket.socket], within_s: float = 5.0) -> Counter[str]:
-    """The names of the problems that were answered so far; nothing is known of lines that were closed."""
+    """Count the problems received so far by name; closed connections are not counted."""
     found: Counter[str] = Counter()
     end = time.monotonic() + within_s
     for line in lines:
@@ -46,7 +46,7 @@ def refusals(lines: Sequence[socket.socket], within_s: float = 5.0) -> Counter[s
 
 
 def neighbour(ask: Callable[[], tuple[int, str]]) -> tuple[Counter[str], float]:
-    """What a client's calls are answered, and their p99 in seconds."""
+    """Return what a client's calls received, and their p99 in seconds."""
     answers: Counter[str] = Counter()
     took: list[float] = []
     for _ in range(CALLS):
@@ -60,7 +60,7 @@ def neighbour(ask: Callable[[], tuple[int, str]]) -> tuple[Counter[str], float]:
 def asking(
     client: Client, method: str, path: str, body: object = None, *, to: str = "gateway"
 ) -> Callable[[], tuple[int, str]]:
-    """One call, for `neighbour`."""
+    """Return one call, for `neighbour`."""
 
     def ask() -> tuple[int, str]:
         answer = client.call(method, path, body, to=to)
@@ -70,12 +70,12 @@ def asking(
 
 
 def held(client: Client, limit: str, *, to: str = "gateway") -> float:
-    """What all clients hold of one thing, as the metrics tell it."""
+    """Return what all clients hold of one resource, by the metrics."""
     return _metric(client, f'acked_limit_held{{limit="{limit}"}}', to)
 
 
 def refused(client: Client, limit: str, bound: str, *, to: str = "gateway") -> float:
-    """How often a limit has refused something."""
+    """Return how often a limit has refused a request."""
     return _metric(client, f'acked_limit_refused_total{{bound="{bound}",limit="{limit}"}}', to) or _metric(
         client, f'acked_limit_refused_total{{limit="{limit}",bound="{bound}"}}', to
     )
@@ -91,5 +91,5 @@ def _metric(client: Client, name: str, to: str) -> float:
 
 
 def body_of(size: int) -> bytes:
-    """A request's body of about so many bytes."""
+    """Return a request body of about `size` bytes."""
     return json.dumps({"kind": "noop", "payload": "x" * (size - 40)}).encode()

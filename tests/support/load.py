@@ -1,4 +1,4 @@
-"""Clients that post without a pause and try nothing again: what an honest caller sees while processes come and go."""
+"""Clients that post continuously without retries: what an honest caller sees while processes come and go."""
 
 import asyncio
 import itertools
@@ -12,11 +12,12 @@ PAUSE_S = 0.09
 
 
 class Load:
-    """A context: as long as it lasts, clients with pooled connections and with a new one for each call post `bodies` in
-    turn. `seldom` many keep a connection idle most of the time; `busy` ones pause `pause_s` between calls.
+    """A context with clients that post `bodies` in turn, on pooled connections and on a new one for each call.
 
-    `accepted` has the id of each 202 with the number of its body, `keys` with its Idempotency-Key where `with_keys`;
-    `failures` has all other answers, and every error.
+    `seldom` many hold a connection that is idle most of the time; `busy` ones pause `pause_s` between calls.
+
+    `accepted` maps the id of each 202 to the number of its body, `keys` to its Idempotency-Key with `with_keys`;
+    `failures` has all other responses, and every error.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Time that a test moves: timers of the running loop fire when it says so, and nobody waits for them."""
+"""A clock that tests advance: timers of the running loop fire without waiting."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from support.parts import settle
 
 
 class LoopClock:
-    """The clock of the running loop, carried on by `advance` beside the time that passes anyway."""
+    """The clock of the running loop, which `advance` moves ahead of real time."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -18,7 +18,7 @@ class LoopClock:
         return self._time() + self._ahead_s
 
     async def advance(self, seconds: float) -> None:
-        """Lets time pass; what is due then has happened."""
+        """Advance the clock; all due timers have fired on return."""
         await settle()
         self._ahead_s += seconds
         await settle()

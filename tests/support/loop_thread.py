@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for what must go on while a test blocks: clients, proxies, observers."""
+"""An event loop in its own thread, for clients, proxies and observers that run while a test blocks."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """The loop runs until `stop`, which cancels what is left."""
+    """Run a loop until `stop`, which cancels the remaining tasks."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -18,15 +18,15 @@ class LoopThread:
         self._thread.start()
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Starts something on the loop."""
+        """Start a coroutine on the loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def run(self, coroutine: Coroutine[Any, Any, T], within_s: float = 60.0) -> T:
-        """Waits for its result; raises what it raises."""
+        """Run a coroutine on the loop and return its result or raise its exception."""
         return self.spawn(coroutine).result(within_s)
 
     def stop(self) -> None:
-        """Ends the loop and its thread."""
+        """Stop the loop and its thread."""
         self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

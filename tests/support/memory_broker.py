@@ -1,6 +1,6 @@
-"""A broker in this process's memory, for tests and demos: `Publisher` and `LaneProbe` with the same meaning.
+"""An in-memory broker for tests and demos: `Publisher` and `LaneProbe` with the same semantics.
 
-Bundles are kept as their bytes, so that what travels here has passed the wire format.
+Bundles are stored encoded, so each one passes the wire format.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._lanes: dict[str, deque[bytes]] = {}
         self.is_away = False
-        """Set it, and every call fails as it does without a server."""
+        """While set, every call fails as it does without a server."""
 
     async def publish(self, bundle: Bundle) -> None:
         self._check()
@@ -26,16 +26,16 @@ class MemoryBroker:
         return len(self._lanes.setdefault(lane, deque()))
 
     def take(self, lane: str) -> Bundle | None:
-        """The oldest bundle of a lane, which it leaves; None when nothing waits."""
+        """Pop the oldest bundle of a lane; None if it is empty."""
         waiting = self._lanes.get(lane)
         return decode_bundle(waiting.popleft()) if waiting else None
 
     def give_back(self, bundle: Bundle) -> None:
-        """Puts a bundle that was taken back to the head of its lane, as a broker does when its consumer is gone."""
+        """Return a bundle to the head of its lane, as a broker does when its consumer is gone."""
         self._lanes.setdefault(bundle.lane, deque()).appendleft(encode_bundle(bundle))
 
     def delete_lane(self, lane: str) -> None:
-        """Loses a lane with all that waits on it; the next use makes it again."""
+        """Delete a lane with its bundles; the next use creates it again."""
         self._lanes.pop(lane, None)
 
     def _check(self) -> None:

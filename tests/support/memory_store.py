@@ -1,6 +1,6 @@
-"""The store in this process's memory, for tests and demos: `JobStore` with the same meaning as on MongoDB.
+"""An in-memory store for tests and demos: `JobStore` with the semantics of the MongoDB store.
 
-Works on the same documents as the real store. No verb waits between reading and writing, so each is atomic.
+It works on the same documents as the real store. No verb awaits between reading and writing, so each is atomic.
 Nothing survives the process, and ended jobs stay until it ends.
 """
 
@@ -70,7 +70,7 @@ _BODIES = frozenset({"payload", "result", "history"})
 
 
 def _kept(value: Any) -> Any:
-    """The value as MongoDB gives it back: a copy, instants in UTC cut to milliseconds."""
+    """Return the value as MongoDB returns it: a copy with instants in UTC, truncated to milliseconds."""
     if isinstance(value, datetime):
         return whole_ms(value.astimezone(UTC))
     if isinstance(value, bytes):
@@ -83,7 +83,7 @@ def _kept(value: Any) -> Any:
 
 
 def _is_sound(document: Document) -> bool:
-    """What the validator of the real store demands: a next check exactly while live, an end exactly when ended."""
+    """Check as the real store's validator does: a next check exactly while live, an end exactly when ended."""
     is_live = not State(document["state"]).is_terminal
     if is_live:
         return NEXT_CHECK_AT in document and DELETE_AT not in document
@@ -91,7 +91,7 @@ def _is_sound(document: Document) -> bool:
 
 
 def _fits(document: Document | None, seen: Seen, transition: Transition) -> bool:
-    """The compare of the compare-and-set."""
+    """Compare, for the compare-and-set."""
     if document is None:
         return False
     return (
@@ -110,7 +110,7 @@ def _nonce(document: Document) -> str | None:
 
 
 def _moved(document: Document, move: Move) -> Document:
-    """The document behind the move."""
+    """Return the document after the move."""
     transition = move.transition
     after = {**document, **_kept(transition_fields(transition))}
     after["rev"] += 1
@@ -129,7 +129,7 @@ def _job(document: Document, *, without: frozenset[str] = frozenset()) -> Job:
 
 
 class MemoryChanges:
-    """`JobChanges` of a store in memory."""
+    """`JobChanges` of an in-memory store."""
 
     def __init__(self, streams: "set[MemoryChanges]") -> None:
         self._streams = streams
@@ -137,7 +137,7 @@ class MemoryChanges:
         self._told_more = asyncio.Event()
 
     def tell(self, news: JobUpdate) -> None:
-        """Something happened."""
+        """Deliver an update to the followers."""
         self._told.append(news)
         self._told_more.set()
 
@@ -178,7 +178,7 @@ class MemoryStore:
         self._streams: set[MemoryChanges] = set()
 
     async def close(self) -> None:
-        """Nothing to close; as the real store has it."""
+        """Do nothing; part of the real store's interface."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
         return [self._insert_one(job) for job in jobs]
@@ -392,7 +392,7 @@ class MemoryStore:
             stream.tell(news)
 
     def tokens(self) -> TokenStore:
-        """The tokens of the same store."""
+        """Return the token store of the same data."""
         return self._tokens
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
@@ -438,12 +438,12 @@ class MemoryStore:
             raise SchemaMismatch("the store in memory has no schema yet: call ensure_schema")
 
     async def ensure_schema(self) -> None:
-        """As `init` does it on the real store."""
+        """Create the schema, as `init` does on the real store."""
         self._has_schema = True
 
 
 def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
-    """Whether the document has each of the values; a list has those that it holds."""
+    """Whether the document has each of the values; for a list, whether it contains them."""
     return all(
         value in document.get(name, ()) if name == "tags" else document.get(name) == value
         for name, value in fields.items()

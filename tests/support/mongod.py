@@ -1,4 +1,4 @@
-"""One mongod as a plain process, with accounts or without, for tests of the accounts themselves."""
+"""One mongod as a plain process, with or without accounts, for tests of the accounts themselves."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ KEY = "aKeyThatOnlyMembersOfThisReplicaSetHave"
 
 @contextmanager
 def running_mongod(folder: Path, port: int, *, with_accounts: bool, data: str = "data") -> Iterator[str]:
-    """A mongod of a replica set that nobody has made yet, on the data in `folder`; its `name:port`."""
+    """Run a mongod with an uninitialized replica set on the data in `folder`; yield its `name:port`."""
     servers = Servers(ROOT / ".acked" / "servers")
     servers.ensure(mongod=True, rabbitmq=False)
     place, key = folder / data, folder / "key"

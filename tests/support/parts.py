@@ -1,4 +1,4 @@
-"""The parts around a unit under test: settings, a store that fails or holds on demand, tasks that end with the test."""
+"""Collaborators of a unit under test: settings, a store that fails or blocks on demand, and tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,7 @@ BOUND_S = 5.0
 
 
 def common_settings(**variables: object) -> CommonSettings:
-    """The defaults; `lease_s=3` stands for `ACKED_LEASE_S=3`."""
+    """Return the defaults; `lease_s=3` stands for `ACKED_LEASE_S=3`."""
     env = Env({f"ACKED_{name.upper()}": str(value) for name, value in variables.items()})
     settings = read_common(env)
     env.finish()
@@ -24,10 +24,10 @@ def common_settings(**variables: object) -> CommonSettings:
 
 
 class ShakyStore(MemoryStore):
-    """The store in memory behind a line that can break or hold: what real stores do now and then.
+    """The in-memory store with failures and delays, as real stores have them.
 
-    `failures` maps a verb's name to errors that its next calls raise; `holds` maps it to an event that its calls wait
-    for before they do anything; `calls` are the verbs that were called, in order.
+    `failures` maps a verb's name to errors that its next calls raise; `holds` maps it to an event that its calls await
+    before they do anything; `calls` lists the called verbs in order.
     """
 
     VERBS = frozenset(
@@ -75,7 +75,7 @@ class ShakyStore(MemoryStore):
         return await call(*args, **kwargs)
 
     async def until_called(self, verb: str, times: int = 1) -> None:
-        """Returns when the verb was called so often."""
+        """Return once the verb was called `times` times."""
         async with asyncio.timeout(BOUND_S):
             while self.calls.count(verb) < times:
                 self.changed.clear()
@@ -83,14 +83,14 @@ class ShakyStore(MemoryStore):
 
 
 async def settle(turns: int = 20) -> None:
-    """Lets everything that can run now run: some turns of the loop."""
+    """Run everything that is ready: some turns of the loop."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def running_tasks() -> AsyncIterator[Tasks]:
-    """Tasks that are cancelled at the end."""
+    """Yield tasks that are cancelled at the end."""
     tasks = Tasks()
     try:
         yield tasks

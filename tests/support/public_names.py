@@ -1,6 +1,6 @@
-"""The names that users hold, each as a line: what stays from one version to the next.
+"""The names that users depend on, one per line: they stay from one version to the next.
 
-`PYTHONPATH=tests:. .venv/bin/python -m support.public_names` notes new ones in the file; it takes none out.
+`PYTHONPATH=tests:. .venv/bin/python -m support.public_names` adds new ones to the file; it removes none.
 """
 
 import importlib
@@ -36,7 +36,7 @@ PACKAGES = ("acked", "acked_common", "acked_gateway", "acked_intake", "acked_wor
 
 
 async def public_names() -> set[str]:
-    """All public names of this version."""
+    """Return all public names of this version."""
     names = {*_of_python(), *_of_operators()}
     for service, application in _applications().items():
         document = (await call(application, "GET", "/openapi.json")).json
@@ -54,7 +54,7 @@ def _applications() -> dict[str, Starlette]:
 
 
 def _of_document(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What an API document names: the sort of each name, and the name."""
+    """Yield the names in an API document, each with its category."""
     for method, path, operation in operations(document):
         route = f"{method} {path}"
         yield "route", route
@@ -92,7 +92,7 @@ def _of_operators() -> Iterator[str]:
     yield from (f"permission {permission.value}" for permission in Permission)
     yield from (f"queue {name}" for name in (topology.DEAD_QUEUE, topology.lane_queue("<lane>")))
     yield f"exchange {topology.COMMANDS_EXCHANGE}"
-    # A test holds the document to the code.
+    # A test checks the document against the code.
     yield from (f"setting {name}" for name in re.findall(r"`(ACKED_[A-Z_]+)`", (ROOT / "docs/settings.md").read_text()))
     recipes = re.findall(r"^((?:\[.*\]\n)*)([a-z][a-z-]*)(?: [^:=\n]*)?:(?!=)", (ROOT / "justfile").read_text(), re.M)
     yield from (f"recipe {name}" for marks, name in recipes if "[private]" not in marks)
@@ -106,7 +106,7 @@ def _of_operators() -> Iterator[str]:
 
 
 def noted() -> set[str]:
-    """The names of the file."""
+    """Return the names in the file."""
     return set(NOTED.read_text().splitlines())
 
 

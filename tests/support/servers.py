@@ -1,5 +1,8 @@
-"""MongoDB and RabbitMQ for a test run: those that the environment names; else containers where a Docker engine answers
-and has the images; else private processes as `up` starts them natively. `ACKED_RUNTIME` forces one of the two."""
+"""MongoDB and RabbitMQ for a test run.
+
+Those that the environment names; else containers if a Docker engine has the images; else private processes, started as
+`up` does natively. `ACKED_RUNTIME` forces one of the latter two.
+"""
 
 import os
 import random
@@ -22,32 +25,32 @@ class OwnServers(Protocol):
 
     @property
     def mongo_url(self) -> str:
-        """Where MongoDB is."""
+        """The URL of MongoDB."""
         ...
 
     @property
     def amqp_url(self) -> str:
-        """Where RabbitMQ is."""
+        """The URL of RabbitMQ."""
         ...
 
     def start(self) -> None:
-        """Returns when both answer."""
+        """Return once both accept connections."""
         ...
 
     def stop(self) -> None:
-        """Ends both."""
+        """Stop both."""
         ...
 
     def kill(self, part: str) -> None:
-        """SIGKILL to `mongod` or `rabbitmq`; it comes back by itself."""
+        """Send SIGKILL to `mongod` or `rabbitmq`, which restarts by itself."""
         ...
 
     def pause(self, part: str) -> None:
-        """Stops a part until `restart`."""
+        """Stop a server until `restart`."""
         ...
 
     def restart(self, part: str) -> None:
-        """Starts a part that was stopped, and returns when it answers."""
+        """Start a stopped server and return once it accepts connections."""
         ...
 
 
@@ -62,17 +65,17 @@ class Servers:
 
     @property
     def private(self) -> OwnServers:
-        """The servers that this run started and may kill; skips where they are somebody else's."""
+        """Return the servers that this run started and may kill; skip if they belong to others."""
         if self._private is None:
             pytest.skip(f"needs servers of its own; unset {MONGO_URL}")
         return self._private
 
     def drop_database(self, name: str) -> None:
-        """Removes what a test left."""
+        """Drop a test's database."""
         self.mongo().drop_database(name)
 
     def mongo(self) -> MongoClient[dict[str, object]]:
-        """A plain client, for what tests look at from outside."""
+        """Return a plain client, for inspection by tests."""
         if self._client is None:
             self._client = MongoClient(
                 self.mongo_url, tz_aware=True, uuidRepresentation="standard", serverSelectionTimeoutMS=10_000
@@ -80,7 +83,7 @@ class Servers:
         return self._client
 
     def stop(self) -> None:
-        """Stops what was started."""
+        """Stop the servers that this run started."""
         if self._client is not None:
             self._client.close()
         if self._private is not None:
@@ -88,13 +91,13 @@ class Servers:
 
 
 def start_servers(folder: Path) -> Servers:
-    """Starts servers that keep their data in `folder`; raises `ServersUnavailable` where none can run."""
+    """Start servers with their data in `folder`. Raise `ServersUnavailable` if none can run."""
     mongo_url, amqp_url = os.environ.get(MONGO_URL), os.environ.get(AMQP_URL)
     if mongo_url and amqp_url:
         return Servers(mongo_url, amqp_url, None)
     if (containers := _containers()) is not None:
         return Servers(containers.mongo_url, containers.amqp_url, containers)
-    # Only the runs that want servers pay for this import.
+    # Only runs that need servers pay for this import.
     from deploy.native.layout import LayoutError
     from deploy.native.ports import free_port_base
     from deploy.native.servers import PrivateServers
@@ -109,7 +112,7 @@ def start_servers(folder: Path) -> Servers:
 
 
 def _containers() -> OwnServers | None:
-    """Servers in containers, started; None where that is not wanted or can't be."""
+    """Start servers in containers; return None if that is not wanted or not possible."""
     from deploy.docker.engine import image_is_there, image_names, why_not
 
     runtime = os.environ.get("ACKED_RUNTIME")

@@ -1,8 +1,9 @@
-"""Clients that never come to the end of their requests: `python -m support.slow_clients PORT COUNT PATH`.
+"""Clients that never complete their requests: `python -m support.slow_clients PORT COUNT PATH`.
 
-They are a process of their own. A third sends nothing, a third a head and a third a body, both a few bytes each
-second. Tells `ready` when all have begun, and when the server has ended all of them, one line of JSON: for each sort,
-what it was answered, how often; and the longest time that one lasted.
+They run in a separate process. A third sends nothing, a third a head and a third a body, both a few bytes each second.
+Prints `ready` once all have begun, and one line of JSON once the server has ended all of them: for each sort the count
+of
+each response, and the longest lifetime.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections import Counter
 from acked_common.runtime.lifetime import raise_file_limit
 
 REQUEST_WITHIN_S = 5.0
-"""In which a request must be there, to the services of the stack of the tests that are alone."""
+"""Deadline of a request, in the stacks of tests with such clients only."""
 TRICKLE_S = 1.0
 PATIENCE_S = 60.0
 BEGINNINGS = {
@@ -25,7 +26,7 @@ TRICKLES = {"silent": b"", "head": b"a: b\r\n", "body": b" "}
 
 
 class SlowClients:
-    """All of one run."""
+    """All clients of one run."""
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
@@ -36,7 +37,7 @@ class SlowClients:
         self._all_begun = asyncio.Event()
 
     async def run(self, count: int) -> None:
-        """Until the server has ended all of them."""
+        """Run until the server has ended all of them."""
         sorts = list(BEGINNINGS)
         # One that can't connect ends the wait: the others alone never reach the count.
         async with asyncio.TaskGroup() as clients:
@@ -66,13 +67,13 @@ class SlowClients:
 
 
 def tell(line: str) -> None:
-    """Tells the test that has started this process."""
+    """Print a line for the test that has started this process."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 async def main(port: int, count: int, path: str) -> None:
-    """Runs them, bodies being sent to `path`, and prints what became of them."""
+    """Run the clients, with bodies sent to `path`, and print their results."""
     clients = SlowClients(port, path)
     await clients.run(count)
     tell(json.dumps({"answers": clients.answers, "longest_s": clients.longest_s}))

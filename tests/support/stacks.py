@@ -1,4 +1,5 @@
-"""Whole stacks of the shipped entry points for acceptance and fault tests, each on ports and in a folder of its own."""
+"""Whole stacks of the shipped entry points for acceptance and fault tests, each on its own ports and in its own
+folder."""
 
 import http.client
 import json
@@ -25,12 +26,12 @@ QUICK = {
     "ACKED_GRACE_S": "2",
     "ACKED_REPUBLISH_AFTER_S": "3",
 }
-"""Short times, so that what takes a lease takes seconds."""
+"""Short durations, so that lease expiry takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; `body` is decoded where it is JSON."""
+    """An HTTP response; `body` is decoded if it is JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,7 +43,7 @@ class Answer:
 
 
 class TestStack:
-    """A running stack, and calls to it as a program would make them."""
+    """A running stack, and requests to it."""
 
     __test__ = False
 
@@ -52,7 +53,7 @@ class TestStack:
         self.intake_port = stack.layout.ports.intake
 
     def port(self, to: str) -> int:
-        """Where a service answers, or one process such as `gateway-2`."""
+        """Return the port of a service, or of one process such as `gateway-2`."""
         shared = {"gateway": self.gateway_port, "intake": self.intake_port}
         found = shared.get(to) or self.stack.parts.health_port(to)
         assert found, f"{to} tells no port"
@@ -68,7 +69,8 @@ class TestStack:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 90.0,
     ) -> Answer:
-        """One call to a service, or to one process such as `gateway-2`; a body that is not bytes is sent as JSON."""
+        """Send a request to a service, or to one process such as `gateway-2`; a body that is not bytes is sent as
+        JSON."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port(to), timeout=timeout_s)
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
@@ -83,30 +85,30 @@ class TestStack:
             connection.close()
 
     def process(self, kind: str = "demo", **fields: Any) -> str:
-        """Sends a request and returns its id; it must be accepted."""
+        """Submit a request, which must be accepted, and return its id."""
         answer = self.call("POST", "/process", {"kind": kind, **fields}, to="intake")
         assert answer.status == 202, answer.raw
         return str(answer.body["id"])
 
     def status(self, job_id: str, query: str = "", *, to: str = "gateway") -> Any:
-        """The status of a job that is there."""
+        """Return the status of an existing job."""
         answer = self.call("GET", f"/status/{job_id}{query}", to=to)
         assert answer.status == 200, answer.raw
         return answer.body
 
     def finished(self, job_id: str, wait_s: float = 30.0) -> Any:
-        """The status of a job once it is terminal."""
+        """Wait until a job is terminal and return its status."""
         found = self.status(job_id, f"?wait_s={wait_s}")
         assert found["finished_at"] is not None, found
         return found
 
     def batch(self, name: str) -> dict[str, int]:
-        """Jobs of a batch by state; empty for none."""
+        """Return the counts of a batch by state; empty for none."""
         answer = self.call("GET", f"/batches/{name}")
         return dict(answer.body["states"]) if answer.status == 200 else {}
 
     def metric(self, name: str, labels: str = "", *, to: str = "gateway") -> float:
-        """A value of `/metrics`; 0 where it is not there yet."""
+        """Return a value of `/metrics`; 0 if it does not exist yet."""
         wanted = name + labels
         for line in self.call("GET", "/metrics", to=to).raw.decode().splitlines():
             if line.startswith(wanted + " "):
@@ -115,7 +117,7 @@ class TestStack:
 
 
 def eventually(holds: Callable[[], Any], *, within_s: float, what: str) -> Any:
-    """The first true value; fails when there is none in time."""
+    """Return the first true value; fail if there is none in time."""
     end = time.monotonic() + within_s
     last: Any = None
     while True:
@@ -130,13 +132,13 @@ def eventually(holds: Callable[[], Any], *, within_s: float, what: str) -> Any:
 
 
 def refuses(port: int) -> bool:
-    """Whether nobody listens there."""
+    """Whether no process listens on the port."""
     with closing(socket.socket()) as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def gone(stack: Stack) -> None:
-    """Fails where a process of the stack is left, or one of its ports is taken."""
+    """Fail if a process of the stack is left, or one of its ports is in use."""
     assert stack.parts.processes() == {}
     assert not stack.is_up()
     ports = stack.layout.ports
@@ -147,9 +149,9 @@ def gone(stack: Stack) -> None:
 
 @contextmanager
 def never_orphaned(layout: Layout) -> Iterator[None]:
-    """Stops the supervisor of a stack, and all that it started, also where this process is killed meanwhile."""
+    """Stop the supervisor of a stack and all its children, even if this process is killed meanwhile."""
     pid_file = str(layout.run / "supervisor.pid")
-    # It reads to the end of a pipe that only this process holds, in a session that no Ctrl-C reaches.
+    # The guard reads to the end of a pipe that only this process holds, in a session that no Ctrl-C reaches.
     script = 'cat > /dev/null; [ ! -e "$1" ] || kill "$(cat "$1")"'
     guard = subprocess.Popen(
         ["sh", "-c", script, "guard", pid_file], stdin=subprocess.PIPE, cwd="/", start_new_session=True
@@ -168,7 +170,7 @@ def running_stack(
     scale: Mapping[str, int] | None = None,
     port_base: int | None = None,
 ) -> Iterator[TestStack]:
-    """A stack that is ready, and gone afterwards."""
+    """Run a stack that is ready; remove it afterwards."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
     layout = Layout(folder.resolve(), Ports(port_base or free_port_base()))
     stack = Stack(layout, {**inherited, **QUICK, **(environ or {})})
@@ -179,8 +181,8 @@ def running_stack(
             stack.up()
             yield TestStack(stack)
         finally:
-            # Nobody reads its data again, so nothing has to end well.
+            # Its data is not read again, so an unclean stop is fine.
             end_processes(stack.parts.processes(), signal.SIGKILL)
             stack.down()
-            # Several hundred megabytes; the logs stay where a test fails.
+            # Several hundred megabytes; the logs remain for failed tests.
             shutil.rmtree(layout.state / "data", ignore_errors=True)

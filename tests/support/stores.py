@@ -1,4 +1,4 @@
-"""Stores that reach their server through a proxy, so that a test can lose what they are told."""
+"""Stores that reach their server through a proxy, so that a test can lose responses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from support.tcp_proxy import Proxy
 async def store_behind(
     proxy: Proxy, database: str, *, app_name: str, timeout_s: float, mongo_url: str = ""
 ) -> AsyncIterator[MongoStore]:
-    """An empty store whose calls may take `timeout_s` each; `mongo_url` names the account, where there is one."""
+    """Yield an empty store with a call timeout of `timeout_s`; `mongo_url` names the account, if any."""
     account, at, _ = mongo_url.removeprefix("mongodb://").rpartition("@")
     source = "&authSource=admin" if at else ""
     url = f"mongodb://{account}{at}127.0.0.1:{proxy.port}/?directConnection=true{source}"

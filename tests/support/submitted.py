@@ -1,4 +1,4 @@
-"""What a client knows: the ids that were accepted, and what became of each."""
+"""What a client knows: the accepted ids and their outcomes."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ PAUSE_S = 0.05
 
 
 def submit(stack: TestStack, count: int, batch: str, *, seconds: float, pause_s: float = 0.0) -> list[str]:
-    """Sends `count` requests from several clients, each again until it is accepted; the ids of all 202s."""
+    """Send `count` requests from several clients, each repeated until accepted; return the ids of all 202s."""
 
     def client(share: int) -> list[str]:
         ids: list[str] = []
@@ -45,13 +45,16 @@ def submit(stack: TestStack, count: int, batch: str, *, seconds: float, pause_s:
 
 
 def all_ended(stack: TestStack, batch: str, count: int) -> bool:
-    """Whether at least `count` jobs of a batch have ended and none is live; more may be there, accepted unheard."""
+    """Whether at least `count` jobs of a batch have ended and none is live.
+
+    More may exist: jobs whose 202 was lost.
+    """
     states = stack.batch(batch)
     return sum(states.values()) >= count and all(State(state).is_terminal for state in states)
 
 
 def endings(stack: TestStack, ids: list[str]) -> Counter[tuple[str, int]]:
-    """Counts `(state, terminal entries in the history)` of each id, asked one by one."""
+    """Count `(state, terminal entries in the history)` over the ids, with one request each."""
 
     def ending(job_id: str) -> tuple[str, int]:
         job: Any = stack.status(job_id)

@@ -1,4 +1,4 @@
-"""A sweeper among parts in memory, whose time stands still."""
+"""A sweeper with in-memory collaborators and a manual clock."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -20,13 +20,13 @@ RENEWAL_S = common_settings().times.renewal_s
 
 
 class Broker(MemoryBroker):
-    """Refuses what goes to the lanes in `refused`."""
+    """A broker that rejects bundles for the lanes in `refused`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.refused: set[str] = set()
         self.blind: set[str] = set()
-        """Lanes that can't be looked at."""
+        """Lanes whose depth can't be read."""
         self.hangs = False
         self.probed: list[str] = []
 
@@ -45,7 +45,7 @@ class Broker(MemoryBroker):
 
 
 class Bench:
-    """A sweeper among parts in memory, whose time stands still."""
+    """A sweeper with in-memory collaborators and a manual clock."""
 
     def __init__(self, **variables: object) -> None:
         self.clock = ManualClock()
@@ -57,24 +57,24 @@ class Bench:
 
     @classmethod
     async def ready(cls, **variables: object) -> "Bench":
-        """One whose kinds were read, as a process has them before its sweeper starts."""
+        """Return a bench whose kinds were read, as in a process before its sweeper starts."""
         made = cls(**variables)
         await made.kinds.refresh()
         made.store.calls.clear()
         return made
 
     def another(self) -> Sweeper:
-        """The sweeper of one more process."""
+        """Return the sweeper of another process."""
         publisher = BundlePublisher(self.broker, self.kinds)
         transitions = Transitions(self.store, publisher.offer)
         return Sweeper(self.store, transitions, publisher, self.broker, self.kinds, self.clock, self.settings.times)
 
     async def queued(self, waits_s: float = 60.0, **fields: object) -> Job:
-        """A job that waits for so long already."""
+        """Insert a job that has waited for `waits_s`."""
         return await queued(self.store, at=self.clock.now() - timedelta(seconds=waits_s), **fields)
 
     async def running(self, *, expired_s: float = 1.0, **fields: object) -> Job:
-        """A job whose lease has run out so long ago."""
+        """Insert a job whose lease expired `expired_s` ago."""
         job = await self.queued(**fields)
         return await self.lose_again(job, expired_s)
 
@@ -83,14 +83,14 @@ class Bench:
         return await moved(self.store, job, claim)
 
     def published(self, lane: str = "demo") -> list[UUID]:
-        """What was published since the last call."""
+        """Return what was published since the last call."""
         found: list[UUID] = []
         while (bundle := self.broker.take(lane)) is not None:
             found += bundle.ids
         return found
 
     async def trust_leases(self) -> None:
-        """The store answers for long enough."""
+        """Let the store be available for long enough to trust leases."""
         for _ in range(8):
             await self.sweeper.sweep_running()
             self.clock.advance(RENEWAL_S / 2)
@@ -100,7 +100,7 @@ class Bench:
         await settle()
 
     async def take_all_before(self, at: datetime, lane: str = "demo") -> None:
-        """Workers have taken what was queued until then."""
+        """Set the lane's watermark: workers have taken what was queued until then."""
         await self.store.raise_watermark(lane, at)
 
     async def look_and_sweep(self) -> None:

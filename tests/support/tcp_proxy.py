@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server: it loses answers, cuts, holds, delays or half closes connections on demand."""
+"""A TCP proxy in front of a server that loses responses, cuts, holds, delays or half closes connections on demand."""
 
 import asyncio
 import contextlib
@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 
 class Proxy:
-    """Passes bytes on; `lose` makes it cut connections instead of passing an answer on, `silence` keeps them back.
+    """Forward bytes. `lose` cuts connections instead of forwarding a response; `silence` withholds responses.
 
-    What `refuse`, `hold` and `delay` do lasts until `heal`.
+    The effects of `refuse`, `hold` and `delay` last until `heal`.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -27,64 +27,64 @@ class Proxy:
         self._is_silent = False
         self._is_closed = False
         self.lost = 0
-        """Answers that never arrived."""
+        """Number of responses that were lost."""
         self.port = 0
         self.rewriter: Callable[[], Callable[[bytes], bytes]] | None = None
-        """Makes for each new connection what its requests go through; None: they pass as they are."""
+        """Creates a filter of requests for each new connection; None forwards them unchanged."""
 
     async def start(self) -> None:
-        """Listens on a free port of loopback."""
+        """Listen on a free port of loopback."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Cuts everything."""
+        """Close all connections."""
         self._is_closed = True
         if self._server is not None:
             self._server.close()
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        # Lets go of what the kernel had accepted before the listener was closed.
+        # Closes connections that the kernel accepted before the listener was closed.
         await asyncio.sleep(0)
 
     def lose(self, *commands: str, times: int) -> None:
-        """The answers to the next so many commands of these names are lost with their connections."""
+        """Lose the responses to the next `times` commands of these names, with their connections."""
         # A command's name is the first key of its document; its value, the collection's name, is a string.
         self._markers = [b"\x02" + command.encode() + b"\x00" for command in commands]
         self._left = times
 
     def silence(self) -> None:
-        """From now on nothing is answered; connections stay open."""
+        """Withhold all responses from now on; connections stay open."""
         self._is_silent = True
 
     def cut(self) -> None:
-        """Cuts what is connected now."""
+        """Close the current connections."""
         for connection in self._connections:
             connection.cancel()
 
     def refuse(self) -> None:
-        """Cuts what is connected, and what connects from now on."""
+        """Close current and new connections."""
         self._is_refusing = True
         self.cut()
 
     def hold(self) -> None:
-        """A black hole: nothing passes from now on, and nobody is told; what is sent arrives when it is healed."""
+        """Forward nothing from now on, as a black hole does; `heal` delivers what was sent."""
         self._flows.clear()
 
     def delay(self, seconds: float) -> None:
-        """Each piece takes so much longer from now on, either way."""
+        """Delay each chunk from now on, in both directions."""
         self._delay_s = seconds
 
     def half_close(self) -> None:
-        """Tells the clients that are connected that nothing more comes; what they send still gets through."""
+        """Half-close towards the connected clients; what they send is still forwarded."""
         for client in self._clients - self._half_closed:
             if not client.transport.is_closing():
                 client.write_eof()
                 self._half_closed.add(client)
 
     def heal(self) -> None:
-        """Passes on again."""
+        """Forward normally again."""
         self._is_refusing = False
         self._delay_s = 0.0
         self._flows.set()
@@ -104,7 +104,7 @@ class Proxy:
         try:
             upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         except OSError:
-            # Nobody listens behind it: the client is told as it would be without the proxy.
+            # The server is unreachable: the client sees the same as without the proxy.
             writer.transport.abort()
             return
         doomed = asyncio.Event()
@@ -142,7 +142,7 @@ class Proxy:
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
         while chunk := await reader.read(1 << 16):
             if doomed.is_set():
-                # The server has answered, so the write is done.
+                # The server has responded, so the write is done.
                 self.lost += 1
                 return
             if self._is_silent or writer in self._half_closed:
@@ -159,7 +159,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy_to(host: str, port: int) -> AsyncIterator[Proxy]:
-    """A running proxy."""
+    """Yield a running proxy."""
     proxy = Proxy(host, port)
     await proxy.start()
     try:

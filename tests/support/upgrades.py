@@ -1,4 +1,4 @@
-"""A checkout of its own that goes from one version of Acked to another and back, as a user's does."""
+"""A separate checkout that moves from one version of Acked to another and back, as an operator does."""
 
 import logging
 import os
@@ -18,22 +18,24 @@ log = logging.getLogger(__name__)
 
 NAMED = ROOT / "tests" / "acceptance" / "version_before.txt"
 CHOSEN = "ACKED_TEST_UPGRADE_FROM"
-"""Names another commit as the version before."""
+"""Overrides the commit of the previous version."""
 RECIPE_WITHIN_S = 600.0
 
 
 class NoVersionBefore(Exception):
-    """This checkout does not have the version before; the text says how to get it."""
+    """This checkout lacks the previous version; the text says how to get it."""
 
 
 def git(*words: str) -> str:
-    """What git answers in this checkout."""
+    """Run git in this checkout and return its output."""
     return subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def version_before() -> str:
-    """The commit of the version before: the newest tag on an older commit than this one, else the one that
-    `version_before.txt` names. Raises `NoVersionBefore`."""
+    """Return the commit of the previous version. Raise `NoVersionBefore`.
+
+    It is the newest tag on an older commit than this one, else the commit in `version_before.txt`.
+    """
     try:
         tags = git("tag", "--merged", "HEAD^", "--sort=-version:refname").splitlines()
         named = [line for line in NAMED.read_text().splitlines() if line and not line.startswith("#")]
@@ -50,23 +52,23 @@ def version_before() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Compatibility:
-    """What `deploy/compatibility.toml` and the store's schema say of a version."""
+    """The compatibility of a version, from `deploy/compatibility.toml` and the store's schema."""
 
     state: int
     rolls_from: int
     schema: int
 
     def can_roll_to(self, newer: "Compatibility") -> bool:
-        """Whether `./just restart` leads to a newer version."""
+        """Whether `./just restart` can upgrade to a newer version."""
         return self.state >= newer.rolls_from
 
     def can_come_back_from(self, newer: "Compatibility") -> bool:
-        """Whether this version works on what a newer one has used."""
+        """Whether this version can use the data of a newer one."""
         return (self.state, self.schema) == (newer.state, newer.schema) and self.can_roll_to(newer)
 
 
 def compatibility_of(tree: Path) -> Compatibility:
-    """Reads it in a checkout."""
+    """Read it from a checkout."""
     file = tree / "deploy" / "compatibility.toml"
     said: Mapping[str, int] = tomllib.loads(file.read_text()) if file.exists() else {}
     sources = [path.read_text() for path in (tree / "libs").rglob("schema.py")]
@@ -75,7 +77,7 @@ def compatibility_of(tree: Path) -> Compatibility:
 
 
 class Checkout:
-    """A folder that holds one version after the other; its state folder, `.venv` and servers stay, as with `git`."""
+    """A folder that holds one version after another; its state folder, `.venv` and servers stay, as with `git`."""
 
     def __init__(self, folder: Path, ports: Ports, environ: Mapping[str, str]) -> None:
         self.folder = folder
@@ -85,7 +87,7 @@ class Checkout:
         self._files: set[Path] = set()
 
     def take_fetched(self) -> None:
-        """The servers and the installer that this checkout has fetched need not be fetched again."""
+        """Link the servers and the installer that this checkout has fetched."""
         bin_folder = self.folder / ".venv" / "bin"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bin_folder.parent)], check=True)
         for name in ("uv", "just"):
@@ -101,13 +103,13 @@ class Checkout:
             )
 
     def use_commit(self, commit: str) -> None:
-        """Holds a commit, as after `git checkout`."""
+        """Check out a commit."""
         archive = subprocess.run(["git", "-C", str(ROOT), "archive", commit], check=True, capture_output=True).stdout
         self._forget_others(git("ls-tree", "-r", "-z", "--name-only", commit))
         subprocess.run(["tar", "-x", "-C", str(self.folder)], input=archive, check=True)
 
     def use_present(self) -> None:
-        """Holds the files of this checkout as they are now, whether they are committed or not."""
+        """Use the files of this checkout as they are, committed or not."""
         names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
         for path in self._forget_others(names):
             if (ROOT / path).exists():
@@ -115,7 +117,7 @@ class Checkout:
                 shutil.copy2(ROOT / path, self.folder / path)
 
     def _forget_others(self, names: str) -> Iterable[Path]:
-        """The paths among `names`; files of the version that was there and is no longer wanted go."""
+        """Return the paths among `names`; delete files of the previous version that are not among them."""
         wanted = {Path(name) for name in names.split("\0") if name}
         for path in self._files - wanted:
             (self.folder / path).unlink()
@@ -123,7 +125,7 @@ class Checkout:
         return wanted
 
     def just(self, *words: str) -> str:
-        """What a recipe prints; it must succeed."""
+        """Run a recipe, which must succeed, and return its output."""
         started = time.monotonic()
         ran = subprocess.run(
             [str(self.folder / "just"), *words],

@@ -1,4 +1,4 @@
-"""An HTTP server of the real kind on this test's own loop and a port of the kernel's choice."""
+"""A real HTTP server on this test's event loop and an ephemeral port."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -43,20 +43,20 @@ class WebServer:
 
     @property
     def sockets(self) -> int:
-        """Connections whose memory is not free yet."""
+        """Number of connections that are still referenced."""
         return len(self.server.server_state.connections)
 
 
 @asynccontextmanager
 async def web_server(app: Any, *, port: int = 0, host: str = HOST) -> AsyncIterator[WebServer]:
-    """Serves an application as `serve` does, its lifespan too, and stops as a stopped process does."""
+    """Serve an application and its lifespan as `serve` does, and stop it as a stopped process does."""
     async with serving(server_config(app), port=port, host=host) as made:
         yield made
 
 
 @asynccontextmanager
 async def serving(config: uvicorn.Config, *, port: int = 0, host: str = HOST) -> AsyncIterator[WebServer]:
-    """The same with a configuration of one's own. Raises `StartupFailed`, and `TimeoutError` where the start hangs."""
+    """Serve with the given configuration. Raise `StartupFailed`, or `TimeoutError` if the start hangs."""
     config.timeout_graceful_shutdown = 2
     server = uvicorn.Server(config)
     config.load()

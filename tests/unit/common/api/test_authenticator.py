@@ -1,4 +1,4 @@
-"""The gate: who gets through to which route, and what the others are told."""
+"""The authenticator: which principal gets through to which route, and what other requests receive."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -32,7 +32,7 @@ def operation(path: str, permission: Permission | None, **fields: Any) -> Operat
 
 
 class Bench:
-    """An application with a route of each sort behind the gate."""
+    """An application with an authenticated route of each sort."""
 
     def __init__(self, *, asks: bool = True) -> None:
         self.clock = ManualClock()

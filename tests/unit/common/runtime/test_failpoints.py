@@ -1,4 +1,4 @@
-"""Crash points: off they do nothing, armed they break the process exactly where and when they were asked to."""
+"""Failpoints: off they do nothing; armed they break the process exactly where and when they were asked to."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The gate: closed exactly while a process that stood still does not know what it owns, and how handlers wait there."""
+"""The fence: closed exactly while a suspended process can't know what it owns, and how handlers wait at it."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ def clock() -> Seconds:
 
 
 class WatchedGate(StallFence):
-    """A gate that tells when somebody waits at it."""
+    """A fence that signals when a thread waits at it."""
 
     def __init__(self, clock: Seconds) -> None:
         super().__init__(lease_s=LEASE_S, renewal_s=RENEWAL_S, clock=clock)
@@ -145,7 +145,7 @@ class Handlers:
         self.loop: asyncio.AbstractEventLoop
 
     def begin(self, *names: str) -> None:
-        """Lets the next step be ready on the handlers' loop; it is made when the gate lets it."""
+        """Schedule the next step on the handlers' loop; it runs once the fence is open."""
         for name in names:
             self.loop.call_soon_threadsafe(self.go[name].set)
 

@@ -73,7 +73,7 @@ class Process:
 
 
 class Host:
-    """The host of suspects, played by the test."""
+    """The fork server, simulated by the test."""
 
     def __init__(self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], **_: object) -> None:
         self.on_ready = on_ready

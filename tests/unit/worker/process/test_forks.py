@@ -133,7 +133,7 @@ os.kill(pid, 9)
 
 
 def test_context_in_a_forked_child_holds_up_nobody() -> None:
-    """Its gate would never open, and the lock behind its progress may be held by a thread that is not there."""
+    """Its fence would never open, and the lock of its progress may be held by a thread that does not exist there."""
     program = """
 import os, threading
 from acked import Context

@@ -1,4 +1,4 @@
-"""A renewal covers every held attempt, stops what lost its lease, and opens the gate with the time it was sent at."""
+"""A renewal covers every held attempt, stops those that lost their lease, and opens the fence as of its send time."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ class Bench:
         self.fence = StallFence(lease_s=LEASE_S, renewal_s=RENEWAL_S, clock=self.clock.monotonic)
         self.interrupted: list[tuple[str, InterruptReason]] = []
         self.was_open: list[bool] = []
-        """Whether the gate was open at each interruption."""
+        """Whether the fence was open at each interruption."""
         self.leases = Leases(self.store, self.running, BOOT, TIMES, self.clock.monotonic, self._interrupt, self.fence)
 
     def _interrupt(self, held: InFlight, reason: InterruptReason) -> None:
@@ -66,7 +66,7 @@ class Bench:
         assert await self.store.apply([Move((await again(self.store, held.job)).seen, move)]) == [Applied.APPLIED]
 
     async def stand_still(self, seconds: float = LEASE_S) -> None:
-        """The whole process does; it notices afterwards, and its gate closes."""
+        """Suspend the whole process, which notices afterwards and closes its fence."""
         self.clock.advance(seconds)
         assert self.fence.beat()
         assert not self.fence.is_open

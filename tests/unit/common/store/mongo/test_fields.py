@@ -277,7 +277,7 @@ def test_each_field_of_a_job_is_shown_or_named_as_hidden(name: str) -> None:
     job = filled(Job, error={"type": "Boom"})
     other = changed(job, error={"type": "Bang"}) if name == "error" else dict(variants(job))[name]
     is_shown = encode(job_fields(other)) != encode(job_fields(job))
-    assert is_shown != (name in NOT_SHOWN), f"show {name} in views.py, or name it in NOT_SHOWN"
+    assert is_shown != (name in NOT_SHOWN), f"show {name} in representations.py, or name it in NOT_SHOWN"
 
 
 @pytest.mark.parametrize("name", names(KindRecord))
