@@ -90,7 +90,7 @@ def define(name: object, function: object, options: KindOptions) -> KindDefiniti
             raise DefinitionError("a handler that isn't `async def` takes one job at a time; leave bundle out")
     except DefinitionError as error:
         raise DefinitionError(f"{place}: {error}") from None
-    assert callable(function)  # noqa: S101 - told to the type checker; _is_async has refused everything else
+    assert callable(function)  # noqa: S101 - for the type checker; _is_async has rejected everything else
     module = str(getattr(function, "__module__", "?"))
     return KindDefinition(checked_name, function, is_async, options, module, place)
 

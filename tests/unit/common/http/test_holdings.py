@@ -65,9 +65,9 @@ def test_ledger_bounds_that_contradict_are_refused(in_all: int, of_client: int, 
 def test_ledger_more_given_back_than_held_is_an_error() -> None:
     ledger: Ledger[str] = Ledger(10, 5)
     ledger.take("a", 2)
-    with pytest.raises(ValueError, match="more is given back"):
+    with pytest.raises(ValueError, match="more is released"):
         ledger.give_back("a", 3)
-    with pytest.raises(ValueError, match="more is given back"):
+    with pytest.raises(ValueError, match="more is released"):
         ledger.give_back("b")
     assert ledger.held == 2
 

@@ -28,7 +28,7 @@ LARGE = UNCOUNTED_BYTES * 4
 
 
 class Bench:
-    """Routes that wait, read and fail, behind a front with small limits."""
+    """Routes that wait, read and fail, behind the edge middleware with small limits."""
 
     def __init__(self, *, requests: int = 8, of_client: int = 2, asks: bool = True) -> None:
         self.go_on = asyncio.Event()

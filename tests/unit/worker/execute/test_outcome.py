@@ -272,7 +272,7 @@ def test_groups_are_looked_into() -> None:
 
 def test_messages_that_would_be_empty_say_something() -> None:
     assert raised(TimeoutError()).error.message == "TimeoutError"
-    assert "nobody cancelled the job" in raised(asyncio.CancelledError()).error.message
+    assert "the job was not cancelled" in raised(asyncio.CancelledError()).error.message
 
 
 def test_texts_are_safe_and_bounded() -> None:

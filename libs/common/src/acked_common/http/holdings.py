@@ -77,7 +77,7 @@ class Ledger(Generic[C]):
         elif left == 0:
             del self._by_client[client]
         else:
-            raise ValueError(f"more is given back than is held: {-left}")
+            raise ValueError(f"more is released than is held: {-left}")
         self.held -= amount
 
     def held_by(self, client: C) -> int:

@@ -39,13 +39,13 @@ _refused: Counter[tuple[str, str]] = Counter()
 
 class _HeldCollector:
     def collect(self) -> Iterator[Metric]:
-        held = GaugeMetricFamily("acked_limit_held", "What all clients hold now, by limit.", labels=["limit"])
+        held = GaugeMetricFamily("acked_limit_held", "Amount that all clients hold now, by limit.", labels=["limit"])
         for name, ledger in list(_ledgers.items()):
             held.add_metric([name], ledger.held)
         yield held
         refused = CounterMetricFamily(
             "acked_limit_refused",
-            "What was refused, by limit and by whose bound it was: of the client, or of all.",
+            "Refusals, by limit and by bound: the client's own, or that of all clients.",
             labels=["limit", "bound"],
         )
         for key, count in list(_refused.items()):

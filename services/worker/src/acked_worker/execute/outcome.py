@@ -211,7 +211,7 @@ def _message_of(error: BaseException) -> str:
     message = describe(error)
     if not message:
         is_cancel = isinstance(error, asyncio.CancelledError)
-        message = "something in the handler cancelled it; nobody cancelled the job" if is_cancel else _type_of(error)
+        message = "code in the handler cancelled it; the job was not cancelled" if is_cancel else _type_of(error)
     return head(safe_text(message), MAX_MESSAGE_BYTES)
 
 

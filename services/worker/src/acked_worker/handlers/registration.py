@@ -41,7 +41,7 @@ def lanes_of(records: Iterable[KindRecord]) -> Mapping[str, list[str]]:
 
 
 def unserved(own: Mapping[str, KindRecord], known: Iterable[KindRecord], *, since: datetime) -> Mapping[str, list[str]]:
-    """Return the kinds, by lane, that other workers registered on this worker's lanes and that it does not serve.
+    """Return the kinds on this worker's lanes that only other workers have registered since then, by lane.
 
     The worker receives bundles of these kinds and can't run them, so their jobs wait for the sweeper.
     """

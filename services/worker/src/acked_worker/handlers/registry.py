@@ -130,7 +130,7 @@ def _explain(name: str, error: BaseException, file: Path | None) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"{place}: {what}; install it in the worker's environment, or correct the import"
     if isinstance(error, SystemExit):
-        return f"{place}: the file ends the process while it is imported ({what}); keep that out of a handler file"
+        return f"{place}: the file ends the process while it is imported ({what}); remove that from the handler file"
     return f"{place}: the import failed with {what}; correct it, or start the file's name with _ to leave it out"
 
 

@@ -1,15 +1,15 @@
 """Isolate child processes that user code forks from their worker.
 
 A handler may fork: `os.fork`, `multiprocessing`, `subprocess` with a `preexec_fn`. The child is a copy of the forking
-thread and of the whole process state: the signal handlers, the wake-up descriptor of the event loop (a byte that the
-child's C handler writes there reaches the parent), the listener for probes, and the worker's loop below the handler's
-frames. So:
+thread and of the whole process state. That includes the signal handlers, the listener for probes, and the worker's loop
+below the handler's frames. It also includes the wake-up descriptor of the event loop: a byte that the child's C handler
+writes there reaches the parent. So:
 
 - Signals are blocked in the forking thread from before the fork until the child has default handlers and no wake-up
   descriptor. A signal sent to the child at once is delivered after that, with its default effect.
 - The child closes the descriptors registered in `acked_common.runtime.inheritance`.
-- A child that leaves its handler, by return, exception or `sys.exit`, or that yields to the worker's event loop, exits
-  there, with the exit code of an ordinary program.
+- A child exits when it leaves its handler, by return, exception or `sys.exit`, and when it yields to the worker's event
+  loop. Its exit code is that of an ordinary program.
 """
 
 import os

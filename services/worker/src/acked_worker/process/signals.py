@@ -5,8 +5,8 @@ to the main thread if that accepts it, as a thread in `sigwaitinfo` does. So:
 
 - No signal handler runs and no descriptor wakes a loop: a forked child inherits nothing that it could write to.
 - Handler threads block no signals. Every program that they start would inherit the mask and could not be terminated.
-- The kernel reports the sender. After a signal from a handler, or from a process below this one, the running jobs are
-  run in isolation next time; otherwise the job that sent it would kill the next worker too.
+- The kernel reports the sender. A signal may come from a handler, or from a process below this one. The running jobs
+  then run in isolation next time; otherwise the job that sent it would kill the next worker too.
 
 A thread-directed signal (`signal.raise_signal`, `pthread_kill`) never reaches `sigwaitinfo` in the main thread. It runs
 the Python handler that is installed here. Other processes do not send such signals by the usual means, so its sender is

@@ -28,7 +28,7 @@ FLUSH_WITHIN_S = 1.0
 CLOSE_WITHIN_S = 1.5
 MAX_LINES = 64
 
-_reported = Counter("acked_reports_total", "Transitions and progress that a gateway has taken.")
+_reported = Counter("acked_reports_total", "Transitions and progress reports that a gateway has acknowledged.")
 _dropped = Counter("acked_reports_dropped_total", "Transitions and progress that were dropped on the way to a gateway.")
 _connections = Counter("acked_gateway_connections_total", "Connections to gateways, reconnections included.")
 _connected = Gauge("acked_gateway_lines", "Gateways that this worker is connected to.")
