@@ -65,7 +65,7 @@ class Process:
             return decode_to_process(await loop.sock_recv(self._line, length_of(head)))
 
     async def die(self, code: int = 0) -> None:
-        """It ends, and the host tells so."""
+        """It exits, and the fork server reports it."""
         self._line.close()
         if not self.exited.done():
             self.exited.set_result(code)
