@@ -39,9 +39,8 @@ RECONNECT = Backoff(base_s=0.4, cap_s=5.0)
 class BrokerConnection:
     """Connect on demand; between attempts, which are spaced with jitter, fail at once.
 
-    Several hosts are tried in random order, so that clients spread over the nodes; hosts that failed recently come
-    last.
-    Each attempt has a timeout, so a host that accepts connections without responding costs no more than that.
+    Several hosts are tried in random order, so that clients spread over the nodes. Hosts that failed recently come
+    last. Each attempt has a timeout, so a host that accepts connections without responding costs no more than that.
     """
 
     def __init__(self, url: str, *, name: str, timeout_s: float = 5.0) -> None:
