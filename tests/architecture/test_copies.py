@@ -16,10 +16,6 @@ LEFT_OUT = {
     ("store/records.py", "Seen"): {"next_check_at"},
     # A transition names what it changes.
     ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling"},
-    # A new job has neither.
-    ("store/mongo/updates.py", "Change"): {"nonce", "progress"},
-    # No client may see the nonce of a claim.
-    ("feed/seen_transitions.py", "JobUpdate"): {"nonce"},
     # It begins with a job's first transition.
     ("feed/seen_transitions.py", "_Known"): {"progress_at"},
     # An operation names what differs from the usual.

@@ -146,7 +146,7 @@ def test_every_variable_of_tests_is_known() -> None:
     assert found <= setting_names.TESTS
 
 
-OF_ONE_TENANT = {"JobFilter", "Scope", "count_batch", "stored_job", "parse_frame"}
+OF_ONE_TENANT = {"JobFilter", "Topic", "count_batch", "stored_job", "parse_frame"}
 """What answers clients has to name whose jobs it means; the defaults are for programs of one tenant, such as tests."""
 COMMANDS = {"cancel", "retry", "resolve"}
 

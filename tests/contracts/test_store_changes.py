@@ -12,8 +12,9 @@ from acked_common.model import lifecycle
 from acked_common.model.events import JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Reason, State
+from acked_common.model.topics import Topic
 from acked_common.store.ports import JobChanges
-from acked_common.store.records import Job, ProgressReport, Reservation, Scope
+from acked_common.store.records import Job, ProgressReport, Reservation
 from support.factories import (
     ERROR,
     GRACE_S,
@@ -30,6 +31,7 @@ from support.factories import (
     running,
     scheduled,
     succeeded,
+    topic,
 )
 from support.whole_store import JobStore
 
@@ -41,10 +43,10 @@ async def read(changes: JobChanges, count: int) -> list[JobUpdate]:
     found: list[JobUpdate] = []
     async with asyncio.timeout(BOUND_S):
         while len(found) < count:
-            found += (await changes.read()).news
+            found += (await changes.read()).updates
         last = await changes.read()
         assert last.is_current
-    assert [*found, *last.news] == found
+    assert [*found, *last.updates] == found
     return found
 
 
@@ -72,7 +74,7 @@ async def test_a_life_is_told_as_its_history_has_it(store: JobStore) -> None:
 
     assert told_of(news, job.id) == history_of(job)
     assert [n.event.at for n in news if n.event] == [entry.at for entry in job.history]
-    assert {(n.kind, n.batch) for n in news} == {("demo", "b")}
+    assert {(n.origin.kind, n.origin.batch) for n in news} == {("demo", "b")}
     assert [n.nonce for n in news if n.event and n.event.reason == Reason.CLAIMED][-1] == "nonce-9"
     await changes.close()
 
@@ -102,7 +104,10 @@ async def test_jobs_from_before_the_opening_are_told_with_kind_and_batch(store: 
 
     news = await read(changes, 2)
 
-    assert [(n.id, n.kind, n.batch) for n in news] == [(earlier[0].id, "k1", "b1"), (earlier[1].id, "k2", None)]
+    assert [(n.id, n.origin.kind, n.origin.batch) for n in news] == [
+        (earlier[0].id, "k1", "b1"),
+        (earlier[1].id, "k2", None),
+    ]
     await changes.close()
 
 
@@ -172,22 +177,22 @@ async def test_a_look_tells_how_the_jobs_of_a_scope_stand(store: JobStore) -> No
     other = await failed(store, kind="k2", batch="b2")
     third = await scheduled(store, kind="k1")
 
-    async def ids(scope: Scope, limit: int = 10) -> set[UUID] | None:
+    async def ids(scope: Topic, limit: int = 10) -> set[UUID] | None:
         found = await store.look(scope, limit=limit)
         return None if found is None else {news.id for news in found}
 
-    assert await ids(Scope(kind="k1")) == {mine.id, third.id}
-    assert await ids(Scope(batch="b2")) == {other.id}
-    assert await ids(Scope(ids=frozenset({mine.id, new_id()}))) == {mine.id}
-    assert await ids(Scope()) == {mine.id, other.id, third.id}
-    assert await ids(Scope(), limit=3) == {mine.id, other.id, third.id}
-    assert await ids(Scope(), limit=2) is None
-    assert await ids(Scope(batch="none")) == set()
-    found = await store.look(Scope(ids=frozenset({mine.id})), limit=1)
+    assert await ids(topic("kind", "k1")) == {mine.id, third.id}
+    assert await ids(topic("batch", "b2")) == {other.id}
+    assert await ids(topic("ids", frozenset({mine.id, new_id()}))) == {mine.id}
+    assert await ids(topic()) == {mine.id, other.id, third.id}
+    assert await ids(topic(), limit=3) == {mine.id, other.id, third.id}
+    assert await ids(topic(), limit=2) is None
+    assert await ids(topic("batch", "none")) == set()
+    found = await store.look(topic("ids", frozenset({mine.id})), limit=1)
     assert found is not None
     assert [history_of(mine)[-1]] == told_of(found, mine.id)
     assert mine.owner is not None
-    assert (found[0].kind, found[0].batch, found[0].nonce) == ("k1", "b1", mine.owner.nonce)
+    assert (found[0].origin.kind, found[0].origin.batch, found[0].nonce) == ("k1", "b1", mine.owner.nonce)
 
 
 async def test_a_look_meets_each_job_once_while_they_move(store: JobStore) -> None:
@@ -205,7 +210,7 @@ async def test_a_look_meets_each_job_once_while_they_move(store: JobStore) -> No
 
     moving = [asyncio.create_task(keep_moving(ids[start::6])) for start in range(6)]
     for _ in range(40):
-        found = await store.look(Scope(batch="b"), limit=600)
+        found = await store.look(topic("batch", "b"), limit=600)
         assert found is not None
         assert Counter(news.id for news in found) == Counter(ids)
     is_over = True
@@ -219,11 +224,11 @@ async def test_a_count_of_a_batch_is_whole_and_of_more_is_bounded(store: JobStor
     await failed(store, kind="k2")
     await insert(store, new_job(kind="k2"))
 
-    assert await store.count(Scope(batch="b1"), at_most=2) == {State.QUEUED: 5, State.RUNNING: 1, State.SUCCEEDED: 1}
-    assert await store.count(Scope(kind="k2"), at_most=100) == {State.QUEUED: 1, State.FAILED: 1}
-    assert await store.count(Scope(), at_most=100) == {State.QUEUED: 6, State.RUNNING: 1, State.FAILED: 1}
-    assert await store.count(Scope(), at_most=3) == {State.QUEUED: 3, State.RUNNING: 1, State.FAILED: 1}
-    assert await store.count(Scope(batch="none"), at_most=3) == {}
+    assert await store.count(topic("batch", "b1"), at_most=2) == {State.QUEUED: 5, State.RUNNING: 1, State.SUCCEEDED: 1}
+    assert await store.count(topic("kind", "k2"), at_most=100) == {State.QUEUED: 1, State.FAILED: 1}
+    assert await store.count(topic(), at_most=100) == {State.QUEUED: 6, State.RUNNING: 1, State.FAILED: 1}
+    assert await store.count(topic(), at_most=3) == {State.QUEUED: 3, State.RUNNING: 1, State.FAILED: 1}
+    assert await store.count(topic("batch", "none"), at_most=3) == {}
 
 
 async def test_what_is_being_written_at_the_opening_is_either_told_or_seen_by_a_look_behind_it(store: JobStore) -> None:

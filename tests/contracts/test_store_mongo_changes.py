@@ -27,7 +27,7 @@ async def told(changes: JobChanges, count: int) -> list[Any]:
     """The next `count` news."""
     found: list[Any] = []
     for _ in range(ANSWERS):
-        found += (await changes.read()).news
+        found += (await changes.read()).updates
         if len(found) >= count:
             break
     return found
@@ -53,7 +53,7 @@ async def test_a_transition_that_is_logged_as_a_replacement_is_told(
     (news,) = await told(changes, 1)
 
     after = await again(store, other)
-    assert (news.id, news.kind, news.batch, news.progress) == (other.id, "k", "b", None)
+    assert (news.id, news.origin.kind, news.origin.batch, news.progress) == (other.id, "k", "b", None)
     entry = after.history[-1]
     assert (news.event.rev, news.event.state, news.event.at) == (entry.rev, State.SUCCEEDED, entry.at)
     assert news.event.rev == after.rev
@@ -85,5 +85,10 @@ async def test_a_replacement_of_a_job_that_never_moved_is_its_acceptance(
 
     (news,) = await told(changes, 1)
 
-    assert (news.event.rev, news.event.state, news.event.at, news.batch) == (1, State.QUEUED, job.accepted_at, "b")
+    assert (news.event.rev, news.event.state, news.event.at, news.origin.batch) == (
+        1,
+        State.QUEUED,
+        job.accepted_at,
+        "b",
+    )
     await changes.close()

@@ -13,8 +13,20 @@ from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.tokens import mint
 from acked_common.store.mongo.store import MongoStore
-from acked_common.store.records import JobFilter, ProgressReport, Reservation, Scope, WorkerRecord
-from support.factories import GRACE_S, LEASE_S, RETENTION_S, insert, kind_record, new_job, now, owner, queued, running
+from acked_common.store.records import JobFilter, ProgressReport, Reservation, WorkerRecord
+from support.factories import (
+    GRACE_S,
+    LEASE_S,
+    RETENTION_S,
+    insert,
+    kind_record,
+    new_job,
+    now,
+    owner,
+    queued,
+    running,
+    topic,
+)
 
 MAJORITY = {"w": "majority", "j": True}
 QUICK = {"w": 1}
@@ -184,7 +196,7 @@ READING: dict[str, tuple[Callable[[MongoStore], Awaitable[Any]], str]] = {
     ),
     "kinds": (lambda store: store.kinds(), "majority"),
     "tokens": (lambda store: store.tokens().active(now()), "majority"),
-    "look": (lambda store: store.look(Scope(), limit=1), "snapshot"),
+    "look": (lambda store: store.look(topic(), limit=1), "snapshot"),
     "count_batch": (lambda store: store.count_batch("b"), "snapshot"),
 }
 

@@ -56,7 +56,7 @@ async def read(changes: JobChanges, count: int) -> list[JobUpdate]:
     found: list[JobUpdate] = []
     for _ in range(READS):
         try:
-            found += (await changes.read()).news
+            found += (await changes.read()).updates
         except HistoryLost:
             raise
         except StoreError:
@@ -123,12 +123,12 @@ async def test_news_whose_origin_could_not_be_read_are_read_again(mongod: Failin
     with mongod.failing(["find"], app_name=APP, times=1, errorCode=UNAUTHORIZED), pytest.raises(StoreError):
         await asyncio.wait_for(_read_until_news(changes), BOUND_S)
     (news,) = await read(changes, 1)
-    assert (news.id, news.kind, news.batch) == (job.id, "k", "b")
+    assert (news.id, news.origin.kind, news.origin.batch) == (job.id, "k", "b")
     await changes.close()
 
 
 async def _read_until_news(changes: JobChanges) -> None:
-    while not (await changes.read()).news:
+    while not (await changes.read()).updates:
         continue
 
 
@@ -141,5 +141,7 @@ async def test_origin_that_was_forgotten_is_looked_up(store: MongoStore, monkeyp
     for job in jobs:
         await moved(store, job, lifecycle.cancel(at=now(), retention_s=RETENTION_S))
     news = await read(changes, 3)
-    assert [(one.id, one.kind, one.batch) for one in news] == [(job.id, job.kind, job.options.batch) for job in jobs]
+    assert [(one.id, one.origin.kind, one.origin.batch) for one in news] == [
+        (job.id, job.kind, job.options.batch) for job in jobs
+    ]
     await changes.close()

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from acked_common.model import lifecycle
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import State
 from acked_common.store.ports import JobChanges
-from acked_common.store.records import JobFilter, Scope
-from support.factories import LEASE_S, ago, failed, moved, now, owner, queued, running, succeeded
+from acked_common.store.records import JobFilter
+from support.factories import LEASE_S, ago, failed, moved, now, owner, queued, running, succeeded, topic
 from support.whole_store import JobStore
 
 MINE, THEIRS = "acme", "globex"
@@ -70,13 +71,13 @@ async def test_a_look_and_a_count_see_the_tenants_own_jobs(store: JobStore) -> N
     for tenant in (MINE, THEIRS, THEIRS):
         ids.setdefault(tenant, []).append(await queued_of(store, tenant, batch="b"))
     both = frozenset(ids[MINE] + ids[THEIRS])
-    for scope in (Scope(), Scope(batch="b"), Scope(kind="demo"), Scope(ids=both)):
+    for scope in (topic(), topic("batch", "b"), topic("kind", "demo"), topic("ids", both)):
         for tenant, wanted in ids.items():
-            own = Scope(scope.ids, scope.batch, scope.kind, tenant)
+            own = replace(scope, tenant=tenant)
             looked = await store.look(own, limit=9)
             assert looked is not None
             assert {news.id for news in looked} == set(wanted)
-            assert {news.tenant for news in looked} == {tenant}
+            assert {news.origin.tenant for news in looked} == {tenant}
             assert await store.count(own, at_most=100) == {State.QUEUED: len(wanted)}
         assert await store.look(scope, limit=9) == []
         assert not any((await store.count(scope, at_most=100)).values())
@@ -86,7 +87,7 @@ async def test_another_tenants_failures_hide_none_of_mine(store: JobStore) -> No
     await failed(store, tenant=MINE)
     for _ in range(3):
         await failed(store, tenant=THEIRS)
-    assert await store.count(Scope(tenant=MINE), at_most=2) == {State.FAILED: 1}
+    assert await store.count(topic(tenant=MINE), at_most=2) == {State.FAILED: 1}
 
 
 async def test_workers_and_sweepers_serve_all_tenants(store: JobStore) -> None:
@@ -100,7 +101,7 @@ async def read(changes: JobChanges, news: Sequence[UUID]) -> list[JobUpdate]:
     found: list[JobUpdate] = []
     async with asyncio.timeout(BOUND_S):
         while {one.id for one in found} < set(news):
-            found += (await changes.read()).news
+            found += (await changes.read()).updates
     return found
 
 
@@ -112,5 +113,5 @@ async def test_the_stream_tells_whose_job_it_is(store: JobStore) -> None:
     await moved(store, before, lifecycle.request_cancel(at=now()))
     told = await read(changes, [before.id, after.id])
     # Also of a job whose beginning the stream has not shown.
-    assert {(news.id, news.tenant) for news in told} == {(before.id, THEIRS), (after.id, MINE)}
+    assert {(news.id, news.origin.tenant) for news in told} == {(before.id, THEIRS), (after.id, MINE)}
     await changes.close()

@@ -24,11 +24,10 @@ from acked_common.store.records import (
     JobFilter,
     ProgressReport,
     Reservation,
-    Scope,
     WorkerRecord,
 )
 from deploy.native.ports import free_port_base
-from support.factories import GRACE_S, LEASE_S, RETENTION_S, kind_record, new_job, now, owner
+from support.factories import GRACE_S, LEASE_S, RETENTION_S, kind_record, new_job, now, owner, topic
 from support.mongod import running_mongod
 
 DATABASE = "acked"
@@ -117,13 +116,13 @@ async def test_a_gateway_reads_follows_and_commands(stores: Callable[[Account], 
         Applied.APPLIED
     ]
     async with asyncio.timeout(WITHIN_S):
-        while not (await changes.read()).news:
+        while not (await changes.read()).updates:
             pass
     await changes.close()
     assert (await store.list_jobs(JobFilter(batch="accounts"), page_size=10)).jobs
     assert await store.count_batch("accounts")
-    assert await store.look(Scope(batch="accounts"), limit=10)
-    await store.count(Scope(), at_most=10)
+    assert await store.look(topic("batch", "accounts"), limit=10)
+    await store.count(topic(), at_most=10)
     assert not await store.request_drain("nobody")
     await everything_that_all_services_read(store)
     await everything_that_both_http_services_do(store)

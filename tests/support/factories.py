@@ -15,7 +15,9 @@ from acked_common.model.ids import new_id
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Owner, State, Transition
 from acked_common.model.options import OPTION_NAMES, JobOptions
-from acked_common.store.records import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, KindRecord, NewJob, Scope
+from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model.topics import ALL, Origin, Topic
+from acked_common.store.records import Applied, ClaimedJob, IdempotencyKey, Insertion, Job, KindRecord, NewJob
 from acked_worker.handlers.registration import kind_record as make_kind_record
 from support.whole_store import JobStore
 
@@ -200,6 +202,16 @@ async def until_readable(store: JobStore) -> None:
     await insert(store, new_job(kind="readable"))
 
 
+def topic(name: str = ALL, value: str | frozenset[UUID] | None = None, *, tenant: str = DEFAULT_TENANT) -> Topic:
+    """Make a topic of the default tenant; all its jobs unless a name is given."""
+    return Topic(tenant, name, value)
+
+
+def origin(kind: str = "k", batch: str | None = None, *, tenant: str = DEFAULT_TENANT) -> Origin:
+    """Make an origin of the default tenant."""
+    return Origin(tenant, kind, batch)
+
+
 async def count_queued(store: JobStore, at_most: int) -> int:
     """Count queued jobs, up to a bound."""
-    return (await store.count(Scope(), at_most=at_most)).get(State.QUEUED, 0)
+    return (await store.count(topic(), at_most=at_most)).get(State.QUEUED, 0)

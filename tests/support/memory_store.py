@@ -19,6 +19,7 @@ from acked_common.model.events import JobUpdate
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
 from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model.topics import BATCH, COUNTED_EXACTLY, IDS, Topic, topics_of
 from acked_common.runtime.clock import Clock
 from acked_common.store import list_limits
 from acked_common.store.errors import SchemaMismatch, StoreError
@@ -40,7 +41,7 @@ from acked_common.store.mongo.documents import (
     worker_from,
 )
 from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT, stored_name
-from acked_common.store.mongo.updates import news_from_document
+from acked_common.store.mongo.updates import origin_of, update_from_document
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import (
     Applied,
@@ -58,7 +59,6 @@ from acked_common.store.records import (
     ProgressReport,
     Reservation,
     Revision,
-    Scope,
     SweepPosition,
     WorkerRecord,
 )
@@ -339,8 +339,8 @@ class MemoryStore:
         return JobPage(jobs, floor)
 
     async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
-        scope = Scope(batch=batch, tenant=tenant)
-        found = [document for document in self._jobs.values() if _is_in(document, scope)]
+        topic = Topic(tenant, BATCH, batch)
+        found = [document for document in self._jobs.values() if _is_in(document, topic)]
         if not found:
             return None
         states: dict[State, int] = {}
@@ -353,21 +353,21 @@ class MemoryStore:
             last_at=max(d[name] for d in found for name in ("accepted_at", "finished_at") if name in d),
         )
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
-        found = [news_from_document(document) for document in self._jobs.values() if _is_in(document, scope)]
+    async def look(self, topic: Topic, *, limit: int) -> list[JobUpdate] | None:
+        found = [update_from_document(document) for document in self._jobs.values() if _is_in(document, topic)]
         return None if len(found) > limit else found
 
-    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
-        is_bounded = scope.batch is None and scope.ids is None
+    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
+        is_bounded = topic.name not in COUNTED_EXACTLY
         counts: dict[State, int] = {}
         looked_at: dict[State, int] = {}
         for document in self._jobs.values():
             state = State(document["state"])
             if is_bounded and state not in LIVE | {State.FAILED}:
                 continue
-            if state in LIVE or document["tenant"] == scope.tenant:
+            if state in LIVE or document["tenant"] == topic.tenant:
                 looked_at[state] = looked_at.get(state, 0) + 1
-            if _is_in(document, scope) and not (is_bounded and looked_at[state] > at_most):
+            if _is_in(document, topic) and not (is_bounded and looked_at[state] > at_most):
                 counts[state] = counts.get(state, 0) + 1
         return counts
 
@@ -385,7 +385,7 @@ class MemoryStore:
         return MemoryChanges(self._streams)
 
     def _tell(self, document: Document, *, is_progress: bool = False) -> None:
-        news = news_from_document(document)
+        news = update_from_document(document)
         left_out = {"event": None} if is_progress else {"progress": None}
         news = msgspec.structs.replace(news, **left_out)
         for stream in self._streams:
@@ -450,10 +450,7 @@ def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_in(document: Document, scope: Scope) -> bool:
-    return (
-        document["tenant"] == scope.tenant
-        and (scope.ids is None or document["_id"] in scope.ids)
-        and (scope.batch is None or document.get("batch") == scope.batch)
-        and (scope.kind is None or document["kind"] == scope.kind)
-    )
+def _is_in(document: Document, topic: Topic) -> bool:
+    if topic.name == IDS:
+        return document["tenant"] == topic.tenant and document["_id"] in topic.ids
+    return topic in topics_of(origin_of(document))

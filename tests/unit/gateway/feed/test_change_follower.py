@@ -11,11 +11,12 @@ from acked_common.api.long_poll import LongPolls
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.store.records import Changes, Scope
+from acked_common.model.topics import Topic
+from acked_common.store.records import Changes
 from acked_gateway.feed import hub as hub_module
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.hub import Client, Hub
-from support.factories import ManualClock
+from support.factories import ManualClock, origin, topic
 from support.parts import BOUND_S, ShakyStore
 
 
@@ -40,13 +41,13 @@ class Stream:
 
 def moved(job: Any, rev: int) -> JobUpdate:
     event = JobEvent(job, rev, State.QUEUED, Reason.DUE.value, 0, datetime(2026, 1, 2, tzinfo=UTC))
-    return JobUpdate(job, "k", None, event)
+    return JobUpdate(job, origin("k"), event)
 
 
 class Follower:
     """A client of the feed that takes all frames."""
 
-    def __init__(self, hub: Hub, scope: Scope) -> None:
+    def __init__(self, hub: Hub, scope: Topic) -> None:
         self.text = ""
         self._has_news = asyncio.Event()
         self.client = Client(self._has_news.set)
@@ -67,7 +68,7 @@ class Follower:
 async def test_the_loop_goes_on_while_thousands_of_scopes_are_told() -> None:
     hub, stream, job = Hub(), Stream(), new_id()
     live = ChangeFollower(stream, hub, LongPolls(ShakyStore(ManualClock())))
-    scopes = [Scope(ids=frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE * 5)]
+    scopes = [topic("ids", frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE * 5)]
     followers = [Follower(hub, scope) for scope in scopes]
     live.follow()
     await live.opened()
@@ -95,7 +96,7 @@ async def test_the_loop_goes_on_while_thousands_of_scopes_are_told() -> None:
 async def test_news_that_cannot_be_told_end_in_new_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
     hub, stream, job = Hub(), Stream(), new_id()
     live = ChangeFollower(stream, hub, LongPolls(ShakyStore(ManualClock())))
-    follower = Follower(hub, Scope())
+    follower = Follower(hub, topic())
     follower.take()
 
     def broken(_: Sequence[JobUpdate]) -> Iterator[None]:

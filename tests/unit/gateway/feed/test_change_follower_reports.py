@@ -13,10 +13,11 @@ from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
-from acked_common.store.records import Changes, Scope
+from acked_common.store.records import Changes
 from acked_gateway.feed import change_follower
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
+from support.factories import origin, topic
 from support.memory_store import MemoryStore
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
@@ -49,7 +50,7 @@ class Bench:
         hub = Hub()
         self.live = ChangeFollower(self.stream, hub, LongPolls(MemoryStore(SharedClock())))
         self.client = Client(lambda: None)
-        subscription = hub.subscribe(self.client, 1, Scope())
+        subscription = hub.subscribe(self.client, 1, topic())
         subscription.give(jobs_snapshot([]))
         assert "snapshot" in str(self.client.next_frame())
 
@@ -76,7 +77,7 @@ def event(job: JobUpdate, rev: int, state: State) -> JobEvent:
 
 def claimed() -> JobUpdate:
     job_id = new_id()
-    return JobUpdate(job_id, "k", None, JobEvent(job_id, 2, State.RUNNING, Reason.CLAIMED.value, 1, AT), nonce=NONCE)
+    return JobUpdate(job_id, origin("k"), JobEvent(job_id, 2, State.RUNNING, Reason.CLAIMED.value, 1, AT), nonce=NONCE)
 
 
 async def test_a_reported_transition_reaches_no_client(bench: Bench) -> None:
@@ -93,7 +94,7 @@ async def test_a_reported_rev_hides_no_transition(bench: Bench) -> None:
     await bench.told(job)
     bench.client.next_frame()
     bench.live.report(BOOT, [event(job, rev, State.SUCCEEDED) for rev in (3, 2**40)])
-    await bench.told(JobUpdate(job.id, "k", None, event(job, 3, State.CANCELLED)))
+    await bench.told(JobUpdate(job.id, origin("k"), event(job, 3, State.CANCELLED)))
     frame = str(bench.client.next_frame())
     assert f'"state":"{State.CANCELLED.value}"' in frame
     assert '"rev":3' in frame

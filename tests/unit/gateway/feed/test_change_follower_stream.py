@@ -13,10 +13,16 @@ from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store.errors import HistoryLost, StoreUnavailable
-from acked_common.store.records import Changes, Scope
-from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY, SETTLED_AFTER_S, ChangeFollower
+from acked_common.store.records import Changes
+from acked_gateway.feed.change_follower import (
+    KEPT_OPEN_S,
+    OPEN_WITHIN_S,
+    RETRY,
+    SETTLED_AFTER_S,
+    ChangeFollower,
+)
 from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
-from support.factories import ManualClock
+from support.factories import ManualClock, origin, topic
 from support.loop_clock import LoopClock
 from support.parts import BOUND_S, ShakyStore, settle
 
@@ -91,7 +97,7 @@ class Bench:
     def client(self) -> Client:
         """One that follows all jobs and has had its snapshot."""
         client = Client(lambda: None)
-        self.hub.subscribe(client, "s", Scope()).give(jobs_snapshot([]))
+        self.hub.subscribe(client, "s", topic()).give(jobs_snapshot([]))
         self.frames(client)
         return client
 
@@ -120,7 +126,7 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
 
 def moved(rev: int, state: State, job_id: UUID | None = None) -> JobUpdate:
     job_id = job_id or new_id()
-    return JobUpdate(job_id, "k", None, JobEvent(job_id, rev, state, Reason.CLAIMED.value, 1, AT))
+    return JobUpdate(job_id, origin("k"), JobEvent(job_id, rev, state, Reason.CLAIMED.value, 1, AT))
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -150,7 +156,7 @@ async def test_progress_is_no_move_for_waiters(bench: Bench) -> None:
     news = moved(7, State.RUNNING)
     await bench.stream.tell(news)
     progress = b'{"value":0.5,"message":null,"at":"2026-01-02T03:04:06.000Z"}'
-    await bench.stream.tell(JobUpdate(news.id, "k", None, None, progress))
+    await bench.stream.tell(JobUpdate(news.id, origin("k"), None, progress))
     assert '"value":0.5' in bench.frames(client)[-1]
     assert len(bench.waits.noted) == 1
 

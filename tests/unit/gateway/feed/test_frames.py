@@ -11,7 +11,7 @@ from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.strict_json import NeedsScan
-from acked_common.store.records import Scope
+from acked_common.model.topics import Topic
 from acked_gateway.feed import frames
 from acked_gateway.feed.frames import (
     SNAPSHOT_PROGRESS_BYTES,
@@ -23,6 +23,7 @@ from acked_gateway.feed.frames import (
     parse_authenticate,
     parse_frame,
 )
+from support.factories import origin, topic
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 ID = UUID("01a20e02-d6e3-728c-b03b-9148ff00fd39")
@@ -35,13 +36,13 @@ def subscribe(scope: object, sub: object = "s") -> str:
 @pytest.mark.parametrize(
     ("scope", "expected"),
     [
-        ({"all": True}, Scope(tenant="acme")),
-        ({"batch": "b.1"}, Scope(batch="b.1", tenant="acme")),
-        ({"kind": "demo"}, Scope(kind="demo", tenant="acme")),
-        ({"ids": [str(ID), str(ID).upper()]}, Scope(ids=frozenset({ID}), tenant="acme")),
+        ({"all": True}, topic(tenant="acme")),
+        ({"batch": "b.1"}, topic("batch", "b.1", tenant="acme")),
+        ({"kind": "demo"}, topic("kind", "demo", tenant="acme")),
+        ({"ids": [str(ID), str(ID).upper()]}, topic("ids", frozenset({ID}), tenant="acme")),
     ],
 )
-def test_scopes_are_of_the_client_s_tenant(scope: object, expected: Scope) -> None:
+def test_scopes_are_of_the_client_s_tenant(scope: object, expected: Topic) -> None:
     assert parse_frame(subscribe(scope, 7), tenant="acme") == Subscribe(7, expected)
 
 
@@ -146,7 +147,7 @@ def test_the_largest_subscription_fits_into_a_frame() -> None:
     ids = [str(new_id()) for _ in range(frames.MAX_IDS)]
     asked = parse_frame(subscribe({"ids": ids}), tenant="acme")
     assert isinstance(asked, Subscribe)
-    assert {str(job_id) for job_id in asked.scope.ids or ()} == set(ids)
+    assert {str(job_id) for job_id in asked.topic.ids} == set(ids)
 
 
 def test_events_are_written_as_the_contract_has_them() -> None:
@@ -166,7 +167,7 @@ def test_events_are_written_as_the_contract_has_them() -> None:
 
 def test_snapshots_hold_jobs_or_counts() -> None:
     event = JobEvent(ID, 1, State.QUEUED, Reason.ACCEPTED.value, 0, AT)
-    jobs = frames.jobs_snapshot_text([JobUpdate(ID, "k", None, event), JobUpdate(ID, "k", "b", event, b"{}")])
+    jobs = frames.jobs_snapshot_text([JobUpdate(ID, origin("k"), event), JobUpdate(ID, origin("k", "b"), event, b"{}")])
     frame = json.loads(frames.snapshot_frame(1, jobs))
     assert (frame["type"], frame["sub"]) == ("snapshot", 1)
     assert [(job["kind"], job["batch"], job.get("progress")) for job in frame["jobs"]] == [
@@ -194,7 +195,7 @@ def test_the_other_frames() -> None:
 def test_a_snapshot_holds_a_bounded_amount_of_progress() -> None:
     progress = b'{"value":"' + b"x" * 60_000 + b'"}'
     event = JobEvent(new_id(), 2, State.RUNNING, Reason.CLAIMED.value, 1, datetime(2026, 1, 2, tzinfo=UTC))
-    text = jobs_snapshot_text([JobUpdate(event.id, "k", None, event, progress) for _ in range(100)])
+    text = jobs_snapshot_text([JobUpdate(event.id, origin("k"), event, progress) for _ in range(100)])
     assert len(text) < SNAPSHOT_PROGRESS_BYTES + 100 * 300
     jobs = json.loads("{" + text + "}")["jobs"]
     assert len(jobs) == 100

@@ -15,20 +15,22 @@ from hypothesis import strategies as st
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
-from acked_common.store.records import Scope
+from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model.topics import GONE, Topic
 from acked_gateway.feed import hub as hub_module
 from acked_gateway.feed.frames import FeedError
 from acked_gateway.feed.hub import Client, Hub, Subscription, counts_snapshot, jobs_snapshot
+from support.factories import origin, topic
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 STATES = list(State)
 
 
 def news(
-    job_id: UUID, rev: int, *, kind: str = "k", batch: str | None = None, progress: bytes | None = None
+    job_id: UUID, rev: int, *, batch: str | None = None, progress: bytes | None = None, tenant: str = DEFAULT_TENANT
 ) -> JobUpdate:
     event = JobEvent(job_id, rev, STATES[rev % len(STATES)], Reason.DUE.value, rev // 2, AT)
-    return JobUpdate(job_id, kind, batch, event, progress)
+    return JobUpdate(job_id, origin(batch=batch, tenant=tenant), event, progress)
 
 
 def frames(client: Client) -> list[dict[str, Any]]:
@@ -43,7 +45,7 @@ def revs(found: Iterable[dict[str, Any]]) -> list[tuple[str, int]]:
     return [(event["id"], event["rev"]) for frame in found for event in frame.get("events", ())]
 
 
-def followed(hub: Hub, scope: Scope, sub: str = "s", jobs: Sequence[JobUpdate] = ()) -> Client:
+def followed(hub: Hub, scope: Topic, sub: str = "s", jobs: Sequence[JobUpdate] = ()) -> Client:
     """A client with a live subscription."""
     client = Client(lambda: None)
     subscription = hub.subscribe(client, sub, scope)
@@ -56,20 +58,21 @@ def followed(hub: Hub, scope: Scope, sub: str = "s", jobs: Sequence[JobUpdate] =
 def test_another_tenants_events_reach_nobody_whatever_is_followed() -> None:
     hub = Hub()
     job_id = new_id()
-    scopes = [{}, {"kind": "k"}, {"batch": "b"}, {"ids": frozenset({job_id})}]
+    scopes = [topic(), topic("kind", "k"), topic("batch", "b"), topic("ids", frozenset({job_id}))]
     clients = {
-        tenant: [followed(hub, Scope(tenant=tenant, **scope)) for scope in scopes]  # type: ignore[arg-type]
+        tenant: [followed(hub, msgspec.structs.replace(scope, tenant=tenant)) for scope in scopes]
         for tenant in ("acme", "globex")
     }
-    for tenant in ("globex", "nobody", None):
-        hub.publish([msgspec.structs.replace(news(job_id, 2, batch="b"), tenant=tenant)])
-    hub.publish([msgspec.structs.replace(news(job_id, 3, batch="b", progress=b"{}"), tenant="globex")])
+    for tenant in ("globex", "nobody"):
+        hub.publish([news(job_id, 2, batch="b", tenant=tenant)])
+    hub.publish([msgspec.structs.replace(news(job_id, 2), origin=GONE)])
+    hub.publish([news(job_id, 3, batch="b", progress=b"{}", tenant="globex")])
     assert [frames(client) for client in clients["acme"]] == [[]] * 4
     for client in clients["globex"]:
         assert revs(frames(client)) == [(str(job_id), 2), (str(job_id), 3)]
     for client in clients["acme"]:
         hub.leave(client)
-    hub.publish([msgspec.structs.replace(news(job_id, 4, batch="b"), tenant="globex")])
+    hub.publish([news(job_id, 4, batch="b", tenant="globex")])
     for client in clients["globex"]:
         assert revs(frames(client)) == [(str(job_id), 4)], "what one tenant leaves another still follows"
         hub.leave(client)
@@ -79,18 +82,18 @@ def test_another_tenants_events_reach_nobody_whatever_is_followed() -> None:
 def test_events_reach_those_who_follow_their_scope_and_nobody_else() -> None:
     hub = Hub()
     one, other = new_id(), new_id()
-    both = Scope(ids=frozenset({one, other}))
+    both = topic("ids", frozenset({one, other}))
     clients = {
         scope: followed(hub, scope)
         for scope in (
-            Scope(),
-            Scope(kind="k"),
-            Scope(kind="other"),
-            Scope(batch="b"),
-            Scope(batch="other"),
-            Scope(ids=frozenset({one})),
+            topic(),
+            topic("kind", "k"),
+            topic("kind", "other"),
+            topic("batch", "b"),
+            topic("batch", "other"),
+            topic("ids", frozenset({one})),
             both,
-            Scope(ids=frozenset({other})),
+            topic("ids", frozenset({other})),
         )
     }
 
@@ -98,17 +101,17 @@ def test_events_reach_those_who_follow_their_scope_and_nobody_else() -> None:
 
     told = {scope for scope, client in clients.items() if revs(frames(client)) == [(str(one), 1)]}
     assert told == {
-        Scope(),
-        Scope(kind="k"),
-        Scope(batch="b"),
-        Scope(ids=frozenset({one})),
-        Scope(ids=frozenset({one, other})),
+        topic(),
+        topic("kind", "k"),
+        topic("batch", "b"),
+        topic("ids", frozenset({one})),
+        topic("ids", frozenset({one, other})),
     }
 
 
 def test_nothing_is_sent_before_the_snapshot_and_all_that_came_meanwhile_after_it() -> None:
     hub, client, job = Hub(), Client(lambda: None), new_id()
-    subscription = hub.subscribe(client, "s", Scope())
+    subscription = hub.subscribe(client, "s", topic())
     assert client.wanting == [subscription]
     hub.publish([news(job, 2)])
     hub.publish([news(job, 3)])
@@ -124,7 +127,7 @@ def test_nothing_is_sent_before_the_snapshot_and_all_that_came_meanwhile_after_i
 
 def test_a_settled_subscription_is_told_everything() -> None:
     hub, job = Hub(), new_id()
-    client = followed(hub, Scope(), jobs=[news(job, 5)])
+    client = followed(hub, topic(), jobs=[news(job, 5)])
     hub.publish([news(job, 5)])
     assert frames(client) == []
     client.subscriptions["s"].settle()
@@ -134,7 +137,7 @@ def test_a_settled_subscription_is_told_everything() -> None:
 
 def test_progress_comes_behind_the_rev_that_it_belongs_to() -> None:
     hub, job = Hub(), new_id()
-    client = followed(hub, Scope(), jobs=[news(job, 5)])
+    client = followed(hub, topic(), jobs=[news(job, 5)])
     hub.publish([news(job, 4, progress=b'{"n":1}'), news(job, 5, progress=b'{"n":2}')])
     (frame,) = frames(client)
     assert [(event["rev"], event["progress"]) for event in frame["events"]] == [(5, {"n": 2})]
@@ -142,8 +145,8 @@ def test_progress_comes_behind_the_rev_that_it_belongs_to() -> None:
 
 def test_one_frame_holds_a_bounded_text_and_subscriptions_take_turns() -> None:
     hub = Hub()
-    client = followed(hub, Scope(), "a")
-    subscription = hub.subscribe(client, "b", Scope(kind="k"))
+    client = followed(hub, topic(), "a")
+    subscription = hub.subscribe(client, "b", topic("kind", "k"))
     subscription.give(jobs_snapshot([]))
     frames(client)
     hub.publish([news(new_id(), 1) for _ in range(3000)])
@@ -163,7 +166,7 @@ def test_one_frame_holds_a_bounded_text_and_subscriptions_take_turns() -> None:
 def test_a_slow_client_falls_out_and_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RING_CHARS", 2000)
     hub = Hub()
-    slow, quick = followed(hub, Scope()), followed(hub, Scope())
+    slow, quick = followed(hub, topic()), followed(hub, topic())
     jobs = [new_id() for _ in range(100)]
     told = []
     for job in jobs:
@@ -185,7 +188,7 @@ def test_a_slow_client_falls_out_and_nobody_waits_for_it(monkeypatch: pytest.Mon
 def test_a_snapshot_that_came_too_late_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RING_CHARS", 500)
     hub, client, job = Hub(), Client(lambda: None), new_id()
-    subscription = hub.subscribe(client, "s", Scope())
+    subscription = hub.subscribe(client, "s", topic())
     for rev in range(1, 20):
         hub.publish([news(job, rev)])
     assert not subscription.give(jobs_snapshot([]))
@@ -195,7 +198,7 @@ def test_a_snapshot_that_came_too_late_is_refused(monkeypatch: pytest.MonkeyPatc
 
 def test_what_all_have_read_is_let_go() -> None:
     hub = Hub()
-    clients = [followed(hub, Scope()) for _ in range(3)]
+    clients = [followed(hub, topic()) for _ in range(3)]
     for _ in range(10):
         hub.publish([news(new_id(), 1)])
     (ring,) = hub.rings
@@ -211,7 +214,7 @@ def test_what_all_have_read_is_let_go() -> None:
 
 def test_who_left_leaves_nothing_behind() -> None:
     hub, job = Hub(), new_id()
-    scopes = [Scope(), Scope(kind="k"), Scope(batch="b"), Scope(ids=frozenset({job}))]
+    scopes = [topic(), topic("kind", "k"), topic("batch", "b"), topic("ids", frozenset({job}))]
     client = Client(lambda: None)
     for number, scope in enumerate(scopes):
         hub.subscribe(client, number, scope)
@@ -226,24 +229,24 @@ def test_who_left_leaves_nothing_behind() -> None:
 
 def test_a_connection_carries_so_much_and_no_more() -> None:
     hub, client = Hub(), Client(lambda: None)
-    hub.subscribe(client, "a", Scope())
+    hub.subscribe(client, "a", topic())
     with pytest.raises(FeedError, match="in use"):
-        hub.subscribe(client, "a", Scope(kind="k"))
+        hub.subscribe(client, "a", topic("kind", "k"))
     for number in range(hub_module.MAX_SUBSCRIPTIONS - 1):
-        hub.subscribe(client, number, Scope(batch=f"b{number}"))
+        hub.subscribe(client, number, topic("batch", f"b{number}"))
     with pytest.raises(FeedError) as refused:
-        hub.subscribe(client, "one more", Scope())
+        hub.subscribe(client, "one more", topic())
     assert refused.value.problem.name == "too-many-subscriptions"
     many = Client(lambda: None)
     for number in range(10):
-        hub.subscribe(many, number, Scope(ids=frozenset(new_id() for _ in range(1000))))
+        hub.subscribe(many, number, topic("ids", frozenset(new_id() for _ in range(1000))))
     with pytest.raises(FeedError):
-        hub.subscribe(many, "more", Scope(ids=frozenset({new_id()})))
+        hub.subscribe(many, "more", topic("ids", frozenset({new_id()})))
 
 
 def test_what_happened_while_the_first_counts_were_taken_renews_them() -> None:
     hub = Hub()
-    subscription = hub.subscribe(Client(lambda: None), "s", Scope(batch="b"))
+    subscription = hub.subscribe(Client(lambda: None), "s", topic("batch", "b"))
     hub.publish([news(new_id(), 1, batch="b")])
     (ring,) = hub.rings
     # Those who renew find nobody with counts yet.
@@ -256,7 +259,7 @@ def test_what_happened_while_the_first_counts_were_taken_renews_them() -> None:
 
 def test_counts_are_renewed_and_the_newest_wins() -> None:
     hub = Hub()
-    client = followed(hub, Scope(batch="b"))
+    client = followed(hub, topic("batch", "b"))
     subscription = client.subscriptions["s"]
     for count in (1, 2):
         subscription.give(counts_snapshot({State.QUEUED: count}, None))
@@ -270,8 +273,8 @@ def test_counts_are_renewed_and_the_newest_wins() -> None:
 
 def test_a_break_in_the_stream_is_told_to_everybody() -> None:
     hub, job = Hub(), new_id()
-    live, waiting = followed(hub, Scope()), Client(lambda: None)
-    pending = hub.subscribe(waiting, "s", Scope())
+    live, waiting = followed(hub, topic()), Client(lambda: None)
+    pending = hub.subscribe(waiting, "s", topic())
     hub.lose()
     hub.publish([news(job, 9)])
     assert [frame["type"] for frame in frames(live)] == ["resync"]
@@ -289,7 +292,7 @@ def test_a_break_in_the_stream_is_told_to_everybody() -> None:
 class Observer:
     """A client that checks what it is told."""
 
-    def __init__(self, hub: Hub, scope: Scope) -> None:
+    def __init__(self, hub: Hub, scope: Topic) -> None:
         self.woken = 0
         self.client = Client(self.wake)
         self.subscription = hub.subscribe(self.client, "s", scope)
@@ -342,14 +345,14 @@ def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: li
     original, hub_module.RING_CHARS = hub_module.RING_CHARS, 900
     try:
         hub = Hub()
-        observers = [Observer(hub, scope) for scope in (Scope(), Scope(kind="k"), Scope(ids=frozenset(JOBS[:3])))]
+        observers = [Observer(hub, scope) for scope in (topic(), topic("kind", "k"), topic("ids", frozenset(JOBS[:3])))]
         stored: dict[UUID, int] = defaultdict(int)
         unpublished: list[JobUpdate] = []
         looks: dict[int, list[JobUpdate]] = {}
 
         def look(number: int) -> None:
-            scope = observers[number].subscription.ring.scope
-            looks[number] = [news(j, rev) for j, rev in stored.items() if scope.ids is None or j in scope.ids]
+            scope = observers[number].subscription.ring.topic
+            looks[number] = [news(j, rev) for j, rev in stored.items() if not scope.ids or j in scope.ids]
 
         def wanting(number: int) -> bool:
             return bool(observers[number].client.wanting)
@@ -383,8 +386,8 @@ def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: li
                 look(number)
                 give(number)
                 observer.read(1000)
-            ids = observer.subscription.ring.scope.ids
-            assert observer.seen == {str(j): rev for j, rev in stored.items() if ids is None or j in ids}
+            ids = observer.subscription.ring.topic.ids
+            assert observer.seen == {str(j): rev for j, rev in stored.items() if not ids or j in ids}
             assert observer.is_whole
     finally:
         hub_module.RING_CHARS = original
@@ -392,7 +395,7 @@ def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: li
 
 def test_publishing_to_many_scopes_takes_steps() -> None:
     hub, job = Hub(), new_id()
-    scopes = [Scope(ids=frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE)]
+    scopes = [topic("ids", frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE)]
     clients = [followed(hub, scope) for scope in scopes]
     steps = list(hub.publishing([news(job, rev) for rev in range(1, 11)]))
     assert len(steps) >= 10
@@ -401,12 +404,12 @@ def test_publishing_to_many_scopes_takes_steps() -> None:
 
 def test_publishing_goes_on_while_scopes_come_and_go() -> None:
     hub, job = Hub(), new_id()
-    clients = [followed(hub, Scope(ids=frozenset({job, new_id()}))) for _ in range(hub_module.STEPS_AT_ONCE * 2)]
+    clients = [followed(hub, topic("ids", frozenset({job, new_id()}))) for _ in range(hub_module.STEPS_AT_ONCE * 2)]
     steps = hub.publishing([news(job, 1)])
     next(steps)
     for client in clients[::2]:
         hub.leave(client)
-    late = followed(hub, Scope(ids=frozenset({job})), jobs=[news(job, 1)])
+    late = followed(hub, topic("ids", frozenset({job})), jobs=[news(job, 1)])
     for _ in steps:
         pass
     assert all(revs(frames(client)) == [(str(job), 1)] for client in clients[1::2])
@@ -416,7 +419,7 @@ def test_publishing_goes_on_while_scopes_come_and_go() -> None:
 
 def test_texts_of_a_ring_that_nobody_reads_are_shared() -> None:
     hub, job = Hub(), new_id()
-    scopes = [Scope(ids=frozenset({job, new_id()})) for _ in range(3)]
+    scopes = [topic("ids", frozenset({job, new_id()})) for _ in range(3)]
     for scope in scopes:
         followed(hub, scope)
     hub.publish([news(job, 1)])

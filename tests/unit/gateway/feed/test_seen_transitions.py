@@ -9,6 +9,7 @@ from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_gateway.feed.seen_transitions import MAX_PROGRESS_BYTES, SeenTransitions
+from support.factories import origin
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 ME, OTHER = "nonce-of-me", "nonce-of-another"
@@ -19,11 +20,11 @@ def event(job_id: UUID, rev: int, state: State, attempt: int = 1) -> JobEvent:
 
 
 def claimed(job_id: UUID, rev: int = 2, attempt: int = 1, nonce: str | None = ME, tenant: str = "default") -> JobUpdate:
-    return JobUpdate(job_id, "k", "b", event(job_id, rev, State.RUNNING, attempt), nonce=nonce, tenant=tenant)
+    return JobUpdate(job_id, origin("k", "b", tenant=tenant), event(job_id, rev, State.RUNNING, attempt), nonce=nonce)
 
 
 def ended(job_id: UUID, rev: int = 3) -> JobUpdate:
-    return JobUpdate(job_id, "k", "b", event(job_id, rev, State.SUCCEEDED))
+    return JobUpdate(job_id, origin("k", "b"), event(job_id, rev, State.SUCCEEDED))
 
 
 def progress(job_id: UUID, second: int = 1, attempt: int = 1, nonce: str = ME) -> ProgressEvent:
@@ -53,7 +54,7 @@ def test_whose_job_it_is_is_what_the_stream_has_said(table: SeenTransitions) -> 
             table.take_progress(job_id, progress(job_id, 2).progress),
         ):
             assert told is not None
-            assert told.tenant == tenant
+            assert told.origin.tenant == tenant
 
 
 def test_progress_without_the_nonce_of_its_claim_is_dropped(table: SeenTransitions, job: UUID) -> None:
@@ -73,7 +74,7 @@ def test_progress_of_an_unknown_job_is_left_to_the_stream(table: SeenTransitions
 
 
 def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: SeenTransitions, job: UUID) -> None:
-    table.take(JobUpdate(job, "k", "b", event(job, 3, State.QUEUED)))
+    table.take(JobUpdate(job, origin("k", "b"), event(job, 3, State.QUEUED)))
     assert table.report_progress(progress(job)) is None
     table.take(claimed(job, 4, 2, OTHER))
     assert table.report_progress(progress(job)) is None
@@ -83,13 +84,15 @@ def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: SeenTransiti
 
 
 def test_a_cancel_that_is_asked_for_leaves_the_owner(table: SeenTransitions, job: UUID) -> None:
-    table.take(JobUpdate(job, "k", "b", event(job, 3, State.RUNNING)))
+    table.take(JobUpdate(job, origin("k", "b"), event(job, 3, State.RUNNING)))
     assert table.report_progress(progress(job)) is not None
 
 
 def test_progress_is_told_with_how_the_job_stands_and_only_forward(table: SeenTransitions, job: UUID) -> None:
     first, second = progress(job, 1), progress(job, 2)
-    assert table.report_progress(second) == JobUpdate(job, "k", "b", event(job, 2, State.RUNNING), second.progress)
+    assert table.report_progress(second) == JobUpdate(
+        job, origin("k", "b"), event(job, 2, State.RUNNING), second.progress
+    )
     assert table.report_progress(first) is None
     assert table.take_progress(job, second.progress) is None
     assert table.take_progress(job, progress(job, 3).progress) is not None

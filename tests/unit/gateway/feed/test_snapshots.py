@@ -9,12 +9,12 @@ import pytest
 
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.topics import Topic
 from acked_common.store.errors import StoreUnavailable
-from acked_common.store.records import Scope
 from acked_gateway.feed import snapshots as module
 from acked_gateway.feed.hub import Client, Hub, Subscription
 from acked_gateway.feed.snapshots import AT_ONCE, COUNTED_AT_MOST, Snapshots
-from support.factories import ManualClock, insert, new_job, running, succeeded
+from support.factories import ManualClock, insert, new_job, origin, running, succeeded, topic
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 
@@ -24,15 +24,15 @@ class LookedAt(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__(ManualClock())
-        self.looks: list[Scope] = []
-        self.counts: list[tuple[Scope, int]] = []
+        self.looks: list[Topic] = []
+        self.counts: list[tuple[Topic, int]] = []
         self.lets = asyncio.Event()
         self.lets.set()
         self.failures: list[Exception] = []
         self.at_once = self.most_at_once = 0
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
-        self.looks.append(scope)
+    async def look(self, topic: Topic, *, limit: int) -> list[JobUpdate] | None:
+        self.looks.append(topic)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -41,11 +41,11 @@ class LookedAt(MemoryStore):
             self.at_once -= 1
         if self.failures:
             raise self.failures.pop(0)
-        return await super().look(scope, limit=limit)
+        return await super().look(topic, limit=limit)
 
-    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
-        self.counts.append((scope, at_most))
-        return await super().count(scope, at_most=at_most)
+    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
+        self.counts.append((topic, at_most))
+        return await super().count(topic, at_most=at_most)
 
 
 class Stream:
@@ -68,15 +68,15 @@ class Bench:
         self.store, self.hub, self.stream = LookedAt(), Hub(), Stream()
         self.snapshots = Snapshots(self.store, self.hub, self.stream)  # type: ignore[arg-type]
 
-    def subscribed(self, scope: Scope) -> Subscription:
-        """A new client that wants the scope."""
+    def subscribed(self, wanted: Topic) -> Subscription:
+        """A new client that wants the topic."""
         client = Client(lambda: None)
-        subscription = self.hub.subscribe(client, "s", scope)
+        subscription = self.hub.subscribe(client, "s", wanted)
         client.wanting.clear()
         return subscription
 
-    def want(self, scope: Scope = Scope()) -> Subscription:  # noqa: B008 - it never changes
-        subscription = self.subscribed(scope)
+    def want(self, wanted: Topic = topic()) -> Subscription:  # noqa: B008 - it never changes
+        subscription = self.subscribed(wanted)
         self.snapshots.want(subscription)
         return subscription
 
@@ -98,7 +98,7 @@ async def test_all_who_want_a_scope_share_a_look(bench: Bench) -> None:
     job = await running(bench.store)
     wanted = [bench.want() for _ in range(5)]
     await settle()
-    assert bench.store.looks == [Scope()]
+    assert bench.store.looks == [topic()]
     for subscription in wanted:
         found = frame(subscription)
         assert (found["type"], [one["id"] for one in found["jobs"]]) == ("snapshot", [str(job.id)])
@@ -114,7 +114,7 @@ async def test_look_is_made_behind_the_open_stream(bench: Bench) -> None:
     second = bench.want()
     bench.stream.is_open.set()
     await settle()
-    assert bench.store.looks == [Scope()]
+    assert bench.store.looks == [topic()]
     assert frame(first)["type"] == frame(second)["type"] == "snapshot"
 
 
@@ -127,7 +127,7 @@ async def test_subscription_during_a_look_gets_a_look_of_its_own(bench: Bench) -
     await settle()
     bench.store.lets.set()
     await settle()
-    assert bench.store.looks == [Scope(), Scope()]
+    assert bench.store.looks == [topic(), topic()]
     assert frame(late)["type"] == "snapshot"
 
 
@@ -170,7 +170,7 @@ async def test_large_scope_is_shown_by_its_counts(bench: Bench, monkeypatch: pyt
     monkeypatch.setattr(module, "JOBS_AT_MOST", 3)
     await insert(bench.store, *(new_job(kind="k", batch="b") for _ in range(4)))
     await succeeded(bench.store, kind="other")
-    of_kind, of_batch = bench.want(Scope(kind="k")), bench.want(Scope(batch="b"))
+    of_kind, of_batch = bench.want(topic("kind", "k")), bench.want(topic("batch", "b"))
     await settle()
     found = frame(of_kind)
     assert (found["counts"], found["counted_at_most"]) == ({"queued": 4}, COUNTED_AT_MOST)
@@ -198,14 +198,14 @@ async def test_counts_are_renewed_once_something_happened(bench: Bench, monkeypa
     assert [await renew() for _ in range(3)] == [2, 2, 2]
     (job,) = await insert(bench.store, new_job())
     at = JobEvent(job.id, 1, State.QUEUED, Reason.ACCEPTED.value, 0, job.accepted_at)
-    bench.hub.publish([JobUpdate(job.id, "demo", None, at)])
+    bench.hub.publish([JobUpdate(job.id, origin("demo"), at)])
     assert [await renew() for _ in range(2)] == [3, 3]
     assert len(bench.store.looks) == looks, "what is shown by counts needs no look"
 
 
 async def test_looks_at_once_are_bounded(bench: Bench) -> None:
     bench.store.lets.clear()
-    wanted = [bench.want(Scope(kind=f"k{n}")) for n in range(2 * AT_ONCE)]
+    wanted = [bench.want(topic("kind", f"k{n}")) for n in range(2 * AT_ONCE)]
     await settle(50)
     assert bench.store.at_once == AT_ONCE
     bench.store.lets.set()

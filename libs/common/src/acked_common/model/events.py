@@ -1,4 +1,4 @@
-"""What happened to jobs, as workers report it and as the feed tells it. Pure."""
+"""Transitions and progress of jobs, as workers report them and as the feed publishes them. Pure."""
 
 from datetime import datetime
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from acked_common.model.lifecycle import State
-from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model.topics import Origin
 
 
 class JobEvent(msgspec.Struct, frozen=True):
@@ -33,17 +33,14 @@ class ProgressEvent(msgspec.Struct, frozen=True):
 
 
 class JobUpdate(msgspec.Struct, frozen=True):
-    """What a look at the store, or one change in it, tells of a job."""
+    """The state of a job in a snapshot, or one change of it."""
 
     id: UUID
-    kind: str | None
-    """None where the job is gone by now."""
-    batch: str | None
+    origin: Origin
+    """`GONE` if the job no longer exists: no client receives the update."""
     event: JobEvent | None
-    """The newest transition; None where only progress was written."""
+    """The newest transition; None if only progress was written."""
     progress: bytes | None = None
     """A JSON text."""
     nonce: str | None = None
     """Of the claim that owns the running attempt. No client may see it."""
-    tenant: str | None = DEFAULT_TENANT
-    """Whose job it is: nobody else is told. None where the job is gone by now: then nobody is."""

@@ -13,6 +13,7 @@ from uuid import UUID
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import Move, Owner, State
 from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model.topics import Topic
 from acked_common.store.records import (
     Applied,
     BatchCount,
@@ -29,7 +30,6 @@ from acked_common.store.records import (
     ProgressReport,
     Reservation,
     Revision,
-    Scope,
     SweepPosition,
     WorkerRecord,
 )
@@ -228,11 +228,11 @@ class JobChanges(Protocol):
 class SnapshotStore(Protocol):
     """What the live feed needs to begin with."""
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
-        """Reads how each job of a scope stands; None where there are more than `limit`."""
+    async def look(self, topic: Topic, *, limit: int) -> list[JobUpdate] | None:
+        """Reads how each job of a topic stands; None where there are more than `limit`."""
         ...
 
-    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
+    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
         """Counts jobs of a batch by state. Of a kind and of all jobs: only live and failed ones, because the ended ones
         have no index that could count them. Each state is counted over at most `at_most` jobs: live ones over those of
         all tenants, in the sweeper's order; failed ones over the tenant's own."""

@@ -275,20 +275,9 @@ class ProgressReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """Which jobs of a tenant somebody follows: those with these ids, of this batch, of this kind; all where nothing is
-    given."""
-
-    ids: frozenset[UUID] | None = None
-    batch: str | None = None
-    kind: str | None = None
-    tenant: str = DEFAULT_TENANT
-
-
-@dataclass(frozen=True, slots=True)
 class Changes:
     """What happened to jobs since the last answer, in order."""
 
-    news: Sequence[JobUpdate]
+    updates: Sequence[JobUpdate]
     is_current: bool
     """Whether all that had happened when the question was asked is told by now."""

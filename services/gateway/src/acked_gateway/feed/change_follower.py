@@ -171,7 +171,7 @@ class ChangeFollower:
 
     async def _take(self, changes: Changes) -> None:
         told: list[JobUpdate] = []
-        for news in changes.news:
+        for news in changes.updates:
             if news.event is not None:
                 if self._table.take(news):
                     told.append(news)

@@ -16,7 +16,7 @@ from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.strict_json import StrictJsonError
-from acked_common.store.records import Scope
+from acked_common.model.topics import ALL, IDS, NAMED, Topic
 
 PROTOCOL = 1
 MAX_IDS = 1000
@@ -40,7 +40,7 @@ class Subscribe(msgspec.Struct, frozen=True):
     """Follow a scope."""
 
     sub: Sub
-    scope: Scope
+    topic: Topic
 
 
 class Unsubscribe(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ def parse_frame(text: str, *, tenant: str, may_scan: bool = True) -> Subscribe |
     sub = _sub(members.get("sub"))
     if kind == "unsubscribe":
         return Unsubscribe(sub)
-    return Subscribe(sub, _scope(members.get("scope"), sub, tenant))
+    return Subscribe(sub, _topic(members.get("scope"), sub, tenant))
 
 
 def _members(text: str, *, may_scan: bool) -> dict[str, Any]:
@@ -149,22 +149,22 @@ def _sub(value: Any) -> Sub:
     raise FeedError(f"sub must be a text of 1 to {MAX_NAME_CHARS} characters, or a whole number")
 
 
-def _scope(value: Any, sub: Sub, tenant: str) -> Scope:
+def _topic(value: Any, sub: Sub, tenant: str) -> Topic:
     if not isinstance(value, dict) or len(value) != 1:
-        raise FeedError('scope must be one of {"ids": […]}, {"batch": …}, {"kind": …}, {"all": true}', sub)
+        named = "".join(f'{{"{name}": …}}, ' for name in NAMED)
+        raise FeedError(f'scope must be one of {{"ids": […]}}, {named}{{"all": true}}', sub)
     ((name, wanted),) = value.items()
-    if name == "all" and wanted is True:
-        return Scope(tenant=tenant)
-    if name in ("batch", "kind") and isinstance(wanted, str) and 1 <= len(wanted) <= MAX_NAME_CHARS:
-        return Scope(batch=wanted, tenant=tenant) if name == "batch" else Scope(kind=wanted, tenant=tenant)
-    if name == "ids" and isinstance(wanted, list) and 1 <= len(wanted) <= MAX_IDS:
+    if name == ALL and wanted is True:
+        return Topic(tenant=tenant, name=ALL)
+    if name in NAMED and isinstance(wanted, str) and 1 <= len(wanted) <= MAX_NAME_CHARS:
+        return Topic(tenant=tenant, name=name, value=wanted)
+    if name == IDS and isinstance(wanted, list) and 1 <= len(wanted) <= MAX_IDS:
         ids = [parse_id(text) if isinstance(text, str) else None for text in wanted]
         if None in ids:
             raise FeedError(f"not an id: {str(wanted[ids.index(None)])[:64]!r}", sub)
-        return Scope(ids=frozenset(job_id for job_id in ids if job_id is not None), tenant=tenant)
-    raise FeedError(
-        f"scope must be one of {{ids: 1 to {MAX_IDS} ids}}, {{batch: name}}, {{kind: name}}, {{all: true}}", sub
-    )
+        return Topic(tenant=tenant, name=IDS, value=frozenset(job_id for job_id in ids if job_id is not None))
+    named = "".join(f"{{{name}: name}}, " for name in NAMED)
+    raise FeedError(f"scope must be one of {{ids: 1 to {MAX_IDS} ids}}, {named}{{all: true}}", sub)
 
 
 def event_text(event: JobEvent, progress: bytes | None = None) -> str:
@@ -190,7 +190,7 @@ def jobs_snapshot_text(news: Iterable[JobUpdate]) -> str:
         if job.event is not None:
             progress_bytes += len(job.progress or b"")
             progress = job.progress if progress_bytes <= SNAPSHOT_PROGRESS_BYTES else None
-            origin = f',"kind":{_text(job.kind)},"batch":{_text(job.batch)}}}'
+            origin = f',"kind":{_text(job.origin.kind)},"batch":{_text(job.origin.batch)}}}'
             texts.append(event_text(job.event, progress)[:-1] + origin)
     return f'"jobs":[{",".join(texts)}]'
 

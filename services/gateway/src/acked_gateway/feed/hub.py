@@ -11,7 +11,7 @@ from uuid import UUID
 
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import State
-from acked_common.store.records import Scope
+from acked_common.model.topics import Topic, topics_of
 from acked_gateway.feed.frames import (
     FeedError,
     Sub,
@@ -77,10 +77,10 @@ class _Entry:
 class Ring:
     """The latest events of one scope, and who follows it."""
 
-    __slots__ = ("_entries", "_size", "base", "behind", "scope", "subscriptions", "was_published")
+    __slots__ = ("_entries", "_size", "base", "behind", "subscriptions", "topic", "was_published")
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
         self.base = 0
         """The position of the oldest entry."""
         self.subscriptions: set[Subscription] = set()
@@ -281,33 +281,32 @@ class Hub:
     """All scopes that somebody follows."""
 
     def __init__(self) -> None:
-        self._rings: dict[Scope, Ring] = {}
+        # A topic holds its tenant, so updates of other tenants reach no ring.
+        self._rings: dict[Topic, Ring] = {}
         self._by_id: dict[UUID, list[Ring]] = {}
-        # Of each tenant apart: what is another tenant's reaches no ring.
-        self._by_batch: dict[tuple[str, str], Ring] = {}
-        self._by_kind: dict[tuple[str, str], Ring] = {}
-        self._all: dict[str, Ring] = {}
+        """The rings of `IDS` topics: a job may be in many of them."""
 
     @property
     def rings(self) -> Sequence[Ring]:
         """The scopes that are followed."""
         return list(self._rings.values())
 
-    def subscribe(self, client: Client, sub: Sub, scope: Scope) -> Subscription:
+    def subscribe(self, client: Client, sub: Sub, topic: Topic) -> Subscription:
         """Follows a scope from now on; the subscription wants a snapshot. Raises `FeedError`."""
         if sub in client.subscriptions:
             raise FeedError(f"sub {sub!r} is in use; unsubscribe it first", sub)
-        ids = len(scope.ids or ())
+        ids = len(topic.ids)
         if len(client.subscriptions) >= MAX_SUBSCRIPTIONS or client.ids + ids > MAX_IDS_A_CLIENT:
             raise FeedError(
                 f"a connection carries {MAX_SUBSCRIPTIONS} subscriptions and {MAX_IDS_A_CLIENT:,} ids at most",
                 sub,
                 "too-many-subscriptions",
             )
-        ring = self._rings.get(scope)
+        ring = self._rings.get(topic)
         if ring is None:
-            ring = self._rings[scope] = Ring(scope)
-            self._index(ring)
+            ring = self._rings[topic] = Ring(topic)
+            for job_id in topic.ids:
+                self._by_id.setdefault(job_id, []).append(ring)
         subscription = Subscription(client, sub, ring)
         ring.subscriptions.add(subscription)
         client.subscriptions[sub] = subscription
@@ -321,7 +320,7 @@ class Hub:
         if subscription is None:
             raise FeedError(f"no subscription is called {sub!r}", sub)
         self._end(subscription)
-        return len(subscription.ring.scope.ids or ())
+        return len(subscription.ring.topic.ids)
 
     def leave(self, client: Client) -> None:
         """The connection is gone."""
@@ -367,50 +366,25 @@ class Hub:
                 subscription.lose()
 
     def _rings_of(self, news: JobUpdate) -> Iterator[Ring]:
-        tenant = news.tenant
-        if tenant is None:
-            return
-        if (ring := self._all.get(tenant)) is not None:
-            yield ring
-        if news.kind is not None and (ring := self._by_kind.get((tenant, news.kind))) is not None:
-            yield ring
-        if news.batch is not None and (ring := self._by_batch.get((tenant, news.batch))) is not None:
-            yield ring
-        for ring in self._by_id.get(news.id, ()):
-            if ring.scope.tenant == tenant:
+        for topic in topics_of(news.origin):
+            if (ring := self._rings.get(topic)) is not None:
                 yield ring
-
-    def _index(self, ring: Ring) -> None:
-        scope = ring.scope
-        if scope.ids is not None:
-            for job_id in scope.ids:
-                self._by_id.setdefault(job_id, []).append(ring)
-        elif scope.batch is not None:
-            self._by_batch[scope.tenant, scope.batch] = ring
-        elif scope.kind is not None:
-            self._by_kind[scope.tenant, scope.kind] = ring
-        else:
-            self._all[scope.tenant] = ring
+        for ring in self._by_id.get(news.id, ()):
+            if ring.topic.tenant == news.origin.tenant:
+                yield ring
 
     def _end(self, subscription: Subscription) -> None:
         client, ring = subscription.client, subscription.ring
-        scope = ring.scope
         del client.subscriptions[subscription.sub]
         client.forget(subscription)
-        client.ids -= len(scope.ids or ())
+        client.ids -= len(ring.topic.ids)
         ring.subscriptions.discard(subscription)
         ring.caught_up(subscription)
         if ring.subscriptions:
             return
-        del self._rings[scope]
-        for job_id in scope.ids or ():
+        del self._rings[ring.topic]
+        for job_id in ring.topic.ids:
             rings = self._by_id[job_id]
             rings.remove(ring)
             if not rings:
                 del self._by_id[job_id]
-        if scope.batch is not None:
-            del self._by_batch[scope.tenant, scope.batch]
-        elif scope.kind is not None:
-            del self._by_kind[scope.tenant, scope.kind]
-        elif scope.ids is None:
-            del self._all[scope.tenant]

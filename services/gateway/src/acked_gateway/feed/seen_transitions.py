@@ -13,6 +13,7 @@ import msgspec
 
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import State
+from acked_common.model.topics import Origin
 
 KEPT = 20_000
 _SPARED = 32
@@ -22,10 +23,8 @@ MAX_PROGRESS_BYTES = 64 * 1024
 
 class _Known(msgspec.Struct):
     event: JobEvent
-    tenant: str | None
-    """As the stream has it: no report of a worker has a say in whose job it is."""
-    kind: str | None
-    batch: str | None
+    origin: Origin
+    """From the stream: no report of a worker can change the tenant of a job."""
     nonce: str | None
     """Of the claim that owns the attempt, while it runs."""
     progress_at: str = ""
@@ -62,14 +61,14 @@ class SeenTransitions:
         if known is not None and event.rev <= known.event.rev:
             return False
         nonce = news.nonce or (known.nonce if known is not None and event.state is State.RUNNING else None)
-        self._keep(news.id, _Known(event, news.tenant, news.kind, news.batch, nonce))
+        self._keep(news.id, _Known(event, news.origin, nonce))
         return True
 
     def seed(self, news: JobUpdate) -> None:
         """A job as a look found it; the stream has shown all that happened before that look, and nothing of this job
         since."""
         if news.event is not None and news.id not in self._known:
-            self._keep(news.id, _Known(news.event, news.tenant, news.kind, news.batch, news.nonce))
+            self._keep(news.id, _Known(news.event, news.origin, news.nonce))
 
     def report_progress(self, report: ProgressEvent) -> JobUpdate | None:
         """Progress that a worker reports: what to tell of it, if the worker owns the attempt and it is news."""
@@ -100,7 +99,7 @@ class SeenTransitions:
         if at <= known.progress_at:
             return None
         known.progress_at = at
-        return JobUpdate(job_id, known.kind, known.batch, known.event, progress, tenant=known.tenant)
+        return JobUpdate(job_id, known.origin, known.event, progress)
 
     def _keep(self, job_id: UUID, known: _Known) -> None:
         self._known[job_id] = known

@@ -274,14 +274,14 @@ class _Connection:
 
     def _subscribe(self, asked: Subscribe) -> None:
         """Follows a scope where this client may hold one more. Raises `FeedError`."""
-        who, ids = self._guest.client, len(asked.scope.ids or ())
+        who, ids = self._guest.client, len(asked.topic.ids)
         try:
             self._limits.subscriptions.take(who)
             try:
                 if ids:
                     self._limits.ids.take(who, ids)
                 try:
-                    self._hub.subscribe(self.client, asked.sub, asked.scope)
+                    self._hub.subscribe(self.client, asked.sub, asked.topic)
                 except BaseException:
                     if ids:
                         self._limits.ids.give_back(who, ids)

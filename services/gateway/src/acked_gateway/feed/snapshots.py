@@ -3,11 +3,11 @@
 import asyncio
 
 from acked_common.http.fair_turns import FairTurns
+from acked_common.model.topics import COUNTED_EXACTLY, Topic
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import SnapshotStore
-from acked_common.store.records import Scope
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.frames import MAX_IDS
 from acked_gateway.feed.hub import Hub, Snapshot, Subscription, counts_snapshot, jobs_snapshot
@@ -29,7 +29,7 @@ class Snapshots:
         self._store = store
         self._hub = hub
         self._live = live
-        self._wanted: dict[Scope, list[Subscription]] = {}
+        self._wanted: dict[Topic, list[Subscription]] = {}
         self._turns: FairTurns[str] = FairTurns(AT_ONCE)
         """By tenant: however many looks one of them wants, the others have their turns."""
         self._tasks = Tasks()
@@ -44,36 +44,36 @@ class Snapshots:
 
     def want(self, subscription: Subscription) -> None:
         """Takes a snapshot for a subscription soon; never fails."""
-        scope = subscription.ring.scope
-        waiting = self._wanted.get(scope)
+        topic = subscription.ring.topic
+        waiting = self._wanted.get(topic)
         if waiting is not None:
             waiting.append(subscription)
             return
-        self._wanted[scope] = [subscription]
-        self._tasks.spawn(self._take(scope), "snapshot")
+        self._wanted[topic] = [subscription]
+        self._tasks.spawn(self._take(topic), "snapshot")
 
-    async def _take(self, scope: Scope) -> None:
+    async def _take(self, topic: Topic) -> None:
         # The place in the queue first: who comes meanwhile is served by the same look.
-        async with self._turns.of(scope.tenant):
+        async with self._turns.of(topic.tenant):
             await self._live.opened()
-            subscriptions = self._wanted.pop(scope)
+            subscriptions = self._wanted.pop(topic)
             try:
-                await self._give(scope, subscriptions)
+                await self._give(topic, subscriptions)
             except StoreError as error:
                 log.warning("snapshot not taken yet", error=str(error))
                 await asyncio.sleep(RETRY_S)
                 for subscription in subscriptions:
                     self.want(subscription)
 
-    async def _give(self, scope: Scope, subscriptions: list[Subscription]) -> None:
+    async def _give(self, topic: Topic, subscriptions: list[Subscription]) -> None:
         renews = all(subscription.has_counts for subscription in subscriptions)
-        news = None if renews else await self._store.look(scope, limit=JOBS_AT_MOST)
+        news = None if renews else await self._store.look(topic, limit=JOBS_AT_MOST)
         snapshot: Snapshot
         if news is not None:
             snapshot = jobs_snapshot(news)
         else:
-            is_bounded = scope.batch is None
-            counts = await self._store.count(scope, at_most=COUNTED_AT_MOST)
+            is_bounded = topic.name not in COUNTED_EXACTLY
+            counts = await self._store.count(topic, at_most=COUNTED_AT_MOST)
             snapshot = counts_snapshot(counts, COUNTED_AT_MOST if is_bounded else None)
         given = []
         for subscription in subscriptions:

@@ -23,11 +23,12 @@ from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State,
 from acked_common.model.options import JobOptions
 from acked_common.model.principal import Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
+from acked_common.model.topics import ALL, IDS, NAMED, Origin, Topic, topics_of
 from acked_common.runtime.env import Env
 from acked_common.store.mongo import documents as stored
 from acked_common.store.mongo.field_names import stored_fields, stored_name
 from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
-from acked_common.store.mongo.updates import GLIMPSE, news_from_document, read_change
+from acked_common.store.mongo.updates import GLIMPSE, origin_of, read_change, topic_fields, update_from_document
 from acked_common.store.records import (
     ClaimedJob,
     Job,
@@ -36,7 +37,6 @@ from acked_common.store.records import (
     KindRecord,
     NewJob,
     Reservation,
-    Scope,
     WorkerRecord,
 )
 from support.fields import changed, fields_of, filled, two_of, variants, walked
@@ -89,8 +89,8 @@ READERS: dict[type, tuple[Callable[[Mapping[str, Any]], Any], Mapping[str, str],
         set(),
     ),
     JobUpdate: (
-        news_from_document,
-        {"event": "history", "nonce": "owner"},
+        update_from_document,
+        {"origin": "tenant", "event": "history", "nonce": "owner"},
         set(),
     ),
 }
@@ -135,8 +135,8 @@ def test_a_claim_reads_all_that_its_record_has() -> None:
 def test_a_glimpse_has_all_that_news_are_made_of() -> None:
     for document in job_documents():
         read = {name.partition(".")[0] for name in GLIMPSE} | {"_id"}
-        assert news_from_document({key: document[key] for key in read if key in document}) == (
-            news_from_document(document)
+        assert update_from_document({key: document[key] for key in read if key in document}) == (
+            update_from_document(document)
         )
 
 
@@ -144,7 +144,7 @@ def test_a_glimpse_has_all_that_news_are_made_of() -> None:
 def test_a_replaced_document_tells_each_field_of_its_news(name: str) -> None:
     document = job_documents()[0]
     change = {"operationType": "replace", "documentKey": {"_id": document["_id"]}, "fullDocument": document}
-    assert getattr(read_change(change), name) == getattr(news_from_document(document), name)
+    assert getattr(read_change(change), name) == getattr(update_from_document(document), name)
 
 
 @pytest.mark.parametrize("record", [pytest.param(one, id=name) for name, one in variants(filled(KindRecord))])
@@ -182,10 +182,23 @@ def test_each_field_of_a_filter_filters(name: str) -> None:
     assert stored.filter_fields(dict(variants(one))[name]) != stored.filter_fields(one)
 
 
-@pytest.mark.parametrize("name", names(Scope))
-def test_each_field_of_a_scope_filters(name: str) -> None:
-    one = filled(Scope)
-    assert stored.scope_fields(dict(variants(one))[name]) != stored.scope_fields(one)
+@pytest.mark.parametrize("name", names(Origin))
+def test_each_property_of_an_origin_is_read(name: str) -> None:
+    one, other = (getattr(origin_of(document), name) for document in job_documents())
+    assert one and other and one != other
+    assert getattr(origin_of({}), name) is None
+
+
+def test_the_filter_of_a_topic_finds_the_jobs_of_that_topic_and_no_others() -> None:
+    one, other = job_documents()
+    for document in (one, other):
+        topics = [*topics_of(origin_of(document)), Topic(document["tenant"], IDS, frozenset({document["_id"]}))]
+        assert {topic.name for topic in topics} == {ALL, IDS, *NAMED}
+        for topic in topics:
+            fields = topic_fields(topic)
+            assert fields.pop("_id", None) == ({"$in": [document["_id"]]} if topic.name == IDS else None)
+            assert {name: document[name] for name in fields} == fields
+            assert (len(fields) == 2) is (topic.name in NAMED)
 
 
 SEEN = filled(Seen)

@@ -3,10 +3,9 @@
 Asked with plain commands, a batch an answer: the driver's own cursor costs a change of threads for each event.
 """
 
-import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from bson.codec_options import CodecOptions
@@ -16,12 +15,13 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from acked_common.model.events import JobUpdate
+from acked_common.model.topics import GONE, Origin
 from acked_common.store.errors import HistoryLost
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.driver import Collection, Database, Session
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
-from acked_common.store.mongo.updates import GLIMPSE, Change, event_at, read_change
+from acked_common.store.mongo.updates import GLIMPSE, ORIGIN_FIELDS, Change, event_at, origin_of, read_change
 from acked_common.store.records import Changes
 
 BATCH = 1000
@@ -62,19 +62,6 @@ def watching_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "timeoutMS"} | changed
 
 
-class _Origin(NamedTuple):
-    """Where a job comes from; None where it is gone by now."""
-
-    tenant: str | None
-    kind: str | None
-    batch: str | None
-
-    @classmethod
-    def of(cls, tenant: str | None, kind: str | None, batch: str | None) -> "_Origin":
-        """Jobs of one origin share its texts: the driver makes new ones for each document."""
-        return cls(*(None if text is None else sys.intern(text) for text in (tenant, kind, batch)))
-
-
 class MongoChanges:
     """`JobChanges` on MongoDB."""
 
@@ -87,7 +74,7 @@ class MongoChanges:
         self._cursor = 0
         self._token: Mapping[str, Any] | None = None
         # They never change, and no change but the first carries them.
-        self._origins: OrderedDict[UUID, _Origin] = OrderedDict()
+        self._origins: OrderedDict[UUID, Origin] = OrderedDict()
 
     async def open(self) -> None:
         if self._cursor:
@@ -124,7 +111,7 @@ class MongoChanges:
                 answer = await self._command(command)
             cursor = answer["cursor"]
             batch = cursor["nextBatch"]
-            news = await self._news([read_change(change) for change in batch])
+            updates = await self._updates([read_change(change) for change in batch])
         except BaseException as error:
             # Also when cancelled: what is answered then is read again from the token.
             await self._drop(error)
@@ -133,7 +120,7 @@ class MongoChanges:
         if not cursor["id"]:
             # The server ended it (a dropped collection, a fail-over): the next call takes it up again.
             await self._drop(None)
-        return Changes(news, is_current=len(batch) < BATCH)
+        return Changes(updates, is_current=len(batch) < BATCH)
 
     async def close(self) -> None:
         cursor, session = self._cursor, self._session
@@ -174,20 +161,19 @@ class MongoChanges:
             self._token = None
             raise HistoryLost("the changes since the last look are gone: look anew") from error
 
-    async def _news(self, changes: Sequence[Change]) -> list[JobUpdate]:  # noqa: C901 - one kind of change a branch
+    async def _updates(self, changes: Sequence[Change]) -> list[JobUpdate]:  # noqa: C901 - one kind of change a branch
         wanted: dict[UUID, None] = {}
         for change in changes:
-            if change.has_origin:
-                self._origins[change.id] = _Origin.of(change.tenant, change.kind, change.batch)
+            if change.origin is not None:
+                self._origins[change.id] = change.origin
             elif change.id not in self._origins or (change.event is None and change.progress is None):
                 wanted[change.id] = None
             else:
                 self._origins.move_to_end(change.id)
         looked = await self._look(list(wanted)) if wanted else {}
         for job_id in wanted:
-            document = looked.get(job_id, {})
-            self._origins[job_id] = _Origin.of(document.get("tenant"), document.get("kind"), document.get("batch"))
-        news = []
+            self._origins[job_id] = origin_of(looked[job_id]) if job_id in looked else GONE
+        updates = []
         for change in changes:
             event = change.event
             if event is None and change.rev is not None:
@@ -196,15 +182,14 @@ class MongoChanges:
                 continue
             origin = self._origins[change.id]
             if event is not None:
-                news.append(JobUpdate(change.id, origin.kind, origin.batch, event, None, change.nonce, origin.tenant))
+                updates.append(JobUpdate(change.id, origin, event, None, change.nonce))
             if change.progress is not None:
-                told = change.progress
-                news.append(JobUpdate(change.id, origin.kind, origin.batch, None, told, change.nonce, origin.tenant))
+                updates.append(JobUpdate(change.id, origin, None, change.progress, change.nonce))
         while len(self._origins) > ORIGINS_KEPT:
             self._origins.popitem(last=False)
-        return news
+        return updates
 
     async def _look(self, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
         with store_errors("reading changed jobs"):
-            documents = await find_by_ids(self._jobs, ids, fields=("tenant", "kind", "batch", "history"))
+            documents = await find_by_ids(self._jobs, ids, fields=(*ORIGIN_FIELDS, "history"))
         return {document["_id"]: document for document in documents}

@@ -1,16 +1,16 @@
-"""Counts of jobs, and how the jobs of a scope stand."""
+"""Counts of jobs, and how the jobs of a topic stand."""
 
 import pymongo
 
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import UNOWNED, State
 from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model.topics import Topic
 from acked_common.store.mongo.connections import Verbs
-from acked_common.store.mongo.documents import scope_fields
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.moves import batch_pipeline, counting_pipelines, waiting_pipeline
-from acked_common.store.mongo.updates import GLIMPSE, news_from_document
-from acked_common.store.records import BatchCount, Scope
+from acked_common.store.mongo.updates import GLIMPSE, topic_fields, update_from_document
+from acked_common.store.records import BatchCount
 
 COUNT_WITHIN_S = 15.0
 
@@ -32,17 +32,17 @@ class CountVerbs(Verbs):
             last_at=max(lasts),
         )
 
-    async def look(self, scope: Scope, *, limit: int) -> list[JobUpdate] | None:
+    async def look(self, topic: Topic, *, limit: int) -> list[JobUpdate] | None:
         with store_errors("looking at jobs"):
             # From one snapshot: a job that moves along the index during the look would else be met twice, or never.
-            found = self._connections.snapshot_jobs.find(scope_fields(scope), GLIMPSE).limit(limit + 1)
+            found = self._connections.snapshot_jobs.find(topic_fields(topic), GLIMPSE).limit(limit + 1)
             documents = await found.to_list(None)
-        return None if len(documents) > limit else [news_from_document(document) for document in documents]
+        return None if len(documents) > limit else [update_from_document(document) for document in documents]
 
-    async def count(self, scope: Scope, *, at_most: int) -> dict[State, int]:
+    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
         counts: dict[State, int] = {}
         with store_errors("counting jobs"):
-            for state, pipeline, options in counting_pipelines(scope, at_most):
+            for state, pipeline, options in counting_pipelines(topic, at_most):
                 jobs = self._connections.snapshot_jobs if state is None else self._connections.jobs
                 for group in await jobs.aggregate(pipeline, **options).to_list(None):
                     counts[State(group["_id"]) if state is None else state] = group["count"]

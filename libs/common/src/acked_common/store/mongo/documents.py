@@ -10,7 +10,7 @@ from bson.binary import Binary
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
 from acked_common.model.options import DEFAULTS, NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_fields, stored_name
-from acked_common.store.records import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, Scope, WorkerRecord
+from acked_common.store.records import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, WorkerRecord
 
 Document = dict[str, Any]
 
@@ -194,18 +194,6 @@ def filter_fields(job_filter: JobFilter) -> Document:
         fields["tags"] = job_filter.tag
     if job_filter.state is not None:
         fields["state"] = job_filter.state.value
-    return fields
-
-
-def scope_fields(scope: Scope) -> Document:
-    """The fields that a job of the scope has, as a filter."""
-    fields: Document = {"tenant": scope.tenant}
-    if scope.ids is not None:
-        fields["_id"] = {"$in": list(scope.ids)}
-    if scope.batch is not None:
-        fields["batch"] = scope.batch
-    if scope.kind is not None:
-        fields["kind"] = scope.kind
     return fields
 
 

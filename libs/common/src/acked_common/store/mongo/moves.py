@@ -8,10 +8,12 @@ from typing import Any
 from pymongo import UpdateMany, UpdateOne
 
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
-from acked_common.store.mongo.documents import Document, history_document, scope_fields, transition_fields
+from acked_common.model.topics import COUNTED_EXACTLY, Topic
+from acked_common.store.mongo.documents import Document, history_document, transition_fields
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_name
 from acked_common.store.mongo.id_bytes import in_ids
-from acked_common.store.records import Reservation, Scope
+from acked_common.store.mongo.updates import topic_fields
+from acked_common.store.records import Reservation
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 # Every field is compared unless it is named here, so that a new one can't be written for another job. Where `at` means
@@ -159,16 +161,16 @@ def batch_pipeline(tenant: str, batch: str) -> list[Document]:
     ]
 
 
-def counting_pipelines(scope: Scope, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:
-    """What to ask for the counts of a scope: `(state, pipeline, options)`, each answer with a `count`; without a state
-    the answer has one group a state, its `_id`."""
-    fields = scope_fields(scope)
-    if scope.batch is not None or scope.ids is not None:
+def counting_pipelines(topic: Topic, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:
+    """Return the aggregations that count a topic: `(state, pipeline, options)`. Each result has a `count`; without a
+    state, it has one group for each state, its `_id`."""
+    fields = topic_fields(topic)
+    if topic.name in COUNTED_EXACTLY:
         return [(None, [{"$match": fields}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}], {})]
     found: list[tuple[State | None, list[Document], dict[str, Any]]] = []
     for state in sorted(LIVE | {State.FAILED}):
         indexed: Document = {"state": state.value}
-        indexed |= {NEXT_CHECK_AT: {"$exists": True}} if state in LIVE else {"tenant": scope.tenant}
+        indexed |= {NEXT_CHECK_AT: {"$exists": True}} if state in LIVE else {"tenant": topic.tenant}
         # The limit bounds what is looked at, so no backlog of another kind or tenant makes a count dear.
         pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}, {"$match": fields}, {"$count": "count"}]
         found.append((state, pipeline, {"hint": "live" if state in LIVE else "tenant_failed"}))

@@ -1,4 +1,4 @@
-"""What a document, or a change of one, tells of a job's transitions. Pure.
+"""Reads updates of jobs from documents and from events of the change stream. Pure.
 
 A transition appends its history entry in the same write, so a change carries the entry itself: complete where fields
 were set one by one, by its parts where a claim rewrote the whole document.
@@ -6,16 +6,19 @@ were set one by one, by its parts where a claim rewrote the whole document.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 from uuid import UUID
 
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.topics import ALL, BATCH, IDS, KIND, Origin, Topic
 
+_FIELD_OF_TOPIC = {BATCH: "batch", KIND: "kind"}
+ORIGIN_FIELDS = ("tenant", "kind", "batch")
+"""The fields that `origin_of` reads."""
 GLIMPSE = {
-    "tenant": 1,
-    "kind": 1,
-    "batch": 1,
+    **dict.fromkeys(ORIGIN_FIELDS, 1),
     "rev": 1,
     "state": 1,
     "reason": 1,
@@ -25,7 +28,7 @@ GLIMPSE = {
     "owner.nonce": 1,
     "history": {"$slice": -1},
 }
-"""The fields that `news_from_document` reads."""
+"""The fields that `update_from_document` reads."""
 
 _PART_OF_HISTORY = "history."
 
@@ -40,19 +43,36 @@ class Change:
     event: JobEvent | None
     progress: bytes | None = None
     nonce: str | None = None
-    has_origin: bool = False
-    """Whether it carried tenant, kind and batch: a new job, or one that was logged as replaced."""
-    kind: str | None = None
-    batch: str | None = None
-    tenant: str | None = None
+    origin: Origin | None = None
+    """Only a new job, and one that was logged as replaced, carry their origin."""
 
 
 def _event_of(job_id: UUID, entry: Mapping[str, Any]) -> JobEvent:
     return JobEvent(job_id, entry["rev"], State(entry["state"]), entry["reason"], entry["attempt"], entry["at"])
 
 
-def news_from_document(document: Mapping[str, Any]) -> JobUpdate:
-    """How a job stands, from its document or from a `GLIMPSE` of it."""
+def origin_of(document: Mapping[str, Any]) -> Origin:
+    """Read the origin of a job from its document or from its `ORIGIN_FIELDS`."""
+    return Origin(_shared(document.get("tenant")), _shared(document.get("kind")), _shared(document.get("batch")))
+
+
+def _shared(text: str | None) -> str | None:
+    """Return the one copy of a text: the driver makes a new one for each document, and many jobs share an origin."""
+    return None if text is None else intern(text)
+
+
+def topic_fields(topic: Topic) -> dict[str, Any]:
+    """Return the fields of a topic's jobs, as a filter."""
+    fields: dict[str, Any] = {"tenant": topic.tenant}
+    if topic.name == IDS:
+        fields["_id"] = {"$in": list(topic.ids)}
+    elif topic.name != ALL:
+        fields[_FIELD_OF_TOPIC[topic.name]] = topic.value
+    return fields
+
+
+def update_from_document(document: Mapping[str, Any]) -> JobUpdate:
+    """Read the state of a job from its document or from a `GLIMPSE` of it."""
     job_id = document["_id"]
     history = document.get("history")
     if history:
@@ -63,46 +83,26 @@ def news_from_document(document: Mapping[str, Any]) -> JobUpdate:
     owner = document.get("owner")
     return JobUpdate(
         id=job_id,
-        kind=document["kind"],
-        batch=document.get("batch"),
+        origin=origin_of(document),
         event=event,
         progress=None if progress is None else bytes(progress),
         nonce=owner["nonce"] if owner else None,
-        tenant=document["tenant"],
     )
 
 
 def read_change(change: Mapping[str, Any]) -> Change:
-    """A change from an event of the change stream: an insert, a replacement, or an update of `rev` or of `progress`.
+    """Read an event of the change stream: an insert, a replacement, or an update of `rev` or of `progress`.
 
-    A replacement does not say what changed: its transition may be one that was told already, and so its progress.
+    A replacement does not say what changed: its transition and its progress may be ones that were read before.
     """
     job_id = change["documentKey"]["_id"]
     if "fullDocument" in change:
         document = change["fullDocument"]
         if change["operationType"] == "replace":
-            news = news_from_document(document)
-            return Change(
-                job_id,
-                document["rev"],
-                news.event,
-                news.progress,
-                news.nonce,
-                has_origin=True,
-                kind=news.kind,
-                batch=news.batch,
-                tenant=news.tenant,
-            )
+            update = update_from_document(document)
+            return Change(job_id, document["rev"], update.event, update.progress, update.nonce, update.origin)
         accepted = JobEvent(job_id, 1, State(document["state"]), Reason.ACCEPTED.value, 0, document["accepted_at"])
-        return Change(
-            job_id,
-            1,
-            accepted,
-            has_origin=True,
-            kind=document["kind"],
-            batch=document.get("batch"),
-            tenant=document["tenant"],
-        )
+        return Change(job_id, 1, accepted, origin=origin_of(document))
     fields = change["updateDescription"]["updatedFields"]
     rev = fields.get("rev")
     if rev is None:
