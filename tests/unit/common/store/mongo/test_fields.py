@@ -186,7 +186,7 @@ def test_each_field_of_a_filter_filters(name: str) -> None:
 def test_each_property_of_an_origin_is_read(name: str) -> None:
     one, other = (getattr(origin_of(document), name) for document in job_documents())
     assert one and other and one != other
-    assert getattr(origin_of({}), name) is None
+    assert not getattr(origin_of({}), name)
 
 
 def test_the_filter_of_a_topic_finds_the_jobs_of_that_topic_and_no_others() -> None:
@@ -197,7 +197,9 @@ def test_the_filter_of_a_topic_finds_the_jobs_of_that_topic_and_no_others() -> N
         for topic in topics:
             fields = topic_fields(topic)
             assert fields.pop("_id", None) == ({"$in": [document["_id"]]} if topic.name == IDS else None)
-            assert {name: document[name] for name in fields} == fields
+            for name, value in fields.items():
+                held = document[name]
+                assert value in held if isinstance(held, list | tuple) else value == held
             assert (len(fields) == 2) is (topic.name in NAMED)
 
 
