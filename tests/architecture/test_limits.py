@@ -41,7 +41,6 @@ EXCEPTIONS: dict[Key, str] = {
     (FIELDS, "services/gateway/src/acked_gateway/settings.py", "GatewaySettings"): "to be grouped",
     (LINES, "tests/support/memory_store.py", ""): "to be split by role",
     (METHODS, "tests/support/memory_store.py", "MemoryStore"): "to be split by role",
-    (LINES, "tests/unit/gateway/feed/test_hub.py", ""): "to be split",
     (LINES, "tests/contracts/test_store_mongo.py", ""): "to be split",
     (LINES, "tests/contracts/test_store_moves.py", ""): "to be split",
     (LINES, "tests/unit/common/http/server/test_protocol.py", ""): "to be split",

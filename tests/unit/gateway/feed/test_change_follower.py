@@ -13,9 +13,10 @@ from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.topics import Topic
 from acked_common.store.records import Changes
-from acked_gateway.feed import hub as hub_module
 from acked_gateway.feed.change_follower import ChangeFollower
-from acked_gateway.feed.hub import Client, Hub
+from acked_gateway.feed.client import Client
+from acked_gateway.feed.hub import STEPS_AT_ONCE, Hub
+from acked_gateway.feed.subscription import jobs_snapshot
 from support.factories import ManualClock, origin, topic
 from support.parts import BOUND_S, ShakyStore
 
@@ -51,7 +52,7 @@ class Follower:
         self.text = ""
         self._has_news = asyncio.Event()
         self.client = Client(self._has_news.set)
-        hub.subscribe(self.client, "s", scope).give(hub_module.jobs_snapshot([]))
+        hub.subscribe(self.client, "s", scope).give(jobs_snapshot([]))
 
     def take(self) -> str:
         while (frame := self.client.next_frame()) is not None:
@@ -68,7 +69,7 @@ class Follower:
 async def test_the_loop_goes_on_while_thousands_of_scopes_are_told() -> None:
     hub, stream, job = Hub(), Stream(), new_id()
     live = ChangeFollower(stream, hub, LongPolls(ShakyStore(ManualClock())))
-    scopes = [topic("ids", frozenset({job, new_id()})) for _ in range(hub_module.STEPS_AT_ONCE * 5)]
+    scopes = [topic("ids", frozenset({job, new_id()})) for _ in range(STEPS_AT_ONCE * 5)]
     followers = [Follower(hub, scope) for scope in scopes]
     live.follow()
     await live.opened()

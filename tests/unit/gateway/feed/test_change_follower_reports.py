@@ -16,7 +16,9 @@ from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import Changes
 from acked_gateway.feed import change_follower
 from acked_gateway.feed.change_follower import ChangeFollower
-from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
+from acked_gateway.feed.client import Client
+from acked_gateway.feed.hub import Hub
+from acked_gateway.feed.subscription import jobs_snapshot
 from support.factories import origin, topic
 from support.memory_store import MemoryStore
 

@@ -14,14 +14,10 @@ from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.store.errors import HistoryLost, StoreUnavailable
 from acked_common.store.records import Changes
-from acked_gateway.feed.change_follower import (
-    KEPT_OPEN_S,
-    OPEN_WITHIN_S,
-    RETRY,
-    SETTLED_AFTER_S,
-    ChangeFollower,
-)
-from acked_gateway.feed.hub import Client, Hub, jobs_snapshot
+from acked_gateway.feed.change_follower import KEPT_OPEN_S, OPEN_WITHIN_S, RETRY, SETTLED_AFTER_S, ChangeFollower
+from acked_gateway.feed.client import Client
+from acked_gateway.feed.hub import Hub
+from acked_gateway.feed.subscription import jobs_snapshot
 from support.factories import ManualClock, origin, topic
 from support.loop_clock import LoopClock
 from support.parts import BOUND_S, ShakyStore, settle

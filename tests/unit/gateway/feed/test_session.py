@@ -17,7 +17,7 @@ from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal
 from acked_common.model.tokens import TokenRecord
 from acked_gateway.feed import session as feed_module
 from acked_gateway.feed.entry import TRY_AGAIN_LATER, Guest
-from acked_gateway.feed.hub import Hub, Subscription
+from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.session import (
     FRAMES_A_SECOND,
     FRAMES_AT_ONCE,
@@ -28,6 +28,7 @@ from acked_gateway.feed.session import (
     Feed,
     FeedLimits,
 )
+from acked_gateway.feed.subscription import Subscription
 from support.factories import ManualClock
 from support.parts import BOUND_S, settle
 

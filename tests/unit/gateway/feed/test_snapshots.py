@@ -12,8 +12,10 @@ from acked_common.model.lifecycle import Reason, State
 from acked_common.model.topics import Topic
 from acked_common.store.errors import StoreUnavailable
 from acked_gateway.feed import snapshots as module
-from acked_gateway.feed.hub import Client, Hub, Subscription
+from acked_gateway.feed.client import Client
+from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.snapshots import AT_ONCE, COUNTED_AT_MOST, Snapshots
+from acked_gateway.feed.subscription import Subscription
 from support.factories import ManualClock, insert, new_job, origin, running, succeeded, topic
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle

@@ -22,8 +22,9 @@ from acked_common.runtime.logs import get_log
 from acked_common.store.errors import HistoryLost, StoreError
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import Changes
-from acked_gateway.feed.hub import Hub, Subscription
+from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.seen_transitions import SeenTransitions
+from acked_gateway.feed.subscription import Subscription
 
 log = get_log(__name__)
 

@@ -24,6 +24,7 @@ from acked_common.model.token_bucket import TokenBucket
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_gateway.feed.change_follower import ChangeFollower
+from acked_gateway.feed.client import Client
 from acked_gateway.feed.entry import CLOSE_WITHIN_S, PERMISSION, FeedEntry, Guest, refuse
 from acked_gateway.feed.frames import (
     Authenticate,
@@ -36,7 +37,7 @@ from acked_gateway.feed.frames import (
     parse_frame,
     ping_frame,
 )
-from acked_gateway.feed.hub import Client, Hub
+from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.snapshots import Snapshots
 
 FEED_PATH = "/ws/feed"

@@ -10,7 +10,8 @@ from acked_common.store.errors import StoreError
 from acked_common.store.ports import SnapshotStore
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.frames import MAX_IDS
-from acked_gateway.feed.hub import Hub, Snapshot, Subscription, counts_snapshot, jobs_snapshot
+from acked_gateway.feed.hub import Hub
+from acked_gateway.feed.subscription import Snapshot, Subscription, counts_snapshot, jobs_snapshot
 
 log = get_log(__name__)
 

@@ -1,0 +1,95 @@
+"""The latest events of one topic, encoded once for all subscriptions to it. Pure.
+
+A subscription is a cursor in the ring of its topic. A ring is bounded: a subscription that is too slow falls out of it.
+So a slow or dead client costs a bounded amount of memory, and no other client waits for it.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from acked_common.model.topics import Topic
+
+if TYPE_CHECKING:
+    from acked_gateway.feed.subscription import Subscription
+
+RING_CHARS = 2**20
+
+
+class Entry:
+    """Events that were published together. Their texts are the same objects in all rings; they are put together when
+    somebody reads them, so that a ring that nobody reads costs little."""
+
+    __slots__ = ("_text", "events", "size")
+
+    def __init__(self, events: list[tuple[UUID, int, str]]) -> None:
+        self.events = events
+        self.size = sum([len(text) + 1 for _, _, text in events])
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All of them, for a frame."""
+        if self._text is None:
+            self._text = ",".join([text for _, _, text in self.events])
+        return self._text
+
+
+class Ring:
+    """The latest events of one scope, and who follows it."""
+
+    __slots__ = ("_entries", "_size", "base", "behind", "subscriptions", "topic", "was_published")
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.base = 0
+        """The position of the oldest entry."""
+        self.subscriptions: set[Subscription] = set()
+        self.behind = 0
+        """Subscriptions that have not come to the end."""
+        self.was_published = False
+        """Whether anything happened since the last counts."""
+        self._entries: deque[Entry] = deque()
+        self._size = 0
+
+    @property
+    def end(self) -> int:
+        """The position behind the newest entry."""
+        return self.base + len(self._entries)
+
+    def append(self, events: list[tuple[UUID, int, str]]) -> None:
+        """Publishes events to all who follow."""
+        entry = Entry(events)
+        self._entries.append(entry)
+        self._size += entry.size
+        self.was_published = True
+        while self._size > RING_CHARS and len(self._entries) > 1:
+            self._size -= self._entries.popleft().size
+            self.base += 1
+        for subscription in self.subscriptions:
+            self.fell_behind(subscription)
+
+    def fell_behind(self, subscription: "Subscription") -> None:
+        """There is something that a subscription has not read."""
+        if not subscription.is_behind:
+            subscription.is_behind = True
+            self.behind += 1
+            subscription.note_due()
+
+    def since(self, position: int) -> Iterator[Entry]:
+        """The entries from a position on."""
+        for index in range(position - self.base, len(self._entries)):
+            yield self._entries[index]
+
+    def caught_up(self, subscription: "Subscription") -> None:
+        """A subscription has come to the end; what all have read is let go."""
+        if subscription.is_behind:
+            subscription.is_behind = False
+            self.behind -= 1
+        if self.behind == 0:
+            self.base += len(self._entries)
+            self._entries.clear()
+            self._size = 0
+            for one in self.subscriptions:
+                one.position = self.base
