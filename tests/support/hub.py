@@ -43,7 +43,7 @@ def followed(hub: Hub, scope: Topic, sub: str = "s", jobs: Sequence[JobUpdate] =
     """A client with a live subscription."""
     client = Client(lambda: None)
     subscription = hub.subscribe(client, sub, scope)
-    client.wanting.clear()
-    assert subscription.give(jobs_snapshot(jobs))
+    client.without_snapshot.clear()
+    assert subscription.accept(jobs_snapshot(jobs))
     frames(client)
     return client

@@ -11,8 +11,9 @@ from acked_common.service import ServiceCore
 from acked_gateway.document import ABOUT
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.entry import FeedEntry
+from acked_gateway.feed.held_subscriptions import FeedLimits, FeedParts
 from acked_gateway.feed.hub import Hub
-from acked_gateway.feed.session import Feed, FeedLimits
+from acked_gateway.feed.session import Feed
 from acked_gateway.feed.snapshots import Snapshots
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.routes import Reads, job_routes
@@ -51,15 +52,15 @@ def create_app(settings: GatewaySettings) -> Starlette:
         limits.limit("feed-subscriptions", settings.feed_subscriptions, own=many, what="subscriptions of the feed"),
         limits.limit("feed-ids", settings.feed_ids, own=many, what="ids in scopes of the feed"),
     )
-    feed = Feed(hub, live, snapshots, core.clock, entry, boot=boot, limits=feed_limits)
+    feed = Feed(FeedParts(hub, live, snapshots, feed_limits), core.clock, entry, boot=boot)
     core.lifetime.add("live", stop=live.stop)
     core.lifetime.add("snapshots", stop=snapshots.stop)
     core.add_loops(snapshots.start)
     core.add_loops(feed.start)
     channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret, authenticator=core.authenticator)
     core.add_loops(channel.start)
-    # While nobody follows, workers need not report.
-    live.tell_followed(channel.listen)
+    # Without followers, workers need not report.
+    live.on_followed(channel.listen)
     command_router = CommandRouter(channel)
     servers = settings.common.servers
     host = SharedHost(core.store, servers.database, core.clock.monotonic)

@@ -52,7 +52,7 @@ class Follower:
         self.text = ""
         self._has_news = asyncio.Event()
         self.client = Client(self._has_news.set)
-        hub.subscribe(self.client, "s", scope).give(jobs_snapshot([]))
+        hub.subscribe(self.client, "s", scope).accept(jobs_snapshot([]))
 
     def take(self) -> str:
         while (frame := self.client.next_frame()) is not None:

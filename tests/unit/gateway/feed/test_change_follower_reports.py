@@ -53,7 +53,7 @@ class Bench:
         self.live = ChangeFollower(self.stream, hub, LongPolls(MemoryStore(SharedClock())))
         self.client = Client(lambda: None)
         subscription = hub.subscribe(self.client, 1, topic())
-        subscription.give(jobs_snapshot([]))
+        subscription.accept(jobs_snapshot([]))
         assert "snapshot" in str(self.client.next_frame())
 
     async def told(self, news: JobUpdate) -> None:

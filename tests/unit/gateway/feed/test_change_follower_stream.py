@@ -88,12 +88,12 @@ class Bench:
         self.waits = NotedWaits()
         self.live = ChangeFollower(self.stream, self.hub, self.waits)
         self.followed: list[bool] = []
-        self.live.tell_followed(self.followed.append)
+        self.live.on_followed(self.followed.append)
 
     def client(self) -> Client:
         """One that follows all jobs and has had its snapshot."""
         client = Client(lambda: None)
-        self.hub.subscribe(client, "s", topic()).give(jobs_snapshot([]))
+        self.hub.subscribe(client, "s", topic()).accept(jobs_snapshot([]))
         self.frames(client)
         return client
 
@@ -106,7 +106,7 @@ class Bench:
     def gave(self, *news: JobUpdate) -> Settled:
         """A snapshot is given out now."""
         spy = Settled()
-        self.live.gave([spy], news)  # type: ignore[list-item]
+        self.live.snapshot_sent([spy], news)  # type: ignore[list-item]
         return spy
 
 

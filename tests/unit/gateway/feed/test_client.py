@@ -13,7 +13,7 @@ def test_one_frame_holds_a_bounded_text_and_subscriptions_take_turns() -> None:
     hub = Hub()
     client = followed(hub, topic(), "a")
     subscription = hub.subscribe(client, "b", topic("kind", "k"))
-    subscription.give(jobs_snapshot([]))
+    subscription.accept(jobs_snapshot([]))
     frames(client)
     hub.publish([news(new_id(), 1) for _ in range(3000)])
 

@@ -87,7 +87,7 @@ def test_who_left_leaves_nothing_behind() -> None:
         hub.unsubscribe(client, 0)
     hub.leave(client)
     hub.publish([news(job, 1, batch="b")])
-    assert (hub.rings, client.subscriptions, client.wanting, client.ids, frames(client)) == ([], {}, [], 0, [])
+    assert (hub.rings, client.subscriptions, client.without_snapshot, client.ids, frames(client)) == ([], {}, [], 0, [])
     assert hub._by_id == {}
 
 
@@ -112,12 +112,12 @@ def test_a_break_in_the_stream_is_told_to_everybody() -> None:
     hub, job = Hub(), new_id()
     live, waiting = followed(hub, topic()), Client(lambda: None)
     pending = hub.subscribe(waiting, "s", topic())
-    hub.lose()
+    hub.resync_all()
     hub.publish([news(job, 9)])
     assert [frame["type"] for frame in frames(live)] == ["resync"]
-    assert not pending.give(jobs_snapshot([]))
-    for subscription in (pending, live.wanting[0]):
-        assert subscription.give(jobs_snapshot([news(job, 9)]))
+    assert not pending.accept(jobs_snapshot([]))
+    for subscription in (pending, live.without_snapshot[0]):
+        assert subscription.accept(jobs_snapshot([news(job, 9)]))
     hub.publish([news(job, 10)])
     for client in (live, waiting):
         assert [(frame["type"], revs([frame])) for frame in frames(client)] == [
@@ -193,12 +193,12 @@ def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: li
             looks[number] = [news(j, rev) for j, rev in stored.items() if not scope.ids or j in scope.ids]
 
         def wanting(number: int) -> bool:
-            return bool(observers[number].client.wanting)
+            return bool(observers[number].client.without_snapshot)
 
         def give(number: int) -> None:
             subscription: Subscription = observers[number].subscription
-            if subscription.give(jobs_snapshot(looks.pop(number))):
-                observers[number].client.wanting.clear()
+            if subscription.accept(jobs_snapshot(looks.pop(number))):
+                observers[number].client.without_snapshot.clear()
 
         for step, number in steps:
             if step == "move":
@@ -216,7 +216,7 @@ def test_whatever_the_order_no_observer_misses_or_repeats_a_transition(steps: li
             elif step == "give" and number in looks:
                 give(number)
             elif step == "lose":
-                hub.lose()
+                hub.resync_all()
         hub.publish(unpublished)
         for number, observer in enumerate(observers):
             observer.read(1000)

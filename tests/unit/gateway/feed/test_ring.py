@@ -49,10 +49,10 @@ def test_a_slow_client_falls_out_and_nobody_waits_for_it(monkeypatch: pytest.Mon
 
     (resync,) = frames(slow)
     assert resync == {"type": "resync", "sub": "s"}
-    (subscription,) = slow.wanting
+    (subscription,) = slow.without_snapshot
     hub.publish([news(jobs[0], 2)])
     assert frames(slow) == []
-    assert subscription.give(jobs_snapshot([news(job, 1) for job in jobs]))
+    assert subscription.accept(jobs_snapshot([news(job, 1) for job in jobs]))
     snapshot, events = frames(slow)
     assert len(snapshot["jobs"]) == 100
     assert revs([events]) == [(str(jobs[0]), 2)]

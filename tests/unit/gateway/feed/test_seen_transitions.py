@@ -40,18 +40,18 @@ def table() -> SeenTransitions:
 def job(table: SeenTransitions) -> UUID:
     """A job whose first attempt is ours."""
     job_id = new_id()
-    assert table.take(claimed(job_id))
+    assert table.record(claimed(job_id))
     return job_id
 
 
 def test_whose_job_it_is_is_what_the_stream_has_said(table: SeenTransitions) -> None:
     looked, streamed = new_id(), new_id()
     table.seed(claimed(looked, tenant="acme"))
-    table.take(claimed(streamed, tenant="globex"))
+    table.record(claimed(streamed, tenant="globex"))
     for job_id, tenant in ((looked, "acme"), (streamed, "globex")):
         for told in (
             table.report_progress(progress(job_id, 1)),
-            table.take_progress(job_id, progress(job_id, 2).progress),
+            table.record_progress(job_id, progress(job_id, 2).progress),
         ):
             assert told is not None
             assert told.origin.tenant == tenant
@@ -65,7 +65,7 @@ def test_progress_without_the_nonce_of_its_claim_is_dropped(table: SeenTransitio
 
 def test_progress_of_an_attempt_without_owner_is_dropped(table: SeenTransitions) -> None:
     unowned = new_id()
-    table.take(claimed(unowned, nonce=None))
+    table.record(claimed(unowned, nonce=None))
     assert table.report_progress(progress(unowned, nonce="")) is None
 
 
@@ -74,9 +74,9 @@ def test_progress_of_an_unknown_job_is_left_to_the_stream(table: SeenTransitions
 
 
 def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: SeenTransitions, job: UUID) -> None:
-    table.take(JobUpdate(job, origin("k", "b"), event(job, 3, State.QUEUED)))
+    table.record(JobUpdate(job, origin("k", "b"), event(job, 3, State.QUEUED)))
     assert table.report_progress(progress(job)) is None
-    table.take(claimed(job, 4, 2, OTHER))
+    table.record(claimed(job, 4, 2, OTHER))
     assert table.report_progress(progress(job)) is None
     assert table.report_progress(progress(job, attempt=2)) is None
     assert table.report_progress(progress(job, attempt=1, nonce=OTHER)) is None
@@ -84,7 +84,7 @@ def test_an_attempt_that_was_taken_over_is_no_longer_its_own(table: SeenTransiti
 
 
 def test_a_cancel_that_is_asked_for_leaves_the_owner(table: SeenTransitions, job: UUID) -> None:
-    table.take(JobUpdate(job, origin("k", "b"), event(job, 3, State.RUNNING)))
+    table.record(JobUpdate(job, origin("k", "b"), event(job, 3, State.RUNNING)))
     assert table.report_progress(progress(job)) is not None
 
 
@@ -94,10 +94,10 @@ def test_progress_is_told_with_how_the_job_stands_and_only_forward(table: SeenTr
         job, origin("k", "b"), event(job, 2, State.RUNNING), second.progress
     )
     assert table.report_progress(first) is None
-    assert table.take_progress(job, second.progress) is None
-    assert table.take_progress(job, progress(job, 3).progress) is not None
-    table.take(ended(job))
-    assert table.take_progress(job, progress(job, 4).progress) is None
+    assert table.record_progress(job, second.progress) is None
+    assert table.record_progress(job, progress(job, 3).progress) is not None
+    table.record(ended(job))
+    assert table.record_progress(job, progress(job, 4).progress) is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_progress_is_told_with_how_the_job_stands_and_only_forward(table: SeenTr
 )
 def test_progress_that_is_no_good_text_is_dropped(table: SeenTransitions, job: UUID, text: bytes) -> None:
     assert table.report_progress(ProgressEvent(job, 1, text, ME)) is None
-    assert table.take_progress(job, text) is None
+    assert table.record_progress(job, text) is None
 
 
 def test_a_look_makes_jobs_known_that_the_stream_has_not_shown(table: SeenTransitions, job: UUID) -> None:
@@ -121,36 +121,36 @@ def test_the_oldest_are_forgotten() -> None:
     table = SeenTransitions(kept=3)
     jobs = [new_id() for _ in range(5)]
     for job_id in jobs:
-        table.take(ended(job_id))
+        table.record(ended(job_id))
     assert table.forgotten == 2
-    assert [table.take(ended(job_id)) for job_id in jobs[2:]] == [False] * 3
-    assert table.take(ended(jobs[0]))
+    assert [table.record(ended(job_id)) for job_id in jobs[2:]] == [False] * 3
+    assert table.record(ended(jobs[0]))
 
 
 def test_a_long_job_s_progress_is_told_however_much_moves_beside_it() -> None:
     table = SeenTransitions(kept=3)
     long = new_id()
-    table.take(claimed(long))
+    table.record(claimed(long))
     for second in range(1, 50):
-        table.take(ended(new_id()))
+        table.record(ended(new_id()))
         assert table.report_progress(progress(long, second)) is not None
-    assert table.take_progress(long, progress(long, 59).progress) is not None
+    assert table.record_progress(long, progress(long, 59).progress) is not None
 
 
 def test_more_run_than_are_kept() -> None:
     table = SeenTransitions(kept=3)
     running = [new_id() for _ in range(100)]
     for job_id in running:
-        table.take(claimed(job_id))
+        table.record(claimed(job_id))
     assert table.forgotten == 0
     for job_id in running:
-        assert table.take(ended(job_id))
-    table.take(ended(new_id()))
+        assert table.record(ended(job_id))
+    table.record(ended(new_id()))
     assert table.forgotten == 98
 
 
 def test_what_the_stream_shows_again_is_told_once(table: SeenTransitions, job: UUID) -> None:
-    assert not table.take(claimed(job))
-    assert table.take(ended(job))
-    assert not table.take(ended(job))
-    assert not table.take(claimed(job))
+    assert not table.record(claimed(job))
+    assert table.record(ended(job))
+    assert not table.record(ended(job))
+    assert not table.record(claimed(job))

@@ -17,6 +17,7 @@ from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal
 from acked_common.model.tokens import TokenRecord
 from acked_gateway.feed import session as feed_module
 from acked_gateway.feed.entry import TRY_AGAIN_LATER, Guest
+from acked_gateway.feed.held_subscriptions import FeedLimits, FeedParts
 from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.session import (
     FRAMES_A_SECOND,
@@ -26,7 +27,6 @@ from acked_gateway.feed.session import (
     PING_EVERY_S,
     POLICY,
     Feed,
-    FeedLimits,
 )
 from acked_gateway.feed.subscription import Subscription
 from support.factories import ManualClock
@@ -83,7 +83,7 @@ class Wanted:
     def __init__(self) -> None:
         self.wanted: list[Subscription] = []
 
-    def want(self, subscription: Subscription) -> None:
+    def request(self, subscription: Subscription) -> None:
         self.wanted.append(subscription)
 
 
@@ -147,8 +147,11 @@ class Bench:
         self.hub, self.stream, self.snapshots, self.door = Hub(), Followed(), Wanted(), Door()
         self.feeds = self.limit("feeds", IN_ALL, OF_ONE)
         limits = FeedLimits(self.feeds, self.limit("feed-subscriptions", 8, 4), self.limit("feed-ids", 40, 20))
-        parts: Any = (self.hub, self.stream, self.snapshots, ManualClock(), self.door)
-        self.feed = Feed(*parts, boot="boot-1", limits=limits)
+        stream: Any = self.stream
+        snapshots: Any = self.snapshots
+        door: Any = self.door
+        self.limits = limits
+        self.feed = Feed(FeedParts(self.hub, stream, snapshots, limits), ManualClock(), door, boot="boot-1")
 
     @staticmethod
     def limit(name: str, in_all: int, of_client: int) -> Limit:
@@ -252,7 +255,7 @@ async def test_connection_follows_while_it_has_subscriptions(bench: Bench, how: 
 
 async def test_connection_gives_back_its_subscriptions_and_ids(bench: Bench) -> None:
     ids = [f"0197a000-0000-7000-8000-00000000000{n}" for n in range(5)]
-    limits = bench.feed._limits
+    limits = bench.limits
     async with bench.connected() as line:
         await line.ask({"type": "subscribe", "sub": "a", "scope": {"ids": ids}}, SUBSCRIBE)
         assert (limits.subscriptions.ledger.held, limits.ids.ledger.held) == (2, 5)

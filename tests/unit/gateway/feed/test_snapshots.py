@@ -61,7 +61,7 @@ class Stream:
     async def opened(self) -> None:
         await self.is_open.wait()
 
-    def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobUpdate]) -> None:
+    def snapshot_sent(self, subscriptions: Sequence[Subscription], news: Sequence[JobUpdate]) -> None:
         self.given.append((subscriptions, news))
 
 
@@ -74,12 +74,12 @@ class Bench:
         """A new client that wants the topic."""
         client = Client(lambda: None)
         subscription = self.hub.subscribe(client, "s", wanted)
-        client.wanting.clear()
+        client.without_snapshot.clear()
         return subscription
 
     def want(self, wanted: Topic = topic()) -> Subscription:  # noqa: B008 - it never changes
         subscription = self.subscribed(wanted)
-        self.snapshots.want(subscription)
+        self.snapshots.request(subscription)
         return subscription
 
 
@@ -161,7 +161,7 @@ async def test_client_that_fell_behind_its_look_gets_another(bench: Bench) -> No
     bench.store.lets.clear()
     subscription = bench.want()
     await settle()
-    subscription.lose()
+    subscription.invalidate()
     bench.store.lets.set()
     await settle()
     assert len(bench.store.looks) == 2
@@ -192,7 +192,7 @@ async def test_counts_are_renewed_once_something_happened(bench: Bench, monkeypa
     looks = len(bench.store.looks)
 
     async def renew() -> int:
-        await bench.snapshots._renew_counts()
+        await bench.snapshots._refresh_counts()
         await settle()
         return len(bench.store.counts)
 

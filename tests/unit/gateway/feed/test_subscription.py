@@ -15,12 +15,12 @@ from support.hub import followed, frames, news, revs
 def test_nothing_is_sent_before_the_snapshot_and_all_that_came_meanwhile_after_it() -> None:
     hub, client, job = Hub(), Client(lambda: None), new_id()
     subscription = hub.subscribe(client, "s", topic())
-    assert client.wanting == [subscription]
+    assert client.without_snapshot == [subscription]
     hub.publish([news(job, 2)])
     hub.publish([news(job, 3)])
     assert frames(client) == []
 
-    assert subscription.give(jobs_snapshot([news(job, 2)]))
+    assert subscription.accept(jobs_snapshot([news(job, 2)]))
     hub.publish([news(job, 4)])
 
     snapshot, *rest = frames(client)
@@ -52,8 +52,8 @@ def test_a_snapshot_that_came_too_late_is_refused(monkeypatch: pytest.MonkeyPatc
     subscription = hub.subscribe(client, "s", topic())
     for rev in range(1, 20):
         hub.publish([news(job, rev)])
-    assert not subscription.give(jobs_snapshot([]))
-    assert subscription.give(jobs_snapshot([news(job, 19)]))
+    assert not subscription.accept(jobs_snapshot([]))
+    assert subscription.accept(jobs_snapshot([news(job, 19)]))
     assert [frame["type"] for frame in frames(client)] == ["snapshot"]
 
 
@@ -65,7 +65,7 @@ def test_what_happened_while_the_first_counts_were_taken_renews_them() -> None:
     # Those who renew find nobody with counts yet.
     ring.was_published = False
 
-    subscription.give(counts_snapshot({State.QUEUED: 1}, None))
+    subscription.accept(counts_snapshot({State.QUEUED: 1}, None))
 
     assert ring.was_published
 
@@ -75,10 +75,10 @@ def test_counts_are_renewed_and_the_newest_wins() -> None:
     client = followed(hub, topic("batch", "b"))
     subscription = client.subscriptions["s"]
     for count in (1, 2):
-        subscription.give(counts_snapshot({State.QUEUED: count}, None))
+        subscription.accept(counts_snapshot({State.QUEUED: count}, None))
     hub.publish([news(new_id(), 1, batch="b")])
     snapshot, events = frames(client)
     assert snapshot["counts"] == {State.QUEUED.value: 2}
     assert events["type"] == "events"
-    subscription.give(counts_snapshot({State.FAILED: 7}, 100))
+    subscription.accept(counts_snapshot({State.FAILED: 7}, 100))
     assert frames(client)[0]["counted_at_most"] == 100

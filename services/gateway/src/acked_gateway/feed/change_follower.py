@@ -1,8 +1,8 @@
-"""Follows what happens to jobs: reads the change stream while somebody wants to know, tells the hub and the waiters.
+"""Reads the change stream while clients or waiters follow it, and publishes the updates to the hub and the waiters.
 
-The stream is the only source of transitions: it is complete, and nobody but the store can write it. What workers report
-of transitions over the worker channel is a hint that MongoDB takes writes: it ends the pause before a broken stream is
-taken up again. Only progress is told ahead of the stream, and only where the report carries the nonce of the claim.
+The stream is the only source of transitions: it is complete, and only the store can write it. A transition that a
+worker reports over the worker channel is a hint that MongoDB takes writes: it ends the pause before a broken stream is
+resumed. Only progress is published ahead of the stream, and only if the report carries the nonce of the claim.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from acked_gateway.feed.subscription import Subscription
 log = get_log(__name__)
 
 KEPT_OPEN_S = 10.0
-"""How long the stream stays open when nobody follows any more: clients that reconnect find it open."""
+"""How long the stream stays open after the last follower has left: clients that reconnect find it open."""
 RETRY = Backoff(base_s=0.1, cap_s=2.0)
 LEAST_PAUSE_S = 0.1
 SETTLED_AFTER_S = 2.0
@@ -40,11 +40,11 @@ _breaks = Counter("acked_feed_stream_breaks_total", "Breaks of the change stream
 
 @dataclass(frozen=True, slots=True)
 class _Unsettled:
-    """A snapshot that was given out while the stream may still show what happened before it."""
+    """A snapshot that was sent while the stream may still show changes from before it."""
 
     subscriptions: Sequence[Subscription]
-    news: Sequence[JobUpdate]
-    answers: int
+    updates: Sequence[JobUpdate]
+    reads: int
     at: float
     forgotten: int
 
@@ -56,55 +56,56 @@ class ChangeFollower:
         self._changes = changes
         self._hub = hub
         self._waits = waits
-        self._table = SeenTransitions()
+        self._seen = SeenTransitions()
         self._followers = 0
         self._left_at = 0.0
         self._is_open = asyncio.Event()
         self._hinted = asyncio.Event()
-        self._answers = 0
+        self._reads = 0
+        """Reads of the stream that returned all changes up to their beginning."""
         self._unsettled: deque[_Unsettled] = deque()
-        self._untold: deque[tuple[Sequence[JobUpdate], Iterator[None]]] = deque()
-        """The first of it is being told."""
-        self._all_told = asyncio.Event()
-        self._all_told.set()
+        self._unpublished: deque[tuple[Sequence[JobUpdate], Iterator[None]]] = deque()
+        """The first of it is being published."""
+        self._all_published = asyncio.Event()
+        self._all_published.set()
         self._tasks = Tasks()
         self._task: asyncio.Task[None] | None = None
         self._on_followed: Callable[[bool], None] = lambda followed: None
 
-    def tell_followed(self, on_followed: Callable[[bool], None]) -> None:
-        """`on_followed` is told whether anybody follows, now and whenever that changes."""
-        self._on_followed = on_followed
-        on_followed(self._task is not None)
+    def on_followed(self, callback: Callable[[bool], None]) -> None:
+        """Call `callback` with whether the stream has followers, now and at each change."""
+        self._on_followed = callback
+        callback(self._task is not None)
 
     @property
     def is_open(self) -> bool:
-        """Whether what happens now is told."""
+        """Whether changes are published from now on."""
         return self._is_open.is_set()
 
     async def stop(self) -> None:
-        """Ends the stream."""
+        """End the stream."""
         await self._tasks.cancel_all()
         await self._changes.close()
 
     def follow(self) -> None:
-        """Somebody wants to know from now on."""
+        """Add a follower; the first one opens the stream."""
         self._followers += 1
         if self._task is None:
             self._task = self._tasks.spawn(self._read_while_followed(), "change stream")
             self._on_followed(True)
 
     def unfollow(self) -> None:
-        """It no longer does."""
+        """Remove a follower."""
         self._followers -= 1
         self._left_at = time.monotonic()
 
     async def opened(self) -> None:
-        """Returns when the stream is open: what happens from now on will be told."""
+        """Return when the stream is open: later changes will be published."""
         await self._is_open.wait()
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Follows for a while; waits a moment for the stream, which is open then or will be."""
+        """Follow within the context. Wait a moment for the stream, which is open then or will be."""
         self.follow()
         try:
             try:
@@ -117,16 +118,17 @@ class ChangeFollower:
             self.unfollow()
 
     def report(self, boot: str, events: Sequence[JobEvent]) -> None:
-        """Transitions that a worker reports, whatever they say: the stream may have something to tell."""
+        """Take transitions that a worker reports as a hint that the stream has changes."""
         self._hinted.set()
 
     def progress(self, boot: str, reports: Sequence[ProgressEvent]) -> None:
-        """Progress that a worker reports."""
-        self._tell(news for report in reports if (news := self._table.report_progress(report)) is not None)
+        """Publish progress that a worker reports."""
+        self._publish(update for report in reports if (update := self._seen.report_progress(report)) is not None)
 
-    def gave(self, subscriptions: Sequence[Subscription], news: Sequence[JobUpdate]) -> None:
-        """A snapshot was given out; what the stream shows of it later is no news to these subscriptions."""
-        self._unsettled.append(_Unsettled(subscriptions, news, self._answers, time.monotonic(), self._table.forgotten))
+    def snapshot_sent(self, subscriptions: Sequence[Subscription], updates: Sequence[JobUpdate]) -> None:
+        """Note a snapshot, to end its filter when the stream has shown all changes from before it."""
+        unsettled = _Unsettled(subscriptions, updates, self._reads, time.monotonic(), self._seen.forgotten)
+        self._unsettled.append(unsettled)
 
     async def _read_while_followed(self) -> None:
         failures = 0
@@ -136,12 +138,12 @@ class ChangeFollower:
                     if not self.is_open:
                         await self._changes.open()
                         self._is_open.set()
-                    await self._take(await self._changes.read())
+                    await self._process(await self._changes.read())
                     failures = 0
                 except StoreError as error:
                     self._is_open.clear()
                     if isinstance(error, HistoryLost):
-                        self._begin_anew()
+                        self._start_over()
                     failures += 1
                     _breaks.inc()
                     if failures == 1:
@@ -151,12 +153,12 @@ class ChangeFollower:
             self._is_open.clear()
             self._task = None
             self._on_followed(False)
-        self._begin_anew()
+        self._start_over()
         await self._changes.close()
 
     async def _pause(self, most_s: float) -> None:
-        """Waits before the stream is taken up again: so long, or until a worker has written something."""
-        # However much is reported, MongoDB is not asked more often than so.
+        """Wait before the stream is resumed: `most_s`, or until a worker has written something."""
+        # This bounds the calls to MongoDB, however much workers report.
         await asyncio.sleep(min(most_s, LEAST_PAUSE_S))
         self._hinted.clear()
         try:
@@ -165,61 +167,61 @@ class ChangeFollower:
         except TimeoutError:
             pass
 
-    def _begin_anew(self) -> None:
-        self._table.clear()
+    def _start_over(self) -> None:
+        self._seen.clear()
         self._unsettled.clear()
-        self._hub.lose()
+        self._hub.resync_all()
 
-    async def _take(self, changes: Changes) -> None:
-        told: list[JobUpdate] = []
-        for news in changes.updates:
-            if news.event is not None:
-                if self._table.take(news):
-                    told.append(news)
-            elif news.progress is not None and (progress := self._table.take_progress(news.id, news.progress)):
-                told.append(progress)
-        self._tell(told)
-        # What is settled, and what is read next, comes behind all of it.
-        await self._all_told.wait()
+    async def _process(self, changes: Changes) -> None:
+        updates: list[JobUpdate] = []
+        for update in changes.updates:
+            if update.event is not None:
+                if self._seen.record(update):
+                    updates.append(update)
+            elif update.progress is not None and (progress := self._seen.record_progress(update.id, update.progress)):
+                updates.append(progress)
+        self._publish(updates)
+        # Snapshots are settled, and the next changes read, behind all of these.
+        await self._all_published.wait()
         if changes.is_current:
-            self._answers += 1
+            self._reads += 1
         self._settle()
 
-    def _tell(self, news: Iterable[JobUpdate]) -> None:
-        """Tells it now, or behind what is being told, in steps: the loop goes on in between."""
-        told = list(news)
-        if not told:
+    def _publish(self, updates: Iterable[JobUpdate]) -> None:
+        """Publish now, or behind what is being published, in steps between which the loop goes on."""
+        found = list(updates)
+        if not found:
             return
-        self._untold.append((told, self._hub.publishing(told)))
-        if self._all_told.is_set():
-            self._all_told.clear()
-            self._tell_on()
+        self._unpublished.append((found, self._hub.publishing(found)))
+        if self._all_published.is_set():
+            self._all_published.clear()
+            self._publish_next()
 
-    def _tell_on(self) -> None:
-        while self._untold:
-            told, steps = self._untold[0]
+    def _publish_next(self) -> None:
+        while self._unpublished:
+            updates, steps = self._unpublished[0]
             try:
                 for _ in steps:
-                    asyncio.get_running_loop().call_soon(self._tell_on)
+                    asyncio.get_running_loop().call_soon(self._publish_next)
                     return
             except Exception:
-                log.exception("news could not be told; everybody gets a new snapshot")
-                self._hub.lose()
-            self._untold.popleft()
-            for one in told:
-                if one.event is not None and one.progress is None:
-                    self._waits.note(one.id, one.event.rev, one.event.state)
-        self._all_told.set()
+                log.exception("updates could not be published; every client gets a new snapshot")
+                self._hub.resync_all()
+            self._unpublished.popleft()
+            for update in updates:
+                if update.event is not None and update.progress is None:
+                    self._waits.note(update.id, update.event.rev, update.event.state)
+        self._all_published.set()
 
     def _settle(self) -> None:
-        """A question that was asked after a snapshot is answered: all from before the snapshot has been told."""
+        """Settle the snapshots before which the stream has shown everything: a whole read began after them."""
         while self._unsettled:
             oldest = self._unsettled[0]
-            if self._answers < oldest.answers + 2 or time.monotonic() - oldest.at < SETTLED_AFTER_S:
+            if self._reads < oldest.reads + 2 or time.monotonic() - oldest.at < SETTLED_AFTER_S:
                 return
             self._unsettled.popleft()
             for subscription in oldest.subscriptions:
                 subscription.settle()
-            if oldest.forgotten == self._table.forgotten:
-                for news in oldest.news:
-                    self._table.seed(news)
+            if oldest.forgotten == self._seen.forgotten:
+                for update in oldest.updates:
+                    self._seen.seed(update)

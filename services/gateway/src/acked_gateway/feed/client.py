@@ -11,41 +11,41 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """One connection: its subscriptions, and what is to be sent next. `wake` is called when there is something new."""
+    """The subscriptions of one connection and its outgoing frames. `on_frame` is called when a frame may be ready."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, on_frame: Callable[[], None]) -> None:
+        self._on_frame = on_frame
         self._control: deque[str] = deque()
         self._due: dict[Subscription, None] = {}
         self.subscriptions: dict[Sub, Subscription] = {}
-        self.wanting: list[Subscription] = []
-        """Subscriptions that need a snapshot; whoever sends takes them after each frame."""
+        self.without_snapshot: list[Subscription] = []
+        """Subscriptions that need a snapshot; the writer takes them after each frame."""
         self.ids = 0
 
-    def tell(self, frame: str) -> None:
-        """Sends a frame before all others."""
+    def send_control(self, frame: str) -> None:
+        """Send a frame before all frames of subscriptions."""
         self._control.append(frame)
-        self._wake()
+        self._on_frame()
 
-    def note_due(self, subscription: "Subscription") -> None:
-        """The subscription has something to send."""
+    def mark_due(self, subscription: "Subscription") -> None:
+        """Note that the subscription has a frame to send."""
         self._due[subscription] = None
-        self._wake()
+        self._on_frame()
 
-    def forget(self, subscription: "Subscription") -> None:
-        """The subscription is over."""
+    def remove(self, subscription: "Subscription") -> None:
+        """Send no more frames of a subscription."""
         self._due.pop(subscription, None)
-        if subscription in self.wanting:
-            self.wanting.remove(subscription)
+        if subscription in self.without_snapshot:
+            self.without_snapshot.remove(subscription)
 
     def next_frame(self) -> str | None:
-        """What is sent next: one frame of each subscription in turn; None when nothing is left."""
+        """Return the next frame to send, one of each subscription in turn; None if there is none."""
         if self._control:
             return self._control.popleft()
         while self._due:
             subscription = next(iter(self._due))
             del self._due[subscription]
-            frame = subscription.take()
+            frame = subscription.next_frame()
             if subscription.is_due:
                 self._due[subscription] = None
             if frame is not None:

@@ -1,7 +1,7 @@
-"""Who may follow the feed: asks for a token in the handshake or in the first message.
+"""Authenticates clients of the feed, by a token in the handshake or in the first message.
 
-Browsers can send no header with a WebSocket, and a URL is no place for a secret. Who has not shown a token yet gets
-little room and little time.
+Browsers can send no header with a WebSocket, and a URL must not carry a secret. Connections without a token yet are
+bounded in number and time.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from acked_gateway.feed.frames import FeedError, error_frame, parse_authenticate
 PERMISSION = Permission.READ
 TOKEN_WITHIN_S = 5.0
 MAX_AT_THE_DOOR = 1000
-"""Connections that have not shown a token yet; half as many of one remote address."""
+"""Unauthenticated connections in all; one remote address may have half of them."""
 CLOSE_WITHIN_S = 1.0
 
 NOT_ALLOWED = 4403
@@ -36,37 +36,37 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Whom a connection stands for."""
+    """The principal of a connection."""
 
     principal: Principal
     record: TokenRecord | None
-    """None where no token is asked for."""
+    """None if the gateway requires no token."""
 
     @property
     def client(self) -> Client:
-        """Who holds what this connection holds."""
+        """The holder of what this connection holds."""
         return None if self.record is None else (self.principal.tenant, self.principal.client)
 
 
 class FeedEntry:
-    """The door of one gateway process."""
+    """Admits the connections of one gateway process."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
         self._door: Ledger[str] = Ledger(MAX_AT_THE_DOOR, MAX_AT_THE_DOOR // 2)
-        """By remote address: nothing else is known of who has shown no token."""
+        """By remote address: nothing else is known of an unauthenticated client."""
 
     @property
     def asks(self) -> bool:
-        """Whether a token is needed."""
+        """Whether the gateway requires a token."""
         return self._authenticator.asks
 
     def may_stay(self, guest: Guest) -> bool:
-        """Whether the token still holds."""
+        """Return whether the token is still valid."""
         return self._authenticator.may_stay(guest.record)
 
     async def admit(self, websocket: WebSocket) -> Guest | None:
-        """Accepts the connection and says whom it stands for; None where it was sent away."""
+        """Accept the connection and return its principal; None if it was refused."""
         try:
             record = await self._authenticator.enter(websocket.scope, PERMISSION)
         except ProblemError as error:
@@ -104,11 +104,11 @@ def _guest(record: TokenRecord | None) -> Guest:
 
 
 async def refuse(websocket: WebSocket, found: Problem) -> None:
-    """Tells an accepted client why it can't stay, and closes."""
+    """Send an accepted client the problem, and close."""
     try:
         async with asyncio.timeout(CLOSE_WITHIN_S):
             await websocket.send_text(error_frame(found, None))
             await websocket.close(_CODES.get(found.name, CLOSE_CODE), found.name)
     except (WebSocketDisconnect, RuntimeError, TimeoutError):
-        # It has left, or reads nothing: the server gives the socket up by itself.
+        # The client has left, or reads nothing: the server closes the socket by itself.
         pass

@@ -1,4 +1,4 @@
-"""OWNER of the feed's frames: what clients may send, what they are sent, and the limits. Pure.
+"""OWNER of the feed's frames in both directions, and of their limits. Pure.
 
 Frames are JSON texts with a `type`; docs/feed.md says what each means.
 """
@@ -27,30 +27,31 @@ MAX_FRAME_BYTES = 96 * 1024
 """Of one message from a client; a larger one ends the connection before it is read."""
 
 SNAPSHOT_PROGRESS_BYTES = 256 * 1024
-"""Of the progress in one snapshot; that of further jobs comes when it changes. 1,000 jobs may have 64 KiB each."""
+"""Of the progress in one snapshot; the progress of further jobs arrives with its next change. 1,000 jobs may have
+64 KiB each."""
 
 MAX_FIRST_FRAME_CHARS = 1024
-"""Of the frame that shows a token."""
+"""Of the frame that carries a token."""
 
 Sub = str | int
 """The client's own name for a subscription."""
 
 
 class Subscribe(msgspec.Struct, frozen=True):
-    """Follow a scope."""
+    """Subscribe to a topic."""
 
     sub: Sub
     topic: Topic
 
 
 class Unsubscribe(msgspec.Struct, frozen=True):
-    """Follow it no longer."""
+    """End a subscription."""
 
     sub: Sub
 
 
 class Authenticate(msgspec.Struct, frozen=True):
-    """Here is my token. Means something as the first frame of a connection alone."""
+    """Authenticate with a token; valid only as the first frame of a connection."""
 
 
 class FeedError(Exception):
@@ -63,7 +64,7 @@ class FeedError(Exception):
 
     @classmethod
     def of(cls, found: Problem, sub: Sub) -> "FeedError":
-        """With a problem that is there already."""
+        """Wrap an existing problem."""
         made = cls(found.detail, sub)
         made.problem = found
         return made
@@ -76,13 +77,13 @@ _MEMBERS = {
     "unsubscribe": ("type", "sub"),
     "authenticate": ("type", "token"),
 }
-"""What each frame of a client may hold; anything else is refused, as a misspelt scope would follow something else."""
+"""The members of each client frame. Others are refused: a misspelt scope would subscribe to something else."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def parse_authenticate(text: str | None) -> bytes:
-    """The token in the first frame of a connection that has shown none yet, or `FeedError`."""
+    """Read the token from the first frame of an unauthenticated connection. Raises `FeedError`."""
     detail = 'the first frame must be {"type": "authenticate", "token": "…"}'
     if text is None or len(text) > MAX_FIRST_FRAME_CHARS:
         raise FeedError(detail, name="no-token")
@@ -98,7 +99,7 @@ def parse_authenticate(text: str | None) -> bytes:
 
 
 def parse_frame(text: str, *, tenant: str, may_scan: bool = True) -> Subscribe | Unsubscribe | Authenticate:
-    """What a client of this tenant asks for. Raises `FeedError`, and `NeedsScan` unless `may_scan`."""
+    """Parse a frame of a client of this tenant. Raises `FeedError`, and `NeedsScan` unless `may_scan`."""
     if len(text) > MAX_FRAME_CHARS:
         raise FeedError(f"a frame may have {MAX_FRAME_CHARS:,} characters; follow more with several subscriptions")
     try:
@@ -127,7 +128,7 @@ def parse_frame(text: str, *, tenant: str, may_scan: bool = True) -> Subscribe |
 
 
 def _members(text: str, *, may_scan: bool) -> dict[str, Any]:
-    """The members of a frame: strict JSON, since of two equal keys one would win in silence."""
+    """Parse the members of a frame: strict JSON, because a repeated key would silently override the first."""
     members = strict_json.parse(text.encode("utf-8", "surrogatepass"), may_scan=may_scan)
     if type(members) is not dict:
         raise StrictJsonError("bad-json", "it is no object", "", 0)
@@ -168,7 +169,7 @@ def _topic(value: Any, sub: Sub, tenant: str) -> Topic:
 
 
 def event_text(event: JobEvent, progress: bytes | None = None) -> str:
-    """One transition, or the progress that came behind it."""
+    """Encode one transition, or the progress that came behind it."""
     # By hand: every event of every job passes here, and no part but the reason could need escaping.
     text = (
         f'{{"id":"{event.id}","rev":{event.rev},"state":"{event.state.value}",'
@@ -178,15 +179,15 @@ def event_text(event: JobEvent, progress: bytes | None = None) -> str:
 
 
 def events_frame(sub: Sub, seq: int, texts: str) -> str:
-    """Events in the order in which they happened; `texts` are theirs, joined by commas."""
+    """Make a frame of events in order; `texts` are joined by commas."""
     return f'{{"type":"events","sub":{_text(sub)},"seq":{seq},"events":[{texts}]}}'
 
 
-def jobs_snapshot_text(news: Iterable[JobUpdate]) -> str:
-    """How each job stands, for `snapshot_frame`."""
+def jobs_snapshot_text(updates: Iterable[JobUpdate]) -> str:
+    """Encode the state of each job, for `snapshot_frame`."""
     texts = []
     progress_bytes = 0
-    for job in news:
+    for job in updates:
         if job.event is not None:
             progress_bytes += len(job.progress or b"")
             progress = job.progress if progress_bytes <= SNAPSHOT_PROGRESS_BYTES else None
@@ -196,33 +197,33 @@ def jobs_snapshot_text(news: Iterable[JobUpdate]) -> str:
 
 
 def counts_snapshot_text(counts: Mapping[State, int], at_most: int | None) -> str:
-    """How many jobs are in each state, for `snapshot_frame`; `at_most` where a count ends there."""
+    """Encode the number of jobs in each state, for `snapshot_frame`; `at_most` if counts are bounded."""
     text = f'"counts":{_text({state.value: counts[state] for state in State if state in counts})}'
     return text if at_most is None else f'{text},"counted_at_most":{at_most}'
 
 
 def snapshot_frame(sub: Sub, text: str) -> str:
-    """How things stand; events that follow happened later."""
+    """Make a frame of a snapshot; later events of the subscription build on it."""
     return f'{{"type":"snapshot","sub":{_text(sub)},{text}}}'
 
 
 def resync_frame(sub: Sub) -> str:
-    """Events were left out: a new snapshot follows."""
+    """Make the frame that announces a new snapshot, because events were dropped."""
     return f'{{"type":"resync","sub":{_text(sub)}}}'
 
 
 def hello_frame(boot: str) -> str:
-    """The first frame of a connection."""
+    """Make the first frame of a connection."""
     return f'{{"type":"hello","protocol":{PROTOCOL},"boot":{_text(boot)}}}'
 
 
 def ping_frame(at: str) -> str:
-    """A sign of life; needs no answer."""
+    """Make a heartbeat; it needs no response."""
     return f'{{"type":"ping","at":{_text(at)}}}'
 
 
 def error_frame(found: Problem, sub: Sub | None) -> str:
-    """What was wrong with a frame of the client."""
+    """Make the frame that reports an invalid frame of the client."""
     named = "" if sub is None else f'"sub":{_text(sub)},'
     return f'{{"type":"error",{named}"problem":{found.to_bytes().decode()}}}'
 

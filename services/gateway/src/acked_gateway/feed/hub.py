@@ -1,7 +1,7 @@
-"""OWNER of the slow-client policy: who is told what, and how far each has come. Pure: no clock, no I/O.
+"""OWNER of the slow-client policy: fans updates out to subscriptions. Pure: no clock, no I/O.
 
-Each topic that somebody follows has a ring of events, and each subscription is a cursor in it. A client that is too
-slow falls out of the ring: it gets `resync`, and then a new snapshot.
+Each topic with subscriptions has a ring of events, and each subscription is a cursor in it. A client that is too slow
+falls out of the ring: it gets `resync`, and then a new snapshot.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,20 +11,20 @@ from acked_common.model.events import JobUpdate
 from acked_common.model.topics import Topic, topics_of
 from acked_gateway.feed.client import Client
 from acked_gateway.feed.frames import FeedError, Sub, event_text
-from acked_gateway.feed.ring import Ring
+from acked_gateway.feed.ring import Ring, RingEvent
 from acked_gateway.feed.subscription import Subscription
 
 EVENTS_AN_ENTRY = 100
 STEPS_AT_ONCE = 1000
-"""Of publishing: some milliseconds."""
-STEPS_AN_EVENT = 8
-"""So many events in an entry take as long as one more subscription."""
+"""Steps of publishing between two turns of the loop; they take some milliseconds."""
+EVENTS_A_STEP = 8
+"""Events of an entry that cost as much as one more subscription."""
 MAX_SUBSCRIPTIONS = 64
 MAX_IDS_A_CLIENT = 10_000
 
 
 class Hub:
-    """All scopes that somebody follows."""
+    """The rings of all topics with subscriptions."""
 
     def __init__(self) -> None:
         # A topic holds its tenant, so updates of other tenants reach no ring.
@@ -34,11 +34,11 @@ class Hub:
 
     @property
     def rings(self) -> Sequence[Ring]:
-        """The scopes that are followed."""
+        """The rings of all topics with subscriptions."""
         return list(self._rings.values())
 
     def subscribe(self, client: Client, sub: Sub, topic: Topic) -> Subscription:
-        """Follows a scope from now on; the subscription wants a snapshot. Raises `FeedError`."""
+        """Subscribe a client to a topic from now on; the subscription needs a snapshot. Raises `FeedError`."""
         if sub in client.subscriptions:
             raise FeedError(f"sub {sub!r} is in use; unsubscribe it first", sub)
         ids = len(topic.ids)
@@ -57,11 +57,11 @@ class Hub:
         ring.subscriptions.add(subscription)
         client.subscriptions[sub] = subscription
         client.ids += ids
-        client.wanting.append(subscription)
+        client.without_snapshot.append(subscription)
         return subscription
 
     def unsubscribe(self, client: Client, sub: Sub) -> int:
-        """Follows it no longer; tells how many ids its scope has. Raises `FeedError`."""
+        """End a subscription; return how many ids its topic has. Raises `FeedError`."""
         subscription = client.subscriptions.get(sub)
         if subscription is None:
             raise FeedError(f"no subscription is called {sub!r}", sub)
@@ -69,60 +69,60 @@ class Hub:
         return len(subscription.ring.topic.ids)
 
     def leave(self, client: Client) -> None:
-        """The connection is gone."""
+        """End all subscriptions of a connection that has closed."""
         for subscription in list(client.subscriptions.values()):
             self._end(subscription)
 
-    def publish(self, news: Iterable[JobUpdate]) -> None:
-        """Tells what happened, in order. News with progress tell that alone, beside how the job stands."""
-        for _ in self.publishing(news):
+    def publish(self, updates: Iterable[JobUpdate]) -> None:
+        """Publish updates in order. An update with progress is an event of the current rev with that progress."""
+        for _ in self.publishing(updates):
             pass
 
-    def publishing(self, news: Iterable[JobUpdate]) -> Iterator[None]:
-        """As `publish`, in steps of some milliseconds: the same few jobs may be in thousands of scopes. What is
-        published next must wait until the iterator has ended."""
+    def publishing(self, updates: Iterable[JobUpdate]) -> Iterator[None]:
+        """Publish in steps of some milliseconds, since a few jobs may be in thousands of topics. Later updates must
+        wait until the iterator has ended."""
         steps = 0
-        parts: dict[Ring, list[tuple[UUID, int, str]]] = {}
-        for one in news:
-            if one.event is None:
+        parts: dict[Ring, list[RingEvent]] = {}
+        for update in updates:
+            if update.event is None:
                 continue
-            told: tuple[UUID, int, str] | None = None
-            # As a list: who comes or leaves between two steps changes what is followed.
-            for ring in list(self._rings_of(one)):
-                if told is None:
+            encoded: RingEvent | None = None
+            # As a list: subscriptions begin and end between two steps.
+            for ring in list(self._rings_of(update)):
+                if encoded is None:
                     # Progress comes behind the rev that it carries.
-                    order = one.event.rev + (one.progress is not None)
-                    told = (one.id, order, event_text(one.event, one.progress))
-                parts.setdefault(ring, []).append(told)
+                    order = update.event.rev + (update.progress is not None)
+                    encoded = (update.id, order, event_text(update.event, update.progress))
+                parts.setdefault(ring, []).append(encoded)
                 steps += 1
                 if steps % STEPS_AT_ONCE == 0:
                     yield
         for ring, events in parts.items():
             for start in range(0, len(events), EVENTS_AN_ENTRY):
                 ring.append(events[start : start + EVENTS_AN_ENTRY])
-            steps += 1 + len(events) // STEPS_AN_EVENT + len(ring.subscriptions)
+            steps += 1 + len(events) // EVENTS_A_STEP + len(ring.subscriptions)
             if steps >= STEPS_AT_ONCE:
                 steps = 0
                 yield
 
-    def lose(self) -> None:
-        """Events may be missing: everybody is told `resync`."""
+    def resync_all(self) -> None:
+        """Send every subscription `resync`: events may be missing."""
         for ring in self._rings.values():
             for subscription in ring.subscriptions:
-                subscription.lose()
+                subscription.invalidate()
 
-    def _rings_of(self, news: JobUpdate) -> Iterator[Ring]:
-        for topic in topics_of(news.origin):
+    def _rings_of(self, update: JobUpdate) -> Iterator[Ring]:
+        for topic in topics_of(update.origin):
             if (ring := self._rings.get(topic)) is not None:
                 yield ring
-        for ring in self._by_id.get(news.id, ()):
-            if ring.topic.tenant == news.origin.tenant:
+        for ring in self._by_id.get(update.id, ()):
+            if ring.topic.tenant == update.origin.tenant:
                 yield ring
 
     def _end(self, subscription: Subscription) -> None:
         client, ring = subscription.client, subscription.ring
         del client.subscriptions[subscription.sub]
-        client.forget(subscription)
+        client.remove(subscription)
         client.ids -= len(ring.topic.ids)
         ring.subscriptions.discard(subscription)
         ring.caught_up(subscription)

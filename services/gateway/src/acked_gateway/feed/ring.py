@@ -16,28 +16,30 @@ if TYPE_CHECKING:
 
 RING_CHARS = 2**20
 
+RingEvent = tuple[UUID, int, str]
+"""The id of the job, the order within the job, and the encoded event. All rings share one text."""
+
 
 class Entry:
-    """Events that were published together. Their texts are the same objects in all rings; they are put together when
-    somebody reads them, so that a ring that nobody reads costs little."""
+    """Events that were published together. Their texts are joined at the first read, so an unread ring costs little."""
 
     __slots__ = ("_text", "events", "size")
 
-    def __init__(self, events: list[tuple[UUID, int, str]]) -> None:
+    def __init__(self, events: list[RingEvent]) -> None:
         self.events = events
         self.size = sum([len(text) + 1 for _, _, text in events])
         self._text: str | None = None
 
     @property
     def text(self) -> str:
-        """All of them, for a frame."""
+        """All events, joined for a frame."""
         if self._text is None:
             self._text = ",".join([text for _, _, text in self.events])
         return self._text
 
 
 class Ring:
-    """The latest events of one scope, and who follows it."""
+    """The latest events of one topic, and the subscriptions to it."""
 
     __slots__ = ("_entries", "_size", "base", "behind", "subscriptions", "topic", "was_published")
 
@@ -47,9 +49,9 @@ class Ring:
         """The position of the oldest entry."""
         self.subscriptions: set[Subscription] = set()
         self.behind = 0
-        """Subscriptions that have not come to the end."""
+        """The number of subscriptions with unread entries."""
         self.was_published = False
-        """Whether anything happened since the last counts."""
+        """Whether events were published since the last counts."""
         self._entries: deque[Entry] = deque()
         self._size = 0
 
@@ -58,8 +60,8 @@ class Ring:
         """The position behind the newest entry."""
         return self.base + len(self._entries)
 
-    def append(self, events: list[tuple[UUID, int, str]]) -> None:
-        """Publishes events to all who follow."""
+    def append(self, events: list[RingEvent]) -> None:
+        """Publish events to all subscriptions; drop the oldest entries beyond `RING_CHARS`."""
         entry = Entry(events)
         self._entries.append(entry)
         self._size += entry.size
@@ -71,19 +73,19 @@ class Ring:
             self.fell_behind(subscription)
 
     def fell_behind(self, subscription: "Subscription") -> None:
-        """There is something that a subscription has not read."""
+        """Note that a subscription has something unread."""
         if not subscription.is_behind:
             subscription.is_behind = True
             self.behind += 1
-            subscription.note_due()
+            subscription.mark_due()
 
     def since(self, position: int) -> Iterator[Entry]:
-        """The entries from a position on."""
+        """Iterate over the entries from a position on."""
         for index in range(position - self.base, len(self._entries)):
             yield self._entries[index]
 
     def caught_up(self, subscription: "Subscription") -> None:
-        """A subscription has come to the end; what all have read is let go."""
+        """Note that a subscription has read everything; drop the entries when all subscriptions have."""
         if subscription.is_behind:
             subscription.is_behind = False
             self.behind -= 1

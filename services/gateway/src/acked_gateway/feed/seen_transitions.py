@@ -1,7 +1,7 @@
-"""What the change stream has shown of jobs lately: what was told already, and who may report progress. Pure.
+"""The newest transitions of the change stream: drops repeated ones, and decides which reported progress to trust. Pure.
 
-Transitions come from the stream alone. A report could say what never happened, and everybody who holds the worker
-secret can write one. Progress that is reported ahead of the stream must carry the nonce of the claim that owns the
+Only the stream adds transitions. A report could contain one that never happened, and every holder of the worker secret
+can write a report. Progress that is reported ahead of the stream must carry the nonce of the claim that owns the
 attempt: only the store and the worker that made the claim know it.
 """
 
@@ -17,7 +17,7 @@ from acked_common.model.topics import Origin
 
 KEPT = 20_000
 _SPARED = 32
-"""How many of the oldest may be spared for each that is forgotten."""
+"""Running jobs that are skipped at most to forget one job."""
 MAX_PROGRESS_BYTES = 64 * 1024
 
 
@@ -38,40 +38,40 @@ _progress = msgspec.json.Decoder(_ProgressInstant)
 
 
 class SeenTransitions:
-    """The newest transition of each job that runs or moved lately; the oldest of the others are forgotten."""
+    """The newest transition of each job that runs or moved lately; the oldest other jobs are forgotten."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
         self._known: OrderedDict[UUID, _Known] = OrderedDict()
         self.forgotten = 0
-        """How many jobs were forgotten so far."""
+        """The number of jobs that were forgotten so far."""
 
     def clear(self) -> None:
-        """The stream begins anew."""
+        """Forget all jobs: the stream starts over."""
         self.forgotten += len(self._known)
         self._known.clear()
 
-    def take(self, news: JobUpdate) -> bool:
-        """A transition from the stream; False when it was told already: the job was logged again without having
-        moved."""
-        event = news.event
+    def record(self, update: JobUpdate) -> bool:
+        """Record a transition from the stream; return False if it is known: the job was logged again without a
+        move."""
+        event = update.event
         if event is None:
             raise ValueError("progress is no transition")
-        known = self._known.get(news.id)
+        known = self._known.get(update.id)
         if known is not None and event.rev <= known.event.rev:
             return False
-        nonce = news.nonce or (known.nonce if known is not None and event.state is State.RUNNING else None)
-        self._keep(news.id, _Known(event, news.origin, nonce))
+        nonce = update.nonce or (known.nonce if known is not None and event.state is State.RUNNING else None)
+        self._put(update.id, _Known(event, update.origin, nonce))
         return True
 
-    def seed(self, news: JobUpdate) -> None:
-        """A job as a look found it; the stream has shown all that happened before that look, and nothing of this job
-        since."""
-        if news.event is not None and news.id not in self._known:
-            self._keep(news.id, _Known(news.event, news.origin, news.nonce))
+    def seed(self, update: JobUpdate) -> None:
+        """Record a job from a snapshot, once the stream has shown all changes from before the snapshot; a job that the
+        stream has shown stays."""
+        if update.event is not None and update.id not in self._known:
+            self._put(update.id, _Known(update.event, update.origin, update.nonce))
 
     def report_progress(self, report: ProgressEvent) -> JobUpdate | None:
-        """Progress that a worker reports: what to tell of it, if the worker owns the attempt and it is news."""
+        """Return the update of a progress report, if its worker owns the attempt and it is newer; else None."""
         known = self._known.get(report.id)
         if known is None or known.event.state is not State.RUNNING or known.event.attempt != report.attempt:
             return None
@@ -81,8 +81,8 @@ class SeenTransitions:
             return None
         return self._progressed(report.id, known, report.progress)
 
-    def take_progress(self, job_id: UUID, progress: bytes) -> JobUpdate | None:
-        """Progress from the stream."""
+    def record_progress(self, job_id: UUID, progress: bytes) -> JobUpdate | None:
+        """Return the update of progress from the stream, if it is newer; else None."""
         known = self._known.get(job_id)
         if known is None or known.event.state is not State.RUNNING:
             return None
@@ -101,17 +101,17 @@ class SeenTransitions:
         known.progress_at = at
         return JobUpdate(job_id, known.origin, known.event, progress)
 
-    def _keep(self, job_id: UUID, known: _Known) -> None:
+    def _put(self, job_id: UUID, known: _Known) -> None:
         self._known[job_id] = known
         self._known.move_to_end(job_id)
         while len(self._known) > self._kept and self._forget_oldest():
             self.forgotten += 1
 
     def _forget_oldest(self) -> bool:
-        """Forgets one; False where too many of the oldest must be spared: then there are more for a while."""
+        """Forget one job; return False if the oldest all run: then there are more for a while."""
         for _ in range(_SPARED):
             oldest, known = next(iter(self._known.items()))
-            # A long job's progress is told however much moves beside.
+            # The progress of a long job is published however many other jobs move.
             if known.event.state is not State.RUNNING:
                 del self._known[oldest]
                 return True

@@ -1,4 +1,4 @@
-"""Takes the snapshots that subscriptions want: one look for all who want the same scope at the same time."""
+"""Reads the snapshots of subscriptions: one read serves all requests of a topic that wait at the same time."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ from acked_gateway.feed.subscription import Snapshot, Subscription, counts_snaps
 log = get_log(__name__)
 
 JOBS_AT_MOST = MAX_IDS
-"""A larger scope is shown by its counts."""
+"""The snapshot of a larger topic holds counts."""
 COUNTED_AT_MOST = 10_000
 COUNTS_EVERY_S = 1.0
 AT_ONCE = 8
@@ -24,73 +24,73 @@ RETRY_S = 0.5
 
 
 class Snapshots:
-    """Reads what subscriptions begin with, and renews counts while something happens."""
+    """Reads snapshots for subscriptions, and refreshes counts after new events."""
 
-    def __init__(self, store: SnapshotStore, hub: Hub, live: ChangeFollower) -> None:
+    def __init__(self, store: SnapshotStore, hub: Hub, follower: ChangeFollower) -> None:
         self._store = store
         self._hub = hub
-        self._live = live
-        self._wanted: dict[Topic, list[Subscription]] = {}
+        self._follower = follower
+        self._requested: dict[Topic, list[Subscription]] = {}
         self._turns: FairTurns[str] = FairTurns(AT_ONCE)
-        """By tenant: however many looks one of them wants, the others have their turns."""
+        """By tenant: many requests of one tenant do not delay those of others."""
         self._tasks = Tasks()
 
     def start(self, tasks: Tasks) -> None:
-        """Starts to renew counts."""
-        tasks.repeat("feed counts", self._renew_counts, every_s=COUNTS_EVERY_S)
+        """Start to refresh counts."""
+        tasks.repeat("feed counts", self._refresh_counts, every_s=COUNTS_EVERY_S)
 
     async def stop(self) -> None:
-        """Takes no more."""
+        """Cancel all reads."""
         await self._tasks.cancel_all()
 
-    def want(self, subscription: Subscription) -> None:
-        """Takes a snapshot for a subscription soon; never fails."""
+    def request(self, subscription: Subscription) -> None:
+        """Read a snapshot for a subscription soon; never fails."""
         topic = subscription.ring.topic
-        waiting = self._wanted.get(topic)
+        waiting = self._requested.get(topic)
         if waiting is not None:
             waiting.append(subscription)
             return
-        self._wanted[topic] = [subscription]
-        self._tasks.spawn(self._take(topic), "snapshot")
+        self._requested[topic] = [subscription]
+        self._tasks.spawn(self._serve(topic), "snapshot")
 
-    async def _take(self, topic: Topic) -> None:
-        # The place in the queue first: who comes meanwhile is served by the same look.
+    async def _serve(self, topic: Topic) -> None:
+        # First wait for a turn: requests that arrive meanwhile share the read.
         async with self._turns.of(topic.tenant):
-            await self._live.opened()
-            subscriptions = self._wanted.pop(topic)
+            await self._follower.opened()
+            subscriptions = self._requested.pop(topic)
             try:
-                await self._give(topic, subscriptions)
+                await self._send(topic, subscriptions)
             except StoreError as error:
                 log.warning("snapshot not taken yet", error=str(error))
                 await asyncio.sleep(RETRY_S)
                 for subscription in subscriptions:
-                    self.want(subscription)
+                    self.request(subscription)
 
-    async def _give(self, topic: Topic, subscriptions: list[Subscription]) -> None:
-        renews = all(subscription.has_counts for subscription in subscriptions)
-        news = None if renews else await self._store.look(topic, limit=JOBS_AT_MOST)
+    async def _send(self, topic: Topic, subscriptions: list[Subscription]) -> None:
+        only_counts = all(subscription.has_counts for subscription in subscriptions)
+        updates = None if only_counts else await self._store.look(topic, limit=JOBS_AT_MOST)
         snapshot: Snapshot
-        if news is not None:
-            snapshot = jobs_snapshot(news)
+        if updates is not None:
+            snapshot = jobs_snapshot(updates)
         else:
             is_bounded = topic.name not in COUNTED_EXACTLY
             counts = await self._store.count(topic, at_most=COUNTED_AT_MOST)
             snapshot = counts_snapshot(counts, COUNTED_AT_MOST if is_bounded else None)
-        given = []
+        served = []
         for subscription in subscriptions:
             if subscription not in subscription.ring.subscriptions:
                 continue
-            if subscription.give(snapshot):
-                given.append(subscription)
+            if subscription.accept(snapshot):
+                served.append(subscription)
             else:
-                self.want(subscription)
-        if news is not None and given:
-            self._live.gave(given, news)
+                self.request(subscription)
+        if updates is not None and served:
+            self._follower.snapshot_sent(served, updates)
 
-    async def _renew_counts(self) -> None:
+    async def _refresh_counts(self) -> None:
         for ring in self._hub.rings:
             if ring.was_published:
                 counted = [subscription for subscription in ring.subscriptions if subscription.has_counts]
                 ring.was_published = False
                 for subscription in counted:
-                    self.want(subscription)
+                    self.request(subscription)

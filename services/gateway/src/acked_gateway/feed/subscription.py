@@ -20,28 +20,28 @@ FRAME_CHARS = 16 * 1024
 
 
 class Snapshot:
-    """How the jobs of a scope stand, encoded once for all who asked at the same time."""
+    """The state of a topic, encoded once for all subscriptions that requested it at the same time."""
 
     __slots__ = ("revs", "text")
 
     def __init__(self, text: str, revs: Mapping[UUID, int] | None) -> None:
         self.text = text
         self.revs = revs
-        """The rev of each job in it; None where it holds counts."""
+        """The rev of each job in it; None if it holds counts."""
 
 
-def jobs_snapshot(news: Sequence[JobUpdate]) -> Snapshot:
-    """Each job of a scope."""
-    return Snapshot(jobs_snapshot_text(news), {job.id: job.event.rev for job in news if job.event is not None})
+def jobs_snapshot(updates: Sequence[JobUpdate]) -> Snapshot:
+    """Make a snapshot of each job of a topic."""
+    return Snapshot(jobs_snapshot_text(updates), {job.id: job.event.rev for job in updates if job.event is not None})
 
 
 def counts_snapshot(counts: Mapping[State, int], at_most: int | None) -> Snapshot:
-    """Jobs by state, each counted over at most `at_most` jobs."""
+    """Make a snapshot of the jobs by state, each state counted over at most `at_most` jobs."""
     return Snapshot(counts_snapshot_text(counts, at_most), None)
 
 
 class Subscription:
-    """What one client follows under one name."""
+    """A subscription of one client to a topic, under a name of the client's choice."""
 
     __slots__ = (
         "_filter",
@@ -62,7 +62,7 @@ class Subscription:
         self.ring = ring
         self.position = ring.end
         self.is_live = False
-        """Whether it has a snapshot that its events follow on."""
+        """Whether it has a snapshot on which its events build."""
         self.is_behind = False
         self.has_counts = False
         self._seq = 0
@@ -74,56 +74,56 @@ class Subscription:
         """Whether something can be sent."""
         return self._snapshot is not None or (self.is_live and self.is_behind)
 
-    def note_due(self) -> None:
-        """Tells the client, if something can be sent."""
+    def mark_due(self) -> None:
+        """Wake the client if something can be sent."""
         if self.is_due:
-            self.client.note_due(self)
+            self.client.mark_due(self)
 
-    def give(self, snapshot: Snapshot) -> bool:
-        """The snapshot, read after this subscription's position; False where events were lost meanwhile: read again.
-        Later counts renew earlier ones."""
+    def accept(self, snapshot: Snapshot) -> bool:
+        """Send a snapshot that was read after this subscription's position; return False if events were lost meanwhile
+        and a new snapshot is needed. Later counts replace earlier ones."""
         if not self.is_live:
             if self.position < self.ring.base:
-                self._to_the_end()
+                self._skip_to_end()
                 return False
             self.is_live = True
             self._filter = snapshot.revs
             if snapshot.revs is None:
-                # What happened while the first counts were taken is in none yet: they are renewed once more.
+                # Events during the first counts may be in none: refresh the counts once more.
                 self.ring.was_published = True
         self.has_counts = snapshot.revs is None
         self._snapshot = snapshot.text
-        self.note_due()
+        self.mark_due()
         return True
 
     def settle(self) -> None:
-        """All that happened before the snapshot has been published: nothing is filtered any more."""
+        """Stop filtering: all events from before the snapshot have been published."""
         self._filter = None
 
-    def lose(self) -> None:
-        """Events were missed: whatever it has is void."""
+    def invalidate(self) -> None:
+        """Note that events were missed: the client gets `resync` and needs a new snapshot."""
         self.position = -1
         self.ring.fell_behind(self)
 
-    def _to_the_end(self) -> None:
+    def _skip_to_end(self) -> None:
         self.position = self.ring.end
         self.ring.caught_up(self)
 
-    def take(self) -> str | None:
-        """The next frame of this subscription; None when there is none after all."""
+    def next_frame(self) -> str | None:
+        """Return the next frame of this subscription; None if all its events are in the snapshot."""
         if self._snapshot is not None:
             text, self._snapshot = self._snapshot, None
             return snapshot_frame(self.sub, text)
         ring = self.ring
         if self.position < ring.base:
             self.is_live = self.has_counts = False
-            self._to_the_end()
-            self.client.wanting.append(self)
+            self._skip_to_end()
+            self.client.without_snapshot.append(self)
             return resync_frame(self.sub)
         texts: list[str] = []
         size = 0
         for entry in ring.since(self.position):
-            text = entry.text if self._filter is None else ",".join(self._news_in(entry, self._filter))
+            text = entry.text if self._filter is None else ",".join(_unseen(entry, self._filter))
             if texts and size + len(text) > FRAME_CHARS:
                 break
             self.position += 1
@@ -137,5 +137,7 @@ class Subscription:
         self._seq += 1
         return events_frame(self.sub, self._seq, ",".join(texts))
 
-    def _news_in(self, entry: Entry, seen: Mapping[UUID, int]) -> Iterable[str]:
-        return (text for job_id, order, text in entry.events if order > seen.get(job_id, 0))
+
+def _unseen(entry: Entry, seen: Mapping[UUID, int]) -> Iterable[str]:
+    """Return the texts of events that are later than the revs in `seen`."""
+    return (text for job_id, order, text in entry.events if order > seen.get(job_id, 0))
