@@ -38,7 +38,6 @@ EXCEPTIONS: dict[Key, str] = {
     # A core without I/O: one method for each thing that a process, its worker or the clock reports.
     (METHODS, "services/worker/src/acked_worker/isolate/attempts.py", "IsolatedAttempts"): "one method for each event",
     # Being reduced.
-    (FIELDS, "services/gateway/src/acked_gateway/settings.py", "GatewaySettings"): "to be grouped",
     (LINES, "tests/support/memory_store.py", ""): "to be split by role",
     (METHODS, "tests/support/memory_store.py", "MemoryStore"): "to be split by role",
     (LINES, "tests/contracts/test_store_mongo.py", ""): "to be split",

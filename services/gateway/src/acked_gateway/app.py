@@ -48,9 +48,9 @@ def create_app(settings: GatewaySettings) -> Starlette:
     limits = core.limits
     many = "too-many-subscriptions"
     feed_limits = FeedLimits(
-        limits.limit("feeds", settings.feeds, own="too-many-feeds", what="connections to the feed"),
-        limits.limit("feed-subscriptions", settings.feed_subscriptions, own=many, what="subscriptions of the feed"),
-        limits.limit("feed-ids", settings.feed_ids, own=many, what="ids in scopes of the feed"),
+        limits.limit("feeds", settings.feed.clients, own="too-many-feeds", what="connections to the feed"),
+        limits.limit("feed-subscriptions", settings.feed.subscriptions, own=many, what="subscriptions of the feed"),
+        limits.limit("feed-ids", settings.feed.ids, own=many, what="ids in scopes of the feed"),
     )
     feed = Feed(FeedParts(hub, live, snapshots, feed_limits), core.clock, entry, boot=boot)
     core.lifetime.add("live", stop=live.stop)
@@ -72,11 +72,11 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.lifetime.add("command line", stop=command_router.stop)
     commands = Commands(core.store, core.transitions, core.clock, settings.common.times, command_router.cancel)
     reads = limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts")
-    tests = limits.limit("load-tests", settings.load_tests, own="too-many-load-tests", what="load tests")
+    tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(
-        "load-test-calls", settings.load_test_calls, own="too-many-load-tests", what="calls of load tests"
+        "load-test-calls", settings.load_test.calls, own="too-many-load-tests", what="calls of load tests"
     )
-    tester = LoadTester(settings.intake_url, max_connections=settings.load_test_connections)
+    tester = LoadTester(settings.intake_url, max_connections=settings.load_test.connections)
     core.lifetime.add("load tester", start=tester.start, stop=tester.close)
 
     def readiness() -> Readiness:

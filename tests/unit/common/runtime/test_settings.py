@@ -37,7 +37,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         256 * 1024,
     )
     assert intake.commit.answer_within_s < 2
-    assert gateway.load_test_connections <= 250
+    assert gateway.load_test.connections <= 250
 
 
 def test_an_empty_variable_is_as_if_it_were_not_set() -> None:
@@ -390,7 +390,7 @@ def test_feeds_of_a_client_are_not_more_than_those_of_all() -> None:
         ({"ACKED_FEED_CLIENTS": "500"}, Bound(500, 500)),
         ({"ACKED_FEED_CLIENTS": "500", "ACKED_FEEDS_PER_CLIENT": "20"}, Bound(500, 20)),
     ):
-        assert read_gateway(Env(variables)).feeds == bound
+        assert read_gateway(Env(variables)).feed.clients == bound
     with pytest.raises(SettingsError, match="ACKED_FEED_CLIENTS=1000001"):
         read_gateway(Env({"ACKED_FEED_CLIENTS": "1000001"}))
 
