@@ -18,7 +18,7 @@ from acked_common.channel.frames import CloseCode, Events, Hello
 from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.lifecycle import State
-from acked_gateway.workers import channel as channel_module
+from acked_gateway.workers import connection as connection_module
 from acked_gateway.workers.channel import WorkerChannel
 from support.parts import BOUND_S
 
@@ -117,7 +117,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
     # Wherever it is called from.
     monkeypatch.setattr(frames, "parse_from_worker", noting)
-    monkeypatch.setattr(channel_module, "parse_from_worker", noting, raising=False)
+    monkeypatch.setattr(connection_module, "parse_from_worker", noting)
     return found
 
 
@@ -165,7 +165,7 @@ async def test_frame_that_is_parsed_while_another_line_takes_over_reports_nothin
             assert go_on.wait(BOUND_S)
         return parse(text, **options)
 
-    monkeypatch.setattr(channel_module, "parse_from_worker", held)
+    monkeypatch.setattr(connection_module, "parse_from_worker", held)
     channel = WorkerChannel(reported, boot="g", secret=SECRET)
     async with line_to(channel) as older:
         older.send(large_frame(1))
