@@ -1,6 +1,6 @@
-"""What a person may do to a job: cancel it, retry it, resolve it.
+"""The commands of operators: cancel, retry and resolve a job.
 
-Each is a compare-and-set that is tried again when the job has moved in between.
+A command is a compare-and-set. It is retried when the job moved between the read and the write.
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from acked_common.store.ports import JobReader
 from acked_common.store.records import Applied, Job
 
 TRIES = 10
+"""Attempts of one compare-and-set before the command fails with `wrong-state`."""
 MAX_RESULT_BYTES = 1 << 20
 MAX_NOTE_CHARS = 1000
 MAX_BODY_BYTES = 2 * 2**20
@@ -32,7 +33,7 @@ RESOLVED_AS = (State.SUCCEEDED, State.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a person ends a failed job; `result` is a JSON text."""
+    """The end that an operator gives a failed job; `result` is a JSON text."""
 
     state: State
     result: bytes | None
@@ -40,7 +41,10 @@ class Resolution:
 
 
 class Commands:
-    """Moves a tenant's jobs on behalf of a person; another tenant's are not there."""
+    """Moves jobs of a tenant on behalf of an operator. Jobs of other tenants are treated as nonexistent.
+
+    Every command returns the job as it is afterwards, and raises `ProblemError` or `StoreError`.
+    """
 
     def __init__(
         self,
@@ -50,15 +54,17 @@ class Commands:
         times: JobTimes,
         stop_attempt: Callable[[str, UUID, int], None] = lambda boot, job_id, attempt: None,
     ) -> None:
-        """`stop_attempt` tells the worker process that runs an attempt; it returns at once and may lose its word."""
+        """`stop_attempt` sends a cancel to the worker process that runs an attempt. It returns at once and may be lost;
+        the worker then sees the cancel with its next renewal."""
         self._store = store
         self._transitions = transitions
         self._clock = clock
         self._times = times
         self._stop_attempt = stop_attempt
 
-    async def cancel(self, text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
-        """Ends a job that nobody runs, or raises the flag that its owner sees; a second cancel changes nothing."""
+    async def cancel(self, id_text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
+        """Cancel a job that no worker runs, or request the cancel of a running attempt. A repeated cancel
+        changes nothing."""
 
         def transition(job: Job) -> Transition | None:
             if job.state is State.CANCELLED or job.cancel_requested:
@@ -67,13 +73,13 @@ class Commands:
                 return lifecycle.request_cancel(at=self._clock.now())
             return lifecycle.cancel(at=self._clock.now(), retention_s=self._times.retention_s)
 
-        job = await self._move(text, tenant, transition)
+        job = await self._move(id_text, tenant, transition)
         if job.state is State.RUNNING and job.cancel_requested and job.owner is not None:
             self._stop_attempt(job.owner.boot, job.id, job.attempt)
         return job
 
-    async def retry(self, text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
-        """Starts a new run of a failed job."""
+    async def retry(self, id_text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
+        """Start a new run of a failed job, and publish it."""
 
         def transition(job: Job) -> Transition:
             return lifecycle.retry(
@@ -82,10 +88,10 @@ class Commands:
                 expires_in_s=job.options.expires_in_s or self._times.expires_in_s,
             )
 
-        return await self._move(text, tenant, transition)
+        return await self._move(id_text, tenant, transition)
 
-    async def resolve(self, text: str, resolution: Resolution, *, tenant: str = DEFAULT_TENANT) -> Job:
-        """Ends a failed job as a person says."""
+    async def resolve(self, id_text: str, resolution: Resolution, *, tenant: str = DEFAULT_TENANT) -> Job:
+        """End a failed job with the operator's resolution."""
 
         def transition(_: Job) -> Transition:
             return lifecycle.resolve(
@@ -96,10 +102,11 @@ class Commands:
                 retention_s=self._times.retention_s,
             )
 
-        return await self._move(text, tenant, transition)
+        return await self._move(id_text, tenant, transition)
 
-    async def _move(self, text: str, tenant: str, transition_for: Callable[[Job], Transition | None]) -> Job:
-        job = await stored_job(self._store, text, tenant=tenant)
+    async def _move(self, id_text: str, tenant: str, transition_for: Callable[[Job], Transition | None]) -> Job:
+        """Apply the transition for the current job; return the job unchanged if there is none."""
+        job = await stored_job(self._store, id_text, tenant=tenant)
         for _ in range(TRIES):
             transition = transition_for(job)
             if transition is None:
@@ -110,7 +117,7 @@ class Commands:
                 raise ProblemError(
                     problem("wrong-state", str(error), extra={"state": job.state.value, "reason": job.reason})
                 ) from None
-            job = await stored_job(self._store, text, tenant=tenant)
+            job = await stored_job(self._store, id_text, tenant=tenant)
             if outcome == [Applied.APPLIED]:
                 return job
         raise ProblemError(
@@ -119,13 +126,13 @@ class Commands:
 
 
 async def read_resolution(body: bytes, *, client: Client = None) -> Resolution:
-    """`parse_resolution`; what takes long is read in a thread, the clients in turn."""
+    """Parse the body of a resolve, a large or doubtful one in a thread. Raises `ProblemError`."""
     return await fair_thread.read(client, len(body), lambda may_scan: parse_resolution(body, may_scan=may_scan))
 
 
 def parse_resolution(body: bytes, *, may_scan: bool = True) -> Resolution:
-    """Reads the body of a resolve: `{"state": "succeeded" or "failed", "result"?, "note"?}`. Raises `ProblemError`, and
-    `NeedsScan` unless `may_scan`."""
+    """Parse `{"state": "succeeded" or "failed", "result"?, "note"?}`. Raises `ProblemError`, and `NeedsScan` unless
+    `may_scan`."""
     try:
         members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES, may_scan=may_scan)
     except StrictJsonError as error:

@@ -33,13 +33,13 @@ from acked_gateway.jobs.commands import MAX_BODY_BYTES, Commands, read_resolutio
 from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE, MAX_PAGE_ASKED
 
 SLICE_BYTES = 32 * 1024
-"""Of a page that is encoded before other tasks have their turn; a page may have 1 MiB."""
+"""Bytes of a page that are encoded before other tasks run; a page may have 1 MiB."""
 READS_AT_ONCE = 6
-"""Lists and counts that go to the store at once: some of its connections, and not all of its processors."""
+"""Lists and counts that query the store at once: some of its connections, and not all of its processors."""
 
 
 class Reads:
-    """Lists and counts: how many of a client are under way, and which goes to the store next."""
+    """Bounds the lists and counts of each client, and orders them fairly."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -47,25 +47,25 @@ class Reads:
 
     @asynccontextmanager
     async def turn(self, client: Client) -> AsyncIterator[None]:
-        """Goes to the store when it is the client's turn. Raises `ProblemError` where too many of it are under way."""
+        """Wait until the client may query the store. Raises `ProblemError` if it has too many reads in progress."""
         with self._limit.holding(client):
             async with self._turns.of(client):
                 yield
 
 
 _ID_BYTES = 16
-_MARK_BYTES = 5
+_DIGEST_BYTES = 5
 
 
 def checked_batch(name: str) -> str:
-    """The name of a batch, or the problem `bad-batch`."""
+    """Return a valid name of a batch. Raises the problem `bad-batch`."""
     if BATCH_NAME.fullmatch(name) is None:
         raise ProblemError(problem("bad-batch", "a batch name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"))
     return name
 
 
 def job_routes(store: JobLists, commands: Commands, workers: WorkerCache, reads: Reads) -> list[ApiRoute]:
-    """The routes."""
+    """Return the routes of jobs and batches."""
 
     async def list_jobs(request: Request) -> Response:
         query = request.query_params
@@ -169,22 +169,22 @@ def _page_size(text: str | None) -> int:
         asked = -1
     if not 0 <= asked <= MAX_PAGE_ASKED:
         raise _bad_parameter("page_size", f"must be a whole number from 0 to {MAX_PAGE_ASKED:,}, not {text[:40]!r}")
-    # Larger pages than we serve are made smaller, never refused (AIP-158).
+    # A page size beyond the maximum is reduced, never refused (AIP-158).
     return max(1, min(asked, MAX_PAGE))
 
 
 def _token(before: UUID, job_filter: JobFilter) -> str:
-    return _encoded(before.bytes + _mark(job_filter))
+    return _encoded(before.bytes + _filter_digest(job_filter))
 
 
 def _encoded(position: bytes) -> str:
     return base64.urlsafe_b64encode(position).decode().rstrip("=")
 
 
-def _mark(job_filter: JobFilter) -> bytes:
-    """Of the filters, so that a token of one list is not used for another, where it would leave out jobs."""
+def _filter_digest(job_filter: JobFilter) -> bytes:
+    """Digest the filters: a token that continues a list with other filters would skip jobs."""
     given = {name: value for name, value in asdict(job_filter).items() if value is not None}
-    return blake2b(msgspec.json.encode(given), digest_size=_MARK_BYTES).digest()
+    return blake2b(msgspec.json.encode(given), digest_size=_DIGEST_BYTES).digest()
 
 
 def _position(token: str | None, job_filter: JobFilter) -> UUID | None:
@@ -192,14 +192,14 @@ def _position(token: str | None, job_filter: JobFilter) -> UUID | None:
         return None
     try:
         position = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        # Python skips what is not of the alphabet.
+        # The decoder skips characters outside the alphabet.
         if _encoded(position) != token:
             raise ValueError(token)
-        before, mark = UUID(bytes=position[:_ID_BYTES]), position[_ID_BYTES:]
+        before, digest = UUID(bytes=position[:_ID_BYTES]), position[_ID_BYTES:]
     except ValueError:
         raise _bad_parameter("page_token", "must be the next_page_token of an earlier answer") from None
-    # Gateways of older versions gave tokens without a mark.
-    if mark and mark != _mark(job_filter):
+    # Gateways of older versions issued tokens without a digest.
+    if digest and digest != _filter_digest(job_filter):
         raise _bad_parameter("page_token", "belongs to a list with other filters; send the same ones with it")
     return before
 

@@ -1,7 +1,7 @@
 """The load test over HTTP: figures for programs, a page for browsers.
 
-A GET that is no page comes from a program or a person: the guards let nothing else through. A page starts its test by
-itself only with a one-time value; `run_once` says how.
+The request guards admit a GET for figures only from a program or a person. A page starts its test by itself only with a
+one-time value (`OneTimeValues`).
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from acked_gateway.pages.routes import page
 
 @dataclass(frozen=True, slots=True)
 class LoadTestLimits:
-    """How many load tests are under way, and how many calls they have in all."""
+    """The limits of running load tests, and of their calls in all."""
 
     tests: Limit
     calls: Limit
@@ -55,31 +55,31 @@ def load_test_routes(  # noqa: C901 - its views are inner functions
     public_intake_url: str,
     limits: LoadTestLimits,
 ) -> list[ApiRoute]:
-    """The routes."""
+    """Return the routes of the load test."""
 
     def load_test_page(request: Request) -> Response:
         if "batch" in request.query_params or not is_by_person(by_name(request.headers.raw)):
             return page("load_test.html", request, public_intake_url)
-        # As the page names those that a click starts.
+        # The page names the tests that a click starts in the same way.
         batch = new_batch_name(random_bytes=3)
         return page(
             "load_test.html",
             request,
             public_intake_url,
             run_batch=batch,
-            run_once=run_once.give(batch, clock.now().timestamp()),
+            run_once=run_once.issue(batch, clock.now().timestamp()),
         )
 
-    async def use_up(value: str, batch: str | None, tenant: str) -> None:
-        is_good = batch is not None and run_once.take(value, batch, clock.now().timestamp())
-        # Another process may have taken it.
-        if not is_good or await store.count_batch(batch or "", tenant=tenant) is not None:
+    async def redeem(value: str, batch: str | None, tenant: str) -> None:
+        is_valid = batch is not None and run_once.redeem(value, batch, clock.now().timestamp())
+        # Another process may have redeemed it.
+        if not is_valid or await store.count_batch(batch or "", tenant=tenant) is not None:
             detail = "the one-time value of this page was used before, or is too old: press Run to start a test"
             raise ProblemError(problem("stale-page", detail))
 
     async def load_test(request: Request) -> Response:
         if request.method == "HEAD":
-            # Asked about, not started.
+            # A HEAD starts no test.
             return Response(media_type="application/json")
         if asks_for_page(request.scope):
             return load_test_page(request)
@@ -96,13 +96,13 @@ def load_test_routes(  # noqa: C901 - its views are inner functions
         client = client_of(request.scope)
         with limits.tests.holding(client), limits.calls.holding(client, count):
             if (value := request.headers.get(RUN_ONCE_HEADER)) is not None:
-                await use_up(value, batch, principal_of(request.scope).tenant)
+                await redeem(value, batch, principal_of(request.scope).tenant)
             calls = tester.run(
                 count,
                 kind,
                 batch=batch,
                 stopping=stopping,
-                # As the caller: intake asks for the same permission, and the jobs are of the same tenant.
+                # As the caller: intake requires the same permission, and the jobs belong to the same tenant.
                 authorization=request.headers.get("authorization"),
             )
             result = await while_connected(request, calls)

@@ -1,7 +1,7 @@
-"""The load test: many real HTTP calls to the intake at once, and what became of each.
+"""The load test: many real HTTP calls to intake at once, with their latencies and failures.
 
-Every call is a task of its own from the first moment, and its latency counts from there: the time that a call waits for
-one of the connections is part of it. What bounds memory is that a call makes its request only when it has a connection.
+Each call is a task from the start of its test, and its latency counts from there, so it includes the wait for a
+connection. A call builds its request only when it has a connection, which bounds memory.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ MAX_CONNECTIONS = 250
 
 _QUANTILES = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
 _LAUNCHED_AT_ONCE = 500
-"""Calls started between two turns of the loop, so that a large test leaves room for the gateway's other work."""
+"""Calls started between two turns of the loop, so that a large test does not delay the gateway's other work."""
 _REASONS_KEPT = 16
 GOES_ON_S = 3.0
-"""How long a test goes on in a process that was told to stop."""
+"""How long a test goes on in a process that stops."""
 _ID_START = b'{"id":"'
 _ID_FROM, _ID_TO = len(_ID_START), len(_ID_START) + 36
 _ACCEPTED = 202
@@ -37,11 +37,11 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 @dataclass(frozen=True, slots=True)
 class LoadTestResult:
-    """What one load test found; times are milliseconds.
+    """The figures of one load test; durations are milliseconds.
 
-    `persisted` counts the calls that were answered 202 with an id that no other call got; all others are `failed`, also
-    those whose outcome is not known. `latency_ms` has `p50`, `p95`, `p99` and `max` of the persisted calls (None where
-    there are none); `failures` has a count for each reason, such as "503 busy" or "timeout".
+    `persisted` counts the 202 responses with an id that no other call got. All other calls are `failed`, as are those
+    with an unknown outcome. `latency_ms` has `p50`, `p95`, `p99` and `max` of the persisted calls, or None if there are
+    none. `failures` has a count for each reason, such as "503 busy" or "timeout".
     """
 
     batch: str
@@ -54,11 +54,11 @@ class LoadTestResult:
 
 
 class LoadTester:
-    """Calls `POST /process` of the intake at `intake_url`; keeps its connections for the next test.
+    """Calls `POST /process` of the intake at `intake_url`; reuses its connections for the next test.
 
-    Measured: 100 to 250 connections serve a group-committing intake alike, 64 and fewer can take twice as long, and the
-    first test pays 15 ms for making 128 of them, 35 ms for 250.
-    `request_timeout_s` bounds one call from the moment it has a connection to the last byte of its answer.
+    Measured: 100 to 250 connections are equally fast against a group-committing intake, and 64 or fewer can take twice
+    as long. Connecting 128 costs the first test 15 ms, 250 cost 35 ms. `request_timeout_s` bounds one call from the
+    moment it has a connection to the last byte of its response.
     """
 
     def __init__(self, intake_url: str, *, max_connections: int = 128, request_timeout_s: float = 30.0) -> None:
@@ -70,7 +70,7 @@ class LoadTester:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Get ready; connections are made by the first test."""
+        """Open the HTTP session; the first test opens connections."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=60.0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -96,10 +96,10 @@ class LoadTester:
         stopping: asyncio.Event | None = None,
         authorization: str | None = None,
     ) -> LoadTestResult:
-        """Make `count` calls (1 to 100,000) and return when all are answered.
+        """Make `count` calls (1 to 100,000) and return when all have ended.
 
-        Without a `batch` its name is made here. Cancelling ends all calls. Calls that were not made within 3 s from
-        `stopping` are not made any more and count as failed. `authorization` is what each call shows to intake.
+        Without a `batch`, a new name is used. Cancellation ends all calls. Calls that have not begun 3 s after
+        `stopping` fail. `authorization` is the header that each call sends to intake.
         """
         if not 1 <= count <= MAX_CALLS:
             raise ValueError(f"count must be 1 to {MAX_CALLS:,}")
@@ -135,7 +135,7 @@ class LoadTester:
 
 
 class _Calls:
-    """The calls of one test and what they found."""
+    """The calls of one test and their results."""
 
     def __init__(
         self, session: aiohttp.ClientSession, url: URL, body: bytes, at_once: int, authorization: str | None
@@ -153,7 +153,7 @@ class _Calls:
         self._has_ended = False
 
     async def end_after(self, stopping: asyncio.Event) -> None:
-        """Lets no more calls begin some time after the process is told to stop."""
+        """Let no more calls begin once the process has been stopping for `GOES_ON_S`."""
         await stopping.wait()
         await asyncio.sleep(GOES_ON_S)
         self._has_ended = True
@@ -189,20 +189,20 @@ class _Calls:
             self.latencies_s.append(perf_counter() - started)
 
     async def _call(self) -> tuple[int, bytes]:
-        """Status and body of one call's answer. A call that exceeds what its client may send waits as long as it is
-        told to, and is made again: the wait counts to its latency."""
+        """Return status and body of one call's response. A call beyond the client's rate waits for `Retry-After` and is
+        retried; the wait counts towards its latency."""
         while True:
             async with self._session.post(
                 self._url, data=self._body, headers=self._headers, allow_redirects=False
-            ) as answer:
-                text = await answer.read()
-            if answer.status != _TOO_MANY or self._has_ended:
-                return answer.status, text
-            told = answer.headers.get("Retry-After", "")
-            await asyncio.sleep(min(int(told), _MOST_PAUSE_S) if told.isdecimal() else 1)
+            ) as response:
+                text = await response.read()
+            if response.status != _TOO_MANY or self._has_ended:
+                return response.status, text
+            retry_after = response.headers.get("Retry-After", "")
+            await asyncio.sleep(min(int(retry_after), _MOST_PAUSE_S) if retry_after.isdecimal() else 1)
 
     def _pass_turn_on(self) -> None:
-        # A cancelled waiter stays in line until here: taking each out at once would cost the square of their number.
+        # A cancelled waiter stays queued until here: removing each one at once would take quadratic time.
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -220,12 +220,12 @@ class _Accepted(msgspec.Struct):
 
 
 def new_batch_name(now: datetime | None = None, *, random_bytes: int = 4) -> str:
-    """A name that no other test has: `load-20260131T235959Z-1a2b3c4d`."""
+    """Make a unique name of a batch: `load-20260131T235959Z-1a2b3c4d`."""
     return f"load-{(now or datetime.now(UTC)).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(random_bytes)}"
 
 
 def _id_in(text: bytes) -> bytes | None:
-    # The intake's own answer starts so; anything else that answers is read in full.
+    # Intake's own response starts so; the response of anything else is parsed in full.
     if text.startswith(_ID_START) and text[_ID_TO : _ID_TO + 1] == b'"':
         return text[_ID_FROM:_ID_TO]
     try:
@@ -257,7 +257,7 @@ def _to_ms(duration_s: float) -> float:
 
 
 def _quantiles_ms(latencies_s: Sequence[float]) -> dict[str, float | None]:
-    """Nearest rank: each figure is a latency that a call really had."""
+    """Compute quantiles by nearest rank: each figure is the latency of a call."""
     if not latencies_s:
         return dict.fromkeys((name for name, _ in _QUANTILES), None)
     ordered = sorted(latencies_s)
