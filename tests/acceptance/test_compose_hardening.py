@@ -257,7 +257,14 @@ def test_rabbitmq_refuses_what_is_not_a_service_s_work(stack: ComposeStack, serv
 
 
 def test_a_lane_that_is_lost_is_made_again_by_a_worker(stack: ComposeStack) -> None:
-    docker("exec", stack.containers.project.containers("rabbitmq")[0], "rabbitmqctl", "-q", "delete_queue", "acked.lane.noop")
+    docker(
+        "exec",
+        stack.containers.project.containers("rabbitmq")[0],
+        "rabbitmqctl",
+        "-q",
+        "delete_queue",
+        "acked.lane.noop",
+    )
     job_id = stack.process("noop")
     assert stack.finished(job_id, wait_s=60)["state"] == State.SUCCEEDED
 
