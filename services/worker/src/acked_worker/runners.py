@@ -1,4 +1,4 @@
-"""Where a worker's jobs run: most of them in the executor, suspects each in a process of its own. One face for both."""
+"""Chooses where a job runs: in the executor, or isolated in a process of its own. One interface for both."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ OnEnded = Callable[[list[tuple[Assignment, Ending]]], None]
 
 
 class Runners:
-    """The executor and the suspects of one worker, behind one gate."""
+    """The executor and the isolated attempts of one worker, behind one stall fence."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Runners:
 
     @property
     def problem(self) -> str | None:
-        """Why suspects wait; the others run all the same."""
+        """Why isolated jobs wait; the others run all the same."""
         return self._suspects.problem
 
     @property

@@ -136,7 +136,7 @@ class Sweeper:
         await self._move(jobs, [lifecycle.become_due(at=at, **self._waiting(job)) for job in jobs])
 
     async def sweep_running(self) -> None:
-        """Takes back expired leases, as suspects; ends what was cancelled meanwhile."""
+        """Take back jobs with expired leases, marked for isolation; end those that were cancelled meanwhile."""
         if not await self._leases_count():
             return
         jobs = await self._store.live_jobs(State.RUNNING, limit=PAGE)

@@ -1,9 +1,8 @@
-"""The host of a worker's suspects: `python -m acked_worker.isolate.fork_server FD`, started by the worker.
+"""The fork server of a worker: `python -m acked_worker.isolate.fork_server FD`, started by the worker.
 
-It loads the handlers once, as the worker does, and then only waits. For each suspect it starts a process of its own: a
-copy of itself, which costs milliseconds. It has one thread, so that a copy is whole. Where a module with handlers has
-started threads or opened connections while it was imported, copies would share them: then each suspect gets a new
-program.
+It imports the handlers once, as the worker does, and then only waits. For each isolated attempt it forks itself, which
+costs milliseconds. It has one thread, so that a fork is whole. If a module with handlers starts threads or opens
+connections while it is imported, forks would share them; each isolated attempt then gets a new program.
 """
 
 import gc
@@ -65,7 +64,7 @@ def main(line_fd: int) -> int:
 
 
 def run_one(line_fd: int) -> None:
-    """A new program for one suspect."""
+    """Run one isolated attempt in a new program."""
     _detach()
     settings, kinds = _load()
     setproctitle.setproctitle(f"acked-suspect {settings.name}")
@@ -100,7 +99,7 @@ def _sockets() -> set[str]:
 
 
 class _Started:
-    """One process of a suspect."""
+    """The process of one isolated attempt."""
 
     def __init__(self, number: int, pid: int, reap: Callable[[], int]) -> None:
         self.number = number
@@ -177,7 +176,7 @@ class _ForkServer:
         except BaseException:
             log.exception("the process of a suspect failed")
         finally:
-            # Nothing may return into the host's loop.
+            # Nothing may return into the fork server's loop.
             os._exit(1)
 
     def _new_program(self, number: int, fd: int) -> _Started:

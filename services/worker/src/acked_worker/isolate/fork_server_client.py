@@ -1,4 +1,4 @@
-"""A worker's line to the host of its suspects: keeps a host running, starts processes, and tells how each has ended."""
+"""A worker's connection to its fork server: keeps one running, starts processes, and reports how each ended."""
 
 import asyncio
 import socket
@@ -25,25 +25,25 @@ from acked_worker.isolate.frames import (
 log = get_log(__name__)
 
 SAID_AFTER_S = 10.0
-"""A host that imports for longer is shown as the reason why suspects wait."""
+"""A fork server that imports for longer is shown as the reason why isolated jobs wait."""
 RESTART = Backoff(base_s=2.0, cap_s=30.0)
 REAP_WITHIN_S = 5.0
 
 
 class ForkServerGone(Exception):
-    """There is no host now; what ran under it has ended with it, through no fault of its own."""
+    """There is no fork server now; its processes ended with it, through no fault of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForkServerProcess:
-    """A host that was started, and this end of the line to it."""
+    """A fork server that was started, and this end of the connection to it."""
 
     process: "subprocess.Popen[bytes]"
     line: socket.socket
 
 
 def start_host(log_fd: int) -> ForkServerProcess:
-    """Start a host whose log goes to a descriptor. It ends with the thread that starts it.
+    """Start a fork server whose log goes to a descriptor. It ends with the thread that starts it.
 
     Returns when the program is loaded, in a millisecond or two; the import of the handlers takes as long as it takes.
     """
@@ -60,12 +60,12 @@ def start_host(log_fd: int) -> ForkServerProcess:
 
 
 class ForkServerClient:
-    """One host at a time. All on the plumbing loop."""
+    """One fork server at a time. All on the plumbing loop."""
 
     def __init__(
         self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], first: ForkServerProcess | None = None
     ) -> None:
-        """`first`: the host to begin with, started before the worker imported its own handlers."""
+        """`first`: the fork server to begin with, started before the worker imported its own handlers."""
         self._on_ready = on_ready
         self._on_gone = on_gone
         self._first = first
@@ -75,7 +75,7 @@ class ForkServerClient:
         self._started_at = time.monotonic()
         self._settled = asyncio.Event()
         self.copies = True
-        """Whether a process is a copy of the host. A new program imports the handlers first."""
+        """Whether a process is a fork. A new program imports the handlers first."""
         self._ended = asyncio.Event()
         self._numbers = 0
         self._exits: dict[int, asyncio.Future[int]] = {}
@@ -83,12 +83,12 @@ class ForkServerClient:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a suspect can start now."""
+        """Whether an isolated attempt can start now."""
         return self._is_ready
 
     @property
     def problem(self) -> str | None:
-        """Why suspects wait; None while all is well, and at first."""
+        """Why isolated jobs wait; None while all is well, and at first."""
         importing_s = time.monotonic() - self._started_at
         if self._failed is None and not self._is_ready and importing_s > SAID_AFTER_S:
             return f"the process that runs jobs whose worker was lost imports since {importing_s:.0f} s; see the log"
@@ -96,23 +96,23 @@ class ForkServerClient:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the first host is ready, or was given up."""
+        """Whether the first fork server is ready, or was given up."""
         return self._settled.is_set()
 
     async def wait_settled(self) -> None:
-        """Return when the first host is ready, or was given up."""
+        """Return when the first fork server is ready, or was given up."""
         await self._settled.wait()
 
     def start(self) -> None:
-        """Keeps a host running, in the background."""
+        """Keep a fork server running, in the background."""
         self._tasks.spawn(self._keep(), "host of suspects")
 
     async def stop(self) -> None:
-        """Ends the host and what runs under it."""
+        """End the fork server and its processes."""
         await self._tasks.cancel_all()
 
     def launch(self, line: socket.socket) -> "tuple[int, asyncio.Future[int]]":
-        """Starts a process that has this end of a socket: its number, and how it ends (see `Exited`).
+        """Start a process that has this end of a socket: its number, and how it ends (see `Exited`).
 
         Raises `HostGone`, now or through the future.
         """
@@ -126,7 +126,7 @@ class ForkServerClient:
         return number, exited
 
     def kill(self, number: int) -> None:
-        """Ends a process now, if it is still there."""
+        """End a process now, if it is still there."""
         try:
             self._send(Kill(number))
         except ForkServerGone:
@@ -153,7 +153,7 @@ class ForkServerClient:
             await asyncio.sleep(pause_s)
 
     async def _serve(self) -> bool:
-        """One host from its start to its end; whether it was ever ready."""
+        """Run one fork server from its start to its end; return whether it was ever ready."""
         loop = asyncio.get_running_loop()
         host, self._first = self._first or start_host(log_fd()), None
         process, ours = host.process, host.line

@@ -1,7 +1,7 @@
-"""What a worker, the host of its suspects and a suspect's process tell each other. Pure.
+"""The messages between a worker, its fork server and the process of an isolated attempt. Pure.
 
-Between worker and process: a stream of frames, each four bytes of length and msgpack. Between worker and host: one
-message of msgpack each on a socket that keeps them apart.
+Between worker and process: a stream of frames, each four bytes of length and msgpack. Between worker and fork server:
+one message of msgpack each on a socket that preserves boundaries.
 """
 
 from typing import Any, TypeAlias

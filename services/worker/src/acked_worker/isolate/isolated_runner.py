@@ -1,8 +1,8 @@
-"""Runs suspects: each job whose worker was lost, alone in a process of its own. Looks like the executor from outside.
+"""Runs each job that is marked for isolation alone, in a process of its own, behind the interface of the executor.
 
-A process that dies ends its attempt with `Crashed`, and harms no other attempt. What was still waiting, or was lost
-together with the host, has not started. The rules are those of `IsolatedAttempts`; this module gives it events and
-performs what it decides.
+A process that dies ends its attempt with `Crashed` and affects no other attempt. An attempt that was still waiting, or
+was lost together with the fork server, has not started. The rules are those of `IsolatedAttempts`; this module reports
+events to it and performs what it decides.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class _Process:
 
 
 class IsolatedRunner:
-    """The suspects of one worker. All on the plumbing loop, callbacks too; they are those of `Executor`."""
+    """The isolated attempts of one worker. All on the plumbing loop, callbacks too; they are those of `Executor`."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class IsolatedRunner:
 
     @property
     def problem(self) -> str | None:
-        """Why suspects wait; None while all is well."""
+        """Why isolated jobs wait; None while all is well."""
         return self._host.problem
 
     @property
