@@ -248,7 +248,7 @@ def test_a_broken_handler_file_keeps_the_worker_from_starting(stack: TestStack, 
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({"ACKED_HANDLER_MODULES": "acked.kinds,shop.jobs"}, ["'shop.jobs' is not there", "PYTHONPATH"]),
+        ({"ACKED_HANDLER_MODULES": "acked.kinds,shop.jobs"}, ["'shop.jobs' was not found", "PYTHONPATH"]),
         ({"ACKED_RENEWAL_S": "2"}, ["ACKED_RENEWAL_S=2", "a third of ACKED_LEASE_S=3"]),
         ({"ACKED_WORKER_SLOTS": "many", "ACKED_DRAIN_S": "-1"}, ["ACKED_WORKER_SLOTS=many", "ACKED_DRAIN_S=-1"]),
     ],
