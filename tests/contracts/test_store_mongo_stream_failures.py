@@ -9,7 +9,8 @@ import pytest
 
 from acked_common.model import lifecycle
 from acked_common.model.events import JobUpdate
-from acked_common.store.errors import HistoryLost, StoreError
+from acked_common.store.errors import HistoryLost, StoreError, StoreUnavailable
+from acked_common.store.mongo.changes import MongoChanges
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import Job
@@ -113,6 +114,27 @@ async def test_broken_stream_is_resumed_without_a_gap(
         assert not isinstance(broken.value, HistoryLost)
         jobs = [await queued(store) for _ in range(3)]
     assert ids(await read(changes, 3)) == [job.id for job in jobs]
+
+
+async def test_server_without_a_cluster_time_yet_is_asked_again(
+    store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With access control, a server that has just started signs no times before it has read its keys."""
+    command, replies = MongoChanges._command, []
+
+    async def without(self: MongoChanges, *args: Any) -> dict[str, Any]:
+        reply = await command(self, *args)
+        replies.append(reply)
+        return {name: value for name, value in reply.items() if name != "$clusterTime"} if len(replies) == 1 else reply
+
+    monkeypatch.setattr(MongoChanges, "_command", without)
+    changes = store.changes()
+    with pytest.raises(StoreUnavailable, match="cluster time"):
+        await changes.open()
+    await changes.open()
+    job = await queued(store)
+    assert ids(await read(changes, 1)) == [job.id]
+    await changes.close()
 
 
 async def test_news_whose_origin_could_not_be_read_are_read_again(mongod: FailingMongod, store: MongoStore) -> None:

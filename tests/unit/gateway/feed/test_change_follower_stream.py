@@ -251,13 +251,14 @@ async def test_history_lost_at_the_opening_tells_it_too(bench: Bench) -> None:
     assert not bench.live.is_open
 
 
-async def test_broken_stream_is_taken_up_and_nobody_begins_anew(bench: Bench) -> None:
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), KeyError("a reply without a field")], ids=["store", "bug"])
+async def test_broken_stream_is_taken_up_and_nobody_begins_anew(bench: Bench, error: Exception) -> None:
     client = bench.client()
     bench.live.follow()
     news = moved(7, State.RUNNING)
     await bench.stream.tell(news)
     bench.frames(client)
-    await bench.stream.fail(StoreUnavailable("away"))
+    await bench.stream.fail(error)
     assert not bench.live.is_open
     await bench.clock.advance(RETRY.cap_s)
     assert (bench.live.is_open, bench.stream.opens) == (True, 2)

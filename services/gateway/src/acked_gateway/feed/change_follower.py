@@ -140,13 +140,16 @@ class ChangeFollower:
                         self._is_open.set()
                     await self._process(await self._changes.read())
                     failures = 0
-                except StoreError as error:
+                except Exception as error:
                     self._is_open.clear()
                     if isinstance(error, HistoryLost):
                         self._start_over()
                     failures += 1
                     _breaks.inc()
-                    if failures == 1:
+                    if not isinstance(error, StoreError):
+                        # A follower that ended here would leave every client without events, and tell nobody.
+                        log.exception("change stream failed; it is resumed where it was")
+                    elif failures == 1:
                         log.warning("change stream broke; it is taken up where it was", error=str(error))
                     await self._pause(RETRY.equal_jitter_s(failures))
         finally:

@@ -16,7 +16,7 @@ from pymongo.read_concern import ReadConcern
 
 from acked_common.model.events import JobUpdate
 from acked_common.model.topics import GONE, Origin
-from acked_common.store.errors import HistoryLost
+from acked_common.store.errors import HistoryLost, StoreUnavailable
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.driver import Collection, Database, Session
 from acked_common.store.mongo.errors import store_errors
@@ -91,7 +91,7 @@ class MongoChanges:
                 self._session = await self._database.client.start_session()
                 answer = await self._command(command)
                 if self._token is None:
-                    await self._until_seen(answer["$clusterTime"]["clusterTime"])
+                    await self._until_seen(_cluster_time(answer))
         except BaseException as error:
             await self._drop(error)
             raise
@@ -193,3 +193,15 @@ class MongoChanges:
         with store_errors("reading changed jobs"):
             documents = await find_by_ids(self._jobs, ids, fields=(*ORIGIN_FIELDS, "history"))
         return {document["_id"]: document for document in documents}
+
+
+def _cluster_time(reply: Mapping[str, Any]) -> Timestamp:
+    """Return the newest time that the server knows of.
+
+    Raises `StoreUnavailable` while it sends none: with access control, a server that has just started must read its
+    signing keys first.
+    """
+    if "$clusterTime" not in reply:
+        raise StoreUnavailable("MongoDB has just started and sends no cluster time yet")
+    found: Timestamp = reply["$clusterTime"]["clusterTime"]
+    return found
