@@ -99,7 +99,8 @@ def test_interrupted_recipe_prints_no_traceback(environ: dict[str, str], argumen
         _, complaint = process.communicate(timeout=30)
         assert b"Traceback" not in complaint, complaint.decode()
         assert b"Exception ignored" not in complaint, complaint.decode()
-        assert process.returncode in (INTERRUPTED, -signal.SIGINT, MYPY_INTERRUPTED), complaint.decode()
+        # With a warm cache a program may have ended well before the interrupt came.
+        assert process.returncode in (0, INTERRUPTED, -signal.SIGINT, MYPY_INTERRUPTED), complaint.decode()
 
 
 def test_every_python_program_of_a_recipe_starts_behind_the_console() -> None:
