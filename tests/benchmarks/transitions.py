@@ -11,7 +11,7 @@ from uuid import UUID
 
 import uvloop
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Seen, State
 from acked_common.model.options import JobOptions
@@ -86,7 +86,7 @@ async def _accept(store: MongoStore, jobs: list[NewJob], made: Made, ready: dequ
 
 async def _cancel(store: MongoStore, ids: list[UUID], made: Made) -> None:
     at = datetime.now(UTC)
-    cancel = lifecycle.cancel(at=at, retention_s=_DELAY_S)
+    cancel = interventions.cancel(at=at, retention_s=_DELAY_S)
     await store.apply([Move(Seen(job_id, State.SCHEDULED, rev=1, attempt=0), cancel) for job_id in ids])
     acknowledged = time.monotonic_ns()
     for job_id in ids:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.records import Applied
@@ -35,7 +35,7 @@ async def test_a_job_that_was_taken_away_keeps_none_of_its_neighbours(store: Job
     jobs = [await running(store, by=mine) for _ in range(5)]
     taken = await moved(store, jobs[1], lifecycle.take_back(at=now(), **QUEUE))
     taken = await moved(store, taken, lifecycle.claim(at=now(), owner=owner("worker-2"), lease_s=LEASE_S))
-    cancelled = await moved(store, jobs[3], lifecycle.request_cancel(at=now()))
+    cancelled = await moved(store, jobs[3], interventions.request_cancel(at=now()))
     release = lifecycle.release(at=now(), **QUEUE)
 
     outcome = await store.apply([Move(job.seen, release) for job in jobs])

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.events import JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, Reason, State
@@ -67,7 +67,7 @@ async def test_a_life_is_told_as_its_history_has_it(store: JobStore) -> None:
     me = owner(nonce="nonce-9")
     await store.claim([job.id], kinds=["demo"], owner=me, lease_s=LEASE_S, at=now())
     job = await again(store, job)
-    job = await moved(store, job, lifecycle.request_cancel(at=now()))
+    job = await moved(store, job, interventions.request_cancel(at=now()))
     job = await moved(store, job, lifecycle.end_cancelled(at=now(), retention_s=RETENTION_S))
 
     news = await read(changes, len(job.history))

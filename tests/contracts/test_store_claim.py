@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Move, Reason, State
 from acked_common.model.options import JobOptions
@@ -131,7 +131,7 @@ async def test_a_claim_answers_what_the_request_asked_for(store: JobStore) -> No
 async def test_a_claim_that_is_read_back_late_tells_what_happened_since(store: JobStore) -> None:
     job, by, at = await queued(store), owner(), now()
     (first,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=at)
-    await moved(store, await again(store, job), lifecycle.request_cancel(at=at + timedelta(seconds=2)))
+    await moved(store, await again(store, job), interventions.request_cancel(at=at + timedelta(seconds=2)))
 
     later = at + timedelta(seconds=9)
     (second,) = await store.claim([job.id], kinds=["demo"], owner=by, lease_s=30.0, at=later)
@@ -168,7 +168,7 @@ async def test_racing_claims_split_the_jobs(store: JobStore) -> None:
 async def test_racing_claims_and_cancels_leave_one_winner_each(store: JobStore) -> None:
     jobs = await insert(store, *(new_job() for _ in range(50)))
     ids = [job.id for job in jobs]
-    cancels = [Move(job.seen, lifecycle.cancel(at=now(), retention_s=RETENTION_S)) for job in jobs]
+    cancels = [Move(job.seen, interventions.cancel(at=now(), retention_s=RETENTION_S)) for job in jobs]
 
     taken, outcomes = await asyncio.gather(
         store.claim(ids, kinds=["demo"], owner=owner(), lease_s=30.0, at=now()), store.apply(cancels)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.events import JobUpdate
 from acked_common.store.errors import HistoryLost, StoreError, StoreUnavailable
 from acked_common.store.mongo.changes import MongoChanges
@@ -161,7 +161,7 @@ async def test_origin_that_was_forgotten_is_looked_up(store: MongoStore, monkeyp
     jobs = [await queued(store, kind=f"k{n}", batch=f"b{n}") for n in range(3)]
     await read(changes, 3)
     for job in jobs:
-        await moved(store, job, lifecycle.cancel(at=now(), retention_s=RETENTION_S))
+        await moved(store, job, interventions.cancel(at=now(), retention_s=RETENTION_S))
     news = await read(changes, 3)
     assert [(one.id, one.origin.kind, one.origin.batch) for one in news] == [
         (job.id, job.kind, job.options.batch) for job in jobs

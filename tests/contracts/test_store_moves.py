@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle, poison
+from acked_common.model import interventions, lifecycle, poison
 from acked_common.model.ids import new_id
+from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, Move, Reason, Seen, State, Transition
+from acked_common.model.principal import Actor
 from acked_common.store.records import Applied, Job
 from support.factories import (
     ERROR,
@@ -22,6 +24,7 @@ from support.factories import (
     MAKERS,
     RETENTION_S,
     again,
+    cancelled,
     cancelling,
     failed,
     moved,
@@ -38,6 +41,8 @@ from support.whole_store import JobStore
 QUEUE = {"grace_s": GRACE_S, "expires_in_s": EXPIRES_IN_S}
 KEEP = {"retention_s": RETENTION_S}
 OWNER = owner("worker-9", boot="boot-9")
+BY = Actor("ops", "abcdefghijkm", "bulk:1")
+OTHER = new_id()
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Case:
 
 async def resolved_as_failed(store: JobStore, **fields: Any) -> Job:
     """A failed job of which a person has said more."""
-    end = lifecycle.resolve(at=now(), to=State.FAILED, result=b"1", note="gone", retention_s=RETENTION_S)
+    end = interventions.resolve(at=now(), to=State.FAILED, result=b"1", note="gone", retention_s=RETENTION_S)
     return await moved(store, await failed(store, **fields), end)
 
 
@@ -221,21 +226,21 @@ CASES = {
     ),
     "cancel what is queued": Case(
         queued,
-        lambda at: lifecycle.cancel(at=at, **KEEP),
+        lambda at: interventions.cancel(at=at, **KEEP),
         State.CANCELLED,
         Reason.CANCELLED,
         lambda job, at: NOT_QUEUED | _is_ended(at),
     ),
     "cancel what is scheduled": Case(
         scheduled,
-        lambda at: lifecycle.cancel(at=at, **KEEP),
+        lambda at: interventions.cancel(at=at, **KEEP),
         State.CANCELLED,
         Reason.CANCELLED,
         lambda job, at: _is_ended(at) | {"due_at": None},
     ),
     "request a cancel": Case(
         running,
-        lambda at: lifecycle.request_cancel(at=at),
+        lambda at: interventions.request_cancel(at=at),
         State.RUNNING,
         Reason.CANCEL_REQUESTED,
         lambda job, at: {"cancel_requested": True},
@@ -249,14 +254,14 @@ CASES = {
     ),
     "retry": Case(
         failed,
-        lambda at: lifecycle.retry(at=at, **QUEUE),
+        lambda at: interventions.retry(at=at, **QUEUE),
         State.QUEUED,
         Reason.RETRIED,
         lambda job, at: _is_queued(at) | {"run": 2, "failures": 0, "error": None, "finished_at": None},
     ),
     "resolve as succeeded": Case(
         failed,
-        lambda at: lifecycle.resolve(at=at, to=State.SUCCEEDED, result=b'"by hand"', note="done by hand", **KEEP),
+        lambda at: interventions.resolve(at=at, to=State.SUCCEEDED, result=b'"by hand"', note="done by hand", **KEEP),
         State.SUCCEEDED,
         Reason.RESOLVED,
         lambda job, at: (
@@ -265,17 +270,45 @@ CASES = {
     ),
     "resolve as failed": Case(
         failed,
-        lambda at: lifecycle.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
+        lambda at: interventions.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
         State.FAILED,
         Reason.RESOLVED,
         lambda job, at: _is_ended(at) | {"run": 2, "failures": 0},
     ),
     "resolve again": Case(
         resolved_as_failed,
-        lambda at: lifecycle.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
+        lambda at: interventions.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
         State.FAILED,
         Reason.RESOLVED,
         lambda job, at: _is_ended(at) | {"run": 3, "failures": 0, "result": None, "note": None},
+    ),
+    "retry what was cancelled": Case(
+        cancelled,
+        lambda at: interventions.retry(at=at, by=BY, **QUEUE),
+        State.QUEUED,
+        Reason.RETRIED,
+        lambda job, at: _is_queued(at) | {"run": 2, "failures": 0, "finished_at": None},
+    ),
+    "run now": Case(
+        scheduled,
+        lambda at: interventions.run_now(at=at, by=BY, **QUEUE),
+        State.QUEUED,
+        Reason.RUN_NOW,
+        lambda job, at: _is_queued(at) | {"due_at": None},
+    ),
+    "edit": Case(
+        failed,
+        lambda at: interventions.edit(at=at, state=State.FAILED, edited_to=OTHER, by=BY, **KEEP),
+        State.FAILED,
+        Reason.EDITED,
+        lambda job, at: _is_ended(at) | {"run": 2, "edited_to": OTHER},
+    ),
+    "erase": Case(
+        failed,
+        lambda at: interventions.erase(at=at, state=State.FAILED, by=BY),
+        State.FAILED,
+        Reason.ERASED,
+        lambda job, at: {"payload": b"null", "error": None, "erased_at": whole_ms(at)},
     ),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -328,7 +361,7 @@ async def test_a_repeat_is_recognised_after_later_moves(store: JobStore) -> None
     job = await running(store)
     end = Move(job.seen, lifecycle.fail(at=now(), error=ERROR, exhausted=True, **KEEP))
     await store.apply([end])
-    job = await moved(store, await again(store, job), lifecycle.retry(at=now(), **QUEUE))
+    job = await moved(store, await again(store, job), interventions.retry(at=now(), **QUEUE))
 
     assert await store.apply([end]) == [Applied.APPLIED]
 
@@ -408,9 +441,9 @@ async def test_nothing_but_a_retry_or_a_resolve_leaves_an_end(store: JobStore) -
 async def test_only_failed_jobs_are_retried_or_resolved(store: JobStore) -> None:
     done = await succeeded(store)
     with pytest.raises(lifecycle.WrongState):
-        Move(done.seen, lifecycle.retry(at=now(), **QUEUE))
+        Move(done.seen, interventions.retry(at=now(), **QUEUE))
     with pytest.raises(lifecycle.WrongState):
-        Move(done.seen, lifecycle.resolve(at=now(), to=State.FAILED, result=None, note=None, **KEEP))
+        Move(done.seen, interventions.resolve(at=now(), to=State.FAILED, result=None, note=None, **KEEP))
 
 
 @every_case
@@ -484,7 +517,7 @@ async def test_crashes_are_counted_until_a_person_retries(store: JobStore) -> No
             job = await again(store, job)
     assert (job.state, job.reason) == (State.FAILED, Reason.POISON)
 
-    job = await moved(store, job, lifecycle.retry(at=now(), **QUEUE))
+    job = await moved(store, job, interventions.retry(at=now(), **QUEUE))
 
     assert (job.crashes, job.suspect, job.error) == (0, True, None)
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.records import Applied, Job
 from support.factories import (
@@ -71,7 +71,7 @@ async def test_each_transition_follows_the_one_before_it(store: JobStore) -> Non
     assert waits.due_at == at + timedelta(seconds=60), "the delay counts from the transition"
     due = await moved(store, waits, lifecycle.become_due(at=at - BEHIND, grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S))
     assert due.queued_at == at
-    ended = await moved(store, due, lifecycle.cancel(at=at - 2 * BEHIND, retention_s=RETENTION_S))
+    ended = await moved(store, due, interventions.cancel(at=at - 2 * BEHIND, retention_s=RETENTION_S))
     assert instants(ended) == [at.timestamp()] * 5
     assert ended.finished_at == at
 
@@ -87,5 +87,5 @@ async def test_outcome_follows_a_cancel_by_another_clock(store: JobStore) -> Non
 async def test_time_alone_does_not_make_a_move_stale(store: JobStore) -> None:
     job = await queued(store)
     seen = replace(job.seen, at=now() - BEHIND)
-    cancel = lifecycle.cancel(at=now(), retention_s=RETENTION_S)
+    cancel = interventions.cancel(at=now(), retention_s=RETENTION_S)
     assert await store.apply([Move(seen, cancel)]) == [Applied.APPLIED]

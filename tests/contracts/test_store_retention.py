@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from pymongo.database import Database
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo import schema
@@ -51,7 +51,7 @@ async def test_a_retry_of_a_job_that_is_about_to_be_deleted_keeps_it_or_finds_no
 
     async def retry(mine: Sequence[Job]) -> None:
         for job in mine:
-            again = lifecycle.retry(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
+            again = interventions.retry(at=now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
             (applied,) = await store.apply([Move(job.seen, again)])
             if applied is Applied.APPLIED:
                 kept.add(job.id)

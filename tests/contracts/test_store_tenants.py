@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import State
 from acked_common.store.ports import JobChanges
@@ -110,7 +110,7 @@ async def test_the_stream_tells_whose_job_it_is(store: JobStore) -> None:
     changes = store.changes()
     await changes.open()
     after = await succeeded(store, tenant=MINE)
-    await moved(store, before, lifecycle.request_cancel(at=now()))
+    await moved(store, before, interventions.request_cancel(at=now()))
     told = await read(changes, [before.id, after.id])
     # Also of a job whose beginning the stream has not shown.
     assert {(news.id, news.origin.tenant) for news in told} == {(before.id, THEIRS), (after.id, MINE)}

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from acked_common.accounts.grants import MONGO, WHOLE_DATABASE, Account
 from acked_common.accounts.mongo_accounts import ADMINISTRATOR, AccountsError, ensure_accounts
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.runtime.env import Env
 from acked_common.runtime.settings import read_common
@@ -98,7 +98,7 @@ async def test_intake_keeps_jobs_and_sweeps(stores: Callable[[Account], MongoSto
     assert await store.reserve([Reservation(job.id, before.next_check_at, now())], nonce="n") == {job.id}
     await store.give_back([job.id], nonce="n", next_check_at=now())
     (seen,) = (await store.get_many([job.id])).values()
-    move = Move(seen.seen, lifecycle.cancel(at=now(), retention_s=RETENTION_S))
+    move = Move(seen.seen, interventions.cancel(at=now(), retention_s=RETENTION_S))
     assert await store.apply([move]) == [Applied.APPLIED]
     await everything_that_all_services_read(store)
     await everything_that_both_http_services_do(store)
@@ -112,7 +112,7 @@ async def test_a_gateway_reads_follows_and_commands(stores: Callable[[Account], 
     await changes.open()
     found = await store.get(job.id)
     assert found is not None
-    assert await store.apply([Move(found.seen, lifecycle.cancel(at=now(), retention_s=RETENTION_S))]) == [
+    assert await store.apply([Move(found.seen, interventions.cancel(at=now(), retention_s=RETENTION_S))]) == [
         Applied.APPLIED
     ]
     async with asyncio.timeout(WITHIN_S):

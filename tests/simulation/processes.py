@@ -30,7 +30,7 @@ import acked_worker.execute.stall_fence
 import acked_worker.isolate.isolated_runner
 import acked_worker.presence
 import acked_worker.record.leases
-import acked_worker.runners
+import acked_worker.handler_runner
 import acked_worker.self_check
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
@@ -39,7 +39,7 @@ from acked_common.service import ServiceCore
 from acked_gateway.jobs.commands import Commands
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.path import Acceptance
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
 from acked_intake.settings import Quotas
@@ -102,7 +102,7 @@ class Intake(Node):
         core = self.core = ServiceCore(
             COMMON, name="intake", store_timeout_s=INTAKE.commit.answer_within_s * STORE_SHARE
         )
-        self.commit = GroupCommit(core.transitions, INTAKE.commit)
+        self.commit = GroupCommit(core.writer, INTAKE.commit)
         self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.commit.answer_within_s)
         self.acceptance = Acceptance(
             self.commit,
@@ -145,7 +145,7 @@ class Gateway(Node):
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
-        self.commands = Commands(core.store, core.transitions, core.clock, COMMON.times, self.simulator.stop_attempt)
+        self.commands = Commands(core.store, core.writer, core.clock, COMMON.times, self.simulator.stop_attempt)
 
     async def run(self) -> None:
         await self.core.lifetime.start()
@@ -317,10 +317,10 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.self_check, "Watchdog", _Nothing),
     (acked_worker.app, "SharedClock", _clock),
     (acked_worker.self_check, "time", _TIME),
-    (acked_worker.runners, "StallFence", SimFence),
+    (acked_worker.handler_runner, "StallFence", SimFence),
     (acked_worker.isolate.isolated_runner, "ForkServerClient", SimForkServer),
     (acked_worker.isolate.isolated_runner, "open_line", open_line),
-    (acked_worker.runners, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),
+    (acked_worker.handler_runner, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),
     (acked_worker.record.leases, "since_boot", _monotonic),
     (acked_worker.execute.executor, "ThreadLoop", SimThreadLoop),
     # The fence itself, for the loop to guard its tasks with.

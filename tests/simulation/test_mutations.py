@@ -22,7 +22,7 @@ from acked_worker.consume.slots import Slots
 from acked_worker.execute.outcome import Crashed, InterruptReason
 from acked_worker.isolate.attempts import Effect, IsolatedAttempt, IsolatedAttempts, Phase
 from acked_worker.record.recorder import Recorder
-from acked_worker.runners import Runners
+from acked_worker.handler_runner import HandlerRunner
 from simulation.fault_plan import KNOBS
 from simulation.isolated_processes import SimFence
 from simulation.ownership import LEASE_S
@@ -241,9 +241,9 @@ async def _starts_nothing(flow: LaneRunner, delivery: Any) -> None:
 
 def _interrupts_not(*ignored: InterruptReason) -> Callable[..., None]:
     """What a renewal tells is not passed on to handlers."""
-    interrupt = Runners.interrupt
+    interrupt = HandlerRunner.interrupt
 
-    def broken(runners: Runners, held: InFlight, reason: InterruptReason) -> None:
+    def broken(runners: HandlerRunner, held: InFlight, reason: InterruptReason) -> None:
         if reason not in ignored:
             interrupt(runners, held, reason)
 
@@ -292,8 +292,8 @@ async def _acknowledges_nothing(delivery: Delivery) -> None:
 @pytest.mark.parametrize(
     ("part", "name", "broken", "rules"),
     [
-        (Runners, "interrupt", _interrupts_not(InterruptReason.LEASE_LOST), {"lease"}),
-        (Runners, "interrupt", _interrupts_not(InterruptReason.CANCELLED), {"cancel"}),
+        (HandlerRunner, "interrupt", _interrupts_not(InterruptReason.LEASE_LOST), {"lease"}),
+        (HandlerRunner, "interrupt", _interrupts_not(InterruptReason.CANCELLED), {"cancel"}),
         (Recorder, "_record", _lets_go_too_early, {"lease"}),
         # Handlers go on after a pause before a renewal tells what is still theirs.
         (SimFence, "is_open", True, {"lease"}),

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from acked import Context, KindOptions
 from acked.definition import define
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.ids import new_id
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Owner, State, Transition
@@ -159,7 +159,7 @@ async def suspected(store: JobStore, **fields: Any) -> Job:
 
 async def cancelling(store: JobStore, **fields: Any) -> Job:
     """Insert a running job whose cancel was requested."""
-    return await moved(store, await running(store, **fields), lifecycle.request_cancel(at=now()))
+    return await moved(store, await running(store, **fields), interventions.request_cancel(at=now()))
 
 
 async def succeeded(store: JobStore, *, result: bytes = b'{"ok":true}', **fields: Any) -> Job:
@@ -176,7 +176,7 @@ async def failed(store: JobStore, **fields: Any) -> Job:
 
 async def cancelled(store: JobStore, **fields: Any) -> Job:
     """Insert a job that was cancelled while queued."""
-    return await moved(store, await queued(store, **fields), lifecycle.cancel(at=now(), retention_s=RETENTION_S))
+    return await moved(store, await queued(store, **fields), interventions.cancel(at=now(), retention_s=RETENTION_S))
 
 
 MAKERS: dict[State, Callable[..., Awaitable[Job]]] = {

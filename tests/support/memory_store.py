@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from acked_common.model import lifecycle
+from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
 from acked_common.model.events import JobUpdate
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
@@ -25,6 +26,7 @@ from acked_common.store import list_limits
 from acked_common.store.errors import SchemaMismatch, StoreError
 from acked_common.store.mongo.documents import (
     Document,
+    attempt_document,
     claimed_job_from,
     filter_fields,
     history_document,
@@ -36,12 +38,13 @@ from acked_common.store.mongo.documents import (
     kind_document,
     kind_from,
     listed_bytes,
+    traceback_document,
     transition_fields,
     worker_document,
     worker_from,
 )
 from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT, stored_name
-from acked_common.store.mongo.updates import origin_of, update_from_document
+from acked_common.store.mongo.change_events import origin_of, update_from_document
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import (
     Applied,
@@ -66,7 +69,8 @@ from acked_common.store.tokens import MemoryTokens, TokenStore
 
 CHANGES_WAIT_S = 0.05
 
-_BODIES = frozenset({"payload", "result", "history"})
+_LISTED_WITHOUT = frozenset({"payload", "result", "attempts", "tracebacks"})
+_BODIES = _LISTED_WITHOUT | {"history"}
 
 
 def _kept(value: Any) -> Any:
@@ -117,8 +121,16 @@ def _moved(document: Document, move: Move) -> Document:
     for name, by in transition.adds.items():
         after[name] = after.get(name, 0) + by
     after["history"] = [*document["history"], _kept(history_document(move.history_entry))][-HISTORY_KEPT:]
+    if (ended := transition.ended) is not None:
+        after["attempts"] = [*after.get("attempts", ()), _kept(attempt_document(ended))][-ATTEMPTS_KEPT:]
+        if ended.traceback is not None:
+            after["tracebacks"] = [*after.get("tracebacks", ()), _kept(traceback_document(ended))][-TRACEBACKS_KEPT:]
     for name in transition.clears:
-        after.pop(stored_name(name), None)
+        outer, _, inner = stored_name(name).partition(".")
+        if not inner:
+            after.pop(outer, None)
+        elif outer in after:
+            after[outer] = {key: value for key, value in after[outer].items() if key != inner}
     return after
 
 
@@ -334,7 +346,7 @@ class MemoryStore:
                 continue
             if len(jobs) == page_size or (jobs and size > list_limits.LIST_BYTES):
                 return JobPage(jobs, jobs[-1].id)
-            jobs.append(_job(document, without=frozenset({"payload", "result"})))
+            jobs.append(_job(document, without=_LISTED_WITHOUT))
             size += listed_bytes(document)
         return JobPage(jobs, floor)
 

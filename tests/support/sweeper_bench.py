@@ -7,7 +7,7 @@ from uuid import UUID
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.sweeper import Sweeper
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.broker import BrokerError
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle
@@ -66,7 +66,7 @@ class Bench:
     def another(self) -> Sweeper:
         """Return the sweeper of another process."""
         publisher = BundlePublisher(self.broker, self.kinds)
-        transitions = Transitions(self.store, publisher.offer)
+        transitions = JobWriter(self.store, publisher.offer)
         return Sweeper(self.store, transitions, publisher, self.broker, self.kinds, self.clock, self.settings.times)
 
     async def queued(self, waits_s: float = 60.0, **fields: object) -> Job:

@@ -22,7 +22,7 @@ from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.sweeper import Sweeper
 from acked_common.background.token_cache import TokenCache
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher
@@ -67,14 +67,14 @@ class ServiceCore:
         self.kinds = KindCache(self.store, self.clock.monotonic)
         self.publisher = RabbitPublisher(servers.amqp_url, name=name)
         self.bundle_publisher = BundlePublisher(self.publisher, self.kinds)
-        self.transitions = Transitions(self.store, self.bundle_publisher.offer)
+        self.writer = JobWriter(self.store, self.bundle_publisher.offer)
         self.workers = WorkerCache(self.store, seen_within_s=settings.times.renewal_s * 3)
         self._probe = RabbitLaneProbe(servers.amqp_url, name=name)
         self.waits = LongPolls(self.store)
         tokens = TokenCache(self.store.tokens(), self.clock) if access.asks_for_tokens else None
         self.authenticator = Authenticator(tokens)
         self._sweeper = Sweeper(
-            self.store, self.transitions, self.bundle_publisher, self._probe, self.kinds, self.clock, settings.times
+            self.store, self.writer, self.bundle_publisher, self._probe, self.kinds, self.clock, settings.times
         )
         self._tasks = Tasks()
         self._loops: list[Callable[[Tasks], object]] = [

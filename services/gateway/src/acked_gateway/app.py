@@ -70,7 +70,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.add_loops(host.start)
     core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
     core.lifetime.add("command line", stop=command_router.stop)
-    commands = Commands(core.store, core.transitions, core.clock, settings.common.times, command_router.cancel)
+    commands = Commands(core.store, core.writer, core.clock, settings.common.times, command_router.cancel)
     reads = limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts")
     tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(

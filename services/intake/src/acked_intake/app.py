@@ -9,7 +9,7 @@ from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.path import Acceptance
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.request.operations import ABOUT, PROCESS
 from acked_intake.request.routes import PROCESS_PATH, ProcessEndpoint
@@ -27,7 +27,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
         store_timeout_s=settings.commit.answer_within_s * STORE_SHARE,
         held=held_within_files(settings.held, settings.http),
     )
-    commit = GroupCommit(core.transitions, settings.commit)
+    commit = GroupCommit(core.writer, settings.commit)
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.commit.answer_within_s)
     quota = QuotaCounter(core.store, settings.quotas)
     acceptance = Acceptance(

@@ -8,7 +8,7 @@ from acked_common.api.metrics_server import MetricsServer
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.broker.rabbitmq.publisher import RabbitPublisher
@@ -36,7 +36,7 @@ from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.record.recorder import Recorder
 from acked_worker.renewals import Renewals
 from acked_worker.report.reporter import Reporter
-from acked_worker.runners import Runners
+from acked_worker.handler_runner import HandlerRunner
 from acked_worker.self_check import SelfCheck
 from acked_worker.settings import WorkerSettings
 from acked_worker.switchboard import Switchboard
@@ -82,7 +82,7 @@ class WorkerService:
         self._switchboard = Switchboard(self._running, self._clock, stop)
         self._recorder = Recorder(
             self._store,
-            Transitions(self._store, self._bundle_publisher.offer),
+            JobWriter(self._store, self._bundle_publisher.offer),
             self._running,
             records.__getitem__,
             Defaults(common.times.grace_s, common.times.expires_in_s, common.times.retention_s),
@@ -105,7 +105,7 @@ class WorkerService:
             on_command=self._switchboard.commanded,
         )
         self._times = KindTimes(records, lease_s=common.times.lease_s, renewal_s=common.times.renewal_s)
-        self._runners = Runners(
+        self._runners = HandlerRunner(
             settings,
             kinds,
             self._times,

@@ -6,7 +6,7 @@ from acked_worker.consume.in_flight import InFlightAttempts
 from acked_worker.consume.lanes import Lanes
 from acked_worker.execute.outcome import InterruptReason
 from acked_worker.record.recorder import Recorder
-from acked_worker.runners import Runners
+from acked_worker.handler_runner import HandlerRunner
 
 log = get_log(__name__)
 
@@ -14,7 +14,7 @@ CLAIM_WITHIN_S = 5.0
 RECORD_WITHIN_S = 5.0
 
 
-async def drain(lanes: Lanes, runners: Runners, running: InFlightAttempts, clock: Clock, *, within_s: float) -> None:
+async def drain(lanes: Lanes, runners: HandlerRunner, running: InFlightAttempts, clock: Clock, *, within_s: float) -> None:
     """Claim no more, wait up to `within_s` for running jobs, and interrupt the rest."""
     lanes.drain()
     log.info("draining", running=len(running))
@@ -31,7 +31,7 @@ async def drain(lanes: Lanes, runners: Runners, running: InFlightAttempts, clock
             runners.interrupt(held, InterruptReason.DRAINED)
 
 
-async def close_runners(runners: Runners, recorder: Recorder, running: InFlightAttempts) -> None:
+async def close_runners(runners: HandlerRunner, recorder: Recorder, running: InFlightAttempts) -> None:
     """Close the runners, which ends what was interrupted, and record all outcomes."""
     await runners.close()
     try:

@@ -3,7 +3,7 @@
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_worker.record.leases import Leases
-from acked_worker.runners import Runners
+from acked_worker.handler_runner import HandlerRunner
 
 log = get_log(__name__)
 
@@ -11,7 +11,7 @@ log = get_log(__name__)
 class Renewals:
     """The loops of renewals and of beats."""
 
-    def __init__(self, leases: Leases, runners: Runners, *, renewal_s: float) -> None:
+    def __init__(self, leases: Leases, runners: HandlerRunner, *, renewal_s: float) -> None:
         self._leases = leases
         self._runners = runners
         self._renewal_s = renewal_s

@@ -9,7 +9,7 @@ from acked_worker.consume.lanes import Lanes
 from acked_worker.process.watchdog import Watchdog
 from acked_worker.record.leases import Leases
 from acked_worker.report.reporter import Reporter
-from acked_worker.runners import Runners
+from acked_worker.handler_runner import HandlerRunner
 from acked_worker.settings import WorkerSettings
 
 STUCK = "handlers are stuck"
@@ -25,7 +25,7 @@ class SelfCheck:
         *,
         monitor: StoreMonitor,
         lanes: Lanes,
-        runners: Runners,
+        runners: HandlerRunner,
         leases: Leases,
         reporter: Reporter,
     ) -> None:

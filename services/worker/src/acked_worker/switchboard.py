@@ -30,7 +30,7 @@ from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.record.recorder import Recorder
 from acked_worker.report.reporter import Reporter
-from acked_worker.runners import Runners
+from acked_worker.handler_runner import HandlerRunner
 
 log = get_log(__name__)
 
@@ -46,7 +46,7 @@ class Switchboard:
         self._clock = clock
         self._stop = stop
         self._lanes: Lanes
-        self._runners: Runners
+        self._runners: HandlerRunner
         self._recorder: Recorder
         self._progress: ProgressWriter
         self._reporter: Reporter
@@ -55,7 +55,7 @@ class Switchboard:
         self,
         *,
         lanes: Lanes,
-        runners: Runners,
+        runners: HandlerRunner,
         recorder: Recorder,
         progress: ProgressWriter,
         reporter: Reporter,

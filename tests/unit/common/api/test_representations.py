@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from acked_common.api.representations import job_fields, status_fields, summary_fields
 from acked_common.http.responses import encode
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Owner, State
 from acked_common.model.principal import Permission, Principal
 from acked_common.store.records import Job
@@ -78,7 +78,7 @@ async def test_what_is_rarely_there_is_only_shown_where_it_is(store: MemoryStore
     assert not {"cancel_requested", "note", "hint"} & set(status_fields(job))
     assert status_fields(job, hint="why")["hint"] == "why"
     assert status_fields(await cancelling(store))["cancel_requested"] is True
-    end = lifecycle.resolve(at=now(), to=State.FAILED, result=None, note="seen", retention_s=60.0)
+    end = interventions.resolve(at=now(), to=State.FAILED, result=None, note="seen", retention_s=60.0)
     assert status_fields(await moved(store, await failed(store), end))["note"] == "seen"
 
 

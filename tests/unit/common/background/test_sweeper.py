@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.background.sweeper import EMPTY_LOOKS, LostJobs, ServerAnswer, next_look_s
-from acked_common.model import lifecycle
+from acked_common.model import interventions
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.options import JobOptions
@@ -160,7 +160,7 @@ class TestRunning:
     async def test_the_cancel_flag_wins_over_the_take_back(self, bench: Bench) -> None:
         await bench.trust_leases()
         job = await bench.running()
-        await moved(bench.store, job, lifecycle.request_cancel(at=bench.clock.now()))
+        await moved(bench.store, job, interventions.request_cancel(at=bench.clock.now()))
         await bench.sweep_running()
         found = await again(bench.store, job)
         assert (found.state, found.reason) == (State.CANCELLED, Reason.CANCELLED.value)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acked_common.model import lifecycle, poison
+from acked_common.model import interventions, lifecycle, poison
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import (
     HISTORY_KEPT,
@@ -33,6 +33,7 @@ AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUEUE = {"grace_s": 10.0, "expires_in_s": 3600.0}
 KEEP = {"retention_s": 86400.0}
 HOW = "killed by SIGSEGV"
+OTHER = new_id()
 ERROR = {"type": "Boom", "message": "it broke", "retryable": True, "attempt": 1}
 
 Maker = Callable[[datetime], Transition]
@@ -48,14 +49,19 @@ MAKERS: dict[str, Maker] = {
     "poison": lambda at: poison.crash(at=at, how=HOW, crashes=MAX_CRASHES - 1, attempt=1, delay_s=2.0, **KEEP),
     "become_due": lambda at: lifecycle.become_due(at=at, **QUEUE),
     "expire": lambda at: lifecycle.expire(at=at, waited_s=5.0, kind="demo", attempt=0, **KEEP),
-    "cancel": lambda at: lifecycle.cancel(at=at, **KEEP),
-    "request_cancel": lambda at: lifecycle.request_cancel(at=at),
+    "cancel": lambda at: interventions.cancel(at=at, **KEEP),
+    "request_cancel": lambda at: interventions.request_cancel(at=at),
     "end_cancelled": lambda at: lifecycle.end_cancelled(at=at, **KEEP),
-    "retry": lambda at: lifecycle.retry(at=at, **QUEUE),
-    "resolve_succeeded": lambda at: lifecycle.resolve(at=at, to=State.SUCCEEDED, result=b"2", note="n", **KEEP),
-    "resolve_failed": lambda at: lifecycle.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
+    "retry": lambda at: interventions.retry(at=at, **QUEUE),
+    "resolve_succeeded": lambda at: interventions.resolve(at=at, to=State.SUCCEEDED, result=b"2", note="n", **KEEP),
+    "resolve_failed": lambda at: interventions.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
+    "run_now": lambda at: interventions.run_now(at=at, **QUEUE),
+    "edit_failed": lambda at: interventions.edit(at=at, state=State.FAILED, edited_to=OTHER, **KEEP),
+    "edit_cancelled": lambda at: interventions.edit(at=at, state=State.CANCELLED, edited_to=OTHER, **KEEP),
+    "erase_succeeded": lambda at: interventions.erase(at=at, state=State.SUCCEEDED),
+    "erase_failed": lambda at: interventions.erase(at=at, state=State.FAILED),
 }
-NEW_RUN = {Reason.RETRIED, Reason.RESOLVED}
+NEW_RUN = {Reason.RETRIED, Reason.RESOLVED, Reason.EDITED}
 CRASHES = {Reason.CRASHED, Reason.POISON}
 CLEARS = {
     Reason.COMPLETED,
@@ -107,8 +113,8 @@ def _check(before: Job, after: Job, transition: Transition) -> None:
     assert not after.cancel_requested or after.state is State.RUNNING
     assert after.attempt == before.attempt + (transition.reason is Reason.CLAIMED)
     assert after.run == before.run + (transition.reason in NEW_RUN)
-    assert not before.state.is_terminal or transition.reason in NEW_RUN
-    if transition.reason in NEW_RUN:
+    assert not before.state.is_terminal or transition.reason in NEW_RUN | {Reason.ERASED}
+    if transition.reason in NEW_RUN - {Reason.EDITED}:
         assert (after.failures, after.crashes) == (0, 0)
     else:
         assert after.failures in (before.failures, before.failures + 1)
@@ -337,7 +343,7 @@ def test_a_transition_can_not_be_changed() -> None:
 def test_a_job_is_resolved_as_succeeded_or_failed_only() -> None:
     for state in set(State) - {State.SUCCEEDED, State.FAILED}:
         with pytest.raises(ValueError, match="succeeded or as failed"):
-            lifecycle.resolve(at=AT, to=state, result=None, note=None, **KEEP)
+            interventions.resolve(at=AT, to=state, result=None, note=None, **KEEP)
 
 
 @given(st.floats(-10, 1e6), st.floats(0, 1e6), st.floats(0.001, 1e7))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.http.problems import Problem, ProblemError
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store.records import Applied, Job
 from acked_gateway.jobs import commands as module
@@ -49,8 +49,8 @@ class Bench:
         self.broker = MemoryBroker()
         self.kinds = KindCache(self.store)
         self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
-        self.transitions = Transitions(self.store, self.bundle_publisher.offer)
-        self.commands = Commands(self.store, self.transitions, self.clock, common_settings(retention_s=100).times)
+        self.writer = JobWriter(self.store, self.bundle_publisher.offer)
+        self.commands = Commands(self.store, self.writer, self.clock, common_settings(retention_s=100).times)
 
 
 @pytest.fixture
@@ -187,13 +187,13 @@ class TestResolve:
 
     async def test_a_retry_in_between_wins(self, bench: Bench) -> None:
         job = await failed(bench.store)
-        bench.store.behind = [Move(job.seen, lifecycle.retry(at=bench.clock.now(), grace_s=10, expires_in_s=100))]
+        bench.store.behind = [Move(job.seen, interventions.retry(at=bench.clock.now(), grace_s=10, expires_in_s=100))]
         with pytest.raises(ProblemError) as caught:
             await self.resolve(bench, job)
         assert refused(caught) == ("wrong-state", 409)
         retried = await again(bench.store, job)
         assert (retried.state, retried.run) == (State.QUEUED, 2)
-        assert (await moved(bench.store, retried, lifecycle.cancel(at=bench.clock.now(), retention_s=100))).run == 2
+        assert (await moved(bench.store, retried, interventions.cancel(at=bench.clock.now(), retention_s=100))).run == 2
 
 
 class TestParsing:

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from acked_common.api.representations import summary_fields
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
@@ -52,7 +52,7 @@ class Bench:
         self.store = ShakyStore(self.clock)
         bundle_publisher = BundlePublisher(MemoryBroker(), KindCache(self.store))
         commands = Commands(
-            self.store, Transitions(self.store, bundle_publisher.offer), self.clock, common_settings().times
+            self.store, JobWriter(self.store, bundle_publisher.offer), self.clock, common_settings().times
         )
         self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         workers = WorkerCache(self.store, seen_within_s=24.0)

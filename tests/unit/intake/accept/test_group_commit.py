@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from acked_common.background.bundle_publisher import QueuedJob
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.store.records import Insertion, NewJob
 from acked_intake.accept.group_commit import (
     LARGE_JOBS,
@@ -53,7 +53,7 @@ class Bench:
     def __init__(self, limits: CommitLimits) -> None:
         self.store = Store()
         self.offered: list[QueuedJob] = []
-        self.commit = GroupCommit(Transitions(self.store, self.offered.extend), limits)
+        self.commit = GroupCommit(JobWriter(self.store, self.offered.extend), limits)
 
     @property
     def published(self) -> list[UUID]:
@@ -160,7 +160,7 @@ async def test_the_answer_comes_before_anything_is_published(bench: Bench) -> No
     order: list[str] = []
     loop = asyncio.get_running_loop()
     # A bundle publisher sends in a task of its own.
-    commit = GroupCommit(Transitions(bench.store, lambda _: loop.call_soon(order.append, "published")), CommitLimits())
+    commit = GroupCommit(JobWriter(bench.store, lambda _: loop.call_soon(order.append, "published")), CommitLimits())
 
     async def request(job: NewJob) -> None:
         await commit.keep(job)

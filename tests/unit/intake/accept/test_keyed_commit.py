@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from acked_common.background.bundle_publisher import QueuedJob
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.model.lifecycle import State
 from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.mongo.documents import job_document, key_holder_from
@@ -73,7 +73,7 @@ class Bench:
     def __init__(self, limits: CommitLimits) -> None:
         self.store = Store()
         self.offered: list[QueuedJob] = []
-        self.commit = GroupCommit(Transitions(self.store, self.offered.extend), limits)
+        self.commit = GroupCommit(JobWriter(self.store, self.offered.extend), limits)
         self.keyed = KeyedCommit(self.commit, self.store, answer_within_s=limits.answer_within_s)
 
     @property

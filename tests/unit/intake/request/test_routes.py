@@ -12,7 +12,7 @@ import pytest
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.http.problems import ProblemError
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
@@ -23,7 +23,7 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.path import Acceptance
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import parse_submission
 from acked_intake.request import routes
@@ -49,7 +49,7 @@ class Bench:
         self.monitor = StoreMonitor(self.store, clock)
         self.bundle_publisher = BundlePublisher(MemoryBroker(), self.kinds)
         self.quota = QuotaCounter(self.store, quotas or Quotas(0, 0))
-        commit = GroupCommit(Transitions(self.store, self.bundle_publisher.offer), CommitLimits())
+        commit = GroupCommit(JobWriter(self.store, self.bundle_publisher.offer), CommitLimits())
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
         acceptance = Acceptance(
             commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common.times, self.quota

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.options import JobOptions
@@ -293,7 +293,7 @@ async def test_claim_that_is_under_way_at_a_drain_is_started(bench: Bench) -> No
 
 async def test_bundle_without_a_job_of_ours_asks_for_the_next(bench: Bench) -> None:
     (job,) = await bench.jobs(1)
-    await bench.store.apply([Move(job.seen, lifecycle.cancel(at=bench.clock.now(), retention_s=60.0))])
+    await bench.store.apply([Move(job.seen, interventions.cancel(at=bench.clock.now(), retention_s=60.0))])
     delivery = Delivery(Bundle("demo", bench.clock.now(), (job.id,)), bench.order)
     bench.flow.on_delivery(delivery)  # type: ignore[arg-type]
     await settle()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from acked_common.model import lifecycle
+from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.errors import StoreError, StoreUnavailable
 from acked_common.store.records import Applied, Lease
@@ -62,7 +62,7 @@ class Bench:
         assert [job.attempt for job in claimed] == [2]
 
     async def request_cancel(self, held: InFlight) -> None:
-        move = lifecycle.request_cancel(at=self.clock.now())
+        move = interventions.request_cancel(at=self.clock.now())
         assert await self.store.apply([Move((await again(self.store, held.job)).seen, move)]) == [Applied.APPLIED]
 
     async def stand_still(self, seconds: float = LEASE_S) -> None:

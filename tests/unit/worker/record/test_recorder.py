@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from acked_common.background.bundle_publisher import QueuedJob
-from acked_common.background.transitions import Transitions
-from acked_common.model import lifecycle
+from acked_common.background.job_writer import JobWriter
+from acked_common.model import interventions, lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
@@ -53,7 +53,7 @@ class Bench:
         self.told: list[JobEvent] = []
         self.recorder = Recorder(
             self.store,
-            Transitions(self.store, self.offered.extend),
+            JobWriter(self.store, self.offered.extend),
             self.running,
             lambda kind: kind_record(kind, kind),
             Defaults(10.0, 3600.0, 3600.0),
@@ -191,7 +191,7 @@ def test_results_and_errors_have_their_weight(ending: Ending, at_least: int) -> 
 
 async def test_a_cancel_that_came_between_is_not_lost_in_a_batch(bench: Bench) -> None:
     held = await bench.held(3)
-    cancel = lifecycle.request_cancel(at=bench.clock.now())
+    cancel = interventions.request_cancel(at=bench.clock.now())
     await bench.store.apply([Move(held[1].job.seen, cancel)])
     ending: Failed = failed("T", "m", retryable=False)
     bench.recorder.record([(one, ending) for one in held])

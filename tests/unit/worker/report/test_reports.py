@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from acked_common.background.transitions import Transitions
-from acked_common.model import lifecycle
+from acked_common.background.job_writer import JobWriter
+from acked_common.model import interventions, lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.env import Env, SettingsError
@@ -29,7 +29,7 @@ class Bench:
         self.running = InFlightAttempts()
         self.recorder = Recorder(
             self.store,
-            Transitions(self.store, lambda _: None),
+            JobWriter(self.store, lambda _: None),
             self.running,
             lambda name: kind_record(name, "lane"),
             Defaults(10.0, 3600.0, 86400.0),
@@ -54,7 +54,7 @@ async def test_a_claim_is_reported_as_the_store_has_it() -> None:
     job = await running(store, by=owner())
     entry = job.history[-1]
     assert claimed_event(claimed_job(job)) == JobEvent(job.id, 2, State.RUNNING, Reason.CLAIMED, 1, entry.at)
-    job = await moved(store, job, lifecycle.request_cancel(at=now()))
+    job = await moved(store, job, interventions.request_cancel(at=now()))
     found = claimed_event(claimed_job(job))
     assert (found.rev, found.reason) == (3, Reason.CANCEL_REQUESTED)
 
@@ -81,7 +81,7 @@ async def test_an_outcome_that_came_too_late_is_not_reported() -> None:
 async def test_behind_a_cancel_the_rev_is_the_new_one() -> None:
     bench = Bench()
     job = await running(bench.store, by=owner())
-    await bench.store.apply([Move(job.seen, lifecycle.request_cancel(at=now()))])
+    await bench.store.apply([Move(job.seen, interventions.request_cancel(at=now()))])
     await bench.ended(InFlight(claimed_job(job), "lane", 0.0, cancelling=True))
     assert [(event.rev, event.state) for event in bench.events] == [(4, State.SUCCEEDED)]
     assert await queued(bench.store)

@@ -26,26 +26,39 @@ WHOLE_DATABASE = ""
 
 _FIND = ("find",)
 _UPSERT = ("find", "insert", "update")
+_APPEND = ("find", "insert")
 _READ_BY_ALL = {schema.KINDS: _FIND, schema.LANES: _FIND, schema.META: _FIND, schema.WORKERS: _FIND}
 # They verify tokens, which `init`'s account creates, and their sweepers take turns.
-_OF_HTTP_SERVICES = {schema.TOKENS: _FIND, schema.TURNS: _UPSERT}
+_OF_HTTP_SERVICES = {
+    schema.TOKENS: _FIND,
+    schema.TURNS: _UPSERT,
+    schema.CENSUS: _FIND,
+    schema.MINUTES: _UPSERT,
+}
 
 MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
-    # The only account that creates collections, indexes and validators; it deletes nothing.
+    # The only account that creates collections, indexes and validators; it deletes nothing. MongoDB has no denials, so
+    # that what it may write is listed: the audit takes entries from it and changes none.
     Account.INIT: {
-        WHOLE_DATABASE: (
-            *_UPSERT,
-            *("createCollection", "createIndex", "collMod", "dropIndex", "listCollections", "listIndexes"),
-        )
+        WHOLE_DATABASE: ("createCollection", "createIndex", "listCollections", "listIndexes"),
+        **dict.fromkeys((schema.KINDS, schema.META, schema.TOKENS), _UPSERT),
+        schema.JOBS: ("collMod", "dropIndex"),
+        schema.AUDIT: _APPEND,
     },
     # The only account that inserts jobs; its sweeper moves them.
     Account.INTAKE: {**_READ_BY_ALL, **_OF_HTTP_SERVICES, schema.JOBS: ("find", "insert", "update")},
-    # Follows change streams; moves jobs by commands and its sweeper; asks workers to drain.
+    # Follows change streams; moves jobs by commands, bulk actions and its sweeper; asks workers to drain; pauses kinds;
+    # counts what stands; notes in the audit what people ask for, and changes no entry of it.
     Account.GATEWAY: {
         **_READ_BY_ALL,
         **_OF_HTTP_SERVICES,
         schema.JOBS: ("find", "update", "changeStream"),
         schema.WORKERS: ("find", "update"),
+        schema.KINDS: ("find", "update"),
+        schema.CENSUS: _UPSERT,
+        schema.ERROR_GROUPS: _UPSERT,
+        schema.BULK_ACTIONS: _UPSERT,
+        schema.AUDIT: _APPEND,
     },
     # Moves jobs; registers kinds; writes watermarks and its presence, which it removes at its end.
     Account.WORKER: {
@@ -53,6 +66,7 @@ MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
         schema.JOBS: ("find", "update"),
         schema.KINDS: _UPSERT,
         schema.LANES: _UPSERT,
+        schema.MINUTES: _UPSERT,
         schema.WORKERS: (*_UPSERT, "remove"),
     },
 }

@@ -10,6 +10,13 @@ from typing import Annotated, Any, NotRequired, TypedDict, cast
 import msgspec
 from msgspec import Meta
 
+from acked_common.model.attempts import (
+    ATTEMPTS_KEPT,
+    MAX_MESSAGE_CHARS,
+    TRACEBACKS_KEPT,
+    AttemptOutcome,
+    EndedAttempt,
+)
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import HISTORY_KEPT, HistoryEntry, Reason, State
 from acked_common.model.principal import Permission, Principal
@@ -39,6 +46,14 @@ ReasonWord = Annotated[
 Json = Annotated[Any, Meta(description="Any JSON value.")]
 
 
+class By(TypedDict):
+    """Who moved a job by hand."""
+
+    client: str
+    token_id: Annotated[str | None, Meta(description="Null where the services ask for no token.")]
+    via: Annotated[str, Meta(description="`api`, or `bulk:` and the id of the bulk action.")]
+
+
 class HistoryLine(TypedDict):
     """One transition."""
 
@@ -47,6 +62,7 @@ class HistoryLine(TypedDict):
     reason: ReasonWord
     attempt: Count
     at: Instant
+    by: NotRequired[Annotated[By, Meta(description="Who asked for it; absent where the services moved the job.")]]
 
 
 class Progress(TypedDict):
@@ -64,9 +80,43 @@ class JobError(TypedDict):
     message: str
     retryable: bool
     attempt: Count
+    group: NotRequired[
+        Annotated[str, Meta(description="The same for errors of one cause; absent where an operator attended to it.")]
+    ]
+    culprit: NotRequired[
+        Annotated[
+            str,
+            Meta(description="The innermost line of the user's code that raised it; only for clients with `operate`."),
+        ]
+    ]
     traceback: NotRequired[
         Annotated[str, Meta(description="Stack of the failed handler; only for clients with `operate`.")]
     ]
+
+
+class AttemptError(TypedDict):
+    """Why an attempt did not succeed."""
+
+    type: str
+    message: Annotated[str, Meta(description=f"At most {MAX_MESSAGE_CHARS:,} characters.")]
+    retryable: bool
+    group: NotRequired[str]
+    culprit: NotRequired[str]
+    traceback: NotRequired[
+        Annotated[str, Meta(description=f"Of the newest {TRACEBACKS_KEPT}; only for clients with `operate`.")]
+    ]
+
+
+class AttemptLine(TypedDict):
+    """An attempt that did not succeed."""
+
+    run: Annotated[int, Meta(ge=1)]
+    attempt: Annotated[int, Meta(ge=1)]
+    worker: str
+    started_at: Instant
+    ended_at: Instant
+    outcome: AttemptOutcome
+    error: AttemptError
 
 
 class JobSummary(TypedDict):
@@ -99,6 +149,22 @@ class JobSummary(TypedDict):
 class JobStatus(JobSummary):
     """The status of a job."""
 
+    attempts: Annotated[
+        list[AttemptLine],
+        Meta(
+            description=f"The newest {ATTEMPTS_KEPT} attempts that failed, timed out, crashed or were lost, oldest first; "
+            "kept whatever becomes of the job."
+        ),
+    ]
+    edited_from: NotRequired[
+        Annotated[JobId, Meta(description="The job in whose place an operator put this one; absent otherwise.")]
+    ]
+    edited_to: NotRequired[
+        Annotated[JobId, Meta(description="The job that an operator put in the place of this one; absent otherwise.")]
+    ]
+    erased_at: NotRequired[
+        Annotated[Instant, Meta(description="When payload, result and errors were removed; absent otherwise.")]
+    ]
     result: Annotated[Any, Meta(description="What the handler returned, or the result of an operator's resolve.")]
 
 
@@ -113,12 +179,30 @@ def _instant(at: datetime | None) -> str | None:
 
 
 def _line(entry: HistoryEntry) -> HistoryLine:
-    return {
+    line: HistoryLine = {
         "rev": entry.rev,
         "state": entry.state,
         "reason": str(entry.reason),
         "attempt": entry.attempt,
         "at": rfc3339(entry.at),
+    }
+    if entry.by is not None:
+        line["by"] = {"client": entry.by.client, "token_id": entry.by.token_id, "via": entry.by.via}
+    return line
+
+
+def _attempt(ended: EndedAttempt, reader: Principal | None) -> AttemptLine:
+    error = dict(ended.error)
+    if ended.traceback is not None:
+        error["traceback"] = ended.traceback
+    return {
+        "run": ended.run,
+        "attempt": ended.attempt,
+        "worker": ended.worker,
+        "started_at": rfc3339(ended.started_at),
+        "ended_at": rfc3339(ended.ended_at),
+        "outcome": ended.outcome,
+        "error": cast(AttemptError, _shown(error, reader)),
     }
 
 
@@ -127,12 +211,14 @@ def raw(text: bytes | None) -> Any:
     return msgspec.Raw(text) if text is not None else None
 
 
-def _error(error: Mapping[str, Any], reader: Principal | None) -> JobError:
-    """Copy the error for a reader. A traceback shows files and lines of the operator's code: it needs `operate`."""
-    fields = dict(error)
-    if reader is None or Permission.OPERATE not in reader.permissions:
-        fields.pop("traceback", None)
-    return cast(JobError, fields)
+_OF_OPERATORS = ("culprit", "traceback")
+"""They show lines and files of the operator's code."""
+
+
+def _shown(error: Mapping[str, Any], reader: Principal | None) -> dict[str, Any]:
+    """Copy an error for a reader; only those with `operate` see code."""
+    may_see_code = reader is not None and Permission.OPERATE in reader.permissions
+    return {name: value for name, value in error.items() if may_see_code or name not in _OF_OPERATORS}
 
 
 def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobStatus:
@@ -155,10 +241,11 @@ def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None
         "finished_at": _instant(job.finished_at),
         "progress": raw(job.progress),
         "result": raw(job.result),
-        "error": _error(job.error, reader) if job.error is not None else None,
+        "error": cast(JobError, _shown(job.error, reader)) if job.error is not None else None,
         "batch": job.options.batch,
         "tags": list(job.options.tags),
         "history": [_line(entry) for entry in job.history],
+        "attempts": [_attempt(ended, reader) for ended in job.attempts],
     }
     if job.cancel_requested:
         fields["cancel_requested"] = True
@@ -166,14 +253,22 @@ def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None
         fields["note"] = job.note
     if hint is not None:
         fields["hint"] = hint
+    if job.edited_from is not None:
+        fields["edited_from"] = str(job.edited_from)
+    if job.edited_to is not None:
+        fields["edited_to"] = str(job.edited_to)
+    if job.erased_at is not None:
+        fields["erased_at"] = rfc3339(job.erased_at)
     return fields
 
 
+_OF_ONE_JOB = JobStatus.__annotations__.keys() - JobSummary.__annotations__.keys()
+
+
 def summary_fields(job: Job, *, reader: Principal | None = None) -> JobSummary:
-    """Return the status without its result, for lists."""
-    fields = dict(status_fields(job, reader=reader))
-    del fields["result"]
-    return cast(JobSummary, fields)
+    """Return the status without its result and attempts, for lists."""
+    fields = status_fields(job, reader=reader)
+    return cast(JobSummary, {name: value for name, value in fields.items() if name not in _OF_ONE_JOB})
 
 
 def job_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobWithPayload:

@@ -15,9 +15,10 @@ from prometheus_client import Counter
 
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.model import lifecycle
+from acked_common.model.attempts import AttemptOutcome, EndedAttempt, worker_lost
 from acked_common.model.backoff import Backoff
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State, Transition
@@ -100,7 +101,7 @@ class Sweeper:
     def __init__(
         self,
         store: SweepStore,
-        transitions: Transitions,
+        writer: JobWriter,
         bundle_publisher: BundlePublisher,
         probe: LaneProbe,
         kinds: KindCache,
@@ -108,7 +109,7 @@ class Sweeper:
         times: JobTimes,
     ) -> None:
         self._store = store
-        self._transitions = transitions
+        self._writer = writer
         self._bundle_publisher = bundle_publisher
         self._probe = probe
         self._kinds = kinds
@@ -226,9 +227,10 @@ class Sweeper:
         return answer.at >= self._leases_count_from
 
     def _after_lost_lease(self, job: Job, at: datetime) -> Transition:
+        ended = _lost_attempt(job, at)
         if job.cancel_requested:
-            return lifecycle.end_cancelled(at=at, retention_s=self._times.retention_s)
-        return lifecycle.take_back(at=at, **self._waiting(job))
+            return lifecycle.end_cancelled(at=at, retention_s=self._times.retention_s, ended=ended)
+        return lifecycle.take_back(at=at, ended=ended, **self._waiting(job))
 
     def _expiry(self, job: Job, at: datetime) -> Transition:
         waited_s = (at - job.queued_at).total_seconds() if job.queued_at else 0.0
@@ -251,11 +253,25 @@ class Sweeper:
         if not jobs:
             return 0
         moves = [Move(job.seen_with_lease, transition) for job, transition in zip(jobs, transitions, strict=True)]
-        outcome = await self._transitions.apply(moves, [job.kind for job in jobs])
+        outcome = await self._writer.apply(moves, [job.kind for job in jobs])
         for move, applied in zip(moves, outcome, strict=True):
             if applied is Applied.APPLIED:
                 _swept.labels(move.transition.reason.value).inc()
         return outcome.count(Applied.APPLIED)
+
+
+def _lost_attempt(job: Job, at: datetime) -> EndedAttempt | None:
+    if job.owner is None or job.started_at is None:
+        return None
+    return EndedAttempt(
+        run=job.run,
+        attempt=job.attempt,
+        worker=job.owner.worker,
+        started_at=job.started_at,
+        ended_at=at,
+        outcome=AttemptOutcome.LOST,
+        error=worker_lost(job.kind, job.owner.worker),
+    )
 
 
 def _next_check_at(job: Job) -> datetime:

@@ -16,6 +16,9 @@ from uuid import UUID
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
 
+from acked_common.model.attempts import EndedAttempt, with_group
+from acked_common.model.principal import Actor
+
 HISTORY_KEPT = 49
 """Entries kept behind the first one."""
 
@@ -62,6 +65,9 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     RETRIED = "retried"
     RESOLVED = "resolved"
+    RUN_NOW = "run_now"
+    EDITED = "edited"
+    ERASED = "erased"
 
 
 class Owner(Struct, frozen=True):
@@ -98,6 +104,10 @@ class Transition(Struct, frozen=True):
     adds: Mapping[str, int] = field(default_factory=dict)
     unless_cancelling: bool = False
     """Refused while a cancel is asked for: the flag wins over retry, release and take-back."""
+    ended: EndedAttempt | None = None
+    """The attempt that this ends without success; its job keeps it."""
+    by: Actor | None = None
+    """Who asked for it; None for what services do by themselves."""
 
     def __post_init__(self) -> None:
         sets_check = "next_check_at" in self.sets
@@ -128,6 +138,7 @@ class Move(Struct, frozen=True):
             reason=self.transition.reason,
             attempt=self.seen.attempt + self.transition.adds.get("attempt", 0),
             at=self.transition.at,
+            by=self.transition.by,
         )
 
 
@@ -135,7 +146,8 @@ def _not_before(at: datetime, transition: Transition) -> Transition:
     """The transition at a later instant; every instant that it sets counts from its own."""
     by = at - transition.at
     sets = {name: value + by if isinstance(value, datetime) else value for name, value in transition.sets.items()}
-    return replace(transition, at=at, sets=sets)
+    ended = transition.ended
+    return replace(transition, at=at, sets=sets, ended=None if ended is None else replace(ended, ended_at=at))
 
 
 class HistoryEntry(Struct, frozen=True):
@@ -147,6 +159,7 @@ class HistoryEntry(Struct, frozen=True):
     """A `Reason`, or the word of a newer version."""
     attempt: int
     at: datetime
+    by: Actor | None = None
 
 
 class WrongState(Exception):
@@ -163,12 +176,12 @@ OWNED = frozenset({"owner"})
 # What an attempt clears that came to an end of its own: it held the job, and its process is still there.
 _CLEARED = OWNED | {"suspect"}
 _SUSPECT: Mapping[bool, dict[str, Any]] = {True: {"suspect": True}, False: {}}
-_WAITING = frozenset({"due_at", "queued_at", "expires_at", "republished", "reserved_by"})
+WAITING = frozenset({"due_at", "queued_at", "expires_at", "republished", "reserved_by"})
 """What only a job has that waits."""
-_RUN_LEFTOVERS = frozenset({"result", "error", "progress", "finished_at", "delete_at", "cancel_requested_at", "note"})
 
 
-def _queue_fields(at: datetime, grace_s: float, expires_in_s: float) -> dict[str, Any]:
+def queue_fields(at: datetime, grace_s: float, expires_in_s: float) -> dict[str, Any]:
+    """The fields of a job that is queued at this instant."""
     expires_at = at + timedelta(seconds=expires_in_s)
     return {
         "next_check_at": min(at + timedelta(seconds=grace_s), expires_at),
@@ -183,7 +196,7 @@ def accept_fields(*, at: datetime, delay_s: float, grace_s: float, expires_in_s:
     if delay_s > 0:
         due_at = at + timedelta(seconds=delay_s)
         return {"state": State.SCHEDULED, "due_at": due_at, "next_check_at": due_at}
-    return {"state": State.QUEUED, **_queue_fields(at, grace_s, expires_in_s)}
+    return {"state": State.QUEUED, **queue_fields(at, grace_s, expires_in_s)}
 
 
 def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
@@ -198,7 +211,7 @@ def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
             "started_at": at,
             "next_check_at": at + timedelta(seconds=lease_s),
         },
-        clears=_WAITING | {"progress"},
+        clears=WAITING | {"progress"},
         adds={"attempt": 1},
     )
 
@@ -259,7 +272,7 @@ def release(
     for from outside, so one of the worker's own jobs has caused it. After `delay_s` it is queued again.
     """
     due_at = at + timedelta(seconds=delay_s)
-    queued = _queue_fields(at, grace_s, expires_in_s)
+    queued = queue_fields(at, grace_s, expires_in_s)
     return Transition(
         reason,
         leaves=frozenset({State.RUNNING}),
@@ -271,7 +284,9 @@ def release(
     )
 
 
-def take_back(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
+def take_back(
+    *, at: datetime, grace_s: float, expires_in_s: float, ended: EndedAttempt | None = None
+) -> Transition:
     """The lease ran out: the job waits for another worker, as a suspect of having ended the one that it had.
 
     It says nothing of whose fault that was, so it counts nothing: the next attempt runs alone in a process.
@@ -281,9 +296,10 @@ def take_back(*, at: datetime, grace_s: float, expires_in_s: float) -> Transitio
         leaves=frozenset({State.RUNNING}),
         to=State.QUEUED,
         at=at,
-        sets={**_queue_fields(at, grace_s, expires_in_s), "suspect": True},
+        sets={**queue_fields(at, grace_s, expires_in_s), "suspect": True},
         clears=OWNED,
         unless_cancelling=True,
+        ended=ended,
     )
 
 
@@ -294,7 +310,7 @@ def become_due(*, at: datetime, grace_s: float, expires_in_s: float) -> Transiti
         leaves=frozenset({State.SCHEDULED}),
         to=State.QUEUED,
         at=at,
-        sets=_queue_fields(at, grace_s, expires_in_s),
+        sets=queue_fields(at, grace_s, expires_in_s),
         clears=frozenset({"due_at"}),
     )
 
@@ -305,41 +321,18 @@ def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_
         f"no worker took the job within {waited_s:g} s. Check that a worker that serves kind {kind!r} runs "
         "(GET /workers), then retry the job."
     )
-    error = {"type": "Expired", "message": message, "retryable": False, "attempt": attempt}
+    error = with_group({"type": "Expired", "message": message, "retryable": False, "attempt": attempt}, kind)
     return Transition(
         Reason.EXPIRED,
         leaves=frozenset({State.QUEUED}),
         to=State.FAILED,
         at=at,
         sets={"error": error, "finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=_WAITING | {"next_check_at"},
+        clears=WAITING | {"next_check_at"},
     )
 
 
-def cancel(*, at: datetime, retention_s: float) -> Transition:
-    """Nobody runs the job: it ends here."""
-    return Transition(
-        Reason.CANCELLED,
-        leaves=UNOWNED,
-        to=State.CANCELLED,
-        at=at,
-        sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=_WAITING | {"next_check_at", "cancel_requested_at", "suspect"},
-    )
-
-
-def request_cancel(*, at: datetime) -> Transition:
-    """A worker runs the job: raise the flag that its owner sees. The lease stays as it is."""
-    return Transition(
-        Reason.CANCEL_REQUESTED,
-        leaves=frozenset({State.RUNNING}),
-        to=State.RUNNING,
-        at=at,
-        sets={"cancel_requested_at": at},
-    )
-
-
-def end_cancelled(*, at: datetime, retention_s: float) -> Transition:
+def end_cancelled(*, at: datetime, retention_s: float, ended: EndedAttempt | None = None) -> Transition:
     """The attempt of a job with the cancel flag ended without success, or its lease ran out."""
     return Transition(
         Reason.CANCELLED,
@@ -348,46 +341,5 @@ def end_cancelled(*, at: datetime, retention_s: float) -> Transition:
         at=at,
         sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
         clears=_CLEARED | {"next_check_at", "cancel_requested_at"},
-    )
-
-
-def retry(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
-    """A person starts a new run of a failed job; a suspect stays one until an attempt has cleared it."""
-    return Transition(
-        Reason.RETRIED,
-        leaves=frozenset({State.FAILED}),
-        to=State.QUEUED,
-        at=at,
-        sets={**_queue_fields(at, grace_s, expires_in_s), "failures": 0, "crashes": 0},
-        clears=_RUN_LEFTOVERS,
-        adds={"run": 1},
-    )
-
-
-def resolve(*, at: datetime, to: State, result: bytes | None, note: str | None, retention_s: float) -> Transition:
-    """A person decides the end of a failed job: a new run that ends at once, as succeeded or as failed."""
-    if to not in (State.SUCCEEDED, State.FAILED):
-        raise ValueError("a job is resolved as succeeded or as failed")
-    sets: dict[str, Any] = {
-        "failures": 0,
-        "crashes": 0,
-        "finished_at": at,
-        "delete_at": at + timedelta(seconds=retention_s),
-    }
-    if result is not None:
-        sets["result"] = result
-    if note is not None:
-        sets["note"] = note
-    # What an earlier resolve left is no word on this run.
-    clears = {"result", "note"} - sets.keys()
-    if to is State.SUCCEEDED:
-        clears |= {"error", "suspect"}
-    return Transition(
-        Reason.RESOLVED,
-        leaves=frozenset({State.FAILED}),
-        to=to,
-        at=at,
-        sets=sets,
-        clears=frozenset(clears),
-        adds={"run": 1},
+        ended=ended,
     )

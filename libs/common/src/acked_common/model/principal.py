@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
 DEFAULT_TENANT = "default"
 SCOPE_KEY = "acked.principal"
 """Where the guards leave the principal in the ASGI scope."""
@@ -26,6 +28,16 @@ class Principal:
     tenant: str
     client: str
     permissions: frozenset[Permission]
+
+
+class Actor(Struct, frozen=True):
+    """Who moved a job by hand, as its history and the audit name it."""
+
+    client: str
+    token_id: str | None = None
+    """None where the services ask for no token."""
+    via: str = "api"
+    """`api`, or `bulk:` and the id of the bulk action."""
 
 
 LOCAL = Principal(DEFAULT_TENANT, "local", frozenset(Permission) - {Permission.WORKER})

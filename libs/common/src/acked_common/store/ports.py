@@ -36,7 +36,7 @@ from acked_common.store.records import (
 
 
 class TransitionStore(Protocol):
-    """What makes and moves jobs: for `background/transitions` alone, which publishes what became queued."""
+    """What makes and moves jobs: for `background/job_writer` alone, which publishes what became queued."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
         """Stores new jobs, each on its own merit; never raises. Returns the outcomes in the same order.

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from acked_common.model.attempts import EndedAttempt
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import HistoryEntry, Owner, Seen, State
 from acked_common.model.options import NO_OPTIONS, JobOptions
@@ -66,6 +67,7 @@ class NewJob(Struct, frozen=True):
     options: JobOptions = NO_OPTIONS
     tenant: str = DEFAULT_TENANT
     key: IdempotencyKey | None = None
+    edited_from: UUID | None = None
 
 
 class Job(Struct, frozen=True):
@@ -101,6 +103,14 @@ class Job(Struct, frozen=True):
     result: bytes | None = None
     error: Mapping[str, Any] | None = None
     note: str | None = None
+    attempts: tuple[EndedAttempt, ...] = ()
+    """The newest ones that did not succeed, oldest first."""
+    edited_from: UUID | None = None
+    """The job in whose place a person has put this one."""
+    edited_to: UUID | None = None
+    """The job that a person has put in the place of this one."""
+    erased_at: datetime | None = None
+    """When a person removed payload, result and errors."""
 
     @property
     def seen(self) -> Seen:

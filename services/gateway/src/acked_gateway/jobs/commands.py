@@ -10,11 +10,11 @@ from uuid import UUID
 import msgspec
 
 from acked_common.api.status_route import stored_job
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.http import fair_thread
 from acked_common.http.limits import Client
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
-from acked_common.model import lifecycle, strict_json
+from acked_common.model import interventions, strict_json
 from acked_common.model.lifecycle import Move, State, Transition, WrongState
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.strict_json import StrictJsonError
@@ -49,7 +49,7 @@ class Commands:
     def __init__(
         self,
         store: JobReader,
-        transitions: Transitions,
+        writer: JobWriter,
         clock: Clock,
         times: JobTimes,
         stop_attempt: Callable[[str, UUID, int], None] = lambda boot, job_id, attempt: None,
@@ -57,7 +57,7 @@ class Commands:
         """`stop_attempt` sends a cancel to the worker process that runs an attempt. It returns at once and may be lost;
         the worker then sees the cancel with its next renewal."""
         self._store = store
-        self._transitions = transitions
+        self._writer = writer
         self._clock = clock
         self._times = times
         self._stop_attempt = stop_attempt
@@ -70,8 +70,8 @@ class Commands:
             if job.state is State.CANCELLED or job.cancel_requested:
                 return None
             if job.state is State.RUNNING:
-                return lifecycle.request_cancel(at=self._clock.now())
-            return lifecycle.cancel(at=self._clock.now(), retention_s=self._times.retention_s)
+                return interventions.request_cancel(at=self._clock.now())
+            return interventions.cancel(at=self._clock.now(), retention_s=self._times.retention_s)
 
         job = await self._move(id_text, tenant, transition)
         if job.state is State.RUNNING and job.cancel_requested and job.owner is not None:
@@ -82,7 +82,7 @@ class Commands:
         """Start a new run of a failed job, and publish it."""
 
         def transition(job: Job) -> Transition:
-            return lifecycle.retry(
+            return interventions.retry(
                 at=self._clock.now(),
                 grace_s=self._times.grace_s,
                 expires_in_s=job.options.expires_in_s or self._times.expires_in_s,
@@ -94,7 +94,7 @@ class Commands:
         """End a failed job with the operator's resolution."""
 
         def transition(_: Job) -> Transition:
-            return lifecycle.resolve(
+            return interventions.resolve(
                 at=self._clock.now(),
                 to=resolution.state,
                 result=resolution.result,
@@ -112,7 +112,7 @@ class Commands:
             if transition is None:
                 return job
             try:
-                outcome = await self._transitions.apply([Move(job.seen, transition)], [job.kind])
+                outcome = await self._writer.apply([Move(job.seen, transition)], [job.kind])
             except WrongState as error:
                 raise ProblemError(
                     problem("wrong-state", str(error), extra={"state": job.state.value, "reason": job.reason})

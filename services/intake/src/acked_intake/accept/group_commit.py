@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 from prometheus_client import Counter, Histogram
 
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.runtime import failpoints
 from acked_common.runtime.batch_window import BatchRule, BatchWindow
 from acked_common.runtime.lifetime import Tasks
@@ -56,8 +56,8 @@ class _WaitingRequests:
 class GroupCommit:
     """Collect new jobs and store them in groups; `transitions` publishes each group behind its responses."""
 
-    def __init__(self, transitions: Transitions, limits: CommitLimits) -> None:
-        self._transitions = transitions
+    def __init__(self, writer: JobWriter, limits: CommitLimits) -> None:
+        self._writer = writer
         self._limits = limits
         self._waiting = _WaitingRequests()
         self._sent: set[_Request] = set()
@@ -135,7 +135,7 @@ class GroupCommit:
         outcome = [Insertion.UNKNOWN] * len(group)
         try:
             failpoints.reach("intake.inserting")
-            outcome = await self._transitions.insert([request.job for request in group])
+            outcome = await self._writer.insert([request.job for request in group])
             failpoints.reach("intake.inserted")
         finally:
             for request, found in zip(group, outcome, strict=True):

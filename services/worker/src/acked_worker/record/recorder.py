@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec.structs import replace
 from prometheus_client import Counter
 
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Transition
 from acked_common.runtime import failpoints
@@ -52,7 +52,7 @@ class Recorder:
     def __init__(
         self,
         store: OutcomeStore,
-        transitions: Transitions,
+        writer: JobWriter,
         running: InFlightAttempts,
         kind_of: Callable[[str], KindRecord],
         defaults: Defaults,
@@ -60,7 +60,7 @@ class Recorder:
         listener: OutcomeListener,
     ) -> None:
         self._store = store
-        self._transitions = transitions
+        self._writer = writer
         self._running = running
         self._kind_of = kind_of
         self._defaults = defaults
@@ -194,7 +194,7 @@ class Recorder:
         while True:
             try:
                 failpoints.reach("worker.recording")
-                outcome = await self._transitions.apply(moves, kinds)
+                outcome = await self._writer.apply(moves, kinds)
                 failpoints.reach("worker.recorded")
                 return outcome
             except (StoreUnavailable, OutcomeUnknown) as error:

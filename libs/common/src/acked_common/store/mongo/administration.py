@@ -50,9 +50,11 @@ class AdministrationVerbs(Verbs):
             # Others read and write meanwhile; the driver's own bound would end the wait, not the build.
             with pymongo.timeout(INDEXES_WITHIN_S):
                 await jobs.create_indexes(schema.JOB_INDEXES)
-            known = await jobs.index_information()
-            for name in schema.FORMER_JOB_INDEXES & known.keys():
-                await jobs.drop_index(name)
+            before = await self._connections.meta.find_one({"_id": "schema"})
+            if before is None or before["version"] >= schema.SCHEMA_VERSION:
+                known = await jobs.index_information()
+                for name in schema.FORMER_JOB_INDEXES & known.keys():
+                    await jobs.drop_index(name)
             await self._connections.workers.create_indexes(schema.WORKER_INDEXES)
             await self._connections.tokens.create_indexes(schema.TOKEN_INDEXES)
             await self._connections.meta.update_one(

@@ -6,10 +6,11 @@ from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import UNOWNED, State
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import Topic
+from acked_common.store.mongo import schema
 from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.moves import batch_pipeline, counting_pipelines, waiting_pipeline
-from acked_common.store.mongo.updates import GLIMPSE, topic_fields, update_from_document
+from acked_common.store.mongo.change_events import GLIMPSE, topic_fields, update_from_document
 from acked_common.store.records import BatchCount
 
 COUNT_WITHIN_S = 15.0
@@ -60,6 +61,6 @@ class CountVerbs(Verbs):
         with store_errors("counting jobs that wait"), pymongo.timeout(COUNT_WITHIN_S):
             for state in sorted(UNOWNED):
                 pipeline = waiting_pipeline(state, at_most, by_tenant=by_tenant)
-                for group in await self._connections.jobs.aggregate(pipeline, hint="live").to_list(None):
+                for group in await self._connections.jobs.aggregate(pipeline, hint=schema.LIVE_INDEX).to_list(None):
                     counts[group["_id"] or ""] = counts.get(group["_id"] or "", 0) + group["count"]
         return counts

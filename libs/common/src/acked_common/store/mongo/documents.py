@@ -7,8 +7,10 @@ from typing import Any
 
 from bson.binary import Binary
 
+from acked_common.model.attempts import AttemptOutcome, EndedAttempt
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
 from acked_common.model.options import DEFAULTS, NO_OPTIONS, OPTION_NAMES, JobOptions
+from acked_common.model.principal import Actor
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_fields, stored_name
 from acked_common.store.records import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, WorkerRecord
 
@@ -44,6 +46,8 @@ def job_document(job: NewJob) -> Document:
     if job.key is not None:
         document["key"] = job.key.text
         document["key_fingerprint"] = Binary(job.key.fingerprint)
+    if job.edited_from is not None:
+        document["edited_from"] = job.edited_from
     return document
 
 
@@ -92,7 +96,14 @@ def job_from(document: Mapping[str, Any]) -> Job:
     first_state = State(document["first_state"])
     entries = [HistoryEntry(1, first_state, Reason.ACCEPTED, 0, accepted_at)]
     entries += [
-        HistoryEntry(e["rev"], State(e["state"]), _REASONS.get(e["reason"], e["reason"]), e["attempt"], e["at"])
+        HistoryEntry(
+            e["rev"],
+            State(e["state"]),
+            _REASONS.get(e["reason"], e["reason"]),
+            e["attempt"],
+            e["at"],
+            _actor_from(e["by"]) if "by" in e else None,
+        )
         for e in get("history", ())
     ]
     result, progress = get("result"), get("progress")
@@ -125,6 +136,10 @@ def job_from(document: Mapping[str, Any]) -> Job:
         result=None if result is None else bytes(result),
         error=get("error"),
         note=get("note"),
+        attempts=attempts_from(document) if "attempts" in document else (),
+        edited_from=get("edited_from"),
+        edited_to=get("edited_to"),
+        erased_at=get("erased_at"),
     )
 
 
@@ -158,13 +173,56 @@ def claimed_job_from(document: Mapping[str, Any], nonce: str) -> ClaimedJob:
 
 def history_document(entry: HistoryEntry) -> Document:
     """One history entry as it is kept."""
-    return {
+    document: Document = {
         "rev": entry.rev,
         "state": entry.state.value,
         "reason": str(entry.reason),
         "attempt": entry.attempt,
         "at": entry.at,
     }
+    if entry.by is not None:
+        document["by"] = {"client": entry.by.client, "token_id": entry.by.token_id, "via": entry.by.via}
+    return document
+
+
+def _actor_from(document: Mapping[str, Any]) -> Actor:
+    return Actor(document["client"], document["token_id"], document["via"])
+
+
+def attempt_document(ended: EndedAttempt) -> Document:
+    """An attempt that did not succeed, as its job keeps it; its traceback stands elsewhere."""
+    return {
+        "run": ended.run,
+        "attempt": ended.attempt,
+        "worker": ended.worker,
+        "started_at": ended.started_at,
+        "ended_at": ended.ended_at,
+        "outcome": ended.outcome.value,
+        "error": dict(ended.error),
+    }
+
+
+def traceback_document(ended: EndedAttempt) -> Document:
+    """The traceback of an attempt, as its job keeps it."""
+    return {"attempt": ended.attempt, "text": ended.traceback}
+
+
+def attempts_from(document: Mapping[str, Any]) -> tuple[EndedAttempt, ...]:
+    """The attempts that a job keeps, with those of their tracebacks that were read."""
+    tracebacks = {one["attempt"]: one["text"] for one in document.get("tracebacks", ())}
+    return tuple(
+        EndedAttempt(
+            run=one["run"],
+            attempt=one["attempt"],
+            worker=one["worker"],
+            started_at=one["started_at"],
+            ended_at=one["ended_at"],
+            outcome=AttemptOutcome(one["outcome"]),
+            error=one["error"],
+            traceback=tracebacks.get(one["attempt"]),
+        )
+        for one in document["attempts"]
+    )
 
 
 def transition_fields(transition: Transition) -> Document:

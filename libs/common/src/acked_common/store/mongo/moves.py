@@ -7,12 +7,19 @@ from typing import Any
 
 from pymongo import UpdateMany, UpdateOne
 
+from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
 from acked_common.model.topics import COUNTED_EXACTLY, Topic
-from acked_common.store.mongo.documents import Document, history_document, transition_fields
+from acked_common.store.mongo.documents import (
+    Document,
+    attempt_document,
+    history_document,
+    traceback_document,
+    transition_fields,
+)
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_name
 from acked_common.store.mongo.id_bytes import in_ids
-from acked_common.store.mongo.updates import topic_fields
+from acked_common.store.mongo.change_events import topic_fields
 from acked_common.store.records import Reservation
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,6 +78,10 @@ def _compare_and_set(alike: Sequence[Move]) -> UpdateOne | UpdateMany:
         "$inc": {"rev": 1, **transition.adds},
         "$push": {"history": {"$each": [history_document(alike[0].history_entry)], "$slice": -HISTORY_KEPT}},
     }
+    if (ended := transition.ended) is not None:
+        change["$push"]["attempts"] = {"$each": [attempt_document(ended)], "$slice": -ATTEMPTS_KEPT}
+        if ended.traceback is not None:
+            change["$push"]["tracebacks"] = {"$each": [traceback_document(ended)], "$slice": -TRACEBACKS_KEPT}
     if transition.clears:
         change["$unset"] = dict.fromkeys(map(stored_name, transition.clears), "")
     return UpdateOne(criteria, change) if len(alike) == 1 else UpdateMany(criteria, change)

@@ -4,10 +4,11 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from acked_common.model.lifecycle import LIVE, TERMINAL, State
+from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
+from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, TERMINAL, State
 from acked_common.store.mongo import field_names
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 JOBS = "jobs"
 KINDS = "kinds"
@@ -16,13 +17,27 @@ LANES = "lanes"
 META = "meta"
 TURNS = "turns"
 TOKENS = "tokens"
+AUDIT = "audit"
+BULK_ACTIONS = "bulk_actions"
+ERROR_GROUPS = "error_groups"
+MINUTES = "minutes"
+CENSUS = "census"
+
+LIVE_INDEX = "live_kinds"
+"""The sweeper's order. What waits and runs of each kind is counted from its keys alone."""
 
 WORKER_DOCUMENT_TTL_S = 120
 
 JOB_INDEXES = [
     IndexModel(
-        [("state", ASCENDING), (field_names.NEXT_CHECK_AT, ASCENDING), ("_id", ASCENDING)],
-        name="live",
+        [
+            ("state", ASCENDING),
+            (field_names.NEXT_CHECK_AT, ASCENDING),
+            ("_id", ASCENDING),
+            ("kind", ASCENDING),
+            ("queued_at", ASCENDING),
+        ],
+        name=LIVE_INDEX,
         partialFilterExpression={field_names.NEXT_CHECK_AT: {"$exists": True}},
     ),
     # Counts of a batch are taken from its keys alone, and lists of it find what they show in order.
@@ -62,11 +77,22 @@ JOB_INDEXES = [
         name="tenant_failed",
         partialFilterExpression={"state": State.FAILED.value},
     ),
+    # Lists of one error group, newest first; and when its jobs failed. Jobs that do not fail are in neither.
+    IndexModel(
+        [("tenant", ASCENDING), ("error.group", ASCENDING), ("_id", DESCENDING)],
+        name="failed_group",
+        partialFilterExpression={"state": State.FAILED.value},
+    ),
+    IndexModel(
+        [("tenant", ASCENDING), ("error.group", ASCENDING), ("finished_at", DESCENDING), ("_id", DESCENDING)],
+        name="failed_group_finished",
+        partialFilterExpression={"state": State.FAILED.value},
+    ),
 ]
 
-FORMER_JOB_INDEXES = frozenset({"batch", "kind", "tags", "failed_newest", "tenant_batch"})
-"""Those of schema 1, which did not begin with the tenant, and one without ids; `init` drops them when the others are
-there."""
+FORMER_JOB_INDEXES = frozenset({"batch", "kind", "tags", "failed_newest", "tenant_batch", "live"})
+"""Those of earlier schemas. `init` drops them once it finds its own schema there: while services are replaced, those of
+the version before still name them."""
 
 WORKER_INDEXES = [IndexModel([("seen_at", ASCENDING)], name="gone", expireAfterSeconds=WORKER_DOCUMENT_TTL_S)]
 
@@ -112,7 +138,9 @@ JOB_VALIDATOR: dict[str, Any] = {
             "attempt": _COUNTER,
             "failures": _COUNTER,
             "crashes": _COUNTER,
-            "history": {"bsonType": "array", "maxItems": 49},
+            "history": {"bsonType": "array", "maxItems": HISTORY_KEPT},
+            "attempts": {"bsonType": "array", "maxItems": ATTEMPTS_KEPT},
+            "tracebacks": {"bsonType": "array", "maxItems": TRACEBACKS_KEPT},
             field_names.NEXT_CHECK_AT: {"bsonType": "date"},
             field_names.DELETE_AT: {"bsonType": "date"},
             "result": {"bsonType": "binData"},

@@ -1,7 +1,7 @@
 """The store on MongoDB: all roles of `ports` over one set of connections."""
 
 from acked_common.store.mongo.administration import AdministrationVerbs
-from acked_common.store.mongo.attempts import AttemptVerbs
+from acked_common.store.mongo.apply import AttemptVerbs
 from acked_common.store.mongo.changes import MongoChanges
 from acked_common.store.mongo.claim import ClaimVerbs
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S, Connections

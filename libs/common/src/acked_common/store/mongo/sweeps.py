@@ -10,6 +10,7 @@ from pymongo.errors import DuplicateKeyError
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
 from acked_common.store.errors import OutcomeUnknown, StoreError
+from acked_common.store.mongo import schema
 from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.documents import Document, job_from
 from acked_common.store.mongo.errors import store_errors
@@ -19,7 +20,7 @@ from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.moves import reservation_update, turn_pipeline
 from acked_common.store.records import Job, Reservation, SweepPosition
 
-_WITHOUT_BODIES = {"payload": 0, "result": 0, "history": 0}
+_WITHOUT_BODIES = dict.fromkeys(("payload", "result", "history", "attempts", "tracebacks"), 0)
 
 
 class SweeperVerbs(Verbs):
@@ -46,7 +47,7 @@ class SweeperVerbs(Verbs):
             documents = await (
                 self._connections.jobs.find(criteria, _WITHOUT_BODIES)
                 .sort([(NEXT_CHECK_AT, 1), ("_id", 1)])
-                .hint("live")
+                .hint(schema.LIVE_INDEX)
                 .limit(limit)
                 .to_list(None)
             )

@@ -13,7 +13,7 @@ from acked_common.store.ports import TransitionStore
 from acked_common.store.records import Applied, Insertion, NewJob
 
 
-class Transitions:
+class JobWriter:
     """Apply what moves jobs to a store; hand those that became queued to `offer`, which must not wait."""
 
     def __init__(self, store: TransitionStore, offer: Callable[[Iterable[QueuedJob]], None]) -> None:

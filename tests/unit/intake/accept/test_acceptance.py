@@ -10,7 +10,7 @@ import pytest
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
-from acked_common.background.transitions import Transitions
+from acked_common.background.job_writer import JobWriter
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.lifecycle import State
 from acked_common.model.options import OPTION_NAMES, JobOptions
@@ -21,7 +21,7 @@ from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.path import Acceptance
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission
 from acked_intake.settings import CommitLimits, Quotas
@@ -45,7 +45,7 @@ class Bench:
         self.kinds = KindCache(self.store)
         self.monitor = StoreMonitor(self.store, self.clock)
         self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
-        self.commit = GroupCommit(Transitions(self.store, self.bundle_publisher.offer), limits or CommitLimits())
+        self.commit = GroupCommit(JobWriter(self.store, self.bundle_publisher.offer), limits or CommitLimits())
         self.keyed_commit = KeyedCommit(self.commit, self.store, answer_within_s=1.8)
         self.acceptance = Acceptance(
             self.commit,

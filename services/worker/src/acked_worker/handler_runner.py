@@ -24,7 +24,7 @@ CLOSE_WITHIN_S = 1.0
 OnEnded = Callable[[list[tuple[Assignment, Ending]]], None]
 
 
-class Runners:
+class HandlerRunner:
     """The executor and the isolated attempts of one worker, behind one stall fence."""
 
     def __init__(

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from acked_common.background.bundle_publisher import QueuedJob
-from acked_common.background.transitions import Transitions
-from acked_common.model import lifecycle
+from acked_common.background.job_writer import JobWriter
+from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import Applied, Insertion, Job
@@ -15,13 +15,13 @@ from support.parts import ShakyStore, settle
 
 
 class Bench:
-    """Transitions over a store in memory; notes what they offer."""
+    """A writer over a store in memory; notes what they offer."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = ShakyStore(self.clock)
         self.offered: list[QueuedJob] = []
-        self.transitions = Transitions(self.store, self.offered.extend)
+        self.writer = JobWriter(self.store, self.offered.extend)
 
     async def stored(self, job_id: object) -> Job:
         found = await self.store.get(job_id)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ async def test_apply_offers_what_became_queued_and_nothing_else(bench: Bench) ->
     moves = [
         Move(due.seen, due_now),
         Move(lifecycle.Seen(stale.id, stale.state, stale.rev + 1, 0), due_now),
-        Move(ends.seen, lifecycle.cancel(at=at, retention_s=60.0)),
+        Move(ends.seen, interventions.cancel(at=at, retention_s=60.0)),
     ]
     outcome = await bench.transitions.apply(moves, ["demo", "demo", "demo"])
     assert outcome == [Applied.APPLIED, Applied.STALE, Applied.APPLIED]
@@ -76,7 +76,7 @@ async def test_apply_offers_a_retry_at_the_instant_that_is_stored(bench: Bench) 
     )
     failed = await bench.stored(job.id)
     # The clock of this process is behind that of the one that ended the job.
-    move = Move(failed.seen, lifecycle.retry(at=bench.clock.now(), grace_s=1.0, expires_in_s=60.0))
+    move = Move(failed.seen, interventions.retry(at=bench.clock.now(), grace_s=1.0, expires_in_s=60.0))
     assert await bench.transitions.apply([move], ["demo"]) == [Applied.APPLIED]
     again = await bench.stored(job.id)
     assert (again.state, again.queued_at) == (State.QUEUED, ahead)
