@@ -18,6 +18,7 @@ from acked_common.channel.worker_end import hello_of
 from acked_common.http.responses import encode
 from acked_common.http.settings import HttpLimits, read_http_limits
 from acked_common.model import lifecycle
+from acked_common.model.attempts import EndedAttempt
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
 from acked_common.model.options import JobOptions
@@ -210,9 +211,11 @@ TRANSITION = filled(
     to=State.SCHEDULED,
     sets={"next_check_at": AT, "due_at": AT},
     adds={"failures": 1},
+    ended=None,
 )
 OTHER_TRANSITIONS = {
-    **dict(variants(TRANSITION, but={"leaves", "to", "sets", "adds"})),
+    **dict(variants(TRANSITION, but={"leaves", "to", "sets", "adds", "ended"})),
+    "ended": changed(TRANSITION, ended=filled(EndedAttempt)),
     "to": changed(TRANSITION, to=State.QUEUED),
     "sets": changed(TRANSITION, sets={"next_check_at": AT, "due_at": LATER}),
     "adds": changed(TRANSITION, adds={"failures": 2}),
