@@ -15,7 +15,8 @@ LEFT_OUT = {
     # Only the lease that was read makes a move stale, and only where the caller asks for that.
     ("store/records.py", "Seen"): {"next_check_at"},
     # A transition names what it changes.
-    ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling"},
+    ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling", "ended", "by"},
+    ("model/interventions.py", "Transition"): {"adds", "clears", "unless_cancelling", "ended"},
     # It begins with a job's first transition.
     ("feed/seen_transitions.py", "_Known"): {"progress_at"},
     # An operation names what differs from the usual.

@@ -27,19 +27,19 @@ import acked_worker.execute.deadlines
 import acked_worker.execute.executor
 import acked_worker.execute.progress
 import acked_worker.execute.stall_fence
+import acked_worker.handler_runner
 import acked_worker.isolate.isolated_runner
 import acked_worker.presence
 import acked_worker.record.leases
-import acked_worker.handler_runner
 import acked_worker.self_check
 from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_common.service import ServiceCore
 from acked_gateway.jobs.commands import Commands
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
 from acked_intake.settings import Quotas

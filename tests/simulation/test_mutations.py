@@ -20,9 +20,9 @@ from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.lane_runner import LaneRunner
 from acked_worker.consume.slots import Slots
 from acked_worker.execute.outcome import Crashed, InterruptReason
+from acked_worker.handler_runner import HandlerRunner
 from acked_worker.isolate.attempts import Effect, IsolatedAttempt, IsolatedAttempts, Phase
 from acked_worker.record.recorder import Recorder
-from acked_worker.handler_runner import HandlerRunner
 from simulation.fault_plan import KNOBS
 from simulation.isolated_processes import SimFence
 from simulation.ownership import LEASE_S

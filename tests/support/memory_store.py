@@ -24,6 +24,7 @@ from acked_common.model.topics import BATCH, COUNTED_EXACTLY, IDS, Topic, topics
 from acked_common.runtime.clock import Clock
 from acked_common.store import list_limits
 from acked_common.store.errors import SchemaMismatch, StoreError
+from acked_common.store.mongo.change_events import origin_of, update_from_document
 from acked_common.store.mongo.documents import (
     Document,
     attempt_document,
@@ -44,7 +45,6 @@ from acked_common.store.mongo.documents import (
     worker_from,
 )
 from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT, stored_name
-from acked_common.store.mongo.change_events import origin_of, update_from_document
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import (
     Applied,

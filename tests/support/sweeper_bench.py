@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.sweeper import Sweeper
-from acked_common.background.job_writer import JobWriter
 from acked_common.broker import BrokerError
 from acked_common.model import lifecycle
 from acked_common.model.bundle import Bundle

@@ -18,11 +18,11 @@ from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.api.status_route import status_routes
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.sweeper import Sweeper
 from acked_common.background.token_cache import TokenCache
-from acked_common.background.job_writer import JobWriter
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.broker import BrokerError
 from acked_common.broker.rabbitmq.publisher import RabbitLaneProbe, RabbitPublisher

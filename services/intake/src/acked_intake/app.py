@@ -7,9 +7,9 @@ from acked_common.api.routes import ApiRoute
 from acked_common.http.not_found import OF_GATEWAY
 from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.request.operations import ABOUT, PROCESS
 from acked_intake.request.routes import PROCESS_PATH, ProcessEndpoint

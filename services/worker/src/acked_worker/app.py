@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from acked import Kind
 from acked_common.api.metrics_server import MetricsServer
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
-from acked_common.background.job_writer import JobWriter
 from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.broker.rabbitmq.publisher import RabbitPublisher
@@ -26,6 +26,7 @@ from acked_worker.consume.lanes import Lanes
 from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.drain import close_runners, drain
+from acked_worker.handler_runner import HandlerRunner
 from acked_worker.handlers.registration import kind_records, lanes_of
 from acked_worker.health import health_server
 from acked_worker.isolate.fork_server_client import ForkServerProcess
@@ -36,7 +37,6 @@ from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.record.recorder import Recorder
 from acked_worker.renewals import Renewals
 from acked_worker.report.reporter import Reporter
-from acked_worker.handler_runner import HandlerRunner
 from acked_worker.self_check import SelfCheck
 from acked_worker.settings import WorkerSettings
 from acked_worker.switchboard import Switchboard

@@ -5,8 +5,8 @@ from acked_common.runtime.logs import get_log
 from acked_worker.consume.in_flight import InFlightAttempts
 from acked_worker.consume.lanes import Lanes
 from acked_worker.execute.outcome import InterruptReason
-from acked_worker.record.recorder import Recorder
 from acked_worker.handler_runner import HandlerRunner
+from acked_worker.record.recorder import Recorder
 
 log = get_log(__name__)
 
@@ -14,7 +14,9 @@ CLAIM_WITHIN_S = 5.0
 RECORD_WITHIN_S = 5.0
 
 
-async def drain(lanes: Lanes, runners: HandlerRunner, running: InFlightAttempts, clock: Clock, *, within_s: float) -> None:
+async def drain(
+    lanes: Lanes, runners: HandlerRunner, running: InFlightAttempts, clock: Clock, *, within_s: float
+) -> None:
     """Claim no more, wait up to `within_s` for running jobs, and interrupt the rest."""
     lanes.drain()
     log.info("draining", running=len(running))

@@ -2,8 +2,8 @@
 
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
-from acked_worker.record.leases import Leases
 from acked_worker.handler_runner import HandlerRunner
+from acked_worker.record.leases import Leases
 
 log = get_log(__name__)
 

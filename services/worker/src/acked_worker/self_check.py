@@ -6,10 +6,10 @@ from acked_common.api.readiness import Readiness
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.runtime.clock import Clock
 from acked_worker.consume.lanes import Lanes
+from acked_worker.handler_runner import HandlerRunner
 from acked_worker.process.watchdog import Watchdog
 from acked_worker.record.leases import Leases
 from acked_worker.report.reporter import Reporter
-from acked_worker.handler_runner import HandlerRunner
 from acked_worker.settings import WorkerSettings
 
 STUCK = "handlers are stuck"

@@ -27,10 +27,10 @@ from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lanes import Lanes
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
+from acked_worker.handler_runner import HandlerRunner
 from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.record.recorder import Recorder
 from acked_worker.report.reporter import Reporter
-from acked_worker.handler_runner import HandlerRunner
 
 log = get_log(__name__)
 

@@ -18,7 +18,7 @@ from support.memory_store import MemoryStore
 FIELDS = [
     *("id", "kind", "state", "reason", "rev", "run", "attempt", "failures"),
     *("accepted_at", "due_at", "started_at", "finished_at"),
-    *("progress", "result", "error", "batch", "tags", "history"),
+    *("progress", "result", "error", "batch", "tags", "history", "attempts"),
 ]
 
 

@@ -36,7 +36,7 @@ def bench() -> Bench:
 
 async def test_insert_offers_what_is_stored_and_queued_with_its_instant(bench: Bench) -> None:
     first, delayed, second = new_job(at=bench.clock.now()), new_job(delay_s=60.0), new_job(kind="other")
-    assert await bench.transitions.insert([first, delayed, second]) == [Insertion.STORED] * 3
+    assert await bench.writer.insert([first, delayed, second]) == [Insertion.STORED] * 3
     await settle()
     assert bench.offered == [(job.id, job.kind, (await bench.stored(job.id)).queued_at) for job in (first, second)]
 
@@ -48,7 +48,7 @@ async def test_insert_offers_nothing_that_is_not_known_to_be_stored(
         return [Insertion.UNKNOWN, Insertion.NOT_STORED, Insertion.KEY_TAKEN]
 
     monkeypatch.setattr(bench.store, "insert", lost)
-    await bench.transitions.insert([new_job(), new_job(), new_job()])
+    await bench.writer.insert([new_job(), new_job(), new_job()])
     await settle()
     assert bench.offered == []
 
@@ -63,7 +63,7 @@ async def test_apply_offers_what_became_queued_and_nothing_else(bench: Bench) ->
         Move(lifecycle.Seen(stale.id, stale.state, stale.rev + 1, 0), due_now),
         Move(ends.seen, interventions.cancel(at=at, retention_s=60.0)),
     ]
-    outcome = await bench.transitions.apply(moves, ["demo", "demo", "demo"])
+    outcome = await bench.writer.apply(moves, ["demo", "demo", "demo"])
     assert outcome == [Applied.APPLIED, Applied.STALE, Applied.APPLIED]
     assert bench.offered == [(due.id, "demo", (await bench.stored(due.id)).queued_at)]
 
@@ -77,7 +77,7 @@ async def test_apply_offers_a_retry_at_the_instant_that_is_stored(bench: Bench) 
     failed = await bench.stored(job.id)
     # The clock of this process is behind that of the one that ended the job.
     move = Move(failed.seen, interventions.retry(at=bench.clock.now(), grace_s=1.0, expires_in_s=60.0))
-    assert await bench.transitions.apply([move], ["demo"]) == [Applied.APPLIED]
+    assert await bench.writer.apply([move], ["demo"]) == [Applied.APPLIED]
     again = await bench.stored(job.id)
     assert (again.state, again.queued_at) == (State.QUEUED, ahead)
     assert bench.offered == [(job.id, "demo", ahead)]
@@ -89,5 +89,5 @@ async def test_apply_that_fails_offers_nothing(bench: Bench) -> None:
     bench.store.failures["apply"] = [StoreUnavailable("away")]
     move = Move((await bench.stored(job.id)).seen, lifecycle.become_due(at=job.accepted_at, grace_s=1, expires_in_s=9))
     with pytest.raises(StoreUnavailable):
-        await bench.transitions.apply([move], ["demo"])
+        await bench.writer.apply([move], ["demo"])
     assert bench.offered == []

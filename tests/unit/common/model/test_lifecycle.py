@@ -172,7 +172,7 @@ def test_no_sequence_of_transitions_breaks_a_job(chosen: list[tuple[bool, int]],
         _check(job, after, transition)
         assert now_done(store.apply([move])) == [Applied.APPLIED]
         assert _read(store, job.id) == after
-        if after.state.is_terminal:
+        if after.state.is_terminal and transition.reason is not Reason.ERASED:
             ends_of_run[after.run] = ends_of_run.get(after.run, 0) + 1
         job = after
     assert all(count == 1 for count in ends_of_run.values())
@@ -215,7 +215,7 @@ def test_every_start_and_end_is_in_the_history(chosen: list[tuple[bool, int]]) -
             job = _read(store, job.id)
 
     starts = [entry for entry in job.history if entry.reason is Reason.CLAIMED]
-    ends = [entry for entry in job.history if entry.state.is_terminal]
+    ends = [entry for entry in job.history if entry.state.is_terminal and entry.reason is not Reason.ERASED]
 
     assert [entry.attempt for entry in starts] == list(range(1, job.attempt + 1))
     assert len(ends) == job.run if job.state.is_terminal else len(ends) == job.run - 1
@@ -237,8 +237,13 @@ def test_every_state_but_waiting_can_be_reached_and_every_live_one_left() -> Non
 
 def test_only_a_person_leaves_an_end() -> None:
     leaving = {name for name, make in MAKERS.items() if make(AT).leaves & TERMINAL}
-    assert leaving == {"retry", "resolve_succeeded", "resolve_failed"}
-    assert {state for name in leaving for state in MAKERS[name](AT).leaves} == {State.FAILED}
+    edits, erasures = {"edit_failed", "edit_cancelled"}, {"erase_succeeded", "erase_failed"}
+    assert leaving == {"retry", "resolve_succeeded", "resolve_failed"} | edits | erasures
+    assert {state for name in leaving - erasures for state in MAKERS[name](AT).leaves} == {
+        State.FAILED,
+        State.CANCELLED,
+    }
+    assert all(make(AT).leaves == {make(AT).to} for make in map(MAKERS.__getitem__, edits | erasures))
 
 
 def test_the_cancel_flag_holds_back_all_but_success() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.background.bundle_publisher import BundlePublisher
-from acked_common.background.kind_cache import KindCache
 from acked_common.background.job_writer import JobWriter
+from acked_common.background.kind_cache import KindCache
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, Reason, State
@@ -144,8 +144,8 @@ class TestRetry:
         job = await bench.commands.retry(str((await failed(bench.store)).id))
         assert job.state is State.QUEUED
 
-    @pytest.mark.parametrize("state", sorted(set(MAKERS) - {State.FAILED}))
-    async def test_only_a_failed_job_is_retried(self, bench: Bench, state: State) -> None:
+    @pytest.mark.parametrize("state", sorted(set(MAKERS) - {State.FAILED, State.CANCELLED}))
+    async def test_only_a_failed_or_cancelled_job_is_retried(self, bench: Bench, state: State) -> None:
         job = await MAKERS[state](bench.store)
         with pytest.raises(ProblemError) as caught:
             await bench.commands.retry(str(job.id))

@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 
 from acked_common.api.representations import summary_fields
 from acked_common.background.bundle_publisher import BundlePublisher
-from acked_common.background.kind_cache import KindCache
 from acked_common.background.job_writer import JobWriter
+from acked_common.background.kind_cache import KindCache
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger

@@ -132,7 +132,7 @@ async def test_a_cancel_of_a_running_job_tells_its_worker() -> None:
     bench = Bench()
     told: list[tuple[str, UUID, int]] = []
     commands = Commands(
-        bench.store, bench.transitions, bench.clock, common_settings().times, lambda *command: told.append(command)
+        bench.store, bench.writer, bench.clock, common_settings().times, lambda *command: told.append(command)
     )
     job = await running(bench.store, by=owner(boot="boot-7"))
     assert (await commands.cancel(str(job.id))).state is State.RUNNING

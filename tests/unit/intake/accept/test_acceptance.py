@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
-from acked_common.background.job_writer import JobWriter
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.lifecycle import State
 from acked_common.model.options import OPTION_NAMES, JobOptions
@@ -18,10 +18,10 @@ from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder, NewJob
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission
 from acked_intake.settings import CommitLimits, Quotas

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
-from acked_common.background.job_writer import JobWriter
 from acked_common.http.problems import ProblemError
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
@@ -21,9 +21,9 @@ from acked_common.model.lifecycle import State
 from acked_common.model.principal import SCOPE_KEY, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
+from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import parse_submission
 from acked_intake.request import routes

@@ -152,8 +152,8 @@ class JobStatus(JobSummary):
     attempts: Annotated[
         list[AttemptLine],
         Meta(
-            description=f"The newest {ATTEMPTS_KEPT} attempts that failed, timed out, crashed or were lost, oldest first; "
-            "kept whatever becomes of the job."
+            description=f"The newest {ATTEMPTS_KEPT} that failed, timed out, crashed or were lost, oldest first; they "
+            "stay, whatever becomes of the job."
         ),
     ]
     edited_from: NotRequired[

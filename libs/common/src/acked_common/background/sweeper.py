@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from prometheus_client import Counter
 
 from acked_common.background.bundle_publisher import BundlePublisher
-from acked_common.background.kind_cache import KindCache
 from acked_common.background.job_writer import JobWriter
+from acked_common.background.kind_cache import KindCache
 from acked_common.broker import BrokerError, LaneProbe
 from acked_common.model import lifecycle
 from acked_common.model.attempts import AttemptOutcome, EndedAttempt, worker_lost
@@ -271,6 +271,7 @@ def _lost_attempt(job: Job, at: datetime) -> EndedAttempt | None:
         ended_at=at,
         outcome=AttemptOutcome.LOST,
         error=worker_lost(job.kind, job.owner.worker),
+        traceback=None,
     )
 
 

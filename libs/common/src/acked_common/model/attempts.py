@@ -1,14 +1,14 @@
 """OWNER of what stays of an attempt that did not succeed, and of its error's group. Pure.
 
-A job keeps the newest `ATTEMPTS_KEPT` of its failed, timed-out, crashed and lost attempts, whatever becomes of it later.
-Errors of one cause share a group: the same kind, type and line of the user's code, and a message that differs only in
-what varies from job to job. The group is a hash, so that it survives restarts and is the same on every host.
+A job keeps the newest `ATTEMPTS_KEPT` of its failed, timed-out, crashed and lost attempts, whatever becomes of it
+later. Errors of one cause share a group: kind, type and line of the user's code are equal, and the messages differ only
+in what varies from job to job. The group is a hash: it survives restarts and is the same on every host.
 """
 
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
+from enum import StrEnum, auto
 from hashlib import blake2b
 from typing import Any
 
@@ -40,10 +40,10 @@ _VARIABLE = re.compile(
 class AttemptOutcome(StrEnum):
     """How an attempt ended that is kept."""
 
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    CRASHED = "crashed"
-    LOST = "lost"
+    FAILED = auto()
+    TIMED_OUT = auto()
+    CRASHED = auto()
+    LOST = auto()
     """Its worker stopped renewing the lease."""
 
 

@@ -284,9 +284,7 @@ def release(
     )
 
 
-def take_back(
-    *, at: datetime, grace_s: float, expires_in_s: float, ended: EndedAttempt | None = None
-) -> Transition:
+def take_back(*, at: datetime, grace_s: float, expires_in_s: float, ended: EndedAttempt | None = None) -> Transition:
     """The lease ran out: the job waits for another worker, as a suspect of having ended the one that it had.
 
     It says nothing of whose fault that was, so it counts nothing: the next attempt runs alone in a process.

@@ -14,8 +14,8 @@ from acked_common.model.principal import principal_of
 from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 from acked_common.runtime import failpoints
 from acked_common.store.records import KeyHolder, NewJob
-from acked_intake.accept.idempotency import key_in
 from acked_intake.accept.acceptance import Acceptance
+from acked_intake.accept.idempotency import key_in
 from acked_intake.accept.submission import Submission, parse_submission
 from acked_intake.request.body import ClientLeft, Receive, curl_line, discard_rest, read_body
 from acked_intake.request.operations import MAX_RETRY_AFTER_S, PROCESS

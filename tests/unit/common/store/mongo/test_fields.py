@@ -27,9 +27,9 @@ from acked_common.model.tokens import TokenRecord, token_document, token_from
 from acked_common.model.topics import ALL, IDS, NAMED, Origin, Topic, topics_of
 from acked_common.runtime.env import Env
 from acked_common.store.mongo import documents as stored
+from acked_common.store.mongo.change_events import GLIMPSE, origin_of, read_change, topic_fields, update_from_document
 from acked_common.store.mongo.field_names import stored_fields, stored_name
 from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
-from acked_common.store.mongo.change_events import GLIMPSE, origin_of, read_change, topic_fields, update_from_document
 from acked_common.store.records import (
     ClaimedJob,
     Job,

@@ -18,10 +18,10 @@ from acked_common.model.events import JobUpdate
 from acked_common.model.topics import GONE, Origin
 from acked_common.store.errors import HistoryLost, StoreUnavailable
 from acked_common.store.mongo import schema
+from acked_common.store.mongo.change_events import GLIMPSE, ORIGIN_FIELDS, Change, event_at, origin_of, read_change
 from acked_common.store.mongo.driver import Collection, Database, Session
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
-from acked_common.store.mongo.change_events import GLIMPSE, ORIGIN_FIELDS, Change, event_at, origin_of, read_change
 from acked_common.store.records import Changes
 
 BATCH = 1000

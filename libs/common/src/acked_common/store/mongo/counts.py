@@ -7,10 +7,10 @@ from acked_common.model.lifecycle import UNOWNED, State
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import Topic
 from acked_common.store.mongo import schema
+from acked_common.store.mongo.change_events import GLIMPSE, topic_fields, update_from_document
 from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.moves import batch_pipeline, counting_pipelines, waiting_pipeline
-from acked_common.store.mongo.change_events import GLIMPSE, topic_fields, update_from_document
 from acked_common.store.records import BatchCount
 
 COUNT_WITHIN_S = 15.0

@@ -10,6 +10,7 @@ from pymongo import UpdateMany, UpdateOne
 from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
 from acked_common.model.topics import COUNTED_EXACTLY, Topic
+from acked_common.store.mongo.change_events import topic_fields
 from acked_common.store.mongo.documents import (
     Document,
     attempt_document,
@@ -19,7 +20,6 @@ from acked_common.store.mongo.documents import (
 )
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_name
 from acked_common.store.mongo.id_bytes import in_ids
-from acked_common.store.mongo.change_events import topic_fields
 from acked_common.store.records import Reservation
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
