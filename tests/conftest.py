@@ -26,7 +26,7 @@ FOLDERS = {
 }
 WITHOUT_SERVERS = {"unit", "simulation", "architecture"}
 
-pytest.register_assert_rewrite("support.factories")
+pytest.register_assert_rewrite("support.factories", "support.guarded", "support.raw_http")
 
 
 # How long an example takes says how busy the machine is, not whether the code is right.

@@ -40,12 +40,7 @@ EXCEPTIONS: dict[Key, str] = {
     # Being reduced.
     (LINES, "tests/support/memory_store.py", ""): "to be split by role",
     (METHODS, "tests/support/memory_store.py", "MemoryStore"): "to be split by role",
-    (LINES, "tests/contracts/test_store_mongo.py", ""): "to be split",
     (LINES, "tests/contracts/test_store_moves.py", ""): "to be split",
-    (LINES, "tests/unit/common/http/server/test_protocol.py", ""): "to be split",
-    (LINES, "tests/unit/common/http/test_request_guards.py", ""): "to be split",
-    (LINES, "tests/unit/common/runtime/test_settings.py", ""): "to be split",
-    (LINES, "tests/unit/worker/execute/test_executor_stopping.py", ""): "to be split",
     # Tests: what they read or report is as wide as what happens.
     (METHODS, "tests/simulation/loop.py", "VirtualLoop"): "the methods of an event loop that asyncio calls",
     (METHODS, "tests/simulation/simulator.py", "Simulator"): "one verb for each thing that a fault or a client does",

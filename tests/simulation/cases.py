@@ -6,10 +6,10 @@ the test that is named beside it still shows the fault.
 
 FOUND = {
     96: "a retry of a gateway that had read no kinds yet put the job on a lane that nobody consumes; "
-    "test_outbox: before the kinds were read nothing goes on a lane that may be wrong",
+    "test_bundle_publisher: before the kinds were read nothing goes on a lane that may be wrong",
     135: "the sweeper of a fresh process republished on such a lane; ServiceCore waits for the kinds",
     174: "the sweeper of a process that had not measured its clock yet ended a job before its time; test_store_monitor",
     813: "two sweepers that queue a job in the same millisecond both publish it: harmless, and the bound allows it",
     2250: "an attempt whose time was up before its handler began, after a pause, counted as a failure; "
-    "test_executor_stopping: an attempt whose time was up before its first step has not failed",
+    "test_executor_timeouts: an attempt whose time was up before its first step has not failed",
 }

@@ -1,4 +1,4 @@
-"""CORS where no application answers, and what it names; the rest is in `test_guards`."""
+"""CORS where no application responds, and what it lists; `test_cors_preflight` has the rest."""
 
 import asyncio
 

@@ -1,94 +1,20 @@
-"""What may come in from where, and what every answer carries."""
-
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+"""Which Host and which origin a request needs, and which clients a GET that changes something serves."""
 
 import pytest
-import uvicorn
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
-from websockets.typing import Origin
 
-from acked_common.http.cors import EXPOSED_HEADERS, Cors
-from acked_common.http.edge import Edge
-from acked_common.http.request_guards import LOCAL_HOSTS, MAX_HEADER_BYTES, RequestGuards
-from support.web_server import serving
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
-ACCESS_POINT: Headers = [(b"host", b"127.0.0.1:8080")]
-ORIGIN = "https://acked.example"
-
-
-class App:
-    """Answers 200 to everything and remembers that it was reached."""
-
-    def __init__(self, headers: Headers | None = None) -> None:
-        self.reached = False
-        self.headers = [(b"content-type", b"application/json")] if headers is None else headers
-        self.start: Message = {"type": "http.response.start", "status": 200, "headers": self.headers}
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        self.reached = True
-        if scope["type"] == "http":
-            await send(self.start)
-            await send({"type": "http.response.body", "body": b"{}"})
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": 1000})
-
-
-def guarded(app: Callable[..., Awaitable[None]]) -> Edge:
-    guards = RequestGuards(
-        allowed_hosts=LOCAL_HOSTS | {"acked.example", "exact.example:8443"},
-        allowed_origins=frozenset({ORIGIN}),
-        changing_paths=frozenset({"/load-test"}),
-    )
-    return Edge(app, checks=[guards.check], cors=Cors([ORIGIN]))
-
-
-async def call(
-    headers: Headers,
-    *,
-    method: str = "GET",
-    path: str = "/status/1",
-    scope_type: str = "http",
-    app: App | None = None,
-    extensions: dict[str, Any] | None = None,
-) -> tuple[App, list[Message]]:
-    app = app or App()
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return {"type": "websocket.connect"}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    scope: Message = {"type": scope_type, "method": method, "path": path, "headers": headers}
-    if extensions is not None:
-        scope["extensions"] = extensions
-    await guarded(app)(scope, receive, send)
-    return app, sent
-
-
-async def status_of(headers: Headers, method: str = "GET", path: str = "/status/1") -> tuple[int, str]:
-    """The status, and the problem's name where the application was not reached."""
-    app, sent = await call(headers, method=method, path=path)
-    start, body = sent
-    if app.reached:
-        return start["status"], ""
-    assert dict(start["headers"])[b"content-type"] == b"application/problem+json"
-    problem = json.loads(body["body"])
-    assert problem["status"] == start["status"]
-    assert problem["title"] and problem["detail"]
-    assert int(dict(start["headers"])[b"content-length"]) == len(body["body"])
-    return start["status"], problem["type"].removeprefix("/problems/")
+from acked_common.http.request_guards import MAX_HEADER_BYTES
+from support.guarded import (
+    ACCESS_POINT,
+    FOREIGN_ORIGINS,
+    ORIGIN,
+    OWN_ORIGINS,
+    App,
+    Headers,
+    Message,
+    call,
+    guarded,
+    status_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -267,21 +193,6 @@ async def test_what_only_reads_is_allowed_from_another_site() -> None:
         assert await status_of(headers, method) == (200, "")
 
 
-LOOPBACK_ORIGIN = "http://localhost:8080"
-FOREIGN_ORIGINS = [
-    "http://evil.example",
-    "null",
-    "",
-    "http://127.0.0.1:3000",
-    LOOPBACK_ORIGIN,
-    "http://127.0.0.1:8080/",
-    "file://127.0.0.1:8080",
-    "https://acked.example:444",
-    "http://acked.example",
-]
-OWN_ORIGINS = ["http://127.0.0.1:8080", "https://127.0.0.1:8080", ORIGIN]
-
-
 @pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
 async def test_a_foreign_origin_changes_nothing(origin: str) -> None:
     headers = [*ACCESS_POINT, (b"origin", origin.encode())]
@@ -314,152 +225,6 @@ async def test_the_size_of_all_headers_is_bounded() -> None:
     assert await status_of([*ACCESS_POINT, *many]) == (431, "headers-too-large")
 
 
-async def cors_headers(
-    origin: str | None, *, method: str = "GET", host: bytes = b"localhost", **more: str
-) -> dict[str, str]:
-    headers = [(b"host", host), *((name.replace("_", "-").encode(), value.encode()) for name, value in more.items())]
-    if origin is not None:
-        headers.append((b"origin", origin.encode()))
-    app, sent = await call(headers, method=method)
-    wanted = ("vary", "access-control-")
-    found = {name.decode(): value.decode() for name, value in sent[0]["headers"] if name.decode().startswith(wanted)}
-    return {"status": str(sent[0]["status"]), "reached": str(app.reached), **found}
-
-
-async def test_cors_of_a_listed_origin_is_told_with_every_status() -> None:
-    told = {
-        "vary": "Origin",
-        "access-control-allow-origin": ORIGIN,
-        "access-control-expose-headers": ", ".join(EXPOSED_HEADERS),
-    }
-    assert await cors_headers(ORIGIN) == {"status": "200", "reached": "True", **told}
-    assert await cors_headers(ORIGIN, method="POST") == {"status": "200", "reached": "True", **told}
-    # Refused ahead of the application.
-    assert await cors_headers(ORIGIN, host=b"evil.example") == {"status": "421", "reached": "False", **told}
-
-
-@pytest.mark.parametrize("origin", [None, "https://acked.example:444", "null", "*", "http://acked.example"])
-async def test_cors_of_others_is_vary_alone(origin: str | None) -> None:
-    assert await cors_headers(origin) == {"status": "200", "reached": "True", "vary": "Origin"}
-
-
-async def test_cors_preflight_of_a_listed_origin_is_answered_here() -> None:
-    asked = {"access_control_request_method": "POST", "access_control_request_headers": "authorization,content-type"}
-    found = await cors_headers(ORIGIN, method="OPTIONS", **asked)
-    assert found == {
-        "status": "204",
-        "reached": "False",
-        "vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
-        "access-control-allow-origin": ORIGIN,
-        "access-control-allow-methods": "GET, HEAD, POST",
-        "access-control-allow-headers": "Authorization, Content-Type, Idempotency-Key",
-        "access-control-max-age": "600",
-    }
-    near = await cors_headers(ORIGIN, method="OPTIONS", access_control_request_private_network="true", **asked)
-    assert near["access-control-allow-private-network"] == "true"
-
-
-@pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
-async def test_cors_preflight_of_a_foreign_origin_is_refused(origin: str) -> None:
-    found = await cors_headers(origin, method="OPTIONS", access_control_request_method="POST")
-    assert (found["status"], found["reached"], found["vary"]) == ("403", "False", "Origin")
-    assert "access-control-allow-origin" not in found
-
-
-async def test_cors_options_without_a_question_goes_to_the_application() -> None:
-    assert (await cors_headers(ORIGIN, method="OPTIONS"))["reached"] == "True"
-
-
-async def headers_of(given: Headers) -> Headers:
-    _, sent = await call(ACCESS_POINT, app=App(given))
-    result: Headers = sent[0]["headers"]
-    assert result[: len(given)] == given
-    return result[len(given) :]
-
-
-async def test_api_answers_are_not_stored_and_not_sniffed() -> None:
-    added = dict(await headers_of([(b"content-type", b"application/json")]))
-    assert added == {
-        b"vary": b"Origin",
-        b"x-content-type-options": b"nosniff",
-        b"referrer-policy": b"no-referrer",
-        b"cache-control": b"no-store",
-    }
-
-
-async def test_pages_get_a_content_security_policy() -> None:
-    added = dict(await headers_of([(b"content-type", b"text/html; charset=utf-8")]))
-    policy = added[b"content-security-policy"].decode()
-    assert policy.startswith("default-src 'self';")
-    assert "frame-ancestors 'none'" in policy
-    assert "unsafe" not in policy
-
-
-async def test_what_the_application_says_about_caching_and_policy_wins() -> None:
-    given = [
-        (b"Content-Type", b"text/html"),
-        (b"Cache-Control", b"max-age=60"),
-        (b"Content-Security-Policy", b"default-src 'none'"),
-    ]
-    assert {name for name, _ in await headers_of(given)} == {b"x-content-type-options", b"referrer-policy", b"vary"}
-
-
-async def test_an_answer_that_is_sent_twice_is_not_changed() -> None:
-    app = App()
-    before = list(app.headers)
-    first = (await call(ACCESS_POINT, app=app))[1][0]["headers"]
-    second = (await call(ACCESS_POINT, app=app))[1][0]["headers"]
-    assert first == second
-    assert app.start["headers"] is app.headers and app.headers == before
-
-
-async def test_refusals_carry_the_security_headers_too() -> None:
-    _, sent = await call([(b"host", b"evil.example")])
-    names = {name for name, _ in sent[0]["headers"]}
-    assert {b"x-content-type-options", b"referrer-policy", b"cache-control"} <= names
-
-
 async def test_lifespan_passes() -> None:
     app, _ = await call([], scope_type="lifespan")
     assert app.reached
-
-
-@pytest.mark.parametrize("origin", [origin for origin in FOREIGN_ORIGINS if origin != LOOPBACK_ORIGIN])
-async def test_a_foreign_origin_gets_no_websocket(origin: str) -> None:
-    headers = [*ACCESS_POINT, (b"origin", origin.encode())]
-    app, sent = await call(headers, scope_type="websocket", extensions={"websocket.http.response": {}})
-    assert not app.reached
-    assert [message["type"] for message in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
-    assert sent[0]["status"] == 403
-
-
-async def test_a_server_without_the_extension_closes_the_websocket() -> None:
-    app, sent = await call([(b"host", b"evil.example")], scope_type="websocket")
-    assert not app.reached
-    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
-
-
-@pytest.mark.parametrize("origin", [None, *OWN_ORIGINS])
-async def test_programs_and_allowed_origins_get_a_websocket(origin: str | None) -> None:
-    headers = ACCESS_POINT if origin is None else [*ACCESS_POINT, (b"origin", origin.encode())]
-    app, sent = await call(headers, scope_type="websocket")
-    assert app.reached
-    assert sent[0] == {"type": "websocket.accept"}
-
-
-async def test_on_a_real_server_a_websocket_is_refused_with_a_problem() -> None:
-    config = uvicorn.Config(guarded(App()), lifespan="off", log_config=None, ws="websockets-sansio")
-    async with serving(config) as web:
-        port = web.port
-        url = f"ws://127.0.0.1:{port}/ws/feed"
-        async with connect(url, proxy=None) as line:
-            await line.wait_closed()
-        async with connect(url, origin=Origin(f"http://127.0.0.1:{port}"), proxy=None) as line:
-            await line.wait_closed()
-        with pytest.raises(InvalidStatus) as refused:
-            await connect(url, origin=Origin("http://evil.example"), proxy=None)
-    response = refused.value.response
-    assert response.status_code == 403
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.body is not None
-    assert json.loads(response.body)["type"] == "/problems/origin-not-allowed"

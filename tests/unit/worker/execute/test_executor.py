@@ -1,10 +1,9 @@
-"""Endings of handlers of all sorts, one by one. Those about time and stopping are in test_executor_stopping.py."""
+"""Endings of handlers of all sorts, one by one. Modules beside it test timeouts, interrupts, threads and the close."""
 
 import asyncio
 import contextvars
 import sys
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,13 +11,7 @@ import structlog
 
 from acked import Context, Permanent, RetryLater
 from acked_worker.execute.outcome import Failed, Succeeded
-from support.executor import Bench, assignment, kind, open_bench
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    async with open_bench() as opened:
-        yield opened
+from support.executor import Bench, assignment, kind
 
 
 async def test_async_handler_runs_off_the_plumbing_thread(bench: Bench) -> None:

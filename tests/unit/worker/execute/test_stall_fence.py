@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from acked import Context
 from acked_worker.execute.outcome import Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.execute.stall_fence import StallFence
-from support.executor import Bench, assignment, kind, open_bench
+from support.executor import Bench, assignment, kind
 
 LEASE_S = 30.0
 RENEWAL_S = 8.0
@@ -47,12 +46,6 @@ class WatchedGate(StallFence):
 @pytest.fixture
 def fence(clock: Seconds) -> WatchedGate:
     return WatchedGate(clock)
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    async with open_bench() as opened:
-        yield opened
 
 
 def test_a_gate_without_durations_is_always_open(clock: Seconds) -> None:
