@@ -1,4 +1,4 @@
-"""What a stack is asked to run with: settings of the shell, then of its file; and how that differs from what runs.
+"""Resolve the settings of a stack, from the shell first and then from its file, and compare them with what runs.
 
 Pure but for the file, which `deploy/settings_file.py` reads.
 """
@@ -47,12 +47,12 @@ _CLOSED = {"ACKED_ACCESS": "tokens", "ACKED_PUBLISHED_ON_LOOPBACK": "no"}
 
 
 class AskedError(Exception):
-    """What is asked for can't be done; the message says what to do."""
+    """Signal that the requested settings can't be applied; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A setting that runs with another value than is asked for."""
+    """A setting whose running value differs from the requested one."""
 
     name: str
     runs: str
@@ -60,12 +60,12 @@ class Difference:
 
     @property
     def opens(self) -> bool:
-        """Whether others get in who are kept out now."""
+        """Return whether the change admits clients that the running stack rejects."""
         return opens_a_door(self.name, self.runs, self.asked)
 
     @property
     def closes(self) -> bool:
-        """Whether some get in now who are meant to be kept out."""
+        """Return whether the running stack admits clients that the requested value rejects."""
         return opens_a_door(self.name, self.asked, self.runs)
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked for, and where each setting comes from."""
+    """The requested settings, and the source of each."""
 
     environ: Mapping[str, str]
     """The shell's environment with what it does not say taken from the file."""
@@ -85,7 +85,7 @@ class Asked:
     _kept: Mapping[str, str] = field(repr=False)
 
     def keep(self) -> None:
-        """Keeps what is asked for, for all recipes from now on. Raises `AskedError`."""
+        """Store the requested settings for all later recipes. Raise `AskedError`."""
         try:
             save(self.file, {name: self.environ[name] for name in self.sources})
         except SettingsFileError as error:
@@ -93,7 +93,7 @@ class Asked:
 
     @property
     def lines(self) -> list[str]:
-        """What a person wants to see of it."""
+        """Return one line for each setting and its source, to print."""
         if not self.sources:
             return []
         width = max(len(f"{name}={shown(name, self.environ[name])}") for name in self.sources)
@@ -107,7 +107,7 @@ class Asked:
 
 
 def refuse_unknown(environ: Mapping[str, str]) -> None:
-    """Raises `AskedError` where the shell has a variable that nothing reads."""
+    """Raise `AskedError` if the shell has an `ACKED_*` variable that nothing reads."""
     if lines := unknown_settings(environ):
         raise AskedError("the environment has what nothing reads; correct or unset it:\n  " + "\n  ".join(lines))
 
@@ -115,7 +115,7 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
 def asked(
     shell: Mapping[str, str], folder: Path, running: Mapping[str, str] | None, kept_names: Collection[str]
 ) -> Asked:
-    """The shell's settings, then those of the file or, where there is none, those that run. Raises `AskedError`."""
+    """Merge the shell's settings with those of the file or, without a file, those that run. Raise `AskedError`."""
     try:
         file = settings_file.load(folder, kept_names)
     except SettingsFileError as error:
@@ -129,14 +129,14 @@ def asked(
 
 
 def without_file(shell: Mapping[str, str], folder: Path, running: Mapping[str, str] | None) -> Asked:
-    """For recipes that must do their work also where the file can't be used: the shell, then what runs."""
+    """Merge the shell's settings with those that run, for recipes that must work even if the file is unusable."""
     found = {name: value for name, value in (running or {}).items() if name.startswith(PREFIX)}
     environ = {**shell, **{name: value for name, value in found.items() if not shell.get(name)}}
     return Asked(environ, {}, SettingsFile(folder / settings_file.NAME, (), {}, exists=True), {})
 
 
 def differences(running: Mapping[str, str], wanted: Mapping[str, str], kept_names: Iterable[str]) -> list[Difference]:
-    """The settings that run with another value; the port base has its own check."""
+    """Return the settings that run with another value, except the port base, which has its own check."""
     found = (
         Difference(name, running.get(name, "").strip(), wanted.get(name, "").strip())
         for name in sorted(kept_names)
@@ -146,7 +146,7 @@ def differences(running: Mapping[str, str], wanted: Mapping[str, str], kept_name
 
 
 def refuse_opening(found: Iterable[Difference]) -> None:
-    """Raises `AskedError` where a running stack would let in whom it keeps out."""
+    """Raise `AskedError` if a running stack would admit clients that it rejects now."""
     if opening := [str(one) for one in found if one.opens]:
         raise AskedError(
             "this would let in whom the running stack keeps out:\n  " + "\n  ".join(opening) + "\n"
@@ -155,7 +155,7 @@ def refuse_opening(found: Iterable[Difference]) -> None:
 
 
 def opens_a_door(name: str, before: str, after: str) -> bool:
-    """Whether a change of this setting lets in who was kept out."""
+    """Return whether a change of this setting admits clients that were rejected before."""
     if name in _CLOSED:
         return before.lower() == _CLOSED[name] != after.lower()
     if name in _ADDRESSES:
@@ -170,12 +170,12 @@ def _parts(text: str) -> set[str]:
 
 
 def shown(name: str, value: str) -> str:
-    """A value as others may see it."""
+    """Return a value that can be printed: secrets are masked."""
     return "…" if name in SECRETS and value else _PASSWORD.sub(r"\1…\2", value)
 
 
 def set_by_words(words: Iterable[str], kept_names: Collection[str]) -> dict[str, str]:
-    """`NAME=value` as `./just settings` takes them; an empty value takes one back. Raises `AskedError`."""
+    """Parse `NAME=value` words of `./just settings`; an empty value removes a setting. Raise `AskedError`."""
     changes: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -184,13 +184,13 @@ def set_by_words(words: Iterable[str], kept_names: Collection[str]) -> dict[str,
         if name not in kept_names:
             raise AskedError(settings_file.not_kept(name))
         if name in changes:
-            raise AskedError(f"{name} is said twice")
+            raise AskedError(f"{name} is given twice")
         changes[name] = value.strip()
     return changes
 
 
 def refuse_unusable(environs: Iterable[Mapping[str, str]]) -> None:
-    """Raises `AskedError` with all that keeps services from starting; each gets one of these environments."""
+    """Raise `AskedError` with every problem that keeps services from starting in these environments."""
     found: dict[str, None] = {}
     for environ, read in zip(environs, (read_intake, read_gateway, read_worker), strict=True):
         try:
@@ -202,7 +202,7 @@ def refuse_unusable(environs: Iterable[Mapping[str, str]]) -> None:
 
 
 def set_and_show(wanted: Asked, words: Sequence[str], kept_names: Collection[str]) -> list[str]:
-    """What `./just settings …` does: keeps other values, and shows what is kept. Raises `AskedError`."""
+    """Change stored settings and return lines that show all of them: `./just settings`. Raise `AskedError`."""
     changes = set_by_words(words, kept_names)
     try:
         save(wanted.file, changes)

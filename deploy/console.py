@@ -1,6 +1,6 @@
-"""Runs a recipe's program at a terminal: no encoding, closed pipe, full disk or Ctrl-C ends it with a traceback.
+"""Run a recipe's program at a terminal: no encoding, closed pipe, full disk or Ctrl-C ends it with a traceback.
 
-`python -m deploy.console <module> …` does so for a module that knows nothing of it.
+`python -m deploy.console <module> …` does so for any module.
 """
 
 import errno
@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any, TextIO
 
 INTERRUPTED = 130
-"""What a shell says of a program that Ctrl-C has ended."""
+"""The exit code that shells use for a program that Ctrl-C ended."""
 
 
 def run(name: str, main: Callable[[], int]) -> int:
-    """The exit code of `main`, which may import what it needs: also an interrupted import is one line."""
+    """Run `main` and return its exit code. Import inside `main`, so that an interrupted import prints one line too."""
     # Of the second Ctrl-C, which may come while the first one is handled.
     sys.excepthook = _quiet_when_interrupted
     # Recipes start their program with SIGINT ignored, since Python itself could be interrupted while it starts.
@@ -34,7 +34,7 @@ def run(name: str, main: Callable[[], int]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has enough of it; what is left of it goes nowhere.
+        # The reader closed the pipe; drop the rest of the output.
         _drop(sys.stdout)
         return 0
     except OSError as error:
@@ -58,7 +58,7 @@ def _quiet_when_interrupted(kind: type[BaseException], error: BaseException, tra
 
 
 def start_module(module: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
-    """Starts `python -m module` behind the console, in the same terminal. A Ctrl-C meanwhile reaches it when it can."""
+    """Start `python -m module` behind the console, in the same terminal. It unblocks SIGINT when it can handle it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen([sys.executable, "-m", "deploy.console", module, *arguments], **options)

@@ -1,7 +1,7 @@
-"""Runs the unit tests under coverage and compares the result with the floor: `./just test coverage`.
+"""Run the unit tests under coverage and compare the result with the floor: `./just test coverage`.
 
-The floor is `[tool.coverage.report] fail_under` in pyproject.toml. It is what was measured last, rounded down, and only
-rises: a run that exceeds it by `SLACK` fails as well, until the floor is raised.
+The floor is `[tool.coverage.report] fail_under` in pyproject.toml: the last measurement, rounded down. It only rises: a
+run that exceeds it by `SLACK` fails too, until the floor is raised.
 """
 
 import json
@@ -28,7 +28,7 @@ def floor() -> int:
 
 
 def judged(measured: float, floor: int) -> str | None:
-    """Return what is wrong with a measured percentage; None when it fits the floor."""
+    """Return the problem of a measured percentage; None if it fits the floor."""
     if measured < floor:
         return f"unit tests reach {measured:.2f} %, less than the floor of {floor} %: add tests for what is new"
     if measured >= floor + SLACK:
@@ -37,7 +37,7 @@ def judged(measured: float, floor: int) -> str | None:
 
 
 def main() -> int:
-    """Return the exit code: that of the tests, else 1 where the floor does not fit."""
+    """Return the exit code: that of the tests, else 1 if the floor does not fit."""
     with tempfile.TemporaryDirectory() as folder:
         environ = {**os.environ, "COVERAGE_FILE": str(Path(folder) / "coverage")}
         coverage = [sys.executable, "-m", "coverage"]

@@ -1,9 +1,9 @@
-"""Keeps the locks: every version pinned with its hashes, no address of where it came from.
+"""Write the lock files: every version pinned with its hashes, without the address of its index.
 
-requirements.lock holds all that a checkout needs, deploy/requirements what the image of each service needs of it, and
-tests/benchmarks/peers.lock what the benchmark measures beside us, which no checkout gets.
+requirements.lock covers a checkout, deploy/requirements the image of each service, and tests/benchmarks/peers.lock the
+systems that the benchmark compares, which no checkout installs.
 
-`python -m deploy.lock --check` tells whether it fits the pyproject files, `--upgrade` pins the newest versions.
+`python -m deploy.lock --check` checks that they fit the pyproject files, `--upgrade` pins the newest versions.
 """
 
 import argparse
@@ -30,7 +30,7 @@ MEMBERS = ("acked", "acked-common", "acked-gateway", "acked-intake", "acked-work
 
 
 def compile_lock(source: Path, into: Path, *, upgrade: bool, options: Sequence[str] = ()) -> None:
-    """Writes a lock; without `upgrade` what is pinned in `into` already stays."""
+    """Write a lock; without `upgrade`, keep the versions that `into` pins already."""
     words = ["pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     words += ["--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header"]
     for member in MEMBERS:
@@ -42,7 +42,7 @@ def compile_lock(source: Path, into: Path, *, upgrade: bool, options: Sequence[s
 
 
 def compile_all(locks: Mapping[str, Path], *, upgrade: bool) -> None:
-    """Writes every lock; `locks` says where each stands."""
+    """Write every lock; `locks` maps each to its path."""
     compile_lock(ROOT / "pyproject.toml", locks["all"], upgrade=upgrade, options=["--group", "dev"])
     pins = ["--constraint", str(locks["all"])]
     for service in SERVICES:
@@ -53,7 +53,7 @@ def compile_all(locks: Mapping[str, Path], *, upgrade: bool) -> None:
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the command and return the exit code."""
     parser = argparse.ArgumentParser(prog="lock")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--upgrade", action="store_true")

@@ -1,4 +1,4 @@
-"""The token of the recipes themselves, where tokens are asked for: made when it is first needed, kept for its owner."""
+"""The recipes' own token, for a stack that requires tokens: made on first use, in a file that only its owner reads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ Ask = Callable[[dict[str, str]], tuple[int, Any]]
 
 
 class OperatorToken:
-    """One stack's own token, in a file of its state folder."""
+    """The token of one stack, in a file of its state folder."""
 
     def __init__(self, file: Path, make: Callable[[], str]) -> None:
         """`make` makes a new token in the stack's database."""
@@ -27,7 +27,7 @@ class OperatorToken:
         self._make = make
 
     def asked(self, ask: Ask) -> tuple[int, Any]:
-        """A call with the token, if there is one; where it is refused, again with a new one."""
+        """Call with the token, if there is one; if it is refused, make a new one and call again."""
         status, body = ask(self._headers())
         if status != UNAUTHORIZED:
             return status, body

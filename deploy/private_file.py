@@ -1,11 +1,11 @@
-"""Files that only their owner reads, written whole: after a crash there is the old text or the new one."""
+"""Write files that only their owner can read, atomically: after a crash the old text or the new one is there."""
 
 import os
 from pathlib import Path
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replaces the file by one with mode 600, on disk when this returns; its folder is made with mode 700."""
+    """Replace the file with one of mode 600, synced when this returns; create its folder with mode 700."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # A link leads to the file that is meant.
     file = file.resolve()

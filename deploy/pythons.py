@@ -1,7 +1,7 @@
-"""Runs tests on the other supported Pythons of this machine: `python -m deploy.pythons [folder …]`.
+"""Run tests on the other supported Pythons of this machine: `python -m deploy.pythons [folder …]`.
 
 `./just test` runs everything on the Python of `.venv`. Services are also run on the system's own Python and on newer
-ones, so unit and contract tests run on each of those. A Python that the machine does not have is named, and no failure.
+ones, so unit and contract tests run on each of those. A missing Python is named; it is no failure.
 Each gets an environment in `.acked/pythons` with the packages of requirements.lock, by the code that makes `.venv`.
 """
 

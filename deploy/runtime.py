@@ -1,6 +1,6 @@
-"""Where Acked runs on this machine, in containers or natively: chosen by `up`, kept until `down`.
+"""Choose where Acked runs on this machine: in containers or natively. `up` chooses, `down` forgets.
 
-`python -m deploy.runtime <verb> …` hands a recipe to the runtime that it is meant for.
+`python -m deploy.runtime <verb> …` passes a recipe to the chosen runtime.
 """
 
 import importlib
@@ -17,17 +17,17 @@ NAMES = ("docker", "native")
 
 
 class RuntimeChoiceError(Exception):
-    """What is asked for can't be; the message says what to do."""
+    """Signal that the requested runtime can't be used; the message says what to do."""
 
 
 def kept_file() -> Path:
-    """Where the choice for this stack is: two stacks of one checkout may run in different ways."""
+    """Return the file with the choice for this stack: two stacks of one checkout may use different runtimes."""
     state = os.environ.get("ACKED_STATE_DIR")
     return Path(state) / "runtime" if state else KEPT
 
 
 def kept_runtime(file: Path | None = None) -> str | None:
-    """What `up` chose; None when Acked is down."""
+    """Return the runtime that `up` chose; None if Acked is down."""
     try:
         name = (file or kept_file()).read_text().strip()
     except OSError:
@@ -36,21 +36,21 @@ def kept_runtime(file: Path | None = None) -> str | None:
 
 
 def keep_runtime(name: str, file: Path | None = None) -> None:
-    """The other recipes follow this choice."""
+    """Store the choice for the other recipes."""
     file = file or kept_file()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{name}\n")
 
 
 def forget_runtime(file: Path | None = None) -> None:
-    """Acked is down: the next `up` chooses anew."""
+    """Remove the choice: Acked is down, and the next `up` chooses again."""
     (file or kept_file()).unlink(missing_ok=True)
 
 
 def choose(
     verb: str, environ: Mapping[str, str], kept: str | None, why_not_docker: Callable[[], str | None]
 ) -> tuple[str, str | None]:
-    """The runtime for a recipe, and a line that says why, where a person would ask. Raises `RuntimeChoiceError`."""
+    """Return the runtime for a recipe, and the reason if it is not obvious. Raise `RuntimeChoiceError`."""
     forced = environ.get("ACKED_RUNTIME") or None
     if forced is not None and forced not in NAMES:
         raise RuntimeChoiceError(f"ACKED_RUNTIME={forced}: must be docker or native")
@@ -67,7 +67,7 @@ def choose(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code."""
+    """Run the recipe and return the exit code."""
     from deploy.asked import AskedError, refuse_unknown
     from deploy.docker.engine import why_not
 

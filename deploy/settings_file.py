@@ -1,7 +1,7 @@
-"""The settings file of a stack: `settings.env` in its state folder, kept by `up` and `restart`, read by every recipe.
+"""The settings file of a stack: `settings.env` in its state folder, written by `up` and `restart`, read by all recipes.
 
-One setting a line, `NAME=value`. A line that begins with `#` is a comment; a value may stand in quotes, of which one
-pair is taken off, and nothing else in it has a meaning. What `up` changes leaves all other lines as people wrote them.
+One setting a line, `NAME=value`. A line that begins with `#` is a comment. One pair of quotes around a value is
+removed; nothing else in it is special. `up` changes single lines and leaves all others as they are.
 """
 
 import os
@@ -23,12 +23,12 @@ _QUOTES = ("'", '"')
 
 
 class SettingsFileError(Exception):
-    """The file can't be used; the message says why and what to do."""
+    """Signal that the file can't be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """What the file holds."""
+    """The content of the file."""
 
     path: Path
     lines: tuple[str, ...]
@@ -37,7 +37,7 @@ class SettingsFile:
 
 
 def load(folder: Path, known: Collection[str]) -> SettingsFile:
-    """The file of a state folder; an empty one where there is none. Raises `SettingsFileError`."""
+    """Load the file of a state folder; a missing file is empty. Raise `SettingsFileError`."""
     path = folder / NAME
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -80,7 +80,7 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
 
 
 def parse(lines: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """The values by name, and what is wrong, with the numbers of the lines. Pure."""
+    """Parse lines; return the values by name, and the problems with their line numbers. Pure."""
     values: dict[str, str] = {}
     first_at: dict[str, int] = {}
     problems = []
@@ -107,7 +107,7 @@ def parse(lines: Sequence[str], known: Collection[str]) -> tuple[dict[str, str],
 
 
 def not_kept(name: str) -> str:
-    """Why a name has no place in the file."""
+    """Return why a name must not be in the file."""
     if name in KNOWN:
         return f"{name} is not kept: it is set in the shell, or by the recipes"
     if name.startswith(PREFIX):
@@ -126,12 +126,12 @@ def _unquoted(text: str) -> tuple[str, str | None]:
 
 
 def value_problem(value: str) -> str | None:
-    """Why a value can't stand in the file."""
+    """Return why a value can't be in the file; None if it can."""
     return None if value.isprintable() or not value else "the value has a line break or a control character"
 
 
 def changed(lines: Sequence[str], changes: Mapping[str, str]) -> list[str]:
-    """The lines with other values; an empty one takes a setting back. Comments and all else stay. Pure."""
+    """Return the lines with changed values; an empty value removes a setting. Keep comments and all else. Pure."""
     found, left = [], dict(changes)
     for line in lines:
         name = line.partition("=")[0].strip()
@@ -149,7 +149,7 @@ def _line(name: str, value: str) -> str:
 
 
 def save(file: SettingsFile, changes: Mapping[str, str]) -> None:
-    """Keeps other values; writes nothing where they are kept already. Raises `SettingsFileError`."""
+    """Store changed values; write nothing if they are stored already. Raise `SettingsFileError`."""
     changes = {name: value for name, value in changes.items() if file.values.get(name, "") != value}
     if not changes:
         return

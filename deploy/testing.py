@@ -1,9 +1,9 @@
-"""Runs the tests folder by folder and prints how long each took: `python -m deploy.testing [folder …] [options]`.
+"""Run the tests folder by folder and print how long each took: `python -m deploy.testing [folder …] [options]`.
 
 Three words are no folders: `pythons [folder …]` runs folders on the other Pythons of this machine, `coverage` compares
 the coverage of the unit tests with its floor, and `full` runs the second tier.
 
-With CI=true a skipped test is a failure: there everything must run.
+With CI=true a skipped test is a failure, because everything must run there.
 """
 
 import os
@@ -38,14 +38,14 @@ TIDIES_WITHIN_S = 60.0
 
 
 def known_folders(tests: Path) -> list[str]:
-    """The folders that hold a test."""
+    """Return the folders that contain tests."""
     return [name for name in ORDER if any((tests / name).rglob("test_*.py"))]
 
 
 def folders_to_run(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The folders and the options for pytest. Without a folder: all but those that run on request.
+    """Split words into folders and options for pytest. Without a folder: all but those that run on request.
 
-    Folders come first: a word behind an option may be its value.
+    Folders come first, because a word behind an option may be its value.
     """
     first_option = next((index for index, word in enumerate(words) if word not in known), len(words))
     chosen = list(dict.fromkeys(words[:first_option]))
@@ -53,7 +53,7 @@ def folders_to_run(words: Sequence[str], known: Sequence[str]) -> tuple[list[str
 
 
 def skipped_tests(report: str) -> list[str]:
-    """The skipped tests of a JUnit report, with the reasons."""
+    """Return the skipped tests of a JUnit report, with their reasons."""
     found = []
     for case in ET.fromstring(report).iter("testcase"):  # noqa: S314 - pytest has just written it
         if (skipped := case.find("skipped")) is not None and skipped.get("type") != "pytest.xfail":
@@ -62,7 +62,7 @@ def skipped_tests(report: str) -> list[str]:
 
 
 def run_pytest(arguments: Sequence[str], within_s: float) -> int:
-    """The exit code; a run that takes too long is interrupted, so that it stops what it has started."""
+    """Run pytest and return its exit code. Interrupt a run that takes too long, so that it stops its servers."""
     process = console.start_module("pytest", *arguments, cwd=ROOT)
     try:
         return process.wait(within_s)
@@ -90,7 +90,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def passes(name: str, options: Sequence[str]) -> list[list[str]]:
-    """The options of each run of pytest over a folder; who gives options gets one run, which they mean."""
+    """Return the options of each run of pytest over a folder: one run if the caller passes options."""
     if name in SIDE_BY_SIDE:
         return [[f"--numprocesses={SIDE_BY_SIDE[name]}", "--dist=worksteal", *options]]
     if name in MODULES_SIDE_BY_SIDE and not options:
@@ -101,14 +101,14 @@ def passes(name: str, options: Sequence[str]) -> list[list[str]]:
 
 
 def first_failure(codes: Sequence[int], *, may_be_empty: bool) -> int:
-    """The exit code of a folder from those of its runs; one of several runs may have found no test."""
+    """Return the exit code of a folder from those of its runs; one of several runs may have found no test."""
     if all(code == NO_TESTS_FOUND for code in codes):
         return 0 if may_be_empty else NO_TESTS_FOUND
     return next((code for code in codes if code not in (0, NO_TESTS_FOUND)), 0)
 
 
 def run_folder(name: str, options: Sequence[str], *, ci: bool) -> tuple[int, list[str]]:
-    """The exit code and the skipped tests of one folder."""
+    """Run one folder; return its exit code and its skipped tests."""
     codes: list[int] = []
     skipped: list[str] = []
     for pass_options in passes(name, options):
@@ -122,7 +122,7 @@ def run_folder(name: str, options: Sequence[str], *, ci: bool) -> tuple[int, lis
 
 
 def main(words: Sequence[str]) -> int:
-    """The exit code: that of the first folder that failed."""
+    """Run the tests and return the exit code of the first folder that failed."""
     if unknown := unknown_settings(os.environ):
         print("just test: correct or unset what nothing reads:\n  " + "\n  ".join(unknown), file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""The second tier of tests, `./just test full`: what takes too long for `.ci/run`. Prints how long each part took."""
+"""Run the second tier of tests, which takes too long for `.ci/run`, and time each part: `./just test full`."""
 
 import os
 import sys

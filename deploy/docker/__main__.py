@@ -44,7 +44,7 @@ _IN_CONTAINERS = {"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "127.0.0.1"}
 
 
 def take(containers: Containers, wanted: Asked, *, may_open: bool) -> None:
-    """Keeps what is asked for; says what it changes. Raises `AskedError` where it can't be, or opens a door."""
+    """Store the requested settings and print the changes. Raise `AskedError` if they are unusable or open access."""
     if left_out := [name for name in sorted(NOT_IN_CONTAINERS) if wanted.environ.get(name)]:
         raise AskedError(
             f"{', '.join(left_out)}: natively alone; an override file says so in containers (docs/docker.md)"
@@ -61,7 +61,7 @@ def take(containers: Containers, wanted: Asked, *, may_open: bool) -> None:
 
 
 def up(containers: Containers, wanted: Asked) -> None:
-    """Starts the stack and says where it is."""
+    """Start the stack and print its URLs."""
     started = time.monotonic()
     was_up = containers.is_up()
     if not was_up:
@@ -90,21 +90,21 @@ def _asked(verb: str, containers: Containers) -> Asked:
 
 
 def down(containers: Containers) -> None:
-    """Remove the containers, and forget which runtime it was."""
+    """Remove the containers, and forget the choice of the runtime."""
     containers.down()
     forget_runtime()
     print("Acked is down; its volumes are kept")
 
 
 def scale(containers: Containers, wanted: dict[str, int]) -> None:
-    """Change the number of containers and print what that means."""
+    """Change the number of containers and print the result."""
     runs = containers.scale(wanted)
     numbers = ", ".join(f"{n} {role}" for role, n in containers.project.scale.items())
     print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
 
 
 def restart(containers: Containers, wanted: Asked, services: Sequence[str], *, may_open: bool) -> None:
-    """Start services anew with what is asked for."""
+    """Restart services with the requested settings."""
     take(containers, wanted, may_open=may_open)
     containers.restart(services)
 

@@ -1,4 +1,4 @@
-"""One stack in containers: up, down, scale, restart. Everything is done by `docker compose`."""
+"""One stack in containers: up, down, scale and restart, through `docker compose`."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ ACCESS_RUN = ("run", "--rm", "--no-deps", "-T", "init", "python", "-m", ACCESS)
 
 
 def not_serving(containers: Sequence[Mapping[str, Any]], wanted: Mapping[str, int]) -> list[str]:
-    """What is wrong with the containers that `docker compose ps` lists. Steps that have ended are no services."""
+    """Return the problems of containers that `docker compose ps` lists. Steps that have ended are no services."""
     found = []
     for service, number in wanted.items():
         states = [each for each in containers if each["Service"] == service]
@@ -44,13 +44,13 @@ class Containers:
         return bool(self.project.containers())
 
     def up(self) -> None:
-        """Builds what changed, starts everything and returns when it is ready. Raises `ContainersError`."""
+        """Build changed images, start all containers and return when they are ready. Raise `ContainersError`."""
         self.project.prepare()
         self.project.compose("build", "--quiet")
         self._start()
 
     def scale(self, wanted: Mapping[str, int]) -> bool:
-        """Changes how many containers of each service run; whether the stack runs at all."""
+        """Change how many containers of each service run; return whether the stack is up."""
         runs = self.is_up()
         self.project.prepare()
         self.project.keep_scale(wanted)
@@ -59,8 +59,10 @@ class Containers:
         return runs
 
     def restart(self, services: Sequence[str]) -> None:
-        """Starts services anew, the new containers ready before the old ones stop, where no published port is theirs
-        alone."""
+        """Replace the containers of services.
+
+        New ones are ready before the old ones stop, except where a container publishes a port itself.
+        """
         self.project.prepare()
         self.project.compose("build", "--quiet")
         for role in services:
@@ -79,19 +81,19 @@ class Containers:
         self._wait_listed()
 
     def down(self) -> None:
-        """Removes the containers; the volumes with all data stay."""
+        """Remove the containers and keep the volumes with all data."""
         self.project.prepare()
         # Whatever is there, also what only the proxy's file names.
         self.project.compose("down", "--remove-orphans")
         forget_running(self.project)
 
     def remove(self) -> None:
-        """Removes the containers and all data, for tests."""
+        """Remove the containers and all data, for tests."""
         self.project.prepare()
         self.project.compose("down", "--remove-orphans", "--volumes", "--timeout", "5")
 
     def logs(self, service: str, lines: int, *, follow: bool) -> None:
-        """Prints the last lines of a service's containers, or of all."""
+        """Print the last log lines of a service's containers, or of all."""
         wanted = [
             "logs",
             "--no-color",
@@ -102,7 +104,7 @@ class Containers:
         self.project.compose(*wanted, shown=True)
 
     def status(self) -> list[str]:
-        """Prints the containers; the services that do not serve, each with what is wrong. Empty for a whole stack."""
+        """Print the containers; return the services that do not serve, with their problems. Empty for a whole stack."""
         self.project.prepare()
         self.project.compose(
             "ps", "--all", "--format", "table {{.Name}}\t{{.Service}}\t{{.Status}}\t{{.Ports}}", shown=True
@@ -115,11 +117,11 @@ class Containers:
 
     @property
     def token(self) -> OperatorToken:
-        """The token of the recipes themselves."""
+        """The recipes' own token."""
         return OperatorToken(self.project.state / "operator-token", lambda: self._access(MAKE).strip())
 
     def token_command(self, words: Sequence[str]) -> int:
-        """Makes, lists or revokes tokens, with its output here; the exit code."""
+        """Make, list or revoke tokens, with the output on this terminal; return the exit code."""
         self.project.prepare()
         done = subprocess.run(
             ["docker", *self.project.compose_words(*ACCESS_RUN, *words)],
@@ -146,7 +148,7 @@ class Containers:
         self._wait_listed()
 
     def _said_by_failed_steps(self) -> str:
-        """Why a step before the services has failed: Compose only tells that it has."""
+        """Return why a step before the services failed: Compose only reports that it did."""
         said = ""
         for step in STEPS:
             wanted = [
@@ -165,7 +167,7 @@ class Containers:
         return ["--wait"]
 
     def _wait_listed(self) -> None:
-        """A worker counts when the gateway lists it."""
+        """Return when the gateway lists all workers."""
         wanted = self.project.scale["worker"]
         end = time.monotonic() + LISTED_WITHIN_S
         while len(self._workers()) < wanted:

@@ -1,4 +1,4 @@
-"""What Docker can do here: whether an engine and Compose answer, and which images are there."""
+"""Check what Docker can do here: whether an engine and Compose respond, and which images exist."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ PULLED_WITHIN_S = 600.0
 
 
 def image_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The images by variable: the environment's, else the stand-ins, else the public ones."""
+    """Return the images by variable: those of the environment, else the stand-ins, else the public ones."""
     environ = os.environ if environ is None else environ
     names = {**PUBLIC_IMAGES, **dict([PROXY_IMAGE])}
     if IMAGES_FILE.is_file():
@@ -30,7 +30,7 @@ def image_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def why_not(environ: Mapping[str, str] | None = None) -> str | None:
-    """Why Docker can't run Acked here, in one line; None where it can. Pulls images that are missing."""
+    """Return why Docker can't run Acked here, in one line; None if it can. Pull missing images."""
     if not _answers("info"):
         return "no Docker engine answers"
     if not _answers("compose", "version"):
@@ -44,12 +44,12 @@ def why_not(environ: Mapping[str, str] | None = None) -> str | None:
 
 
 def image_is_there(name: str) -> bool:
-    """Whether the engine has the image."""
+    """Return whether the engine has the image."""
     return _answers("image", "inspect", name)
 
 
 def pull(name: str) -> bool:
-    """Fetches an image; whether that went well."""
+    """Pull an image; return whether that succeeded."""
     return _answers("pull", "--quiet", name, within_s=PULLED_WITHIN_S)
 
 

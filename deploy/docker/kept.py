@@ -1,4 +1,4 @@
-"""The settings that the running containers were started with."""
+"""Store the settings with which the running containers were started."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -10,7 +10,7 @@ from deploy.private_file import write_private
 
 
 def running(project: Project, kept_names: Collection[str]) -> dict[str, str] | None:
-    """Return the settings that the containers were last started with; None for a stack that is down."""
+    """Return the settings with which the containers were last started; None for a stack that is down."""
     try:
         found: dict[str, str] = json.loads(_file(project).read_text())
     except (OSError, ValueError):
@@ -19,7 +19,7 @@ def running(project: Project, kept_names: Collection[str]) -> dict[str, str] | N
 
 
 def keep_running(project: Project, kept_names: Iterable[str]) -> None:
-    """Write down the settings that containers are started with from now on."""
+    """Store the settings with which containers are started from now on."""
     settings = {name: value for name in kept_names if (value := project.asked.get(name))}
     write_private(_file(project), json.dumps(settings))
 
@@ -34,7 +34,7 @@ def _file(project: Project) -> Path:
 
 
 def _told_containers(project: Project, kept_names: Collection[str]) -> dict[str, str] | None:
-    """Return the settings of a stack that an earlier version has started, which wrote no such file."""
+    """Return the settings of a stack that an earlier version started, which wrote no such file."""
     found: dict[str, str] = {}
     for container in (ids := [one for role in SERVICES for one in project.containers(role)]):
         told = json.loads(project.docker("inspect", "--format={{json .Config.Env}}", container))

@@ -19,15 +19,17 @@ LOOPBACK = "127.0.0.1"
 
 
 class ContainersError(Exception):
-    """Docker could not do it; the message has its last lines."""
+    """Signal that Docker failed; the message has its last lines."""
 
 
 class Project:
     """The project of one port base."""
 
     def __init__(self, ports: Ports, environ: Mapping[str, str] | None = None, state: Path | None = None) -> None:
-        """`environ` is what Compose reads its variables from; `state` keeps numbers of processes, and the secrets where
-        `ACKED_SECRETS_DIR` names no other folder for them."""
+        """Take the environment for Compose, and the state folder for process counts and secrets.
+
+        `ACKED_SECRETS_DIR` overrides the folder of the secrets.
+        """
         self.ports = ports
         # Volumes and images are those of one checkout, and never those of `docker compose up` by hand.
         checkout = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
@@ -56,12 +58,12 @@ class Project:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What Compose reads its variables from."""
+        """The environment from which Compose reads its variables."""
         return self._environ
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where the parts are reached."""
+        """The URLs of the parts."""
         return {
             "gateway": f"http://localhost:{self.ports.gateway}",
             "intake": f"http://localhost:{self.ports.intake}",
@@ -75,7 +77,7 @@ class Project:
 
     @property
     def scale(self) -> dict[str, int]:
-        """How many containers of each service are wanted."""
+        """The wanted number of containers of each service."""
         try:
             kept: dict[str, int] = json.loads(self._scale_file.read_text())
         except (OSError, ValueError):
@@ -83,7 +85,7 @@ class Project:
         return {role: kept.get(role, 1) for role in SERVICES}
 
     def keep_scale(self, wanted: Mapping[str, int]) -> None:
-        """Write down new numbers of containers; services that are not named keep theirs."""
+        """Store new numbers of containers; services that are not named keep theirs."""
         self._scale_file.write_text(json.dumps({**self.scale, **wanted}))
 
     @property

@@ -14,6 +14,6 @@ def make_secrets(folder: Path) -> None:
 
 
 def secrets_mark(folder: Path) -> str:
-    """Return a mark that changes when a secret does. It reveals none: its input can't be guessed."""
+    """Return a digest that changes with the secrets. It reveals none: its input can't be guessed."""
     found = "\n".join((folder / name).read_text() for name in SECRETS)
     return hashlib.sha256(found.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The commands behind the recipes: `python -m deploy.native up`."""
+"""Run the commands of the recipes: `python -m deploy.native up`."""
 
 import argparse
 import http.client
@@ -45,11 +45,11 @@ WITHOUT_FILE = ("down", "status", "logs")
 
 
 class UsageError(Exception):
-    """A command line that means nothing."""
+    """Signal that the command line can't be understood."""
 
 
 def parse_scale(words: Sequence[str]) -> dict[str, int]:
-    """`4`, `worker=4`, `intake=2 gateway=2`: how many processes of each service."""
+    """Parse `4`, `worker=4` or `intake=2 gateway=2` into the number of processes of each service."""
     wanted: dict[str, int] = {}
     for word in words:
         role, _, number = word.rpartition("=")
@@ -69,21 +69,21 @@ def parse_scale(words: Sequence[str]) -> dict[str, int]:
 
 
 def parse_services(words: Sequence[str]) -> list[str]:
-    """Which services are meant; all without a word."""
+    """Return the named services; without a name, all."""
     if unknown := [word for word in words if word not in SERVICES]:
         raise UsageError(f"{unknown[0]!r} can't be restarted; these can: {', '.join(SERVICES)}")
     return [role for role in SERVICES if role in words or not words]
 
 
 def scale(stack: Stack, wanted: dict[str, int]) -> None:
-    """Changes the number of processes and says what that means."""
+    """Change the number of processes and print the result."""
     runs = stack.scale(wanted)
     numbers = ", ".join(f"{n} {role}" for role, n in stack.scale_now.items())
     print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
 
 
 def say_up(urls: Mapping[str, str], workers: int, took_s: float, *, was_up: bool) -> None:
-    """What a person wants to know when everything runs."""
+    """Print the URLs and the next commands."""
     print(f"Acked is {'still up' if was_up else 'up'} ({took_s:.1f} s), {workers} worker(s)")
     print(f"  load test   {urls['gateway']}/load-test")
     print(f"  gateway     {urls['gateway']}")
@@ -92,7 +92,7 @@ def say_up(urls: Mapping[str, str], workers: int, took_s: float, *, was_up: bool
 
 
 def up(stack: Stack, wanted: Asked) -> int:
-    """Starts the stack and says where it is; the exit code. One that is up stays as it is."""
+    """Start the stack, print its URLs and return the exit code. A stack that is up stays as it is."""
     started = time.monotonic()
     was_up = stack.is_up()
     found = []
@@ -135,7 +135,7 @@ def _refuse_unusable(stack: Stack, wanted: Asked) -> None:
 
 
 def restart(stack: Stack, wanted: Asked, services: Sequence[str], *, may_open: bool) -> None:
-    """Starts services anew with what is asked for."""
+    """Restart services with the requested settings."""
     if not stack.is_up():
         raise StackError("Acked is down; ./just up starts it")
     stack.check_is_the_same()
@@ -152,7 +152,7 @@ def restart(stack: Stack, wanted: Asked, services: Sequence[str], *, may_open: b
 
 
 def status(stack: Stack) -> int:
-    """Prints a table of the parts; the exit code, see `IS_WHOLE`."""
+    """Print a table of the parts and return the exit code, see `IS_WHOLE`."""
     parts = stack.parts.known()
     if not parts:
         if left := len(stack.parts.processes()):
@@ -178,20 +178,20 @@ def status(stack: Stack) -> int:
 
 
 def say_whole(wrong: Sequence[str]) -> int:
-    """Names the parts that do not serve; the exit code."""
+    """Print the parts that do not serve and return the exit code."""
     if wrong:
         print(f"just status: not whole: {', '.join(wrong)}", file=sys.stderr)
     return IS_PARTLY_DOWN if wrong else IS_WHOLE
 
 
 def _names_of(log: Path) -> tuple[str, ...]:
-    """What a person may call a log: itself, its part, or the service of that."""
+    """Return the names that select a log: its own, its part's, and its service's."""
     part = log.stem.removesuffix(OUTPUT)
     return log.stem, part, part.split("-", 1)[0]
 
 
 def logs(stack: Stack, service: str, lines: int, *, follow: bool) -> None:
-    """The last lines of the logs of one service, or of all; `follow` goes on until it is interrupted."""
+    """Print the last lines of the logs of one service, or of all; with `follow`, continue until interrupted."""
     files = sorted(stack.layout.logs.glob("*.log"))
     chosen = [file for file in files if not service or service in _names_of(file)]
     if not chosen:
@@ -205,7 +205,7 @@ def logs(stack: Stack, service: str, lines: int, *, follow: bool) -> None:
 
 
 def load_test(layout: Layout, count: str, token: OperatorToken, at: str = "127.0.0.1") -> int:
-    """Runs a load test and follows its batch to the end."""
+    """Run a load test, follow its batch to the end, and return the exit code."""
     answer, figures = _call(layout, "POST", f"/load-test?count={quote(count)}", token, at)
     print(json.dumps(figures, indent=2))
     if answer != 200:
@@ -261,7 +261,7 @@ def _lines(text: str) -> int:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The verb of a recipe and what belongs to it."""
+    """Parse a recipe's verb and its arguments."""
     parser = argparse.ArgumentParser(prog="just")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in ("up", "down", "status"):
@@ -296,7 +296,7 @@ def _asked(verb: str) -> Asked:
 
 
 def down(stack: Stack) -> None:
-    """Stop everything, and forget which runtime it was."""
+    """Stop everything, and forget the choice of the runtime."""
     stack.down()
     forget_runtime()
     print("Acked is down; its data is kept")

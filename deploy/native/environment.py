@@ -1,4 +1,4 @@
-"""The environment that the services of a stack run with: that of the last `up` or `restart`, whichever shell scales."""
+"""Store the environment of a stack's services: that of the last `up` or `restart`, whichever shell scales."""
 
 import json
 import math
@@ -16,16 +16,16 @@ AHEAD = "ACKED_RESTART_AHEAD"
 
 
 class EnvironmentValueError(Exception):
-    """A variable that a recipe reads has a value that can't be used; the message says what to do."""
+    """Signal that a variable of a recipe has an unusable value; the message says what to do."""
 
 
 def keep(layout: Layout, environ: Mapping[str, str]) -> None:
-    """Writes it down for all processes that start from now on; its owner alone can read it."""
+    """Store the environment for all processes that start from now on, readable by the owner alone."""
     write_private(_file(layout), json.dumps(dict(environ)))
 
 
 def kept(layout: Layout) -> dict[str, str] | None:
-    """What was kept last; None for a stack that is down."""
+    """Return the stored environment; None for a stack that is down."""
     try:
         found: dict[str, str] = json.loads(_file(layout).read_text())
     except (OSError, ValueError):
@@ -34,7 +34,7 @@ def kept(layout: Layout) -> dict[str, str] | None:
 
 
 def keep_for(layout: Layout, name: str, environ: Mapping[str, str]) -> None:
-    """What a role, or a part of it, is told beside the rest from its next start on; for tests. Empty takes it back."""
+    """Store variables of a role or a part for its next start, for tests. An empty mapping removes them."""
     layout.run.mkdir(parents=True, exist_ok=True)
     file = _file(layout, name)
     fresh = file.with_suffix(".new")
@@ -44,7 +44,7 @@ def keep_for(layout: Layout, name: str, environ: Mapping[str, str]) -> None:
 
 
 def kept_for(layout: Layout, part: str) -> dict[str, str]:
-    """What was kept for a part such as `worker-2`: that of its role, then its own."""
+    """Return the additional variables of a part such as `worker-2`: those of its role, then its own."""
     found: dict[str, str] = {}
     for name in dict.fromkeys((part.split("-", 1)[0], part)):
         try:
@@ -55,13 +55,13 @@ def kept_for(layout: Layout, part: str) -> dict[str, str]:
 
 
 def forget(layout: Layout) -> None:
-    """Removes it all: the stack is down."""
+    """Remove everything stored: the stack is down."""
     for file in (_file(layout), *layout.run.glob("environment.*.json")):
         file.unlink(missing_ok=True)
 
 
 def worker_stops_within_s(environ: Mapping[str, str]) -> int:
-    """How long a worker may take to stop before it is killed."""
+    """Return the seconds that a worker may take to stop before it is killed."""
     try:
         drain_s = float(environ.get("ACKED_DRAIN_S") or DEFAULT_DRAIN_S)
     except ValueError:
@@ -71,7 +71,7 @@ def worker_stops_within_s(environ: Mapping[str, str]) -> int:
 
 
 def restart_ahead(environ: Mapping[str, str], number: int) -> int:
-    """How many new processes of a service with `number` processes start before its old ones stop."""
+    """Return how many new processes of a service with `number` processes start before its old ones stop."""
     text = environ.get(AHEAD) or "all"
     if text == "all":
         return number

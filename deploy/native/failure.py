@@ -1,4 +1,4 @@
-"""What a failed command of a native stack says: the part, the cause, and the last lines of its log."""
+"""Errors of commands of a native stack: the part, the cause, and the last lines of its log."""
 
 from deploy.native.layout import Layout
 
@@ -7,7 +7,7 @@ LOG_LINES = 15
 
 
 class StackError(Exception):
-    """Something could not be done; the message says which part, why, and the last lines of its log."""
+    """Signal that a command failed; the message has the part, the cause and the last lines of its log."""
 
 
 def log_tail(layout: Layout, part: str, lines: int = LOG_LINES) -> str:

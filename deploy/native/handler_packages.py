@@ -1,4 +1,4 @@
-"""The packages that handlers need: `requirements.txt` beside them, resolved together with what Acked itself runs on.
+"""Install the packages of handlers: `requirements.txt` beside them, resolved together with Acked's own packages.
 
 They go into the same environment. So a requirement that no version can meet beside Acked's own pins is refused, and
 nothing is changed. An unchanged file installs nothing and needs no network. A package that left the file leaves the
@@ -27,18 +27,18 @@ COMPLAINT_LINES = 25
 
 
 class HandlerPackagesError(Exception):
-    """The packages of handlers can't be resolved or installed; the message says which, and why."""
+    """Signal that packages of handlers can't be resolved or installed; the message says which, and why."""
 
 
 def names_of(pins: str) -> set[str]:
-    """The packages that a file of pins such as `name==1.0` names, in their one form."""
+    """Return the normalized names of the packages in lines such as `name==1.0`."""
     lines = (line.split("#")[0].strip() for line in pins.splitlines())
     words = (line.split("==")[0].split("[")[0].split(" @ ")[0].strip() for line in lines if line[:1].isalnum())
     return {word.lower().replace("_", "-").replace(".", "-") for word in words}
 
 
 def constraints_of(locks: Iterable[str]) -> str:
-    """The pins of locks without their hashes."""
+    """Return the pins of lock files without their hashes."""
     lines = (line.removesuffix("\\").strip() for lock in locks for line in lock.splitlines() if line[:1].isalnum())
     return "".join(f"{line}\n" for line in lines)
 
@@ -53,9 +53,9 @@ class HandlerPackages:
         self._python = str(python)
 
     def install(self) -> list[str]:
-        """Installs what the file asks for, if it or Acked's own pins have changed; lines that say what.
+        """Install what the file lists, if it or Acked's own pins have changed; return lines that report it.
 
-        Raises `HandlerPackagesError`; then nothing has changed.
+        Raise `HandlerPackagesError`; then nothing has changed.
         """
         wanted = self._file.read_text() if self._file.is_file() else ""
         mark = hashlib.sha256("\0".join((sys.version, LOCK.read_text(), wanted)).encode()).hexdigest()
@@ -77,7 +77,7 @@ class HandlerPackages:
         return [f"packages of handlers: {', '.join(sorted(packages)) or 'none any more'}"]
 
     def tidy(self) -> list[str]:
-        """Removes what has left the file, once no process needs it any more; lines that say what."""
+        """Remove packages that have left the file, once no process needs them; return lines that report it."""
         with self._locked():
             known = self._known()
             entry = known.get(str(self._folder))
@@ -133,7 +133,7 @@ class HandlerPackages:
 
 
 def tidy(packages: HandlerPackages, told: Callable[[str], object]) -> None:
-    """Remove what has left the file. A failure is only told: there are too many packages then, and no harm."""
+    """Remove packages that have left the file. A failure is only reported: surplus packages do no harm."""
     try:
         for line in packages.tidy():
             told(line)

@@ -1,4 +1,4 @@
-"""The step before services start: tables, queues and kinds. It imports the handlers, which may take minutes."""
+"""Run the step before services start: schema, queues and kinds. It imports the handlers, which may take minutes."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from deploy.native.patience import importing_text
 
 
 class InitFailed(Exception):
-    """The step ended with an error; the message has the last lines of its log."""
+    """Signal that the step failed; the message has the last lines of its log."""
 
 
 def initialize(command: Sequence[str], environ: Mapping[str, str], *, told: Callable[[str], object]) -> None:
@@ -43,7 +43,7 @@ def initialize(command: Sequence[str], environ: Mapping[str, str], *, told: Call
 
 
 def _warning_in(line: str) -> str | None:
-    """What a line of a service's log warns of."""
+    """Return the warning in a line of a service's log; None if it has none."""
     try:
         entry = json.loads(line)
         return f"{entry['event']}: {entry['file']}" if entry["level"] == "warning" else None

@@ -1,6 +1,6 @@
-"""Becomes one part of a stack: `python -m deploy.native.launch <part>`. Run by the supervisor.
+"""Become one part of a stack: `python -m deploy.native.launch <part>`. The supervisor runs it.
 
-The program takes this process's place, so that the supervisor's signals reach it and nothing stands in between.
+The program replaces this process, so that the supervisor's signals reach it directly.
 """
 
 import os
@@ -32,12 +32,12 @@ OWNER_SECRET = "amqp"  # noqa: S105 - the name of a file
 
 
 def database_of(environ: Mapping[str, str]) -> str:
-    """The name of the database, which has the accounts of the services too."""
+    """Return the name of the database, which also has the accounts of the services."""
     return environ.get("ACKED_DATABASE", "").strip() or "acked"
 
 
 def _own_servers(layout: Layout, environ: Mapping[str, str], account: "Account") -> dict[str, str]:
-    """Where the private servers are, and the files with the passwords of one account; nothing of servers elsewhere."""
+    """Return the URLs of the private servers and one account's password files; nothing for servers elsewhere."""
     from acked_common.accounts.hand_out import amqp_secret, mongo_secret
 
     found: dict[str, str] = {}
@@ -60,7 +60,7 @@ def _own_servers(layout: Layout, environ: Mapping[str, str], account: "Account")
 
 
 def owner_urls(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
-    """The servers as the owner of the stack reaches them, with every right; other servers as the user names them."""
+    """Return the URLs of the servers for the stack's owner, with every right; other servers as the user names them."""
     from acked_common.accounts.hand_out import MONGO_ADMIN
     from acked_common.accounts.mongo_accounts import ADMINISTRATOR
     from acked_common.accounts.rabbit_definitions import OWNER
@@ -75,8 +75,10 @@ def owner_urls(layout: Layout, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def service_environment(layout: Layout, environ: Mapping[str, str], account: "Account") -> dict[str, str]:
-    """What a service is told that has this account on the private servers; what the user has set wins, but for these
-    servers and for the ports, which come from the base."""
+    """Return the environment of a service that has this account on the private servers.
+
+    The user's settings win, except for the private servers and the ports, which derive from the base.
+    """
     ports = layout.ports
     secret(layout.secrets / "worker")
     forced = {
@@ -94,7 +96,7 @@ def service_environment(layout: Layout, environ: Mapping[str, str], account: "Ac
 
 
 def command_of(program: str, layout: Layout, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The command line and the environment of a program of the supervisor."""
+    """Return the command line and the environment of a program of the supervisor."""
     part = rolling.part_of(program)
     role = part.split("-", 1)[0]
     if role in SERVICE_MODULES:
@@ -210,7 +212,7 @@ def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, st
 
 
 def write_definitions(layout: Layout) -> Path:
-    """The accounts of RabbitMQ, in a file that it loads at each start."""
+    """Write the accounts of RabbitMQ to a file that it loads at each start; return its path."""
     from acked_common.accounts.grants import Account
     from acked_common.accounts.hand_out import amqp_secret
     from acked_common.accounts.rabbit_definitions import definitions
@@ -227,7 +229,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Never returns."""
+    """Replace this process with the part. Never return."""
     program = sys.argv[1]
     part = rolling.part_of(program)
     layout = layout_from()

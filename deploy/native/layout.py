@@ -1,4 +1,4 @@
-"""Where a native stack keeps its things, and on which ports its parts listen."""
+"""The folders and files of a native stack, and the ports of its parts."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ MAX_SOCKET_PATH = 107
 
 
 class LayoutError(Exception):
-    """The environment asks for something that can't be; the message says what to do."""
+    """Signal that the environment requests an impossible layout; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +71,21 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        """One log a part."""
+        """The logs, one for each part."""
         return self.state / "log"
 
     @property
     def run(self) -> Path:
-        """What holds only while the stack runs."""
+        """Files that are valid only while the stack runs."""
         return self.state / "run"
 
     def run_of(self, program: str) -> Path:
-        """Where a program of the supervisor tells its process id and port: two that are one part do not meet."""
+        """Return the file in which a program reports its process id and port; programs of one part use two files."""
         return self.run / "b" if program.endswith(".b") else self.run
 
     @property
     def conf(self) -> Path:
-        """Written configuration."""
+        """Generated configuration."""
         return self.state / "conf"
 
     @property
@@ -105,12 +105,12 @@ class Layout:
 
     @property
     def data_mark(self) -> Path:
-        """Is there when the data of the private MongoDB has the accounts."""
+        """The file that exists when the data of the private MongoDB has the accounts."""
         return self.mongo_data / "acked-accounts"
 
     @property
     def accounts_mark(self) -> Path:
-        """There while the stack runs with accounts: mongod starts with its key, and asks for passwords."""
+        """The file that exists while the stack runs with accounts: mongod has its key, and requires passwords."""
         return self.run / "accounts"
 
     @property
@@ -141,7 +141,7 @@ def has_data_without_accounts(layout: Layout) -> bool:
 
 
 def layout_from(environ: Mapping[str, str] | None = None) -> Layout:
-    """The layout that the environment asks for."""
+    """Build the layout that the environment requests."""
     environ = os.environ if environ is None else environ
     text = environ.get("ACKED_PORT_BASE") or str(DEFAULT_PORT_BASE)
     # `plain_numbers` is not there yet when the packages are installed.

@@ -1,4 +1,4 @@
-"""Which process listens on which port of this machine, read from /proc."""
+"""Find the process that listens on a port of this machine, in /proc."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ _LISTENS = "0A"
 
 
 def holder_of(port: int) -> str | None:
-    """Who listens on a port, as far as this user may see: `name (pid N)`."""
+    """Return the process that listens on a port, as `name (pid N)`; None if this user can't see it."""
     sockets = _sockets_on(port)
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
@@ -28,7 +28,7 @@ def _still_there(process: Path) -> list[Path]:
 
 
 def _sockets_on(port: int) -> set[str]:
-    """The listening sockets on a port, as /proc names them."""
+    """Return the listening sockets on a port, by their names in /proc."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:

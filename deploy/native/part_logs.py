@@ -1,4 +1,4 @@
-"""The logs of parts whose programs share a file: during a rolling restart `worker-1` and `worker-1.b` both write one.
+"""Let programs of one part share a log file: during a rolling restart `worker-1` and `worker-1.b` write the same one.
 
 supervisord opens the file once for each program. After a rotation the program that rotated writes without O_APPEND, so
 its lines overwrite those of the other. The other one goes on in the file that was renamed, and rotates a second time at
@@ -25,7 +25,7 @@ class _SharedFile(loggers.RotatingFileHandler):  # type: ignore[misc]
         self.close()
 
     def write(self, writer: object, record: Any) -> None:
-        """Appends what the writer logs."""
+        """Append the writer's output; rotate the file when it is full."""
         if self._is_within_line and self._last_writer is not None and self._last_writer() is not writer:
             self.stream.write(b"\n")
         self.emit(record)
@@ -70,7 +70,7 @@ class PartLogger(loggers.Logger):  # type: ignore[misc]
     _files: ClassVar[weakref.WeakValueDictionary[str, _SharedFile]] = weakref.WeakValueDictionary()
 
     def addHandler(self, handler: Any) -> None:  # noqa: N802 - the library's name
-        """Takes over where a handler writes to a file; others stay as they are."""
+        """Replace handlers that write to a file; keep others as they are."""
         if isinstance(handler, loggers.RotatingFileHandler):
             handler = self._shared(handler)
         super().addHandler(handler)

@@ -37,7 +37,7 @@ class Parts:
         return self.supervisor.is_running()
 
     def known(self) -> dict[str, Mapping[str, Any]]:
-        """Return what the supervisor knows of each part; empty while it does not run."""
+        """Return the supervisor's record of each part; empty while it does not run."""
         return rolling.current_parts(self.supervisor.programs()) if self.is_up() else {}
 
     def wanted_programs(self) -> list[str]:
@@ -84,7 +84,7 @@ class Parts:
 
 
 def wait_for(plan: Plan, parts: Parts, program: str, holds: Callable[[], bool], otherwise: str = "") -> None:
-    """Return when it holds. Raise `StackError` when the part ends again and again, or when the time is over.
+    """Return when the condition holds. Raise `StackError` if the part ends repeatedly, or if the time is over.
 
     `otherwise` is the cause in the error, by default the readiness of the program.
     """

@@ -1,7 +1,7 @@
-"""How long a recipe waits for a part that starts. Pure but for the clock.
+"""Bound how long a recipe waits for a part that starts. Pure but for the clock.
 
-A part has a fixed time to get ready, except for the import of handlers: user code may take as long as it needs, and
-whoever waits sees what it does and may interrupt. So the time starts anew with each sign that an import goes on.
+A part has a fixed time to get ready, except for the import of handlers: user code may take as long as it needs, and the
+recipe prints its progress. So the time restarts with each sign that an import continues.
 """
 
 import json
@@ -21,7 +21,7 @@ _SILENT = "does not answer"
 
 
 def importing_text(line: str) -> str | None:
-    """What a process imports, where a line of its log tells of that."""
+    """Return the import that a log line reports; None if it reports none."""
     try:
         event = json.loads(line)
         if event["event"] == "handlers are being imported":
@@ -32,7 +32,7 @@ def importing_text(line: str) -> str | None:
 
 
 class Patience:
-    """With one part."""
+    """The wait for one part."""
 
     def __init__(self, part: str, told: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._part = part
@@ -44,7 +44,7 @@ class Patience:
         self._importing_pid = 0
 
     def over(self, state: str, pid: int, readiness: Callable[[], str]) -> str | None:
-        """Why there is no use in waiting longer; "" when the time is over."""
+        """Return why waiting longer is useless; "" if the time is over, None to wait on."""
         now = self._clock()
         if self._importing_pid and pid != self._importing_pid:
             return ENDED_IN_IMPORT

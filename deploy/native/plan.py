@@ -1,4 +1,4 @@
-"""What a native stack is to have: its parts, how many processes of each service, and their environment.
+"""The plan of a native stack: its parts, the number of processes of each service, and their environment.
 
 OWNER of the files `scale.json` and `run/port-base` of a state folder.
 """
@@ -32,7 +32,7 @@ class Plan:
 
     @property
     def service_environ(self) -> Mapping[str, str]:
-        """The environment of the running services; for a stack that is down, the one that they would get."""
+        """The environment of the running services; for a stack that is down, of the next ones."""
         return environment.kept(self.layout) or self.environ
 
     @property
@@ -42,12 +42,12 @@ class Plan:
 
     @property
     def worker_stops_within_s(self) -> int:
-        """How long a worker may take to stop."""
+        """The seconds that a worker may take to stop."""
         return environment.worker_stops_within_s(self.service_environ)
 
     @property
     def scale(self) -> dict[str, int]:
-        """How many processes of each service are wanted."""
+        """The wanted number of processes of each service."""
         try:
             kept: dict[str, int] = json.loads(self._scale_file.read_text())
         except (OSError, ValueError):
@@ -55,7 +55,7 @@ class Plan:
         return {role: kept.get(role, 1) for role in SERVICES}
 
     def keep_scale(self, wanted: Mapping[str, int]) -> None:
-        """Write down new numbers of processes; services that are not named keep theirs."""
+        """Store new numbers of processes; services that are not named keep theirs."""
         self._scale_file.write_text(json.dumps({**self.scale, **wanted}))
 
     @property
@@ -67,7 +67,7 @@ class Plan:
             return self.layout.ports.base
 
     def keep_port_base(self) -> None:
-        """Write down the port base that the stack starts with."""
+        """Store the port base with which the stack starts."""
         self._base_file.write_text(f"{self.layout.ports.base}\n")
 
     def forget_port_base(self) -> None:

@@ -1,4 +1,4 @@
-"""Ports for a stack that nothing else uses."""
+"""Find ports for a stack that nothing else uses."""
 
 import random
 
@@ -10,7 +10,7 @@ MAX_SAFE_PORT_BASE = 32_768 - SERVER_PORT_OFFSET - 10
 
 
 def free_port_base(near: int | None = None) -> int:
-    """A base whose ports are all free now, for tests: the first one from `near`, else one in a safe range.
+    """Return a base whose ports are all free now, for tests: the first from `near`, else one in a safe range.
 
     Ports of servers that are in the kernel's range for outgoing connections are taken by those now and then.
     """

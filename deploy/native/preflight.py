@@ -1,4 +1,4 @@
-"""What must hold before a stack can start; each problem is one line that says what to do."""
+"""Check the preconditions of a start; each problem is one line that says what to do."""
 
 import platform
 import shutil
@@ -14,7 +14,7 @@ MIN_GLIBC = (2, 31)
 
 
 def problems(layout: Layout) -> list[str]:
-    """All that is in the way; empty when the stack can start."""
+    """Return the problems that prevent a start; empty if the stack can start."""
     found = []
     own = layout.own_mongod or layout.own_rabbitmq
     if own and (sys.platform != "linux" or platform.machine() != "x86_64"):
@@ -45,7 +45,7 @@ def problems(layout: Layout) -> list[str]:
 
 
 def warnings(layout: Layout) -> list[str]:
-    """What may go wrong later; the stack can start all the same."""
+    """Return problems that may occur later; the stack can start anyway."""
     try:
         low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def _ports(layout: Layout) -> list[tuple[str, int]]:
 
 
 def is_free(port: int) -> bool:
-    """Whether this port of loopback can be listened on."""
+    """Return whether a process can listen on this port of loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -88,7 +88,7 @@ def _taken(name: str, port: int) -> str:
 
 
 def _other_base() -> int:
-    """A base whose ports are free, where there is one."""
+    """Return a base whose ports are free, if there is one."""
     return next(
         (
             base

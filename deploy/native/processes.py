@@ -1,4 +1,4 @@
-"""The processes of one stack, found in /proc: also those that a supervisor which was killed has left behind."""
+"""Find and end the processes of one stack, through /proc: also orphans of a killed supervisor."""
 
 import os
 import re
@@ -12,23 +12,23 @@ _SERVICE = re.compile(r"^acked-(gateway|intake|worker)\b|-m acked_\w+|deploy\.na
 
 
 def is_any(command_router: str) -> bool:
-    """Meets every process."""
+    """Return True for every process."""
     return True
 
 
 def is_supervisor(command_router: str) -> bool:
-    """Whether a command line is that of the supervisor."""
+    """Return whether a command line is that of the supervisor."""
     # The second one is that of a stack that an older version has started.
     return "-m deploy.native.supervise " in command_router or "-m supervisor.supervisord" in command_router
 
 
 def is_service(command_router: str) -> bool:
-    """Whether a command line is that of a gateway, an intake or a worker."""
+    """Return whether a command line is that of a gateway, an intake or a worker."""
     return _SERVICE.search(command_router) is not None
 
 
 def stack_processes(layout: Layout) -> dict[int, str]:
-    """The processes of this stack by id, with their command lines; found by what their environment says."""
+    """Return the command lines of this stack's processes by id; their environment identifies them."""
     mark = f"ACKED_STACK={layout.state}".encode()
     found: dict[int, str] = {}
     own = os.getpid()
@@ -47,7 +47,7 @@ def stack_processes(layout: Layout) -> dict[int, str]:
 
 
 def end_processes(pids: Iterable[int], number: signal.Signals) -> None:
-    """Sends a signal to processes that still are."""
+    """Send a signal to those processes that still exist."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -56,7 +56,7 @@ def end_processes(pids: Iterable[int], number: signal.Signals) -> None:
 
 
 def end_stack(layout: Layout, *, services_end_within_s: float) -> dict[int, str]:
-    """Ends all processes of a stack in an order that loses nothing; those that are left then."""
+    """End all processes of a stack in an order that loses nothing; return those that are left."""
 
     def end(is_meant: Callable[[str], bool], number: signal.Signals, within_s: float) -> None:
         def meant() -> list[int]:
@@ -76,7 +76,7 @@ def end_stack(layout: Layout, *, services_end_within_s: float) -> dict[int, str]
 
 
 def wait_until(holds: Callable[[], bool], within_s: float) -> bool:
-    """Whether it holds in time."""
+    """Wait for a condition; return whether it held in time."""
     end = time.monotonic() + within_s
     while not holds():
         if time.monotonic() > end:

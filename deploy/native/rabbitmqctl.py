@@ -1,4 +1,4 @@
-"""`rabbitmqctl` of the private RabbitMQ, with the node's own cookie."""
+"""Run `rabbitmqctl` of the private RabbitMQ, with the node's own cookie."""
 
 import subprocess
 
@@ -10,7 +10,7 @@ WITHIN_S = 60.0
 
 
 def run(layout: Layout, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Runs one command of it to its end."""
+    """Run one command to its end."""
     servers = Servers(layout.servers)
     _, environment = command_of("rabbitmq", layout, {})
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Asks one process of a service whether it is ready, and a gateway which workers it knows."""
+"""Ask one process of a service whether it is ready, and a gateway for its workers."""
 
 import http.client
 import json
@@ -16,7 +16,7 @@ ANSWERS_WITHIN_S = 3.0
 
 
 def health_port(layout: Layout, part: str, pid: int) -> int | None:
-    """Where this very process answers; None while it has not told. The port of its service may be shared."""
+    """Return the port of this one process, since its service's port may be shared; None until it has reported it."""
     for program in (part, rolling.other_of(part)):
         try:
             told = json.loads((layout.run_of(program) / f"{part}.json").read_text())
@@ -29,7 +29,7 @@ def health_port(layout: Layout, part: str, pid: int) -> int | None:
 
 
 def readiness(layout: Layout, part: str, pid: int) -> str:
-    """One of `READY`, or what is wrong."""
+    """Return one of `READY`, or the problem."""
     port = health_port(layout, part, pid)
     if port is None:
         return NOT_STARTED
@@ -46,7 +46,7 @@ def readiness(layout: Layout, part: str, pid: int) -> str:
 
 
 def why_degraded(layout: Layout, part: str, pid: int) -> str:
-    """Which of its parts a degraded service misses, and why; empty where it is whole, or does not answer."""
+    """Return which parts a degraded service lacks, and why; empty if it is whole or does not respond."""
     port = health_port(layout, part, pid)
     try:
         return "" if port is None else _wrong(_get(port, "/readyz")[1])
@@ -59,7 +59,7 @@ def _wrong(body: Mapping[str, Any]) -> str:
 
 
 def listed_workers(layout: Layout, gateway: str, pid: int, token: OperatorToken) -> set[str]:
-    """The names of the workers that one gateway process knows; none while it does not answer."""
+    """Return the names of the workers that one gateway process lists; none while it does not respond."""
     port = health_port(layout, gateway, pid)
     if port is None:
         return set()
@@ -81,7 +81,7 @@ def _get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tupl
 
 
 def listens(port: int) -> bool:
-    """Whether a process accepts connections on this port of loopback."""
+    """Return whether a process accepts connections on this port of loopback."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
             return True

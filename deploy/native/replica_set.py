@@ -1,7 +1,7 @@
-"""Makes the private mongod a replica set of one member with the services' accounts: `python -m` this module.
+"""Make the private mongod a replica set of one member with the services' accounts: `python -m` this module.
 
-Idempotent: after a crash in its middle it goes on where it was. Data of a version without accounts is taken over; so is
-a mongod that still runs without them, which asks for passwords from its next start on.
+Idempotent: after a crash the next run continues. It adopts data of a version without accounts, and a mongod that still
+runs without them, which requires passwords from its next start on.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Counts how often each part was restarted, from the supervisor's log."""
+"""Count how often each part was restarted, from the supervisor's log."""
 
 import re
 from collections import Counter

@@ -17,17 +17,17 @@ _GOES_ON = ("RUNNING", "STARTING", "BACKOFF")
 
 
 def part_of(program: str) -> str:
-    """The part that a program of the supervisor is."""
+    """Return the part of a program of the supervisor."""
     return program.removesuffix(_OTHER)
 
 
 def other_of(program: str) -> str:
-    """The program that takes the place of this one."""
+    """Return the program that replaces this one."""
     return part_of(program) if program.endswith(_OTHER) else program + _OTHER
 
 
 def current_programs(programs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The program of each part. Where a restart was cut off and both run, the older one, which has proved itself."""
+    """Return the program of each part. If an interrupted restart left two, the older one has proved itself."""
     found: dict[str, str] = {}
     for program in sorted(programs, key=lambda program: _rank(programs[program]), reverse=True):
         # The best one is last.
@@ -36,7 +36,7 @@ def current_programs(programs: Mapping[str, Mapping[str, Any]]) -> dict[str, str
 
 
 def current_parts(programs: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return what the supervisor knows of each part: of its current program."""
+    """Return the supervisor's record of each part: that of its current program."""
     return {part: programs[program] for part, program in current_programs(programs).items()}
 
 
@@ -45,6 +45,6 @@ def _rank(info: Mapping[str, Any]) -> tuple[bool, float]:
 
 
 def programs_of(parts: Iterable[str], programs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The programs that parts are to have: those that they have, else the first of the two."""
+    """Return the programs for parts: their current ones, else the first of the two."""
     current = current_programs(programs)
     return [current.get(part, part) for part in parts]

@@ -1,4 +1,4 @@
-"""Random secrets of one stack, each in a file that only its owner can read."""
+"""Make random secrets of one stack, each in a file that only its owner can read."""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def secret(path: Path, *, mode: int = 0o600) -> str:
-    """The secret in the file; made when there is none. Two processes at once agree on one."""
+    """Return the secret in the file; make it if there is none. Two processes at once agree on one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{os.getpid()}")

@@ -1,4 +1,4 @@
-"""Starts the private servers of a stack, and makes their replica set and their accounts."""
+"""Start the private servers of a stack, and make their replica set and their accounts."""
 
 from deploy.native import rabbitmqctl, readiness
 from deploy.native.failure import part_failed
@@ -9,7 +9,7 @@ from deploy.native.supervisor import SERVERS
 
 
 class ServerParts:
-    """The private mongod and RabbitMQ of a stack, as far as they are its own."""
+    """The private mongod and RabbitMQ of a stack; servers elsewhere are left alone."""
 
     def __init__(self, plan: Plan, parts: Parts) -> None:
         self._plan = plan

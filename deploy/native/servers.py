@@ -1,4 +1,4 @@
-"""Private servers alone, without services: what integration tests run against."""
+"""Run private servers alone, without services, for integration tests."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from deploy.native.stack import Stack
 
 
 class PrivateServers:
-    """A mongod and a RabbitMQ of their own in a folder; a context manager."""
+    """A private mongod and RabbitMQ in a folder; a context manager."""
 
     def __init__(self, folder: Path, port_base: int) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
@@ -17,32 +17,32 @@ class PrivateServers:
 
     @property
     def mongo_url(self) -> str:
-        """Where MongoDB is."""
+        """The URL of MongoDB."""
         return self.stack.urls["mongo"]
 
     @property
     def amqp_url(self) -> str:
-        """Where RabbitMQ is, user and password included."""
+        """The URL of RabbitMQ, user and password included."""
         return self.stack.urls["amqp"]
 
     def start(self) -> None:
-        """Returns when both answer. Raises `StackError`."""
+        """Start both servers and return when they respond. Raise `StackError`."""
         self.stack.up()
 
     def stop(self) -> None:
-        """Ends all of its processes."""
+        """End all processes."""
         self.stack.down()
 
     def kill(self, part: str) -> None:
-        """SIGKILL to `mongod`, `rabbitmq` or `epmd`; the supervisor brings it back."""
+        """Send SIGKILL to `mongod`, `rabbitmq` or `epmd`; the supervisor restarts it."""
         self.stack.parts.kill(part)
 
     def pause(self, part: str) -> None:
-        """Stops a part until `restart`."""
+        """Stop a part until `restart`."""
         self.stack.parts.stop(part)
 
     def restart(self, part: str) -> None:
-        """Starts a part that was stopped, and returns when all answer."""
+        """Start a stopped part, and return when all respond."""
         self.stack.parts.start(part)
         self.stack.up()
 

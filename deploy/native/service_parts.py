@@ -1,4 +1,4 @@
-"""Starts the services of a stack: handler packages, the `init` step, the processes, and waiting for their readiness."""
+"""Start the services of a stack: handler packages, the `init` step, the processes, and the wait for readiness."""
 
 from collections.abc import Callable
 from pathlib import Path

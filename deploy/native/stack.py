@@ -26,7 +26,7 @@ class Stack:
     """The stack of one state folder. Commands exclude each other by a lock on it."""
 
     def __init__(self, layout: Layout, environ: Mapping[str, str] | None = None, *, services: bool = True) -> None:
-        """`environ` is what the parts inherit; `services=False` runs the servers alone."""
+        """Take the environment that the parts inherit; `services=False` runs the servers alone."""
         self.layout = layout
         self._plan = plan_of(layout, environ, services=services)
         self.parts = Parts(self._plan)
@@ -35,19 +35,19 @@ class Stack:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where the parts are reached; the servers as their owner, who may do everything."""
+        """The URLs of the parts; those of the servers have the owner's account, which has every right."""
         ports = Ports(self._plan.port_base)
         found = {"gateway": f"http://localhost:{ports.gateway}", "intake": f"http://localhost:{ports.intake}"}
         return {**found, **owner_urls(self.layout, self._plan.environ)}
 
     @property
     def service_environ(self) -> Mapping[str, str]:
-        """The environment of the running services; for a stack that is down, the one that they would get."""
+        """The environment of the running services; for a stack that is down, of the next ones."""
         return self._plan.service_environ
 
     @property
     def scale_now(self) -> dict[str, int]:
-        """How many processes of each service are wanted."""
+        """The wanted number of processes of each service."""
         return self._plan.scale
 
     @property
@@ -57,7 +57,7 @@ class Stack:
 
     @property
     def token(self) -> OperatorToken:
-        """The token of the recipes themselves."""
+        """The recipes' own token."""
         return operator_token(self._plan)
 
     def token_command(self, words: Sequence[str]) -> int:
@@ -69,7 +69,7 @@ class Stack:
         return self.parts.is_up()
 
     def up(self, told: Told = lambda line: None) -> None:
-        """Start what does not run, and return when all is ready; `told` gets what a person should know.
+        """Start what does not run, and return when all is ready; call `told` with each notice for the user.
 
         Raises `StackError`.
         """
@@ -124,7 +124,7 @@ class Stack:
             return True
 
     def restart(self, roles: Sequence[str] = SERVICES, told: Callable[[str], object] = print) -> None:
-        """Start the services anew with the current code, handlers and settings: see `rolling`.
+        """Restart the services with the current code, handlers and settings: see `rolling`.
 
         At least one process of each service is ready all the time. New processes that do not get ready end the restart:
         the old ones go on as they are. `told` gets a line for each part.
@@ -179,7 +179,7 @@ class Stack:
                 )
 
     def _take_over_parts(self) -> None:
-        """Repair what an interrupted scale has left: wanted parts that are unknown, or the other way round."""
+        """Repair an interrupted scale: wanted parts that the supervisor lacks, and surplus ones."""
         if self.parts.supervisor.programs().keys() != set(self.parts.wanted_programs()):
             self._configure()
 
@@ -229,7 +229,7 @@ class Stack:
             wait_until(lambda: not self.parts.processes(), 15.0)
 
     def _end_leftovers(self) -> None:
-        """End what a dead or unresponsive supervisor has left behind."""
+        """End processes of a dead or unresponsive supervisor."""
         if left := end_stack(self.layout, services_end_within_s=self._plan.worker_stops_within_s):
             lines = "\n  ".join(f"{pid} {line[:100]}" for pid, line in left.items())
             raise StackError(f"these processes do not end; end them by hand:\n  {lines}")

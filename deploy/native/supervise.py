@@ -48,7 +48,7 @@ class _Supervisor(supervisord.Supervisor):  # type: ignore[misc]
 
 
 def main() -> None:
-    """Returns when the supervisor has stopped every part."""
+    """Run the supervisor; return when it has stopped every part."""
     options = _Options()
     options.realize(None, doc=supervisord.__doc__)
     options.first, options.test = True, False

@@ -1,4 +1,4 @@
-"""The supervisor: its configuration, and talking to it. It starts every part and brings back what dies."""
+"""Configure and control the supervisor, which starts every part and restarts those that die."""
 
 import http.client
 import socket
@@ -26,7 +26,7 @@ _STOP_WAIT_S = {"epmd": 5, "rabbitmq": 30, "mongod": 30, "intake": 20, "gateway"
 
 
 def part_names(layout: Layout, scale: Mapping[str, int], *, services: bool = True) -> list[str]:
-    """The parts of a stack, in the order of their start."""
+    """Return the parts of a stack, in the order of their start."""
     names = []
     if layout.own_rabbitmq:
         names += ["epmd", "rabbitmq"]
@@ -38,13 +38,15 @@ def part_names(layout: Layout, scale: Mapping[str, int], *, services: bool = Tru
 
 
 def _quoted(value: object) -> str:
-    """A value inside the configuration: a percent sign would start an expansion."""
+    """Quote a value for the configuration, where a percent sign starts an expansion."""
     return str(value).replace("%", "%%")
 
 
 def _log_lines(layout: Layout, part: str, role: str) -> list[str]:
-    """Where the output of a part goes. A worker's own lines are on standard error; on standard output are those of its
-    handlers, however many, in files of their own."""
+    """Return the configuration of a part's logs.
+
+    A worker writes its own lines to standard error. The output of its handlers goes to standard output, in other files.
+    """
     log, output = layout.logs / f"{part}.log", layout.logs / f"{part}{OUTPUT}.log"
     own = "stderr" if role == "worker" else "stdout"
     lines = [f"{own}_logfile={_quoted(log)}", f"{own}_logfile_maxbytes=20MB", f"{own}_logfile_backups=2"]
@@ -54,7 +56,7 @@ def _log_lines(layout: Layout, part: str, role: str) -> list[str]:
 
 
 def render(layout: Layout, programs: Sequence[str], *, worker_stops_within_s: int) -> str:
-    """The supervisor's configuration. Services are listed, but started by `up` when the servers answer."""
+    """Render the supervisor's configuration. It lists the services; `up` starts them when the servers respond."""
     stop_wait_s = {**_STOP_WAIT_S, "worker": worker_stops_within_s}
     lines = [
         "[unix_http_server]",
@@ -122,12 +124,12 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 
 class SupervisorError(Exception):
-    """The supervisor does not start, or does not do what it is asked for; the message says why."""
+    """Signal that the supervisor did not start or refused a call; the message says why."""
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Whatever goes wrong with a call is a `SupervisorError`."""
+    """Turn each failure of a call into a `SupervisorError`."""
     try:
         yield
     except xmlrpc.client.Fault as fault:
@@ -153,7 +155,7 @@ class Supervisor:
         return self._calls(max(self._worker_stops_within_s, *_STOP_WAIT_S.values()) + STOP_MARGIN_S)
 
     def is_running(self) -> bool:
-        """Whether the supervisor answers."""
+        """Return whether the supervisor responds."""
         try:
             with _told():
                 return bool(self._calls(ANSWERS_WITHIN_S).getState()["statename"] == "RUNNING")
@@ -161,13 +163,13 @@ class Supervisor:
             return False
 
     def write_configuration(self, programs: Sequence[str]) -> None:
-        """Writes what `start` and `reload` read."""
+        """Write the configuration for `start` and `reload`."""
         for folder in (self._layout.conf, self._layout.logs, self._layout.run):
             folder.mkdir(parents=True, exist_ok=True)
         self._conf.write_text(render(self._layout, programs, worker_stops_within_s=self._worker_stops_within_s))
 
     def start(self, environ: Mapping[str, str]) -> None:
-        """Starts the supervisor in the background, with no part running yet."""
+        """Start the supervisor in the background, with no part running yet."""
         self._layout.socket.unlink(missing_ok=True)
         done = subprocess.run(
             [str(self._layout.venv_python), "-m", "deploy.native.supervise", "-c", str(self._conf)],
@@ -181,7 +183,7 @@ class Supervisor:
             raise SupervisorError(f"it does not start: {(done.stdout + done.stderr).strip()}")
 
     def reload(self) -> None:
-        """Takes over a changed configuration: stops parts that left it, adds new ones, leaves all others alone."""
+        """Apply a changed configuration: stop parts that left it, add new ones, leave all others alone."""
         with _told():
             added, changed, removed = self._rpc.reloadConfig()[0]
         for _ in self.removed([*removed, *changed]):
@@ -190,28 +192,28 @@ class Supervisor:
             self.add_program(program)
 
     def read_configuration(self) -> None:
-        """Reads a changed configuration; a part follows it when it is renewed, all others go on."""
+        """Read a changed configuration; a part follows it when it is replaced, all others continue."""
         with _told():
             self._rpc.reloadConfig()
 
     def add_program(self, program: str) -> None:
-        """Adds a program that the configuration has."""
+        """Add a program of the configuration."""
         with _told():
             self._rpc.addProcessGroup(program)
 
     def start_program(self, program: str) -> None:
-        """Starts one program; one that runs stays as it is."""
+        """Start one program; a running one stays as it is."""
         with _told(), _unless("ALREADY_STARTED"):
             self._rpc.startProcess(program, False)
 
     def _remove_program(self, program: str) -> None:
-        """Stops a program, waits for its end, and forgets it."""
+        """Stop a program, wait for its end, and remove it."""
         self._stop_program(program)
         with _told():
             self._rpc.removeProcessGroup(program)
 
     def removed(self, programs: Sequence[str]) -> Iterator[str]:
-        """Stops programs all at once and forgets them; yields each when it is gone."""
+        """Stop programs all at once and remove them; yield each when it has ended."""
         with ThreadPoolExecutor(max_workers=max(1, len(programs))) as pool:
             ending = {pool.submit(self._remove_program, program): program for program in programs}
             for done in as_completed(ending):
@@ -223,24 +225,24 @@ class Supervisor:
             self._rpc.stopProcess(program, True)
 
     def programs(self) -> dict[str, dict[str, Any]]:
-        """What the supervisor knows of each program."""
+        """Return the supervisor's record of each program."""
         with _told():
             return {info["name"]: info for info in self._rpc.getAllProcessInfo()}
 
     def stop_programs(self, programs: Sequence[str]) -> None:
-        """Stops programs all at once and waits for their ends: a worker may take its whole drain."""
+        """Stop programs all at once and wait for their ends: a worker may take its whole drain time."""
         with ThreadPoolExecutor(max_workers=max(1, len(programs))) as pool:
             list(pool.map(self._stop_program, programs))
 
     def shutdown(self) -> None:
-        """Stops the supervisor itself."""
+        """Stop the supervisor itself."""
         with _told():
             self._rpc.shutdown()
 
 
 @contextmanager
 def _unless(expected: str) -> Iterator[None]:
-    """A refusal that says that it is so already is none."""
+    """Ignore the fault that reports that the wanted state holds already."""
     try:
         yield
     except xmlrpc.client.Fault as fault:

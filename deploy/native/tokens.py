@@ -1,4 +1,4 @@
-"""Access tokens of a native stack: the recipes' own, and the command that makes, lists and revokes others."""
+"""Access tokens of a native stack: the recipes' own, and the command that makes, lists and revokes tokens."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from deploy.operator_token import ACCESS, MAKE, OperatorToken
 
 
 def operator_token(plan: Plan) -> OperatorToken:
-    """Return the token of the recipes themselves. Making it raises `StackError`."""
+    """Return the recipes' own token. Making it raises `StackError`."""
 
     def make() -> str:
         done = plan.run_module(ACCESS, *MAKE)

@@ -1,7 +1,7 @@
-"""Runs uv with the package index that pip is set up for on this machine: `python -m deploy.native.uv pip install …`.
+"""Run uv with pip's package index of this machine: `python -m deploy.native.uv pip install …`.
 
-uv does not read pip's settings: without this a machine that reaches packages only through a mirror of its own could not
-install any. What is set for uv itself (`UV_*`) wins.
+uv does not read pip's settings: without this, a machine that reaches packages only through a mirror could not install
+any. Settings of uv itself (`UV_*`) win.
 """
 
 import configparser
@@ -18,7 +18,7 @@ _OPTIONS = ("index-url", "extra-index-url", "find-links", "no-index", "cert", "p
 
 
 def pip_files(environ: Mapping[str, str]) -> list[Path]:
-    """pip's configuration files, the strongest last."""
+    """Return pip's configuration files, the strongest last."""
     chosen = environ.get("PIP_CONFIG_FILE", "")
     if chosen == os.devnull:
         return []
@@ -30,7 +30,7 @@ def pip_files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def pip_settings(environ: Mapping[str, str], files: Iterable[Path]) -> dict[str, str]:
-    """What pip is told about where packages are, lists joined with spaces; a file that can't be read says nothing."""
+    """Return pip's settings for package indexes, lists joined with spaces; an unreadable file counts as empty."""
     found: dict[str, str] = {}
     for file in files:
         parser = configparser.RawConfigParser()
@@ -50,7 +50,7 @@ def _variable(name: str) -> str:
 
 
 def _present(locations: str) -> list[str]:
-    """Without the folders that do not exist: pip passes over them, uv refuses them."""
+    """Drop folders that do not exist: pip skips them, uv refuses them."""
     found = []
     for location in locations.split():
         folder = url2pathname(location.removeprefix("file://")) if location.startswith("file://") else location
@@ -60,7 +60,7 @@ def _present(locations: str) -> list[str]:
 
 
 def uv_environment(environ: Mapping[str, str], settings: Mapping[str, str], *, whole_index: bool) -> dict[str, str]:
-    """The environment for uv. `whole_index` leaves out folders and extra indexes: they may lack files of a release."""
+    """Return uv's environment. `whole_index` omits folders and extra indexes, which may lack files of a release."""
     wanted: dict[str, str] = {}
     if "index-url" in settings and not environ.get("UV_INDEX_URL"):
         wanted["UV_DEFAULT_INDEX"] = settings["index-url"]
@@ -82,7 +82,7 @@ def uv_environment(environ: Mapping[str, str], settings: Mapping[str, str], *, w
 
 
 def uv_command(arguments: Sequence[str], *, whole_index: bool = False) -> tuple[list[str], dict[str, str]]:
-    """The command line and the environment."""
+    """Return the command line and the environment of a call of uv."""
     settings = pip_settings(os.environ, pip_files(os.environ))
     command = [str(UV), *arguments]
     if settings.get("no-index", "").lower() in ("1", "true", "yes", "on") and not whole_index:

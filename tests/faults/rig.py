@@ -105,7 +105,7 @@ class Rig:
         environment.keep_for(self.stack.stack.layout, part, variables)
 
     def crash_in_turn(self, part: str, plans: Sequence[tuple[str, int]]) -> None:
-        """Kills a part; its next process dies at the first crash point, the one behind it at the second, and so on.
+        """Kills a part; its next process dies at the first failpoint, the one behind it at the second, and so on.
 
         A plan is a point and its number of arrivals. Returns when all have died there.
         """
@@ -137,10 +137,10 @@ class Rig:
             for line in (self.stack.stack.layout.logs / f"{part}.log").read_text(errors="replace").splitlines()
             if f'"point": "{point}"' in line
         ]
-        return sum("ARMED" in line for line in lines), sum('"event": "crash point"' in line for line in lines)
+        return sum("ARMED" in line for line in lines), sum('"event": "failpoint"' in line for line in lines)
 
     def crash_together(self, parts: Sequence[str], point: str) -> None:
-        """Kills parts, lets whichever of their next processes comes to a crash point die there, and returns then."""
+        """Kills parts, lets whichever of their next processes comes to a failpoint die there, and returns then."""
         before = self._counts(parts, point)[1]
         for part in parts:
             self.tell(part, {"ACKED_CRASH": _killed_at(point, 1)})

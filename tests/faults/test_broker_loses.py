@@ -150,5 +150,5 @@ def test_a_broker_that_takes_nothing_costs_time_and_nothing_else(stack: TestStac
     eventually(
         lambda: stack.call("GET", "/readyz", to="intake").body["status"] == "ready", within_s=30, what="it is ready"
     )
-    # What was under way when it began, and what outbox and sweeper both have published: no flood.
+    # What was under way when it began, and what bundle publisher and sweeper both have published: no flood.
     assert published(stack) - before <= 3 * MEANWHILE

@@ -1,4 +1,4 @@
-"""Intake, gateway and their sweepers die at each crash point, together and for a while: nothing accepted is lost."""
+"""Intake, gateway and their sweepers die at each failpoint, together and for a while: nothing accepted is lost."""
 
 import random
 import time
@@ -23,9 +23,9 @@ FOLLOWERS = 100
 BACK_WITHIN_S = 30.0
 
 
-def test_1_i1_i5_an_intake_killed_at_each_crash_point_has_promised_nothing_that_is_lost(rig: Rig) -> None:
+def test_1_i1_i5_an_intake_killed_at_each_failpoint_has_promised_nothing_that_is_lost(rig: Rig) -> None:
     chance = random.Random(1)
-    with experiment(rig, "1 intake killed at each of its 6 crash points") as run:
+    with experiment(rig, "1 intake killed at each of its 6 failpoints") as run:
         run.in_full_swing()
         with run.client.load(60, seconds=0.2):
             rig.crash_in_turn("intake-1", [(point, chance.randint(1, 20)) for point in INTAKE_POINTS])

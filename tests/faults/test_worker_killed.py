@@ -1,4 +1,4 @@
-"""A worker dies at each of its crash points: every job ends once, and what it held runs again in time."""
+"""A worker dies at each of its failpoints: every job ends once, and what it held runs again in time."""
 
 import random
 
@@ -18,9 +18,9 @@ POINTS = (
 )
 
 
-def test_2_i1_i4_a_worker_killed_at_each_crash_point_costs_a_lease_at_most(rig: Rig) -> None:
+def test_2_i1_i4_a_worker_killed_at_each_failpoint_costs_a_lease_at_most(rig: Rig) -> None:
     chance = random.Random(2)
-    with experiment(rig, "2 worker killed at each of its 9 crash points") as run:
+    with experiment(rig, "2 worker killed at each of its 9 failpoints") as run:
         run.observe(run.in_full_swing(800))
         with run.client.load(30, seconds=0.5):
             rig.kill("worker-1")

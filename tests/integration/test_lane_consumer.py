@@ -27,7 +27,7 @@ def bundle(lane: str) -> Bundle:
 
 
 async def published(publisher: RabbitPublisher, sent: Bundle) -> None:
-    """Publishes as the outbox does: again, where a queue that is only being made refuses."""
+    """Publishes as the bundle publisher does: again, where a queue that is only being made refuses."""
     for _ in range(40):
         try:
             await publisher.publish(sent)

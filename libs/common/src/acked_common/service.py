@@ -93,7 +93,7 @@ class ServiceCore:
         self.lifetime.add("publisher", stop=self.publisher.close)
         self.lifetime.add("probe", stop=self._probe.close)
         self.lifetime.add(
-            "outbox", start=self._start_bundle_publisher, stop=self.bundle_publisher.stop, stop_within_s=6.0
+            "bundle publisher", start=self._start_bundle_publisher, stop=self.bundle_publisher.stop, stop_within_s=6.0
         )
         self.lifetime.add("loops", start=self._start_loops, stop=self._tasks.cancel_all)
 

@@ -188,7 +188,7 @@ async def test_memory_is_bounded_while_the_broker_is_away(
     assert bundle_publisher.waiting == KEPT_BUNDLES
 
 
-async def test_what_a_full_outbox_drops_is_the_oldest_and_is_counted(
+async def test_what_a_full_publisher_drops_is_the_oldest_and_is_counted(
     broker: HeldBroker,
     bundle_publisher: BundlePublisher,
     monkeypatch: pytest.MonkeyPatch,
@@ -203,7 +203,7 @@ async def test_what_a_full_outbox_drops_is_the_oldest_and_is_counted(
         await settle()
     assert bundle_publisher.waiting == 3
     assert dropped_bundles() - dropped_before == 2
-    assert capsys.readouterr().out.count("outbox is full") == 1
+    assert capsys.readouterr().out.count("bundle publisher is full") == 1
     broker.is_away = False
     bundle_publisher.start()
     await sent(bundle_publisher)

@@ -239,7 +239,7 @@ async def test_a_page_is_followed_by_the_next(bench: Bench, monkeypatch: pytest.
     assert found == {job.id for job in jobs[3:]}
 
 
-async def test_what_a_full_outbox_dropped_is_published_by_the_sweeper(
+async def test_what_a_full_publisher_dropped_is_published_by_the_sweeper(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("acked_common.background.bundle_publisher.KEPT_BUNDLES", 3)

@@ -80,8 +80,8 @@ def test_kill_ends_the_process_where_it_stands() -> None:
     assert done.returncode == -9
     assert "before" in done.stdout
     assert "behind" not in done.stdout
-    assert '"crash point", "point": "intake.inserted"' in done.stderr
-    assert "A CRASH POINT IS ARMED" in done.stdout + done.stderr
+    assert '"failpoint", "point": "intake.inserted"' in done.stderr
+    assert "A FAILPOINT IS ARMED" in done.stdout + done.stderr
 
 
 def test_each_point_stands_in_the_code_once_or_twice() -> None:

@@ -30,7 +30,7 @@ QueuedJob = tuple[UUID, str, datetime]
 _published = Counter("acked_bundles_published_total", "Bundles that the broker has confirmed.")
 _published_jobs = Counter("acked_jobs_published_total", "Jobs in confirmed bundles, republications included.")
 _dropped = Counter(
-    "acked_bundles_dropped_total", "Bundles that the full outbox left to the sweeper while the broker took nothing."
+    "acked_bundles_dropped_total", "Bundles that the full publisher left to the sweeper while the broker accepted none."
 )
 _unconfirmed = Counter("acked_bundles_unconfirmed_total", "Publications that the broker did not confirm.")
 
@@ -50,7 +50,7 @@ class BundlePublisher:
 
     def start(self) -> None:
         """Starts publishing again what was kept."""
-        self._tasks.repeat("outbox", self._send_kept, every_s=RETRY_S)
+        self._tasks.repeat("bundle publisher", self._send_kept, every_s=RETRY_S)
 
     async def stop(self) -> None:
         """Waits for publications under way; what is kept stays for the sweeper."""
@@ -132,7 +132,7 @@ class BundlePublisher:
             self._kept.popleft()
         _dropped.inc(over)
         if not self._dropped:
-            log.warning("outbox is full; the sweeper will publish what it drops", kept=KEPT_BUNDLES)
+            log.warning("bundle publisher is full; the sweeper will publish what it drops", kept=KEPT_BUNDLES)
         self._dropped += over
 
     async def _send_kept(self) -> None:
@@ -146,5 +146,5 @@ class BundlePublisher:
             if not all_taken:
                 return
         if self._dropped:
-            log.info("outbox has room again", dropped=self._dropped)
+            log.info("bundle publisher has room again", dropped=self._dropped)
             self._dropped = 0

@@ -1,1 +1,1 @@
-"""What every process needs: settings, logs, the clock, start and stop, failpoints."""
+"""The base of every process: settings, logs, the clock, start and stop, failpoints."""

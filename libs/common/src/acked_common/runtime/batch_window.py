@@ -29,7 +29,7 @@ _TIMER_MARGIN_S = 0.001
 
 @dataclass(frozen=True, slots=True)
 class BatchRule:
-    """The rule as a pure function of what is under way."""
+    """The rule, as a pure function of the writes in flight."""
 
     in_flight: int = IN_FLIGHT
     """How many writes may be under way at once."""
@@ -37,7 +37,7 @@ class BatchRule:
     """With fewer jobs a write waits for the one under way."""
 
     def may_begin(self, waiting: int, *, writes: int, jobs: int, newest_age_s: float) -> bool:
-        """Return whether `waiting` jobs go out now, beside so many `writes` with so many `jobs` in all."""
+        """Return whether `waiting` jobs go out now, beside `writes` in flight that hold `jobs` in all."""
         if not (waiting and writes):
             return waiting > 0
         if writes >= self.in_flight:
@@ -47,7 +47,7 @@ class BatchRule:
 
 
 class BatchWindow:
-    """The writes of one sort that are under way. Calls `flush` of its owner when more may go out.
+    """The writes of one sort in flight. Calls `flush` of its owner when more may go out.
 
     The owner sends batches in `flush` while `may_begin`, calls `begin` and `end` around each, and flushes after `end`.
     """
@@ -63,11 +63,11 @@ class BatchWindow:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no write is under way."""
+        """Whether no write is in flight."""
         return not self._writes
 
     def may_begin(self, waiting: int) -> bool:
-        """Return whether so many waiting jobs may go out now. If not, the owner is asked to flush in time."""
+        """Return whether this number of waiting jobs may go out now. If not, schedule a flush of the owner."""
         loop = asyncio.get_running_loop()
         age_s = loop.time() - self._begun_at
         if self._rule.may_begin(waiting, writes=self._writes, jobs=self._jobs, newest_age_s=age_s):
@@ -78,7 +78,7 @@ class BatchWindow:
         return False
 
     def flush_soon(self, waiting: int) -> None:
-        """Flush behind what this turn of the loop has read already, if so many jobs may go out."""
+        """Flush after this turn of the loop, so that requests that it has read join, if this many jobs may go out."""
         if not self._flush_is_due and self.may_begin(waiting):
             self._flush_is_due = True
             asyncio.get_running_loop().call_soon(self._flush_now)

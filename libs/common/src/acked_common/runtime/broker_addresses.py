@@ -1,4 +1,4 @@
-"""The nodes of RabbitMQ that a setting names. Pure.
+"""Parse the RabbitMQ nodes of a setting. Pure.
 
 One URL may list several hosts, as MongoDB's do: `amqp://user:password@a:5672,b:5672/vhost`. Several whole URLs may be
 separated by commas too, where nodes differ in more than their address.
@@ -22,12 +22,12 @@ class Address:
 
 
 def urls_in(text: str) -> list[str]:
-    """The whole URLs of a list."""
+    """Split a list into whole URLs."""
     return _BETWEEN_URLS.split(text.strip())
 
 
 def addresses(text: str) -> tuple[Address, ...]:
-    """Each node once, in the order of the text. Raises `ValueError` with what is wrong, without user and password."""
+    """Return each node once, in the order of the text. Raise `ValueError`, whose text has no user and password."""
     found: dict[Address, None] = {}
     for url in urls_in(text):
         scheme, mark, rest = url.partition("://")
@@ -48,7 +48,7 @@ def addresses(text: str) -> tuple[Address, ...]:
 
 
 def _checked(scheme: str, text: str) -> str:
-    """`host:port`, or a `ValueError`."""
+    """Check `host:port` and return it. Raise `ValueError`."""
     host = text.strip()
     try:
         parts = urlsplit(f"//{host}")

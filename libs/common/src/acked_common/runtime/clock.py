@@ -1,4 +1,4 @@
-"""Time: every process writes MongoDB's time, which it asks for now and then and carries on by itself."""
+"""The shared time: every process writes MongoDB's time, which it reads periodically and extrapolates."""
 
 import time
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from acked_common.model.instants import whole_ms
 
 
 class Clock(Protocol):
-    """Where instants and durations come from."""
+    """The source of instants and durations."""
 
     def now(self) -> datetime:
-        """The shared time, aware UTC, whole milliseconds."""
+        """Return the shared time, aware UTC, in whole milliseconds."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only rise; for durations inside this process."""
+        """Return seconds that never fall, for durations inside this process."""
         ...
 
 
@@ -25,13 +25,16 @@ def _utc_now() -> datetime:
 
 
 class SharedClock:
-    """MongoDB's time, carried on by this machine's monotonic clock: a jump of its wall clock moves nothing."""
+    """MongoDB's time, extrapolated by this machine's monotonic clock: a jump of its wall clock has no effect."""
 
     def __init__(
         self, *, machine: Callable[[], datetime] = _utc_now, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """`machine` is this machine's own clock, aware UTC, which counts until MongoDB's is known; `monotonic` gives
-        seconds that only rise."""
+        """Take both clocks of this machine.
+
+        `machine` returns aware UTC and is used until MongoDB's time is known; `monotonic` returns seconds that never
+        fall.
+        """
         self._monotonic = monotonic
         self._at = machine()
         self._at_monotonic = monotonic()
@@ -51,13 +54,15 @@ class SharedClock:
         return self._monotonic()
 
     def adjust(self, *, server_at: datetime, asked: float, round_trip_s: float) -> None:
-        """Takes the time from one answer of the server, assumed to be made half-way through the round trip that began
-        at `asked` on the monotonic clock."""
+        """Adopt the time of one response of the server.
+
+        It counts as made half-way through the round trip that began at `asked` on the monotonic clock.
+        """
         self._at = server_at
         self._at_monotonic = asked + round_trip_s / 2
         self._newest = (0, whole_ms(server_at))
 
     def is_off(self, *, server_at: datetime, asked: float, round_trip_s: float, by_s: float) -> bool:
-        """Whether an answer of the server can't be explained by its round trip: it is off by more than `by_s`."""
+        """Return whether a response of the server differs by more than `by_s` beyond what its round trip explains."""
         expected = self._at + timedelta(seconds=asked + round_trip_s / 2 - self._at_monotonic)
         return abs((server_at - expected).total_seconds()) > by_s + round_trip_s / 2

@@ -1,4 +1,4 @@
-"""OWNER of the environment: reads `ACKED_*` variables and collects every problem before it complains."""
+"""OWNER of the environment: reads `ACKED_*` variables and reports all problems together."""
 
 import math
 import os
@@ -16,11 +16,11 @@ DEVELOPMENT_SECRET = "acked-development"  # noqa: S105 - how those that stand in
 
 
 class SettingsError(Exception):
-    """One or more settings can't be used; the message lists all of them."""
+    """Signal that settings can't be used; the message lists all of them."""
 
 
 class Env:
-    """Reads `ACKED_*` variables and collects every problem before it complains."""
+    """Read `ACKED_*` variables and collect every problem until `finish`."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
@@ -35,16 +35,16 @@ class Env:
         return tuple(unknown_settings(self._environ))
 
     def text(self, name: str, default: str) -> str:
-        """The text, or the default where the variable is unset or empty."""
+        """Return the text, or the default if the variable is unset or empty."""
         return self._environ.get(name, "").strip() or default
 
     def path(self, name: str) -> Path | None:
-        """The path, or None."""
+        """Return the path, or None."""
         text = self.text(name, "")
         return Path(text) if text else None
 
     def secret(self, name: str) -> str | None:
-        """The secret in the variable, else in the file that `<name>_FILE` names; None where neither is set."""
+        """Return the secret in the variable, else in the file that `<name>_FILE` names; None if neither is set."""
         path = self.path(f"{name}_FILE")
         text, source = self.text(name, ""), name
         if not text and path is not None:
@@ -63,18 +63,18 @@ class Env:
         return text
 
     def choice(self, name: str, known: tuple[str, ...], default: str) -> str:
-        """One of the known words."""
+        """Return one of the known words."""
         text = self.text(name, default).lower()
         if text not in known:
             self._problems.append(f"{name}={text}: one of {', '.join(known)}")
         return text
 
     def names(self, name: str, default: str = "") -> tuple[str, ...]:
-        """A comma-separated list."""
+        """Return a comma-separated list."""
         return tuple(part.strip() for part in self.text(name, default).split(",") if part.strip())
 
     def each(self, name: str, read: Callable[[str], str]) -> tuple[str, ...]:
-        """A comma-separated list, each part once, as `read` returns it. `read` raises `ValueError`: what to write."""
+        """Return a comma-separated list, each part once, as `read` returns it. It raises `ValueError` with advice."""
         found: dict[str, None] = {}
         for text in self.names(name):
             try:
@@ -84,24 +84,24 @@ class Env:
         return tuple(found)
 
     def whole(self, name: str, default: int, *, at_least: int = 0, at_most: int = 2**31) -> int:
-        """A whole number."""
+        """Return a whole number."""
         return self._number(name, default, whole, at_least, at_most, "a whole number")
 
     def seconds(self, name: str, default: float, *, at_least: float = 0.001, at_most: float = 3.2e9) -> float:
-        """A duration in seconds."""
+        """Return a duration in seconds."""
         return self._number(name, default, decimal, at_least, at_most, "a number of seconds")
 
     def rate(self, name: str, default: float) -> float:
-        """A number a second; 0 means none."""
+        """Return a number a second; 0 means no limit."""
         return self._number(name, default, decimal, 0.0, 1e6, "a number")
 
     def require(self, holds: bool, problem: str) -> None:
-        """Notes a problem between settings."""
+        """Record a contradiction between settings."""
         if not holds:
             self._problems.append(problem)
 
     def finish(self) -> None:
-        """Raises `SettingsError` with all that was found."""
+        """Raise `SettingsError` if there are problems."""
         if self._problems:
             raise SettingsError("these settings can't be used:\n  " + "\n  ".join(self._problems))
 

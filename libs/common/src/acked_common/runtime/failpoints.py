@@ -1,7 +1,7 @@
-"""OWNER of the crash points: places at which a test ends, breaks or stalls a process. Off, and free, in all other runs.
+"""OWNER of the failpoints: places at which a test kills, fails or stalls a process. Off, and free, in all other runs.
 
-`ACKED_CRASH=point:n:what` arms one of them: when the process comes there for the n-th time, `kill` ends it with
-SIGKILL, `raise` lets that place fail, `sleep=seconds` stalls the thread, as a pause of the whole machine would.
+`ACKED_CRASH=point:n:what` arms one of them. At the n-th arrival, `kill` ends the process with SIGKILL, `raise` makes
+the place fail, and `sleep=seconds` stalls the thread, as a pause of the whole machine would.
 """
 
 import itertools
@@ -44,12 +44,12 @@ What = Literal["kill", "raise", "sleep"]
 
 
 class FailpointHit(Exception):
-    """What a place fails with that `raise` was asked for."""
+    """The error of a failpoint that is armed with `raise`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailpointPlan:
-    """What happens at the `nth` arrival at a point."""
+    """The effect of the `nth` arrival at a point."""
 
     point: Point
     nth: int
@@ -58,7 +58,7 @@ class FailpointPlan:
 
 
 def parse_plan(text: str) -> FailpointPlan:
-    """Reads `point:n:what`. Raises `ValueError`, which says what is wrong."""
+    """Parse `point:n:what`. Raise `ValueError`, which states the problem."""
     parts = text.split(":")
     if len(parts) != 3:
         raise ValueError("must be point:n:what, e.g. worker.claimed:3:kill")
@@ -88,7 +88,7 @@ def parse_plan(text: str) -> FailpointPlan:
 
 
 def _nothing(point: Point) -> None:
-    """What every point does in a real run."""
+    """Do nothing, as every point does in a real run."""
 
 
 reach: Callable[[Point], None] = _nothing
@@ -96,13 +96,13 @@ reach: Callable[[Point], None] = _nothing
 
 
 def arm(plan: FailpointPlan | None) -> None:
-    """Called once at start, before anything runs. None: all points do nothing."""
+    """Arm a plan; call this once at start, before anything runs. None: all points do nothing."""
     global reach
     if plan is None:
         reach = _nothing
         return
     log.warning(
-        "A CRASH POINT IS ARMED: this process is going to break. Unset ACKED_CRASH, which is for tests alone",
+        "A FAILPOINT IS ARMED: this process is going to break. Unset ACKED_CRASH, which is for tests alone",
         point=plan.point,
         nth=plan.nth,
         what=plan.what,
@@ -117,7 +117,7 @@ def _armed(plan: FailpointPlan) -> Callable[[Point], None]:
         if point != plan.point or next(arrivals) != plan.nth:
             return
         # Not through the logs: the process may be gone before they are written.
-        say_now(f'{{"event": "crash point", "point": "{point}", "what": "{plan.what}", "level": "error"}}\n')
+        say_now(f'{{"event": "failpoint", "point": "{point}", "what": "{plan.what}", "level": "error"}}\n')
         if plan.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif plan.what == "raise":

@@ -1,4 +1,4 @@
-"""Start and stop: parts start in order and stop in reverse, each within a deadline; no task dies unseen."""
+"""Start and stop: parts start in order and stop in reverse, each within a deadline; failures of tasks are logged."""
 
 import asyncio
 import random
@@ -27,14 +27,14 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Runs something once; its failure is logged."""
+        """Run a coroutine once; log its failure."""
         task = asyncio.create_task(coroutine, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
 
     def repeat(self, name: str, step: Step, *, every_s: float) -> asyncio.Task[Any]:
-        """Runs `step` again and again, `every_s` apart with a tenth of jitter, whatever it raises."""
+        """Run `step` repeatedly, `every_s` apart with a tenth of jitter, whatever it raises."""
 
         async def loop() -> None:
             failing = False
@@ -54,7 +54,7 @@ class Tasks:
         return self.spawn(loop(), name)
 
     async def cancel_all(self, within_s: float = 5.0) -> None:
-        """Cancels what runs and waits for it, bounded."""
+        """Cancel all tasks and wait for them, bounded."""
         for task in self._running:
             task.cancel()
         if self._running:
@@ -84,11 +84,11 @@ class Lifetime:
     def add(
         self, name: str, *, start: Step | None = None, stop: Step | None = None, stop_within_s: float = 5.0
     ) -> None:
-        """Adds a part behind those that are there."""
+        """Add a part after the existing ones."""
         self._parts.append(_Part(name, start, stop, stop_within_s))
 
     async def start(self) -> None:
-        """Starts all parts; when one fails, stops what was started and raises."""
+        """Start all parts; if one fails, stop the started ones and raise."""
         try:
             for part in self._parts:
                 if part.start is not None:
@@ -99,7 +99,7 @@ class Lifetime:
             raise
 
     async def stop(self) -> None:
-        """Stops in reverse order; a part that is late or fails does not keep the others."""
+        """Stop in reverse order; a part that is late or fails does not delay the others."""
         while self._started:
             part = self._started.pop()
             if part.stop is None:
@@ -125,7 +125,7 @@ _tasks.set_function(_count_tasks)
 
 
 def raise_file_limit() -> int:
-    """Raises the soft limit of open files to the hard one, and answers it: each connection is a file."""
+    """Raise the soft limit of open files to the hard one, and return it: each connection is a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

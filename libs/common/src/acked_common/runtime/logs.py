@@ -24,13 +24,16 @@ def say_now(text: str) -> None:
 
 
 def log_fd() -> int:
-    """The descriptor that the log goes to."""
+    """Return the descriptor of the log."""
     return (_own or sys.__stderr__ or sys.stderr).fileno()
 
 
 def set_up_logs(service: str, level: str, *, own: TextIO | None = None) -> None:
-    """Routes structlog and the standard library's loggers into one stream of JSON lines. With `own`, the lines of Acked
-    and its libraries go there, whatever user code does to the root logger; all others stay on standard error."""
+    """Route structlog and the standard library's loggers into one stream of JSON lines.
+
+    With `own`, the lines of Acked and its libraries go there, whatever user code does to the root logger. All others
+    stay on standard error.
+    """
     global _own
     _own = own
     shared: list[Any] = [
@@ -75,5 +78,5 @@ def set_up_logs(service: str, level: str, *, own: TextIO | None = None) -> None:
 
 
 def get_log(name: str) -> Any:
-    """A logger that takes key-value pairs."""
+    """Return a logger that takes key-value pairs."""
     return structlog.stdlib.get_logger(name)

@@ -1,4 +1,4 @@
-"""Tells who looks from outside which process a part is, and on which port it alone answers."""
+"""Publish the process id of a part and the port of that one process, for recipes and tests."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import msgspec
 
 @contextmanager
 def told_in(path: Path, *, health_port: int) -> Iterator[None]:
-    """`path` has `{"pid", "health_port"}` of this process as long as the context lasts."""
+    """Keep `{"pid", "health_port"}` of this process in `path` while the context lasts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_bytes(msgspec.json.encode({"pid": os.getpid(), "health_port": health_port}))

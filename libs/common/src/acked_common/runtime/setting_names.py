@@ -1,4 +1,4 @@
-"""OWNER of the names of all settings: which `ACKED_*` variables mean something, and what others may mean. Pure.
+"""OWNER of the names of all settings: known `ACKED_*` variables, and suggestions for unknown ones. Pure.
 
 Kubernetes puts variables of its own into every container: of a Service `acked-gateway` it makes
 `ACKED_GATEWAY_PORT=tcp://10.0.0.7:8080` and six more. Those are no settings, also where the name is that of one.
@@ -76,14 +76,14 @@ _ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 def is_of_kubernetes(name: str, value: str) -> bool:
-    """Whether Kubernetes has made this variable of a Service."""
+    """Return whether Kubernetes derived this variable from a Service."""
     if _OF_KUBERNETES.fullmatch(name):
         return name not in KNOWN
     return _PORT_OF_KUBERNETES.fullmatch(name) is not None and _ADDRESS.match(value) is not None
 
 
 def unknown_settings(environ: Mapping[str, str]) -> list[str]:
-    """A line for each `ACKED_*` variable that means nothing, with the name that may have been meant."""
+    """Return a line for each unknown `ACKED_*` variable, with the nearest known name."""
     return [
         unknown_setting(name)
         for name in sorted(environ)
@@ -92,6 +92,6 @@ def unknown_settings(environ: Mapping[str, str]) -> list[str]:
 
 
 def unknown_setting(name: str, known: Iterable[str] = KNOWN) -> str:
-    """What is wrong with a name that is none."""
+    """Return the problem of an unknown name."""
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     return f"{name} is no setting" + (f": did you mean {near[0]}?" if near else "; docs/settings.md lists all of them")

@@ -20,7 +20,7 @@ DEVELOPMENT_WARNING = (
 
 @dataclass(frozen=True, slots=True)
 class ServerUrls:
-    """Where the servers are. The URLs may contain passwords."""
+    """The URLs of the servers; they may contain passwords."""
 
     mongo_url: str = field(repr=False)
     amqp_url: str = field(repr=False)
@@ -29,7 +29,7 @@ class ServerUrls:
 
 @dataclass(frozen=True, slots=True)
 class JobTimes:
-    """How long a job may wait, run without a sign of life, and stay."""
+    """How long a job may wait, run without a renewal, and stay stored."""
 
     lease_s: float
     renewal_s: float
@@ -42,7 +42,7 @@ class JobTimes:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """Who may call an HTTP service, from where, and how often."""
+    """Access to an HTTP service: clients, origins and rates."""
 
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
@@ -57,7 +57,7 @@ class AccessRules:
 
 @dataclass(frozen=True, slots=True)
 class ListenAddresses:
-    """Where a process listens, beside the port of its service."""
+    """The listening addresses of a process, besides the port of its service."""
 
     host: str
     metrics_host: str
@@ -69,7 +69,7 @@ class ListenAddresses:
 
 @dataclass(frozen=True, slots=True)
 class CommonSettings:
-    """What every service needs to know."""
+    """The settings of every service."""
 
     servers: ServerUrls
     times: JobTimes
@@ -85,13 +85,13 @@ class CommonSettings:
 
     @property
     def warnings(self) -> list[str]:
-        """What a process says once in its log when it starts."""
+        """The warnings that a process logs once when it starts."""
         found = [DEVELOPMENT_WARNING] if self.has_development_secret else []
         return [*found, *(f"ignored: {line}" for line in self.unknown)]
 
 
 def read_common(env: Env) -> CommonSettings:
-    """Reads and cross-checks; problems are collected in `env`."""
+    """Read and cross-check the settings; `env` collects the problems."""
     settings = CommonSettings(
         servers=ServerUrls(
             mongo_url=server_url(
@@ -170,7 +170,7 @@ def _with_password(env: Env, url: str, password: str, name: str, password_name: 
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Return whether only this machine can connect to this host."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -178,7 +178,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _published_on_loopback(env: Env) -> bool:
-    """What `ACKED_PUBLISH_ADDRESS` says where it is set; the switch can only deny it then."""
+    """Return whether ports are published on loopback; the switch can only deny what `ACKED_PUBLISH_ADDRESS` states."""
     switch = env.choice("ACKED_PUBLISHED_ON_LOOPBACK", ("yes", "no"), "no")
     address = env.text("ACKED_PUBLISH_ADDRESS", "")
     if not address:
@@ -192,7 +192,7 @@ def _published_on_loopback(env: Env) -> bool:
 
 
 def require_access(env: Env, settings: CommonSettings) -> None:
-    """A service that others than this machine may reach asks who calls; the problem says how."""
+    """Require tokens of a service that other machines can reach; the problem says how to enable them."""
     env.require(
         settings.access.asks_for_tokens or settings.access.published_on_loopback or is_loopback(settings.listen.host),
         f"{_reached_at(env, settings)}: others than this machine may reach it, and nobody would have to show a token. "

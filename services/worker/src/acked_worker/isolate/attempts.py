@@ -1,4 +1,4 @@
-"""Decides what becomes of isolated attempts: who waits, starts, is stopped, killed or late, and how each ended. Pure.
+"""Decide when isolated attempts wait, start, are stopped, killed or late, and how each ended. Pure.
 
 The runner reports events with the time of its loop, performs the effects that it gets back, and calls `due` at
 `due_at`. An attempt passes these phases, in order, and may skip some:
@@ -44,7 +44,7 @@ class Phase(Enum):
 
 
 class IsolatedAttempt:
-    """One attempt that runs alone, from its submission until its process is gone."""
+    """One attempt that runs alone, from its submission until its process has exited."""
 
     __slots__ = (
         "assignment",
@@ -93,7 +93,7 @@ class KillProcess:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Report the ending of the attempt, the only one; read nothing more from its process."""
+    """Report the only ending of the attempt; read nothing more from its process."""
 
     attempt: IsolatedAttempt
     ending: Ending
@@ -114,7 +114,7 @@ class IsolatedAttempts:
     """All isolated attempts of one worker. Instants are those of one monotonic clock, in seconds."""
 
     def __init__(self, most: int) -> None:
-        """`most`: processes at once."""
+        """Take the limit of processes at once."""
         self._most = most
         self._live: dict[tuple[str, int], IsolatedAttempt] = {}
         self._waiting: deque[IsolatedAttempt] = deque()
@@ -122,17 +122,17 @@ class IsolatedAttempts:
         """Those that hold a place, in order."""
 
     def __len__(self) -> int:
-        """How many have no ending yet."""
+        """Return the number of attempts without an ending."""
         return len(self._live)
 
     @property
     def live(self) -> Sequence[IsolatedAttempt]:
-        """Those without an ending."""
+        """The attempts without an ending."""
         return tuple(self._live.values())
 
     @property
     def due_at(self) -> float:
-        """When `due` has something to do; infinite if never."""
+        """The instant of the next deadline, for `due`; infinite if there is none."""
         return min((min(one.deadline, one.kill_at) for one in self._placed), default=inf)
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
@@ -143,7 +143,7 @@ class IsolatedAttempts:
             self._waiting.append(one)
 
     def start_waiting(self) -> list[IsolatedAttempt]:
-        """Take a place for as many as may start now: launch a process for each. Call it only while a host is ready."""
+        """Take a place for as many as may start now: launch a process for each. A fork server must be ready."""
         started = []
         while self._waiting and len(self._placed) < self._most:
             one = self._waiting.popleft()
@@ -153,7 +153,7 @@ class IsolatedAttempts:
         return started
 
     def give_back_waiting(self) -> list[Effect]:
-        """Settle what waits as not started: there is no host, and other workers may have one."""
+        """Settle waiting attempts as not started: there is no fork server, and other workers may have one."""
         waiting, self._waiting = self._waiting, deque()
         return [self._settle(one, _not_begun(one)) for one in waiting]
 
@@ -171,7 +171,7 @@ class IsolatedAttempts:
         return self._stop(one, reason, now)
 
     def not_launched(self, one: IsolatedAttempt) -> list[Effect]:
-        """There was no host to launch its process."""
+        """Record that there was no fork server to launch its process."""
         if one.phase is not Phase.LAUNCHING:
             return []
         # Its place is free, and there is nothing to launch with: the next host starts what waits.
@@ -179,7 +179,7 @@ class IsolatedAttempts:
         return [self._settle(one, _not_begun(one))]
 
     def connected(self, one: IsolatedAttempt, now: float, *, begins_within_s: float) -> list[Effect]:
-        """The process is told what to run."""
+        """Record that the process was sent its assignment."""
         if one.phase is not Phase.LAUNCHING:
             return []
         one.phase = Phase.STARTING
@@ -189,19 +189,19 @@ class IsolatedAttempts:
         return [] if one.interrupted is None else self._stop(one, one.interrupted, now)
 
     def began(self, one: IsolatedAttempt, now: float) -> None:
-        """Its handler starts now."""
+        """Record that its handler starts now."""
         if one.phase is Phase.STARTING:
             one.phase = Phase.RUNNING
             one.deadline = now + one.assignment.timeout_s + GRACE_S + LATE_S
 
     def ended(self, one: IsolatedAttempt, ending: Ending, now: float) -> list[Effect]:
-        """The process reports its ending."""
+        """Record the ending that the process reports."""
         if one.phase not in (Phase.STARTING, Phase.RUNNING):
             return []
         return self._leave(one, ending, now)
 
     def hung_up(self, one: IsolatedAttempt, now: float) -> list[Effect]:
-        """Nothing more comes from the process, and it reported no ending."""
+        """Record that the process closed its socket without reporting an ending."""
         if one.phase in (Phase.LAUNCHING, Phase.STARTING):
             return self._leave(one, _not_begun(one), now)
         if one.phase is not Phase.RUNNING:
@@ -215,20 +215,20 @@ class IsolatedAttempts:
         return []
 
     def failed(self, one: IsolatedAttempt, now: float) -> list[Effect]:
-        """The worker itself could not run it, which says nothing about the job."""
+        """Record that the worker itself could not run it, which proves nothing about the job."""
         if one.phase in (Phase.WAITING, Phase.LEAVING, Phase.GONE):
             return []
         return self._leave(one, _not_begun(one), now)
 
     def exited(self, one: IsolatedAttempt, code: int | None, now: float) -> list[Effect]:
-        """The process is gone; `code` as of `Exited`, None if its host went with it. What it sent is still read."""
+        """Record the exit; `code` as of `Exited`, None if the fork server exited too. Sent frames are still read."""
         one.has_exited, one.exit_code = True, code
         if one.phase is Phase.DYING:
             return self._leave(one, _after_exit(one), now)
         return [self._free(one)] if one.phase is Phase.LEAVING else []
 
     def due(self, now: float) -> list[Effect]:
-        """Do what time asks for."""
+        """Apply the deadlines that have passed."""
         effects: list[Effect] = []
         for one in list(self._placed):
             if one.kill_at <= now:
@@ -239,7 +239,7 @@ class IsolatedAttempts:
         return effects
 
     def close(self) -> list[Assignment]:
-        """Forget everything; return what has no ending. Events that come later have no effect."""
+        """Forget all attempts; return those without an ending. Later events have no effect."""
         left = [one.assignment for one in self._live.values()]
         for one in (*self._live.values(), *self._placed):
             one.phase = Phase.GONE
@@ -293,19 +293,19 @@ class IsolatedAttempts:
 
 
 def _not_begun(one: IsolatedAttempt) -> Interrupted:
-    """Its ending when it says nothing about the job, which stays a suspect."""
+    """Return the ending of an attempt that proves nothing about the job, which stays marked for isolation."""
     if one.interrupted is None or one.interrupted is InterruptReason.DRAINED:
         return Interrupted(InterruptReason.NOT_STARTED)
     return Interrupted(one.interrupted)
 
 
 def _after_exit(one: IsolatedAttempt) -> Ending:
-    """The ending of a handler whose process died; lost with its host, it says nothing about the job."""
+    """Return the ending of a handler whose process died; with its fork server, it proves nothing about the job."""
     return _not_begun(one) if one.exit_code is None else Crashed(_how(one.exit_code))
 
 
 def _how(code: int) -> str:
-    """How a process ended, for operators."""
+    """Describe for operators how a process ended."""
     if code >= 0:
         return f"exit code {code}"
     try:

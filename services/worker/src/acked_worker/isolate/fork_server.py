@@ -33,7 +33,7 @@ from acked_worker.isolate.frames import (
     decode_to_host,
     encode,
 )
-from acked_worker.isolate.isolated_process import die_with_parent, leave_signals_to_the_worker, run_suspect
+from acked_worker.isolate.isolated_process import die_with_parent, leave_signals_to_the_worker, run_isolated
 from acked_worker.process.output import write_log_apart
 from acked_worker.settings import WorkerSettings, read_settings
 
@@ -43,20 +43,20 @@ _PROGRAM = "import sys; from acked_worker.isolate.fork_server import run_one; ru
 
 
 def main(line_fd: int) -> int:
-    """The exit code."""
+    """Run the fork server and return the exit code."""
     _detach()
     line = socket.socket(fileno=line_fd)
     known = _sockets()
     try:
         settings, kinds = _load()
     except (SettingsError, HandlersError) as error:
-        log.error("no suspect can run here: the handlers can't be loaded", error=str(error))
+        log.error("no isolated job can run here: the handlers can't be loaded", error=str(error))
         return 2
     setproctitle.setproctitle(f"acked-suspects {settings.name}")
     leave_signals_to_the_worker()
     copies = threading.active_count() == 1 and _sockets() == known
     if not copies:
-        log.warning("handlers start threads or open connections while they are imported: each suspect starts slowly")
+        log.warning("handlers start threads or open connections while they are imported: isolated jobs start slowly")
     gc.collect()
     gc.freeze()
     _ForkServer(line, kinds, settings.name, copies=copies).serve()
@@ -69,7 +69,7 @@ def run_one(line_fd: int) -> None:
     settings, kinds = _load()
     setproctitle.setproctitle(f"acked-suspect {settings.name}")
     leave_signals_to_the_worker()
-    run_suspect(socket.socket(fileno=line_fd), kinds)
+    run_isolated(socket.socket(fileno=line_fd), kinds)
 
 
 def _detach() -> None:
@@ -85,7 +85,7 @@ def _load() -> tuple[WorkerSettings, dict[str, Kind]]:
 
 
 def _sockets() -> set[str]:
-    """The sockets that this process has open."""
+    """Return the open sockets of this process."""
     found = set()
     for fd in Path("/proc/self/fd").iterdir():
         try:
@@ -119,7 +119,7 @@ class _ForkServer:
         self._poll = select.poll()
 
     def serve(self) -> None:
-        """Returns when the worker is gone; the kernel then ends the processes."""
+        """Serve until the worker exits; the kernel then ends the processes."""
         self._tell(ForkServerReady(len(self._kinds), self._copies))
         self._poll.register(self._line, select.POLLIN)
         while True:
@@ -130,7 +130,7 @@ class _ForkServer:
                     return
 
     def _hear(self) -> bool:
-        """One message of the worker; False when it is gone."""
+        """Handle one message of the worker; return False if the worker has exited."""
         try:
             message, fds, _, _ = socket.recv_fds(self._line, MAX_MESSAGE_BYTES, 1)
         except OSError:
@@ -151,7 +151,7 @@ class _ForkServer:
             started = self._copy(number, fd) if self._copies else self._new_program(number, fd)
         except OSError as error:
             # The worker sees its end of the line closed, before the handler began.
-            log.error("the process of a suspect could not start", error=str(error))
+            log.error("the process of an isolated job could not start", error=str(error))
             self._tell(Exited(number, 1))
             return
         finally:
@@ -172,9 +172,9 @@ class _ForkServer:
             for watch in self._started:
                 os.close(watch)
             setproctitle.setproctitle(f"acked-suspect {self._worker}")
-            run_suspect(socket.socket(fileno=fd), self._kinds)
+            run_isolated(socket.socket(fileno=fd), self._kinds)
         except BaseException:
-            log.exception("the process of a suspect failed")
+            log.exception("the process of an isolated job failed")
         finally:
             # Nothing may return into the fork server's loop.
             os._exit(1)

@@ -1,4 +1,4 @@
-"""A worker's connection to its fork server: keeps one running, starts processes, and reports how each ended."""
+"""Keep a fork server running for a worker, start processes, and report how each ended."""
 
 import asyncio
 import socket
@@ -31,7 +31,7 @@ REAP_WITHIN_S = 5.0
 
 
 class ForkServerGone(Exception):
-    """There is no fork server now; its processes ended with it, through no fault of their own."""
+    """Signal that there is no fork server; its processes ended with it, through no fault of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ForkServerClient:
     def __init__(
         self, *, on_ready: Callable[[], None], on_gone: Callable[[], None], first: ForkServerProcess | None = None
     ) -> None:
-        """`first`: the fork server to begin with, started before the worker imported its own handlers."""
+        """Take the first fork server, started before the worker imported its own handlers."""
         self._on_ready = on_ready
         self._on_gone = on_gone
         self._first = first
@@ -105,16 +105,16 @@ class ForkServerClient:
 
     def start(self) -> None:
         """Keep a fork server running, in the background."""
-        self._tasks.spawn(self._keep(), "host of suspects")
+        self._tasks.spawn(self._keep(), "fork server")
 
     async def stop(self) -> None:
         """End the fork server and its processes."""
         await self._tasks.cancel_all()
 
     def launch(self, line: socket.socket) -> "tuple[int, asyncio.Future[int]]":
-        """Start a process that has this end of a socket: its number, and how it ends (see `Exited`).
+        """Start a process with this end of a socket; return its number and its future exit code, see `Exited`.
 
-        Raises `HostGone`, now or through the future.
+        Raise `ForkServerGone`, now or through the future.
         """
         self._numbers += 1
         number = self._numbers
@@ -148,7 +148,7 @@ class ForkServerClient:
             pause_s = RESTART.equal_jitter_s(failures)
             self._failed = "the process that runs jobs whose worker was lost does not start; see the log"
             self._settled.set()
-            log.warning("the host of suspects is gone; it starts again", in_s=round(pause_s, 1))
+            log.warning("the fork server ended; it starts again", in_s=round(pause_s, 1))
             self._on_gone()
             await asyncio.sleep(pause_s)
 
@@ -187,7 +187,7 @@ class ForkServerClient:
             return
         match decode_from_host(message):
             case ForkServerReady(kinds, copies):
-                log.info("ready for suspects", kinds=kinds, copies=copies)
+                log.info("ready for isolated jobs", kinds=kinds, copies=copies)
                 self._is_ready = True
                 self.copies = copies
                 self._failed = None

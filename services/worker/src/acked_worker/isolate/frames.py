@@ -1,4 +1,4 @@
-"""The messages between a worker, its fork server and the process of an isolated attempt. Pure.
+"""Messages between a worker, its fork server and the process of an isolated attempt. Pure.
 
 Between worker and process: a stream of frames, each four bytes of length and msgpack. Between worker and fork server:
 one message of msgpack each on a socket that preserves boundaries.
@@ -18,7 +18,7 @@ MAX_MESSAGE_BYTES = 4096
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """Worker to process, the first frame: what to run. `payload` is JSON text; the assignment has none."""
+    """Worker to process, the first frame: the assignment to run. `payload` is JSON text; the assignment has none."""
 
     assignment: Assignment
     payload: bytes
@@ -34,13 +34,13 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
-    """Worker to process: the worker comes round, and when its newest proved renewal was sent."""
+    """Worker to process: the worker's loop runs, and its newest proved renewal was sent at this instant."""
 
     proved_at: float
 
 
 class Began(msgspec.Struct, frozen=True, tag="began"):
-    """Process to worker: the handler starts now. What ends the process before that is no fault of the job."""
+    """Process to worker: the handler starts now. An earlier end of the process is no fault of the job."""
 
 
 class ProgressMade(msgspec.Struct, frozen=True, tag="progress"):
@@ -79,26 +79,26 @@ ToWorker: TypeAlias = Began | ProgressMade | Ended
 
 
 class Start(msgspec.Struct, frozen=True, tag="start"):
-    """Worker to host, with one end of a socket: start a process that runs what the socket says."""
+    """Worker to fork server, with one end of a socket: start a process that runs the assignment on the socket."""
 
     number: int
 
 
 class Kill(msgspec.Struct, frozen=True, tag="kill"):
-    """Worker to host: end a process now."""
+    """Worker to fork server: end a process now."""
 
     number: int
 
 
 class ForkServerReady(msgspec.Struct, frozen=True, tag="ready"):
-    """Host to worker: the handlers are loaded. `copies`: each process is a copy of the host, else a new program."""
+    """Fork server to worker: the handlers are loaded. `copies`: each process is a copy of it, else a new program."""
 
     kinds: int
     copies: bool
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
-    """Host to worker: a process is gone. `code` is an exit code, or minus the number of a signal."""
+    """Fork server to worker: a process has exited. `code` is an exit code, or minus the number of a signal."""
 
     number: int
     code: int
@@ -115,17 +115,17 @@ decode_from_host = msgspec.msgpack.Decoder[FromHost](FromHost).decode
 
 
 class BadFrame(ValueError):
-    """Bytes that are no frame."""
+    """Signal bytes that are no frame."""
 
 
 def framed(frame: ToProcess | ToWorker) -> bytes:
-    """The bytes of a frame on the stream."""
+    """Encode a frame with its length."""
     body = encode(frame)
     return len(body).to_bytes(LENGTH_BYTES) + body
 
 
 def length_of(head: bytes) -> int:
-    """The length of the frame behind these bytes; raises `BadFrame` for one that is too long."""
+    """Return the length of the frame after these bytes. Raise `BadFrame` if it is too long."""
     length = int.from_bytes(head)
     if length > MAX_FRAME_BYTES:
         raise BadFrame(f"a frame of {length} bytes")
@@ -133,7 +133,7 @@ def length_of(head: bytes) -> int:
 
 
 def ended(ending: Ending) -> Ended:
-    """The last frame of a process."""
+    """Build the last frame of a process from an ending."""
     match ending:
         case Succeeded():
             return EndedWell(ending)

@@ -1,7 +1,7 @@
-"""The process of one suspect: runs the handler of one job, as a worker does, and ends. Nothing else runs in it.
+"""Run the handler of one job in a process of its own, as a worker does, and exit.
 
-It lives no longer than its host and its worker. While the worker does not come round, its gate closes as the worker's
-own would.
+The process lives no longer than its fork server and its worker. While the worker's loop is stalled, its stall fence
+closes as the worker's own does.
 """
 
 import asyncio
@@ -47,32 +47,32 @@ _OOM_SCORE = "500"
 
 
 def die_with_parent(parent: int) -> None:
-    """The kernel kills this process when its parent ends; it ends here when the parent has ended already."""
+    """Have the kernel kill this process when its parent ends; exit now if the parent has ended already."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
 
 
 def be_killed_first() -> None:
-    """When memory runs out, the kernel shall take this process, and neither its worker nor a neighbour."""
+    """Have the kernel kill this process when memory runs out, and neither its worker nor a neighbour."""
     try:
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     except OSError:
-        log.warning("the process of a suspect could not ask to be the first that is killed when memory runs out")
+        log.warning("an isolated process could not ask to be killed first when memory runs out")
 
 
 def leave_signals_to_the_worker() -> None:
-    """A signal to all processes at once, as of a stop, is for the worker, which then ends this one.
+    """Leave a signal to all processes at once, such as a stop, to the worker, which then ends this one.
 
-    Not ignored but caught: what a handler starts would inherit the first.
+    Catch the signals instead of ignoring them: programs that a handler starts would inherit the latter.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in (*STOP_SIGNALS, *IDLE_SIGNALS):
         signal.signal(number, lambda number, frame: None)
 
 
-def run_suspect(line: socket.socket, kinds: Mapping[str, Kind]) -> NoReturn:
-    """Runs what the first frame says, then ends the process."""
+def run_isolated(line: socket.socket, kinds: Mapping[str, Kind]) -> NoReturn:
+    """Run the assignment of the first frame, then exit."""
     be_killed_first()
     guard_forks()
     uvloop.run(_IsolatedProcess(line, kinds).run())

@@ -1,4 +1,4 @@
-"""Runs each job that is marked for isolation alone, in a process of its own, behind the interface of the executor.
+"""Run each job that is marked for isolation in a process of its own, behind the interface of the executor.
 
 A process that dies ends its attempt with `Crashed` and affects no other attempt. An attempt that was still waiting, or
 was lost together with the fork server, has not started. The rules are those of `IsolatedAttempts`; this module reports
@@ -57,8 +57,10 @@ class IsolatedRunner:
         on_progress: Callable[[list[tuple[str, int, object]]], None],
         host: ForkServerProcess | None = None,
     ) -> None:
-        """`most`: processes at once; what is above waits, and is interrupted or given back like the rest. `host`: the
-        first one, where it was started already."""
+        """Take the limit of processes at once, and the first fork server if it was started already.
+
+        Attempts beyond the limit wait, and are interrupted or returned like the rest.
+        """
         self._lease_s = lease_s
         self._renewal_s = renewal_s
         self._fence = fence
@@ -72,7 +74,7 @@ class IsolatedRunner:
         self._tasks = Tasks()
 
     def __len__(self) -> int:
-        """How many have no ending yet."""
+        """Return the number of attempts without an ending."""
         return len(self._attempts)
 
     @property
@@ -82,7 +84,7 @@ class IsolatedRunner:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether suspects can run now, or no host starts: claimed before that, they would wait for an import."""
+        """Whether isolated jobs can run now, or no fork server starts: claimed sooner, they would await an import."""
         return self._host.is_settled
 
     async def wait_prepared(self) -> None:
@@ -90,7 +92,7 @@ class IsolatedRunner:
         await self._host.wait_settled()
 
     def start(self) -> None:
-        """Start the host, so that it is ready before there is a suspect."""
+        """Start the fork server, so that it is ready before the first isolated job."""
         self._host.start()
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
@@ -103,7 +105,7 @@ class IsolatedRunner:
         self._perform(self._attempts.interrupt((id, attempt), reason, _now()))
 
     def beat(self) -> None:
-        """Tell the processes that this worker comes round."""
+        """Tell the processes that this worker's loop runs."""
         beat = Beat(self._fence.proved_at)
         for attempt in self._attempts.live:
             process = self._processes.get(attempt)
@@ -111,7 +113,7 @@ class IsolatedRunner:
                 process.line.send(beat)
 
     async def wait_idle(self, timeout_s: float) -> None:
-        """Return when nothing runs or waits, or after `timeout_s`."""
+        """Return when no attempt runs or waits, or after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self._attempts:
@@ -121,7 +123,7 @@ class IsolatedRunner:
             return
 
     async def close(self, timeout_s: float) -> list[Assignment]:
-        """Wait for what runs, then end the host and all processes. Returns what had no ending until then."""
+        """Wait for running attempts, then end the fork server and all processes. Return attempts that had no ending."""
         await self.wait_idle(timeout_s)
         left = self._attempts.close()
         self._arm()
@@ -132,7 +134,7 @@ class IsolatedRunner:
     def _pump(self) -> None:
         if self._host.is_ready:
             for attempt in self._attempts.start_waiting():
-                self._tasks.spawn(self._run(attempt), f"suspect {attempt.assignment.id}")
+                self._tasks.spawn(self._run(attempt), f"isolated {attempt.assignment.id}")
 
     def _give_back(self) -> None:
         self._perform(self._attempts.give_back_waiting())
@@ -153,16 +155,16 @@ class IsolatedRunner:
         except (OSError, EOFError, BadFrame, msgspec.MsgspecError) as error:
             if not isinstance(error, OSError | EOFError):
                 job_id = attempt.assignment.id
-                log.warning("a suspect's process sent what can't be read", job_id=job_id, error=str(error))
+                log.warning("an isolated process sent an unreadable frame", job_id=job_id, error=str(error))
             self._perform(self._attempts.hung_up(attempt, _now()))
         except Exception:
-            log.exception("a suspect could not be run", job_id=attempt.assignment.id)
+            log.exception("an isolated job could not be run", job_id=attempt.assignment.id)
             self._perform(self._attempts.failed(attempt, _now()))
         finally:
             line.close()
 
     async def _talk(self, attempt: IsolatedAttempt, line: ProcessLine) -> None:
-        """Tell the process what to run, and pass on what it reports until it has ended or hangs up."""
+        """Send the assignment, and pass on the reports of the process until it ends or closes its socket."""
         assignment = attempt.assignment
         await line.open()
         line.send(
@@ -211,7 +213,7 @@ class IsolatedRunner:
                 case FreePlace(attempt, lingers):
                     self._processes.pop(attempt, None)
                     if lingers:
-                        log.warning("the process of a suspect does not end", job_id=attempt.assignment.id)
+                        log.warning("an isolated process does not end", job_id=attempt.assignment.id)
                     self._pump()
         self._arm()
 
@@ -223,7 +225,7 @@ class IsolatedRunner:
         self._on_ended([(assignment, ending)])
 
     def _arm(self) -> None:
-        """Come back when the attempts want it."""
+        """Schedule the next deadline of the attempts."""
         due_at = self._attempts.due_at
         if self._timer is not None:
             if self._timer.when() == due_at:

@@ -24,11 +24,11 @@ class ProcessLine:
 
     @property
     def unread_bytes(self) -> int:
-        """How much was sent and waits for the process to read, beside what the kernel holds."""
+        """The number of sent bytes that wait in this process, besides those in the kernel."""
         return 0 if self._writer is None else self._writer.transport.get_write_buffer_size()
 
     async def open(self) -> None:
-        """Return when frames can be sent; those sent before are dropped."""
+        """Return when frames can be sent; earlier ones are dropped."""
         self._reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
 
     def send(self, frame: ToProcess) -> None:
@@ -37,8 +37,10 @@ class ProcessLine:
             self._writer.write(framed(frame))
 
     async def read(self) -> ToWorker:
-        """Return the next frame. Raises `EOFError` or `OSError` when the line is closed, `BadFrame` or `MsgspecError`
-        for what is none."""
+        """Return the next frame.
+
+        Raise `EOFError` or `OSError` when the line is closed, `BadFrame` or `MsgspecError` for an invalid frame.
+        """
         head = await self._reader.readexactly(LENGTH_BYTES)
         frame: ToWorker = decode_to_worker(await self._reader.readexactly(length_of(head)))
         return frame

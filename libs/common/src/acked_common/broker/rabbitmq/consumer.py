@@ -1,7 +1,7 @@
-"""Consumes one queue until it is told to end, and starts again after whatever broke.
+"""Consume one queue until the owner stops it, across failures.
 
-`ConsumerState` decides what comes next; this module does it. The library cancels what runs inside its callback when the
-channel drops, so `on_message` must only hand over.
+`ConsumerState` decides the next step; this module performs it. The library cancels its running callback when the
+channel drops, so `on_message` must only pass the message on.
 """
 
 import asyncio
@@ -40,8 +40,11 @@ class Consumer:
         look: Look,
         prefetch: int | None = None,
     ) -> None:
-        """`declare` makes the queue on a new channel. `look` is called every few seconds. `prefetch` is how many
-        unacknowledged messages may be in hand; None: none is acknowledged."""
+        """Take the callbacks and the prefetch.
+
+        `declare` declares the queue on a new channel. `look` is called every few seconds. `prefetch` limits the
+        unacknowledged messages; None: the consumer acknowledges none.
+        """
         self._connection = connection
         self._name = name
         self._declare = declare
@@ -58,17 +61,17 @@ class Consumer:
 
     @property
     def queue(self) -> AbstractQueue | None:
-        """The queue as it was last declared."""
+        """The queue as last declared."""
         return self._queue
 
     @property
     def channel(self) -> AbstractChannel | None:
-        """The channel on which it is consumed; None between two."""
+        """The channel of the consumer; None between two channels."""
         return self._channel
 
     @property
     def is_consuming(self) -> bool:
-        """Whether messages can arrive, in a moment at the latest, or are not wanted just now."""
+        """Whether messages can arrive, in a moment at the latest, or the consumer is paused."""
         if self._state.is_paused:
             return True
         # The channel's own flag stays open when the peer is gone.
@@ -77,36 +80,36 @@ class Consumer:
 
     @property
     def consumes_since(self) -> float:
-        """When the broker was last asked for messages; on the monotonic clock."""
+        """The instant of the newest consume request, on the monotonic clock."""
         return self._state.consumes_since
 
     @property
     def has_in_hand(self) -> bool:
-        """Whether something that has come is to be acknowledged yet."""
+        """Whether a message is unacknowledged."""
         return False
 
     def pause(self, reason: str) -> None:
-        """Asks for no more messages until each reason to pause is gone; those in hand stay in hand."""
+        """Request no messages until `resume` has removed every reason; unacknowledged ones stay with their owner."""
         if self._state.pause(reason):
             self._paused.clear()
             self._changed.set()
 
     async def wait_paused(self) -> None:
-        """Returns when no more messages can arrive."""
+        """Return when no more messages can arrive."""
         await self._paused.wait()
 
     def resume(self, reason: str) -> None:
-        """Takes a reason to pause back."""
+        """Remove a reason to pause."""
         if self._state.resume(reason):
             self._changed.set()
 
     def set_prefetch(self, prefetch: int) -> None:
-        """Changes how many unacknowledged messages may be in hand; takes hold with a new consumer."""
+        """Change the limit of unacknowledged messages; a new consumer applies it."""
         if self._state.set_prefetch(prefetch):
             self._changed.set()
 
     async def run(self) -> None:
-        """Consumes until it is cancelled."""
+        """Consume until cancelled."""
         while True:
             self.tried_at = time.monotonic()
             self._changed.clear()
@@ -119,13 +122,13 @@ class Consumer:
             except Exception:
                 # Whatever the library raises, a queue without its consumer would look alive.
                 self._state.failed()
-                log.exception("consumer broken; the queue is consumed anew", queue=self._name)
+                log.exception("consumer failed; it starts again", queue=self._name)
                 await self._drop_channel()
             raise_cancelled()
             await self._pause_between()
 
     async def close(self) -> None:
-        """Stops consuming; what is unacknowledged goes back to the broker."""
+        """Stop consuming; unacknowledged messages return to the broker."""
         self._state.pause("closed")
         await self._drop_channel()
 
@@ -146,8 +149,10 @@ class Consumer:
             await self._renew()
 
     async def _renew(self) -> None:
-        """Makes the consumer anew on another channel. What has just come is acknowledged on the one it came on: behind
-        the end of a channel that would end the connection."""
+        """Replace the consumer, on another channel.
+
+        A message is acknowledged on its own channel. After the end of that channel it would end the connection.
+        """
         await self._cancel()
         if not self.has_in_hand:
             before, self._channel = self._channel, None
@@ -175,7 +180,7 @@ class Consumer:
             log.info("queue consumed", queue=self._name, prefetch=prefetch)
 
     async def _has_consumer(self) -> bool:
-        """Whether the broker still delivers to us."""
+        """Return whether the broker still delivers to this consumer."""
         if self._channel is None or not self.is_consuming:
             return False
         underlay: Any = await self._channel.get_underlay_channel()

@@ -13,7 +13,7 @@ RESTART = Backoff(base_s=0.4, cap_s=3.0)
 
 
 class ConsumerStep(Enum):
-    """What a consumer does next; see `ConsumerState.next_step`."""
+    """The next step of a consumer; see `ConsumerState.next_step`."""
 
     CANCEL = auto()
     """End the present consumer: it is paused, or gets another prefetch."""
@@ -25,10 +25,10 @@ class ConsumerStep(Enum):
 
 
 class ConsumerState:
-    """What one consumer knows of itself. Instants are those of a monotonic clock, in seconds."""
+    """The state of one consumer. Instants are those of a monotonic clock, in seconds."""
 
     def __init__(self, prefetch: int | None, now: float) -> None:
-        """`prefetch`: how many unacknowledged messages may be in hand; None: none is acknowledged."""
+        """Take the limit of unacknowledged messages; None: the consumer acknowledges none."""
         self.prefetch = prefetch
         self.applied_prefetch = prefetch
         """That of the present consumer, or of the last one."""
@@ -44,7 +44,7 @@ class ConsumerState:
 
     @property
     def is_paused(self) -> bool:
-        """Whether no messages are wanted just now."""
+        """Whether the consumer is paused."""
         return bool(self._paused_for)
 
     @property
@@ -53,27 +53,27 @@ class ConsumerState:
         return self.has_consumer or self.is_between
 
     def pause(self, reason: str) -> bool:
-        """Add a reason to pause; whether it is new."""
+        """Add a reason to pause; return whether it is new."""
         if reason in self._paused_for:
             return False
         self._paused_for.add(reason)
         return True
 
     def resume(self, reason: str) -> bool:
-        """Take a reason to pause back; whether it was one."""
+        """Remove a reason to pause; return whether it was one."""
         if reason not in self._paused_for:
             return False
         self._paused_for.remove(reason)
         return True
 
     def set_prefetch(self, prefetch: int) -> bool:
-        """Change the prefetch, which a new consumer applies; whether it is another one."""
+        """Change the prefetch, which a new consumer applies; return whether it differs."""
         is_new = prefetch != self.prefetch
         self.prefetch = prefetch
         return is_new
 
     def next_step(self) -> ConsumerStep:
-        """What to do now. `CANCEL` comes before another step in the same round."""
+        """Return the step to perform now. `CANCEL` comes before another step in the same round."""
         if self.has_consumer and (self._paused_for or self.applied_prefetch != self.prefetch):
             return ConsumerStep.CANCEL
         if self._paused_for:
@@ -81,35 +81,35 @@ class ConsumerState:
         return ConsumerStep.CHECK if self.has_consumer else ConsumerStep.CONSUME
 
     def take_look(self, now: float) -> bool:
-        """Whether it is time to look at the queue itself; the next look is due a while later."""
+        """Return whether a check of the queue is due; if so, schedule the next one."""
         if now - self._looked_at < LOOK_EVERY_S:
             return False
         self._looked_at = now
         return True
 
     def consumed(self, prefetch: int | None, now: float) -> None:
-        """The broker has a consumer of ours, with this prefetch."""
+        """Record that the broker has this consumer, with this prefetch."""
         self.has_consumer, self.is_between = True, False
         self.applied_prefetch = prefetch
         self._looked_at = self.consumes_since = now
         self._failures = 0
 
     def cancelling(self, *, is_open: bool) -> None:
-        """Our consumer ends; on an open channel, to consume anew or to pause."""
+        """Record that the consumer is being cancelled, to consume again or to pause."""
         self.is_between = self.is_between or (self.has_consumer and is_open)
         self.has_consumer = False
 
     def dropped(self) -> None:
-        """The channel is gone, and its consumer with it."""
+        """Record that the channel is closed, and its consumer with it."""
         self.has_consumer = self.is_between = False
 
     def failed(self) -> bool:
-        """A step failed; whether it is the first one in a row, and worth a warning."""
+        """Record a failed step; return whether it is the first in a row, and worth a warning."""
         self._failures += 1
         return self._failures == 1
 
     def wait_s(self, chance: float) -> float:
-        """How long to wait for a change before the next round; with a back-off after failures. `chance`: 0 to 1."""
+        """Return the seconds to wait for a change before the next round; back off after failures. `chance`: 0 to 1."""
         if not self._failures:
             return ROUND_S
         return RESTART.equal_jitter_s(self._failures, draw=lambda: chance)

@@ -1,4 +1,4 @@
-"""Consumes one lane: declares it and hands over its bundles."""
+"""Consume one lane: declare it and pass its bundles on."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ log = get_log(__name__)
 
 
 class Delivery:
-    """A bundle in hand; its acknowledgement asks for the next one."""
+    """An unacknowledged bundle; its acknowledgement requests the next one."""
 
     def __init__(
         self, message: AbstractIncomingMessage, bundle: Bundle, on_ack: Callable[[], None] = lambda: None
@@ -31,7 +31,7 @@ class Delivery:
         """How much of its delivery limit the bundle has spent."""
 
     async def ack(self) -> None:
-        """Acknowledges; on a channel that is gone the broker delivers again, and the claim will find nothing."""
+        """Acknowledge. After the end of the channel the broker delivers again, and the claim finds nothing."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self._message.ack()
@@ -41,7 +41,7 @@ class Delivery:
             self._on_ack()
 
     async def give_back(self) -> None:
-        """Returns the bundle to the head of its queue, for a worker that has a slot; never raises."""
+        """Return the bundle to the head of its queue, for a worker that has a slot. Never raise."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self._message.nack(requeue=True)
@@ -62,7 +62,7 @@ class LaneConsumer(Consumer):
         prefetch: int,
         on_delivery: Callable[[Delivery], None],
     ) -> None:
-        """`probe` is another connection: a look that is late must not cost the consumer."""
+        """Take `probe`, a separate connection: a late check must not cost the consumer."""
         super().__init__(
             connection,
             f"lane {lane}",
@@ -85,7 +85,7 @@ class LaneConsumer(Consumer):
         return await declare_lane(channel, self.lane, timeout_s=CALL_TIMEOUT_S)
 
     async def _look_at_lane(self) -> bool:
-        """A deleted queue takes its consumers along without a word, or leaves them deaf: look how it stands."""
+        """Check the queue: deleting it ends its consumers silently, or leaves them without messages."""
         found: AbstractQueue | None = None
 
         async def look(channel: AbstractChannel) -> None:
@@ -100,7 +100,7 @@ class LaneConsumer(Consumer):
         waiting = found.declaration_result.message_count or 0
         verdict = self._liveness.look(waiting, time.monotonic(), consumes_since=self.consumes_since)
         if verdict is Verdict.DEAF:
-            raise BrokerError("bundles wait in the lane's queue, and none of them arrives")
+            raise BrokerError("bundles wait in the lane's queue, but the consumer receives none")
         return verdict is Verdict.SILENT
 
     async def _hand_over(self, message: AbstractIncomingMessage) -> None:

@@ -1,8 +1,8 @@
-"""Whether a consumer still hears its queue. Pure: it is told the time.
+"""Detect a consumer that no longer receives its queue's messages. Pure: the caller passes the time.
 
-RabbitMQ carries the consumers of a queue that is deleted and made again at once over to the new one. 3.10 then takes
-the numbers of new messages for old ones and keeps them from the consumer, which counts as there and hears nothing ever
-again. Nothing tells it. On a new channel it hears, and gets what was kept from it.
+RabbitMQ transfers the consumers of a queue that is deleted and declared again at once to the new one. 3.10 then takes
+the numbers of new messages for old ones and withholds them from the consumer. It stays registered, receives nothing,
+and gets no notice. On a new channel it receives messages again, the withheld ones included.
 """
 
 from enum import Enum
@@ -14,7 +14,7 @@ SILENT_S = 60.0
 
 
 class Verdict(Enum):
-    """What a look at the queue shows of its consumer."""
+    """The result of a check."""
 
     HEARS = "hears"
     DEAF = "deaf"
@@ -22,7 +22,7 @@ class Verdict(Enum):
 
 
 class ConsumerLiveness:
-    """What one consumer of a queue has heard. Instants are those of a monotonic clock, in seconds."""
+    """The deliveries of one consumer. Instants are those of a monotonic clock, in seconds."""
 
     def __init__(self) -> None:
         self.in_hand = 0
@@ -31,17 +31,17 @@ class ConsumerLiveness:
         self._waiting_since: float | None = None
 
     def heard(self, now: float) -> None:
-        """A bundle has arrived."""
+        """Record that a bundle arrived."""
         self.in_hand += 1
         self._changed_at = now
 
     def acknowledged(self, now: float) -> None:
-        """A bundle was acknowledged: another may come."""
+        """Record that a bundle was acknowledged: another may arrive."""
         self.in_hand -= 1
         self._changed_at = now
 
     def look(self, waiting: int, now: float, *, consumes_since: float) -> Verdict:
-        """So many bundles wait in the queue now, which nobody has in hand."""
+        """Judge the consumer by the number of ready bundles, which no consumer has."""
         if self.in_hand:
             return Verdict.HEARS
         since = max(self._changed_at, consumes_since)
