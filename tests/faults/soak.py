@@ -6,12 +6,13 @@ used at first. It harms nothing but the stack that it starts, on loopback.
 """
 
 import argparse
+import math
 import os
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -32,6 +33,9 @@ IDLE_S = IDLE_CONNECTION_S + 15.0
 WORK_S = 0.5
 WORST = frozenset({"taken_back_s", "claimed_again_s", "p99_ms"})
 """Figures of which the worst counts; all others are added up."""
+MOST_MINUTES = 14 * 24 * 60.0
+MOST_KILLS = 100_000
+MOST_A_SECOND = 10_000.0
 
 
 def inflict(rig: Rig, mishap: Mishap) -> None:
@@ -122,18 +126,46 @@ def soak(asked: argparse.Namespace, folder: Path) -> list[str]:
     return wrong
 
 
+def positive(unit: str, most: float) -> Callable[[str], float]:
+    """Return a type for an option: a number above 0 and up to `most`. NaN and infinity are refused too."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        # NaN fails both comparisons.
+        if not 0 < number <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}: give a number of {unit} above 0, at most {most:g}")
+        return number
+
+    return read
+
+
+def count(text: str) -> int:
+    """Read the number of kills; 0 stands for none."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= MOST_KILLS):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: give a whole number of kills from 0 to {MOST_KILLS}")
+    return int(text)
+
+
+def options(words: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; refuse it with exit code 2 before anything starts."""
+    parser = argparse.ArgumentParser(prog="./just soak", description=__doc__)
+    parser.add_argument("--minutes", type=positive("minutes", MOST_MINUTES), default=60.0, help="duration (60)")
+    parser.add_argument("--kills", type=count, default=0, help="kill services this often instead of running for a time")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(1_000_000), help="of the schedule; random and printed by default"
+    )
+    parser.add_argument("--rate", type=positive("requests a second", MOST_A_SECOND), default=300.0, help="load (300)")
+    return parser.parse_args(words)
+
+
 def main() -> int:
-    """The exit code."""
+    """Run the soak and return the exit code."""
     if unknown := unknown_settings(os.environ):
         raise SystemExit("correct or unset what nothing reads:\n  " + "\n  ".join(unknown))
-    parser = argparse.ArgumentParser(prog="./just soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
-    parser.add_argument("--kills", type=int, default=0, help="so many kills of services instead of a time")
-    parser.add_argument(
-        "--seed", type=int, default=random.randrange(1_000_000), help="of the schedule; chosen and told"
-    )
-    parser.add_argument("--rate", type=float, default=300.0, help="requests a second (300)")
-    asked = parser.parse_args()
+    asked = options(sys.argv[1:])
     print(f"seed {asked.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="acked-soak-") as folder:
         wrong = soak(asked, Path(folder))
