@@ -171,7 +171,8 @@ def test_wait_s_is_bounded(stack: TestStack) -> None:
             assert stack.status(job_id, query, to=service)["state"] == State.SCHEDULED
             assert 0.4 <= time.monotonic() - started < 3
         started = time.monotonic()
-        assert stack.status(job_id, "?wait_s=0", to=service)["rev"] == 1
+        for query in ("?wait_s=0", "?after_rev=1", "?after_rev=7"):
+            assert stack.status(job_id, query, to=service)["rev"] == 1
         assert time.monotonic() - started < 1
 
 

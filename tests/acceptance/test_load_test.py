@@ -23,7 +23,7 @@ def test_the_batch_can_be_named(stack: TestStack) -> None:
     all_succeed(stack, "Mine_1.a-b", 20, within_s=10)
 
 
-@pytest.mark.parametrize("batch", ["a%20b", "a/b", "%24gt", "x" * 65])
+@pytest.mark.parametrize("batch", ["a%20b", "a/b", "%24gt", "x" * 65, ".", ".."])
 def test_bad_batch_names_are_refused(stack: TestStack, batch: str) -> None:
     before = answered(stack)
     assert_problem(stack, stack.call("POST", f"/load-test?count=7&batch={batch}"), 422, "bad-batch")

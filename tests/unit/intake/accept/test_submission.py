@@ -135,7 +135,7 @@ def test_any_object_is_read_or_refused_as_a_whole(members: dict[str, Any]) -> No
 WRONG: dict[str, list[Any]] = {
     "/kind": [None, True, 1, {"$ne": 1}, ["demo"], "", "Demo", ".demo", "-demo", "a b", "démo", "a" * 65, "demo\n"],
     "/delay_s": [-1, -0.001, YEAR_S + 1, 1e300, "5", True, {"$gt": 0}, [1]],
-    "/batch": ["", "a b", "a/b", "é", "a" * 65, "a\n", 5, False, {"$ne": ""}],
+    "/batch": ["", "a b", "a/b", "é", "a" * 65, "a\n", ".", "..", ".\n", 5, False, {"$ne": ""}],
     "/tags": ["blue", {"$in": []}, [f"t{i}" for i in range(17)], 1, True],
     "/tags/1": [["ok", tag] for tag in ("", "a" * 65, "a\0b", "a\nb", "\x7f", "\x85", 1, None, ["a"])],
     "/tags/2": [["a", "b", "a"]],
@@ -164,6 +164,9 @@ def test_a_body_must_name_its_kind(members: dict[str, Any]) -> None:
         {"delay_s": YEAR_S},
         {"delay_s": 1e-9},
         {"batch": "a" * 64},
+        {"batch": "..."},
+        {"batch": ".a"},
+        {"batch": "a."},
         {"tags": []},
         {"tags": ["😀" * 64, *(f"t{i}" for i in range(15))]},
         {"tags": ["a", "A", " ", "$a.b", "a/b"]},

@@ -86,7 +86,7 @@ GET_STATUS = Operation(
             name="after_rev",
             place="query",
             type=Annotated[int, Meta(ge=0, le=MAX_REV)],
-            description="With `wait_s`: respond as soon as `rev` is greater.",
+            description="With `wait_s`: respond as soon as `rev` is greater. Without it: no effect.",
         ),
     ),
     answers=(ApiResponse(description="The current status.", media={JSON: JobStatus}),),

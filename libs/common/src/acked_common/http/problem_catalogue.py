@@ -135,7 +135,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "bad-batch": ProblemType(
         422,
         "The batch name is invalid",
-        "A batch name has 1 to 64 of the characters A-Z, a-z, 0-9, dot, underscore and hyphen.",
+        "A batch name is 1 to 64 of A-Z, a-z, 0-9, dot, underscore and hyphen; a new one is not . or ..",
         "Use a valid name.",
     ),
     "bad-message": ProblemType(

@@ -4,6 +4,9 @@ import re
 
 KIND_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""Names by which batches are read. Earlier versions accepted `.` and `..` for new ones too."""
+NEW_BATCH_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+"""Names for new jobs. Clients normalize `/batches/.` and `/batches/..` to other paths before they send them."""
 IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CLIENT_NAME = TENANT_NAME

@@ -9,7 +9,7 @@ from acked_common.api.operations import COMMANDS, ID, JOBS
 from acked_common.api.representations import Count, Instant, JobStatus, JobSummary, JobWithPayload
 from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
 from acked_common.model.lifecycle import State
-from acked_common.model.names import BATCH_NAME, whole
+from acked_common.model.names import BATCH_NAME, NEW_BATCH_NAME, whole
 from acked_common.model.principal import Permission
 from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
 
@@ -48,6 +48,7 @@ class Resolve(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 BatchName = Annotated[str, Meta(pattern=whole(BATCH_NAME))]
+NewBatchName = Annotated[str, Meta(pattern=whole(NEW_BATCH_NAME))]
 
 
 _STATUS_AFTER = (ApiResponse(description="The job after the command.", media={JSON: JobStatus}),)

@@ -23,7 +23,7 @@ from acked_common.http.requests import read_bounded
 from acked_common.http.responses import JsonResponse, encode
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
-from acked_common.model.names import BATCH_NAME
+from acked_common.model.names import BATCH_NAME, NEW_BATCH_NAME
 from acked_common.model.numbers import whole
 from acked_common.model.principal import Principal, principal_of
 from acked_common.store.ports import JobLists
@@ -61,6 +61,14 @@ def checked_batch(name: str) -> str:
     """Return a valid name of a batch. Raises the problem `bad-batch`."""
     if BATCH_NAME.fullmatch(name) is None:
         raise ProblemError(problem("bad-batch", "a batch name is 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"))
+    return name
+
+
+def checked_new_batch(name: str) -> str:
+    """Return a valid name for a new batch. Raise the problem `bad-batch`."""
+    if NEW_BATCH_NAME.fullmatch(checked_batch(name)) is None:
+        detail = f"clients normalize the path /batches/{name}: name the batch otherwise than '.' or '..'"
+        raise ProblemError(problem("bad-batch", detail))
     return name
 
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 from acked_common.api.representations import Count
 from acked_common.api.routes import HTML, JSON, ApiResponse, Link, Operation, Parameter
 from acked_common.model.principal import Permission
-from acked_gateway.jobs.operations import GET_BATCH, BatchName
+from acked_gateway.jobs.operations import GET_BATCH, NewBatchName
 from acked_gateway.load_test.runner import MAX_CALLS
 
 DEFAULT_COUNT = 1000
@@ -80,7 +80,7 @@ def _load_test(
             Parameter(
                 name="batch",
                 place="query",
-                type=BatchName,
+                type=NewBatchName,
                 description="The batch of the jobs, so that it can be followed before they come; else a new name.",
             ),
             *more_parameters,

@@ -22,7 +22,7 @@ from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import Clock
 from acked_common.store.ports import JobLists
-from acked_gateway.jobs.routes import checked_batch
+from acked_gateway.jobs.routes import checked_new_batch
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.operations import (
     DEFAULT_COUNT,
@@ -90,7 +90,7 @@ def load_test_routes(  # noqa: C901 - its views are inner functions
         count = _count(request.query_params.get("count"))
         kind = request.query_params.get("kind") or "demo"
         named = request.query_params.get("batch")
-        batch = checked_batch(named) if named else None
+        batch = checked_new_batch(named) if named else None
         if kinds.get(kind) is None and await kinds.look_again(kind) is None:
             raise unknown_kind(kind, kinds.names, principal_of(request.scope))
         client = client_of(request.scope)

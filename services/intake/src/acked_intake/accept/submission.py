@@ -9,7 +9,7 @@ import msgspec
 
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
-from acked_common.model.names import BATCH_NAME, KIND_NAME
+from acked_common.model.names import KIND_NAME, NEW_BATCH_NAME
 from acked_common.model.options import NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.store.records import KindRecord
@@ -114,8 +114,8 @@ def _kind(value: Any) -> str:
 def _batch(value: Any) -> str:
     if type(value) is not str:
         raise _Wrong(f"must be a text, not {_type_of(value)}")
-    if BATCH_NAME.fullmatch(value) is None:
-        raise _Wrong("must be 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'")
+    if NEW_BATCH_NAME.fullmatch(value) is None:
+        raise _Wrong("must be 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and neither '.' nor '..'")
     return value
 
 

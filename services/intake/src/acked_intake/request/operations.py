@@ -10,7 +10,7 @@ from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS
 from acked_common.api.representations import Instant, JobId
 from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Header, Operation, Parameter
 from acked_common.model.lifecycle import State
-from acked_common.model.names import BATCH_NAME, IDEMPOTENCY_KEY, KIND_NAME, whole
+from acked_common.model.names import IDEMPOTENCY_KEY, KIND_NAME, NEW_BATCH_NAME, whole
 from acked_common.model.principal import Permission
 from acked_intake.accept.submission import (
     CONTROL_CHARACTERS,
@@ -63,7 +63,7 @@ class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ) = UNSET
     batch: (
         Annotated[
-            Annotated[str, Meta(pattern=whole(BATCH_NAME))] | None,
+            Annotated[str, Meta(pattern=whole(NEW_BATCH_NAME))] | None,
             Meta(description="A name for a group of jobs."),
         ]
         | UnsetType
