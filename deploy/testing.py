@@ -4,9 +4,14 @@ Three words are no folders: `pythons [folder …]` runs folders on the other Pyt
 the coverage of the unit tests with its floor, and `full` runs the second tier.
 
 With CI=true a skipped test is a failure, because everything must run there.
+
+A run that is interrupted or takes too long leaves no process: pytest gets the signal and time to stop its servers, then
+whatever it has started is ended, found by a variable in the environment.
 """
 
+import math
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,6 +23,7 @@ from pathlib import Path
 
 from acked_common.runtime.setting_names import unknown_settings
 from deploy import console
+from deploy.native.processes import end_processes, processes_with, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
@@ -35,6 +41,11 @@ TIMED_OUT = 124
 FOLDER_WITHIN_S = 1800.0
 # What a test run that was interrupted needs to stop its servers.
 TIDIES_WITHIN_S = 60.0
+# What each process that is left then needs to end by SIGTERM.
+ENDS_WITHIN_S = 10.0
+RUN_VARIABLE = "JUST_TEST_RUN"
+"""In the environment of all that a run starts: its mark, behind those of the runs that started it."""
+_SI_KERNEL = 0x80
 
 
 def known_folders(tests: Path) -> list[str]:
@@ -61,23 +72,61 @@ def skipped_tests(report: str) -> list[str]:
     return found
 
 
-def run_pytest(arguments: Sequence[str], within_s: float) -> int:
-    """Run pytest and return its exit code. Interrupt a run that takes too long, so that it stops its servers."""
-    process = console.start_module("pytest", *arguments, cwd=ROOT)
+def run_program(module: str, arguments: Sequence[str], within_s: float | None) -> int:
+    """Run a module and return its exit code. Interrupt one that takes too long, so that it stops its servers.
+
+    Neither a timeout nor an interrupt leaves a process of the run.
+    """
+    mark = secrets.token_hex(8)
+    marks = [*os.environ.get(RUN_VARIABLE, "").split(), mark]
+    # `_wait` takes it from here; nothing else may be interrupted between the start and the end of the program.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return process.wait(within_s)
-    except subprocess.TimeoutExpired:
-        print(f"not done within {within_s:g} s: interrupted", flush=True)
-        process.send_signal(signal.SIGINT)
-        _end(process)
-        return TIMED_OUT
-    except KeyboardInterrupt:
-        # The terminal has told pytest too.
-        _end(process)
-        raise
+        process = console.start_module(module, *arguments, cwd=ROOT, env={**os.environ, RUN_VARIABLE: " ".join(marks)})
+        try:
+            return _wait(process, within_s)
+        except subprocess.TimeoutExpired:
+            print(f"not done within {within_s:g} s: interrupted", flush=True)
+            process.send_signal(signal.SIGINT)
+            _end(process, mark)
+            return TIMED_OUT
+        except KeyboardInterrupt:
+            _end(process, mark)
+            raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def run_pytest(arguments: Sequence[str], within_s: float) -> int:
+    """Run pytest as `run_program` does."""
+    return run_program("pytest", arguments, within_s)
+
+
+def _wait(process: "subprocess.Popen[bytes]", within_s: float | None) -> int:
+    """Return the exit code. Raise `TimeoutExpired`, or `KeyboardInterrupt` once the process has the signal too.
+
+    SIGINT must be blocked. SIGCHLD is blocked here alone: a program that is started meanwhile would inherit that.
+    """
+    watched = {signal.SIGINT, signal.SIGCHLD}
+    end = math.inf if within_s is None else time.monotonic() + within_s
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    try:
+        while process.poll() is None:
+            found = signal.sigtimedwait(watched, min(max(0.0, end - time.monotonic()), 3600.0))
+            if found is None and time.monotonic() >= end:
+                raise subprocess.TimeoutExpired(process.args, within_s or 0.0)
+            if found is not None and found.si_signo == signal.SIGINT:
+                # A terminal signals all of its processes, `kill` may signal this one alone. A second signal would
+                # interrupt the stop of the servers.
+                if found.si_code != _SI_KERNEL:
+                    process.send_signal(signal.SIGINT)
+                raise KeyboardInterrupt
+        return int(process.returncode)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
     # Further ones are for pytest, which is not to be left alone.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -86,7 +135,23 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
         process.wait()
     finally:
+        _end_marked(mark)
         signal.signal(signal.SIGINT, before)
+
+
+def _end_marked(mark: str) -> None:
+    def is_ours(variables: list[bytes]) -> bool:
+        name = f"{RUN_VARIABLE}=".encode()
+        return any(mark.encode() in one.removeprefix(name).split() for one in variables if one.startswith(name))
+
+    def left() -> dict[int, str]:
+        return processes_with(is_ours)
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if found := left():
+            print(f"ending {len(found)} processes that the run has left", file=sys.stderr, flush=True)
+            end_processes(found, number)
+            wait_until(lambda: not left(), ENDS_WITHIN_S)
 
 
 def passes(name: str, options: Sequence[str]) -> list[list[str]]:
@@ -127,7 +192,7 @@ def main(words: Sequence[str]) -> int:
         print("just test: correct or unset what nothing reads:\n  " + "\n  ".join(unknown), file=sys.stderr)
         return 2
     if words and words[0] in PROGRAMS:
-        return console.start_module(PROGRAMS[words[0]], *words[1:], cwd=ROOT).wait()
+        return run_program(PROGRAMS[words[0]], words[1:], None)
     if any("/" in word or "::" in word for word in words):
         return run_pytest(words, FOLDER_WITHIN_S)
     ci = os.environ.get("CI") == "true"

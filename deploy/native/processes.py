@@ -30,6 +30,14 @@ def is_service(command_router: str) -> bool:
 def stack_processes(layout: Layout) -> dict[int, str]:
     """Return the command lines of this stack's processes by id; their environment identifies them."""
     mark = f"ACKED_STACK={layout.state}".encode()
+    return processes_with(lambda variables: mark in variables)
+
+
+def processes_with(is_meant: Callable[[list[bytes]], bool]) -> dict[int, str]:
+    """Return the command lines by id of processes whose initial environment matches, except this one's.
+
+    A variable is `NAME=value` in bytes. Processes of other users are left out.
+    """
     found: dict[int, str] = {}
     own = os.getpid()
     for entry in os.scandir("/proc"):
@@ -37,7 +45,7 @@ def stack_processes(layout: Layout) -> dict[int, str]:
             continue
         try:
             with open(f"{entry.path}/environ", "rb") as file:  # noqa: PTH123 - /proc, many times
-                if mark not in file.read().split(b"\0"):
+                if not is_meant(file.read().split(b"\0")):
                     continue
             with open(f"{entry.path}/cmdline", "rb") as file:  # noqa: PTH123
                 found[int(entry.name)] = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
