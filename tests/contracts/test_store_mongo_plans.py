@@ -74,7 +74,7 @@ def _plans(operations: list[Document]) -> list[str]:
     return [operation["planSummary"] for operation in operations]
 
 
-LIVE = "IXSCAN { state: 1, wake: 1, _id: 1 }"
+LIVE = "IXSCAN { state: 1, wake: 1, _id: 1, kind: 1, queued_at: 1 }"
 BY_ID = "IXSCAN { _id: 1 }"
 
 

@@ -122,8 +122,11 @@ async def test_a_schema_of_before_is_brought_up_to_date(store: MongoStore, datab
 
     await store.ensure_schema()
 
-    assert jobs.index_information() == wanted
     await store.check_schema()
+    # Services of the version before still name their indexes; the next `init` finds none of them.
+    assert set(jobs.index_information()) > set(wanted)
+    await store.ensure_schema()
+    assert jobs.index_information() == wanted
 
 
 async def test_the_schema_grows_over_jobs_that_are_there(

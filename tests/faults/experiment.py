@@ -14,6 +14,7 @@ import msgspec
 
 from acked_common.broker.rabbitmq.topology import DEAD_QUEUE, lane_queue
 from acked_common.model.lifecycle import LIVE, Reason, State
+from acked_common.store.mongo.schema import LIVE_INDEX
 from deploy.native.processes import wait_until
 from faults.broker import depths
 from faults.checker import Figures, check
@@ -80,7 +81,7 @@ class Experiment:
     def in_flight(self, *states: State) -> int:
         """Live jobs of this experiment, of some states or of all."""
         live = {"state": {"$in": [state.value for state in states or LIVE]}, "wake": {"$exists": True}}
-        return int(self.rig.database.jobs.count_documents({**live, "batch": self.batch}, hint="live"))
+        return int(self.rig.database.jobs.count_documents({**live, "batch": self.batch}, hint=LIVE_INDEX))
 
     def wait_running(self, number: int) -> None:
         """Returns when so many handlers run."""

@@ -3,6 +3,7 @@
 import time
 
 from acked_common.model.lifecycle import State
+from acked_common.store.mongo.schema import LIVE_INDEX
 from benchmarks.bars import Bar, Side, judged
 from benchmarks.bench import Bench
 from benchmarks.figures.starting import one_by_one
@@ -59,7 +60,7 @@ def _until_busy(bench: Bench) -> int:
 
     def running() -> int:
         count: int = bench.ours.jobs.count_documents(
-            {"state": State.RUNNING.value, "wake": {"$exists": True}}, hint="live"
+            {"state": State.RUNNING.value, "wake": {"$exists": True}}, hint=LIVE_INDEX
         )
         return count
 

@@ -20,6 +20,7 @@ from acked_common.store.mongo.documents import (
 )
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_name
 from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.mongo.schema import LIVE_INDEX
 from acked_common.store.records import Reservation
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
@@ -184,5 +185,5 @@ def counting_pipelines(topic: Topic, at_most: int) -> list[tuple[State | None, l
         indexed |= {NEXT_CHECK_AT: {"$exists": True}} if state in LIVE else {"tenant": topic.tenant}
         # The limit bounds what is looked at, so no backlog of another kind or tenant makes a count dear.
         pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}, {"$match": fields}, {"$count": "count"}]
-        found.append((state, pipeline, {"hint": "live" if state in LIVE else "tenant_failed"}))
+        found.append((state, pipeline, {"hint": LIVE_INDEX if state in LIVE else "tenant_failed"}))
     return found
