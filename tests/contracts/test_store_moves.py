@@ -424,12 +424,12 @@ async def test_the_cancel_flag_wins(store: JobStore, name: str) -> None:
     assert ended.state is State.CANCELLED
 
 
-async def test_nothing_but_a_retry_or_a_resolve_leaves_an_end(store: JobStore) -> None:
+async def test_nothing_but_a_person_leaves_an_end(store: JobStore) -> None:
     jobs = [await MAKERS[state](store) for state in lifecycle.TERMINAL]
     for job, case in itertools.product(jobs, CASES.values()):
         transition = case.transition(now())
         if job.state in transition.leaves:
-            assert transition.reason in {Reason.RETRIED, Reason.RESOLVED}
+            assert transition.reason in {Reason.RETRIED, Reason.RESOLVED, Reason.EDITED, Reason.ERASED}
             continue
         with pytest.raises(lifecycle.WrongState):
             Move(job.seen, transition)
