@@ -79,9 +79,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 
 def job_for(stack: TestStack, text: str) -> str:
     """A job for which the command means something."""
-    if "/cancel" in text:
+    if "/cancel" in text or "/run-now" in text:
         return stack.process("noop", delay_s=3600)
-    if "/retry" in text or "/resolve" in text:
+    if any(command in text for command in ("/retry", "/resolve", "/edit", "/erase")):
         job_id = stack.process("flaky", payload={"failures": 9}, max_attempts=1)
         assert stack.finished(job_id)["state"] == State.FAILED
         return job_id

@@ -35,6 +35,7 @@ LAYERS = {
         "workers",
         "feed",
         "pages",
+        "audit",
     ),
     "services/intake/src/acked_intake": (ROOT_MODULES, "request", "accept", SETTINGS),
     "services/worker/src/acked_worker": (

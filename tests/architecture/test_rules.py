@@ -148,7 +148,8 @@ def test_every_variable_of_tests_is_known() -> None:
 
 OF_ONE_TENANT = {"JobFilter", "Topic", "count_batch", "stored_job", "parse_frame"}
 """What answers clients has to name whose jobs it means; the defaults are for programs of one tenant, such as tests."""
-COMMANDS = {"cancel", "retry", "resolve"}
+COMMANDS = {"cancel", "retry", "resolve", "run_now", "erase", "editable", "edit"}
+"""Their operator names it."""
 
 
 def _name(function: ast.expr) -> tuple[str, str]:
@@ -168,10 +169,12 @@ def test_what_answers_clients_names_the_tenant() -> None:
                 continue
             called, on = _name(node.func)
             needs = called in OF_ONE_TENANT or (called == "get" and on.endswith("store"))
-            needs = needs or (called in COMMANDS and on == "commands") or (called == "wait" and on == "waits")
-            if needs:
+            needs = needs or (called == "wait" and on == "waits")
+            is_command = called == "command" or (called in COMMANDS and on in ("commands", "edits"))
+            if needs or is_command:
                 found += 1
-                assert "tenant" in {keyword.arg for keyword in node.keywords}, f"{relative(path)}:{node.lineno}"
+                named = {keyword.arg for keyword in node.keywords}
+                assert ("operator" if is_command else "tenant") in named, f"{relative(path)}:{node.lineno}"
     assert found >= 15
 
 

@@ -12,7 +12,9 @@ from pymongo.errors import OperationFailure
 from acked_common.accounts.grants import MONGO, WHOLE_DATABASE, Account
 from acked_common.accounts.mongo_accounts import ADMINISTRATOR, AccountsError, ensure_accounts
 from acked_common.model import interventions, lifecycle
+from acked_common.model.audit import KEPT_DAYS, AuditAction, AuditFilter, new_entry
 from acked_common.model.lifecycle import Move, State
+from acked_common.model.principal import LOCAL_OPERATOR
 from acked_common.runtime.env import Env
 from acked_common.runtime.settings import read_common
 from acked_common.store.mongo import schema
@@ -87,6 +89,8 @@ async def test_init_makes_the_schema_and_registers_kinds(stores: Callable[[Accou
     await store.ensure_schema()
     await store.register_kinds([KIND])
     await store.check_schema()
+    # `token make` and `token revoke` do so.
+    await notes_and_lists(store)
 
 
 async def test_intake_keeps_jobs_and_sweeps(stores: Callable[[Account], MongoStore]) -> None:
@@ -124,6 +128,7 @@ async def test_a_gateway_reads_follows_and_commands(stores: Callable[[Account], 
     assert await store.look(topic("batch", "accounts"), limit=10)
     await store.count(topic(), at_most=10)
     assert not await store.request_drain("nobody")
+    await notes_and_lists(store)
     await everything_that_all_services_read(store)
     await everything_that_both_http_services_do(store)
 
@@ -144,6 +149,12 @@ async def test_a_worker_runs_jobs_and_makes_itself_known(stores: Callable[[Accou
     assert not await store.refresh_worker(record)
     await store.forget_worker(mine.boot)
     await everything_that_all_services_read(store)
+
+
+async def notes_and_lists(store: MongoStore) -> None:
+    entry = new_entry(LOCAL_OPERATOR, AuditAction.CANCEL, {"job": "1"}, at=now())
+    await store.audit().note(entry)
+    assert entry in (await store.audit().list(AuditFilter(LOCAL_OPERATOR.tenant), page_size=10)).entries
 
 
 async def everything_that_both_http_services_do(store: MongoStore) -> None:
@@ -227,6 +238,56 @@ MAY = {
         "forget a worker",
     },
 }
+
+
+AUDITED = {"_id": "entry", "client": "ada"}
+CHANGES_OF_AUDIT: dict[str, Forbidden] = {
+    "updateOne": lambda db: db.audit.update_one({"_id": "entry"}, {"$set": {"client": "bob"}}),
+    "updateMany": lambda db: db.audit.update_many({}, {"$set": {"client": "bob"}}),
+    "replaceOne": lambda db: db.audit.replace_one({"_id": "entry"}, {"client": "bob"}),
+    "an upsert": lambda db: db.audit.update_one({"_id": "other"}, {"$set": {"client": "bob"}}, upsert=True),
+    "deleteOne": lambda db: db.audit.delete_one({"_id": "entry"}),
+    "deleteMany": lambda db: db.audit.delete_many({}),
+    "findAndModify": lambda db: db.audit.find_one_and_delete({"_id": "entry"}),
+    "$merge": lambda db: db.audit.aggregate([{"$set": {"client": "bob"}}, {"$merge": "audit"}]),
+    "$out": lambda db: db.audit.aggregate([{"$limit": 1}, {"$out": "audit"}]),
+    "$out over it": lambda db: db.kinds.aggregate([{"$limit": 1}, {"$out": "audit"}]),
+    "drop": lambda db: db.command("drop", "audit"),
+    "dropIndexes": lambda db: db.command("dropIndexes", "audit", index="kept"),
+    "collMod": lambda db: db.command("collMod", "audit", index={"name": "kept", "expireAfterSeconds": 1}),
+    "capping it": lambda db: db.command("convertToCapped", "audit", size=4096),
+    "renaming it": lambda db: db.client.admin.command("renameCollection", "acked.audit", to="acked.elsewhere"),
+    "putting another one there": lambda db: db.client.admin.command(
+        "renameCollection", "acked.kinds", to="acked.audit", dropTarget=True
+    ),
+}
+
+
+@pytest.mark.parametrize("account", Account)
+async def test_no_account_changes_or_removes_an_entry_of_the_audit(
+    member: str, stores: Callable[[Account], MongoStore], account: Account
+) -> None:
+    with client(member, ADMINISTRATOR, ADMIN_PASSWORD, "admin") as administrator:
+        audit = administrator[DATABASE].audit
+        audit.replace_one({"_id": "entry"}, AUDITED, upsert=True)
+        with client(member, account.value, PASSWORDS[account]) as connected:
+            for what, change in CHANGES_OF_AUDIT.items():
+                with pytest.raises(OperationFailure) as refused:
+                    change(connected[DATABASE])
+                assert refused.value.code == NOT_ALLOWED, what
+        assert audit.find_one({"_id": "entry"}) == AUDITED
+        assert audit.index_information()["kept"]["expireAfterSeconds"] == KEPT_DAYS * 86_400
+
+
+@pytest.mark.parametrize("account", set(Account) - {Account.INIT, Account.GATEWAY})
+async def test_only_who_acts_for_people_adds_to_the_audit(
+    member: str, stores: Callable[[Account], MongoStore], account: Account
+) -> None:
+    with client(member, account.value, PASSWORDS[account]) as connected:
+        for attempt in (lambda db: db.audit.insert_one({"_id": "forged"}), lambda db: db.audit.find_one()):
+            with pytest.raises(OperationFailure) as refused:
+                attempt(connected[DATABASE])
+            assert refused.value.code == NOT_ALLOWED
 
 
 @pytest.mark.parametrize("account", Account)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from acked_common.model.audit import AuditAction
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
 from acked_common.model.poison import MAX_CRASHES
@@ -35,7 +36,17 @@ BY_OWNER = frozenset(
 """Only the process that owns the attempt makes these."""
 FAILURES = frozenset({Reason.PERMANENT_ERROR, Reason.ATTEMPTS_EXHAUSTED, Reason.BACKING_OFF})
 CRASHES = frozenset({Reason.CRASHED, Reason.POISON})
-BY_PERSONS = frozenset({Reason.RETRIED, Reason.RESOLVED})
+BY_PERSONS = frozenset({Reason.RETRIED, Reason.RESOLVED, Reason.ERASED})
+"""Only these leave an end."""
+ACTS: Mapping[str, AuditAction] = {
+    Reason.CANCELLED: AuditAction.CANCEL,
+    Reason.CANCEL_REQUESTED: AuditAction.CANCEL,
+    Reason.RETRIED: AuditAction.RETRY,
+    Reason.RESOLVED: AuditAction.RESOLVE,
+    Reason.RUN_NOW: AuditAction.RUN_NOW,
+    Reason.ERASED: AuditAction.ERASE,
+}
+"""What a person asked for where their name stands in the history."""
 CLOCK_MARGIN = timedelta(seconds=3)
 """How far a process's idea of the time may be from the server's: half of the longest round trip."""
 
@@ -93,8 +104,8 @@ class Observer:
         """While it is queued a job is published once, and again by one of all sweepers, ever more rarely."""
         simulator = self._simulator
         waited_s = simulator.loop.time() - watched.queued_since
-        # Two sweepers that queue a job in the same millisecond can't be told apart: both publish it.
-        most = 1.0 + (watched.document["reason"] == Reason.DUE)
+        # Two that queue a job in the same millisecond can't be told apart, two sweepers or two clicks: both publish it.
+        most = 1.0 + (watched.document["reason"] in (Reason.DUE, Reason.RUN_NOW))
         if not simulator.plan.is_calm:
             # Of all sweepers one gets a lost job.
             most = 3 + math.log2(1 + waited_s / REPUBLISH_AGAIN.base_s)
@@ -135,12 +146,13 @@ class Observer:
             self._broken("I2", "the history has a gap", job_id)
         if ("wake" in after) == now.is_terminal:
             self._broken("I7", f"is {now.value} with{'' if 'wake' in after else 'out'} a wake", job_id)
-        if was.is_terminal and not (was is State.FAILED and reason in BY_PERSONS):
+        if was.is_terminal and not _may_leave_its_end(was, now, reason):
             self._broken("I2", f"was {was.value} and became {now.value}", job_id)
+        self._check_audited(after)
         if "cancel_requested_at" in before and reason not in (Reason.COMPLETED, Reason.CANCELLED):
             self._broken("cancel", f"was to be cancelled and became {now.value} ({reason})", job_id)
         self.live += was.is_terminal - now.is_terminal
-        if now.is_terminal:
+        if now.is_terminal and reason != Reason.ERASED:
             watched.ends[after["run"]] += 1
             watched.first_end_at = min(watched.first_end_at, self._simulator.loop.time())
             if watched.ends[after["run"]] > 1:
@@ -156,6 +168,16 @@ class Observer:
             self._broken("time", "expired too early", job_id)
         if reason == Reason.DUE and before["due_at"] > at + CLOCK_MARGIN:
             self._broken("time", "was queued before it was due", job_id)
+
+    def _check_audited(self, after: Document) -> None:
+        """Whatever a person has moved was noted before."""
+        entry = after["history"][-1]
+        if "by" not in entry:
+            return
+        noted = self._simulator.store.audit().entries
+        act = ACTS[after["reason"]]
+        if not any(one.target["job"] == str(after["_id"]) and one.action == act for one in noted):
+            self._broken("audit", f"{act} by {entry['by']['client']} was not noted before", after["_id"])
 
     def _check_attempt(self, watched: Watched, before: Document, after: Document) -> None:
         job_id, reason, attempt = after["_id"], after["reason"], before["attempt"]
@@ -189,9 +211,18 @@ class Observer:
                 self._broken("I3", f"attempt {attempt} of {owner} has the result {result}", job_id)
 
 
+def _may_leave_its_end(was: State, now: State, reason: str) -> bool:
+    if reason == Reason.ERASED:
+        return now is was
+    return (was is State.FAILED and reason in BY_PERSONS) or (was is State.CANCELLED and reason == Reason.RETRIED)
+
+
 # What may end a job as failed, and what must be true then. A lost worker is none of it.
 EXPLAINED_FAILURES = frozenset(
-    {Reason.PERMANENT_ERROR, Reason.ATTEMPTS_EXHAUSTED, Reason.EXPIRED, Reason.RESOLVED, Reason.POISON}
+    {
+        *(Reason.PERMANENT_ERROR, Reason.ATTEMPTS_EXHAUSTED, Reason.EXPIRED, Reason.RESOLVED, Reason.POISON),
+        Reason.ERASED,
+    }
 )
 
 
@@ -279,7 +310,8 @@ def _check_submissions(simulator: "Simulator") -> None:
             simulator.broken("I5", f"submission {sent.number} was refused and is there", ids[0])
         for job_id in ids:
             document = simulator.observer.jobs[job_id].document
-            if bytes(document["payload"]) != sent.submission.payload or document["kind"] != sent.submission.kind:
+            payload = b"null" if "erased_at" in document else sent.submission.payload
+            if bytes(document["payload"]) != payload or document["kind"] != sent.submission.kind:
                 simulator.broken("I5", f"submission {sent.number} is not kept as it was sent", job_id)
     for answer in simulator.clients.cancels:
         _check_cancel(simulator, answer.job_id, answer.answer, answer.at)

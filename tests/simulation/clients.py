@@ -11,7 +11,7 @@ from acked_common.model.lifecycle import State
 from acked_common.model.options import JobOptions
 from acked_common.store.errors import StoreError
 from acked_common.store.records import Job
-from acked_gateway.jobs.commands import Resolution
+from acked_gateway.jobs.acts import Resolution
 from acked_intake.accept.submission import Submission
 from simulation.handlers import KINDS, Script, draw_script
 from simulation.processes import Node
@@ -75,7 +75,7 @@ class Clients:
             self.submissions.append(Sent(number, submission, key))
             self._spawn(self._client(self.submissions[number], at_s[number]))
         for _ in range(rng.choice((0, 1, 4, 10))):
-            act = rng.choice(("cancel", "cancel", "retry", "resolve"))
+            act = rng.choice(("cancel", "cancel", "retry", "resolve", "run_now", "erase"))
             self._spawn(self._person(rng.uniform(0.2, lasts_s * 1.5), act))
 
     def _spawn(self, coroutine: Any) -> None:
@@ -149,7 +149,13 @@ class Clients:
         await asyncio.sleep(at_s)
         known = [sent.job_id for sent in self.submissions if sent.job_id is not None]
         # A cancel is most interesting for what runs, and now and then for what has ended.
-        wanted = {"cancel": State.RUNNING if self._rng.random() < 0.8 else None}.get(act, State.FAILED)
+        targets = {
+            "cancel": State.RUNNING if self._rng.random() < 0.8 else None,
+            "retry": State.FAILED if self._rng.random() < 0.8 else State.CANCELLED,
+            "run_now": State.SCHEDULED,
+            "erase": None,
+        }
+        wanted = targets.get(act, State.FAILED)
         known = [i for i in known if wanted in (None, self._simulator.observer.jobs[i].document["state"])]
         gateways = self._simulator.up("gateway")
         if known and gateways:
@@ -162,6 +168,8 @@ class Clients:
             "cancel": lambda: commands.cancel(str(job_id)),
             "retry": lambda: commands.retry(str(job_id)),
             "resolve": lambda: commands.resolve(str(job_id), Resolution(State.SUCCEEDED, b'"by hand"', None)),
+            "run_now": lambda: commands.run_now(str(job_id)),
+            "erase": lambda: commands.erase(str(job_id)),
         }
         try:
             job = await self._ask(gateway, calls[act])

@@ -36,6 +36,7 @@ from acked_common.channel.frames import Cancel, JobAttempt
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_common.service import ServiceCore
+from acked_gateway.audit.notes import Audit
 from acked_gateway.jobs.commands import Commands
 from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
@@ -145,7 +146,14 @@ class Gateway(Node):
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
-        self.commands = Commands(core.store, core.writer, core.clock, COMMON.times, self.simulator.stop_attempt)
+        self.commands = Commands(
+            core.store,
+            core.writer,
+            Audit(core.store.audit(), core.clock),
+            core.clock,
+            COMMON.times,
+            self.simulator.stop_attempt,
+        )
 
     async def run(self) -> None:
         await self.core.lifetime.start()

@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from acked_common.model.audit import AuditEntry
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.mongo.documents import Document
 from acked_common.store.records import Insertion, Reservation
@@ -50,6 +51,10 @@ class ObservedStore(MemoryStore):
         await super().reserve(reservations, nonce=nonce)
         return self.reserved(reservations, nonce)
 
+    async def note(self, entry: AuditEntry) -> None:
+        """Keep an entry of the audit."""
+        await self.audit().note(entry)
+
     def reserved(self, reservations: Sequence[Reservation], nonce: str) -> set[UUID]:
         """Those that a call has got, the second time too."""
         found = self._existing(one.id for one in reservations)
@@ -79,6 +84,10 @@ class StoreLine:
 
     async def close(self) -> None:
         """Closes the line."""
+
+    def audit(self) -> "StoreLine":
+        """The audit over the same line: `note` is one more verb."""
+        return self
 
     def __getattr__(self, verb: str) -> Any:
         async def call(*args: Any, **kwargs: Any) -> Any:

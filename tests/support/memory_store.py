@@ -23,6 +23,7 @@ from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import BATCH, COUNTED_EXACTLY, IDS, Topic, topics_of
 from acked_common.runtime.clock import Clock
 from acked_common.store import list_limits
+from acked_common.store.audit import MemoryAudit
 from acked_common.store.errors import SchemaMismatch, StoreError
 from acked_common.store.mongo.change_events import origin_of, update_from_document
 from acked_common.store.mongo.documents import (
@@ -185,6 +186,7 @@ class MemoryStore:
         self._lanes: dict[str, datetime] = {}
         self._turns: dict[str, datetime] = {}
         self._tokens = MemoryTokens()
+        self._audit = MemoryAudit()
         self._has_schema = False
         self._id = str(uuid4())
         self._streams: set[MemoryChanges] = set()
@@ -406,6 +408,10 @@ class MemoryStore:
     def tokens(self) -> TokenStore:
         """Return the token store of the same data."""
         return self._tokens
+
+    def audit(self) -> MemoryAudit:
+        """Return the audit of the same data."""
+        return self._audit
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         for kind in kinds:

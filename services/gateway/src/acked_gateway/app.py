@@ -8,6 +8,8 @@ from acked_common.http.not_found import OF_INTAKE
 from acked_common.http.server.serve import held_within_files
 from acked_common.model.ids import new_id
 from acked_common.service import ServiceCore
+from acked_gateway.audit.notes import Audit
+from acked_gateway.audit.routes import audit_routes
 from acked_gateway.document import ABOUT
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.entry import FeedEntry
@@ -15,7 +17,10 @@ from acked_gateway.feed.held_subscriptions import FeedLimits, FeedParts
 from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.session import Feed
 from acked_gateway.feed.snapshots import Snapshots
+from acked_gateway.jobs.command_routes import command_routes
 from acked_gateway.jobs.commands import Commands
+from acked_gateway.jobs.edits import Edits
+from acked_gateway.jobs.intake_client import IntakeClient
 from acked_gateway.jobs.routes import Reads, job_routes
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
@@ -70,8 +75,13 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.add_loops(host.start)
     core.lifetime.add("command bus", start=bus.start, stop=bus.stop)
     core.lifetime.add("command line", stop=command_router.stop)
-    commands = Commands(core.store, core.writer, core.clock, settings.common.times, command_router.cancel)
-    reads = limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts")
+    times = settings.common.times
+    audit = Audit(core.store.audit(), core.clock)
+    commands = Commands(core.store, core.writer, audit, core.clock, times, command_router.cancel)
+    intake = IntakeClient(settings.intake_url)
+    core.lifetime.add("client of intake", start=intake.start, stop=intake.close)
+    edits = Edits(core.store, core.writer, audit, intake, core.clock, times)
+    reads = Reads(limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts"))
     tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(
         "load-test-calls", settings.load_test.calls, own="too-many-load-tests", what="calls of load tests"
@@ -101,8 +111,10 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 public_intake_url=settings.public_intake_url,
                 limits=LoadTestLimits(tests, calls),
             ),
-            *job_routes(core.store, commands, core.workers, Reads(reads)),
-            *worker_routes(core.store, core.workers, command_router),
+            *job_routes(core.store, core.workers, reads),
+            *command_routes(commands, edits),
+            *worker_routes(core.store, core.workers, command_router, audit),
+            *audit_routes(core.store.audit(), core.clock, reads.turn),
             *feed.routes(),
             *channel.routes(),
         ],

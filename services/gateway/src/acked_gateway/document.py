@@ -18,7 +18,7 @@ ABOUT = About(
     ),
     tags={
         **COMMON_TAGS,
-        COMMANDS: "What a person does to a job.",
+        COMMANDS: "What a person does to a job, and who did it.",
         LOAD_TEST_TAG: "Many real calls at once.",
         PAGES_TAG: "For a browser.",
     },

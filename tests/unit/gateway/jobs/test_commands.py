@@ -1,25 +1,35 @@
 """What a person may do to a job, in each of its states."""
 
-import json
 from collections.abc import AsyncIterator, Sequence
 
-import jsonschema_rs
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
-from acked_common.http.problems import Problem, ProblemError
+from acked_common.http.problems import ProblemError
 from acked_common.model import interventions, lifecycle
+from acked_common.model.audit import AuditAction
 from acked_common.model.lifecycle import Move, Reason, State
+from acked_common.model.principal import Actor, Operator
+from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.records import Applied, Job
-from acked_gateway.jobs import commands as module
-from acked_gateway.jobs.commands import MAX_NOTE_CHARS, MAX_RESULT_BYTES, Commands, Resolution, parse_resolution
-from acked_gateway.jobs.operations import Resolve
-from support.factories import LEASE_S, MAKERS, ManualClock, again, cancelling, failed, moved, owner, queued, running
+from acked_gateway.audit.notes import Audit
+from acked_gateway.jobs.acts import Resolution
+from acked_gateway.jobs.commands import Commands
+from support.factories import (
+    ERROR,
+    LEASE_S,
+    MAKERS,
+    ManualClock,
+    again,
+    cancelling,
+    failed,
+    moved,
+    owner,
+    queued,
+    running,
+)
 from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
 from support.parts import common_settings, settle
@@ -50,7 +60,13 @@ class Bench:
         self.kinds = KindCache(self.store)
         self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
         self.writer = JobWriter(self.store, self.bundle_publisher.offer)
-        self.commands = Commands(self.store, self.writer, self.clock, common_settings(retention_s=100).times)
+        self.commands = Commands(
+            self.store,
+            self.writer,
+            Audit(self.store.audit(), self.clock),
+            self.clock,
+            common_settings(retention_s=100).times,
+        )
 
 
 @pytest.fixture
@@ -65,12 +81,13 @@ def refused(caught: pytest.ExceptionInfo[ProblemError]) -> tuple[str, int]:
     return caught.value.problem.name, caught.value.problem.status
 
 
-@pytest.mark.parametrize("command", ["cancel", "retry"])
+@pytest.mark.parametrize("command", ["cancel", "retry", "run_now", "erase"])
 @pytest.mark.parametrize("text", ["nonsense", "7d0266c7-3ba5-4ff0-a721-932413a94871"])
 async def test_a_job_that_is_not_there_is_not_found(bench: Bench, command: str, text: str) -> None:
     with pytest.raises(ProblemError) as caught:
         await getattr(bench.commands, command)(text)
     assert refused(caught) == ("not-found", 404)
+    assert bench.store.audit().entries == []
 
 
 class TestCancel:
@@ -144,14 +161,162 @@ class TestRetry:
         job = await bench.commands.retry(str((await failed(bench.store)).id))
         assert job.state is State.QUEUED
 
+    async def test_a_cancelled_job_is_retried_too(self, bench: Bench) -> None:
+        job = await bench.commands.retry(str((await MAKERS[State.CANCELLED](bench.store)).id))
+        assert (job.state, job.run, job.finished_at) == (State.QUEUED, 2, None)
+        await settle()
+        assert bench.broker.take(job.kind) is not None
+
     @pytest.mark.parametrize("state", sorted(set(MAKERS) - {State.FAILED, State.CANCELLED}))
-    async def test_only_a_failed_or_cancelled_job_is_retried(self, bench: Bench, state: State) -> None:
+    async def test_only_what_failed_or_was_cancelled_is_retried(self, bench: Bench, state: State) -> None:
         job = await MAKERS[state](bench.store)
         with pytest.raises(ProblemError) as caught:
             await bench.commands.retry(str(job.id))
         assert refused(caught) == ("wrong-state", 409)
         await settle()
         assert bench.broker.take(job.kind) is None
+
+
+class TestRunNow:
+    """Running now."""
+
+    async def test_a_delayed_job_is_queued_and_published(self, bench: Bench) -> None:
+        before = await MAKERS[State.SCHEDULED](bench.store)
+        job = await bench.commands.run_now(str(before.id))
+        assert (job.state, job.reason, job.due_at) == (State.QUEUED, Reason.RUN_NOW.value, None)
+        assert job.queued_at == job.history[-1].at
+        await settle()
+        bundle = bench.broker.take(job.kind)
+        assert bundle is not None and bundle.ids == (job.id,)
+
+    async def test_a_back_off_ends_and_its_failures_count_on(self, bench: Bench) -> None:
+        backing_off = lifecycle.back_off(at=bench.clock.now(), error=ERROR, delay_s=60)
+        before = await moved(bench.store, await running(bench.store, at=bench.clock.now()), backing_off)
+        job = await bench.commands.run_now(str(before.id))
+        assert (job.state, job.run, job.failures, job.error) == (State.QUEUED, 1, 1, before.error)
+
+    @pytest.mark.parametrize("state", sorted(set(MAKERS) - {State.SCHEDULED}))
+    async def test_only_what_waits_for_its_time_is_run_now(self, bench: Bench, state: State) -> None:
+        job = await MAKERS[state](bench.store)
+        with pytest.raises(ProblemError, match="can't be run now") as caught:
+            await bench.commands.run_now(str(job.id))
+        assert refused(caught) == ("wrong-state", 409)
+        assert await again(bench.store, job) == job
+
+
+class TestErase:
+    """Erasing."""
+
+    @pytest.mark.parametrize("state", sorted(lifecycle.TERMINAL))
+    async def test_of_an_ended_job_the_skeleton_stays(self, bench: Bench, state: State) -> None:
+        before = await MAKERS[state](bench.store, payload=b'{"iban":"x"}', batch="b", tags=("t",))
+        job = await bench.commands.erase(str(before.id))
+        assert (job.payload, job.result, job.error, job.progress, job.attempts) == (b"null", None, None, None, ())
+        assert (job.state, job.reason, job.erased_at) == (state, Reason.ERASED.value, job.history[-1].at)
+        assert (job.options, job.history[:-1], job.run) == (before.options, before.history, before.run)
+
+    async def test_a_second_erasure_changes_nothing(self, bench: Bench) -> None:
+        job = await bench.commands.erase(str((await failed(bench.store)).id))
+        bench.clock.advance(5)
+        assert await bench.commands.erase(str(job.id)) == job
+        assert len(bench.store.audit().entries) == 1
+
+    async def test_a_note_behind_an_erasure_is_erased_too(self, bench: Bench) -> None:
+        job = await bench.commands.erase(str((await failed(bench.store)).id))
+        resolution = Resolution(State.FAILED, None, "paid by Ada")
+        assert (await bench.commands.resolve(str(job.id), resolution)).note == "paid by Ada"
+        assert (await bench.commands.erase(str(job.id))).note is None
+
+    @pytest.mark.parametrize("state", sorted(set(MAKERS) - lifecycle.TERMINAL))
+    async def test_a_live_job_is_not_erased(self, bench: Bench, state: State) -> None:
+        job = await MAKERS[state](bench.store)
+        with pytest.raises(ProblemError, match="cancel it first") as caught:
+            await bench.commands.erase(str(job.id))
+        assert refused(caught) == ("wrong-state", 409)
+        assert await again(bench.store, job) == job
+
+    async def test_an_erased_job_is_neither_retried_nor_given_a_result(self, bench: Bench) -> None:
+        job = await bench.commands.erase(str((await failed(bench.store)).id))
+        with pytest.raises(ProblemError, match="erased can't be retried") as caught:
+            await bench.commands.retry(str(job.id))
+        assert refused(caught) == ("wrong-state", 409)
+        with pytest.raises(ProblemError, match="erased can't be resolved with a result") as caught:
+            await bench.commands.resolve(str(job.id), Resolution(State.SUCCEEDED, b"1", None))
+        assert refused(caught) == ("wrong-state", 409)
+        assert await again(bench.store, job) == job
+        resolved = await bench.commands.resolve(str(job.id), Resolution(State.SUCCEEDED, None, None))
+        assert resolved.state is State.SUCCEEDED
+
+    async def test_a_retry_in_between_wins_over_an_erasure(self, bench: Bench) -> None:
+        job = await failed(bench.store, payload=b"7")
+        bench.store.behind = [Move(job.seen, interventions.retry(at=bench.clock.now(), grace_s=10, expires_in_s=100))]
+        with pytest.raises(ProblemError) as caught:
+            await bench.commands.erase(str(job.id))
+        assert refused(caught) == ("wrong-state", 409)
+        assert (await again(bench.store, job)).payload == b"7"
+
+
+class TestAudit:
+    """Who did what, noted before it is done."""
+
+    ADA = Operator("default", Actor("ada", "a" * 12))
+
+    async def test_every_command_is_noted_and_names_who_asked(self, bench: Bench) -> None:
+        resolution = Resolution(State.FAILED, None, "called them")
+        asked = [
+            ("cancel", AuditAction.CANCEL, await queued(bench.store), ()),
+            ("cancel", AuditAction.CANCEL, await running(bench.store), ()),
+            ("retry", AuditAction.RETRY, await failed(bench.store), ()),
+            ("run_now", AuditAction.RUN_NOW, await MAKERS[State.SCHEDULED](bench.store), ()),
+            ("erase", AuditAction.ERASE, await failed(bench.store), ()),
+            ("resolve", AuditAction.RESOLVE, await failed(bench.store), (resolution,)),
+        ]
+        for command, action, before, more in asked:
+            job = await getattr(bench.commands, command)(str(before.id), *more, operator=self.ADA)
+            assert job.history[-1].by == self.ADA.actor
+            entry = bench.store.audit().entries[-1]
+            assert (entry.action, entry.target["job"], entry.at) == (action, str(job.id), bench.clock.now())
+            assert (entry.tenant, entry.client, entry.token_id) == ("default", "ada", "a" * 12)
+        assert len(bench.store.audit().entries) == len(asked)
+        assert bench.store.audit().entries[-1].reason == "called them"
+        assert bench.store.audit().entries[-1].target["state"] == State.FAILED.value
+
+    async def test_without_an_entry_there_is_no_act(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def note(entry: object) -> None:
+            raise OutcomeUnknown("MongoDB did not confirm")
+
+        monkeypatch.setattr(bench.store.audit(), "note", note)
+        for command, make in (("cancel", queued), ("retry", failed), ("erase", failed)):
+            job = await make(bench.store)
+            with pytest.raises(OutcomeUnknown):
+                await getattr(bench.commands, command)(str(job.id))
+            assert await again(bench.store, job) == job
+
+    async def test_the_entry_stands_before_the_job_moves(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        noted_at_move: list[int] = []
+        apply = bench.store.apply
+
+        async def noting(moves: Sequence[Move]) -> list[Applied]:
+            noted_at_move.append(len(bench.store.audit().entries))
+            return await apply(moves)
+
+        job = await failed(bench.store)
+        monkeypatch.setattr(bench.store, "apply", noting)
+        await bench.commands.retry(str(job.id))
+        assert noted_at_move == [1]
+
+    async def test_a_command_that_is_tried_again_is_noted_once(self, bench: Bench) -> None:
+        job = await queued(bench.store)
+        bench.store.behind = [Move(job.seen, lifecycle.claim(at=bench.clock.now(), owner=owner(), lease_s=LEASE_S))]
+        await bench.commands.cancel(str(job.id))
+        assert len(bench.store.audit().entries) == 1
+
+    async def test_what_is_refused_or_done_already_is_not_noted(self, bench: Bench) -> None:
+        await bench.commands.cancel(str((await MAKERS[State.CANCELLED](bench.store)).id))
+        for command in ("retry", "run_now"):
+            with pytest.raises(ProblemError):
+                await getattr(bench.commands, command)(str((await MAKERS[State.SUCCEEDED](bench.store)).id))
+        assert bench.store.audit().entries == []
 
 
 class TestResolve:
@@ -194,81 +359,3 @@ class TestResolve:
         retried = await again(bench.store, job)
         assert (retried.state, retried.run) == (State.QUEUED, 2)
         assert (await moved(bench.store, retried, interventions.cancel(at=bench.clock.now(), retention_s=100))).run == 2
-
-
-class TestParsing:
-    """The body of a resolve."""
-
-    def refusal(self, body: bytes) -> Problem:
-        with pytest.raises(ProblemError) as caught:
-            parse_resolution(body)
-        return caught.value.problem
-
-    def pointers(self, members: object) -> set[str]:
-        found = self.refusal(json.dumps(members).encode())
-        assert (found.name, found.status) == ("invalid-field", 422)
-        return {error["pointer"] for error in found.errors}
-
-    def test_all_parts_are_read(self) -> None:
-        body = json.dumps({"state": State.SUCCEEDED.value, "result": {"a": [1, None]}, "note": "n"}).encode()
-        assert parse_resolution(body) == Resolution(State.SUCCEEDED, b'{"a":[1,null]}', "n")
-
-    def test_a_result_of_null_is_one(self) -> None:
-        end = State.FAILED.value
-        assert parse_resolution(json.dumps({"state": end, "result": None}).encode()).result == b"null"
-        assert parse_resolution(json.dumps({"state": end}).encode()).result is None
-
-    @pytest.mark.parametrize("state", [None, 7, "", "done", ["x"], State.CANCELLED.value, State.QUEUED.value])
-    def test_only_two_ends_can_be_told(self, state: object) -> None:
-        assert self.pointers({"state": state}) == {"/state"}
-
-    def test_all_mistakes_are_told_at_once(self) -> None:
-        assert self.pointers({"result": "x" * MAX_RESULT_BYTES, "note": "x" * (MAX_NOTE_CHARS + 1), "why": 1}) == {
-            "/state",
-            "/result",
-            "/note",
-            "/why",
-        }
-
-    @pytest.mark.parametrize("body", [b"[]", b"7", b'"x"', b"null"])
-    def test_it_must_be_an_object(self, body: bytes) -> None:
-        assert self.refusal(body).status == 422
-
-    @pytest.mark.parametrize("body", [b"", b"{", b'{"state":"x","state":"y"}', b"\xff"])
-    def test_it_must_be_sound_json(self, body: bytes) -> None:
-        assert self.refusal(body).status == 400
-
-    def test_a_body_may_be_larger_than_its_result(self) -> None:
-        result = "x" * (MAX_RESULT_BYTES - 2)
-        body = json.dumps({"state": State.FAILED.value, "result": result}).encode()
-        assert parse_resolution(body).result == json.dumps(result).encode()
-        assert self.refusal(b" " * (module.MAX_BODY_BYTES + 1)).status == 413
-
-    @given(st.binary(max_size=200))
-    def test_any_bytes_are_a_resolution_or_a_problem(self, body: bytes) -> None:
-        try:
-            parse_resolution(body)
-        except ProblemError as error:
-            assert error.problem.status in (400, 413, 422)
-
-    @pytest.mark.parametrize(
-        "members",
-        [
-            {"state": State.FAILED.value},
-            {"state": State.SUCCEEDED.value, "result": None, "note": None},
-            {"state": State.SUCCEEDED.value, "note": "x" * MAX_NOTE_CHARS},
-            {"state": State.SUCCEEDED.value, "note": "x" * (MAX_NOTE_CHARS + 1)},
-            {"state": State.CANCELLED.value},
-            {"state": State.FAILED.value, "why": 1},
-            {"note": "n"},
-            {},
-        ],
-    )
-    def test_the_document_and_the_parser_agree(self, members: dict[str, object]) -> None:
-        is_described = jsonschema_rs.is_valid(msgspec.json.schema(Resolve), members)
-        try:
-            parse_resolution(json.dumps(members).encode())
-            is_taken = True
-        except ProblemError:
-            is_taken = False
-        assert is_described == is_taken

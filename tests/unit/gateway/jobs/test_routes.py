@@ -23,16 +23,20 @@ from acked_common.http.responses import encode
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.store.records import Job, WorkerRecord
+from acked_gateway.audit.notes import Audit
 from acked_gateway.jobs import commands as commands_module
 from acked_gateway.jobs import routes as routes_module
+from acked_gateway.jobs.command_routes import command_routes
 from acked_gateway.jobs.commands import Commands, parse_resolution
+from acked_gateway.jobs.edits import Edits
+from acked_gateway.jobs.intake_client import IntakeClient
 from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE
 from acked_gateway.jobs.routes import SLICE_BYTES, Reads, job_routes
 from acked_gateway.workers.channel import WorkerChannel
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
 from support.asgi import Answer, call
-from support.factories import ManualClock, failed, insert, new_job, queued, running, succeeded
+from support.factories import ManualClock, failed, insert, new_job, queued, running, scheduled, succeeded
 from support.memory_broker import MemoryBroker
 from support.parts import ShakyStore, common_settings
 
@@ -51,15 +55,18 @@ class Bench:
         self.clock = ManualClock()
         self.store = ShakyStore(self.clock)
         bundle_publisher = BundlePublisher(MemoryBroker(), KindCache(self.store))
-        commands = Commands(
-            self.store, JobWriter(self.store, bundle_publisher.offer), self.clock, common_settings().times
-        )
+        audit, writer = Audit(self.store.audit(), self.clock), JobWriter(self.store, bundle_publisher.offer)
+        parts = self.store, writer, audit
+        times = common_settings().times
+        commands = Commands(*parts, self.clock, times)
+        edits = Edits(*parts, IntakeClient("http://127.0.0.1:1"), self.clock, times)
         self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         workers = WorkerCache(self.store, seen_within_s=24.0)
         self.app = Starlette(
             routes=[
-                *job_routes(self.store, commands, workers, Reads(self.reads)),
-                *worker_routes(self.store, workers, CommandRouter(NoLines())),
+                *job_routes(self.store, workers, Reads(self.reads)),
+                *command_routes(commands, edits),
+                *worker_routes(self.store, workers, CommandRouter(NoLines()), audit),
             ],
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
@@ -197,6 +204,12 @@ async def test_commands_answer_the_job_behind_them(bench: Bench) -> None:
     body = f'{{"state":"{State.SUCCEEDED.value}","result":[1]}}'.encode()
     answer = await bench.post(f"/jobs/{broken.id}/resolve", body)
     assert (answer.status, answer.json["state"], answer.json["result"]) == (200, State.SUCCEEDED.value, [1])
+    answer = await bench.post(f"/jobs/{(await scheduled(bench.store)).id}/run-now")
+    assert (answer.status, answer.json["state"]) == (200, State.QUEUED.value)
+    answer = await bench.post(f"/jobs/{(await succeeded(bench.store)).id}/erase")
+    assert (answer.status, answer.json["result"]) == (200, None)
+    assert answer.json["erased_at"] == answer.json["history"][-1]["at"]
+    assert answer.json["history"][-1]["by"] == {"client": "local", "token_id": None, "via": "api"}
 
 
 async def test_a_command_that_the_state_forbids_is_a_conflict(bench: Bench) -> None:
@@ -211,7 +224,7 @@ async def test_a_resolve_that_is_too_large_is_refused(bench: Bench) -> None:
     assert (answer.status, answer.json["type"]) == (413, "/problems/body-too-large")
 
 
-@pytest.mark.parametrize("command", ["cancel", "retry", "resolve"])
+@pytest.mark.parametrize("command", ["cancel", "retry", "resolve", "run-now", "erase", "edit"])
 async def test_commands_are_no_reads(bench: Bench, command: str) -> None:
     answer = await bench.get(f"/jobs/{(await queued(bench.store)).id}/{command}")
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
@@ -278,7 +291,7 @@ async def test_another_tenants_jobs_are_not_there(bench: Bench) -> None:
     theirs = await failed(bench.store, tenant="globex", batch="b")
     for path in (f"/jobs/{theirs.id}", "/batches/b"):
         assert (await bench.get(path)).status == 404
-    for command in ("cancel", "retry"):
+    for command in ("cancel", "retry", "run-now", "erase"):
         assert (await bench.post(f"/jobs/{theirs.id}/{command}")).status == 404
     resolved = await bench.post(f"/jobs/{theirs.id}/resolve", b'{"state": "succeeded"}')
     assert resolved.status == 404

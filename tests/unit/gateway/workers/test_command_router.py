@@ -13,6 +13,7 @@ from acked_common.channel.frames import JobAttempt
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
 from acked_common.store.records import WorkerRecord
+from acked_gateway.audit.notes import Audit
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.workers import command_router as module
 from acked_gateway.workers.channel import WorkerChannel
@@ -132,7 +133,12 @@ async def test_a_cancel_of_a_running_job_tells_its_worker() -> None:
     bench = Bench()
     told: list[tuple[str, UUID, int]] = []
     commands = Commands(
-        bench.store, bench.writer, bench.clock, common_settings().times, lambda *command: told.append(command)
+        bench.store,
+        bench.writer,
+        Audit(bench.store.audit(), bench.clock),
+        bench.clock,
+        common_settings().times,
+        lambda *command: told.append(command),
     )
     job = await running(bench.store, by=owner(boot="boot-7"))
     assert (await commands.cancel(str(job.id))).state is State.RUNNING
@@ -155,7 +161,8 @@ async def test_drain_reaches_one_worker_alone() -> None:
     for boot, name in (("b1", "w"), ("b2", "w"), ("b3", "other")):
         await store.refresh_worker(record(boot, name))
     lines = Lines("b1", "b2", "b3", "b4")
-    routes = worker_routes(store, WorkerCache(store, seen_within_s=24.0), CommandRouter(lines))
+    audit = Audit(store.audit(), clock)
+    routes = worker_routes(store, WorkerCache(store, seen_within_s=24.0), CommandRouter(lines), audit)
     app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
 
     async def drain(worker: str) -> tuple[int, str]:
@@ -168,10 +175,15 @@ async def test_drain_reaches_one_worker_alone() -> None:
     assert instance_of("b2") in detail
     assert lines.sent == []
     assert await store.refresh_worker(record("b1", "w")) is False
+    assert store.audit().entries == [], "what was refused is not noted"
 
     assert (await drain(instance_of("b2")))[0] == 202
     assert (await drain("other"))[0] == 202
     assert [boot for _, boot, _ in lines.sent] == ["b2", "b3"]
+    assert [entry.target for entry in store.audit().entries] == [
+        {"worker": "w", "instance": instance_of("b2")},
+        {"worker": "other", "instance": instance_of("b3")},
+    ]
     assert await store.refresh_worker(record("b2", "w")) is True
     assert (await drain("nobody"))[0] == 404
 

@@ -120,6 +120,8 @@ DIFFERENT = [
     {"kind": "a", "expires_in_s": 1},
     {"kind": "a", "max_attempts": 1},
     {"kind": "a", "max_attempts": 2},
+    {"kind": "a", "edited_from": "01a20d05-adf2-7315-9ee6-8162dae54aa3"},
+    {"kind": "a", "edited_from": "01a20d05-adf2-7315-9ee6-8162dae54aa4"},
 ]
 
 

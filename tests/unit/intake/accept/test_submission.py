@@ -3,6 +3,7 @@
 import json
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,8 @@ from acked_intake.request.operations import PROCESS, ProcessRequest
 from support.fields import fields_of, walked
 
 YEAR_S = 31_536_000
+
+SOURCE = "01a20d05-adf2-7315-9ee6-8162dae54aa3"
 
 
 def submitted(**members: Any) -> Submission:
@@ -59,6 +62,7 @@ def test_all_fields_are_read() -> None:
         max_attempts=3,
         timeout_s=2.5,
         expires_in_s=60,
+        edited_from=SOURCE.upper(),
     ) == Submission(
         kind="mail.send-1_x",
         payload=b'{"to": "someone"}',
@@ -70,6 +74,7 @@ def test_all_fields_are_read() -> None:
             timeout_s=2.5,
             expires_in_s=60.0,
         ),
+        edited_from=UUID(SOURCE),
     )
 
 
@@ -79,7 +84,8 @@ def test_a_submission_is_frozen() -> None:
 
 
 def test_null_means_absent_but_for_the_payload() -> None:
-    nothing = dict.fromkeys(("delay_s", "batch", "tags", "max_attempts", "timeout_s", "expires_in_s"))
+    options = ("delay_s", "batch", "tags", "max_attempts", "timeout_s", "expires_in_s", "edited_from")
+    nothing = dict.fromkeys(options)
     assert submitted(**nothing) == Submission("demo")
     assert submitted(payload=None).payload == b"null"
     assert submitted().payload == b"{}"
@@ -142,6 +148,7 @@ WRONG: dict[str, list[Any]] = {
     "/max_attempts": [0, -1, 1001, 1.0, 2.5, "3", True, {"$gt": 0}],
     "/timeout_s": [0, -0.0, -1, YEAR_S + 0.5, "5", False, []],
     "/expires_in_s": [0, -1, YEAR_S + 1, "1h", True],
+    "/edited_from": [1, {}, "", "x" * 36, SOURCE[:-1], f"{{{SOURCE[:-2]}}}", SOURCE.replace("-", "")],
 }
 
 
@@ -175,13 +182,16 @@ def test_a_body_must_name_its_kind(members: dict[str, Any]) -> None:
         {"timeout_s": 0.001},
         {"timeout_s": YEAR_S},
         {"expires_in_s": YEAR_S},
+        {"edited_from": SOURCE},
     ],
 )
 def test_values_at_the_border_are_accepted(members: dict[str, Any]) -> None:
     (name, value) = next(iter(members.items()))
     found = submitted(**members)
     accepted = getattr(found.options if name in OPTION_NAMES else found, name)
-    assert accepted == (tuple(value) if isinstance(value, list) else value)
+    assert (str(accepted) if name == "edited_from" else accepted) == (
+        tuple(value) if isinstance(value, list) else value
+    )
 
 
 def test_a_negative_zero_is_zero() -> None:

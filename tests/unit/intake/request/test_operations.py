@@ -21,6 +21,7 @@ from acked_intake.accept.submission import (
 from acked_intake.request.operations import PROCESS, ProcessRequest
 
 SCHEMA = msgspec.json.schema(ProcessRequest)
+SOURCE = "01a20d05-adf2-7315-9ee6-8162dae54aa3"
 VALIDATOR = jsonschema_rs.validator_for(SCHEMA)
 
 
@@ -50,6 +51,7 @@ VALUES: dict[str, list[Any]] = {
     "max_attempts": [None, 0, 1, MAX_ATTEMPTS, MAX_ATTEMPTS + 1, True, "1"],
     "timeout_s": [None, 0, 0.001, YEAR_S, YEAR_S + 1, -1, False, "1"],
     "expires_in_s": [None, 0, 0.001, YEAR_S, YEAR_S + 1, {}],
+    "edited_from": [None, SOURCE, SOURCE.upper(), SOURCE[:-1], f"{SOURCE}\n", SOURCE.replace("-", ""), "", 7],
     "unknown": [1],
 }
 

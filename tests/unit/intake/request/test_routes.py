@@ -9,16 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from acked_common.api.operations import Accepted
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http.problems import ProblemError
-from acked_common.model.ids import parse_id
+from acked_common.model.ids import new_id, parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.json_scanner import JsonScanner
 from acked_common.model.lifecycle import State
-from acked_common.model.principal import SCOPE_KEY, Principal
+from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_intake.accept.acceptance import Acceptance
@@ -27,7 +28,7 @@ from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import parse_submission
 from acked_intake.request import routes
-from acked_intake.request.operations import PROCESS, Accepted
+from acked_intake.request.operations import PROCESS
 from acked_intake.request.routes import ON_LOOP_BYTES, SCANNED_ON_LOOP_BYTES, ProcessEndpoint, check_and_parse
 from acked_intake.settings import CommitLimits, Quotas, read_settings
 from support.asgi import Answer, Application, call
@@ -93,6 +94,31 @@ async def test_an_accepted_request_is_told_where_its_status_is(bench: Bench) -> 
     assert answer.headers["location"] == f"/status/{kept.id}"
     assert answer.headers["retry-after"] == "1"
     assert int(answer.headers["content-length"]) == len(answer.body)
+
+
+async def test_a_job_that_was_edited_names_its_source(bench: Bench) -> None:
+    source = "01a20d05-adf2-7315-9ee6-8162dae54aa3"
+    answer = await bench.post({"kind": "demo", "edited_from": source})
+    kept = await bench.store.get(parse_id(answer.json["id"]) or new_id())
+    assert kept is not None and str(kept.edited_from) == source
+
+
+@pytest.mark.parametrize(("permissions", "status"), [({Permission.OPERATE}, 202), (set(), 403)])
+async def test_only_operators_name_an_edited_source(bench: Bench, permissions: set[Permission], status: int) -> None:
+    principal = Principal("acme", "c", frozenset({Permission.SUBMIT, *permissions}))
+
+    async def as_the_guards_leave_it(scope: Any, receive: Any, send: Any) -> None:
+        await bench.endpoint({**scope, SCOPE_KEY: principal}, receive, send)
+
+    body = b'{"kind":"demo","edited_from":"01a20d05-adf2-7315-9ee6-8162dae54aa3"}'
+    headers = {"content-type": "application/json"}
+    answer = await call(as_the_guards_leave_it, "POST", "/process", body, headers=headers)
+    assert answer.status == status
+    if status == 403:
+        assert (answer.json["type"], "operate" in answer.json["detail"]) == ("/problems/missing-permission", True)
+        assert await bench.store.count_waiting(at_most=9) == 0
+    plain = await call(as_the_guards_leave_it, "POST", "/process", b'{"kind":"demo"}', headers=headers)
+    assert plain.status == 202
 
 
 async def test_an_empty_body_asks_for_a_demo(bench: Bench) -> None:

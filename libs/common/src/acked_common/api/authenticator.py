@@ -12,7 +12,7 @@ from acked_common.api.routes import ApiRoute, Operation, SocketRoute
 from acked_common.background.token_cache import TokenCache
 from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.http.request_source import asks_for_page
-from acked_common.model.principal import DEFAULT_TENANT, SCOPE_KEY, Permission, Principal
+from acked_common.model.principal import DEFAULT_TENANT, SCOPE_KEY, Actor, Operator, Permission, Principal, principal_of
 from acked_common.model.tokens import TokenRecord, is_in_query
 
 TOKEN_KEY = "acked.token"  # noqa: S105 - the name of a place
@@ -114,6 +114,13 @@ class _Guarded:
         _note(scope, record)
         check_permission(record.principal, permission, of_all_tenants=operation.of_all_tenants)
         await self._app(scope, receive, send)
+
+
+def operator_of(scope: Mapping[str, Any]) -> Operator:
+    """Return who sent a request, from its ASGI scope behind the authentication; `local` where it is off."""
+    record: TokenRecord | None = scope.get(TOKEN_KEY)
+    principal = principal_of(scope)
+    return Operator(principal.tenant, Actor(principal.client, None if record is None else record.id))
 
 
 def _note(scope: Any, record: TokenRecord) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 from msgspec import Meta
 
 from acked_common.api.representations import Count, Instant, JobId, JobStatus
-from acked_common.api.routes import HTML, JSON, ApiResponse, Link, Operation, Parameter
+from acked_common.api.routes import HTML, JSON, ApiResponse, Header, Link, Operation, Parameter
+from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission
 
 MAX_WAIT_S = 60.0
@@ -167,3 +168,42 @@ TO_STATUS = {
         operation=GET_STATUS.id, parameters={"id": "$response.body#/id"}, description="The job's status; can long-poll."
     )
 }
+
+
+class AcceptedLinks(TypedDict):
+    """Where to follow the job."""
+
+    status: Annotated[str, Meta(description="On this service and on the gateway.")]
+    feed: Annotated[str, Meta(description="The live feed, a WebSocket of the gateway.")]
+
+
+class Accepted(TypedDict):
+    """The request is persisted."""
+
+    id: JobId
+    state: State
+    kind: str
+    accepted_at: Instant
+    links: AcceptedLinks
+
+
+MAX_RETRY_AFTER_S = 3600
+
+
+def accepted_headers() -> dict[str, Header]:
+    """Return the headers of a 202: where its status is, and when to ask for it."""
+    return {
+        "Location": Header(
+            type=Annotated[str, Meta(pattern="^/status/", examples=[f"/status/{EXAMPLE_ID}"])],
+            description="The path of the status.",
+        ),
+        "Retry-After": Header(
+            type=Annotated[int, Meta(ge=1, le=MAX_RETRY_AFTER_S)],
+            description="Seconds until a first status request makes sense.",
+        ),
+        "Idempotency-Replayed": Header(
+            type=Literal["true"],
+            description="Present if an earlier request with this key was accepted; this is its response.",
+            is_always_there=False,
+        ),
+    }

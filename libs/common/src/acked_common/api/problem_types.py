@@ -66,6 +66,9 @@ class FoundState(TypedDict):
 
     state: State
     reason: NotRequired[ReasonWord]
+    edited_to: NotRequired[
+        Annotated[JobId, Meta(description="Of an edit: the job that was put in the place of this run before.")]
+    ]
 
 
 class LimitName(TypedDict):

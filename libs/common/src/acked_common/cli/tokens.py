@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from acked_common.model.audit import AuditAction, new_entry
 from acked_common.model.instants import rfc3339
 from acked_common.model.numbers import decimal
-from acked_common.model.principal import DEFAULT_TENANT, Permission
+from acked_common.model.principal import DEFAULT_TENANT, LOCAL_OPERATOR, Operator, Permission
 from acked_common.model.tokens import MAX_DAYS, MIN_DAYS, MOST_ACTIVE, TokenError, TokenRecord, mint
 from acked_common.runtime.env import Env, SettingsError
 from acked_common.runtime.logs import set_up_logs
 from acked_common.runtime.settings import CommonSettings, read_common
+from acked_common.store.audit import AuditStore
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.tokens import TokenStore
@@ -70,14 +72,17 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def make_token(tokens: TokenStore, chosen: argparse.Namespace, at: datetime) -> str:
-    """Create and persist a token. Raise `TokenError`, `StoreError`."""
+async def make_token(tokens: TokenStore, audit: AuditStore, chosen: argparse.Namespace, at: datetime) -> str:
+    """Create and persist a token, and note it in the audit before. Raise `TokenError`, `StoreError`."""
     token, record = mint(
         tenant=chosen.tenant,
         client=chosen.client,
         may=chosen.may.split(","),
         at=at,
         expires_in_days=chosen.days,
+    )
+    await _note(
+        audit, AuditAction.TOKEN_MAKE, record, at, may=sorted(record.principal.permissions), replaces=chosen.replace
     )
     if chosen.replace:
         await tokens.revoke_all(chosen.tenant, chosen.client, at)
@@ -87,6 +92,23 @@ async def make_token(tokens: TokenStore, chosen: argparse.Namespace, at: datetim
             "(./just token list, ./just token revoke <id>), or use --replace to revoke both"
         )
     return token
+
+
+async def revoke_token(tokens: TokenStore, audit: AuditStore, token_id: str, at: datetime) -> None:
+    """Revoke a token, and note it in the audit before. Raise `TokenError`, `StoreError`."""
+    found = [record for record in await tokens.all() if record.id == token_id]
+    if not found:
+        raise TokenError(f"no token has the id {token_id[:64]!r}; ./just token list shows them")
+    if found[0].revoked_at is None:
+        await _note(audit, AuditAction.TOKEN_REVOKE, found[0], at)
+        await tokens.revoke(token_id, at)
+
+
+async def _note(audit: AuditStore, action: AuditAction, record: TokenRecord, at: datetime, **more: Any) -> None:
+    """Note an act on a token among those of its tenant, as one of whoever runs commands on this machine."""
+    principal = record.principal
+    target = {"token": record.id, "client": principal.client, **more}
+    await audit.note(new_entry(Operator(principal.tenant, LOCAL_OPERATOR.actor), action, target, at=at))
 
 
 def table(records: Sequence[TokenRecord], at: datetime) -> str:
@@ -122,17 +144,16 @@ def what_it_does(asks_for_tokens: bool) -> str:
 
 async def run(store: MongoStore, chosen: argparse.Namespace, *, asks_for_tokens: bool) -> None:
     """Run the chosen verb. Raise `TokenError`, `StoreError`."""
-    tokens, at = store.tokens(), await store.server_time()
+    tokens, audit, at = store.tokens(), store.audit(), await store.server_time()
     if chosen.verb == "make":
         await store.check_schema()
-        token = await make_token(tokens, chosen, at)
+        token = await make_token(tokens, audit, chosen, at)
         print(token, flush=True)
         print(what_it_does(asks_for_tokens), file=sys.stderr)
     elif chosen.verb == "list":
         print(table(await tokens.all(), at))
     else:
-        if not await tokens.revoke(chosen.id, at):
-            raise TokenError(f"no token has the id {chosen.id[:64]!r}; ./just token list shows them")
+        await revoke_token(tokens, audit, chosen.id, at)
         print(f"{chosen.id} is revoked; services reject it within a few seconds", file=sys.stderr)
 
 

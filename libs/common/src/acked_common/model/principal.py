@@ -40,8 +40,17 @@ class Actor(Struct, frozen=True):
     """`api`, or `bulk:` and the id of the bulk action."""
 
 
+class Operator(Struct, frozen=True):
+    """Who asks for a command: an actor of one tenant."""
+
+    tenant: str
+    actor: Actor
+
+
 LOCAL = Principal(DEFAULT_TENANT, "local", frozenset(Permission) - {Permission.WORKER})
 """Everybody, where the services ask for no token because only this machine reaches them."""
+
+LOCAL_OPERATOR = Operator(LOCAL.tenant, Actor(LOCAL.client))
 
 
 def principal_of(scope: Mapping[str, Any]) -> Principal:

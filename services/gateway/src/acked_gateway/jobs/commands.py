@@ -1,10 +1,10 @@
-"""The commands of operators: cancel, retry and resolve a job.
+"""The commands of operators that move one job: cancel, retry, run now, resolve, erase.
 
 A command is a compare-and-set. It is retried when the job moved between the read and the write.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -14,14 +14,17 @@ from acked_common.background.job_writer import JobWriter
 from acked_common.http import fair_thread
 from acked_common.http.limits import Client
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
-from acked_common.model import interventions, strict_json
-from acked_common.model.lifecycle import Move, State, Transition, WrongState
-from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model import strict_json
+from acked_common.model.audit import AuditAction
+from acked_common.model.lifecycle import Move, State, Transition
+from acked_common.model.principal import LOCAL_OPERATOR, Actor, Operator
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.settings import JobTimes
 from acked_common.store.ports import JobReader
 from acked_common.store.records import Applied, Job
+from acked_gateway.audit.notes import Audit
+from acked_gateway.jobs.acts import ActRefused, Acts, Resolution
 
 TRIES = 10
 """Attempts of one compare-and-set before the command fails with `wrong-state`."""
@@ -30,19 +33,13 @@ MAX_NOTE_CHARS = 1000
 MAX_BODY_BYTES = 2 * 2**20
 RESOLVED_AS = (State.SUCCEEDED, State.FAILED)
 
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """The end that an operator gives a failed job; `result` is a JSON text."""
-
-    state: State
-    result: bytes | None
-    note: str | None
+TransitionFor = Callable[..., Transition | None]
 
 
 class Commands:
-    """Moves jobs of a tenant on behalf of an operator. Jobs of other tenants are treated as nonexistent.
+    """Moves single jobs of a tenant on behalf of an operator. Jobs of other tenants are treated as nonexistent.
 
+    Each act is noted in the audit before its write, and not at all where the job does not allow it at first sight.
     Every command returns the job as it is afterwards, and raises `ProblemError` or `StoreError`.
     """
 
@@ -50,6 +47,7 @@ class Commands:
         self,
         store: JobReader,
         writer: JobWriter,
+        audit: Audit,
         clock: Clock,
         times: JobTimes,
         stop_attempt: Callable[[str, UUID, int], None] = lambda boot, job_id, attempt: None,
@@ -58,71 +56,76 @@ class Commands:
         the worker then sees the cancel with its next renewal."""
         self._store = store
         self._writer = writer
+        self._audit = audit
         self._clock = clock
-        self._times = times
+        self._acts = Acts(times)
         self._stop_attempt = stop_attempt
 
-    async def cancel(self, id_text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
+    async def cancel(self, id_text: str, *, operator: Operator = LOCAL_OPERATOR) -> Job:
         """Cancel a job that no worker runs, or request the cancel of a running attempt. A repeated cancel
         changes nothing."""
-
-        def transition(job: Job) -> Transition | None:
-            if job.state is State.CANCELLED or job.cancel_requested:
-                return None
-            if job.state is State.RUNNING:
-                return interventions.request_cancel(at=self._clock.now())
-            return interventions.cancel(at=self._clock.now(), retention_s=self._times.retention_s)
-
-        job = await self._move(id_text, tenant, transition)
+        job = await self._move(id_text, operator, AuditAction.CANCEL, self._acts.cancel)
         if job.state is State.RUNNING and job.cancel_requested and job.owner is not None:
             self._stop_attempt(job.owner.boot, job.id, job.attempt)
         return job
 
-    async def retry(self, id_text: str, *, tenant: str = DEFAULT_TENANT) -> Job:
-        """Start a new run of a failed job, and publish it."""
+    async def retry(self, id_text: str, *, operator: Operator = LOCAL_OPERATOR) -> Job:
+        """Start a new run of a failed or cancelled job, and publish it."""
+        return await self._move(id_text, operator, AuditAction.RETRY, self._acts.retry)
 
-        def transition(job: Job) -> Transition:
-            return interventions.retry(
-                at=self._clock.now(),
-                grace_s=self._times.grace_s,
-                expires_in_s=job.options.expires_in_s or self._times.expires_in_s,
-            )
+    async def run_now(self, id_text: str, *, operator: Operator = LOCAL_OPERATOR) -> Job:
+        """End the delay or the back-off of a scheduled job, and publish it."""
+        return await self._move(id_text, operator, AuditAction.RUN_NOW, self._acts.run_now)
 
-        return await self._move(id_text, tenant, transition)
-
-    async def resolve(self, id_text: str, resolution: Resolution, *, tenant: str = DEFAULT_TENANT) -> Job:
+    async def resolve(self, id_text: str, resolution: Resolution, *, operator: Operator = LOCAL_OPERATOR) -> Job:
         """End a failed job with the operator's resolution."""
 
-        def transition(_: Job) -> Transition:
-            return interventions.resolve(
-                at=self._clock.now(),
-                to=resolution.state,
-                result=resolution.result,
-                note=resolution.note,
-                retention_s=self._times.retention_s,
-            )
+        def transition(job: Job, *, at: datetime, by: Actor) -> Transition:
+            return self._acts.resolve(job, resolution, at=at, by=by)
 
-        return await self._move(id_text, tenant, transition)
+        return await self._move(
+            id_text, operator, AuditAction.RESOLVE, transition, reason=resolution.note, state=resolution.state.value
+        )
 
-    async def _move(self, id_text: str, tenant: str, transition_for: Callable[[Job], Transition | None]) -> Job:
+    async def erase(self, id_text: str, *, operator: Operator = LOCAL_OPERATOR) -> Job:
+        """Remove payload, result and errors of an ended job. A repeated erasure changes nothing."""
+        return await self._move(id_text, operator, AuditAction.ERASE, self._acts.erase)
+
+    async def _move(
+        self,
+        id_text: str,
+        operator: Operator,
+        action: AuditAction,
+        transition_for: TransitionFor,
+        *,
+        reason: str | None = None,
+        **asked: str,
+    ) -> Job:
         """Apply the transition for the current job; return the job unchanged if there is none."""
-        job = await stored_job(self._store, id_text, tenant=tenant)
+        job = await stored_job(self._store, id_text, tenant=operator.tenant)
+        is_noted = False
         for _ in range(TRIES):
-            transition = transition_for(job)
+            try:
+                transition = transition_for(job, at=self._clock.now(), by=operator.actor)
+            except ActRefused as refused:
+                raise wrong_state(job, str(refused)) from None
             if transition is None:
                 return job
-            try:
-                outcome = await self._writer.apply([Move(job.seen, transition)], [job.kind])
-            except WrongState as error:
-                raise ProblemError(
-                    problem("wrong-state", str(error), extra={"state": job.state.value, "reason": job.reason})
-                ) from None
-            job = await stored_job(self._store, id_text, tenant=tenant)
+            if not is_noted:
+                await self._audit.note(operator, action, {"job": str(job.id), **asked}, reason=reason)
+                is_noted = True
+            outcome = await self._writer.apply([Move(job.seen, transition)], [job.kind])
+            job = await stored_job(self._store, id_text, tenant=operator.tenant)
             if outcome == [Applied.APPLIED]:
                 return job
         raise ProblemError(
             problem("wrong-state", "the job moves too fast to be changed; try again", extra={"state": job.state.value})
         )
+
+
+def wrong_state(job: Job, why: str) -> ProblemError:
+    """Return the problem of an act that the job does not allow."""
+    return ProblemError(problem("wrong-state", why, extra={"state": job.state.value, "reason": job.reason}))
 
 
 async def read_resolution(body: bytes, *, client: Client = None) -> Resolution:

@@ -5,7 +5,8 @@ from typing import Annotated, Any, TypedDict
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from acked_common.api.operations import COMMANDS, ID, JOBS
+from acked_common.api.list_parameters import MAX_PAGE_ASKED
+from acked_common.api.operations import COMMANDS, ID, JOBS, TO_STATUS, Accepted, accepted_headers
 from acked_common.api.representations import Count, Instant, JobStatus, JobSummary, JobWithPayload
 from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
 from acked_common.model.lifecycle import State
@@ -15,7 +16,6 @@ from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 1000
-MAX_PAGE_ASKED = 999_999_999
 
 
 class JobList(TypedDict):
@@ -45,6 +45,12 @@ class Resolve(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] | None, Meta(description="Why, for other people.")]
         | UnsetType
     ) = UNSET
+
+
+class Edit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What the handler is to be given instead."""
+
+    payload: Annotated[Any, Meta(description="The new input of the handler, whole; kept as it is sent.")]
 
 
 BatchName = Annotated[str, Meta(pattern=whole(BATCH_NAME))]
@@ -163,7 +169,8 @@ RETRY_JOB = Operation(
     path="/jobs/{id}/retry",
     tag=COMMANDS,
     permission=Permission.OPERATE,
-    summary="Start a new run of a failed job",
+    summary="Start a new run of a failed or cancelled job",
+    description="With the payload that it has; an edit gives another one. An erased job has none, so it is refused.",
     parameters=(ID,),
     answers=_STATUS_AFTER,
     problems=_OF_COMMANDS,
@@ -189,4 +196,73 @@ RESOLVE_JOB = Operation(
     ),
     answers=_STATUS_AFTER,
     problems=(*OF_JSON_BODIES, "invalid-field", "too-many-bytes", *_OF_COMMANDS),
+)
+
+
+RUN_JOB_NOW = Operation(
+    id="runJobNow",
+    method="POST",
+    path="/jobs/{id}/run-now",
+    tag=COMMANDS,
+    permission=Permission.OPERATE,
+    summary="End the delay or the back-off of a scheduled job",
+    description="It is queued at once. Its failures count on: after another one it backs off as before.",
+    parameters=(ID,),
+    answers=_STATUS_AFTER,
+    problems=_OF_COMMANDS,
+)
+
+
+ERASE_JOB = Operation(
+    id="eraseJob",
+    method="POST",
+    path="/jobs/{id}/erase",
+    tag=COMMANDS,
+    permission=Permission.OPERATE,
+    summary="Remove payload, result and errors of an ended job",
+    description=(
+        "Its state, options, history and who did what stay, and it is deleted when its retention ends. It can't be "
+        "retried, edited, or resolved with a result any more. A second erasure changes nothing and is a 200 too."
+    ),
+    parameters=(ID,),
+    answers=_STATUS_AFTER,
+    problems=_OF_COMMANDS,
+)
+
+
+EDIT_JOB = Operation(
+    id="editJob",
+    method="POST",
+    path="/jobs/{id}/edit",
+    tag=COMMANDS,
+    permission=Permission.OPERATE,
+    summary="Put a job with another payload in the place of one that failed or was cancelled",
+    description=(
+        "The new job has the kind and the options of the old one, and names it as `edited_from`; the old one stays as "
+        "it ended and names the new one as `edited_to`. A run is edited once: the same payload again gets the same "
+        "job, another payload a 409 that names it as `edited_to`. The gateway sends the request to intake with the "
+        "caller's token, which needs `submit` too; what intake refuses is the response, and its pointers lead into "
+        "the body of `POST /process`."
+    ),
+    parameters=(ID,),
+    body=Body(
+        type=Edit,
+        required=True,
+        description="The new payload; intake's limits hold for it.",
+        examples={"corrected": {"payload": {"amount": 100}}},
+    ),
+    answers=(
+        ApiResponse(
+            status=202,
+            description="The response of intake: the new job is persisted.",
+            media={JSON: Accepted},
+            headers=accepted_headers(),
+            links=TO_STATUS,
+        ),
+    ),
+    problems=(
+        *OF_JSON_BODIES,
+        *("too-many-bytes", "invalid-field", "unknown-field", "unknown-kind"),
+        *("quota-exceeded", "not-accepted", "outcome-unknown", *_OF_COMMANDS),
+    ),
 )

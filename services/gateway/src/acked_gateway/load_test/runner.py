@@ -17,6 +17,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from acked_gateway.jobs.intake_client import open_session, process_url
+
 MAX_CALLS = 100_000
 MAX_CONNECTIONS = 250
 
@@ -31,7 +33,6 @@ _ID_FROM, _ID_TO = len(_ID_START), len(_ID_START) + 36
 _ACCEPTED = 202
 _TOO_MANY = 429
 _MOST_PAUSE_S = 60
-_BODY_BUFFER = 4096
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -64,22 +65,14 @@ class LoadTester:
     def __init__(self, intake_url: str, *, max_connections: int = 128, request_timeout_s: float = 30.0) -> None:
         if not 1 <= max_connections <= MAX_CONNECTIONS:
             raise ValueError(f"max_connections must be 1 to {MAX_CONNECTIONS}")
-        self._url = URL(intake_url.rstrip("/") + "/process")
+        self._url = process_url(intake_url)
         self._max_connections = max_connections
-        self._timeout = aiohttp.ClientTimeout(total=request_timeout_s)
+        self._request_timeout_s = request_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Open the HTTP session; the first test opens connections."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=60.0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Content-Type": "application/json"},
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            auto_decompress=False,
-            read_bufsize=_BODY_BUFFER,
-            timeout=self._timeout,
-        )
+        self._session = open_session(max_connections=self._max_connections, request_timeout_s=self._request_timeout_s)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,13 +6,16 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from acked_common.api.authenticator import operator_of
 from acked_common.api.routes import ApiRoute
 from acked_common.background.worker_cache import WorkerCache, instance_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
+from acked_common.model.audit import AuditAction
 from acked_common.model.instants import rfc3339
 from acked_common.store.ports import PresenceStore
 from acked_common.store.records import WorkerRecord
+from acked_gateway.audit.notes import Audit
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.operations import DRAIN_WORKER, LIST_WORKERS, Draining, Worker, Workers
 
@@ -20,16 +23,20 @@ LIVES_WITHIN = timedelta(seconds=6)
 """Workers write their document every two seconds."""
 
 
-def worker_routes(store: PresenceStore, workers: WorkerCache, commands: CommandRouter) -> list[ApiRoute]:
+def worker_routes(store: PresenceStore, workers: WorkerCache, commands: CommandRouter, audit: Audit) -> list[ApiRoute]:
     """The routes."""
 
     async def drain(request: Request) -> Response:
         name = request.path_params["id"]
-        boot = _meant(name, await workers.workers(fresh=True))
+        worker = _meant(name, await workers.workers(fresh=True))
+        if worker is None:
+            raise _no_such_worker(name)
+        target = {"worker": worker.name, "instance": instance_of(worker.boot)}
+        await audit.note(operator_of(request.scope), AuditAction.DRAIN, target)
         # Kept first: a worker that misses the command reads it with its next refresh.
-        if boot is None or not await store.request_drain(boot):
-            raise ProblemError(problem("not-found", f"no worker has the id {name[:64]!r}; GET /workers lists them"))
-        commands.drain(boot)
+        if not await store.request_drain(worker.boot):
+            raise _no_such_worker(name)
+        commands.drain(worker.boot)
         draining: Draining = {"id": name, "drain_requested": True}
         return JsonResponse(draining, status_code=202)
 
@@ -56,8 +63,12 @@ def _worker_fields(worker: WorkerRecord) -> Worker:
     }
 
 
-def _meant(name: str, known: Sequence[WorkerRecord]) -> str | None:
-    """The boot of the one worker with this name or instance."""
+def _no_such_worker(name: str) -> ProblemError:
+    return ProblemError(problem("not-found", f"no worker has the id {name[:64]!r}; GET /workers lists them"))
+
+
+def _meant(name: str, known: Sequence[WorkerRecord]) -> WorkerRecord | None:
+    """The one worker with this name or instance."""
     found = [worker for worker in known if name in (worker.name, instance_of(worker.boot))]
     if len(found) > 1:
         # A worker that was killed stays listed for a while beside the one that took its place.
@@ -66,4 +77,4 @@ def _meant(name: str, known: Sequence[WorkerRecord]) -> str | None:
     if len(found) > 1:
         instances = ", ".join(sorted(instance_of(worker.boot) for worker in found))
         raise ProblemError(problem("ambiguous-worker", f"{name[:64]!r} is the name of the instances {instances}"))
-    return found[0].boot if found else None
+    return found[0] if found else None

@@ -98,6 +98,7 @@ class Acceptance:
             options=options,
             tenant=tenant,
             key=key,
+            edited_from=submission.edited_from,
         )
         try:
             outcome = await (self._commit.keep(job) if key is None else self._keyed_commit.keep(job))

@@ -15,7 +15,8 @@ from acked_intake.accept.submission import Submission
 HEADER = b"idempotency-key"
 
 # The standard library's writer: its numbers and escapes stay as they are, and fingerprints live as long as jobs.
-_text_of = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+# Only an id is no JSON by itself.
+_text_of = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 def key_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

@@ -4,11 +4,13 @@ import difflib
 import re
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
+from acked_common.model.ids import parse_id
 from acked_common.model.names import KIND_NAME, NEW_BATCH_NAME
 from acked_common.model.options import NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.strict_json import StrictJsonError
@@ -34,6 +36,8 @@ class Submission(msgspec.Struct, frozen=True):
     payload: bytes = b"{}"
     delay_s: float = 0.0
     options: JobOptions = NO_OPTIONS
+    edited_from: UUID | None = None
+    """The id of the job in whose place an operator puts this one; nobody checks whether it exists."""
 
 
 class _Payload(msgspec.Struct):
@@ -168,6 +172,15 @@ def _tags(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _job_id(value: Any) -> UUID:
+    if type(value) is not str:
+        raise _Wrong(f"must be the id of a job, not {_type_of(value)}")
+    job_id = parse_id(value)
+    if job_id is None or str(job_id) != value.lower():
+        raise _Wrong("must be the id of a job, such as 01a20d05-adf2-7315-9ee6-8162dae54aa3")
+    return job_id
+
+
 def _payload(value: Any) -> bytes:
     # Its text is taken from the body once all is known to be right.
     return b""
@@ -182,6 +195,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "max_attempts": _max_attempts,
     "timeout_s": _duration,
     "expires_in_s": _duration,
+    "edited_from": _job_id,
 }
 KNOWN_FIELDS = tuple(_FIELDS)
 

@@ -1,15 +1,13 @@
 """`POST /process` as an entry of the route table. The parser uses the same limits."""
 
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from acked_common.api.document import About
-from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS
-from acked_common.api.representations import Instant, JobId
-from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Header, Operation, Parameter
-from acked_common.model.lifecycle import State
+from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS, Accepted, accepted_headers
+from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Operation, Parameter
 from acked_common.model.names import IDEMPOTENCY_KEY, KIND_NAME, NEW_BATCH_NAME, whole
 from acked_common.model.principal import Permission
 from acked_intake.accept.submission import (
@@ -20,8 +18,6 @@ from acked_intake.accept.submission import (
     MAX_TAGS,
     YEAR_S,
 )
-
-MAX_RETRY_AFTER_S = 3600
 
 ABOUT = About(
     title="Acked intake",
@@ -35,6 +31,7 @@ ABOUT = About(
     tags=COMMON_TAGS,
 )
 
+_JOB_ID = "^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 Seconds = Annotated[float, Meta(gt=0, le=YEAR_S)]
 Tag = Annotated[
     str,
@@ -89,23 +86,16 @@ class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[Seconds | None, Meta(description="How long the job may wait for a worker; default 30 days.")]
         | UnsetType
     ) = UNSET
-
-
-class AcceptedLinks(TypedDict):
-    """Where to follow the job."""
-
-    status: Annotated[str, Meta(description="On this service and on the gateway.")]
-    feed: Annotated[str, Meta(description="The live feed, a WebSocket of the gateway.")]
-
-
-class Accepted(TypedDict):
-    """The request is persisted."""
-
-    id: JobId
-    state: State
-    kind: str
-    accepted_at: Instant
-    links: AcceptedLinks
+    edited_from: (
+        Annotated[
+            Annotated[str, Meta(pattern=_JOB_ID, extra_json_schema={"format": "uuid"})] | None,
+            Meta(
+                description="For the gateway: the job in whose place an operator puts this one. Needs the permission "
+                "`operate` too."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 PROCESS = Operation(
@@ -149,6 +139,7 @@ PROCESS = Operation(
                 "max_attempts": 3,
                 "timeout_s": 30,
                 "expires_in_s": 3600,
+                "edited_from": EXAMPLE_ID,
             },
         },
     ),
@@ -157,21 +148,7 @@ PROCESS = Operation(
             status=202,
             description="Persisted. Its state at acceptance is `scheduled` with a delay, else `queued`.",
             media={JSON: Accepted},
-            headers={
-                "Location": Header(
-                    type=Annotated[str, Meta(pattern="^/status/", examples=[f"/status/{EXAMPLE_ID}"])],
-                    description="The path of the status.",
-                ),
-                "Retry-After": Header(
-                    type=Annotated[int, Meta(ge=1, le=MAX_RETRY_AFTER_S)],
-                    description="Seconds until a first status request makes sense.",
-                ),
-                "Idempotency-Replayed": Header(
-                    type=Literal["true"],
-                    description="Present if an earlier request with this key was accepted; this is its response.",
-                    is_always_there=False,
-                ),
-            },
+            headers=accepted_headers(),
             links=TO_STATUS,
         ),
     ),

@@ -4,13 +4,15 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
+from acked_common.api.authenticator import check_permission
+from acked_common.api.operations import MAX_RETRY_AFTER_S
 from acked_common.http import fair_thread
 from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.limits import Client, HeldBytes, client_of
 from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.model import strict_json
 from acked_common.model.instants import rfc3339
-from acked_common.model.principal import principal_of
+from acked_common.model.principal import Permission, principal_of
 from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 from acked_common.runtime import failpoints
 from acked_common.store.records import KeyHolder, NewJob
@@ -18,7 +20,7 @@ from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.idempotency import key_in
 from acked_intake.accept.submission import Submission, parse_submission
 from acked_intake.request.body import ClientLeft, Receive, curl_line, discard_rest, read_body
-from acked_intake.request.operations import MAX_RETRY_AFTER_S, PROCESS
+from acked_intake.request.operations import PROCESS
 from acked_intake.settings import IntakeSettings
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -51,7 +53,10 @@ class ProcessEndpoint:
             body = await read_body(scope, receive, max_bytes=self._max_bytes, held=held)
             submission = await check_and_parse(body, max_bytes=self._max_bytes, client=client_of(scope))
             failpoints.reach("intake.parsed")
-            job = await self._acceptance.accept(submission, client=principal_of(scope), key_text=key_text)
+            client = principal_of(scope)
+            if submission.edited_from is not None:
+                check_permission(client, Permission.OPERATE)
+            job = await self._acceptance.accept(submission, client=client, key_text=key_text)
         except ProblemError as error:
             await self._answer_problem(send, error.problem, receive)
             return

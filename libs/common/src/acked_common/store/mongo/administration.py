@@ -57,6 +57,7 @@ class AdministrationVerbs(Verbs):
                     await jobs.drop_index(name)
             await self._connections.workers.create_indexes(schema.WORKER_INDEXES)
             await self._connections.tokens.create_indexes(schema.TOKEN_INDEXES)
+            await self._connections.audit.create_indexes(schema.AUDIT_INDEXES)
             await self._connections.meta.update_one(
                 {"_id": "database"}, {"$setOnInsert": {"id": str(uuid4())}}, upsert=True
             )

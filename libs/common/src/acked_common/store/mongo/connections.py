@@ -65,6 +65,7 @@ class Connections:
         self.kinds = self.database[schema.KINDS]
         self.meta = self.database[schema.META]
         self.tokens = self.database[schema.TOKENS]
+        self.audit = self.database[schema.AUDIT]
         self.workers = self.database[schema.WORKERS]
         self.quick_lanes = self.database[schema.LANES].with_options(write_concern=quick)
         self.quick_turns = self.database[schema.TURNS].with_options(write_concern=quick)

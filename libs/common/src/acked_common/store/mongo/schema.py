@@ -5,6 +5,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
+from acked_common.model.audit import KEPT_DAYS
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, TERMINAL, State
 from acked_common.store.mongo import field_names
 
@@ -105,6 +106,26 @@ TOKEN_INDEXES = [
     ),
     IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0),
 ]
+
+_AUDIT_FILTERS = ((), ("action",), ("client",), ("client", "action"))
+
+
+def audit_index(*, has_client: bool, has_action: bool) -> str:
+    """The name of the audit's index for entries of a tenant, with these filters."""
+    return "_".join(("newest", *(["client"] if has_client else []), *(["action"] if has_action else [])))
+
+
+AUDIT_INDEXES = [
+    *(
+        IndexModel(
+            [("tenant", ASCENDING), *((name, ASCENDING) for name in filters), ("_id", DESCENDING)],
+            name=audit_index(has_client="client" in filters, has_action="action" in filters),
+        )
+        for filters in _AUDIT_FILTERS
+    ),
+    IndexModel([("at", ASCENDING)], name="kept", expireAfterSeconds=KEPT_DAYS * 86_400),
+]
+"""Acts are few: an index for each combination of filters costs little, and no page looks at other entries."""
 
 _COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
 

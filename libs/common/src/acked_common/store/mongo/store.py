@@ -1,7 +1,9 @@
 """The store on MongoDB: all roles of `ports` over one set of connections."""
 
+from acked_common.store.audit import AuditStore
 from acked_common.store.mongo.administration import AdministrationVerbs
 from acked_common.store.mongo.apply import AttemptVerbs
+from acked_common.store.mongo.audit import MongoAudit
 from acked_common.store.mongo.changes import MongoChanges
 from acked_common.store.mongo.claim import ClaimVerbs
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S, Connections
@@ -53,3 +55,7 @@ class MongoStore(
     def tokens(self) -> TokenStore:
         """Returns the tokens of the same database."""
         return MongoTokens(self._connections.tokens)
+
+    def audit(self) -> AuditStore:
+        """Returns the audit of the same database."""
+        return MongoAudit(self._connections.audit)

@@ -1,0 +1,85 @@
+"""The query parameters that lists share: page size, page token, and the instants between which to look."""
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from acked_common.http.problems import ProblemError, problem
+from acked_common.model.instants import instant_from
+from acked_common.model.numbers import whole
+
+MAX_PAGE_ASKED = 999_999_999
+
+_ID_BYTES = 16
+_DIGEST_BYTES = 5
+
+
+def page_size(text: str | None, *, default: int, most: int) -> int:
+    """Return how many entries a page may have. Raise a problem for what is no number."""
+    if not text:
+        return default
+    try:
+        asked = whole(text)
+    except ValueError:
+        asked = -1
+    if not 0 <= asked <= MAX_PAGE_ASKED:
+        raise bad_parameter("page_size", f"must be a whole number from 0 to {MAX_PAGE_ASKED:,}, not {text[:40]!r}")
+    # A page size beyond the maximum is reduced, never refused (AIP-158).
+    return max(1, min(asked, most))
+
+
+def page_token(before: UUID, filters: Mapping[str, Any]) -> str:
+    """Return the token of the page behind this id; `filters` are those that the list was asked for with."""
+    return _encoded(before.bytes + _digest(filters))
+
+
+def position(token: str | None, filters: Mapping[str, Any]) -> UUID | None:
+    """Return the id behind which a page begins; None for the first page. Raise a problem for a foreign token."""
+    if not token:
+        return None
+    try:
+        found = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        # The decoder skips characters outside the alphabet.
+        if _encoded(found) != token:
+            raise ValueError(token)
+        before, digest = UUID(bytes=found[:_ID_BYTES]), found[_ID_BYTES:]
+    except ValueError:
+        raise bad_parameter("page_token", "must be the next_page_token of an earlier answer") from None
+    # Gateways of older versions issued tokens without a digest.
+    if digest and digest != _digest(filters):
+        raise bad_parameter("page_token", "belongs to a list with other filters; send the same ones with it")
+    return before
+
+
+def instant(name: str, text: str | None, now: datetime) -> datetime | None:
+    """Return the instant that a parameter names, if it is given. Raise a problem for what is none."""
+    if not text:
+        return None
+    try:
+        # In a query a plus is a space, unless it was escaped.
+        return instant_from(text.replace(" ", "+"), now)
+    except ValueError:
+        forms = "an instant such as 2026-01-31T23:59:59Z, or how long ago it is, such as 15m, 1h or 8d"
+        raise bad_parameter(name, f"must be {forms}, not {text[:40]!r}") from None
+
+
+def bad_parameter(name: str, detail: str) -> ProblemError:
+    """Return the problem of one query parameter."""
+    return ProblemError(
+        problem("invalid-field", f"{name} {detail}", errors=[{"pointer": f"?{name}", "detail": detail}])
+    )
+
+
+def _encoded(place: bytes) -> str:
+    return base64.urlsafe_b64encode(place).decode().rstrip("=")
+
+
+def _digest(filters: Mapping[str, Any]) -> bytes:
+    """Digest the filters: a token that continues a list with other filters would skip entries."""
+    given = {name: value for name, value in filters.items() if value is not None}
+    return blake2b(msgspec.json.encode(given), digest_size=_DIGEST_BYTES).digest()
