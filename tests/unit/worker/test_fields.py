@@ -90,7 +90,9 @@ def test_each_option_of_a_handler_is_registered(name: str) -> None:
 def test_each_field_of_an_error_is_recorded(name: str) -> None:
     def recorded(error: ErrorInfo) -> object:
         defaults = filled(Defaults)
-        found = transition_after(Failed(error, False), JOB, filled(KindRecord), defaults, cancelling=False, at=AT)
+        found = transition_after(
+            Failed(error, False), JOB, filled(KindRecord), defaults, worker="w", cancelling=False, at=AT
+        )
         assert found is not None
         return found.sets["error"]
 

@@ -95,6 +95,8 @@ class ServiceCore:
         self.lifetime.add(
             "bundle publisher", start=self._start_bundle_publisher, stop=self.bundle_publisher.stop, stop_within_s=6.0
         )
+        # Behind the loops, which it follows at a stop.
+        self.lifetime.add("sweeper", stop=self._sweeper.stop)
         self.lifetime.add("loops", start=self._start_loops, stop=self._tasks.cancel_all)
 
     def add_loops(self, start: Callable[[Tasks], object]) -> None:

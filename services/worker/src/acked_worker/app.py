@@ -88,6 +88,7 @@ class WorkerService:
             Defaults(common.times.grace_s, common.times.expires_in_s, common.times.retention_s),
             self._clock,
             self._switchboard,
+            settings.name,
         )
         self._presence = Presence(
             self._identity,

@@ -4,17 +4,28 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from acked_common.background.bundle_publisher import QueuedJob
 from acked_common.background.job_writer import JobWriter
 from acked_common.model import interventions, lifecycle
+from acked_common.model.attempts import AttemptOutcome
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.records import Applied
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.execute.outcome import Ending, Failed, Interrupted, InterruptReason, Succeeded, failed, weight_bytes
+from acked_worker.execute.outcome import (
+    Ending,
+    ErrorInfo,
+    Failed,
+    Interrupted,
+    InterruptReason,
+    Succeeded,
+    failed,
+    weight_bytes,
+)
 from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import BATCH, BATCH_BYTES, HELD_BYTES, Recorder
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, kind_record, new_job, owner
@@ -59,6 +70,7 @@ class Bench:
             Defaults(10.0, 3600.0, 3600.0),
             self.clock,
             self,
+            "worker-7",
         )
 
     def recorded(self, events: Sequence[JobEvent]) -> None:
@@ -182,7 +194,7 @@ async def test_while_too_much_waits_nothing_more_is_wanted(bench: Bench) -> None
 
 @pytest.mark.parametrize(
     ("ending", "at_least"),
-    [(LARGE, MIB), (failed("T", "m" * 4000, retryable=True), 4000)],
+    [(LARGE, MIB), (failed("T", "m" * 4000, retryable=True), 8000)],
     ids=["result", "error"],
 )
 def test_results_and_errors_have_their_weight(ending: Ending, at_least: int) -> None:
@@ -317,3 +329,57 @@ async def test_room_is_wanted_again_when_half_of_it_is_free(bench: Bench, monkey
         rooms.append(bench.room[-1])
     assert rooms == [False, False, True, True, True]
     await bench.all_recorded()
+
+
+async def test_a_recorded_failure_is_kept_and_told_in_one_line(bench: Bench) -> None:
+    broken, done = await bench.held(2)
+    bench.clock.advance(2.5)
+    ending = Failed(ErrorInfo("T", "secret words", retryable=True, culprit="mail.send: raise T()"), True)
+    with capture_logs() as logs:
+        bench.recorder.record([(broken, ending), (done, Succeeded(b"1"))])
+        await bench.all_recorded()
+    kept = (await again(bench.store, broken.job)).attempts
+    assert [(one.attempt, one.worker, one.outcome) for one in kept] == [(1, "worker-7", AttemptOutcome.FAILED)]
+    assert (await again(bench.store, done.job)).attempts == ()
+    (line,) = logs
+    delay_s = line.pop("will_retry_in_s")
+    assert line == {
+        "event": "attempt failed",
+        "log_level": "info",
+        "job_id": broken.id,
+        "kind": "demo",
+        "attempt": 1,
+        "worker": "worker-7",
+        "outcome": "failed",
+        "group": kept[0].error["group"],
+        "type": "T",
+        "culprit": "mail.send: raise T()",
+        "duration_s": 2.5,
+        "reason": "backing_off",
+        "left_out": 0,
+    }
+    due_at = (await again(bench.store, broken.job)).due_at
+    assert due_at is not None and delay_s == (due_at - bench.clock.now()).total_seconds()
+
+
+async def test_the_lines_of_many_failures_add_up_at_a_stop(bench: Bench) -> None:
+    held = await bench.held(700)
+    with capture_logs() as logs:
+        bench.recorder.record([(one, failed("T", f"no order {n}", retryable=n != 0)) for n, one in enumerate(held)])
+        await bench.all_recorded()
+        assert [line["left_out"] for line in logs] == [0]
+        await bench.recorder.stop()
+    assert [line["left_out"] for line in logs] == [0, 698]
+    # The one that ended its job is the one that is told.
+    assert logs[0]["log_level"] == "warning" and logs[0]["will_retry_in_s"] is None
+
+
+async def test_an_outcome_that_was_fenced_is_no_failure_in_the_log(bench: Bench) -> None:
+    (held,) = await bench.held(1)
+    back = lifecycle.take_back(at=bench.clock.now(), grace_s=GRACE_S, expires_in_s=EXPIRES_IN_S)
+    await bench.store.apply([Move(held.job.seen, back)])
+    with capture_logs() as logs:
+        bench.recorder.record([(held, failed("T", "m", retryable=True))])
+        await bench.all_recorded()
+    assert [line["event"] for line in logs] == ["outcome dropped: another attempt owns the job"]
+    assert (await again(bench.store, held.job)).attempts == ()

@@ -35,6 +35,7 @@ class Bench:
             Defaults(10.0, 3600.0, 86400.0),
             ManualClock(),
             self,
+            "worker-7",
         )
 
     def recorded(self, events: Sequence[JobEvent]) -> None:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from prometheus_client import Counter
 
@@ -25,6 +26,7 @@ from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.limited_log import LimitedLog, Line
 from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S, JobTimes
 from acked_common.store.errors import StoreError
@@ -121,6 +123,7 @@ class Sweeper:
         self._broker_answers = False
         self._answer: ServerAnswer | None = None
         self._leases_count_from = clock.monotonic()
+        self._lost_attempts = LimitedLog(log, clock.monotonic)
 
     def start(self, tasks: Tasks) -> None:
         """Starts the looks."""
@@ -129,6 +132,10 @@ class Sweeper:
         tasks.repeat("sweep running", self.sweep_running, every_s=every_s)
         tasks.repeat("sweep queued", self.sweep_queued, every_s=every_s)
         tasks.repeat("look at lanes", self.look_at_lanes, every_s=LOOK_EVERY_S)
+
+    async def stop(self) -> None:
+        """Tell what the log has left out; the looks have ended."""
+        self._lost_attempts.stop()
 
     async def sweep_scheduled(self) -> None:
         """Queues what is due."""
@@ -254,9 +261,11 @@ class Sweeper:
             return 0
         moves = [Move(job.seen_with_lease, transition) for job, transition in zip(jobs, transitions, strict=True)]
         outcome = await self._writer.apply(moves, [job.kind for job in jobs])
-        for move, applied in zip(moves, outcome, strict=True):
+        for job, move, applied in zip(jobs, moves, outcome, strict=True):
             if applied is Applied.APPLIED:
                 _swept.labels(move.transition.reason.value).inc()
+                if (ended := move.transition.ended) is not None:
+                    self._lost_attempts.say(job.kind, _lost_line(ended, job.id, job.kind))
         return outcome.count(Applied.APPLIED)
 
 
@@ -273,6 +282,19 @@ def _lost_attempt(job: Job, at: datetime) -> EndedAttempt | None:
         error=worker_lost(job.kind, job.owner.worker),
         traceback=None,
     )
+
+
+def _lost_line(ended: EndedAttempt, job_id: UUID, kind: str) -> Line:
+    """The log line of an attempt whose worker is gone."""
+    fields = {
+        "job_id": str(job_id),
+        "kind": kind,
+        "attempt": ended.attempt,
+        "worker": ended.worker,
+        "group": ended.error["group"],
+        "duration_s": round((ended.ended_at - ended.started_at).total_seconds(), 3),
+    }
+    return Line("attempt lost", fields, is_grave=True)
 
 
 def _next_check_at(job: Job) -> datetime:

@@ -13,10 +13,12 @@ from typing import Any, TypeAlias
 from acked import Permanent, RetryLater, json_values
 from acked_common.model import strict_json
 from acked_common.model.strict_json import StrictJsonError
+from acked_worker.execute.culprit import culprit_of
 
 MAX_TYPE_CHARS = 200
 MAX_MESSAGE_BYTES = 4 * 1024
 MAX_TRACEBACK_BYTES = 16 * 1024
+MAX_CULPRIT_BYTES = 300
 MAX_FRAMES = 40
 
 
@@ -38,6 +40,8 @@ class ErrorInfo:
     message: str
     retryable: bool
     traceback: str | None = None
+    culprit: str | None = None
+    """The innermost line of the user's own code that raised it; see `culprit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ NULL = Succeeded(b"null")
 
 # Approximate size of a transition without its result or error.
 _TRANSITION_BYTES = 512
+# An error is written as the job's own and among the attempts that the job keeps.
+_ERROR_COPIES = 2
 
 
 def weight_bytes(ending: Ending) -> int:
@@ -91,7 +97,10 @@ def weight_bytes(ending: Ending) -> int:
         return _TRANSITION_BYTES + len(ending.result_json)
     if isinstance(ending, Interrupted | Crashed):
         return _TRANSITION_BYTES
-    return _TRANSITION_BYTES + len(ending.error.message) + len(ending.error.traceback or "")
+    error = ending.error
+    return _TRANSITION_BYTES + _ERROR_COPIES * sum(
+        map(len, (error.message, error.traceback or "", error.culprit or ""))
+    )
 
 
 def returned(value: Any, max_result_bytes: int) -> Succeeded | Failed:
@@ -126,7 +135,7 @@ def raised(error: BaseException) -> Failed:
     cause = leaves[0] if len(leaves) == 1 else error
     retryable = not any(isinstance(leaf, Permanent) for leaf in leaves)
     waits = [leaf.after_s for leaf in leaves if isinstance(leaf, RetryLater)]
-    info = ErrorInfo(_type_of(cause), _message_of(cause), retryable, format_traceback(error))
+    info = ErrorInfo(_type_of(cause), _message_of(cause), retryable, format_traceback(error), _culprit_of(cause))
     return Failed(info, retryable, max(waits) if waits and retryable else None)
 
 
@@ -213,6 +222,11 @@ def _message_of(error: BaseException) -> str:
         is_cancel = isinstance(error, asyncio.CancelledError)
         message = "code in the handler cancelled it; the job was not cancelled" if is_cancel else _type_of(error)
     return head(safe_text(message), MAX_MESSAGE_BYTES)
+
+
+def _culprit_of(error: BaseException) -> str | None:
+    found = culprit_of(error)
+    return None if found is None else head(safe_text(found).replace("\n", " "), MAX_CULPRIT_BYTES)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

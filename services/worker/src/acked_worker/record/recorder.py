@@ -15,12 +15,14 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.batch_window import BatchWindow
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.limited_log import LimitedLog
 from acked_common.runtime.logs import get_log
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.ports import OutcomeStore
 from acked_common.store.records import Applied, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Ending, Succeeded, weight_bytes
+from acked_worker.record.failure_log import failure_line, group_of
 from acked_worker.record.outcome_rules import Defaults, transition_after
 
 log = get_log(__name__)
@@ -58,7 +60,9 @@ class Recorder:
         defaults: Defaults,
         clock: Clock,
         listener: OutcomeListener,
+        worker: str,
     ) -> None:
+        """`worker` is the name that attempts are kept and logged with."""
         self._store = store
         self._writer = writer
         self._running = running
@@ -66,6 +70,8 @@ class Recorder:
         self._defaults = defaults
         self._clock = clock
         self._listener = listener
+        self._worker = worker
+        self._failures = LimitedLog(log, clock.monotonic)
         self._waiting: deque[tuple[int, Ended]] = deque()
         self._held_bytes = 0
         self._has_room = True
@@ -95,6 +101,7 @@ class Recorder:
         """Gives up what can't be recorded; the leases bring those jobs back."""
         await self._tasks.cancel_all()
         self._window.stop()
+        self._failures.stop()
 
     def _flush(self) -> None:
         while self._window.may_begin(len(self._waiting)):
@@ -150,6 +157,8 @@ class Recorder:
             if applied is Applied.STALE:
                 stale.append(ended)
                 continue
+            if (failed := move.transition.ended) is not None:
+                self._failures.say(group_of(failed), failure_line(move.transition, failed, ended[0].job))
             entry = move.history_entry
             self.finished += entry.state.is_terminal
             reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
@@ -179,6 +188,7 @@ class Recorder:
                     held.job,
                     self._kind_of(held.job.kind),
                     self._defaults,
+                    worker=self._worker,
                     cancelling=held.cancelling,
                     at=at,
                     suspect=held.is_suspected,
