@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from acked_common.model.attempts import ATTEMPTS_KEPT, AttemptOutcome
 from acked_common.model.audit import AuditAction
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
@@ -47,6 +48,12 @@ ACTS: Mapping[str, AuditAction] = {
     Reason.ERASED: AuditAction.ERASE,
 }
 """What a person asked for where their name stands in the history."""
+KEPT: Mapping[str, set[str]] = {
+    **{reason: {AttemptOutcome.FAILED.value, AttemptOutcome.TIMED_OUT.value} for reason in FAILURES},
+    **{reason: {AttemptOutcome.CRASHED.value} for reason in CRASHES},
+    Reason.LEASE_EXPIRED: {AttemptOutcome.LOST.value},
+}
+"""How an attempt has ended that stays with its job, by why the job moved. A cancel says nothing of its attempt."""
 CLOCK_MARGIN = timedelta(seconds=3)
 """How far a process's idea of the time may be from the server's: half of the longest round trip."""
 
@@ -164,6 +171,7 @@ class Observer:
             if (job_id, before["attempt"]) not in self._simulator.crashes:
                 self._broken("crashes", f"attempt {before['attempt']} is {reason}, and ended no process", job_id)
         self._check_attempt(watched, before, after)
+        self._check_kept(before, after)
         if reason == Reason.EXPIRED and before["expires_at"] > at + CLOCK_MARGIN:
             self._broken("time", "expired too early", job_id)
         if reason == Reason.DUE and before["due_at"] > at + CLOCK_MARGIN:
@@ -209,6 +217,37 @@ class Observer:
             result = json.loads(after["result"])
             if result != {"n": watched.number, "attempt": attempt, "process": owner}:
                 self._broken("I3", f"attempt {attempt} of {owner} has the result {result}", job_id)
+
+    def _check_kept(self, before: Document, after: Document) -> None:
+        """Each attempt without success stands among those that the job keeps, in order, and no other one."""
+        reason = after["reason"]
+        earlier, kept = before.get("attempts", []), after.get("attempts", [])
+        if reason == Reason.ERASED:
+            earlier, expected = [], set()
+        elif reason == Reason.CANCELLED and before["state"] == State.RUNNING.value:
+            is_owner = self._author() == before["owner"]["worker"]
+            expected = set(AttemptOutcome) - {AttemptOutcome.LOST} if is_owner else {AttemptOutcome.LOST}
+            expected = expected if len(kept) > len(earlier) or not is_owner else set()
+        else:
+            expected = KEPT.get(reason, set())
+        if not expected:
+            if kept != earlier:
+                self._broken("attempts", f"keeps {kept[-1:]} after {reason}", after["_id"])
+            return
+        newest = {
+            "run": before["run"],
+            "attempt": before["attempt"],
+            "worker": before["owner"]["worker"],
+            "started_at": before["started_at"],
+            "ended_at": after["history"][-1]["at"],
+        }
+        if (
+            not kept
+            or kept[:-1] != earlier[-ATTEMPTS_KEPT + 1 :]
+            or kept[-1]["outcome"] not in expected
+            or not newest.items() <= kept[-1].items()
+        ):
+            self._broken("attempts", f"keeps {kept[-1:]} of {newest} after {reason}", after["_id"])
 
 
 def _may_leave_its_end(was: State, now: State, reason: str) -> bool:

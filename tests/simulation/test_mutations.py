@@ -166,6 +166,13 @@ class CountsCrashesTwice(ObservedStore):
         return [replace(job, crashes=2 * job.crashes) for job in await super().claim(ids, **options)]
 
 
+class ForgetsAttempts(ObservedStore):
+    """A job keeps no attempt that failed."""
+
+    async def apply(self, moves: Sequence[Move]) -> list[Applied]:
+        return await super().apply([replace(move, transition=replace(move.transition, ended=None)) for move in moves])
+
+
 class ForgetsKeys(ObservedStore):
     """A key is held by nobody."""
 
@@ -199,6 +206,7 @@ def first_broken(once: Callable[[int], Result]) -> Result:
         (NeverReserves, {"flood"}),
         (ForgetsSuspects, {"suspects"}),
         (CountsCrashesTwice, {"crashes"}),
+        (ForgetsAttempts, {"attempts"}),
         (ForgetsKeys, {"I6"}),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
@@ -228,7 +236,7 @@ async def _drops(recorder: Recorder, batch: list[Any], weight: int) -> None:
 
 async def _keeps_blindly(commit: GroupCommit, job: NewJob, *, overdue_at: float | None = None) -> Insertion:
     """The client is answered before the commit."""
-    commit._tasks.spawn(commit._transitions.insert([job]), "insert")
+    commit._tasks.spawn(commit._writer.insert([job]), "insert")
     return Insertion.STORED
 
 
