@@ -32,6 +32,7 @@ from acked_common.store.mongo.documents import (
     claimed_job_from,
     filter_fields,
     history_document,
+    id_bounds,
     index_fields,
     is_recorded,
     job_document,
@@ -332,10 +333,14 @@ class MemoryStore:
     async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
         wanted = filter_fields(job_filter)
         indexed = {name: wanted[name] for name in index_fields(job_filter)}
+        lowest, above_all = id_bounds(job_filter)
         span = [
             self._jobs[job_id]
             for job_id in sorted(self._jobs, reverse=True)
-            if (before is None or job_id < before) and _shows(self._jobs[job_id], indexed)
+            if (before is None or job_id < before)
+            and (above_all is None or job_id < above_all)
+            and (lowest is None or job_id >= lowest)
+            and _shows(self._jobs[job_id], indexed)
         ]
         floor: UUID | None = None
         if indexed != wanted and len(span) >= list_limits.LIST_SCAN_LIMIT:
@@ -462,10 +467,17 @@ class MemoryStore:
 
 def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
     """Whether the document has each of the values; for a list, whether it contains them."""
-    return all(
-        value in document.get(name, ()) if name == "tags" else document.get(name) == value
-        for name, value in fields.items()
-    )
+
+    def fits(name: str, value: Any) -> bool:
+        outer, _, inner = name.partition(".")
+        found = document.get(outer)
+        if inner:
+            return (found or {}).get(inner) == value
+        if isinstance(value, Mapping):
+            return found not in value["$nin"]
+        return value in (found or ()) if name == "tags" else found == value
+
+    return all(fits(name, value) for name, value in fields.items())
 
 
 def _is_in(document: Document, topic: Topic) -> bool:

@@ -111,7 +111,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 public_intake_url=settings.public_intake_url,
                 limits=LoadTestLimits(tests, calls),
             ),
-            *job_routes(core.store, core.workers, reads),
+            *job_routes(core.store, core.workers, reads, core.clock),
             *command_routes(commands, edits),
             *worker_routes(core.store, core.workers, command_router, audit),
             *audit_routes(core.store.audit(), core.clock, reads.turn),

@@ -22,6 +22,10 @@ MAX_MESSAGE_CHARS = 1000
 
 GROUP_VERSION = "1"
 """Ahead of each group: groups of another rule are other groups."""
+UNGROUPED = "ungrouped"
+"""In the place of a group: failed jobs whose error has none, because an earlier version recorded it."""
+GROUP_NAME = re.compile(r"[a-z0-9]{1,64}")
+"""What a group may look like, whatever its rule; `UNGROUPED` does too."""
 _DIGEST_BYTES = 8
 _FOLDED_CHARS = 500
 

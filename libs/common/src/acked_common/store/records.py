@@ -237,6 +237,12 @@ class JobFilter:
     tag: str | None = None
     tenant: str = DEFAULT_TENANT
     """Whose jobs; there is no filter over several tenants."""
+    error_group: str | None = None
+    """Only failed jobs have one; `attempts.UNGROUPED` selects those whose error has none and needs attention."""
+    since_at: datetime | None = None
+    """Accepted at this instant or later, by the job's id."""
+    until_at: datetime | None = None
+    """Accepted before this instant, by the job's id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from acked_common.api.list_parameters import MAX_PAGE_ASKED
 from acked_common.api.operations import COMMANDS, ID, JOBS, TO_STATUS, Accepted, accepted_headers
 from acked_common.api.representations import Count, Instant, JobStatus, JobSummary, JobWithPayload
 from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
+from acked_common.model.attempts import GROUP_NAME, UNGROUPED
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, NEW_BATCH_NAME, whole
 from acked_common.model.principal import Permission
+from acked_common.store.list_limits import LIST_SCAN_LIMIT
 from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
 
 DEFAULT_PAGE = 50
@@ -53,6 +55,14 @@ class Edit(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     payload: Annotated[Any, Meta(description="The new input of the handler, whole; kept as it is sent.")]
 
 
+Since = Annotated[
+    str,
+    Meta(
+        description="RFC 3339, or a duration back from now: whole seconds, minutes, hours or days.",
+        examples=["2026-11-24T10:00:00Z", "15m", "1h", "8d"],
+    ),
+]
+
 BatchName = Annotated[str, Meta(pattern=whole(BATCH_NAME))]
 NewBatchName = Annotated[str, Meta(pattern=whole(NEW_BATCH_NAME))]
 
@@ -75,14 +85,22 @@ LIST_JOBS = Operation(
     summary="A list of jobs, newest first",
     description=(
         "Each filter that is given must fit. A page may hold fewer jobs than asked for, even none, and still have a "
-        "token: one filter uses an index, the others look at 10,000 documents a page. The list ends where the token "
-        "is empty."
+        f"token: one filter and the bounds in time use an index, the others look at {LIST_SCAN_LIMIT:,} documents a "
+        "page. The list ends where the token is empty."
     ),
     parameters=(
         _filter("state", State, "in this state"),
         _filter("kind", str, "of this kind"),
         _filter("batch", str, "of this batch"),
         _filter("tag", str, "with this tag"),
+        _filter(
+            "error.group",
+            Annotated[str, Meta(pattern=whole(GROUP_NAME))],
+            f"that failed with this group of errors. {UNGROUPED!r} selects those whose error has no group and to which "
+            "nobody has attended",
+        ),
+        _filter("since", Since, "accepted at this instant or later"),
+        _filter("until", Since, "accepted before this instant"),
         Parameter(
             name="page_size",
             place="query",

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from acked_common.api.list_parameters import bad_parameter, page_size, page_token, position
+from acked_common.api.list_parameters import page_size
 from acked_common.api.representations import JobSummary, job_fields, raw, summary_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.api.status_route import hint_for, stored_job
@@ -21,10 +20,13 @@ from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, NEW_BATCH_NAME
 from acked_common.model.principal import Principal, principal_of
+from acked_common.runtime.clock import Clock
 from acked_common.store.ports import JobLists
-from acked_common.store.records import Job, JobFilter
-from acked_gateway.jobs import operations
+from acked_common.store.records import Job
+from acked_gateway.jobs import operations, page_token
+from acked_gateway.jobs.filters import read_filter
 from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE
+from acked_gateway.jobs.page_token import read_token, token_of
 
 SLICE_BYTES = 32 * 1024
 """Bytes of a page that are encoded before other tasks run; a page may have 1 MiB."""
@@ -62,25 +64,18 @@ def checked_new_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobLists, workers: WorkerCache, reads: Reads) -> list[ApiRoute]:
+def job_routes(store: JobLists, workers: WorkerCache, reads: Reads, clock: Clock) -> list[ApiRoute]:
     """Return the routes that read jobs and batches."""
 
     async def list_jobs(request: Request) -> Response:
         query = request.query_params
         reader = principal_of(request.scope)
-        job_filter = JobFilter(
-            state=_state(query.get("state")),
-            kind=query.get("kind") or None,
-            batch=query.get("batch") or None,
-            tag=query.get("tag") or None,
-            tenant=reader.tenant,
-        )
-        filters = asdict(job_filter)
+        job_filter = read_filter(query, tenant=reader.tenant, now=clock.now())
         size = page_size(query.get("page_size"), default=DEFAULT_PAGE, most=MAX_PAGE)
-        before = position(query.get("page_token"), filters)
+        before, job_filter = read_token(query.get(page_token.PARAMETER), query, job_filter)
         async with reads.turn(client_of(request.scope)):
             page = await store.list_jobs(job_filter, page_size=size, before=before)
-        token = page_token(page.next_before, filters) if page.next_before else ""
+        token = token_of(page.next_before, query, job_filter) if page.next_before else ""
         listed: operations.JobList = {"jobs": await _summaries(page.jobs, reader), "next_page_token": token}
         return JsonResponse(listed)
 
@@ -128,12 +123,3 @@ async def _summaries(jobs: Sequence[Job], reader: Principal) -> list[JobSummary]
 
 def _tenant(request: Request) -> str:
     return principal_of(request.scope).tenant
-
-
-def _state(text: str | None) -> State | None:
-    if not text:
-        return None
-    try:
-        return State(text)
-    except ValueError:
-        raise bad_parameter("state", f"must be one of {', '.join(state.value for state in State)}") from None

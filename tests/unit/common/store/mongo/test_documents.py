@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from acked_common.model import lifecycle
+from acked_common.model.attempts import UNGROUPED
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, Seen, State
 from acked_common.model.options import JobOptions
@@ -159,6 +160,20 @@ def test_a_move_is_recorded_by_its_very_entry_only() -> None:
         (JobFilter(batch="b"), {"batch": "b"}, ("batch",)),
         (JobFilter(state=State.FAILED), {"state": State.FAILED}, ("state",)),
         (JobFilter(state=State.QUEUED), {"state": State.QUEUED}, ()),
+        (
+            JobFilter(error_group="1a", kind="k"),
+            {"state": State.FAILED, "error.group": "1a", "kind": "k"},
+            ("state", "error.group"),
+        ),
+        (
+            JobFilter(error_group=UNGROUPED),
+            {
+                "state": State.FAILED,
+                "error.group": None,
+                "reason": {"$nin": (Reason.RESOLVED, Reason.EDITED, Reason.ERASED)},
+            },
+            ("state", "error.group"),
+        ),
         (JobFilter(state=State.FAILED, kind="k"), {"state": State.FAILED, "kind": "k"}, ("kind",)),
         (
             JobFilter(State.QUEUED, "k", "b", "t"),

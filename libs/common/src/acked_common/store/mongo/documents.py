@@ -4,10 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
+from uuid import UUID
 
 from bson.binary import Binary
 
-from acked_common.model.attempts import AttemptOutcome, EndedAttempt
+from acked_common.model.attempts import UNGROUPED, AttemptOutcome, EndedAttempt
+from acked_common.model.ids import first_id_at
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
 from acked_common.model.options import DEFAULTS, NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.principal import Actor
@@ -84,6 +86,10 @@ def key_holder_from(document: Mapping[str, Any]) -> KeyHolder:
         fingerprint=bytes(document["key_fingerprint"]),
     )
 
+
+ERROR_GROUP = "error.group"
+ATTENDED_TO = tuple(reason.value for reason in (Reason.RESOLVED, Reason.EDITED, Reason.ERASED))
+"""Reasons of failed jobs whose errors have lost their group because a person has dealt with them."""
 
 _REASONS = {reason.value: reason for reason in Reason}
 
@@ -242,7 +248,7 @@ def is_recorded(move: Move, document: Mapping[str, Any]) -> bool:
 
 
 def filter_fields(job_filter: JobFilter) -> Document:
-    """The fields that a listed job has, and their values; `tags` holds the value among others."""
+    """The fields that a listed job has, and their values; `tags` holds the value among others. See `id_bounds` too."""
     fields: Document = {"tenant": job_filter.tenant}
     if job_filter.batch is not None:
         fields["batch"] = job_filter.batch
@@ -252,7 +258,22 @@ def filter_fields(job_filter: JobFilter) -> Document:
         fields["tags"] = job_filter.tag
     if job_filter.state is not None:
         fields["state"] = job_filter.state.value
+    if job_filter.error_group is not None:
+        fields.setdefault("state", State.FAILED.value)
+        if job_filter.error_group == UNGROUPED:
+            fields[ERROR_GROUP] = None
+            fields["reason"] = {"$nin": ATTENDED_TO}
+        else:
+            fields[ERROR_GROUP] = job_filter.error_group
     return fields
+
+
+def id_bounds(job_filter: JobFilter) -> tuple[UUID | None, UUID | None]:
+    """Return the lowest id that a listed job may have, and the one that all are below; None where there is no such."""
+    return (
+        None if job_filter.since_at is None else first_id_at(job_filter.since_at),
+        None if job_filter.until_at is None else first_id_at(job_filter.until_at),
+    )
 
 
 def listed_bytes(document: Mapping[str, Any]) -> int:
@@ -264,15 +285,22 @@ def listed_bytes(document: Mapping[str, Any]) -> int:
 
 def index_fields(job_filter: JobFilter) -> tuple[str, ...]:
     """Those of the filter's fields that one index serves together with the order, newest first."""
+    return list_index(job_filter)[1]
+
+
+def list_index(job_filter: JobFilter) -> tuple[str, tuple[str, ...]]:
+    """The index that a list walks, and those of the filter's fields that it serves."""
+    if job_filter.error_group is not None:
+        return "failed_group", ("tenant", "state", ERROR_GROUP)
     if job_filter.batch is not None:
-        return ("tenant", "batch") if job_filter.state is None else ("tenant", "batch", "state")
+        return "tenant_batch_state", ("tenant", "batch") if job_filter.state is None else ("tenant", "batch", "state")
     if job_filter.tag is not None:
-        return ("tenant", "tags")
+        return "tenant_tags", ("tenant", "tags")
     if job_filter.kind is not None:
-        return ("tenant", "kind")
+        return "tenant_kind", ("tenant", "kind")
     if job_filter.state is State.FAILED:
-        return ("tenant", "state")
-    return ("tenant",)
+        return "tenant_failed", ("tenant", "state")
+    return "tenant_newest", ("tenant",)
 
 
 _KIND_FIELDS = tuple(field.name for field in fields(KindRecord) if field.name != "name")

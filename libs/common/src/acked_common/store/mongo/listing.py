@@ -11,8 +11,9 @@ from uuid import UUID
 
 from pymongo import DESCENDING
 
+from acked_common.model.lifecycle import State
 from acked_common.store import list_limits
-from acked_common.store.mongo.documents import Document, filter_fields, index_fields, job_from, listed_bytes
+from acked_common.store.mongo.documents import Document, filter_fields, id_bounds, job_from, list_index, listed_bytes
 from acked_common.store.mongo.driver import Collection
 from acked_common.store.mongo.moves import listing_criteria
 from acked_common.store.records import Job, JobFilter, JobPage
@@ -25,17 +26,23 @@ _SLICE_BYTES = 32 * 1024
 
 async def list_jobs(collection: Collection, job_filter: JobFilter, *, page_size: int, before: UUID | None) -> JobPage:
     """One page, newest first. Raises the driver's errors."""
+    if job_filter.error_group is not None and job_filter.state not in (None, State.FAILED):
+        return JobPage([], None)
     criteria = filter_fields(job_filter)
-    indexed = {name: criteria[name] for name in index_fields(job_filter)}
-    page = _Page(page_size)
+    index, names = list_index(job_filter)
+    indexed = {name: criteria[name] for name in names}
+    # Every index that serves a list ends with the ids: bounds in time narrow the walk, whatever the other filters are.
+    lowest, above_all = id_bounds(job_filter)
+    before = above_all if before is None else before if above_all is None else min(before, above_all)
+    page = _Page(page_size, index)
     if criteria == indexed:
-        await page.fill(collection, listing_criteria(criteria), _behind(before))
+        await page.fill(collection, listing_criteria(criteria), _behind(before, lowest))
         return page.made(None)
     began_at, looked_at, span = time.monotonic(), 0, list_limits.LIST_FIRST_SPAN
     while True:
         span = min(span, list_limits.LIST_SCAN_LIMIT - looked_at)
-        floor = await _floor(collection, listing_criteria(indexed), _behind(before), span)
-        await page.fill(collection, listing_criteria(criteria), _behind(before, floor))
+        floor = await _floor(collection, index, {**listing_criteria(indexed), **_behind(before, lowest)}, span)
+        await page.fill(collection, listing_criteria(criteria), _behind(before, floor or lowest))
         looked_at += span
         is_over = looked_at >= list_limits.LIST_SCAN_LIMIT or time.monotonic() - began_at > list_limits.LIST_WITHIN_S
         if page.is_full or floor is None or is_over:
@@ -43,9 +50,9 @@ async def list_jobs(collection: Collection, job_filter: JobFilter, *, page_size:
         before, span = floor, span * 2
 
 
-async def _floor(collection: Collection, indexed: Document, position: Document, span: int) -> UUID | None:
+async def _floor(collection: Collection, index: str, indexed: Document, span: int) -> UUID | None:
     """The id of the last job in a span of the index; None where the index ends before. Looks at no document."""
-    found = collection.find({**indexed, **position}, {"_id": 1}).sort("_id", DESCENDING).skip(span - 1).limit(1)
+    found = collection.find(indexed, {"_id": 1}).sort("_id", DESCENDING).hint(index).skip(span - 1).limit(1)
     last: list[Document] = await found.to_list(None)
     return last[0]["_id"] if last else None
 
@@ -58,8 +65,9 @@ def _behind(before: UUID | None, floor: UUID | None = None) -> Document:
 
 
 class _Page:
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, index: str) -> None:
         self._size = size
+        self._index = index
         self._jobs: list[Job] = []
         self._bytes = 0
         self._since_pause = 0
@@ -72,6 +80,8 @@ class _Page:
         cursor = (
             collection.find({**criteria, **position}, _WITHOUT_BODIES)
             .sort("_id", DESCENDING)
+            # What the server remembers of a quick walk for one filter may be a long one for another.
+            .hint(self._index)
             .limit(wanted)
             .batch_size(min(wanted, _BATCH) + 1)
         )

@@ -78,14 +78,21 @@ JOB_INDEXES = [
         name="tenant_failed",
         partialFilterExpression={"state": State.FAILED.value},
     ),
-    # Lists of one error group, newest first; and when its jobs failed. Jobs that do not fail are in neither.
+    # Lists of one error group, newest first; and when its jobs failed. Jobs that do not fail are in neither. The state
+    # is a part of the keys, although it is always the same: else MongoDB reads the documents to see that it is.
     IndexModel(
-        [("tenant", ASCENDING), ("error.group", ASCENDING), ("_id", DESCENDING)],
+        [("tenant", ASCENDING), ("state", ASCENDING), ("error.group", ASCENDING), ("_id", DESCENDING)],
         name="failed_group",
         partialFilterExpression={"state": State.FAILED.value},
     ),
     IndexModel(
-        [("tenant", ASCENDING), ("error.group", ASCENDING), ("finished_at", DESCENDING), ("_id", DESCENDING)],
+        [
+            ("tenant", ASCENDING),
+            ("state", ASCENDING),
+            ("error.group", ASCENDING),
+            ("finished_at", DESCENDING),
+            ("_id", DESCENDING),
+        ],
         name="failed_group_finished",
         partialFilterExpression={"state": State.FAILED.value},
     ),
