@@ -68,6 +68,7 @@ from acked_common.store.records import (
     WorkerRecord,
 )
 from acked_common.store.tokens import MemoryTokens, TokenStore
+from support.memory_census import MemoryCensus
 
 CHANGES_WAIT_S = 0.05
 
@@ -175,10 +176,11 @@ class MemoryChanges:
         self._told_more.clear()
 
 
-class MemoryStore:
+class MemoryStore(MemoryCensus):
     """`JobStore` in memory; `clock` is its server's clock."""
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__()
         self._clock = clock
         self._jobs: dict[UUID, Document] = {}
         self._keys: dict[tuple[str, str], UUID] = {}

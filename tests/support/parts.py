@@ -46,6 +46,7 @@ class ShakyStore(MemoryStore):
                 "count_batch",
             ),
             *("count_waiting", "count_waiting_by_tenant"),
+            *("count_census", "write_census", "read_census", "read_attention", "known_group", "note_group"),
         }
     )
 

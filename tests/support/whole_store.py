@@ -3,7 +3,9 @@
 from typing import Protocol
 
 from acked_common.store.ports import (
+    AttentionStore,
     BacklogStore,
+    CensusStore,
     ClaimStore,
     HealthStore,
     IdentityStore,
@@ -34,6 +36,8 @@ class JobStore(
     PresenceStore,
     KindStore,
     SweepStore,
+    CensusStore,
+    AttentionStore,
     JobLists,
     SnapshotStore,
     HealthStore,

@@ -3,6 +3,7 @@
 from starlette.applications import Starlette
 
 from acked_common.api.readiness import Readiness
+from acked_common.background.census import CensusLoop
 from acked_common.broker.rabbitmq.command_bus import RabbitCommandBus
 from acked_common.http.not_found import OF_INTAKE
 from acked_common.http.server.serve import held_within_files
@@ -66,6 +67,8 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.add_loops(channel.start)
     # Without followers, workers need not report.
     live.on_followed(channel.listen)
+    census = CensusLoop(core.store, core.clock)
+    core.add_loops(census.start)
     command_router = CommandRouter(channel)
     servers = settings.common.servers
     host = SharedHost(core.store, servers.database, core.clock.monotonic)

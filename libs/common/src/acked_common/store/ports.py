@@ -14,6 +14,7 @@ from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import Move, Owner, State
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import Topic
+from acked_common.store.census import Census, CensusSummary, KnownGroup, NoteChanges, TenantAttention
 from acked_common.store.records import (
     Applied,
     BatchCount,
@@ -181,6 +182,42 @@ class SweepStore(ClockStore, Protocol):
 
     async def watermarks(self) -> dict[str, datetime]:
         """Reads the watermark of each lane that was ever consumed."""
+        ...
+
+
+class CensusStore(Protocol):
+    """What the gateway that counts what stands needs, and those that show it."""
+
+    async def take_turn(self, name: str, *, for_s: float) -> bool:
+        """As `SweepStore.take_turn`."""
+        ...
+
+    async def count_census(self, *, at: datetime) -> Census:
+        """Counts live jobs by kind, and failed ones by tenant and group, each up to a bound (see `store/census`)."""
+        ...
+
+    async def write_census(self, counted: Census) -> None:
+        """Replaces the census: the part of each tenant at once, and the summary at once."""
+        ...
+
+    async def read_census(self) -> CensusSummary | None:
+        """Reads the newest summary; None before the first census."""
+        ...
+
+
+class AttentionStore(Protocol):
+    """What the gateway needs to show failed jobs by group, and to keep what people note on groups."""
+
+    async def read_attention(self, *, tenant: str) -> TenantAttention:
+        """Reads the newest census of a tenant and what is known of its groups."""
+        ...
+
+    async def known_group(self, group: str, *, tenant: str) -> KnownGroup | None:
+        """Reads what is known of a group; None for one that no census has met."""
+        ...
+
+    async def note_group(self, group: str, changes: NoteChanges, *, tenant: str) -> KnownGroup | None:
+        """Changes the notes on a group and returns what is known of it then; None as `known_group`."""
         ...
 
 

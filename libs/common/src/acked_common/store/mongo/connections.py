@@ -63,6 +63,8 @@ class Connections:
         self.snapshot_jobs = self.jobs.with_options(read_concern=ReadConcern("snapshot"))
         self.quick_jobs = self.jobs.with_options(write_concern=quick)
         self.kinds = self.database[schema.KINDS]
+        self.census = self.database[schema.CENSUS]
+        self.error_groups = self.database[schema.ERROR_GROUPS]
         self.meta = self.database[schema.META]
         self.tokens = self.database[schema.TOKENS]
         self.audit = self.database[schema.AUDIT]

@@ -133,6 +133,8 @@ AUDIT_INDEXES = [
     IndexModel([("at", ASCENDING)], name="kept", expireAfterSeconds=KEPT_DAYS * 86_400),
 ]
 """Acts are few: an index for each combination of filters costs little, and no page looks at other entries."""
+CENSUS_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
+ERROR_GROUP_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
 
 _COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
 

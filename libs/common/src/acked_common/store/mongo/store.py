@@ -4,6 +4,7 @@ from acked_common.store.audit import AuditStore
 from acked_common.store.mongo.administration import AdministrationVerbs
 from acked_common.store.mongo.apply import AttemptVerbs
 from acked_common.store.mongo.audit import MongoAudit
+from acked_common.store.mongo.census import CensusVerbs
 from acked_common.store.mongo.changes import MongoChanges
 from acked_common.store.mongo.claim import ClaimVerbs
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S, Connections
@@ -18,7 +19,15 @@ from acked_common.store.tokens import TokenStore
 
 
 class MongoStore(
-    NewJobVerbs, ClaimVerbs, AttemptVerbs, ReadVerbs, CountVerbs, SweeperVerbs, RegistryVerbs, AdministrationVerbs
+    NewJobVerbs,
+    ClaimVerbs,
+    AttemptVerbs,
+    ReadVerbs,
+    CountVerbs,
+    CensusVerbs,
+    SweeperVerbs,
+    RegistryVerbs,
+    AdministrationVerbs,
 ):
     """Every role of `ports` on one MongoDB database."""
 

@@ -1,0 +1,126 @@
+"""The census: one gateway counts what stands, all read it and show its figures.
+
+Whoever takes the turn counts. The next turn is due after `PAUSES` times what the counting took, so that MongoDB spends
+no more than a twentieth of its time on it. Without a new census the last figures stay for a while, and then go.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.lifetime import Tasks
+from acked_common.store.census import CensusSummary
+from acked_common.store.ports import CensusStore
+
+TURN = "census"
+LOOK_EVERY_S = 1.0
+PAUSES = 20.0
+SHORTEST_PAUSE_S = 2.0
+LONGEST_PAUSE_S = 40.0
+"""Shorter than `FRESH_FOR_S`, so that no figure goes because counting takes long."""
+FRESH_FOR_S = 60.0
+
+
+def pause_s(took_s: float) -> float:
+    """Return how long after a counting that took so long the next one is due."""
+    return min(max(SHORTEST_PAUSE_S, PAUSES * took_s), LONGEST_PAUSE_S)
+
+
+class CensusLoop:
+    """The looks of one process at the census, and its turns at counting."""
+
+    def __init__(self, store: CensusStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._newest: CensusSummary | None = None
+        self._not_before = float("-inf")
+        _shown.show(self)
+
+    def start(self, tasks: Tasks) -> None:
+        """Starts the looks."""
+        tasks.repeat("census", self.look, every_s=LOOK_EVERY_S)
+
+    def fresh(self) -> CensusSummary | None:
+        """Return the newest census that was read; None once it is too old to be true."""
+        newest = self._newest
+        if newest is None or (self._clock.now() - newest.counted_at).total_seconds() > FRESH_FOR_S:
+            return None
+        return newest
+
+    def now(self) -> datetime:
+        """Return the time by which ages are told."""
+        return self._clock.now()
+
+    async def look(self) -> None:
+        """Reads the census, and counts anew if it is due and nobody else does. Raises `StoreError`."""
+        found = await self._store.read_census()
+        if found is not None:
+            self._newest = found
+        if not self._is_due(found):
+            return
+        took_s = 0.0 if found is None else found.took_s
+        if not await self._store.take_turn(TURN, for_s=pause_s(took_s)):
+            return
+        began = self._clock.monotonic()
+        try:
+            counted = await self._store.count_census(at=self._clock.now())
+            await self._store.write_census(counted)
+        finally:
+            # A counting that fails is as dear as one that succeeds.
+            ended = self._clock.monotonic()
+            self._not_before = ended + pause_s(ended - began)
+        self._newest = counted.summary
+
+    def _is_due(self, found: CensusSummary | None) -> bool:
+        if self._clock.monotonic() < self._not_before:
+            return False
+        if found is None:
+            return True
+        passed_s = (self._clock.now() - found.counted_at).total_seconds()
+        # One of the future was counted by a clock that was set back since.
+        return not 0 <= passed_s < found.took_s + pause_s(found.took_s)
+
+
+class _Collector:
+    """Shows the figures of the process's newest `CensusLoop`."""
+
+    def __init__(self) -> None:
+        self._census: CensusLoop | None = None
+
+    def show(self, census: CensusLoop) -> None:
+        """Show these figures from now on."""
+        self._census = census
+
+    def collect(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily(
+            "acked_jobs", "Live jobs, and failed ones that need attention.", labels=("kind", "state")
+        )
+        oldest = GaugeMetricFamily(
+            "acked_oldest_waiting_seconds", "How long the oldest queued job has waited.", labels=("kind",)
+        )
+        attention = GaugeMetricFamily(
+            "acked_attention_jobs", "Failed jobs that need attention and are not snoozed.", labels=("kind",)
+        )
+        census = self._census
+        summary = None if census is None else census.fresh()
+        if census is not None and summary is not None:
+            for kind in summary.kinds:
+                for state, count in kind.states.items():
+                    jobs.add_metric((kind.kind, state.value), count)
+                if kind.oldest_queued_at is not None:
+                    waited_s = (census.now() - kind.oldest_queued_at).total_seconds()
+                    oldest.add_metric((kind.kind,), max(waited_s, 0.0))
+                attention.add_metric((kind.kind,), kind.attention)
+        yield from (jobs, oldest, attention)
+
+    def describe(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("acked_jobs", "", labels=("kind", "state"))
+        yield GaugeMetricFamily("acked_oldest_waiting_seconds", "", labels=("kind",))
+        yield GaugeMetricFamily("acked_attention_jobs", "", labels=("kind",))
+
+
+_shown = _Collector()
+REGISTRY.register(_shown)
