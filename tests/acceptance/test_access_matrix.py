@@ -121,6 +121,7 @@ def target(operation: Operation, job_id: str) -> str:
         "/jobs": {"id": job_id},
         "/status": {"id": job_id},
         "/batches": {"batch": f"{BATCH}-theirs"},
+        "/attention": {"group": "ungrouped"},
         # Workers serve all tenants; nobody shall leave here.
         "/workers": {"id": "no-such-worker"},
         "/problems": {"name": "busy"},

@@ -44,6 +44,7 @@ REFUSED = {
         *("POST /jobs/{id}/cancel 409", "POST /jobs/{id}/retry 409", "POST /jobs/{id}/resolve 409"),
         *("POST /jobs/{id}/resolve 422", "GET /batches/{batch} 404", "PUT /jobs 405", "POST /workers 405"),
         *("POST /workers/{id}/drain 404", "GET /workers/{id}/drain 405"),
+        *("GET /attention 422", "POST /attention/{group} 404", "POST /attention/{group} 422"),
     },
     "intake": {
         "POST /process 400",
@@ -102,7 +103,13 @@ def traffic(stack: TestStack) -> dict[str, Any]:
         "live_ids": [stack.process("noop", delay_s=3600) for _ in range(4)],
         "failed_ids": failed,
         "batch": BATCH,
+        "groups": [group["group"] for group in eventually(lambda: _groups(stack), within_s=30, what="a census")],
     }
+
+
+def _groups(stack: TestStack) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = stack.call("GET", "/attention").body["groups"]
+    return groups
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -31,6 +31,7 @@ LAYERS = {
     "services/gateway/src/acked_gateway": (
         ROOT_MODULES,
         "load_test",
+        "attention",
         "jobs",
         "workers",
         "feed",

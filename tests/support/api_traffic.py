@@ -1,8 +1,8 @@
 """Hooks for schemathesis, which runs as a separate process: they aim its requests at existing jobs.
 
-`ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "failed_ids", "batch", "seen"}`: ids of jobs in many states,
-ids of live and of failed jobs, the name of a batch, and the file to which each response's `METHOD path status` is
-appended.
+`ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "failed_ids", "batch", "groups", "seen"}`: ids of jobs in
+many states, ids of live and of failed jobs, the name of a batch, groups of errors, and the file to which each
+response's `METHOD path status` is appended.
 """
 
 import itertools
@@ -56,6 +56,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         path["id"] = ids[draw % len(ids)]
     if "batch" in path:
         path["batch"] = (_there["batch"], f"nobody-{draw}", path["batch"])[turn % 3]
+    if "group" in path and turn % 3:
+        path["group"] = _there["groups"][draw % len(_there["groups"])]
     if case.path == "/load-test":
         count = query.setdefault("count", MOST_CALLS)
         if _number(count) > MOST_CALLS:

@@ -9,6 +9,7 @@ from acked_common.http.not_found import OF_INTAKE
 from acked_common.http.server.serve import held_within_files
 from acked_common.model.ids import new_id
 from acked_common.service import ServiceCore
+from acked_gateway.attention.routes import attention_routes
 from acked_gateway.audit.notes import Audit
 from acked_gateway.audit.routes import audit_routes
 from acked_gateway.document import ABOUT
@@ -116,6 +117,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
             ),
             *job_routes(core.store, core.workers, reads, core.clock),
             *command_routes(commands, edits),
+            *attention_routes(core.store, reads, core.clock),
             *worker_routes(core.store, core.workers, command_router, audit),
             *audit_routes(core.store.audit(), core.clock, reads.turn),
             *feed.routes(),

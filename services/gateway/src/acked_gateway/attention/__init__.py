@@ -1,0 +1,1 @@
+"""What needs attention: failed jobs by group of errors, and what people note on a group."""

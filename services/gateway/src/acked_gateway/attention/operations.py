@@ -1,0 +1,167 @@
+"""The routes of attention as the route table describes them, and the types of their requests and responses."""
+
+from typing import Annotated, NotRequired, TypedDict
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from acked_common.api.list_parameters import MAX_PAGE_ASKED
+from acked_common.api.operations import COMMANDS, JOBS
+from acked_common.api.representations import Count, Instant
+from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
+from acked_common.model.attempts import GROUP_NAME, UNGROUPED
+from acked_common.model.names import whole
+from acked_common.model.principal import Permission
+from acked_common.store.census import MINUTES, TENANT_GROUPS
+
+DEFAULT_PAGE = 50
+MAX_PAGE = TENANT_GROUPS
+MAX_COMMENT_CHARS = 1000
+MAX_SNOOZE_S = 400 * 86400.0
+
+GroupName = Annotated[str, Meta(pattern=whole(GROUP_NAME))]
+Comment = Annotated[str | None, Meta(description="What a person wrote of it.")]
+TakenBy = Annotated[str | None, Meta(description="The client that attends to it.")]
+SnoozedUntil = Annotated[Instant | None, Meta(description="Until then it is not shown unless asked for.")]
+
+
+class Group(TypedDict):
+    """The failed jobs of one cause."""
+
+    group: Annotated[GroupName, Meta(description=f"The `error.group` of its jobs, or {UNGROUPED!r}.")]
+    kind: str
+    type: Annotated[str, Meta(description="The type of the newest job's error.")]
+    message: Annotated[str, Meta(description="The newest job's message.")]
+    culprit: NotRequired[
+        Annotated[str, Meta(description="The line of the user's code that raised it; only for clients with `operate`.")]
+    ]
+    count: Count
+    count_is_exact: Annotated[bool, Meta(description="Whether all of its jobs were counted.")]
+    first_at: Annotated[Instant, Meta(description="When a job of it first failed, retried ones included.")]
+    last_at: Annotated[Instant, Meta(description="When a job of it last failed.")]
+    per_minute: Annotated[
+        list[Count],
+        Meta(
+            min_length=MINUTES,
+            max_length=MINUTES,
+            description=f"How many failed in each of the last {MINUTES} minutes, oldest first; the last one is that of "
+            "`counted_at`, which had not ended.",
+        ),
+    ]
+    comment: Comment
+    taken_by: TakenBy
+    taken_at: Instant | None
+    snoozed_until: SnoozedUntil
+
+
+class Attention(TypedDict):
+    """Groups of errors, that with the newest failure first."""
+
+    groups: list[Group]
+    next_page_token: Annotated[str, Meta(description="Gives the next page; empty at the end of the list.")]
+    counted_at: Annotated[
+        Instant | None, Meta(description="Of which instant the counts are; null until the services have counted once.")
+    ]
+    is_complete: Annotated[bool, Meta(description=f"Whether there are no more groups than the {MAX_PAGE:,} counted.")]
+
+
+class Notes(TypedDict):
+    """What people noted on a group."""
+
+    group: GroupName
+    comment: Comment
+    taken_by: TakenBy
+    taken_at: Instant | None
+    snoozed_until: SnoozedUntil
+
+
+class Note(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to note on a group; what is left out stays."""
+
+    comment: (
+        Annotated[
+            Annotated[str, Meta(min_length=1, max_length=MAX_COMMENT_CHARS)] | None,
+            Meta(description="For other people; null removes it."),
+        ]
+        | UnsetType
+    ) = UNSET
+    taken: Annotated[bool, Meta(description="Whether this client attends to it.")] | UnsetType = UNSET
+    snooze_s: (
+        Annotated[
+            Annotated[float, Meta(gt=0, le=MAX_SNOOZE_S)] | None,
+            Meta(description="Hides the group for so long; null shows it again."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+LIST_ATTENTION = Operation(
+    id="listAttention",
+    path="/attention",
+    tag=JOBS,
+    permission=Permission.READ,
+    summary="Failed jobs by group of errors",
+    description=(
+        "Errors of one cause have one group: of one kind, type and line of code, with messages that differ only in "
+        "numbers, ids, URLs and quoted texts. Jobs that were retried, resolved, edited or erased count no more. The "
+        "services count every few seconds."
+    ),
+    parameters=(
+        Parameter(name="kind", place="query", type=str, description="Only groups of this kind."),
+        Parameter(
+            name="snoozed",
+            place="query",
+            type=Annotated[bool, Meta(extra_json_schema={"default": False})],
+            description="Whether to list the snoozed groups, or the others.",
+        ),
+        Parameter(
+            name="page_size",
+            place="query",
+            type=Annotated[int, Meta(ge=0, le=MAX_PAGE_ASKED, extra_json_schema={"default": DEFAULT_PAGE})],
+            description=f"How many groups at most; more than {MAX_PAGE:,} counts as {MAX_PAGE:,}.",
+        ),
+        Parameter(name="page_token", place="query", type=str, description="The `next_page_token` of the page before."),
+    ),
+    answers=(
+        ApiResponse(
+            description="A page of the groups.",
+            media={JSON: Attention},
+            links={
+                "next": Link(
+                    operation="listAttention",
+                    parameters={"page_token": "$response.body#/next_page_token"},
+                    description="The next page, where the token is not empty; with the same filters.",
+                ),
+                "jobs": Link(
+                    operation="listJobs",
+                    parameters={"error.group": "$response.body#/groups/0/group"},
+                    description="The failed jobs of the first group.",
+                ),
+            },
+        ),
+    ),
+    problems=("invalid-field", "too-many-reads", "too-many-bytes", "store-unreachable"),
+)
+
+
+NOTE_ATTENTION = Operation(
+    id="noteAttention",
+    method="POST",
+    path="/attention/{group}",
+    tag=COMMANDS,
+    permission=Permission.OPERATE,
+    summary="Comment on a group, take it, or snooze it",
+    description="A snoozed group comes back when its time is over. Notes outlive the jobs of a group by 90 days.",
+    parameters=(Parameter(name="group", place="path", type=GroupName, description="The group.", example=UNGROUPED),),
+    body=Body(
+        type=Note,
+        required=True,
+        description="At least one of the fields.",
+        examples={
+            "taken": {"comment": "the vendor's API is down", "taken": True},
+            "snoozed": {"snooze_s": 3600},
+        },
+    ),
+    answers=(ApiResponse(description="The notes after the change.", media={JSON: Notes}),),
+    problems=(*OF_JSON_BODIES, "invalid-field", "too-many-bytes", "store-unreachable"),
+)
