@@ -102,6 +102,7 @@ def test_states_are_written_in_their_owner_alone() -> None:
     }
     allowed |= {("services/gateway/src/acked_gateway/workers/routes.py", "running")}
     allowed |= {("deploy/docker/containers.py", "running")}
+    allowed |= {("libs/common/src/acked_common/model/bulk_actions.py", word) for word in ("running", "failed")}
     allowed |= {("services/gateway/src/acked_gateway/load_test/routes.py", "failed")}
     for path in SOURCES:
         if path == COMMON / "model/lifecycle.py":

@@ -68,6 +68,7 @@ from acked_common.store.records import (
     WorkerRecord,
 )
 from acked_common.store.tokens import MemoryTokens, TokenStore
+from support.memory_bulk_actions import MemoryBulkActions, MemoryChoices
 from support.memory_census import MemoryCensus
 
 CHANGES_WAIT_S = 0.05
@@ -190,6 +191,7 @@ class MemoryStore(MemoryCensus):
         self._turns: dict[str, datetime] = {}
         self._tokens = MemoryTokens()
         self._audit = MemoryAudit()
+        self._bulk_actions = MemoryBulkActions(clock)
         self._has_schema = False
         self._id = str(uuid4())
         self._streams: set[MemoryChanges] = set()
@@ -419,6 +421,14 @@ class MemoryStore(MemoryCensus):
     def audit(self) -> MemoryAudit:
         """Return the audit of the same data."""
         return self._audit
+
+    def bulk_actions(self) -> MemoryBulkActions:
+        """Return the bulk actions of the same data."""
+        return self._bulk_actions
+
+    def choices(self) -> MemoryChoices:
+        """Return what finds the jobs of bulk actions."""
+        return MemoryChoices(self._jobs)
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         for kind in kinds:

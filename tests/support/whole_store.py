@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from acked_common.store.bulk_actions import BulkStore, ChoiceStore
 from acked_common.store.ports import (
     AttentionStore,
     BacklogStore,
@@ -48,4 +49,12 @@ class JobStore(
 
     def changes(self) -> JobChanges:
         """A stream of changes; not open yet."""
+        ...
+
+    def bulk_actions(self) -> BulkStore:
+        """The bulk actions of the same data."""
+        ...
+
+    def choices(self) -> ChoiceStore:
+        """What finds the jobs of bulk actions."""
         ...

@@ -69,6 +69,7 @@ class Connections:
         self.tokens = self.database[schema.TOKENS]
         self.audit = self.database[schema.AUDIT]
         self.workers = self.database[schema.WORKERS]
+        self.bulk_actions = self.database[schema.BULK_ACTIONS]
         self.quick_lanes = self.database[schema.LANES].with_options(write_concern=quick)
         self.quick_turns = self.database[schema.TURNS].with_options(write_concern=quick)
         renewing = self._renewing.get_database(database, **majority)

@@ -136,6 +136,21 @@ AUDIT_INDEXES = [
 CENSUS_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
 ERROR_GROUP_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
 
+BULK_ACTION_INDEXES = [
+    IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)], name="tenant_newest"),
+    # Active actions alone, which are few: who looks for one that nobody holds reads these keys.
+    IndexModel(
+        [("place", ASCENDING)], name="active", unique=True, partialFilterExpression={"place": {"$exists": True}}
+    ),
+    IndexModel(
+        [("tenant", ASCENDING), ("tenant_place", ASCENDING)],
+        name="active_of_tenant",
+        unique=True,
+        partialFilterExpression={"tenant_place": {"$exists": True}},
+    ),
+    IndexModel([(field_names.DELETE_AT, ASCENDING)], name="retention", expireAfterSeconds=0),
+]
+
 _COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
 
 JOB_VALIDATOR: dict[str, Any] = {

@@ -1,9 +1,12 @@
 """The store on MongoDB: all roles of `ports` over one set of connections."""
 
 from acked_common.store.audit import AuditStore
+from acked_common.store.bulk_actions import BulkStore, ChoiceStore
 from acked_common.store.mongo.administration import AdministrationVerbs
 from acked_common.store.mongo.apply import AttemptVerbs
 from acked_common.store.mongo.audit import MongoAudit
+from acked_common.store.mongo.bulk_actions import MongoBulkActions
+from acked_common.store.mongo.bulk_choice import MongoChoices
 from acked_common.store.mongo.census import CensusVerbs
 from acked_common.store.mongo.changes import MongoChanges
 from acked_common.store.mongo.claim import ClaimVerbs
@@ -68,3 +71,11 @@ class MongoStore(
     def audit(self) -> AuditStore:
         """Returns the audit of the same database."""
         return MongoAudit(self._connections.audit)
+
+    def bulk_actions(self) -> BulkStore:
+        """Returns the bulk actions of the same database."""
+        return MongoBulkActions(self._connections.bulk_actions)
+
+    def choices(self) -> ChoiceStore:
+        """Returns what finds the jobs of bulk actions in the same database."""
+        return MongoChoices(self._connections.jobs)

@@ -1,0 +1,210 @@
+"""OWNER of what a bulk action is: one command over many jobs, its plan, and what has become of it. Pure.
+
+A plan fixes which jobs an action may move: those with ids up to `up_to`, accepted no later than `planned_at`, and where
+they have ended, no later than that either. So nothing enters that arrives or fails afterwards, and no job that the
+action itself has moved comes back.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from acked_common.model.lifecycle import LIVE, TERMINAL, State
+from acked_common.model.principal import Actor
+
+MOST_IDS = 10_000
+COUNTED_UP_TO = 100_000
+"""Jobs that a plan counts exactly."""
+MOST_ACTIVE = 50
+MOST_ACTIVE_OF_TENANT = 10
+MAX_PAGE = 100
+"""Jobs that move between two writes of the progress."""
+EXAMPLES_KEPT = 20
+MIN_RATE_PER_S, MAX_RATE_PER_S = 0.1, 1000.0
+MAX_REASON_CHARS = 1000
+MAX_RESULT_BYTES = 64 * 1024
+"""Of a resolution: each job of the action has a copy."""
+KEPT_FOR = timedelta(days=30)
+"""How long an action is stored after its end."""
+
+
+class BulkVerb(StrEnum):
+    """What happens to each job."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    RESOLVE = "resolve"
+    RUN_NOW = "run_now"
+    ERASE = "erase"
+
+
+MOVES: Mapping[BulkVerb, frozenset[State]] = MappingProxyType(
+    {
+        BulkVerb.RETRY: frozenset({State.FAILED, State.CANCELLED}),
+        BulkVerb.CANCEL: LIVE,
+        BulkVerb.RESOLVE: frozenset({State.FAILED}),
+        BulkVerb.RUN_NOW: frozenset({State.SCHEDULED}),
+        BulkVerb.ERASE: TERMINAL,
+    }
+)
+"""The states that each verb leaves."""
+UNNAMED: Mapping[BulkVerb, frozenset[State]] = MappingProxyType({**MOVES, BulkVerb.RETRY: frozenset({State.FAILED})})
+"""The states of a filter that names none. Nobody means the cancelled jobs too who asks for a retry of a batch."""
+
+
+class BulkState(StrEnum):
+    """How far an action is."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    DONE = "done"
+    ABORTED = "aborted"
+    FAILED = "failed"
+    """It can't go on, because of a defect."""
+
+
+ENDED = frozenset({BulkState.DONE, BulkState.ABORTED, BulkState.FAILED})
+
+
+class JobChoice(Struct, frozen=True):
+    """Which jobs of a tenant a filter chooses; every part that is given must fit."""
+
+    tenant: str
+    states: tuple[State, ...]
+    """Sorted, at least one."""
+    kind: str | None = None
+    batch: str | None = None
+    tag: str | None = None
+    error_group: str | None = None
+    """Only together with the one state `failed`."""
+    since_at: datetime | None = None
+    """The first instant of acceptance that is meant."""
+    until_at: datetime | None = None
+    """The first instant of acceptance that is meant no more."""
+
+
+class BulkResolution(Struct, frozen=True):
+    """The end that a resolve gives each job; `result` is a JSON text."""
+
+    state: State
+    result: bytes | None = None
+    note: str | None = None
+
+
+class BulkPlan(Struct, frozen=True):
+    """What bounds the jobs of an action, and how many there were."""
+
+    planned_at: datetime
+    up_to: UUID
+    matched: int
+    is_exact: bool = True
+    """Whether all were counted; else there are `matched` or more."""
+
+
+class BulkOrder(Struct, frozen=True):
+    """What was asked for, and by whom. There is a choice or a number of ids, which the store keeps beside it."""
+
+    tenant: str
+    verb: BulkVerb
+    by: Actor
+    """As the history of each job names the action."""
+    asked_at: datetime
+    choice: JobChoice | None = None
+    id_count: int = 0
+    rate_per_s: float | None = None
+    reason: str | None = None
+    resolution: BulkResolution | None = None
+
+
+class JobRefusal(Struct, frozen=True):
+    """A job that the action did not move, and why."""
+
+    id: UUID
+    why: str
+
+
+class Tally(Struct, frozen=True):
+    """What has become of the jobs so far."""
+
+    done: int = 0
+    refused: Mapping[str, int] = {}
+    examples: tuple[JobRefusal, ...] = ()
+
+    @property
+    def handled(self) -> int:
+        """Return how many jobs were moved or refused."""
+        return self.done + sum(self.refused.values())
+
+    def plus(self, done: int, refusals: Sequence[JobRefusal]) -> "Tally":
+        """Return the tally with one page more."""
+        refused = dict(self.refused)
+        for refusal in refusals:
+            refused[refusal.why] = refused.get(refusal.why, 0) + 1
+        return Tally(self.done + done, refused, (*self.examples, *refusals)[:EXAMPLES_KEPT])
+
+
+class Position(Struct, frozen=True):
+    """Where an action stands. A page is written down before any of its jobs moves, and counted behind its last."""
+
+    number: int = 0
+    """Rises with each write of the owner, so that a repeated one changes nothing."""
+    cursor: UUID | None = None
+    """All jobs up to this id are counted."""
+    page: tuple[UUID, ...] = ()
+    """The jobs that may have moved and are not counted, in order."""
+
+
+class Abort(Struct, frozen=True):
+    """Who asked for the end of an action."""
+
+    by: Actor
+    at: datetime
+
+
+class BulkAction(Struct, frozen=True):
+    """A bulk action as it is stored."""
+
+    id: UUID
+    order: BulkOrder
+    plan: BulkPlan
+    state: BulkState = BulkState.PLANNED
+    tally: Tally = Tally()
+    position: Position = Position()
+    abort: Abort | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    failure: str | None = None
+    """Why it failed."""
+
+    @property
+    def progress(self) -> float | None:
+        """Return the handled share of the jobs, 0 to 1; None where their number is not known."""
+        if self.state is BulkState.DONE:
+            return 1.0
+        if not self.plan.is_exact:
+            return None
+        return min(1.0, self.tally.handled / self.plan.matched) if self.plan.matched else 0.0
+
+
+def with_page(action: BulkAction, page: Sequence[UUID], at: datetime) -> BulkAction:
+    """Return the action with a page whose jobs are about to move."""
+    position = Position(action.position.number + 1, action.position.cursor, tuple(page))
+    return replace(action, state=BulkState.RUNNING, position=position, started_at=action.started_at or at)
+
+
+def with_count(action: BulkAction, done: int, refusals: Sequence[JobRefusal]) -> BulkAction:
+    """Return the action with its page counted."""
+    position = Position(action.position.number + 1, action.position.page[-1])
+    return replace(action, tally=action.tally.plus(done, refusals), position=position)
+
+
+def with_end(action: BulkAction, state: BulkState, at: datetime, failure: str | None = None) -> BulkAction:
+    """Return the action as it ends."""
+    position = replace(action.position, number=action.position.number + 1)
+    started_at = action.started_at or at
+    return replace(action, state=state, position=position, started_at=started_at, ended_at=at, failure=failure)

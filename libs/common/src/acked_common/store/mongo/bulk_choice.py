@@ -1,0 +1,150 @@
+"""Which jobs a bulk action concerns, on MongoDB. Each call looks at a bounded number of keys of one named index.
+
+Jobs come by rising id, so that a move takes none out of the order behind the cursor. A choice that its index does not
+cover looks at the documents of a span of the index at a time.
+"""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pymongo
+from pymongo import ASCENDING, DESCENDING
+
+from acked_common.model.bulk_actions import JobChoice
+from acked_common.model.ids import numbered_id
+from acked_common.model.lifecycle import State
+from acked_common.store.bulk_actions import ChosenCount, ChosenJobs
+from acked_common.store.mongo.documents import Document, job_from
+from acked_common.store.mongo.driver import Collection
+from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.records import Job
+
+SPAN = 2000
+"""Documents that one page looks at, where its index does not cover the choice."""
+COUNT_STEP = 5000
+"""Keys that one step of a count looks at."""
+_WITHIN_S = 5.0
+"""A long look is no sign of a server that does not respond."""
+_WITHOUT_BODIES = dict.fromkeys(("payload", "result", "attempts", "tracebacks"), 0)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BITS_BEHIND_TIME = 80
+
+
+class Lookup(NamedTuple):
+    """How the jobs of a choice are found: the index, what it covers, and what only documents tell."""
+
+    name: str
+    covered: Document
+    others: Document
+
+
+def lookup_of(choice: JobChoice) -> Lookup:
+    """Return the index that looks at the fewest jobs."""
+    states = [state.value for state in choice.states]
+    wanted: Document = {"tenant": choice.tenant, "state": states[0] if len(states) == 1 else {"$in": states}}
+    given = {"kind": choice.kind, "batch": choice.batch, "tags": choice.tag, "error.group": choice.error_group}
+    wanted |= {name: value for name, value in given.items() if value is not None}
+    is_failed = choice.states == (State.FAILED,)
+    candidates = (
+        ("failed_group", ("tenant", "state", "error.group"), choice.error_group is not None and is_failed),
+        ("tenant_batch_state", ("tenant", "batch", "state"), choice.batch is not None),
+        ("tenant_tags", ("tenant", "tags"), choice.tag is not None),
+        ("tenant_failed", ("tenant", "state"), is_failed),
+        ("tenant_kind", ("tenant", "kind"), choice.kind is not None),
+        ("tenant_newest", ("tenant",), True),
+    )
+    index, names = next((index, names) for index, names, fits in candidates if fits)
+    covered = {name: wanted[name] for name in names}
+    return Lookup(index, covered, {name: value for name, value in wanted.items() if name not in covered})
+
+
+def id_range(choice: JobChoice, *, after: UUID | None, up_to: UUID) -> Document:
+    """Return the bounds of the ids: those of a page, and those that follow from instants of acceptance."""
+    found: Document = {"$lte": up_to}
+    if choice.until_at is not None:
+        found["$lt"] = _first_id(choice.until_at)
+    if choice.since_at is not None:
+        found["$gte"] = _first_id(choice.since_at)
+    if after is not None:
+        found["$gt"] = after
+    return found
+
+
+def _first_id(at: datetime) -> UUID:
+    """The bound below which stand the ids that were made before this instant's millisecond."""
+    return numbered_id(((at - _EPOCH) // timedelta(milliseconds=1)) << _BITS_BEHIND_TIME)
+
+
+class MongoChoices:
+    """`ChoiceStore` over the jobs of one database."""
+
+    def __init__(self, jobs: Collection) -> None:
+        """`jobs` is the collection; its reads see what a majority has."""
+        self._jobs = jobs
+
+    async def newest_id(self, tenant: str) -> UUID | None:
+        with store_errors("looking for the newest job"):
+            found = self._jobs.find({"tenant": tenant}, {"_id": 1}, hint="tenant_newest").sort("_id", DESCENDING)
+            documents = await found.limit(1).to_list(None)
+        return documents[0]["_id"] if documents else None
+
+    async def count(self, choice: JobChoice, *, up_to: UUID, at_most: int, within_s: float) -> ChosenCount:
+        lookup, count, after = lookup_of(choice), 0, None
+        end = time.monotonic() + within_s
+        with store_errors("counting jobs"), pymongo.timeout(_WITHIN_S + within_s):
+            while True:
+                found, last, is_over = await self._step(lookup, id_range(choice, after=after, up_to=up_to))
+                count += found
+                if count >= at_most:
+                    return ChosenCount(at_most, is_exact=is_over and count == at_most)
+                if is_over:
+                    return ChosenCount(count, is_exact=True)
+                if time.monotonic() > end:
+                    return ChosenCount(count, is_exact=False)
+                after = last
+
+    async def _step(self, lookup: Lookup, ids: Document) -> tuple[int, UUID | None, bool]:
+        looked, last = await self._span(lookup, ids, COUNT_STEP)
+        if looked and lookup.others:
+            criteria = {**lookup.covered, **lookup.others, "_id": {**ids, "$lte": last}}
+            return await self._jobs.count_documents(criteria, hint=lookup.name), last, looked < COUNT_STEP
+        return looked, last, looked < COUNT_STEP
+
+    async def _span(self, lookup: Lookup, ids: Document, size: int) -> tuple[int, UUID | None]:
+        """How many keys there are, at most `size`, and the id of the last of them."""
+        pipeline: list[Document] = [
+            {"$match": {**lookup.covered, "_id": ids}},
+            {"$sort": {"_id": ASCENDING}},
+            {"$limit": size},
+            {"$group": {"_id": None, "looked": {"$sum": 1}, "last": {"$max": "$_id"}}},
+        ]
+        groups = await self._jobs.aggregate(pipeline, hint=lookup.name).to_list(None)
+        return (groups[0]["looked"], groups[0]["last"]) if groups else (0, None)
+
+    async def jobs_in(self, choice: JobChoice, *, up_to: UUID, after: UUID | None, limit: int) -> ChosenJobs:
+        lookup = lookup_of(choice)
+        ids = id_range(choice, after=after, up_to=up_to)
+        with store_errors("looking for jobs"), pymongo.timeout(_WITHIN_S):
+            last: UUID | None = None
+            if lookup.others:
+                looked, end = await self._span(lookup, ids, SPAN)
+                if not looked:
+                    return ChosenJobs([], None)
+                ids["$lte"] = end
+                # Behind a whole span there may be more.
+                last = end if looked == SPAN else None
+            criteria: dict[str, Any] = {**lookup.covered, **lookup.others, "_id": ids}
+            found = self._jobs.find(criteria, _WITHOUT_BODIES, hint=lookup.name).sort("_id", ASCENDING).limit(limit)
+            documents = await found.batch_size(limit + 1).to_list(None)
+        jobs = [job_from(document) for document in documents]
+        return ChosenJobs(jobs, jobs[-1].id if len(jobs) == limit else last)
+
+    async def jobs_of(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        with store_errors("reading jobs"):
+            found = self._jobs.find({"_id": in_ids(ids), "tenant": tenant}, _WITHOUT_BODIES, batch_size=len(ids) + 1)
+            documents = await found.to_list(None)
+        return {document["_id"]: job_from(document) for document in documents}
