@@ -32,6 +32,7 @@ LAYERS = {
         ROOT_MODULES,
         "load_test",
         "attention",
+        "bulk",
         "jobs",
         "workers",
         "feed",

@@ -8,10 +8,15 @@ from acked_common.broker.rabbitmq.command_bus import RabbitCommandBus
 from acked_common.http.not_found import OF_INTAKE
 from acked_common.http.server.serve import held_within_files
 from acked_common.model.ids import new_id
+from acked_common.runtime.settings import JobTimes
 from acked_common.service import ServiceCore
 from acked_gateway.attention.routes import attention_routes
 from acked_gateway.audit.notes import Audit
 from acked_gateway.audit.routes import audit_routes
+from acked_gateway.bulk.orders import BulkOrders
+from acked_gateway.bulk.pages import Pages
+from acked_gateway.bulk.routes import bulk_routes
+from acked_gateway.bulk.runner import BulkRunner
 from acked_gateway.document import ABOUT
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.entry import FeedEntry
@@ -19,6 +24,7 @@ from acked_gateway.feed.held_subscriptions import FeedLimits, FeedParts
 from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.session import Feed
 from acked_gateway.feed.snapshots import Snapshots
+from acked_gateway.jobs.acts import Acts
 from acked_gateway.jobs.command_routes import command_routes
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.edits import Edits
@@ -85,6 +91,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     intake = IntakeClient(settings.intake_url)
     core.lifetime.add("client of intake", start=intake.start, stop=intake.close)
     edits = Edits(core.store, core.writer, audit, intake, core.clock, times)
+    orders = _bulk_orders(core, audit, times, command_router, owner=boot)
     reads = Reads(limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts"))
     tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(
@@ -118,6 +125,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
             *job_routes(core.store, core.workers, reads, core.clock),
             *command_routes(commands, edits),
             *attention_routes(core.store, reads, core.clock),
+            *bulk_routes(core.store.bulk_actions(), orders, reads),
             *worker_routes(core.store, core.workers, command_router, audit),
             *audit_routes(core.store.audit(), core.clock, reads.turn),
             *feed.routes(),
@@ -127,3 +135,15 @@ def create_app(settings: GatewaySettings) -> Starlette:
         readiness=readiness,
         others=dict.fromkeys(OF_INTAKE, settings.public_intake_url),
     )
+
+
+def _bulk_orders(
+    core: ServiceCore, audit: Audit, times: JobTimes, command_router: CommandRouter, *, owner: str
+) -> BulkOrders:
+    """Let this process carry out bulk actions; return what takes new ones."""
+    actions, choices = core.store.bulk_actions(), core.store.choices()
+    pages = Pages(choices, core.writer, core.clock, Acts(times), command_router.cancel)
+    runner = BulkRunner(actions, pages, core.clock, owner=owner)
+    core.add_loops(lambda tasks: tasks.spawn(runner.start_when(core.monitor.wait_measured, tasks), "bulk actions"))
+    core.lifetime.add("bulk actions", stop=runner.stop)
+    return BulkOrders(choices, actions, core.clock, Acts(times), audit=audit, wake=runner.wake)

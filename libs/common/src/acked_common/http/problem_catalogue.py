@@ -194,6 +194,13 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "Wait for one to end. ACKED_LOAD_TESTS_PER_CLIENT and ACKED_LOAD_TEST_CALLS_PER_CLIENT are the limits.",
         _SOON,
     ),
+    "too-many-bulk-actions": ProblemType(
+        429,
+        "Too many bulk actions under way",
+        "As many bulk actions are under way as may be: 10 of a tenant, 50 of all. Nothing was changed.",
+        "Wait until one ends, or abort one. GET /bulk-actions lists them.",
+        {"Retry-After": "5"},
+    ),
     "too-many-feeds": ProblemType(
         429,
         "Too many connections to the feed",

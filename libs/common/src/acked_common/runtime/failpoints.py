@@ -37,6 +37,9 @@ Point = Literal[
     "sweeper.took-back",
     "sweeper.reserved",
     "sweeper.republished",
+    "bulk.paged",
+    "bulk.applied",
+    "bulk.counted",
 ]
 """Where: by part, then what is about to happen (-ing) or has just happened (-ed)."""
 

@@ -6,7 +6,6 @@ cover looks at the documents of a span of the index at a time.
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,7 +13,7 @@ import pymongo
 from pymongo import ASCENDING, DESCENDING
 
 from acked_common.model.bulk_actions import JobChoice
-from acked_common.model.ids import numbered_id
+from acked_common.model.ids import first_id_at
 from acked_common.model.lifecycle import State
 from acked_common.store.bulk_actions import ChosenCount, ChosenJobs
 from acked_common.store.mongo.documents import Document, job_from
@@ -30,8 +29,6 @@ COUNT_STEP = 5000
 _WITHIN_S = 5.0
 """A long look is no sign of a server that does not respond."""
 _WITHOUT_BODIES = dict.fromkeys(("payload", "result", "attempts", "tracebacks"), 0)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BITS_BEHIND_TIME = 80
 
 
 class Lookup(NamedTuple):
@@ -66,17 +63,12 @@ def id_range(choice: JobChoice, *, after: UUID | None, up_to: UUID) -> Document:
     """Return the bounds of the ids: those of a page, and those that follow from instants of acceptance."""
     found: Document = {"$lte": up_to}
     if choice.until_at is not None:
-        found["$lt"] = _first_id(choice.until_at)
+        found["$lt"] = first_id_at(choice.until_at)
     if choice.since_at is not None:
-        found["$gte"] = _first_id(choice.since_at)
+        found["$gte"] = first_id_at(choice.since_at)
     if after is not None:
         found["$gt"] = after
     return found
-
-
-def _first_id(at: datetime) -> UUID:
-    """The bound below which stand the ids that were made before this instant's millisecond."""
-    return numbered_id(((at - _EPOCH) // timedelta(milliseconds=1)) << _BITS_BEHIND_TIME)
 
 
 class MongoChoices:
