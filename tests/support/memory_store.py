@@ -19,6 +19,7 @@ from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
 from acked_common.model.events import JobUpdate
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
+from acked_common.model.pauses import PAUSES_KEPT, KindPauses, Pause
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import BATCH, COUNTED_EXACTLY, IDS, Topic, topics_of
 from acked_common.runtime.clock import Clock
@@ -30,6 +31,7 @@ from acked_common.store.mongo.documents import (
     Document,
     attempt_document,
     claimed_job_from,
+    counted_document,
     filter_fields,
     history_document,
     id_bounds,
@@ -41,6 +43,8 @@ from acked_common.store.mongo.documents import (
     kind_document,
     kind_from,
     listed_bytes,
+    pause_document,
+    pauses_from,
     traceback_document,
     transition_fields,
     worker_document,
@@ -65,6 +69,7 @@ from acked_common.store.records import (
     Reservation,
     Revision,
     SweepPosition,
+    WaitExtension,
     WorkerRecord,
 )
 from acked_common.store.tokens import MemoryTokens, TokenStore
@@ -324,6 +329,18 @@ class MemoryStore(MemoryCensus):
                 got.add(one.id)
         return got
 
+    async def extend_waits(self, extensions: Sequence[WaitExtension]) -> None:
+        for one in extensions:
+            document = self._jobs.get(one.id)
+            if (
+                document is not None
+                and document["state"] == State.QUEUED.value
+                and document["expires_at"] == whole_ms(one.seen_expires_at)
+            ):
+                document["expires_at"] = _kept(one.wait.expires_at)
+                if one.wait.counted is not None:
+                    document["counted_pauses"] = _kept(counted_document(one.wait.counted))
+
     async def give_back(self, ids: Sequence[UUID], *, nonce: str, next_check_at: datetime) -> None:
         for document in self._existing(ids):
             if document.get("reserved_by") == nonce:
@@ -432,10 +449,32 @@ class MemoryStore(MemoryCensus):
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         for kind in kinds:
-            self._kinds[kind.name] = {"_id": kind.name, **_kept(kind_document(kind))}
+            self._kinds.setdefault(kind.name, {"_id": kind.name}).update(_kept(kind_document(kind)))
 
     async def kinds(self) -> dict[str, KindRecord]:
         return {name: kind_from(document) for name, document in self._kinds.items()}
+
+    async def pause_kind(self, kind: str, pause: Pause) -> KindPauses | None:
+        if (document := self._kinds.get(kind)) is None:
+            return None
+        document.setdefault("paused", _kept(pause_document(pause)))
+        return pauses_from(document)
+
+    async def resume_kind(self, kind: str, *, at: datetime) -> KindPauses | None:
+        if (document := self._kinds.get(kind)) is None:
+            return None
+        if (paused := document.pop("paused", None)) is not None:
+            since_at = paused["since_at"]
+            past = {"from_at": since_at, "to_at": max(_kept(at), since_at)}
+            document["pauses"] = [*document.get("pauses", ()), past][-PAUSES_KEPT:]
+        return pauses_from(document)
+
+    async def pauses(self) -> dict[str, KindPauses]:
+        return {
+            name: pauses_from(document)
+            for name, document in self._kinds.items()
+            if document.keys() & {"paused", "pauses"}
+        }
 
     async def refresh_worker(self, worker: WorkerRecord) -> bool:
         document = self._workers.setdefault(worker.boot, {"_id": worker.boot})

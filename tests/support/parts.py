@@ -33,7 +33,7 @@ class ShakyStore(MemoryStore):
     VERBS = frozenset(
         {
             *("insert", "key_holder", "get", "get_many", "claim", "apply", "renew", "live_jobs", "revisions", "kinds"),
-            *("take_turn", "reserve", "give_back"),
+            *("take_turn", "reserve", "give_back", "extend_waits", "pauses"),
             *("refresh_worker", "request_drain", "forget_worker"),
             *(
                 "raise_watermark",

@@ -7,6 +7,7 @@ from uuid import UUID
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.pause_cache import PauseCache
 from acked_common.background.sweeper import Sweeper
 from acked_common.broker import BrokerError
 from acked_common.model import lifecycle
@@ -53,6 +54,7 @@ class Bench:
         self.broker = Broker()
         self.settings = common_settings(**variables)
         self.kinds = KindCache(self.store)
+        self.pauses = PauseCache(self.store)
         self.sweeper = self.another()
 
     @classmethod
@@ -67,7 +69,16 @@ class Bench:
         """Return the sweeper of another process."""
         publisher = BundlePublisher(self.broker, self.kinds)
         transitions = JobWriter(self.store, publisher.offer)
-        return Sweeper(self.store, transitions, publisher, self.broker, self.kinds, self.clock, self.settings.times)
+        return Sweeper(
+            self.store,
+            transitions,
+            publisher,
+            self.broker,
+            self.kinds,
+            self.pauses,
+            self.clock,
+            self.settings.times,
+        )
 
     async def queued(self, waits_s: float = 60.0, **fields: object) -> Job:
         """Insert a job that has waited for `waits_s`."""

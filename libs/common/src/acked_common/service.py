@@ -20,6 +20,7 @@ from acked_common.api.status_route import status_routes
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.pause_cache import PauseCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.sweeper import Sweeper
 from acked_common.background.token_cache import TokenCache
@@ -65,6 +66,7 @@ class ServiceCore:
         self.store = MongoStore(servers.mongo_url, servers.database, app_name=name, timeout_s=store_timeout_s)
         self.monitor = StoreMonitor(self.store, self.clock)
         self.kinds = KindCache(self.store, self.clock.monotonic)
+        self.pauses = PauseCache(self.store)
         self.publisher = RabbitPublisher(servers.amqp_url, name=name)
         self.bundle_publisher = BundlePublisher(self.publisher, self.kinds)
         self.writer = JobWriter(self.store, self.bundle_publisher.offer)
@@ -74,12 +76,20 @@ class ServiceCore:
         tokens = TokenCache(self.store.tokens(), self.clock) if access.asks_for_tokens else None
         self.authenticator = Authenticator(tokens)
         self._sweeper = Sweeper(
-            self.store, self.writer, self.bundle_publisher, self._probe, self.kinds, self.clock, settings.times
+            self.store,
+            self.writer,
+            self.bundle_publisher,
+            self._probe,
+            self.kinds,
+            self.pauses,
+            self.clock,
+            settings.times,
         )
         self._tasks = Tasks()
         self._loops: list[Callable[[Tasks], object]] = [
             self.monitor.start,
             self.kinds.start,
+            self.pauses.start,
             self.waits.start,
             self._start_sweeper,
             *([tokens.start] if tokens is not None else []),
@@ -121,7 +131,13 @@ class ServiceCore:
             [
                 *routes,
                 *status_routes(
-                    self.store, self.waits, self.workers, self.kinds, self.authenticator, self.limits.long_polls
+                    self.store,
+                    self.waits,
+                    self.workers,
+                    self.kinds,
+                    self.pauses,
+                    self.authenticator,
+                    self.limits.long_polls,
                 ),
                 *operations_routes(self._unless_stopping(readiness)),
             ],
@@ -180,6 +196,7 @@ class ServiceCore:
         async def when_time_and_kinds_are_known() -> None:
             await self.monitor.wait_measured()
             await self.kinds.wait_read()
+            await self.pauses.wait_read()
             self._sweeper.start(tasks)
 
         tasks.spawn(when_time_and_kinds_are_known(), "start of the sweeper")

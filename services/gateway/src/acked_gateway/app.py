@@ -122,7 +122,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 public_intake_url=settings.public_intake_url,
                 limits=LoadTestLimits(tests, calls),
             ),
-            *job_routes(core.store, core.workers, reads, core.clock),
+            *job_routes(core.store, core.workers, core.pauses, reads, core.clock),
             *command_routes(commands, edits),
             *attention_routes(core.store, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),

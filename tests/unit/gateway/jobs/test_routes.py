@@ -15,6 +15,7 @@ from acked_common.api.representations import summary_fields
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.pause_cache import PauseCache
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
@@ -65,7 +66,7 @@ class Bench:
         workers = WorkerCache(self.store, seen_within_s=24.0)
         self.app = Starlette(
             routes=[
-                *job_routes(self.store, workers, Reads(self.reads), self.clock),
+                *job_routes(self.store, workers, PauseCache(self.store), Reads(self.reads), self.clock),
                 *command_routes(commands, edits),
                 *worker_routes(self.store, workers, CommandRouter(NoLines()), audit),
             ],

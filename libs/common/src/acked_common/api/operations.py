@@ -36,6 +36,17 @@ class Ready(TypedDict):
     parts: dict[str, str]
 
 
+class Paused(TypedDict):
+    """Who paused a kind, why and since when."""
+
+    client: str
+    token_id: Annotated[
+        str | None, Meta(description="Null where the services ask for no token, and for clients of other tenants.")
+    ]
+    reason: str | None
+    since: Instant
+
+
 class Kind(TypedDict):
     """A kind of work as workers registered it. It stays known when no worker serves it."""
 
@@ -55,6 +66,7 @@ class Kind(TypedDict):
     ]
     timeout_limit_s: NotRequired[Annotated[float, Meta(description="The maximum that a request may set, if greater.")]]
     seen_at: Annotated[Instant | None, Meta(description="When a worker last registered it.")]
+    paused: Annotated[Paused | None, Meta(description="While it is paused, no job of it starts; null otherwise.")]
 
 
 class Kinds(TypedDict):

@@ -12,6 +12,7 @@ from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAI
 from acked_common.api.representations import status_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.pause_cache import PauseCache
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
@@ -21,7 +22,9 @@ from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.numbers import decimal, whole
-from acked_common.model.principal import principal_of
+from acked_common.model.pauses import Pause
+from acked_common.model.principal import DEFAULT_TENANT, Principal, principal_of
+from acked_common.store.errors import StoreError
 from acked_common.store.ports import JobReader
 from acked_common.store.records import Job, KindRecord
 
@@ -42,9 +45,14 @@ def no_such_job(text: str) -> ProblemError:
     return ProblemError(problem("not-found", f"no job has the id {text[:64]!r}; it may be past its retention"))
 
 
-async def hint_for(job: Job, workers: WorkerCache) -> str | None:
-    """Return why a queued job is stuck: no live worker serves its kind. None otherwise."""
-    if job.state is not State.QUEUED or await workers.serves(job.kind):
+async def hint_for(job: Job, workers: WorkerCache, pauses: PauseCache) -> str | None:
+    """Return why a queued job is stuck: its kind is paused, or no live worker serves it. None otherwise."""
+    if job.state is not State.QUEUED:
+        return None
+    if (pause := pauses.of(job.kind).current) is not None:
+        why = f": {pause.reason}" if pause.reason else ""
+        return f"kind {job.kind!r} is paused by {pause.client} since {rfc3339(pause.since_at)}{why}"
+    if await workers.serves(job.kind):
         return None
     until = f"; it expires at {rfc3339(job.expires_at)}" if job.expires_at else ""
     return f"no worker that serves kind {job.kind!r} runs at the moment{until}"
@@ -55,6 +63,7 @@ def status_routes(
     waits: LongPolls,
     workers: WorkerCache,
     kinds: KindCache,
+    pauses: PauseCache,
     authenticator: Authenticator,
     long_polls: Limit,
 ) -> list[ApiRoute]:
@@ -79,12 +88,19 @@ def status_routes(
                 raise no_such_job(text)
         else:
             job = await stored_job(store, text, tenant=tenant)
-        return JsonResponse(status_fields(job, reader=reader, hint=await hint_for(job, workers)))
+        return JsonResponse(status_fields(job, reader=reader, hint=await hint_for(job, workers, pauses)))
 
-    async def list_kinds(_: Request) -> Response:
+    async def list_kinds(request: Request) -> Response:
         if not kinds.was_read:
             await kinds.refresh()
-        known: Kinds = {"kinds": [_kind_fields(kind) for kind in kinds.all()]}
+        try:
+            # All processes tell the same, also in the second after a pause.
+            await pauses.refresh()
+        except StoreError:
+            # What was read last is as good as the kinds themselves.
+            pass
+        reader = principal_of(request.scope)
+        known: Kinds = {"kinds": [kind_fields(kind, pauses.of(kind.name).current, reader) for kind in kinds.all()]}
         return JsonResponse(known)
 
     return [ApiRoute(status, GET_STATUS), ApiRoute(list_kinds, LIST_KINDS)]
@@ -107,7 +123,8 @@ def _number(request: Request, name: str, *, most: N, read: Callable[[str], N]) -
     return value
 
 
-def _kind_fields(kind: KindRecord) -> Kind:
+def kind_fields(kind: KindRecord, pause: Pause | None, reader: Principal) -> Kind:
+    """Return a kind as a reader sees it; tokens are named to clients of the operator's tenant alone."""
     fields: Kind = {
         "kind": kind.name,
         "lane": kind.lane,
@@ -118,7 +135,16 @@ def _kind_fields(kind: KindRecord) -> Kind:
         "backoff_cap_s": kind.backoff_cap_s,
         "bundle": kind.bundle,
         "seen_at": rfc3339(kind.seen_at) if kind.seen_at else None,
+        "paused": None,
     }
+    if pause is not None:
+        is_own = reader.tenant == DEFAULT_TENANT
+        fields["paused"] = {
+            "client": pause.client,
+            "token_id": pause.token_id if is_own else None,
+            "reason": pause.reason,
+            "since": rfc3339(pause.since_at),
+        }
     if kind.max_attempts_limit is not None:
         fields["max_attempts_limit"] = kind.max_attempts_limit
     if kind.timeout_limit_s is not None:

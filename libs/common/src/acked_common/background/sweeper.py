@@ -2,8 +2,9 @@
 
 Each state is checked by itself over the index {state, next_check_at}, so that no backlog hides a lease or a due time. A
 queued job is republished only when its lane's watermark, the newest `queued_at` that workers have taken, has passed it,
-or when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished. Of all sweepers
-that see a lost job one gets it, and one at a time publishes.
+or when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished, and nothing of a
+paused kind. Of all sweepers that see a lost job one gets it, and one at a time publishes. The expiry of jobs whose kind
+was paused moves (see `pauses`).
 """
 
 import random
@@ -17,8 +18,9 @@ from prometheus_client import Counter
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.pause_cache import PauseCache
 from acked_common.broker import BrokerError, LaneProbe
-from acked_common.model import lifecycle
+from acked_common.model import lifecycle, pauses
 from acked_common.model.attempts import AttemptOutcome, EndedAttempt, worker_lost
 from acked_common.model.backoff import Backoff
 from acked_common.model.ids import new_id
@@ -31,7 +33,7 @@ from acked_common.runtime.logs import get_log
 from acked_common.runtime.settings import WORKER_STORE_TIMEOUT_S, JobTimes
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import SweepStore
-from acked_common.store.records import Applied, Job, Reservation, SweepPosition
+from acked_common.store.records import Applied, Job, Reservation, SweepPosition, WaitExtension
 
 log = get_log(__name__)
 
@@ -107,6 +109,7 @@ class Sweeper:
         bundle_publisher: BundlePublisher,
         probe: LaneProbe,
         kinds: KindCache,
+        paused: PauseCache,
         clock: Clock,
         times: JobTimes,
     ) -> None:
@@ -115,6 +118,7 @@ class Sweeper:
         self._bundle_publisher = bundle_publisher
         self._probe = probe
         self._kinds = kinds
+        self._paused = paused
         self._clock = clock
         self._times = times
         self._lost = LostJobs(times.republish_after_s)
@@ -159,20 +163,40 @@ class Sweeper:
         jobs = await self._store.live_jobs(State.QUEUED, limit=QUEUED_PAGE, after=self._position)
         at = self._clock.now()
         self._lanes_due |= {self._kinds.lane(job.kind) for job in jobs}
-        expired = [job for job in jobs if job.expires_at is not None and job.expires_at <= at]
+        if any(self._expires_at(job, at) <= at for job in jobs):
+            # What was paused a moment ago does not expire.
+            await self._paused.refresh()
+        await self._extend(jobs, at)
+        expired = [job for job in jobs if self._expires_at(job, at) <= at]
         await self._move(expired, [self._expiry(job, at) for job in expired])
-        lost = [
-            job
-            for job in jobs
-            if job.queued_at is not None
-            and (job.expires_at is None or job.expires_at > at)
-            and self._lost.is_lost(self._kinds.lane(job.kind), job.queued_at)
-        ]
+        lost = [job for job in jobs if self._expires_at(job, at) > at and self._is_lost(job)]
         if lost and self._broker_answers and not await self._republish(lost):
             # Another process republishes just now: this page is looked at once more.
             return
         # A full page is continued at the next tick: no backlog costs more than a page at once.
         self._position = SweepPosition(_next_check_at(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
+
+    async def _extend(self, jobs: Sequence[Job], at: datetime) -> None:
+        """Move the expiry of jobs that come near it because their kind is or was paused."""
+        extensions: list[WaitExtension] = []
+        for job in jobs:
+            if (wait := job.wait) is None:
+                continue
+            if (moved := pauses.extended(wait, self._paused.of(job.kind), at)) is not None:
+                extensions.append(WaitExtension(job.id, wait.expires_at, moved))
+        if extensions:
+            await self._store.extend_waits(extensions)
+
+    def _expires_at(self, job: Job, at: datetime) -> datetime:
+        wait = job.wait
+        return LATEST if wait is None else pauses.true_expiry(wait, self._paused.of(job.kind), at)
+
+    def _is_lost(self, job: Job) -> bool:
+        """Whether to publish the job again. Of a paused kind nothing is: nobody would take it."""
+        if (wait := job.wait) is None or self._paused.of(job.kind).current is not None:
+            return False
+        is_lost = self._lost.is_lost(self._kinds.lane(job.kind), wait.queued_at)
+        return is_lost or pauses.was_unclaimable(wait, _next_check_at(job))
 
     async def look_at_lanes(self) -> None:
         """Watermarks and depths of the lanes on which something waits longer than it should."""
@@ -213,7 +237,7 @@ class Sweeper:
         return True
 
     def _reservation(self, job: Job, at: datetime) -> Reservation:
-        next_check_at = min(at + timedelta(seconds=next_look_s(job.republished)), job.expires_at or LATEST)
+        next_check_at = min(at + timedelta(seconds=next_look_s(job.republished)), self._expires_at(job, at))
         return Reservation(job.id, _next_check_at(job), next_check_at)
 
     async def _leases_count(self) -> bool:

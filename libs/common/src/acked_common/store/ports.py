@@ -12,6 +12,7 @@ from uuid import UUID
 
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import Move, Owner, State
+from acked_common.model.pauses import KindPauses, Pause
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import Topic
 from acked_common.store.census import Census, CensusSummary, KnownGroup, NoteChanges, TenantAttention
@@ -32,6 +33,7 @@ from acked_common.store.records import (
     Reservation,
     Revision,
     SweepPosition,
+    WaitExtension,
     WorkerRecord,
 )
 
@@ -157,6 +159,23 @@ class KindStore(Protocol):
         ...
 
 
+class PauseStore(Protocol):
+    """Which kinds are paused. The registration of a kind leaves its pauses as they are."""
+
+    async def pause_kind(self, kind: str, pause: Pause) -> KindPauses | None:
+        """Pauses a kind, unless it is paused already: the first pause stands. Returns the pauses of the kind after it;
+        None where no worker has ever registered the kind. Safe to repeat."""
+        ...
+
+    async def resume_kind(self, kind: str, *, at: datetime) -> KindPauses | None:
+        """Ends the pause of a kind at this instant, if it is paused; the rest as `pause_kind`."""
+        ...
+
+    async def pauses(self) -> dict[str, KindPauses]:
+        """Reads the pauses, present and past, of all kinds that have any."""
+        ...
+
+
 class SweepStore(ClockStore, Protocol):
     """What the sweeper needs."""
 
@@ -174,6 +193,10 @@ class SweepStore(ClockStore, Protocol):
     async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
         """Moves the next checks of jobs that still are queued as they were seen, and counts a republication of each;
         returns those that this call got. Of all who saw a job one gets it; `nonce` is that of one call."""
+        ...
+
+    async def extend_waits(self, extensions: Sequence[WaitExtension]) -> None:
+        """Moves the expiry of jobs that are queued and expire as they were seen to; leaves all others as they are."""
         ...
 
     async def give_back(self, ids: Sequence[UUID], *, nonce: str, next_check_at: datetime) -> None:

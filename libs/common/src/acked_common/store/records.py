@@ -14,6 +14,7 @@ from acked_common.model.attempts import EndedAttempt
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import HistoryEntry, Owner, Seen, State
 from acked_common.model.options import NO_OPTIONS, JobOptions
+from acked_common.model.pauses import CountedPauses, Wait
 from acked_common.model.principal import DEFAULT_TENANT
 
 
@@ -111,6 +112,15 @@ class Job(Struct, frozen=True):
     """The job that a person has put in the place of this one."""
     erased_at: datetime | None = None
     """When a person removed payload, result and errors."""
+    counted_pauses: CountedPauses | None = None
+    """What of its kind's pauses `expires_at` takes into account; of an earlier wait, perhaps."""
+
+    @property
+    def wait(self) -> Wait | None:
+        """How long the job may wait for a worker; None unless it is queued."""
+        if self.queued_at is None or self.expires_at is None:
+            return None
+        return Wait(self.queued_at, self.expires_at, self.counted_pauses)
 
     @property
     def seen(self) -> Seen:
@@ -278,6 +288,15 @@ class Reservation:
     id: UUID
     seen_check_at: datetime
     next_check_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitExtension:
+    """A queued job whose kind was paused while it waited: it may wait longer, if it expires as it was seen to."""
+
+    id: UUID
+    seen_expires_at: datetime
+    wait: Wait
 
 
 @dataclass(frozen=True, slots=True)

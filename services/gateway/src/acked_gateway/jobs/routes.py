@@ -11,6 +11,7 @@ from acked_common.api.list_parameters import page_size
 from acked_common.api.representations import JobSummary, job_fields, raw, summary_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.api.status_route import hint_for, stored_job
+from acked_common.background.pause_cache import PauseCache
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.fair_turns import FairTurns
 from acked_common.http.limits import Client, Limit, client_of
@@ -64,7 +65,7 @@ def checked_new_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobLists, workers: WorkerCache, reads: Reads, clock: Clock) -> list[ApiRoute]:
+def job_routes(store: JobLists, workers: WorkerCache, pauses: PauseCache, reads: Reads, clock: Clock) -> list[ApiRoute]:
     """Return the routes that read jobs and batches."""
 
     async def list_jobs(request: Request) -> Response:
@@ -82,7 +83,7 @@ def job_routes(store: JobLists, workers: WorkerCache, reads: Reads, clock: Clock
     async def get_job(request: Request) -> Response:
         reader = principal_of(request.scope)
         job = await stored_job(store, request.path_params["id"], tenant=reader.tenant)
-        return JsonResponse(job_fields(job, reader=reader, hint=await hint_for(job, workers)))
+        return JsonResponse(job_fields(job, reader=reader, hint=await hint_for(job, workers, pauses)))
 
     async def batch(request: Request) -> Response:
         name = checked_batch(request.path_params["batch"])

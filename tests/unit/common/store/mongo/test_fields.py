@@ -12,7 +12,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 
 from acked_common.api.representations import job_fields
-from acked_common.api.status_route import _kind_fields
+from acked_common.api.status_route import kind_fields
 from acked_common.channel.frames import Hello, event_part, events_frame, parse_from_worker, progress_part
 from acked_common.channel.worker_end import hello_of
 from acked_common.http.responses import encode
@@ -22,14 +22,15 @@ from acked_common.model.attempts import EndedAttempt
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
 from acked_common.model.options import JobOptions
-from acked_common.model.principal import Principal
+from acked_common.model.pauses import CountedPauses, KindPauses, PastPause, Pause
+from acked_common.model.principal import LOCAL, Principal
 from acked_common.model.tokens import TokenRecord, token_document, token_from
 from acked_common.model.topics import ALL, IDS, NAMED, Origin, Topic, topics_of
 from acked_common.runtime.env import Env
 from acked_common.store.mongo import documents as stored
 from acked_common.store.mongo.change_events import GLIMPSE, origin_of, read_change, topic_fields, update_from_document
 from acked_common.store.mongo.field_names import stored_fields, stored_name
-from acked_common.store.mongo.moves import claim_pipeline, move_updates, reservation_update
+from acked_common.store.mongo.moves import claim_pipeline, extension_update, move_updates, reservation_update
 from acked_common.store.records import (
     ClaimedJob,
     Job,
@@ -38,6 +39,7 @@ from acked_common.store.records import (
     KindRecord,
     NewJob,
     Reservation,
+    WaitExtension,
     WorkerRecord,
 )
 from support.fields import changed, fields_of, filled, two_of, variants, walked
@@ -288,7 +290,7 @@ def test_a_worker_says_each_field_of_its_hello() -> None:
 NOT_SHOWN = {
     # What the request asked for beside its payload, and what the machinery keeps for itself.
     *("options.max_attempts", "options.timeout_s", "options.expires_in_s", "first_state", "crashes", "suspect"),
-    *("next_check_at", "queued_at", "expires_at", "republished", "owner"),
+    *("next_check_at", "queued_at", "expires_at", "republished", "owner", "counted_pauses"),
 }
 
 
@@ -303,7 +305,53 @@ def test_each_field_of_a_job_is_shown_or_named_as_hidden(name: str) -> None:
 @pytest.mark.parametrize("name", names(KindRecord))
 def test_each_field_of_a_kind_is_shown(name: str) -> None:
     kind = filled(KindRecord)
-    assert _kind_fields(dict(variants(kind))[name]) != _kind_fields(kind)
+    pause = filled(Pause)
+    assert kind_fields(dict(variants(kind))[name], pause, LOCAL) != kind_fields(kind, pause, LOCAL)
+
+
+@pytest.mark.parametrize("name", names(Pause))
+def test_each_field_of_a_pause_is_shown(name: str) -> None:
+    kind, pause = filled(KindRecord), filled(Pause)
+    assert kind_fields(kind, dict(variants(pause))[name], LOCAL) != kind_fields(kind, pause, LOCAL)
+    assert kind_fields(kind, None, LOCAL)["paused"] is None
+
+
+def test_a_token_is_named_to_its_own_tenant_alone() -> None:
+    kind, pause = filled(KindRecord), filled(Pause)
+    shown = kind_fields(kind, pause, LOCAL)["paused"]
+    assert shown is not None and shown["token_id"] == pause.token_id
+    to_others = kind_fields(kind, pause, Principal("acme", "them", LOCAL.permissions))["paused"]
+    assert to_others == {**shown, "token_id": None}
+
+
+@pytest.mark.parametrize("pause", [pytest.param(one, id=name) for name, one in variants(filled(Pause))])
+def test_a_kind_keeps_each_field_of_a_pause(pause: Pause) -> None:
+    pauses = KindPauses(pause, (filled(PastPause), PastPause(LATER, LATER)))
+    past = [{name: getattr(one, name) for name in names(PastPause)} for one in pauses.past]
+    document = through_bson({"_id": "k", "paused": {**stored.pause_document(pause), "newer": 1}, "pauses": past})
+    assert stored.pauses_from(document) == pauses
+    assert stored.pauses_from({"_id": "k"}) == KindPauses()
+
+
+@pytest.mark.parametrize("name", names(CountedPauses))
+def test_each_field_of_counted_pauses_is_written(name: str) -> None:
+    one = filled(WaitExtension)
+    assert one.wait.counted is not None
+    other = changed(one.wait, counted=dict(variants(one.wait.counted))[name])
+    assert repr(extension_update(changed(one, wait=other))) != repr(extension_update(one))
+
+
+def test_an_extension_writes_the_expiry_and_with_nothing_counted_that_alone() -> None:
+    one = filled(WaitExtension)
+    later = changed(one.wait, expires_at=LATER)
+    assert repr(extension_update(changed(one, wait=later))) != repr(extension_update(one))
+    assert "counted_pauses" not in repr(extension_update(changed(one, wait=changed(later, counted=None))))
+
+
+@pytest.mark.parametrize("name", names(WaitExtension, but={"wait"}))
+def test_each_field_of_an_extension_that_was_seen_has_to_stand(name: str) -> None:
+    one = filled(WaitExtension)
+    assert repr(extension_update(dict(variants(one))[name])) != repr(extension_update(one))
 
 
 class OtherValues(Env):

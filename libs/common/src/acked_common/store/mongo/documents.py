@@ -3,20 +3,23 @@
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from bson.binary import Binary
+from msgspec import Struct
 
 from acked_common.model.attempts import UNGROUPED, AttemptOutcome, EndedAttempt
 from acked_common.model.ids import first_id_at
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
 from acked_common.model.options import DEFAULTS, NO_OPTIONS, OPTION_NAMES, JobOptions
+from acked_common.model.pauses import CountedPauses, KindPauses, PastPause, Pause
 from acked_common.model.principal import Actor
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_fields, stored_name
 from acked_common.store.records import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, WorkerRecord
 
 Document = dict[str, Any]
+S = TypeVar("S", bound=Struct)
 
 _LISTED_BYTES = 600
 _HISTORY_BYTES = 110
@@ -146,6 +149,7 @@ def job_from(document: Mapping[str, Any]) -> Job:
         edited_from=get("edited_from"),
         edited_to=get("edited_to"),
         erased_at=get("erased_at"),
+        counted_pauses=_struct_from(CountedPauses, counted) if (counted := get("counted_pauses")) else None,
     )
 
 
@@ -320,6 +324,30 @@ def kind_from(document: Mapping[str, Any]) -> KindRecord:
     if found.get("payload_schema") is not None:
         found["payload_schema"] = json.loads(found["payload_schema"])
     return KindRecord(name=document["_id"], **found)
+
+
+def pause_document(pause: Pause) -> Document:
+    """Return the pause of a kind as the kind's document keeps it."""
+    return {name: getattr(pause, name) for name in Pause.__struct_fields__}
+
+
+def pauses_from(document: Mapping[str, Any]) -> KindPauses:
+    """Return the pauses of a kind from its document."""
+    current = document.get("paused")
+    return KindPauses(
+        current=_struct_from(Pause, current) if current else None,
+        past=tuple(_struct_from(PastPause, one) for one in document.get("pauses", ())),
+    )
+
+
+def _struct_from(struct: type[S], document: Mapping[str, Any]) -> S:
+    """Return what was stored of a struct, without what a newer version stored beside it."""
+    return struct(**{name: document[name] for name in struct.__struct_fields__ if name in document})
+
+
+def counted_document(counted: CountedPauses) -> Document:
+    """Return what a job keeps of the pauses that its expiry takes into account."""
+    return {name: getattr(counted, name) for name in CountedPauses.__struct_fields__}
 
 
 def worker_document(worker: WorkerRecord) -> Document:

@@ -14,6 +14,7 @@ from acked_common.store.mongo.change_events import topic_fields
 from acked_common.store.mongo.documents import (
     Document,
     attempt_document,
+    counted_document,
     history_document,
     traceback_document,
     transition_fields,
@@ -21,7 +22,7 @@ from acked_common.store.mongo.documents import (
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_name
 from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.schema import LIVE_INDEX
-from acked_common.store.records import Reservation
+from acked_common.store.records import Reservation, WaitExtension
 
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 # Every field is compared unless it is named here, so that a new one can't be written for another job. Where `at` means
@@ -93,6 +94,17 @@ def reservation_update(reservation: Reservation, nonce: str) -> UpdateOne:
     return UpdateOne(
         {"_id": reservation.id, "state": State.QUEUED.value, NEXT_CHECK_AT: reservation.seen_check_at},
         {"$set": {NEXT_CHECK_AT: reservation.next_check_at, "reserved_by": nonce}, "$inc": {"republished": 1}},
+    )
+
+
+def extension_update(extension: WaitExtension) -> UpdateOne:
+    """One compare-and-set on the expiry that was seen."""
+    wait = extension.wait
+    sets: Document = {"expires_at": wait.expires_at}
+    if wait.counted is not None:
+        sets["counted_pauses"] = counted_document(wait.counted)
+    return UpdateOne(
+        {"_id": extension.id, "state": State.QUEUED.value, "expires_at": extension.seen_expires_at}, {"$set": sets}
     )
 
 

@@ -13,6 +13,7 @@ from acked_common.store.mongo.claim import ClaimVerbs
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S, Connections
 from acked_common.store.mongo.counts import CountVerbs
 from acked_common.store.mongo.insert import NewJobVerbs
+from acked_common.store.mongo.pauses import PauseVerbs
 from acked_common.store.mongo.reads import ReadVerbs
 from acked_common.store.mongo.registry import RegistryVerbs
 from acked_common.store.mongo.sweeps import SweeperVerbs
@@ -30,6 +31,7 @@ class MongoStore(
     CensusVerbs,
     SweeperVerbs,
     RegistryVerbs,
+    PauseVerbs,
     AdministrationVerbs,
 ):
     """Every role of `ports` on one MongoDB database."""

@@ -17,8 +17,8 @@ from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT
 from acked_common.store.mongo.find import find_by_ids
 from acked_common.store.mongo.id_bytes import in_ids
-from acked_common.store.mongo.moves import reservation_update, turn_pipeline
-from acked_common.store.records import Job, Reservation, SweepPosition
+from acked_common.store.mongo.moves import extension_update, reservation_update, turn_pipeline
+from acked_common.store.records import Job, Reservation, SweepPosition, WaitExtension
 
 _WITHOUT_BODIES = dict.fromkeys(("payload", "result", "history", "attempts", "tracebacks"), 0)
 
@@ -85,6 +85,12 @@ class SweeperVerbs(Verbs):
         with store_errors("reading reserved jobs"):
             found = await find_by_ids(self._connections.jobs, ids, {"reserved_by": nonce}, fields=("_id",))
         return {document["_id"] for document in found}
+
+    async def extend_waits(self, extensions: Sequence[WaitExtension]) -> None:
+        if not extensions:
+            return
+        with store_errors("extending waits"):
+            await self._connections.jobs.bulk_write([extension_update(one) for one in extensions], ordered=False)
 
     async def give_back(self, ids: Sequence[UUID], *, nonce: str, next_check_at: datetime) -> None:
         with store_errors("giving reserved jobs back"):
