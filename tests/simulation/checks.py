@@ -15,7 +15,7 @@ from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
 from acked_common.model.poison import MAX_CRASHES
 from simulation.handlers import MAX_ATTEMPTS, Effect
-from simulation.scale import REPUBLISH_AGAIN
+from simulation.scale import CLOCK_MARGIN_S, REPUBLISH_AGAIN
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
@@ -54,8 +54,7 @@ KEPT: Mapping[str, set[str]] = {
     Reason.LEASE_EXPIRED: {AttemptOutcome.LOST.value},
 }
 """How an attempt has ended that stays with its job, by why the job moved. A cancel says nothing of its attempt."""
-CLOCK_MARGIN = timedelta(seconds=3)
-"""How far a process's idea of the time may be from the server's: half of the longest round trip."""
+CLOCK_MARGIN = timedelta(seconds=CLOCK_MARGIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,8 @@ class Watched:
     """By run."""
     first_end_at: float = math.inf
     queued_since: float = 0.0
+    lasts_s: float = 0.0
+    """How long it may wait, as it was queued."""
     confirmed: int = 0
     """Publications that were confirmed since it was queued."""
 
@@ -113,6 +114,8 @@ class Observer:
         waited_s = simulator.loop.time() - watched.queued_since
         # Two that queue a job in the same millisecond can't be told apart, two sweepers or two clicks: both publish it.
         most = 1.0 + (watched.document["reason"] in (Reason.DUE, Reason.RUN_NOW))
+        # Workers refused it as expired, perhaps, before a sweeper knew of the pause.
+        most += simulator.pauses.was_paused(watched.document["kind"], watched.queued_since)
         if not simulator.plan.is_calm:
             # Of all sweepers one gets a lost job.
             most = 3 + math.log2(1 + waited_s / REPUBLISH_AGAIN.base_s)
@@ -136,6 +139,7 @@ class Observer:
             self._check_move(watched, before, document)
         if state is State.QUEUED:
             watched.queued_since, watched.confirmed = self._simulator.loop.time(), 0
+            watched.lasts_s = (document["expires_at"] - document["queued_at"]).total_seconds()
 
     def _author(self) -> str:
         return self._simulator.acting.name if self._simulator.acting is not None else "?"
@@ -172,8 +176,8 @@ class Observer:
                 self._broken("crashes", f"attempt {before['attempt']} is {reason}, and ended no process", job_id)
         self._check_attempt(watched, before, after)
         self._check_kept(before, after)
-        if reason == Reason.EXPIRED and before["expires_at"] > at + CLOCK_MARGIN:
-            self._broken("time", "expired too early", job_id)
+        if reason == Reason.EXPIRED:
+            self._simulator.pauses.expired(job_id, after["kind"], watched.queued_since, watched.lasts_s)
         if reason == Reason.DUE and before["due_at"] > at + CLOCK_MARGIN:
             self._broken("time", "was queued before it was due", job_id)
 
@@ -198,6 +202,7 @@ class Observer:
                 self._broken("I3", f"was claimed while {was.value}", job_id)
             watched.claimed_at[after["attempt"]] = self._simulator.loop.time()
             watched.claimed_by[after["attempt"]] = after["owner"]["worker"]
+            self._simulator.pauses.claimed(job_id, after["kind"], after["owner"]["nonce"])
             if watched.exits.get(attempt) in (Reason.LEASE_EXPIRED, *CRASHES):
                 watched.suspected.add(after["attempt"])
             return

@@ -73,16 +73,17 @@ class Clients:
             submission = self._submission(number)
             key = f"key-{number}" if rng.random() < 0.25 else None
             self.submissions.append(Sent(number, submission, key))
-            self._spawn(self._client(self.submissions[number], at_s[number]))
+            self.spawn(self._client(self.submissions[number], at_s[number]))
         for _ in range(rng.choice((0, 1, 4, 10))):
             act = rng.choice(("cancel", "cancel", "retry", "resolve", "run_now", "erase"))
-            self._spawn(self._person(rng.uniform(0.2, lasts_s * 1.5), act))
+            self.spawn(self._person(rng.uniform(0.2, lasts_s * 1.5), act))
 
-    def _spawn(self, coroutine: Any) -> None:
+    def spawn(self, coroutine: Any) -> None:
+        """Let somebody act, until they are `done_asking`."""
         self.asking += 1
         self._loop.outside.spawn(coroutine)
 
-    async def _ask(self, node: Node, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def ask(self, node: Node, call: Callable[[], Awaitable[Any]]) -> Any:
         """Calls a process as a client does, over a line that may break. Raises what the call raises, or
         `ConnectionLost`."""
         answered = self._loop.create_future()
@@ -116,7 +117,7 @@ class Clients:
         sent.answer = await self._submit(sent)
         if sent.key is not None:
             await self._submit_again(sent)
-        self._done_asking()
+        self.done_asking()
 
     async def _submit_again(self, sent: Sent) -> None:
         """With a key that is safe, whatever is known by now; some of it at once, beside each other."""
@@ -132,7 +133,7 @@ class Clients:
             return "refused"
         intake = self._rng.choice(intakes)
         try:
-            job = await self._ask(intake, lambda: intake.acceptance.accept(sent.submission, key_text=sent.key))
+            job = await self.ask(intake, lambda: intake.acceptance.accept(sent.submission, key_text=sent.key))
             sent.job_id = job.id
             sent.job_ids.add(job.id)
             answer = "accepted"
@@ -160,7 +161,7 @@ class Clients:
         gateways = self._simulator.up("gateway")
         if known and gateways:
             await self._act(self._rng.choice(gateways), act, self._rng.choice(known))
-        self._done_asking()
+        self.done_asking()
 
     async def _act(self, gateway: Any, act: str, job_id: UUID) -> None:
         commands = gateway.commands
@@ -172,7 +173,7 @@ class Clients:
             "erase": lambda: commands.erase(str(job_id)),
         }
         try:
-            job = await self._ask(gateway, calls[act])
+            job = await self.ask(gateway, calls[act])
             answer = job.state.value
             if act == "cancel":
                 is_cancelled = job.state is State.CANCELLED
@@ -185,7 +186,8 @@ class Clients:
         if act == "cancel":
             self.cancels.append(CancelAnswer(job_id, answer, self._loop.time()))
 
-    def _done_asking(self) -> None:
+    def done_asking(self) -> None:
+        """One of them wants nothing more."""
         self.asking -= 1
 
     def _submission(self, number: int) -> Submission:

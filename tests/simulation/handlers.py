@@ -89,13 +89,13 @@ async def work(ctx: Context, payload: Any) -> dict[str, object]:
     number = payload["n"]
     step = simulator.clients.scripts[number].step(ctx.attempt)
     now = simulator.loop.time()
-    now = simulator.loop.time()
     effect = Effect(number, UUID(ctx.id), ctx.attempt, process, now, process.is_of_suspect, STRAND.get())
     for other in simulator.effects:
         if other.job_id == effect.job_id and other.gone_at > now and other.stands_at_gate:
             other.held_beside.add(ctx.attempt)
     simulator.effects.append(effect)
     simulator.ownership.begins(effect)
+    simulator.pauses.begins(effect, ctx.kind)
     simulator.note(process.name, f"attempt {ctx.attempt} begins", effect.job_id)
     try:
         if ctx.attempt <= simulator.clients.scripts[number].crashes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import acked_common.background.bundle_publisher
+import acked_common.background.pause_cache
 import acked_common.background.store_monitor
 import acked_common.background.sweeper
 import acked_common.broker.rabbitmq.consumer
@@ -304,6 +305,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_common.service, "SharedClock", _clock),
     (acked_common.background.sweeper, "LOOK_EVERY_S", scale.LANES_EVERY_S),
     (acked_common.background.sweeper, "REPUBLISH_AGAIN", scale.REPUBLISH_AGAIN),
+    (acked_common.background.pause_cache, "READ_EVERY_S", scale.PAUSES_EVERY_S),
     (acked_common.service, "BROKER_LOOK_EVERY_S", scale.BROKER_LOOK_EVERY_S),
     (acked_common.background.bundle_publisher, "RETRY_S", scale.IDLE_S),
     (acked_common.background.store_monitor, "LOOK_EVERY_S", scale.IDLE_S),

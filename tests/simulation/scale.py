@@ -20,5 +20,8 @@ IDLE_S = 3.0
 """Between the turns of loops that only look whether there is something to do: they cost most of a simulation."""
 BROKER_LOOK_EVERY_S = 10.0
 BEATS_A_RENEWAL = 2
+PAUSES_EVERY_S = 3.0
+CLOCK_MARGIN_S = 3.0
+"""How far a process's idea of the time may be from the server's: half of the longest round trip."""
 GATEWAY_TIMEOUT_S = 1.2
 WORKER_TIMEOUT_S = 1.5

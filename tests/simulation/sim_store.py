@@ -1,10 +1,12 @@
 """A process's line to the store in memory: calls take time, fail before or after they took effect, or come late."""
 
 from collections.abc import Coroutine, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acked_common.model.audit import AuditEntry
+from acked_common.model.pauses import KindPauses, Pause
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.mongo.documents import Document
 from acked_common.store.records import Insertion, Reservation
@@ -24,6 +26,7 @@ READS = frozenset(
         "live_jobs",
         "revisions",
         "kinds",
+        "pauses",
         "watermarks",
         "server_time",
         "workers",
@@ -59,6 +62,20 @@ class ObservedStore(MemoryStore):
         """Those that a call has got, the second time too."""
         found = self._existing(one.id for one in reservations)
         return {document["_id"] for document in found if document.get("reserved_by") == nonce}
+
+    async def pause_kind(self, kind: str, pause: Pause) -> KindPauses | None:
+        was_paused = "paused" in self._kinds[kind]
+        found = await super().pause_kind(kind, pause)
+        if not was_paused:
+            self.simulator.pauses.switched(kind, is_paused=True)
+        return found
+
+    async def resume_kind(self, kind: str, *, at: datetime) -> KindPauses | None:
+        was_paused = "paused" in self._kinds[kind]
+        found = await super().resume_kind(kind, at=at)
+        if was_paused:
+            self.simulator.pauses.switched(kind, is_paused=False)
+        return found
 
     def _tell(self, document: Document, *, is_progress: bool = False) -> None:
         if not is_progress:
@@ -120,6 +137,8 @@ class _Call:
         self._sent_at = loop.time()
         if verb == "renew":
             simulator.ownership.asked(process, args[0])
+        if verb == "claim":
+            simulator.pauses.asked(process, kwargs["owner"].nonce)
         rates, chance = simulator.rates, simulator.rng.random
         self._is_unanswered = chance() < rates.store_unanswered
         self._is_twice = chance() < rates.store_twice and verb not in ONCE

@@ -21,6 +21,7 @@ from simulation.handlers import KINDS, Effect
 from simulation.loop import SimProcess, Spinning, VirtualLoop
 from simulation.nemesis import strike
 from simulation.ownership import Ownership
+from simulation.pauses import PauseRules, draw_pauses
 from simulation.processes import WORKER, Gateway, Intake, Node, WorkerNode, boundary
 from simulation.sim_broker import SimBroker
 from simulation.sim_store import ObservedStore, at_once
@@ -70,6 +71,7 @@ class Simulator:
         self.calls_under_way = 0
         self.observer = Observer(self)
         self.ownership = Ownership(self)
+        self.pauses = PauseRules(self)
         self.store = store_class(self)
         self.store.simulator = self
         self.broker = SimBroker(self)
@@ -192,6 +194,7 @@ class Simulator:
         for _ in range(rng.choice((1, 2, 2, 3))):
             self.start(WorkerNode, "worker")
         self.clients.draw(self.lasts_s)
+        draw_pauses(self.clients, self, self.lasts_s)
         for incident in self.plan.incidents:
             loop.outside_later(incident.at_s, strike, self, incident)
         loop.run(lambda: False, self.lasts_s)

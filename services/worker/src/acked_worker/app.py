@@ -8,6 +8,7 @@ from acked_common.api.metrics_server import MetricsServer
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.pause_cache import PauseCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
@@ -23,6 +24,7 @@ from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_runner import LaneRunner
 from acked_worker.consume.lane_state import LaneSettings
 from acked_worker.consume.lanes import Lanes
+from acked_worker.consume.paused_kinds import PausedKinds
 from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.drain import close_runners, drain
@@ -71,6 +73,7 @@ class WorkerService:
         records = kind_records(kinds, settings.capacity, seen_at=since_at)
         self._identity = WorkerIdentity(str(new_id()), settings.name, records, settings.capacity.slots, since_at)
         self._kind_cache = KindCache(self._store, self._clock.monotonic, known=records)
+        self._pauses = PauseCache(self._store)
         self._publisher = RabbitPublisher(common.servers.amqp_url, name=settings.name)
         self._bundle_publisher = BundlePublisher(self._publisher, self._kind_cache)
         self._consuming = BrokerConnection(common.servers.amqp_url, name=f"{settings.name} consume")
@@ -125,6 +128,7 @@ class WorkerService:
         )
         self._renewals = Renewals(self._leases, self._runners, renewal_s=common.times.renewal_s)
         self._lanes = self._make_lanes()
+        self._paused_kinds = PausedKinds(self._pauses, records, self._lanes, self._runners.give_back_waiting)
         self._switchboard.connect(
             lanes=self._lanes,
             runners=self._runners,
@@ -136,6 +140,7 @@ class WorkerService:
             settings,
             self._clock,
             monitor=self._monitor,
+            pauses=self._pauses,
             lanes=self._lanes,
             runners=self._runners,
             leases=self._leases,
@@ -207,6 +212,7 @@ class WorkerService:
         self._monitor.start(self._tasks)
         self._presence.start(self._tasks, renewal_s=self._settings.common.times.renewal_s)
         self._kind_cache.start(self._tasks)
+        self._pauses.start(self._tasks)
         self._bundle_publisher.start()
         self._renewals.start(self._tasks)
         self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)
@@ -225,6 +231,8 @@ class WorkerService:
     async def _wait_able_to_claim(self) -> None:
         # A lease that is given by a clock of its own may be over at once, or last for hours.
         await self._monitor.wait_measured()
+        # A kind that is paused already is not consumed for a moment first.
+        await self._pauses.wait_read()
         # A suspect that is claimed while its process still imports the handlers would wait under a lease.
         await self._runners.wait_prepared()
 

@@ -1,7 +1,7 @@
 """Chooses where a job runs: in the executor, or isolated in a process of its own. One interface for both."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from acked import Kind
 from acked_common.runtime.logs import get_log
@@ -98,6 +98,11 @@ class HandlerRunner:
         """Stops an attempt, wherever it runs."""
         runner = self._suspects if held.job.suspect else self._executor
         runner.interrupt(held.id, held.job.attempt, reason)
+
+    def give_back_waiting(self, kinds: Collection[str]) -> None:
+        """End the attempts of these kinds whose handlers wait to begin as not started."""
+        self._executor.give_back_waiting(kinds)
+        self._suspects.give_back_waiting(kinds)
 
     def beat(self) -> bool:
         """The plumbing comes round, several times in a renewal. True when leases may have ended in a pause: then

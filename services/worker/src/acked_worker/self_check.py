@@ -3,6 +3,7 @@
 import time
 
 from acked_common.api.readiness import Readiness
+from acked_common.background.pause_cache import PauseCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.runtime.clock import Clock
 from acked_worker.consume.lanes import Lanes
@@ -24,6 +25,7 @@ class SelfCheck:
         clock: Clock,
         *,
         monitor: StoreMonitor,
+        pauses: PauseCache,
         lanes: Lanes,
         runners: HandlerRunner,
         leases: Leases,
@@ -32,6 +34,7 @@ class SelfCheck:
         self._lease_s = settings.common.times.lease_s
         self._clock = clock
         self._monitor = monitor
+        self._pauses = pauses
         self._lanes = lanes
         self._runners = runners
         self._leases = leases
@@ -89,7 +92,7 @@ class SelfCheck:
         return f"not consumed: {', '.join(lanes)}" if lanes else None
 
     def _consumers_tried_at(self) -> float:
-        if not self._monitor.is_measured or not self._runners.is_prepared:
+        if not (self._monitor.is_measured and self._pauses.was_read and self._runners.is_prepared):
             # They wait for MongoDB or for an import, which is no reason to end the process.
             return time.monotonic()
         tried_at = self._lanes.tried_at

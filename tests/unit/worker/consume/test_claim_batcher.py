@@ -122,6 +122,33 @@ async def test_one_claim_that_hangs_does_not_hold_up_the_next(bench: Bench, monk
         assert ids_of(await first) == list(bundles[0].ids)
 
 
+async def test_what_waits_for_a_claim_under_way_is_held_back_with_it(bench: Bench) -> None:
+    bundles = [await bench.bundle(1) for _ in range(3)]
+    first, *others = await begin_one_by_one(bench, bundles)
+    bench.claims.hold()
+    others += bench.begin(bundles[1])
+    async with asyncio.timeout(BOUND_S):
+        assert await asyncio.gather(*others) == [None, None, None]
+    bench.store.answers.set()
+    async with asyncio.timeout(BOUND_S):
+        assert ids_of(await first) == list(bundles[0].ids)
+        bench.claims.go_on()
+        (later,) = bench.begin(bundles[2])
+        assert ids_of(await later) == list(bundles[2].ids)
+    assert [ids for ids, _ in bench.store.asked] == [bundles[0].ids, bundles[2].ids]
+
+
+async def test_a_claim_that_has_not_left_yet_is_held_too(bench: Bench) -> None:
+    bench.store.answers.set()
+    (task,) = bench.begin(await bench.bundle(1))
+    # The turn in which it joins, ahead of the one in which it is sent.
+    await asyncio.sleep(0)
+    bench.claims.hold()
+    async with asyncio.timeout(BOUND_S):
+        assert await task is None
+    assert bench.store.asked == []
+
+
 async def test_bundles_of_one_turn_share_a_claim(bench: Bench) -> None:
     bench.store.answers.set()
     tasks = bench.begin(await bench.bundle(1), await bench.bundle(3))

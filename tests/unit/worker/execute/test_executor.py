@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from acked import Context, Permanent, RetryLater
-from acked_worker.execute.outcome import Failed, Succeeded
+from acked_worker.execute.outcome import Failed, Interrupted, InterruptReason, Succeeded
 from support.executor import Bench, assignment, kind
 
 
@@ -248,3 +248,30 @@ async def test_deep_recursion_in_a_handler_is_a_failure(bench: Bench) -> None:
     assert ending.error.type == "RecursionError"
     assert len(ending.error.traceback or "") <= 16 * 1024
     assert sys.getrecursionlimit() >= 1_000
+
+
+async def test_what_waits_for_a_thread_can_be_given_back_by_kind(bench: Bench) -> None:
+    began, release = threading.Event(), threading.Event()
+
+    def block(ctx: Context, payload: Any) -> str:
+        began.set()
+        release.wait(20.0)
+        return "ran"
+
+    async def waits(ctx: Context, payload: Any) -> str:
+        await asyncio.to_thread(release.wait, 20.0)
+        return "ran"
+
+    bench.start(kind("paused", block), kind("other", block), kind("paused-too", waits), threads=1)
+    try:
+        bench.submit(assignment("paused", "runs"))
+        await bench.until(began.is_set)
+        bench.submit(assignment("paused", "waits"), assignment("other", "stays"), assignment("paused-too", "loop"))
+        for _ in range(2):
+            bench.executor.give_back_waiting({"paused", "paused-too"})
+        assert await bench.ending("waits") == Interrupted(InterruptReason.NOT_STARTED)
+        assert len(bench.endings) == 1
+    finally:
+        release.set()
+    await bench.all_ended(4)
+    assert [bench.found(id_) for id_ in ("runs", "stays", "loop")] == [[Succeeded(b'"ran"')]] * 3

@@ -3,6 +3,7 @@
 import signal
 from math import inf
 
+import msgspec
 import pytest
 
 from acked_worker.execute.attempt import Assignment
@@ -79,6 +80,19 @@ def test_waiting_attempts_are_given_back_without_a_host() -> None:
     (placed,) = submitted(attempts, 3)
     assert endings(attempts.give_back_waiting()) == [NOT_STARTED] * 2
     assert attempts.live == (placed,)
+
+
+def test_waiting_attempts_of_a_paused_kind_are_given_back_and_others_wait_on() -> None:
+    attempts = IsolatedAttempts(1)
+    attempts.submit([assignment(0)])
+    (first,) = attempts.start_waiting()
+    paused = [msgspec.structs.replace(assignment(n), kind="paused") for n in (1, 3)]
+    attempts.submit([paused[0], assignment(2), paused[1], assignment(4)])
+    assert endings(attempts.give_back_waiting({"paused"})) == [NOT_STARTED, NOT_STARTED]
+    assert [one.assignment.id for one in attempts.live] == ["0", "2", "4"]
+    assert attempts.give_back_waiting({"paused"}) == []
+    attempts.not_launched(first)
+    assert [one.assignment.id for one in attempts.start_waiting()] == ["2"]
 
 
 def test_attempt_without_a_host_at_its_launch_frees_its_place() -> None:

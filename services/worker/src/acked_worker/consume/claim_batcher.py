@@ -31,7 +31,7 @@ MAX_JOBS = 512
 RETRY_S = 0.3
 
 Claimed: TypeAlias = list[ClaimedJob] | None
-"""The jobs of a bundle that are ours now; None when the worker drains before anybody knows."""
+"""The jobs of a bundle that are ours now; None where it was not claimed, or the worker drains before anybody knows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,16 +51,32 @@ class ClaimBatcher:
         self._waiting: deque[_WaitingBundle] = deque()
         self._waiting_jobs = 0
         self._window = BatchWindow(self._flush)
+        self._is_held = False
         self._is_draining = False
         self._tasks = Tasks()
 
     async def claim(self, bundle: Bundle) -> Claimed:
         """Claims a bundle; tries again until it is known what is ours."""
+        if self._is_held:
+            return None
         waiting = _WaitingBundle(bundle, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._waiting_jobs += len(bundle.ids)
         self._window.flush_soon(self._waiting_jobs)
         return await waiting.claimed
+
+    def hold(self) -> None:
+        """Claims nothing until `go_on`, also of what waits for an earlier claim; what was asked for goes on."""
+        self._is_held = True
+        waiting, self._waiting = self._waiting, deque()
+        self._waiting_jobs = 0
+        for one in waiting:
+            if not one.claimed.done():
+                one.claimed.set_result(None)
+
+    def go_on(self) -> None:
+        """Claims again."""
+        self._is_held = False
 
     def drain(self) -> None:
         """Claims no more."""
@@ -108,6 +124,8 @@ class ClaimBatcher:
         lease_s = settings.times.lease_of_claim(settings.kinds)
         owner = Owner(settings.worker, settings.boot, str(new_id()))
         warned = False
+        if self._is_held:
+            return None
         while not self._is_draining:
             try:
                 failpoints.reach("worker.claiming")

@@ -3,6 +3,7 @@
 The acknowledgement is the request for more: it is sent when the claim is durable and there is room for another bundle.
 A bundle is claimed when it fits into the slots. One that does not fit goes back to the broker after a second, or later
 if it did so before. After `hold_s` without a free slot the consumer pauses, so that no worker holds what it can't run.
+While an operator has paused the lane, nothing is claimed, and what is in hand goes back as soon as no more can come.
 `lane_state` decides, `prefetch` has the numbers.
 """
 
@@ -30,6 +31,7 @@ from acked_worker.execute.attempt import Assignment
 log = get_log(__name__)
 
 NO_SLOT = "no slot is free"
+PAUSED = "paused by an operator"
 
 
 class Starts(Protocol):
@@ -71,6 +73,10 @@ class LaneRunner:
         self._pausing = 0
         """Bundles for which the consumer pauses now."""
         self._is_draining = False
+        self._is_paused = False
+        self._asks_nothing = False
+        """Paused, and no more bundles can arrive: acknowledgements ask for nothing."""
+        self._pause_task: asyncio.Task[None] | None = None
         self._taking = 0
         self._no_claims = asyncio.Event()
         self._no_claims.set()
@@ -105,8 +111,49 @@ class LaneRunner:
         if self._state.fit(self._slots.room) and self._consumer is not None:
             self._consumer.set_prefetch(self._state.prefetch)
 
+    def pause(self) -> None:
+        """Claim nothing until `resume`; what was claimed runs on. A second call changes nothing."""
+        consumer = self._consumer
+        if self._is_paused or self._is_draining or consumer is None:
+            return
+        self._is_paused = True
+        self._claims.hold()
+        consumer.pause(PAUSED)
+        self._pause_task = self._tasks.spawn(self._ask_nothing(consumer), f"pause of {self.lane}")
+
+    def resume(self) -> None:
+        """Claim again. Without a `pause` before, this changes nothing."""
+        consumer = self._consumer
+        if not self._is_paused or consumer is None:
+            return
+        self._is_paused = self._asks_nothing = False
+        self._claims.go_on()
+        if self._pause_task is not None:
+            # It takes nothing in hand over a wait: what it gave back is on its way.
+            self._pause_task.cancel()
+        if self._state.fit_new_consumer(self._slots.room):
+            consumer.set_prefetch(self._state.prefetch)
+        consumer.resume(PAUSED)
+        self._go_on()
+
+    async def _ask_nothing(self, consumer: LaneConsumer) -> None:
+        await consumer.wait_paused()
+        self._asks_nothing = True
+        while self._claimed:
+            self._let_go(self._claimed.popleft())
+        self._give_back_at_once()
+
+    def _give_back_at_once(self) -> None:
+        """Give back what may go back: it would come again while the consumer is there."""
+        if back := self._state.return_unclaimed():
+            self._tasks.spawn(self._return(back, PAUSED), f"bundles of the paused lane {self.lane}")
+
     def _go_on(self) -> None:
         """Claim what fits, and ask for more where there is room; called again when something is free."""
+        if self._is_paused:
+            if self._asks_nothing:
+                self._give_back_at_once()
+            return
         while (found := self._state.next_to_claim(self._slots.fits)) is not None:
             self._slots.reserve(found.jobs)
             self._tasks.spawn(self._handle(found.bundle), f"bundle on {self.lane}")
@@ -119,6 +166,8 @@ class LaneRunner:
             self._slots.when_freed(self._go_on)
 
     def _may_ask(self) -> bool:
+        if self._is_paused:
+            return self._asks_nothing
         return self._state.may_ask(self._slots.room_to_ask(quick=self._state.is_quick))
 
     def _let_go(self, waiting: "asyncio.Future[None]") -> None:
@@ -145,6 +194,10 @@ class LaneRunner:
         """Claim a bundle for which slots are reserved, and acknowledge it when there is room for another one."""
         try:
             if not await self._take(delivery.bundle):
+                if not self._is_draining:
+                    at = asyncio.get_running_loop().time()
+                    self._state.put_back(delivery, len(delivery.bundle.ids), at, returns=delivery.returns)
+                    self._go_on()
                 return
         except Exception:
             # The lane goes on; the leases bring back what was claimed.
@@ -209,9 +262,11 @@ class LaneRunner:
             self._is_returning = False
 
     async def _give_back(self) -> None:
-        back = self._state.return_unclaimed()
-        if back:
-            log.info("bundles given back: no slot is free", lane=self.lane, bundles=len(back))
+        if back := self._state.return_unclaimed():
+            await self._return(back, NO_SLOT)
+
+    async def _return(self, back: Sequence[Delivery], why: str) -> None:
+        log.info(f"bundles given back: {why}", lane=self.lane, bundles=len(back))
         for delivery in back:
             await delivery.give_back()
 

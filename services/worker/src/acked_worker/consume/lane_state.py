@@ -74,6 +74,10 @@ class LaneState(Generic[B]):
         self._unclaimed.append(Unclaimed(bundle, jobs, at, prefetch.patience_s(returns)))
         return self._is_time_to_fit()
 
+    def put_back(self, bundle: B, jobs: int, at: float, *, returns: int) -> None:
+        """Take back a bundle that was to be claimed and was not: it is unclaimed again, ahead of the others."""
+        self._unclaimed.appendleft(Unclaimed(bundle, jobs, at, prefetch.patience_s(returns)))
+
     @property
     def has_unclaimed(self) -> bool:
         """Whether a bundle waits for slots."""

@@ -1,7 +1,7 @@
 """All lanes of a worker: a runner and a consumer each, started, paused and stopped together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.runtime.lifetime import Tasks
@@ -54,6 +54,14 @@ class Lanes:
         """Consume again, where no other reason holds."""
         for consumer in self._consumers.values():
             consumer.resume(reason)
+
+    def hold(self, lanes: Collection[str]) -> None:
+        """Claim nothing of these lanes, which an operator has paused; claim again of those that were held before."""
+        for lane, runner in self._runners.items():
+            if lane in lanes:
+                runner.pause()
+            else:
+                runner.resume()
 
     def note_ended(self, held: InFlight) -> None:
         """Tell its lane that an attempt has ended."""

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextvars import Context as Variables
 from typing import Any
 
@@ -136,6 +136,13 @@ class Executor:
             self._cancel_within_grace([running])
         elif self._pool.withdraw(running):
             self._arrive(running, ending_of_stop(running))
+
+    def give_back_waiting(self, kinds: Collection[str]) -> None:
+        """End the attempts of these kinds that wait for a thread as not started."""
+        for running in list(self._live.values()):
+            waits = not (running.kind_spec.is_async or running.entered or running.is_stopping)
+            if waits and running.kind in kinds and self._pool.withdraw(running):
+                self._arrive(running, ending_before_start(running))
 
     async def close(self, timeout_s: float) -> list[Assignment]:
         """Wait for running attempts, then stop threads and loop, all within `timeout_s`.

@@ -14,7 +14,7 @@ The runner reports events with the time of its loop, performs the effects that i
 
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
@@ -152,10 +152,12 @@ class IsolatedAttempts:
             started.append(one)
         return started
 
-    def give_back_waiting(self) -> list[Effect]:
-        """Settle waiting attempts as not started: there is no fork server, and other workers may have one."""
-        waiting, self._waiting = self._waiting, deque()
-        return [self._settle(one, _not_begun(one)) for one in waiting]
+    def give_back_waiting(self, kinds: Collection[str] | None = None) -> list[Effect]:
+        """Settle waiting attempts as not started: all of them without a fork server, or those of paused `kinds`."""
+        back = [one for one in self._waiting if kinds is None or one.assignment.kind in kinds]
+        for one in back:
+            self._waiting.remove(one)
+        return [self._settle(one, _not_begun(one)) for one in back]
 
     def interrupt(self, key: tuple[str, int], reason: InterruptReason, now: float) -> list[Effect]:
         """Stop an attempt. One whose job may have another owner is killed at once; others get their grace."""

@@ -6,7 +6,7 @@ events to it and performs what it decides.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -66,7 +66,7 @@ class IsolatedRunner:
         self._fence = fence
         self._on_ended = on_ended
         self._on_progress = on_progress
-        self._host = ForkServerClient(on_ready=self._pump, on_gone=self._give_back, first=host)
+        self._host = ForkServerClient(on_ready=self._pump, on_gone=self.give_back_waiting, first=host)
         self._attempts = IsolatedAttempts(most)
         self._processes: dict[IsolatedAttempt, _Process] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -104,6 +104,10 @@ class IsolatedRunner:
         """Stop an attempt as the executor does; a process that does not end by itself is killed."""
         self._perform(self._attempts.interrupt((id, attempt), reason, _now()))
 
+    def give_back_waiting(self, kinds: Collection[str] | None = None) -> None:
+        """End what waits for a process as not started; only that of `kinds`, where they are given."""
+        self._perform(self._attempts.give_back_waiting(kinds))
+
     def beat(self) -> None:
         """Tell the processes that this worker's loop runs."""
         beat = Beat(self._fence.proved_at)
@@ -135,9 +139,6 @@ class IsolatedRunner:
         if self._host.is_ready:
             for attempt in self._attempts.start_waiting():
                 self._tasks.spawn(self._run(attempt), f"isolated {attempt.assignment.id}")
-
-    def _give_back(self) -> None:
-        self._perform(self._attempts.give_back_waiting())
 
     async def _run(self, attempt: IsolatedAttempt) -> None:
         line, theirs = open_line()
