@@ -124,6 +124,8 @@ def target(operation: Operation, job_id: str) -> str:
         "/attention": {"group": "ungrouped"},
         # Workers serve all tenants; nobody shall leave here.
         "/workers": {"id": "no-such-worker"},
+        # Nor shall a kind stand still.
+        "/kinds": {"kind": "no-such-kind"},
         "/problems": {"name": "busy"},
         "/pages": {"name": "app.css"},
     }

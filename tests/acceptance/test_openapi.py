@@ -45,6 +45,7 @@ REFUSED = {
         *("POST /jobs/{id}/resolve 422", "GET /batches/{batch} 404", "PUT /jobs 405", "POST /workers 405"),
         *("POST /workers/{id}/drain 404", "GET /workers/{id}/drain 405"),
         *("GET /attention 422", "POST /attention/{group} 404", "POST /attention/{group} 422"),
+        *("POST /kinds/{kind}/pause 404", "POST /kinds/{kind}/pause 422", "POST /kinds/{kind}/resume 404"),
     },
     "intake": {
         "POST /process 400",

@@ -34,6 +34,7 @@ LAYERS = {
         "attention",
         "bulk",
         "jobs",
+        "kinds",
         "workers",
         "feed",
         "pages",

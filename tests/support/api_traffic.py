@@ -54,6 +54,9 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         is_for_failed = case.path.endswith("/resolve") and draw % 3
         ids = _there["failed_ids"][1::2] if is_for_failed else _there["ids"]
         path["id"] = ids[draw % len(ids)]
+    if "kind" in path:
+        # No job of this kind is waited for.
+        path["kind"] = ("demo", f"nobody-{draw}")[turn % 2]
     if "batch" in path:
         path["batch"] = (_there["batch"], f"nobody-{draw}", path["batch"])[turn % 3]
     if "group" in path and turn % 3:

@@ -30,6 +30,8 @@ from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.edits import Edits
 from acked_gateway.jobs.intake_client import IntakeClient
 from acked_gateway.jobs.routes import Reads, job_routes
+from acked_gateway.kinds.pausing import Pausing
+from acked_gateway.kinds.routes import kind_routes
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
@@ -92,6 +94,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.lifetime.add("client of intake", start=intake.start, stop=intake.close)
     edits = Edits(core.store, core.writer, audit, intake, core.clock, times)
     orders = _bulk_orders(core, audit, times, command_router, owner=boot)
+    pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
     reads = Reads(limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts"))
     tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(
@@ -127,6 +130,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
             *attention_routes(core.store, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),
             *worker_routes(core.store, core.workers, command_router, audit),
+            *kind_routes(pausing),
             *audit_routes(core.store.audit(), core.clock, reads.turn),
             *feed.routes(),
             *channel.routes(),

@@ -55,10 +55,17 @@ class HeldByJob(TypedDict):
     id: JobId
 
 
-class ServedElsewhere(TypedDict):
-    """The URL of the path on the service that serves it."""
+class ServedElsewhere(KnownKinds):
+    """The URL of the path on the service that serves it; the known kinds where the path names an unknown one."""
 
     url: NotRequired[str]
+
+
+class SharedLane(TypedDict):
+    """The lane, and the other kinds on it."""
+
+    lane: str
+    kinds: list[str]
 
 
 class FoundState(TypedDict):
@@ -93,5 +100,6 @@ MEMBERS: Mapping[str, Any] = {
     "unknown-kind": KnownKinds,
     "idempotency-key-reused": HeldByJob,
     "wrong-state": FoundState,
+    "shared-lane": SharedLane,
 }
 """Extra members by problem name."""

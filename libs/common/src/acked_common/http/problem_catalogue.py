@@ -326,6 +326,13 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "The job is in a state that does not allow this operation; it may have changed meanwhile.",
         "Read its status, then decide.",
     ),
+    "shared-lane": ProblemType(
+        409,
+        "The kind shares its lane",
+        "A kind is paused by stopping its lane. This one shares its lane with other kinds, which the response names; "
+        "they would stop too. Nothing was changed.",
+        "Give the kind a lane of its own, with the option lane of its handler, and restart the workers.",
+    ),
     "ambiguous-worker": ProblemType(
         409,
         "Several workers have this name",
