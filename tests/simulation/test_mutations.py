@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from acked_common.broker.rabbitmq.consumer_state import ConsumerState
 from acked_common.broker.rabbitmq.lane_consumer import Delivery
+from acked_common.model import pauses
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.mongo.documents import Document
@@ -314,6 +315,10 @@ async def _acknowledges_nothing(delivery: Delivery) -> None:
         (IsolatedAttempts, "start_waiting", _loses_places, {"I1", "rest"}),
         (ConsumerState, "resume", lambda state, reason: False, {"I1", "I8"}),
         (Delivery, "ack", _acknowledges_nothing, {"I1", "I8"}),
+        # Workers go on with a paused kind, or never again; or its jobs grow old meanwhile.
+        (LaneRunner, "pause", lambda lane: None, {"pause"}),
+        (LaneRunner, "resume", lambda lane: None, {"I1", "I8"}),
+        (pauses, "true_expiry", lambda wait, pauses, at: wait.expires_at, {"time"}),
     ],
     ids=[
         "lost lease",
@@ -329,6 +334,9 @@ async def _acknowledges_nothing(delivery: Delivery) -> None:
         "places",
         "resume",
         "ack",
+        "no pause",
+        "no end of a pause",
+        "expiry in a pause",
     ],
 )
 def test_a_broken_part_is_found(
