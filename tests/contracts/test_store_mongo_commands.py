@@ -11,6 +11,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
+from acked_common.model.minute_buckets import MINUTE_S, Bucket
 from acked_common.model.tokens import mint
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.records import JobFilter, ProgressReport, Reservation, WorkerRecord
@@ -123,6 +124,8 @@ async def _worker(store: MongoStore) -> None:
     await store.forget_worker("b")
 
 
+BUCKETS = [Bucket("acme", kind, MINUTE_S, now(), {"accepted": 1}) for kind in ("a", "b", None)]
+
 DURABLE: dict[str, Callable[[MongoStore], Awaitable[Any]]] = {
     "insert": lambda store: store.insert([new_job(), new_job()]),
     "claim of one": lambda store: _claim(store, 1),
@@ -133,6 +136,7 @@ DURABLE: dict[str, Callable[[MongoStore], Awaitable[Any]]] = {
     "kinds": lambda store: store.register_kinds([kind_record("a", "a")]),
     "tokens": _tokens,
     "request_drain": lambda store: store.request_drain("b"),
+    "add_minutes": lambda store: store.add_minutes("b", 1, BUCKETS),
 }
 """What is told to somebody, or decides who owns a job."""
 QUICK_WRITES: dict[str, tuple[Callable[[MongoStore], Awaitable[Any]], str]] = {
@@ -195,6 +199,8 @@ READING: dict[str, tuple[Callable[[MongoStore], Awaitable[Any]], str]] = {
         "majority",
     ),
     "kinds": (lambda store: store.kinds(), "majority"),
+    "minutes": (lambda store: store.minutes("acme", None, step_s=MINUTE_S, since_at=now()), "majority"),
+    "queued_by_kind": (lambda store: store.queued_by_kind(at_most=1), "majority"),
     "tokens": (lambda store: store.tokens().active(now()), "majority"),
     "look": (lambda store: store.look(topic(), limit=1), "snapshot"),
     "count_batch": (lambda store: store.count_batch("b"), "snapshot"),
@@ -214,3 +220,38 @@ async def test_read_sees_only_what_a_majority_has(store: MongoStore, sent: Sent,
         "primary",
         "primaryPreferred",
     }
+
+
+FIELDS_OF_A_CLAIM = {
+    *(
+        "kind",
+        "payload",
+        "rev",
+        "run",
+        "attempt",
+        "failures",
+        "crashes",
+        "started_at",
+        "cancel_requested_at",
+        "suspect",
+    ),
+    *("batch", "tags", "timeout_s", "max_attempts", "expires_in_s"),
+}
+"""What a claim reads back; the same as before jobs were counted by tenant."""
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_claim_reads_no_more_than_a_worker_needs(store: MongoStore, sent: Sent, count: int) -> None:
+    jobs = await insert(store, *(new_job() for _ in range(count)))
+    sent.commands.clear()
+    await store.claim([job.id for job in jobs], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=now())
+    assert [name for name, _ in sent.commands] == (["findAndModify"] if count == 1 else ["update", "find"])
+    _, last = sent.commands[-1]
+    assert set(last["fields" if count == 1 else "projection"]) - {"_id"} == FIELDS_OF_A_CLAIM
+
+
+async def test_minute_buckets_are_written_with_one_command(store: MongoStore, sent: Sent) -> None:
+    sent.commands.clear()
+    await store.add_minutes("b", 1, BUCKETS)
+    await store.add_minutes("b", 1, BUCKETS)
+    assert [name for name, _ in sent.commands] == ["update", "update"]

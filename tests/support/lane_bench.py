@@ -101,7 +101,7 @@ class Bench:
             raise self.broken
         self.submitted += assignments
 
-    def claimed(self, held: Sequence[InFlight]) -> None:
+    def claimed(self, held: Sequence[InFlight], *, waited_s: float) -> None:
         pass
 
     def late(self, held: Sequence[InFlight]) -> None:

@@ -75,6 +75,7 @@ from acked_common.store.records import (
 from acked_common.store.tokens import MemoryTokens, TokenStore
 from support.memory_bulk_actions import MemoryBulkActions, MemoryChoices
 from support.memory_census import MemoryCensus
+from support.memory_minutes import MemoryMinutes
 
 CHANGES_WAIT_S = 0.05
 
@@ -182,7 +183,7 @@ class MemoryChanges:
         self._told_more.clear()
 
 
-class MemoryStore(MemoryCensus):
+class MemoryStore(MemoryCensus, MemoryMinutes):
     """`JobStore` in memory; `clock` is its server's clock."""
 
     def __init__(self, clock: Clock) -> None:

@@ -47,6 +47,7 @@ class ShakyStore(MemoryStore):
             ),
             *("count_waiting", "count_waiting_by_tenant"),
             *("count_census", "write_census", "read_census", "read_attention", "known_group", "note_group"),
+            *("add_minutes", "minutes", "queued_by_kind"),
         }
     )
 

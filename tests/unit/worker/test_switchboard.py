@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from acked_common.background.minute_writer import MinuteWriter
 from acked_common.channel.frames import Cancel, Drain, JobAttempt
 from acked_common.model.events import ProgressEvent
 from acked_common.store.records import ClaimedJob
@@ -46,7 +47,8 @@ class Bench:
         self.stop = asyncio.Event()
         self.calls: list[tuple[Any, ...]] = []
         self.progress = ProgressWriter(self.store, self.running, self.clock)
-        self.switchboard = Switchboard(self.running, self.clock, self.stop)
+        self.minutes = MinuteWriter(self.store, self.clock)
+        self.switchboard = Switchboard(self.running, self.clock, self.stop, self.minutes)
         names = ("lanes", "runners", "recorder", "reporter")
         parts: dict[str, Any] = {name: Part(name, self.calls) for name in names}
         self.switchboard.connect(progress=self.progress, **parts)
@@ -75,13 +77,13 @@ def cancel(held: InFlight) -> Cancel:
 
 
 def test_claim_is_reported(bench: Bench) -> None:
-    bench.switchboard.claimed([bench.hold()])
+    bench.switchboard.claimed([bench.hold()], waited_s=0.5)
     assert bench.routes == [("reporter", "report")]
 
 
 def test_claim_of_a_cancelled_job_is_interrupted(bench: Bench) -> None:
     held = bench.hold(cancel_requested_at=AT)
-    bench.switchboard.claimed([held])
+    bench.switchboard.claimed([held], waited_s=0.5)
     assert bench.calls[1:] == [("runners", "interrupt", held, InterruptReason.CANCELLED)]
 
 

@@ -20,6 +20,7 @@ from acked_common.api.status_route import status_routes
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.minute_writer import MinuteWriter
 from acked_common.background.pause_cache import PauseCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.sweeper import Sweeper
@@ -69,7 +70,8 @@ class ServiceCore:
         self.pauses = PauseCache(self.store)
         self.publisher = RabbitPublisher(servers.amqp_url, name=name)
         self.bundle_publisher = BundlePublisher(self.publisher, self.kinds)
-        self.writer = JobWriter(self.store, self.bundle_publisher.offer)
+        self._minutes = MinuteWriter(self.store, self.clock)
+        self.writer = JobWriter(self.store, self.bundle_publisher.offer, self._minutes)
         self.workers = WorkerCache(self.store, seen_within_s=settings.times.renewal_s * 3)
         self._probe = RabbitLaneProbe(servers.amqp_url, name=name)
         self.waits = LongPolls(self.store)
@@ -91,6 +93,7 @@ class ServiceCore:
             self.kinds.start,
             self.pauses.start,
             self.waits.start,
+            self._minutes.start,
             self._start_sweeper,
             *([tokens.start] if tokens is not None else []),
         ]
@@ -100,6 +103,7 @@ class ServiceCore:
         metrics = MetricsServer(settings.listen)
         self.lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         self.lifetime.add("store", start=self.monitor.look, stop=self.store.close)
+        self.lifetime.add("minute buckets", stop=self._minutes.stop, stop_within_s=3.0)
         self.lifetime.add("publisher", stop=self.publisher.close)
         self.lifetime.add("probe", stop=self._probe.close)
         self.lifetime.add(

@@ -30,6 +30,7 @@ from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.edits import Edits
 from acked_gateway.jobs.intake_client import IntakeClient
 from acked_gateway.jobs.routes import Reads, job_routes
+from acked_gateway.jobs.timeseries import timeseries_routes
 from acked_gateway.kinds.pausing import Pausing
 from acked_gateway.kinds.routes import kind_routes
 from acked_gateway.load_test.one_time import OneTimeValues
@@ -126,6 +127,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 limits=LoadTestLimits(tests, calls),
             ),
             *job_routes(core.store, core.workers, core.pauses, reads, core.clock),
+            *timeseries_routes(core.store, core.clock, reads.turn),
             *command_routes(commands, edits),
             *attention_routes(core.store, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),

@@ -8,6 +8,7 @@ from acked_common.api.metrics_server import MetricsServer
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.minute_writer import MinuteWriter
 from acked_common.background.pause_cache import PauseCache
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.broker.rabbitmq.connection import BrokerConnection
@@ -66,7 +67,12 @@ class WorkerService:
         self._stop = stop
         self._clock = SharedClock()
         self._store = MongoStore(
-            common.servers.mongo_url, common.servers.database, app_name="acked-worker", timeout_s=WORKER_STORE_TIMEOUT_S
+            common.servers.mongo_url,
+            common.servers.database,
+            app_name="acked-worker",
+            timeout_s=WORKER_STORE_TIMEOUT_S,
+            # Without tokens there is one tenant, and a claim needs not read it.
+            claims_tenants=common.access.asks_for_tokens,
         )
         self._monitor = StoreMonitor(self._store, self._clock)
         since_at = self._clock.now()
@@ -82,10 +88,11 @@ class WorkerService:
         self._running = InFlightAttempts()
         self._watermarks = Watermarks(self._store)
         self._progress = ProgressWriter(self._store, self._running, self._clock)
-        self._switchboard = Switchboard(self._running, self._clock, stop)
+        self._minutes = MinuteWriter(self._store, self._clock)
+        self._switchboard = Switchboard(self._running, self._clock, stop, self._minutes)
         self._recorder = Recorder(
             self._store,
-            JobWriter(self._store, self._bundle_publisher.offer),
+            JobWriter(self._store, self._bundle_publisher.offer, self._minutes),
             self._running,
             records.__getitem__,
             Defaults(common.times.grace_s, common.times.expires_in_s, common.times.retention_s),
@@ -183,6 +190,7 @@ class WorkerService:
         metrics = MetricsServer(settings.common.listen)
         lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         lifetime.add("store", start=self._monitor.look, stop=self._store.close)
+        lifetime.add("minute buckets", stop=self._minutes.stop, stop_within_s=3.0)
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
         lifetime.add("loops", start=self._start_loops, stop=self._stop_loops, stop_within_s=10.0)
@@ -213,6 +221,7 @@ class WorkerService:
         self._presence.start(self._tasks, renewal_s=self._settings.common.times.renewal_s)
         self._kind_cache.start(self._tasks)
         self._pauses.start(self._tasks)
+        self._minutes.start(self._tasks)
         self._bundle_publisher.start()
         self._renewals.start(self._tasks)
         self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)

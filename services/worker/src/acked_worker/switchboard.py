@@ -2,10 +2,10 @@
 
 | event | comes from | goes to |
 |---|---|---|
-| `claimed` | a lane | the reporter; the runners, where a cancel was requested already |
+| `claimed` | a lane | the reporter, the minute buckets; the runners, where a cancel was requested already |
 | `late` | a lane | the recorder, as not started |
 | `progressed` | the runners | the progress writer and the reporter |
-| `ended` | the runners | the slots of its lane, then the recorder |
+| `ended` | the runners | the slots of its lane, the minute buckets, then the recorder |
 | `recorded` | the recorder | the reporter |
 | `room_changed` | the recorder | all lanes: they pause while too many outcomes wait |
 | `commanded` | a gateway | the runners for a cancel; the stop event for a drain |
@@ -15,8 +15,10 @@ method waits.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
+from acked_common.background.minute_writer import MinuteWriter
 from acked_common.channel.frames import Cancel
 from acked_common.channel.worker_end import Command
 from acked_common.model.events import JobEvent
@@ -40,11 +42,12 @@ UNRECORDED = "outcomes wait to be recorded"
 class Switchboard:
     """The events of one worker process. Made first, and connected once all parts are there."""
 
-    def __init__(self, running: InFlightAttempts, clock: Clock, stop: asyncio.Event) -> None:
+    def __init__(self, running: InFlightAttempts, clock: Clock, stop: asyncio.Event, minutes: MinuteWriter) -> None:
         """`stop` is set by the command to drain."""
         self._running = running
         self._clock = clock
         self._stop = stop
+        self._minutes = minutes
         self._lanes: Lanes
         self._runners: HandlerRunner
         self._recorder: Recorder
@@ -73,9 +76,11 @@ class Switchboard:
         """Run assignments, each where it belongs."""
         self._runners.submit(assignments)
 
-    def claimed(self, held: Sequence[InFlight]) -> None:
+    def claimed(self, held: Sequence[InFlight], *, waited_s: float) -> None:
         """Jobs were claimed, and run."""
         self._reporter.report([claimed_event(one.job) for one in held])
+        for (tenant, kind), count in Counter((one.job.tenant, one.job.kind) for one in held).items():
+            self._minutes.note_started(tenant, kind, count, waited_s=waited_s)
         for one in held:
             if one.job.cancel_requested_at is not None:
                 self._cancel(one)
@@ -100,6 +105,7 @@ class Switchboard:
                 continue
             held.ended = True
             self._lanes.note_ended(held)
+            self._minutes.note_run(held.job.tenant, held.job.kind, held.took_s)
             found.append((held, ending))
         self._recorder.record(found)
 

@@ -85,7 +85,7 @@ class Bench:
     def submit(self, assignments: Sequence[Assignment]) -> None:
         self.submitted += assignments
 
-    def claimed(self, held: Sequence[InFlight]) -> None:
+    def claimed(self, held: Sequence[InFlight], *, waited_s: float) -> None:
         self.started.set()
 
     def late(self, held: Sequence[InFlight]) -> None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from acked_common.background.bundle_publisher import QueuedJob
+from acked_common.background.minute_writer import MinuteWriter
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.ports import TransitionStore
 from acked_common.store.records import Applied, Insertion, NewJob
@@ -16,9 +17,16 @@ from acked_common.store.records import Applied, Insertion, NewJob
 class JobWriter:
     """Apply what moves jobs to a store; hand those that became queued to `offer`, which must not wait."""
 
-    def __init__(self, store: TransitionStore, offer: Callable[[Iterable[QueuedJob]], None]) -> None:
+    def __init__(
+        self,
+        store: TransitionStore,
+        offer: Callable[[Iterable[QueuedJob]], None],
+        minutes: MinuteWriter | None = None,
+    ) -> None:
+        """`minutes` counts what was accepted and what has ended."""
         self._store = store
         self._offer = offer
+        self._minutes = minutes
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
         """Store new jobs, as the store's `insert`. Publishes behind what the caller schedules when this returns: the
@@ -30,6 +38,8 @@ class JobWriter:
     async def apply(self, moves: Sequence[Move], kinds: Sequence[str]) -> list[Applied]:
         """Apply moves, as the store's `apply`. `kinds` are those of the jobs. Raises `StoreError`."""
         outcome = await self._store.apply(moves)
+        if self._minutes is not None:
+            self._minutes.note_moves(moves, kinds, outcome)
         queued = [
             (move.seen.id, kind, move.transition.sets["queued_at"])
             for move, kind, applied in zip(moves, kinds, outcome, strict=True)
@@ -40,6 +50,8 @@ class JobWriter:
         return outcome
 
     def _offer_stored(self, jobs: Sequence[NewJob], outcome: Sequence[Insertion]) -> None:
+        if self._minutes is not None:
+            self._minutes.note_accepted(jobs, outcome)
         queued = [
             (job.id, job.kind, job.lifecycle["queued_at"])
             for job, found in zip(jobs, outcome, strict=True)

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
 
 from acked_common.model.attempts import EndedAttempt, with_group
-from acked_common.model.principal import Actor
+from acked_common.model.principal import DEFAULT_TENANT, Actor
 
 HISTORY_KEPT = 49
 """Entries kept behind the first one."""
@@ -90,6 +90,8 @@ class Seen(Struct, frozen=True):
     """The lease that was read, where a renewal in between has to win; None where it doesn't matter."""
     at: datetime | None = None
     """When the job last moved, as far as the caller knows; not compared: `rev` is."""
+    tenant: str = DEFAULT_TENANT
+    """Whose job it is, for counts; not compared: the id is."""
 
 
 class Transition(Struct, frozen=True):

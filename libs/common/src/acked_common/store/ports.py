@@ -12,8 +12,10 @@ from uuid import UUID
 
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import Move, Owner, State
+from acked_common.model.minute_buckets import Bucket
 from acked_common.model.pauses import KindPauses, Pause
 from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.model.queue_place import QueuedShare
 from acked_common.model.topics import Topic
 from acked_common.store.census import Census, CensusSummary, KnownGroup, NoteChanges, TenantAttention
 from acked_common.store.records import (
@@ -265,6 +267,28 @@ class JobLists(JobReader, Protocol):
 
     async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
         """Counts one batch of the tenant from the index; None where no job of it carries the name."""
+        ...
+
+
+class MinuteStore(Protocol):
+    """Minute buckets: what processes have counted (see `minute_buckets`)."""
+
+    async def add_minutes(self, boot: str, number: int, buckets: Sequence[Bucket]) -> None:
+        """Adds what a process counted, its write of this number. Safe to repeat with the same number and buckets after
+        an unknown outcome: each is added once."""
+        ...
+
+    async def minutes(self, tenant: str | None, kind: str | None, *, step_s: int, since_at: datetime) -> list[Bucket]:
+        """Reads the buckets of one series that begin at an instant or later, newest first; a bounded number."""
+        ...
+
+
+class QueueStore(Protocol):
+    """What waits for workers."""
+
+    async def queued_by_kind(self, *, at_most: int) -> list[QueuedShare]:
+        """Counts queued jobs of all tenants by kind and by when they were queued, over at most `at_most` of them: those
+        that the sweeper looks at first, which are about those that wait longest."""
         ...
 
 

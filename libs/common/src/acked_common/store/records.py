@@ -115,6 +115,8 @@ class Job(Struct, frozen=True):
     counted_pauses: CountedPauses | None = None
     """What of its kind's pauses `expires_at` takes into account; of an earlier wait, perhaps."""
 
+    tenant: str = DEFAULT_TENANT
+
     @property
     def wait(self) -> Wait | None:
         """How long the job may wait for a worker; None unless it is queued."""
@@ -128,7 +130,8 @@ class Job(Struct, frozen=True):
         # A projection may lack the history.
         known = (self.history[-1].at if self.history else None, self.queued_at, self.started_at, self.finished_at)
         at = max((instant for instant in known if instant is not None), default=self.accepted_at)
-        return Seen(self.id, self.state, self.rev, self.attempt, self.owner.nonce if self.owner else None, at=at)
+        nonce = self.owner.nonce if self.owner else None
+        return Seen(self.id, self.state, self.rev, self.attempt, nonce, at=at, tenant=self.tenant)
 
     @property
     def seen_with_lease(self) -> Seen:
@@ -155,13 +158,15 @@ class ClaimedJob(Struct, frozen=True):
     cancel_requested_at: datetime | None = None
     """Set only where it was read back: by a late claim, or because an outcome was stale."""
     suspect: bool = False
+    tenant: str = DEFAULT_TENANT
+    """Read back only where clients show tokens; elsewhere all jobs are of this one."""
 
     @property
     def seen(self) -> Seen:
         """What a move of this job has to find unchanged."""
         asked_at = self.cancel_requested_at
         at = self.started_at if asked_at is None else max(self.started_at, asked_at)
-        return Seen(self.id, State.RUNNING, self.rev, self.attempt, self.nonce, at=at)
+        return Seen(self.id, State.RUNNING, self.rev, self.attempt, self.nonce, at=at, tenant=self.tenant)
 
 
 @dataclass(frozen=True, slots=True)

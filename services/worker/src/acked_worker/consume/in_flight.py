@@ -8,7 +8,7 @@ from acked_common.store.records import ClaimedJob
 class InFlight:
     """One claimed attempt."""
 
-    __slots__ = ("cancelling", "claimed_at", "ended", "id", "is_suspected", "job", "lane")
+    __slots__ = ("cancelling", "claimed_at", "ended", "id", "is_suspected", "job", "lane", "took_s")
 
     def __init__(
         self, job: ClaimedJob, lane: str, claimed_at: float, *, cancelling: bool = False, ended: bool = False
@@ -20,6 +20,8 @@ class InFlight:
         self.claimed_at = claimed_at
         self.cancelling = cancelling
         self.ended = ended
+        self.took_s = 0.0
+        """From `claimed_at` to its end; 0 until then, and for what was never handed over."""
         self.is_suspected = False
         """It ran when one of the jobs here made the worker stop; perhaps it was that one."""
 

@@ -10,6 +10,7 @@ While an operator has paused the lane, nothing is claimed, and what is in hand g
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from acked_common.broker.rabbitmq.lane_consumer import Delivery, LaneConsumer
@@ -40,8 +41,8 @@ class Starts(Protocol):
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Run these."""
 
-    def claimed(self, held: Sequence[InFlight]) -> None:
-        """These were claimed and submitted."""
+    def claimed(self, held: Sequence[InFlight], *, waited_s: float) -> None:
+        """These were claimed together and submitted, after they had been queued for about `waited_s`."""
 
     def late(self, held: Sequence[InFlight]) -> None:
         """These were claimed so long ago that their leases may have expired: they must not start."""
@@ -100,11 +101,12 @@ class LaneRunner:
 
     def note_ended(self, held: InFlight) -> None:
         """Free the slot of an attempt of this lane that has ended."""
+        held.took_s = self._clock.monotonic() - held.claimed_at
         if held.job.suspect:
             self._slots.give(isolated=True)
             return
         self._slots.give(isolated=False)
-        if self._state.note_run(self._clock.monotonic() - held.claimed_at):
+        if self._state.note_run(held.took_s):
             self._fit_prefetch()
 
     def _fit_prefetch(self) -> None:
@@ -242,7 +244,7 @@ class LaneRunner:
             if claimed is None:
                 return False
             self._watermarks.note(self.lane, bundle.queued_at)
-            self._start(claimed)
+            self._start(claimed, bundle.queued_at)
             return True
         finally:
             self._taking -= 1
@@ -292,12 +294,12 @@ class LaneRunner:
                     consumer.set_prefetch(self._state.prefetch)
                 consumer.resume(NO_SLOT)
 
-    def _start(self, jobs: Sequence[ClaimedJob]) -> None:
+    def _start(self, jobs: Sequence[ClaimedJob], queued_at: datetime) -> None:
         if not jobs:
             return
-        now = self._clock.monotonic()
+        now, at = self._clock.monotonic(), self._clock.now()
         starts_within_s = self._settings.times.starts_within(self._settings.kinds)
-        jobs, late = split_late(jobs, now=self._clock.now(), starts_within_s=starts_within_s)
+        jobs, late = split_late(jobs, now=at, starts_within_s=starts_within_s)
         if late:
             held = [InFlight(job, self.lane, now, ended=True) for job in late]
             self._running.add(held)
@@ -307,4 +309,5 @@ class LaneRunner:
         self._starts.submit([assignment_of(one, timeout_of(one.job)) for one in held])
         self._running.add(held)
         self._slots.take(len(jobs), isolated=sum(job.suspect for job in jobs))
-        self._starts.claimed(held)
+        # The newest of the bundle tells for all: they were queued within one group commit, or one look of a sweeper.
+        self._starts.claimed(held, waited_s=(at - queued_at).total_seconds())

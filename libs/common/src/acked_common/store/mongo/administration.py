@@ -61,6 +61,7 @@ class AdministrationVerbs(Verbs):
             await self._connections.census.create_indexes(schema.CENSUS_INDEXES)
             await self._connections.error_groups.create_indexes(schema.ERROR_GROUP_INDEXES)
             await self._connections.bulk_actions.create_indexes(schema.BULK_ACTION_INDEXES)
+            await self._connections.minutes.create_indexes(schema.MINUTE_INDEXES)
             await self._connections.meta.update_one(
                 {"_id": "database"}, {"$setOnInsert": {"id": str(uuid4())}}, upsert=True
             )

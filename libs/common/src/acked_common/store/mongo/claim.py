@@ -27,13 +27,22 @@ class ClaimVerbs(Verbs):
     async def claim(
         self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
     ) -> list[ClaimedJob]:
-        return await claim_jobs(self._connections.jobs, ids, kinds=kinds, owner=owner, lease_s=lease_s, at=at)
+        found = self._connections
+        fields = CLAIMED_FIELDS if not found.claims_tenants else (*CLAIMED_FIELDS, "tenant")
+        return await claim_jobs(found.jobs, ids, kinds=kinds, owner=owner, lease_s=lease_s, at=at, fields=fields)
 
 
 async def claim_jobs(
-    collection: Collection, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
+    collection: Collection,
+    ids: Sequence[UUID],
+    *,
+    kinds: Sequence[str],
+    owner: Owner,
+    lease_s: float,
+    at: datetime,
+    fields: Sequence[str] = CLAIMED_FIELDS,
 ) -> list[ClaimedJob]:
-    """`ClaimStore.claim` in a collection whose writes and reads wait for a majority."""
+    """`ClaimStore.claim` in a collection whose writes and reads wait for a majority; reads these fields back."""
     if not ids:
         return []
     transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
@@ -49,20 +58,22 @@ async def claim_jobs(
         with store_errors("claiming jobs"):
             if len(ids) > 1:
                 await collection.update_many(criteria, pipeline)
-            elif (document := await _claim_one(collection, criteria, pipeline)) is not None:
+            elif (document := await _claim_one(collection, criteria, pipeline, fields)) is not None:
                 return [claimed_job_from(document, owner.nonce)]
     except OutcomeUnknown as error:
         unknown = error
     with store_errors("reading claimed jobs"):
         ours = {"owner.nonce": owner.nonce, "state": transition.to.value}
-        documents = await find_by_ids(collection, ids, ours, fields=CLAIMED_FIELDS)
+        documents = await find_by_ids(collection, ids, ours, fields=fields)
     if unknown is not None and len(documents) < len(ids):
         # It may take hold yet. Sent again it takes what is left, and what it took already is read with that.
         raise unknown
     return [claimed_job_from(document, owner.nonce) for document in documents]
 
 
-async def _claim_one(collection: Collection, criteria: Document, pipeline: list[Document]) -> Document | None:
+async def _claim_one(
+    collection: Collection, criteria: Document, pipeline: list[Document], fields: Sequence[str]
+) -> Document | None:
     """The claimed document; None where it is to be read back. With the plain command: the driver's own could be sent
     again by it, and for that MongoDB would keep a copy of the document, which costs as much as the claim."""
     command = {
@@ -70,7 +81,7 @@ async def _claim_one(collection: Collection, criteria: Document, pipeline: list[
         "query": criteria,
         "update": pipeline,
         "new": True,
-        "fields": dict.fromkeys(CLAIMED_FIELDS, 1),
+        "fields": dict.fromkeys(fields, 1),
         "writeConcern": collection.write_concern.document,
     }
     reply = await collection.database.command(command, codec_options=collection.codec_options)

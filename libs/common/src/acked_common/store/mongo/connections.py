@@ -30,8 +30,10 @@ class Connections:
         timeout_s: float,
         pool_size: int = 32,
         idle_connection_s: float = IDLE_CONNECTION_S,
+        claims_tenants: bool = False,
     ) -> None:
-        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included."""
+        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included. A claim
+        reads the tenants of its jobs only with `claims_tenants`."""
         options: dict[str, Any] = {
             "appname": app_name,
             "tz_aware": True,
@@ -47,6 +49,7 @@ class Connections:
             "retryWrites": True,
         }
         self.timeout_s = timeout_s
+        self.claims_tenants = claims_tenants
         self._watching = open_client(url, watching_options(options))
         self._client = open_client(url, options)
         # Renewals have connections of their own, so that no queue of slow writes can cost a lease.
@@ -66,6 +69,7 @@ class Connections:
         self.census = self.database[schema.CENSUS]
         self.error_groups = self.database[schema.ERROR_GROUPS]
         self.meta = self.database[schema.META]
+        self.minutes = self.database[schema.MINUTES]
         self.tokens = self.database[schema.TOKENS]
         self.audit = self.database[schema.AUDIT]
         self.workers = self.database[schema.WORKERS]

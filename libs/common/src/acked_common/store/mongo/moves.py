@@ -24,10 +24,10 @@ from acked_common.store.mongo.id_bytes import in_ids
 from acked_common.store.mongo.schema import LIVE_INDEX
 from acked_common.store.records import Reservation, WaitExtension
 
-_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 # Every field is compared unless it is named here, so that a new one can't be written for another job. Where `at` means
-# something, it is in the transition.
-_seen_of_any = attrgetter(*(name for name in Seen.__struct_fields__ if name not in ("id", "at")))
+# something, it is in the transition; `tenant` is counted alone.
+_seen_of_any = attrgetter(*(name for name in Seen.__struct_fields__ if name not in ("id", "at", "tenant")))
 _MAPPINGS = ("sets", "adds")
 _written_besides = attrgetter(*(name for name in Transition.__struct_fields__ if name not in _MAPPINGS))
 
@@ -155,7 +155,7 @@ def waiting_pipeline(state: State, at_most: int, *, by_tenant: bool) -> list[Doc
     need the documents for. Measured with 180,000 jobs on a busy machine: 0.2 s, and 0.7 s with the documents.
     """
     return [
-        {"$match": {"state": state.value, NEXT_CHECK_AT: {"$gte": _BEFORE_ALL}}},
+        {"$match": {"state": state.value, NEXT_CHECK_AT: {"$gte": BEFORE_ALL}}},
         {"$limit": at_most},
         {"$group": {"_id": "$tenant" if by_tenant else None, "count": {"$sum": 1}}},
     ]

@@ -151,6 +151,14 @@ BULK_ACTION_INDEXES = [
     IndexModel([(field_names.DELETE_AT, ASCENDING)], name="retention", expireAfterSeconds=0),
 ]
 
+MINUTE_INDEXES = [
+    IndexModel(
+        [("tenant", ASCENDING), ("kind", ASCENDING), ("step_s", ASCENDING), ("at", ASCENDING)],
+        name="series",
+    ),
+    IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0),
+]
+
 _COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
 
 JOB_VALIDATOR: dict[str, Any] = {

@@ -13,7 +13,9 @@ from acked_common.store.mongo.claim import ClaimVerbs
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S, Connections
 from acked_common.store.mongo.counts import CountVerbs
 from acked_common.store.mongo.insert import NewJobVerbs
+from acked_common.store.mongo.minutes import MinuteVerbs
 from acked_common.store.mongo.pauses import PauseVerbs
+from acked_common.store.mongo.queue import QueueVerbs
 from acked_common.store.mongo.reads import ReadVerbs
 from acked_common.store.mongo.registry import RegistryVerbs
 from acked_common.store.mongo.sweeps import SweeperVerbs
@@ -29,9 +31,11 @@ class MongoStore(
     ReadVerbs,
     CountVerbs,
     CensusVerbs,
+    QueueVerbs,
     SweeperVerbs,
     RegistryVerbs,
     PauseVerbs,
+    MinuteVerbs,
     AdministrationVerbs,
 ):
     """Every role of `ports` on one MongoDB database."""
@@ -45,8 +49,10 @@ class MongoStore(
         timeout_s: float,
         pool_size: int = 32,
         idle_connection_s: float = IDLE_CONNECTION_S,
+        claims_tenants: bool = False,
     ) -> None:
-        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included."""
+        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included.
+        `claims_tenants`: claims read whose jobs they take."""
         super().__init__(
             Connections(
                 url,
@@ -55,6 +61,7 @@ class MongoStore(
                 timeout_s=timeout_s,
                 pool_size=pool_size,
                 idle_connection_s=idle_connection_s,
+                claims_tenants=claims_tenants,
             )
         )
 

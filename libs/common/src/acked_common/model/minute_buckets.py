@@ -1,0 +1,225 @@
+"""OWNER of the minute buckets: what happened to jobs by tenant, kind and minute, and durations as sketches. Pure.
+
+Each process counts in memory and writes what it counted every few seconds. A bucket belongs to a step: minutes for the
+last hour, ten minutes for the last day, hours for the last eight days, so that every window is few documents. A tenant
+also has a total over its kinds, and a kind its starts over all tenants, by which the rate of a shared lane is known.
+
+A sketch counts durations between fixed bounds, ten a decade: a quantile is off by at most an eighth.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from acked_common.model.lifecycle import LIVE, TERMINAL, Reason, State, Transition
+
+MAX_SERIES = 500
+"""Pairs of tenant and kind that a process counts apart between two writes; further kinds count in their tenant's total
+alone. So many tenants may have such a rest."""
+
+ACCEPTED = "accepted"
+STARTED = "started"
+BACKED_OFF = "backed_off"
+"""Attempts that failed or crashed and are tried again."""
+REQUEUED = "requeued"
+"""Attempts that ended without a failure of their own: drained, not started, or lost with their worker."""
+ENDS = tuple(sorted(state.value for state in TERMINAL))
+COUNTED = (ACCEPTED, STARTED, *ENDS, BACKED_OFF, REQUEUED)
+"""The counts of a bucket."""
+
+WAIT = "wait"
+RUN = "run"
+SKETCHES = (WAIT, RUN)
+"""How long jobs were queued before they started, and how long their attempts ran."""
+
+BOUNDS_S = tuple(10 ** (n / 10 - 3) for n in range(91))
+"""Upper bounds of a sketch, from a millisecond to eleven days; what is longer counts beyond the last."""
+
+MINUTE_S = 60
+TEN_MINUTES_S = 600
+HOUR_S = 3600
+STEPS_S = (MINUTE_S, TEN_MINUTES_S, HOUR_S)
+MOST_READ = 10_000
+"""Buckets of one series that a read looks at, the newest ones: those of 52 processes over the longest window."""
+KEPT_S: Mapping[int, int] = {MINUTE_S: 2 * HOUR_S, TEN_MINUTES_S: 26 * HOUR_S, HOUR_S: 8 * 24 * HOUR_S + 2 * HOUR_S}
+"""How long a bucket of each step is stored after its begin."""
+
+
+class Window(Struct, frozen=True):
+    """A span back from now: so many points, `step_s` apart."""
+
+    step_s: int
+    points: int
+
+
+WINDOWS: Mapping[str, Window] = {
+    "15m": Window(MINUTE_S, 15),
+    "1h": Window(MINUTE_S, 60),
+    "24h": Window(TEN_MINUTES_S, 144),
+    "8d": Window(HOUR_S, 192),
+}
+
+
+class Bucket(Struct, frozen=True):
+    """What one process counted from `at` on for `step_s` seconds. `tenant` is None over all tenants, `kind` over all
+    kinds. `counts` has names of `COUNTED`, and `wait.<n>` and `run.<n>` for the n-th span of a sketch."""
+
+    tenant: str | None
+    kind: str | None
+    step_s: int
+    at: datetime
+    counts: Mapping[str, int]
+
+
+class Point(Struct, frozen=True):
+    """What all processes counted in one step of a window."""
+
+    at: datetime
+    counts: Mapping[str, int]
+
+
+_Key = tuple[str | None, str | None, int, int]
+
+
+def counted_as(seen: State, transition: Transition) -> str | None:
+    """Return the count that a transition raises; None for one that neither ends an attempt nor a run by itself.
+
+    A person's resolve leaves an ended job, so it counts nothing: the run has ended already.
+    """
+    if seen not in LIVE:
+        return None
+    if transition.to in TERMINAL:
+        return transition.to.value
+    if seen is State.RUNNING and transition.to is not State.RUNNING:
+        return BACKED_OFF if transition.reason in (Reason.BACKING_OFF, Reason.CRASHED) else REQUEUED
+    return None
+
+
+def span_of(sketch: str, seconds: float) -> str:
+    """Return the count of a sketch that a duration raises."""
+    return f"{sketch}.{bisect_left(BOUNDS_S, seconds)}"
+
+
+class MinuteCounts:
+    """What a process has counted and not written yet. Bounded: `most` series, and as many rests of tenants."""
+
+    def __init__(self, most: int = MAX_SERIES) -> None:
+        self._most = most
+        self._series: dict[tuple[int, str, str], dict[str, int]] = {}
+        self._rests: dict[tuple[int, str], dict[str, int]] = {}
+        self._uncounted: dict[str, int] = {}
+
+    @property
+    def uncounted(self) -> int:
+        """How many events found no room since the last `take`: of too many tenants at once."""
+        return sum(count for name, count in self._uncounted.items() if name in COUNTED)
+
+    def series(self, at: datetime, tenant: str, kind: str) -> dict[str, int]:
+        """Return the counts of a kind in the minute of an instant, for the caller to raise at once (see `add`)."""
+        minute = int(at.timestamp()) // MINUTE_S
+        found = self._series.get((minute, tenant, kind))
+        if found is not None:
+            return found
+        if len(self._series) < self._most:
+            return self._series.setdefault((minute, tenant, kind), {})
+        if (minute, tenant) in self._rests or len(self._rests) < self._most:
+            return self._rests.setdefault((minute, tenant), {})
+        return self._uncounted
+
+    def take(self) -> list[Bucket]:
+        """Return all that was counted as buckets of every step, and begin anew."""
+        found: dict[_Key, dict[str, int]] = {}
+        for (minute, tenant, kind), counts in self._series.items():
+            for step_s, at_s in _steps(minute):
+                _merge(found.setdefault((tenant, kind, step_s, at_s), {}), counts)
+                _merge(found.setdefault((tenant, None, step_s, at_s), {}), counts)
+            if STARTED in counts:
+                at_s = minute * MINUTE_S
+                _merge(found.setdefault((None, kind, MINUTE_S, at_s), {}), {STARTED: counts[STARTED]})
+        for (minute, tenant), counts in self._rests.items():
+            for step_s, at_s in _steps(minute):
+                _merge(found.setdefault((tenant, None, step_s, at_s), {}), counts)
+        self._series, self._rests, self._uncounted = {}, {}, {}
+        return [
+            Bucket(tenant, kind, step_s, _instant(at_s), counts)
+            for (tenant, kind, step_s, at_s), counts in found.items()
+            if counts
+        ]
+
+
+def add(counts: dict[str, int], name: str, by: int = 1) -> None:
+    """Raise one count."""
+    counts[name] = counts.get(name, 0) + by
+
+
+def window_points(buckets: Iterable[Bucket], window: Window, now: datetime) -> list[Point]:
+    """Return the points of a window, oldest first; the last one is the step that `now` is in. Buckets of several
+    processes are added up; those outside of the window are left out."""
+    first_s = int(window_begin(window, now).timestamp())
+    counts: list[dict[str, int]] = [{} for _ in range(window.points)]
+    for bucket in buckets:
+        place = (int(bucket.at.timestamp()) - first_s) // window.step_s
+        if 0 <= place < window.points:
+            _merge(counts[place], bucket.counts)
+    return [Point(_instant(first_s + n * window.step_s), found) for n, found in enumerate(counts)]
+
+
+def window_begin(window: Window, now: datetime) -> datetime:
+    """Return the begin of the oldest step of a window that ends with the step of `now`."""
+    return _floor(now, window.step_s) - timedelta(seconds=window.step_s * (window.points - 1))
+
+
+def quantile_s(counts: Mapping[str, int], sketch: str, share: float) -> float | None:
+    """Return the duration that this share of a sketch does not exceed, to three digits; None of an empty sketch."""
+    spans = sorted((int(name[len(sketch) + 1 :]), n) for name, n in counts.items() if name.startswith(f"{sketch}."))
+    wanted = share * sum(n for _, n in spans)
+    passed = 0
+    for span, n in spans:
+        if passed + n >= wanted and n:
+            return _within(span, (wanted - passed) / n)
+        passed += n
+    return None
+
+
+def start_rate_per_s(starts: Sequence[Bucket], now: datetime) -> float | None:
+    """Return how many jobs start a second by the buckets of this minute and the one before; None where none started.
+
+    This minute may lack what was not written yet, and both an idle part: the greater rate is nearer to the truth.
+    """
+    this_minute = _floor(now, MINUTE_S)
+    before = this_minute - timedelta(seconds=MINUTE_S)
+    in_this = sum(bucket.counts.get(STARTED, 0) for bucket in starts if bucket.at == this_minute)
+    in_last = sum(bucket.counts.get(STARTED, 0) for bucket in starts if bucket.at == before)
+    rate = max(in_last / MINUTE_S, in_this / max(1.0, (now - this_minute).total_seconds()))
+    return rate or None
+
+
+def _within(span: int, share: float) -> float:
+    """Return a duration inside of a span, as if its durations were spread evenly by their logarithms."""
+    if span >= len(BOUNDS_S):
+        return BOUNDS_S[-1]
+    upper = BOUNDS_S[span]
+    lower = BOUNDS_S[span - 1] if span else upper / 10
+    return float(f"{lower * (upper / lower) ** min(1.0, max(0.0, share)):.3g}")
+
+
+def _merge(into: dict[str, int], counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        into[name] = into.get(name, 0) + count
+
+
+def _steps(minute: int) -> list[tuple[int, int]]:
+    """Return the begin of each step, in seconds since the epoch, that a minute is in."""
+    at_s = minute * MINUTE_S
+    return [(step_s, at_s - at_s % step_s) for step_s in STEPS_S]
+
+
+def _floor(at: datetime, step_s: int) -> datetime:
+    at_s = int(at.timestamp())
+    return _instant(at_s - at_s % step_s)
+
+
+def _instant(at_s: int) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
