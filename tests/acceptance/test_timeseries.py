@@ -12,7 +12,7 @@ from acked_common.model.lifecycle import Reason, State
 from acked_common.model.minute_buckets import COUNTED, WINDOWS
 from support.stacks import TestStack, eventually, running_stack
 
-TWO_OF_EACH = {"worker": 2, "intake": 2, "gateway": 2}
+SCALE = {"worker": 2, "intake": 2}
 HANDLERS = Path(__file__).parent / "handlers"
 NOOPS, FAILING, DELAYED = 120, 6, 4
 ATTEMPTS = 3
@@ -22,7 +22,7 @@ ATTEMPTS = 3
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
     environ = {"ACKED_DRAIN_S": "2", "ACKED_HANDLERS_DIR": str(HANDLERS)}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=TWO_OF_EACH) as started:
+    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=SCALE) as started:
         yield started
 
 

@@ -91,6 +91,12 @@ def in_thread(ctx: Context, payload: Any) -> dict[str, Any]:
     return {"main": threading.current_thread() is threading.main_thread(), "thread": threading.get_native_id()}
 
 
+@handler("test.quarter")
+def quarter(ctx: Context, payload: Any) -> None:
+    """Keeps its thread for a quarter of a second."""
+    time.sleep(0.25)
+
+
 @handler("test.meets")
 def meets(ctx: Context, payload: Any) -> bool:
     """Waits until `{"parties": n}` such jobs run at the same time."""

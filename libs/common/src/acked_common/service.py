@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from acked_common.api.authenticator import Authenticator, check_url
 from acked_common.api.document import About
+from acked_common.api.hints import Hints
 from acked_common.api.inputs import check_query
 from acked_common.api.long_poll import LongPolls
 from acked_common.api.metrics_server import MetricsServer
@@ -22,6 +23,7 @@ from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.minute_writer import MinuteWriter
 from acked_common.background.pause_cache import PauseCache
+from acked_common.background.queue_looks import QueueLooks
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.sweeper import Sweeper
 from acked_common.background.token_cache import TokenCache
@@ -73,6 +75,8 @@ class ServiceCore:
         self._minutes = MinuteWriter(self.store, self.clock)
         self.writer = JobWriter(self.store, self.bundle_publisher.offer, self._minutes)
         self.workers = WorkerCache(self.store, seen_within_s=settings.times.renewal_s * 3)
+        looks = QueueLooks(self.store, self.store, self.clock)
+        self.hints = Hints(self.workers, self.kinds, looks, self.clock, self.pauses)
         self._probe = RabbitLaneProbe(servers.amqp_url, name=name)
         self.waits = LongPolls(self.store)
         tokens = TokenCache(self.store.tokens(), self.clock) if access.asks_for_tokens else None
@@ -137,7 +141,7 @@ class ServiceCore:
                 *status_routes(
                     self.store,
                     self.waits,
-                    self.workers,
+                    self.hints,
                     self.kinds,
                     self.pauses,
                     self.authenticator,

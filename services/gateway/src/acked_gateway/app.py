@@ -126,7 +126,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 public_intake_url=settings.public_intake_url,
                 limits=LoadTestLimits(tests, calls),
             ),
-            *job_routes(core.store, core.workers, core.pauses, reads, core.clock),
+            *job_routes(core.store, core.hints, reads, core.clock),
             *timeseries_routes(core.store, core.clock, reads.turn),
             *command_routes(commands, edits),
             *attention_routes(core.store, reads, core.clock),

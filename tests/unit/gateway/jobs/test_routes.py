@@ -11,11 +11,13 @@ from uuid import UUID
 import pytest
 from starlette.applications import Starlette
 
+from acked_common.api.hints import Hints
 from acked_common.api.representations import summary_fields
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.pause_cache import PauseCache
+from acked_common.background.queue_looks import QueueLooks
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
@@ -64,9 +66,11 @@ class Bench:
         edits = Edits(*parts, IntakeClient("http://127.0.0.1:1"), self.clock, times)
         self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         workers = WorkerCache(self.store, seen_within_s=24.0)
+        looks = QueueLooks(self.store, self.store, self.clock)
+        hints = Hints(workers, KindCache(self.store), looks, self.clock, PauseCache(self.store))
         self.app = Starlette(
             routes=[
-                *job_routes(self.store, workers, PauseCache(self.store), Reads(self.reads), self.clock),
+                *job_routes(self.store, hints, Reads(self.reads), self.clock),
                 *command_routes(commands, edits),
                 *worker_routes(self.store, workers, CommandRouter(NoLines()), audit),
             ],
@@ -215,7 +219,19 @@ async def test_a_job_is_shown_with_its_payload(bench: Bench) -> None:
 async def test_a_queued_job_that_nobody_serves_says_so(bench: Bench) -> None:
     job = await queued(bench.store, kind="lonely")
     assert "'lonely'" in (await bench.get(f"/jobs/{job.id}")).json["hint"]
-    assert "hint" not in (await bench.get(f"/jobs/{(await running(bench.store, kind='lonely')).id}")).json
+
+
+async def test_a_running_job_whose_worker_was_lost_says_when_its_lease_ends(bench: Bench) -> None:
+    job = await running(bench.store, kind="lonely")
+    assert job.next_check_at is not None
+    hint = (await bench.get(f"/jobs/{job.id}")).json["hint"]
+    assert (
+        hint == f"its worker worker-1 was lost; its lease ends at {rfc3339(job.next_check_at)}, then it is queued again"
+    )
+
+
+async def test_an_ended_job_has_no_hint(bench: Bench) -> None:
+    assert "hint" not in (await bench.get(f"/jobs/{(await succeeded(bench.store)).id}")).json
 
 
 @pytest.mark.parametrize("text", ["nonsense", "01234567-89ab-7def-8123-456789abcdef"])

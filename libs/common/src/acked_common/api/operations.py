@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from acked_common.api.representations import Count, Instant, JobId, JobStatus
 from acked_common.api.routes import HTML, JSON, ApiResponse, Header, Link, Operation, Parameter
+from acked_common.api.waiting_reasons import MAX_RETRY_S, MIN_RETRY_S
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission
 
@@ -77,6 +78,12 @@ class Kinds(TypedDict):
 
 ID = Parameter(name="id", place="path", type=JobId, description="The job's id.", example=EXAMPLE_ID)
 
+RETRY_AFTER = Header(
+    type=Annotated[int, Meta(ge=MIN_RETRY_S, le=MAX_RETRY_S)],
+    description="Of a live job: an estimate of the seconds until its state changes.",
+    is_always_there=False,
+)
+
 GET_STATUS = Operation(
     id="getStatus",
     path="/status/{id}",
@@ -102,7 +109,13 @@ GET_STATUS = Operation(
             description="With `wait_s`: respond as soon as `rev` is greater. Without it: no effect.",
         ),
     ),
-    answers=(ApiResponse(description="The current status.", media={JSON: JobStatus}),),
+    answers=(
+        ApiResponse(
+            description="The current status.",
+            media={JSON: JobStatus},
+            headers={"Retry-After": RETRY_AFTER},
+        ),
+    ),
     problems=("invalid-field", "too-many-polls", "too-many-bytes", "store-unreachable"),
 )
 

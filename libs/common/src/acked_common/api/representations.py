@@ -143,7 +143,11 @@ class JobSummary(TypedDict):
         Annotated[bool, Meta(description="True while a running job is being cancelled; absent otherwise.")]
     ]
     note: NotRequired[Annotated[str, Meta(description="An operator's note from a resolve; absent otherwise.")]]
-    hint: NotRequired[Annotated[str, Meta(description="Why a queued job is stuck, if known.")]]
+    hint: NotRequired[
+        Annotated[
+            str, Meta(description="Of one live job: why it waits, or where it runs, in a sentence; absent in lists.")
+        ]
+    ]
 
 
 class JobStatus(JobSummary):
@@ -222,7 +226,7 @@ def _shown(error: Mapping[str, Any], reader: Principal | None) -> dict[str, Any]
 
 
 def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobStatus:
-    """Return the status for a reader; `hint` says why a queued job is stuck.
+    """Return the status for a reader; `hint` says why a live job is where it is.
 
     Without a reader, include only fields that every client of the tenant may see.
     """

@@ -7,20 +7,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.authenticator import Authenticator
+from acked_common.api.hints import Hints
 from acked_common.api.long_poll import LongPolls
 from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds
 from acked_common.api.representations import status_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.pause_cache import PauseCache
-from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.requests import while_connected
 from acked_common.http.responses import JsonResponse
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
-from acked_common.model.lifecycle import State
 from acked_common.model.numbers import decimal, whole
 from acked_common.model.pauses import Pause
 from acked_common.model.principal import DEFAULT_TENANT, Principal, principal_of
@@ -45,23 +44,10 @@ def no_such_job(text: str) -> ProblemError:
     return ProblemError(problem("not-found", f"no job has the id {text[:64]!r}; it may be past its retention"))
 
 
-async def hint_for(job: Job, workers: WorkerCache, pauses: PauseCache) -> str | None:
-    """Return why a queued job is stuck: its kind is paused, or no live worker serves it. None otherwise."""
-    if job.state is not State.QUEUED:
-        return None
-    if (pause := pauses.of(job.kind).current) is not None:
-        why = f": {pause.reason}" if pause.reason else ""
-        return f"kind {job.kind!r} is paused by {pause.client} since {rfc3339(pause.since_at)}{why}"
-    if await workers.serves(job.kind):
-        return None
-    until = f"; it expires at {rfc3339(job.expires_at)}" if job.expires_at else ""
-    return f"no worker that serves kind {job.kind!r} runs at the moment{until}"
-
-
 def status_routes(
     store: JobReader,
     waits: LongPolls,
-    workers: WorkerCache,
+    hints: Hints,
     kinds: KindCache,
     pauses: PauseCache,
     authenticator: Authenticator,
@@ -88,7 +74,12 @@ def status_routes(
                 raise no_such_job(text)
         else:
             job = await stored_job(store, text, tenant=tenant)
-        return JsonResponse(status_fields(job, reader=reader, hint=await hint_for(job, workers, pauses)))
+        found = await hints.of(job, reader)
+        if found is None:
+            return JsonResponse(status_fields(job, reader=reader))
+        return JsonResponse(
+            status_fields(job, reader=reader, hint=found.hint), headers={"Retry-After": str(found.retry_after_s)}
+        )
 
     async def list_kinds(request: Request) -> Response:
         if not kinds.was_read:

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 from starlette.responses import Response
 
+from acked_common.api.hints import Hints
 from acked_common.api.list_parameters import page_size
 from acked_common.api.representations import JobSummary, job_fields, raw, summary_fields
 from acked_common.api.routes import ApiRoute
-from acked_common.api.status_route import hint_for, stored_job
-from acked_common.background.pause_cache import PauseCache
-from acked_common.background.worker_cache import WorkerCache
+from acked_common.api.status_route import stored_job
 from acked_common.http.fair_turns import FairTurns
 from acked_common.http.limits import Client, Limit, client_of
 from acked_common.http.problems import ProblemError, problem
@@ -65,7 +64,7 @@ def checked_new_batch(name: str) -> str:
     return name
 
 
-def job_routes(store: JobLists, workers: WorkerCache, pauses: PauseCache, reads: Reads, clock: Clock) -> list[ApiRoute]:
+def job_routes(store: JobLists, hints: Hints, reads: Reads, clock: Clock) -> list[ApiRoute]:
     """Return the routes that read jobs and batches."""
 
     async def list_jobs(request: Request) -> Response:
@@ -83,7 +82,8 @@ def job_routes(store: JobLists, workers: WorkerCache, pauses: PauseCache, reads:
     async def get_job(request: Request) -> Response:
         reader = principal_of(request.scope)
         job = await stored_job(store, request.path_params["id"], tenant=reader.tenant)
-        return JsonResponse(job_fields(job, reader=reader, hint=await hint_for(job, workers, pauses)))
+        found = await hints.of(job, reader)
+        return JsonResponse(job_fields(job, reader=reader, hint=None if found is None else found.hint))
 
     async def batch(request: Request) -> Response:
         name = checked_batch(request.path_params["batch"])
