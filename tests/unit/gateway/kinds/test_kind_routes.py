@@ -9,10 +9,12 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 
 from acked_common.api.authenticator import Authenticator
+from acked_common.api.hints import Hints
 from acked_common.api.long_poll import LongPolls
 from acked_common.api.status_route import status_routes
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.pause_cache import PauseCache
+from acked_common.background.queue_looks import QueueLooks
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
@@ -43,9 +45,10 @@ class Bench:
         audit = Audit(self.store.audit(), self.clock)
         workers = WorkerCache(self.store, seen_within_s=24.0)
         polls = Limit("polls", Ledger(6, 3), own="too-many-polls", what="long polls")
+        hints = Hints(workers, kinds, QueueLooks(self.store, self.store, self.clock), self.clock, pauses)
         routes = [
             *kind_routes(Pausing(self.store, kinds, pauses, audit, self.clock)),
-            *status_routes(self.store, LongPolls(self.store), workers, kinds, pauses, Authenticator(None), polls),
+            *status_routes(self.store, LongPolls(self.store), hints, kinds, pauses, Authenticator(None), polls),
         ]
         self._app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
 
