@@ -72,6 +72,11 @@ engine:
 browser:
     @deploy/browser/install
 
+# Unpack Prometheus and promtool for the tests of metrics and alerts, from Debian's package; needs no root
+[no-exit-message]
+promtool:
+    @deploy/prometheus/install
+
 # Build stand-ins for the public images, where no container registry is reachable; needs root once
 [no-exit-message]
 images-airgap:
@@ -119,6 +124,6 @@ lock: prepare
 # Stop everything, remove caches and fetched servers; data and settings are kept
 [no-exit-message]
 clean: down
-    rm -rf .acked/servers .acked/bootstrap .acked/pythons .acked/bench/peers .acked/bench/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+    rm -rf .acked/servers .acked/prometheus .acked/bootstrap .acked/pythons .acked/bench/peers .acked/bench/tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
     find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
     @echo "caches and fetched servers are gone; data and settings in .acked/native are kept"

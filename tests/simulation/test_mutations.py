@@ -273,7 +273,7 @@ async def _starts_late(flow: LaneRunner, bundle: Bundle) -> bool:
     """Jobs start long after they were claimed, when their leases may be over."""
     claimed = await flow._claims.claim(bundle)
     await asyncio.sleep(2 * LEASE_S)
-    flow._start([replace(job, started_at=flow._clock.now()) for job in claimed or ()])
+    flow._start([replace(job, started_at=flow._clock.now()) for job in claimed or ()], bundle.queued_at)
     return claimed is not None
 
 

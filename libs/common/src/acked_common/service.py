@@ -19,6 +19,7 @@ from acked_common.api.routes import ApiRoute
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.api.status_route import status_routes
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_metrics import watch_dependencies
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.minute_writer import MinuteWriter
@@ -104,7 +105,10 @@ class ServiceCore:
         if tokens is None:
             log.warning("no token is asked for: whoever reaches this port may do everything", host=settings.listen.host)
         self.lifetime = Lifetime()
-        metrics = MetricsServer(settings.listen)
+        watch_dependencies(
+            {"mongodb": lambda: self.monitor.problem is None, "rabbitmq": lambda: self.publisher.is_open}
+        )
+        metrics = MetricsServer(settings.listen, run_file=settings.listen.run_file)
         self.lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         self.lifetime.add("store", start=self.monitor.look, stop=self.store.close)
         self.lifetime.add("minute buckets", stop=self._minutes.stop, stop_within_s=3.0)

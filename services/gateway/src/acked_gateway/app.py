@@ -42,6 +42,7 @@ from acked_gateway.workers.channel import WorkerChannel
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
 from acked_gateway.workers.shared_host import SharedHost
+from acked_gateway.workers.worker_counts import WorkerCounts
 
 # Beyond it a client is told within two seconds that the store does not answer.
 STORE_TIMEOUT_S = 1.2
@@ -97,6 +98,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     orders = _bulk_orders(core, audit, times, command_router, owner=boot)
     pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
     reads = Reads(limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts"))
+    core.add_loops(WorkerCounts(core.workers, core.kinds).start)
     tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(
         "load-test-calls", settings.load_test.calls, own="too-many-load-tests", what="calls of load tests"

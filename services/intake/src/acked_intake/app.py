@@ -5,6 +5,7 @@ from starlette.applications import Starlette
 from acked_common.api.readiness import Readiness
 from acked_common.api.routes import ApiRoute
 from acked_common.http.not_found import OF_GATEWAY
+from acked_common.http.request_metrics import begin_at_zero
 from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
 from acked_intake.accept.acceptance import Acceptance
@@ -36,6 +37,8 @@ def create_app(settings: IntakeSettings) -> Starlette:
     core.add_loops(quota.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
     core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
+
+    begin_at_zero(PROCESS_PATH, 202, 503)
 
     def readiness() -> Readiness:
         return Readiness(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from acked import Kind
 from acked_common.api.metrics_server import MetricsServer
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_metrics import begin_kinds, watch_dependencies
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.minute_writer import MinuteWriter
@@ -27,11 +28,12 @@ from acked_worker.consume.lane_state import LaneSettings
 from acked_worker.consume.lanes import Lanes
 from acked_worker.consume.paused_kinds import PausedKinds
 from acked_worker.consume.slots import LaneSlots, Slots
+from acked_worker.consume.start_metrics import watch_slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.drain import close_runners, drain
 from acked_worker.handler_runner import HandlerRunner
 from acked_worker.handlers.registration import kind_records, lanes_of
-from acked_worker.health import health_server
+from acked_worker.health import health_server, run_file_of
 from acked_worker.isolate.fork_server_client import ForkServerProcess
 from acked_worker.presence import Presence, WorkerIdentity
 from acked_worker.record.leases import Leases
@@ -154,6 +156,9 @@ class WorkerService:
             reporter=self._reporter,
         )
         self._health = health_server(settings, self._check.readiness)
+        begin_kinds(kinds)
+        watch_slots({name: self._slots[kind.is_async] for name, kind in kinds.items()})
+        watch_dependencies({"mongodb": lambda: self._monitor.problem is None, "rabbitmq": self._consumes})
         self._tasks = Tasks()
 
     def _make_lanes(self) -> Lanes:
@@ -187,7 +192,7 @@ class WorkerService:
         """Work until `stop` is set, then drain."""
         settings = self._settings
         lifetime = Lifetime()
-        metrics = MetricsServer(settings.common.listen)
+        metrics = MetricsServer(settings.common.listen, run_file=run_file_of(settings))
         lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         lifetime.add("store", start=self._monitor.look, stop=self._store.close)
         lifetime.add("minute buckets", stop=self._minutes.stop, stop_within_s=3.0)
@@ -236,6 +241,11 @@ class WorkerService:
 
     async def _start_lanes(self) -> None:
         self._lanes.start(self._wait_able_to_claim)
+
+    def _consumes(self) -> bool | None:
+        """Whether RabbitMQ can be used; None until `_wait_able_to_claim` has returned, which may take an import."""
+        is_able = self._monitor.is_measured and self._runners.is_prepared
+        return self._consuming.is_open if is_able else None
 
     async def _wait_able_to_claim(self) -> None:
         # A lease that is given by a clock of its own may be over at once, or last for hours.

@@ -51,6 +51,12 @@ def health_server(settings: WorkerSettings, readiness: Health) -> HealthServer:
         readiness,
         host=probes.host,
         port=probes.port,
-        run_file=probes.run_dir / f"{settings.name}.json" if probes.run_dir else None,
+        run_file=run_file_of(settings),
         hosts=frozenset(settings.common.access.allowed_hosts),
     )
+
+
+def run_file_of(settings: WorkerSettings) -> Path | None:
+    """Return where the worker tells its process id and ports; None: nowhere."""
+    probes = settings.probes
+    return probes.run_dir / f"{settings.name}.json" if probes.run_dir else None

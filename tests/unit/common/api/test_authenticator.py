@@ -67,7 +67,7 @@ class Bench:
         self.app.middleware_stack = Edge(
             self.app.build_middleware_stack(),
             checks=[self.authenticator.recognize],
-            count=lambda scope, status: self.answered.append(status),
+            count=lambda scope, status, _: self.answered.append(status),
         )
 
     async def token(self, *may: Permission, tenant: str = "acme", client: str = "c") -> str:

@@ -95,7 +95,7 @@ class Bench:
         limit = RateLimit(RequestRate(0.01, burst), free=frozenset({"/healthz"}))
         self.answered: list[tuple[str, int]] = []
         self._front = Edge(
-            app, checks=[limit.check], count=lambda scope, status: self.answered.append((scope["path"], status))
+            app, checks=[limit.check], count=lambda scope, status, _: self.answered.append((scope["path"], status))
         )
 
     async def call(self, principal: Principal, method: str = "POST", path: str = "/process") -> Answer:

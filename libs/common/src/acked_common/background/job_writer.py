@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from acked_common.background.bundle_publisher import QueuedJob
+from acked_common.background.job_metrics import count_ended
 from acked_common.background.minute_writer import MinuteWriter
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.ports import TransitionStore
@@ -40,6 +41,7 @@ class JobWriter:
         outcome = await self._store.apply(moves)
         if self._minutes is not None:
             self._minutes.note_moves(moves, kinds, outcome)
+        count_ended(moves, kinds, outcome)
         queued = [
             (move.seen.id, kind, move.transition.sets["queued_at"])
             for move, kind, applied in zip(moves, kinds, outcome, strict=True)

@@ -16,6 +16,7 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from acked_common.background.bundle_publisher import BundlePublisher
+from acked_common.background.job_metrics import count_attempts
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.pause_cache import PauseCache
@@ -290,6 +291,7 @@ class Sweeper:
                 _swept.labels(move.transition.reason.value).inc()
                 if (ended := move.transition.ended) is not None:
                     self._lost_attempts.say(job.kind, _lost_line(ended, job.id, job.kind))
+                    count_attempts(job.kind, ended.outcome.value)
         return outcome.count(Applied.APPLIED)
 
 

@@ -3,6 +3,7 @@
 One layer per concern would cost more than the concerns themselves.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,8 @@ class Edge:
 
     `checks` run in order. `hot` maps exact paths to ASGI endpoints that bypass the router and its layers, and handle
     every
-    method themselves. `count` is called with the status of each HTTP response. `cors` is None unless an origin is
-    listed.
+    method themselves. `count` is called with the status of each HTTP response and when its request began, by
+    `time.perf_counter`. `cors` is None unless an origin is listed.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Edge:
         *,
         checks: Sequence[Check],
         hot: Mapping[str, App] | None = None,
-        count: Callable[[Message, int], object] = lambda scope, status: None,
+        count: Callable[[Message, int, float], object] = lambda scope, status, began: None,
         cors: Cors | None = None,
         limits: Limits | None = None,
         free: frozenset[str] = frozenset(),
@@ -63,6 +64,7 @@ class Edge:
         if kind == "lifespan":
             await self._app(scope, receive, send)
             return
+        began = time.perf_counter()
         if kind == "http" and scope["method"] == "OPTIONS":
             scope = as_probe(scope)
         added: list[tuple[bytes, bytes]] = []
@@ -73,13 +75,13 @@ class Edge:
                 if told := check(scope):
                     added += told
         except ProblemError as error:
-            await self._refuse(error.problem, scope, receive, send, added)
+            await self._refuse(error.problem, scope, receive, send, added, began)
             return
         if kind != "http":
             await self._app(scope, receive, send)
             return
         if self._cors is not None and (told := self._cors.preflight(scope)):
-            self._count(scope, 204)
+            self._count(scope, 204, began)
             await send({"type": "http.response.start", "status": 204, "headers": [*told]})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -90,7 +92,8 @@ class Edge:
             client, ledger = client_of(scope), limits.requests.ledger
             full = ledger.take(client, reserved=endpoint is None and path.startswith(_STATUS))
             if full is not None:
-                await self._refuse(limits.requests.refusal(client, full).problem, scope, receive, send, added)
+                refusal = limits.requests.refusal(client, full).problem
+                await self._refuse(refusal, scope, receive, send, added, began)
                 return
             scope[BYTES_KEY] = limits.bytes
         has_begun = False
@@ -99,7 +102,7 @@ class Edge:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                self._count(scope, message["status"])
+                self._count(scope, message["status"], began)
                 message = {**message, "headers": [*guarded_headers(message.get("headers", ())), *added]}
             return send(message)
 
@@ -121,7 +124,13 @@ class Edge:
                 ledger.give_back(client)
 
     async def _refuse(
-        self, found: Problem, scope: Message, receive: Receive, send: Send, added: list[tuple[bytes, bytes]]
+        self,
+        found: Problem,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        added: list[tuple[bytes, bytes]],
+        began: float,
     ) -> None:
         prefix = "http"
         if scope["type"] == "websocket":
@@ -131,7 +140,7 @@ class Edge:
                 return
             prefix = "websocket.http"
         else:
-            self._count(scope, found.status)
+            self._count(scope, found.status, began)
         body = found.to_bytes()
         headers = [*found.raw_headers(body), *API_ANSWER, *added]
         await send({"type": f"{prefix}.response.start", "status": found.status, "headers": headers})

@@ -1,23 +1,31 @@
-"""Counts what is answered over HTTP, by the first part of the path and by status."""
+"""Counts and times what is answered over HTTP, by the first part of the path and by status."""
 
-from collections import Counter
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily
 
+from acked_common.runtime.metrics import RESPONSE_BOUNDS_S, LoopHistogram, Observations
+
 _NAME, _HELP, _LABELS = "acked_http_requests", "Answered HTTP requests.", ("route", "status")
 
-_answered: Counter[tuple[str, int]] = Counter()
-"""Of the loop that serves: no lock is taken for each request."""
+_durations = LoopHistogram(
+    "acked_http_request_duration_seconds",
+    "Time from the head of an HTTP request to the head of its response.",
+    ("route", "status"),
+    bounds=RESPONSE_BOUNDS_S,
+)
+_answered: dict[tuple[str, int], Observations] = {}
+"""The series of `_durations`: a request makes no text of its status."""
 
 
 class _RequestCollector:
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(_NAME, _HELP, labels=_LABELS)
-        for (route, status), count in list(_answered.items()):
-            family.add_metric((route, str(status)), count)
+        for values, count in _durations.counts():
+            family.add_metric(values, count)
         yield family
 
     def describe(self) -> Iterator[CounterMetricFamily]:
@@ -27,16 +35,26 @@ class _RequestCollector:
 REGISTRY.register(_RequestCollector())
 
 
+def begin_at_zero(route: str, *statuses: int) -> None:
+    """Expose series before their first answer: Prometheus sees no increase in the first value of a series."""
+    for status in statuses:
+        _durations.of((route, str(status)))
+
+
 class RequestMetrics:
     """Counts answers. `known`: first parts of paths that are served; all others count as one."""
 
     def __init__(self, known: frozenset[str]) -> None:
         self._known = known
 
-    def count(self, scope: Any, status: int) -> None:
-        """Counts one answered request."""
+    def count(self, scope: Any, status: int, began: float) -> None:
+        """Count one answered request that `began` at this instant of `time.perf_counter`."""
         first: str = scope["path"]
         if first not in self._known:
             # The first part of the path: ids would make a time series each.
             first = "/" + first.lstrip("/").split("/", 1)[0]
-        _answered[first if first in self._known else "other", status] += 1
+        key = (first if first in self._known else "other", status)
+        series = _answered.get(key)
+        if series is None:
+            series = _answered[key] = _durations.of((key[0], str(status)))
+        series.observe(time.perf_counter() - began)

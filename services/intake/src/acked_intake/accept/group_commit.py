@@ -7,16 +7,19 @@ be.
 """
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from acked_common.background.job_writer import JobWriter
 from acked_common.runtime import failpoints
 from acked_common.runtime.batch_window import BatchRule, BatchWindow
 from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.metrics import COMMIT_BOUNDS_S, LoopCounter, LoopHistogram, kind_label
 from acked_common.store.records import Insertion, NewJob
 from acked_intake.settings import CommitLimits
 
@@ -32,7 +35,10 @@ _DOCUMENT_BYTES = 512
 _group_size = Histogram(
     "acked_commit_jobs", "Jobs in one group commit.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
-_accepted = Counter("acked_jobs_accepted_total", "Jobs whose group commit was confirmed.")
+_accepted = LoopCounter("acked_jobs_accepted_total", "Jobs whose group commit was confirmed.", ("kind",))
+_took = LoopHistogram(
+    "acked_commit_duration_seconds", "Time from a group commit to its outcome.", bounds=COMMIT_BOUNDS_S
+).of(())
 
 
 class Busy(Exception):
@@ -133,11 +139,13 @@ class GroupCommit:
 
     async def _commit(self, group: list[_Request], size: int) -> None:
         outcome = [Insertion.UNKNOWN] * len(group)
+        began = time.perf_counter()
         try:
             failpoints.reach("intake.inserting")
             outcome = await self._writer.insert([request.job for request in group])
             failpoints.reach("intake.inserted")
         finally:
+            _took.observe(time.perf_counter() - began)
             for request, found in zip(group, outcome, strict=True):
                 if not request.answered.done():
                     request.answered.set_result(found)
@@ -146,7 +154,7 @@ class GroupCommit:
             self._window.end(len(group))
             self._flush()
         _group_size.observe(len(group))
-        _accepted.inc(outcome.count(Insertion.STORED))
+        _count_accepted(group, outcome)
 
     def _tick(self) -> None:
         self._timer = None
@@ -164,3 +172,13 @@ class GroupCommit:
         for request in self._sent:
             if request.overdue_at <= now and not request.answered.done():
                 request.answered.set_result(Insertion.UNKNOWN)
+
+
+def _count_accepted(group: Sequence[_Request], outcome: Sequence[Insertion]) -> None:
+    by_kind: dict[str, int] = {}
+    for request, found in zip(group, outcome, strict=True):
+        if found is Insertion.STORED:
+            kind = request.job.kind
+            by_kind[kind] = by_kind.get(kind, 0) + 1
+    for kind, count in by_kind.items():
+        _accepted.add((kind_label(kind),), count)

@@ -1,5 +1,6 @@
 """Intake over HTTP: `POST /process`. Parses the request, calls the accept path, responds."""
 
+import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ from acked_common.model.instants import rfc3339
 from acked_common.model.principal import Permission, principal_of
 from acked_common.model.strict_json import SCANNED_ON_LOOP_BYTES, NeedsScan
 from acked_common.runtime import failpoints
+from acked_common.runtime.metrics import COMMIT_BOUNDS_S, LoopHistogram
 from acked_common.store.records import KeyHolder, NewJob
 from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.idempotency import key_in
@@ -28,6 +30,12 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 PROCESS_PATH = PROCESS.path
 _BEFORE_THE_BODY = (413, 429)
 """What is answered while the body is still on its way."""
+
+_took = LoopHistogram(
+    "acked_accept_duration_seconds",
+    "Time from the start of a body to its 202, replays of idempotency keys included.",
+    bounds=COMMIT_BOUNDS_S,
+).of(())
 
 _text_of = lru_cache(maxsize=64)(rfc3339)
 """Jobs that are answered together were accepted in few different milliseconds."""
@@ -48,6 +56,7 @@ class ProcessEndpoint:
             await self._answer_problem(send, _method_not_allowed(scope))
             return
         held = HeldBytes(scope)
+        began = time.perf_counter()
         try:
             key_text = key_in(scope["headers"])
             body = await read_body(scope, receive, max_bytes=self._max_bytes, held=held)
@@ -64,6 +73,7 @@ class ProcessEndpoint:
             return
         finally:
             held.release()
+        _took.observe(time.perf_counter() - began)
         await self._answer_accepted(send, job, submission.delay_s)
 
     async def _answer_accepted(self, send: Send, job: NewJob | KeyHolder, delay_s: float) -> None:

@@ -26,6 +26,7 @@ from acked_worker.consume.claimed_jobs import assignment_of, split_late
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lane_state import LaneSettings, LaneState
 from acked_worker.consume.slots import LaneSlots
+from acked_worker.consume.start_metrics import count_started
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.execute.attempt import Assignment
 
@@ -307,6 +308,7 @@ class LaneRunner:
         held = [InFlight(job, self.lane, now) for job in jobs]
         timeout_of = self._settings.times.timeout_of
         self._starts.submit([assignment_of(one, timeout_of(one.job)) for one in held])
+        count_started(jobs, waited_s=(at - queued_at).total_seconds())
         self._running.add(held)
         self._slots.take(len(jobs), isolated=sum(job.suspect for job in jobs))
         # The newest of the bundle tells for all: they were queued within one group commit, or one look of a sweeper.

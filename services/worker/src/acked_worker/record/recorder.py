@@ -22,6 +22,7 @@ from acked_common.store.ports import OutcomeStore
 from acked_common.store.records import Applied, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.outcome import Ending, Succeeded, weight_bytes
+from acked_worker.record.attempt_metrics import count_recorded
 from acked_worker.record.failure_log import failure_line, group_of
 from acked_worker.record.outcome_rules import Defaults, transition_after
 
@@ -153,18 +154,21 @@ class Recorder:
             outcome = await self._apply_one_by_one(moves, kinds)
         stale, events = [], []
         reasons: dict[str, int] = {}
+        recorded: list[Ended] = []
         for (ended, move), applied in zip(bound, outcome, strict=True):
             if applied is Applied.STALE:
                 stale.append(ended)
                 continue
             if (failed := move.transition.ended) is not None:
                 self._failures.say(group_of(failed), failure_line(move.transition, failed, ended[0].job))
+            recorded.append(ended)
             entry = move.history_entry
             self.finished += entry.state.is_terminal
             reasons[entry.reason] = reasons.get(entry.reason, 0) + 1
             events.append(JobEvent(move.seen.id, entry.rev, entry.state, entry.reason, entry.attempt, entry.at))
         for reason, count in reasons.items():
             _recorded.labels(reason).inc(count)
+        count_recorded(recorded)
         if events:
             failpoints.reach("worker.reporting")
             self._listener.recorded(events)
