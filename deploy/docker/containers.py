@@ -10,7 +10,9 @@ from typing import Any
 from deploy.docker import engine
 from deploy.docker.kept import forget_running
 from deploy.docker.project import PROXIED, ContainersError, Project
+from deploy.docker.targets import container_targets
 from deploy.native.layout import ROOT
+from deploy.observed import copy_shipped, observed, write_targets
 from deploy.operator_token import ACCESS, MAKE, OperatorToken
 
 STEPS = ("hand-out", "accounts", "init")
@@ -79,6 +81,7 @@ class Containers:
                 self.project.docker("stop", *old)
                 self.project.docker("rm", *old)
         self._wait_listed()
+        self._tell_prometheus()
 
     def down(self) -> None:
         """Remove the containers and keep the volumes with all data."""
@@ -86,6 +89,7 @@ class Containers:
         # Whatever is there, also what only the proxy's file names.
         self.project.compose("down", "--remove-orphans")
         forget_running(self.project)
+        write_targets(observed(self.project.state), [])
 
     def remove(self) -> None:
         """Remove the containers and all data, for tests."""
@@ -146,6 +150,17 @@ class Containers:
         except ContainersError as error:
             raise ContainersError(f"{error}{self._said_by_failed_steps()}") from None
         self._wait_listed()
+        self._tell_prometheus()
+
+    def _tell_prometheus(self) -> None:
+        """Write what Prometheus reads of this stack; a container keeps its address until one of these commands."""
+        copy_shipped(observed(self.project.state))
+        # On loopback, as by default, no other container reaches it.
+        is_reached = self.project.environ.get("ACKED_METRICS_HOST", "")
+        port = self.project.environ.get("ACKED_METRICS_PORT", "") if is_reached else ""
+        containers = self.project.containers()
+        inspected = json.loads(self.project.docker("inspect", *containers)) if containers else []
+        write_targets(observed(self.project.state), container_targets(inspected, self.project.name, port))
 
     def _said_by_failed_steps(self) -> str:
         """Return why a step before the services failed: Compose only reports that it did."""

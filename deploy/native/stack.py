@@ -18,7 +18,9 @@ from deploy.native.rollout import roll
 from deploy.native.server_parts import ServerParts
 from deploy.native.service_parts import ServiceParts, Told
 from deploy.native.supervisor import SERVICES, SupervisorError
+from deploy.native.targets import write_native_targets
 from deploy.native.tokens import operator_token, run_token_command
+from deploy.observed import copy_shipped, observed, write_targets
 from deploy.operator_token import OperatorToken
 
 
@@ -90,6 +92,7 @@ class Stack:
                     self._services.initialize(told)
                     self._services.start()
                     self._services.wait_ready()
+                    self._tell_prometheus()
             except BaseException as error:
                 if not was_up:
                     self._down()
@@ -121,6 +124,7 @@ class Stack:
             self._servers.start()
             self._services.start()
             self._services.wait_ready()
+            self._tell_prometheus()
             return True
 
     def restart(self, roles: Sequence[str] = SERVICES, told: Callable[[str], object] = print) -> None:
@@ -154,6 +158,7 @@ class Stack:
                 environment.keep(self.layout, proved or self._plan.environ)
                 raise
             self._services.wait_listed()
+            self._tell_prometheus()
             # Not while processes run that may still import them.
             self._services.tidy_packages(told)
             if len(roles) == len(SERVICES):
@@ -217,6 +222,14 @@ class Stack:
         self._plan.forget_port_base()
         self.layout.accounts_mark.unlink(missing_ok=True)
         environment.forget(self.layout)
+        if (folder := observed(self.layout.state)).exists():
+            write_targets(folder, [])
+
+    def _tell_prometheus(self) -> None:
+        """Write what Prometheus reads of this stack; between two commands the supervisor does."""
+        copy_shipped(observed(self.layout.state))
+        programs = self.parts.supervisor.programs()
+        write_native_targets(self.layout, {program: int(info["pid"]) for program, info in programs.items()})
 
     def _stop_in_order(self) -> None:
         if self.is_up():

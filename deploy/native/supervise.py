@@ -3,18 +3,20 @@
 supervisord as it ships restarts itself on SIGHUP: it stops every part and, since `up` starts them, starts none. SIGUSR1
 ends it and orphans the parts. Here both reopen the logs, as SIGUSR2 does. A shutdown stops all parts of one priority at
 once: workers that drain one after the other would need their drain time as often as there are workers. Two programs of
-one part share its logs.
+one part share its logs. What it brings back has new ports, so it tells Prometheus.
 """
 
 import signal
 from types import FrameType
 from typing import Any
 
-from supervisor import supervisord
+from supervisor import events, supervisord
 from supervisor.medusa.asyncore_25 import ExitNow
 from supervisor.options import ServerOptions
 
+from deploy.native.layout import layout_from
 from deploy.native.part_logs import PartLogger
+from deploy.native.targets import write_native_targets
 
 _REOPEN_LOGS = signal.SIGUSR2
 
@@ -36,6 +38,10 @@ class _Options(ServerOptions):  # type: ignore[misc]
 class _Supervisor(supervisord.Supervisor):  # type: ignore[misc]
     stop_groups: list[Any] | None
 
+    def __init__(self, options: _Options) -> None:
+        super().__init__(options)
+        self._layout = layout_from()
+
     def ordered_stop_groups_phase_1(self) -> None:
         if self.stop_groups:
             last = self.stop_groups[-1].config.priority
@@ -45,6 +51,19 @@ class _Supervisor(supervisord.Supervisor):  # type: ignore[misc]
 
     def ordered_stop_groups_phase_2(self) -> None:
         self.stop_groups = [group for group in self.stop_groups or () if group.get_unstopped_processes()]
+
+    def runforever(self) -> None:
+        # Not earlier: it forgets all who subscribed before.
+        events.subscribe(events.Tick5Event, self._tell_targets)
+        super().runforever()
+
+    def _tell_targets(self, _: object) -> None:
+        # A full disk must not end the supervisor.
+        processes = [process for group in self.process_groups.values() for process in group.processes.values()]
+        try:
+            write_native_targets(self._layout, {process.config.name: process.pid for process in processes})
+        except OSError as error:
+            self.options.logger.warn(f"the targets of Prometheus can't be written: {error}")
 
 
 def main() -> None:
