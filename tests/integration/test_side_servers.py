@@ -1,7 +1,10 @@
 """What a process serves beside its work: metrics on a port of their own, and a worker's health."""
 
+import json
+import os
 import socket
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -53,6 +56,21 @@ async def test_metrics_have_a_port_without_the_host_guard() -> None:
         await server.stop()
     with pytest.raises(aiohttp.ClientConnectorError):
         await get(port, "/metrics", "localhost")
+
+
+async def test_the_port_is_told_beside_the_run_file_while_it_serves(tmp_path: Path) -> None:
+    port = free_port()
+    listen = read_common(Env({"ACKED_METRICS_PORT": str(port), "ACKED_METRICS_HOST": "0.0.0.0"})).listen
+    server = MetricsServer(listen, run_file=tmp_path / "run" / "gateway-1.json")
+    told = tmp_path / "run" / "gateway-1.metrics"
+    await server.start()
+    try:
+        # Where this machine reaches it.
+        assert json.loads(told.read_text()) == {"pid": os.getpid(), "address": f"127.0.0.1:{port}"}
+        assert [file.name for file in told.parent.iterdir()] == [told.name]
+    finally:
+        await server.stop()
+    assert not told.exists()
 
 
 async def test_processes_with_one_setting_take_ports_of_their_own() -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from acked_common.background.sweeper import EMPTY_LOOKS, LostJobs, ServerAnswer, next_look_s
@@ -137,6 +138,14 @@ class TestRunning:
         assert (found.state, found.reason, found.owner) == (State.QUEUED, Reason.LEASE_EXPIRED.value, None)
         assert (found.attempt, found.failures, found.crashes, found.suspect) == (1, 0, 0, True)
         assert bench.published() == [job.id]
+
+    async def test_a_lost_attempt_counts_as_one(self, bench: Bench) -> None:
+        await bench.trust_leases()
+        labels = {"kind": "loses", "outcome": "lost"}
+        for times in (1, 2):
+            await bench.running(kind="loses")
+            await bench.sweep_running()
+            assert REGISTRY.get_sample_value("acked_attempts_total", labels) == times
 
     async def test_a_lease_that_holds_is_left_alone(self, bench: Bench) -> None:
         await bench.trust_leases()

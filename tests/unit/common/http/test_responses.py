@@ -3,12 +3,14 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,7 +21,7 @@ from acked_common.api.readiness import Readiness
 from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.request_metrics import RequestMetrics
+from acked_common.http.request_metrics import RequestMetrics, begin_at_zero
 from acked_common.http.requests import read_bounded, while_connected
 from acked_common.http.responses import JsonResponse
 from acked_common.http.server.serve import bind_port, within_files
@@ -65,6 +67,22 @@ def app(readiness: Readiness | None = None) -> Starlette:
 
 async def get(path: str, **readiness: dict[str, str | None]) -> Answer:
     return await call(app(Readiness(**readiness) if readiness else None), "GET", path)  # type: ignore[arg-type]
+
+
+async def test_a_response_is_timed_by_route_and_status() -> None:
+    def value(name: str) -> float:
+        return REGISTRY.get_sample_value(f"acked_http_{name}", {"route": "/refuse", "status": "503"}) or 0.0
+
+    count, seconds = value("request_duration_seconds_count"), value("request_duration_seconds_sum")
+    began = time.perf_counter()
+    assert (await get("/refuse")).status == 503
+    assert value("request_duration_seconds_count") == value("requests_total") == count + 1
+    assert 0 < value("request_duration_seconds_sum") - seconds <= time.perf_counter() - began
+
+
+def test_a_series_can_be_there_before_its_first_response() -> None:
+    begin_at_zero("/begun", 503)
+    assert REGISTRY.get_sample_value("acked_http_requests_total", {"route": "/begun", "status": "503"}) == 0
 
 
 async def test_health_is_the_process_alone() -> None:

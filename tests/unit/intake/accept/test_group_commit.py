@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import REGISTRY
 
 from acked_common.background.job_writer import JobWriter
 from acked_common.store.records import Insertion, NewJob
@@ -41,6 +42,17 @@ async def test_a_lonely_request_does_not_wait_for_others(bench: CommitBench) -> 
     assert await bench.commit.keep(job) is Insertion.STORED
     assert bench.store.sizes == [1]
     assert bench.published == [job.id]
+
+
+async def test_what_is_stored_counts_by_kind(bench: CommitBench) -> None:
+    def accepted(kind: str) -> float | None:
+        return REGISTRY.get_sample_value("acked_jobs_accepted_total", {"kind": kind})
+
+    commits = REGISTRY.get_sample_value("acked_commit_duration_seconds_count") or 0
+    asked = [new_job(kind=kind) for kind in ("counted", "counted", "apart")]
+    assert await outcomes(await bench.keep(*asked)) == [Insertion.STORED] * 3
+    assert (accepted("counted"), accepted("apart")) == (2, 1)
+    assert REGISTRY.get_sample_value("acked_commit_duration_seconds_count") == commits + 1
 
 
 async def test_requests_of_one_turn_are_one_group(bench: CommitBench) -> None:
