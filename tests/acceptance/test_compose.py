@@ -1,6 +1,8 @@
 """The stack in containers: the same promises as on the machine itself, whatever happens to a container."""
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from acked_common.model.lifecycle import State
 from deploy.docker.containers import Containers
 from deploy.docker.project import Project
+from deploy.observed import TARGETS, observed
 from support.compose import ComposeStack, docker, running_compose_stack
 from support.feed import observers, states_known
 from support.load import Load
@@ -18,12 +21,14 @@ from support.stacks import eventually
 SERVICES = ("gateway", "intake", "worker")
 SERVERS = ("mongo", "rabbitmq")
 JOBS = 300
+METRICS_PORT = 9100
+METRICS = {"ACKED_METRICS_PORT": str(METRICS_PORT), "ACKED_METRICS_HOST": "0.0.0.0"}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
     # What is judged here is containers that come and go, not how long a busy machine's disk may take.
-    environ = {"ACKED_DRAIN_S": "2", "ACKED_ANSWER_WITHIN_S": "5"}
+    environ = {"ACKED_DRAIN_S": "2", "ACKED_ANSWER_WITHIN_S": "5", **METRICS}
     with running_compose_stack(tmp_path_factory.mktemp("compose"), environ) as running:
         yield running
 
@@ -93,6 +98,19 @@ def test_a_load_test_ends_while_workers_are_added(stack: ComposeStack) -> None:
     eventually(lambda: len(that_worked()) == 4, within_s=20, what="all four have done some of it")
     stack.containers.scale({"worker": 2})
     eventually(lambda: len(stack.call("GET", "/workers").body["workers"]) == 2, within_s=30, what="two workers")
+
+
+def test_prometheus_reaches_each_container_in_their_network(stack: ComposeStack) -> None:
+    scale = stack.containers.project.scale
+    found = json.loads((observed(stack.containers.project.state) / TARGETS).read_text())
+    assert Counter(one["labels"]["service"] for one in found) == scale
+    addresses = {one["targets"][0] for one in found}
+    assert len(addresses) == len(found)
+    for address in addresses:
+        host, port = address.rsplit(":", 1)
+        request = r"GET /metrics HTTP/1.0\r\nHost: prometheus\r\n\r\n"
+        script = f"exec 3<>/dev/tcp/{host}/{port} && printf '{request}' >&3 && cat <&3"
+        assert "acked_build_info{" in stack.run_in("intake", script)
 
 
 @pytest.mark.parametrize("service", SERVICES)
