@@ -31,7 +31,9 @@ SCRAPED_WITHIN_S = 40.0
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    with running_stack(tmp_path_factory.mktemp("stack"), scale=SCALE) as started:
+    with running_stack(tmp_path_factory.mktemp("stack")) as started:
+        for service, processes in SCALE.items():
+            started.stack.scale({service: processes})
         yield started
 
 
