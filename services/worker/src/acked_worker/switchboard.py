@@ -105,8 +105,8 @@ class Switchboard:
                 continue
             held.ended = True
             self._lanes.note_ended(held)
-            self._minutes.note_run(held.job.tenant, held.job.kind, held.took_s)
             found.append((held, ending))
+        self._minutes.note_runs((held.job.tenant, held.job.kind, held.took_s) for held, _ in found)
         self._recorder.record(found)
 
     # From the recorder (see `recorder.OutcomeListener`).

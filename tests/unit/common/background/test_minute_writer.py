@@ -9,7 +9,7 @@ from acked_common.background.job_writer import JobWriter
 from acked_common.background.minute_writer import MinuteWriter
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
-from acked_common.model.minute_buckets import ACCEPTED, MINUTE_S, STARTED, WAIT, quantile_s
+from acked_common.model.minute_buckets import ACCEPTED, MINUTE_S, RUN, STARTED, WAIT, quantile_s
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.records import Insertion
 from support.factories import EXPIRES_IN_S, GRACE_S, RETENTION_S, ManualClock, new_job, running
@@ -69,10 +69,12 @@ async def test_moves_count_when_they_apply(bench: Bench) -> None:
 async def test_starts_count_with_their_wait_and_over_all_tenants(bench: Bench) -> None:
     bench.minutes.note_started("acme", "demo", 3, waited_s=2.0)
     bench.minutes.note_started("globex", "demo", 1, waited_s=0.1)
-    bench.minutes.note_run("acme", "demo", 0.5)
+    bench.minutes.note_runs([("acme", "demo", 0.5), ("acme", "demo", 0.6)])
     await bench.minutes.write()
     found = await bench.counts("demo", "acme")
     assert found[STARTED] == 3
+    ran_s = quantile_s(found, RUN, 1.0)
+    assert ran_s is not None and 0.5 < ran_s < 0.7
     waited_s = quantile_s(found, WAIT, 0.5)
     assert waited_s is not None and 1.7 < waited_s < 2.3
     assert await bench.counts("demo", None) == {STARTED: 4}

@@ -6,8 +6,9 @@ asks seldom for what takes long, and soon for what is quick.
 """
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import Reason, State
@@ -22,8 +23,7 @@ MAX_GUESS_S = 60.0
 """Of a time that is guessed from how long the job has waited or run."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What is known beside the job."""
 
     now: datetime
@@ -41,8 +41,7 @@ class Facts:
     """Whether the reader may see what other tenants have waiting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """Why a job is where it is, and after how many seconds to ask again."""
 
     hint: str

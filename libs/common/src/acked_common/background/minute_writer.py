@@ -4,10 +4,10 @@ A killed process loses what it counted since its last write, at most `WRITE_EVER
 writes the rest. A write whose outcome is unknown is sent again under its number, so that it counts once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from acked_common.model.ids import new_id
-from acked_common.model.lifecycle import Move
+from acked_common.model.lifecycle import Move, Transition
 from acked_common.model.minute_buckets import (
     ACCEPTED,
     RUN,
@@ -57,11 +57,15 @@ class MinuteWriter:
     def note_moves(self, moves: Sequence[Move], kinds: Sequence[str], outcome: Sequence[Applied]) -> None:
         """Count runs and attempts that these moves have ended."""
         at = self._clock.now()
+        transition: Transition | None = None
+        name: str | None = None
         for move, kind, applied in zip(moves, kinds, outcome, strict=True):
-            if applied is Applied.APPLIED:
-                name = counted_as(move.seen.state, move.transition)
-                if name is not None:
-                    add(self._counts.series(at, move.seen.tenant, kind), name)
+            # Most share their transition, and so does what it counts as: all of it leaves one state.
+            if move.transition is not transition or len(move.transition.leaves) > 1:
+                transition = move.transition
+                name = counted_as(move.seen.state, transition)
+            if name is not None and applied is Applied.APPLIED:
+                add(self._counts.series(at, move.seen.tenant, kind), name)
 
     def note_started(self, tenant: str, kind: str, count: int, *, waited_s: float) -> None:
         """Count attempts that start together after the same wait in the queue."""
@@ -69,9 +73,11 @@ class MinuteWriter:
         add(counts, STARTED, count)
         add(counts, span_of(WAIT, waited_s), count)
 
-    def note_run(self, tenant: str, kind: str, ran_s: float) -> None:
-        """Count how long one attempt ran."""
-        add(self._counts.series(self._clock.now(), tenant, kind), span_of(RUN, ran_s))
+    def note_runs(self, runs: Iterable[tuple[str, str, float]]) -> None:
+        """Count how long attempts ran: the tenant and the kind of each, and seconds."""
+        at = self._clock.now()
+        for tenant, kind, ran_s in runs:
+            add(self._counts.series(at, tenant, kind), span_of(RUN, ran_s))
 
     async def write(self) -> None:
         """Write what was counted, after what an earlier write left unconfirmed. Raises `StoreError`."""

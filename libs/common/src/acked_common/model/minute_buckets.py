@@ -37,6 +37,8 @@ SKETCHES = (WAIT, RUN)
 BOUNDS_S = tuple(10 ** (n / 10 - 3) for n in range(91))
 """Upper bounds of a sketch, from a millisecond to eleven days; what is longer counts beyond the last."""
 
+_SPANS = {sketch: tuple(f"{sketch}.{n}" for n in range(len(BOUNDS_S) + 1)) for sketch in SKETCHES}
+
 MINUTE_S = 60
 TEN_MINUTES_S = 600
 HOUR_S = 3600
@@ -99,7 +101,7 @@ def counted_as(seen: State, transition: Transition) -> str | None:
 
 def span_of(sketch: str, seconds: float) -> str:
     """Return the count of a sketch that a duration raises."""
-    return f"{sketch}.{bisect_left(BOUNDS_S, seconds)}"
+    return _SPANS[sketch][bisect_left(BOUNDS_S, seconds)]
 
 
 class MinuteCounts:
@@ -110,6 +112,9 @@ class MinuteCounts:
         self._series: dict[tuple[int, str, str], dict[str, int]] = {}
         self._rests: dict[tuple[int, str], dict[str, int]] = {}
         self._uncounted: dict[str, int] = {}
+        self._minute = 0
+        self._at: datetime | None = None
+        """Instant whose minute that is: many ask for the same one."""
 
     @property
     def uncounted(self) -> int:
@@ -118,7 +123,9 @@ class MinuteCounts:
 
     def series(self, at: datetime, tenant: str, kind: str) -> dict[str, int]:
         """Return the counts of a kind in the minute of an instant, for the caller to raise at once (see `add`)."""
-        minute = int(at.timestamp()) // MINUTE_S
+        if at is not self._at:
+            self._at, self._minute = at, int(at.timestamp()) // MINUTE_S
+        minute = self._minute
         found = self._series.get((minute, tenant, kind))
         if found is not None:
             return found
