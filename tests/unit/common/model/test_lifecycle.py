@@ -119,7 +119,7 @@ def _check(before: Job, after: Job, transition: Transition) -> None:
     else:
         assert after.failures in (before.failures, before.failures + 1)
         assert after.crashes == before.crashes + (transition.reason in CRASHES)
-    if transition.reason in CLEARS:
+    if transition.reason in CLEARS and before.state is State.RUNNING:
         assert not after.suspect
     elif transition.reason is Reason.LEASE_EXPIRED:
         assert after.suspect

@@ -15,14 +15,14 @@ _RUN_LEFTOVERS = _OF_THE_END | {"finished_at", "delete_at", "cancel_requested_at
 
 
 def cancel(*, at: datetime, retention_s: float, by: Actor | None = None) -> Transition:
-    """A person ends a job that nobody runs."""
+    """A person ends a job that nobody runs; a suspect stays one, for it may be retried."""
     return Transition(
         Reason.CANCELLED,
         leaves=UNOWNED,
         to=State.CANCELLED,
         at=at,
         sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=WAITING | {"next_check_at", "cancel_requested_at", "suspect"},
+        clears=WAITING | {"next_check_at", "cancel_requested_at"},
         by=by,
     )
 
