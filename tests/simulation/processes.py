@@ -276,7 +276,7 @@ def _done() -> _Done:
     return _Done()
 
 
-def _store(url: str, database: str, *, app_name: str, timeout_s: float) -> StoreLine:
+def _store(url: str, database: str, *, app_name: str, timeout_s: float, claims_tenants: bool = False) -> StoreLine:
     process = STRAND.get().process
     return StoreLine(process.loop.simulation, process, timeout_s)  # type: ignore[attr-defined]
 

@@ -32,6 +32,7 @@ class MemoryCensus:
     _jobs: Mapping[UUID, Document]
 
     def __init__(self) -> None:
+        super().__init__()
         self._summary: CensusSummary | None = None
         self._tenants: dict[str, TenantCensus] = {}
         self._known: dict[tuple[str, str], KnownGroup] = {}
