@@ -233,7 +233,6 @@ def test_prometheus_scrapes_every_process_and_loads_the_rules(stack: TestStack, 
         )
 
 
-@pytest.mark.xfail(reason="no service exposes the age of the oldest waiting job yet")
 def test_the_oldest_waiting_job_is_known_within_two_seconds(stack: TestStack, watch: Watch) -> None:
     name = "acked_oldest_waiting_seconds"
     assert name in watch.names["gateway"]

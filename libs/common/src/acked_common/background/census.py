@@ -4,6 +4,7 @@ Whoever takes the turn counts. The next turn is due after `PAUSES` times what th
 no more than a twentieth of its time on it. Without a new census the last figures stay for a while, and then go.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.metrics import kind_label
 from acked_common.store.census import CensusSummary
 from acked_common.store.ports import CensusStore
 
@@ -107,13 +109,24 @@ class _Collector:
         census = self._census
         summary = None if census is None else census.fresh()
         if census is not None and summary is not None:
+            counts: Counter[tuple[str, str]] = Counter()
+            failed: Counter[str] = Counter()
+            waited_s: dict[str, float] = {}
             for kind in summary.kinds:
+                # Kinds beyond the bound share a label: its figures are theirs together.
+                label = kind_label(kind.kind)
                 for state, count in kind.states.items():
-                    jobs.add_metric((kind.kind, state.value), count)
+                    counts[label, state.value] += count
                 if kind.oldest_queued_at is not None:
-                    waited_s = (census.now() - kind.oldest_queued_at).total_seconds()
-                    oldest.add_metric((kind.kind,), max(waited_s, 0.0))
-                attention.add_metric((kind.kind,), kind.attention)
+                    found_s = (census.now() - kind.oldest_queued_at).total_seconds()
+                    waited_s[label] = max(waited_s.get(label, 0.0), found_s)
+                failed[label] += kind.attention
+            for values, count in counts.items():
+                jobs.add_metric(values, count)
+            for label, oldest_s in waited_s.items():
+                oldest.add_metric((label,), oldest_s)
+            for label, count in failed.items():
+                attention.add_metric((label,), count)
         yield from (jobs, oldest, attention)
 
     def describe(self) -> Iterator[Metric]:
