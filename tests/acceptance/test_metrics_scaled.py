@@ -31,7 +31,8 @@ SCRAPED_WITHIN_S = 40.0
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    with running_stack(tmp_path_factory.mktemp("stack")) as started:
+    # What is judged here is figures, not how long a busy machine's disk may take.
+    with running_stack(tmp_path_factory.mktemp("stack"), environ={"ACKED_ANSWER_WITHIN_S": "10"}) as started:
         for service, processes in SCALE.items():
             started.stack.scale({service: processes})
         yield started
