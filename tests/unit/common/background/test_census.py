@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 
 from acked_common.background import census as census_module
 from acked_common.background.census import FRESH_FOR_S, LONGEST_PAUSE_S, SHORTEST_PAUSE_S, CensusLoop, pause_s
+from acked_common.model.kind_labels import KindLabels
 from acked_common.model.lifecycle import State
 from acked_common.store.census import CensusSummary, KindCount
 from acked_common.store.errors import StoreUnavailable
@@ -170,6 +171,19 @@ async def test_a_snoozed_group_needs_no_attention_until_its_time_is_over(
     assert _values(figures)["acked_jobs a failed"] == 1.0
     await bench.look(30.0)
     assert _values(figures)["acked_attention_jobs a"] == 1.0
+
+
+async def test_kinds_beyond_the_bound_share_their_figures(
+    bench: Bench, figures: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(census_module, "kind_label", KindLabels(most=1).of)
+    at = bench.clock.now()
+    ages_s = {"a": 1, "b": 50, "c": 20}
+    await insert(bench.store, *(new_job(kind=kind, at=at - timedelta(seconds=age)) for kind, age in ages_s.items()))
+    await bench.look()
+    found = _values(figures)
+    assert (found["acked_jobs a queued"], found["acked_jobs other queued"]) == (1.0, 2.0)
+    assert found["acked_oldest_waiting_seconds other"] == 50.0
 
 
 def test_the_figures_are_registered() -> None:

@@ -15,6 +15,7 @@ from acked_common.model.pauses import MAX_REASON_CHARS, KindPauses, Pause
 from acked_common.model.principal import Operator, Permission, Principal
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.runtime.clock import Clock
+from acked_common.runtime.metrics import kind_label
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import PauseStore
 from acked_common.store.records import KindRecord
@@ -87,7 +88,7 @@ class Pausing:
         return ProblemError(problem("not-found", detail, extra={"known_kinds": known}))
 
     def _count(self) -> None:
-        paused = set(self._pauses.paused)
+        paused = set(map(kind_label, self._pauses.paused))
         for kind in self._counted - paused:
             _paused.remove(kind)
         for kind in paused:
