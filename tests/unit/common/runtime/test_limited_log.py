@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from acked_common.runtime.limited_log import MIXED, SAID_EVERY_S, LimitedLog, Line, LineLimiter
@@ -39,6 +41,15 @@ def test_what_is_left_out_is_told_when_the_minute_is_over() -> None:
     assert limiter.offer("a", line(8), 119.0) is None
     assert limiter.due(119.9) == []
     assert told(limiter.due(120.0)) == [(8, 0)]
+
+
+@given(st.floats(0, 1e9))
+def test_what_is_due_at_an_instant_is_due_at_that_very_one(said_at: float) -> None:
+    """Else its timer would find nothing, and come again at once, and again."""
+    limiter = LineLimiter()
+    limiter.offer("a", line(0), said_at)
+    limiter.offer("a", line(1), said_at)
+    assert told(limiter.due(limiter.due_at)) == [(1, 0)]
 
 
 def test_line_behind_its_minute_tells_what_waited() -> None:

@@ -54,8 +54,8 @@ class LineLimiter:
     @property
     def due_at(self) -> float:
         """When the first line that waits is due; infinite if none waits."""
-        waiting = (group.said_at for group in (self._others, *self._groups.values()) if group.waiting is not None)
-        return min(waiting, default=inf) + self._every_s
+        groups = (self._others, *self._groups.values())
+        return min((self._due_at(group) for group in groups if group.waiting is not None), default=inf)
 
     def offer(self, key: Hashable, line: Line, now: float) -> Line | None:
         """Return the line to write now; None where it waits."""
@@ -65,7 +65,7 @@ class LineLimiter:
             return line
         if group is None:
             group, line = self._others, replace(line, fields={**line.fields, **MIXED})
-        if now - group.said_at >= self._every_s:
+        if self._due_at(group) <= now:
             return self._said(key, group, replace(line, left_out=group.held), now)
         group.held += 1
         if group.waiting is None or line.is_grave or not group.waiting.is_grave:
@@ -74,22 +74,26 @@ class LineLimiter:
 
     def due_at_of(self, key: Hashable) -> float:
         """When a line that was offered with this key and waits is due."""
-        return self._groups.get(key, self._others).said_at + self._every_s
+        return self._due_at(self._groups.get(key, self._others))
 
     def due(self, now: float) -> list[Line]:
         """Return what has waited until its minute was over."""
-        return self._take(lambda group: now - group.said_at >= self._every_s, now)
+        return self._take(lambda group: self._due_at(group) <= now, now)
 
     def rest(self, now: float) -> list[Line]:
         """Return all that waits."""
         return self._take(lambda group: True, now)
+
+    def _due_at(self, group: _Group) -> float:
+        # The only sum, so that what is due at an instant is due at that very one, whatever is rounded.
+        return group.said_at + self._every_s
 
     def _has_room(self, now: float) -> bool:
         """Whether there is room for one more group, if need be in the place of a silent one."""
         if len(self._groups) < self._most:
             return True
         key, oldest = next(iter(self._groups.items()))
-        if oldest.waiting is not None or now - oldest.said_at < self._every_s:
+        if oldest.waiting is not None or now < self._due_at(oldest):
             return False
         del self._groups[key]
         return True
