@@ -17,7 +17,7 @@ from support.stacks import TestStack, eventually
 SERVICES = ("gateway", "intake")
 FIELDS = {
     *("id", "kind", "state", "reason", "rev", "run", "attempt", "failures", "accepted_at", "due_at", "started_at"),
-    *("finished_at", "progress", "result", "error", "batch", "tags", "history"),
+    *("finished_at", "progress", "result", "error", "batch", "tags", "history", "attempts"),
 }
 
 
@@ -77,10 +77,13 @@ def test_a_job_that_failed_for_good(stack: TestStack) -> None:
     assert (found["state"], found["reason"]) == (State.FAILED, Reason.PERMANENT_ERROR)
     assert (found["attempt"], found["failures"], found["result"]) == (1, 1, None)
     error = found["error"]
-    assert error.keys() == {"type", "message", "retryable", "attempt", "traceback"}
+    assert error.keys() == {"type", "message", "retryable", "attempt", "group", "culprit", "traceback"}
     assert (error["type"], error["message"]) == ("card-declined", "the card was declined")
     assert (error["retryable"], error["attempt"]) == (False, 1)
     assert "in permanent" in error["traceback"]
+    assert (
+        error["culprit"] == 'acceptance_kinds.permanent: raise Permanent("the card was declined", type="card-declined")'
+    )
     assert "acked_worker" not in error["traceback"], "a traceback starts at the user's function"
 
 

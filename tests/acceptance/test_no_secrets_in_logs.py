@@ -152,6 +152,7 @@ def test_no_log_holds_what_is_nobodys_business(stack: TestStack) -> None:
     assert all(found[name] for name in ("gateway-1.log", "intake-1.log", "worker-1.log", "mongod.log")), (
         "they say something"
     )
+    assert b'"attempt failed"' in found["worker-1.log"], "also of a handler that fails with its payload in its words"
     held = {
         (name, what): text[max(0, text.index(form) - 300) : text.index(form) + 100]
         for name, text in found.items()
