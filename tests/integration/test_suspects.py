@@ -73,6 +73,7 @@ async def test_what_ends_otherwise_is_no_crash(folder: Path) -> None:
         assert (failed.error.type, failed.error.message, failed.retryable) == ("ValueError", "it broke", True)
         assert 'raise ValueError("it broke")' in (failed.error.traceback or "")
         assert "acked_worker" not in (failed.error.traceback or "")
+        assert (failed.error.culprit or "").endswith('.fails: raise ValueError("it broke")')
         assert isinstance(await bench.ending("quits"), Failed)
         assert len(result(await bench.ending("large"))) == 1_000_000
         unknown = await bench.ending("unknown")
