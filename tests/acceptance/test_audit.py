@@ -302,7 +302,6 @@ class TestCommands:
     def test_an_erased_job_keeps_its_skeleton(self, ada: Person) -> None:
         job_id = ada.failed()
         before = ada.status(job_id)
-        assert before["attempts"]
         with feed_of(ada, job_id) as frames:
             after = ada.post(f"/jobs/{job_id}/erase")
             assert next(rev for rev in frames if rev > before["rev"]) == after["rev"], "the feed tells it"

@@ -43,7 +43,9 @@ REFUSED = {
         *("GET /jobs 422", "GET /jobs/{id} 404", "GET /status/{id} 404", "GET /load-test 422", "POST /load-test 422"),
         *("POST /jobs/{id}/cancel 409", "POST /jobs/{id}/retry 409", "POST /jobs/{id}/resolve 409"),
         *("POST /jobs/{id}/resolve 422", "GET /batches/{batch} 404", "PUT /jobs 405", "POST /workers 405"),
-        *("POST /workers/{id}/drain 404", "GET /workers/{id}/drain 405"),
+        *("POST /workers/{id}/drain 404", "GET /workers/{id}/drain 405", "GET /audit 422"),
+        *("POST /jobs/{id}/run-now 409", "POST /jobs/{id}/erase 409", "POST /jobs/{id}/edit 409"),
+        *("POST /jobs/{id}/edit 404", "POST /jobs/{id}/edit 422"),
         *("GET /attention 422", "POST /attention/{group} 404", "POST /attention/{group} 422"),
         *("POST /kinds/{kind}/pause 404", "POST /kinds/{kind}/pause 422", "POST /kinds/{kind}/resume 404"),
     },
@@ -92,7 +94,7 @@ def traffic(stack: TestStack) -> dict[str, Any]:
     """Jobs in every state that a job may be in now, for `support/api_traffic.py`."""
     ended = [stack.process("test.echo", payload={"a": [1.5, None]}, batch=BATCH, tags=["t"])]
     ended += [stack.process("noop"), stack.process("test.fails", batch=BATCH)]
-    failed = [stack.process(**FAILS_ALWAYS, batch=BATCH) for _ in range(12)]
+    failed = [stack.process(**FAILS_ALWAYS, batch=BATCH) for _ in range(24)]
     running = stack.process("test.steps", batch=BATCH)
     scheduled, cancelled = (stack.process("noop", delay_s=3600) for _ in range(2))
     assert stack.call("POST", f"/jobs/{cancelled}/cancel").status == 200
@@ -101,7 +103,8 @@ def traffic(stack: TestStack) -> dict[str, Any]:
     eventually(lambda: stack.status(running)["progress"], within_s=10, what="the running job has reported")
     return {
         "ids": [*ended, running, scheduled, cancelled, *failed],
-        "live_ids": [stack.process("noop", delay_s=3600) for _ in range(4)],
+        "live_ids": [stack.process("noop", delay_s=3600) for _ in range(8)],
+        "live_id": stack.process("noop", delay_s=3600),
         "failed_ids": failed,
         "batch": BATCH,
         "groups": [group["group"] for group in eventually(lambda: _groups(stack), within_s=30, what="a census")],

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from acked_common.broker.rabbitmq.consumer_state import ConsumerState
 from acked_common.broker.rabbitmq.lane_consumer import Delivery
 from acked_common.model import pauses
+from acked_common.model.audit import AuditEntry
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
 from acked_common.store.mongo.documents import Document
@@ -68,6 +69,13 @@ class ForgetsTheCancel(ObservedStore):
 
     async def live_jobs(self, state: State, **options: Any) -> list[Job]:
         return [replace(job, cancel_requested=False) for job in await super().live_jobs(state, **options)]
+
+
+class LosesTheAudit(ObservedStore):
+    """An entry of the audit is said to be kept, and is not."""
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Keep nothing."""
 
 
 class KeepsTheRev(ObservedStore):
@@ -196,6 +204,7 @@ def first_broken(once: Callable[[int], Result]) -> Result:
         (ForgetsWhoOwns, {"I2", "I3", "I4", "cancel", "crashes"}),
         (ForgetsTheRenewal, {"I4"}),
         (ForgetsTheCancel, {"cancel"}),
+        (LosesTheAudit, {"audit"}),
         (KeepsTheRev, {"I2"}),
         (TakesBackEarly, {"I4"}),
         (LosesLeases, {"I1"}),

@@ -1,7 +1,8 @@
 """Hooks for schemathesis, which runs as a separate process: they aim its requests at existing jobs.
 
-`ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "failed_ids", "batch", "groups", "seen"}`: ids of jobs in
-many states, ids of live and of failed jobs, the name of a batch, groups of errors, and the file to which each
+`ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "live_id", "failed_ids", "batch", "groups", "seen"}`: ids of
+jobs in many states, of delayed ones, of one that nothing moves, of failed ones, the name of a batch, groups of errors,
+and the file to which each
 response's `METHOD path status` is appended.
 """
 
@@ -28,8 +29,9 @@ _workers = ["worker-1"]
 _turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 """Per-operation counters: some operations get few requests, and these must cover each kind of response."""
 _live = list(_there["live_ids"])
-# Half of the failed jobs; the others are for other commands.
-_failed = _there["failed_ids"][::2]
+# Of three failed jobs one is for retries, one for edits and erasures, the last is for other commands.
+_failed = _there["failed_ids"][::3]
+_edited = _there["failed_ids"][1::3]
 _seen = Path(_there["seen"])
 
 
@@ -45,14 +47,19 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     elif case.path.endswith("/retry") and _failed and turn % 2 == 0:
         # A job that was neither retried nor resolved yet.
         path["id"] = _failed.pop()
-    elif case.path.endswith("/cancel") and _live and turn % 2 == 0:
-        # A job that was not cancelled yet.
+    elif case.path.endswith(("/cancel", "/run-now")) and _live and turn % 2 == 0:
+        # A job that was neither cancelled nor queued yet.
         path["id"] = _live.pop()
+    elif case.path.endswith(("/edit", "/erase")) and _edited and turn % 2 == 0:
+        # A job that was neither edited nor erased yet.
+        path["id"] = _edited.pop()
+    elif case.path.endswith("/erase") and turn % 8 == 3:
+        path["id"] = _there["live_id"]
     elif "id" in path and turn % 8 == 1:
         path["id"] = f"0190a5d2-0000-7000-8000-{draw:012x}"
     elif "id" in path and turn % 4:
         is_for_failed = case.path.endswith("/resolve") and draw % 3
-        ids = _there["failed_ids"][1::2] if is_for_failed else _there["ids"]
+        ids = _there["failed_ids"][2::3] if is_for_failed else _there["ids"]
         path["id"] = ids[draw % len(ids)]
     if "kind" in path:
         # No job of this kind is waited for.
