@@ -2,8 +2,7 @@
 
 `ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "live_id", "failed_ids", "batch", "groups", "seen"}`: ids of
 jobs in many states, of delayed ones, of one that nothing moves, of failed ones, the name of a batch, groups of errors,
-and the file to which each
-response's `METHOD path status` is appended.
+and the file to which each response's `METHOD path status` is appended.
 """
 
 import itertools

@@ -127,7 +127,7 @@ class JobSummary(TypedDict):
     state: State
     reason: ReasonWord
     rev: Rev
-    run: Annotated[int, Meta(ge=1, description="Incremented by an operator's retry or resolve.")]
+    run: Annotated[int, Meta(ge=1, description="Incremented by an operator's retry, resolve or edit.")]
     attempt: Annotated[int, Meta(ge=0, description="Handler starts, over all runs.")]
     failures: Annotated[int, Meta(ge=0, description="Attempts of this run that ended in an error or a timeout.")]
     accepted_at: Instant
