@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
-_BACK = re.compile(r"(\d{1,6})([smhd])")
+_BACK = re.compile(r"([0-9]{1,6})([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
