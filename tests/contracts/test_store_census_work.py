@@ -93,6 +93,7 @@ async def test_failed_jobs_are_counted_from_keys_alone(store: MongoStore, databa
 async def test_large_groups_are_counted_to_their_bound(
     store: MongoStore, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(census, "TENANT_KEYS", 100)
     monkeypatch.setattr(census, "GROUP_KEYS", 100)
     seed(database, *_failed("acme", 450, 3), *_failed("acme", 30, 1, 450))
     groups = await _groups(store, "acme")
@@ -113,6 +114,7 @@ async def test_large_groups_are_counted_to_their_bound(
 async def test_all_failed_jobs_together_are_counted_to_their_bound(
     store: MongoStore, database: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(census, "TENANT_KEYS", 100)
     monkeypatch.setattr(census, "GROUP_KEYS", 100)
     monkeypatch.setattr(census, "FAILED_KEYS", 150)
     monkeypatch.setattr(census, "LEAST_KEYS", 10)

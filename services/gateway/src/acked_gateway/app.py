@@ -131,7 +131,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
             *job_routes(core.store, core.hints, reads, core.clock),
             *timeseries_routes(core.store, core.clock, reads.turn),
             *command_routes(commands, edits),
-            *attention_routes(core.store, reads, core.clock),
+            *attention_routes(core.store, audit, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),
             *worker_routes(core.store, core.workers, command_router, audit),
             *kind_routes(pausing),

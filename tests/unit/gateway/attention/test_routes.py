@@ -15,6 +15,7 @@ from acked_common.model.instants import rfc3339
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.store.records import Job
 from acked_gateway.attention.routes import attention_routes
+from acked_gateway.audit.notes import Audit
 from acked_gateway.jobs.routes import Reads
 from support.asgi import Answer, call
 from support.factories import RETENTION_S, ManualClock, moved, running
@@ -27,11 +28,12 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.store = ShakyStore(self.clock)
+        self.audit = Audit(self.store.audit(), self.clock)
         self.census = CensusLoop(self.store, self.clock)
         self.client = Principal("default", "ada", frozenset(Permission))
         self.limit = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         self.app = Starlette(
-            routes=[*attention_routes(self.store, Reads(self.limit), self.clock)],
+            routes=[*attention_routes(self.store, self.audit, Reads(self.limit), self.clock)],
             exception_handlers=dict(EXCEPTION_HANDLERS),
         )
 
@@ -230,3 +232,18 @@ async def test_without_the_store_every_answer_says_so(bench: Bench) -> None:
     bench.store.is_away = True
     for answer in (await bench.get(), await bench.post("1a", b'{"taken": true}')):
         assert (answer.status, answer.json["type"]) == (503, "/problems/store-unreachable")
+
+
+async def test_a_note_stands_in_the_audit_before_it_is_made(bench: Bench) -> None:
+    await bench.fail("1a")
+    await bench.count()
+    assert (await bench.post("1a", b'{"comment": "why", "taken": true, "snooze_s": 60}')).status == 200
+    assert (await bench.post("1a", b'{"comment": null, "taken": false}')).status == 200
+    assert (await bench.post("1absent", b'{"taken": true}')).status == 404
+    assert (await bench.post("1a", b'{"taken": 1}')).status == 422
+    until = rfc3339(bench.clock.now() + timedelta(seconds=60))
+    entries = bench.store.audit().entries
+    assert [(entry.client, entry.action, entry.target, entry.reason) for entry in entries] == [
+        ("ada", "attention", {"group": "1a", "taken": True, "snoozed_until": until}, "why"),
+        ("ada", "attention", {"group": "1a", "taken": False, "comment": None}, None),
+    ]

@@ -16,7 +16,9 @@ from acked_common.model.lifecycle import State
 LIVE_KEYS = 100_000
 """Live jobs of one state that are counted."""
 GROUP_KEYS = 100_000
-"""Failed jobs of one group that are counted, and of one tenant at once."""
+"""Failed jobs of one group that are counted."""
+TENANT_KEYS = 120_000
+"""Failed jobs of a tenant up to which its groups are counted at once; else each group is counted by itself."""
 FAILED_KEYS = 1_000_000
 """Failed jobs of all tenants that are counted; once so many are, of each further group no more than `LEAST_KEYS`."""
 LEAST_KEYS = 100

@@ -3,33 +3,37 @@
 from collections.abc import Iterable
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api import list_parameters
+from acked_common.api.authenticator import operator_of
 from acked_common.api.routes import ApiRoute
 from acked_common.http.limits import client_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.requests import read_bounded
 from acked_common.http.responses import JsonResponse
+from acked_common.model.audit import AuditAction
 from acked_common.model.ids import first_id_at, numbered_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.principal import Permission, Principal, principal_of
 from acked_common.runtime.clock import Clock
-from acked_common.store.census import GroupCount, KnownGroup, TenantAttention
+from acked_common.store.census import GroupCount, KnownGroup, NoteChanges, TenantAttention
 from acked_common.store.ports import AttentionStore
 from acked_gateway.attention import operations
 from acked_gateway.attention.notes import MAX_BODY_BYTES, read_note
 from acked_gateway.attention.operations import DEFAULT_PAGE, LIST_ATTENTION, MAX_PAGE, NOTE_ATTENTION
+from acked_gateway.audit.notes import Audit
 from acked_gateway.jobs.routes import Reads
 
 _PLACE_BYTES = 9
 _BOOLEANS = {"true": True, "false": False}
 
 
-def attention_routes(store: AttentionStore, reads: Reads, clock: Clock) -> list[ApiRoute]:
+def attention_routes(store: AttentionStore, audit: Audit, reads: Reads, clock: Clock) -> list[ApiRoute]:
     """Return the routes."""
 
     async def list_attention(request: Request) -> Response:
@@ -59,17 +63,31 @@ def attention_routes(store: AttentionStore, reads: Reads, clock: Clock) -> list[
         return JsonResponse(listed)
 
     async def note(request: Request) -> Response:
-        principal, group = principal_of(request.scope), request.path_params["group"]
+        operator, group = operator_of(request.scope), request.path_params["group"]
         body = await read_bounded(request, MAX_BODY_BYTES)
-        changes = read_note(body, client=principal.client, now=clock.now())
-        if await store.known_group(group, tenant=principal.tenant) is None:
+        changes = read_note(body, client=operator.actor.client, now=clock.now())
+        if await store.known_group(group, tenant=operator.tenant) is None:
             raise _not_found(group)
-        known = await store.note_group(group, changes, tenant=principal.tenant)
+        target = {"group": group, **_told(changes)}
+        await audit.note(operator, AuditAction.ATTENTION, target, reason=changes.get("comment"))
+        known = await store.note_group(group, changes, tenant=operator.tenant)
         if known is None:
             raise _not_found(group)
         return JsonResponse(_notes(known))
 
     return [ApiRoute(list_attention, LIST_ATTENTION), ApiRoute(note, NOTE_ATTENTION)]
+
+
+def _told(changes: NoteChanges) -> dict[str, Any]:
+    """Return what the audit tells of a note beside its comment."""
+    told: dict[str, Any] = {}
+    if "taken_by" in changes:
+        told["taken"] = changes["taken_by"] is not None
+    if "snoozed_until" in changes:
+        told["snoozed_until"] = _instant(changes["snoozed_until"])
+    if changes.get("comment", "") is None:
+        told["comment"] = None
+    return told
 
 
 def _in_order(found: TenantAttention) -> Iterable[tuple[UUID, GroupCount, KnownGroup]]:

@@ -94,9 +94,9 @@ class CensusVerbs(Verbs):
         if not newest:
             return [], {}
         if keys_left > 0:
-            pipeline = pipelines.tally_pipeline(tenant, None, at, census.GROUP_KEYS)
+            pipeline = pipelines.tally_pipeline(tenant, None, at, census.TENANT_KEYS)
             tallies = [pipelines.tally_from(document) for document in await self._finished(pipeline)]
-            if sum(tally.jobs for tally in tallies) < census.GROUP_KEYS:
+            if sum(tally.jobs for tally in tallies) < census.TENANT_KEYS:
                 return tallies, {}
         tallies, exact = [], {}
         for group, _, _ in newest:
