@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy import console
@@ -19,6 +19,7 @@ class Part:
     name: str
     module: str
     arguments: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
     needs_tests: bool = False
 
 
@@ -29,6 +30,7 @@ FULL = (
     Part("20,000 seeds", "deploy.testing", ("simulation", "--seeds", "20000")),
     Part("other Pythons", "deploy.pythons", ("unit", "simulation", "contracts", "integration")),
     Part("mutants", "mutants", needs_tests=True),
+    Part("a million jobs", "deploy.testing", ("integration", "-k", "many_ended"), {"ACKED_TEST_ENDED_JOBS": "1000000"}),
     Part("soak", "faults.soak", ("--minutes", "30"), needs_tests=True),
 )
 
@@ -39,7 +41,7 @@ def run(parts: tuple[Part, ...] = FULL) -> int:
     lines: list[str] = []
     for part in parts:
         print(f"==== {part.name}", flush=True)
-        environ = dict(os.environ)
+        environ = {**os.environ, **part.environ}
         if part.needs_tests:
             environ["PYTHONPATH"] = os.pathsep.join((str(ROOT / "tests"), str(ROOT)))
         started = time.monotonic()
