@@ -32,8 +32,8 @@ from acked_gateway.bulk.plan import page_size
 
 log = get_log(__name__)
 
-LEASE_S = 6.0
-SAFE_S = 4.0
+LEASE_S = 4.0
+SAFE_S = 2.5
 """How long after a renewal jobs may move: the rest of the lease is for what is under way then."""
 RENEW_EVERY_S = 0.4
 """So an abort is seen in time."""
