@@ -121,6 +121,8 @@ def target(operation: Operation, job_id: str) -> str:
         "/jobs": {"id": job_id},
         "/status": {"id": job_id},
         "/batches": {"batch": f"{BATCH}-theirs"},
+        # One of its own stands in the test of foreign bulk actions.
+        "/bulk-actions": {"id": job_id},
         "/attention": {"group": "ungrouped"},
         # Workers serve all tenants; nobody shall leave here.
         "/workers": {"id": "no-such-worker"},
@@ -187,6 +189,31 @@ def test_no_wait_and_no_filter_shows_anothers(role: Role, clients: dict[str, Cli
             listed = client.call("GET", f"/jobs?{query}")
             assert listed.status == 200
             assert foreign_job not in listed.raw.decode()
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_a_foreign_bulk_action_is_not_there(role: Role, clients: dict[str, Client], theirs: Client) -> None:
+    client = clients[role.name]
+    started = theirs.call("POST", "/bulk-actions", {"action": "retry", "filter": {"tag": MARK}, "reason": MARK})
+    assert started.status == 202, started.raw
+    action = started.body["id"]
+    wanted = (404, "not-found") if role.permissions else (401, "no-token")
+    for method, path, permission in (
+        ("GET", f"/bulk-actions/{action}", Permission.READ),
+        ("POST", f"/bulk-actions/{action}/abort", Permission.OPERATE),
+    ):
+        answer = client.call(method, path)
+        may = role.may(permission) or not role.permissions
+        assert (answer.status, problem_name(answer)) == (wanted if may else (403, "missing-permission"))
+    listed = client.call("GET", "/bulk-actions")
+    assert listed.status == (200 if role.may(Permission.READ) else 403 if role.permissions else 401)
+    assert action not in listed.raw.decode()
+    own = theirs.call("GET", f"/bulk-actions/{action}")
+    assert (own.status, own.body["by"]["client"]) == (200, "owner")
+    # The filter is of the tenant's own jobs: whoever names theirs moves none.
+    if role.may(Permission.OPERATE):
+        preview = client.call("POST", "/bulk-actions", {"action": "cancel", "filter": {"tag": MARK}, "dry_run": True})
+        assert (preview.status, preview.body["count"], preview.body["examples"]) == (200, 0, [])
 
 
 def test_each_websocket_is_tried() -> None:

@@ -17,12 +17,12 @@ import pytest
 
 from acked_common.model.lifecycle import Reason, State
 from support.contract import assert_problem, instant
+from support.nonce import nonce
 from support.stacks import TestStack, eventually, running_stack
 
 HANDLERS = Path(__file__).parent / "handlers"
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
-NONCE = os.environ.get("ACKED_TEST_NONCE") or uuid4().hex[:12]
-"""Told from outside by who does not trust the tests."""
+NONCE = nonce()
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 TAKEN_OVER_WITHIN_S = 12.0
 

@@ -46,6 +46,7 @@ REFUSED = {
         *("POST /workers/{id}/drain 404", "GET /workers/{id}/drain 405", "GET /audit 422"),
         *("POST /jobs/{id}/run-now 409", "POST /jobs/{id}/erase 409", "POST /jobs/{id}/edit 409"),
         *("POST /jobs/{id}/edit 404", "POST /jobs/{id}/edit 422"),
+        *("POST /bulk-actions 422", "GET /bulk-actions/{id} 404", "POST /bulk-actions/{id}/abort 404"),
         *("GET /attention 422", "POST /attention/{group} 404", "POST /attention/{group} 422"),
         *("POST /kinds/{kind}/pause 404", "POST /kinds/{kind}/pause 422", "POST /kinds/{kind}/resume 404"),
     },
@@ -107,8 +108,17 @@ def traffic(stack: TestStack) -> dict[str, Any]:
         "live_id": stack.process("noop", delay_s=3600),
         "failed_ids": failed,
         "batch": BATCH,
+        "bulk_ids": [_bulk_action(stack) for _ in range(3)],
         "groups": [group["group"] for group in eventually(lambda: _groups(stack), within_s=30, what="a census")],
     }
+
+
+def _bulk_action(stack: TestStack) -> str:
+    """A bulk action that moves nothing."""
+    body = {"action": "retry", "filter": {"batch": "nobody"}, "reason": "traffic"}
+    answer = stack.call("POST", "/bulk-actions", body)
+    assert answer.status == 202, answer.raw
+    return str(answer.body["id"])
 
 
 def _groups(stack: TestStack) -> list[dict[str, Any]]:

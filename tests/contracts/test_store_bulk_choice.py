@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from acked_common.model.attempts import UNGROUPED
 from acked_common.model.bulk_actions import JobChoice
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import LIVE, State
@@ -13,7 +14,7 @@ from acked_common.store.bulk_actions import ChoiceStore, ChosenCount
 from acked_common.store.mongo import bulk_choice
 from acked_common.store.records import Job
 from support.bulk import chosen, failed_in_group
-from support.factories import MAKERS, ago, now, queued, running, scheduled
+from support.factories import MAKERS, ago, failed, now, queued, running, scheduled
 from support.whole_store import JobStore
 
 LAST = UUID(int=2**128 - 1)
@@ -48,6 +49,7 @@ async def populated(store: JobStore) -> dict[str, list[Job]]:
                 for name, fields in (("plain", {}), ("sorted", {"kind": "k", "batch": "b", "tags": ("t", "u")})):
                     job = await MAKERS[state](store, tenant=tenant, **fields)
                     found.setdefault(f"{tenant} {state} {name}", []).append(job)
+            found.setdefault(f"{tenant} failed plain none", []).append(await failed(store, tenant=tenant))
             for group in ("1aa", "1bb"):
                 for name, fields in (("plain", {}), ("sorted", {"kind": "k", "batch": "b", "tags": ("t",)})):
                     job = await failed_in_group(store, group, at=now(), tenant=tenant, **fields)
@@ -58,9 +60,10 @@ async def populated(store: JobStore) -> dict[str, list[Job]]:
 CHOICES: dict[str, tuple[JobChoice, tuple[str, ...]]] = {
     "a group": (chosen(tenant=TENANT, error_group="1aa"), ("failed plain 1aa", "failed sorted 1aa")),
     "a group of a kind": (chosen(tenant=TENANT, error_group="1bb", kind="k"), ("failed sorted 1bb",)),
+    "failed ones without a group": (chosen(tenant=TENANT, error_group=UNGROUPED), ("failed plain none",)),
     "failed ones": (
         chosen(tenant=TENANT),
-        ("failed plain 1aa", "failed sorted 1aa", "failed plain 1bb", "failed sorted 1bb"),
+        ("failed plain none", "failed plain 1aa", "failed sorted 1aa", "failed plain 1bb", "failed sorted 1bb"),
     ),
     "failed ones of a kind": (chosen(tenant=TENANT, kind="k"), ("failed sorted 1aa", "failed sorted 1bb")),
     "failed ones of a batch": (chosen(tenant=TENANT, batch="b"), ("failed sorted 1aa", "failed sorted 1bb")),

@@ -13,10 +13,12 @@ from acked_common.accounts.grants import MONGO, WHOLE_DATABASE, Account
 from acked_common.accounts.mongo_accounts import ADMINISTRATOR, AccountsError, ensure_accounts
 from acked_common.model import interventions, lifecycle
 from acked_common.model.audit import KEPT_DAYS, AuditAction, AuditFilter, new_entry
+from acked_common.model.bulk_actions import Abort, BulkPlan, BulkState, BulkVerb, with_end, with_page
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.principal import LOCAL_OPERATOR
 from acked_common.runtime.env import Env
 from acked_common.runtime.settings import read_common
+from acked_common.store.bulk_actions import Added
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.replica_set import ensure_single_member
 from acked_common.store.mongo.store import MongoStore
@@ -29,6 +31,7 @@ from acked_common.store.records import (
     WorkerRecord,
 )
 from deploy.native.ports import free_port_base
+from support.bulk import BY, chosen, ordered
 from support.factories import GRACE_S, LEASE_S, RETENTION_S, kind_record, new_job, now, owner, topic
 from support.mongod import running_mongod
 
@@ -106,6 +109,30 @@ async def test_intake_keeps_jobs_and_sweeps(stores: Callable[[Account], MongoSto
     assert await store.apply([move]) == [Applied.APPLIED]
     await everything_that_all_services_read(store)
     await everything_that_both_http_services_do(store)
+
+
+async def test_a_gateway_carries_out_bulk_actions(stores: Callable[[Account], MongoStore]) -> None:
+    store = stores(Account.GATEWAY)
+    actions, choices = store.bulk_actions(), store.choices()
+    (job,) = jobs = [new_job(batch="bulk")]
+    await stores(Account.INTAKE).insert(jobs)
+    choice = chosen(State.QUEUED, batch="bulk")
+    up_to = await choices.newest_id(job.tenant)
+    assert up_to is not None
+    assert (await choices.count(choice, up_to=up_to, at_most=9, within_s=9.0)).count == 1
+    assert [one.id for one in (await choices.jobs_in(choice, up_to=up_to, after=None, limit=9)).jobs] == [job.id]
+    assert set(await choices.jobs_of(job.tenant, [job.id])) == {job.id}
+    action = ordered(BulkPlan(now(), up_to, 1), BulkVerb.CANCEL, ids=1)
+    assert await actions.add(action, [job.id]) is Added.ADDED
+    assert await actions.take("owner", lease_s=60.0, but=[]) == action
+    assert await actions.renew([action.id], owner="owner", lease_s=60.0) == {action.id: False}
+    assert list(await actions.ids_of(action.id)) == [job.id]
+    paged = with_page(action, [job.id], now())
+    assert await actions.save(paged, owner="owner") == paged
+    assert await actions.request_abort(action.id, Abort(BY, now()), tenant=job.tenant) is not None
+    assert await actions.save(with_end(paged, BulkState.ABORTED, now()), owner="owner") is not None
+    assert len((await actions.list(job.tenant, page_size=9)).actions) == 1
+    await actions.give_back("owner")
 
 
 async def test_a_gateway_reads_follows_and_commands(stores: Callable[[Account], MongoStore]) -> None:

@@ -1,8 +1,8 @@
 """Hooks for schemathesis, which runs as a separate process: they aim its requests at existing jobs.
 
-`ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "live_id", "failed_ids", "batch", "groups", "seen"}`: ids of
-jobs in many states, of delayed ones, of one that nothing moves, of failed ones, the name of a batch, groups of errors,
-and the file to which each response's `METHOD path status` is appended.
+`ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "live_id", "failed_ids", "bulk_ids", "batch", "groups",
+"seen"}`: ids of jobs in many states, of delayed ones, of one that nothing moves, of failed ones, of bulk actions, the
+name of a batch, groups of errors, and the file to which each `METHOD path status` is appended.
 """
 
 import itertools
@@ -22,6 +22,7 @@ MOST_CALLS = 5
 LONGEST_WAIT_S = 0.05
 KIND = "noop"
 DRAIN = "/workers/{id}/drain"
+BULK_ACTION = "/bulk-actions/{id}"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
@@ -54,6 +55,10 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         path["id"] = _edited.pop()
     elif case.path.endswith("/erase") and turn % 8 == 3:
         path["id"] = _there["live_id"]
+    elif case.path == "/bulk-actions" and isinstance(case.body, dict):
+        case.body = _bulk_request(case.body, turn)
+    elif case.path.startswith(BULK_ACTION) and turn % 4:
+        path["id"] = _there["bulk_ids"][draw % len(_there["bulk_ids"])]
     elif "id" in path and turn % 8 == 1:
         path["id"] = f"0190a5d2-0000-7000-8000-{draw:012x}"
     elif "id" in path and turn % 4:
@@ -87,6 +92,15 @@ def after_call(context: HookContext, case: Case, response: Response) -> None:
     """Record the response."""
     with _seen.open("a") as lines:
         lines.write(f"{case.method} {case.path} {response.status_code}\n")
+
+
+def _bulk_request(body: dict[str, Any], turn: int) -> dict[str, Any]:
+    """A bulk action that takes no job from other requests: one without jobs, or a dry run."""
+    if turn % 4 == 0:
+        return {"action": "cancel", "ids": [f"0190a5d2-0000-7000-8000-{turn:012x}"]}
+    if turn % 4 == 1:
+        return {"action": "retry", "filter": {"batch": _there["batch"]}, "dry_run": True}
+    return {**body, "dry_run": True}
 
 
 def _number(value: Any) -> float:

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from acked_common.model.attempts import UNGROUPED
 from acked_common.model.bulk_actions import MOST_ACTIVE, MOST_ACTIVE_OF_TENANT, Abort, BulkAction, JobChoice
 from acked_common.runtime.clock import Clock
 from acked_common.store.bulk_actions import Added, BulkPage, ChosenCount, ChosenJobs
 from acked_common.store.mongo.bulk_choice import id_range
 from acked_common.store.mongo.bulk_documents import abort_document, action_from, new_document, save_update, unpacked
-from acked_common.store.mongo.documents import Document, job_from
+from acked_common.store.mongo.documents import ATTENDED_TO, Document, job_from
 from acked_common.store.records import Job
 
 _WITHOUT = frozenset({"payload", "result", "attempts", "tracebacks"})
@@ -67,8 +68,15 @@ def _fits(job: Document, choice: JobChoice) -> bool:
         and choice.kind in (None, job["kind"])
         and choice.batch in (None, job.get("batch"))
         and (choice.tag is None or choice.tag in job.get("tags", ()))
-        and choice.error_group in (None, job.get("error", {}).get("group"))
+        and _is_in_group(job, choice.error_group)
     )
+
+
+def _is_in_group(job: Document, wanted: str | None) -> bool:
+    group = job.get("error", {}).get("group")
+    if wanted == UNGROUPED:
+        return group is None and job["reason"] not in ATTENDED_TO
+    return wanted in (None, group)
 
 
 def _job(document: Document) -> Job:

@@ -1,7 +1,6 @@
 """What a body of `POST /bulk-actions` asks for: read strictly, with every mistake named at once. Pure."""
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
+from acked_common.model.attempts import GROUP_NAME
 from acked_common.model.bulk_actions import (
     MAX_RATE_PER_S,
     MAX_REASON_CHARS,
@@ -35,12 +35,10 @@ MAX_BODY_BYTES = 2**20
 FIELDS = ("action", "filter", "ids", "rate_per_s", "dry_run", "plan", "reason", "resolution")
 FILTERS = ("state", "kind", "batch", "tag", "error.group", "since", "until")
 RESOLUTION_FIELDS = ("state", "result", "note")
-ERROR_GROUP = r"[0-9a-f]{1,64}"
 MAX_TAG_CHARS = 64
 
 _MAX_ERRORS = 20
 _MAX_SHOWN_CHARS = 100
-_ERROR_GROUP = re.compile(ERROR_GROUP)
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -185,7 +183,7 @@ _FILTER_CHECKS: Mapping[str, Callable[[str], Any]] = {
     "kind": KIND_NAME.fullmatch,
     "batch": BATCH_NAME.fullmatch,
     "tag": lambda text: 1 <= len(text) <= MAX_TAG_CHARS,
-    "error.group": _ERROR_GROUP.fullmatch,
+    "error.group": GROUP_NAME.fullmatch,
     "since": _is_instant,
     "until": _is_instant,
 }
@@ -195,7 +193,7 @@ _FILTER_FORMS: Mapping[str, str] = {
     "kind": "the name of a kind: 1 to 64 of a-z, 0-9, '.', '_' and '-'",
     "batch": "the name of a batch: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'",
     "tag": f"a tag of 1 to {MAX_TAG_CHARS} characters",
-    "error.group": "the group of an error, as jobs show it",
+    "error.group": "the group of an error as jobs show it, or ungrouped",
     "since": _AN_INSTANT,
     "until": _AN_INSTANT,
 }

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from acked_common.api.operations import COMMANDS, EXAMPLE_ID
 from acked_common.api.representations import Count, Instant, JobId
 from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
+from acked_common.model.attempts import GROUP_NAME
 from acked_common.model.bulk_actions import (
     COUNTED_UP_TO,
     EXAMPLES_KEPT,
@@ -21,7 +22,7 @@ from acked_common.model.bulk_actions import (
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, KIND_NAME, whole
 from acked_common.model.principal import Permission
-from acked_gateway.bulk.body import ERROR_GROUP, MAX_TAG_CHARS
+from acked_gateway.bulk.body import MAX_TAG_CHARS
 from acked_gateway.bulk.rules import WHY
 from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
 
@@ -40,7 +41,7 @@ class BulkFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     kind: Annotated[str, Meta(pattern=whole(KIND_NAME))] | UnsetType = UNSET
     batch: Annotated[str, Meta(pattern=whole(BATCH_NAME))] | UnsetType = UNSET
     tag: Annotated[str, Meta(min_length=1, max_length=MAX_TAG_CHARS)] | UnsetType = UNSET
-    error_group: Annotated[str, Meta(pattern=f"^{ERROR_GROUP}$")] | UnsetType = msgspec.field(
+    error_group: Annotated[str, Meta(pattern=whole(GROUP_NAME))] | UnsetType = msgspec.field(
         default=UNSET, name="error.group"
     )
     since: _Moment | UnsetType = UNSET

@@ -12,11 +12,12 @@ from uuid import UUID
 import pymongo
 from pymongo import ASCENDING, DESCENDING
 
+from acked_common.model.attempts import UNGROUPED
 from acked_common.model.bulk_actions import JobChoice
 from acked_common.model.ids import first_id_at
 from acked_common.model.lifecycle import State
 from acked_common.store.bulk_actions import ChosenCount, ChosenJobs
-from acked_common.store.mongo.documents import Document, job_from
+from acked_common.store.mongo.documents import ATTENDED_TO, ERROR_GROUP, Document, job_from
 from acked_common.store.mongo.driver import Collection
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.id_bytes import in_ids
@@ -43,11 +44,13 @@ def lookup_of(choice: JobChoice) -> Lookup:
     """Return the index that looks at the fewest jobs."""
     states = [state.value for state in choice.states]
     wanted: Document = {"tenant": choice.tenant, "state": states[0] if len(states) == 1 else {"$in": states}}
-    given = {"kind": choice.kind, "batch": choice.batch, "tags": choice.tag, "error.group": choice.error_group}
+    given = {"kind": choice.kind, "batch": choice.batch, "tags": choice.tag, ERROR_GROUP: choice.error_group}
     wanted |= {name: value for name, value in given.items() if value is not None}
+    if choice.error_group == UNGROUPED:
+        wanted |= {ERROR_GROUP: None, "reason": {"$nin": ATTENDED_TO}}
     is_failed = choice.states == (State.FAILED,)
     candidates = (
-        ("failed_group", ("tenant", "state", "error.group"), choice.error_group is not None and is_failed),
+        ("failed_group", ("tenant", "state", ERROR_GROUP), choice.error_group is not None and is_failed),
         ("tenant_batch_state", ("tenant", "batch", "state"), choice.batch is not None),
         ("tenant_tags", ("tenant", "tags"), choice.tag is not None),
         ("tenant_failed", ("tenant", "state"), is_failed),
