@@ -186,44 +186,6 @@ class TestRunning:
             assert (job.state, job.attempt, job.suspect, job.crashes) == (State.QUEUED, lost, True, 0)
             job = await bench.lose_again(job)
 
-    async def test_a_lost_attempt_is_kept_and_told_in_one_line(self, bench: Bench) -> None:
-        await bench.trust_leases()
-        job = await bench.running()
-        with capture_logs() as logs:
-            await bench.sweep_running()
-        (kept,) = (await again(bench.store, job)).attempts
-        assert (kept.attempt, kept.outcome, kept.worker) == (1, AttemptOutcome.LOST, "worker-1")
-        (line,) = logs
-        duration_s = (kept.ended_at - kept.started_at).total_seconds()
-        assert line == {
-            "event": "attempt lost",
-            "log_level": "warning",
-            "job_id": str(job.id),
-            "kind": "demo",
-            "attempt": 1,
-            "worker": "worker-1",
-            "group": kept.error["group"],
-            "duration_s": duration_s,
-            "left_out": 0,
-        }
-
-    async def test_the_lines_of_many_lost_attempts_add_up_by_kind(self, bench: Bench) -> None:
-        await bench.trust_leases()
-        for kind in ("demo", "demo", "demo", "other"):
-            await bench.running(kind=kind)
-        with capture_logs() as logs:
-            await bench.sweep_running()
-            await bench.sweeper.stop()
-        assert [(line["kind"], line["left_out"]) for line in logs] == [("demo", 0), ("other", 0), ("demo", 1)]
-
-    async def test_a_lost_attempt_of_a_cancelled_job_is_kept_too(self, bench: Bench) -> None:
-        await bench.trust_leases()
-        job = await bench.running()
-        await moved(bench.store, job, interventions.request_cancel(at=bench.clock.now()))
-        await bench.sweep_running()
-        found = await again(bench.store, job)
-        assert (found.state, [one.outcome for one in found.attempts]) == (State.CANCELLED, [AttemptOutcome.LOST])
-
     async def test_leases_do_not_count_in_the_first_moments(self, bench: Bench) -> None:
         job = await bench.running()
         await bench.sweep_running()
@@ -293,6 +255,48 @@ def test_a_jump_is_told_from_slow_answers(
     first = ServerAnswer(AT, 100.0, 100.0 + first_took_s)
     second = ServerAnswer(AT + timedelta(seconds=passed_s), 110.0, 110.0 + second_took_s)
     assert second.jumped_since(first) is jumped
+
+
+class TestLostAttempts:
+    """What stays of attempts whose leases were lost."""
+
+    async def test_a_lost_attempt_is_kept_and_told_in_one_line(self, bench: Bench) -> None:
+        await bench.trust_leases()
+        job = await bench.running()
+        with capture_logs() as logs:
+            await bench.sweep_running()
+        (kept,) = (await again(bench.store, job)).attempts
+        assert (kept.attempt, kept.outcome, kept.worker) == (1, AttemptOutcome.LOST, "worker-1")
+        (line,) = logs
+        duration_s = (kept.ended_at - kept.started_at).total_seconds()
+        assert line == {
+            "event": "attempt lost",
+            "log_level": "warning",
+            "job_id": str(job.id),
+            "kind": "demo",
+            "attempt": 1,
+            "worker": "worker-1",
+            "group": kept.error["group"],
+            "duration_s": duration_s,
+            "left_out": 0,
+        }
+
+    async def test_the_lines_of_many_lost_attempts_add_up_by_kind(self, bench: Bench) -> None:
+        await bench.trust_leases()
+        for kind in ("demo", "demo", "demo", "other"):
+            await bench.running(kind=kind)
+        with capture_logs() as logs:
+            await bench.sweep_running()
+            await bench.sweeper.stop()
+        assert [(line["kind"], line["left_out"]) for line in logs] == [("demo", 0), ("other", 0), ("demo", 1)]
+
+    async def test_a_lost_attempt_of_a_cancelled_job_is_kept_too(self, bench: Bench) -> None:
+        await bench.trust_leases()
+        job = await bench.running()
+        await moved(bench.store, job, interventions.request_cancel(at=bench.clock.now()))
+        await bench.sweep_running()
+        found = await again(bench.store, job)
+        assert (found.state, [one.outcome for one in found.attempts]) == (State.CANCELLED, [AttemptOutcome.LOST])
 
 
 class TestExpiry:
