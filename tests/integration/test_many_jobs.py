@@ -1,9 +1,8 @@
 """Attention and lists over very many ended jobs: each answer has bounded work, and says how long it took.
 
-`ACKED_TEST_ENDED_JOBS` is how many have succeeded: `./just test full` has a million.
+`--ended-jobs` says how many have succeeded: `./just test full` has a million.
 """
 
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,7 +36,6 @@ from support.profile import Profile
 from support.seeding import Seed, error_of, seed
 from support.servers import Servers
 
-ENDED = int(os.environ.get("ACKED_TEST_ENDED_JOBS", "200000"))
 FAILED, GROUPS, PER_GROUP = 100_000, 40, 2_500
 MOST_KEYS = 10_000
 
@@ -113,18 +111,18 @@ async def _store(url: str, database: str) -> AsyncIterator[MongoStore]:
 
 
 async def test_every_answer_over_many_ended_jobs_has_bounded_work(
-    mongo_url: str, mongo_database: str, servers: Servers
+    mongo_url: str, mongo_database: str, servers: Servers, ended_jobs: int
 ) -> None:
     database, end = servers.mongo()[mongo_database], now()
     began = time.monotonic()
     seed(
         database,
-        Seed(ENDED, State.SUCCEEDED, end, timedelta(milliseconds=600), _succeeded),
-        Seed(FAILED, State.FAILED, end, timedelta(milliseconds=1200), _failed, first_number=ENDED),
+        Seed(ended_jobs, State.SUCCEEDED, end, timedelta(milliseconds=600), _succeeded),
+        Seed(FAILED, State.FAILED, end, timedelta(milliseconds=1200), _failed, first_number=ended_jobs),
     )
     async with _store(mongo_url, mongo_database) as store:
         await store.ensure_schema()
-        print(f"\n{ENDED:,} succeeded and {FAILED:,} failed jobs in {time.monotonic() - began:.1f} s")  # noqa: T201
+        print(f"\n{ended_jobs:,} succeeded and {FAILED:,} failed jobs in {time.monotonic() - began:.1f} s")  # noqa: T201
         bench = Bench(store, database)
         await _count(bench)
         await _attention(bench)

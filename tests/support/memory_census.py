@@ -14,11 +14,11 @@ from acked_common.store.census import (
     CensusSummary,
     Example,
     GroupNotes,
+    GroupTally,
     KnownGroup,
     LiveCount,
     Newest,
     NoteChanges,
-    Tally,
     TenantAttention,
     TenantCensus,
 )
@@ -94,7 +94,7 @@ class MemoryCensus:
                 newest[group] = Newest(group, document["_id"], failed_at)
             minute = failed_at.replace(second=0, microsecond=0) if failed_at >= census.hour_before(at) else None
             kind = document["kind"] if group == UNGROUPED else None
-            tallies.append(Tally(group, kind, minute, 1, failed_at, failed_at))
+            tallies.append(GroupTally(group, kind, minute, 1, failed_at, failed_at))
         groups = census.group_counts(sorted(newest.values()), tallies, at, exact={})
         return TenantCensus(name, at, groups[: census.TENANT_GROUPS], len(groups) <= census.TENANT_GROUPS)
 

@@ -11,10 +11,10 @@ from acked_common.store.census import (
     MINUTES,
     OTHER_KINDS,
     GroupCount,
+    GroupTally,
     KindCount,
     LiveCount,
     Newest,
-    Tally,
     TenantCensus,
 )
 
@@ -23,10 +23,10 @@ MINUTE = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 LONG_AGO = AT - timedelta(days=3)
 
 
-def tally(group: str, minutes_ago: int | None, count: int, kind: str | None = None) -> Tally:
+def tally(group: str, minutes_ago: int | None, count: int, kind: str | None = None) -> GroupTally:
     minute = None if minutes_ago is None else MINUTE - timedelta(minutes=minutes_ago)
     at = LONG_AGO if minute is None else minute + timedelta(seconds=30)
-    return Tally(group, kind, minute, count, at, at)
+    return GroupTally(group, kind, minute, count, at, at)
 
 
 def count(group: str, number: int, kind: str = "k", *, is_exact: bool = True) -> GroupCount:

@@ -161,7 +161,7 @@ class TenantAttention:
     known: Mapping[str, KnownGroup]
 
 
-class Tally(NamedTuple):
+class GroupTally(NamedTuple):
     """Failed jobs of one group: in one minute of the last hour, or in all the time before (`minute` is None)."""
 
     group: str
@@ -191,10 +191,10 @@ def _minute_of(at: datetime) -> datetime:
 
 
 def group_counts(
-    newest: Iterable[Newest], tallies: Iterable[Tally], at: datetime, *, exact: Mapping[str, bool]
+    newest: Iterable[Newest], tallies: Iterable[GroupTally], at: datetime, *, exact: Mapping[str, bool]
 ) -> list[GroupCount]:
     """Return the groups with their counts; a group without a tally has lost its jobs meanwhile, and is left out."""
-    by_group: defaultdict[str, list[Tally]] = defaultdict(list)
+    by_group: defaultdict[str, list[GroupTally]] = defaultdict(list)
     for tally in tallies:
         by_group[tally.group].append(tally)
     began_at = hour_before(at)

@@ -18,11 +18,11 @@ from acked_common.store.census import (
     CensusSummary,
     Example,
     GroupCount,
+    GroupTally,
     KnownGroup,
     LiveCount,
     Newest,
     NoteChanges,
-    Tally,
     TenantAttention,
     TenantCensus,
 )
@@ -89,7 +89,7 @@ class CensusVerbs(Verbs):
 
     async def _tallies(
         self, tenant: str, newest: Sequence[Newest], at: datetime, keys_left: int
-    ) -> tuple[list[Tally], dict[str, bool]]:
+    ) -> tuple[list[GroupTally], dict[str, bool]]:
         """Count the groups of a tenant: all at once where they are few jobs, else each by itself."""
         if not newest:
             return [], {}

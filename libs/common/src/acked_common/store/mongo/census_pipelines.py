@@ -15,11 +15,11 @@ from acked_common.store.census import (
     Example,
     GroupCount,
     GroupNotes,
+    GroupTally,
     KindCount,
     KnownGroup,
     LiveCount,
     Newest,
-    Tally,
     TenantCensus,
     hour_before,
 )
@@ -119,11 +119,11 @@ def _minute(at: datetime) -> Document:
     return {"$cond": [of_last_hour, {"$dateTrunc": {"date": "$finished_at", "unit": "minute"}}, None]}
 
 
-def tally_from(document: Mapping[str, Any]) -> Tally:
+def tally_from(document: Mapping[str, Any]) -> GroupTally:
     """One answer of `tally_pipeline` or of `ungrouped_pipeline`."""
     key = document["_id"]
     group, kind = key.get("group", UNGROUPED), key.get("kind")
-    return Tally(group, kind, key["minute"], document["count"], document["first_at"], document["last_at"])
+    return GroupTally(group, kind, key["minute"], document["count"], document["first_at"], document["last_at"])
 
 
 EXAMPLE_FIELDS = ("kind", "error.type", "error.message", "error.culprit")
