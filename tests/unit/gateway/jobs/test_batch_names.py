@@ -4,21 +4,19 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from acked_common.background.bundle_publisher import BundlePublisher
-from acked_common.background.job_writer import JobWriter
+from acked_common.api.hints import Hints
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.pause_cache import PauseCache
+from acked_common.background.queue_looks import QueueLooks
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.http.problems import ProblemError
-from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.routes import Reads, checked_batch, checked_new_batch, job_routes
 from support.asgi import call
 from support.factories import ManualClock, insert, new_job
-from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
-from support.parts import common_settings
 
 DOTS = [".", ".."]
 
@@ -48,15 +46,10 @@ async def test_batch_of_dots_that_is_stored_is_readable(name: str) -> None:
     """An earlier version accepted such names: a client that sends the path unchanged, and lists, still find them."""
     store = MemoryStore(ManualClock())
     (job,) = await insert(store, new_job(batch=name))
-    writer = JobWriter(store, BundlePublisher(MemoryBroker(), KindCache(store)).offer)
-    routes: list[Route] = [
-        *job_routes(
-            store,
-            Commands(store, writer, ManualClock(), common_settings().times),
-            WorkerCache(store, seen_within_s=24.0),
-            Reads(Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")),
-        )
-    ]
+    clock, workers = ManualClock(), WorkerCache(store, seen_within_s=24.0)
+    hints = Hints(workers, KindCache(store), QueueLooks(store, store, clock), clock, PauseCache(store))
+    reads = Reads(Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts"))
+    routes: list[Route] = [*job_routes(store, hints, reads, clock)]
     app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
     counted = await call(app, "GET", f"/batches/{name}")
     assert (counted.status, counted.json["batch"], counted.json["total"]) == (200, name, 1)
