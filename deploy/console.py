@@ -9,18 +9,21 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
 INTERRUPTED = 130
 """The exit code that shells use for a program that Ctrl-C ended."""
+REPEATED_AFTER_S = 0.01
 
 
 def run(name: str, main: Callable[[], int]) -> int:
     """Run `main` and return its exit code. Import inside `main`, so that an interrupted import prints one line too."""
     # Of the second Ctrl-C, which may come while the first one is handled.
     sys.excepthook = _quiet_when_interrupted
+    sys.unraisablehook = _interrupt_again
     # Recipes start their program with SIGINT ignored, since Python itself could be interrupted while it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
@@ -43,7 +46,10 @@ def run(name: str, main: Callable[[], int]) -> int:
         _drop(sys.stdout)
         print(f"{name}: {error.strerror}: the output, or a file, can't be written", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # Python 3.11 turns what `__set_name__` of a class raises into a RuntimeError.
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
     finally:
@@ -55,6 +61,17 @@ def run(name: str, main: Callable[[], int]) -> int:
 def _quiet_when_interrupted(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
+
+
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Repeat an interrupt that came within a callback, such as one of the import system, where Python drops it."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    # By then the callback has returned.
+    repeat = threading.Timer(REPEATED_AFTER_S, os.kill, (os.getpid(), signal.SIGINT))
+    repeat.daemon = True
+    repeat.start()
 
 
 def start_module(module: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":

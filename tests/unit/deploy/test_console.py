@@ -104,6 +104,38 @@ def test_interrupted_recipe_prints_no_traceback(environ: dict[str, str], argumen
         assert process.returncode in (INTERRUPTED, -signal.SIGINT, MYPY_INTERRUPTED), complaint.decode()
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # In a callback, where Python drops the exception: as in that of an import lock.
+        ["import weakref", "class Lock: pass", "lock = Lock()", "seen = weakref.ref(lock, interrupt)", "del lock"],
+        # Of a class that is being made: Python 3.11 turns it into a RuntimeError.
+        ["class Field: __set_name__ = interrupt", "class Record: field = Field()"],
+    ],
+    ids=["callback", "set_name"],
+)
+def test_interrupt_that_python_hides_ends_the_program(lines: list[str]) -> None:
+    program = [
+        "import sys, time",
+        "from deploy import console",
+        "def interrupt(*_): raise KeyboardInterrupt",
+        "def main():",
+        *(f"    {line}" for line in lines),
+        "    time.sleep(20)",
+        "    return 0",
+        "sys.exit(console.run('just it', main))",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(program)], cwd=ROOT, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (INTERRUPTED, b"just it: interrupted\n")
+
+
+def test_error_that_is_no_interrupt_is_raised_on() -> None:
+    program = "from deploy import console\ndef main(): raise RuntimeError('broken')\nconsole.run('just it', main)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"RuntimeError: broken\n")
+
+
 def test_every_python_program_of_a_recipe_starts_behind_the_console() -> None:
     lines = [line.strip() for line in (ROOT / "justfile").read_text().splitlines() if '"{{ python }}"' in line]
     assert len(lines) >= 14
