@@ -201,7 +201,7 @@ def first_broken(once: Callable[[int], Result]) -> Result:
 @pytest.mark.parametrize(
     ("store_class", "rules"),
     [
-        (ForgetsWhoOwns, {"I2", "I3", "I4", "cancel", "crashes"}),
+        (ForgetsWhoOwns, {"I2", "I3", "I4", "attempts", "cancel", "crashes"}),
         (ForgetsTheRenewal, {"I4"}),
         (ForgetsTheCancel, {"cancel"}),
         (LosesTheAudit, {"audit"}),
