@@ -11,6 +11,7 @@ from uuid import UUID
 
 from acked_common.model.attempts import ATTEMPTS_KEPT, AttemptOutcome
 from acked_common.model.audit import AuditAction
+from acked_common.model.bulk_actions import BulkState
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
 from acked_common.model.poison import MAX_CRASHES
@@ -187,8 +188,14 @@ class Observer:
         if "by" not in entry:
             return
         noted = self._simulator.store.audit().entries
-        act = ACTS[after["reason"]]
-        if not any(one.target["job"] == str(after["_id"]) and one.action == act for one in noted):
+        act, via = ACTS[after["reason"]], entry["by"]["via"]
+        if via.startswith("bulk:"):
+            if not any(one.target.get("bulk") == via.removeprefix("bulk:") for one in noted):
+                self._broken("audit", f"{act} by {via} was not noted before", after["_id"])
+            if [one["by"]["via"] for one in after["history"] if "by" in one].count(via) > 1:
+                self._broken("bulk", f"was moved twice by {via}", after["_id"])
+            return
+        if not any(one.target.get("job") == str(after["_id"]) and one.action == act for one in noted):
             self._broken("audit", f"{act} by {entry['by']['client']} was not noted before", after["_id"])
 
     def _check_attempt(self, watched: Watched, before: Document, after: Document) -> None:
@@ -279,6 +286,7 @@ def check_at_rest(simulator: "Simulator") -> None:
         _check_job(simulator, job_id, watched, effects[job_id])
         _check_overlaps(simulator, job_id, watched, effects[job_id])
     _check_submissions(simulator)
+    _check_bulk_actions(simulator)
     if waiting := simulator.broker.ready() + simulator.broker.unacked:
         simulator.broken("I8", f"{waiting} bundles are left on the broker")
     for node in simulator.nodes:
@@ -315,6 +323,21 @@ def _check_job(simulator: "Simulator", job_id: UUID, watched: Watched, effects: 
             simulator.broken("crashes", f"attempt {attempt} counts as failed, but no handler has failed", job_id)
     if simulator.plan.is_calm and Reason.LEASE_EXPIRED in watched.exits.values():
         simulator.broken("calm", "lost its lease although nothing went wrong", job_id)
+
+
+def _check_bulk_actions(simulator: "Simulator") -> None:
+    """Each has ended, and counts the jobs that it has moved, no more and no fewer."""
+    moved: Counter[str] = Counter()
+    for watched in simulator.observer.jobs.values():
+        moved.update(entry["by"]["via"] for entry in watched.document["history"] if "by" in entry)
+    for action in simulator.store.bulk_actions().all():
+        name = f"bulk:{action.id}"
+        if action.state is not BulkState.DONE:
+            simulator.broken("bulk", f"{name} is {action.state.value} ({action.failure})")
+        if action.tally.done != moved[name]:
+            simulator.broken("bulk", f"{name} counts {action.tally.done} jobs, and has moved {moved[name]}")
+        if action.order.choice is None and action.tally.handled != action.order.id_count:
+            simulator.broken("bulk", f"{name} has handled {action.tally.handled} of {action.order.id_count} ids")
 
 
 def _was_suspected(watched: Watched, attempt: int) -> bool:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acked_common.http.problems import ProblemError
+from acked_common.model.bulk_actions import BulkVerb
 from acked_common.model.lifecycle import State
 from acked_common.model.options import JobOptions
+from acked_common.model.principal import LOCAL_OPERATOR
 from acked_common.store.errors import StoreError
 from acked_common.store.records import Job
+from acked_gateway.bulk.body import Wish as BulkWish
 from acked_gateway.jobs.acts import Resolution
 from acked_intake.accept.submission import Submission
 from simulation.handlers import KINDS, Script, draw_script
@@ -74,6 +77,8 @@ class Clients:
             key = f"key-{number}" if rng.random() < 0.25 else None
             self.submissions.append(Sent(number, submission, key))
             self.spawn(self._client(self.submissions[number], at_s[number]))
+        for _ in range(rng.choice((0, 0, 1, 3))):
+            self.spawn(self._person_of_many(rng.uniform(0.2, lasts_s * 1.5)))
         for _ in range(rng.choice((0, 1, 4, 10))):
             act = rng.choice(("cancel", "cancel", "retry", "resolve", "run_now", "erase"))
             self.spawn(self._person(rng.uniform(0.2, lasts_s * 1.5), act))
@@ -161,6 +166,25 @@ class Clients:
         gateways = self._simulator.up("gateway")
         if known and gateways:
             await self._act(self._rng.choice(gateways), act, self._rng.choice(known))
+        self.done_asking()
+
+    async def _person_of_many(self, at_s: float) -> None:
+        """Somebody who moves many jobs at once: those of a kind, or those whose ids they know."""
+        await asyncio.sleep(at_s)
+        rng = self._rng
+        verb = rng.choice((BulkVerb.RETRY, BulkVerb.RETRY, BulkVerb.CANCEL, BulkVerb.RUN_NOW, BulkVerb.ERASE))
+        known = tuple(sorted({sent.job_id for sent in self.submissions if sent.job_id is not None}))
+        wish = BulkWish(verb, filter={"kind": rng.choice(sorted(KINDS))})
+        if rng.random() < 0.5 and known:
+            wish = BulkWish(verb, ids=known)
+        if gateways := self._simulator.up("gateway"):
+            gateway = rng.choice(gateways)
+            try:
+                action = await self.ask(gateway, lambda: gateway.orders.order(wish, LOCAL_OPERATOR))
+                answer = str(action.id)
+            except (ProblemError, StoreError, ConnectionLost) as error:
+                answer = type(error).__name__
+            self._simulator.note("person", f"{verb} of many: {answer}")
         self.done_asking()
 
     async def _act(self, gateway: Any, act: str, job_id: UUID) -> None:

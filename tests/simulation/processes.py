@@ -23,6 +23,7 @@ import acked_common.broker.rabbitmq.consumer_state
 import acked_common.broker.rabbitmq.lane_consumer
 import acked_common.model.ids
 import acked_common.service
+import acked_gateway.bulk.runner
 import acked_worker.app
 import acked_worker.execute.deadlines
 import acked_worker.execute.executor
@@ -38,6 +39,10 @@ from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_common.service import ServiceCore
 from acked_gateway.audit.notes import Audit
+from acked_gateway.bulk.orders import BulkOrders
+from acked_gateway.bulk.pages import Pages
+from acked_gateway.bulk.runner import BulkRunner
+from acked_gateway.jobs.acts import Acts
 from acked_gateway.jobs.commands import Commands
 from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
@@ -147,21 +152,24 @@ class Gateway(Node):
 
     def build(self) -> None:
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
-        self.commands = Commands(
-            core.store,
-            core.writer,
-            Audit(core.store.audit(), core.clock),
-            core.clock,
-            COMMON.times,
-            self.simulator.stop_attempt,
+        audit, acts = Audit(core.store.audit(), core.clock), Acts(COMMON.times)
+        stop_attempt = self.simulator.stop_attempt
+        self.commands = Commands(core.store, core.writer, audit, core.clock, COMMON.times, stop_attempt)
+        actions, choices = core.store.bulk_actions(), core.store.choices()
+        pages = Pages(choices, core.writer, core.clock, acts, stop_attempt)
+        self.bulk_runner = BulkRunner(actions, pages, core.clock, owner=self.process.name)
+        core.add_loops(
+            lambda tasks: tasks.spawn(self.bulk_runner.start_when(core.monitor.wait_measured, tasks), "bulk")
         )
+        core.lifetime.add("bulk actions", stop=self.bulk_runner.stop)
+        self.orders = BulkOrders(choices, actions, core.clock, acts, audit=audit, wake=self.bulk_runner.wake)
 
     async def run(self) -> None:
         await self.core.lifetime.start()
         self.is_up = True
 
     def held(self) -> dict[str, int]:
-        return {"bundles": self.core.bundle_publisher.waiting}
+        return {"bundles": self.core.bundle_publisher.waiting, "bulk actions": self.bulk_runner.held}
 
 
 class WorkerNode(Node):
@@ -310,6 +318,10 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_common.background.bundle_publisher, "RETRY_S", scale.IDLE_S),
     (acked_common.background.store_monitor, "LOOK_EVERY_S", scale.IDLE_S),
     (acked_worker.app, "SECOND_S", scale.IDLE_S),
+    (acked_gateway.bulk.runner, "TAKE_EVERY_S", scale.IDLE_S),
+    # Several pages an action, and a turn of the lease only now and then.
+    (acked_gateway.bulk.runner, "RENEW_EVERY_S", scale.BULK_RENEWAL_S),
+    (acked_gateway.bulk.runner, "page_size", lambda rate_per_s: scale.BULK_PAGE),
     (acked_worker.presence, "REFRESH_EVERY_S", scale.IDLE_S),
     (acked_worker.app, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),
     (acked_common.background.sweeper, "WORKER_STORE_TIMEOUT_S", scale.WORKER_TIMEOUT_S),

@@ -19,6 +19,8 @@ LANES_EVERY_S = 0.8
 IDLE_S = 3.0
 """Between the turns of loops that only look whether there is something to do: they cost most of a simulation."""
 BROKER_LOOK_EVERY_S = 10.0
+BULK_RENEWAL_S = 1.0
+BULK_PAGE = 3
 BEATS_A_RENEWAL = 2
 PAUSES_EVERY_S = 3.0
 CLOCK_MARGIN_S = 3.0

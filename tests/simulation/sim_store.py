@@ -32,6 +32,8 @@ READS = frozenset(
         "workers",
         "database_id",
         "check_schema",
+        *("bulk_actions.get", "bulk_actions.ids_of", "choices.newest_id", "choices.count"),
+        *("choices.jobs_in", "choices.jobs_of"),
     }
 )
 OF_SEVERAL = frozenset({"insert", "claim", "apply", "renew", "reserve"})
@@ -40,7 +42,7 @@ READ_BEHIND = frozenset({"claim", "apply", "renew", "reserve"})
 """Writes that read afterwards: where that read meets no server, the write has happened all the same."""
 BY_NONCE = frozenset({"claim", "reserve"})
 """Writes whose effect is found by their nonce."""
-ONCE = frozenset({"take_turn"})
+ONCE = frozenset({"take_turn", "bulk_actions.take"})
 """Writes that the server tells from their repetition: the second one would find its own turn taken."""
 SLOW_RENEWAL_S = 2 * float(VARIABLES["ACKED_LEASE_S"])
 
@@ -82,6 +84,22 @@ class ObservedStore(MemoryStore):
             self.simulator.observer.saw(document)
 
 
+def verb_of(store: MemoryStore, name: str) -> Any:
+    """A verb of the store, or of one of its parts: `part.verb`."""
+    part, _, verb = name.rpartition(".")
+    return getattr(getattr(store, part)() if part else store, verb)
+
+
+class PartLine:
+    """A part of the store over the line of a process."""
+
+    def __init__(self, line: "StoreLine", part: str) -> None:
+        self._line, self._part = line, part
+
+    def __getattr__(self, verb: str) -> Any:
+        return getattr(self._line, f"{self._part}.{verb}")
+
+
 def at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """The result of a verb of the store in memory, none of which waits."""
     try:
@@ -105,6 +123,14 @@ class StoreLine:
     def audit(self) -> "StoreLine":
         """The audit over the same line: `note` is one more verb."""
         return self
+
+    def bulk_actions(self) -> PartLine:
+        """The bulk actions over the same line."""
+        return PartLine(self, "bulk_actions")
+
+    def choices(self) -> PartLine:
+        """What finds the jobs of bulk actions, over the same line."""
+        return PartLine(self, "choices")
 
     def __getattr__(self, verb: str) -> Any:
         async def call(*args: Any, **kwargs: Any) -> Any:
@@ -188,7 +214,7 @@ class _Call:
 
     def _carry_out(self, jobs: Sequence[Any] | None, *, again: bool = False) -> Any:
         args = self._args if jobs is None else (jobs, *self._args[1:])
-        verb = getattr(self._simulator.store, self._verb)
+        verb = verb_of(self._simulator.store, self._verb)
         self._simulator.acting = self._process
         try:
             result = at_once(verb(*args, **self._kwargs))

@@ -230,6 +230,7 @@ class Simulator:
             self.observer.live == 0
             and self.clients.asking == 0
             and self.calls_under_way == 0
+            and all(one.ended_at is not None for one in self.store.bulk_actions().all())
             and self.broker.unacked == 0
             and self.broker.ready() == 0
             and all(effect.gone_at <= self.loop.time() for effect in self.effects)

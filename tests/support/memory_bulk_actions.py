@@ -102,6 +102,10 @@ class MemoryBulkActions:
         self._actions[action.id] = deepcopy(new_document(action, ids))
         return Added.ADDED
 
+    def all(self) -> Sequence[BulkAction]:
+        """Return every action, of all tenants."""
+        return [_action(document) for document in self._actions.values()]
+
     async def get(self, action_id: UUID, *, tenant: str) -> BulkAction | None:
         document = self._actions.get(action_id)
         return None if document is None or document["tenant"] != tenant else _action(document)
