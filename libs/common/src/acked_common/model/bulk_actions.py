@@ -128,7 +128,7 @@ class JobRefusal(Struct, frozen=True):
     why: str
 
 
-class Tally(Struct, frozen=True):
+class BulkTally(Struct, frozen=True):
     """What has become of the jobs so far."""
 
     done: int = 0
@@ -140,12 +140,12 @@ class Tally(Struct, frozen=True):
         """Return how many jobs were moved or refused."""
         return self.done + sum(self.refused.values())
 
-    def plus(self, done: int, refusals: Sequence[JobRefusal]) -> "Tally":
+    def plus(self, done: int, refusals: Sequence[JobRefusal]) -> "BulkTally":
         """Return the tally with one page more."""
         refused = dict(self.refused)
         for refusal in refusals:
             refused[refusal.why] = refused.get(refusal.why, 0) + 1
-        return Tally(self.done + done, refused, (*self.examples, *refusals)[:EXAMPLES_KEPT])
+        return BulkTally(self.done + done, refused, (*self.examples, *refusals)[:EXAMPLES_KEPT])
 
 
 class Position(Struct, frozen=True):
@@ -173,7 +173,7 @@ class BulkAction(Struct, frozen=True):
     order: BulkOrder
     plan: BulkPlan
     state: BulkState = BulkState.PLANNED
-    tally: Tally = Tally()
+    tally: BulkTally = BulkTally()
     position: Position = Position()
     abort: Abort | None = None
     started_at: datetime | None = None

@@ -15,11 +15,11 @@ from acked_common.model.bulk_actions import (
     BulkPlan,
     BulkResolution,
     BulkState,
+    BulkTally,
     BulkVerb,
     JobChoice,
     JobRefusal,
     Position,
-    Tally,
 )
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Actor
@@ -157,7 +157,7 @@ def action_from(document: Mapping[str, Any]) -> BulkAction:
         order=_order_from(document["tenant"], document["order"]),
         plan=BulkPlan(**document["plan"]),
         state=BulkState(document["state"]),
-        tally=Tally(
+        tally=BulkTally(
             tally["done"],
             dict(tally["refused"]),
             tuple(JobRefusal(job_id, why) for job_id, why in tally["examples"]),
