@@ -49,6 +49,7 @@ ACTS: Mapping[str, AuditAction] = {
     Reason.ERASED: AuditAction.ERASE,
 }
 """What a person asked for where their name stands in the history."""
+DANGEROUS = frozenset({AttemptOutcome.LOST.value, AttemptOutcome.CRASHED.value})
 KEPT: Mapping[str, set[str]] = {
     **{reason: {AttemptOutcome.FAILED.value, AttemptOutcome.TIMED_OUT.value} for reason in FAILURES},
     **{reason: {AttemptOutcome.CRASHED.value} for reason in CRASHES},
@@ -81,6 +82,8 @@ class Watched:
     """By run."""
     crashes: Counter[int] = field(default_factory=Counter)
     """By run."""
+    dangerous: set[int] = field(default_factory=set)
+    """Attempts that were lost or crashed: they may have ended their workers."""
     suspected: set[int] = field(default_factory=set)
     """Attempts that had to run alone in a process."""
     ends: Counter[int] = field(default_factory=Counter)
@@ -210,12 +213,15 @@ class Observer:
             watched.claimed_at[after["attempt"]] = self._simulator.loop.time()
             watched.claimed_by[after["attempt"]] = after["owner"]["worker"]
             self._simulator.pauses.claimed(job_id, after["kind"], after["owner"]["nonce"])
-            if watched.exits.get(attempt) in (Reason.LEASE_EXPIRED, *CRASHES):
+            if attempt in watched.dangerous:
                 watched.suspected.add(after["attempt"])
             return
         if was is not State.RUNNING or now is State.RUNNING:
             return
         watched.exits[attempt] = reason
+        kept = after.get("attempts", [])
+        if kept and kept[-1]["attempt"] == attempt and kept[-1]["outcome"] in DANGEROUS:
+            watched.dangerous.add(attempt)
         if reason == Reason.LEASE_EXPIRED:
             self._simulator.ownership.taken_back(job_id, attempt, before["owner"]["worker"])
         if reason == Reason.LEASE_EXPIRED and before["wake"] > self._simulator.time():
@@ -341,7 +347,7 @@ def _check_bulk_actions(simulator: "Simulator") -> None:
 
 
 def _was_suspected(watched: Watched, attempt: int) -> bool:
-    return any(why in (Reason.LEASE_EXPIRED, *CRASHES) for n, why in watched.exits.items() if n < attempt)
+    return any(n < attempt for n in watched.dangerous)
 
 
 def _check_overlaps(simulator: "Simulator", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
@@ -356,7 +362,8 @@ def _check_overlaps(simulator: "Simulator", job_id: UUID, watched: Watched, effe
                 # Its process stood still for too long: its next step was to hear that it is over.
                 continue
             lingers = simulator.clients.scripts[watched.number].step(earlier.attempt).lingers_s > 0
-            if watched.exits.get(earlier.attempt) != Reason.LEASE_EXPIRED and not lingers:
+            is_lost = earlier.attempt in watched.dangerous and watched.exits[earlier.attempt] not in CRASHES
+            if not is_lost and not lingers:
                 simulator.broken("I4", f"attempt {later.attempt} began while attempt {earlier.attempt} ran", job_id)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from acked_common.broker.rabbitmq.consumer_state import ConsumerState
 from acked_common.broker.rabbitmq.lane_consumer import Delivery
-from acked_common.model import pauses
 from acked_common.model.audit import AuditEntry
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import Move, State
+from acked_common.model.pauses import KindPauses
 from acked_common.store.mongo.documents import Document
 from acked_common.store.records import Applied, ClaimedJob, Insertion, Job, NewJob, Reservation
 from acked_intake.accept.group_commit import GroupCommit
@@ -327,7 +327,7 @@ async def _acknowledges_nothing(delivery: Delivery) -> None:
         # Workers go on with a paused kind, or never again; or its jobs grow old meanwhile.
         (LaneRunner, "pause", lambda lane: None, {"pause"}),
         (LaneRunner, "resume", lambda lane: None, {"I1", "I8"}),
-        (pauses, "true_expiry", lambda wait, pauses, at: wait.expires_at, {"time"}),
+        (KindPauses, "paused_between", lambda *_: timedelta(0), {"time"}),
     ],
     ids=[
         "lost lease",

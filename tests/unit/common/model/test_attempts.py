@@ -1,8 +1,20 @@
 """Which errors are one: what the group of an error depends on, and what an attempt keeps of it."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from acked_common.model.attempts import MAX_MESSAGE_CHARS, error_group, folded, kept_error, with_group, worker_lost
+from acked_common.model.attempts import (
+    MAX_MESSAGE_CHARS,
+    AttemptOutcome,
+    EndedAttempt,
+    error_group,
+    folded,
+    kept_error,
+    with_group,
+    worker_lost,
+)
+from acked_common.model.lifecycle import end_cancelled
 
 CULPRIT = 'hello.greet: raise ValueError(f"no {name}")'
 
@@ -60,3 +72,13 @@ def test_kept_error_is_bounded_and_has_no_traceback() -> None:
 def test_lost_attempts_of_a_kind_are_one_group() -> None:
     assert worker_lost("mail", "worker-1")["group"] == worker_lost("mail", "worker-2")["group"]
     assert worker_lost("mail", "worker-1")["group"] != worker_lost("sms", "worker-1")["group"]
+
+
+@pytest.mark.parametrize("outcome", AttemptOutcome)
+def test_cancelled_job_runs_alone_next_if_it_may_have_ended_its_worker(outcome: AttemptOutcome) -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    ended = EndedAttempt(1, 1, "worker-1", at, at, outcome, worker_lost("mail", "worker-1"))
+    transition = end_cancelled(at=at, retention_s=60.0, ended=ended)
+    is_suspect = outcome in (AttemptOutcome.LOST, AttemptOutcome.CRASHED)
+    assert transition.sets.get("suspect", False) is is_suspect
+    assert ("suspect" in transition.clears) is not is_suspect

@@ -16,7 +16,7 @@ from uuid import UUID
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
 
-from acked_common.model.attempts import EndedAttempt, with_group
+from acked_common.model.attempts import AttemptOutcome, EndedAttempt, with_group
 from acked_common.model.principal import DEFAULT_TENANT, Actor
 
 HISTORY_KEPT = 49
@@ -333,13 +333,17 @@ def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_
 
 
 def end_cancelled(*, at: datetime, retention_s: float, ended: EndedAttempt | None = None) -> Transition:
-    """The attempt of a job with the cancel flag ended without success, or its lease ran out."""
+    """The attempt of a job with the cancel flag ended without success, or its lease ran out.
+
+    One that was lost or crashed may have ended its worker: a retry of the job runs it alone in a process.
+    """
+    is_suspect = ended is not None and ended.outcome in (AttemptOutcome.LOST, AttemptOutcome.CRASHED)
     return Transition(
         Reason.CANCELLED,
         leaves=frozenset({State.RUNNING}),
         to=State.CANCELLED,
         at=at,
-        sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=_CLEARED | {"next_check_at", "cancel_requested_at"},
+        sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)} | _SUSPECT[is_suspect],
+        clears=(OWNED if is_suspect else _CLEARED) | {"next_check_at", "cancel_requested_at"},
         ended=ended,
     )
