@@ -192,6 +192,7 @@ def test_kinds_are_listed_on_both_services(stack: TestStack) -> None:
         "backoff_base_s": 0.05,
         "backoff_cap_s": 0.1,
         "bundle": 32,
+        "paused": None,
     }
     assert theirs["test.thread"]["bundle"] == 1, "a plain function gets single jobs"
 

@@ -118,7 +118,8 @@ def test_a_misspelt_field_gets_a_hint(stack: TestStack) -> None:
         "is not a known field; did you mean 'delay_s'?",
     ]
     assert set(document["known_fields"]) == {
-        *("kind", "payload", "delay_s", "batch", "tags", "max_attempts", "timeout_s", "expires_in_s")
+        *("kind", "payload", "delay_s", "batch", "tags", "max_attempts", "timeout_s", "expires_in_s"),
+        "edited_from",
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from acked_common.model.lifecycle import State
-from support.stacks import TestStack, running_stack
+from support.stacks import TestStack, eventually, running_stack
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "handlers" / "README.md"])
@@ -28,6 +28,7 @@ _RECIPE = re.compile(r"\./just ([a-z][a-z-]*)")
 NOT_RUN = {
     r"(?:\S+=\S+ )*\./just ": "recipes have tests of their own, which start and stop whole stacks",
     r"(?:\S+=\S+ )*docker compose ": "needs Docker and a Compose project; test_compose.py runs them where there is one",
+    r"docker (?:run|network) ": "needs Docker and a Compose project; test_compose.py lets Prometheus in the same way",
     r"cp -r deploy/docker/development ": "fills a folder for secrets beside an installed Docker",
     r"cp handlers/": "the fixture does it in a folder of its own",
     r"git pull": "changes the work tree",
@@ -88,8 +89,33 @@ def job_for(stack: TestStack, text: str) -> str:
     return stack.process("noop", batch="shown")
 
 
+def bulk_action_for(stack: TestStack) -> str:
+    """The id of a bulk action."""
+    answer = stack.call("POST", "/bulk-actions", {"action": "retry", "filter": {"batch": "nobody"}})
+    assert answer.status == 202, answer.body
+    return str(answer.body["id"])
+
+
+def group_for(stack: TestStack) -> str:
+    """A group of errors that the last census has found."""
+    job_id = stack.process("flaky", payload={"failures": 9}, max_attempts=1)
+    group = str(stack.finished(job_id)["error"]["group"])
+
+    def found() -> bool:
+        groups = stack.call("GET", "/attention").body["groups"]
+        return any(one["group"] == group for one in groups)
+
+    eventually(found, within_s=60, what="the group needs attention")
+    return group
+
+
 def fitted(stack: TestStack, text: str) -> str:
     """The command with the ports and ids of this stack."""
+    group = re.compile(r"<group>|(?<=/attention/)[0-9a-f]+")
+    if group.search(text):
+        text = group.sub(group_for(stack), text)
+    if "/bulk-actions/" in text:
+        text = re.sub(r"(?<=/bulk-actions/)(?:<[^>]*>|[0-9a-f-]{36})", bulk_action_for(stack), text)
     text = text.replace("localhost:8080", f"localhost:{stack.gateway_port}")
     text = text.replace("localhost:8081", f"localhost:{stack.intake_port}")
     placeholder = re.compile(r"<(?:the )?id[^>]*>|(?<=/status/)[0-9a-f-]{36}|(?<=/jobs/)[0-9a-f-]{36}")

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from acked_common.model.lifecycle import Reason, State
-from support.feed import FEED_CLIENTS, connected, next_frame, observers, states_known
+from support.feed import FEED_CLIENTS, as_events, connected, next_frame, observers, states_known
 from support.stacks import TestStack, eventually
 
 LAST_STEP = {"page": 2, "of": 4}
@@ -45,7 +45,7 @@ async def test_a_job_is_followed_from_its_acceptance_to_its_end(stack: TestStack
         told = await events(websocket, 3)
 
     history = (await asyncio.to_thread(stack.status, job_id))["history"]
-    assert told == [{"id": job_id, **entry} for entry in history]
+    assert told == as_events(job_id, history)
     assert [event["reason"] for event in told] == [Reason.ACCEPTED, Reason.CLAIMED, Reason.COMPLETED]
 
 

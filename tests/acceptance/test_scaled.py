@@ -16,7 +16,7 @@ from deploy.native import environment
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import SUPERVISOR_LOG
 from support.contract import workers
-from support.feed import connected, next_frame
+from support.feed import as_events, connected, next_frame
 from support.load import Load
 from support.stacks import TestStack, eventually, running_stack
 
@@ -129,7 +129,7 @@ async def test_a_client_of_one_gateway_sees_what_the_worker_of_another_does(stac
         history = (await asyncio.to_thread(stack.status, job_id))["history"]
         for name in gateways:
             seen = [event for event in told[name] if event["id"] == job_id and "progress" not in event]
-            assert seen == [{"id": job_id, **entry} for entry in history]
+            assert seen == as_events(job_id, history)
         assert [entry["reason"] for entry in history[-2:]] == [Reason.CANCEL_REQUESTED, Reason.CANCELLED]
 
 

@@ -34,6 +34,11 @@ async def next_frame(websocket: ClientConnection, *types: str, within_s: float =
                 return frame
 
 
+def as_events(job_id: str, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the events that tell a job's history; who asked for a move stands in its status alone."""
+    return [{"id": job_id, **{name: value for name, value in entry.items() if name != "by"}} for entry in history]
+
+
 class Observer:
     """A client that follows one scope across reconnects."""
 

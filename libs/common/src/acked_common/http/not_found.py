@@ -7,8 +7,11 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from acked_common.http.problems import Problem, problem
 
 OF_INTAKE = ("/process",)
-OF_GATEWAY = ("/jobs", "/batches", "/workers", "/load-test", "/pages", "/ws")
-"""First parts of the paths that one service alone serves."""
+OF_GATEWAY = (
+    *("/jobs", "/batches", "/workers", "/kinds", "/attention", "/bulk-actions", "/audit", "/timeseries"),
+    *("/load-test", "/pages", "/ws"),
+)
+"""First parts of the paths that one service alone serves. Of `/kinds` only the list is served by both."""
 
 
 class NotFound:
