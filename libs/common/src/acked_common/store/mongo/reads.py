@@ -33,4 +33,6 @@ class ReadVerbs(Verbs):
 
     async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
         with store_errors("listing jobs"):
-            return await list_jobs(self._connections.jobs, job_filter, page_size=page_size, before=before)
+            # From one snapshot: a job that moves along the index meanwhile would else be met twice, or never.
+            jobs = self._connections.snapshot_jobs
+            return await list_jobs(jobs, job_filter, page_size=page_size, before=before)

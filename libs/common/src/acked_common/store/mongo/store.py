@@ -87,4 +87,5 @@ class MongoStore(
 
     def choices(self) -> ChoiceStore:
         """Returns what finds the jobs of bulk actions in the same database."""
-        return MongoChoices(self._connections.jobs)
+        # From a snapshot for each look: a job that moves along an index meanwhile would else be passed over.
+        return MongoChoices(self._connections.snapshot_jobs)
