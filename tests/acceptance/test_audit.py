@@ -4,8 +4,6 @@ A tester can set `ACKED_TEST_NONCE`; it stands in payloads and notes, so that no
 """
 
 import json
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +20,11 @@ from acked_common.accounts.hand_out import mongo_secret
 from acked_common.model.audit import KEPT_DAYS
 from acked_common.model.lifecycle import State
 from support.access import Client, id_of, make_token, problem_name, recipe
-from support.stacks import TestStack
+from support.nonce import nonce
+from support.stacks import TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens"}
-NONCE = os.environ.get("ACKED_TEST_NONCE") or secrets.token_hex(6)
+NONCE = nonce()
 DEFAULT = "default"
 NOT_ALLOWED = 13
 FAILS_ALWAYS: dict[str, Any] = {"kind": "flaky", "max_attempts": 1}
@@ -120,6 +119,50 @@ def test_who_may_only_read_is_refused_each_command(ada: Person, bob: Person) -> 
     assert bob.calls.call("POST", "/workers/worker-1/drain").status == 403
     assert bob.status(job_id) == before
     assert bob.audit() == entries, "what was refused is not noted"
+
+
+def test_bulk_actions_pauses_and_notes_on_groups_are_noted(ada: Person, bob: Person, eve: Person) -> None:
+    failed = [ada.failed() for _ in range(3)]
+    group = ada.status(failed[0])["error"]["group"]
+    acts: dict[str, dict[str, Any]] = {
+        "/bulk-actions": {"action": "retry", "ids": failed, "reason": f"mended {NONCE}"},
+        "/kinds/test.echo/pause": {"reason": f"upgrade {NONCE}"},
+        f"/attention/{group}": {"comment": f"seen {NONCE}"},
+    }
+    eventually(
+        lambda: any(one["group"] == group for one in bob.calls.call("GET", "/attention").body["groups"]),
+        within_s=60,
+        what="the group needs attention",
+    )
+    for path, body in acts.items():
+        assert bob.calls.call("POST", path, body).status == 403, path
+    # Kinds are shared: another tenant's operator pauses none.
+    assert eve.calls.call("POST", "/kinds/test.echo/pause", {"reason": NONCE}).status == 403
+
+    ada.post(f"/attention/{group}", acts[f"/attention/{group}"])
+    bulk = ada.post("/bulk-actions", acts["/bulk-actions"])
+    assert ada.post("/kinds/test.echo/pause", acts["/kinds/test.echo/pause"])["paused"]["client"] == "ada"
+    assert ada.post("/kinds/test.echo/resume")["paused"] is None
+
+    found = [(entry["action"], entry["client"], entry["token_id"], entry.get("reason")) for entry in bob.audit()[:4]]
+    assert found == [
+        ("resume", "ada", ada.token_id, None),
+        ("pause", "ada", ada.token_id, f"upgrade {NONCE}"),
+        ("bulk", "ada", ada.token_id, f"mended {NONCE}"),
+        ("attention", "ada", ada.token_id, f"seen {NONCE}"),
+    ]
+    noted = bob.audit()[2]
+    assert (noted["count"], noted["target"]) == (3, {"bulk": bulk["id"], "action": "retry", "ids": 3})
+    assert not any(NONCE in str(entry) for entry in eve.audit())
+    done = eventually(
+        lambda: (found := ada.calls.call("GET", f"/bulk-actions/{bulk['id']}").body)["state"] == "done" and found,
+        within_s=30,
+        what="the bulk action has ended",
+    )
+    assert (done["done"], done["refused"]) == (3, {})
+    for job_id in failed:
+        (retried,) = [entry for entry in ada.status(job_id)["history"] if entry["reason"] == "retried"]
+        assert retried["by"] == {"client": "ada", "token_id": ada.token_id, "via": f"bulk:{bulk['id']}"}
 
 
 def test_each_act_is_noted_with_client_token_time_and_target(ada: Person, bob: Person, eve: Person) -> None:
