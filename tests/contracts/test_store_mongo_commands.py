@@ -181,7 +181,7 @@ READING: dict[str, tuple[Callable[[MongoStore], Awaitable[Any]], str]] = {
     "key_holder": (lambda store: store.key_holder("default", "k"), "majority"),
     "revisions": (lambda store: store.revisions(_ids()), "majority"),
     "live_jobs": (lambda store: store.live_jobs(State.QUEUED, limit=1), "majority"),
-    "list_jobs": (lambda store: store.list_jobs(JobFilter(), page_size=1), "majority"),
+    "list_jobs": (lambda store: store.list_jobs(JobFilter(), page_size=1), "snapshot"),
     "renew": (lambda store: store.renew(_ids(), boot="b", lease_s=LEASE_S), "majority"),
     "claim": (
         lambda store: store.claim([*_ids(), *_ids()], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=now()),

@@ -83,7 +83,7 @@ class Watched:
     crashes: Counter[int] = field(default_factory=Counter)
     """By run."""
     dangerous: set[int] = field(default_factory=set)
-    """Attempts that were lost or crashed: they may have ended their workers."""
+    """Attempts that were lost or crashed."""
     suspected: set[int] = field(default_factory=set)
     """Attempts that had to run alone in a process."""
     ends: Counter[int] = field(default_factory=Counter)
@@ -321,7 +321,7 @@ def _check_job(simulator: "Simulator", job_id: UUID, watched: Watched, effects: 
     for effect in effects:
         if effect.attempt in watched.suspected and not effect.is_alone:
             simulator.broken("suspects", f"attempt {effect.attempt} of a suspect ran beside others", job_id)
-        if effect.is_alone and not _was_suspected(watched, effect.attempt):
+        if effect.is_alone and not any(n < effect.attempt for n in watched.dangerous):
             simulator.broken("suspects", f"attempt {effect.attempt} ran alone, and nobody was lost before", job_id)
     for attempt in (attempt for attempt, why in watched.exits.items() if why in FAILURES):
         had = [e for e in effects if e.attempt == attempt and (e.end != "ok" or e.ended_at - e.begun_at > 1.0)]
@@ -344,10 +344,6 @@ def _check_bulk_actions(simulator: "Simulator") -> None:
             simulator.broken("bulk", f"{name} counts {action.tally.done} jobs, and has moved {moved[name]}")
         if action.order.choice is None and action.tally.handled != action.order.id_count:
             simulator.broken("bulk", f"{name} has handled {action.tally.handled} of {action.order.id_count} ids")
-
-
-def _was_suspected(watched: Watched, attempt: int) -> bool:
-    return any(n < attempt for n in watched.dangerous)
 
 
 def _check_overlaps(simulator: "Simulator", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:
