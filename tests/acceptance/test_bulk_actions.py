@@ -18,7 +18,7 @@ import pytest
 from acked_common.model.lifecycle import Reason, State
 from support.contract import assert_problem, instant
 from support.nonce import nonce
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import Answer, TestStack, eventually, running_stack
 
 HANDLERS = Path(__file__).parent / "handlers"
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
@@ -50,7 +50,14 @@ def start(stack: TestStack, body: dict[str, Any], status: int = 202, *, to: str 
 
 
 def standing(stack: TestStack, action: str, *, to: str = "gateway") -> Any:
-    answer = stack.call("GET", f"/bulk-actions/{action}", to=to)
+    def answered() -> Answer | None:
+        try:
+            return stack.call("GET", f"/bulk-actions/{action}", to=to)
+        except ConnectionError:
+            # It was on its way to a gateway that was killed.
+            return None
+
+    answer = eventually(answered, within_s=10, what="a gateway answers")
     assert answer.status == 200, answer.raw
     return answer.body
 

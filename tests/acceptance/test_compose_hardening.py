@@ -155,7 +155,7 @@ def test_what_acked_does_is_allowed(stack: ComposeStack) -> None:
     for job_id in (running, later):
         assert stack.call("POST", f"/jobs/{job_id}/cancel").status in (200, 202)
     eventually(lambda: stack.status(running)["state"] == State.CANCELLED, within_s=30, what="it is cancelled")
-    assert stack.call("POST", f"/jobs/{later}/retry").status == 409
+    assert stack.call("POST", f"/jobs/{later}/resolve", {"state": "failed"}).status == 409
     assert stack.finished(flaky)["state"] == State.SUCCEEDED
     for path in ("/workers", "/kinds", "/jobs?state=failed", "/readyz"):
         assert stack.call("GET", path).status == 200

@@ -90,7 +90,7 @@ async def test_progress_is_told_at_once_and_raises_no_rev(stack: TestStack) -> N
     assert progress[-1]["progress"]["value"] == LAST_STEP
     assert {(event["state"], event["rev"]) for event in progress} == {(State.RUNNING.value, 2)}
     history = (await asyncio.to_thread(stack.status, job_id))["history"]
-    assert [event for event in told if "progress" not in event] == [{"id": job_id, **entry} for entry in history]
+    assert [event for event in told if "progress" not in event] == as_events(job_id, history)
 
 
 async def test_after_unsubscribe_nothing_more_comes_and_the_name_is_free(stack: TestStack) -> None:

@@ -105,7 +105,9 @@ async def test_a_rate_is_of_the_last_seconds(bench: Bench) -> None:
 async def test_the_starts_of_the_last_minute_tell_the_rate_before_a_second_look(bench: Bench) -> None:
     await bench.queue(10)
     at = bench.clock.now().replace(second=0, microsecond=0) - timedelta(seconds=MINUTE_S)
-    await bench.store.add_minutes("w", 1, [Bucket(None, "demo", MINUTE_S, at, {STARTED: 120})])
+    earlier = at - timedelta(seconds=MINUTE_S)
+    buckets = [Bucket(None, "demo", MINUTE_S, begun, {STARTED: 120}) for begun in (at, earlier)]
+    await bench.store.add_minutes("w", 1, buckets)
     assert await bench.place() == Place(9, starts_per_s=2.0)
 
 

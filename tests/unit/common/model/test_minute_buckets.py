@@ -2,7 +2,6 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from itertools import product
 
 import pytest
 from hypothesis import given
@@ -223,12 +222,24 @@ def test_points_are_the_sum_of_processes_and_stay_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "this", "rate"), [(600, 0, 10.0), (0, 100, 20.0), (600, 5, 10.0), (60, 100, 20.0), (0, 0, None)]
+    ("earlier", "last", "this", "rate"),
+    [
+        (1, 600, 0, 10.0),
+        (1, 600, 5, 10.0),
+        (1, 60, 100, 20.0),
+        # The queue may have begun in the last minute, or in this one.
+        (0, 600, 5, None),
+        (1, 0, 100, None),
+        (0, 0, 100, None),
+        (0, 0, 0, None),
+    ],
 )
-def test_the_rate_of_starts_is_the_greater_of_two_minutes(last: int, this: int, rate: float | None) -> None:
+def test_rate_of_starts_needs_a_minute_that_was_busy_as_a_whole(
+    earlier: int, last: int, this: int, rate: float | None
+) -> None:
     at = AT.replace(second=0)
     starts = [
-        Bucket(None, "k", MINUTE_S, begin, {STARTED: count})
-        for begin, count in product([at - timedelta(seconds=60)], [last])
-    ] + [Bucket(None, "k", MINUTE_S, at, {STARTED: this})]
+        Bucket(None, "k", MINUTE_S, at - minutes * timedelta(seconds=60), {STARTED: count})
+        for minutes, count in enumerate((this, last, earlier))
+    ]
     assert start_rate_per_s(starts, AT) == rate

@@ -1,6 +1,7 @@
 """Where queued jobs stand, by looks that all requests of a process share: one every two seconds, while somebody asks.
 
-The rate comes from two such looks. Before there are two it comes from the starts of the last minute.
+The rate comes from two such looks. Before there are two it comes from the starts of the last minutes, where
+these were busy as a whole.
 """
 
 import asyncio
@@ -88,7 +89,7 @@ class QueueLooks:
         now = self._clock.now()
         try:
             starts = await self._minutes.minutes(
-                None, kind, step_s=MINUTE_S, since_at=now - timedelta(seconds=2 * MINUTE_S)
+                None, kind, step_s=MINUTE_S, since_at=now - timedelta(seconds=3 * MINUTE_S)
             )
         except StoreError:
             return None

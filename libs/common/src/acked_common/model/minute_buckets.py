@@ -191,16 +191,18 @@ def quantile_s(counts: Mapping[str, int], sketch: str, share: float) -> float | 
 
 
 def start_rate_per_s(starts: Sequence[Bucket], now: datetime) -> float | None:
-    """Return how many jobs start a second by the buckets of this minute and the one before; None where none started.
+    """Return how many jobs start a second by this minute and the two before; None where these do not tell.
 
-    This minute may lack what was not written yet, and both an idle part: the greater rate is nearer to the truth.
+    This minute may lack what was not written yet. The last one was busy as a whole only if jobs started before it too:
+    a queue that has just begun would seem slow by as much as the minute was idle.
     """
     this_minute = _floor(now, MINUTE_S)
     before = this_minute - timedelta(seconds=MINUTE_S)
     in_this = sum(bucket.counts.get(STARTED, 0) for bucket in starts if bucket.at == this_minute)
     in_last = sum(bucket.counts.get(STARTED, 0) for bucket in starts if bucket.at == before)
-    rate = max(in_last / MINUTE_S, in_this / max(1.0, (now - this_minute).total_seconds()))
-    return rate or None
+    if not in_last or not any(bucket.counts.get(STARTED, 0) for bucket in starts if bucket.at < before):
+        return None
+    return max(in_last / MINUTE_S, in_this / max(1.0, (now - this_minute).total_seconds()))
 
 
 def _within(span: int, share: float) -> float:
