@@ -4,11 +4,13 @@ import base64
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
+from acked_common.api.routes import Parameter
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model.instants import instant_from
 from acked_common.model.numbers import whole
@@ -17,6 +19,19 @@ MAX_PAGE_ASKED = 999_999_999
 
 _ID_BYTES = 16
 _DIGEST_BYTES = 5
+
+
+def page_parameters(what: str, *, default: int, most: int) -> tuple[Parameter, Parameter]:
+    """Return page size and page token as a list of `what` describes them."""
+    return (
+        Parameter(
+            name="page_size",
+            place="query",
+            type=Annotated[int, Meta(ge=0, le=MAX_PAGE_ASKED, extra_json_schema={"default": default})],
+            description=f"How many {what} at most; more than {most:,} counts as {most:,}.",
+        ),
+        Parameter(name="page_token", place="query", type=str, description="The `next_page_token` of the page before."),
+    )
 
 
 def page_size(text: str | None, *, default: int, most: int) -> int:

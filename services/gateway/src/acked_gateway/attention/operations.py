@@ -5,7 +5,7 @@ from typing import Annotated, NotRequired, TypedDict
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from acked_common.api.list_parameters import MAX_PAGE_ASKED
+from acked_common.api.list_parameters import page_parameters
 from acked_common.api.operations import COMMANDS, JOBS
 from acked_common.api.representations import Count, Instant
 from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
@@ -114,13 +114,7 @@ LIST_ATTENTION = Operation(
             type=Annotated[bool, Meta(extra_json_schema={"default": False})],
             description="Whether to list the snoozed groups, or the others.",
         ),
-        Parameter(
-            name="page_size",
-            place="query",
-            type=Annotated[int, Meta(ge=0, le=MAX_PAGE_ASKED, extra_json_schema={"default": DEFAULT_PAGE})],
-            description=f"How many groups at most; more than {MAX_PAGE:,} counts as {MAX_PAGE:,}.",
-        ),
-        Parameter(name="page_token", place="query", type=str, description="The `next_page_token` of the page before."),
+        *page_parameters("groups", default=DEFAULT_PAGE, most=MAX_PAGE),
     ),
     answers=(
         ApiResponse(

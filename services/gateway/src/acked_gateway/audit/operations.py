@@ -4,7 +4,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from acked_common.api.list_parameters import MAX_PAGE_ASKED
+from acked_common.api.list_parameters import page_parameters
 from acked_common.api.operations import COMMANDS
 from acked_common.api.representations import Count, Instant
 from acked_common.api.routes import JSON, ApiResponse, Link, Operation, Parameter
@@ -71,13 +71,7 @@ GET_AUDIT = Operation(
             description="Only entries before this instant; as `since`.",
             example="1h",
         ),
-        Parameter(
-            name="page_size",
-            place="query",
-            type=Annotated[int, Meta(ge=0, le=MAX_PAGE_ASKED, extra_json_schema={"default": DEFAULT_PAGE})],
-            description=f"How many entries at most; more than {MAX_PAGE:,} counts as {MAX_PAGE:,}.",
-        ),
-        Parameter(name="page_token", place="query", type=str, description="The `next_page_token` of the page before."),
+        *page_parameters("entries", default=DEFAULT_PAGE, most=MAX_PAGE),
     ),
     answers=(
         ApiResponse(

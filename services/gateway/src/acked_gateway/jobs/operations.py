@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypedDict
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from acked_common.api.list_parameters import MAX_PAGE_ASKED
+from acked_common.api.list_parameters import page_parameters
 from acked_common.api.operations import COMMANDS, ID, JOBS, TO_STATUS, Accepted, accepted_headers
 from acked_common.api.representations import Count, Instant, JobStatus, JobSummary, JobWithPayload
 from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
@@ -101,18 +101,7 @@ LIST_JOBS = Operation(
         ),
         _filter("since", Since, "accepted at this instant or later"),
         _filter("until", Since, "accepted before this instant"),
-        Parameter(
-            name="page_size",
-            place="query",
-            type=Annotated[int, Meta(ge=0, le=MAX_PAGE_ASKED, extra_json_schema={"default": DEFAULT_PAGE})],
-            description=f"How many jobs at most; more than {MAX_PAGE:,} counts as {MAX_PAGE:,}.",
-        ),
-        Parameter(
-            name="page_token",
-            place="query",
-            type=str,
-            description="The `next_page_token` of the page before.",
-        ),
+        *page_parameters("jobs", default=DEFAULT_PAGE, most=MAX_PAGE),
     ),
     answers=(
         ApiResponse(

@@ -60,7 +60,7 @@ class _WaitingRequests:
 
 
 class GroupCommit:
-    """Collect new jobs and store them in groups; `transitions` publishes each group behind its responses."""
+    """Collect new jobs and store them in groups; `writer` publishes each group behind its responses."""
 
     def __init__(self, writer: JobWriter, limits: CommitLimits) -> None:
         self._writer = writer
