@@ -1,13 +1,11 @@
 """Which commands wait for a majority, as MongoDB is sent them: a promise holds only for what its journals keep."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from pymongo.monitoring import CommandStartedEvent
 
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import Move, State
@@ -28,6 +26,7 @@ from support.factories import (
     running,
     topic,
 )
+from support.listened_store import StartedListener, listened_store
 
 MAJORITY = {"w": "majority", "j": True}
 QUICK = {"w": 1}
@@ -35,7 +34,7 @@ WRITES = {"insert", "update", "delete", "findAndModify"}
 READS = {"find", "aggregate", "count", "distinct"}
 
 
-class Sent(CommandListener):
+class Sent(StartedListener):
     """Notes the commands of a store."""
 
     def __init__(self) -> None:
@@ -44,12 +43,6 @@ class Sent(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         if event.command_name in WRITES | READS:
             self.commands.append((event.command_name, dict(event.command)))
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Not noted."""
-
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Not noted."""
 
     def writes(self) -> list[tuple[str, Any]]:
         """The writes: their collections and concerns."""
@@ -69,12 +62,8 @@ def sent() -> Sent:
 async def store(
     mongo_url: str, mongo_database: str, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[MongoStore]:
-    client = partial(AsyncIOMotorClient, event_listeners=[sent])
-    monkeypatch.setattr("acked_common.store.mongo.driver.AsyncIOMotorClient", client)
-    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
-    await store.ensure_schema()
-    yield store
-    await store.close()
+    async with listened_store(mongo_url, mongo_database, sent, monkeypatch) as opened:
+        yield opened
 
 
 async def _claim(store: MongoStore, count: int) -> None:

@@ -6,7 +6,6 @@ those of the version before any of that was kept; a change that raises one needs
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +14,8 @@ import pytest
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.database import Database
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from pymongo.monitoring import CommandStartedEvent
 
 from acked_common.model.lifecycle import Move, Owner, Transition
 from acked_common.store.mongo import schema
@@ -26,6 +24,7 @@ from acked_common.store.records import Applied, ClaimedJob, KindRecord
 from acked_worker.execute.outcome import Succeeded
 from acked_worker.record.outcome_rules import Defaults, transition_after
 from support.factories import insert, new_job
+from support.listened_store import StartedListener, listened_store
 
 AT = datetime(2100, 1, 2, 3, 4, 5, 678000, UTC)
 KIND = KindRecord("demo", "demo", "1", 900.0, 5, 1.0, 300.0, 32)
@@ -35,7 +34,7 @@ OF_EACH_COMMAND = ("lsid", "$clusterTime", "$db", "$readPreference")
 """What the driver adds by itself; the length of some differs from run to run."""
 
 
-class Sent(CommandListener):
+class Sent(StartedListener):
     """Counts the commands of a store and their bytes."""
 
     def __init__(self) -> None:
@@ -44,12 +43,6 @@ class Sent(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         own = {name: value for name, value in event.command.items() if name not in OF_EACH_COMMAND}
         self.commands.append((event.command_name, len(bson.encode(own, codec_options=OPTIONS))))
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Not counted."""
-
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Not counted."""
 
     def take(self) -> list[tuple[str, int]]:
         """The commands since the last call."""
@@ -66,12 +59,8 @@ def sent() -> Sent:
 async def store(
     mongo_url: str, mongo_database: str, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[MongoStore]:
-    client = partial(AsyncIOMotorClient, event_listeners=[sent])
-    monkeypatch.setattr("acked_common.store.mongo.driver.AsyncIOMotorClient", client)
-    store = MongoStore(mongo_url, mongo_database, app_name="contracts", timeout_s=10.0)
-    await store.ensure_schema()
-    yield store
-    await store.close()
+    async with listened_store(mongo_url, mongo_database, sent, monkeypatch) as opened:
+        yield opened
 
 
 Cost = dict[str, Any]

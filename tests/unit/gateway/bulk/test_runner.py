@@ -24,7 +24,7 @@ from acked_common.store.errors import StoreError
 from acked_common.store.records import Applied
 from acked_gateway.bulk import pages, rules, runner
 from support.bulk import BY, GROUP, chosen, failed_in_group, ordered
-from support.bulk_bench import PAGE, Bench, carried_out, idle, moves_of
+from support.bulk_bench import Bench, carried_out, idle, moves_of
 from support.factories import (
     ERROR,
     RETENTION_S,
@@ -39,16 +39,7 @@ from support.factories import (
 from support.factories import LEASE_S as JOB_LEASE_S
 from support.memory_store import MemoryStore
 
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "page_size", lambda rate_per_s: PAGE if rate_per_s is None else max(1, int(rate_per_s)))
-    monkeypatch.setattr(runner, "PAUSE_S", 0.0)
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 
 async def test_jobs_of_a_group_run_again(bench: Bench) -> None:

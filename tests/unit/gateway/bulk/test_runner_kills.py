@@ -15,7 +15,6 @@ from acked_common.model.bulk_actions import (
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from acked_gateway.bulk import runner
 from acked_gateway.bulk.runner import LEASE_S, SAFE_S, BulkRunner
 from support.bulk import BY, GROUP, Life, chosen, ordered
 from support.bulk_bench import PAGE, Bench, carried_out, idle, moves_of
@@ -29,17 +28,7 @@ from support.factories import (
 from support.factories import LEASE_S as JOB_LEASE_S
 from support.parts import BOUND_S
 
-
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "page_size", lambda rate_per_s: PAGE if rate_per_s is None else max(1, int(rate_per_s)))
-    monkeypatch.setattr(runner, "PAUSE_S", 0.0)
-
-
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
-
+pytestmark = pytest.mark.usefixtures("small_pages")
 
 CALLS = 20
 """More than an action of three pages needs."""
