@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from acked_common.model import interventions, lifecycle, poison
+from acked_common.model import interventions, lifecycle, lifecycle_waits, poison
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import (
     HISTORY_KEPT,
@@ -24,6 +24,7 @@ from acked_common.model.lifecycle import (
     Transition,
     WrongState,
 )
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.poison import MAX_CRASHES
 from acked_common.store.records import Applied, Job
 from support.factories import ManualClock, new_job
@@ -32,6 +33,7 @@ from support.memory_store import MemoryStore
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUEUE = {"grace_s": 10.0, "expires_in_s": 3600.0}
 KEEP = {"retention_s": 86400.0}
+WAITS = Waits("wait", "paid", AT + timedelta(days=14), ("paid",))
 HOW = "killed by SIGSEGV"
 OTHER = new_id()
 ERROR = {"type": "Boom", "message": "it broke", "retryable": True, "attempt": 1}
@@ -49,6 +51,9 @@ MAKERS: dict[str, Maker] = {
     "poison": lambda at: poison.crash(at=at, how=HOW, crashes=MAX_CRASHES - 1, attempt=1, delay_s=2.0, **KEEP),
     "become_due": lambda at: lifecycle.become_due(at=at, **QUEUE),
     "expire": lambda at: lifecycle.expire(at=at, waited_s=5.0, kind="demo", attempt=0, **KEEP),
+    "park": lambda at: lifecycle_waits.park(at=at, waits=WAITS),
+    "wake": lambda at: lifecycle_waits.wake(at=at, **QUEUE),
+    "signal": lambda at: lifecycle_waits.wake(at=at, reason=Reason.SIGNALLED, **QUEUE),
     "cancel": lambda at: interventions.cancel(at=at, **KEEP),
     "request_cancel": lambda at: interventions.request_cancel(at=at),
     "end_cancelled": lambda at: lifecycle.end_cancelled(at=at, **KEEP),
@@ -56,6 +61,7 @@ MAKERS: dict[str, Maker] = {
     "resolve_succeeded": lambda at: interventions.resolve(at=at, to=State.SUCCEEDED, result=b"2", note="n", **KEEP),
     "resolve_failed": lambda at: interventions.resolve(at=at, to=State.FAILED, result=None, note=None, **KEEP),
     "run_now": lambda at: interventions.run_now(at=at, **QUEUE),
+    "end_wait": lambda at: interventions.end_wait(at=at, **QUEUE),
     "edit_failed": lambda at: interventions.edit(at=at, state=State.FAILED, edited_to=OTHER, **KEEP),
     "edit_cancelled": lambda at: interventions.edit(at=at, state=State.CANCELLED, edited_to=OTHER, **KEEP),
     "erase_succeeded": lambda at: interventions.erase(at=at, state=State.SUCCEEDED),
@@ -70,6 +76,7 @@ CLEARS = {
     Reason.BACKING_OFF,
     Reason.DRAINED,
     Reason.CANCELLED,
+    Reason.PARKED,
 }
 T = TypeVar("T")
 
@@ -110,6 +117,7 @@ def _check(before: Job, after: Job, transition: Transition) -> None:
     assert (after.owner is not None) is (after.state is State.RUNNING)
     assert (after.queued_at is not None) is (after.state is State.QUEUED)
     assert (after.due_at is not None) is (after.state is State.SCHEDULED)
+    assert (after.waits is not None) is (after.state is State.WAITING)
     assert not after.cancel_requested or after.state is State.RUNNING
     assert after.attempt == before.attempt + (transition.reason is Reason.CLAIMED)
     assert after.run == before.run + (transition.reason in NEW_RUN)
@@ -229,9 +237,9 @@ def test_states_are_live_or_terminal() -> None:
     assert {state for state in State if state.is_terminal} == TERMINAL
 
 
-def test_every_state_but_waiting_can_be_reached_and_every_live_one_left() -> None:
+def test_every_state_can_be_reached_and_every_live_one_left() -> None:
     transitions = [make(AT) for make in MAKERS.values()]
-    assert {transition.to for transition in transitions} | {State.SCHEDULED} == set(State) - {State.WAITING}
+    assert {transition.to for transition in transitions} == set(State)
     assert {state for transition in transitions for state in transition.leaves} >= LIVE
 
 
@@ -248,7 +256,7 @@ def test_only_a_person_leaves_an_end() -> None:
 
 def test_the_cancel_flag_holds_back_all_but_success() -> None:
     held_back = {name for name, make in MAKERS.items() if make(AT).unless_cancelling}
-    assert held_back == {"fail", "exhaust", "back_off", "release", "take_back", "crash", "poison"}
+    assert held_back == {"fail", "exhaust", "back_off", "release", "take_back", "crash", "poison", "park"}
 
 
 class _Worker:
@@ -373,7 +381,7 @@ def test_the_messages_to_a_person_say_what_to_do() -> None:
     assert "(killed by SIGSEGV); crash 1 of 3" in crashed["message"]
     assert (crashed["type"], crashed["attempt"], crashed["retryable"]) == ("Crashed", 6, True)
     assert "3 times (the last time: killed by SIGSEGV)" in ended["message"]
-    assert "mend the handler, then retry the job" in ended["message"]
+    assert "correct the handler, then retry the job" in ended["message"]
     assert (ended["type"], ended["attempt"], ended["retryable"]) == ("Crashed", 7, False)
     assert "within 90 s" in expired["message"]
     assert "'mail'" in expired["message"]

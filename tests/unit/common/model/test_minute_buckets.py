@@ -1,4 +1,4 @@
-"""Counts by minute, tenant and kind: what is counted once appears once in every step, and sketches tell durations."""
+"""Counts by minute, tenant and kind: what is counted once appears once in every step, and sketches give durations."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

@@ -83,7 +83,7 @@ def test_what_was_over_before_the_pause_stays_over() -> None:
 def test_a_credit_is_taken_back_where_nothing_was_paused() -> None:
     moved = extended(waiting(100), paused_since(80), at(90))
     assert moved is not None
-    # Paused from 80 to 95, 20 s before the end: it expires 20 s behind the resume, whatever was written.
+    # Paused from 80 to 95, 20 s before the end: it expires 20 s after the resume, whatever was written.
     assert true_expiry(moved, over((80, 95)), at(95)) == at(115)
     assert true_expiry(moved, over((80, 95)), at(114)) == at(115)
     assert moved.expires_at > at(115)
@@ -91,7 +91,7 @@ def test_a_credit_is_taken_back_where_nothing_was_paused() -> None:
 
 
 def test_what_workers_refused_because_of_a_pause_may_have_to_be_published_again() -> None:
-    # Nobody looked while it was paused.
+    # No sweeper ran while it was paused.
     pauses = over((80, 300))
     moved = extended(waiting(100), pauses, at(301))
     assert moved is not None
@@ -130,7 +130,7 @@ class Timeline:
         return sum(switch <= second for switch in self._switches) % 2 == 1
 
     def known(self, second: int) -> KindPauses:
-        """What a look at this second finds."""
+        """The result of a check at this second."""
         done = [switch for switch in self._switches if switch <= second]
         spans = list(zip(done[::2], done[1::2], strict=False))
         return paused_since(done[-1], *spans) if len(done) % 2 else over(*spans)
@@ -160,7 +160,7 @@ def test_a_job_expires_when_it_has_waited_its_time_beside_the_pauses(
             assert moved is None
             return
         if moved is not None:
-            # Exactly what was true before the write is true behind it.
+            # The write does not change what is true.
             assert true_expiry(moved, pauses, at(second)) == true_expiry(wait, pauses, at(second))
             written.append((second, pauses))
             wait = moved

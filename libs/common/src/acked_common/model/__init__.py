@@ -1,1 +1,1 @@
-"""What a job is: its lifecycle, names, identifiers and messages. Pure: nothing here does I/O or reads a clock."""
+"""The model of a job: lifecycle, names, ids and messages. Pure: no module does I/O or reads a clock."""

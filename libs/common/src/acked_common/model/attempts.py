@@ -1,8 +1,9 @@
-"""OWNER of what stays of an attempt that did not succeed, and of its error's group. Pure.
+"""OWNER of the record of an unsuccessful attempt, and of its error group. Pure.
 
-A job keeps the newest `ATTEMPTS_KEPT` of its failed, timed-out, crashed and lost attempts, whatever becomes of it
-later. Errors of one cause share a group: kind, type and line of the user's code are equal, and the messages differ only
-in what varies from job to job. The group is a hash: it survives restarts and is the same on every host.
+A job stores the newest `ATTEMPTS_KEPT` of its failed, timed-out, crashed and lost attempts; later success does not
+remove them. Errors of one cause share a group: kind, type and line of the user's code are equal, and the messages
+differ only in parts that vary from job to job. The group is a hash, so it survives restarts and is the same on every
+host.
 """
 
 import re
@@ -18,14 +19,14 @@ ATTEMPTS_KEPT = 50
 TRACEBACKS_KEPT = 5
 """A traceback may have 16 KiB."""
 MAX_MESSAGE_CHARS = 1000
-"""Of a message among a job's attempts; its newest error has the whole one."""
+"""The length of messages in a job's attempts; its newest error has the whole message."""
 
 GROUP_VERSION = "1"
-"""Ahead of each group: groups of another rule are other groups."""
+"""The prefix of each group, so that another rule makes other groups."""
 UNGROUPED = "ungrouped"
-"""In the place of a group: failed jobs whose error has none, because an earlier version recorded it."""
+"""The pseudo-group of failed jobs whose error has no group, because an earlier version recorded it."""
 GROUP_NAME = re.compile(r"[a-z0-9]{1,64}")
-"""What a group may look like, whatever its rule; `UNGROUPED` does too."""
+"""The form of groups of any rule, and of `UNGROUPED`."""
 _DIGEST_BYTES = 8
 _FOLDED_CHARS = 500
 
@@ -42,7 +43,7 @@ _VARIABLE = re.compile(
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended that is kept."""
+    """The outcome of a recorded attempt."""
 
     FAILED = auto()
     TIMED_OUT = auto()
@@ -52,8 +53,8 @@ class AttemptOutcome(StrEnum):
 
 
 class EndedAttempt(Struct, frozen=True):
-    """An attempt that did not succeed. `error` has `type`, `message`, `retryable`, `group`, and `culprit` where a line
-    of the user's code raised it."""
+    """An unsuccessful attempt. `error` has `type`, `message`, `retryable`, `group`, and `culprit` if a line of the
+    user's code raised it."""
 
     run: int
     attempt: int
@@ -66,7 +67,7 @@ class EndedAttempt(Struct, frozen=True):
 
 
 def kept_error(error: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an error as an attempt keeps it: a bounded message, and the traceback elsewhere."""
+    """Return an error as an attempt stores it: with a bounded message, and without the traceback."""
     fields = {name: value for name, value in error.items() if name not in ("traceback", "attempt")}
     message = fields.get("message", "")
     if len(message) > MAX_MESSAGE_CHARS:
@@ -75,7 +76,8 @@ def kept_error(error: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folded(message: str) -> str:
-    """Return a message without what varies from job to job: URLs, quoted texts, UUIDs, hexadecimal words, numbers."""
+    """Remove the parts of a message that vary from job to job: URLs, quoted texts, UUIDs, hexadecimal words,
+    numbers."""
     return " ".join(_VARIABLE.sub(lambda found: f"<{found.lastgroup}>", message[:_FOLDED_CHARS]).split())
 
 

@@ -1,7 +1,7 @@
-"""OWNER of the audit: which acts of people it names, and what an entry tells. Pure.
+"""OWNER of the audit: the acts that it names, and the fields of an entry. Pure.
 
-An entry is written before the act, so that no act is without one. What became of the act stands in the history of the
-job, or in the bulk action: an entry tells what was asked for, and by whom.
+An entry is written before the act, so that no act is without one. It records the request and its client. The outcome is
+in the history of the job, or in the bulk action.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ KEPT_DAYS = 400
 
 
 class AuditAction(StrEnum):
-    """What a person, or a program with the permission `operate`, may have asked for."""
+    """The acts of operators."""
 
     CANCEL = "cancel"
     RETRY = "retry"
@@ -31,6 +31,8 @@ class AuditAction(StrEnum):
     DRAIN = "drain"
     PAUSE = "pause"
     RESUME = "resume"
+    LIMIT = "limit"
+    UNLIMIT = "unlimit"
     BULK = "bulk"
     BULK_ABORT = "bulk_abort"
     ATTENTION = "attention"
@@ -39,32 +41,32 @@ class AuditAction(StrEnum):
 
 
 class AuditEntry(Struct, frozen=True):
-    """One act that was asked for. `target` says on what, as JSON values; it never holds a payload or a result."""
+    """One act. `target` names its object in JSON values, without payload and result."""
 
     id: UUID
     at: datetime
     tenant: str
     client: str
     token_id: str | None
-    """None where the services ask for no token, and for acts at the command line."""
+    """None if the services require no tokens, and for acts at the command line."""
     action: str
-    """An `AuditAction`, or the word of a newer version."""
+    """An `AuditAction`, or the action of a newer version."""
     target: Mapping[str, Any]
     reason: str | None = None
-    """What the person gave as the reason."""
+    """The reason in the request."""
     count: int | None = None
-    """How many jobs the act concerns, where it was known beforehand."""
+    """The number of jobs that the act concerns, if known in advance."""
 
 
 class AuditFilter(Struct, frozen=True):
-    """Which entries of a tenant a list shows; every part that is given must fit."""
+    """The filter of a list of entries; an entry must match every part that is set."""
 
     tenant: str
     action: str | None = None
     client: str | None = None
     since_at: datetime | None = None
     until_at: datetime | None = None
-    """The first instant that is not shown."""
+    """The exclusive end of the range."""
 
 
 def new_entry(
@@ -76,7 +78,7 @@ def new_entry(
     reason: str | None = None,
     count: int | None = None,
 ) -> AuditEntry:
-    """An entry with an id of its own, which sorts by the instant."""
+    """Return an entry with a new id, which sorts by the instant."""
     actor = operator.actor
     return AuditEntry(
         id_at(at), at, operator.tenant, actor.client, actor.token_id, action.value, target, reason=reason, count=count

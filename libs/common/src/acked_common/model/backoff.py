@@ -2,7 +2,7 @@
 
 After M. Brooker, "Exponential Backoff And Jitter", 2015. Full jitter is a uniform draw between zero and the exponential
 bound: it spreads a crowd of retries best for the work it costs, so attempts of jobs use it. Equal jitter draws between
-half of the bound and the bound: a process that connects again to a server that is away never does so at once.
+half of the bound and the bound: a process that reconnects to a server that is down never does so at once.
 """
 
 import random
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 RETRY_AFTER_CAP_S = 31_536_000.0
-"""What a handler may ask for; more is refused where it is raised."""
+"""The maximum that a handler may request; more is refused where it is raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Backoff:
     def delay_s(
         self, failures: int, *, retry_after_s: float | None = None, draw: Callable[[], float] = random.random
     ) -> float:
-        """Return the delay with full jitter; a delay that the handler asked for wins."""
+        """Return the delay with full jitter; a delay that the handler requested takes precedence."""
         if retry_after_s is not None:
             return min(max(retry_after_s, 0.0), RETRY_AFTER_CAP_S)
         return self.bound_s(failures) * draw()

@@ -1,8 +1,8 @@
-"""OWNER of what a bulk action is: one command over many jobs, its plan, and what has become of it. Pure.
+"""OWNER of bulk actions: one command over many jobs, its plan, and its progress. Pure.
 
-A plan fixes which jobs an action may move: those with ids up to `up_to`, accepted no later than `planned_at`, and where
-they have ended, no later than that either. So nothing enters that arrives or fails afterwards, and no job that the
-action itself has moved comes back.
+A plan fixes which jobs an action may move: ids up to `up_to`, accepted no later than `planned_at`, and ended, if at
+all, no later than that either. So jobs that arrive or fail later are excluded, and so are jobs that the action has
+moved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,13 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from acked_common.model.lifecycle import LIVE, TERMINAL, State
+from acked_common.model.interventions import CANCELLABLE, ERASABLE, RESOLVABLE, RETRYABLE, RUNNABLE_NOW
+from acked_common.model.lifecycle import State
 from acked_common.model.principal import Actor
 
 MOST_IDS = 10_000
 COUNTED_UP_TO = 100_000
-"""Jobs that a plan counts exactly."""
+"""The maximum of jobs that a plan counts exactly."""
 MOST_ACTIVE = 50
 MOST_ACTIVE_OF_TENANT = 10
 MAX_PAGE = 100
@@ -28,13 +29,13 @@ EXAMPLES_KEPT = 20
 MIN_RATE_PER_S, MAX_RATE_PER_S = 0.1, 1000.0
 MAX_REASON_CHARS = 1000
 MAX_RESULT_BYTES = 64 * 1024
-"""Of a resolution: each job of the action has a copy."""
+"""The maximum size of a resolution's result, of which each job stores a copy."""
 KEPT_FOR = timedelta(days=30)
 """How long an action is stored after its end."""
 
 
 class BulkVerb(StrEnum):
-    """What happens to each job."""
+    """The command for each job."""
 
     RETRY = "retry"
     CANCEL = "cancel"
@@ -45,34 +46,34 @@ class BulkVerb(StrEnum):
 
 MOVES: Mapping[BulkVerb, frozenset[State]] = MappingProxyType(
     {
-        BulkVerb.RETRY: frozenset({State.FAILED, State.CANCELLED}),
-        BulkVerb.CANCEL: LIVE,
-        BulkVerb.RESOLVE: frozenset({State.FAILED}),
-        BulkVerb.RUN_NOW: frozenset({State.SCHEDULED}),
-        BulkVerb.ERASE: TERMINAL,
+        BulkVerb.RETRY: RETRYABLE,
+        BulkVerb.CANCEL: CANCELLABLE,
+        BulkVerb.RESOLVE: RESOLVABLE,
+        BulkVerb.RUN_NOW: RUNNABLE_NOW,
+        BulkVerb.ERASE: ERASABLE,
     }
 )
 """The states that each verb leaves."""
 UNNAMED: Mapping[BulkVerb, frozenset[State]] = MappingProxyType({**MOVES, BulkVerb.RETRY: frozenset({State.FAILED})})
-"""The states of a filter that names none. Nobody means the cancelled jobs too who asks for a retry of a batch."""
+"""The states of a filter without one. A retry of a batch should not move its cancelled jobs."""
 
 
 class BulkState(StrEnum):
-    """How far an action is."""
+    """The stage of an action."""
 
     PLANNED = "planned"
     RUNNING = "running"
     DONE = "done"
     ABORTED = "aborted"
     FAILED = "failed"
-    """It can't go on, because of a defect."""
+    """A defect prevents it from continuing."""
 
 
 ENDED = frozenset({BulkState.DONE, BulkState.ABORTED, BulkState.FAILED})
 
 
 class JobChoice(Struct, frozen=True):
-    """Which jobs of a tenant a filter chooses; every part that is given must fit."""
+    """The jobs that a filter selects; a job must match every part that is set."""
 
     tenant: str
     states: tuple[State, ...]
@@ -81,15 +82,17 @@ class JobChoice(Struct, frozen=True):
     batch: str | None = None
     tag: str | None = None
     error_group: str | None = None
-    """Only together with the one state `failed`."""
+    """Only with the single state `failed`."""
     since_at: datetime | None = None
-    """The first instant of acceptance that is meant."""
+    """The inclusive start of the range of acceptance."""
     until_at: datetime | None = None
-    """The first instant of acceptance that is meant no more."""
+    """The exclusive end of the range of acceptance."""
+    waiting_for: str | None = None
+    """Only with the single state `waiting`: the name of a signal, or `lifecycle_waits.NO_SIGNAL`."""
 
 
 class BulkResolution(Struct, frozen=True):
-    """The end that a resolve gives each job; `result` is a JSON text."""
+    """The outcome that a resolve sets; `result` is a JSON text."""
 
     state: State
     result: bytes | None = None
@@ -97,22 +100,22 @@ class BulkResolution(Struct, frozen=True):
 
 
 class BulkPlan(Struct, frozen=True):
-    """What bounds the jobs of an action, and how many there were."""
+    """The bounds of an action's jobs, and their number."""
 
     planned_at: datetime
     up_to: UUID
     matched: int
     is_exact: bool = True
-    """Whether all were counted; else there are `matched` or more."""
+    """Whether all were counted; otherwise there are at least `matched`."""
 
 
 class BulkOrder(Struct, frozen=True):
-    """What was asked for, and by whom. There is a choice or a number of ids, which the store keeps beside it."""
+    """The request for an action and its actor. It has a choice, or a number of ids that are stored separately."""
 
     tenant: str
     verb: BulkVerb
     by: Actor
-    """As the history of each job names the action."""
+    """The text by which histories of jobs name the action."""
     asked_at: datetime
     choice: JobChoice | None = None
     id_count: int = 0
@@ -129,7 +132,7 @@ class JobRefusal(Struct, frozen=True):
 
 
 class BulkTally(Struct, frozen=True):
-    """What has become of the jobs so far."""
+    """The outcomes so far."""
 
     done: int = 0
     refused: Mapping[str, int] = {}
@@ -141,7 +144,7 @@ class BulkTally(Struct, frozen=True):
         return self.done + sum(self.refused.values())
 
     def plus(self, done: int, refusals: Sequence[JobRefusal]) -> "BulkTally":
-        """Return the tally with one page more."""
+        """Return the tally with one more page."""
         refused = dict(self.refused)
         for refusal in refusals:
             refused[refusal.why] = refused.get(refusal.why, 0) + 1
@@ -149,18 +152,19 @@ class BulkTally(Struct, frozen=True):
 
 
 class Position(Struct, frozen=True):
-    """Where an action stands. A page is written down before any of its jobs moves, and counted behind its last."""
+    """The position of an action. A page is recorded before any of its jobs moves, and counted after the last has
+    moved."""
 
     number: int = 0
-    """Rises with each write of the owner, so that a repeated one changes nothing."""
+    """Rises with each write of the owner, so that a repeated write changes nothing."""
     cursor: UUID | None = None
     """All jobs up to this id are counted."""
     page: tuple[UUID, ...] = ()
-    """The jobs that may have moved and are not counted, in order."""
+    """The jobs that may have moved but are not counted, in order."""
 
 
 class Abort(Struct, frozen=True):
-    """Who asked for the end of an action."""
+    """The actor of an abort, and its instant."""
 
     by: Actor
     at: datetime
@@ -183,7 +187,7 @@ class BulkAction(Struct, frozen=True):
 
     @property
     def progress(self) -> float | None:
-        """Return the handled share of the jobs, 0 to 1; None where their number is not known."""
+        """Return the share of jobs processed, 0 to 1; None if their number is unknown."""
         if self.state is BulkState.DONE:
             return 1.0
         if not self.plan.is_exact:

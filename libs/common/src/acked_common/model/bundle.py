@@ -1,6 +1,6 @@
-"""OWNER of the messages between services: what a bundle looks like on a lane. Pure.
+"""OWNER of the encoding of bundles on a lane. Pure.
 
-A bundle is MessagePack: `[version, lane, queued_at_ms, ids]`, the ids as the 16 bytes of each, one after another.
+A bundle is MessagePack: `[version, lane, queued_at_ms, ids]`; `ids` concatenates the 16 bytes of each id.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ _decoder = msgspec.msgpack.Decoder(_BundleMessage)
 
 
 def encode_bundle(bundle: Bundle) -> bytes:
-    """The bytes of a bundle."""
+    """Encode a bundle."""
     queued_at_ms = (bundle.queued_at - _EPOCH) // timedelta(milliseconds=1)
     return _encoder.encode(
         _BundleMessage(
@@ -53,7 +53,7 @@ def encode_bundle(bundle: Bundle) -> bytes:
 
 
 def decode_bundle(data: bytes) -> Bundle:
-    """The bundle in the bytes, or `WireError`."""
+    """Decode a bundle. Raises `WireError`."""
     try:
         message = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -72,7 +72,7 @@ def decode_bundle(data: bytes) -> Bundle:
 
 
 def bundles_of(lane: str, size: int, jobs: Sequence[tuple[UUID, datetime]]) -> list[Bundle]:
-    """Cuts `(id, queued_at)` pairs of one lane into bundles of at most `size` jobs."""
+    """Split `(id, queued_at)` pairs of one lane into bundles of at most `size` jobs."""
     bundles = []
     for start in range(0, len(jobs), size):
         part = jobs[start : start + size]

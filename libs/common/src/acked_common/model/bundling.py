@@ -6,15 +6,15 @@ that run in threads get one job at a time.
 """
 
 MAX_BUNDLE = 32
-"""Also what a kind may ask for; `acked.definition` checks the same number, since handlers don't depend on services."""
+"""Also the maximum that a kind may request. `acked.definition` repeats it, since handlers don't depend on services."""
 PARTS_OF_SLOTS = 4
 
 
 def largest_bundle(slots: int) -> int:
-    """Returns the most jobs that a bundle for a worker with so many slots carries."""
+    """Return the maximum of jobs in a bundle for a worker with this number of slots."""
     return max(1, min(MAX_BUNDLE, slots // PARTS_OF_SLOTS))
 
 
 def bundle_size(wished: int | None, *, slots: int, is_async: bool) -> int:
-    """Returns the jobs of a bundle of a kind that wishes for so many; None: as many as useful."""
+    """Return the bundle size of a kind that requests this many jobs; None: as many as useful."""
     return min(wished or MAX_BUNDLE, largest_bundle(slots)) if is_async else 1

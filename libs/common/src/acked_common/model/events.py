@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from acked_common.model.lifecycle import State
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.topics import Origin
 
 
@@ -16,7 +17,7 @@ class JobEvent(msgspec.Struct, frozen=True):
     rev: int
     state: State
     reason: str
-    """A `Reason`, or the word of a newer version."""
+    """A `Reason`, or the reason of a newer version."""
     attempt: int
     at: datetime
 
@@ -29,7 +30,7 @@ class ProgressEvent(msgspec.Struct, frozen=True):
     progress: bytes
     """A JSON text."""
     nonce: str = ""
-    """Of the claim that owns the attempt: known to the worker that made it and to the store alone."""
+    """The nonce of the claim that owns the attempt. Only the worker that made the claim and the store know it."""
 
 
 class JobUpdate(msgspec.Struct, frozen=True):
@@ -43,4 +44,6 @@ class JobUpdate(msgspec.Struct, frozen=True):
     progress: bytes | None = None
     """A JSON text."""
     nonce: str | None = None
-    """Of the claim that owns the running attempt. No client may see it."""
+    """The nonce of the claim that owns the running attempt. No client may see it."""
+    waits: Waits | None = None
+    """Why the job is parked; None in every other state."""

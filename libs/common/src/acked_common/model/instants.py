@@ -20,13 +20,13 @@ def rfc3339(instant: datetime) -> str:
 
 
 def instant_from(text: str, now: datetime) -> datetime:
-    """Read an instant of RFC 3339, or how long it is before `now`, such as 15m, 1h or 8d. Raises ValueError.
+    """Parse an instant of RFC 3339, or a duration before `now`, such as 15m, 1h or 8d. Raises ValueError.
 
-    Instants before 1970 count as its beginning.
+    Instants before 1970 count as the beginning of 1970.
     """
     if (back := _BACK.fullmatch(text)) is not None:
         seconds = int(back[1]) * _UNIT_S[back[2]]
-        # A year has four digits: what lies too far back is all there is.
+        # A year has four digits; an earlier instant counts as the beginning.
         return max(now - timedelta(seconds=seconds), _EARLIEST) if seconds < now.timestamp() else _EARLIEST
     if _RFC3339.fullmatch(text) is None or not text.isascii():
         raise ValueError(text)

@@ -1,37 +1,58 @@
-"""The moves by which a person, or a bulk action of theirs, changes what becomes of a job. Pure.
+"""The transitions of operators and their bulk actions. Pure.
 
-Each names who asked for it (`by`), which the job's history keeps. What services do by themselves is in `lifecycle`.
+Each records its actor (`by`) in the job's history. Transitions that services make by themselves are in `lifecycle`.
 """
 
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from acked_common.model.lifecycle import UNOWNED, WAITING, Reason, State, Transition, queue_fields
+from acked_common.model.lifecycle import (
+    LIVE,
+    PARKED,
+    TERMINAL,
+    UNOWNED,
+    WAITING,
+    Reason,
+    State,
+    Transition,
+    queue_fields,
+)
 from acked_common.model.principal import Actor
+
+CANCELLABLE = LIVE
+RETRYABLE = frozenset({State.FAILED, State.CANCELLED})
+EDITABLE = RETRYABLE
+RESOLVABLE = frozenset({State.FAILED})
+RUNNABLE_NOW = frozenset({State.SCHEDULED})
+ENDABLE_NOW = frozenset({State.WAITING})
+"""The states of jobs that a single command runs now by ending their wait. Bulk actions do not."""
+ERASABLE = TERMINAL
+RESOLVED_AS = (State.SUCCEEDED, State.FAILED)
+"""The outcomes that a resolve can set, the usual one first."""
 
 _OF_THE_END = frozenset({"result", "error", "progress", "note"})
 _RUN_LEFTOVERS = _OF_THE_END | {"finished_at", "delete_at", "cancel_requested_at"}
 
 
 def cancel(*, at: datetime, retention_s: float, by: Actor | None = None) -> Transition:
-    """A person ends a job that nobody runs; a suspect stays one, for it may be retried."""
+    """End a job that no worker runs. A mark for isolation stays, because the job may be retried."""
     return Transition(
         Reason.CANCELLED,
         leaves=UNOWNED,
         to=State.CANCELLED,
         at=at,
         sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=WAITING | {"next_check_at", "cancel_requested_at"},
+        clears=WAITING | PARKED | {"next_check_at", "cancel_requested_at"},
         by=by,
     )
 
 
 def request_cancel(*, at: datetime, by: Actor | None = None) -> Transition:
-    """A person ends a job that a worker runs: raise the flag that its owner sees. The lease stays as it is."""
+    """Set the cancel flag of a running job, which its owner reads. The lease does not change."""
     return Transition(
         Reason.CANCEL_REQUESTED,
-        leaves=frozenset({State.RUNNING}),
+        leaves=CANCELLABLE - UNOWNED,
         to=State.RUNNING,
         at=at,
         sets={"cancel_requested_at": at},
@@ -40,10 +61,10 @@ def request_cancel(*, at: datetime, by: Actor | None = None) -> Transition:
 
 
 def retry(*, at: datetime, grace_s: float, expires_in_s: float, by: Actor | None = None) -> Transition:
-    """A person starts a new run of a failed or cancelled job; a suspect stays one until an attempt has cleared it."""
+    """Start a new run of a failed or cancelled job. A mark for isolation stays until an attempt clears it."""
     return Transition(
         Reason.RETRIED,
-        leaves=frozenset({State.FAILED, State.CANCELLED}),
+        leaves=RETRYABLE,
         to=State.QUEUED,
         at=at,
         sets={**queue_fields(at, grace_s, expires_in_s), "failures": 0, "crashes": 0},
@@ -62,8 +83,8 @@ def resolve(
     retention_s: float,
     by: Actor | None = None,
 ) -> Transition:
-    """A person decides the end of a failed job: a new run that ends at once, as succeeded or as failed."""
-    if to not in (State.SUCCEEDED, State.FAILED):
+    """Set the outcome of a failed job: a new run that ends at once, as succeeded or as failed."""
+    if to not in RESOLVED_AS:
         raise ValueError("a job is resolved as succeeded or as failed")
     sets: dict[str, Any] = {
         "failures": 0,
@@ -75,13 +96,13 @@ def resolve(
         sets["result"] = result
     if note is not None:
         sets["note"] = note
-    # What an earlier resolve left is no word on this run.
+    # Result and note of an earlier resolve do not belong to this run.
     clears = {"result", "note"} - sets.keys()
-    # Nobody needs to attend to its error any more.
+    # The job no longer needs attention.
     clears |= {"error", "suspect"} if to is State.SUCCEEDED else {"error.group"}
     return Transition(
         Reason.RESOLVED,
-        leaves=frozenset({State.FAILED}),
+        leaves=RESOLVABLE,
         to=to,
         at=at,
         sets=sets,
@@ -92,10 +113,10 @@ def resolve(
 
 
 def run_now(*, at: datetime, grace_s: float, expires_in_s: float, by: Actor | None = None) -> Transition:
-    """A person ends the delay or the back-off of a job."""
+    """End the delay or the back-off of a job."""
     return Transition(
         Reason.RUN_NOW,
-        leaves=frozenset({State.SCHEDULED}),
+        leaves=RUNNABLE_NOW,
         to=State.QUEUED,
         at=at,
         sets=queue_fields(at, grace_s, expires_in_s),
@@ -104,12 +125,26 @@ def run_now(*, at: datetime, grace_s: float, expires_in_s: float, by: Actor | No
     )
 
 
-def edit(*, at: datetime, state: State, edited_to: UUID, retention_s: float, by: Actor | None = None) -> Transition:
-    """A person has put another job in the place of an ended one, which stays as it ended: a new run that ends at once.
+def end_wait(*, at: datetime, grace_s: float, expires_in_s: float, by: Actor | None = None) -> Transition:
+    """Queue a parked job, the end of whose wait an operator has moved ahead. Its ledger must have that first: else the
+    next attempt waits again."""
+    return Transition(
+        Reason.RUN_NOW,
+        leaves=ENDABLE_NOW,
+        to=State.QUEUED,
+        at=at,
+        sets=queue_fields(at, grace_s, expires_in_s),
+        clears=PARKED,
+        by=by,
+    )
 
-    Its error loses the group: nobody needs to attend to it any more.
+
+def edit(*, at: datetime, state: State, edited_to: UUID, retention_s: float, by: Actor | None = None) -> Transition:
+    """Record that another job replaces an ended one: a new run that ends at once, in the same state.
+
+    The error loses its group, because the job no longer needs attention.
     """
-    if state not in (State.FAILED, State.CANCELLED):
+    if state not in EDITABLE:
         raise ValueError("a job is edited that failed or was cancelled")
     return Transition(
         Reason.EDITED,
@@ -124,8 +159,8 @@ def edit(*, at: datetime, state: State, edited_to: UUID, retention_s: float, by:
 
 
 def erase(*, at: datetime, state: State, by: Actor | None = None) -> Transition:
-    """A person removes what an ended job was given and what came of it; its skeleton and history stay."""
-    if not state.is_terminal:
+    """Remove payload, result, errors and attempts of an ended job. State, options and history stay."""
+    if state not in ERASABLE:
         raise ValueError("a job is erased that has ended")
     return Transition(
         Reason.ERASED,

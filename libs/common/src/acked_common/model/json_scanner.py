@@ -1,6 +1,6 @@
-"""The slow, exact reading of a JSON text: finds the first place that breaks a rule and says which. Pure.
+"""The slow, exact scan of a JSON text: find the first violation of a rule, and its position. Pure.
 
-Nothing is built and nothing recurses, so that no text can exhaust memory or the stack.
+The scan builds no values and does not recurse, so no text can exhaust memory or the stack.
 """
 
 import json
@@ -27,10 +27,10 @@ _NOT_FINITE = (b"NaN", b"Infinity", b"-Infinity", b"+Infinity")
 
 
 class StrictJsonError(ValueError):
-    """A JSON text that is refused.
+    """The JSON text is refused.
 
-    `name` is a problem's name, `pointer` the JSON Pointer (RFC 6901) of the value at fault or of the object or array
-    that holds it, `offset` counts bytes from 0. `detail` is a clause that goes on after "the body: ".
+    `name` is the name of the problem. `pointer` is the JSON Pointer (RFC 6901) of the faulty value, or of the object or
+    array that contains it. `offset` counts bytes from 0. `detail` is a clause to follow "the body: ".
     """
 
     def __init__(self, name: str, detail: str, pointer: str, offset: int) -> None:
@@ -42,7 +42,7 @@ class StrictJsonError(ValueError):
 
 
 class _Open:
-    """An object or array that has begun."""
+    """An open object or array."""
 
     __slots__ = ("close", "keys", "members", "where")
 
@@ -51,11 +51,11 @@ class _Open:
         self.keys: set[str] | None = set() if is_object else None
         self.members = 0
         self.where: str | int | None = None
-        """The key or index of the member that is being read; None between members."""
+        """The key or index of the current member; None between members."""
 
 
 class JsonScanner:
-    """Reads one text; used once."""
+    """Scans one text; used once."""
 
     def __init__(self, data: bytes, max_depth: int) -> None:
         self._data = data
@@ -65,7 +65,7 @@ class JsonScanner:
         self._not_utf8_at = _first_not_utf8(data)
 
     def scan(self) -> None:
-        """Raises `StrictJsonError` at the first place that breaks a rule."""
+        """Scan the text. Raises `StrictJsonError` at the first violation."""
         if self._data.startswith(_BOM):
             self._fail("bad-encoding", "it starts with a byte order mark; send UTF-8 without one", 0)
         if not self._next():
@@ -77,7 +77,7 @@ class JsonScanner:
             self._fail("bad-json", f"{self._found()} comes after the end of the value")
 
     def _member(self, within: _Open) -> None:
-        """Reads one member of an object or array, or its end."""
+        """Scan one member of an object or array, or its end."""
         within.where = None
         char = self._next()
         if char == within.close:
@@ -125,7 +125,7 @@ class JsonScanner:
             self._word()
 
     def _word(self) -> None:
-        """A number, or true, false or null."""
+        """Scan a number, or true, false or null."""
         match = _WORD.match(self._data, self._at)
         if match is None:
             self._fail("bad-json", f"expected a value but found {self._found()}")
@@ -169,7 +169,7 @@ class JsonScanner:
         return text
 
     def _next(self) -> bytes:
-        """The next byte that is no white space; empty at the end."""
+        """Return the next byte that is not white space; empty at the end."""
         match = _WHITESPACE.match(self._data, self._at)
         self._at = match.end() if match else self._at
         return self._data[self._at : self._at + 1]
@@ -189,7 +189,7 @@ class JsonScanner:
         raise StrictJsonError(name, detail, self._pointer(), self._at if offset is None else offset)
 
     def _pointer(self) -> str:
-        """Where the reading is; the closest parent whose pointer is not absurdly long."""
+        """Return the pointer of the current position, or of the closest parent with a pointer of reasonable length."""
         pointer = ""
         for within in self._open:
             if within.where is None:
@@ -210,7 +210,7 @@ def _why_unfinished(what: str, char: bytes) -> str:
 
 
 def _first_not_utf8(data: bytes) -> int:
-    """The offset of the first byte that is not UTF-8; -1 where all is."""
+    """Return the offset of the first byte that is not UTF-8; -1 without one."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -227,7 +227,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def _lone_surrogate(token: bytes) -> int:
-    """Where in a string's text its first lone surrogate is written."""
+    """Return the offset of the first lone surrogate in a string's text."""
     high_at = -1
     high_end = -1
     for match in _ESCAPE.finditer(token):

@@ -5,13 +5,13 @@ A kind keeps its label for as long as the process lives, so no counter ever fall
 
 MOST_KINDS = 200
 OTHER = "other"
-"""The label of all kinds beyond; also of a kind that is called so."""
+"""The label of all further kinds, and of a kind with this name."""
 MOST_COUNTED = 10_000
-"""Kinds beyond that are told apart, so that each counts once as left out."""
+"""The maximum of further kinds that are remembered, so that each counts once."""
 
 
 class KindLabels:
-    """The labels of one process: the first `most` kinds that it measures have one each."""
+    """The labels of one process: the first `most` kinds that it measures get one each."""
 
     def __init__(self, most: int = MOST_KINDS, most_counted: int = MOST_COUNTED) -> None:
         self._most = most

@@ -1,8 +1,8 @@
-"""The life of a job: its states, and the only moves between them. Pure.
+"""The lifecycle of a job: its states, and all transitions between them. Pure.
 
-Each transition has a named constructor that says which states it may leave, where it leads and why. A store applies a
-transition as a compare-and-set on what the caller saw (`Seen`), raises `rev` by one and appends the history entry in
-the same write. `next_check_at`, the instant of the sweeper's next check, is present exactly while a job is live;
+Each transition has a named constructor with its source states, target state and reason. A store applies a transition as
+a compare-and-set on the values that the caller read (`Seen`), raises `rev` by one and appends the history entry in the
+same write. `next_check_at`, the instant of the sweeper's next check, is present exactly while a job is live;
 `delete_at`, the end of its retention, exactly when it has ended.
 """
 
@@ -20,7 +20,7 @@ from acked_common.model.attempts import AttemptOutcome, EndedAttempt, with_group
 from acked_common.model.principal import DEFAULT_TENANT, Actor
 
 HISTORY_KEPT = 49
-"""Entries kept behind the first one."""
+"""The number of entries stored after the first one."""
 
 
 class State(StrEnum):
@@ -36,13 +36,15 @@ class State(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing but a person moves the job on."""
+        """Whether only an operator can move the job."""
         return self in TERMINAL
 
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 LIVE = frozenset(State) - TERMINAL
 UNOWNED = LIVE - {State.RUNNING}
+FOR_WORKERS = UNOWNED - {State.WAITING}
+"""The states of jobs that wait for workers, now or when they are due. Parked jobs wait for something else."""
 
 
 class Reason(StrEnum):
@@ -68,10 +70,13 @@ class Reason(StrEnum):
     RUN_NOW = "run_now"
     EDITED = "edited"
     ERASED = "erased"
+    PARKED = "parked"
+    WOKEN = "woken"
+    SIGNALLED = "signalled"
 
 
 class Owner(Struct, frozen=True):
-    """Who holds a running job: the worker's name, its process (`boot`) and the claim (`nonce`)."""
+    """The owner of a running job: the worker's name, its process (`boot`) and the claim (`nonce`)."""
 
     worker: str
     boot: str
@@ -79,7 +84,7 @@ class Owner(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True):
-    """What a caller read of a job before it moves it; the transition applies only if it is still so."""
+    """The values that a caller read before a move; the transition applies only if they are unchanged."""
 
     id: UUID
     state: State
@@ -87,15 +92,17 @@ class Seen(Struct, frozen=True):
     attempt: int
     nonce: str | None = None
     next_check_at: datetime | None = None
-    """The lease that was read, where a renewal in between has to win; None where it doesn't matter."""
+    """The lease that was read, if a renewal in between must win; None if it does not matter."""
     at: datetime | None = None
-    """When the job last moved, as far as the caller knows; not compared: `rev` is."""
+    """When the job last moved, as far as the caller knows. Not compared, because `rev` is."""
     tenant: str = DEFAULT_TENANT
-    """Whose job it is, for counts; not compared: the id is."""
+    """The tenant of the job, for counts. Not compared, because the id is."""
+    signals: int | None = None
+    """The number of signals that the caller has read; the job must know of no more. None if it does not matter."""
 
 
 class Transition(Struct, frozen=True):
-    """One move. `sets` and `clears` name fields of a job, `adds` counters and by how much they rise."""
+    """One transition. `sets` and `clears` name fields of a job; `adds` has counters and their increments."""
 
     reason: Reason
     leaves: frozenset[State]
@@ -105,11 +112,11 @@ class Transition(Struct, frozen=True):
     clears: frozenset[str] = frozenset()
     adds: Mapping[str, int] = field(default_factory=dict)
     unless_cancelling: bool = False
-    """Refused while a cancel is asked for: the flag wins over retry, release and take-back."""
+    """Refused after a cancel request, because the flag wins over retry, release and take-back."""
     ended: EndedAttempt | None = None
-    """The attempt that this ends without success; its job keeps it."""
+    """The attempt that this transition ends without success; the job stores it."""
     by: Actor | None = None
-    """Who asked for it; None for what services do by themselves."""
+    """The actor; None for transitions that services make by themselves."""
 
     def __post_init__(self) -> None:
         sets_check = "next_check_at" in self.sets
@@ -119,11 +126,13 @@ class Transition(Struct, frozen=True):
 
 
 class Move(Struct, frozen=True):
-    """A transition of one job, bound to what its caller saw. It happens no earlier than the one that it follows: each
-    process has a clock of its own, and a history has one order."""
+    """A transition of one job, bound to the values that its caller read. Its instant is never earlier than that of the
+    previous transition, although each process has its own clock."""
 
     seen: Seen
     transition: Transition
+    until_at: datetime | None = None
+    """By the store's clock: a write that comes then or later changes nothing. None where it may come at any time."""
 
     def __post_init__(self) -> None:
         if self.seen.state not in self.transition.leaves:
@@ -145,7 +154,7 @@ class Move(Struct, frozen=True):
 
 
 def _not_before(at: datetime, transition: Transition) -> Transition:
-    """The transition at a later instant; every instant that it sets counts from its own."""
+    """Return the transition at a later instant, with all instants that it sets moved accordingly."""
     by = at - transition.at
     sets = {name: value + by if isinstance(value, datetime) else value for name, value in transition.sets.items()}
     ended = transition.ended
@@ -153,19 +162,19 @@ def _not_before(at: datetime, transition: Transition) -> Transition:
 
 
 class HistoryEntry(Struct, frozen=True):
-    """One line of a job's history."""
+    """One entry of a job's history."""
 
     rev: int
     state: State
     reason: str
-    """A `Reason`, or the word of a newer version."""
+    """A `Reason`, or the reason of a newer version."""
     attempt: int
     at: datetime
     by: Actor | None = None
 
 
 class WrongState(Exception):
-    """A transition was asked of a job whose state it can't leave."""
+    """The transition can't leave the state of the job."""
 
     def __init__(self, state: State, reason: Reason) -> None:
         super().__init__(f"a job that is {state.value} can't be {reason.value.replace('_', ' ')}")
@@ -174,16 +183,18 @@ class WrongState(Exception):
 
 
 OWNED = frozenset({"owner"})
-"""What an attempt clears in any case."""
-# What an attempt clears that came to an end of its own: it held the job, and its process is still there.
-_CLEARED = OWNED | {"suspect"}
+"""Fields that the end of every attempt clears."""
+CLEARED = OWNED | {"suspect"}
+"""Fields that an attempt clears if it ended by itself, so its process survived."""
 _SUSPECT: Mapping[bool, dict[str, Any]] = {True: {"suspect": True}, False: {}}
 WAITING = frozenset({"due_at", "queued_at", "expires_at", "republished", "reserved_by"})
-"""What only a job has that waits."""
+"""Fields that only a job has that is queued or scheduled."""
+PARKED = frozenset({"waits"})
+"""Fields that only a parked job has."""
 
 
 def queue_fields(at: datetime, grace_s: float, expires_in_s: float) -> dict[str, Any]:
-    """The fields of a job that is queued at this instant."""
+    """Return the fields of a job that is queued at this instant."""
     expires_at = at + timedelta(seconds=expires_in_s)
     return {
         "next_check_at": min(at + timedelta(seconds=grace_s), expires_at),
@@ -194,7 +205,7 @@ def queue_fields(at: datetime, grace_s: float, expires_in_s: float) -> dict[str,
 
 
 def accept_fields(*, at: datetime, delay_s: float, grace_s: float, expires_in_s: float) -> dict[str, Any]:
-    """The fields of a new job that belong to its lifecycle: queued at once, or scheduled for `delay_s` later."""
+    """Return the lifecycle fields of a new job: queued, or scheduled for `delay_s` later."""
     if delay_s > 0:
         due_at = at + timedelta(seconds=delay_s)
         return {"state": State.SCHEDULED, "due_at": due_at, "next_check_at": due_at}
@@ -202,7 +213,7 @@ def accept_fields(*, at: datetime, delay_s: float, grace_s: float, expires_in_s:
 
 
 def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
-    """A worker takes the job: one more attempt, under a lease."""
+    """Claim the job for a worker: one more attempt, under a lease."""
     return Transition(
         Reason.CLAIMED,
         leaves=frozenset({State.QUEUED}),
@@ -219,33 +230,33 @@ def claim(*, at: datetime, owner: Owner, lease_s: float) -> Transition:
 
 
 def succeed(*, at: datetime, result: bytes, retention_s: float) -> Transition:
-    """The handler returned; `result` is its JSON text."""
+    """End the job with the handler's result; `result` is its JSON text."""
     return Transition(
         Reason.COMPLETED,
         leaves=frozenset({State.RUNNING}),
         to=State.SUCCEEDED,
         at=at,
         sets={"result": result, "finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=_CLEARED | {"next_check_at", "error", "cancel_requested_at"},
+        clears=CLEARED | {"next_check_at", "error", "cancel_requested_at"},
     )
 
 
 def fail(*, at: datetime, error: Mapping[str, Any], retention_s: float, exhausted: bool) -> Transition:
-    """The attempt failed and nothing is tried again: a permanent error, or no attempts are left."""
+    """End the job as failed: a permanent error, or no attempts are left."""
     return Transition(
         Reason.ATTEMPTS_EXHAUSTED if exhausted else Reason.PERMANENT_ERROR,
         leaves=frozenset({State.RUNNING}),
         to=State.FAILED,
         at=at,
         sets={"error": dict(error), "finished_at": at, "delete_at": at + timedelta(seconds=retention_s)},
-        clears=_CLEARED | {"next_check_at"},
+        clears=CLEARED | {"next_check_at"},
         adds={"failures": 1},
         unless_cancelling=True,
     )
 
 
 def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float, suspect: bool = False) -> Transition:
-    """The attempt failed and is tried again after `delay_s`. A `suspect` of having made its worker stop runs alone."""
+    """Retry the failed attempt after `delay_s`; with `suspect` isolated, since it may have stopped its worker."""
     due_at = at + timedelta(seconds=delay_s)
     return Transition(
         Reason.BACKING_OFF,
@@ -253,7 +264,7 @@ def back_off(*, at: datetime, error: Mapping[str, Any], delay_s: float, suspect:
         to=State.SCHEDULED,
         at=at,
         sets={"error": dict(error), "due_at": due_at, "next_check_at": due_at} | _SUSPECT[suspect],
-        clears=OWNED if suspect else _CLEARED,
+        clears=OWNED if suspect else CLEARED,
         adds={"failures": 1},
         unless_cancelling=True,
     )
@@ -268,10 +279,10 @@ def release(
     suspect: bool = False,
     delay_s: float = 0.0,
 ) -> Transition:
-    """A worker gives the job back, because it drains or could not start its handler; that is no failure.
+    """Release the job, because its worker drains or could not start its handler. This is not a failure.
 
-    What has not started has shown nothing: a suspect stays one. With `suspect` it becomes one: the drain was not asked
-    for from outside, so one of the worker's own jobs has caused it. After `delay_s` it is queued again.
+    An attempt that did not start keeps a mark for isolation. `suspect` sets the mark: a job of the worker caused the
+    drain, since it was not requested from outside. The job is queued after `delay_s`.
     """
     due_at = at + timedelta(seconds=delay_s)
     queued = queue_fields(at, grace_s, expires_in_s)
@@ -281,15 +292,16 @@ def release(
         to=State.SCHEDULED if delay_s > 0 else State.QUEUED,
         at=at,
         sets=({"due_at": due_at, "next_check_at": due_at} if delay_s > 0 else queued) | _SUSPECT[suspect],
-        clears=OWNED if suspect or reason is Reason.NOT_STARTED else _CLEARED,
+        clears=OWNED if suspect or reason is Reason.NOT_STARTED else CLEARED,
         unless_cancelling=True,
     )
 
 
 def take_back(*, at: datetime, grace_s: float, expires_in_s: float, ended: EndedAttempt | None = None) -> Transition:
-    """The lease ran out: the job waits for another worker, as a suspect of having ended the one that it had.
+    """Queue the job again after its lease has expired, marked for isolation.
 
-    It says nothing of whose fault that was, so it counts nothing: the next attempt runs alone in a process.
+    The expiry does not show which job ended the worker, so it is not counted as a failure; the next attempt runs
+    isolated.
     """
     return Transition(
         Reason.LEASE_EXPIRED,
@@ -304,7 +316,7 @@ def take_back(*, at: datetime, grace_s: float, expires_in_s: float, ended: Ended
 
 
 def become_due(*, at: datetime, grace_s: float, expires_in_s: float) -> Transition:
-    """The delay or the back-off is over."""
+    """Queue the job after its delay or back-off."""
     return Transition(
         Reason.DUE,
         leaves=frozenset({State.SCHEDULED}),
@@ -315,12 +327,19 @@ def become_due(*, at: datetime, grace_s: float, expires_in_s: float) -> Transiti
     )
 
 
-def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_s: float) -> Transition:
-    """No worker took the job in the time that it may wait."""
+def expire(
+    *, at: datetime, waited_s: float, kind: str, attempt: int, retention_s: float, is_held: bool = False
+) -> Transition:
+    """Fail the job, because no worker claimed it in time. A held job has waited for a place of its kind's limit."""
     message = (
-        f"no worker took the job within {waited_s:g} s. Check that a worker that serves kind {kind!r} runs "
+        f"no worker claimed the job within {waited_s:g} s. Check that a worker that serves kind {kind!r} runs "
         "(GET /workers), then retry the job."
     )
+    if is_held:
+        message = (
+            f"no place was free within {waited_s:g} s: the running jobs of kind {kind!r} are limited (GET /kinds). "
+            "Raise the limit, or send such jobs with a longer expires_in_s, then retry the job."
+        )
     error = with_group({"type": "Expired", "message": message, "retryable": False, "attempt": attempt}, kind)
     return Transition(
         Reason.EXPIRED,
@@ -333,9 +352,9 @@ def expire(*, at: datetime, waited_s: float, kind: str, attempt: int, retention_
 
 
 def end_cancelled(*, at: datetime, retention_s: float, ended: EndedAttempt | None = None) -> Transition:
-    """The attempt of a job with the cancel flag ended without success, or its lease ran out.
+    """Cancel a job with the cancel flag, whose attempt ended without success or lost its lease.
 
-    One that was lost or crashed may have ended its worker: a retry of the job runs it alone in a process.
+    A lost or crashed attempt may have ended its worker, so a retry of the job runs isolated.
     """
     is_suspect = ended is not None and ended.outcome in (AttemptOutcome.LOST, AttemptOutcome.CRASHED)
     return Transition(
@@ -344,6 +363,6 @@ def end_cancelled(*, at: datetime, retention_s: float, ended: EndedAttempt | Non
         to=State.CANCELLED,
         at=at,
         sets={"finished_at": at, "delete_at": at + timedelta(seconds=retention_s)} | _SUSPECT[is_suspect],
-        clears=(OWNED if is_suspect else _CLEARED) | {"next_check_at", "cancel_requested_at"},
+        clears=(OWNED if is_suspect else CLEARED) | {"next_check_at", "cancel_requested_at"},
         ended=ended,
     )

@@ -1,10 +1,10 @@
-"""OWNER of the minute buckets: what happened to jobs by tenant, kind and minute, and durations as sketches. Pure.
+"""OWNER of the minute buckets: counts of jobs by tenant, kind and minute, and durations as sketches. Pure.
 
-Each process counts in memory and writes what it counted every few seconds. A bucket belongs to a step: minutes for the
-last hour, ten minutes for the last day, hours for the last eight days, so that every window is few documents. A tenant
-also has a total over its kinds, and a kind its starts over all tenants, by which the rate of a shared lane is known.
+Each process counts in memory and writes its counts every few seconds. A bucket belongs to a step: minutes for the last
+hour, ten minutes for the last day, hours for the last eight days, so every window is few documents. A tenant also has a
+total over its kinds. A kind also has its starts over all tenants, which give the rate of a shared lane.
 
-A sketch counts durations between fixed bounds, ten a decade: a quantile is off by at most an eighth.
+A sketch counts durations between fixed bounds, ten per decade, so a quantile is off by at most an eighth.
 """
 
 from bisect import bisect_left
@@ -16,13 +16,13 @@ from msgspec import Struct
 from acked_common.model.lifecycle import LIVE, TERMINAL, Reason, State, Transition
 
 MAX_SERIES = 500
-"""Pairs of tenant and kind that a process counts apart between two writes; further kinds count in their tenant's total
-alone. So many tenants may have such a rest."""
+"""The maximum of pairs of tenant and kind that a process counts separately between two writes. Further kinds count only
+in their tenant's total, for at most this many tenants."""
 
 ACCEPTED = "accepted"
 STARTED = "started"
 BACKED_OFF = "backed_off"
-"""Attempts that failed or crashed and are tried again."""
+"""Attempts that failed or crashed and are retried."""
 REQUEUED = "requeued"
 """Attempts that ended without a failure of their own: drained, not started, or lost with their worker."""
 ENDS = tuple(sorted(state.value for state in TERMINAL))
@@ -32,10 +32,10 @@ COUNTED = (ACCEPTED, STARTED, *ENDS, BACKED_OFF, REQUEUED)
 WAIT = "wait"
 RUN = "run"
 SKETCHES = (WAIT, RUN)
-"""How long jobs were queued before they started, and how long their attempts ran."""
+"""The times from queued to started, and the durations of attempts."""
 
 BOUNDS_S = tuple(10 ** (n / 10 - 3) for n in range(91))
-"""Upper bounds of a sketch, from a millisecond to eleven days; what is longer counts beyond the last."""
+"""Upper bounds of a sketch, from a millisecond to eleven days; longer durations count in a last span."""
 
 _SPANS = {sketch: tuple(f"{sketch}.{n}" for n in range(len(BOUNDS_S) + 1)) for sketch in SKETCHES}
 
@@ -44,13 +44,13 @@ TEN_MINUTES_S = 600
 HOUR_S = 3600
 STEPS_S = (MINUTE_S, TEN_MINUTES_S, HOUR_S)
 MOST_READ = 10_000
-"""Buckets of one series that a read looks at, the newest ones: those of 52 processes over the longest window."""
+"""The maximum of buckets that a read of one series returns, newest first: 52 processes over the longest window."""
 KEPT_S: Mapping[int, int] = {MINUTE_S: 2 * HOUR_S, TEN_MINUTES_S: 26 * HOUR_S, HOUR_S: 8 * 24 * HOUR_S + 2 * HOUR_S}
-"""How long a bucket of each step is stored after its begin."""
+"""How long a bucket of each step is stored after its beginning."""
 
 
 class Window(Struct, frozen=True):
-    """A span back from now: so many points, `step_s` apart."""
+    """A span back from now: a number of points, `step_s` apart."""
 
     step_s: int
     points: int
@@ -65,7 +65,7 @@ WINDOWS: Mapping[str, Window] = {
 
 
 class Bucket(Struct, frozen=True):
-    """What one process counted from `at` on for `step_s` seconds. `tenant` is None over all tenants, `kind` over all
+    """The counts of one process for `step_s` seconds from `at` on. `tenant` is None over all tenants, `kind` over all
     kinds. `counts` has names of `COUNTED`, and `wait.<n>` and `run.<n>` for the n-th span of a sketch."""
 
     tenant: str | None
@@ -76,7 +76,7 @@ class Bucket(Struct, frozen=True):
 
 
 class Point(Struct, frozen=True):
-    """What all processes counted in one step of a window."""
+    """The counts of all processes in one step of a window."""
 
     at: datetime
     counts: Mapping[str, int]
@@ -86,11 +86,12 @@ _Key = tuple[str | None, str | None, int, int]
 
 
 def counted_as(seen: State, transition: Transition) -> str | None:
-    """Return the count that a transition raises; None for one that neither ends an attempt nor a run by itself.
+    """Return the count that a transition raises; None if it ends neither an attempt nor a run.
 
-    A person's resolve leaves an ended job, so it counts nothing: the run has ended already.
+    A resolve of an ended job counts nothing, because the run has already ended. A park counts nothing, because the
+    attempt did what it could.
     """
-    if seen not in LIVE:
+    if seen not in LIVE or transition.to is State.WAITING:
         return None
     if transition.to in TERMINAL:
         return transition.to.value
@@ -105,7 +106,7 @@ def span_of(sketch: str, seconds: float) -> str:
 
 
 class MinuteCounts:
-    """What a process has counted and not written yet. Bounded: `most` series, and as many rests of tenants."""
+    """The counts of a process that are not written yet. Bounded to `most` series, and as many totals of tenants."""
 
     def __init__(self, most: int = MAX_SERIES) -> None:
         self._most = most
@@ -114,15 +115,15 @@ class MinuteCounts:
         self._uncounted: dict[str, int] = {}
         self._minute = 0
         self._at: datetime | None = None
-        """Instant whose minute that is: many ask for the same one."""
+        """The instant of the cached minute, since many callers pass the same one."""
 
     @property
     def uncounted(self) -> int:
-        """How many events found no room since the last `take`: of too many tenants at once."""
+        """The number of events dropped since the last `take`, because of too many tenants."""
         return sum(count for name, count in self._uncounted.items() if name in COUNTED)
 
     def series(self, at: datetime, tenant: str, kind: str) -> dict[str, int]:
-        """Return the counts of a kind in the minute of an instant, for the caller to raise at once (see `add`)."""
+        """Return the counts of a kind in the minute of an instant, which the caller raises at once (see `add`)."""
         if at is not self._at:
             self._at, self._minute = at, int(at.timestamp()) // MINUTE_S
         minute = self._minute
@@ -136,7 +137,7 @@ class MinuteCounts:
         return self._uncounted
 
     def take(self) -> list[Bucket]:
-        """Return all that was counted as buckets of every step, and begin anew."""
+        """Return all counts as buckets of every step, and reset them."""
         found: dict[_Key, dict[str, int]] = {}
         for (minute, tenant, kind), counts in self._series.items():
             for step_s, at_s in _steps(minute):
@@ -162,8 +163,8 @@ def add(counts: dict[str, int], name: str, by: int = 1) -> None:
 
 
 def window_points(buckets: Iterable[Bucket], window: Window, now: datetime) -> list[Point]:
-    """Return the points of a window, oldest first; the last one is the step that `now` is in. Buckets of several
-    processes are added up; those outside of the window are left out."""
+    """Return the points of a window, oldest first; the last one is the step of `now`. Sum the buckets of all processes,
+    and ignore those outside of the window."""
     first_s = int(window_begin(window, now).timestamp())
     counts: list[dict[str, int]] = [{} for _ in range(window.points)]
     for bucket in buckets:
@@ -173,13 +174,21 @@ def window_points(buckets: Iterable[Bucket], window: Window, now: datetime) -> l
     return [Point(_instant(first_s + n * window.step_s), found) for n, found in enumerate(counts)]
 
 
+def added_up(points: Iterable[Point]) -> dict[str, int]:
+    """Return the counts of all points together."""
+    counts: dict[str, int] = {}
+    for point in points:
+        _merge(counts, point.counts)
+    return counts
+
+
 def window_begin(window: Window, now: datetime) -> datetime:
-    """Return the begin of the oldest step of a window that ends with the step of `now`."""
+    """Return the beginning of the oldest step of a window that ends with the step of `now`."""
     return _floor(now, window.step_s) - timedelta(seconds=window.step_s * (window.points - 1))
 
 
 def quantile_s(counts: Mapping[str, int], sketch: str, share: float) -> float | None:
-    """Return the duration that this share of a sketch does not exceed, to three digits; None of an empty sketch."""
+    """Return the quantile of a sketch, to three digits; None for an empty sketch."""
     spans = sorted((int(name[len(sketch) + 1 :]), n) for name, n in counts.items() if name.startswith(f"{sketch}."))
     wanted = share * sum(n for _, n in spans)
     passed = 0
@@ -190,11 +199,30 @@ def quantile_s(counts: Mapping[str, int], sketch: str, share: float) -> float | 
     return None
 
 
-def start_rate_per_s(starts: Sequence[Bucket], now: datetime) -> float | None:
-    """Return how many jobs start a second by this minute and the two before; None where these do not tell.
+class Span(Struct, frozen=True):
+    """Durations of a sketch between two bounds, in seconds; the last span has no upper one."""
 
-    This minute may lack what was not written yet. The last one was busy as a whole only if jobs started before it too:
-    a queue that has just begun would seem slow by as much as the minute was idle.
+    from_s: float
+    to_s: float | None
+    count: int
+
+
+def spans_of(counts: Mapping[str, int], sketch: str) -> list[Span]:
+    """Return the spans of a sketch that have durations, shortest first."""
+    found = []
+    for span, name in enumerate(_SPANS[sketch]):
+        if count := counts.get(name, 0):
+            lower = _rounded_s(BOUNDS_S[span - 1]) if span else 0.0
+            upper = _rounded_s(BOUNDS_S[span]) if span < len(BOUNDS_S) else None
+            found.append(Span(lower, upper, count))
+    return found
+
+
+def start_rate_per_s(starts: Sequence[Bucket], now: datetime) -> float | None:
+    """Return the rate of starts per second from the current minute and the two before; None if it is unknown.
+
+    Counts of the current minute may not be written yet. The last minute counts only if jobs also started before it:
+    otherwise its idle part would make a new queue look slow.
     """
     this_minute = _floor(now, MINUTE_S)
     before = this_minute - timedelta(seconds=MINUTE_S)
@@ -206,12 +234,16 @@ def start_rate_per_s(starts: Sequence[Bucket], now: datetime) -> float | None:
 
 
 def _within(span: int, share: float) -> float:
-    """Return a duration inside of a span, as if its durations were spread evenly by their logarithms."""
+    """Return a duration inside a span, interpolated on a logarithmic scale."""
     if span >= len(BOUNDS_S):
         return BOUNDS_S[-1]
     upper = BOUNDS_S[span]
     lower = BOUNDS_S[span - 1] if span else upper / 10
-    return float(f"{lower * (upper / lower) ** min(1.0, max(0.0, share)):.3g}")
+    return _rounded_s(lower * (upper / lower) ** min(1.0, max(0.0, share)))
+
+
+def _rounded_s(seconds: float) -> float:
+    return float(f"{seconds:.3g}")
 
 
 def _merge(into: dict[str, int], counts: Mapping[str, int]) -> None:
@@ -220,7 +252,7 @@ def _merge(into: dict[str, int], counts: Mapping[str, int]) -> None:
 
 
 def _steps(minute: int) -> list[tuple[int, int]]:
-    """Return the begin of each step, in seconds since the epoch, that a minute is in."""
+    """Return the beginning of each step that contains a minute, in seconds since the epoch."""
     at_s = minute * MINUTE_S
     return [(step_s, at_s - at_s % step_s) for step_s in STEPS_S]
 

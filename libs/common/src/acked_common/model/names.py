@@ -1,4 +1,4 @@
-"""OWNER of what kinds, batches, idempotency keys, tenants and clients may be called. Pure."""
+"""OWNER of the valid names of kinds, batches, idempotency keys, tenants and clients. Pure."""
 
 import re
 
@@ -8,10 +8,12 @@ BATCH_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NEW_BATCH_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 """Names for new jobs. Clients normalize `/batches/.` and `/batches/..` to other paths before they send them."""
 IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:-]{1,255}")
+SIGNAL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""As the names of durable calls."""
 TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CLIENT_NAME = TENANT_NAME
 
 
 def whole(pattern: re.Pattern[str]) -> str:
-    """The pattern as JSON Schema wants it: of the whole text."""
+    """Return the pattern anchored to the whole text, as JSON Schema requires."""
     return f"^{pattern.pattern}$"

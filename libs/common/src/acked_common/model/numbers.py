@@ -1,7 +1,7 @@
-"""Numbers in texts that people and programs send: query, headers, settings, ports. Pure.
+"""Parse numbers in queries, headers, settings and ports. Pure.
 
-Python's own `int` and `float` also take `1_000`, ` 5`, `+5`, `nan` and the digits of every script; whoever sends these
-meant something else, and other programs read them as something else.
+Python's `int` and `float` also accept `1_000`, ` 5`, `+5`, `nan` and the digits of every script. Such texts are usually
+mistakes, and other programs read them differently.
 """
 
 import re
@@ -11,14 +11,14 @@ _DECIMAL = re.compile(r"(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+
 
 
 def whole(text: str) -> int:
-    """The number that ASCII digits alone write. Raises ValueError."""
+    """Parse an integer of ASCII digits. Raises ValueError."""
     if _WHOLE.fullmatch(text) is None:
         raise ValueError("not a whole number")
     return int(text)
 
 
 def decimal(text: str) -> float:
-    """The number that digits write, with a point or an exponent or without. Raises ValueError."""
+    """Parse a number of ASCII digits with an optional point and exponent. Raises ValueError."""
     if _DECIMAL.fullmatch(text) is None:
         raise ValueError("not a number")
     return float(text)

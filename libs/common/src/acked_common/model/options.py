@@ -1,8 +1,8 @@
-"""OWNER of what a request may ask of its job beside kind, payload and delay. Pure.
+"""OWNER of the options that a request may set for its job, beside kind, payload and delay. Pure.
 
-One struct travels whole: submission, new job, document, claimed job, assignment, context of the handler. Fingerprint,
-stored fields, shared bytes and what a claim reads derive from its fields; so a new one needs its line here, its check
-in `submission.py` and its description in `operations.py`.
+One struct travels whole: submission, new job, document, claimed job, assignment, handler context. Fingerprint, stored
+fields, shared bytes and the fields that a claim reads derive from it. So a new option needs its line here, its check in
+`submission.py` and its description in `operations.py`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from msgspec.structs import fields
 
 
 class JobOptions(Struct, frozen=True):
-    """What is at its default was not asked for, and is not stored. Durations are seconds."""
+    """The options of a job. A field at its default was not requested and is not stored. Durations are seconds."""
 
     batch: str | None = None
     tags: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Host names and origins as settings name them: each in the one form that browsers and URLs use. Pure."""
+"""Host names and origins in settings, in the canonical form of browsers and URLs. Pure."""
 
 import re
 
@@ -10,10 +10,10 @@ _HTTP_URL = re.compile(r"https?://(?i:" + _NAME + r")(?:/[^\s?#]*)?")
 
 
 def origin_of(text: str) -> str:
-    """Return the origin in the one form that browsers send: lower case, without the scheme's own port. Raises
-    `ValueError`, which says what to write."""
+    """Return the origin in the form that browsers send: lower case, without the default port. Raises `ValueError` with
+    a correction."""
     if text == "*":
-        raise ValueError("every page in the world could call then; name each origin, such as https://acked.example")
+        raise ValueError("this would allow every web page; list each origin, such as https://acked.example")
     if text.lower() == "null":
         raise ValueError(
             "files, sandboxed frames and many others call themselves null; serve the page from an address and name it, "
@@ -24,7 +24,7 @@ def origin_of(text: str) -> str:
     if parts is None:
         found = _ORIGIN.match(lower)
         wanted = found[0] if found is not None and lower[found.end()] in "/?#" else "https://acked.example"
-        raise ValueError(f"must be scheme://host or scheme://host:port and nothing behind it; write {wanted}")
+        raise ValueError(f"must be scheme://host or scheme://host:port and nothing after it; write {wanted}")
     scheme, host, port = parts.groups()
     if port is None:
         return lower
@@ -34,8 +34,7 @@ def origin_of(text: str) -> str:
 
 
 def host_of(text: str) -> str:
-    """Return the host name as it stands in a URL, with a port or without. Raises `ValueError`, which says what to
-    write."""
+    """Return the host name as in URLs, with or without a port. Raises `ValueError` with a correction."""
     if _HOST.fullmatch(text.lower()) is None:
         raise ValueError(
             "never the name in a URL; write each name by itself, such as acked.example, acked.example:8443 or "

@@ -1,21 +1,23 @@
-"""The pauses of a kind, and how much longer its queued jobs may wait for them. Pure.
+"""The pauses of a kind, and how they extend the expiry of its queued jobs. Pure.
 
-While a kind is paused, the time in which its queued jobs expire stands still. Nothing is written per job for that until
-the stored expiry comes near. Then the sweeper moves it, and stores with the job what it has taken into account
-(`CountedPauses`): the pauses up to that instant, and a credit ahead of them. With the credit the expiry is not written
-again at each look, and a worker finds the job unexpired at the very moment of the resume. It counts for claims alone:
-`true_expiry` takes back what of it was not paused.
+While a kind is paused, the time to the expiry of its queued jobs stops. This needs no write per job until the stored
+expiry is near. Then the sweeper extends it, and stores with the job what it has counted (`CountedPauses`): the pauses
+up to that instant, and a credit in advance. With the credit, the expiry is rarely written, and the job is still
+unexpired at the moment of the resume. The credit affects only claims: `true_expiry` subtracts the part that was not
+paused.
 """
 
 from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from acked_common.model.limits import KindLimit
+
 PAUSES_KEPT = 10
-"""Past pauses that a kind remembers."""
+"""The number of past pauses that a kind stores."""
 MAX_REASON_CHARS = 1000
 EXTENDED_WITHIN_S = 30.0
-"""How near the expiry of a job whose kind is paused may come before it is moved."""
+"""How near the expiry of a job of a paused kind may be before it is extended."""
 LEAST_CREDIT_S = 60.0
 """A pause that lasts gives as much credit as it has lasted, so the writes for a job are ever further apart."""
 MOST_CREDIT_S = 86_400.0
@@ -28,23 +30,25 @@ class Pause(Struct, frozen=True):
 
     client: str
     token_id: str | None
-    """None where the services ask for no token."""
+    """None if the services require no tokens."""
     reason: str | None
     since_at: datetime
 
 
 class PastPause(Struct, frozen=True):
-    """A pause that is over."""
+    """A past pause."""
 
     from_at: datetime
     to_at: datetime
 
 
 class KindPauses(Struct, frozen=True):
-    """The pauses of one kind: the one that holds now, if any, and the newest past ones."""
+    """What operators hold back of one kind: the current pause, if any, the newest past ones, and the limit."""
 
     current: Pause | None = None
     past: tuple[PastPause, ...] = ()
+    limit: KindLimit | None = None
+    """None if the kind never had one; a removed one is not set."""
 
     def paused_between(self, from_at: datetime, to_at: datetime) -> timedelta:
         """Return for how long the kind was paused between two instants."""
@@ -58,18 +62,18 @@ NO_PAUSES = KindPauses()
 
 
 class CountedPauses(Struct, frozen=True):
-    """What of its kind's pauses the stored expiry of a queued job takes into account."""
+    """The pauses that the stored expiry of a queued job already counts."""
 
     queued_at: datetime
-    """In which wait: a job that was queued again waits anew, and nothing of that is counted yet."""
+    """The wait to which this belongs: a job that is queued again begins a new wait without counted pauses."""
     counted_at: datetime
     """Pauses up to this instant are counted exactly."""
     credit_s: float
-    """What the expiry has beyond them."""
+    """The credit in the expiry beyond them."""
 
 
 class Wait(Struct, frozen=True):
-    """The wait of a queued job, as it is stored."""
+    """The stored wait of a queued job."""
 
     queued_at: datetime
     expires_at: datetime
@@ -86,12 +90,12 @@ def true_expiry(wait: Wait, pauses: KindPauses, at: datetime) -> datetime:
 
 
 def extended(wait: Wait, pauses: KindPauses, at: datetime) -> Wait | None:
-    """Return the wait as it is to be stored, where the expiry has to move now; None where it stands or is over."""
+    """Return the wait to store if the expiry must be extended now; None if it need not or has passed."""
     expires_at = true_expiry(wait, pauses, at)
     if expires_at <= at:
         return None
     if pauses.current is None:
-        # Claims refuse the job because of a pause that is over.
+        # Claims refuse the job as expired, although a past pause has extended its wait.
         return _counted(wait, expires_at, at, 0.0) if wait.expires_at <= at else None
     if wait.expires_at - at >= timedelta(seconds=EXTENDED_WITHIN_S):
         return None
@@ -100,7 +104,8 @@ def extended(wait: Wait, pauses: KindPauses, at: datetime) -> Wait | None:
 
 
 def was_unclaimable(wait: Wait, next_check_at: datetime) -> bool:
-    """Return whether the job's message may be gone: workers refused it as expired, and it was not published since."""
+    """Return whether workers refused the job as expired, so that its message is gone, and it was not published
+    since."""
     counted = _of_this_wait(wait)
     return counted is not None and not counted.credit_s and next_check_at <= counted.counted_at
 

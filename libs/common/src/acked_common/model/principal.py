@@ -1,4 +1,4 @@
-"""Who calls: the client that a request's credentials name, its tenant, and what it may do. Pure."""
+"""The principal of a request: client, tenant and permissions. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ from msgspec import Struct
 
 DEFAULT_TENANT = "default"
 SCOPE_KEY = "acked.principal"
-"""Where the guards leave the principal in the ASGI scope."""
+"""The key of the principal in the ASGI scope."""
 
 
 class Permission(StrEnum):
-    """What a token allows: to send work, to read jobs, to move jobs by hand, to report as a worker."""
+    """The permissions of a token: submit jobs, read jobs, operate on jobs, connect as a worker, signal jobs."""
 
     SUBMIT = "submit"
     READ = "read"
     OPERATE = "operate"
     WORKER = "worker"
+    SIGNAL = "signal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +32,29 @@ class Principal:
 
 
 class Actor(Struct, frozen=True):
-    """Who moved a job by hand, as its history and the audit name it."""
+    """The actor of an act, as the history of a job and the audit name it."""
 
     client: str
     token_id: str | None = None
-    """None where the services ask for no token."""
+    """None if the services require no tokens."""
     via: str = "api"
     """`api`, or `bulk:` and the id of the bulk action."""
 
 
 class Operator(Struct, frozen=True):
-    """Who asks for a command: an actor of one tenant."""
+    """An actor of one tenant that sends a command."""
 
     tenant: str
     actor: Actor
 
 
 LOCAL = Principal(DEFAULT_TENANT, "local", frozenset(Permission) - {Permission.WORKER})
-"""Everybody, where the services ask for no token because only this machine reaches them."""
+"""Every client, if the services require no tokens because only this machine reaches them."""
 
 LOCAL_OPERATOR = Operator(LOCAL.tenant, Actor(LOCAL.client))
 
 
 def principal_of(scope: Mapping[str, Any]) -> Principal:
-    """The principal of a request or a WebSocket from its ASGI scope."""
+    """Return the principal of a request or a WebSocket from its ASGI scope."""
     found: Principal = scope.get(SCOPE_KEY, LOCAL)
     return found

@@ -1,7 +1,7 @@
-"""Where a job stands in the queue of its kind, and how fast that queue moves: from looks at what waits. Pure.
+"""The position of a job in the queue of its kind, and the rate of that queue, from counts of queued jobs. Pure.
 
-A look counts queued jobs by kind and by the tenth of a second in which they were queued. It stands for many jobs, so
-that a crowd of clients that ask for theirs costs one look.
+A look counts queued jobs by kind and by the tenth of a second in which they were queued. One look gives the positions
+of all jobs, so many requests cost one look.
 """
 
 from bisect import bisect_left
@@ -11,13 +11,13 @@ from datetime import datetime
 from msgspec import Struct
 
 SPAN_S = 0.1
-"""In which jobs that were queued count together."""
+"""The span of time whose jobs are counted together."""
 _SPAN_MS = int(SPAN_S * 1000)
 MOST_LOOKED_AT = 10_000
 
 
 class QueuedShare(Struct, frozen=True):
-    """How many jobs of a kind, of all tenants, were queued within `SPAN_S` from `from_at` on and still are."""
+    """The number of queued jobs of a kind, of all tenants, that were queued within `SPAN_S` from `from_at` on."""
 
     kind: str
     from_at: datetime
@@ -25,26 +25,26 @@ class QueuedShare(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """Where a job stands among those of its kind."""
+    """The position of a job among those of its kind."""
 
     ahead: int
     """Jobs of all tenants that were queued before it."""
     is_more: bool = False
-    """Whether there may be more: the look has not counted all."""
+    """Whether there may be more, because the look did not count all jobs."""
     starts_per_s: float | None = None
-    """How many of them have started a second lately; None where nothing is known."""
+    """The recent rate of starts per second; None if unknown."""
 
     @property
     def starts_in_s(self) -> float | None:
-        """Return when the job itself starts at this rate, in seconds; None where the rate is not known."""
+        """Return the seconds until the job starts at this rate; None if the rate is unknown."""
         return (self.ahead + 1) / self.starts_per_s if self.starts_per_s else None
 
 
 class QueueLook:
-    """What waited at one instant of the monotonic clock."""
+    """The queued jobs at one instant of the monotonic clock."""
 
     def __init__(self, shares: Iterable[QueuedShare], *, at_s: float, most: int = MOST_LOOKED_AT) -> None:
-        """`most` is how many jobs were looked at, at most."""
+        """`most` is the maximum of jobs that were counted."""
         self.at_s = at_s
         spans: dict[str, list[tuple[int, int]]] = {}
         total = 0
@@ -54,7 +54,7 @@ class QueueLook:
         self.is_cut = total >= most
         self._begins: dict[str, list[int]] = {}
         self._passed: dict[str, list[int]] = {}
-        """Jobs before each span, and all of them at last."""
+        """The number of jobs before each span, and finally of all."""
         for kind, found in spans.items():
             found.sort()
             passed = [0]
@@ -64,7 +64,7 @@ class QueueLook:
             self._passed[kind] = passed
 
     def ahead(self, kind: str, queued_at: datetime) -> Place:
-        """Return the place of a job; those of its own span are ahead of it in proportion. Without a rate."""
+        """Return the position of a job, without a rate; jobs of its own span count in proportion."""
         begins = self._begins.get(kind, [])
         at_ms = _ms(queued_at)
         is_behind_all = not begins or at_ms >= begins[-1] + _SPAN_MS
@@ -83,15 +83,15 @@ class QueueLook:
         return passed[span - 1] + inside * min(_SPAN_MS, at_ms - begins[span - 1]) // _SPAN_MS
 
     def newest_ms(self, kind: str) -> int | None:
-        """Return the begin of the newest span of a kind, as `before` takes it; None where none of it waits."""
+        """Return the beginning of the newest span of a kind, for `before`; None if no job of the kind waits."""
         begins = self._begins.get(kind)
         return begins[-1] if begins else None
 
 
 def starts_per_s(earlier: QueueLook, later: QueueLook, kind: str) -> float | None:
-    """Return how many jobs a second left the queue between two looks; None where that can't be told.
+    """Return the rate at which jobs left the queue between two looks; None if it is unknown.
 
-    Those that both looks count are older than the newest of the earlier one: what came later is no part of either.
+    Both looks count only jobs that are older than the newest job of the earlier one, so later arrivals do not count.
     """
     newest_ms = earlier.newest_ms(kind)
     passed_s = later.at_s - earlier.at_s

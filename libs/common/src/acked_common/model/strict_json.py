@@ -1,11 +1,11 @@
-"""Strict JSON: what is accepted here means the same to every reader, and can be kept, sent on and shown. Pure.
+"""Strict JSON: accepted texts mean the same to every reader, and can be stored, forwarded and shown. Pure.
 
-Refused beside what is no JSON at all: text that isn't UTF-8, a byte order mark, one key twice in an object, integers
+Refused, beside invalid JSON: text that isn't UTF-8, a byte order mark, one key twice in an object, integers
 outside 64 signed bits, numbers that overflow or are longer than 400 characters, lone surrogates, NUL in a key, and
 nesting beyond the limit. Numbers keep their text; only their range is checked.
 
-The common case is one pass of a C decoder and a few searches that prove the rest. Whatever they can't prove goes to
-`JsonScanner`, which decides, and tells where and what. Both take time linear in the length of the text.
+The common case is one pass of a C decoder and a few searches that prove the other rules. If they prove nothing,
+`JsonScanner` decides, and reports the position and the rule. Both take time linear in the length of the text.
 """
 
 from typing import Any
@@ -19,24 +19,24 @@ __all__ = ["MAX_BYTES", "MAX_DEPTH", "SCANNED_ON_LOOP_BYTES", "NeedsScan", "Stri
 MAX_DEPTH = 32
 MAX_BYTES = 256 * 1024
 SCANNED_ON_LOOP_BYTES = 1024
-"""The slow reading of so much takes less than a millisecond."""
+"""The slow scan of a text of this size takes less than a millisecond."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(i).isdigit() and i < 128 else ord(" ") for i in range(256))
-# No integer with fewer digits leaves 64 bits.
+# An integer with fewer digits fits in 64 bits.
 _SUSPECT_DIGITS = b"0" * 19
 # A number has at most three runs of digits, so one that is too long has a run of at least this length.
 _TOO_MANY_DIGITS = b"0" * (MAX_NUMBER_CHARS // 3 - 2)
 
 
 class NeedsScan(Exception):
-    """The quick part can't decide; the slow one takes up to a microsecond a byte."""
+    """The fast check can't decide; the slow scan takes up to a microsecond per byte."""
 
 
 def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES, may_scan: bool = True) -> Any:
-    """The value of a JSON text. Raises `StrictJsonError`, and `NeedsScan` unless `may_scan`; nothing else.
+    """Parse a JSON text. Raises `StrictJsonError`, and `NeedsScan` unless `may_scan`; nothing else.
 
     `max_depth` counts the objects and arrays around a value: `[[1]]` has depth 2.
     """
@@ -58,10 +58,10 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_BYTES
 
 
 def _is_proven(data: bytes, value: Any, max_depth: int) -> bool:
-    """Whether a text that decodes is also strict; a false no costs only time."""
+    """Return whether a decodable text is also strict; a false negative costs only time."""
     if b"\\u" in data and (b"\\u0000" in data or b"\\u003a" in data or b"\\u003A" in data):
         return False
-    # The value has lost what a repeated key held before: at least one colon, as no colon was written as an escape.
+    # The decoded value lacks the first value of a repeated key, and so at least one colon, since none was escaped.
     if data.count(b":") != _encode(value).count(b":"):
         return False
     digits = data.translate(_DIGITS_AS_ZEROS)
@@ -71,7 +71,7 @@ def _is_proven(data: bytes, value: Any, max_depth: int) -> bool:
 
 
 def _is_within(value: Any, max_depth: int) -> bool:
-    """Whether the depth and all integers are within their limits; level by level, as recursion has a limit too."""
+    """Return whether depth and integers are within their limits, level by level to avoid recursion."""
     level: list[Any] = [[value]]
     for _ in range(max_depth + 1):
         below: list[Any] = []

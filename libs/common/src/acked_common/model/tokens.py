@@ -1,8 +1,8 @@
-"""OWNER of what a token is: how it looks, what is kept of it, when it holds. Pure.
+"""OWNER of tokens: their form, their stored record, their validity. Pure.
 
-A token is `acked_<id>_<secret>`. The id names it in lists and logs; the secret has 256 random bits. Kept is the SHA-256
-of the whole token. Slow hashes protect what a person could think up; nobody guesses 256 bits, so one here would only
-cost time with each request.
+A token is `acked_<id>_<secret>`. The id names it in lists and logs; the secret has 256 random bits. The record contains
+the SHA-256 of the whole token. A slow hash protects passwords that humans choose; 256 random bits can't be guessed, so
+it would only cost time in each request.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ TOKEN_CHARS = 62
 MOST_ACTIVE = 2
 """Active tokens of one client: the old one and the new one, while it is rotated."""
 MIN_DAYS = 1 / 86_400
-"""A second: a token with less would have ended before its client has it."""
+"""A second; a shorter-lived token would expire before its client gets it."""
 MAX_DAYS = 3650
 REMEMBERED_FOR = timedelta(days=30)
-"""How long lists show a token that holds no longer."""
+"""How long lists show a token that is no longer valid."""
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 ID_FROM, ID_TO = len(PREFIX), len(PREFIX) + ID_CHARS
@@ -37,12 +37,12 @@ _IN_URL = re.compile(rb"(?:^|&)(?:access_)?token=|acked(?:_|%5[Ff])[a-z0-9]{12}(
 
 
 class TokenError(Exception):
-    """Such a token can't be made; the message says why."""
+    """The token can't be made; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """What is kept of a token. It tells whom it stands for, and can't be turned back into the token."""
+    """The stored record of a token. It identifies the client, and the token can't be derived from it."""
 
     id: str
     digest: bytes
@@ -52,12 +52,12 @@ class TokenRecord:
     revoked_at: datetime | None = None
 
     def holds(self, at: datetime) -> bool:
-        """Whether it lets anybody in at this instant."""
+        """Return whether the token is valid at this instant."""
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
 
     @property
     def forget_at(self) -> datetime | None:
-        """When nothing needs to be known of it any more; None while it holds without an end."""
+        """When the record can be deleted; None for a token without an end."""
         ends = [at for at in (self.expires_at, self.revoked_at) if at is not None]
         return min(ends) + REMEMBERED_FOR if ends else None
 
@@ -65,7 +65,7 @@ class TokenRecord:
 def mint(
     *, tenant: str, client: str, may: Iterable[str], at: datetime, expires_in_days: float | None = None
 ) -> tuple[str, TokenRecord]:
-    """A new token, and what to keep of it. Raises `TokenError`."""
+    """Make a token and its record. Raises `TokenError`."""
     for what, name, pattern in (("tenant", tenant, TENANT_NAME), ("client", client, CLIENT_NAME)):
         if pattern.fullmatch(name) is None:
             raise TokenError(
@@ -98,34 +98,34 @@ def _permissions(may: Iterable[str]) -> frozenset[Permission]:
 
 
 def digest_of(token: bytes) -> bytes:
-    """What is kept of a token's secret."""
+    """Return the stored digest of a token."""
     return hashlib.sha256(token).digest()
 
 
 def id_of(token: bytes) -> str | None:
-    """The id in a token; None for what does not look like one."""
+    """Return the id in a token; None for a text that is not of this form."""
     if len(token) != TOKEN_CHARS or _TOKEN.fullmatch(token) is None:
         return None
     return token[ID_FROM:ID_TO].decode()
 
 
 def is_of(record: TokenRecord, token: bytes) -> bool:
-    """Whether this is the token of the record; takes as long either way."""
+    """Return whether this is the token of the record, in constant time."""
     return hmac.compare_digest(record.digest, digest_of(token))
 
 
 def is_token_like(text: bytes | str) -> bool:
-    """Whether it looks like a token, whatever it is worth."""
+    """Return whether a text has the form of a token, valid or not."""
     return id_of(text.encode("utf-8", "replace") if isinstance(text, str) else text) is not None
 
 
 def is_in_query(query: bytes) -> bool:
-    """Whether the query of a URL carries a token, or means to."""
+    """Return whether the query of a URL contains a token, or a parameter for one."""
     return _IN_URL.search(query) is not None
 
 
 def token_document(record: TokenRecord) -> dict[str, Any]:
-    """The record as it is kept, with its id."""
+    """Return the document of the record, with its id."""
     principal = record.principal
     document: dict[str, Any] = {
         "_id": record.id,
@@ -142,7 +142,7 @@ def token_document(record: TokenRecord) -> dict[str, Any]:
 
 
 def token_from(document: dict[str, Any]) -> TokenRecord:
-    """The record of a document. A permission that this version does not know allows nothing."""
+    """Read the record from its document. A permission that this version does not know allows nothing."""
     known = {permission.value for permission in Permission}
     allowed = frozenset(Permission(word) for word in document["permissions"] if word in known)
     return TokenRecord(

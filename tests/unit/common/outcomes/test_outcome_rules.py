@@ -7,24 +7,32 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.model.attempts import MAX_MESSAGE_CHARS, AttemptOutcome, EndedAttempt, error_group
-from acked_common.model.lifecycle import Reason, State
+from acked_common.model.lifecycle import Reason, State, Transition
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.options import JobOptions
 from acked_common.model.poison import MAX_CRASHES
-from acked_common.store.mongo.documents import claimed_job_from, job_document
-from acked_common.store.records import ClaimedJob
-from acked_worker.execute.outcome import (
+from acked_common.outcomes.outcome import (
     Crashed,
     Ending,
     ErrorInfo,
     Failed,
     Interrupted,
     InterruptReason,
+    Parked,
     Succeeded,
     failed,
     raised,
     timed_out,
 )
-from acked_worker.record.outcome_rules import FREE_STARTS, Defaults, transition_after
+from acked_common.outcomes.outcome_rules import (
+    FREE_STARTS,
+    MOST_FAILURES,
+    Defaults,
+    after_signal,
+    transition_after,
+)
+from acked_common.store.mongo.documents import claimed_job_from, job_document
+from acked_common.store.records import ClaimedJob
 from support.factories import kind_record, new_job
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -50,6 +58,40 @@ def test_crashes_back_off_until_they_are_too_many_whatever_the_attempts_are(job:
         assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= 2.0 * 2**crashes
     else:
         assert (found.to, found.reason) == (State.FAILED, Reason.POISON)
+
+
+def crashed(job: ClaimedJob, crashes: int, progressed_at: int, attempts: int = 1) -> Transition:
+    """What follows from a crash behind so many others."""
+    found = transition_after(
+        Crashed("exit code 1", progressed_at),
+        replace(job, crashes=crashes),
+        dataclasses.replace(KIND, max_attempts=attempts),
+        DEFAULTS,
+        worker=WORKER,
+        cancelling=False,
+        at=AT,
+    )
+    assert found is not None
+    return found
+
+
+def test_crashes_count_from_the_newest_progress(job: ClaimedJob) -> None:
+    for crashes in range(10):
+        found = crashed(job, crashes, crashes)
+        assert found.reason is Reason.CRASHED and "crash 1 of 3" in found.sets["error"]["message"]
+        assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= 2.0
+    assert [crashed(job, 7 + more, 7).reason for more in range(MAX_CRASHES)] == [
+        *[Reason.CRASHED] * (MAX_CRASHES - 1),
+        Reason.POISON,
+    ]
+
+
+def test_run_ends_at_many_crashes_whatever_its_progress(job: ClaimedJob) -> None:
+    for attempts in (1, 5):
+        most = MOST_FAILURES * attempts
+        assert crashed(job, most - 2, most - 2, attempts).reason is Reason.CRASHED
+        last = crashed(job, most - 1, most - 1, attempts)
+        assert last.reason is Reason.POISON and f"{most} times" in last.sets["error"]["message"]
 
 
 def test_the_cancel_flag_wins_over_a_crash(job: ClaimedJob) -> None:
@@ -244,28 +286,18 @@ def test_failed_job_of_a_worker_that_a_job_stopped_is_a_suspect(job: ClaimedJob)
     assert found.sets["suspect"] is True and "suspect" not in found.clears
 
 
-@pytest.mark.parametrize("attempt", range(1, 14))
-def test_starts_of_which_nothing_came_are_ever_further_apart(job: ClaimedJob, attempt: int) -> None:
+@pytest.mark.parametrize("idle", range(13))
+def test_starts_of_which_nothing_came_are_ever_further_apart(job: ClaimedJob, idle: int) -> None:
     """Whatever the cause is, no job runs in circles."""
-    job = replace(job, attempt=attempt)
-    not_started = Interrupted(InterruptReason.NOT_STARTED)
+    not_started = Interrupted(InterruptReason.NOT_STARTED, idle)
     found = transition_after(not_started, job, KIND, DEFAULTS, worker=WORKER, cancelling=False, at=AT)
     assert found is not None and found.reason is Reason.NOT_STARTED
-    idle = attempt - 1
     if idle < FREE_STARTS:
         assert found.to is State.QUEUED
     else:
         assert found.to is State.SCHEDULED
         assert found.sets["next_check_at"] == found.sets["due_at"]
         assert 0 <= (found.sets["due_at"] - AT).total_seconds() <= min(60.0, 2.0 * 2 ** (idle - FREE_STARTS))
-
-
-def test_failures_and_crashes_are_no_idle_starts(job: ClaimedJob) -> None:
-    job = replace(job, attempt=8, failures=4, crashes=2)
-    found = transition_after(
-        Interrupted(InterruptReason.NOT_STARTED), job, KIND, DEFAULTS, worker=WORKER, cancelling=False, at=AT
-    )
-    assert found is not None and found.to is State.QUEUED
 
 
 @pytest.mark.parametrize(
@@ -290,3 +322,55 @@ def test_attempts_of_an_older_job_are_the_smaller_of_both(
 )
 def test_timeout_of_an_older_job_is_the_smaller_of_both(asked: float | None, limit: float | None, holds: float) -> None:
     assert kind_record("demo", "demo", timeout_s=30.0, timeout_limit_s=limit).timeout_of(asked) == holds
+
+
+PARKED = Parked(Waits("sleep", "cool-off", AT + timedelta(days=30)), in_seq=3)
+
+
+def test_a_handler_that_waits_is_parked_until_then(job: ClaimedJob) -> None:
+    found = transition_after(PARKED, job, KIND, DEFAULTS, worker=WORKER, cancelling=False, at=AT)
+    assert found is not None and (found.to, found.reason) == (State.WAITING, Reason.PARKED)
+    assert found.sets["next_check_at"] == AT + timedelta(days=30)
+    assert not found.adds and found.ended is None
+
+
+def test_the_cancel_flag_wins_over_a_park(job: ClaimedJob) -> None:
+    found = transition_after(PARKED, job, KIND, DEFAULTS, worker=WORKER, cancelling=True, at=AT)
+    assert found is not None and found.to is State.CANCELLED
+
+
+@pytest.mark.parametrize(("own_s", "expires_in_s"), [(None, 3600.0), (77.0, 77.0)])
+def test_a_park_that_missed_a_signal_queues_the_job(job: ClaimedJob, own_s: float | None, expires_in_s: float) -> None:
+    found = after_signal(replace(job, options=JobOptions(expires_in_s=own_s)), DEFAULTS, AT)
+    assert (found.to, found.reason) == (State.QUEUED, Reason.SIGNALLED)
+    assert found.sets["expires_at"] == AT + timedelta(seconds=expires_in_s)
+    assert not found.adds
+
+
+@pytest.mark.parametrize("ending", [failed("T", "m", retryable=True), timed_out(1.0)])
+def test_failures_count_from_the_last_progress(job: ClaimedJob, ending: Failed) -> None:
+    kind = dataclasses.replace(KIND, max_attempts=3, backoff_base_s=2.0)
+    job = replace(job, failures=9, options=JobOptions())
+    for progressed_at, state in ((0, State.FAILED), (7, State.FAILED), (8, State.SCHEDULED), (9, State.SCHEDULED)):
+        found = transition_after(
+            dataclasses.replace(ending, progressed_at_failures=progressed_at),
+            job,
+            kind,
+            DEFAULTS,
+            worker=WORKER,
+            cancelling=False,
+            at=AT,
+        )
+        assert found is not None and found.to is state
+        if state is State.SCHEDULED:
+            assert (found.sets["due_at"] - AT).total_seconds() <= 2.0 * 2 ** (9 - progressed_at)
+
+
+@pytest.mark.parametrize(("failures", "state"), [(0, State.SCHEDULED), (1, State.FAILED)])
+def test_a_run_ends_after_many_failures_whatever_its_progress(job: ClaimedJob, failures: int, state: State) -> None:
+    kind = dataclasses.replace(KIND, max_attempts=2)
+    before = MOST_FAILURES * 2 - 2 + failures
+    ending = dataclasses.replace(failed("T", "m", retryable=True), progressed_at_failures=before)
+    job = replace(job, failures=before, options=JobOptions())
+    found = transition_after(ending, job, kind, DEFAULTS, worker=WORKER, cancelling=False, at=AT)
+    assert found is not None and found.to is state

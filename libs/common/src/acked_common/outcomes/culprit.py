@@ -1,6 +1,7 @@
-"""Finds the line of the user's own code that made an attempt fail: its module, qualified name and text. Pure.
+"""Find the line of the user's own code that raised an error: module, qualified name and text. Pure.
 
-It names no file and no line number, so that it is the same on every host and survives edits elsewhere in the file.
+The result has no file name and no line number, so it is the same on every host and survives edits elsewhere in the
+file.
 """
 
 import linecache
@@ -11,19 +12,19 @@ from pathlib import PurePath
 from types import FrameType
 
 MAX_LOOKS = 20
-"""Exceptions looked at behind one, by `__cause__` and `__context__`."""
+"""The maximum of exceptions followed by `__cause__` and `__context__`."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _OURS = frozenset({"acked", "acked_common", "acked_worker"})
 _SHIPPED_KINDS = "acked.kinds"
-# Python 3.12 runs them in the frame around them, 3.11 in one of their own.
+# Python 3.12 runs these in the surrounding frame, 3.11 in a frame of their own.
 _COMPREHENSIONS = re.compile(r"(\.<locals>\.<(list|dict|set)comp>)+$")
 
 
 def culprit_of(error: BaseException) -> str | None:
     """Return `module.qualname: text of the line` of the innermost frame in the user's own modules, unbounded.
 
-    None where no such frame is known. In an exception group, the line of its exceptions if they share one, else the
-    line where the group came together. Never raise.
+    None without such a frame. For an exception group, return the line that its exceptions share, or else the line that
+    raised the group. Never raise.
     """
     try:
         return _culprit(error, MAX_LOOKS)
@@ -42,7 +43,7 @@ def _culprit(error: BaseException, looks: int) -> str | None:
         seen.add(id(behind))
         if found := _innermost(behind):
             return found
-        # A library may raise where no frame of the user's is left, as from another thread.
+        # A library may raise without a frame of the user's code, for example from another thread.
         is_hidden = behind.__cause__ is not None or behind.__suppress_context__
         behind = behind.__cause__ if is_hidden else behind.__context__
     return None
@@ -52,7 +53,7 @@ def _innermost(error: BaseException) -> str | None:
     frames = [(frame, line) for frame, line in _frames(error) if not _is_ours(_module(frame))]
     found = next((one for one in reversed(frames) if _is_own(one[0])), None)
     if found is None and frames:
-        # The handlers may be installed as a package: then all of that package is the user's own.
+        # If the handlers are an installed package, all of that package is the user's own.
         package = _top(_module(frames[0][0]))
         is_package = bool(package) and package not in sys.stdlib_module_names
         found = next((one for one in reversed(frames) if is_package and _top(_module(one[0])) == package), None)
@@ -65,7 +66,7 @@ def _innermost(error: BaseException) -> str | None:
 
 
 def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
-    """Each frame of the traceback and the line it was at, outermost first."""
+    """Yield each frame of the traceback and its line, outermost first."""
     at = error.__traceback__
     while at is not None:
         yield at.tb_frame, at.tb_lineno
@@ -89,7 +90,7 @@ def _is_shipped_kind(module: str) -> bool:
 
 
 def _module(frame: FrameType) -> str:
-    """The name of the frame's module; empty for code that has none."""
+    """Return the name of the frame's module; empty for code without one."""
     name = frame.f_globals.get("__name__")
     return name if isinstance(name, str) else ""
 

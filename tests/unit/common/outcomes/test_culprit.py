@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from acked import Permanent, RetryLater
-from acked_worker.execute.culprit import culprit_of
-from acked_worker.execute.outcome import MAX_CULPRIT_BYTES, Failed, raised, timed_out
+from acked_common.outcomes.culprit import culprit_of
+from acked_common.outcomes.outcome import MAX_CULPRIT_BYTES, Failed, raised, timed_out
 from acked_worker.isolate.frames import LENGTH_BYTES, EndedBadly, decode_to_worker, ended, framed
 
 OWN = """

@@ -1,6 +1,5 @@
-"""The ending of an attempt, derived from what its handler returned or raised."""
+"""The ending of an attempt, derived from what its handler returned or raised. Pure."""
 
-import asyncio
 import re
 import reprlib
 import traceback
@@ -12,8 +11,9 @@ from typing import Any, TypeAlias
 
 from acked import Permanent, RetryLater, json_values
 from acked_common.model import strict_json
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.strict_json import StrictJsonError
-from acked_worker.execute.culprit import culprit_of
+from acked_common.outcomes.culprit import culprit_of
 
 MAX_TYPE_CHARS = 200
 MAX_MESSAGE_BYTES = 4 * 1024
@@ -58,6 +58,8 @@ class Failed:
     error: ErrorInfo
     retryable: bool
     after_s: float | None = None
+    progressed_at_failures: int = 0
+    """The failures of the run when a durable call last had a new outcome; 0 without durable calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class TimedOut:
     """The attempt exceeded its timeout; a retryable failure."""
 
     error: ErrorInfo
+    progressed_at_failures: int = 0
+    """As in `Failed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Interrupted:
     """The attempt was stopped from outside."""
 
     reason: InterruptReason
+    idle_starts: int = 0
+    """Only with `NOT_STARTED`: the earlier starts that failed too, by `outcome_rules.idle_starts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +85,22 @@ class Crashed:
     """The attempt ended its isolated process; `how` is for people, such as "killed by SIGSEGV"."""
 
     how: str
+    progressed_at_crashes: int = 0
+    """The crashes of the run when a durable call last had a new outcome; 0 without durable calls."""
 
 
-Ending: TypeAlias = Succeeded | Failed | TimedOut | Interrupted | Crashed
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The handler waits for an instant or a signal. The job leaves its worker until then.
+
+    `in_seq` is the number of signals that the attempt had read; the park applies only if no more were announced.
+    """
+
+    waits: Waits
+    in_seq: int
+
+
+Ending: TypeAlias = Succeeded | Failed | TimedOut | Interrupted | Crashed | Parked
 
 NULL = Succeeded(b"null")
 
@@ -95,7 +114,7 @@ def weight_bytes(ending: Ending) -> int:
     """Return the approximate size in bytes of the record of an ending."""
     if isinstance(ending, Succeeded):
         return _TRANSITION_BYTES + len(ending.result_json)
-    if isinstance(ending, Interrupted | Crashed):
+    if isinstance(ending, Interrupted | Crashed | Parked):
         return _TRANSITION_BYTES
     error = ending.error
     return _TRANSITION_BYTES + _ERROR_COPIES * sum(
@@ -163,7 +182,7 @@ def format_traceback(error: BaseException) -> str | None:
     """Format the traceback from the handler on; the newest frames if it is long."""
     try:
         shown = traceback.TracebackException(
-            type(error), error, _without_worker(error.__traceback__), limit=-MAX_FRAMES, compact=True
+            type(error), error, _without_runner(error.__traceback__), limit=-MAX_FRAMES, compact=True
         )
         return tail(safe_text("".join(shown.format())), MAX_TRACEBACK_BYTES)
     except Exception:
@@ -219,7 +238,8 @@ def _type_of(error: BaseException) -> str:
 def _message_of(error: BaseException) -> str:
     message = describe(error)
     if not message:
-        is_cancel = isinstance(error, asyncio.CancelledError)
+        # By its name: a pure module does not import asyncio.
+        is_cancel = type(error).__name__ == "CancelledError"
         message = "code in the handler cancelled it; the job was not cancelled" if is_cancel else _type_of(error)
     return head(safe_text(message), MAX_MESSAGE_BYTES)
 
@@ -237,9 +257,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _without_worker(frames: TracebackType | None) -> TracebackType | None:
-    """Drop the executor's own frames; return all if there are no others."""
+_RUNNERS = frozenset({"acked_worker.execute", "acked.testing"})
+"""The packages that call handlers."""
+
+
+def _without_runner(frames: TracebackType | None) -> TracebackType | None:
+    """Drop the frames of the code that called the handler; return all if there are no others."""
     below = frames
-    while below is not None and below.tb_frame.f_globals.get("__package__") == __package__:
+    while below is not None and below.tb_frame.f_globals.get("__package__") in _RUNNERS:
         below = below.tb_next
     return below or frames

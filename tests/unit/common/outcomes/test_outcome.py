@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from acked import Permanent, RetryLater, json_values
 from acked_common.model import strict_json
 from acked_common.model.strict_json import StrictJsonError
-from acked_worker.execute.outcome import (
+from acked_common.outcomes.outcome import (
     MAX_MESSAGE_BYTES,
     MAX_TRACEBACK_BYTES,
     MAX_TYPE_CHARS,
