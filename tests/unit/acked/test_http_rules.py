@@ -13,7 +13,7 @@ from acked import Permanent, RetryLater
 from acked.kinds.http_answer import HttpCallError, HttpResponse, raise_failure, result_of, retry_after_s
 from acked.kinds.http_guard import AllowList, GuardedResolver, Refused, check_target, is_public
 from acked.kinds.http_request import parse_request
-from acked_worker.execute.outcome import Succeeded, returned
+from acked_common.outcomes.outcome import Succeeded, returned
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -16,21 +16,54 @@ at once, `RetryLater` retries after its own delay, and any other exception retri
 A handler may run more than once for one job; `ctx.idempotency_key` is the same each time.
 """
 
-from acked.context import Context
+from acked.context import BlockingContext, Context
 from acked.definition import DefinitionError, KindDefinition, KindOptions
+from acked.durable import (
+    DuplicateStep,
+    DurableCall,
+    DurableError,
+    InsideStep,
+    InvalidResult,
+    InvalidStep,
+    ReceivedSignal,
+    ResultChanged,
+    Retry,
+    Step,
+    StepFailed,
+    StepTimedOut,
+    StepUncertain,
+    TooManySteps,
+    WaitTimedOut,
+)
 from acked.errors import Permanent, RetryLater
 from acked.registration import Registry, handler, registry
 
 Kind = KindDefinition
 
 __all__ = [
+    "BlockingContext",
     "Context",
     "DefinitionError",
+    "DuplicateStep",
+    "DurableCall",
+    "DurableError",
+    "InsideStep",
+    "InvalidResult",
+    "InvalidStep",
     "Kind",
     "KindOptions",
     "Permanent",
+    "ReceivedSignal",
     "Registry",
+    "ResultChanged",
+    "Retry",
     "RetryLater",
+    "Step",
+    "StepFailed",
+    "StepTimedOut",
+    "StepUncertain",
+    "TooManySteps",
+    "WaitTimedOut",
     "handler",
     "registry",
 ]

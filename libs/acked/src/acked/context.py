@@ -1,17 +1,22 @@
 """The context of an attempt: what a handler can read, and what it can report while it runs."""
 
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from acked import json_values
+from acked.durable.contexts import BlockingCalls, DurableCalls, InsideSteps
+
+if TYPE_CHECKING:
+    from acked.durable.engine import Engine
+    from acked.durable.port import LedgerPort
 
 MAX_PROGRESS_BYTES = 16 * 1024
 
 
 class Options(Protocol):
-    """What a request may ask for, as far as handlers see it."""
+    """The options of a request that handlers see."""
 
     @property
     def batch(self) -> str | None:
@@ -47,11 +52,15 @@ class Attempt(Protocol):
 
     @property
     def options(self) -> "Options":
-        """What the request asked for."""
+        """The options of the request."""
 
     @property
     def deadline(self) -> float:
         """When the attempt times out, on the monotonic clock in seconds."""
+
+    @property
+    def ledger(self) -> "LedgerPort | None":
+        """The ledger for durable calls; None if the attempt has none."""
 
     @property
     def asked_to_stop(self) -> bool:
@@ -64,13 +73,14 @@ class Attempt(Protocol):
         """Report progress without blocking; never raise."""
 
 
-class Context:
-    """The first argument of every handler. Read-only, and safe to use from any thread."""
+class AttemptContext(InsideSteps):
+    """What every handler can read and report. Read-only, and safe to use from any thread."""
 
-    __slots__ = ("_attempt", "_log")
+    __slots__ = ()
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, engine: "Engine | None" = None) -> None:
         self._attempt = attempt
+        self._engine = engine
         self._log: Any = None
 
     @property
@@ -161,3 +171,30 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context of {self.kind} {self.id}, attempt {self.attempt}>"
+
+
+class Context(AttemptContext, DurableCalls):
+    """The first argument of an `async def` handler."""
+
+    __slots__ = ()
+
+    @property
+    def blocking(self) -> "BlockingContext":
+        """The same context for plain functions in threads, such as those of steps: its durable calls block."""
+        return BlockingContext(self._attempt, self._engine if self._attempt.ledger is None else self._durable())
+
+
+class BlockingContext(AttemptContext, BlockingCalls):
+    """The first argument of a plain `def` handler: its durable calls block the thread instead of being awaited."""
+
+    __slots__ = ()
+
+    @property
+    def deferred(self) -> Context:
+        """The same context with calls that have not begun, for `gather`."""
+        return Context(self._attempt, self._engine if self._attempt.ledger is None else self._durable())
+
+
+def engine_of(context: AttemptContext) -> "Engine | None":
+    """Return the engine of a context; None while its handler has made no durable call."""
+    return context._engine

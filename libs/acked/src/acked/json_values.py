@@ -88,6 +88,8 @@ def decode(text: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
         raise ValueError("it is nested too deeply") from None
     level = _containers([value])
     for _ in range(max_depth):
+        if not level:
+            break
         level = [below for each in level for below in _containers(each.values() if isinstance(each, dict) else each)]
     if level:
         raise ValueError(f"objects and arrays are nested deeper than {max_depth} levels")

@@ -28,11 +28,13 @@ class RecordingAttempt:
     deadline: float = field(default_factory=lambda: time.monotonic() + 900.0)
     asked_to_stop: bool = False
     stopping_was_seen: bool = False
+    ledger: None = None
+    """Durable calls need `LongWork`."""
     progress: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def options(self) -> "RecordingAttempt":
-        """What the request asked for: `batch` and `tags` of this object."""
+        """The options of the request: `batch` and `tags` of this object."""
         return self
 
     @property
