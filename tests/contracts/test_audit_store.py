@@ -1,4 +1,4 @@
-"""Where the audit is kept: every entry as it was noted, newest first, and each tenant's alone."""
+"""The store of the audit: every entry as it was written, newest first, and only those of the tenant."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -22,12 +22,7 @@ from acked_common.model.attempts import (
 )
 from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.model.principal import Actor
-from acked_common.store.mongo import schema
-from acked_common.store.mongo.documents import job_document
-from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT
-from acked_common.store.mongo.store import MongoStore
-from acked_common.store.records import Applied, ClaimedJob, Job, JobFilter
-from acked_worker.execute.outcome import (
+from acked_common.outcomes.outcome import (
     MAX_CULPRIT_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_TRACEBACK_BYTES,
@@ -39,7 +34,12 @@ from acked_worker.execute.outcome import (
     Succeeded,
     timed_out,
 )
-from acked_worker.record.outcome_rules import Defaults, transition_after
+from acked_common.outcomes.outcome_rules import Defaults, transition_after
+from acked_common.store.mongo import schema
+from acked_common.store.mongo.documents import job_document
+from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT
+from acked_common.store.mongo.store import MongoStore
+from acked_common.store.records import Applied, ClaimedJob, Job, JobFilter
 from support.factories import (
     EXPIRES_IN_S,
     GRACE_S,

@@ -1,7 +1,8 @@
-"""Where bulk actions are kept, and who holds them: on both stores."""
+"""The store of bulk actions and their leases, on both stores."""
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -42,6 +43,11 @@ def actions(store: JobStore) -> BulkStore:
 
 def made(*, tenant: str = DEFAULT_TENANT, **fields: object) -> BulkAction:
     return ordered(BulkPlan(now(), new_id(), 3), choice=chosen(tenant=tenant, kind="k"), **fields)
+
+
+async def take(actions: BulkStore, owner: str, *, lease_s: float, but: Sequence[UUID]) -> BulkAction | None:
+    taken = await actions.take(owner, lease_s=lease_s, but=but)
+    return None if taken is None else taken.action
 
 
 async def added(actions: BulkStore, action: BulkAction | None = None, ids: tuple[UUID, ...] = ()) -> BulkAction:
@@ -95,7 +101,7 @@ async def test_a_tenant_has_so_many_under_way_at_once(actions: BulkStore) -> Non
     outcomes = await asyncio.gather(*(actions.add(made(), ()) for _ in range(MOST_ACTIVE_OF_TENANT + 4)))
     assert Counter(outcomes) == {Added.ADDED: MOST_ACTIVE_OF_TENANT, Added.TENANT_FULL: 4}
     await added(actions, made(tenant="globex"))
-    taken = await actions.take("a", lease_s=LONG_S, but=[])
+    taken = await take(actions, "a", lease_s=LONG_S, but=[])
     assert taken is not None
     assert await actions.save(with_end(taken, BulkState.DONE, now()), owner="a") is not None
     await added(actions)
@@ -110,22 +116,22 @@ async def test_all_tenants_have_so_many_under_way_at_once(actions: BulkStore) ->
 
 async def test_one_of_many_takes_an_action(actions: BulkStore) -> None:
     action = await added(actions)
-    taken = await asyncio.gather(*(actions.take(f"owner-{n}", lease_s=LONG_S, but=[]) for n in range(8)))
+    taken = await asyncio.gather(*(take(actions, f"owner-{n}", lease_s=LONG_S, but=[]) for n in range(8)))
     assert [one for one in taken if one is not None] == [action]
 
 
 async def test_the_oldest_is_taken_first(actions: BulkStore) -> None:
     made_in_order = [await added(actions) for _ in range(3)]
-    assert await actions.take("a", lease_s=LONG_S, but=[made_in_order[0].id]) == made_in_order[1]
-    assert await actions.take("a", lease_s=LONG_S, but=[]) == made_in_order[0]
+    assert await take(actions, "a", lease_s=LONG_S, but=[made_in_order[0].id]) == made_in_order[1]
+    assert await take(actions, "a", lease_s=LONG_S, but=[]) == made_in_order[0]
 
 
 async def test_an_action_is_free_when_its_lease_is_over(actions: BulkStore) -> None:
     action = await added(actions)
-    assert await actions.take("a", lease_s=SHORT_S, but=[]) == action
+    assert await take(actions, "a", lease_s=SHORT_S, but=[]) == action
 
     async def taken_by_another() -> bool:
-        return await actions.take("b", lease_s=LONG_S, but=[]) == action
+        return await take(actions, "b", lease_s=LONG_S, but=[]) == action
 
     await eventually(taken_by_another)
     assert await actions.renew([action.id], owner="a", lease_s=LONG_S) == {}
@@ -135,25 +141,42 @@ async def test_an_action_is_free_when_its_lease_is_over(actions: BulkStore) -> N
 
 async def test_a_renewed_lease_is_not_over(store: JobStore, actions: BulkStore) -> None:
     action, other = await added(actions), await added(actions)
-    assert await actions.take("a", lease_s=SHORT_S, but=[other.id]) == action
-    assert await actions.renew([action.id, other.id, new_id()], owner="a", lease_s=LONG_S) == {action.id: False}
-    assert await actions.take("b", lease_s=LONG_S, but=[]) == other
+    assert await take(actions, "a", lease_s=SHORT_S, but=[other.id]) == action
+    renewed = await actions.renew([action.id, other.id, new_id()], owner="a", lease_s=LONG_S)
+    assert {one: lease.abort_asked for one, lease in renewed.items()} == {action.id: False}
+    assert await take(actions, "b", lease_s=LONG_S, but=[]) == other
     over_at = await store.server_time() + timedelta(seconds=SHORT_S)
 
     async def is_over() -> bool:
         return await store.server_time() > over_at
 
     await eventually(is_over)
-    assert await actions.take("b", lease_s=LONG_S, but=[]) is None
+    assert await take(actions, "b", lease_s=LONG_S, but=[]) is None
+
+
+async def test_an_owner_knows_when_its_lease_is_over(store: JobStore, actions: BulkStore) -> None:
+    action = await added(actions)
+    before = await store.server_time()
+    taken = await actions.take("a", lease_s=SHORT_S, but=[])
+    assert taken is not None
+    assert before <= taken.until_at - timedelta(seconds=SHORT_S) <= await store.server_time()
+
+    async def renewed() -> bool:
+        # A read may be of the lease before.
+        lease = (await actions.renew([action.id], owner="a", lease_s=LONG_S))[action.id]
+        assert lease.until_at <= await store.server_time() + timedelta(seconds=LONG_S)
+        return lease.until_at >= before + timedelta(seconds=LONG_S)
+
+    await eventually(renewed)
 
 
 async def test_what_is_given_back_is_free_at_once(actions: BulkStore) -> None:
     mine = [await added(actions) for _ in range(2)]
     theirs = await added(actions)
     for owner, but in (("a", []), ("a", []), ("b", [])):
-        assert await actions.take(owner, lease_s=LONG_S, but=but) is not None
+        assert await take(actions, owner, lease_s=LONG_S, but=but) is not None
     await actions.give_back("a")
-    taken = [await actions.take("c", lease_s=LONG_S, but=[]) for _ in range(3)]
+    taken = [await take(actions, "c", lease_s=LONG_S, but=[]) for _ in range(3)]
     assert taken == [*mine, None]
     assert theirs.id not in {one.id for one in taken if one is not None}
 
@@ -161,7 +184,7 @@ async def test_what_is_given_back_is_free_at_once(actions: BulkStore) -> None:
 async def test_a_page_is_written_counted_and_ended(actions: BulkStore) -> None:
     ids = tuple(new_id() for _ in range(3))
     action = await added(actions, ordered(BulkPlan(now(), ids[-1], 3), ids=3), ids)
-    await actions.take("a", lease_s=LONG_S, but=[])
+    await take(actions, "a", lease_s=LONG_S, but=[])
     paged = with_page(action, ids, now())
     assert await actions.save(paged, owner="a") == paged
     counted = with_count(paged, 1, [JobRefusal(ids[0], "moved"), JobRefusal(ids[2], "a.b$c")])
@@ -172,14 +195,14 @@ async def test_a_page_is_written_counted_and_ended(actions: BulkStore) -> None:
     assert await actions.save(ended, owner="a") == ended
     assert await actions.get(action.id, tenant=DEFAULT_TENANT) == ended
     assert await actions.ids_of(action.id) == []
-    assert await actions.take("b", lease_s=LONG_S, but=[]) is None
+    assert await take(actions, "b", lease_s=LONG_S, but=[]) is None
     assert await actions.renew([action.id], owner="a", lease_s=LONG_S) == {}
 
 
 async def test_a_repeated_write_changes_nothing(actions: BulkStore) -> None:
     ids = [new_id()]
     action = await added(actions)
-    await actions.take("a", lease_s=LONG_S, but=[])
+    await take(actions, "a", lease_s=LONG_S, but=[])
     paged = with_page(action, ids, now())
     for _ in range(2):
         assert await actions.save(paged, owner="a") == paged
@@ -197,14 +220,14 @@ async def test_a_repeated_write_changes_nothing(actions: BulkStore) -> None:
 
 async def test_the_first_abort_counts_and_the_owner_sees_it(actions: BulkStore) -> None:
     action = await added(actions)
-    await actions.take("a", lease_s=LONG_S, but=[])
+    await take(actions, "a", lease_s=LONG_S, but=[])
     abort = Abort(BY, now())
     assert await actions.request_abort(action.id, abort, tenant="globex") is None
     wanted = replace(action, abort=abort)
     assert await actions.request_abort(action.id, abort, tenant=DEFAULT_TENANT) == wanted
     later = Abort(Actor("another"), now())
     assert await actions.request_abort(action.id, later, tenant=DEFAULT_TENANT) == wanted
-    assert await actions.renew([action.id], owner="a", lease_s=LONG_S) == {action.id: True}
+    assert (await actions.renew([action.id], owner="a", lease_s=LONG_S))[action.id].abort_asked
     paged = with_page(action, [new_id()], now())
     assert await actions.save(paged, owner="a") == replace(paged, abort=abort)
     assert await actions.request_abort(new_id(), abort, tenant=DEFAULT_TENANT) is None
@@ -212,7 +235,7 @@ async def test_the_first_abort_counts_and_the_owner_sees_it(actions: BulkStore) 
 
 async def test_an_abort_of_what_has_ended_changes_nothing(actions: BulkStore) -> None:
     action = await added(actions)
-    await actions.take("a", lease_s=LONG_S, but=[])
+    await take(actions, "a", lease_s=LONG_S, but=[])
     ended = with_end(action, BulkState.DONE, now())
     await actions.save(ended, owner="a")
     assert await actions.request_abort(action.id, Abort(BY, now()), tenant=DEFAULT_TENANT) == ended

@@ -1,4 +1,4 @@
-"""What a census and a look at attention cost MongoDB: keys of two indexes, as many as the bounds allow."""
+"""The cost of a census and of a read of attention on MongoDB: keys of two indexes, up to the bounds."""
 
 from datetime import timedelta
 from typing import Any
@@ -185,7 +185,7 @@ async def test_what_is_gone_is_forgotten_by_the_server(store: MongoStore, databa
         assert (index["key"], index["expireAfterSeconds"]) == ([("forget_at", 1)], 0)
     (document,) = database[schema.CENSUS].find({"_id": pipelines.tenant_id("acme")})
     assert (document["groups"], document["forget_at"]) == ([], at + timedelta(days=1))
-    # It comes back, and is kept as long as it stays.
+    # It returns, and its record stays as long as it does.
     seed(database, *_failed("acme", 1, 1, 10))
     await store.write_census(await store.count_census(at=now()))
     assert "forget_at" not in next(groups.find({"group": "10000"}))

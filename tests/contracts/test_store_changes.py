@@ -8,10 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from acked_common.model import interventions, lifecycle
+from acked_common.model import interventions, lifecycle, lifecycle_waits
 from acked_common.model.events import JobUpdate
 from acked_common.model.ids import new_id
+from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Reason, State
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.topics import Topic
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import Job, ProgressReport, Reservation
@@ -33,6 +35,7 @@ from support.factories import (
     succeeded,
     topic,
 )
+from support.signals import pending, wake_order
 from support.whole_store import JobStore
 
 BOUND_S = 10.0
@@ -76,6 +79,29 @@ async def test_a_life_is_told_as_its_history_has_it(store: JobStore) -> None:
     assert [n.event.at for n in news if n.event] == [entry.at for entry in job.history]
     assert {(n.origin.kind, n.origin.batch) for n in news} == {("demo", "b")}
     assert [n.nonce for n in news if n.event and n.event.reason == Reason.CLAIMED][-1] == "nonce-9"
+    await changes.close()
+
+
+async def test_a_park_is_told_with_what_it_waits_for(store: JobStore) -> None:
+    changes = store.changes()
+    await changes.open()
+    until_at = whole_ms(now() + timedelta(days=30))
+    job = await running(store, kind="demo")
+    parks = [Waits("wait", "paid", None, ("paid",)), Waits("first", "paid-or-late", until_at, ("late", "paid"))]
+    for waits in parks:
+        job = await moved(store, job, lifecycle_waits.park(at=now(), waits=waits))
+        assert [one.waits for one in await store.look(topic("kind", "demo"), limit=9) or ()] == [waits]
+        await store.announce(pending(job.id, 1, "paid"), wake_order())
+        assert [one.waits for one in await store.look(topic("kind", "demo"), limit=9) or ()] == [None]
+        await store.claim([job.id], kinds=["demo"], owner=owner(), lease_s=LEASE_S, at=now())
+        job = await again(store, job)
+
+    news = await read(changes, len(job.history))
+
+    assert told_of(news, job.id) == history_of(job)
+    told = {one.event.rev: one.waits for one in news if one.event is not None}
+    parked = [entry.rev for entry in job.history if entry.state is State.WAITING]
+    assert told == dict.fromkeys(told) | dict(zip(parked, parks, strict=True))
     await changes.close()
 
 

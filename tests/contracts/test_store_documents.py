@@ -12,8 +12,9 @@ from bson.json_util import CANONICAL_JSON_OPTIONS, dumps, loads
 from msgspec.structs import replace
 from pymongo.database import Database
 
-from acked_common.model import lifecycle
+from acked_common.model import lifecycle, lifecycle_waits
 from acked_common.model.lifecycle import Move, Owner
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.records import Applied, IdempotencyKey
@@ -33,7 +34,7 @@ def later(seconds: float) -> datetime:
 
 
 async def lives(store: MongoStore) -> list[UUID]:
-    """One job in each of five states, with all that a request may ask for."""
+    """One job in each of six states, with all that a request may ask for."""
     asked = {"batch": "b", "tags": ("x", "y"), "max_attempts": 3, "timeout_s": 1.5, "tenant": "acme"}
     key = IdempotencyKey("k", hashlib.sha256(b"asked").digest())
     given = [
@@ -42,6 +43,7 @@ async def lives(store: MongoStore) -> list[UUID]:
         new_job(id=UUID(int=3), at=AT, **asked),
         new_job(id=UUID(int=4), at=AT),
         new_job(id=UUID(int=5), at=AT),
+        new_job(id=UUID(int=6), at=AT),
     ]
     ids = [job.id for job in await insert(store, *given)]
     by = Owner("worker-1", "boot-1", "nonce-1")
@@ -51,8 +53,9 @@ async def lives(store: MongoStore) -> list[UUID]:
     moves = [
         Move(seen[ids[3]], lifecycle.fail(at=later(2), error=ERROR, retention_s=60.0, exhausted=True)),
         Move(seen[ids[4]], lifecycle.succeed(at=later(2), result=b'{"ok":true}', retention_s=60.0)),
+        Move(seen[ids[5]], lifecycle_waits.park(at=later(2), waits=Waits("first", "payment", later(9), ("paid",)))),
     ]
-    assert await store.apply(moves) == [Applied.APPLIED] * 2
+    assert await store.apply(moves) == [Applied.APPLIED] * 3
     return ids
 
 

@@ -12,7 +12,7 @@ from acked_common.model.attempts import UNGROUPED
 from acked_common.model.ids import first_id_at, numbered_id
 from acked_common.model.lifecycle import State
 from acked_common.store.records import Job, JobFilter
-from support.factories import ERROR, RETENTION_S, ago, failed, moved, now, queued, running, succeeded
+from support.factories import ERROR, RETENTION_S, ago, failed, moved, now, owner, queued, running, succeeded
 from support.whole_store import JobStore
 
 GROUPS = ("1aa", "1bb", None)
@@ -48,6 +48,7 @@ async def _jobs(store: JobStore, start: datetime) -> list[Job]:
 def _fits(job: Job, wanted: JobFilter) -> bool:
     group = (job.error or {}).get("group", UNGROUPED) if job.state is State.FAILED else None
     since, until = wanted.since_at, wanted.until_at
+    assert wanted.worker is None, "see the test of workers"
     return (
         wanted.error_group in (None, group)
         and wanted.state in (None, job.state)
@@ -137,3 +138,25 @@ async def test_a_job_that_left_its_group_is_listed_there_no_more(store: JobStore
 
     assert [job.id for job in page.jobs] == [stays.id]
     assert len((await store.list_jobs(JobFilter(state=State.FAILED), page_size=10)).jobs) == 2
+
+
+async def test_a_worker_has_the_jobs_that_it_runs_now(store: JobStore) -> None:
+    mine = [await running(store, by=owner("worker-1"), kind=kind) for kind in ("a", "b", "a")]
+    await running(store, by=owner("worker-2"))
+    await queued(store)
+    await succeeded(store, by=owner("worker-1"))
+    newest_first = sorted((job.id for job in mine), reverse=True)
+
+    page = await store.list_jobs(JobFilter(worker="worker-1"), page_size=2)
+    rest = await store.list_jobs(JobFilter(worker="worker-1"), page_size=2, before=page.next_before)
+    of_kind = await store.list_jobs(JobFilter(worker="worker-1", kind="a"), page_size=9)
+
+    assert [job.id for job in page.jobs] + [job.id for job in rest.jobs] == newest_first
+    assert rest.next_before is None
+    assert {job.id for job in of_kind.jobs} == {job.id for job in mine if job.kind == "a"}
+    for wanted in (
+        JobFilter(worker="worker-3"),
+        JobFilter(worker="worker-1", tenant="acme"),
+        JobFilter(worker="worker-1", state=State.FAILED),
+    ):
+        assert (await store.list_jobs(wanted, page_size=9)).jobs == []

@@ -165,6 +165,7 @@ async def test_a_job_that_is_not_there(store: JobStore) -> None:
     assert await store.get(absent) is None
     assert await store.get_many([absent]) == {}
     assert await store.get_many([]) == {}
+    assert await store.histories([absent]) == {} == await store.histories([])
     assert await store.get_many([absent, job.id, job.id]) == {job.id: job}
     assert await store.revisions([absent, job.id]) == {job.id: Revision(1, State.QUEUED)}
     assert await store.revisions([]) == {}

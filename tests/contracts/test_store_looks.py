@@ -10,9 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.model import lifecycle
+from acked_common.model.batch_ends import BatchEnds, EndsPoint, begin_of
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import DEFAULT_TENANT
+from acked_common.store import list_limits
 from acked_common.store.records import BatchCount, Job, JobFilter, Reservation, SweepPosition
 from support.factories import (
     ERROR,
@@ -303,6 +305,48 @@ async def test_a_batch_is_counted_by_state(store: JobStore) -> None:
         last_at=max(job.finished_at for job in ended if job.finished_at),
     )
     assert await store.count_batch("absent") is None
+
+
+async def test_ends_of_a_batch_are_counted_by_step_and_state(store: JobStore) -> None:
+    begin = begin_of(ago(3600), 60)
+
+    assert await store.batch_ends("b") is None
+    await queued(store, batch="b")
+    assert await store.batch_ends("b") == BatchEnds(1, (), is_complete=True)
+    # Ten minutes: 119 steps of five seconds would not do.
+    for after_s, ends_well in ((0.5, False), (2.0, True), (9.9, True), (600.0, False)):
+        at = begin + timedelta(seconds=after_s)
+        succeeds = lifecycle.succeed(at=at, result=b"1", retention_s=RETENTION_S)
+        fails = lifecycle.fail(at=at, error=ERROR, exhausted=True, retention_s=RETENTION_S)
+        job = await running(store, batch="b", claimed_at=at)
+        await moved(store, job, succeeds if ends_well else fails)
+
+    ends = await store.batch_ends("b")
+
+    assert ends is not None
+    assert (ends.step_s, len(ends.points), ends.is_complete) == (10, 61, True)
+    assert ends.points[0] == EndsPoint(begin, {State.FAILED: 1, State.SUCCEEDED: 2})
+    assert ends.points[-1] == EndsPoint(begin + timedelta(seconds=600), {State.FAILED: 1})
+    assert all(not point.states for point in ends.points[1:-1])
+    assert await store.batch_ends("b", tenant="acme") is None
+
+
+async def test_ends_of_a_large_batch_are_those_of_its_newest_jobs(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_limits, "BATCH_ENDS_READ", 2)
+    for _ in range(3):
+        await succeeded(store, batch="b")
+    await failed(store, batch="b")
+
+    ends = await store.batch_ends("b")
+
+    assert ends is not None
+    assert not ends.is_complete
+    counted: Counter[State] = Counter()
+    for point in ends.points:
+        counted.update(point.states)
+    assert counted == {State.SUCCEEDED: 2, State.FAILED: 1}
 
 
 async def test_the_last_instant_of_an_unfinished_batch_is_its_newest_acceptance(store: JobStore) -> None:

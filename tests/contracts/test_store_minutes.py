@@ -103,3 +103,13 @@ async def test_a_count_of_queued_jobs_is_bounded_and_begins_with_the_oldest(stor
     shares = await store.queued_by_kind(at_most=at_most)
     assert sum(share.count for share in shares) == at_most
     assert min(share.from_at for share in shares) <= ago(99.0)
+
+
+async def test_counts_of_several_kinds_are_added_up_at_once(store: JobStore) -> None:
+    for boot in ("a", "b"):
+        written = [bucket(n=2), bucket(minutes_ago=5), bucket(minutes_ago=61), bucket("other", n=7), bucket("left-out")]
+        await store.add_minutes(boot, 1, [*written, bucket(tenant="globex"), bucket(None, n=9)])
+    found = await store.kind_totals(
+        "acme", ["demo", "other", "absent"], step_s=MINUTE_S, since_at=AT - timedelta(hours=1)
+    )
+    assert found == {"demo": {ACCEPTED: 6}, "other": {ACCEPTED: 14}}

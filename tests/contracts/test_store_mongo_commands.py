@@ -167,6 +167,7 @@ def _ids() -> list[UUID]:
 READING: dict[str, tuple[Callable[[MongoStore], Awaitable[Any]], str]] = {
     "get": (lambda store: store.get(_ids()[0]), "majority"),
     "get_many": (lambda store: store.get_many(_ids()), "majority"),
+    "histories": (lambda store: store.histories(_ids()), "majority"),
     "key_holder": (lambda store: store.key_holder("default", "k"), "majority"),
     "revisions": (lambda store: store.revisions(_ids()), "majority"),
     "live_jobs": (lambda store: store.live_jobs(State.QUEUED, limit=1), "majority"),
@@ -193,6 +194,8 @@ READING: dict[str, tuple[Callable[[MongoStore], Awaitable[Any]], str]] = {
     "tokens": (lambda store: store.tokens().active(now()), "majority"),
     "look": (lambda store: store.look(topic(), limit=1), "snapshot"),
     "count_batch": (lambda store: store.count_batch("b"), "snapshot"),
+    "batch_ends": (lambda store: store.batch_ends("b"), "snapshot"),
+    "list_batches": (lambda store: store.list_batches("default", page_size=1), "snapshot"),
 }
 
 

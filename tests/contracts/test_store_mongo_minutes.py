@@ -1,4 +1,4 @@
-"""What minute buckets and looks at the queue cost on MongoDB: keys of one index, whatever else is stored."""
+"""The cost of minute buckets and looks on MongoDB: keys of one index, whatever else is stored."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,7 +8,7 @@ from pymongo.database import Database
 
 from acked_common.model.minute_buckets import HOUR_S, KEPT_S, MINUTE_S, STEPS_S, Bucket
 from acked_common.store.mongo import schema
-from acked_common.store.mongo.minutes import minute_criteria, minute_update
+from acked_common.store.mongo.minutes import SERIES_INDEX, minute_criteria, minute_update, totals_pipeline
 from acked_common.store.mongo.queue import queued_pipeline
 from acked_common.store.mongo.store import MongoStore
 from support.factories import ago, insert, new_job, now, owner, queued
@@ -45,6 +45,30 @@ async def test_a_read_looks_at_its_own_series_alone(store: MongoStore, database:
     figures = found["executionStats"]
     assert (figures["nReturned"], figures["totalDocsExamined"]) == (192, 192)
     assert figures["totalKeysExamined"] <= 193
+
+
+async def test_totals_of_kinds_look_at_the_steps_of_these_kinds_alone(
+    store: MongoStore, database: Database[dict[str, Any]]
+) -> None:
+    hours = [AT - timedelta(hours=n) for n in range(60)]
+    for tenant in ("acme", "globex"):
+        for kind in ("a", "b", "c", None):
+            for step_s in (MINUTE_S, HOUR_S):
+                await store.add_minutes("boot", 1, [Bucket(tenant, kind, step_s, at, {"accepted": 1}) for at in hours])
+    found = database.command(
+        "explain",
+        {
+            "aggregate": schema.MINUTES,
+            "pipeline": totals_pipeline("acme", ["a", "b", "absent"], step_s=HOUR_S, since_at=hours[23]),
+            "cursor": {},
+            "hint": SERIES_INDEX,
+        },
+        verbosity="executionStats",
+    )
+    assert {"IXSCAN"} <= stages(found) and "COLLSCAN" not in stages(found)
+    figures = found["executionStats"] if "executionStats" in found else found["stages"][0]["$cursor"]["executionStats"]
+    assert figures["totalDocsExamined"] == 2 * 24
+    assert figures["totalKeysExamined"] <= 2 * 24 + 6
 
 
 async def test_a_look_at_the_queue_reads_keys_and_no_document(

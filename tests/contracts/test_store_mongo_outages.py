@@ -62,6 +62,8 @@ VERBS: dict[str, Verb] = {
     "revisions": lambda store: store.revisions([NEW_ID]),
     "list_jobs": lambda store: store.list_jobs(JobFilter(), page_size=1),
     "count_batch": lambda store: store.count_batch("b"),
+    "batch_ends": lambda store: store.batch_ends("b"),
+    "list_batches": lambda store: store.list_batches("default", page_size=1),
     "count": lambda store: count_queued(store, 1),
     "kinds": lambda store: store.kinds(),
     "workers": lambda store: store.workers(seen_within_s=1.0),

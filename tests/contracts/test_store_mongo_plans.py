@@ -9,6 +9,7 @@ from pymongo.database import Database
 from acked_common.model import lifecycle
 from acked_common.model.lifecycle import LIVE as LIVE_STATES
 from acked_common.model.lifecycle import Move, State
+from acked_common.store import list_limits
 from acked_common.store.list_limits import LIST_FIRST_SPAN
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.documents import Document
@@ -89,7 +90,7 @@ async def test_looks_walk_the_live_index_in_order(store: MongoStore, profile: Pr
 
     assert _plans(operations) == [LIVE] * 4
     assert [operation["nreturned"] for operation in operations] == [100, 100, 5, 0]
-    # Nothing is sorted, nothing is fetched that is not answered: a backlog costs a page, not itself.
+    # No sort, and no fetch of a document that is not returned: a backlog costs a page, not its length.
     assert not any(operation.get("hasSortStage") for operation in operations)
     assert [operation["docsExamined"] for operation in operations] == [100, 101, 5, 0]
     assert all(operation["keysExamined"] <= operation["docsExamined"] + 2 for operation in operations)
@@ -159,6 +160,43 @@ async def test_a_batch_is_counted_from_keys_alone(store: MongoStore, profile: Pr
 
     assert counting["planSummary"] == BATCH_INDEX
     assert (counting["docsExamined"], counting["keysExamined"]) == (0, 50)
+
+
+async def test_a_large_batch_is_counted_from_a_bounded_number_of_keys(
+    store: MongoStore, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_limits, "BATCH_COUNTED", 20)
+    count = await store.count_batch("b3")
+    assert count is not None and not count.is_exact and max(count.states.values()) <= 20
+
+    operations = profile.stop()
+
+    assert all(operation["planSummary"] == BATCH_INDEX for operation in operations if "planSummary" in operation)
+    assert sum(operation["docsExamined"] for operation in operations) == 0
+    assert all(operation["keysExamined"] <= 21 for operation in operations)
+    assert not any(operation.get("hasSortStage") for operation in operations)
+
+
+async def test_the_ends_of_a_batch_are_read_from_keys_alone(store: MongoStore, profile: Profile) -> None:
+    ends = await store.batch_ends("b3")
+    assert ends is not None
+
+    operations = profile.stop()
+
+    assert all(operation["planSummary"] == BATCH_INDEX for operation in operations if "planSummary" in operation)
+    assert sum(operation["docsExamined"] for operation in operations) == 0
+    assert not any(operation.get("hasSortStage") for operation in operations)
+
+
+async def test_a_list_of_a_worker_reads_running_jobs_alone(store: MongoStore, profile: Profile) -> None:
+    (job,) = (await store.list_jobs(JobFilter(state=State.RUNNING), page_size=1)).jobs
+    assert job.owner is not None
+    page = await store.list_jobs(JobFilter(worker=job.owner.worker), page_size=9)
+    assert len(page.jobs) == 5
+    *_, listing = profile.stop()
+
+    assert listing["planSummary"] == LIVE
+    assert (listing["keysExamined"], listing["docsExamined"]) == (5, 5)
 
 
 async def test_a_list_of_a_batch_looks_at_what_it_shows(store: MongoStore, profile: Profile) -> None:

@@ -9,12 +9,14 @@ from pymongo.database import Database
 from pymongo.errors import WriteError
 
 from acked_common.model import lifecycle
+from acked_common.model.ledger import JobLedger
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.store.errors import SchemaMismatch, StoreError
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.documents import Document, job_document
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.records import JobFilter
+from contracts.test_store_success_cost import Sent
 from support.factories import (
     RETENTION_S,
     insert,
@@ -24,6 +26,14 @@ from support.factories import (
     running,
     succeeded,
 )
+from support.ledgers import opening
+from support.listened_store import listened_store
+
+
+@pytest.fixture
+def mongo_database(fresh_database: str) -> str:
+    """A database of its own for each test: they change the schema."""
+    return fresh_database
 
 
 @pytest.fixture
@@ -75,6 +85,34 @@ async def test_the_validator_refuses_nonsense(
     with pytest.raises(WriteError) as refused:
         database[schema.JOBS].replace_one({"_id": good["_id"]}, {**_changed(**fields), "_id": good["_id"]})
     assert refused.value.code == 121
+
+
+@pytest.mark.parametrize("changed", [{"a": -1}, {"c": 10_001}, {"in": [{}] * 1001}, {"e": []}, {"look_at": "soon"}])
+async def test_the_validator_refuses_a_broken_ledger(
+    store: MongoStore, database: Database[dict[str, Any]], changed: Document
+) -> None:
+    (made,) = await store.ledgers().open_ledgers([opening()], at=now())
+    assert isinstance(made, JobLedger)
+    with pytest.raises(WriteError) as refused:
+        database[schema.LEDGERS].update_one({"_id": made.id}, {"$set": changed})
+    assert refused.value.code == 121
+
+
+async def test_a_validator_that_is_there_is_not_set_again(
+    mongo_url: str, mongo_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account of the version before may not change the validator of a collection that is new."""
+    sent = Sent()
+    async with listened_store(mongo_url, mongo_database, sent, monkeypatch) as store:
+        await store.ensure_schema()
+    assert [name for name, _ in sent.take() if name == "collMod"] == []
+
+
+async def test_another_validator_is_replaced(store: MongoStore, database: Database[dict[str, Any]]) -> None:
+    database.command("collMod", schema.LEDGERS, validator={})
+    await store.ensure_schema()
+    (found,) = database.list_collections(filter={"name": schema.LEDGERS})
+    assert found["options"]["validator"] == schema.LEDGER_VALIDATOR
 
 
 async def test_a_move_to_nonsense_is_an_error_and_leaves_the_job(store: MongoStore) -> None:

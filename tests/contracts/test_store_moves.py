@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from acked_common.model import interventions, lifecycle, poison
+from acked_common.model import interventions, lifecycle, lifecycle_waits, poison
 from acked_common.model.ids import new_id
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import HISTORY_KEPT, Move, Reason, Seen, State, Transition
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.principal import Actor
 from acked_common.store.records import Applied, Job
 from support.factories import (
@@ -60,6 +61,12 @@ async def resolved_as_failed(store: JobStore, **fields: Any) -> Job:
     """A failed job of which a person has said more."""
     end = interventions.resolve(at=now(), to=State.FAILED, result=b"1", note="gone", retention_s=RETENTION_S)
     return await moved(store, await failed(store, **fields), end)
+
+
+async def asleep(store: JobStore, **fields: Any) -> Job:
+    """A job that sleeps for a day."""
+    waits = Waits("sleep", "rest", now() + timedelta(days=1))
+    return await moved(store, await running(store, **fields), lifecycle_waits.park(at=now(), waits=waits))
 
 
 def _is_queued(at: datetime) -> dict[str, Any]:
@@ -296,6 +303,13 @@ CASES = {
         Reason.RUN_NOW,
         lambda job, at: _is_queued(at) | {"due_at": None},
     ),
+    "end a wait": Case(
+        asleep,
+        lambda at: interventions.end_wait(at=at, by=BY, **QUEUE),
+        State.QUEUED,
+        Reason.RUN_NOW,
+        lambda job, at: _is_queued(at) | {"waits": None},
+    ),
     "edit": Case(
         failed,
         lambda at: interventions.edit(at=at, state=State.FAILED, edited_to=OTHER, by=BY, **KEEP),
@@ -495,6 +509,7 @@ async def test_history_keeps_the_first_entry_and_the_newest(store: JobStore) -> 
 
     assert len(written) == 61
     assert job.history == (written[0], *written[-HISTORY_KEPT:])
+    assert await store.histories([job.id]) == {job.id: job.history}
     assert (job.rev, job.attempt, job.failures, job.run) == (61, 20, 20, 1)
 
     # The claim of many has a write of its own.
@@ -529,3 +544,15 @@ async def test_an_error_with_any_text_is_kept(store: JobStore) -> None:
     after = await moved(store, job, lifecycle.fail(at=now(), error=error, exhausted=False, **KEEP))
 
     assert after.error == error
+
+
+async def test_a_move_that_comes_too_late_changes_nothing(store: JobStore) -> None:
+    at = await store.server_time()
+    jobs = [await queued(store, at=now()) for _ in range(4)]
+    cancel = interventions.cancel(at=now(), **KEEP)
+    soon, late = at + timedelta(seconds=60), at - timedelta(milliseconds=1)
+    moves = [Move(job.seen, cancel, until_at) for job, until_at in zip(jobs, (late, soon, late, None), strict=True)]
+    expected = [Applied.STALE, Applied.APPLIED, Applied.STALE, Applied.APPLIED]
+    assert await store.apply(moves) == expected
+    assert [await again(store, job) == job for job in jobs] == [True, False, True, False]
+    assert await store.apply(moves) == expected

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from acked_common.model.ids import new_id
 from acked_common.store.errors import SchemaMismatch
-from acked_common.store.records import KindRecord, WorkerRecord
+from acked_common.store.records import KindRecord, RunningJob, WorkerRecord
 from contracts.conftest import AnyStore
 from support.factories import ago, eventually, kind_record, now, until_readable
 from support.whole_store import JobStore
@@ -52,7 +53,8 @@ async def test_workers_that_register_the_same_kind_at_once(store: JobStore) -> N
 
 
 def _worker(boot: str, seen_at: datetime, **fields: object) -> WorkerRecord:
-    record = WorkerRecord(boot, f"host-{boot}", ("a", "b"), 200, 3, 1000, "0.1.0", ago(3600), seen_at)
+    jobs = (RunningJob(new_id(), "a", 2, ago(60)), RunningJob(new_id(), "b", 1, ago(5), "acme"))
+    record = WorkerRecord(boot, f"host-{boot}", ("a", "b"), 200, 3, 1000, "0.1.0", ago(3600), seen_at, jobs)
     return replace(record, **fields)  # type: ignore[arg-type]
 
 
@@ -101,7 +103,10 @@ async def test_a_worker_learns_with_its_refresh_that_it_shall_drain(store: JobSt
     assert await store.refresh_worker(replace(asked, running=0)) is True
     assert await store.refresh_worker(replace(asked, running=1)) is True, "it is not forgotten by being told"
     assert await store.refresh_worker(other) is False
-    assert {worker.boot for worker in await store.workers(seen_within_s=60.0)} == {"1", "2"}
+    assert {worker.boot: worker.drain_requested for worker in await store.workers(seen_within_s=60.0)} == {
+        "1": True,
+        "2": False,
+    }
     await store.forget_worker("1")
     assert await store.request_drain("1") is False
     assert await store.refresh_worker(asked) is False

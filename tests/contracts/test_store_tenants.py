@@ -25,6 +25,7 @@ async def test_another_tenants_job_is_not_there(store: JobStore) -> None:
     assert await store.get(job, tenant=MINE) is None
     assert await store.get(job) is None, "nor does it belong to the tenant that stands where none is named"
     assert set(await store.get_many([job])) == {job}, "workers and sweepers see all"
+    assert set(await store.histories([job])) == {job}
     assert set(await store.revisions([job])) == {job}
 
 

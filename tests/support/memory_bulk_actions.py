@@ -8,8 +8,9 @@ from uuid import UUID
 
 from acked_common.model.attempts import UNGROUPED
 from acked_common.model.bulk_actions import MOST_ACTIVE, MOST_ACTIVE_OF_TENANT, Abort, BulkAction, JobChoice
+from acked_common.model.lifecycle_waits import NO_SIGNAL, waits_from
 from acked_common.runtime.clock import Clock
-from acked_common.store.bulk_actions import Added, BulkPage, ChosenCount, ChosenJobs
+from acked_common.store.bulk_actions import Added, BulkPage, ChosenCount, ChosenJobs, RenewedLease, TakenAction
 from acked_common.store.mongo.bulk_choice import id_range
 from acked_common.store.mongo.bulk_documents import abort_document, action_from, new_document, save_update, unpacked
 from acked_common.store.mongo.documents import ATTENDED_TO, Document, job_from
@@ -69,7 +70,15 @@ def _fits(job: Document, choice: JobChoice) -> bool:
         and choice.batch in (None, job.get("batch"))
         and (choice.tag is None or choice.tag in job.get("tags", ()))
         and _is_in_group(job, choice.error_group)
+        and _waits_for(job, choice.waiting_for)
     )
+
+
+def _waits_for(job: Document, wanted: str | None) -> bool:
+    waits = waits_from(job.get("waits"))
+    if wanted is None or waits is None:
+        return wanted is None
+    return not waits.signals if wanted == NO_SIGNAL else waits.wakes_on(wanted)
 
 
 def _is_in_group(job: Document, wanted: str | None) -> bool:
@@ -122,20 +131,21 @@ class MemoryBulkActions:
         document = self._actions.get(action_id, {})
         return unpacked(bytes(document["ids"])) if "ids" in document else []
 
-    async def take(self, owner: str, *, lease_s: float, but: Sequence[UUID]) -> BulkAction | None:
+    async def take(self, owner: str, *, lease_s: float, but: Sequence[UUID]) -> TakenAction | None:
         now = self._clock.now()
         for action_id in sorted(self._actions):
             until = self._leases[action_id][1] if action_id in self._leases else now
             if _is_active(self._actions[action_id]) and action_id not in but and until <= now:
-                self._leases[action_id] = owner, now + timedelta(seconds=lease_s)
-                return _action(self._actions[action_id])
+                until = now + timedelta(seconds=lease_s)
+                self._leases[action_id] = owner, until
+                return TakenAction(_action(self._actions[action_id]), until)
         return None
 
-    async def renew(self, ids: Sequence[UUID], *, owner: str, lease_s: float) -> Mapping[UUID, bool]:
+    async def renew(self, ids: Sequence[UUID], *, owner: str, lease_s: float) -> Mapping[UUID, RenewedLease]:
         until = self._clock.now() + timedelta(seconds=lease_s)
         ours = [action_id for action_id in ids if self._is_ours(action_id, owner)]
         self._leases |= dict.fromkeys(ours, (owner, until))
-        return {action_id: "abort" in self._actions[action_id] for action_id in ours}
+        return {action_id: RenewedLease(until, "abort" in self._actions[action_id]) for action_id in ours}
 
     async def give_back(self, owner: str) -> None:
         self._leases = {action_id: lease for action_id, lease in self._leases.items() if lease[0] != owner}

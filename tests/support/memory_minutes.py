@@ -1,4 +1,4 @@
-"""Minute buckets and looks at the queue in memory, with the semantics of the MongoDB store."""
+"""Minute buckets and looks in memory, with the semantics of the MongoDB store."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from acked_common.model.lifecycle import State
-from acked_common.model.minute_buckets import MOST_READ, Bucket
+from acked_common.model.minute_buckets import COUNTED, MOST_READ, Bucket
 from acked_common.model.queue_place import SPAN_S, QueuedShare
 from acked_common.store.mongo.documents import Document
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT
@@ -39,6 +39,16 @@ class MemoryMinutes:
             if series[:3] == (tenant, kind, step_s) and series[3] >= since_at
         ]
         return sorted(found, key=lambda bucket: bucket.at, reverse=True)[:MOST_READ]
+
+    async def kind_totals(
+        self, tenant: str, kinds: Sequence[str], *, step_s: int, since_at: datetime
+    ) -> dict[str, dict[str, int]]:
+        found: dict[str, Counter[str]] = {}
+        for ((of, kind, step, at), _), counts in self._buckets.items():
+            if of == tenant and kind in kinds and step == step_s and at >= since_at:
+                own = Counter({name: counts[name] for name in COUNTED if counts[name]})
+                found.setdefault(str(kind), Counter()).update(own)
+        return {kind: dict(counts) for kind, counts in found.items()}
 
     async def queued_by_kind(self, *, at_most: int) -> list[QueuedShare]:
         queued = [document for document in self._jobs.values() if document["state"] == State.QUEUED.value]

@@ -16,9 +16,21 @@ import msgspec
 
 from acked_common.model import lifecycle
 from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
+from acked_common.model.batch_ends import BatchEnds, begin_of, ends_from, step_of
 from acked_common.model.events import JobUpdate
 from acked_common.model.instants import whole_ms
-from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, UNOWNED, Move, Owner, Seen, State, Transition
+from acked_common.model.lifecycle import (
+    FOR_WORKERS,
+    HISTORY_KEPT,
+    LIVE,
+    TERMINAL,
+    HistoryEntry,
+    Move,
+    Owner,
+    Seen,
+    State,
+    Transition,
+)
 from acked_common.model.pauses import PAUSES_KEPT, KindPauses, Pause
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import BATCH, COUNTED_EXACTLY, IDS, Topic, topics_of
@@ -26,23 +38,21 @@ from acked_common.runtime.clock import Clock
 from acked_common.store import list_limits
 from acked_common.store.audit import MemoryAudit
 from acked_common.store.errors import SchemaMismatch, StoreError
+from acked_common.store.load_tests import MemoryLoadTests
 from acked_common.store.mongo.change_events import origin_of, update_from_document
 from acked_common.store.mongo.documents import (
     Document,
     attempt_document,
     claimed_job_from,
     counted_document,
-    filter_fields,
     history_document,
-    id_bounds,
-    index_fields,
+    history_from,
     is_recorded,
     job_document,
     job_from,
     key_holder_from,
     kind_document,
     kind_from,
-    listed_bytes,
     pause_document,
     pauses_from,
     traceback_document,
@@ -51,10 +61,13 @@ from acked_common.store.mongo.documents import (
     worker_from,
 )
 from acked_common.store.mongo.field_names import DELETE_AT, NEXT_CHECK_AT, stored_name
+from acked_common.store.mongo.list_filters import filter_fields, id_bounds, index_fields, listed_bytes
 from acked_common.store.ports import JobChanges
 from acked_common.store.records import (
     Applied,
     BatchCount,
+    BatchPage,
+    BatchSummary,
     Changes,
     ClaimedJob,
     Insertion,
@@ -75,7 +88,11 @@ from acked_common.store.records import (
 from acked_common.store.tokens import MemoryTokens, TokenStore
 from support.memory_bulk_actions import MemoryBulkActions, MemoryChoices
 from support.memory_census import MemoryCensus
+from support.memory_ledgers import MemoryLedgers
+from support.memory_limits import MemoryLimits
 from support.memory_minutes import MemoryMinutes
+from support.memory_parked import MemoryParked
+from support.memory_signals import MemorySignals
 
 CHANGES_WAIT_S = 0.05
 
@@ -114,6 +131,7 @@ def _fits(document: Document | None, seen: Seen, transition: Transition) -> bool
         and document["attempt"] == seen.attempt
         and (seen.nonce is None or _nonce(document) == seen.nonce)
         and (seen.next_check_at is None or document.get(NEXT_CHECK_AT) == whole_ms(seen.next_check_at))
+        and (seen.signals is None or document.get("signals", 0) <= seen.signals)
         and not (transition.unless_cancelling and "cancel_requested_at" in document)
     )
 
@@ -183,7 +201,7 @@ class MemoryChanges:
         self._told_more.clear()
 
 
-class MemoryStore(MemoryCensus, MemoryMinutes):
+class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, MemorySignals):
     """`JobStore` in memory; `clock` is its server's clock."""
 
     def __init__(self, clock: Clock) -> None:
@@ -197,6 +215,8 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
         self._turns: dict[str, datetime] = {}
         self._tokens = MemoryTokens()
         self._audit = MemoryAudit()
+        self._load_tests = MemoryLoadTests()
+        self._ledgers = MemoryLedgers(self._jobs, clock)
         self._bulk_actions = MemoryBulkActions(clock)
         self._has_schema = False
         self._id = str(uuid4())
@@ -231,6 +251,9 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         return {document["_id"]: _job(document) for document in self._existing(ids)}
 
+    async def histories(self, ids: Sequence[UUID]) -> dict[UUID, Sequence[HistoryEntry]]:
+        return {document["_id"]: history_from(document) for document in self._existing(ids)}
+
     def _existing(self, ids: Iterable[UUID]) -> list[Document]:
         return [self._jobs[job_id] for job_id in dict.fromkeys(ids) if job_id in self._jobs]
 
@@ -257,6 +280,8 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
             document = self._jobs.get(move.seen.id)
             if document is None or not _fits(document, move.seen, move.transition):
                 continue
+            if move.until_at is not None and self._clock.now() >= move.until_at:
+                continue
             after = _moved(document, move)
             if _is_sound(after):
                 self._jobs[move.seen.id] = after
@@ -276,7 +301,7 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
             if d["state"] == State.RUNNING.value and d["owner"]["boot"] == boot:
                 d[NEXT_CHECK_AT] = lease_until
                 leases[d["_id"]] = Lease(
-                    d["_id"], d["attempt"], _nonce(d), d["rev"], cancel_requested="cancel_requested_at" in d
+                    d["_id"], d["attempt"], _nonce(d), d["rev"], "cancel_requested_at" in d, d.get("signals", 0)
                 )
         return leases
 
@@ -384,15 +409,41 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
         found = [document for document in self._jobs.values() if _is_in(document, topic)]
         if not found:
             return None
-        states: dict[State, int] = {}
-        for document in found:
-            state = State(document["state"])
-            states[state] = states.get(state, 0) + 1
-        return BatchCount(
-            states=states,
-            first_at=min(document["accepted_at"] for document in found),
-            last_at=max(d[name] for d in found for name in ("accepted_at", "finished_at") if name in d),
-        )
+        first_at = min(document["accepted_at"] for document in found)
+        is_exact = len(found) <= (most := list_limits.BATCH_COUNTED)
+        if not is_exact:
+            newest = sorted(found, key=lambda document: document["_id"], reverse=True)
+            found = [one for state in State for one in [d for d in newest if d["state"] == state.value][:most]]
+        states = {State(state): count for state, count in Counter(document["state"] for document in found).items()}
+        last_at = max(d[name] for d in found for name in ("accepted_at", "finished_at") if name in d)
+        return BatchCount(states, first_at, last_at, is_exact)
+
+    async def batch_ends(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchEnds | None:
+        topic, most = Topic(tenant, BATCH, batch), list_limits.BATCH_ENDS_READ
+        found = [document for _, document in sorted(self._jobs.items(), reverse=True) if _is_in(document, topic)]
+        if not found:
+            return None
+        of_states = {state: [one for one in found if one["state"] == state][:most] for state in TERMINAL}
+        ends = [(one["finished_at"], state) for state, ended in of_states.items() for one in ended]
+        is_complete = all(len(ended) < most for ended in of_states.values())
+        step_s = step_of(min(ends)[0], max(ends)[0]) if ends else 1
+        counts = Counter((begin_of(at, step_s), state) for at, state in ends)
+        return ends_from(((at, state, count) for (at, state), count in counts.items()), step_s, is_complete=is_complete)
+
+    async def list_batches(self, tenant: str, *, page_size: int, before: UUID | None = None) -> BatchPage:
+        jobs: dict[str, list[Document]] = {}
+        for job_id in sorted(self._jobs, reverse=True):
+            document = self._jobs[job_id]
+            if document["tenant"] == tenant and "batch" in document:
+                jobs.setdefault(document["batch"], []).append(document)
+        newest = [(name, found[0]["_id"]) for name, found in jobs.items() if before is None or found[0]["_id"] < before]
+        listed: list[BatchSummary] = []
+        most = list_limits.BATCH_JOBS_COUNTED
+        for name, job_id in newest[:page_size]:
+            counted = sorted(document["state"] for document in jobs[name])[:most]
+            states = {State(state): count for state, count in Counter(counted).items()}
+            listed.append(BatchSummary(name, job_id, states, len(counted) < most))
+        return BatchPage(listed, listed[-1].newest_id if len(newest) > page_size else None)
 
     async def look(self, topic: Topic, *, limit: int) -> list[JobUpdate] | None:
         found = [update_from_document(document) for document in self._jobs.values() if _is_in(document, topic)]
@@ -416,9 +467,9 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
         return sum((await self.count_waiting_by_tenant(at_most=at_most)).values())
 
     async def count_waiting_by_tenant(self, *, at_most: int) -> dict[str, int]:
-        tenants: dict[State, list[str]] = {state: [] for state in UNOWNED}
+        tenants: dict[State, list[str]] = {state: [] for state in FOR_WORKERS}
         for document in self._jobs.values():
-            if (state := State(document["state"])) in UNOWNED:
+            if (state := State(document["state"])) in FOR_WORKERS:
                 tenants[state].append(document["tenant"])
         return dict(Counter(tenant for found in tenants.values() for tenant in found[:at_most]))
 
@@ -436,6 +487,9 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
         """Return the token store of the same data."""
         return self._tokens
 
+    def load_tests(self) -> MemoryLoadTests:
+        return self._load_tests
+
     def audit(self) -> MemoryAudit:
         """Return the audit of the same data."""
         return self._audit
@@ -443,6 +497,10 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
     def bulk_actions(self) -> MemoryBulkActions:
         """Return the bulk actions of the same data."""
         return self._bulk_actions
+
+    def ledgers(self) -> MemoryLedgers:
+        """Return the ledgers of the same data."""
+        return self._ledgers
 
     def choices(self) -> MemoryChoices:
         """Return what finds the jobs of bulk actions."""
@@ -474,7 +532,7 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
         return {
             name: pauses_from(document)
             for name, document in self._kinds.items()
-            if document.keys() & {"paused", "pauses"}
+            if document.keys() & {"paused", "pauses", "limit"}
         }
 
     async def refresh_worker(self, worker: WorkerRecord) -> bool:
@@ -517,6 +575,11 @@ class MemoryStore(MemoryCensus, MemoryMinutes):
         self._has_schema = True
 
 
+def _matches(found: Any, value: Any) -> bool:
+    """Whether a nested field is the value, or a list that has one of several."""
+    return bool(set(found or ()) & set(value["$in"])) if isinstance(value, dict) else found == value
+
+
 def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
     """Whether the document has each of the values; for a list, whether it contains them."""
 
@@ -524,7 +587,7 @@ def _shows(document: Document, fields: Mapping[str, Any]) -> bool:
         outer, _, inner = name.partition(".")
         found = document.get(outer)
         if inner:
-            return (found or {}).get(inner) == value
+            return _matches((found or {}).get(inner), value)
         if isinstance(value, Mapping):
             return found not in value["$nin"]
         return value in (found or ()) if name == "tags" else found == value

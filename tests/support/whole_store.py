@@ -3,6 +3,9 @@
 from typing import Protocol
 
 from acked_common.store.bulk_actions import BulkStore, ChoiceStore
+from acked_common.store.ledgers import Ledgers
+from acked_common.store.limits import LimitedClaimStore, LimitStore, LimitUseStore
+from acked_common.store.parked import ParkedStore
 from acked_common.store.ports import (
     AttentionStore,
     BacklogStore,
@@ -40,7 +43,11 @@ class JobStore(
     PresenceStore,
     KindStore,
     PauseStore,
+    LimitStore,
+    LimitedClaimStore,
+    LimitUseStore,
     SweepStore,
+    ParkedStore,
     CensusStore,
     AttentionStore,
     MinuteStore,
@@ -59,6 +66,10 @@ class JobStore(
 
     def bulk_actions(self) -> BulkStore:
         """The bulk actions of the same data."""
+        ...
+
+    def ledgers(self) -> Ledgers:
+        """The ledgers of the same data."""
         ...
 
     def choices(self) -> ChoiceStore:

@@ -1,4 +1,4 @@
-"""The port to where the audit is kept, and the one in memory. All verbs may raise `StoreError`."""
+"""The storage port of the audit, and an implementation in memory. All verbs may raise `StoreError`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class AuditPage:
 
 
 class AuditStore(Protocol):
-    """Where entries are kept. There is no verb that changes or removes one."""
+    """Stores entries. No verb changes or removes one."""
 
     async def note(self, entry: AuditEntry) -> None:
-        """Keeps an entry, in the journals of a majority."""
+        """Store an entry, in the journals of a majority."""
         ...
 
     async def list(self, wanted: AuditFilter, *, page_size: int, before: UUID | None = None) -> AuditPage:
-        """Reads a page of the tenant's entries, newest first; looks at no more entries than it shows."""
+        """Read a page of the tenant's entries, newest first. Scans only the entries that it returns."""
         ...
 
 
@@ -44,7 +44,7 @@ class MemoryAudit:
 
 
 def page_of(found: Sequence[AuditEntry], page_size: int) -> AuditPage:
-    """Return the page that begins what was found, which holds one more where the list goes on."""
+    """Return the page of these entries, which have one more than the page if the list continues."""
     entries = found[:page_size]
     return AuditPage(entries, entries[-1].id if len(found) > page_size else None)
 

@@ -1,7 +1,8 @@
-"""The ports to bulk actions: which jobs one concerns, and where actions are kept. All verbs may raise `StoreError`."""
+"""The storage ports of bulk actions: the choice of jobs, and the actions. All verbs may raise `StoreError`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Protocol
 from uuid import UUID
@@ -11,18 +12,18 @@ from acked_common.store.records import Job
 
 
 class Added(Enum):
-    """What became of a new action."""
+    """The outcome of adding an action."""
 
     ADDED = "added"
     TENANT_FULL = "tenant-full"
-    """As many of the tenant's actions are under way as may be."""
+    """The tenant has the maximum of unfinished actions."""
     ALL_FULL = "all-full"
-    """As many of all tenants are under way as may be."""
+    """All tenants together have the maximum of unfinished actions."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenCount:
-    """How many jobs a choice has, or at least has."""
+    """The number of jobs of a choice, or a lower bound."""
 
     count: int
     is_exact: bool
@@ -30,8 +31,8 @@ class ChosenCount:
 
 @dataclass(frozen=True, slots=True)
 class ChosenJobs:
-    """Some of the jobs of a choice, by rising id. `next_after` continues behind what was looked at, None ends it; so
-    there may be no jobs and more to come."""
+    """Some of the jobs of a choice, by rising id. `next_after` continues after the last scanned job, None ends the
+    list. So a page may be empty although more jobs follow."""
 
     jobs: Sequence[Job]
     next_after: UUID | None
@@ -45,64 +46,80 @@ class BulkPage:
     next_before: UUID | None
 
 
+@dataclass(frozen=True, slots=True)
+class TakenAction:
+    """An action that its taker holds until an instant of the store's clock, unless it renews the lease."""
+
+    action: BulkAction
+    until_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RenewedLease:
+    """Until when the owner holds an action, by the store's clock, and whether its abort was asked for."""
+
+    until_at: datetime
+    abort_asked: bool
+
+
 class ChoiceStore(Protocol):
-    """Which jobs a bulk action concerns. Jobs are read without payload, result and attempts."""
+    """The jobs that a bulk action concerns. They are read without payload, result and attempts."""
 
     async def newest_id(self, tenant: str) -> UUID | None:
-        """Reads the highest id of the tenant's jobs."""
+        """Read the highest id of the tenant's jobs."""
         ...
 
     async def count(self, choice: JobChoice, *, up_to: UUID, at_most: int, within_s: float) -> ChosenCount:
-        """Counts jobs up to an id, in bounded steps, until there are `at_most` or the time is over."""
+        """Count jobs up to an id in bounded steps, until `at_most` jobs or the time limit is reached."""
         ...
 
     async def jobs_in(self, choice: JobChoice, *, up_to: UUID, after: UUID | None, limit: int) -> ChosenJobs:
-        """Reads jobs behind `after` up to `up_to`. Looks at a bounded number of them."""
+        """Read jobs after `after`, up to `up_to`. Scans a bounded number of them."""
         ...
 
     async def jobs_of(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Job]:
-        """Reads those of the jobs that exist and are the tenant's."""
+        """Read the jobs that exist and belong to the tenant."""
         ...
 
 
 class BulkStore(Protocol):
-    """Where actions are kept, and who carries them out."""
+    """Stores actions and their leases."""
 
     async def add(self, action: BulkAction, ids: Sequence[UUID]) -> Added:
-        """Keeps a new action, and the ids that it concerns where it has no choice. Safe to repeat."""
+        """Store a new action, with its ids if it has no choice. Safe to repeat."""
         ...
 
     async def get(self, action_id: UUID, *, tenant: str) -> BulkAction | None:
-        """Reads an action of the tenant."""
+        """Read an action of the tenant."""
         ...
 
     async def list(self, tenant: str, *, page_size: int, before: UUID | None = None) -> BulkPage:
-        """Reads a page of the tenant's actions, newest first."""
+        """Read a page of the tenant's actions, newest first."""
         ...
 
     async def ids_of(self, action_id: UUID) -> Sequence[UUID]:
-        """Reads the ids that an action concerns, sorted; none of one that has ended."""
+        """Read the ids of an action, sorted; empty if it has ended."""
         ...
 
-    async def take(self, owner: str, *, lease_s: float, but: Sequence[UUID]) -> BulkAction | None:
-        """Takes the oldest action that nobody holds, but for some. The lease begins now, by the store's clock."""
+    async def take(self, owner: str, *, lease_s: float, but: Sequence[UUID]) -> TakenAction | None:
+        """Take the oldest action without an owner, except these. The lease begins now, by MongoDB's clock."""
         ...
 
-    async def renew(self, ids: Sequence[UUID], *, owner: str, lease_s: float) -> Mapping[UUID, bool]:
-        """Renews the leases of those of the actions that the owner holds; returns of each of them whether its abort was
-        asked for."""
+    async def renew(self, ids: Sequence[UUID], *, owner: str, lease_s: float) -> Mapping[UUID, RenewedLease]:
+        """Renew the leases of the actions that the owner holds, and return them. A returned lease may be shorter than
+        the stored one."""
         ...
 
     async def give_back(self, owner: str) -> None:
-        """Ends the leases of all actions that the owner holds, so that another takes them at once."""
+        """End all leases of the owner, so that others can take its actions at once."""
         ...
 
     async def save(self, action: BulkAction, *, owner: str) -> BulkAction | None:
-        """Writes how an action stands, if the owner holds it and its number is one below; safe to repeat. Returns it as
-        it stands then, with an abort that was asked for; None if it is not the owner's any more."""
+        """Write the progress of an action, if the owner holds it and its stored number is one below. Safe to repeat.
+        Return the stored action, which may contain a requested abort; None if the owner has lost it."""
         ...
 
     async def request_abort(self, action_id: UUID, abort: Abort, *, tenant: str) -> BulkAction | None:
-        """Asks for the end of an action of the tenant; the first who asks counts. Returns the action as it is then, an
-        ended one unchanged; None where the tenant has none of this id."""
+        """Request the abort of an action of the tenant; a repeated request changes nothing. Return the action
+        afterwards; None if the tenant has none with this id."""
         ...

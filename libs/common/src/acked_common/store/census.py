@@ -1,7 +1,7 @@
-"""What a census of jobs finds, and how its parts become the figures that services show. Pure.
+"""The records of a census of jobs, and the figures derived from them. Pure.
 
-A census counts live jobs by kind and state, and failed ones by tenant and group of errors. One gateway counts, all read
-what it found. Each count has a bound: beyond it the census says so instead of counting on.
+A census counts live jobs by kind and state, and failed jobs by tenant and error group. One gateway counts, and all read
+the result. Each count has a bound; a count that reaches it is marked as inexact.
 """
 
 from collections import Counter, defaultdict
@@ -14,34 +14,34 @@ from uuid import UUID
 from acked_common.model.lifecycle import State
 
 LIVE_KEYS = 100_000
-"""Live jobs of one state that are counted."""
+"""Maximum of live jobs of one state that are counted."""
 GROUP_KEYS = 100_000
-"""Failed jobs of one group that are counted."""
+"""Maximum of failed jobs of one group that are counted."""
 TENANT_KEYS = 120_000
-"""Failed jobs of a tenant up to which its groups are counted at once; else each group is counted by itself."""
+"""Up to this number of failed jobs of a tenant, one query counts all of its groups; beyond it, one query per group."""
 FAILED_KEYS = 1_000_000
-"""Failed jobs of all tenants that are counted; once so many are, of each further group no more than `LEAST_KEYS`."""
+"""Maximum of failed jobs of all tenants that are counted; beyond it, at most `LEAST_KEYS` of each further group."""
 LEAST_KEYS = 100
 TENANT_GROUPS = 1_000
 ALL_GROUPS = 5_000
 UNGROUPED_LOOKS = 2_000
-"""Failed jobs of a tenant without a group that are counted: only their documents tell whether somebody attended."""
+"""Maximum of failed jobs of a tenant without a group that are counted; this needs their documents."""
 EXAMPLES = 1_000
-"""Newest jobs that one census reads of groups that are known; those of new groups it reads all."""
+"""Maximum of newest jobs that one census reads for known groups; it reads those of all new groups."""
 KINDS = 200
 OTHER_KINDS = "other"
 """The kinds beyond `KINDS`, together."""
 
 MINUTES = 60
 NOTES_KEPT_S = 90 * 86400.0
-"""For which what people noted on a group outlives its jobs."""
+"""How long notes on a group outlive its jobs."""
 GROUP_KEPT_S = 86400.0
-"""The same of a group without notes."""
+"""The same for a group without notes."""
 _MINUTE = timedelta(minutes=1)
 
 
 class LiveCount(NamedTuple):
-    """Live jobs of one kind and state, and since when the longest waiting one of them has been queued."""
+    """Live jobs of one kind and state, and since when the longest waiting one has been queued."""
 
     state: State
     kind: str
@@ -51,11 +51,11 @@ class LiveCount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KindCount:
-    """How the jobs of one kind stand."""
+    """The figures of one kind."""
 
     kind: str
     states: Mapping[State, int]
-    """Live ones, and failed ones that need attention, snoozed or not."""
+    """Live jobs, and failed jobs that need attention, snoozed or not."""
     oldest_queued_at: datetime | None
     attention: int
     """Failed jobs whose groups are not snoozed."""
@@ -69,12 +69,12 @@ class GroupCount:
     count: int
     is_exact: bool
     first_at: datetime
-    """When the first one failed of those that were counted."""
+    """When the first of the counted jobs failed."""
     last_at: datetime
     newest: UUID
     """The job that failed last."""
     per_minute: tuple[int, ...]
-    """Of the last `MINUTES`, oldest first; the last one is that of the census itself, which has not ended."""
+    """Counts of the last `MINUTES`, oldest first; the last one is the minute of the census, and incomplete."""
     kinds: Mapping[str, int]
 
 
@@ -86,7 +86,7 @@ class TenantCensus:
     counted_at: datetime
     groups: Sequence[GroupCount]
     is_complete: bool
-    """Whether no group was left out."""
+    """Whether all groups are included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,12 @@ class CensusSummary:
     took_s: float
     kinds: Sequence[KindCount]
     inexact: frozenset[State]
-    """Of which states there are more jobs than were counted."""
+    """States with more jobs than were counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The newest job of a group, by what it failed."""
+    """The error of the newest job of a group."""
 
     kind: str
     type: str
@@ -112,7 +112,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class GroupNotes:
-    """What people noted on a group."""
+    """The notes on a group."""
 
     comment: str | None = None
     taken_by: str | None = None
@@ -131,11 +131,11 @@ class NoteChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class KnownGroup:
-    """What is kept of a group while it has failed jobs, and for a while beyond."""
+    """The record of a group, stored while it has failed jobs and for some time beyond."""
 
     group: str
     first_at: datetime
-    """When its first job failed, retried ones included."""
+    """When its first job failed, including jobs that were retried since."""
     example: Example
     newest: UUID
     notes: GroupNotes
@@ -143,7 +143,7 @@ class KnownGroup:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """All that one counting found; `examples` are the newest jobs of groups, by tenant and group."""
+    """The result of one count; `examples` are the newest jobs of groups, by tenant and group."""
 
     summary: CensusSummary
     tenants: Sequence[TenantCensus]
@@ -152,7 +152,7 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class TenantAttention:
-    """What a tenant's clients are shown: the last census, and what is known of its groups."""
+    """The figures for a tenant's clients: the last census, and the records of its groups."""
 
     counted_at: datetime | None
     """None before the first census."""
@@ -162,11 +162,11 @@ class TenantAttention:
 
 
 class GroupTally(NamedTuple):
-    """Failed jobs of one group: in one minute of the last hour, or in all the time before (`minute` is None)."""
+    """Failed jobs of one group in one minute of the last hour, or before it (`minute` is None)."""
 
     group: str
     kind: str | None
-    """None where the group has one kind, which its newest job tells."""
+    """None if the group has only one kind, that of its newest job."""
     minute: datetime | None
     jobs: int
     first_at: datetime
@@ -182,7 +182,7 @@ class Newest(NamedTuple):
 
 
 def hour_before(at: datetime) -> datetime:
-    """Return the beginning of the first of the `MINUTES` that are counted by themselves."""
+    """Return the beginning of the first of the `MINUTES` with separate counts."""
     return _minute_of(at) - (MINUTES - 1) * _MINUTE
 
 
@@ -193,7 +193,7 @@ def _minute_of(at: datetime) -> datetime:
 def group_counts(
     newest: Iterable[Newest], tallies: Iterable[GroupTally], at: datetime, *, exact: Mapping[str, bool]
 ) -> list[GroupCount]:
-    """Return the groups with their counts; a group without a tally has lost its jobs meanwhile, and is left out."""
+    """Return the groups with their counts. Omit a group without a tally: its jobs are gone."""
     by_group: defaultdict[str, list[GroupTally]] = defaultdict(list)
     for tally in tallies:
         by_group[tally.group].append(tally)
@@ -207,7 +207,7 @@ def group_counts(
         kinds: Counter[str] = Counter()
         for tally in own:
             if tally.minute is not None:
-                # A job that failed during the counting belongs to the last minute.
+                # A job that failed during the count belongs to the last minute.
                 minute = min((tally.minute - began_at) // _MINUTE, MINUTES - 1)
                 per_minute[max(minute, 0)] += tally.jobs
             if tally.kind is not None:
@@ -228,7 +228,7 @@ def group_counts(
 
 
 def with_kind(count: GroupCount, kind: str | None) -> GroupCount:
-    """Return the count of a group that has one kind, once its newest job told it."""
+    """Return the count of a group with one kind, completed with the kind of its newest job."""
     return count if count.kinds or kind is None else replace(count, kinds={kind: count.count})
 
 

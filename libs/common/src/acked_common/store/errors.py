@@ -2,7 +2,7 @@
 
 
 class StoreError(Exception):
-    """The store could not answer; the caller may try again."""
+    """The store could not complete the call; the caller may retry."""
 
 
 class StoreUnavailable(StoreError):
@@ -10,12 +10,12 @@ class StoreUnavailable(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """The connection broke while a write was under way: it may or may not have happened."""
+    """The connection broke during a write, which may have taken effect."""
 
 
 class SchemaMismatch(StoreError):
-    """The database was made by another version, or `init` has not run yet."""
+    """Another version created the database, or `init` has not run yet."""
 
 
 class HistoryLost(StoreError):
-    """The server no longer has the changes since the last answer: look anew."""
+    """The server no longer has the changes since the last read; the caller must read snapshots again."""

@@ -1,8 +1,8 @@
-"""OWNER of the storage ports: the verbs with which services read and move jobs, one `Protocol` a role.
+"""OWNER of the storage ports: the verbs with which services read and move jobs, one `Protocol` per role.
 
 Every verb may raise `StoreError`; none raises for a job that does not exist. There is no general update: a job moves
-only by a `Move` (see `lifecycle`), applied as a compare-and-set. What is read for clients takes a tenant and returns
-its jobs alone; what services do by themselves concerns all tenants.
+only by a `Move` (see `lifecycle`), applied as a compare-and-set. Reads for clients take a tenant and return
+only its jobs; other verbs concern all tenants.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,22 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from acked_common.model.batch_ends import BatchEnds
 from acked_common.model.events import JobUpdate
-from acked_common.model.lifecycle import Move, Owner, State
+from acked_common.model.ledger import PendingSignals
+from acked_common.model.lifecycle import HistoryEntry, Move, Owner, State
 from acked_common.model.minute_buckets import Bucket
 from acked_common.model.pauses import KindPauses, Pause
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.queue_place import QueuedShare
 from acked_common.model.topics import Topic
 from acked_common.store.census import Census, CensusSummary, KnownGroup, NoteChanges, TenantAttention
+from acked_common.store.ledgers import LedgerProgressStore
+from acked_common.store.parked import Announced, ResumedJob, ResumeOrder
 from acked_common.store.records import (
     Applied,
     BatchCount,
+    BatchPage,
     Changes,
     ClaimedJob,
     Insertion,
@@ -41,75 +46,98 @@ from acked_common.store.records import (
 
 
 class TransitionStore(Protocol):
-    """What makes and moves jobs: for `background/job_writer` alone, which publishes what became queued."""
+    """Create and move jobs. Only `background/job_writer` uses it, because it publishes jobs that became queued."""
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Insertion]:
-        """Stores new jobs, each on its own merit; never raises. Returns the outcomes in the same order.
+        """Store new jobs independently of each other. Return the outcomes in the same order. Never raises.
 
-        An idempotency key is held by one job of a tenant, as long as that job is stored. An id that exists already is
-        STORED and stays as it is, so that the same jobs can be inserted again after an unknown outcome.
+        One job of a tenant holds an idempotency key, as long as that job is stored. A job whose id already exists is
+        STORED and unchanged, so the same jobs can be inserted again after an unknown outcome.
         """
         ...
 
     async def apply(self, moves: Sequence[Move]) -> list[Applied]:
-        """Applies each move if its job is still as it was seen. Safe to repeat after an unknown outcome."""
+        """Apply each move whose job has not changed since it was read. Safe to repeat after an unknown outcome."""
+        ...
+
+    async def resume(self, ids: Sequence[UUID], order: ResumeOrder) -> list[ResumedJob]:
+        """Queue those jobs that are parked and whose wait has ended by MongoDB's clock. Return all that were queued
+        under the nonce of the order and still are. Safe to repeat after an unknown outcome."""
+        ...
+
+    async def announce(self, pending: PendingSignals, order: ResumeOrder) -> Announced | None:
+        """Announce signals to a job. A parked job that waits for one of the names is queued; to another live job, its
+        number of signals is raised. A job that is parked for other reasons, or has ended, is not changed. Return None
+        without a job of this id. Safe to repeat after an unknown outcome."""
         ...
 
 
 class KeyStore(Protocol):
-    """What intake needs to replay a request."""
+    """Read the holders of idempotency keys, for intake."""
 
     async def key_holder(self, tenant: str, key: str) -> KeyHolder | None:
-        """Reads the job that holds an idempotency key, from the majority; None where none does, or does no longer."""
+        """Read the job that holds an idempotency key, from the majority; None if no stored job holds it."""
         ...
 
 
 class BacklogStore(Protocol):
-    """What the quotas of intake need."""
+    """Count waiting jobs, for the quotas of intake."""
 
     async def count_waiting(self, *, at_most: int) -> int:
-        """Counts the jobs that are live and run nowhere: queued, scheduled, waiting; `at_most` of each state."""
+        """Count live jobs that wait for workers (queued, scheduled), up to `at_most` of each state."""
         ...
 
     async def count_waiting_by_tenant(self, *, at_most: int) -> dict[str, int]:
-        """Counts the same for each tenant that has any. Reads the jobs themselves, so it takes much longer."""
+        """Count the same per tenant. This reads documents instead of index keys, so it takes much longer."""
+        ...
+
+    async def crowds_parked(self, *, at_least: int) -> dict[str, int]:
+        """Count the parked jobs of tenants that have at least so many; nothing of other tenants."""
         ...
 
 
 class ClaimStore(Protocol):
-    """What a worker needs to take jobs of a lane."""
+    """Claim jobs of a lane, for workers."""
 
     async def claim(
         self, ids: Sequence[UUID], *, kinds: Sequence[str], owner: Owner, lease_s: float, at: datetime
     ) -> list[ClaimedJob]:
-        """Claims all of the jobs that are queued and of these kinds; returns those that are now the owner's.
+        """Claim those jobs that are queued and of these kinds. Return the jobs that the owner now holds.
 
-        `at` is when the claim was requested; the lease begins when it takes hold, by the store's clock.
+        `at` is when the claim was requested. The lease begins when the claim takes effect, by MongoDB's clock.
         """
         ...
 
 
 class OutcomeStore(Protocol):
-    """What a worker needs to see what became of jobs whose outcome it could not record."""
+    """Read jobs whose outcome a worker could not record, and how far jobs came that are about to fail."""
 
     async def get_many(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
-        """Reads those of the jobs that exist, of all tenants."""
+        """Read the jobs that exist, of all tenants."""
+        ...
+
+    async def histories(self, ids: Sequence[UUID]) -> dict[UUID, Sequence[HistoryEntry]]:
+        """Read the histories of the jobs that exist, of all tenants, each oldest entry first."""
+        ...
+
+    def ledgers(self) -> LedgerProgressStore:
+        """Return the ledgers of the same database."""
         ...
 
 
 class ProgressStore(Protocol):
-    """What a worker needs to record progress."""
+    """Record progress, for workers."""
 
     async def report_progress(self, reports: Sequence[ProgressReport]) -> None:
-        """Writes the newest progress of attempts that still run; raises no rev."""
+        """Write the newest progress of attempts that still run, without raising `rev`."""
         ...
 
 
 class WatermarkStore(Protocol):
-    """What a worker needs to tell how far it has consumed a lane."""
+    """Record how far workers have consumed each lane."""
 
     async def raise_watermark(self, lane: str, taken_at: datetime) -> None:
-        """Stores the newest `queued_at` that was taken from a lane; it never falls."""
+        """Store the newest `queued_at` that was consumed from a lane; the stored value never falls."""
         ...
 
 
@@ -117,223 +145,241 @@ class ClockStore(Protocol):
     """The one clock that all processes share."""
 
     async def server_time(self) -> datetime:
-        """Reads the server's clock."""
+        """Read MongoDB's clock."""
         ...
 
 
 class LeaseStore(ClockStore, Protocol):
-    """What a worker needs to hold its jobs."""
+    """Renew leases, for workers."""
 
     async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
-        """Renews the leases of the jobs that this worker process holds; returns how each of `ids` stands."""
+        """Renew the leases that this worker process holds. Return the state of the lease of each id."""
         ...
 
 
 class PresenceStore(Protocol):
-    """Which worker processes there are."""
+    """The documents of worker processes."""
 
     async def refresh_worker(self, worker: WorkerRecord) -> bool:
-        """Writes the worker's document; returns whether an operator requested that the worker drain."""
+        """Write the worker's document. Return whether an operator has requested a drain of this worker."""
         ...
 
     async def forget_worker(self, boot: str) -> None:
-        """Deletes the document of a worker process that has ended."""
+        """Delete the document of a worker process that has ended."""
         ...
 
     async def request_drain(self, boot: str) -> bool:
-        """Requests that a worker process drain; False where it has no document."""
+        """Request the drain of a worker process. Return False if it has no document."""
         ...
 
     async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
-        """Reads the workers that were seen lately."""
+        """Read the workers whose documents were refreshed within this time."""
         ...
 
 
 class KindStore(Protocol):
-    """Which kinds there are."""
+    """The registered kinds."""
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
-        """Makes kinds known, or refreshes them."""
+        """Register kinds, or refresh them."""
         ...
 
     async def kinds(self) -> dict[str, KindRecord]:
-        """Reads all known kinds, by name."""
+        """Read all registered kinds, by name."""
         ...
 
 
 class PauseStore(Protocol):
-    """Which kinds are paused. The registration of a kind leaves its pauses as they are."""
+    """The pauses of kinds. The registration of a kind does not change its pauses."""
 
     async def pause_kind(self, kind: str, pause: Pause) -> KindPauses | None:
-        """Pauses a kind, unless it is paused already: the first pause stands. Returns the pauses of the kind after it;
-        None where no worker has ever registered the kind. Safe to repeat."""
+        """Pause a kind, unless it is already paused. Return the pauses of the kind afterwards; None if no worker has
+        ever registered the kind. Safe to repeat."""
         ...
 
     async def resume_kind(self, kind: str, *, at: datetime) -> KindPauses | None:
-        """Ends the pause of a kind at this instant, if it is paused; the rest as `pause_kind`."""
+        """End the pause of a kind at this instant, if it is paused. Return as `pause_kind` does."""
         ...
 
     async def pauses(self) -> dict[str, KindPauses]:
-        """Reads the pauses, present and past, of all kinds that have any."""
+        """Read what holds kinds back: pauses and limits, of all kinds that have or had any."""
         ...
 
 
 class SweepStore(ClockStore, Protocol):
-    """What the sweeper needs."""
+    """Find and republish jobs, for the sweeper."""
 
     async def live_jobs(
         self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
     ) -> list[Job]:
-        """Reads live jobs in one state whose next check is due by the server's clock, longest due first, without
+        """Read live jobs in one state whose next check is due by MongoDB's clock, longest due first, without
         payloads."""
         ...
 
     async def take_turn(self, name: str, *, for_s: float) -> bool:
-        """Takes a lock that one process at a time has, for so long by the server's clock; False while it is taken."""
+        """Take a lock for this time by MongoDB's clock. Return False while another process has it."""
         ...
 
     async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
-        """Moves the next checks of jobs that still are queued as they were seen, and counts a republication of each;
-        returns those that this call got. Of all who saw a job one gets it; `nonce` is that of one call."""
+        """Reserve queued jobs that have not changed: move their next checks and count a republication of each. Return
+        the ids that this call reserved. Of several callers, one gets each job; `nonce` identifies the call."""
         ...
 
     async def extend_waits(self, extensions: Sequence[WaitExtension]) -> None:
-        """Moves the expiry of jobs that are queued and expire as they were seen to; leaves all others as they are."""
+        """Move the expiry of queued jobs whose expiry has not changed; skip all others."""
         ...
 
     async def give_back(self, ids: Sequence[UUID], *, nonce: str, next_check_at: datetime) -> None:
-        """Undoes reservations of jobs that were not published after all: they are checked again at `next_check_at`."""
+        """Undo the reservations of jobs that were not published. The next check of each is `next_check_at`."""
         ...
 
     async def watermarks(self) -> dict[str, datetime]:
-        """Reads the watermark of each lane that was ever consumed."""
+        """Read the watermarks of all lanes."""
         ...
 
 
 class CensusStore(Protocol):
-    """What the gateway that counts what stands needs, and those that show it."""
+    """Count and read the census, for gateways."""
 
     async def take_turn(self, name: str, *, for_s: float) -> bool:
-        """As `SweepStore.take_turn`."""
+        """Take a lock as `SweepStore.take_turn` does."""
         ...
 
     async def count_census(self, *, at: datetime) -> Census:
-        """Counts live jobs by kind, and failed ones by tenant and group, each up to a bound (see `store/census`)."""
+        """Count live jobs by kind, and failed jobs by tenant and group, each up to a bound (see `store/census`)."""
         ...
 
     async def write_census(self, counted: Census) -> None:
-        """Replaces the census: the part of each tenant at once, and the summary at once."""
+        """Replace the census. Each tenant's part and the summary are replaced atomically."""
         ...
 
     async def read_census(self) -> CensusSummary | None:
-        """Reads the newest summary; None before the first census."""
+        """Read the newest summary; None before the first census."""
         ...
 
 
 class AttentionStore(Protocol):
-    """What the gateway needs to show failed jobs by group, and to keep what people note on groups."""
+    """Read failed jobs by group, and store notes on groups."""
 
     async def read_attention(self, *, tenant: str) -> TenantAttention:
-        """Reads the newest census of a tenant and what is known of its groups."""
+        """Read the newest census of a tenant and the records of its groups."""
         ...
 
     async def known_group(self, group: str, *, tenant: str) -> KnownGroup | None:
-        """Reads what is known of a group; None for one that no census has met."""
+        """Read the record of a group; None if no census has found the group."""
         ...
 
     async def note_group(self, group: str, changes: NoteChanges, *, tenant: str) -> KnownGroup | None:
-        """Changes the notes on a group and returns what is known of it then; None as `known_group`."""
+        """Change the notes on a group. Return its record afterwards; None as in `known_group`."""
         ...
 
 
 class JobReader(Protocol):
-    """What reads one job for a client, and waits for it to move."""
+    """Read one job for a client, and wait for it to move."""
 
     async def get(self, job_id: UUID, *, tenant: str = DEFAULT_TENANT) -> Job | None:
-        """Reads one job of the tenant, from the majority; None for another tenant's."""
+        """Read one job of the tenant, from the majority; None for a job of another tenant."""
         ...
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:
-        """Reads rev and state of those of the jobs that exist, of all tenants."""
+        """Read rev and state of the jobs that exist, of all tenants."""
         ...
 
 
 class JobLists(JobReader, Protocol):
-    """What the gateway needs to list jobs and to count batches."""
+    """List jobs and count batches, for the gateway."""
 
     async def list_jobs(self, job_filter: JobFilter, *, page_size: int, before: UUID | None = None) -> JobPage:
-        """Reads a page of jobs, newest first, without payloads and results."""
+        """Read a page of jobs, newest first, without payloads and results."""
         ...
 
     async def count_batch(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchCount | None:
-        """Counts one batch of the tenant from the index; None where no job of it carries the name."""
+        """Count one batch of the tenant from the index; None if no job has this batch name."""
+        ...
+
+    async def batch_ends(self, batch: str, *, tenant: str = DEFAULT_TENANT) -> BatchEnds | None:
+        """Count over time when jobs of a batch ended, from the index; None if no job has this batch name.
+
+        Reads at most `list_limits.BATCH_ENDS_READ` jobs of each terminal state, twice.
+        """
+        ...
+
+    async def list_batches(self, tenant: str, *, page_size: int, before: UUID | None = None) -> BatchPage:
+        """Read a page of batches by their newest job, newest first. A short page may have a next one."""
         ...
 
 
 class MinuteStore(Protocol):
-    """Minute buckets: what processes have counted (see `minute_buckets`)."""
+    """The minute buckets of processes (see `minute_buckets`)."""
 
     async def add_minutes(self, boot: str, number: int, buckets: Sequence[Bucket]) -> None:
-        """Adds what a process counted, its write of this number. Safe to repeat with the same number and buckets after
-        an unknown outcome: each is added once."""
+        """Add the counts of a process. `number` identifies the write: a repetition with the same number and buckets
+        after an unknown outcome adds nothing twice."""
         ...
 
     async def minutes(self, tenant: str | None, kind: str | None, *, step_s: int, since_at: datetime) -> list[Bucket]:
-        """Reads the buckets of one series that begin at an instant or later, newest first; a bounded number."""
+        """Read the buckets of one series that begin at an instant or later, newest first; a bounded number."""
+        ...
+
+    async def kind_totals(
+        self, tenant: str, kinds: Sequence[str], *, step_s: int, since_at: datetime
+    ) -> dict[str, dict[str, int]]:
+        """Add up the counts of `COUNTED` of each of a tenant's kinds since an instant, over at most `MOST_READ`
+        buckets in all. Kinds without any are left out."""
         ...
 
 
 class QueueStore(Protocol):
-    """What waits for workers."""
+    """Count queued jobs."""
 
     async def queued_by_kind(self, *, at_most: int) -> list[QueuedShare]:
-        """Counts queued jobs of all tenants by kind and by when they were queued, over at most `at_most` of them: those
-        that the sweeper looks at first, which are about those that wait longest."""
+        """Count queued jobs of all tenants by kind and age. Count at most `at_most` jobs: those that the sweeper checks
+        first, which are roughly those that wait longest."""
         ...
 
 
 class JobChanges(Protocol):
-    """The stream of all changes of jobs, from its opening on. One reader at a time."""
+    """The stream of all changes of jobs since it was opened. One reader at a time."""
 
     async def read(self) -> Changes:
-        """Reads the next changes, none after a short while without any. Opens the stream, or resumes it after an
-        error. Raises `HistoryLost` where it can't, and begins anew with the next call; else `StoreError`."""
+        """Read the next changes; empty after a short while without any. Opens the stream, or resumes it after an error.
+        Raises `HistoryLost` if it can't resume, in which case the next call opens a new stream; else `StoreError`."""
         ...
 
     async def open(self) -> None:
-        """Opens the stream: what happens from now on will be read. Raises as `read` does."""
+        """Open the stream: later changes will be read. Raises as `read` does."""
         ...
 
     async def close(self) -> None:
-        """Ends the stream; the next call begins anew."""
+        """End the stream; the next call opens a new one."""
         ...
 
 
 class SnapshotStore(Protocol):
-    """What the live feed needs to begin with."""
+    """Read the snapshots of the live feed."""
 
     async def look(self, topic: Topic, *, limit: int) -> list[JobUpdate] | None:
-        """Reads how each job of a topic stands; None where there are more than `limit`."""
+        """Read the state of each job of a topic; None if there are more than `limit` jobs."""
         ...
 
     async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
-        """Counts jobs of a batch by state. Of a kind and of all jobs: only live and failed ones, because the ended ones
-        have no index that could count them. Each state is counted over at most `at_most` jobs: live ones over those of
-        all tenants, in the sweeper's order; failed ones over the tenant's own."""
+        """Count the jobs of a topic by state. For a kind or all jobs, count only live and failed ones, because no index
+        could count other ended jobs. Each state is counted over at most `at_most` jobs: live ones over those of all
+        tenants, in the sweeper's order; failed ones over the tenant's own."""
         ...
 
 
 class HealthStore(ClockStore, Protocol):
-    """What tells whether the store can be used."""
+    """Check whether the store can be used."""
 
     async def check_schema(self) -> None:
-        """Raises `SchemaMismatch` unless `init` of this version has run."""
+        """Raise `SchemaMismatch` unless `init` of this version has run."""
         ...
 
 
 class IdentityStore(Protocol):
-    """Which database this is."""
+    """The identity of the database."""
 
     async def database_id(self) -> str | None:
-        """Return what tells this database from all others; None if an earlier version of `init` made it."""
+        """Return the id of this database; None if an earlier version of `init` created it."""
         ...

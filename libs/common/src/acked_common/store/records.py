@@ -1,4 +1,4 @@
-"""What a store takes and returns: new jobs, jobs, claimed jobs, leases, kinds, workers. Pure."""
+"""The records of the store: new jobs, jobs, claimed jobs, leases, kinds, workers. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +13,30 @@ from msgspec.structs import replace
 from acked_common.model.attempts import EndedAttempt
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import HistoryEntry, Owner, Seen, State
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.options import NO_OPTIONS, JobOptions
 from acked_common.model.pauses import CountedPauses, Wait
 from acked_common.model.principal import DEFAULT_TENANT
 
+RUNNING_JOBS_KEPT = 20
+"""Running jobs in a worker's document: it is written every two seconds."""
+
 
 class Insertion(Enum):
-    """What became of one new job."""
+    """The outcome of inserting one job."""
 
     STORED = "stored"
     """It is in the journals of a majority."""
     NOT_STORED = "not-stored"
-    """It is not there and will not come."""
+    """It is not stored and will not be."""
     KEY_TAKEN = "key-taken"
-    """It is not there: another job, kept by a majority, holds its idempotency key."""
+    """It is not stored: another job, which a majority has, holds its idempotency key."""
     UNKNOWN = "unknown"
-    """It may be there, or may yet come."""
+    """It may be stored, or may still arrive."""
 
 
 class Applied(Enum):
-    """What became of one move."""
+    """The outcome of one move."""
 
     APPLIED = "applied"
     STALE = "stale"
@@ -40,7 +44,7 @@ class Applied(Enum):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What a client names a request with, so that it is kept once; `fingerprint` tells one request from another."""
+    """A client's name for a request, which persists it once; `fingerprint` distinguishes requests."""
 
     text: str
     fingerprint: bytes
@@ -58,7 +62,7 @@ class KeyHolder:
 
 
 class NewJob(Struct, frozen=True):
-    """A request that is about to be kept. `lifecycle` holds the fields of `lifecycle.accept_fields`."""
+    """A request to be persisted. `lifecycle` has the fields of `lifecycle.accept_fields`."""
 
     id: UUID
     kind: str
@@ -72,7 +76,7 @@ class NewJob(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """A job as it is kept. `payload`, `progress` and `result` are JSON texts; instants are aware UTC."""
+    """A stored job. `payload`, `progress` and `result` are JSON texts; instants are aware UTC."""
 
     id: UUID
     kind: str
@@ -83,7 +87,7 @@ class Job(Struct, frozen=True):
     attempt: int
     failures: int
     crashes: int
-    """Processes that the job ended in this run, each while it ran alone."""
+    """Crashes of this run: isolated processes that the job ended."""
     accepted_at: datetime
     payload: bytes
     first_state: State
@@ -99,22 +103,27 @@ class Job(Struct, frozen=True):
     owner: Owner | None = None
     cancel_requested: bool = False
     suspect: bool = False
-    """Its worker was lost while it ran: the next attempt runs alone in a process."""
+    """The job's worker was lost while it ran, so the next attempt runs isolated."""
     progress: bytes | None = None
     result: bytes | None = None
     error: Mapping[str, Any] | None = None
     note: str | None = None
     attempts: tuple[EndedAttempt, ...] = ()
-    """The newest ones that did not succeed, oldest first."""
+    """The newest unsuccessful attempts, oldest first."""
     edited_from: UUID | None = None
-    """The job in whose place a person has put this one."""
+    """The job that this one replaces."""
     edited_to: UUID | None = None
-    """The job that a person has put in the place of this one."""
+    """The job that replaces this one."""
     erased_at: datetime | None = None
-    """When a person removed payload, result and errors."""
+    """When an operator removed payload, result and errors."""
     counted_pauses: CountedPauses | None = None
-    """What of its kind's pauses `expires_at` takes into account; of an earlier wait, perhaps."""
-
+    """The pauses of the kind that `expires_at` already counts, perhaps those of an earlier wait."""
+    waits: Waits | None = None
+    """Why the job is parked; None in every other state."""
+    signals: int = 0
+    """The number of signals that were announced to the job."""
+    is_held: bool = False
+    """Whether the job is queued without a message, and waits for a place of its kind's limit (see `limits`)."""
     tenant: str = DEFAULT_TENANT
 
     @property
@@ -135,12 +144,12 @@ class Job(Struct, frozen=True):
 
     @property
     def seen_with_lease(self) -> Seen:
-        """As `seen`; a renewal in between makes the move stale."""
+        """As `seen`; in addition, a renewal in between makes the move stale."""
         return replace(self.seen, next_check_at=self.next_check_at)
 
 
 class ClaimedJob(Struct, frozen=True):
-    """A running job as its new owner has to know it; no more than that is read back. `payload` is a JSON text."""
+    """The part of a running job that its new owner needs and reads back. `payload` is a JSON text."""
 
     id: UUID
     kind: str
@@ -153,13 +162,13 @@ class ClaimedJob(Struct, frozen=True):
     nonce: str
     """The claim that owns the attempt."""
     started_at: datetime
-    """When the claim was asked for; never before the job was queued, whatever the clocks say."""
+    """When the claim was requested; never before the job was queued, even if clocks differ."""
     options: JobOptions = NO_OPTIONS
     cancel_requested_at: datetime | None = None
-    """Set only where it was read back: by a late claim, or because an outcome was stale."""
+    """Set only if it was read back: by a late claim, or because an outcome was stale."""
     suspect: bool = False
     tenant: str = DEFAULT_TENANT
-    """Read back only where clients show tokens; elsewhere all jobs are of this one."""
+    """Read back only if clients need tokens; otherwise all jobs belong to this tenant."""
 
     @property
     def seen(self) -> Seen:
@@ -171,13 +180,15 @@ class ClaimedJob(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What a renewal found of one job that the worker believes to hold."""
+    """The result of a renewal for one job that the worker believes it holds."""
 
     id: UUID
     attempt: int
     nonce: str | None
     rev: int
     cancel_requested: bool
+    signals: int = 0
+    """The number of signals that were announced to the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,33 +214,44 @@ class KindRecord:
     payload_schema: Mapping[str, Any] | None = None
     seen_at: datetime | None = None
     max_attempts_limit: int | None = None
-    """The most that a request may ask for; None: no more than `max_attempts`. So it is where a worker of an earlier
-    version registered the kind."""
+    """The maximum that a request may set; None: `max_attempts`, as for a kind that a worker of an earlier version
+    registered."""
     timeout_limit_s: float | None = None
-    """The same of `timeout_s`."""
+    """The same for `timeout_s`."""
 
     @property
     def most_attempts(self) -> int:
-        """The most failures that any job of the kind may have."""
+        """The maximum of failures of any job of the kind."""
         return self.max_attempts_limit or self.max_attempts
 
     @property
     def most_timeout_s(self) -> float:
-        """The longest that any attempt of the kind may take."""
+        """The maximum duration of any attempt of the kind."""
         return self.timeout_limit_s or self.timeout_s
 
     def attempts_of(self, asked: int | None) -> int:
-        """What holds for a job that asks for so many. It may have been accepted when the kind allowed more."""
+        """Return the effective attempts of a job, which may have been accepted when the kind allowed more."""
         return self.max_attempts if asked is None else min(asked, self.most_attempts)
 
     def timeout_of(self, asked: float | None) -> float:
-        """What holds for a job that asks for so long; as `attempts_of`."""
+        """Return the effective timeout of a job, as `attempts_of` does."""
         return self.timeout_s if asked is None else min(asked, self.most_timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that a worker runs."""
+
+    id: UUID
+    kind: str
+    attempt: int
+    started_at: datetime
+    tenant: str = DEFAULT_TENANT
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRecord:
-    """What a worker says of itself, refreshed with its renewals."""
+    """A worker's document, refreshed with its renewals."""
 
     boot: str
     name: str
@@ -240,24 +262,32 @@ class WorkerRecord:
     version: str
     since_at: datetime
     seen_at: datetime
+    running_jobs: tuple[RunningJob, ...] = ()
+    """Those that run longest, at most `RUNNING_JOBS_KEPT`; none of workers of an earlier version."""
+    drain_requested: bool = False
+    """Whether an operator has asked the worker to leave. Only `request_drain` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs a list shows; every part that is given must fit."""
+    """The filter of a list; a job must match every part that is set."""
 
     state: State | None = None
     kind: str | None = None
     batch: str | None = None
     tag: str | None = None
     tenant: str = DEFAULT_TENANT
-    """Whose jobs; there is no filter over several tenants."""
+    """The tenant of the jobs; no filter covers several tenants."""
     error_group: str | None = None
-    """Only failed jobs have one; `attempts.UNGROUPED` selects those whose error has none and needs attention."""
+    """Only failed jobs have a group; `attempts.UNGROUPED` selects those without a group that need attention."""
     since_at: datetime | None = None
     """Accepted at this instant or later, by the job's id."""
     until_at: datetime | None = None
     """Accepted before this instant, by the job's id."""
+    worker: str | None = None
+    """Running on this worker now; with another state than `running`, no job matches."""
+    waiting_for: str | None = None
+    """Only parked jobs wait: for a signal of this name, or for an instant alone, `lifecycle_waits.NO_SIGNAL`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,16 +300,39 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class BatchCount:
-    """What a batch holds: jobs by state, and between which instants its jobs were accepted and finished."""
+    """The jobs of a batch by state, and when the first was accepted and the last accepted or finished."""
 
     states: Mapping[State, int]
     first_at: datetime
     last_at: datetime
+    is_exact: bool = True
+    """False for a batch of more than `list_limits.BATCH_COUNTED` jobs. Then at most so many are counted in each state,
+    the newest ones, and `last_at` covers only these."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """A batch in a list: its jobs by state, counted up to `list_limits.BATCH_JOBS_COUNTED`."""
+
+    name: str
+    newest_id: UUID
+    """Of its job that was accepted last."""
+    states: Mapping[State, int]
+    is_exact: bool
+    """Whether all of its jobs were counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """One page of a list of batches, newest first; `next_before` continues it, None ends it."""
+
+    batches: Sequence[BatchSummary]
+    next_before: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPosition:
-    """Where a look over live jobs stopped."""
+    """The position at which a page of live jobs ended."""
 
     next_check_at: datetime
     id: UUID
@@ -287,8 +340,8 @@ class SweepPosition:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A queued job that is about to be published again: no sweeper checks it before `next_check_at`, if its next check
-    is still the one that was seen, `seen_check_at`."""
+    """A queued job that is about to be republished. Its next check moves from `seen_check_at`, which must be unchanged,
+    to `next_check_at`."""
 
     id: UUID
     seen_check_at: datetime
@@ -297,7 +350,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class WaitExtension:
-    """A queued job whose kind was paused while it waited: it may wait longer, if it expires as it was seen to."""
+    """A queued job whose kind was paused while it waited. Its expiry is extended if it has not changed."""
 
     id: UUID
     seen_expires_at: datetime
@@ -316,8 +369,8 @@ class ProgressReport:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened to jobs since the last answer, in order."""
+    """The changes of jobs since the last read, in order."""
 
     updates: Sequence[JobUpdate]
     is_current: bool
-    """Whether all that had happened when the question was asked is told by now."""
+    """Whether all changes from before the read have been returned by now."""

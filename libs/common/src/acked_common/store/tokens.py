@@ -1,4 +1,4 @@
-"""The port to where tokens are kept, and the one in memory. All verbs may raise `StoreError`."""
+"""The storage port of tokens, and an implementation in memory. All verbs may raise `StoreError`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,30 +8,30 @@ from typing import Protocol
 from acked_common.model.tokens import MOST_ACTIVE, TokenRecord
 
 MAX_TOKENS = 10_000
-"""Active tokens that a service reads; each keeps all of them in memory."""
+"""Maximum of active tokens; each service caches all of them in memory."""
 
 
 class TokenStore(Protocol):
-    """Where tokens are kept, as hashes."""
+    """Stores tokens as hashes."""
 
     async def add(self, record: TokenRecord) -> bool:
-        """Keeps a new token; False where the client has `MOST_ACTIVE` active ones already."""
+        """Store a new token. Return False if the client already has `MOST_ACTIVE` active ones."""
         ...
 
     async def active(self, at: datetime) -> list[TokenRecord]:
-        """All tokens that hold at this instant."""
+        """Read all tokens that are valid at this instant."""
         ...
 
     async def all(self) -> list[TokenRecord]:
-        """All that are still remembered, the oldest first."""
+        """Read all stored tokens, oldest first."""
         ...
 
     async def revoke(self, token_id: str, at: datetime) -> bool:
-        """Ends a token; False where there is none. A second time changes nothing."""
+        """Revoke a token. Return False if there is none. A repetition changes nothing."""
         ...
 
     async def revoke_all(self, tenant: str, client: str, at: datetime) -> int:
-        """Ends the active tokens of a client; answers how many."""
+        """Revoke the active tokens of a client. Return their number."""
         ...
 
 

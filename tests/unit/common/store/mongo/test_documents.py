@@ -18,9 +18,7 @@ from acked_common.model.options import JobOptions
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.documents import (
-    filter_fields,
     history_document,
-    index_fields,
     is_recorded,
     job_document,
     job_from,
@@ -30,7 +28,8 @@ from acked_common.store.mongo.documents import (
     worker_document,
     worker_from,
 )
-from acked_common.store.records import JobFilter, KindRecord, WorkerRecord
+from acked_common.store.mongo.list_filters import filter_fields, index_fields
+from acked_common.store.records import JobFilter, KindRecord, RunningJob, WorkerRecord
 from support.factories import kind_record, new_job
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
@@ -174,6 +173,11 @@ def test_a_move_is_recorded_by_its_very_entry_only() -> None:
             },
             ("state", "error.group"),
         ),
+        (
+            JobFilter(worker="w", kind="k"),
+            {"state": State.RUNNING, "owner.worker": "w", "kind": "k"},
+            ("kind", "state", "owner.worker"),
+        ),
         (JobFilter(state=State.FAILED, kind="k"), {"state": State.FAILED, "kind": "k"}, ("kind",)),
         (
             JobFilter(State.QUEUED, "k", "b", "t"),
@@ -210,6 +214,11 @@ def test_kind_without_limits_of_an_earlier_version_allows_its_own() -> None:
 
 
 def test_a_worker_survives_its_document() -> None:
-    worker = WorkerRecord("boot", "host-1", ("a", "b"), 200, 3, 10, "0.1.0", AT, AT + timedelta(seconds=5))
+    jobs = (RunningJob(new_id(), "a", 2, AT, "acme"),)
+    worker = WorkerRecord("boot", "host-1", ("a", "b"), 200, 3, 10, "0.1.0", AT, AT + timedelta(seconds=5), jobs)
 
-    assert worker_from(_through_bson({"_id": "boot", **worker_document(worker)})) == worker
+    document = {"_id": "boot", **worker_document(worker)}
+    assert worker_from(_through_bson(document)) == worker
+    # One of a version that does not tell its jobs.
+    del document["running_jobs"]
+    assert worker_from(_through_bson(document)).running_jobs == ()

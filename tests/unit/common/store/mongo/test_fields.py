@@ -21,6 +21,7 @@ from acked_common.model import lifecycle
 from acked_common.model.attempts import EndedAttempt
 from acked_common.model.events import JobEvent, JobUpdate, ProgressEvent
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Seen, State, Transition
+from acked_common.model.limits import KindLimit
 from acked_common.model.options import JobOptions
 from acked_common.model.pauses import CountedPauses, KindPauses, PastPause, Pause
 from acked_common.model.principal import LOCAL, Principal
@@ -29,7 +30,8 @@ from acked_common.model.topics import ALL, IDS, NAMED, Origin, Topic, topics_of
 from acked_common.runtime.env import Env
 from acked_common.store.mongo import documents as stored
 from acked_common.store.mongo.change_events import GLIMPSE, origin_of, read_change, topic_fields, update_from_document
-from acked_common.store.mongo.field_names import stored_fields, stored_name
+from acked_common.store.mongo.field_names import HELD, stored_fields, stored_name
+from acked_common.store.mongo.list_filters import filter_fields, id_bounds
 from acked_common.store.mongo.moves import claim_pipeline, extension_update, move_updates, reservation_update
 from acked_common.store.records import (
     ClaimedJob,
@@ -82,7 +84,7 @@ def test_what_a_new_job_leaves_out_is_read_as_left_out() -> None:
 
 READERS: dict[type, tuple[Callable[[Mapping[str, Any]], Any], Mapping[str, str], set[str]]] = {
     # The reader, the names in the document beyond `STORED_NAMES`, and what is not read from it.
-    Job: (stored.job_from, {"cancel_requested": "cancel_requested_at"}, set()),
+    Job: (stored.job_from, {"cancel_requested": "cancel_requested_at", "is_held": "reserved_by"}, set()),
     ClaimedJob: (lambda document: stored.claimed_job_from(document, "nonce"), {}, {"nonce"}),
     KeyHolder: (
         lambda document: stored.key_holder_from(
@@ -113,6 +115,8 @@ def job_documents() -> tuple[dict[str, Any], dict[str, Any]]:
         document["owner"] = {name: f"{name} {which}" for name in Owner.__struct_fields__}
         if document.pop("cancel_requested"):
             document["cancel_requested_at"] = AT
+        if document.pop("is_held"):
+            document["reserved_by"] = HELD
         found.append(document)
     return found[0], found[1]
 
@@ -124,6 +128,9 @@ def job_documents() -> tuple[dict[str, Any], dict[str, Any]]:
 def test_each_field_is_read_from_the_document(record_type: type, name: str) -> None:
     read, named, _ = READERS[record_type]
     one, other = job_documents()
+    if name == "waits":
+        # Left by a version that does not know it, it says nothing of a job that no longer waits.
+        one = {**one, "state": State.WAITING.value}
     place = named.get(name, stored_name(name.removeprefix("options.")))
     mixed = {key: value for key, value in one.items() if key != place}
     if place in other:
@@ -159,7 +166,10 @@ def test_a_kind_keeps_each_field(record: KindRecord) -> None:
 
 @pytest.mark.parametrize("record", [pytest.param(one, id=name) for name, one in variants(filled(WorkerRecord))])
 def test_a_worker_keeps_each_field(record: WorkerRecord) -> None:
-    assert stored.worker_from(through_bson({"_id": record.boot, **stored.worker_document(record)})) == record
+    document = through_bson({"_id": record.boot, **stored.worker_document(record)})
+    # The worker writes its document without the operator's request, which stands beside it.
+    assert "drain_requested" not in document
+    assert stored.worker_from(document | {"drain_requested": record.drain_requested}) == record
 
 
 def token_records() -> dict[str, TokenRecord]:
@@ -185,7 +195,7 @@ def test_a_history_keeps_each_field(entry: HistoryEntry) -> None:
 def test_each_field_of_a_filter_filters(name: str) -> None:
     one = filled(JobFilter)
     other = dict(variants(one))[name]
-    assert (stored.filter_fields(other), stored.id_bounds(other)) != (stored.filter_fields(one), stored.id_bounds(one))
+    assert (filter_fields(other), id_bounds(other)) != (filter_fields(one), id_bounds(one))
 
 
 @pytest.mark.parametrize("name", names(Origin))
@@ -261,7 +271,7 @@ def test_a_claim_writes_each_field_of_a_history_entry() -> None:
     owner = filled(Owner)
     fields = claim_pipeline(lifecycle.claim(at=AT, owner=owner, lease_s=1.0), 1.0)[0]["$set"]
     (entry,) = fields["history"]["$slice"][0]["$concatArrays"][1]
-    # Nobody claims by hand.
+    # No operator claims.
     assert set(entry) | {"by"} == set(names(HistoryEntry)) == set(stored.history_document(filled(HistoryEntry)))
     assert set(fields["owner"]["$literal"]) == set(names(Owner))
 
@@ -285,7 +295,7 @@ def test_a_report_carries_each_field_of_a_progress(report: ProgressEvent) -> Non
 
 
 def test_a_worker_says_each_field_of_its_hello() -> None:
-    given = {name: two_of(hint)[0] for name, hint in fields_of(Hello).items() if name != "protocol"}
+    given = {name: two_of(hint)[0] for name, hint in fields_of(Hello).items() if name not in ("protocol", "accepts")}
     hello = hello_of(**given)
     assert {name: getattr(hello, name) for name in given} == given
 
@@ -293,7 +303,7 @@ def test_a_worker_says_each_field_of_its_hello() -> None:
 NOT_SHOWN = {
     # What the request asked for beside its payload, and what the machinery keeps for itself.
     *("options.max_attempts", "options.timeout_s", "options.expires_in_s", "first_state", "crashes", "suspect"),
-    *("next_check_at", "queued_at", "expires_at", "republished", "owner", "counted_pauses", "tenant"),
+    *("next_check_at", "queued_at", "expires_at", "republished", "counted_pauses", "signals", "is_held", "tenant"),
 }
 
 
@@ -308,23 +318,34 @@ def test_each_field_of_a_job_is_shown_or_named_as_hidden(name: str) -> None:
 @pytest.mark.parametrize("name", names(KindRecord))
 def test_each_field_of_a_kind_is_shown(name: str) -> None:
     kind = filled(KindRecord)
-    pause = filled(Pause)
+    pause = KindPauses(filled(Pause))
     assert kind_fields(dict(variants(kind))[name], pause, LOCAL) != kind_fields(kind, pause, LOCAL)
 
 
 @pytest.mark.parametrize("name", names(Pause))
 def test_each_field_of_a_pause_is_shown(name: str) -> None:
     kind, pause = filled(KindRecord), filled(Pause)
-    assert kind_fields(kind, dict(variants(pause))[name], LOCAL) != kind_fields(kind, pause, LOCAL)
-    assert kind_fields(kind, None, LOCAL)["paused"] is None
+    other = KindPauses(dict(variants(pause))[name])
+    assert kind_fields(kind, other, LOCAL) != kind_fields(kind, KindPauses(pause), LOCAL)
+    assert kind_fields(kind, KindPauses(), LOCAL)["paused"] is None
+
+
+@pytest.mark.parametrize("name", names(KindLimit))
+def test_each_field_of_a_limit_is_shown(name: str) -> None:
+    kind, limit = filled(KindRecord), filled(KindLimit)
+    other = KindPauses(limit=dict(variants(limit))[name])
+    assert kind_fields(kind, other, LOCAL) != kind_fields(kind, KindPauses(limit=limit), LOCAL)
+    assert kind_fields(kind, KindPauses(), LOCAL)["limit"] is None
 
 
 def test_a_token_is_named_to_its_own_tenant_alone() -> None:
-    kind, pause = filled(KindRecord), filled(Pause)
-    shown = kind_fields(kind, pause, LOCAL)["paused"]
-    assert shown is not None and shown["token_id"] == pause.token_id
-    to_others = kind_fields(kind, pause, Principal("acme", "them", LOCAL.permissions))["paused"]
-    assert to_others == {**shown, "token_id": None}
+    kind, pauses = filled(KindRecord), KindPauses(filled(Pause), limit=filled(KindLimit))
+    shown = kind_fields(kind, pauses, LOCAL)
+    assert shown["paused"] is not None and shown["limit"] is not None and pauses.current is not None
+    assert shown["paused"]["token_id"] == shown["limit"]["token_id"] == pauses.current.token_id
+    to_others = kind_fields(kind, pauses, Principal("acme", "them", LOCAL.permissions))
+    assert to_others["paused"] == {**shown["paused"], "token_id": None}
+    assert to_others["limit"] == {**shown["limit"], "token_id": None}
 
 
 @pytest.mark.parametrize("pause", [pytest.param(one, id=name) for name, one in variants(filled(Pause))])

@@ -62,6 +62,7 @@ def test_a_single_move_is_one_that_the_driver_may_repeat() -> None:
         lambda: Move(seen(), lifecycle.end_cancelled(at=AT, retention_s=60.0)),
         lambda: Move(seen(), lifecycle.release(at=AT, **QUEUE)),
         lambda: Move(seen(), failed()),
+        lambda: Move(seen(), succeeded(), AT),
     ],
 )
 def test_what_differs_is_a_write_of_its_own(other: Callable[[], Move]) -> None:

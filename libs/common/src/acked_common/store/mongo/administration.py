@@ -1,4 +1,4 @@
-"""The server's clock, and the schema: made by `init`, checked by every service."""
+"""MongoDB's clock, and the schema, which `init` creates and every service checks."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -9,14 +9,16 @@ from pymongo.errors import CollectionInvalid
 from acked_common.store.errors import SchemaMismatch
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.connections import Verbs
+from acked_common.store.mongo.documents import Document
+from acked_common.store.mongo.driver import Database
 from acked_common.store.mongo.errors import store_errors
 
 INDEXES_WITHIN_S = 3600.0
-"""In which an index is built over the jobs that are there already."""
+"""The time limit for building an index over existing jobs."""
 
 
 class AdministrationVerbs(Verbs):
-    """`HealthStore` and `IdentityStore`, and what `init` does."""
+    """`HealthStore` and `IdentityStore`, and the work of `init`."""
 
     async def server_time(self) -> datetime:
         with store_errors("asking for the time"):
@@ -39,15 +41,12 @@ class AdministrationVerbs(Verbs):
             )
 
     async def ensure_schema(self) -> None:
-        """Makes collections, indexes and the validator; writes the version last. Idempotent; run by `init`."""
+        """Create collections, indexes and the validator, then write the version. Idempotent; run by `init`."""
         database, jobs = self._connections.database, self._connections.jobs
         with store_errors("making the schema"):
-            try:
-                await database.create_collection(schema.JOBS)
-            except CollectionInvalid:
-                pass
-            await database.command("collMod", schema.JOBS, validator=schema.JOB_VALIDATOR)
-            # Others read and write meanwhile; the driver's own bound would end the wait, not the build.
+            await _validate(database, schema.JOBS, schema.JOB_VALIDATOR)
+            await _validate(database, schema.LEDGERS, schema.LEDGER_VALIDATOR)
+            # Other clients read and write meanwhile. The driver's own timeout would end the wait, but not the build.
             with pymongo.timeout(INDEXES_WITHIN_S):
                 await jobs.create_indexes(schema.JOB_INDEXES)
             before = await self._connections.meta.find_one({"_id": "schema"})
@@ -61,6 +60,9 @@ class AdministrationVerbs(Verbs):
             await self._connections.census.create_indexes(schema.CENSUS_INDEXES)
             await self._connections.error_groups.create_indexes(schema.ERROR_GROUP_INDEXES)
             await self._connections.bulk_actions.create_indexes(schema.BULK_ACTION_INDEXES)
+            await self._connections.load_tests.create_indexes(schema.LOAD_TEST_INDEXES)
+            await self._connections.ledgers.create_indexes(schema.LEDGER_INDEXES)
+            await self._connections.ledger_parts.create_indexes(schema.LEDGER_PART_INDEXES)
             await self._connections.minutes.create_indexes(schema.MINUTE_INDEXES)
             await self._connections.meta.update_one(
                 {"_id": "database"}, {"$setOnInsert": {"id": str(uuid4())}}, upsert=True
@@ -68,3 +70,16 @@ class AdministrationVerbs(Verbs):
             await self._connections.meta.update_one(
                 {"_id": "schema"}, {"$set": {"version": schema.SCHEMA_VERSION}}, upsert=True
             )
+
+
+async def _validate(database: Database, name: str, validator: Document) -> None:
+    """Create a collection with its validator, or give it another one. Nothing is sent for a validator that is there:
+    accounts of an earlier version may not change that of a new collection."""
+    try:
+        await database.create_collection(name, validator=validator)
+        return
+    except CollectionInvalid:
+        pass
+    (found,) = await (await database.list_collections(filter={"name": name})).to_list(None)
+    if found.get("options", {}).get("validator") != validator:
+        await database.command("collMod", name, validator=validator)

@@ -1,4 +1,4 @@
-"""What a worker writes of its attempts: leases, progress, outcomes. Commands move jobs by the same verb."""
+"""The writes of workers: leases, progress, outcomes. Commands of operators move jobs by the same verb."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -39,10 +39,17 @@ class AttemptVerbs(Verbs):
         with store_errors("renewing leases"):
             # A renewal that is rolled back only brings an early second attempt, which the attempt number fences.
             await self._connections.quick_renewed_jobs.update_many({"_id": in_ids(ids), **ours}, lease)
-            fields = ("attempt", "owner.nonce", "rev", "cancel_requested_at")
+            fields = ("attempt", "owner.nonce", "rev", "cancel_requested_at", "signals")
             documents = await find_by_ids(self._connections.renewed_jobs, ids, ours, fields=fields)
         return {
-            d["_id"]: Lease(d["_id"], d["attempt"], d["owner"]["nonce"], d["rev"], "cancel_requested_at" in d)
+            d["_id"]: Lease(
+                d["_id"],
+                d["attempt"],
+                d["owner"]["nonce"],
+                d["rev"],
+                "cancel_requested_at" in d,
+                d.get("signals", 0),
+            )
             for d in documents
         }
 

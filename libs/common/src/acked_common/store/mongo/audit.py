@@ -1,4 +1,4 @@
-"""`AuditStore` on MongoDB. Each combination of filters has an index with the order, so a page costs what it shows."""
+"""`AuditStore` on MongoDB. Each combination of filters has an index in list order, so a page scans only its entries."""
 
 from typing import Any
 from uuid import UUID
@@ -30,7 +30,7 @@ class MongoAudit:
     async def list(self, wanted: AuditFilter, *, page_size: int, before: UUID | None = None) -> AuditPage:
         criteria = audit_criteria(wanted, before)
         with store_errors("reading the audit"):
-            # With room for one more the cursor ends with its first answer.
+            # With room for one more document, the cursor ends with its first reply.
             found = (
                 self._entries.find(criteria, hint=index_for(wanted))
                 .sort("_id", DESCENDING)
@@ -42,7 +42,7 @@ class MongoAudit:
 
 
 def audit_document(entry: AuditEntry) -> Document:
-    """The document of an entry."""
+    """Return the document of an entry."""
     document: Document = {
         "_id": entry.id,
         "at": entry.at,
@@ -56,13 +56,13 @@ def audit_document(entry: AuditEntry) -> Document:
 
 
 def audit_from(document: Document) -> AuditEntry:
-    """The entry of a document."""
+    """Return the entry of a document."""
     named = {name: value for name, value in document.items() if name in AuditEntry.__struct_fields__}
     return AuditEntry(id=document["_id"], **named)
 
 
 def audit_criteria(wanted: AuditFilter, before: UUID | None) -> Document:
-    """What the listed entries have; instants bound their ids."""
+    """Return the criteria of listed entries; instants bound their ids."""
     criteria: Document = {"tenant": wanted.tenant}
     if wanted.client is not None:
         criteria["client"] = wanted.client
@@ -80,5 +80,5 @@ def audit_criteria(wanted: AuditFilter, before: UUID | None) -> Document:
 
 
 def index_for(wanted: AuditFilter) -> str:
-    """The name of the index that serves the filter together with the order."""
+    """Return the name of the index that serves filter and order."""
     return schema.audit_index(has_client=wanted.client is not None, has_action=wanted.action is not None)

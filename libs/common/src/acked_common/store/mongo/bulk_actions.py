@@ -1,7 +1,7 @@
 """`BulkStore` on MongoDB.
 
-An active action takes one of the places of all and one of its tenant's, so that no race makes one more than there may
-be. Who holds an action is decided by MongoDB's clock.
+An active action takes one place of its tenant and one of all, enforced by unique indexes, so a race can't exceed the
+maximum. MongoDB's clock decides who holds a lease.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from pymongo import ASCENDING, DESCENDING, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError
 
 from acked_common.model.bulk_actions import MOST_ACTIVE, MOST_ACTIVE_OF_TENANT, Abort, BulkAction
-from acked_common.store.bulk_actions import Added, BulkPage
+from acked_common.store.bulk_actions import Added, BulkPage, RenewedLease, TakenAction
 from acked_common.store.errors import StoreError
 from acked_common.store.mongo.bulk_documents import (
     abort_document,
@@ -36,7 +36,7 @@ class MongoBulkActions:
     def __init__(self, actions: Collection) -> None:
         """`actions` is the collection; its writes wait for a majority, its reads see one."""
         self._actions = actions
-        # A lease that is rolled back only brings another owner, and each job moves once whoever moves it.
+        # A rolled-back lease only lets another owner in, and each job still moves once.
         self._quick = actions.with_options(write_concern=WriteConcern(w=1))
 
     async def add(self, action: BulkAction, ids: Sequence[UUID]) -> Added:
@@ -60,7 +60,7 @@ class MongoBulkActions:
                 except DuplicateKeyError as error:
                     if "_id" in (error.details or {}).get("keyPattern", {}):
                         return Added.ADDED
-                    # Another took the place meanwhile.
+                    # Another process took the place meanwhile.
                     continue
                 return Added.ADDED
         raise StoreError("keeping a bulk action: others took each place that was free")
@@ -83,8 +83,8 @@ class MongoBulkActions:
             document = await self._actions.find_one({"_id": action_id}, {"ids": 1})
         return [] if document is None or "ids" not in document else unpacked(bytes(document["ids"]))
 
-    async def take(self, owner: str, *, lease_s: float, but: Sequence[UUID]) -> BulkAction | None:
-        # Nothing is before everything: an action that was never taken is free.
+    async def take(self, owner: str, *, lease_s: float, but: Sequence[UUID]) -> TakenAction | None:
+        # A missing value sorts first, so an action that was never taken is free.
         free: Document = {**_ACTIVE, "_id": {"$nin": list(but)}, "$expr": {"$lte": ["$lease_until", "$$NOW"]}}
         taken: list[Document] = [{"$set": {"owner": {"$literal": owner}, "lease_until": lease_from_now(lease_s)}}]
         with store_errors("taking a bulk action"):
@@ -95,15 +95,16 @@ class MongoBulkActions:
                 sort=[("_id", ASCENDING)],
                 return_document=ReturnDocument.AFTER,
             )
-        return None if document is None else action_from(document)
+        return None if document is None else TakenAction(action_from(document), document["lease_until"])
 
-    async def renew(self, ids: Sequence[UUID], *, owner: str, lease_s: float) -> Mapping[UUID, bool]:
+    async def renew(self, ids: Sequence[UUID], *, owner: str, lease_s: float) -> Mapping[UUID, RenewedLease]:
         ours: Document = {**_ACTIVE, "_id": {"$in": list(ids)}, "owner": owner}
         lease: list[Document] = [{"$set": {"lease_until": lease_from_now(lease_s)}}]
         with store_errors("renewing bulk actions"):
             await self._quick.update_many(ours, lease)
-            documents = await self._actions.find(ours, {"abort.at": 1}).to_list(None)
-        return {document["_id"]: "abort" in document for document in documents}
+            # This sees a majority: of a renewal that only one member has, the lease before.
+            documents = await self._actions.find(ours, {"abort.at": 1, "lease_until": 1}).to_list(None)
+        return {document["_id"]: RenewedLease(document["lease_until"], "abort" in document) for document in documents}
 
     async def give_back(self, owner: str) -> None:
         with store_errors("giving bulk actions back"):
@@ -116,7 +117,7 @@ class MongoBulkActions:
                 ours, save_update(action), projection=_WITHOUT_IDS, return_document=ReturnDocument.AFTER
             )
             if document is None:
-                # An earlier write of the same may have taken effect without an answer.
+                # An earlier attempt of this write may have taken effect without a reply.
                 document = await self._actions.find_one({"_id": action.id}, _WITHOUT_IDS)
         if document is None:
             return None
@@ -137,7 +138,7 @@ class MongoBulkActions:
 
 
 def _free(most: int, active: Sequence[Document], name: str) -> int | None:
-    """The lowest place that none of the actions has."""
+    """Return the lowest place that no action has."""
     taken = {document[name] for document in active}
     return next((place for place in range(1, most + 1) if place not in taken), None)
 

@@ -1,7 +1,7 @@
-"""Which jobs a bulk action concerns, on MongoDB. Each call looks at a bounded number of keys of one named index.
+"""The choice of jobs of a bulk action, on MongoDB. Each call scans a bounded number of keys of one named index.
 
-Jobs come by rising id, so that a move takes none out of the order behind the cursor. A choice that its index does not
-cover looks at the documents of a span of the index at a time.
+Jobs are read by rising id, so a move does not shift jobs past the cursor. If the index does not cover the choice, the
+documents of one span of the index are scanned at a time.
 """
 
 import time
@@ -20,20 +20,22 @@ from acked_common.store.bulk_actions import ChosenCount, ChosenJobs
 from acked_common.store.mongo.documents import ATTENDED_TO, ERROR_GROUP, Document, job_from
 from acked_common.store.mongo.driver import Collection
 from acked_common.store.mongo.errors import store_errors
+from acked_common.store.mongo.field_names import WAITING_INDEX
 from acked_common.store.mongo.id_bytes import in_ids
+from acked_common.store.mongo.list_filters import AWAITED, awaited_criteria
 from acked_common.store.records import Job
 
 SPAN = 2000
-"""Documents that one page looks at, where its index does not cover the choice."""
+"""Documents that one page scans if its index does not cover the choice."""
 COUNT_STEP = 5000
-"""Keys that one step of a count looks at."""
+"""Keys that one step of a count scans."""
 _WITHIN_S = 5.0
-"""A long look is no sign of a server that does not respond."""
+"""A long scan does not mean that the server is unresponsive."""
 _WITHOUT_BODIES = dict.fromkeys(("payload", "result", "attempts", "tracebacks"), 0)
 
 
 class Lookup(NamedTuple):
-    """How the jobs of a choice are found: the index, what it covers, and what only documents tell."""
+    """The query of a choice: the index, the criteria that it covers, and those that need documents."""
 
     name: str
     covered: Document
@@ -41,15 +43,18 @@ class Lookup(NamedTuple):
 
 
 def lookup_of(choice: JobChoice) -> Lookup:
-    """Return the index that looks at the fewest jobs."""
+    """Return the query with the index that scans the fewest jobs."""
     states = [state.value for state in choice.states]
     wanted: Document = {"tenant": choice.tenant, "state": states[0] if len(states) == 1 else {"$in": states}}
     given = {"kind": choice.kind, "batch": choice.batch, "tags": choice.tag, ERROR_GROUP: choice.error_group}
     wanted |= {name: value for name, value in given.items() if value is not None}
     if choice.error_group == UNGROUPED:
         wanted |= {ERROR_GROUP: None, "reason": {"$nin": ATTENDED_TO}}
+    if choice.waiting_for is not None:
+        wanted[AWAITED] = awaited_criteria(choice.waiting_for)
     is_failed = choice.states == (State.FAILED,)
     candidates = (
+        (WAITING_INDEX, ("tenant", "state", AWAITED), choice.waiting_for is not None),
         ("failed_group", ("tenant", "state", ERROR_GROUP), choice.error_group is not None and is_failed),
         ("tenant_batch_state", ("tenant", "batch", "state"), choice.batch is not None),
         ("tenant_tags", ("tenant", "tags"), choice.tag is not None),
@@ -63,7 +68,7 @@ def lookup_of(choice: JobChoice) -> Lookup:
 
 
 def id_range(choice: JobChoice, *, after: UUID | None, up_to: UUID) -> Document:
-    """Return the bounds of the ids: those of a page, and those that follow from instants of acceptance."""
+    """Return the bounds of the ids, from the page and from the instants of acceptance."""
     found: Document = {"$lte": up_to}
     if choice.until_at is not None:
         found["$lt"] = first_id_at(choice.until_at)
@@ -110,7 +115,7 @@ class MongoChoices:
         return looked, last, looked < COUNT_STEP
 
     async def _span(self, lookup: Lookup, ids: Document, size: int) -> tuple[int, UUID | None]:
-        """How many keys there are, at most `size`, and the id of the last of them."""
+        """Return the number of keys, at most `size`, and the id of the last one."""
         pipeline: list[Document] = [
             {"$match": {**lookup.covered, "_id": ids}},
             {"$sort": {"_id": ASCENDING}},
@@ -130,7 +135,7 @@ class MongoChoices:
                 if not looked:
                     return ChosenJobs([], None)
                 ids["$lte"] = end
-                # Behind a whole span there may be more.
+                # After a full span, more may follow.
                 last = end if looked == SPAN else None
             criteria: dict[str, Any] = {**lookup.covered, **lookup.others, "_id": ids}
             found = self._jobs.find(criteria, _WITHOUT_BODIES, hint=lookup.name).sort("_id", ASCENDING).limit(limit)

@@ -1,4 +1,4 @@
-"""How bulk actions look as documents. Pure: no driver, no I/O."""
+"""The documents of bulk actions. Pure: no driver, no I/O."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from acked_common.store.mongo.documents import Document
 from acked_common.store.mongo.field_names import DELETE_AT
 
 PLACES = ("place", "tenant_place")
-"""What an action has while it is active: one of so many places of all, and one of its tenant's."""
+"""The places of an active action: one of all tenants, and one of its tenant."""
 OF_OWNER = ("owner", "lease_until")
 _ID_BYTES = 16
 
@@ -38,7 +38,7 @@ def packed(ids: Sequence[UUID]) -> Binary:
 
 
 def unpacked(data: bytes) -> list[UUID]:
-    """The ids of such a value."""
+    """Return the ids of such a value."""
     return [UUID(bytes=bytes(data[start : start + _ID_BYTES])) for start in range(0, len(data), _ID_BYTES)]
 
 
@@ -77,7 +77,7 @@ def _resolution_from(document: Mapping[str, Any]) -> BulkResolution:
 
 
 def order_document(order: BulkOrder) -> Document:
-    """What was asked for."""
+    """Return the fields of the request."""
     fields = {
         **_fields(order),
         "verb": order.verb.value,
@@ -105,7 +105,7 @@ def _order_from(tenant: str, document: Mapping[str, Any]) -> BulkOrder:
 
 
 def new_document(action: BulkAction, ids: Sequence[UUID]) -> Document:
-    """The document of a new action, without its places."""
+    """Return the document of a new action, without its places."""
     document: Document = {
         "_id": action.id,
         "tenant": action.order.tenant,
@@ -117,13 +117,13 @@ def new_document(action: BulkAction, ids: Sequence[UUID]) -> Document:
 
 
 def standing_fields(action: BulkAction) -> Document:
-    """What the owner writes as the action goes on."""
+    """Return the fields that the owner writes as the action progresses."""
     tally, position = action.tally, action.position
     fields: Document = {
         "state": action.state.value,
         "tally": {
             "done": tally.done,
-            # As pairs: a word is no name of a field.
+            # As pairs, so that a reason is never a field name.
             "refused": [[why, count] for why, count in sorted(tally.refused.items())],
             "examples": [[one.id, one.why] for one in tally.examples],
         },
@@ -136,7 +136,7 @@ def standing_fields(action: BulkAction) -> Document:
 
 
 def save_update(action: BulkAction) -> Document:
-    """The write of how an action stands; one that has ended leaves its place and its owner, and is deleted later."""
+    """Return the update of an action's progress. An ended one releases its places and its owner, and expires later."""
     fields = standing_fields(action)
     if action.state not in ENDED or action.ended_at is None:
         return {"$set": fields}
@@ -145,12 +145,12 @@ def save_update(action: BulkAction) -> Document:
 
 
 def abort_document(abort: Abort) -> Document:
-    """Who asked for the end, and when."""
+    """Return the fields of an abort: its actor and its instant."""
     return {"by": _actor(abort.by), "at": abort.at}
 
 
 def action_from(document: Mapping[str, Any]) -> BulkAction:
-    """An action from its document."""
+    """Return an action from its document."""
     tally, position, abort = document["tally"], document["position"], document.get("abort")
     return BulkAction(
         id=document["_id"],

@@ -1,4 +1,4 @@
-"""The census on MongoDB: counts of what stands, their documents, and what people noted on groups of errors."""
+"""The census on MongoDB: counts of jobs, their documents, and the notes on error groups."""
 
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -33,12 +33,12 @@ from acked_common.store.mongo.documents import Document
 from acked_common.store.mongo.errors import store_errors
 
 COUNT_WITHIN_S = 20.0
-"""A long count is no sign of a server that does not respond."""
+"""A long count does not mean that the server is unresponsive."""
 _IDS_AT_ONCE = 1000
 
 
 class CensusVerbs(Verbs):
-    """`CensusStore` beside the turns, and `AttentionStore`."""
+    """`CensusStore` except its lock, and `AttentionStore`."""
 
     async def count_census(self, *, at: datetime) -> Census:
         began_at = time.monotonic()
@@ -60,7 +60,7 @@ class CensusVerbs(Verbs):
     async def _count_live(self) -> list[LiveCount]:
         counts = []
         for state in sorted(LIVE):
-            # From one snapshot: a renewal moves a job along the index, which would else be met twice, or never.
+            # Read from one snapshot: a renewal moves a job in the index, so it could be counted twice or not at all.
             found = self._connections.snapshot_jobs.aggregate(
                 pipelines.live_pipeline(state, census.LIVE_KEYS), hint=schema.LIVE_INDEX
             )
@@ -72,7 +72,7 @@ class CensusVerbs(Verbs):
         tenants = [one["_id"] for one in await self._keys(pipelines.tenants_pipeline(census.ALL_GROUPS))]
         groups_left, keys_left = census.ALL_GROUPS, census.FAILED_KEYS
         for number, tenant in enumerate(tenants):
-            # Those with few groups leave more to the others.
+            # Tenants with few groups leave the rest of the bound to others.
             most = min(census.TENANT_GROUPS, max(1, groups_left // (len(tenants) - number)))
             newest = [
                 pipelines.newest_from(document)
@@ -90,7 +90,7 @@ class CensusVerbs(Verbs):
     async def _tallies(
         self, tenant: str, newest: Sequence[Newest], at: datetime, keys_left: int
     ) -> tuple[list[GroupTally], dict[str, bool]]:
-        """Count the groups of a tenant: all at once where they are few jobs, else each by itself."""
+        """Count the groups of a tenant: with one query if they have few jobs, else with one per group."""
         if not newest:
             return [], {}
         if keys_left > 0:
@@ -163,7 +163,7 @@ class CensusVerbs(Verbs):
             before = await self._connections.census.find(
                 {**pipelines.is_of_tenant(), "forget_at": {"$exists": False}}, {"groups.group": 1}
             ).to_list(None)
-            # Notes first: what stands in a tenant's document is known.
+            # Records first, because every group in a tenant's document must have one.
             updates = [
                 UpdateOne({"_id": known_id}, pipelines.known_update(tenant, group, example), upsert=True)
                 for known_id, (tenant, group) in present.items()
@@ -218,7 +218,7 @@ class CensusVerbs(Verbs):
             known = [pipelines.known_from(document) async for document in self._known(ids)]
         counted_at = counted["counted_at"]
         if not groups and summary in documents:
-            # Without failed jobs the tenant has no document that is written anew.
+            # A tenant without failed jobs has no new document.
             counted_at = documents[summary]["counted_at"]
         return TenantAttention(counted_at, counted.get("is_complete", True), groups, {one.group: one for one in known})
 
@@ -252,7 +252,7 @@ def _with_kinds(
 
 
 def _gone(before: Iterable[Document], present: Mapping[str, object]) -> list[str]:
-    """The ids of groups that the census before had and this one does not have."""
+    """Return the ids of the groups of the previous census that this one lacks."""
     found = []
     for document in before:
         tenant = pipelines.tenant_from_id(document["_id"])

@@ -1,7 +1,7 @@
-"""The counts of a census as MongoDB wants them said, and its documents. Pure.
+"""The aggregations of a census, and its documents. Pure.
 
-Live jobs are counted from the keys of the sweeper's index alone, failed ones from those of their groups. Only failed
-jobs without a group are read as documents: their keys don't tell whether somebody attended to them.
+Live jobs are counted from the keys of the sweeper's index, and failed ones from those of the group index. Only failed
+jobs without a group need their documents, because their keys do not show whether an operator has attended to them.
 """
 
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ from acked_common.store.mongo.field_names import NEXT_CHECK_AT
 SUMMARY = "summary"
 _BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 _AHEAD_OF_ALL = ""
-"""Sorts ahead of every tenant and every group."""
+"""Sorts before every tenant and every group."""
 _TENANT_PREFIX = "tenant/"
 _BEHIND_TENANTS = "tenant0"
-"""Sorts directly behind all ids with the prefix."""
+"""Sorts directly after all ids with the prefix."""
 GROUP_INDEX = "failed_group"
 FINISHED_INDEX = "failed_group_finished"
 
 
 def live_pipeline(state: State, at_most: int) -> list[Document]:
-    """The count of live jobs in one state by kind. As in `moves.waiting_pipeline`, a bound for the next check is what
-    the keys prove."""
+    """Return the count of live jobs in one state by kind. As in `moves.waiting_pipeline`, a bound on the next check
+    keeps the count on index keys."""
     return [
         {"$match": {"state": state.value, NEXT_CHECK_AT: {"$gte": _BEFORE_ALL}}},
         {"$limit": at_most},
@@ -48,14 +48,14 @@ def live_pipeline(state: State, at_most: int) -> list[Document]:
 
 
 def live_count(state: State, document: Mapping[str, Any]) -> LiveCount:
-    """One answer of `live_pipeline`."""
+    """Read one result of `live_pipeline`."""
     return LiveCount(state, document["_id"], document["count"], document["oldest"])
 
 
 def tenants_pipeline(at_most: int) -> list[Document]:
-    """The tenants that have failed jobs: one key of each."""
+    """Return the aggregation of tenants with failed jobs, which reads one key of each."""
     return [
-        # Without a bound for the tenants MongoDB walks over all keys, and reads the documents.
+        # Without a bound on the tenant, MongoDB scans all keys and reads the documents.
         {"$match": {"tenant": {"$gt": _AHEAD_OF_ALL}, "state": State.FAILED.value}},
         {"$sort": {"tenant": 1}},
         {"$group": {"_id": "$tenant"}},
@@ -64,7 +64,7 @@ def tenants_pipeline(at_most: int) -> list[Document]:
 
 
 def newest_pipeline(tenant: str, at_most: int) -> list[Document]:
-    """The groups of a tenant with their newest jobs: one key of each."""
+    """Return the aggregation of a tenant's groups with their newest jobs, which reads one key of each."""
     return [
         {"$match": _of_groups(tenant)},
         {"$sort": {"tenant": 1, "state": 1, ERROR_GROUP: 1, "finished_at": -1, "_id": -1}},
@@ -74,12 +74,13 @@ def newest_pipeline(tenant: str, at_most: int) -> list[Document]:
 
 
 def newest_from(document: Mapping[str, Any]) -> Newest:
-    """One answer of `newest_pipeline`."""
+    """Read one result of `newest_pipeline`."""
     return Newest(document["_id"], document["newest"], document["at"])
 
 
 def tally_pipeline(tenant: str, group: str | None, at: datetime, at_most: int) -> list[Document]:
-    """The counts of failed jobs by group and minute: of one group, its newest first, or of all groups of a tenant."""
+    """Return the counts of failed jobs by group and minute, of one group (newest first) or of all groups of a
+    tenant."""
     match = _of_groups(tenant)
     if group is not None:
         match[ERROR_GROUP] = group
@@ -92,7 +93,7 @@ def tally_pipeline(tenant: str, group: str | None, at: datetime, at_most: int) -
 
 
 def ungrouped_pipeline(tenant: str, at: datetime, at_most: int) -> list[Document]:
-    """The counts of failed jobs without a group to which nobody attended, by kind and minute, newest first."""
+    """Return the counts of failed jobs without a group that need attention, by kind and minute, newest first."""
     return [
         {"$match": {"tenant": tenant, "state": State.FAILED.value, ERROR_GROUP: None}},
         {"$sort": {"tenant": 1, "state": 1, ERROR_GROUP: 1, "finished_at": -1, "_id": -1}},
@@ -120,7 +121,7 @@ def _minute(at: datetime) -> Document:
 
 
 def tally_from(document: Mapping[str, Any]) -> GroupTally:
-    """One answer of `tally_pipeline` or of `ungrouped_pipeline`."""
+    """Read one result of `tally_pipeline` or `ungrouped_pipeline`."""
     key = document["_id"]
     group, kind = key.get("group", UNGROUPED), key.get("kind")
     return GroupTally(group, kind, key["minute"], document["count"], document["first_at"], document["last_at"])
@@ -130,28 +131,28 @@ EXAMPLE_FIELDS = ("kind", "error.type", "error.message", "error.culprit")
 
 
 def example_from(document: Mapping[str, Any]) -> Example:
-    """A failed job by what it failed; its message is as long as that of an attempt."""
+    """Return the error of a failed job; its message has the length limit of an attempt."""
     error = kept_error(document.get("error") or {})
     return Example(document["kind"], error.get("type", ""), error.get("message", ""), error.get("culprit"))
 
 
 def tenant_id(tenant: str) -> str:
-    """The id of the document with a tenant's groups."""
+    """Return the id of the document with a tenant's groups."""
     return _TENANT_PREFIX + tenant
 
 
 def is_of_tenant() -> Document:
-    """What selects the documents of all tenants."""
+    """Return the criteria of the documents of all tenants."""
     return {"_id": {"$gte": _TENANT_PREFIX, "$lt": _BEHIND_TENANTS}}
 
 
 def tenant_from_id(text: str) -> str:
-    """The tenant of `tenant_id`."""
+    """Return the tenant of `tenant_id`."""
     return text.removeprefix(_TENANT_PREFIX)
 
 
 def tenant_document(census: TenantCensus) -> Document:
-    """The document of one tenant, without its id."""
+    """Return the document of one tenant, without its id."""
     return {
         "counted_at": census.counted_at,
         "is_complete": census.is_complete,
@@ -167,7 +168,7 @@ def _group_document(group: GroupCount) -> Document:
         "first_at": group.first_at,
         "last_at": group.last_at,
         "newest": group.newest,
-        # Most minutes have none.
+        # Most minutes are empty.
         "minutes": [[minute, count] for minute, count in enumerate(group.per_minute) if count],
         "kinds": [{"kind": kind, "count": count} for kind, count in group.kinds.items()],
     }
@@ -191,7 +192,7 @@ def group_from(document: Mapping[str, Any], minutes: int) -> GroupCount:
 
 
 def summary_document(summary: CensusSummary) -> Document:
-    """The document of the summary, without its id."""
+    """Return the document of the summary, without its id."""
     return {
         "counted_at": summary.counted_at,
         "took_s": summary.took_s,
@@ -209,7 +210,7 @@ def summary_document(summary: CensusSummary) -> Document:
 
 
 def summary_from(document: Mapping[str, Any]) -> CensusSummary:
-    """The summary from its document."""
+    """Return the summary from its document."""
     return CensusSummary(
         counted_at=document["counted_at"],
         took_s=document["took_s"],
@@ -227,12 +228,12 @@ def summary_from(document: Mapping[str, Any]) -> CensusSummary:
 
 
 def known_id(tenant: str, group: str) -> str:
-    """The id of what is known of a group. No tenant's name has a slash."""
+    """Return the id of a group's record. No tenant's name has a slash."""
     return f"{tenant}/{group}"
 
 
 def known_update(tenant: str, count: GroupCount, example: Example) -> Document:
-    """The update, or the insert, of what is known of a group by its newest job."""
+    """Return the upsert of a group's record by its newest job."""
     fields = {"tenant": tenant, "group": count.group, "kind": example.kind, "type": example.type}
     return {
         "$set": {**fields, "message": example.message, "culprit": example.culprit, "newest": count.newest},
@@ -242,7 +243,7 @@ def known_update(tenant: str, count: GroupCount, example: Example) -> Document:
 
 
 def known_from(document: Mapping[str, Any]) -> KnownGroup:
-    """What is known of a group from its document."""
+    """Read a group's record from its document."""
     get = document.get
     return KnownGroup(
         group=document["group"],
@@ -254,7 +255,7 @@ def known_from(document: Mapping[str, Any]) -> KnownGroup:
 
 
 def forgetting(at: datetime, after_s: float) -> Document:
-    """The update of a group whose jobs are all gone."""
+    """Return the update of a group without jobs."""
     return {"$set": {"forget_at": at + timedelta(seconds=after_s)}}
 
 

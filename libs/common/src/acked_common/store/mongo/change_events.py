@@ -12,6 +12,7 @@ from uuid import UUID
 
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.lifecycle_waits import Waits, waits_from
 from acked_common.model.topics import ALL, BATCH, IDS, KIND, Origin, Topic
 
 _FIELD_OF_TOPIC = {BATCH: "batch", KIND: "kind"}
@@ -26,6 +27,7 @@ GLIMPSE = {
     "accepted_at": 1,
     "progress": 1,
     "owner.nonce": 1,
+    "waits": 1,
     "history": {"$slice": -1},
 }
 """The fields that `update_from_document` reads."""
@@ -45,6 +47,8 @@ class Change:
     nonce: str | None = None
     origin: Origin | None = None
     """Only a new job, and one that was logged as replaced, carry their origin."""
+    waits: Waits | None = None
+    """Why the job is parked, if this change parked it."""
 
 
 def _event_of(job_id: UUID, entry: Mapping[str, Any]) -> JobEvent:
@@ -87,7 +91,13 @@ def update_from_document(document: Mapping[str, Any]) -> JobUpdate:
         event=event,
         progress=None if progress is None else bytes(progress),
         nonce=owner["nonce"] if owner else None,
+        waits=waits_of(document["state"], document),
     )
+
+
+def waits_of(state: str, document: Mapping[str, Any]) -> Waits | None:
+    """Read why a job in a state is parked, from its document or from what a transition to this state has written."""
+    return waits_from(document.get("waits")) if state == State.WAITING.value else None
 
 
 def read_change(change: Mapping[str, Any]) -> Change:
@@ -100,7 +110,9 @@ def read_change(change: Mapping[str, Any]) -> Change:
         document = change["fullDocument"]
         if change["operationType"] == "replace":
             update = update_from_document(document)
-            return Change(job_id, document["rev"], update.event, update.progress, update.nonce, update.origin)
+            return Change(
+                job_id, document["rev"], update.event, update.progress, update.nonce, update.origin, update.waits
+            )
         accepted = JobEvent(job_id, 1, State(document["state"]), Reason.ACCEPTED.value, 0, document["accepted_at"])
         return Change(job_id, 1, accepted, origin=origin_of(document))
     fields = change["updateDescription"]["updatedFields"]
@@ -108,11 +120,14 @@ def read_change(change: Mapping[str, Any]) -> Change:
     if rev is None:
         return Change(job_id, None, None, progress=bytes(fields["progress"]))
     owner = fields.get("owner")
-    return Change(job_id, rev, _appended(job_id, rev, fields), nonce=owner["nonce"] if owner else None)
+    event = _appended(job_id, rev, fields)
+    return Change(
+        job_id, rev, event, nonce=owner["nonce"] if owner else None, waits=waits_of(fields.get("state", ""), fields)
+    )
 
 
 def event_at(job_id: UUID, rev: int, history: list[Mapping[str, Any]]) -> JobEvent | None:
-    """The transition with this rev from a job's history, if it is still kept there."""
+    """Return the transition with this rev from a job's history, if it is still stored there."""
     for entry in reversed(history):
         if entry["rev"] == rev:
             return _event_of(job_id, entry)

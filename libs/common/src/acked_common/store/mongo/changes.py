@@ -1,6 +1,7 @@
-"""The change stream over the jobs: every transition, whoever made it, in the order in which it became durable.
+"""The change stream of the jobs: every transition of any writer, in the order in which it became durable.
 
-Asked with plain commands, a batch an answer: the driver's own cursor costs a change of threads for each event.
+The stream is read with plain commands, one batch per reply, because the driver's cursor costs a thread switch per
+event.
 """
 
 from collections import OrderedDict
@@ -18,7 +19,15 @@ from acked_common.model.events import JobUpdate
 from acked_common.model.topics import GONE, Origin
 from acked_common.store.errors import HistoryLost, StoreUnavailable
 from acked_common.store.mongo import schema
-from acked_common.store.mongo.change_events import GLIMPSE, ORIGIN_FIELDS, Change, event_at, origin_of, read_change
+from acked_common.store.mongo.change_events import (
+    GLIMPSE,
+    ORIGIN_FIELDS,
+    Change,
+    event_at,
+    origin_of,
+    read_change,
+    waits_of,
+)
 from acked_common.store.mongo.driver import Collection, Database, Session
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.find import find_by_ids
@@ -57,7 +66,7 @@ _PIPELINE: list[dict[str, Any]] = [
 
 
 def watching_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the client that watches, from those of the others: its calls wait for news."""
+    """Return the options of the watching client, whose calls wait for changes."""
     changed = {"maxPoolSize": 2, "minPoolSize": 0, "socketTimeoutMS": int(ANSWER_WITHIN_S * 1000)}
     return {name: value for name, value in options.items() if name != "timeoutMS"} | changed
 
@@ -66,14 +75,14 @@ class MongoChanges:
     """`JobChanges` on MongoDB."""
 
     def __init__(self, watched: Database, jobs: Collection) -> None:
-        """Reads the stream of `watched`, whose calls wait for changes, and looks at `jobs`."""
+        """`watched` reads the stream, and its calls wait for changes; `jobs` reads documents."""
         self._database = watched
         self._jobs = jobs
         self._codec: CodecOptions[dict[str, Any]] = jobs.codec_options
         self._session: Session | None = None
         self._cursor = 0
         self._token: Mapping[str, Any] | None = None
-        # They never change, and no change but the first carries them.
+        # These fields never change, and only the first change carries them.
         self._origins: OrderedDict[UUID, Origin] = OrderedDict()
 
     async def open(self) -> None:
@@ -113,12 +122,12 @@ class MongoChanges:
             batch = cursor["nextBatch"]
             updates = await self._updates([read_change(change) for change in batch])
         except BaseException as error:
-            # Also when cancelled: what is answered then is read again from the token.
+            # Also if cancelled: the stream resumes from the token, which reads the lost reply again.
             await self._drop(error)
             raise
         self._token = cursor.get("postBatchResumeToken", batch[-1]["_id"] if batch else self._token)
         if not cursor["id"]:
-            # The server ended it (a dropped collection, a fail-over): the next call takes it up again.
+            # The server ended the cursor (dropped collection, failover); the next call resumes.
             await self._drop(None)
         return Changes(updates, is_current=len(batch) < BATCH)
 
@@ -132,7 +141,7 @@ class MongoChanges:
                 await self._command({"killCursors": schema.JOBS, "cursors": [Int64(cursor)]}, session)
             await session.end_session()
         except PyMongoError:
-            # The server ends it by itself after ten minutes.
+            # The server closes an idle cursor after ten minutes.
             return
 
     async def _command(self, command: dict[str, Any], session: Session | None = None) -> dict[str, Any]:
@@ -142,9 +151,9 @@ class MongoChanges:
         return answer
 
     async def _until_seen(self, at: Timestamp) -> None:
-        """Returns when reads from the majority see all that the new stream will not tell.
+        """Wait until majority reads see all changes from before the new stream.
 
-        A stream begins behind the newest write, also where that is not durable yet: a look made at once would miss it.
+        A stream begins after the newest write, even if that is not durable yet. A read at once would miss that write.
         """
         concern = {**ReadConcern("majority").document, "afterClusterTime": at}
         await self._command({"find": schema.JOBS, "limit": 1, "projection": {"_id": 1}, "readConcern": concern})
@@ -159,7 +168,7 @@ class MongoChanges:
         cause = error.__context__ if error is not None else None
         if isinstance(cause, OperationFailure) and cause.code in _HISTORY_LOST:
             self._token = None
-            raise HistoryLost("the changes since the last look are gone: look anew") from error
+            raise HistoryLost("the server no longer has the changes since the last read") from error
 
     async def _updates(self, changes: Sequence[Change]) -> list[JobUpdate]:  # noqa: C901 - one kind of change a branch
         wanted: dict[UUID, None] = {}
@@ -175,23 +184,26 @@ class MongoChanges:
             self._origins[job_id] = origin_of(looked[job_id]) if job_id in looked else GONE
         updates = []
         for change in changes:
-            event = change.event
+            event, waits = change.event, change.waits
             if event is None and change.rev is not None:
-                event = event_at(change.id, change.rev, looked.get(change.id, {}).get("history", []))
+                now = looked.get(change.id, {})
+                event = event_at(change.id, change.rev, now.get("history", []))
+                # The job may have moved since.
+                waits = waits_of(now["state"], now) if now.get("rev") == change.rev else None
             if event is None and change.progress is None:
                 continue
             origin = self._origins[change.id]
             if event is not None:
-                updates.append(JobUpdate(change.id, origin, event, None, change.nonce))
+                updates.append(JobUpdate(change.id, origin, event, None, change.nonce, waits))
             if change.progress is not None:
-                updates.append(JobUpdate(change.id, origin, None, change.progress, change.nonce))
+                updates.append(JobUpdate(change.id, origin, None, change.progress, change.nonce, waits))
         while len(self._origins) > ORIGINS_KEPT:
             self._origins.popitem(last=False)
         return updates
 
     async def _look(self, ids: list[UUID]) -> dict[UUID, dict[str, Any]]:
         with store_errors("reading changed jobs"):
-            documents = await find_by_ids(self._jobs, ids, fields=(*ORIGIN_FIELDS, "history"))
+            documents = await find_by_ids(self._jobs, ids, fields=(*ORIGIN_FIELDS, "history", "rev", "state", "waits"))
         return {document["_id"]: document for document in documents}
 
 

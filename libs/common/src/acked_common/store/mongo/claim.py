@@ -1,7 +1,7 @@
-"""How a worker claims jobs in MongoDB, and how a claim whose outcome is not known is cleared up.
+"""Claims of jobs on MongoDB, including claims whose outcome is unknown.
 
-What a claim took carries its nonce. So it may be sent again as often as need be, and is read back with majority read
-concern before anything runs.
+Claimed jobs carry the nonce of their claim. So a claim may be repeated at will, and is read back with majority read
+concern before any job runs.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ async def claim_jobs(
     at: datetime,
     fields: Sequence[str] = CLAIMED_FIELDS,
 ) -> list[ClaimedJob]:
-    """`ClaimStore.claim` in a collection whose writes and reads wait for a majority; reads these fields back."""
+    """Claim as `ClaimStore.claim` does, in a collection with majority concerns; read these fields back."""
     if not ids:
         return []
     transition = lifecycle.claim(at=at, owner=owner, lease_s=lease_s)
@@ -66,7 +66,7 @@ async def claim_jobs(
         ours = {"owner.nonce": owner.nonce, "state": transition.to.value}
         documents = await find_by_ids(collection, ids, ours, fields=fields)
     if unknown is not None and len(documents) < len(ids):
-        # It may take hold yet. Sent again it takes what is left, and what it took already is read with that.
+        # The claim may still take effect. A repetition claims the rest, and then all claimed jobs are read.
         raise unknown
     return [claimed_job_from(document, owner.nonce) for document in documents]
 
@@ -74,8 +74,11 @@ async def claim_jobs(
 async def _claim_one(
     collection: Collection, criteria: Document, pipeline: list[Document], fields: Sequence[str]
 ) -> Document | None:
-    """The claimed document; None where it is to be read back. With the plain command: the driver's own could be sent
-    again by it, and for that MongoDB would keep a copy of the document, which costs as much as the claim."""
+    """Claim one job. Return its document, or None if it must be read back.
+
+    This sends a plain command. For the driver's retryable one, MongoDB would store a copy of the document, which costs
+    as much as the claim.
+    """
     command = {
         "findAndModify": collection.name,
         "query": criteria,

@@ -14,12 +14,12 @@ from acked_common.store.mongo.changes import watching_options
 from acked_common.store.mongo.driver import close_clients, open_client
 
 IDLE_CONNECTION_S = 60.0
-"""How long a connection that a burst made is kept unused."""
+"""How long an unused connection stays open after a burst."""
 
 
 class Connections:
-    """Three clients and the collections of one database. `quick` ones wait for one member: what they write may be
-    lost."""
+    """Three clients and the collections of one database. `quick` collections wait for one member only, so their writes
+    may be lost."""
 
     def __init__(
         self,
@@ -32,14 +32,14 @@ class Connections:
         idle_connection_s: float = IDLE_CONNECTION_S,
         claims_tenants: bool = False,
     ) -> None:
-        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included. A claim
+        """Connect lazily: a service starts without a server. `timeout_s` bounds each call, retries included. A claim
         reads the tenants of its jobs only with `claims_tenants`."""
         options: dict[str, Any] = {
             "appname": app_name,
             "tz_aware": True,
             "uuidRepresentation": "standard",
             "timeoutMS": int(timeout_s * 1000),
-            # The driver looks for a server in steps of half a second, so it may end that much late.
+            # The driver checks for servers every half second, so it may exceed the timeout by that much.
             "serverSelectionTimeoutMS": int(timeout_s * 600),
             "connectTimeoutMS": int(timeout_s * 1000),
             "heartbeatFrequencyMS": 2000,
@@ -52,7 +52,7 @@ class Connections:
         self.claims_tenants = claims_tenants
         self._watching = open_client(url, watching_options(options))
         self._client = open_client(url, options)
-        # Renewals have connections of their own, so that no queue of slow writes can cost a lease.
+        # Renewals have separate connections, so that a queue of slow writes can't cost a lease.
         self._renewing = open_client(url, {**options, "maxPoolSize": 4, "minPoolSize": 1})
         majority: dict[str, Any] = {
             "write_concern": WriteConcern(w="majority", j=True),
@@ -68,12 +68,15 @@ class Connections:
         self.kinds = self.database[schema.KINDS]
         self.census = self.database[schema.CENSUS]
         self.error_groups = self.database[schema.ERROR_GROUPS]
+        self.load_tests = self.database[schema.LOAD_TESTS]
         self.meta = self.database[schema.META]
         self.minutes = self.database[schema.MINUTES]
         self.tokens = self.database[schema.TOKENS]
         self.audit = self.database[schema.AUDIT]
         self.workers = self.database[schema.WORKERS]
         self.bulk_actions = self.database[schema.BULK_ACTIONS]
+        self.ledgers = self.database[schema.LEDGERS]
+        self.ledger_parts = self.database[schema.LEDGER_PARTS]
         self.quick_lanes = self.database[schema.LANES].with_options(write_concern=quick)
         self.quick_turns = self.database[schema.TURNS].with_options(write_concern=quick)
         renewing = self._renewing.get_database(database, **majority)
@@ -81,10 +84,10 @@ class Connections:
         self.quick_renewed_jobs = self.renewed_jobs.with_options(write_concern=quick)
         self.quick_workers = renewing[schema.WORKERS].with_options(write_concern=quick)
         self.watched_database = self._watching[database]
-        """Without the bound in time that other calls have: its calls wait for changes."""
+        """The client of the change stream, without a time limit, because its calls wait for changes."""
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await close_clients(self._client, self._renewing, self._watching)
 
 

@@ -1,37 +1,42 @@
-"""How jobs, kinds and workers look as documents. Pure: no driver, no I/O."""
+"""The documents of jobs, kinds and workers. Pure: no driver, no I/O."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
-from uuid import UUID
 
 from bson.binary import Binary
 from msgspec import Struct
 
-from acked_common.model.attempts import UNGROUPED, AttemptOutcome, EndedAttempt
-from acked_common.model.ids import first_id_at
+from acked_common.model.attempts import AttemptOutcome, EndedAttempt
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
+from acked_common.model.lifecycle_waits import waits_from
+from acked_common.model.limits import KindLimit
 from acked_common.model.options import DEFAULTS, NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.pauses import CountedPauses, KindPauses, PastPause, Pause
 from acked_common.model.principal import DEFAULT_TENANT, Actor
-from acked_common.store.mongo.field_names import NEXT_CHECK_AT, stored_fields, stored_name
-from acked_common.store.records import ClaimedJob, Job, JobFilter, KeyHolder, KindRecord, NewJob, WorkerRecord
+from acked_common.store.mongo.field_names import HELD, NEXT_CHECK_AT, stored_fields, stored_name
+from acked_common.store.records import (
+    ClaimedJob,
+    Job,
+    KeyHolder,
+    KindRecord,
+    NewJob,
+    RunningJob,
+    WorkerRecord,
+)
 
 Document = dict[str, Any]
 S = TypeVar("S", bound=Struct)
-
-_LISTED_BYTES = 600
-_HISTORY_BYTES = 110
 
 _ACCEPTED = Reason.ACCEPTED.value
 
 
 def job_document(job: NewJob) -> Document:
-    """The document of a new job. The payload is kept as opaque bytes, so that no key in it can mean anything."""
+    """Return the document of a new job. The payload is opaque bytes, so that its keys have no meaning to MongoDB."""
     state: str = job.lifecycle["state"].value
     document: Document = {
-        # What claims, indexes and the validator look for comes first: MongoDB walks over whatever stands ahead of it.
+        # Fields that claims, indexes and the validator read come first, because MongoDB scans all fields before them.
         "_id": job.id,
         **stored_fields(job.lifecycle),
         "state": state,
@@ -57,7 +62,7 @@ def job_document(job: NewJob) -> Document:
 
 
 def option_fields(options: JobOptions) -> Document:
-    """The fields of a document for what was asked for."""
+    """Return the document fields of the options of a request."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, default in DEFAULTS.items()
@@ -66,7 +71,7 @@ def option_fields(options: JobOptions) -> Document:
 
 
 def options_from(document: Mapping[str, Any]) -> JobOptions:
-    """What was asked for, from a document. Jobs that ask for nothing share one object."""
+    """Read the options of a request from a document. Jobs without options share one object."""
     asked: Document = {}
     for name in OPTION_NAMES:
         if name in document:
@@ -76,45 +81,26 @@ def options_from(document: Mapping[str, Any]) -> JobOptions:
 
 
 KEY_HOLDER_FIELDS = ("kind", "first_state", "accepted_at", "key_fingerprint")
-"""What `key_holder_from` reads beside the id."""
+"""The fields that `key_holder_from` reads beside the id."""
 
 
 def key_holder_from(document: Mapping[str, Any]) -> KeyHolder:
-    """The holder of a key from its document."""
-    return KeyHolder(
-        id=document["_id"],
-        kind=document["kind"],
-        state=State(document["first_state"]),
-        accepted_at=document["accepted_at"],
-        fingerprint=bytes(document["key_fingerprint"]),
-    )
+    """Return the holder of a key from its document."""
+    state, fingerprint = State(document["first_state"]), bytes(document["key_fingerprint"])
+    return KeyHolder(document["_id"], document["kind"], state, document["accepted_at"], fingerprint)
 
 
 ERROR_GROUP = "error.group"
 ATTENDED_TO = tuple(reason.value for reason in (Reason.RESOLVED, Reason.EDITED, Reason.ERASED))
-"""Reasons of failed jobs whose errors have lost their group because a person has dealt with them."""
+"""Reasons of failed jobs whose errors have lost their group, because an operator has attended to them."""
 
 _REASONS = {reason.value: reason for reason in Reason}
 
 
 def job_from(document: Mapping[str, Any]) -> Job:
-    """A job from its document; a projection may leave payload, result and history away."""
+    """Return a job from its document; a projection may leave payload, result and history away."""
     get = document.get
     owner = get("owner")
-    accepted_at = document["accepted_at"]
-    first_state = State(document["first_state"])
-    entries = [HistoryEntry(1, first_state, Reason.ACCEPTED, 0, accepted_at)]
-    entries += [
-        HistoryEntry(
-            e["rev"],
-            State(e["state"]),
-            _REASONS.get(e["reason"], e["reason"]),
-            e["attempt"],
-            e["at"],
-            _actor_from(e["by"]) if "by" in e else None,
-        )
-        for e in get("history", ())
-    ]
     result, progress = get("result"), get("progress")
     return Job(
         id=document["_id"],
@@ -126,10 +112,10 @@ def job_from(document: Mapping[str, Any]) -> Job:
         attempt=document["attempt"],
         failures=document["failures"],
         crashes=get("crashes", 0),
-        accepted_at=accepted_at,
+        accepted_at=document["accepted_at"],
         payload=bytes(get("payload", b"")),
-        first_state=first_state,
-        history=tuple(entries),
+        first_state=State(document["first_state"]),
+        history=history_from(document),
         options=options_from(document),
         next_check_at=get(NEXT_CHECK_AT),
         queued_at=get("queued_at"),
@@ -150,21 +136,45 @@ def job_from(document: Mapping[str, Any]) -> Job:
         edited_to=get("edited_to"),
         erased_at=get("erased_at"),
         counted_pauses=_struct_from(CountedPauses, counted) if (counted := get("counted_pauses")) else None,
+        waits=waits_from(get("waits")) if document["state"] == State.WAITING.value else None,
+        signals=get("signals", 0),
+        is_held=get("reserved_by") == HELD,
         tenant=document["tenant"],
     )
+
+
+HISTORY_FIELDS = ("accepted_at", "first_state", "history")
+"""The fields that `history_from` reads."""
+
+
+def history_from(document: Mapping[str, Any]) -> tuple[HistoryEntry, ...]:
+    """Return the history of a job from its document, oldest entry first. The first entry is not stored."""
+    first = HistoryEntry(1, State(document["first_state"]), Reason.ACCEPTED, 0, document["accepted_at"])
+    later = (
+        HistoryEntry(
+            e["rev"],
+            State(e["state"]),
+            _REASONS.get(e["reason"], e["reason"]),
+            e["attempt"],
+            e["at"],
+            _actor_from(e["by"]) if "by" in e else None,
+        )
+        for e in document.get("history", ())
+    )
+    return (first, *later)
 
 
 CLAIMED_FIELDS = (
     *(stored_name(name) for name in ClaimedJob.__struct_fields__ if name not in ("id", "nonce", "options", "tenant")),
     *OPTION_NAMES,
 )
-"""What `claimed_job_from` reads beside the id; the tenant too where clients show tokens.
+"""The fields that `claimed_job_from` reads beside the id, and the tenant if clients need tokens.
 
-Measured with no-ops: documents read whole were a quarter of what a job costs a worker in Python."""
+Measured with no-ops: reading whole documents was a quarter of the Python time that a job costs a worker."""
 
 
 def claimed_job_from(document: Mapping[str, Any], nonce: str) -> ClaimedJob:
-    """A job that the claim with this nonce has taken, from its document."""
+    """Return a job that the claim with this nonce has taken, from its document."""
     get = document.get
     return ClaimedJob(
         id=document["_id"],
@@ -185,7 +195,7 @@ def claimed_job_from(document: Mapping[str, Any], nonce: str) -> ClaimedJob:
 
 
 def history_document(entry: HistoryEntry) -> Document:
-    """One history entry as it is kept."""
+    """Return one history entry as it is stored."""
     document: Document = {
         "rev": entry.rev,
         "state": entry.state.value,
@@ -203,7 +213,7 @@ def _actor_from(document: Mapping[str, Any]) -> Actor:
 
 
 def attempt_document(ended: EndedAttempt) -> Document:
-    """An attempt that did not succeed, as its job keeps it; its traceback stands elsewhere."""
+    """Return an unsuccessful attempt as its job stores it; its traceback is stored separately."""
     return {
         "run": ended.run,
         "attempt": ended.attempt,
@@ -216,12 +226,12 @@ def attempt_document(ended: EndedAttempt) -> Document:
 
 
 def traceback_document(ended: EndedAttempt) -> Document:
-    """The traceback of an attempt, as its job keeps it."""
+    """Return the traceback of an attempt as its job stores it."""
     return {"attempt": ended.attempt, "text": ended.traceback}
 
 
 def attempts_from(document: Mapping[str, Any]) -> tuple[EndedAttempt, ...]:
-    """The attempts that a job keeps, with those of their tracebacks that were read."""
+    """Return the stored attempts of a job, with the tracebacks that were read."""
     tracebacks = {one["attempt"]: one["text"] for one in document.get("tracebacks", ())}
     return tuple(
         EndedAttempt(
@@ -239,7 +249,7 @@ def attempts_from(document: Mapping[str, Any]) -> tuple[EndedAttempt, ...]:
 
 
 def transition_fields(transition: Transition) -> Document:
-    """The fields that a transition sets under their stored names, bytes as opaque binaries."""
+    """Return the fields that a transition sets under their stored names, bytes as opaque binaries."""
     fields: Document = {
         stored_name(name): Binary(value) if isinstance(value, bytes) else value
         for name, value in transition.sets.items()
@@ -250,64 +260,8 @@ def transition_fields(transition: Transition) -> Document:
 
 
 def is_recorded(move: Move, document: Mapping[str, Any]) -> bool:
-    """Whether the document shows that this very move happened, whatever happened after it."""
+    """Return whether the document shows that this very move was applied, whatever followed it."""
     return history_document(move.history_entry) in document.get("history", ())
-
-
-def filter_fields(job_filter: JobFilter) -> Document:
-    """The fields that a listed job has, and their values; `tags` holds the value among others. See `id_bounds` too."""
-    fields: Document = {"tenant": job_filter.tenant}
-    if job_filter.batch is not None:
-        fields["batch"] = job_filter.batch
-    if job_filter.kind is not None:
-        fields["kind"] = job_filter.kind
-    if job_filter.tag is not None:
-        fields["tags"] = job_filter.tag
-    if job_filter.state is not None:
-        fields["state"] = job_filter.state.value
-    if job_filter.error_group is not None:
-        fields.setdefault("state", State.FAILED.value)
-        if job_filter.error_group == UNGROUPED:
-            fields[ERROR_GROUP] = None
-            fields["reason"] = {"$nin": ATTENDED_TO}
-        else:
-            fields[ERROR_GROUP] = job_filter.error_group
-    return fields
-
-
-def id_bounds(job_filter: JobFilter) -> tuple[UUID | None, UUID | None]:
-    """Return the lowest id that a listed job may have, and the one that all are below; None where there is no such."""
-    return (
-        None if job_filter.since_at is None else first_id_at(job_filter.since_at),
-        None if job_filter.until_at is None else first_id_at(job_filter.until_at),
-    )
-
-
-def listed_bytes(document: Mapping[str, Any]) -> int:
-    """About how large a job is in a list."""
-    error = document.get("error") or {}
-    texts = (document.get("progress", b""), error.get("traceback", ""), error.get("message", ""))
-    return _LISTED_BYTES + len(document.get("history", ())) * _HISTORY_BYTES + sum(map(len, texts))
-
-
-def index_fields(job_filter: JobFilter) -> tuple[str, ...]:
-    """Those of the filter's fields that one index serves together with the order, newest first."""
-    return list_index(job_filter)[1]
-
-
-def list_index(job_filter: JobFilter) -> tuple[str, tuple[str, ...]]:
-    """The index that a list walks, and those of the filter's fields that it serves."""
-    if job_filter.error_group is not None:
-        return "failed_group", ("tenant", "state", ERROR_GROUP)
-    if job_filter.batch is not None:
-        return "tenant_batch_state", ("tenant", "batch") if job_filter.state is None else ("tenant", "batch", "state")
-    if job_filter.tag is not None:
-        return "tenant_tags", ("tenant", "tags")
-    if job_filter.kind is not None:
-        return "tenant_kind", ("tenant", "kind")
-    if job_filter.state is State.FAILED:
-        return "tenant_failed", ("tenant", "state")
-    return "tenant_newest", ("tenant",)
 
 
 _KIND_FIELDS = tuple(field.name for field in fields(KindRecord) if field.name != "name")
@@ -316,13 +270,13 @@ _KIND_FIELDS = tuple(field.name for field in fields(KindRecord) if field.name !=
 def kind_document(kind: KindRecord) -> Document:
     """Return a kind's document without its id."""
     document = {name: getattr(kind, name) for name in _KIND_FIELDS}
-    # JSON text: names like $ref mean something to the driver, and its integers end at 64 bits.
+    # As JSON text: names like $ref have a meaning to the driver, and its integers have 64 bits.
     document["payload_schema"] = None if kind.payload_schema is None else json.dumps(dict(kind.payload_schema))
     return document
 
 
 def kind_from(document: Mapping[str, Any]) -> KindRecord:
-    """Return a kind from its document; what an earlier version did not store has its default."""
+    """Return a kind from its document. Fields that an earlier version did not store have their defaults."""
     found = {name: document[name] for name in _KIND_FIELDS if name in document}
     if found.get("payload_schema") is not None:
         found["payload_schema"] = json.loads(found["payload_schema"])
@@ -330,7 +284,7 @@ def kind_from(document: Mapping[str, Any]) -> KindRecord:
 
 
 def pause_document(pause: Pause) -> Document:
-    """Return the pause of a kind as the kind's document keeps it."""
+    """Return the pause of a kind as the kind's document stores it."""
     return {name: getattr(pause, name) for name in Pause.__struct_fields__}
 
 
@@ -340,21 +294,33 @@ def pauses_from(document: Mapping[str, Any]) -> KindPauses:
     return KindPauses(
         current=_struct_from(Pause, current) if current else None,
         past=tuple(_struct_from(PastPause, one) for one in document.get("pauses", ())),
+        limit=limit_from(document),
     )
 
 
+def limit_document(limit: KindLimit) -> Document:
+    """Return the limit of a kind as the kind's document stores it."""
+    return {name: getattr(limit, name) for name in KindLimit.__struct_fields__}
+
+
+def limit_from(document: Mapping[str, Any]) -> KindLimit | None:
+    """Return the limit of a kind from its document; None if it never had one."""
+    limit = document.get("limit")
+    return None if limit is None else _struct_from(KindLimit, limit)
+
+
 def _struct_from(struct: type[S], document: Mapping[str, Any]) -> S:
-    """Return what was stored of a struct, without what a newer version stored beside it."""
+    """Return the stored fields of a struct, without fields that only a newer version has."""
     return struct(**{name: document[name] for name in struct.__struct_fields__ if name in document})
 
 
 def counted_document(counted: CountedPauses) -> Document:
-    """Return what a job keeps of the pauses that its expiry takes into account."""
+    """Return the pauses that a job's expiry already counts, as stored."""
     return {name: getattr(counted, name) for name in CountedPauses.__struct_fields__}
 
 
 def worker_document(worker: WorkerRecord) -> Document:
-    """A worker's document without its id."""
+    """Return a worker's document without its id."""
     return {
         "name": worker.name,
         "kinds": list(worker.kinds),
@@ -364,11 +330,15 @@ def worker_document(worker: WorkerRecord) -> Document:
         "version": worker.version,
         "since_at": worker.since_at,
         "seen_at": worker.seen_at,
+        "running_jobs": [
+            {"id": job.id, "kind": job.kind, "attempt": job.attempt, "started_at": job.started_at, "tenant": job.tenant}
+            for job in worker.running_jobs
+        ],
     }
 
 
 def worker_from(document: Mapping[str, Any]) -> WorkerRecord:
-    """A worker from its document."""
+    """Return a worker from its document."""
     return WorkerRecord(
         boot=document["_id"],
         name=document["name"],
@@ -379,4 +349,9 @@ def worker_from(document: Mapping[str, Any]) -> WorkerRecord:
         version=document["version"],
         since_at=document["since_at"],
         seen_at=document["seen_at"],
+        running_jobs=tuple(
+            RunningJob(job["id"], job["kind"], job["attempt"], job["started_at"], job["tenant"])
+            for job in document.get("running_jobs", ())
+        ),
+        drain_requested=document.get("drain_requested", False),
     )

@@ -1,8 +1,8 @@
-"""The edge to MongoDB's asynchronous driver: its types, and how clients are opened and closed.
+"""The interface to MongoDB's asynchronous driver: its types, and opening and closing clients.
 
-The only module that imports Motor, so that another driver is a change of this package alone. Motor runs each call in a
-thread of one pool. That has five threads a core by itself, too few: slow calls would starve renewals. Its size is read
-from the environment at import only, so it is replaced here before the first call.
+Only this module imports Motor, so replacing the driver changes only this package. Motor runs each call in a thread of
+one pool. Its default of five threads per core is too small: slow calls would starve renewals. Motor reads the size from
+the environment only at import, so this module replaces the pool before the first call.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
 Session: TypeAlias = AsyncIOMotorClientSession
 
 DRIVER_THREADS = 64
-"""Calls of a process that are under way at once, over all of its clients."""
+"""Concurrent calls of a process, over all of its clients."""
 
 
 def open_client(url: str, options: Mapping[str, Any]) -> Client:
-    """Opens a client that connects with its first call."""
+    """Open a client, which connects with its first call."""
     _size_thread_pool()
     return AsyncIOMotorClient(url, **options)
 
 
 async def close_clients(*clients: Client) -> None:
-    """Closes clients at once. Each tells its server that its sessions end, and waits for that in a thread: a server
-    that does not respond must not stop the event loop."""
+    """Close clients at once. Each ends its sessions on the server in a thread, so that an unresponsive server does not
+    block the event loop."""
     await asyncio.gather(*(asyncio.to_thread(client.close) for client in clients))
 
 
 def _size_thread_pool() -> None:
     if motor_pool.max_workers != DRIVER_THREADS:
-        # Also what the driver makes a new pool of after a fork.
+        # The driver also uses this to make a new pool after a fork.
         motor_pool.max_workers = DRIVER_THREADS
         motor_pool._reset_global_executor()  # type: ignore[no-untyped-call]

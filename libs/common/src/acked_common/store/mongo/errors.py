@@ -1,4 +1,4 @@
-"""What the driver's errors mean to those who use the store."""
+"""Translation of the driver's errors into those of the store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +20,12 @@ from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailab
 
 @contextmanager
 def store_errors(doing: str) -> Iterator[None]:
-    """Turns the driver's errors into the port's. No message carries a document, nor does a traceback: what a server
-    refuses is quoted in the driver's words, so errors of that sort are not shown as the cause."""
+    """Translate the driver's errors into those of the port. No message or traceback may contain a document. Rejections
+    quote one, so these errors are not chained as the cause."""
     try:
         yield
     except ServerSelectionTimeoutError as error:
-        raise StoreUnavailable(f"{doing}: no MongoDB server answers") from error
+        raise StoreUnavailable(f"{doing}: no MongoDB server responds") from error
     except (AutoReconnect, ConnectionFailure) as error:
         raise OutcomeUnknown(f"{doing}: MongoDB did not confirm ({type(error).__name__})") from error
     except (ExecutionTimeout, WTimeoutError, WriteConcernError) as error:

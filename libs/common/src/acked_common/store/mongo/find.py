@@ -1,4 +1,4 @@
-"""Reads documents of which the ids are known, with one command."""
+"""Read documents by ids, with one command."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,9 +16,9 @@ async def find_by_ids(
     *,
     fields: Sequence[str] = (),
 ) -> list[Document]:
-    """Those of the documents that fit, in no order; whole, or these fields and the id. Raises the driver's errors."""
+    """Return the documents that match, in no order; whole, or these fields and the id. Raises the driver's errors."""
     wanted = {"_id": in_ids(ids), **(criteria or {})}
-    # By itself MongoDB answers 101 documents and waits to be asked for more; with room for one more the cursor ends.
+    # By default the first reply has 101 documents. With room for one more than all, the cursor ends with it.
     found = collection.find(wanted, list(fields) or None, batch_size=len(ids) + 1)
     documents: list[Document] = await found.to_list(None)
     return documents

@@ -1,7 +1,7 @@
-"""How new jobs get into MongoDB, and how an outcome that is not known is cleared up.
+"""Inserts of new jobs into MongoDB, including inserts whose outcome is unknown.
 
-The ids are ours: the same documents are sent again, which can't store a job twice, and at last looked for with majority
-read concern. What is not found then may still come, so it stays unknown.
+Intake generates the ids, so sending the same documents again can't store a job twice. Finally the documents are read
+with majority read concern. A document that is not found may still arrive, so its outcome stays unknown.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from acked_common.store.mongo.new_job_bytes import encode_new_jobs
 from acked_common.store.records import Insertion, KeyHolder, NewJob
 
 SENDING_SHARE = 0.8
-"""Of the time for an insert; the rest is for reading back."""
+"""The share of the time for sending; the rest is for reading back."""
 _PAUSES_S = (0.0, 0.05, 0.2)
-"""Before each time that documents are sent again."""
+"""The pause before each repetition."""
 _DUPLICATE_KEY = 11000
 
 
@@ -41,10 +41,10 @@ class NewJobVerbs(Verbs):
 
 
 async def insert_jobs(collection: Collection, jobs: Sequence[NewJob], *, within_s: float) -> list[Insertion]:
-    """`TransitionStore.insert` into a collection whose writes and reads wait for a majority. Never raises."""
+    """Insert as `TransitionStore.insert` does, into a collection with majority concerns. Never raises."""
     documents = encode_new_jobs(jobs)
     outcome = [Insertion.NOT_STORED if document is None else Insertion.UNKNOWN for document in documents]
-    # What no server keeps would spoil the command for all others.
+    # A document that no server accepts would fail the command for all others.
     storable = [document for document in documents if document is not None]
     ids = [job.id for job, document in zip(jobs, documents, strict=True) if document is not None]
     if storable:
@@ -58,7 +58,7 @@ async def _insert(
 ) -> list[Insertion]:
     sending_s = within_s * SENDING_SHARE
     sends_until = asyncio.get_running_loop().time() + sending_s
-    # One bound for all that is tried: a client waits for this answer.
+    # One time limit for all attempts, because a client waits.
     with pymongo.timeout(within_s):
         with pymongo.timeout(sending_s):
             outcome = await _send(collection, documents)
@@ -76,14 +76,14 @@ async def _insert(
 async def _send_again(
     collection: Collection, documents: Sequence[RawBSONDocument], outcome: list[Insertion], until: float
 ) -> None:
-    """Sends what is unknown until nothing is, a few times; changes `outcome`."""
+    """Send documents with an unknown outcome again, a few times; update `outcome`."""
     for pause_s in _PAUSES_S:
         unknown = _unknown(outcome)
         if not unknown or asyncio.get_running_loop().time() + pause_s >= until:
             return
         await asyncio.sleep(pause_s)
         for i, found in zip(unknown, await _send(collection, [documents[i] for i in unknown]), strict=True):
-            # That this one was not stored tells nothing of what was sent before.
+            # That this repetition stored nothing proves nothing about the earlier ones.
             if found is not Insertion.NOT_STORED:
                 outcome[i] = found
 
@@ -93,8 +93,8 @@ def _unknown(outcome: Sequence[Insertion]) -> list[int]:
 
 
 async def _send(collection: Collection, documents: list[RawBSONDocument]) -> list[Insertion]:
-    # The plain command: the driver's own way for many would look at each document, and write down in MongoDB that the
-    # command may be sent again, which here is known without.
+    # A plain command: the driver's bulk insert would inspect each document, and make MongoDB record the command for
+    # retries, which the ids make unnecessary.
     command = {
         "insert": collection.name,
         "documents": documents,
@@ -104,7 +104,7 @@ async def _send(collection: Collection, documents: list[RawBSONDocument]) -> lis
     try:
         reply = await collection.database.command(command, codec_options=collection.codec_options)
     except ServerSelectionTimeoutError:
-        # Raised only where nothing was sent: a command that was sent is not sent again by the driver.
+        # Raised only if nothing was sent, because the driver does not resend this command.
         return [Insertion.NOT_STORED] * len(documents)
     except PyMongoError:
         return [Insertion.UNKNOWN] * len(documents)
@@ -112,8 +112,8 @@ async def _send(collection: Collection, documents: list[RawBSONDocument]) -> lis
 
 
 def _of_each(reply: Mapping[str, Any], count: int) -> list[Insertion]:
-    """What became of each document by the answer to the command."""
-    # What was found, a duplicate included, is kept by a majority only where no write concern failed.
+    """Return the outcome of each document from the reply to the command."""
+    # The reply, including duplicates, holds for a majority only without a write concern error.
     is_kept = "writeConcernError" not in reply
     outcome = [Insertion.STORED if is_kept else Insertion.UNKNOWN] * count
     for refused in reply.get("writeErrors", ()):
@@ -125,7 +125,7 @@ def _of_each(reply: Mapping[str, Any], count: int) -> list[Insertion]:
 
 
 async def _read_back(collection: Collection, ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the documents that a majority keeps; none where nobody answers."""
+    """Return the documents that a majority has; empty if no server responds."""
     try:
         return {document["_id"] async for document in collection.find({"_id": in_ids(ids)}, {"_id": 1})}
     except PyMongoError:

@@ -1,8 +1,8 @@
-"""Lists of jobs: what a page costs is what it shows, or a bounded look that ends with a token.
+"""Lists of jobs: a page scans only the jobs that it returns, or a bounded number and ends with a token.
 
-A filter that one index serves together with the order finds each job that it shows and no other. Any other filter has
-to look at the documents behind an index, payloads and all: MongoDB reads whole documents. So it looks at a span that
-grows while it finds too little, and ends where enough was looked at or enough time has passed.
+If one index serves filter and order, only matching jobs are read. Any other filter must read the documents of an index
+range, including payloads, because MongoDB reads whole documents. So the scanned range doubles while too few jobs match,
+and ends at a limit of documents or time.
 """
 
 import asyncio
@@ -13,30 +13,35 @@ from pymongo import DESCENDING
 
 from acked_common.model.lifecycle import State
 from acked_common.store import list_limits
-from acked_common.store.mongo.documents import Document, filter_fields, id_bounds, job_from, list_index, listed_bytes
+from acked_common.store.mongo.documents import Document, job_from
 from acked_common.store.mongo.driver import Collection
+from acked_common.store.mongo.field_names import NEXT_CHECK_AT
+from acked_common.store.mongo.list_filters import filter_fields, id_bounds, list_index, listed_bytes
 from acked_common.store.mongo.moves import listing_criteria
 from acked_common.store.records import Job, JobFilter, JobPage
 
 _BATCH = 100
 _WITHOUT_BODIES = dict.fromkeys(("payload", "result", "attempts", "tracebacks"), 0)
 _SLICE_BYTES = 32 * 1024
-"""Of documents that become jobs before other tasks have their turn; a page of long histories takes 14 ms in all."""
+"""Documents that are decoded before other tasks run; a page of long histories takes 14 ms in all."""
 
 
 async def list_jobs(collection: Collection, job_filter: JobFilter, *, page_size: int, before: UUID | None) -> JobPage:
-    """One page, newest first. Raises the driver's errors."""
+    """Read one page, newest first. Raises the driver's errors."""
     if job_filter.error_group is not None and job_filter.state not in (None, State.FAILED):
+        return JobPage([], None)
+    if job_filter.waiting_for is not None and job_filter.state not in (None, State.WAITING):
         return JobPage([], None)
     criteria = filter_fields(job_filter)
     index, names = list_index(job_filter)
     indexed = {name: criteria[name] for name in names}
-    # Every index that serves a list ends with the ids: bounds in time narrow the walk, whatever the other filters are.
+    # Every list index ends with the ids, so time bounds narrow the scan for any filter.
     lowest, above_all = id_bounds(job_filter)
     before = above_all if before is None else before if above_all is None else min(before, above_all)
     page = _Page(page_size, index)
     if criteria == indexed:
-        await page.fill(collection, listing_criteria(criteria), _behind(before, lowest))
+        live = {} if job_filter.worker is None else {NEXT_CHECK_AT: {"$exists": True}}
+        await page.fill(collection, {**listing_criteria(criteria), **live}, _behind(before, lowest))
         return page.made(None)
     began_at, looked_at, span = time.monotonic(), 0, list_limits.LIST_FIRST_SPAN
     while True:
@@ -51,7 +56,8 @@ async def list_jobs(collection: Collection, job_filter: JobFilter, *, page_size:
 
 
 async def _floor(collection: Collection, index: str, indexed: Document, span: int) -> UUID | None:
-    """The id of the last job in a span of the index; None where the index ends before. Looks at no document."""
+    """Return the id of the last job in a span of the index, without reading documents; None if the index ends
+    before."""
     found = collection.find(indexed, {"_id": 1}).sort("_id", DESCENDING).hint(index).skip(span - 1).limit(1)
     last: list[Document] = await found.to_list(None)
     return last[0]["_id"] if last else None
@@ -72,15 +78,15 @@ class _Page:
         self._bytes = 0
         self._since_pause = 0
         self.is_full = False
-        """Whether there is at least one more that fits no more."""
+        """Whether at least one more job exists that does not fit."""
 
     async def fill(self, collection: Collection, criteria: Document, position: Document) -> None:
         wanted = self._size - len(self._jobs) + 1
-        # The driver's first answer has 101 documents by itself.
+        # The driver's first reply has 101 documents by default.
         cursor = (
             collection.find({**criteria, **position}, _WITHOUT_BODIES)
             .sort("_id", DESCENDING)
-            # What the server remembers of a quick walk for one filter may be a long one for another.
+            # A plan that the server caches for one filter may be slow for another.
             .hint(self._index)
             .limit(wanted)
             .batch_size(min(wanted, _BATCH) + 1)

@@ -1,7 +1,7 @@
-"""Minute buckets on MongoDB: one command a write, and reads along one index.
+"""Minute buckets on MongoDB: one command per write, and reads along one index.
 
-The document of a bucket is its process's own and keeps the number of the newest write that raised it. A write that is
-sent again finds its number there and changes nothing, so that every count is added once.
+The document of a bucket belongs to one process and stores the number of the newest write to it. A repeated write finds
+its number there and changes nothing, so every count is added once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.documents import Document
 from acked_common.store.mongo.errors import store_errors
 
+SERIES_INDEX = "series"
 _BATCH = 500
 _DUPLICATE_KEY = 11000
 _ID_BYTES = 16
@@ -30,7 +31,7 @@ class MinuteVerbs(Verbs):
         if not buckets:
             return
         minutes = self._connections.minutes
-        # The plain command: the driver would send it again by itself, and for that MongoDB would note each document.
+        # A plain command: for the driver's retryable one, MongoDB would record each document.
         command = {
             "update": minutes.name,
             "updates": [minute_update(boot, number, bucket) for bucket in buckets],
@@ -39,7 +40,7 @@ class MinuteVerbs(Verbs):
         }
         with store_errors("writing minute buckets"):
             reply = await minutes.database.command(command, codec_options=minutes.codec_options)
-        # A bucket that has this write already is not found, and can't be made again.
+        # A bucket that already has this write does not match, and can't be inserted again.
         refused = [error for error in reply.get("writeErrors", ()) if error.get("code") != _DUPLICATE_KEY]
         if refused:
             codes = sorted({error.get("code", 0) for error in refused})
@@ -52,10 +53,28 @@ class MinuteVerbs(Verbs):
         found: list[Bucket] = []
         with store_errors("reading minute buckets"):
             cursor = self._connections.minutes.find(criteria, _READ).sort("at", -1).limit(MOST_READ).batch_size(_BATCH)
-            # In parts, so that other tasks have their turn between them.
+            # In parts, so that other tasks run in between.
             while documents := await cursor.to_list(_BATCH):
                 found += [bucket_from(document) for document in documents]
         return found
+
+    async def kind_totals(
+        self, tenant: str, kinds: Sequence[str], *, step_s: int, since_at: datetime
+    ) -> dict[str, dict[str, int]]:
+        pipeline = totals_pipeline(tenant, kinds, step_s=step_s, since_at=since_at)
+        with store_errors("adding up minute buckets"):
+            found = await self._connections.minutes.aggregate(pipeline, hint=SERIES_INDEX).to_list(None)
+        return {document["_id"]: {name: document[name] for name in COUNTED if document[name]} for document in found}
+
+
+def totals_pipeline(tenant: str, kinds: Sequence[str], *, step_s: int, since_at: datetime) -> list[Document]:
+    """Return the aggregation that adds up the buckets of several kinds; each is one span of the index `series`."""
+    sums: Document = {name: {"$sum": f"${name}"} for name in COUNTED}
+    return [
+        {"$match": {"tenant": tenant, "kind": {"$in": list(kinds)}, "step_s": step_s, "at": {"$gte": since_at}}},
+        {"$limit": MOST_READ},
+        {"$group": {"_id": "$kind", **sums}},
+    ]
 
 
 def minute_criteria(tenant: str | None, kind: str | None, *, step_s: int, since_at: datetime) -> Document:
@@ -64,7 +83,7 @@ def minute_criteria(tenant: str | None, kind: str | None, *, step_s: int, since_
 
 
 def minute_update(boot: str, number: int, bucket: Bucket) -> Document:
-    """Return the upsert that adds a bucket to its document, unless this write has done so already."""
+    """Return the upsert that adds a bucket to its document, unless this write has already done so."""
     names = (boot, bucket.tenant, bucket.kind, bucket.step_s, bucket.at.timestamp())
     digest = blake2b(repr(names).encode(), digest_size=_ID_BYTES).digest()
     made = {

@@ -1,4 +1,4 @@
-"""The writes that move jobs and the counts over them, as MongoDB wants them said. Pure."""
+"""The MongoDB commands that move and count jobs. Pure."""
 
 from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
@@ -25,44 +25,44 @@ from acked_common.store.mongo.schema import LIVE_INDEX
 from acked_common.store.records import Reservation, WaitExtension
 
 BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-# Every field is compared unless it is named here, so that a new one can't be written for another job. Where `at` means
-# something, it is in the transition; `tenant` is counted alone.
+# Every field is compared unless it is excluded here, so that a new one can't be written for another job. `at` is in the
+# transition where it matters; `tenant` is used only for counting.
 _seen_of_any = attrgetter(*(name for name in Seen.__struct_fields__ if name not in ("id", "at", "tenant")))
 _MAPPINGS = ("sets", "adds")
 _written_besides = attrgetter(*(name for name in Transition.__struct_fields__ if name not in _MAPPINGS))
 
 
 def move_updates(moves: Sequence[Move]) -> list[UpdateOne | UpdateMany]:
-    """The compare-and-sets of moves: one for all jobs that were seen alike and move alike, as most of a batch are that
-    was claimed at once and whose handlers return nothing. The driver does not repeat such a one by itself: a break of
-    the connection leaves its outcome unknown."""
+    """Return the compare-and-sets of moves, one for all jobs with equal `seen` and transition. Most jobs that were
+    claimed together and return nothing are such a group. The driver does not retry an update of many documents, so a
+    broken connection leaves its outcome unknown."""
     first: dict[Hashable, int] = {}
     kinds: dict[int, int] = {}
     alike: dict[Hashable, list[Move]] = {}
     for move in moves:
         seen, kind = move.seen, id(move.transition)
         if kind not in kinds:
-            # Most moves share their transition: it is compared once, and then known by its object.
+            # Most moves share their transition, so compare it once and then recognize the object.
             kinds[kind] = first.setdefault(_likeness(move.transition), kind)
-        alike.setdefault((kinds[kind], _seen_of_any(seen)), []).append(move)
+        alike.setdefault((kinds[kind], move.until_at, _seen_of_any(seen)), []).append(move)
     return [_compare_and_set(group) for group in alike.values()]
 
 
 def _likeness(transition: Transition) -> Hashable:
-    """Equal for transitions that write the same."""
+    """Return a key that is equal for transitions with equal writes."""
     mappings = [tuple(getattr(transition, name).items()) for name in _MAPPINGS]
     likeness = (_written_besides(transition), *mappings)
     try:
         hash(likeness)
     except TypeError:
-        # An error is a dictionary, and of its job alone.
+        # An error is a dictionary and belongs to one job.
         return id(transition)
     return likeness
 
 
 def _compare_and_set(alike: Sequence[Move]) -> UpdateOne | UpdateMany:
-    """The state, rev, attempt and claim that were seen must still stand."""
-    seen, transition = alike[0].seen, alike[0].transition
+    """Return the write, which requires the state, rev, attempt and claim that were read, before `until_at`."""
+    seen, transition, until_at = alike[0].seen, alike[0].transition, alike[0].until_at
     criteria: Document = {
         "_id": seen.id if len(alike) == 1 else in_ids([move.seen.id for move in alike]),
         "state": seen.state.value,
@@ -73,8 +73,13 @@ def _compare_and_set(alike: Sequence[Move]) -> UpdateOne | UpdateMany:
         criteria["owner.nonce"] = seen.nonce
     if seen.next_check_at is not None:
         criteria[NEXT_CHECK_AT] = seen.next_check_at
+    if seen.signals is not None:
+        # Also true of a job without the field.
+        criteria["signals"] = {"$not": {"$gt": seen.signals}}
     if transition.unless_cancelling:
         criteria["cancel_requested_at"] = {"$exists": False}
+    if until_at is not None:
+        criteria["$expr"] = {"$lt": ["$$NOW", until_at]}
     change: Document = {
         "$set": transition_fields(transition),
         "$inc": {"rev": 1, **transition.adds},
@@ -90,7 +95,7 @@ def _compare_and_set(alike: Sequence[Move]) -> UpdateOne | UpdateMany:
 
 
 def reservation_update(reservation: Reservation, nonce: str) -> UpdateOne:
-    """One compare-and-set on the next check that was seen."""
+    """Return a compare-and-set on the next check that was read."""
     return UpdateOne(
         {"_id": reservation.id, "state": State.QUEUED.value, NEXT_CHECK_AT: reservation.seen_check_at},
         {"$set": {NEXT_CHECK_AT: reservation.next_check_at, "reserved_by": nonce}, "$inc": {"republished": 1}},
@@ -98,7 +103,7 @@ def reservation_update(reservation: Reservation, nonce: str) -> UpdateOne:
 
 
 def extension_update(extension: WaitExtension) -> UpdateOne:
-    """One compare-and-set on the expiry that was seen."""
+    """Return a compare-and-set on the expiry that was read."""
     wait = extension.wait
     sets: Document = {"expires_at": wait.expires_at}
     if wait.counted is not None:
@@ -109,18 +114,18 @@ def extension_update(extension: WaitExtension) -> UpdateOne:
 
 
 def turn_pipeline(nonce: str, for_s: float) -> list[Document]:
-    """Takes a turn that is free or was never taken; changes nothing while somebody has it."""
-    # Nothing is after everything: a turn that was never taken is free.
+    """Return the update that takes a free lock; it changes nothing while another process has the lock."""
+    # A missing `free_at` compares as lowest, so a lock that was never taken is free.
     is_free: Document = {"$lte": ["$free_at", "$$NOW"]}
     taken: Document = {"by": {"$literal": nonce}, "free_at": {"$add": ["$$NOW", int(for_s * 1000)]}}
     return [{"$set": {name: {"$cond": [is_free, value, f"${name}"]} for name, value in taken.items()}}]
 
 
 def claim_pipeline(transition: Transition, lease_s: float) -> list[Document]:
-    """The claim of many jobs in one write; values stand behind `$literal`, so that none is evaluated.
+    """Return the claim of many jobs in one write. Values are wrapped in `$literal`, so that none is evaluated.
 
-    The lease begins when the claim takes hold, as that of a renewal does: a claim may be under way for an outage. The
-    claim itself is no earlier than what queued the job, by the clock of another process.
+    The lease begins when the claim takes effect, as after a renewal, because a claim may be in flight for as long as an
+    outage. The instant of the claim is never earlier than `queued_at`, which another process's clock set.
     """
     at: Document = {"$max": [transition.at, "$queued_at"]}
     attempt: Document = {"$add": ["$attempt", 1]}
@@ -144,15 +149,15 @@ def claim_pipeline(transition: Transition, lease_s: float) -> list[Document]:
 
 
 def lease_from_now(lease_s: float) -> Document:
-    """When a lease that begins now is over, by MongoDB's clock."""
+    """Return the end of a lease that begins now, by MongoDB's clock."""
     return {"$add": ["$$NOW", int(lease_s * 1000)]}
 
 
 def waiting_pipeline(state: State, at_most: int, *, by_tenant: bool) -> list[Document]:
-    """The count of live jobs in one state; each answer has a `count`, its `_id` is the tenant where asked for.
+    """Return the count of live jobs in one state. Each result has a `count`; with `by_tenant`, its `_id` is the tenant.
 
-    In all it is counted from the keys of the index `live` alone: a bound for the next check proves what `$exists` would
-    need the documents for. Measured with 180,000 jobs on a busy machine: 0.2 s, and 0.7 s with the documents.
+    Without tenants, the count reads only keys of the index `live`: a bound on the next check matches like `$exists`,
+    which would read documents. Measured with 180,000 jobs on a busy machine: 0.2 s instead of 0.7 s.
     """
     return [
         {"$match": {"state": state.value, NEXT_CHECK_AT: {"$gte": BEFORE_ALL}}},
@@ -162,27 +167,47 @@ def waiting_pipeline(state: State, at_most: int, *, by_tenant: bool) -> list[Doc
 
 
 def listing_criteria(fields: Document) -> Document:
-    """The filter of a list. That of a batch names all states: its index then has the order of the ids in each of them,
-    and the server merges them."""
+    """Return the filter of a list. The filter of a batch lists all states, so that MongoDB merges the id order of
+    each."""
     if "batch" in fields and "state" not in fields:
         return {**fields, "state": {"$in": sorted(state.value for state in State)}}
     return fields
 
 
-def batch_pipeline(tenant: str, batch: str) -> list[Document]:
-    """The counts of a batch, from the keys of its index."""
+_OF_BATCH: Document = {
+    "first_at": {"$min": "$accepted_at"},
+    "last_accepted_at": {"$max": "$accepted_at"},
+    "last_finished_at": {"$max": "$finished_at"},
+}
+
+
+def batch_pipeline(tenant: str, batch: str, at_most: int) -> list[Document]:
+    """Return the counts of a batch, from the keys of its index; of a larger one, from so many of its keys."""
     return [
         {"$match": {"tenant": tenant, "batch": batch}},
-        {
-            "$group": {
-                "_id": "$state",
-                "count": {"$sum": 1},
-                "first_at": {"$min": "$accepted_at"},
-                "last_accepted_at": {"$max": "$accepted_at"},
-                "last_finished_at": {"$max": "$finished_at"},
-            }
-        },
+        {"$limit": at_most},
+        {"$group": {"_id": "$state", "count": {"$sum": 1}, **_OF_BATCH}},
     ]
+
+
+def large_batch_pipeline(collection: str, tenant: str, batch: str, most: int) -> list[Document]:
+    """Return the counts of the newest jobs of a batch in each state, and the key of the oldest one, which counts 0."""
+
+    def read(state: State, direction: int, limit: int, count: int) -> list[Document]:
+        return [
+            {"$match": {"tenant": tenant, "batch": batch, "state": state.value}},
+            # In the order of the index, so that it is this one.
+            {"$sort": {"tenant": direction, "batch": direction, "state": direction, "_id": -direction}},
+            {"$limit": limit},
+            {"$group": {"_id": "$state", "count": {"$sum": count}, **_OF_BATCH}},
+        ]
+
+    first, *others = (
+        pipeline
+        for state in sorted(State, key=lambda state: state.value)
+        for pipeline in (read(state, 1, most, 1), read(state, -1, 1, 0))
+    )
+    return [*first, *({"$unionWith": {"coll": collection, "pipeline": other}} for other in others)]
 
 
 def counting_pipelines(topic: Topic, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:
@@ -195,7 +220,7 @@ def counting_pipelines(topic: Topic, at_most: int) -> list[tuple[State | None, l
     for state in sorted(LIVE | {State.FAILED}):
         indexed: Document = {"state": state.value}
         indexed |= {NEXT_CHECK_AT: {"$exists": True}} if state in LIVE else {"tenant": topic.tenant}
-        # The limit bounds what is looked at, so no backlog of another kind or tenant makes a count dear.
+        # The limit bounds the scan, so no backlog of another kind or tenant makes a count expensive.
         pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}, {"$match": fields}, {"$count": "count"}]
         found.append((state, pipeline, {"hint": LIVE_INDEX if state in LIVE else "tenant_failed"}))
     return found

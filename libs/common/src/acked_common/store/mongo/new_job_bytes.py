@@ -1,7 +1,7 @@
-"""New jobs as the bytes that MongoDB keeps. Pure.
+"""Encode new jobs as BSON. Pure.
 
-Jobs of one group commit share all but a few fields: what they share is encoded once, and the bytes of each job are put
-together around it.
+Jobs of one group commit share most fields. The shared fields are encoded once, and each document is assembled around
+them.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ from acked_common.store.mongo.documents import Document, job_document
 from acked_common.store.records import NewJob
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-"""No server takes a larger one."""
+"""No server accepts a larger document."""
 
 _NO_BSON = (BSONError, OverflowError, UnicodeError)
 _OPTIONS: CodecOptions[Document] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
 
 _OWN = frozenset({"id", "payload", "key"})
-"""Fields of a job that are encoded for it alone; all others are shared by the jobs in which they are equal."""
+"""Fields that are encoded per job; jobs share the encoding of all other fields if they are equal."""
 _OWN_IN_DOCUMENT = frozenset({"_id", "payload", "key", "key_fingerprint"})
-# The mapping is compared by its identity: it can't be hashed, and lives as long as the job does.
+# The mapping can't be hashed, so compare it by identity; it lives as long as the job.
 _shared_of = attrgetter(*(name for name in NewJob.__struct_fields__ if name not in _OWN | {"lifecycle"}))
 
 # Type and name.
@@ -34,7 +34,7 @@ _ID, _PAYLOAD, _FINGERPRINT, _KEY = b"\x05_id\0", b"\x05payload\0", b"\x05key_fi
 
 
 def encode_new_jobs(jobs: Sequence[NewJob]) -> list[RawBSONDocument | None]:
-    """The document of each job, as `job_document` has it; None for one that no server can keep."""
+    """Encode the document of each job as `job_document` defines it; None for a job that no server can store."""
     encoded: dict[object, bytes | None] = {}
     documents: list[RawBSONDocument | None] = []
     for job in jobs:
@@ -44,14 +44,14 @@ def encode_new_jobs(jobs: Sequence[NewJob]) -> list[RawBSONDocument | None]:
         except KeyError:
             shared = encoded[common] = _encode_shared(job)
         except TypeError:
-            # A field that can't be hashed: the job shares with no other.
+            # A field can't be hashed, so the job shares its encoding with no other.
             shared = _encode_shared(job)
         documents.append(None if shared is None else _put_together(job, shared))
     return documents
 
 
 def _encode_shared(job: NewJob) -> bytes | None:
-    """The elements that are not the job's own, behind its id."""
+    """Return the encoded shared elements, which follow the id."""
     fields = {name: value for name, value in job_document(job).items() if name not in _OWN_IN_DOCUMENT}
     try:
         return bson.encode(fields, codec_options=_OPTIONS)[4:-1]

@@ -9,11 +9,11 @@ from acked_common.store.mongo.connections import Verbs
 from acked_common.store.mongo.documents import Document, pause_document, pauses_from
 from acked_common.store.mongo.errors import store_errors
 
-_FIELDS = {"paused": 1, "pauses": 1}
+_FIELDS = {"paused": 1, "pauses": 1, "limit": 1}
 
 
 class PauseVerbs(Verbs):
-    """`PauseStore`."""
+    """`PauseStore`. It reads limits with the pauses, so that all processes need one query."""
 
     async def pause_kind(self, kind: str, pause: Pause) -> KindPauses | None:
         return await self._change(
@@ -21,7 +21,7 @@ class PauseVerbs(Verbs):
         )
 
     async def resume_kind(self, kind: str, *, at: datetime) -> KindPauses | None:
-        # Clocks of two gateways differ: a pause never ends before it began.
+        # The clocks of two gateways may differ, but a pause must not end before it began.
         past: Document = {"from_at": "$paused.since_at", "to_at": {"$max": [at, "$paused.since_at"]}}
         kept: Document = {"$slice": [{"$concatArrays": [{"$ifNull": ["$pauses", []]}, [past]]}, -PAUSES_KEPT]}
         return await self._change(
@@ -37,7 +37,7 @@ class PauseVerbs(Verbs):
         return {document["_id"]: pauses_from(document) for document in documents}
 
     async def _change(self, what: str, criteria: Document, change: Document | list[Document]) -> KindPauses | None:
-        """Change a kind if it is as the criteria say; return its pauses, changed or not."""
+        """Update a kind that matches the criteria. Return its pauses, changed or not."""
         kinds = self._connections.kinds
         with store_errors(what):
             document: Document | None = await kinds.find_one_and_update(

@@ -1,4 +1,4 @@
-"""What waits for workers, counted from the keys of the index of live jobs."""
+"""Counts of queued jobs, from the keys of the index of live jobs."""
 
 from acked_common.model.lifecycle import State
 from acked_common.model.queue_place import SPAN_S, QueuedShare
@@ -21,7 +21,7 @@ class QueueVerbs(Verbs):
 
 
 def queued_pipeline(at_most: int) -> list[Document]:
-    """Return the aggregation; the index has all that it reads (see `moves.waiting_pipeline`)."""
+    """Return the aggregation, which reads only index keys (see `moves.waiting_pipeline`)."""
     span = {"date": "$queued_at", "unit": "millisecond", "binSize": int(SPAN_S * 1000)}
     return [
         {"$match": {"state": State.QUEUED.value, NEXT_CHECK_AT: {"$gte": BEFORE_ALL}}},

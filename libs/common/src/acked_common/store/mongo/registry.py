@@ -1,4 +1,4 @@
-"""What workers tell of themselves: their kinds, their presence, how far they have consumed each lane."""
+"""The records that workers write about themselves: kinds, presence, watermarks of lanes."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Makes a mongod a replica set of one member, as a stack of its own needs it."""
+"""Configure a mongod as a replica set of one member, for a native stack."""
 
 import time
 from typing import Any
@@ -16,8 +16,8 @@ class ReplicaSetError(Exception):
 
 
 def ensure_single_member(host: str, *, within_s: float) -> None:
-    """Returns when the member is primary under this `name:port`; a data folder that served under another one is told
-    of the new one. Idempotent. Raises `ReplicaSetError`."""
+    """Make the member primary under this `name:port`, which may differ from that of an earlier start. Idempotent.
+    Raises `ReplicaSetError`."""
     end = time.monotonic() + within_s
     client: MongoClient[dict[str, Any]] = MongoClient(
         f"mongodb://{host}/?directConnection=true", serverSelectionTimeoutMS=int(within_s * 1000)
@@ -32,7 +32,7 @@ def ensure_single_member(host: str, *, within_s: float) -> None:
 
 
 def make_single_member(client: "MongoClient[dict[str, Any]]", host: str) -> None:
-    """Configures the member that the client is connected to under this `name:port`."""
+    """Configure the member that the client is connected to under this `name:port`."""
     wanted = [{"_id": 0, "host": host}]
     try:
         config = client.admin.command("replSetGetConfig")["config"]
@@ -48,7 +48,7 @@ def make_single_member(client: "MongoClient[dict[str, Any]]", host: str) -> None
 
 
 def wait_primary(client: "MongoClient[dict[str, Any]]", host: str, end: float) -> None:
-    """Returns when the member is primary; raises `ReplicaSetError` at `end`, on the monotonic clock."""
+    """Wait until the member is primary. Raises `ReplicaSetError` at `end`, on the monotonic clock."""
     while not client.admin.command("hello").get("isWritablePrimary"):
         if time.monotonic() > end:
             raise ReplicaSetError(f"{host} has not become primary in time")

@@ -1,4 +1,4 @@
-"""What `init` makes of the database: indexes, the validator that refuses nonsense, the schema version. Pure data."""
+"""The schema that `init` creates: indexes, the validator, the schema version. Pure data."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
 from acked_common.model.audit import KEPT_DAYS
+from acked_common.model.ledger import MAX_BYTES, MAX_ENTRIES, MAX_UNREAD, READ_IDS_KEPT
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, TERMINAL, State
 from acked_common.store.mongo import field_names
 
@@ -23,9 +24,25 @@ BULK_ACTIONS = "bulk_actions"
 ERROR_GROUPS = "error_groups"
 MINUTES = "minutes"
 CENSUS = "census"
+LOAD_TESTS = "load_tests"
+LEDGERS = "ledgers"
+LEDGER_PARTS = "ledger_parts"
 
 LIVE_INDEX = "live_kinds"
-"""The sweeper's order. What waits and runs of each kind is counted from its keys alone."""
+"""The sweeper's order. Counts of live jobs by kind read only its keys."""
+
+PARKED_INDEX = "parked"
+"""Parked jobs of each tenant, in the order in which their waits end."""
+PENDING_SIGNALS = "pending_signals"
+"""Ledgers with signals that their senders have not announced to the job, longest pending first."""
+LEDGER_LOOKS = "looks"
+"""The order in which ledgers are due for a look at their jobs."""
+
+PLACES_INDEX = "places"
+TENANT_PLACES_INDEX = "tenant_places"
+"""The places of running jobs of limited kinds (see `limits`). That they are unique enforces the limits."""
+HELD_INDEX = "held"
+"""Queued jobs that wait for a place, by tenant, longest waiting first."""
 
 WORKER_DOCUMENT_TTL_S = 120
 
@@ -41,7 +58,7 @@ JOB_INDEXES = [
         name=LIVE_INDEX,
         partialFilterExpression={field_names.NEXT_CHECK_AT: {"$exists": True}},
     ),
-    # Counts of a batch are taken from its keys alone, and lists of it find what they show in order.
+    # Counts of a batch read only its keys, and lists of a batch read only the jobs that they return.
     IndexModel(
         [
             ("tenant", ASCENDING),
@@ -78,8 +95,20 @@ JOB_INDEXES = [
         name="tenant_failed",
         partialFilterExpression={"state": State.FAILED.value},
     ),
-    # Lists of one error group, newest first; and when its jobs failed. Jobs that do not fail are in neither. The state
-    # is a part of the keys, although it is always the same: else MongoDB reads the documents to see that it is.
+    # Only parked jobs are in this index, so it costs other jobs nothing.
+    IndexModel(
+        [("tenant", ASCENDING), ("state", ASCENDING), (field_names.NEXT_CHECK_AT, ASCENDING), ("_id", ASCENDING)],
+        name=PARKED_INDEX,
+        partialFilterExpression={"state": State.WAITING.value},
+    ),
+    # Lists of parked jobs by what they wait for, newest first: one key for each signal that wakes a job.
+    IndexModel(
+        [("tenant", ASCENDING), ("state", ASCENDING), ("waits.signals", ASCENDING), ("_id", DESCENDING)],
+        name=field_names.WAITING_INDEX,
+        partialFilterExpression={"state": State.WAITING.value},
+    ),
+    # Lists of one error group, newest first, and counts by minute. Only failed jobs are in these indexes. Keys contain
+    # the state, although it is constant: otherwise MongoDB reads the documents to check it.
     IndexModel(
         [("tenant", ASCENDING), ("state", ASCENDING), ("error.group", ASCENDING), ("_id", DESCENDING)],
         name="failed_group",
@@ -96,11 +125,31 @@ JOB_INDEXES = [
         name="failed_group_finished",
         partialFilterExpression={"state": State.FAILED.value},
     ),
+    # Only jobs of limited kinds are in these indexes. A place is part of the owner, which every end of an attempt
+    # removes. So no write of another job mentions it.
+    IndexModel(
+        [("kind", ASCENDING), (field_names.PLACE, ASCENDING)],
+        name=PLACES_INDEX,
+        unique=True,
+        partialFilterExpression={field_names.PLACE: {"$gte": 0}},
+    ),
+    IndexModel(
+        [("kind", ASCENDING), ("tenant", ASCENDING), (field_names.TENANT_PLACE, ASCENDING)],
+        name=TENANT_PLACES_INDEX,
+        unique=True,
+        partialFilterExpression={field_names.TENANT_PLACE: {"$gte": 0}},
+    ),
+    # Keys contain the mark, although it is constant, so that tenants are found without reading jobs.
+    IndexModel(
+        [("reserved_by", ASCENDING), ("kind", ASCENDING), ("tenant", ASCENDING), ("queued_at", ASCENDING)],
+        name=HELD_INDEX,
+        partialFilterExpression={"reserved_by": field_names.HELD},
+    ),
 ]
 
 FORMER_JOB_INDEXES = frozenset({"batch", "kind", "tags", "failed_newest", "tenant_batch", "live"})
-"""Those of earlier schemas. `init` drops them once it finds its own schema there: while services are replaced, those of
-the version before still name them."""
+"""Indexes of earlier schemas. `init` drops them once it finds its own schema, because services of the previous version
+still name them during a rolling restart."""
 
 WORKER_INDEXES = [IndexModel([("seen_at", ASCENDING)], name="gone", expireAfterSeconds=WORKER_DOCUMENT_TTL_S)]
 
@@ -118,7 +167,7 @@ _AUDIT_FILTERS = ((), ("action",), ("client",), ("client", "action"))
 
 
 def audit_index(*, has_client: bool, has_action: bool) -> str:
-    """The name of the audit's index for entries of a tenant, with these filters."""
+    """Return the name of the audit's index for entries of a tenant, with these filters."""
     return "_".join(("newest", *(["client"] if has_client else []), *(["action"] if has_action else [])))
 
 
@@ -132,13 +181,14 @@ AUDIT_INDEXES = [
     ),
     IndexModel([("at", ASCENDING)], name="kept", expireAfterSeconds=KEPT_DAYS * 86_400),
 ]
-"""Acts are few: an index for each combination of filters costs little, and no page looks at other entries."""
+"""Acts are rare, so an index for each combination of filters is cheap, and no page scans other entries."""
 CENSUS_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
+LOAD_TEST_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
 ERROR_GROUP_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
 
 BULK_ACTION_INDEXES = [
     IndexModel([("tenant", ASCENDING), ("_id", DESCENDING)], name="tenant_newest"),
-    # Active actions alone, which are few: who looks for one that nobody holds reads these keys.
+    # Only active actions, which are few; the search for one without an owner reads these keys.
     IndexModel(
         [("place", ASCENDING)], name="active", unique=True, partialFilterExpression={"place": {"$exists": True}}
     ),
@@ -158,6 +208,20 @@ MINUTE_INDEXES = [
     ),
     IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0),
 ]
+
+_LEDGER_RETENTION = IndexModel(
+    [(field_names.DELETE_AT, ASCENDING)],
+    name="retention",
+    expireAfterSeconds=0,
+    partialFilterExpression={field_names.DELETE_AT: {"$exists": True}},
+)
+LEDGER_INDEXES = [
+    _LEDGER_RETENTION,
+    IndexModel([("look_at", ASCENDING)], name=LEDGER_LOOKS, partialFilterExpression={"look_at": {"$exists": True}}),
+    IndexModel([("pend_at", ASCENDING)], name=PENDING_SIGNALS, partialFilterExpression={"pend_at": {"$exists": True}}),
+]
+LEDGER_PART_INDEXES = [_LEDGER_RETENTION]
+"""The ids of parts begin with the id of their job, so no index is needed to find them."""
 
 _COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
 
@@ -216,4 +280,27 @@ JOB_VALIDATOR: dict[str, Any] = {
             "owner": {"$exists": False},
         },
     ],
+}
+
+LEDGER_VALIDATOR: dict[str, Any] = {
+    "$jsonSchema": {
+        "bsonType": "object",
+        "required": ["_id", "t", "ed", "r", "a", "c", "y"],
+        "properties": {
+            "_id": {"bsonType": "binData"},
+            "t": {"bsonType": "string"},
+            "ed": {"bsonType": ["int", "long"], "minimum": 1},
+            "r": _COUNTER,
+            "a": _COUNTER,
+            "by": {"bsonType": "string"},
+            "c": {"bsonType": ["int", "long"], "minimum": 0, "maximum": MAX_ENTRIES},
+            "y": {"bsonType": ["int", "long"], "minimum": 0, "maximum": MAX_BYTES},
+            "e": {"bsonType": "object"},
+            "q": _COUNTER,
+            "in": {"bsonType": "array", "maxItems": MAX_UNREAD},
+            "ids": {"bsonType": "array", "maxItems": READ_IDS_KEPT},
+            "look_at": {"bsonType": "date"},
+            field_names.DELETE_AT: {"bsonType": "date"},
+        },
+    },
 }

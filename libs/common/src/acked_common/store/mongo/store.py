@@ -2,9 +2,12 @@
 
 from acked_common.store.audit import AuditStore
 from acked_common.store.bulk_actions import BulkStore, ChoiceStore
+from acked_common.store.load_tests import LoadTestStore
 from acked_common.store.mongo.administration import AdministrationVerbs
+from acked_common.store.mongo.announce import AnnounceVerbs
 from acked_common.store.mongo.apply import AttemptVerbs
 from acked_common.store.mongo.audit import MongoAudit
+from acked_common.store.mongo.batches import BatchVerbs
 from acked_common.store.mongo.bulk_actions import MongoBulkActions
 from acked_common.store.mongo.bulk_choice import MongoChoices
 from acked_common.store.mongo.census import CensusVerbs
@@ -13,7 +16,11 @@ from acked_common.store.mongo.claim import ClaimVerbs
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S, Connections
 from acked_common.store.mongo.counts import CountVerbs
 from acked_common.store.mongo.insert import NewJobVerbs
+from acked_common.store.mongo.ledger_signals import MongoLedgers
+from acked_common.store.mongo.limits import LimitVerbs
+from acked_common.store.mongo.load_tests import MongoLoadTests
 from acked_common.store.mongo.minutes import MinuteVerbs
+from acked_common.store.mongo.parked import ParkedVerbs
 from acked_common.store.mongo.pauses import PauseVerbs
 from acked_common.store.mongo.queue import QueueVerbs
 from acked_common.store.mongo.reads import ReadVerbs
@@ -28,13 +35,17 @@ class MongoStore(
     NewJobVerbs,
     ClaimVerbs,
     AttemptVerbs,
+    AnnounceVerbs,
     ReadVerbs,
     CountVerbs,
+    BatchVerbs,
     CensusVerbs,
     QueueVerbs,
     SweeperVerbs,
+    ParkedVerbs,
     RegistryVerbs,
     PauseVerbs,
+    LimitVerbs,
     MinuteVerbs,
     AdministrationVerbs,
 ):
@@ -51,7 +62,7 @@ class MongoStore(
         idle_connection_s: float = IDLE_CONNECTION_S,
         claims_tenants: bool = False,
     ) -> None:
-        """Connects lazily: a service starts without a server. `timeout_s` bounds each call, retries included.
+        """Connect lazily: a service starts without a server. `timeout_s` bounds each call, retries included.
         `claims_tenants`: claims read whose jobs they take."""
         super().__init__(
             Connections(
@@ -66,26 +77,35 @@ class MongoStore(
         )
 
     async def close(self) -> None:
-        """Closes all connections, without a wait on the event loop."""
+        """Close all connections, without a wait on the event loop."""
         await self._connections.close()
 
     def changes(self) -> JobChanges:
-        """Returns a stream of changes, not open yet, on a connection of its own."""
+        """Return a stream of changes, not open yet, on a connection of its own."""
         return MongoChanges(self._connections.watched_database, self._connections.jobs)
 
     def tokens(self) -> TokenStore:
-        """Returns the tokens of the same database."""
+        """Return the tokens of the same database."""
         return MongoTokens(self._connections.tokens)
 
     def audit(self) -> AuditStore:
-        """Returns the audit of the same database."""
+        """Return the audit of the same database."""
         return MongoAudit(self._connections.audit)
 
+    def load_tests(self) -> LoadTestStore:
+        """Return the stored figures of load tests in the same database."""
+        return MongoLoadTests(self._connections.load_tests)
+
     def bulk_actions(self) -> BulkStore:
-        """Returns the bulk actions of the same database."""
+        """Return the bulk actions of the same database."""
         return MongoBulkActions(self._connections.bulk_actions)
 
+    def ledgers(self) -> MongoLedgers:
+        """Return the ledgers of the same database."""
+        found = self._connections
+        return MongoLedgers(found.ledgers, found.ledger_parts, found.jobs)
+
     def choices(self) -> ChoiceStore:
-        """Returns what finds the jobs of bulk actions in the same database."""
-        # From a snapshot for each look: a job that moves along an index meanwhile would else be passed over.
+        """Return the store of choices of bulk actions in the same database."""
+        # Each read uses one snapshot: otherwise a job that moves in an index meanwhile could be skipped.
         return MongoChoices(self._connections.snapshot_jobs)

@@ -1,4 +1,4 @@
-"""The verbs of the sweeper on MongoDB: looks at live jobs, and who may publish a lost one again."""
+"""The verbs of the sweeper on MongoDB: reading live jobs, and reserving lost ones for republication."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,8 +24,7 @@ _WITHOUT_BODIES = dict.fromkeys(("payload", "result", "history", "attempts", "tr
 
 
 class SweeperVerbs(Verbs):
-    """`SweepStore` beside the moves, the time and the watermarks. A turn that is rolled back only costs a reservation
-    more."""
+    """`SweepStore` except moves, time and watermarks. A rolled-back lock only costs one more reservation."""
 
     async def live_jobs(
         self, state: State, *, limit: int, after: SweepPosition | None = None, kinds: Sequence[str] | None = None
@@ -64,7 +63,7 @@ class SweeperVerbs(Verbs):
                     return_document=ReturnDocument.AFTER,
                 )
         except StoreError as error:
-            # Two made the turn itself at once.
+            # Two processes created the lock at once.
             if isinstance(error.__cause__, DuplicateKeyError):
                 return False
             raise
@@ -80,7 +79,7 @@ class SweeperVerbs(Verbs):
                 if (await self._connections.jobs.bulk_write(updates, ordered=False)).matched_count == len(ids):
                     return set(ids)
         except OutcomeUnknown:
-            # What is ours, if anything, carries our nonce.
+            # The jobs that this call reserved carry its nonce.
             pass
         with store_errors("reading reserved jobs"):
             found = await find_by_ids(self._connections.jobs, ids, {"reserved_by": nonce}, fields=("_id",))

@@ -1,4 +1,4 @@
-"""`TokenStore` on MongoDB. A client's active tokens take one of two places each, so that no race makes a third."""
+"""`TokenStore` on MongoDB. Each active token of a client takes one of two places, so a race can't add a third."""
 
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ class MongoTokens:
         whose = {"tenant": record.principal.tenant, "client": record.principal.client}
         document = {**token_document(record), "digest": Binary(record.digest)}
         with store_errors("keeping a token"):
-            # What has expired holds its place until somebody needs it.
+            # An expired token holds its place until a new token needs it.
             expired = {**whose, "place": {"$exists": True}, "expires_at": {"$lte": record.made_at}}
             await self._tokens.update_many(expired, {"$unset": {"place": ""}})
             for place in range(1, MOST_ACTIVE + 1):
@@ -32,13 +32,13 @@ class MongoTokens:
                     await self._tokens.insert_one({**document, "place": place})
                 except DuplicateKeyError as error:
                     if "_id" in (error.details or {}).get("keyPattern", {}):
-                        raise StoreError("keeping a token: its id is taken; make another one") from None
+                        raise StoreError("storing a token: its id is taken; make another one") from None
                     continue
                 return True
         return False
 
     async def active(self, at: datetime) -> list[TokenRecord]:
-        # Revoked ones have no place; an expired one may still have it.
+        # A revoked token has no place; an expired one may still have its place.
         wanted = {"place": {"$exists": True}, "$or": [{"expires_at": {"$exists": False}}, {"expires_at": {"$gt": at}}]}
         with store_errors("reading tokens"):
             documents = await self._tokens.find(wanted).limit(MAX_TOKENS + 1).to_list(None)
