@@ -14,17 +14,23 @@ from acked_common.api.inputs import check_query
 from acked_common.api.long_poll import LongPolls
 from acked_common.api.metrics_server import MetricsServer
 from acked_common.api.operational_routes import operations_routes
-from acked_common.api.readiness import Readiness
-from acked_common.api.routes import ApiRoute
+from acked_common.api.operations import LIST_KINDS
+from acked_common.api.pages import Page, serve_pages
+from acked_common.api.readiness import FaultTimes, Readiness
+from acked_common.api.routes import ApiRoute, with_page
 from acked_common.api.serving import changed_by_reading, first_parts, unlimited, with_document
 from acked_common.api.status_route import status_routes
 from acked_common.background.bundle_publisher import BundlePublisher
 from acked_common.background.job_metrics import watch_dependencies
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.ledger_collector import LedgerCollector
+from acked_common.background.limit_looks import LimitLooks
 from acked_common.background.minute_writer import MinuteWriter
 from acked_common.background.pause_cache import PauseCache
 from acked_common.background.queue_looks import QueueLooks
+from acked_common.background.resumer import Resumer
+from acked_common.background.signal_sweeper import SignalAnnouncer, SignalSweeper
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.background.sweeper import Sweeper
 from acked_common.background.token_cache import TokenCache
@@ -50,10 +56,11 @@ from acked_common.store.mongo.store import MongoStore
 log = get_log(__name__)
 
 BROKER_LOOK_EVERY_S = 2.0
+READINESS_LOOK_EVERY_S = 1.0
 
 
 class ServiceCore:
-    """What an HTTP service of Acked stands on. The service adds its own parts to `lifetime`."""
+    """The parts that HTTP services share. A service adds its own parts to `lifetime`."""
 
     def __init__(
         self, settings: CommonSettings, *, name: str, store_timeout_s: float, held: HeldLimits | None = None
@@ -65,7 +72,7 @@ class ServiceCore:
             log.warning(warning)
         self.cors = Cors(access.allowed_origins) if access.allowed_origins else None
         self.stopping = asyncio.Event()
-        """Set as soon as the process is told to stop."""
+        """Set as soon as the process gets a stop signal."""
         self.clock = SharedClock()
         self.store = MongoStore(servers.mongo_url, servers.database, app_name=name, timeout_s=store_timeout_s)
         self.monitor = StoreMonitor(self.store, self.clock)
@@ -74,10 +81,13 @@ class ServiceCore:
         self.publisher = RabbitPublisher(servers.amqp_url, name=name)
         self.bundle_publisher = BundlePublisher(self.publisher, self.kinds)
         self._minutes = MinuteWriter(self.store, self.clock)
-        self.writer = JobWriter(self.store, self.bundle_publisher.offer, self._minutes)
+        self.writer = JobWriter(self.store, self.bundle_publisher.offer, self._minutes, self.store.ledgers())
         self.workers = WorkerCache(self.store, seen_within_s=settings.times.renewal_s * 3)
         looks = QueueLooks(self.store, self.store, self.clock)
-        self.hints = Hints(self.workers, self.kinds, looks, self.clock, self.pauses)
+        self.limit_looks = LimitLooks(self.store, self.clock)
+        self.hints = Hints(
+            self.workers, self.kinds, looks, self.clock, self.pauses, self.store.ledgers(), self.limit_looks
+        )
         self._probe = RabbitLaneProbe(servers.amqp_url, name=name)
         self.waits = LongPolls(self.store)
         tokens = TokenCache(self.store.tokens(), self.clock) if access.asks_for_tokens else None
@@ -92,6 +102,10 @@ class ServiceCore:
             self.clock,
             settings.times,
         )
+        self._resumer = Resumer(self.store, self.writer, self.clock, settings.times)
+        self._collector = LedgerCollector(self.store, self.store.ledgers(), self.clock)
+        self.announcer = SignalAnnouncer(self.writer, self.store.ledgers(), self.clock, settings.times)
+        self._signals = SignalSweeper(self.store, self.store.ledgers(), self.announcer, self.clock)
         self._tasks = Tasks()
         self._loops: list[Callable[[Tasks], object]] = [
             self.monitor.start,
@@ -117,12 +131,12 @@ class ServiceCore:
         self.lifetime.add(
             "bundle publisher", start=self._start_bundle_publisher, stop=self.bundle_publisher.stop, stop_within_s=6.0
         )
-        # Behind the loops, which it follows at a stop.
+        # Stops after the loops, because parts stop in reverse order.
         self.lifetime.add("sweeper", stop=self._sweeper.stop)
         self.lifetime.add("loops", start=self._start_loops, stop=self._tasks.cancel_all)
 
     def add_loops(self, start: Callable[[Tasks], object]) -> None:
-        """Adds loops that run as long as the service."""
+        """Add loops that run as long as the service."""
         self._loops.append(start)
 
     def application(
@@ -133,11 +147,14 @@ class ServiceCore:
         readiness: Callable[[], Readiness],
         hot: frozenset[str] = frozenset(),
         others: Mapping[str, str] | None = None,
+        page: Page | None = None,
     ) -> Starlette:
-        """The ASGI application: the service's routes and the common ones behind one front, and their API document.
+        """Return the ASGI application: the service's routes and the common ones behind one edge, with their API
+        document.
 
-        `hot` are paths that are asked for most; their endpoints are ASGI applications. `others` are the URLs of
-        services by the first parts of the paths that they alone serve.
+        `hot` are the most requested paths; their endpoints are ASGI applications. `others` has the URLs of other
+        services, by the first segments of the paths that only they serve. `page` renders what browsers get at the
+        routes that have a page, and where nothing is served.
         """
         served = with_document(
             [
@@ -150,12 +167,15 @@ class ServiceCore:
                     self.pauses,
                     self.authenticator,
                     self.limits.long_polls,
+                    list_kinds=LIST_KINDS if page is None else with_page(LIST_KINDS),
                 ),
                 *operations_routes(self._unless_stopping(readiness)),
             ],
             about,
         )
         self.authenticator.stand_before(served)
+        if page is not None:
+            serve_pages(served, page)
         access = self._settings.access
         guards = RequestGuards(
             allowed_hosts=LOCAL_HOSTS | set(access.allowed_hosts),
@@ -164,7 +184,7 @@ class ServiceCore:
         )
         checks: list[Check] = [guards.check, self.authenticator.recognize, _check_handshake]
         if access.rate_per_s:
-            # Behind the look at who calls.
+            # After the client is known.
             checks.append(RateLimit(RequestRate(access.rate_per_s, access.rate_burst), free=unlimited(served)).check)
         application = Starlette(routes=served, exception_handlers=EXCEPTION_HANDLERS, lifespan=self._lifespan)
         application.middleware_stack = Edge(
@@ -176,17 +196,25 @@ class ServiceCore:
             limits=self.limits,
             free=unlimited(served),
         )
-        # Every path has one form; a redirect to it would be an answer without a body that no document names.
+        # Every path has one form. A redirect to it would be an undocumented response without a body.
         application.router.redirect_slashes = False
         application.state.elsewhere = NotFound(served, others or {})
+        application.state.page = page
         application.state.stopping = self.stopping
         application.state.cors = self.cors
         return application
 
     def _unless_stopping(self, readiness: Callable[[], Readiness]) -> Callable[[], Readiness]:
-        def found() -> Readiness:
-            return readiness().but("process", "stops soon") if self.stopping.is_set() else readiness()
+        faults = FaultTimes(self.clock.now)
 
+        def found() -> Readiness:
+            return faults.note(readiness().but("process", "stops soon") if self.stopping.is_set() else readiness())
+
+        async def note() -> None:
+            found()
+
+        # Not only when a probe asks, because a fault begins when it is noticed.
+        self.add_loops(lambda tasks: tasks.repeat("readiness", note, every_s=READINESS_LOOK_EVERY_S))
         return found
 
     def _lifespan(self, _: Starlette) -> AbstractAsyncContextManager[None]:
@@ -210,6 +238,9 @@ class ServiceCore:
             await self.kinds.wait_read()
             await self.pauses.wait_read()
             self._sweeper.start(tasks)
+            self._resumer.start(tasks)
+            self._collector.start(tasks)
+            self._signals.start(tasks)
 
         tasks.spawn(when_time_and_kinds_are_known(), "start of the sweeper")
 
@@ -229,7 +260,7 @@ class ServiceCore:
 
 
 def _check_handshake(scope: Message) -> None:
-    """Raises `ProblemError` where the URL of a WebSocket has a query: none takes one."""
+    """Raise `ProblemError` for a WebSocket URL with a query, since no route accepts one."""
     if scope["type"] == "websocket" and scope["query_string"]:
         check_url(scope)
         check_query(scope["query_string"], ())

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from acked_common.api.authenticator import Authenticator
-from acked_common.api.routes import HTML, JSON, ApiResponse, ApiRoute, Operation, SocketRoute
+from acked_common.api.routes import JSON, ApiResponse, ApiRoute, Operation, SocketRoute
 from acked_common.background.token_cache import TokenCache
 from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
@@ -54,11 +54,10 @@ class Bench:
             async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
                 await bare(scope, receive, send)
 
-        page = (ApiResponse(description="Page.", media={JSON: dict[str, Any], HTML: str}),)
         routes = [
             ApiRoute(view, operation("/open", None)),
             ApiRoute(view, operation("/read", Permission.READ), operation("/read", Permission.OPERATE, method="POST")),
-            ApiRoute(view, operation("/page", Permission.SUBMIT, has_open_page=True, answers=page)),
+            ApiRoute(view, operation("/page", Permission.SUBMIT)),
             ApiRoute(view, operation("/shared", Permission.OPERATE, of_all_tenants=True)),
             ApiRoute(Bare(), operation("/bare", Permission.SUBMIT, method="POST")),
         ]
@@ -175,12 +174,6 @@ async def test_a_token_in_the_url_is_refused_even_beside_a_good_header(bench: Be
     assert bench.seen == []
 
 
-async def test_a_page_opens_without_a_token_and_what_it_does_needs_one(bench: Bench) -> None:
-    assert (await bench.get("/page", accept="text/html,*/*")).status == 200
-    assert (await bench.get("/page", accept="application/json")).status == 401
-    assert (await bench.get("/read", accept="text/html")).status == 401, "only where the operation says so"
-
-
 async def test_what_all_tenants_share_is_for_who_runs_the_server(bench: Bench) -> None:
     mine = await bench.token(Permission.OPERATE)
     answer = await bench.get("/shared", mine)
@@ -209,7 +202,7 @@ def test_a_route_that_does_not_say_who_may_use_it_is_not_served(asks: bool) -> N
 
     authenticator = Bench(asks=asks).authenticator
     for route in (Route("/x", endpoint), WebSocketRoute("/x", endpoint)):
-        with pytest.raises(ValueError, match="who may use it"):
+        with pytest.raises(ValueError, match="declares no permission"):
             authenticator.stand_before([route])
     authenticator.stand_before([SocketRoute("/x", endpoint, permission=Permission.READ)])
 

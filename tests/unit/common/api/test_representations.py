@@ -12,7 +12,7 @@ from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Owner, State
 from acked_common.model.principal import Permission, Principal
 from acked_common.store.records import Job
-from support.factories import ERROR, MAKERS, ManualClock, again, cancelling, failed, moved, now, queued, running
+from support.factories import ERROR, MAKERS, ManualClock, again, cancelling, failed, moved, now, owner, queued, running
 from support.memory_store import MemoryStore
 
 FIELDS = [
@@ -20,6 +20,7 @@ FIELDS = [
     *("accepted_at", "due_at", "started_at", "finished_at"),
     *("progress", "result", "error", "batch", "tags", "history", "attempts"),
 ]
+OF_STATES = {State.RUNNING: ["worker"], State.WAITING: ["waits"]}
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def read(fields: dict[str, Any]) -> Any:
 async def test_a_status_has_every_field_in_every_state(store: MemoryStore, state: State) -> None:
     job = await MAKERS[state](store, batch="b", tags=("x", "y"))
     found = read(status_fields(job))
-    assert list(found) == FIELDS
+    assert list(found) == [*FIELDS, *OF_STATES.get(state, ())]
     assert (found["id"], found["state"], found["rev"]) == (str(job.id), state.value, job.rev)
     assert (found["batch"], found["tags"]) == ("b", ["x", "y"])
     assert (found["finished_at"] is not None) == state.is_terminal
@@ -75,11 +76,18 @@ async def test_a_status_has_no_payload_and_a_job_has(store: MemoryStore) -> None
 
 async def test_what_is_rarely_there_is_only_shown_where_it_is(store: MemoryStore) -> None:
     job = await queued(store)
-    assert not {"cancel_requested", "note", "hint"} & set(status_fields(job))
+    assert not {"cancel_requested", "note", "hint", "worker"} & set(status_fields(job))
     assert status_fields(job, hint="why")["hint"] == "why"
     assert status_fields(await cancelling(store))["cancel_requested"] is True
     end = interventions.resolve(at=now(), to=State.FAILED, result=None, note="seen", retention_s=60.0)
     assert status_fields(await moved(store, await failed(store), end))["note"] == "seen"
+
+
+async def test_the_worker_is_shown_while_it_runs_the_job(store: MemoryStore) -> None:
+    job = await running(store, by=owner("worker-7"))
+    assert (status_fields(job)["worker"], summary_fields(job)["worker"]) == ("worker-7", "worker-7")
+    ended = await moved(store, job, lifecycle.succeed(at=now(), result=None, retention_s=60.0))
+    assert "worker" not in status_fields(ended)
 
 
 async def test_an_error_is_shown_whole_and_as_a_copy(store: MemoryStore) -> None:

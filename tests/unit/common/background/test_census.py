@@ -1,6 +1,7 @@
 """Who counts, how often, and what the figures show of it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -88,6 +89,27 @@ async def test_a_count_that_fails_leaves_the_last_one(bench: Bench) -> None:
     assert bench.counted == 2
     await bench.look(SHORTEST_PAUSE_S + 0.1)
     assert bench.counted == 3
+
+
+async def test_a_long_count_that_fails_has_its_pause_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = 0
+
+    async def fails(**_: object) -> None:
+        nonlocal counts
+        counts += 1
+        bench.clock.advance(1.0)
+        raise StoreUnavailable("it took too long")
+
+    monkeypatch.setattr(bench.store, "count_census", fails)
+    for after_s in (0.0, 19.9):
+        bench.clock.advance(after_s)
+        with suppress(StoreUnavailable):
+            await bench.one.look()
+        assert counts == 1
+    bench.clock.advance(0.2)
+    with pytest.raises(StoreUnavailable):
+        await bench.one.look()
+    assert counts == 2
 
 
 async def test_without_the_store_a_census_gets_too_old(bench: Bench) -> None:

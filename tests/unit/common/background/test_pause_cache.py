@@ -1,4 +1,4 @@
-"""What a process knows of pauses: the newest answer, and the last one while there is none."""
+"""The pauses that a process knows: the newest result, or the last one while there is none."""
 
 import asyncio
 from datetime import timedelta
@@ -80,18 +80,18 @@ async def test_an_answer_that_comes_late_is_not_believed(store: ShakyStore) -> N
 async def test_it_looks_every_second_and_tells_each_look(store: ShakyStore) -> None:
     clock = LoopClock()
     cache = PauseCache(store)
-    told: list[bool] = []
-    cache.on_read(lambda: told.append("a" in cache.paused))
+    reads: list[bool] = []
+    cache.on_read(lambda: reads.append("a" in cache.paused))
     async with running_tasks() as tasks:
         cache.start(tasks)
         await settle()
-        assert told == [False]
+        assert reads == [False]
         await store.pause_kind("a", PAUSE)
         await clock.advance(READ_EVERY_S * 1.1)
-        assert told[-1] is True
+        assert reads[-1] is True
         store.is_away = True
         await clock.advance(READ_EVERY_S * 1.1)
-        seen = len(told)
+        seen = len(reads)
         store.is_away = False
         await clock.advance(READ_EVERY_S * 1.1)
-        assert len(told) > seen
+        assert len(reads) > seen

@@ -1,4 +1,4 @@
-"""Many who ask where their jobs stand share one look, and two looks tell the rate."""
+"""Concurrent requests for positions share one look, and two looks give the rate."""
 
 import asyncio
 from datetime import timedelta

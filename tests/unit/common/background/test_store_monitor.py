@@ -35,7 +35,7 @@ async def test_it_sets_the_clock_and_says_what_is_wrong(store: ShakyStore, serve
     assert timedelta() <= clock.now() - server.now() < timedelta(seconds=1)
     store.is_away = True
     await monitor.look()
-    assert monitor.problem is not None and "does not answer" in monitor.problem
+    assert monitor.problem is not None and "does not respond" in monitor.problem
 
 
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])

@@ -14,10 +14,22 @@ from acked_common.channel.commands import (
     CancelCommand,
     Command,
     DrainCommand,
+    SignalledCommand,
     decode_command,
     encode_command,
 )
-from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Events, Hello, JobAttempt, ProtocolFault, Welcome
+from acked_common.channel.frames import (
+    Ack,
+    Cancel,
+    CloseCode,
+    Drain,
+    Events,
+    Hello,
+    JobAttempt,
+    ProtocolFault,
+    Signalled,
+    Welcome,
+)
 from acked_common.channel.worker_end import hello_of
 from acked_common.model.bundle import WireError
 from acked_common.model.events import JobEvent, ProgressEvent
@@ -76,8 +88,15 @@ def test_each_frame_arrives_as_it_was_sent() -> None:
     hello = hello_of(boot="b", worker="w", kinds=["demo"], version="1", slots=8, stream=3)
     assert frames.parse_from_worker(frames.encode(hello)) == hello
     attempt = JobAttempt(frames.UUID(ID), 2)
-    for frame in (Welcome(1, "g", 0), Ack(7), Cancel([attempt]), Drain()):
+    for frame in (Welcome(1, "g", 0), Ack(7), Cancel([attempt]), Signalled([attempt]), Drain()):
         assert frames.parse_from_gateway(frames.encode(frame)) == frame
+
+
+def test_a_worker_of_an_earlier_version_accepts_no_further_frames() -> None:
+    found = frames.parse_from_worker(text(HELLO))
+    assert isinstance(found, Hello) and found.accepts == []
+    assert hello_of(boot="b", worker="w", kinds=[], version="1", slots=1).accepts == [frames.SIGNALLED]
+    refused({**HELLO, "accepts": ["x"] * (frames.MAX_ACCEPTS + 1)}, CloseCode.BAD_FRAME)
 
 
 def test_unknown_fields_are_ignored() -> None:
@@ -201,7 +220,12 @@ def test_a_reason_is_cut_between_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [CancelCommand("b", [JobAttempt(frames.UUID(ID), 1), JobAttempt(frames.UUID(ID), 2)]), DrainCommand("b")]
+    "command",
+    [
+        CancelCommand("b", [JobAttempt(frames.UUID(ID), 1), JobAttempt(frames.UUID(ID), 2)]),
+        SignalledCommand("b", [JobAttempt(frames.UUID(ID), 1)]),
+        DrainCommand("b"),
+    ],
 )
 def test_a_command_arrives_as_it_was_sent(command: Command) -> None:
     assert decode_command(encode_command(command)) == command

@@ -1,4 +1,4 @@
-"""CORS headers behind the guards, and preflight requests."""
+"""CORS headers of guarded responses, and preflight requests."""
 
 import pytest
 
@@ -23,15 +23,15 @@ async def cors_headers(
 
 
 async def test_cors_of_a_listed_origin_is_told_with_every_status() -> None:
-    told = {
+    allowed = {
         "vary": "Origin",
         "access-control-allow-origin": ORIGIN,
         "access-control-expose-headers": ", ".join(EXPOSED_HEADERS),
     }
-    assert await cors_headers(ORIGIN) == {"status": "200", "reached": "True", **told}
-    assert await cors_headers(ORIGIN, method="POST") == {"status": "200", "reached": "True", **told}
+    assert await cors_headers(ORIGIN) == {"status": "200", "reached": "True", **allowed}
+    assert await cors_headers(ORIGIN, method="POST") == {"status": "200", "reached": "True", **allowed}
     # Refused ahead of the application.
-    assert await cors_headers(ORIGIN, host=b"evil.example") == {"status": "421", "reached": "False", **told}
+    assert await cors_headers(ORIGIN, host=b"evil.example") == {"status": "421", "reached": "False", **allowed}
 
 
 @pytest.mark.parametrize("origin", [None, "https://acked.example:444", "null", "*", "http://acked.example"])

@@ -1,13 +1,16 @@
 """Problem documents, and that each of them has a page that helps."""
 
+import base64
 import json
+import re
+from hashlib import sha256
 from html.parser import HTMLParser
 from http import HTTPStatus
 
 import pytest
 
 from acked_common.http.problem_catalogue import CATALOGUE
-from acked_common.http.problems import Problem, ProblemError, json_problem, problem, render_catalogue_page
+from acked_common.http.problems import PAGE_POLICY, Problem, ProblemError, json_problem, problem, render_catalogue_page
 from acked_common.model import strict_json
 
 
@@ -104,8 +107,11 @@ def test_each_problem_has_a_page_that_says_what_happened_and_what_to_do(name: st
     assert page is not None
     reader = _Text()
     reader.feed(page)
-    assert {"h1", "title"} <= reader.tags
-    assert not reader.tags & {"script", "style"}
+    assert {"h1", "main", "title"} <= reader.tags
+    assert "script" not in reader.tags
+    (style,) = re.findall("<style>(.*?)</style>", page)
+    assert f"'sha256-{base64.b64encode(sha256(style.encode()).digest()).decode()}'" in PAGE_POLICY
+    assert "style=" not in page
     for part in (f"/problems/{name}", str(entry.status), entry.title, entry.text, entry.advice):
         assert part in reader.text
     assert all(sentence.endswith(".") for sentence in (entry.text, entry.advice))

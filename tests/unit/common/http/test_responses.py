@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from acked_common.api.operational_routes import operations_routes
-from acked_common.api.readiness import Readiness
+from acked_common.api.readiness import FaultTimes, Readiness
 from acked_common.http.edge import Edge
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.problems import ProblemError, problem
@@ -26,8 +26,10 @@ from acked_common.http.requests import read_bounded, while_connected
 from acked_common.http.responses import JsonResponse
 from acked_common.http.server.serve import bind_port, within_files
 from acked_common.http.settings import HttpLimits
+from acked_common.model.instants import rfc3339
 from acked_common.store.errors import StoreUnavailable
 from support.asgi import Answer, call
+from support.factories import ManualClock
 from support.web_server import StartupFailed, web_server
 
 LIMIT = 100
@@ -106,6 +108,22 @@ async def test_readiness_tells_each_part(
     answer = await get("/readyz", blocking=blocking, degraded=degraded)
     assert (answer.status, answer.json["status"]) == (status, word)
     assert answer.json["parts"] == {name: text or "ok" for name, text in {**blocking, **degraded}.items()}
+
+
+async def test_readiness_dates_each_fault_until_it_ends() -> None:
+    clock = ManualClock()
+    times = FaultTimes(clock.now)
+    began = rfc3339(clock.now())
+    assert times.note(Readiness({"mongodb": None}, {"rabbitmq": "away"})).faults == {"rabbitmq"}
+    clock.advance(5)
+    noted = times.note(Readiness({"mongodb": "away"}, {"rabbitmq": "still away"}))
+    both = await call(app(noted), "GET", "/readyz")
+    assert both.json["since"] == {"mongodb": rfc3339(clock.now()), "rabbitmq": began}
+    over = await call(app(times.note(Readiness({"mongodb": None}, {"rabbitmq": None}))), "GET", "/readyz")
+    assert over.json == {"status": "ready", "parts": {"mongodb": "ok", "rabbitmq": "ok"}}
+    clock.advance(5)
+    again = await call(app(times.note(Readiness({"mongodb": "away"}))), "GET", "/readyz")
+    assert again.json["since"] == {"mongodb": rfc3339(clock.now())}
 
 
 async def test_a_problem_is_answered_as_one_with_its_headers() -> None:

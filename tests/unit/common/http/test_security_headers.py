@@ -26,6 +26,9 @@ async def test_pages_get_a_content_security_policy() -> None:
     assert policy.startswith("default-src 'self';")
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
+    assert added[b"cross-origin-opener-policy"] == b"same-origin"
+    assert b"camera=()" in added[b"permissions-policy"]
 
 
 async def test_what_the_application_says_about_caching_and_policy_wins() -> None:
@@ -34,7 +37,10 @@ async def test_what_the_application_says_about_caching_and_policy_wins() -> None
         (b"Cache-Control", b"max-age=60"),
         (b"Content-Security-Policy", b"default-src 'none'"),
     ]
-    assert {name for name, _ in await headers_of(given)} == {b"x-content-type-options", b"referrer-policy", b"vary"}
+    assert {name for name, _ in await headers_of(given)} == {
+        *(b"x-content-type-options", b"referrer-policy", b"vary"),
+        *(b"cross-origin-opener-policy", b"permissions-policy"),
+    }
 
 
 async def test_an_answer_that_is_sent_twice_is_not_changed() -> None:

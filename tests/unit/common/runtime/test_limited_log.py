@@ -17,7 +17,7 @@ def line(n: int = 0, *, is_grave: bool = False) -> Line:
     return Line("it broke", {"n": n}, is_grave)
 
 
-def told(lines: list[Line]) -> list[tuple[int, int]]:
+def counts_of(lines: list[Line]) -> list[tuple[int, int]]:
     return [(one.fields["n"], one.left_out) for one in lines]
 
 
@@ -35,12 +35,12 @@ def test_what_is_left_out_is_told_when_the_minute_is_over() -> None:
         assert limiter.offer("a", line(n), n * 1.0) is None
     assert limiter.due_at == limiter.due_at_of("a") == SAID_EVERY_S
     assert limiter.due(59.9) == []
-    assert told(limiter.due(60.0)) == [(7, 6)]
+    assert counts_of(limiter.due(60.0)) == [(7, 6)]
     assert limiter.due(200.0) == []
     # The next minute begins with that line.
     assert limiter.offer("a", line(8), 119.0) is None
     assert limiter.due(119.9) == []
-    assert told(limiter.due(120.0)) == [(8, 0)]
+    assert counts_of(limiter.due(120.0)) == [(8, 0)]
 
 
 @given(st.floats(0, 1e9))
@@ -49,7 +49,7 @@ def test_what_is_due_at_an_instant_is_due_at_that_very_one(said_at: float) -> No
     limiter = LineLimiter()
     limiter.offer("a", line(0), said_at)
     limiter.offer("a", line(1), said_at)
-    assert told(limiter.due(limiter.due_at)) == [(1, 0)]
+    assert counts_of(limiter.due(limiter.due_at)) == [(1, 0)]
 
 
 def test_line_behind_its_minute_tells_what_waited() -> None:
@@ -57,7 +57,7 @@ def test_line_behind_its_minute_tells_what_waited() -> None:
     for n in range(4):
         limiter.offer("a", line(n), 0.0)
     found = limiter.offer("a", line(4), 61.0)
-    assert found is not None and told([found]) == [(4, 3)]
+    assert found is not None and counts_of([found]) == [(4, 3)]
     assert limiter.rest(61.0) == []
 
 
@@ -65,7 +65,7 @@ def test_newest_grave_line_stands_for_the_others() -> None:
     limiter = LineLimiter()
     for n, is_grave in enumerate((False, False, True, True, False)):
         limiter.offer("a", line(n, is_grave=is_grave), 0.0)
-    assert told(limiter.rest(0.0)) == [(3, 3)]
+    assert counts_of(limiter.rest(0.0)) == [(3, 3)]
 
 
 def test_lines_and_what_they_leave_out_add_up() -> None:
@@ -109,7 +109,7 @@ def test_group_with_a_waiting_line_is_not_forgotten() -> None:
         limiter.offer("a", line(n), 0.0)
     said = limiter.offer("b", line(), 61.0)
     assert said is not None and said.fields.items() >= MIXED.items()
-    assert told(limiter.rest(61.0)) == [(1, 0)]
+    assert counts_of(limiter.rest(61.0)) == [(1, 0)]
 
 
 async def test_log_tells_what_it_left_out_without_a_further_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def test_origins_are_read_as_browsers_write_them(text: str, origins: tuple[str, 
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("*", "name each origin"),
+        ("*", "list each origin"),
         ("null", "http://localhost:3000"),
         ("https://app.example/", "write https://app.example"),
         ("https://app.example:8443/path?x#y", "write https://app.example:8443"),

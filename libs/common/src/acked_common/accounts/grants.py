@@ -38,17 +38,25 @@ _OF_HTTP_SERVICES = {
 
 MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
     # The only account that creates collections, indexes and validators; it deletes nothing. MongoDB has no denials, so
-    # that what it may write is listed: the audit takes entries from it and changes none.
+    # its writes are listed: it may add entries to the audit, but change none.
     Account.INIT: {
         WHOLE_DATABASE: ("createCollection", "createIndex", "listCollections", "listIndexes"),
         **dict.fromkeys((schema.KINDS, schema.META, schema.TOKENS), _UPSERT),
         schema.JOBS: ("collMod", "dropIndex"),
+        schema.LEDGERS: ("collMod",),
         schema.AUDIT: _APPEND,
     },
-    # The only account that inserts jobs; its sweeper moves them.
-    Account.INTAKE: {**_READ_BY_ALL, **_OF_HTTP_SERVICES, schema.JOBS: ("find", "insert", "update")},
-    # Follows change streams; moves jobs by commands, bulk actions and its sweeper; asks workers to drain; pauses kinds;
-    # counts what stands; notes in the audit what people ask for, and changes no entry of it.
+    # The only account that inserts jobs; its sweeper moves them, and sets the ends of ledgers.
+    Account.INTAKE: {
+        **_READ_BY_ALL,
+        **_OF_HTTP_SERVICES,
+        schema.JOBS: ("find", "insert", "update"),
+        schema.LEDGERS: ("find", "update"),
+        schema.LEDGER_PARTS: ("find", "update"),
+    },
+    # Follows change streams; moves jobs by commands, bulk actions and its sweeper; requests drains; pauses kinds;
+    # writes the census and the figures of load tests; adds entries to the audit, but changes none; keeps the ledgers
+    # of jobs that it retries, and puts signals into them.
     Account.GATEWAY: {
         **_READ_BY_ALL,
         **_OF_HTTP_SERVICES,
@@ -58,14 +66,20 @@ MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
         schema.CENSUS: _UPSERT,
         schema.ERROR_GROUPS: _UPSERT,
         schema.BULK_ACTIONS: _UPSERT,
+        schema.LOAD_TESTS: _UPSERT,
+        schema.LEDGERS: _UPSERT,
+        schema.LEDGER_PARTS: _UPSERT,
         schema.AUDIT: _APPEND,
     },
-    # Moves jobs; registers kinds; writes watermarks and its presence, which it removes at its end.
+    # Moves jobs; registers kinds; keeps entries in ledgers; writes watermarks and its presence, which it removes at its
+    # end.
     Account.WORKER: {
         **_READ_BY_ALL,
         schema.JOBS: ("find", "update"),
         schema.KINDS: _UPSERT,
         schema.LANES: _UPSERT,
+        schema.LEDGERS: _UPSERT,
+        schema.LEDGER_PARTS: _APPEND,
         schema.MINUTES: _UPSERT,
         schema.WORKERS: (*_UPSERT, "remove"),
     },

@@ -21,7 +21,7 @@ _SALT_BYTES = 4
 
 
 def definitions(passwords: Mapping[Account, str], owner_password: str | None = None) -> str:
-    """Return the JSON text for `load_definitions`. It keeps RabbitMQ from creating `guest`; reloading is safe."""
+    """Return the JSON text for `load_definitions`. It prevents RabbitMQ from creating `guest`; reloading is safe."""
     rights = {account.value: RABBIT[account] for account in Account}
     users = [_user(account.value, password_hash(passwords[account])) for account in Account]
     # An empty hash is too short for any password to match, so it disables the login.

@@ -11,7 +11,6 @@ from starlette.routing import BaseRoute
 from acked_common.api.routes import ApiRoute, Operation, SocketRoute
 from acked_common.background.token_cache import TokenCache
 from acked_common.http.problems import Problem, ProblemError, problem
-from acked_common.http.request_source import asks_for_page
 from acked_common.model.principal import DEFAULT_TENANT, SCOPE_KEY, Actor, Operator, Permission, Principal, principal_of
 from acked_common.model.tokens import TokenRecord, is_in_query
 
@@ -53,7 +52,7 @@ class Authenticator:
                 if self._table is not None:
                     route.app = _Guarded(route.app, route.operations, self._table)
             elif not isinstance(route, SocketRoute):
-                raise ValueError(f"{route} does not say who may use it")
+                raise ValueError(f"{route} declares no permission")
 
     async def enter(self, scope: Mapping[str, Any], permission: Permission) -> TokenRecord | None:
         """Return the token record of a WebSocket handshake; None when authentication is off. Raise `ProblemError`."""
@@ -73,6 +72,10 @@ class Authenticator:
         record = self._table.known(token) or await self._table.find(token)
         check_permission(record.principal, permission, of_all_tenants=permission is Permission.WORKER)
         return record
+
+    def active_tokens(self, tenant: str) -> list[TokenRecord]:
+        """Return the tenant's active tokens as of the last refresh, in no order; none when authentication is off."""
+        return [] if self._table is None else self._table.active(tenant)
 
     def may_stay(self, record: TokenRecord | None) -> bool:
         """Whether the token of an open connection is still valid."""
@@ -98,7 +101,7 @@ class _Guarded:
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         # The route itself responds 405 to other methods.
         operation = self._operations.get(scope["method"])
-        if operation is None or operation.permission is None or (operation.has_open_page and asks_for_page(scope)):
+        if operation is None or operation.permission is None:
             return self._app(scope, receive, send)
         record: TokenRecord | None = scope.get(TOKEN_KEY)
         if record is None:
@@ -117,7 +120,7 @@ class _Guarded:
 
 
 def operator_of(scope: Mapping[str, Any]) -> Operator:
-    """Return who sent a request, from its ASGI scope behind the authentication; `local` where it is off."""
+    """Return the actor of a request from its ASGI scope, after authentication; `local` if authentication is off."""
     record: TokenRecord | None = scope.get(TOKEN_KEY)
     principal = principal_of(scope)
     return Operator(principal.tenant, Actor(principal.client, None if record is None else record.id))

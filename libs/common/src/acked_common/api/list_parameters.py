@@ -1,7 +1,7 @@
-"""The query parameters that lists share: page size, page token, and the instants between which to look."""
+"""The query parameters that lists share: page size, page token, and bounds in time."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Annotated, Any
@@ -10,19 +10,21 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from acked_common.api.routes import Parameter
+from acked_common.api.routes import Link, Parameter
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model.instants import instant_from
 from acked_common.model.numbers import whole
 
 MAX_PAGE_ASKED = 999_999_999
 
+NextPageToken = Annotated[str, Meta(description="The token of the next page; empty at the end of the list.")]
+
 _ID_BYTES = 16
 _DIGEST_BYTES = 5
 
 
 def page_parameters(what: str, *, default: int, most: int) -> tuple[Parameter, Parameter]:
-    """Return page size and page token as a list of `what` describes them."""
+    """Return the descriptions of page size and page token for a list of `what`."""
     return (
         Parameter(
             name="page_size",
@@ -34,8 +36,21 @@ def page_parameters(what: str, *, default: int, most: int) -> tuple[Parameter, P
     )
 
 
+def next_page(operation: str, *, has_filters: bool = True, path: Sequence[str] = ()) -> Link:
+    """Return the link from a page of a list to the next one; `path` names the parameters of the list's path."""
+    filters = "; with the same filters" if has_filters else ""
+    return Link(
+        operation=operation,
+        parameters={
+            **{name: f"$request.path.{name}" for name in path},
+            "page_token": "$response.body#/next_page_token",
+        },
+        description=f"The next page, if the token is not empty{filters}.",
+    )
+
+
 def page_size(text: str | None, *, default: int, most: int) -> int:
-    """Return how many entries a page may have. Raise a problem for what is no number."""
+    """Return the maximum of entries in a page. Raise a problem for a text that is no number."""
     if not text:
         return default
     try:
@@ -49,12 +64,12 @@ def page_size(text: str | None, *, default: int, most: int) -> int:
 
 
 def page_token(before: UUID, filters: Mapping[str, Any]) -> str:
-    """Return the token of the page behind this id; `filters` are those that the list was asked for with."""
+    """Return the token of the page after this id; `filters` are those of the request."""
     return _encoded(before.bytes + _digest(filters))
 
 
 def position(token: str | None, filters: Mapping[str, Any]) -> UUID | None:
-    """Return the id behind which a page begins; None for the first page. Raise a problem for a foreign token."""
+    """Return the id after which a page begins; None for the first page. Raise a problem for a foreign token."""
     if not token:
         return None
     try:
@@ -64,7 +79,7 @@ def position(token: str | None, filters: Mapping[str, Any]) -> UUID | None:
             raise ValueError(token)
         before, digest = UUID(bytes=found[:_ID_BYTES]), found[_ID_BYTES:]
     except ValueError:
-        raise bad_parameter("page_token", "must be the next_page_token of an earlier answer") from None
+        raise bad_parameter("page_token", "must be the next_page_token of an earlier response") from None
     # Gateways of older versions issued tokens without a digest.
     if digest and digest != _digest(filters):
         raise bad_parameter("page_token", "belongs to a list with other filters; send the same ones with it")
@@ -72,11 +87,11 @@ def position(token: str | None, filters: Mapping[str, Any]) -> UUID | None:
 
 
 def instant(name: str, text: str | None, now: datetime) -> datetime | None:
-    """Return the instant that a parameter names, if it is given. Raise a problem for what is none."""
+    """Return the instant of a parameter, if present. Raise a problem for a text that is no instant."""
     if not text:
         return None
     try:
-        # In a query a plus is a space, unless it was escaped.
+        # In a query, an unescaped plus is a space.
         return instant_from(text.replace(" ", "+"), now)
     except ValueError:
         forms = "an instant such as 2026-01-31T23:59:59Z, or how long ago it is, such as 15m, 1h or 8d"

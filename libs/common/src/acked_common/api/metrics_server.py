@@ -22,7 +22,7 @@ class MetricsServer:
     """Serve `/metrics` without `Host` check and token; hence the default is the loopback interface."""
 
     def __init__(self, listen: ListenAddresses, *, run_file: Path | None = None) -> None:
-        """Tell the address beside `run_file`, where there is one."""
+        """Write the address to a file beside `run_file`, if that is set."""
         app = Starlette(routes=[ApiRoute(metrics, GET_METRICS)], exception_handlers=EXCEPTION_HANDLERS)
         app.middleware_stack = Edge(app.build_middleware_stack(), checks=[])
         self._host = listen.metrics_host
@@ -48,6 +48,6 @@ class MetricsServer:
 
 
 def _address(host: str, port: int) -> str:
-    """Return where this machine reaches a listener."""
-    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - told apart, not listened on
+    """Return the address at which this machine reaches a listener."""
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
     return f"[{near}]:{port}" if ":" in near else f"{near}:{port}"

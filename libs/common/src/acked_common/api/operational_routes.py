@@ -32,7 +32,7 @@ def operations_routes(readiness: Health) -> list[ApiRoute]:
         page = problems.render_catalogue_page(request.path_params["name"])
         if page is None:
             raise ProblemError(problem("not-found", "no problem has this name"))
-        return HTMLResponse(page)
+        return HTMLResponse(page, headers={"Content-Security-Policy": problems.PAGE_POLICY})
 
     return [
         ApiRoute(healthz, GET_HEALTH),

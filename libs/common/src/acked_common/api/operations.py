@@ -35,6 +35,12 @@ class Ready(TypedDict):
 
     status: Literal["ready", "degraded", "not-ready"]
     parts: dict[str, str]
+    since: NotRequired[
+        Annotated[
+            dict[str, Instant],
+            Meta(description="When this process noticed each fault, by part; absent if all parts are `ok`."),
+        ]
+    ]
 
 
 class Paused(TypedDict):
@@ -42,14 +48,27 @@ class Paused(TypedDict):
 
     client: str
     token_id: Annotated[
-        str | None, Meta(description="Null where the services ask for no token, and for clients of other tenants.")
+        str | None, Meta(description="Null if the services require no tokens, and for clients of other tenants.")
+    ]
+    reason: str | None
+    since: Instant
+
+
+class Limited(TypedDict):
+    """How many jobs of a kind run at once, and who limited them, why and since when."""
+
+    running: Annotated[Count | None, Meta(description="Over all tenants; null without such a limit.")]
+    per_tenant: Annotated[Count | None, Meta(description="Of each tenant; null without such a limit.")]
+    client: str
+    token_id: Annotated[
+        str | None, Meta(description="Null if the services require no tokens, and for clients of other tenants.")
     ]
     reason: str | None
     since: Instant
 
 
 class Kind(TypedDict):
-    """A kind of work as workers registered it. It stays known when no worker serves it."""
+    """A kind as workers registered it. It stays listed when no worker serves it."""
 
     kind: str
     lane: str
@@ -68,6 +87,7 @@ class Kind(TypedDict):
     timeout_limit_s: NotRequired[Annotated[float, Meta(description="The maximum that a request may set, if greater.")]]
     seen_at: Annotated[Instant | None, Meta(description="When a worker last registered it.")]
     paused: Annotated[Paused | None, Meta(description="While it is paused, no job of it starts; null otherwise.")]
+    limit: Annotated[Limited | None, Meta(description="The limit on its running jobs; null without one.")]
 
 
 class Kinds(TypedDict):
@@ -124,7 +144,7 @@ LIST_KINDS = Operation(
     path="/kinds",
     tag=JOBS,
     permission=Permission.READ,
-    summary="Known kinds of work",
+    summary="Known kinds",
     answers=(ApiResponse(description="All kinds by name.", media={JSON: Kinds}),),
     problems=("store-unreachable",),
 )
@@ -216,7 +236,7 @@ MAX_RETRY_AFTER_S = 3600
 
 
 def accepted_headers() -> dict[str, Header]:
-    """Return the headers of a 202: where its status is, and when to ask for it."""
+    """Return the headers of a 202: the path of the status, and when to request it."""
     return {
         "Location": Header(
             type=Annotated[str, Meta(pattern="^/status/", examples=[f"/status/{EXAMPLE_ID}"])],
@@ -224,7 +244,7 @@ def accepted_headers() -> dict[str, Header]:
         ),
         "Retry-After": Header(
             type=Annotated[int, Meta(ge=1, le=MAX_RETRY_AFTER_S)],
-            description="Seconds until a first status request makes sense.",
+            description="Seconds until a first status request is useful.",
         ),
         "Idempotency-Replayed": Header(
             type=Literal["true"],
@@ -232,3 +252,14 @@ def accepted_headers() -> dict[str, Header]:
             is_always_there=False,
         ),
     }
+
+
+def accepted_by_intake() -> ApiResponse:
+    """Return the 202 of a gateway's route that sends a request to intake and returns its response."""
+    return ApiResponse(
+        status=202,
+        description="The response of intake: the job is persisted.",
+        media={JSON: Accepted},
+        headers=accepted_headers(),
+        links=TO_STATUS,
+    )

@@ -56,7 +56,7 @@ class HeldByJob(TypedDict):
 
 
 class ServedElsewhere(KnownKinds):
-    """The URL of the path on the service that serves it; the known kinds where the path names an unknown one."""
+    """The URL of the path on the service that serves it; the known kinds if the path names an unknown one."""
 
     url: NotRequired[str]
 
@@ -100,6 +100,7 @@ MEMBERS: Mapping[str, Any] = {
     "unknown-kind": KnownKinds,
     "idempotency-key-reused": HeldByJob,
     "wrong-state": FoundState,
+    "inbox-full": FoundState,
     "shared-lane": SharedLane,
 }
 """Extra members by problem name."""

@@ -5,7 +5,7 @@ The OpenAPI document uses the same types; mypy checks the endpoints against them
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, NotRequired, TypedDict, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 
 import msgspec
 from msgspec import Meta
@@ -18,8 +18,11 @@ from acked_common.model.attempts import (
     EndedAttempt,
 )
 from acked_common.model.instants import rfc3339
+from acked_common.model.ledger import LedgerEntry
 from acked_common.model.lifecycle import HISTORY_KEPT, HistoryEntry, Reason, State
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.principal import Permission, Principal
+from acked_common.store.ledgers import LedgerSummary
 from acked_common.store.records import Job
 
 Count = Annotated[int, Meta(ge=0)]
@@ -47,10 +50,10 @@ Json = Annotated[Any, Meta(description="Any JSON value.")]
 
 
 class By(TypedDict):
-    """Who moved a job by hand."""
+    """The client that moved a job."""
 
     client: str
-    token_id: Annotated[str | None, Meta(description="Null where the services ask for no token.")]
+    token_id: Annotated[str | None, Meta(description="Null if the services require no tokens.")]
     via: Annotated[str, Meta(description="`api`, or `bulk:` and the id of the bulk action.")]
 
 
@@ -62,7 +65,9 @@ class HistoryLine(TypedDict):
     reason: ReasonWord
     attempt: Count
     at: Instant
-    by: NotRequired[Annotated[By, Meta(description="Who asked for it; absent where the services moved the job.")]]
+    by: NotRequired[
+        Annotated[By, Meta(description="The client that requested it; absent if the services moved the job.")]
+    ]
 
 
 class Progress(TypedDict):
@@ -119,6 +124,17 @@ class AttemptLine(TypedDict):
     error: AttemptError
 
 
+class WaitsOf(TypedDict):
+    """Why a parked job waits."""
+
+    call: Annotated[
+        str, Meta(description="The durable call that waits: `sleep`, `wait`, `first`, `try`, or a newer one.")
+    ]
+    name: Annotated[str, Meta(description="The name of the call in the handler.")]
+    until_at: Annotated[Instant | None, Meta(description="When the wait ends; null if only a signal ends it.")]
+    signals: Annotated[list[str], Meta(description="The names of the signals that wake the job; `*` for any.")]
+
+
 class JobSummary(TypedDict):
     """A job in a list: its status without the result, which may be large."""
 
@@ -139,9 +155,11 @@ class JobSummary(TypedDict):
     batch: str | None
     tags: list[str]
     history: Annotated[list[HistoryLine], Meta(description=f"The first transition and the newest {HISTORY_KEPT}.")]
+    worker: NotRequired[Annotated[str, Meta(description="The worker that runs the job; absent while none does.")]]
     cancel_requested: NotRequired[
         Annotated[bool, Meta(description="True while a running job is being cancelled; absent otherwise.")]
     ]
+    waits: NotRequired[Annotated[WaitsOf, Meta(description="While the job is parked: why; absent otherwise.")]]
     note: NotRequired[Annotated[str, Meta(description="An operator's note from a resolve; absent otherwise.")]]
     hint: NotRequired[
         Annotated[
@@ -160,9 +178,7 @@ class JobStatus(JobSummary):
             "stay, whatever becomes of the job."
         ),
     ]
-    edited_from: NotRequired[
-        Annotated[JobId, Meta(description="The job in whose place an operator put this one; absent otherwise.")]
-    ]
+    edited_from: NotRequired[Annotated[JobId, Meta(description="The job that this one replaces; absent otherwise.")]]
     edited_to: NotRequired[
         Annotated[JobId, Meta(description="The job that an operator put in the place of this one; absent otherwise.")]
     ]
@@ -172,8 +188,34 @@ class JobStatus(JobSummary):
     result: Annotated[Any, Meta(description="What the handler returned, or the result of an operator's resolve.")]
 
 
+StepState = Literal["open", "kept", "failed", "timed_out", "cancelled"]
+
+
+class NewestStep(TypedDict):
+    """The durable call that began last."""
+
+    name: str
+    key: Annotated[Any, Meta(description="The key of the call, null without one.")]
+    call: Annotated[str, Meta(description="As in `GET /jobs/{id}/steps`.")]
+    state: StepState
+    at: Annotated[Instant, Meta(description="When it was kept.")]
+
+
+class StepsOf(TypedDict):
+    """The durable calls of a job, in figures."""
+
+    kept: Annotated[Count, Meta(description="Its durable calls that are kept; `GET /jobs/{id}/steps` lists them.")]
+    newest: NotRequired[Annotated[NewestStep, Meta(description="The one that began last; absent without one.")]]
+    unread: Annotated[Count, Meta(description="Its unread signals; `GET /jobs/{id}/signals` lists them.")]
+    warned: NotRequired[Annotated[str, Meta(description="A limit that the job has nearly reached, in a sentence.")]]
+
+
 class JobWithPayload(JobStatus):
     """The status of a job, with its payload."""
+
+    steps: NotRequired[
+        Annotated[StepsOf, Meta(description="Of a job that made a durable call or received a signal; else absent.")]
+    ]
 
     payload: Annotated[Any, Meta(description="The payload as submitted.")]
 
@@ -216,7 +258,7 @@ def raw(text: bytes | None) -> Any:
 
 
 _OF_OPERATORS = ("culprit", "traceback")
-"""They show lines and files of the operator's code."""
+"""These show lines and files of the operator's code."""
 
 
 def _shown(error: Mapping[str, Any], reader: Principal | None) -> dict[str, Any]:
@@ -226,7 +268,7 @@ def _shown(error: Mapping[str, Any], reader: Principal | None) -> dict[str, Any]
 
 
 def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobStatus:
-    """Return the status for a reader; `hint` says why a live job is where it is.
+    """Return the status for a reader; `hint` says why a live job is in its state.
 
     Without a reader, include only fields that every client of the tenant may see.
     """
@@ -251,8 +293,12 @@ def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None
         "history": [_line(entry) for entry in job.history],
         "attempts": [_attempt(ended, reader) for ended in job.attempts],
     }
+    if job.owner is not None:
+        fields["worker"] = job.owner.worker
     if job.cancel_requested:
         fields["cancel_requested"] = True
+    if (waits := job.waits) is not None:
+        fields["waits"] = waits_fields(waits)
     if job.note is not None:
         fields["note"] = job.note
     if hint is not None:
@@ -275,6 +321,45 @@ def summary_fields(job: Job, *, reader: Principal | None = None) -> JobSummary:
     return cast(JobSummary, {name: value for name, value in fields.items() if name not in _OF_ONE_JOB})
 
 
-def job_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobWithPayload:
-    """Return the status and the payload."""
-    return {**status_fields(job, reader=reader, hint=hint), "payload": raw(job.payload)}
+def step_state(entry: LedgerEntry) -> StepState:
+    """Return the state of a durable call for readers."""
+    if entry.is_open:
+        return "open"
+    if entry.error is not None:
+        return "failed"
+    if entry.timed_out:
+        return "timed_out"
+    return "cancelled" if entry.cancelled else "kept"
+
+
+def waits_fields(waits: Waits) -> WaitsOf:
+    """Return why a parked job waits."""
+    return {
+        "call": waits.call,
+        "name": waits.name,
+        "until_at": _instant(waits.until_at),
+        "signals": list(waits.signals),
+    }
+
+
+def job_fields(
+    job: Job, *, reader: Principal | None = None, hint: str | None = None, ledger: LedgerSummary | None = None
+) -> JobWithPayload:
+    """Return the status and the payload, and the figures of the job's ledger."""
+    fields: JobWithPayload = {
+        **cast(JobWithPayload, status_fields(job, reader=reader, hint=hint)),
+        "payload": raw(job.payload),
+    }
+    if ledger is not None:
+        fields["steps"] = {"kept": ledger.kept, "unread": ledger.unread}
+        if (newest := ledger.newest) is not None:
+            fields["steps"]["newest"] = {
+                "name": newest.name,
+                "key": raw(None if newest.key is None else newest.key.encode()),
+                "call": newest.call,
+                "state": step_state(newest),
+                "at": rfc3339(newest.at),
+            }
+        if ledger.warned is not None:
+            fields["steps"]["warned"] = ledger.warned
+    return fields

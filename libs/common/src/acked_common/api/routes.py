@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
@@ -105,8 +105,8 @@ class Operation:
     """Marks a GET that changes state; other methods always do."""
     of_all_tenants: bool = False
     """Affects all tenants: only tokens of the operator's tenant are accepted."""
-    has_open_page: bool = False
-    """Whether a browser gets an HTML page without a token."""
+    has_page: bool = False
+    """Whether a browser gets an HTML page at this path, without a token: see `with_page`."""
 
     @property
     def changes(self) -> bool:
@@ -123,6 +123,13 @@ class Operation:
         found += OF_CHANGES if self.changes else ()
         found += OF_TOKENS if self.permission is not None else ()
         return tuple(dict.fromkeys(found))
+
+
+def with_page(operation: Operation) -> Operation:
+    """Return a GET at whose path browsers get a page: its success response exists as HTML too."""
+    first, *others = operation.answers
+    page = replace(first, media={**first.media, HTML: str})
+    return replace(operation, has_page=True, answers=(page, *others))
 
 
 class SocketRoute(WebSocketRoute):

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from acked_common.api.authenticator import Authenticator
 from acked_common.api.hints import Hints
 from acked_common.api.long_poll import LongPolls
-from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds
+from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds, Limited
 from acked_common.api.representations import status_fields
-from acked_common.api.routes import ApiRoute
+from acked_common.api.routes import ApiRoute, Operation
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.pause_cache import PauseCache
 from acked_common.http.limits import Limit, client_of
@@ -21,7 +21,7 @@ from acked_common.http.responses import JsonResponse
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.numbers import decimal, whole
-from acked_common.model.pauses import Pause
+from acked_common.model.pauses import KindPauses
 from acked_common.model.principal import DEFAULT_TENANT, Principal, principal_of
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import JobReader
@@ -52,8 +52,10 @@ def status_routes(
     pauses: PauseCache,
     authenticator: Authenticator,
     long_polls: Limit,
+    *,
+    list_kinds: Operation = LIST_KINDS,
 ) -> list[ApiRoute]:
-    """Return both routes."""
+    """Return both routes; `list_kinds` is the operation of the list of kinds, which a service may serve as a page."""
 
     async def status(request: Request) -> Response:
         text = request.path_params["id"]
@@ -81,20 +83,20 @@ def status_routes(
             status_fields(job, reader=reader, hint=found.hint), headers={"Retry-After": str(found.retry_after_s)}
         )
 
-    async def list_kinds(request: Request) -> Response:
+    async def known_kinds(request: Request) -> Response:
         if not kinds.was_read:
             await kinds.refresh()
         try:
-            # All processes tell the same, also in the second after a pause.
+            # Read the pauses now: all processes must respond alike, even in the second after a pause.
             await pauses.refresh()
         except StoreError:
-            # What was read last is as good as the kinds themselves.
+            # The cached pauses are as recent as the cached kinds.
             pass
         reader = principal_of(request.scope)
-        known: Kinds = {"kinds": [kind_fields(kind, pauses.of(kind.name).current, reader) for kind in kinds.all()]}
+        known: Kinds = {"kinds": [kind_fields(kind, pauses.of(kind.name), reader) for kind in kinds.all()]}
         return JsonResponse(known)
 
-    return [ApiRoute(status, GET_STATUS), ApiRoute(list_kinds, LIST_KINDS)]
+    return [ApiRoute(status, GET_STATUS), ApiRoute(known_kinds, list_kinds)]
 
 
 def _number(request: Request, name: str, *, most: N, read: Callable[[str], N]) -> N | None:
@@ -114,8 +116,8 @@ def _number(request: Request, name: str, *, most: N, read: Callable[[str], N]) -
     return value
 
 
-def kind_fields(kind: KindRecord, pause: Pause | None, reader: Principal) -> Kind:
-    """Return a kind as a reader sees it; tokens are named to clients of the operator's tenant alone."""
+def kind_fields(kind: KindRecord, pauses: KindPauses, reader: Principal) -> Kind:
+    """Return a kind for a reader; only clients of the operator's tenant see token ids."""
     fields: Kind = {
         "kind": kind.name,
         "lane": kind.lane,
@@ -127,15 +129,25 @@ def kind_fields(kind: KindRecord, pause: Pause | None, reader: Principal) -> Kin
         "bundle": kind.bundle,
         "seen_at": rfc3339(kind.seen_at) if kind.seen_at else None,
         "paused": None,
+        "limit": None,
     }
-    if pause is not None:
-        is_own = reader.tenant == DEFAULT_TENANT
+    is_own = reader.tenant == DEFAULT_TENANT
+    if (pause := pauses.current) is not None:
         fields["paused"] = {
             "client": pause.client,
             "token_id": pause.token_id if is_own else None,
             "reason": pause.reason,
             "since": rfc3339(pause.since_at),
         }
+    if (limit := pauses.limit) is not None and limit.is_set:
+        fields["limit"] = Limited(
+            running=limit.running,
+            per_tenant=limit.per_tenant,
+            client=limit.client,
+            token_id=limit.token_id if is_own else None,
+            reason=limit.reason,
+            since=rfc3339(limit.since_at),
+        )
     if kind.max_attempts_limit is not None:
         fields["max_attempts_limit"] = kind.max_attempts_limit
     if kind.timeout_limit_s is not None:

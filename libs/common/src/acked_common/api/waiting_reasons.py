@@ -1,48 +1,58 @@
-"""OWNER of the sentence that says why a live job is where it is, and of when to ask again. Pure.
+"""OWNER of the sentence that explains the state of a live job, and of the estimate in `Retry-After`. Pure.
 
-The time to ask again is the best estimate that there is: when the job is due, when its lease ends, when its turn comes
-at the present rate. Where nothing tells, it is as long as the job has waited or run already: a client that follows it
-asks seldom for what takes long, and soon for what is quick.
+The estimate is the time when the job is due, when its lease ends, or when it starts at the present rate. Without any of
+these, it equals the time that the job has waited or run so far. So a client polls long jobs rarely and quick ones
+often.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.lifecycle_waits import ANY_SIGNAL, Waits
+from acked_common.model.limits import KindLimit
 from acked_common.model.pauses import Pause
 from acked_common.model.poison import MAX_CRASHES
 from acked_common.model.queue_place import Place
+from acked_common.store.limits import HELD_COUNTED, LimitUse
 from acked_common.store.records import Job
 
 MIN_RETRY_S = 1
 MAX_RETRY_S = 3600
+MOST_NAMED = 3
+"""Names of signals in a sentence."""
 MAX_GUESS_S = 60.0
 """Of a time that is guessed from how long the job has waited or run."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What is known beside the job."""
+    """The facts that explain a job's state, beside the job itself."""
 
     now: datetime
     is_served: bool = True
     """Whether a live worker serves the kind."""
     has_live_owner: bool = True
-    """Whether the worker process that holds the job was seen lately."""
+    """Whether the worker process that holds the job is live."""
     pause: str | None = None
-    """Who has paused the kind, as a sentence; None while it is not paused."""
+    """The sentence about the pause of the kind; None while it is not paused."""
+    limit: str | None = None
+    """The sentence about the limit of the kind, for a job that waits for a place; None for others."""
     max_attempts: int | None = None
-    """How many failures the run may have; None of an unknown kind."""
+    """The maximum of failures of the run; None for an unknown kind."""
     place: Place | None = None
-    """Where a queued job stands; None where nobody looked."""
+    """The position of a queued job; None if it is unknown."""
+    unread: Sequence[str] = ()
+    """The names of unread signals of a parked job."""
     may_see_all: bool = True
-    """Whether the reader may see what other tenants have waiting."""
+    """Whether the reader may see the number of waiting jobs of all tenants."""
 
 
 class Outlook(Struct, frozen=True):
-    """Why a job is where it is, and after how many seconds to ask again."""
+    """Why a job is in its state, and after how many seconds to poll again."""
 
     hint: str
     retry_after_s: int
@@ -52,21 +62,38 @@ def outlook(job: Job, facts: Facts) -> Outlook | None:
     """Return the outlook of a job; None for one that has ended."""
     if job.state.is_terminal:
         return None
-    found = {State.QUEUED: _queued, State.SCHEDULED: _scheduled, State.RUNNING: _running}.get(job.state)
-    hint, in_s = found(job, facts) if found is not None else (f"{job.state.value} since {_since(job)}", None)
+    hint, in_s = _FOUND[job.state](job, facts)
     if in_s is None:
         in_s = min(MAX_GUESS_S, (facts.now - _moved_at(job)).total_seconds())
     return Outlook(hint, max(MIN_RETRY_S, min(MAX_RETRY_S, math.ceil(in_s))))
 
 
 def pause_told(kind: str, pause: Pause) -> str:
-    """Return the sentence that says by whom a kind is paused, since when and why."""
+    """Return the sentence that names who paused a kind, since when and why."""
     why = f": {pause.reason}" if pause.reason else ""
     return f"kind {kind!r} is paused by {pause.client} since {rfc3339(pause.since_at)}{why}"
 
 
+def limit_told(job: Job, limit: KindLimit, use: LimitUse | None, *, may_see_all: bool) -> str:
+    """Return the sentence about a limit that a job waits for. Readers of other tenants learn no counts of all."""
+    own = 0 if use is None else use.of_tenants.get(job.tenant, 0)
+    if limit.per_tenant is not None and own >= limit.per_tenant:
+        return f"limited: {own:,} of {limit.per_tenant:,} running jobs of its tenant; {_NEXT_OF_KIND}"
+    if limit.running is not None and use is not None and use.running >= limit.running:
+        if not may_see_all:
+            return f"limited: all {limit.running:,} places of its kind are taken; {_NEXT_OF_KIND}"
+        waiting = "more than " if use.held >= HELD_COUNTED else ""
+        return (
+            f"limited: {use.running:,} of {limit.running:,} running jobs of its kind, {waiting}{use.held:,} wait for a "
+            f"place; {_NEXT_OF_KIND}"
+        )
+    return "limited: waits for a place of its kind; a worker with a free slot takes it within a second or two"
+
+
+_NEXT_OF_KIND = "the next end of one starts the oldest that may"
+
 _Found = tuple[str, float | None]
-"""The sentence, and in how many seconds something is expected to change; None where nothing tells."""
+"""The sentence, and the seconds until the state is expected to change; None if unknown."""
 
 
 def _queued(job: Job, facts: Facts) -> _Found:
@@ -75,6 +102,8 @@ def _queued(job: Job, facts: Facts) -> _Found:
     if not facts.is_served:
         until = f"; it expires at {rfc3339(job.expires_at)}" if job.expires_at else ""
         return f"no worker that serves kind {job.kind!r} runs at the moment{until}", None
+    if facts.limit is not None:
+        return facts.limit, None
     place = facts.place
     if place is None:
         return f"queued since {_since(job)}; a worker that serves its kind takes it when it has a free slot", None
@@ -95,7 +124,7 @@ def _in_line(place: Place, facts: Facts) -> _Found:
     if place.starts_per_s is None:
         return line, None
     if place.is_more:
-        # How many more is not known, so neither is when.
+        # The number of further jobs is unknown, and so is the time.
         return f"{line}; {_rate(place.starts_per_s)}", in_s
     return f"{line}; {_rate(place.starts_per_s)}" + (f", so {when}" if when else ""), in_s
 
@@ -111,11 +140,17 @@ def _scheduled(job: Job, facts: Facts) -> _Found:
         return f"delayed until {until}", in_s
     type_ = (job.error or {}).get("type", "an error")
     if job.reason == Reason.BACKING_OFF:
-        of = f" of {facts.max_attempts}" if facts.max_attempts is not None else ""
-        return f"backing off until {until} after {type_} (failure {job.failures}{of})", in_s
+        return f"backing off until {until} after {type_} (failure {_of(job.failures, facts.max_attempts)})", in_s
     if job.reason == Reason.CRASHED:
-        return f"backing off until {until} after it ended its process (crash {job.crashes} of {MAX_CRASHES})", in_s
+        return f"backing off until {until} after it ended its process (crash {_of(job.crashes, MAX_CRASHES)})", in_s
     return f"scheduled until {until}", in_s
+
+
+def _of(count: int, most: int | None) -> str:
+    """Return how many of how many. A job that made progress goes on behind the maximum, which counts from there."""
+    if most is None:
+        return str(count)
+    return f"{count} of {most}" if count < most else f"{count}; {most} without progress end it"
 
 
 def _running(job: Job, facts: Facts) -> _Found:
@@ -132,8 +167,48 @@ def _running(job: Job, facts: Facts) -> _Found:
     return f"runs on {worker} since {_since(job)}", None
 
 
+def _parked(job: Job, facts: Facts) -> _Found:
+    since, waits = _since(job), job.waits
+    if waits is None:
+        return f"parked since {since}", None
+    if waits.until_at is None:
+        return f"waits for {_awaited(waits)} since {since}; it holds no worker{_unread(waits, facts)}", None
+    in_s = (waits.until_at - facts.now).total_seconds()
+    if in_s <= 0:
+        return f"its wait at {waits.name!r} ended at {rfc3339(waits.until_at)}; it is queued within seconds", in_s
+    until = rfc3339(waits.until_at)
+    return f"waits for {_awaited(waits)} until {until}; it holds no worker{_unread(waits, facts)}", in_s
+
+
+def _awaited(waits: Waits) -> str:
+    # A name in quotes can't be mistaken for a word of the sentence.
+    if not waits.signals:
+        return f"{waits.call} at {waits.name!r}"
+    if waits.signals == (ANY_SIGNAL,):
+        return f"a signal at {waits.name!r}"
+    if waits.signals == (waits.name,):
+        return f"signal {waits.name!r}"
+    names = [repr(name) for name in waits.signals[:MOST_NAMED]]
+    more = f" and {len(waits.signals) - MOST_NAMED:,} more" if len(waits.signals) > MOST_NAMED else ""
+    return f"signal {' or '.join(names)}{more} at {waits.name!r}"
+
+
+def _unread(waits: Waits, facts: Facts) -> str:
+    """Name unread signals, which the handler does not wait for now: a name that nearly fits is easily sent."""
+    names = [repr(name) for name in facts.unread if not waits.wakes_on(name)][:MOST_NAMED] if waits.signals else []
+    return f"; unread: {', '.join(names)}" if names else ""
+
+
+_FOUND: Mapping[State, Callable[[Job, Facts], _Found]] = {
+    State.QUEUED: _queued,
+    State.SCHEDULED: _scheduled,
+    State.RUNNING: _running,
+    State.WAITING: _parked,
+}
+
+
 def _moved_at(job: Job) -> datetime:
-    """Return since when the job is in its state."""
+    """Return the instant from which the job has been in its state."""
     at = job.started_at if job.state is State.RUNNING else job.queued_at
     return at or (job.history[-1].at if job.history else job.accepted_at)
 
@@ -154,7 +229,7 @@ def _rate(starts_per_s: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Write a figure with two digits: the estimate is no better."""
+    """Format a figure with two significant digits; the estimate is no more exact."""
     return f"{float(f'{value:.2g}'):,.10g}"
 
 

@@ -1,6 +1,7 @@
-"""Publishes queued jobs as bundles, off the response path, and again itself what was not confirmed.
+"""Publish queued jobs as bundles after the response, and again until the broker confirms them.
 
-What it can't keep (a bound: counted, logged) or loses (a crash) is in MongoDB all the same; the sweeper publishes it.
+Bundles that it drops (beyond a bound; counted and logged) or loses (in a crash) are only copies: the jobs are in
+MongoDB, and the sweeper publishes them.
 """
 
 import asyncio
@@ -36,40 +37,40 @@ _unconfirmed = Counter("acked_bundles_unconfirmed_total", "Publications that the
 
 
 class BundlePublisher:
-    """Bundles on their way to the broker."""
+    """Publishes bundles, and buffers those without a confirm."""
 
     def __init__(self, publisher: Publisher, kinds: KindCache) -> None:
         self._publisher = publisher
         self._kinds = kinds
         self._kept: deque[Bundle] = deque()
         self._trying = 0
-        """Of what was kept, how many bundles are being sent again."""
+        """The number of buffered bundles that are being sent again."""
         self._dropped = 0
         self._tasks = Tasks()
         self._sending: set[asyncio.Task[bool]] = set()
 
     def start(self) -> None:
-        """Starts publishing again what was kept."""
+        """Start to republish buffered bundles."""
         self._tasks.repeat("bundle publisher", self._send_kept, every_s=RETRY_S)
 
     async def stop(self) -> None:
-        """Waits for publications under way; what is kept stays for the sweeper."""
+        """Wait for publications in flight; buffered bundles are left to the sweeper."""
         if self._sending:
             await asyncio.wait(self._sending)
         await self._tasks.cancel_all()
 
     @property
     def waiting(self) -> int:
-        """Bundles that wait for the broker to come back."""
+        """The number of bundles that wait for the broker."""
         return len(self._kept) + self._trying
 
     def offer(self, jobs: Iterable[QueuedJob]) -> None:
-        """Publishes in the background; returns at once."""
+        """Publish in the background. Returns at once."""
         bundles = self._bundles(jobs)
         if not bundles:
             return
         if self.waiting:
-            # The broker is away: the loop tries, not every request.
+            # The broker is down: only the loop retries, not every request.
             self._keep(bundles)
             return
         task = asyncio.create_task(self._send_all(bundles))
@@ -77,7 +78,7 @@ class BundlePublisher:
         task.add_done_callback(self._sending.discard)
 
     async def publish(self, jobs: Iterable[QueuedJob]) -> set[UUID]:
-        """Publishes now; answers the jobs whose bundle was confirmed."""
+        """Publish now. Return the jobs whose bundles were confirmed."""
         bundles = self._bundles(jobs)
         results = await asyncio.gather(*(self._send(bundle) for bundle in bundles), return_exceptions=True)
         confirmed: set[UUID] = set()
@@ -89,14 +90,14 @@ class BundlePublisher:
         return confirmed
 
     def _bundles(self, jobs: Iterable[QueuedJob]) -> list[Bundle]:
-        # One kind a bundle: kinds that share a lane may differ in their bundle size.
+        # One kind per bundle, because kinds that share a lane may have different bundle sizes.
         by_kind: dict[str, list[tuple[UUID, datetime]]] = {}
         for job_id, kind, queued_at in jobs:
             by_kind.setdefault(kind, []).append((job_id, queued_at))
         return [
             bundle
             for kind, pairs in by_kind.items()
-            # On the wrong lane nobody would take them; the sweeper publishes them.
+            # On a wrong lane no worker would consume them. The sweeper publishes them later.
             if self._kinds.knows_lane(kind)
             for bundle in bundles_of(self._kinds.lane(kind), self._kinds.bundle(kind), pairs)
         ]
@@ -113,7 +114,7 @@ class BundlePublisher:
         _published_jobs.inc(len(bundle.ids))
 
     async def _send_all(self, bundles: list[Bundle]) -> bool:
-        """Sends them and keeps what is not confirmed; whether nothing was."""
+        """Send bundles and buffer those without a confirm. Return whether none was confirmed."""
         results = await asyncio.gather(*(self._send(bundle) for bundle in bundles), return_exceptions=True)
         for bundle, result in zip(bundles, results, strict=True):
             if isinstance(result, BrokerError):
@@ -127,7 +128,7 @@ class BundlePublisher:
         over = len(self._kept) - KEPT_BUNDLES
         if over <= 0:
             return
-        # The oldest: what is taken from their lanes later shows the sweeper that they are lost.
+        # Drop the oldest: later watermarks of their lanes show the sweeper that they are lost.
         for _ in range(over):
             self._kept.popleft()
         _dropped.inc(over)

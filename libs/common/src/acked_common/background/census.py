@@ -1,7 +1,8 @@
-"""The census: one gateway counts what stands, all read it and show its figures.
+"""The census: one gateway counts jobs, and all gateways read and expose the figures.
 
-Whoever takes the turn counts. The next turn is due after `PAUSES` times what the counting took, so that MongoDB spends
-no more than a twentieth of its time on it. Without a new census the last figures stay for a while, and then go.
+The gateway that takes the lock counts. The next count is due after `PAUSES` times the duration of the last one, so
+counts take at most a twentieth of MongoDB's time. Without a new census the last figures stay for some time and then
+disappear.
 """
 
 from collections import Counter
@@ -22,17 +23,17 @@ LOOK_EVERY_S = 1.0
 PAUSES = 20.0
 SHORTEST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 40.0
-"""Shorter than `FRESH_FOR_S`, so that no figure goes because counting takes long."""
+"""Shorter than `FRESH_FOR_S`, so that figures do not disappear because a count takes long."""
 FRESH_FOR_S = 60.0
 
 
 def pause_s(took_s: float) -> float:
-    """Return how long after a counting that took so long the next one is due."""
+    """Return the pause after a count of this duration."""
     return min(max(SHORTEST_PAUSE_S, PAUSES * took_s), LONGEST_PAUSE_S)
 
 
 class CensusLoop:
-    """The looks of one process at the census, and its turns at counting."""
+    """Reads the census in one process, and counts when it has the lock."""
 
     def __init__(self, store: CensusStore, clock: Clock) -> None:
         self._store = store
@@ -42,22 +43,22 @@ class CensusLoop:
         _shown.show(self)
 
     def start(self, tasks: Tasks) -> None:
-        """Starts the looks."""
+        """Start to read and count."""
         tasks.repeat("census", self.look, every_s=LOOK_EVERY_S)
 
     def fresh(self) -> CensusSummary | None:
-        """Return the newest census that was read; None once it is too old to be true."""
+        """Return the newest census; None once it is too old."""
         newest = self._newest
         if newest is None or (self._clock.now() - newest.counted_at).total_seconds() > FRESH_FOR_S:
             return None
         return newest
 
     def now(self) -> datetime:
-        """Return the time by which ages are told."""
+        """Return the instant from which ages are computed."""
         return self._clock.now()
 
     async def look(self) -> None:
-        """Reads the census, and counts anew if it is due and nobody else does. Raises `StoreError`."""
+        """Read the census. Count again if a count is due and no other process counts. Raises `StoreError`."""
         found = await self._store.read_census()
         if found is not None:
             self._newest = found
@@ -71,7 +72,7 @@ class CensusLoop:
             counted = await self._store.count_census(at=self._clock.now())
             await self._store.write_census(counted)
         finally:
-            # A counting that fails is as dear as one that succeeds.
+            # A failed count costs as much as a successful one.
             ended = self._clock.monotonic()
             self._not_before = ended + pause_s(ended - began)
         self._newest = counted.summary
@@ -82,18 +83,18 @@ class CensusLoop:
         if found is None:
             return True
         passed_s = (self._clock.now() - found.counted_at).total_seconds()
-        # One of the future was counted by a clock that was set back since.
+        # A census from the future was counted before the clock was set back.
         return not 0 <= passed_s < found.took_s + pause_s(found.took_s)
 
 
 class _Collector:
-    """Shows the figures of the process's newest `CensusLoop`."""
+    """Exposes the figures of the process's newest `CensusLoop`."""
 
     def __init__(self) -> None:
         self._census: CensusLoop | None = None
 
     def show(self, census: CensusLoop) -> None:
-        """Show these figures from now on."""
+        """Expose these figures from now on."""
         self._census = census
 
     def collect(self) -> Iterator[Metric]:
@@ -113,7 +114,7 @@ class _Collector:
             failed: Counter[str] = Counter()
             waited_s: dict[str, float] = {}
             for kind in summary.kinds:
-                # Kinds beyond the bound share a label: its figures are theirs together.
+                # Kinds beyond the bound share a label, so add up their figures.
                 label = kind_label(kind.kind)
                 for state, count in kind.states.items():
                     counts[label, state.value] += count

@@ -1,4 +1,4 @@
-"""OWNER of the metrics that several services have in common: ends of jobs, attempts, servers, the version."""
+"""OWNER of the metrics that several services share: ended jobs, attempts, servers, the version."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -23,7 +23,7 @@ _ENDS = (
     (State.FAILED, Reason.PERMANENT_ERROR),
     (State.FAILED, Reason.POISON),
 )
-"""What workers do to jobs; the first of each is to be seen as an increase."""
+"""Series of workers that start at 0, so that Prometheus sees their first increase."""
 
 
 def begin_kinds(kinds: Iterable[str]) -> None:
@@ -34,7 +34,7 @@ def begin_kinds(kinds: Iterable[str]) -> None:
 
 
 def count_ended(moves: Sequence[Move], kinds: Sequence[str], outcome: Sequence[Applied]) -> None:
-    """Count the moves that ended a job. A person who resolves a failed job ends it no second time."""
+    """Count the moves that ended a job. A resolve does not end a failed job a second time."""
     ended: dict[tuple[str, State, Reason], int] = {}
     for move, kind, applied in zip(moves, kinds, outcome, strict=True):
         transition = move.transition
@@ -47,12 +47,12 @@ def count_ended(moves: Sequence[Move], kinds: Sequence[str], outcome: Sequence[A
 
 
 def count_attempts(kind: str, outcome: str, amount: int = 1) -> None:
-    """Count attempts of a kind that ended alike. `outcome` is a word of the code."""
+    """Count attempts of a kind with the same outcome."""
     _attempts.add((kind_label(kind), outcome), amount)
 
 
 def watch_dependencies(usable: Mapping[str, Callable[[], bool | None]]) -> None:
-    """Expose the servers of this process by name: whether each can be used; None while nothing has tried yet."""
+    """Expose whether this process can use each server; None if no part has tried yet."""
 
     def read() -> Reading:
         found = {name: is_usable() for name, is_usable in usable.items()}

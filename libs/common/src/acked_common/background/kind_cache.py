@@ -1,4 +1,4 @@
-"""The kinds that a service knows, in memory: read every few seconds, and once more before one is called unknown."""
+"""The registered kinds in memory: read every few seconds, and again before a kind is refused as unknown."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ from acked_common.store.ports import KindStore
 from acked_common.store.records import KindRecord
 
 REFRESH_S = 5.0
-# A crowd of requests for unknown kinds shares one look.
+# Many requests for unknown kinds share one read.
 _SECOND_LOOK_EVERY_S = 0.2
 
 
 def unknown_kind(name: str, known: Sequence[str], reader: Principal, *, errors: Sequence[ErrorAt] = ()) -> ProblemError:
-    """The 422 for a kind that is not registered. It lists the known ones to readers that `GET /kinds` lists them to."""
+    """Return the 422 for an unregistered kind. It lists the known kinds if the client may read them."""
     detail = f"no worker has registered kind {name[:64]!r}"
     if Permission.READ not in reader.permissions:
         return ProblemError(problem("unknown-kind", detail, errors=errors))
@@ -35,7 +35,7 @@ class KindCache:
         *,
         known: Mapping[str, KindRecord] | None = None,
     ) -> None:
-        """`known` are those that the process itself registers: they count until the kinds are read."""
+        """`known` are the kinds that this process registers; they are used until the kinds are read."""
         self._store = store
         self._monotonic = monotonic
         self._kinds: Mapping[str, KindRecord] = known or {}
@@ -45,11 +45,11 @@ class KindCache:
 
     @property
     def was_read(self) -> bool:
-        """Whether the kinds were ever read."""
+        """Whether the kinds have been read."""
         return self._read_at is not None
 
     async def wait_read(self) -> None:
-        """Returns when the kinds were read: before that a job might be published on a lane that nobody consumes."""
+        """Wait until the kinds are read. Before that, a job might be published on a lane without a consumer."""
         await self._was_read.wait()
 
     @property
@@ -58,11 +58,11 @@ class KindCache:
         return sorted(self._kinds)
 
     def start(self, tasks: Tasks) -> None:
-        """Keeps the table fresh."""
+        """Start to refresh the cache."""
         tasks.repeat("kinds", self.refresh, every_s=REFRESH_S)
 
     def get(self, name: str) -> KindRecord | None:
-        """The kind as it was last read."""
+        """Return the kind as it was last read."""
         return self._kinds.get(name)
 
     def all(self) -> list[KindRecord]:
@@ -70,29 +70,29 @@ class KindCache:
         return [self._kinds[name] for name in self.names]
 
     def knows_lane(self, kind: str) -> bool:
-        """Whether `lane` tells where workers consume the kind: not before it, or all kinds, were read."""
+        """Return whether `lane` is correct for the kind: only once the kind, or all kinds, were read."""
         return self.was_read or kind in self._kinds
 
     def lane(self, kind: str) -> str:
-        """The lane of a kind; its own name where nothing is known of it."""
+        """Return the lane of a kind; its own name if the kind is unknown."""
         record = self._kinds.get(kind)
         return record.lane if record else kind
 
     def bundle(self, kind: str) -> int:
-        """How many jobs one bundle of this kind may carry."""
+        """Return the maximum of jobs in a bundle of this kind."""
         record = self._kinds.get(kind)
         return record.bundle if record else MAX_BUNDLE
 
     async def refresh(self) -> None:
-        """Reads all kinds. Raises `StoreError`."""
+        """Read all kinds. Raises `StoreError`."""
         self._kinds = await self._store.kinds()
         self._read_at = self._monotonic()
         self._was_read.set()
 
     async def look_again(self, name: str) -> KindRecord | None:
-        """The kind after one more look. Raises `StoreError`."""
+        """Return the kind after reading again. Raises `StoreError`."""
         if self._read_at is None or self._monotonic() - self._read_at > _SECOND_LOOK_EVERY_S:
-            # All who ask meanwhile share the look, and its failure.
+            # Concurrent callers share the read, and its failure.
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self.refresh())
             await asyncio.shield(self._looking)

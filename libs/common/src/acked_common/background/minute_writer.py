@@ -1,7 +1,7 @@
-"""Counts what a process does to jobs, and writes it as minute buckets every few seconds; nothing is written per job.
+"""Count the transitions of a process, and write them as minute buckets every few seconds; there is no write per job.
 
-A killed process loses what it counted since its last write, at most `WRITE_EVERY_S` of it. One that leaves in order
-writes the rest. A write whose outcome is unknown is sent again under its number, so that it counts once.
+A killed process loses the counts since its last write, at most `WRITE_EVERY_S` of them. A graceful stop writes the
+rest. A write with an unknown outcome is repeated with its number, so it counts once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ WRITE_EVERY_S = 10.0
 
 
 class MinuteWriter:
-    """The minute buckets of one process. All methods on one loop; those that note return at once."""
+    """The minute buckets of one process. All methods run on one loop; the counting ones return at once."""
 
     def __init__(self, store: MinuteStore, clock: Clock) -> None:
         self._store = store
@@ -41,10 +41,10 @@ class MinuteWriter:
         self._counts = MinuteCounts()
         self._number = 0
         self._unwritten: list[Bucket] = []
-        """What the write with the present number holds; empty once it is confirmed."""
+        """The buckets of the write with the current number; empty once it is confirmed."""
 
     def start(self, tasks: Tasks) -> None:
-        """Write from now on."""
+        """Start to write."""
         tasks.repeat("minute buckets", self.write, every_s=WRITE_EVERY_S)
 
     def note_accepted(self, jobs: Sequence[NewJob], outcome: Sequence[Insertion]) -> None:
@@ -60,7 +60,7 @@ class MinuteWriter:
         transition: Transition | None = None
         name: str | None = None
         for move, kind, applied in zip(moves, kinds, outcome, strict=True):
-            # Most share their transition, and so does what it counts as: all of it leaves one state.
+            # Most moves share their transition and leave the same state, so they count alike.
             if move.transition is not transition or len(move.transition.leaves) > 1:
                 transition = move.transition
                 name = counted_as(move.seen.state, transition)
@@ -74,13 +74,13 @@ class MinuteWriter:
         add(counts, span_of(WAIT, waited_s), count)
 
     def note_runs(self, runs: Iterable[tuple[str, str, float]]) -> None:
-        """Count how long attempts ran: the tenant and the kind of each, and seconds."""
+        """Count the durations of attempts: tenant, kind and seconds of each."""
         at = self._clock.now()
         for tenant, kind, ran_s in runs:
             add(self._counts.series(at, tenant, kind), span_of(RUN, ran_s))
 
     async def write(self) -> None:
-        """Write what was counted, after what an earlier write left unconfirmed. Raises `StoreError`."""
+        """Write the counts, after any earlier unconfirmed write. Raises `StoreError`."""
         if self._unwritten:
             await self._send()
         if uncounted := self._counts.uncounted:
@@ -91,7 +91,7 @@ class MinuteWriter:
             await self._send()
 
     async def stop(self) -> None:
-        """Write the rest; once the parts that note have stopped."""
+        """Write the rest. Call this once the counting parts have stopped."""
         try:
             await self.write()
         except StoreError as error:
@@ -103,7 +103,7 @@ class MinuteWriter:
         except (StoreUnavailable, OutcomeUnknown):
             raise
         except StoreError:
-            # What the server refuses it would refuse again, and nothing would be counted any more.
+            # The server would refuse the same write again, and no later count would be written.
             self._unwritten = []
             raise
         self._unwritten = []

@@ -1,8 +1,9 @@
-"""The pauses of all kinds, read every second; while MongoDB is away, what was read last holds."""
+"""The pauses and limits of all kinds, read every second; while MongoDB is unavailable, the last result is used."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from acked_common.model.limits import KindLimit
 from acked_common.model.pauses import NO_PAUSES, KindPauses, Pause
 from acked_common.runtime.lifetime import Tasks
 from acked_common.store.ports import PauseStore
@@ -11,19 +12,20 @@ READ_EVERY_S = 1.0
 
 
 class PauseCache:
-    """Which kinds are paused, without I/O."""
+    """Returns the pauses of kinds without I/O."""
 
     def __init__(self, store: PauseStore) -> None:
         self._store = store
         self._pauses: Mapping[str, KindPauses] = {}
+        self._ever_limited: frozenset[str] = frozenset()
         self._was_read = asyncio.Event()
         self._asked = 0
         self._answered = 0
-        """The newest look whose answer is known: one that was sent earlier and comes later says nothing."""
+        """The number of the newest completed read; an older read that completes later is ignored."""
         self._listeners: list[Callable[[], None]] = []
 
     def on_read(self, listener: Callable[[], None]) -> None:
-        """Call back after each look, also if it found nothing new."""
+        """Call back after each read, even without changes."""
         self._listeners.append(listener)
 
     def start(self, tasks: Tasks) -> None:
@@ -32,11 +34,11 @@ class PauseCache:
 
     @property
     def was_read(self) -> bool:
-        """Whether the pauses were ever read."""
+        """Whether the pauses have been read."""
         return self._was_read.is_set()
 
     async def wait_read(self) -> None:
-        """Return when the pauses were read: before that a paused kind looks like any other."""
+        """Wait until the pauses are read. Before that, paused kinds are unknown."""
         await self._was_read.wait()
 
     async def refresh(self) -> None:
@@ -47,6 +49,7 @@ class PauseCache:
         if asked < self._answered:
             return
         self._pauses, self._answered = found, asked
+        self._ever_limited = frozenset(kind for kind, one in found.items() if one.limit is not None)
         self._was_read.set()
         for listener in self._listeners:
             listener()
@@ -59,3 +62,12 @@ class PauseCache:
     def paused(self) -> Mapping[str, Pause]:
         """The kinds that are paused, each with its pause."""
         return {kind: found.current for kind, found in self._pauses.items() if found.current is not None}
+
+    def any_limited(self, kinds: Iterable[str]) -> bool:
+        """Return whether one of these kinds has, or had, a limit. Asked for each job, so it is quick without limits."""
+        return bool(self._ever_limited) and not self._ever_limited.isdisjoint(kinds)
+
+    @property
+    def limits(self) -> Mapping[str, KindLimit]:
+        """The limits that are set, by kind."""
+        return {k: found.limit for k, found in self._pauses.items() if found.limit is not None and found.limit.is_set}

@@ -1,7 +1,8 @@
-"""Where queued jobs stand, by looks that all requests of a process share: one every two seconds, while somebody asks.
+"""Positions of queued jobs, from looks that all requests of a process share: one every two seconds, while requests
+arrive.
 
-The rate comes from two such looks. Before there are two it comes from the starts of the last minutes, where
-these were busy as a whole.
+The rate comes from two looks. Before the second one, it comes from the starts of the last minutes, if these were busy
+throughout.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ log = get_log(__name__)
 
 FRESH_FOR_S = 2.0
 USABLE_FOR_S = 6.0
-"""An older look is not shown: who asks waits for a new one."""
+"""An older look is not used; the request waits for a new one."""
 COMPARED_FOR_S = 20.0
-"""Between the looks that tell the rate, at most."""
+"""The maximum time between the two looks of a rate."""
 MOST_KINDS = 1000
-"""Of which a rate is remembered."""
+"""The maximum of kinds with a cached rate."""
 
 
 class QueueLooks:
@@ -38,13 +39,13 @@ class QueueLooks:
         self._looks: deque[QueueLook] = deque()
         self._looking: asyncio.Task[None] | None = None
         self._rates: dict[str, tuple[float, float | None]] = {}
-        """By the minute buckets, and when they were read."""
+        """Rates from the minute buckets, and when these were read."""
 
     async def place(self, kind: str, queued_at: datetime) -> Place | None:
-        """Return where a job stands that was queued at this instant; None while nobody can look."""
+        """Return the position of a job that was queued at this instant; None while MongoDB is unavailable."""
         age_s = self._age_s
         if age_s is None or age_s > FRESH_FOR_S:
-            # All who ask meanwhile share the look.
+            # Concurrent callers share the look.
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look())
             if age_s is None or age_s > USABLE_FOR_S:
@@ -79,7 +80,7 @@ class QueueLooks:
         if read_at_s is None or now_s - read_at_s > COMPARED_FOR_S:
             if len(self._rates) >= MOST_KINDS:
                 self._rates.clear()
-            # Taken down first: of all who ask meanwhile one reads.
+            # Set this first, so that only one of the concurrent callers reads.
             self._rates[kind] = now_s, rate
             rate = await self._read_rate(kind)
             self._rates[kind] = now_s, rate

@@ -1,4 +1,4 @@
-"""Watches the store for one process: is it there, does its schema fit, how far is its clock from ours."""
+"""Monitor MongoDB for one process: availability, schema, and the offset of its clock."""
 
 import asyncio
 from datetime import datetime
@@ -18,7 +18,7 @@ CLOCK_OFF_BY_S = 1.0
 
 
 class StoreMonitor:
-    """Keeps `problem` and the clock's offset up to date."""
+    """Updates `problem` and the offset of the clock."""
 
     def __init__(self, store: HealthStore, clock: SharedClock) -> None:
         self._store = store
@@ -29,24 +29,24 @@ class StoreMonitor:
 
     @property
     def problem(self) -> str | None:
-        """Why the store can't be used now; None when it can."""
+        """Why the store can't be used now; None if it can."""
         return self._problem
 
     def start(self, tasks: Tasks) -> None:
-        """Starts looking."""
+        """Start to monitor."""
         tasks.repeat("store monitor", self.look, every_s=LOOK_EVERY_S)
 
     @property
     def is_measured(self) -> bool:
-        """Whether the clock was ever measured."""
+        """Whether the clock has been measured."""
         return self._measured.is_set()
 
     async def wait_measured(self) -> None:
-        """Returns when the clock was measured: before that no lease may be given and no job ended by it."""
+        """Wait until the clock is measured. Before that, no lease may begin and no job may expire."""
         await self._measured.wait()
 
     async def look(self) -> None:
-        """One look; never raises `StoreError`."""
+        """Check once. Never raises `StoreError`."""
         started = self._clock.monotonic()
         try:
             server_at = await self._store.server_time()
@@ -54,7 +54,7 @@ class StoreMonitor:
             if self._clock_set_at is not None and self._clock.is_off(
                 server_at=server_at, asked=started, round_trip_s=round_trip_s, by_s=CLOCK_OFF_BY_S
             ):
-                # MongoDB's clock was set, or this machine slept.
+                # MongoDB's clock was set, or this machine was suspended.
                 log.warning("the clock jumped against MongoDB's")
                 self._clock_set_at = None
             if self._clock_set_at is None or started - self._clock_set_at >= CLOCK_EVERY_S:
@@ -62,7 +62,7 @@ class StoreMonitor:
                 self._clock_set_at = started
                 self._measured.set()
             if self._problem is not None:
-                # Another database may answer after a gap: check again on each return.
+                # After an outage another database may respond, so check the schema again.
                 await self._store.check_schema()
                 log.info("store is ready")
             self._problem = None
@@ -70,10 +70,10 @@ class StoreMonitor:
             self._note(str(error))
         except StoreError as error:
             self._clock_set_at = None
-            self._note(f"MongoDB does not answer: {error}")
+            self._note(f"MongoDB does not respond: {error}")
 
     async def _set_clock(self) -> None:
-        """Takes the quickest of a few answers: in the others some of the time went into a connection or a busy loop."""
+        """Measure with the fastest of a few replies; the others were delayed by a new connection or a busy loop."""
         best: tuple[float, datetime, float] | None = None
         for _ in range(CLOCK_TRIES):
             asked = self._clock.monotonic()

@@ -1,10 +1,10 @@
-"""The sweeper: moves on what nobody else does. Runs in every intake and every gateway; many at once are harmless.
+"""The sweeper: moves jobs that no other part moves. It runs in every intake and gateway; several are harmless.
 
-Each state is checked by itself over the index {state, next_check_at}, so that no backlog hides a lease or a due time. A
-queued job is republished only when its lane's watermark, the newest `queued_at` that workers have taken, has passed it,
-or when the lane's queue was empty for three looks; while nothing is consumed, nothing is republished, and nothing of a
-paused kind. Of all sweepers that see a lost job one gets it, and one at a time publishes. The expiry of jobs whose kind
-was paused moves (see `pauses`).
+Each state is queried separately on the index {state, next_check_at}, so a backlog in one state does not delay leases or
+due jobs. A queued job is republished only if its lane's watermark (the newest consumed `queued_at`) has passed it, or
+if the lane's queue was empty in three checks. While no messages are consumed, and for paused kinds, no job is
+republished. Of all sweepers that see a lost job, one reserves it, and one at a time publishes. The expiry of jobs whose
+kind was paused is extended (see `pauses`).
 """
 
 import random
@@ -53,7 +53,7 @@ _swept = Counter("acked_swept_total", "Jobs that the sweeper moved or republishe
 
 
 class LostJobs:
-    """Decides which queued jobs the broker has lost. Pure: it is told what was seen of each lane."""
+    """Decides which queued jobs the broker has lost. Pure: observations of lanes are arguments."""
 
     def __init__(self, republish_after_s: float) -> None:
         self._margin = timedelta(seconds=republish_after_s)
@@ -61,11 +61,11 @@ class LostJobs:
         self._empty: dict[str, list[datetime]] = {}
 
     def note_watermarks(self, watermarks: Mapping[str, datetime]) -> None:
-        """The newest `queued_at` taken from each lane."""
+        """Record the newest consumed `queued_at` of each lane."""
         self._watermarks = watermarks
 
     def note_depth(self, lane: str, ready: int, at: datetime) -> None:
-        """How many bundles wait on a lane."""
+        """Record how many bundles wait on a lane."""
         if ready > 0:
             self._empty.pop(lane, None)
         else:
@@ -73,7 +73,7 @@ class LostJobs:
             del self._empty[lane][:-EMPTY_LOOKS]
 
     def is_lost(self, lane: str, queued_at: datetime) -> bool:
-        """Whether the broker can't have a job any more that waits since `queued_at`."""
+        """Return whether the broker has lost a job that was queued at `queued_at`."""
         watermark = self._watermarks.get(lane)
         if watermark is not None and watermark - self._margin > queued_at:
             return True
@@ -83,25 +83,25 @@ class LostJobs:
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """The server's time, and between which instants of the monotonic clock it was told."""
+    """MongoDB's time, and the monotonic instants of the request and the reply."""
 
     server_at: datetime
     asked: float
     at: float
 
     def jumped_since(self, earlier: "ServerAnswer") -> bool:
-        """Whether the server's clock went another way than ours, whatever the round trips took."""
+        """Return whether MongoDB's clock jumped, beyond what the round trips explain."""
         passed_s = (self.server_at - earlier.server_at).total_seconds()
         return not self.asked - earlier.at - CLOCK_JUMP_S <= passed_s <= self.at - earlier.asked + CLOCK_JUMP_S
 
 
 def next_look_s(republished: int) -> float:
-    """Return how long after its n-th republication a job is checked again, in seconds."""
+    """Return the seconds from the n-th republication of a job to its next check."""
     return REPUBLISH_AGAIN.bound_s(republished + 1)
 
 
 class Sweeper:
-    """The looks of one process."""
+    """The sweeper of one process."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Sweeper:
         self._lost_attempts = LimitedLog(log, clock.monotonic)
 
     def start(self, tasks: Tasks) -> None:
-        """Starts the looks."""
+        """Start to sweep."""
         every_s = self._times.sweep_tick_s
         tasks.repeat("sweep scheduled", self.sweep_scheduled, every_s=every_s)
         tasks.repeat("sweep running", self.sweep_running, every_s=every_s)
@@ -139,11 +139,11 @@ class Sweeper:
         tasks.repeat("look at lanes", self.look_at_lanes, every_s=LOOK_EVERY_S)
 
     async def stop(self) -> None:
-        """Tell what the log has left out; the looks have ended."""
+        """Log what was suppressed. Call this once the loops have ended."""
         self._lost_attempts.stop()
 
     async def sweep_scheduled(self) -> None:
-        """Queues what is due."""
+        """Queue due jobs."""
         jobs = await self._store.live_jobs(State.SCHEDULED, limit=PAGE)
         at = self._clock.now()
         await self._move(jobs, [lifecycle.become_due(at=at, **self._waiting(job)) for job in jobs])
@@ -160,25 +160,25 @@ class Sweeper:
             failpoints.reach("sweeper.took-back")
 
     async def sweep_queued(self) -> None:
-        """Ends what has waited too long and republishes what the broker has lost; one page a tick, then the next."""
+        """Fail expired jobs and republish lost ones, one page per tick."""
         jobs = await self._store.live_jobs(State.QUEUED, limit=QUEUED_PAGE, after=self._position)
         at = self._clock.now()
         self._lanes_due |= {self._kinds.lane(job.kind) for job in jobs}
         if any(self._expires_at(job, at) <= at for job in jobs):
-            # What was paused a moment ago does not expire.
+            # A kind may have been paused a moment ago; its jobs must not expire.
             await self._paused.refresh()
         await self._extend(jobs, at)
         expired = [job for job in jobs if self._expires_at(job, at) <= at]
         await self._move(expired, [self._expiry(job, at) for job in expired])
         lost = [job for job in jobs if self._expires_at(job, at) > at and self._is_lost(job)]
         if lost and self._broker_answers and not await self._republish(lost):
-            # Another process republishes just now: this page is looked at once more.
+            # Another process has the lock: check this page again.
             return
-        # A full page is continued at the next tick: no backlog costs more than a page at once.
+        # Continue a full page at the next tick, so that a tick costs at most one page.
         self._position = SweepPosition(_next_check_at(jobs[-1]), jobs[-1].id) if len(jobs) == QUEUED_PAGE else None
 
     async def _extend(self, jobs: Sequence[Job], at: datetime) -> None:
-        """Move the expiry of jobs that come near it because their kind is or was paused."""
+        """Extend the expiry of jobs near it whose kind is or was paused."""
         extensions: list[WaitExtension] = []
         for job in jobs:
             if (wait := job.wait) is None:
@@ -193,15 +193,18 @@ class Sweeper:
         return LATEST if wait is None else pauses.true_expiry(wait, self._paused.of(job.kind), at)
 
     def _is_lost(self, job: Job) -> bool:
-        """Whether to publish the job again. Of a paused kind nothing is: nobody would take it."""
+        """Return whether to republish the job. Jobs of a paused kind are not, because no worker would claim them."""
         if (wait := job.wait) is None or self._paused.of(job.kind).current is not None:
+            return False
+        if job.is_held:
+            # Workers claim it without a message.
             return False
         is_lost = self._lost.is_lost(self._kinds.lane(job.kind), wait.queued_at)
         return is_lost or pauses.was_unclaimable(wait, _next_check_at(job))
 
     async def look_at_lanes(self) -> None:
-        """Watermarks and depths of the lanes on which something waits longer than it should."""
-        # Of all pages since the last look: a look sees one page of many.
+        """Read watermarks and depths of the lanes with overdue jobs."""
+        # The lanes of all pages since the last check, since a check covers one page.
         lanes, self._lanes_due = self._lanes_due, set()
         if not lanes:
             return
@@ -212,14 +215,16 @@ class Sweeper:
                 self._lost.note_depth(lane, await self._probe.ready_bundles(lane), self._clock.now())
                 answered = True
             except BrokerError:
-                # This lane may be the only one that can't be looked at: its queue was made by somebody else.
+                # Only this lane may fail, for example if another program declared its queue.
                 continue
         self._broker_answers = answered
 
     async def _republish(self, lost: Sequence[Job]) -> bool:
-        """Publishes what is lost: reserved first, so that of all sweepers one does; a crash costs a later look. False
-        while it is another process's turn."""
-        # A turn as long as so many jobs may take keeps the bound for all processes together.
+        """Reserve and publish lost jobs. Return False while another process has the lock.
+
+        The reservation ensures that one sweeper publishes a job; after a crash a later check does.
+        """
+        # The duration of the lock enforces the rate over all processes.
         if not await self._store.take_turn(REPUBLISHING, for_s=len(lost) / REPUBLISHED_PER_S):
             return False
         at, nonce = self._clock.now(), str(new_id())
@@ -242,8 +247,8 @@ class Sweeper:
         return Reservation(job.id, _next_check_at(job), next_check_at)
 
     async def _leases_count(self) -> bool:
-        """False until workers had time to renew, after the store was away or its clock jumped: their leases are over
-        then through no fault of theirs."""
+        """Return whether expired leases count. After an outage of MongoDB or a jump of its clock they do not, until
+        workers have had time to renew."""
         times, before = self._times, self._answer
         asked = self._clock.monotonic()
         try:
@@ -253,7 +258,7 @@ class Sweeper:
             raise
         answer = self._answer = ServerAnswer(server_at, asked, self._clock.monotonic())
         if before is None or answer.at - before.at > times.lease_s / 2 or answer.jumped_since(before):
-            # The longest that a renewal under way may still take, and one round of renewals with its jitter.
+            # The maximum duration of a renewal in flight, plus one round of renewals with jitter.
             renewed_s = WORKER_STORE_TIMEOUT_S + times.renewal_s * 1.1
             self._leases_count_from = answer.at + renewed_s + times.renewal_s * random.random() / 2
         return answer.at >= self._leases_count_from
@@ -272,6 +277,7 @@ class Sweeper:
             kind=job.kind,
             attempt=job.attempt,
             retention_s=self._times.retention_s,
+            is_held=job.is_held,
         )
 
     def _waiting(self, job: Job) -> dict[str, float]:
@@ -311,7 +317,7 @@ def _lost_attempt(job: Job, at: datetime) -> EndedAttempt | None:
 
 
 def _lost_line(ended: EndedAttempt, job_id: UUID, kind: str) -> Line:
-    """The log line of an attempt whose worker is gone."""
+    """Log an attempt whose worker was lost."""
     fields = {
         "job_id": str(job_id),
         "kind": kind,

@@ -1,4 +1,4 @@
-"""The active tokens in a process's memory: read every few seconds, and once more before one is called unknown."""
+"""The active tokens in memory: read every few seconds, and again before a token is refused as unknown."""
 
 import asyncio
 import time
@@ -12,9 +12,9 @@ from acked_common.store.tokens import TokenStore
 
 REFRESH_S = 2.0
 STALE_AFTER_S = 300.0
-"""How long tokens that were read are believed while MongoDB does not answer."""
+"""How long cached tokens stay valid while MongoDB does not respond."""
 LOOK_GAP_S = 0.5
-"""Between looks for unknown tokens: however many are tried, MongoDB is asked twice a second."""
+"""The interval of reads for unknown tokens: MongoDB is queried at most twice a second, however many are tried."""
 MISSING_FOR_S = 2.0
 MAX_MISSING = 10_000
 MAX_WAITING = 1000
@@ -23,15 +23,15 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
 class TokenCache:
-    """Says whose a token is. A token works as soon as it was made; one that is revoked works no longer than `REFRESH_S`
-    and a tenth."""
+    """Resolves tokens to their records. A token is valid as soon as it is made; a revoked one is invalid after at most
+    1.1 times `REFRESH_S`."""
 
     def __init__(self, store: TokenStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._records: dict[str, TokenRecord] = {}
         self._proven: dict[bytes, TokenRecord] = {}
-        """Tokens that were right since the records were read: a digest for each request takes time."""
+        """Tokens that were valid since the last read, because a digest per request would take time."""
         self._missing: dict[str, float] = {}
         self._read_at: float | None = None
         self._look_began_at = float("-inf")
@@ -39,26 +39,31 @@ class TokenCache:
         self._waiting = 0
 
     def start(self, tasks: Tasks) -> None:
-        """Keeps the table fresh."""
+        """Start to refresh the cache."""
         tasks.repeat("tokens", self.refresh, every_s=REFRESH_S)
 
     async def refresh(self) -> None:
-        """Reads all active tokens. Raises `StoreError`."""
+        """Read all active tokens. Raises `StoreError`."""
         began_at = time.monotonic()
         records = {record.id: record for record in await self._store.active(self._clock.now())}
         if self._read_at is None or began_at >= self._read_at:
             self._records, self._read_at = records, began_at
             self._proven = {}
 
+    def active(self, tenant: str) -> list[TokenRecord]:
+        """Return the active tokens of a tenant as they were read last, at most `REFRESH_S` ago; no I/O."""
+        now = self._clock.now()
+        return [record for record in self._records.values() if record.principal.tenant == tenant and record.holds(now)]
+
     def holds(self, record: TokenRecord) -> bool:
-        """Whether a token that was let in may stay."""
+        """Return whether an admitted token is still valid."""
         found = self._records.get(record.id)
         if found is None or not self._is_fresh:
             return False
         return found.expires_at is None or found.holds(self._clock.now())
 
     def known(self, token: bytes) -> TokenRecord | None:
-        """Whose this is, without I/O; None where `find` has to say it."""
+        """Return the record of a token without I/O; None if `find` must decide."""
         if not self._is_fresh:
             return None
         record = self._proven.get(token)
@@ -70,15 +75,15 @@ class TokenCache:
         return record if record.expires_at is None or record.holds(self._clock.now()) else None
 
     async def find(self, token: bytes) -> TokenRecord:
-        """Whose this is. Raises `ProblemError`: 401 for what is no token that holds, 503 where nobody knows."""
+        """Return the record of a token. Raises `ProblemError`: 401 for an invalid token, 503 if that is unknown."""
         token_id = id_of(token)
         if token_id is None:
-            raise ProblemError(_unknown("this is no token of Acked"))
+            raise ProblemError(_unknown("this is not a token of Acked"))
         if not self._is_fresh or (token_id not in self._records and not self._is_missing(token_id)):
             await self._look(token_id)
         record = self._records.get(token_id)
         if record is None or not is_of(record, token):
-            raise ProblemError(_unknown("no token is known that is this one; it may be revoked or expired"))
+            raise ProblemError(_unknown("this token is unknown; it may be revoked or expired"))
         if record.expires_at is not None and not record.holds(self._clock.now()):
             raise ProblemError(_unknown(f"the token {token_id} has expired; use a new one"))
         return record
@@ -91,9 +96,9 @@ class TokenCache:
         return self._missing.get(token_id, float("-inf")) > time.monotonic()
 
     async def _look(self, token_id: str) -> None:
-        """One look that begins from now on; all who ask meanwhile share it, and its failure."""
+        """Read the tokens, starting now. Concurrent callers share the read, and its failure."""
         if self._waiting >= MAX_WAITING:
-            raise ProblemError(_nobody_knows("too many unknown tokens are shown at once"))
+            raise ProblemError(_nobody_knows("too many unknown tokens are sent at once"))
         asked_at = time.monotonic()
         self._waiting += 1
         try:
@@ -119,7 +124,7 @@ class TokenCache:
     def _looked(self, task: asyncio.Task[None]) -> None:
         self._looking = None
         if not task.cancelled():
-            # Those who wait have it; where nobody waits any more, the loop would complain.
+            # Waiters get the error; without waiters, asyncio would log it as never retrieved.
             task.exception()
 
 
@@ -128,4 +133,4 @@ def _unknown(detail: str) -> Problem:
 
 
 def _nobody_knows(why: str) -> Problem:
-    return problem("access-unknown", f"whether this token holds can't be told now: {why}")
+    return problem("access-unknown", f"this token can't be checked now: {why}")

@@ -1,4 +1,4 @@
-"""Which workers live and which kinds they serve, read at most once a second."""
+"""The live workers and the kinds that they serve, read at most once a second."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ _INSTANCE_CHARS = 12
 
 
 def instance_of(boot: str) -> str:
-    """A public name of one worker process. The boot itself stays between workers and gateways."""
+    """Return the public name of one worker process. The boot itself is known only to workers and gateways."""
     return hashlib.sha256(boot.encode()).hexdigest()[:_INSTANCE_CHARS]
 
 
@@ -28,9 +28,9 @@ class WorkerCache:
         self._reading: asyncio.Task[None] | None = None
 
     async def workers(self, *, fresh: bool = False) -> Sequence[WorkerRecord]:
-        """The workers that were seen lately; `fresh`: as they are now. Raises `StoreError`."""
+        """Return the live workers; with `fresh`, read them now. Raises `StoreError`."""
         if fresh or self._read_at is None or time.monotonic() - self._read_at > FRESH_FOR_S:
-            # All who ask meanwhile share the look, and its failure.
+            # Concurrent callers share the read, and its failure.
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._read())
             await asyncio.shield(self._reading)
@@ -41,5 +41,5 @@ class WorkerCache:
         self._read_at = time.monotonic()
 
     async def serves(self, kind: str) -> bool:
-        """Whether a live worker serves the kind. Raises `StoreError`."""
+        """Return whether a live worker serves the kind. Raises `StoreError`."""
         return any(kind in worker.kinds for worker in await self.workers())

@@ -23,6 +23,13 @@ class CancelCommand(Struct, tag_field="type", tag="cancel", frozen=True):
     jobs: Annotated[list[JobAttempt], Meta(min_length=1, max_length=MAX_CANCELS)]
 
 
+class SignalledCommand(Struct, tag_field="type", tag="signalled", frozen=True):
+    """End the waits of these attempts: a signal may have come. A gateway of an earlier version ignores it."""
+
+    boot: _Boot
+    jobs: Annotated[list[JobAttempt], Meta(min_length=1, max_length=MAX_CANCELS)]
+
+
 class DrainCommand(Struct, tag_field="type", tag="drain", frozen=True):
     """Drain and exit."""
 
@@ -36,11 +43,11 @@ class DatabaseNotice(Struct, tag_field="type", tag="database", frozen=True):
     name: Annotated[str, Meta(max_length=64)]
 
 
-Command = CancelCommand | DrainCommand
-Published = CancelCommand | DrainCommand | DatabaseNotice
+Command = CancelCommand | SignalledCommand | DrainCommand
+Published = Command | DatabaseNotice
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(CancelCommand | DrainCommand | DatabaseNotice)
+_decoder = msgspec.msgpack.Decoder(CancelCommand | SignalledCommand | DrainCommand | DatabaseNotice)
 
 
 def encode_command(command: Published) -> bytes:

@@ -27,6 +27,7 @@ MAX_PROGRESS_BYTES = 32 * 1024
 """Limit of one progress report as JSON text."""
 MAX_CANCELS = 500
 MAX_KINDS = 1000
+MAX_ACCEPTS = 32
 MAX_REASON_BYTES = 120
 """Limit of the text in a close frame, which has room for 123 bytes."""
 MAX_WORKER_NAME_CHARS = 200
@@ -67,7 +68,11 @@ _Instant = Annotated[datetime, Meta(tz=True)]
 
 
 class Hello(Struct, tag_field="type", tag="hello", frozen=True, kw_only=True):
-    """The first frame of a worker. `stream` distinguishes the worker's connections: each counts its own `seq`."""
+    """The first frame of a worker. `stream` distinguishes the worker's connections: each counts its own `seq`.
+
+    `accepts` has the types of frames that a gateway may send beside those of the first version: an older worker closes
+    its connection on a type that it does not know.
+    """
 
     protocol: int
     boot: _Word
@@ -76,6 +81,7 @@ class Hello(Struct, tag_field="type", tag="hello", frozen=True, kw_only=True):
     version: _Word
     slots: _Count
     stream: _Count = 0
+    accepts: Annotated[list[_Word], Meta(max_length=MAX_ACCEPTS)] = []
 
 
 class _Event(Struct, frozen=True):
@@ -108,6 +114,10 @@ class Events(Struct, frozen=True):
     progress: tuple[ProgressEvent, ...]
 
 
+SIGNALLED = "signalled"
+"""Of `Hello.accepts`: the worker takes `Signalled`."""
+
+
 class Welcome(Struct, tag_field="type", tag="welcome", frozen=True):
     """The gateway's response to `hello`. `boot` is the gateway's; `last_seq` is 0 for an unknown stream."""
 
@@ -135,6 +145,12 @@ class Cancel(Struct, tag_field="type", tag="cancel", frozen=True):
     jobs: Annotated[list[JobAttempt], Meta(max_length=MAX_CANCELS)]
 
 
+class Signalled(Struct, tag_field="type", tag="signalled", frozen=True):
+    """End the waits of these attempts: a signal may have come."""
+
+    jobs: Annotated[list[JobAttempt], Meta(max_length=MAX_CANCELS)]
+
+
 class Drain(Struct, tag_field="type", tag="drain", frozen=True):
     """Drain the worker, then exit."""
 
@@ -152,13 +168,13 @@ class _Envelope(Struct):
 
 _encoder = msgspec.json.Encoder()
 _from_worker = msgspec.json.Decoder(Hello | _EventsFrame)
-_from_gateway = msgspec.json.Decoder(Welcome | Ack | Cancel | Drain | Listen)
+_from_gateway = msgspec.json.Decoder(Welcome | Ack | Cancel | Drain | Listen | Signalled)
 _envelope = msgspec.json.Decoder(_Envelope)
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _T = TypeVar("_T")
 
 
-def encode(frame: Hello | Welcome | Ack | Cancel | Drain | Listen) -> str:
+def encode(frame: Hello | Welcome | Ack | Cancel | Drain | Listen | Signalled) -> str:
     """Encode a frame."""
     return _encoder.encode(frame).decode()
 
@@ -197,10 +213,10 @@ def parse_from_worker(text: str, *, may_scan: bool = True) -> Hello | Events:
     )
 
 
-def parse_from_gateway(text: str) -> Welcome | Ack | Cancel | Drain | Listen:
+def parse_from_gateway(text: str) -> Welcome | Ack | Cancel | Drain | Listen | Signalled:
     """Parse a frame that a worker received. Raise `ProtocolFault`."""
-    known = ("welcome", "ack", "cancel", "drain", "listen")
-    frame: Welcome | Ack | Cancel | Drain | Listen = _parse(_from_gateway, text, known)
+    known = ("welcome", "ack", "cancel", "drain", "listen", "signalled")
+    frame: Welcome | Ack | Cancel | Drain | Listen | Signalled = _parse(_from_gateway, text, known)
     if isinstance(frame, Welcome):
         _check_protocol(frame.protocol)
     return frame

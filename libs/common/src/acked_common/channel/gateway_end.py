@@ -15,6 +15,7 @@ from acked_common.channel.frames import (
     JobAttempt,
     Listen,
     ProtocolFault,
+    Signalled,
     Welcome,
 )
 
@@ -45,7 +46,8 @@ class GatewayEnd:
     """One connection's end. Feed it frames, deliver the reports it returns, then send the frame it returns."""
 
     def __init__(self, boot: str, streams: Streams, credential: str = "") -> None:
-        """Take the gateway's `boot`. Streams are kept per credential, so one credential can't affect another's boot."""
+        """Take the gateway's `boot`. Streams are stored per credential, so one credential can't affect another's
+        boot."""
         self._boot = boot
         self._credential = credential
         self._streams = streams
@@ -82,6 +84,10 @@ class GatewayEnd:
     def _whose(self, hello: Hello) -> str:
         return f"{self._credential}/{hello.boot}"
 
+    def accepts(self, word: str) -> bool:
+        """Return whether the worker takes a type of frames that workers of the first version do not know."""
+        return self.hello is not None and word in self.hello.accepts
+
     def close(self) -> None:
         """Reject further frames: a newer connection has replaced this one."""
         self._is_closed = True
@@ -91,6 +97,13 @@ def cancel_frames(jobs: Sequence[JobAttempt]) -> list[str]:
     """Return the frames that cancel attempts."""
     return [
         frames.encode(Cancel(list(jobs[start : start + MAX_CANCELS]))) for start in range(0, len(jobs), MAX_CANCELS)
+    ]
+
+
+def signalled_frames(jobs: Sequence[JobAttempt]) -> list[str]:
+    """Return the frames that end the waits of attempts, for workers that accept them."""
+    return [
+        frames.encode(Signalled(list(jobs[start : start + MAX_CANCELS]))) for start in range(0, len(jobs), MAX_CANCELS)
     ]
 
 

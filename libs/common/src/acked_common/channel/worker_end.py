@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from acked_common.channel import frames
-from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Hello, Listen, ProtocolFault, Welcome
+from acked_common.channel.frames import Ack, Cancel, CloseCode, Drain, Hello, Listen, ProtocolFault, Signalled, Welcome
 from acked_common.model.events import JobEvent, ProgressEvent
 from acked_common.model.lifecycle import State
 
@@ -21,7 +21,7 @@ MAX_WAITING_BYTES = 4 * 2**20
 EVENT_BYTES = 320
 """Accounted size of one transition: an upper bound of its text."""
 
-Command = Cancel | Drain
+Command = Cancel | Drain | Signalled
 REFUSED = frozenset({CloseCode.BAD_FRAME, CloseCode.UNKNOWN_TYPE, CloseCode.OUT_OF_ORDER})
 """Close codes after which the frame in flight is dropped, since it would be rejected again."""
 
@@ -140,7 +140,7 @@ class WorkerEnd:
         return self._under_way.text
 
     def abandon(self) -> None:
-        """Give up the stream and drop what is left."""
+        """Abandon the stream and drop the rest."""
         self.dropped += len(self._events) + len(self._progress)
         self.dropped += self._under_way.reports if self._under_way else 0
         self._forget_waiting()
@@ -216,4 +216,5 @@ def hello_of(*, boot: str, worker: str, kinds: Sequence[str], version: str, slot
         version=version[:64],
         slots=slots,
         stream=stream,
+        accepts=[frames.SIGNALLED],
     )

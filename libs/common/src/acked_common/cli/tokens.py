@@ -105,7 +105,7 @@ async def revoke_token(tokens: TokenStore, audit: AuditStore, token_id: str, at:
 
 
 async def _note(audit: AuditStore, action: AuditAction, record: TokenRecord, at: datetime, **more: Any) -> None:
-    """Note an act on a token among those of its tenant, as one of whoever runs commands on this machine."""
+    """Write an act on a token to the audit of its tenant, with the local operator as the actor."""
     principal = record.principal
     target = {"token": record.id, "client": principal.client, **more}
     await audit.note(new_entry(Operator(principal.tenant, LOCAL_OPERATOR.actor), action, target, at=at))

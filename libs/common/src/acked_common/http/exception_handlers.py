@@ -1,4 +1,4 @@
-"""Turns exceptions that leave a route into problem responses."""
+"""Turn exceptions of routes into problem responses."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from acked_common.http.not_found import NotFound
 from acked_common.http.problems import ProblemError, problem
+from acked_common.http.request_source import VARY_BY_PAGE, asks_for_page
 from acked_common.http.responses import ProblemResponse
 from acked_common.runtime.logs import get_log
 from acked_common.store.errors import StoreError
@@ -34,17 +35,28 @@ def _on_http_error(request: Request, error: Exception) -> Response:
                 "method-not-allowed", f"{request.method} is not served here; use {allowed}", headers={"Allow": allowed}
             )
         )
+    page = getattr(request.app.state, "page", None)
     elsewhere = getattr(request.app.state, "elsewhere", None) or NotFound((), {})
-    return ProblemResponse(elsewhere.not_found(request.url.path))
+    if page is None:
+        return ProblemResponse(elsewhere.not_found(request.url.path))
+    shown: Response
+    if asks_for_page(request.scope):
+        # A person mistyped an address: the page leads on from here.
+        shown = page(request)
+        shown.status_code = 404
+    else:
+        shown = ProblemResponse(elsewhere.not_found(request.url.path))
+    shown.headers.update(VARY_BY_PAGE)
+    return shown
 
 
 def _on_client_left(_: Request, error: Exception) -> Response:
-    # Nobody reads it: the client went, or was refused, before its body or its answer was here.
+    # No client reads this response: it disconnected, or was refused, before the body or the response was complete.
     return Response(status_code=499)
 
 
 def fault_response(request: Request, error: Exception) -> Response:
-    """The answer to a fault of the server, which goes to its log."""
+    """Log a fault of the server and return the response."""
     log.error("request failed", path=request.url.path, exc_info=error)
     return ProblemResponse(problem("internal", "the request met a fault of the server; its log has the details"))
 

@@ -1,4 +1,4 @@
-"""The 404 of a service: names the service that does serve the path, or the path without its trailing slash."""
+"""The 404 of a service. It names the service that serves the path, or the path without its trailing slash."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,20 +9,20 @@ from acked_common.http.problems import Problem, problem
 OF_INTAKE = ("/process",)
 OF_GATEWAY = (
     *("/jobs", "/batches", "/workers", "/kinds", "/attention", "/bulk-actions", "/audit", "/timeseries"),
-    *("/load-test", "/pages", "/ws"),
+    *("/backlog", "/tokens", "/load-test", "/pages", "/favicon.ico", "/ws"),
 )
-"""First parts of the paths that one service alone serves. Of `/kinds` only the list is served by both."""
+"""First segments of the paths that only one service serves. Both serve the list at `/kinds`."""
 
 
 class NotFound:
-    """The 404s of one service. `others` holds the URL at which people reach the service of a first part."""
+    """The 404s of one service. `others` has the public URL of another service by first path segment."""
 
     def __init__(self, routes: Sequence[BaseRoute], others: Mapping[str, str]) -> None:
         self._routes = [route for route in routes if isinstance(route, Route | WebSocketRoute)]
         self._others = others
 
     def not_found(self, path: str) -> Problem:
-        """The problem for a path that no route has."""
+        """Return the problem of a path without a route."""
         detail = f"nothing is served at {path}"
         plain = path.rstrip("/")
         if plain and plain != path and any(route.path_regex.match(plain) for route in self._routes):

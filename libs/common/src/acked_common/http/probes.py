@@ -1,8 +1,8 @@
 """Health checks of load balancers and orchestrators. Pure.
 
-They call by the address of a pod or a container, so their `Host` is no name of ours, and HAProxy's default check is
-`OPTIONS / HTTP/1.0` without one. `/healthz` and `/readyz` change nothing, so they respond to any `Host`; to a name that
-is not ours they respond with the status alone.
+Probes use the address of a pod or a container, so their `Host` is not a name of the server. HAProxy's default check is
+`OPTIONS / HTTP/1.0` without a `Host`. `/healthz` and `/readyz` change nothing, so they accept any `Host`; for a foreign
+one they return only the status.
 """
 
 from collections.abc import MutableMapping
@@ -10,13 +10,13 @@ from typing import Any
 
 PROBE_PATHS = frozenset({"/healthz", "/readyz"})
 STRANGER = "acked.stranger"
-"""In the scope of a probe: its `Host` is no name of this server."""
+"""Key in the scope of a probe whose `Host` is not a name of this server."""
 
 
 def as_probe(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The scope of an OPTIONS request as a GET of health, where it is a probe: HTTP/1.0, of a health path or of `/`.
+    """Return the scope of a GET of health for an OPTIONS probe: HTTP/1.0, for a health path or `/`.
 
-    Browsers and clients of the API speak HTTP/1.1; for them OPTIONS stays what the route says.
+    Browsers and API clients use HTTP/1.1; their OPTIONS requests are left to the route.
     """
     path = scope["path"]
     is_health = path in PROBE_PATHS

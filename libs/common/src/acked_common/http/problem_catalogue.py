@@ -83,8 +83,8 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "body-too-large": ProblemType(
         413,
         "The body is too large",
-        "The body exceeds the limit of this route: 256 KiB unless ACKED_MAX_BODY_BYTES is set, and 2 MiB for a "
-        "resolve. Nothing was stored.",
+        "The body exceeds the limit of its route: for example 256 KiB for POST /process, unless ACKED_MAX_BODY_BYTES "
+        "is set, and 2 MiB for a resolve. Nothing was stored.",
         "Store large data elsewhere and send a reference to it, or raise ACKED_MAX_BODY_BYTES.",
         _CLOSE,
     ),
@@ -141,7 +141,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "bad-message": ProblemType(
         400,
         "The message is invalid",
-        "A WebSocket message has an unknown type or lacks a field.",
+        "A WebSocket message has an unknown type or field, or lacks a field.",
         "Correct the message; the connection stays open.",
     ),
     "too-many-subscriptions": ProblemType(
@@ -197,7 +197,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "too-many-bulk-actions": ProblemType(
         429,
         "Too many bulk actions under way",
-        "As many bulk actions are under way as may be: 10 of a tenant, 50 of all. Nothing was changed.",
+        "The maximum of unfinished bulk actions is reached: 10 of a tenant, 50 of all tenants. Nothing was changed.",
         "Wait until one ends, or abort one. GET /bulk-actions lists them.",
         {"Retry-After": "5"},
     ),
@@ -311,7 +311,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
     "not-found": ProblemType(
         404,
         "Not found",
-        "No job, batch or page has this path. A job is deleted when its retention ends.",
+        "No job, batch, kind, group, action or page has this path. A job is deleted when its retention ends.",
         "Check the id or the path.",
     ),
     "method-not-allowed": ProblemType(
@@ -326,17 +326,23 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "The job is in a state that does not allow this operation; it may have changed meanwhile.",
         "Read its status, then decide.",
     ),
+    "inbox-full": ProblemType(
+        409,
+        "The job's inbox is full",
+        "A job has at most 1,000 unread signals, 1 MiB in all. The signal was not stored.",
+        "Wait until the job has taken some; GET /jobs/{id}/signals lists them. Or cancel the job.",
+    ),
     "shared-lane": ProblemType(
         409,
         "The kind shares its lane",
-        "A kind is paused by stopping its lane. This one shares its lane with other kinds, which the response names; "
+        "A pause stops the lane of a kind. This kind shares its lane with other kinds, which the response names; "
         "they would stop too. Nothing was changed.",
         "Give the kind a lane of its own, with the option lane of its handler, and restart the workers.",
     ),
     "ambiguous-worker": ProblemType(
         409,
         "Several workers have this name",
-        "Workers of several stacks on one database share names. The command had no effect.",
+        "Workers of several stacks on one database have this name. The command had no effect.",
         "Repeat it with the instance of the worker.",
     ),
     # The server can't do it now.
@@ -359,7 +365,7 @@ CATALOGUE: Mapping[str, ProblemType] = {
         503,
         "Too many jobs wait",
         "The queue has reached its limit, for this tenant or in all. Nothing was stored.",
-        "Retry after the time in Retry-After: at the present rate there will be room.",
+        "Retry after the time in Retry-After. At the present rate, there should be room by then.",
         _SOON,
     ),
     "busy": ProblemType(

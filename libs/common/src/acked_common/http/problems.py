@@ -1,8 +1,10 @@
 """Problem documents (RFC 9457), and the page behind `/problems/<name>`. Pure."""
 
+import base64
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, TypedDict
 
 import msgspec
@@ -18,7 +20,7 @@ _STANDARD = ("type", "title", "status", "detail", "errors")
 
 
 class ErrorAt(TypedDict):
-    """One thing that is wrong in a body; `pointer` is a JSON Pointer (RFC 6901)."""
+    """One fault of a body; `pointer` is a JSON Pointer (RFC 6901)."""
 
     pointer: str
     detail: str
@@ -26,7 +28,7 @@ class ErrorAt(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One error as a client gets it. `extra` holds further members, `headers` those of the answer."""
+    """A problem document for a client. `extra` has further members, `headers` those of the response."""
 
     name: str
     status: int
@@ -37,7 +39,7 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def members(self) -> dict[str, Any]:
-        """The members of the document."""
+        """Return the members of the document."""
         document: dict[str, Any] = {
             "type": TYPE_PREFIX + self.name,
             "title": self.title,
@@ -50,11 +52,11 @@ class Problem:
         return document
 
     def to_bytes(self) -> bytes:
-        """The document, of the type `MEDIA_TYPE`."""
+        """Encode the document; its media type is `MEDIA_TYPE`."""
         return _encoder.encode(self.members())
 
     def raw_headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
-        """The headers of the answer, as ASGI has them; `body` is the document."""
+        """Return the headers of the response in the form of ASGI; `body` is the encoded document."""
         return [
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),
@@ -63,7 +65,7 @@ class Problem:
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem."""
+    """Ends a request with a problem response."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(f"{problem.name}: {problem.detail}")
@@ -78,7 +80,7 @@ def problem(
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Problem:
-    """A problem of the catalogue; `headers` are added to those that it always has. KeyError for an unknown name."""
+    """Return a problem of the catalogue; `headers` are added to its own. Raises KeyError for an unknown name."""
     entry = CATALOGUE[name]
     extra = extra or {}
     if taken := extra.keys() & set(_STANDARD):
@@ -87,7 +89,7 @@ def problem(
 
 
 def json_problem(error: StrictJsonError) -> Problem:
-    """The problem of a body that strict JSON refuses."""
+    """Return the problem of a body that strict JSON refuses."""
     at: list[ErrorAt] = [{"pointer": error.pointer, "detail": error.detail}]
     return problem(
         error.name,
@@ -97,15 +99,33 @@ def json_problem(error: StrictJsonError) -> Problem:
     )
 
 
+_STYLE = (
+    ":root{color-scheme:light dark}"
+    "body{margin:0;background:Canvas;color:CanvasText;font:.9375rem/1.5 system-ui,sans-serif}"
+    "main{max-width:42rem;margin:2.5rem auto;padding:0 1rem;overflow-wrap:anywhere}"
+    "h1{font-size:1.375rem;font-weight:650}p{margin:.5rem 0}"
+    "h2{font-size:1.125rem;font-weight:600;margin:1.5rem 0 .25rem}"
+)
+PAGE_POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    f"style-src 'sha256-{base64.b64encode(sha256(_STYLE.encode()).digest()).decode()}'"
+)
+"""The content security policy of `render_catalogue_page`: its own style, and nothing else."""
+
+
 def render_catalogue_page(name: str) -> str | None:
-    """The page behind a problem's `type`, in HTML without styles or scripts; None for an unknown name."""
+    """Return the page at a problem's `type`, in HTML without scripts; None for an unknown name.
+
+    Every service serves it, so it carries its style. Send it with `PAGE_POLICY`.
+    """
     entry = CATALOGUE.get(name)
     if entry is None:
         return None
     title, text, advice = html.escape(entry.title), html.escape(entry.text), html.escape(entry.advice)
     return (
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{title}</title></head>\n'
-        f"<body>\n<h1>{title}</h1>\n<p><code>{TYPE_PREFIX}{html.escape(name)}</code>, status {entry.status}</p>\n"
-        f"<h2>What happened</h2>\n<p>{text}</p>\n<h2>What to do</h2>\n<p>{advice}</p>\n</body>\n</html>\n"
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title><style>{_STYLE}</style></head>\n'
+        f"<body>\n<main>\n<h1>{title}</h1>\n"
+        f"<p><code>{TYPE_PREFIX}{html.escape(name)}</code>, status {entry.status}</p>\n"
+        f"<h2>What happened</h2>\n<p>{text}</p>\n<h2>What to do</h2>\n<p>{advice}</p>\n</main>\n</body>\n</html>\n"
     )

@@ -1,6 +1,6 @@
-"""Refuses who asks too often: one rate for each client, ahead of all routes and behind the look at who it is.
+"""Limit the request rate of each client, after its token is known and before all routes.
 
-Each process counts for itself. Who needs no token is not counted: there is nobody to tell from others.
+Each process counts separately. Requests without a token are not counted, because their clients can't be distinguished.
 """
 
 import time
@@ -12,7 +12,7 @@ from acked_common.model.principal import LOCAL, principal_of
 
 
 class RateLimit:
-    """Counts each request and each WebSocket. `free` are paths that anybody may call at any time."""
+    """Counts each request and each WebSocket. `free` are paths without a limit."""
 
     def __init__(self, rate: RequestRate, *, free: frozenset[str]) -> None:
         self._rate = rate
@@ -20,7 +20,8 @@ class RateLimit:
         self._policy = (b"ratelimit-policy", rate.policy)
 
     def check(self, scope: Any) -> tuple[tuple[bytes, bytes], ...]:
-        """The headers that tell the client its rate. Raises `ProblemError` where it has sent too many."""
+        """Count a request and return the headers that describe the client's rate. Raises `ProblemError` beyond the
+        rate."""
         principal = principal_of(scope)
         if principal is LOCAL or (scope["path"] in self._free and scope["type"] == "http"):
             return ()

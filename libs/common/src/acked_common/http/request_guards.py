@@ -1,8 +1,8 @@
-"""What stands in front of every route: who may call, how large the headers may be, what each answer carries.
+"""Guards in front of every route: allowed hosts and origins, the size of headers, and headers of every response.
 
-A page in any browser on the machine can reach a loopback port. So the Host must be a known name (or a page could point
-its own name here), a page of another origin may not change anything, and a WebSocket opens only to known origins.
-Another port of localhost is another origin. Programs that send none of a browser's headers are not concerned.
+A page in any browser on the machine can reach a loopback port. So `Host` must be a known name (otherwise a page could
+point its own name here), a page of another origin may not change anything, and only known origins may open a WebSocket.
+Another port of localhost is another origin. Programs, which send none of a browser's headers, are unaffected.
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -28,21 +28,28 @@ _NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _NO_STORE = (b"cache-control", b"no-store")
 _PAGE_POLICY = (
     b"content-security-policy",
-    b"default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    b"default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'; "
+    # No script may turn a text into HTML or code: payloads and errors are shown by the pages.
+    b"require-trusted-types-for 'script'; trusted-types 'none'",
+)
+_PAGE_HEADERS = (
+    # No other page can hold a reference to the window, and no page uses the devices of the machine.
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 _ALWAYS = (_NOSNIFF, _NO_REFERRER)
 API_ANSWER = (_NOSNIFF, _NO_REFERRER, _NO_STORE)
-"""The headers of every answer that is no page and says nothing of caching itself."""
+"""Headers of every response except pages and responses with their own cache headers."""
 
 
 class RequestGuards:
-    """Looks at each request and each WebSocket.
+    """Checks each request and each WebSocket handshake.
 
-    `allowed_hosts` holds names as they stand in a URL (`localhost`, `[::1]`), each with any port unless it names one;
-    give `LOCAL_HOSTS | {...}`. `allowed_origins` holds origins (`https://acked.example`); the origin that the request
-    itself was sent to is always allowed, and to a WebSocket the same port under another name of the loopback.
-    `changing_paths` are those that change something although they are read: at once for programs and for persons, for
-    others only behind a page, which is let through.
+    `allowed_hosts` has names as in URLs (`localhost`, `[::1]`), valid for any port unless they contain one; pass
+    `LOCAL_HOSTS | {...}`. `allowed_origins` has origins (`https://acked.example`). The origin that a request was sent
+    to is always allowed, and so, for a WebSocket, is the same port under another loopback name. `changing_paths` are
+    paths whose GET changes something: programs and users who typed the URL may call them, other browser requests only
+    get the page.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class RequestGuards:
         self._seen_hosts: set[bytes] = set()
 
     def check(self, scope: Message) -> None:  # noqa: C901 - one rule a branch
-        """Raises `ProblemError` where it may not come in."""
+        """Raise `ProblemError` for a request that is not allowed."""
         size = 0
         host: bytes | None = None
         site = b""
@@ -97,12 +104,12 @@ class RequestGuards:
                 _check_source(by_name(scope["headers"]))
             return
         if origins is not None:
-            # What it names is exact: a listed page is another site too.
+            # An Origin is exact, and a listed origin is cross-site too.
             if scope["type"] == "websocket" and _are_one_loopback(origins, host):
                 return
             self._check_origins(origins, host)
         elif site in _FOREIGN_SITES:
-            raise _cross_site("A page of another origin asked for this.")
+            raise _cross_site("A page of another origin sent this request.")
 
     def _learn_host(self, host: bytes) -> None:
         if not self._is_own(host.lower()):
@@ -122,7 +129,7 @@ class RequestGuards:
             self._check_origin(origin, host)
 
     def _check_origin(self, origin: bytes, host: bytes) -> None:
-        # A proxy that ends TLS leaves no trace here, so both schemes of the own host are its own origin.
+        # A proxy that terminates TLS leaves no trace here, so both schemes of the host count as its own origin.
         if origin in self._origins or origin in (b"http://" + host, b"https://" + host):
             return
         detail = (
@@ -133,13 +140,13 @@ class RequestGuards:
 
 
 def is_preflight(scope: Message) -> bool:
-    """Whether a browser asks if a page of another origin may send a request."""
+    """Return whether this is a CORS preflight."""
     return scope["method"] == "OPTIONS" and any(name == _ASKS_METHOD for name, _ in scope["headers"])
 
 
 def _are_one_loopback(origins: Sequence[bytes], host: bytes) -> bool:
-    """Whether pages and host are one port of this machine under its loopback names: a page opened on 127.0.0.1 follows
-    the feed whose link names localhost. A page under a name that was pointed here has that name as its origin."""
+    """Return whether origin and host are the same port under loopback names: a page on 127.0.0.1 follows the feed at
+    localhost. A page under a rebound name has that name as its origin."""
     name, port = _parts(host.lower())
     if name not in _LOOPBACK:
         return False
@@ -151,7 +158,7 @@ def _are_one_loopback(origins: Sequence[bytes], host: bytes) -> bool:
 
 
 def _parts(host: bytes) -> tuple[bytes, bytes]:
-    """The name and its port, empty where it names none."""
+    """Split a host into its name and its port, which may be empty."""
     name = _without_port(host)
     return name, host[len(name) :]
 
@@ -159,7 +166,7 @@ def _parts(host: bytes) -> tuple[bytes, bytes]:
 def _check_source(headers: Mapping[bytes, bytes]) -> None:
     if not is_by_program(headers) and not is_by_person(headers):
         raise _cross_site(
-            "A browser asked for this, and no person typed the address. Open the page of this server and press Run; "
+            "A browser sent this request, but no user typed the URL. Open the page of this server and press Run; "
             "programs send POST, or none of a browser's headers"
         )
 
@@ -169,11 +176,11 @@ def _cross_site(detail: str) -> ProblemError:
 
 
 def guarded_headers(headers: Any) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer, and those that it has to carry."""
+    """Return the headers of a response with the mandatory ones added."""
     stores = policy = False
     page = False
     for name, value in headers:
-        # Names of ASGI answers are lower case by its specification, but some applications don't keep to it.
+        # ASGI requires header names in lower case, but some applications ignore that.
         name = name.lower()
         if name == b"content-type":
             page = value.startswith(b"text/html")
@@ -182,13 +189,13 @@ def guarded_headers(headers: Any) -> list[tuple[bytes, bytes]]:
         elif name == b"content-security-policy":
             policy = True
     added = _ALWAYS if stores else API_ANSWER
-    if page and not policy:
-        return [*headers, *added, _PAGE_POLICY]
-    return [*headers, *added]
+    if not page:
+        return [*headers, *added]
+    return [*headers, *added, *_PAGE_HEADERS] if policy else [*headers, *added, *_PAGE_HEADERS, _PAGE_POLICY]
 
 
 def _without_port(host: bytes) -> bytes:
-    """The name alone; all of it where the port is none, so that it matches nothing."""
+    """Return the name without its port; the whole text if the port is invalid, so that it matches nothing."""
     name, colon, port = host.rpartition(b":")
     if not colon or host.endswith(b"]"):
         return host

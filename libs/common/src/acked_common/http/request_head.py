@@ -1,8 +1,7 @@
-"""What the head of a request means beyond its fields: its host, the framing of its body, whether it may switch to
-another protocol. Pure.
+"""Rules about the head of a request: its host, the framing of its body, and upgrades to another protocol. Pure.
 
-httptools reads the syntax strictly; these are the rules of RFC 9110 and RFC 9112 that it leaves to the server. Each of
-them is about two parties who read one request in two ways.
+httptools parses the syntax strictly. These are the rules of RFC 9110 and RFC 9112 that it leaves to the server. Each
+rule prevents two parties from reading one request in two ways.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +15,7 @@ _SHOWN_BYTES = 100
 
 
 def check_framing(codings: Collection[bytes], version: str) -> None:
-    """Raises `ProblemError` where the body is not framed as it is read: by its length or in plain chunks.
+    """Raise `ProblemError` unless the body is framed by its length or in plain chunks.
 
     `codings` are the values of all `Transfer-Encoding` headers, as they were sent (RFC 9112, 6.1).
     """
@@ -34,15 +33,16 @@ def check_framing(codings: Collection[bytes], version: str) -> None:
 
 
 def check_version(version: str) -> None:
-    """Raises `ProblemError` for what is not HTTP/1.0 or HTTP/1.1."""
+    """Raise `ProblemError` for other versions than HTTP/1.0 and HTTP/1.1."""
     if version not in ("1.1", "1.0"):
         raise ProblemError(problem("bad-http", f"HTTP/1.1 is served here, not HTTP/{version}"))
 
 
 def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """A request target in absolute form as path and query, and the headers with its host as theirs (RFC 9112, 3.2.2).
+    """Split a target in absolute form; return path and query, and the headers with its host (RFC 9112, 3.2.2).
 
-    More than one `Host`, or none, stays as it is: the guards refuse it. Raises `ProblemError` for what is no target.
+    Requests without exactly one `Host` are unchanged, since the guards refuse them. Raises `ProblemError` for an
+    invalid target.
     """
     if target == b"*":
         return target, headers
@@ -62,7 +62,7 @@ def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
 
 
 def may_switch(method: str, version: str, headers: Headers) -> bool:
-    """Whether a request that offers an upgrade is the handshake of a WebSocket (RFC 6455, 4.1), and nothing else."""
+    """Return whether a request that offers an upgrade is exactly a WebSocket handshake (RFC 6455, 4.1)."""
     return (
         method == "GET"
         and version == "1.1"
@@ -73,14 +73,14 @@ def may_switch(method: str, version: str, headers: Headers) -> bool:
 
 
 def head_without_upgrade(method: str, target: bytes, version: str, headers: Headers) -> bytes:
-    """The head of the same request as it is where no upgrade is offered (RFC 9110, 7.8)."""
+    """Return the head of the same request without its offer of an upgrade (RFC 9110, 7.8)."""
     lines = [b"%s %s HTTP/%s\r\n" % (method.encode(), target, version.encode())]
     lines += [b"%s: %s\r\n" % header for header in headers if header[0] != b"upgrade"]
     return b"".join([*lines, b"\r\n"])
 
 
 def values_of(name: bytes, headers: Headers) -> Iterable[bytes]:
-    """All values of one header."""
+    """Return all values of one header."""
     return (value for found, value in headers if found == name)
 
 

@@ -1,4 +1,4 @@
-"""Counts and times what is answered over HTTP, by the first part of the path and by status."""
+"""Count and time HTTP responses, by first path segment and status."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from acked_common.runtime.metrics import RESPONSE_BOUNDS_S, LoopHistogram, Observations
 
-_NAME, _HELP, _LABELS = "acked_http_requests", "Answered HTTP requests.", ("route", "status")
+_NAME, _HELP, _LABELS = "acked_http_requests", "HTTP responses.", ("route", "status")
 
 _durations = LoopHistogram(
     "acked_http_request_duration_seconds",
@@ -18,7 +18,7 @@ _durations = LoopHistogram(
     bounds=RESPONSE_BOUNDS_S,
 )
 _answered: dict[tuple[str, int], Observations] = {}
-"""The series of `_durations`: a request makes no text of its status."""
+"""The series of `_durations` by status, so that a request does not format its status."""
 
 
 class _RequestCollector:
@@ -36,22 +36,22 @@ REGISTRY.register(_RequestCollector())
 
 
 def begin_at_zero(route: str, *statuses: int) -> None:
-    """Expose series before their first answer: Prometheus sees no increase in the first value of a series."""
+    """Expose series before their first response: Prometheus sees no increase in the first value of a series."""
     for status in statuses:
         _durations.of((route, str(status)))
 
 
 class RequestMetrics:
-    """Counts answers. `known`: first parts of paths that are served; all others count as one."""
+    """Counts responses. `known` has the first segments of the served paths; all others count as one."""
 
     def __init__(self, known: frozenset[str]) -> None:
         self._known = known
 
     def count(self, scope: Any, status: int, began: float) -> None:
-        """Count one answered request that `began` at this instant of `time.perf_counter`."""
+        """Count one response to a request that `began` at this instant of `time.perf_counter`."""
         first: str = scope["path"]
         if first not in self._known:
-            # The first part of the path: ids would make a time series each.
+            # Only the first segment, because each id would make a time series of its own.
             first = "/" + first.lstrip("/").split("/", 1)[0]
         key = (first if first in self._known else "other", status)
         series = _answered.get(key)

@@ -1,10 +1,11 @@
-"""Who made a GET that starts something: a program, a person who typed the address, or a page. Pure.
+"""Determine the source of a GET that starts something: a program, a user who typed the URL, or a page. Pure.
 
-Browsers say it in Fetch Metadata (`Sec-Fetch-*`), which no page can set or remove. Programs send none of it. Under a
-name other than localhost browsers leave Fetch Metadata out over plain http, so there they are known by what all of them
-send: `User-Agent: Mozilla/…`, `Origin`, `Referer`, and an `Accept` that names what the page loads.
+Browsers send Fetch Metadata (`Sec-Fetch-*`), which no page can set or remove; programs send none. Over plain http,
+under a name other than localhost, browsers omit Fetch Metadata. There they are recognized by the headers that all of
+them send: `User-Agent: Mozilla/…`, `Origin`, `Referer`, and an `Accept` that names what the page loads.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,11 +15,12 @@ _FETCH_METADATA = (b"sec-fetch-site", b"sec-fetch-user", b"sec-fetch-dest")
 _PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 _SPECULATIVE = (b"prefetch", b"prerender", b"preview")
 _LOADED_BY_PAGES = (b"text/html", b"application/xhtml", b"image/", b"video/", b"audio/", b"font/", b"text/css")
+_WEIGHT = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _NAMES_WITH_FETCH_METADATA = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
 def by_name(headers: Headers) -> Mapping[bytes, bytes]:
-    """The headers by their names; the values of a name that stands twice are joined, so that they equal neither."""
+    """Return the headers by name. Values of a repeated name are joined, so that the result equals neither."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         found[name] = value if name not in found else found[name] + b", " + value
@@ -26,15 +28,15 @@ def by_name(headers: Headers) -> Mapping[bytes, bytes]:
 
 
 def is_speculative(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a browser loads this ahead of a person's wish, or for a page that nobody sees yet."""
+    """Return whether a browser sent this request speculatively, or for a page that is not visible yet."""
     return any(word in headers.get(name, b"").lower() for name in _PURPOSES for word in _SPECULATIVE)
 
 
 def is_by_program(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether no browser can have sent this for a page."""
+    """Return whether no browser can have sent this request for a page."""
     if any(name in headers for name in (*_FETCH_METADATA, b"origin")) or is_speculative(headers):
         return False
-    # `fetch` of Node sends this one alone. A browser sends an Origin or the others with it.
+    # Node's `fetch` sends only this one. A browser adds an Origin or the other headers.
     if headers.get(b"sec-fetch-mode", b"cors") != b"cors":
         return False
     host = headers.get(b"host", b"").lower()
@@ -48,9 +50,9 @@ def is_by_program(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def is_by_person(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a person asked a browser for this: typed the address, or clicked on a page of this very origin.
+    """Return whether a user requested this: typed the URL, or clicked on a page of this origin.
 
-    What is typed and redirected here from elsewhere looks the same; browsers do not tell.
+    A typed URL of another site that redirects here looks the same; browsers do not distinguish it.
     """
     return (
         headers.get(b"sec-fetch-site") in (b"none", b"same-origin")
@@ -61,11 +63,38 @@ def is_by_person(headers: Mapping[bytes, bytes]) -> bool:
     )
 
 
+VARY_BY_PAGE = {"Vary": "Accept"}
+"""A header of both forms of an address: what `asks_for_page` reads decides between them."""
+
+
 def asks_for_page(scope: Mapping[str, Any]) -> bool:
-    """Whether a browser opens the address as a page: it accepts HTML."""
-    return scope["method"] in ("GET", "HEAD") and any(
-        name == b"accept" and b"text/html" in value for name, value in scope["headers"]
-    )
+    """Return whether a browser opens the address as a page: it names HTML, and prefers nothing that programs read.
+
+    Browsers name `text/html` first. `text/html;q=0` rules it out, and a program that reads JSON and only tolerates HTML
+    gets JSON (RFC 9110, section 12.4.2).
+    """
+    if scope["method"] not in ("GET", "HEAD"):
+        return False
+    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept").lower()
+    if b"text/html" not in accepted:
+        return False
+    page = data = 0.0
+    for item in accepted.split(b","):
+        media, *parameters = (part.strip() for part in item.split(b";"))
+        if media == b"text/html":
+            page = max(page, _weight(parameters))
+        elif media == b"application/json":
+            data = max(data, _weight(parameters))
+    return page > 0.0 and page >= data
+
+
+def _weight(parameters: Iterable[bytes]) -> float:
+    """Return the weight of a media range; 0 for one that is not a number from 0 to 1."""
+    for parameter in parameters:
+        if parameter.startswith(b"q="):
+            found = _WEIGHT.fullmatch(parameter[2:])
+            return 0.0 if found is None else float(found[0])
+    return 1.0
 
 
 def _is_own(referer: bytes | None, host: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Reads a request's body within a bound, and watches for its client's departure."""
+"""Read a request's body within a bound, and detect the disconnect of its client."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 
 async def read_bounded(request: Request, max_bytes: int, held: HeldBytes | None = None) -> bytes:
-    """The body of a request; a 413 problem when it is larger. `held` counts a large one; the caller releases it."""
+    """Return the body of a request. Raises the problem 413 beyond the bound. `held` counts a large body; the caller
+    releases it."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -28,7 +29,7 @@ async def read_bounded(request: Request, max_bytes: int, held: HeldBytes | None 
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work. Raises `ClientDisconnect` when the client leaves first, which ends the work."""
+    """Return the result of the work. If the client disconnects first, cancel the work and raise `ClientDisconnect`."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_when_gone(request.receive))
     try:
@@ -44,6 +45,6 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _when_gone(receive: Receive) -> None:
-    # What comes of a body goes: kept, it would be there as long as the work.
+    # Discard the body, or its memory would be held as long as the work lasts.
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -23,7 +23,7 @@ def encode(value: Mapping[str, Any]) -> bytes:
 
 
 class JsonResponse(Response):
-    """JSON from a mapping; parts that are JSON texts already stay as they are."""
+    """A JSON response from a mapping; values that are `msgspec.Raw` are inserted as they are."""
 
     media_type = "application/json"
 
@@ -31,7 +31,8 @@ class JsonResponse(Response):
         return content if isinstance(content, bytes) else encode(content)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it; a large one in parts, as the client takes them, and counted among the bytes that it holds."""
+        """Send the response. A large one is sent in parts, as fast as the client reads, and counts towards its
+        bytes."""
         body = bytes(self.body)
         if len(body) <= PART_BYTES:
             await super().__call__(scope, receive, send)
@@ -53,7 +54,7 @@ class JsonResponse(Response):
 
 
 class ProblemResponse(Response):
-    """A problem document."""
+    """A problem response."""
 
     media_type = problems.MEDIA_TYPE
 

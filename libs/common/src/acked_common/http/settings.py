@@ -1,4 +1,4 @@
-"""Limits of an HTTP service: what clients may cost and hold, as settings name it."""
+"""The settings that limit the clients of an HTTP service."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from acked_common.runtime.env import Env
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What clients of an HTTP service may cost before their requests are there."""
+    """Limits that apply before a request is complete."""
 
     connections: int = 8192
-    """Of HTTP, without WebSockets."""
+    """HTTP connections, without WebSockets."""
     first_byte_s: float = 10.0
     head_s: float = 10.0
     body_s: float = 10.0
@@ -19,7 +19,7 @@ class HttpLimits:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How much all clients of one process may hold of something, and one of them."""
+    """How much of one resource all clients of a process may hold together, and each of them."""
 
     in_all: int
     of_client: int
@@ -27,7 +27,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class HeldLimits:
-    """What clients may hold of every HTTP service at once."""
+    """What clients may hold in every HTTP service."""
 
     requests: Bound
     long_polls: Bound
@@ -35,8 +35,8 @@ class HeldLimits:
 
 
 def usual_held(connections: int) -> HeldLimits:
-    """The defaults of a process with so many connections: a client that holds all it may leaves others half of them,
-    and long polls leave a quarter to what is short."""
+    """Return the defaults for a number of connections. A client at its limit leaves half of them to others, and long
+    polls leave a quarter to short requests."""
     return HeldLimits(
         requests=Bound(connections, connections // 2),
         long_polls=Bound(connections * 3 // 4, connections // 4),
@@ -47,7 +47,7 @@ def usual_held(connections: int) -> HeldLimits:
 def read_bound(
     env: Env, name: str, name_of_client: str, usual: Bound, *, at_least: int = 1, at_most: int = 2**31
 ) -> Bound:
-    """A bound of two settings. Where only that of all is set, a client's default is never above it."""
+    """Read a limit from two settings. A client's default never exceeds the total that is set."""
     in_all = env.whole(name, usual.in_all, at_least=at_least, at_most=at_most)
     of_client = env.whole(name_of_client, min(usual.of_client, in_all), at_least=at_least, at_most=at_most)
     env.require(of_client <= in_all, f"{name_of_client}={of_client}: must be at most {name}={in_all}")
@@ -55,7 +55,7 @@ def read_bound(
 
 
 def read_held_limits(env: Env, http: HttpLimits, *, largest_body: int) -> HeldLimits:
-    """What clients may hold; `largest_body` must fit in what one of them may."""
+    """Read what clients may hold; `largest_body` must fit into the limit of one client."""
     usual = usual_held(http.connections)
     requests = env.whole("ACKED_REQUESTS_PER_CLIENT", usual.requests.of_client)
     env.require(
@@ -73,7 +73,7 @@ def read_held_limits(env: Env, http: HttpLimits, *, largest_body: int) -> HeldLi
 
 
 def read_http_limits(env: Env) -> HttpLimits:
-    """The limits of an HTTP service."""
+    """Read the limits of an HTTP service."""
     usual = HttpLimits()
     return HttpLimits(
         connections=env.whole("ACKED_MAX_CONNECTIONS", usual.connections, at_least=16, at_most=1_000_000),

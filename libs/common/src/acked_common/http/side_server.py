@@ -1,6 +1,6 @@
-"""A small HTTP server beside what a process does, on the loop that starts it: health of workers, metrics of all.
+"""A small HTTP server on the loop that starts it, for the health of workers and the metrics of all processes.
 
-When that loop hangs the server does not respond, which is the truth.
+If that loop hangs, the server does not respond, as intended.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from acked_common.http.settings import HttpLimits
 from acked_common.runtime import inheritance
 
 LIMITS = HttpLimits(connections=64)
-"""Beside the reserve for health."""
+"""Connections beside the reserve for health checks."""
 PORTS_TRIED = 64
 _BACKLOG = 64
 
@@ -24,7 +24,7 @@ _BACKLOG = 64
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # The process itself decides what a signal means.
+        # The process handles signals itself.
         yield
 
 
@@ -39,14 +39,14 @@ class SideServer:
         self._fd = -1
 
     def start(self, sock: socket.socket) -> None:
-        """Listens at once; serves as soon as the loop comes to it."""
+        """Listen at once; serve from the next turns of the loop on."""
         sock.listen(_BACKLOG)
         self._fd = sock.fileno()
         inheritance.close_in_children(self._fd)
         self._task = asyncio.get_running_loop().create_task(self._server.serve(sockets=[sock]))
 
     async def stop(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
@@ -54,14 +54,14 @@ class SideServer:
 
 
 def bind_first_free(host: str, port: int) -> socket.socket:
-    """A listening socket on the first free port from `port` on: processes of one service have the same settings."""
+    """Return a socket on the first free port from `port` on, since processes of one service share their settings."""
     last = min(port + PORTS_TRIED, 2**16) - 1
     for tried in range(port, last + 1):
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, tried))
-            # Two that are only bound may share a port; two that listen may not.
+            # Two bound sockets may share a port, but two listening ones may not.
             sock.listen(_BACKLOG)
             return sock
         except OSError as error:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from acked_common.model.instants import whole_ms
 
@@ -24,8 +24,19 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class _Base(NamedTuple):
+    """One reading of MongoDB's clock, the monotonic instant to which it belongs, and its whole millisecond."""
+
+    at: datetime
+    at_monotonic: float
+    first: datetime
+
+
 class SharedClock:
-    """MongoDB's time, extrapolated by this machine's monotonic clock: a jump of its wall clock has no effect."""
+    """MongoDB's time, extrapolated by this machine's monotonic clock: a jump of its wall clock has no effect.
+
+    Any thread may read it; one thread adjusts it.
+    """
 
     def __init__(
         self, *, machine: Callable[[], datetime] = _utc_now, monotonic: Callable[[], float] = time.monotonic
@@ -36,19 +47,19 @@ class SharedClock:
         fall.
         """
         self._monotonic = monotonic
-        self._at = machine()
-        self._at_monotonic = monotonic()
-        self._newest = (0, whole_ms(self._at))
-        """Milliseconds since the one in which `_at` lies, and the instant that they make: under load many are asked for
-        within one, and share it."""
+        at = machine()
+        self._base = _Base(at, monotonic(), whole_ms(at))
+        """Replaced as a whole: other threads read the clock too."""
+        self._newest = (self._base, 0, self._base.first)
+        """The cached millisecond since the base, and its instant: under load, many callers share one millisecond."""
 
     def now(self) -> datetime:
-        newest = self._newest
-        passed_us = round((self._monotonic() - self._at_monotonic) * 1e6)
-        ms = (self._at.microsecond % 1000 + passed_us) // 1000
-        if ms != newest[0]:
-            newest = self._newest = (ms, whole_ms(self._at) + timedelta(milliseconds=ms))
-        return newest[1]
+        base, newest = self._base, self._newest
+        passed_us = round((self._monotonic() - base.at_monotonic) * 1e6)
+        ms = (base.at.microsecond % 1000 + passed_us) // 1000
+        if ms != newest[1] or base is not newest[0]:
+            newest = self._newest = (base, ms, base.first + timedelta(milliseconds=ms))
+        return newest[2]
 
     def monotonic(self) -> float:
         return self._monotonic()
@@ -56,13 +67,12 @@ class SharedClock:
     def adjust(self, *, server_at: datetime, asked: float, round_trip_s: float) -> None:
         """Adopt the time of one response of the server.
 
-        It counts as made half-way through the round trip that began at `asked` on the monotonic clock.
+        It counts as taken half-way through the round trip, which began at `asked` on the monotonic clock.
         """
-        self._at = server_at
-        self._at_monotonic = asked + round_trip_s / 2
-        self._newest = (0, whole_ms(server_at))
+        self._base = _Base(server_at, asked + round_trip_s / 2, whole_ms(server_at))
 
     def is_off(self, *, server_at: datetime, asked: float, round_trip_s: float, by_s: float) -> bool:
         """Return whether a response of the server differs by more than `by_s` beyond what its round trip explains."""
-        expected = self._at + timedelta(seconds=asked + round_trip_s / 2 - self._at_monotonic)
+        base = self._base
+        expected = base.at + timedelta(seconds=asked + round_trip_s / 2 - base.at_monotonic)
         return abs((server_at - expected).total_seconds()) > by_s + round_trip_s / 2

@@ -27,7 +27,7 @@ class Env:
         self._environ = {name: text for name, text in environ.items() if not is_of_kubernetes(name, text)}
         self._problems: list[str] = []
         self.has_development_secret = False
-        """Whether one of the secrets that were read stands in the repository."""
+        """Whether one of the secrets is a development secret of the repository."""
 
     @property
     def unknown(self) -> tuple[str, ...]:

@@ -30,6 +30,10 @@ Point = Literal[
     "worker.acking",
     "worker.acked",
     "worker.handling",
+    "worker.step-recording",
+    "worker.step-recorded",
+    "worker.parking",
+    "worker.parked",
     "worker.recording",
     "worker.recorded",
     "worker.reporting",
@@ -37,11 +41,15 @@ Point = Literal[
     "sweeper.took-back",
     "sweeper.reserved",
     "sweeper.republished",
+    "sweeper.resumed",
+    "gateway.signal-pushed",
+    "gateway.signal-woke",
+    "gateway.wait-ended",
     "bulk.paged",
     "bulk.applied",
     "bulk.counted",
 ]
-"""Where: by part, then what is about to happen (-ing) or has just happened (-ed)."""
+"""The names: a part, then the event that is about to happen (-ing) or has just happened (-ed)."""
 
 What = Literal["kill", "raise", "sleep"]
 

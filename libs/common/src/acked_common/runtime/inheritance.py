@@ -1,5 +1,7 @@
-"""The descriptors that no forked child may keep: the socket of one would go on listening after the end of its process,
-and get a part of the probes of the next one. Whoever listens registers here; whoever guards forks closes them.
+"""The descriptors that a forked child must close.
+
+A child's copy of a listening socket would outlive its process and receive some of the probes of the next one. Parts
+that listen register their descriptors here, and the fork hooks close them.
 """
 
 not_for_children: set[int] = set()
@@ -11,5 +13,5 @@ def close_in_children(fd: int) -> None:
 
 
 def closed(fd: int) -> None:
-    """Forget a descriptor that is closed here: its number may stand for something else from now on."""
+    """Forget a descriptor that is closed in this process, because its number may be reused."""
     not_for_children.discard(fd)

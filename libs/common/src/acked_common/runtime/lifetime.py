@@ -21,7 +21,7 @@ Step = Callable[[], Awaitable[None]]
 
 
 class Tasks:
-    """Long-lived loops of one process: a failure is logged and the loop runs again; the reference is kept."""
+    """Long-lived loops of one process: a failure is logged and the loop runs again; the task is referenced."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -117,7 +117,7 @@ def _count_tasks() -> float:
     try:
         return float(len(asyncio.all_tasks()))
     except RuntimeError:
-        # Asked from outside of the loop.
+        # Called from outside of the loop.
         return 0.0
 
 
@@ -135,7 +135,7 @@ def raise_file_limit() -> int:
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 """What ends a process in order: HTTP services wait for them in `GracefulServer`, a worker in `SignalWatch`."""
 IDLE_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""What a closed terminal and log rotation send. By default they end a process on the spot, without a drain."""
+"""Signals of a closed terminal and of log rotation. By default they end a process at once, without a drain."""
 
 
 def outlive_idle_signals(loop: asyncio.AbstractEventLoop) -> None:

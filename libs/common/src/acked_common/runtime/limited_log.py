@@ -1,7 +1,7 @@
-"""Logs what may happen ten thousand times alike: the first line of each group at once, then at most one a minute.
+"""Limit log lines of repeated events: write the first line of each group at once, then at most one a minute.
 
-Each line says how many of its group were left out since the last one, so that the lines and what they left out add up
-to all that happened. What was left out is told when its minute is over, even if nothing more happens, and at a stop.
+Each line has the number of lines that were left out since the last one, so lines and `left_out` add up to all events.
+Left out lines are reported when their minute is over, even without further events, and at a stop.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ MIXED = {"left_out_of": "several groups"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A log line. `is_grave` makes it a warning, else it is information; `left_out` counts those that it stands for
-    beside itself."""
+    """A log line: a warning if `is_grave`, else at level info. `left_out` counts the lines that it represents beside
+    itself."""
 
     event: str
     fields: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Line:
 class _Group:
     said_at: float
     waiting: Line | None = None
-    """The line that will stand for this minute: the newest grave one, else the newest."""
+    """The line that will represent this minute: the newest grave one, else the newest."""
     held: int = 0
     """How many lines wait, that one included."""
 
@@ -48,17 +48,17 @@ class LineLimiter:
         self._every_s = every_s
         self._most = most
         self._groups: OrderedDict[Hashable, _Group] = OrderedDict()
-        """By when they were told last."""
+        """Groups, ordered by their last line."""
         self._others = _Group(-inf)
 
     @property
     def due_at(self) -> float:
-        """When the first line that waits is due; infinite if none waits."""
+        """When the first waiting line is due; infinite if none waits."""
         groups = (self._others, *self._groups.values())
         return min((self._due_at(group) for group in groups if group.waiting is not None), default=inf)
 
     def offer(self, key: Hashable, line: Line, now: float) -> Line | None:
-        """Return the line to write now; None where it waits."""
+        """Return the line to write now; None if it must wait."""
         group = self._groups.get(key)
         if group is None and self._has_room(now):
             self._groups[key] = _Group(now)
@@ -85,7 +85,7 @@ class LineLimiter:
         return self._take(lambda group: True, now)
 
     def _due_at(self, group: _Group) -> float:
-        # The only sum, so that what is due at an instant is due at that very one, whatever is rounded.
+        # The only place that computes this sum, so that rounding can't make a due line seem early.
         return group.said_at + self._every_s
 
     def _has_room(self, now: float) -> bool:
@@ -124,7 +124,7 @@ class LimitedLog:
         """The limiter's time at which the timer fires; infinite without one."""
 
     def say(self, group: Hashable, line: Line) -> None:
-        """Write the line, or count it and tell so later."""
+        """Write the line, or count it and report it later."""
         said = self._limiter.offer(group, line, self._monotonic())
         if said is not None:
             self._write(said)
@@ -132,7 +132,7 @@ class LimitedLog:
             self._arm(self._limiter.due_at_of(group))
 
     def stop(self) -> None:
-        """Tell what was left out and not told yet."""
+        """Report all lines that were left out since their group's last line."""
         self._disarm()
         for line in self._limiter.rest(self._monotonic()):
             self._write(line)

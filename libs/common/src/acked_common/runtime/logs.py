@@ -70,7 +70,7 @@ def set_up_logs(service: str, level: str, *, own: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
-    # The libraries tell each reconnection attempt with a traceback; our own lines tell it once.
+    # The libraries log each reconnection attempt with a traceback; Acked logs a lost connection once.
     for noisy in ("aio_pika", "aiormq", "pymongo", "asyncio", "httpx", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
     logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)

@@ -22,7 +22,7 @@ Labels = tuple[str, ...]
 RESPONSE_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """From a response out of memory to the longest long poll."""
 COMMIT_BOUNDS_S = RESPONSE_BOUNDS_S[:12]
-"""A request is answered within two seconds, also where MongoDB is not."""
+"""Responses take at most two seconds, even without MongoDB."""
 JOB_BOUNDS_S = (
     *(0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
     *(300.0, 900.0, 3600.0, 21_600.0, 86_400.0),
@@ -131,7 +131,7 @@ class ScrapedGauge:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the family with what the source says now."""
+        """Yield the family with the current values of the source."""
         name, text, labels = self._family
         family = GaugeMetricFamily(name, text, labels=labels)
         for values, value in self._read():

@@ -13,14 +13,14 @@ METRICS_SUFFIX = ".metrics"
 
 @contextmanager
 def told_in(path: Path, *, health_port: int) -> Iterator[None]:
-    """Keep `{"pid", "health_port"}` of this process in `path` while the context lasts."""
+    """Store `{"pid", "health_port"}` of this process in `path` while the context lasts."""
     with _told(path, {"health_port": health_port}):
         yield
 
 
 @contextmanager
 def scraped_at(run_file: Path, *, address: str) -> Iterator[None]:
-    """Keep `{"pid", "address"}` of this process beside `run_file` while the context lasts.
+    """Store `{"pid", "address"}` of this process beside `run_file` while the context lasts.
 
     `address` is the host and port that serve `/metrics` alone.
     """

@@ -62,9 +62,9 @@ class ListenAddresses:
     host: str
     metrics_host: str
     metrics_port: int
-    """The first port that may serve `/metrics` by itself; 0: none does."""
+    """The first port for a separate `/metrics`; 0: none."""
     run_file: Path | None
-    """Where an HTTP service tells its process id and the port that it alone answers on; None: it has no such port."""
+    """The file for the id of an HTTP process and its own loopback port; None: it has no such port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class CommonSettings:
     listen: ListenAddresses
     log_level: str
     has_development_secret: bool
-    """Whether a server's password stands in the repository, for everyone to read."""
+    """Whether a server's password is a development secret of the repository."""
     crash: FailpointPlan | None = None
     """For tests alone: where this process breaks."""
     unknown: tuple[str, ...] = ()

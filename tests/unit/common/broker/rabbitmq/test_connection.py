@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 import uvloop
+from aiormq.base import FutureStore
 
 from acked_common.broker import BrokerError
-from acked_common.broker.rabbitmq.connection import BrokerConnection
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, library_errors
 
 TRIES = 20
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -53,3 +54,19 @@ def test_a_connection_that_ends_in_the_handshake_is_a_broker_that_is_away(port: 
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(connect())
+
+
+async def test_a_call_whose_connection_closes_meanwhile_is_broken() -> None:
+    store = FutureStore(asyncio.get_running_loop())
+    call = store.create_future()
+    # So does the library once the broker has confirmed a close.
+    await store.reject_all(None)
+    with pytest.raises(BROKEN), library_errors():
+        await call
+
+
+@pytest.mark.parametrize("error", [ValueError("a"), BrokerError("b"), TimeoutError()])
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, library_errors():
+        raise error
+    assert raised.value is error

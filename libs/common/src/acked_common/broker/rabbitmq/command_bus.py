@@ -10,7 +10,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue, DeliveryMode
 
 from acked_common.broker import BrokerError
-from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, library_errors
 from acked_common.broker.rabbitmq.consumer import CALL_TIMEOUT_S, Consumer
 from acked_common.broker.rabbitmq.topology import (
     COMMAND_TTL_S,
@@ -76,8 +76,9 @@ class RabbitCommandBus:
         )
         exchange = await self._ready_exchange()
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await exchange.publish(message, routing_key="", mandatory=False)
+            with library_errors():
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await exchange.publish(message, routing_key="", mandatory=False)
         except BROKEN as error:
             self._publish_channel = None
             await self._publishing.drop()

@@ -7,7 +7,8 @@ dropped as a whole, and its users open new channels.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from aio_pika.abc import AbstractChannel
 from aio_pika.connection import Connection, make_url
@@ -84,12 +85,13 @@ class BrokerConnection:
         """Open a channel; `prepare` declares on it what the caller needs. Raise `BrokerError`."""
         connection = await self._connected()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                channel = connection.channel(publisher_confirms=publishes, on_return_raises=publishes)
-                await channel.initialize()
-                if prepare is not None:
-                    await prepare(channel)
-                return channel
+            with library_errors():
+                async with asyncio.timeout(self._timeout_s):
+                    channel = connection.channel(publisher_confirms=publishes, on_return_raises=publishes)
+                    await channel.initialize()
+                    if prepare is not None:
+                        await prepare(channel)
+                    return channel
         except BROKEN as error:
             raise_cancelled()
             if isinstance(error, TimeoutError):
@@ -101,8 +103,9 @@ class BrokerConnection:
         """Close a channel, or the whole connection if that fails. Never raise."""
         if channel is not None and not channel.is_closed:
             try:
-                async with asyncio.timeout(1.0):
-                    await channel.close()
+                with library_errors():
+                    async with asyncio.timeout(1.0):
+                        await channel.close()
             except BROKEN:
                 await self.drop()
 
@@ -153,6 +156,20 @@ class BrokerConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             await _close(connection)
+
+
+@contextmanager
+def library_errors() -> Iterator[None]:
+    """Raise `ConnectionAbortedError`, one of `BROKEN`, for calls that wait while another task closes their connection.
+
+    In these the library sets the bare class `Exception` where the broker confirms the close.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ConnectionAbortedError("the connection was closed meanwhile") from error
 
 
 def raise_cancelled() -> None:

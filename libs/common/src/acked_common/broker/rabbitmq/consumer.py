@@ -13,7 +13,7 @@ from typing import Any
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
-from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, raise_cancelled
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, library_errors, raise_cancelled
 from acked_common.broker.rabbitmq.consumer_state import ConsumerState, ConsumerStep
 from acked_common.runtime.logs import get_log
 
@@ -24,7 +24,7 @@ CALL_TIMEOUT_S = 5.0
 Declare = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
 OnMessage = Callable[[AbstractIncomingMessage], Awaitable[None]]
 Look = Callable[[], Awaitable[bool]]
-"""Whether the consumer is to be made anew, for good measure; raises `BrokerError` where it must be."""
+"""Return whether to replace the consumer as a precaution. Raises `BrokerError` if it must be replaced."""
 
 
 class Consumer:
@@ -114,7 +114,8 @@ class Consumer:
             self.tried_at = time.monotonic()
             self._changed.clear()
             try:
-                await self._step()
+                with library_errors():
+                    await self._step()
             except (BrokerError, *BROKEN) as error:
                 if self._state.failed():
                     log.warning("consumer interrupted", queue=self._name, error=f"{type(error).__name__}: {error}")

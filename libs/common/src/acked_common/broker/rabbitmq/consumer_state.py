@@ -18,10 +18,10 @@ class ConsumerStep(Enum):
     CANCEL = auto()
     """End the present consumer: it is paused, or gets another prefetch."""
     REST = auto()
-    """Nothing more can arrive: whoever waits for the pause may go on."""
+    """No more bundles can arrive, so waiters for the pause may continue."""
     CONSUME = auto()
     CHECK = auto()
-    """It should be consuming: ask the channel, and now and then the queue."""
+    """It should be consuming: check the channel, and periodically the queue."""
 
 
 class ConsumerState:
@@ -36,9 +36,9 @@ class ConsumerState:
         self.has_consumer = False
         """The broker knows a consumer of ours, as far as we know."""
         self.is_between = False
-        """Cancelled by itself, to consume anew in a moment."""
+        """Cancelled by itself, to consume again soon."""
         self.consumes_since = 0.0
-        """When the broker was last asked for messages."""
+        """When messages were last requested from the broker."""
         self._failures = 0
         self._looked_at = now
 

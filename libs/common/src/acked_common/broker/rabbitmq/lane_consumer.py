@@ -7,7 +7,7 @@ from collections.abc import Callable
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
 from acked_common.broker import BrokerError
-from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, library_errors
 from acked_common.broker.rabbitmq.consumer import CALL_TIMEOUT_S, Consumer
 from acked_common.broker.rabbitmq.liveness import ConsumerLiveness, Verdict
 from acked_common.broker.rabbitmq.topology import declare_lane, declare_shared
@@ -33,8 +33,9 @@ class Delivery:
     async def ack(self) -> None:
         """Acknowledge. After the end of the channel the broker delivers again, and the claim finds nothing."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._message.ack()
+            with library_errors():
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await self._message.ack()
         except BROKEN:
             pass
         finally:
@@ -43,8 +44,9 @@ class Delivery:
     async def give_back(self) -> None:
         """Return the bundle to the head of its queue, for a worker that has a slot. Never raise."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._message.nack(requeue=True)
+            with library_errors():
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await self._message.nack(requeue=True)
         except BROKEN:
             pass
         finally:
@@ -107,7 +109,7 @@ class LaneConsumer(Consumer):
         try:
             bundle = decode_bundle(message.body)
         except WireError as error:
-            # Not ours to read: it is kept on the dead queue for a person.
+            # This version can't read it, so it stays on the dead queue for an operator.
             log.error("unreadable bundle set aside", lane=self.lane, error=str(error))
             await message.reject(requeue=False)
             return

@@ -8,9 +8,10 @@ and gets no notice. On a new channel it receives messages again, the withheld on
 from enum import Enum
 
 DEAF_AFTER_S = 4.0
-"""Between two looks that both see bundles wait, while a consumer with nothing in hand gets none."""
+"""The interval of two checks that both find waiting bundles while an idle consumer receives none."""
 SILENT_S = 60.0
-"""What a deaf consumer was handed waits nowhere that can be seen: after so long without a bundle it is made anew."""
+"""Bundles that the broker has assigned to a dead consumer are invisible, so a consumer without any is replaced after
+this."""
 
 
 class Verdict(Enum):

@@ -8,7 +8,7 @@ from aio_pika.exceptions import DeliveryError
 from aiormq import spec
 
 from acked_common.broker import BrokerError
-from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection
+from acked_common.broker.rabbitmq.connection import BROKEN, BrokerConnection, library_errors
 from acked_common.broker.rabbitmq.lane_queues import LaneQueues
 from acked_common.broker.rabbitmq.topology import lane_queue
 from acked_common.model.bundle import Bundle, encode_bundle
@@ -95,20 +95,21 @@ class RabbitPublisher:
     async def _send(self, channel: AbstractChannel, bundle: Bundle) -> None:
         # aio-pika's message and exchange objects would add 20 % to the cost of a bundle: use aiormq directly.
         below = await channel.get_underlay_channel()
-        await below.basic_publish(
-            encode_bundle(bundle),
-            routing_key=lane_queue(bundle.lane),
-            properties=spec.Basic.Properties(
-                delivery_mode=DeliveryMode.PERSISTENT,
-                content_type="application/msgpack",
-                # Returned messages are matched by this id, so publishes must never share one.
-                message_id=str(new_id()),
-            ),
-            mandatory=True,
-            timeout=CONFIRM_TIMEOUT_S,
-            # The confirm is awaited; waiting for the socket write adds nothing.
-            wait=False,  # type: ignore[call-arg]
-        )
+        with library_errors():
+            await below.basic_publish(
+                encode_bundle(bundle),
+                routing_key=lane_queue(bundle.lane),
+                properties=spec.Basic.Properties(
+                    delivery_mode=DeliveryMode.PERSISTENT,
+                    content_type="application/msgpack",
+                    # Returned messages are matched by this id, so publishes must never share one.
+                    message_id=str(new_id()),
+                ),
+                mandatory=True,
+                timeout=CONFIRM_TIMEOUT_S,
+                # The confirm is awaited; waiting for the socket write adds nothing.
+                wait=False,  # type: ignore[call-arg]
+            )
 
 
 class RabbitLaneProbe:

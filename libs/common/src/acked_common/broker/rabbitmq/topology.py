@@ -47,7 +47,7 @@ async def look_at_lane(channel: AbstractChannel, lane: str, *, timeout_s: float)
 
 
 async def declare_shared(channel: AbstractChannel, *, timeout_s: float) -> None:
-    """Declare the queue shared by all lanes: undeliverable bundles, kept for an operator."""
+    """Declare the queue that all lanes share, for undeliverable bundles."""
     await channel.declare_queue(
         DEAD_QUEUE,
         durable=True,

@@ -1,4 +1,4 @@
-"""How many HTTP connections a process serves, and how long each may take for what: the limits of one process."""
+"""The limits of one process on the number of HTTP connections and on the time of each stage."""
 
 import asyncio
 from typing import Protocol
@@ -12,9 +12,9 @@ from acked_common.runtime.logs import get_log
 log = get_log(__name__)
 
 RESERVED_CONNECTIONS = 32
-"""Beyond the limit, for those who ask for health."""
+"""Connections beyond the limit, for health checks."""
 GOODBYE_S = 2.0
-"""How long a refused client may read its response; to close at once would reset it while it sends."""
+"""How long a refused client may read its response; closing at once would reset it while it sends."""
 TICK_S = 0.25
 _PER_TICK = 32
 _HURRIED_TICK_S = 0.01
@@ -29,7 +29,7 @@ class WatchedConnection(Protocol):
     loop: asyncio.AbstractEventLoop
 
     def end(self, why: str, wait: Deadline) -> None:
-        """End it: it is `late`, or `evicted` for a new one."""
+        """End the connection, because it is `late` or `evicted` for a new one."""
         ...
 
 
@@ -51,8 +51,8 @@ class ConnectionWatch:
         )
 
     def admit(self, loop: asyncio.AbstractEventLoop) -> bool | None:
-        """Count one more connection. True: it is served. False: it is one too many and gets a response only if it asks
-        for health. None: it has to go."""
+        """Count one more connection. True: serve it. False: it is beyond the limit, and may only request health. None:
+        close it."""
         self._count += 1
         _open.inc()
         if self._count <= self.limits.connections:
@@ -68,14 +68,14 @@ class ConnectionWatch:
         _open.dec()
 
     def join(self, connection: WatchedConnection, wait: Deadline) -> None:
-        """Note that the connection begins to wait."""
+        """Begin a wait of the connection."""
         loop = connection.loop
         self._waiting.join(connection, wait, loop.time())
         if self._timer is None:
             self._timer = loop.call_later(TICK_S, self._tick, loop)
 
     def leave(self, connection: WatchedConnection, wait: Deadline) -> None:
-        """Note that the connection waits no longer."""
+        """End a wait of the connection."""
         self._waiting.leave(connection, wait)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -84,8 +84,8 @@ class ConnectionWatch:
             try:
                 connection.end("late", wait)
             except Exception:
-                # One broken connection must not end the watch over all others.
+                # One broken connection must not end the watch of all others.
                 log.exception("a late connection could not be ended")
-        # A thousand that are late at once are ended little by little: others are served in between.
+        # If a thousand are late at once, end them in steps, so that other connections are served in between.
         pause_s = _HURRIED_TICK_S if len(late) >= _PER_TICK else TICK_S
         self._timer = loop.call_later(pause_s, self._tick, loop) if self._waiting else None

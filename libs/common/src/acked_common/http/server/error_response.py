@@ -1,4 +1,4 @@
-"""A problem as the last answer on a connection, as bytes: what a protocol says when no application can."""
+"""A problem as the last response on a connection, in bytes, for errors that no application can report."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from acked_common.http.request_guards import API_ANSWER
 
 
 def answer_headers(found: Problem, body: bytes, more: Iterable[tuple[bytes, bytes]] = ()) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer with this problem that ends the connection."""
+    """Return the headers of a response with this problem that ends the connection."""
     return [
         *(header for header in found.raw_headers(body) if header[0] != b"connection"),
         (b"connection", b"close"),
@@ -21,7 +21,7 @@ def answer_headers(found: Problem, body: bytes, more: Iterable[tuple[bytes, byte
 def answer_bytes(
     found: Problem, default_headers: list[tuple[bytes, bytes]], more: Iterable[tuple[bytes, bytes]] = ()
 ) -> bytes:
-    """A whole HTTP answer that ends the connection."""
+    """Encode an HTTP response with this problem that ends the connection."""
     body = found.to_bytes()
     lines = [name + b": " + value + b"\r\n" for name, value in [*default_headers, *answer_headers(found, body, more)]]
     return b"".join([STATUS_LINE[found.status], *lines, b"\r\n", body])

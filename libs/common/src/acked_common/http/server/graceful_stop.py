@@ -1,8 +1,8 @@
-"""How an HTTP server leaves: it refuses nobody and cuts no answer short, also while others share its port.
+"""Stop an HTTP server without refusing a request or truncating a response, while other processes share its port.
 
-uvicorn by itself closes its listener with the connections that the kernel has queued there, and every idle connection
-at once, also one on which a request is just arriving: both reach the client as a reset. The docstring
-of the package lists all that is overridden.
+uvicorn closes its listener while the kernel still has connections queued there, and closes every idle connection at
+once, even if a request is just arriving. In both cases the client gets a reset. The docstring of the package lists the
+overridden methods.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ from acked_common.runtime.logs import get_log
 log = get_log(__name__)
 
 LAME_DUCK_S = 1.5
-"""How long connections that wait for their next request are kept, each answer saying that it is the last."""
+"""How long idle connections stay open; each response meanwhile carries `Connection: close`."""
 RUNNING_WITHIN_S = 6.0
-"""In which running requests must end; what is left then is cancelled."""
+"""The time limit of running requests; afterwards they are cancelled."""
 CANCELLED_WITHIN_S = 1
 _TICK_S = 0.02
 _SO_ATTACH_FILTER = 26
@@ -39,8 +39,8 @@ _PASS, _DROP = 0xFFFFFFFF, 0
 class GracefulServer(uvicorn.Server):
     """A uvicorn server over bound sockets that may share their ports with other processes.
 
-    `on_stop` is called first: long polls answer then, and the process is not ready any more. `own` is a socket that
-    nobody shares; it answers until the end, so that somebody who looks sees how the process leaves.
+    `on_stop` is called first: it ends long polls and makes the process not ready. `own` is a socket of this process
+    alone; it responds until the end, so that readiness and metrics can be read during the stop.
     """
 
     def __init__(
@@ -52,7 +52,8 @@ class GracefulServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stops at SIGQUIT too, and outlives the signals of log rotation: uvicorn catches SIGTERM and SIGINT alone."""
+        """Handle SIGQUIT like SIGTERM, and ignore the signals of log rotation; uvicorn handles only SIGTERM and
+        SIGINT."""
         with super().capture_signals():
             if threading.current_thread() is threading.main_thread():
                 loop = asyncio.get_running_loop()
@@ -61,12 +62,12 @@ class GracefulServer(uvicorn.Server):
             yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """uvicorn would raise the signal again after a graceful stop: a traceback, or an exit code of a failure."""
+        """Stop, without uvicorn's second raise of the signal, which would cause a traceback or a failure exit code."""
         super().handle_exit(sig, frame)
         self._captured_signals.clear()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Leaves the shared ports, answers what has come, and only then does what uvicorn does."""
+        """Leave the shared ports and serve the requests that have arrived, then shut down as uvicorn does."""
         if self._on_stop is not None:
             self._on_stop()
         self._make_answers_the_last()
@@ -86,7 +87,7 @@ class GracefulServer(uvicorn.Server):
         queued: list[socket.socket] = []
         for sock, server in zip(self._listeners, self.servers, strict=False):
             if sock in shared:
-                # No await in between: what arrives after the last accept would be reset.
+                # No await in between: a connection made after the last accept would be reset.
                 queued += _take_queued(sock)
                 server.close()
                 sock.close()
@@ -94,11 +95,11 @@ class GracefulServer(uvicorn.Server):
             log.info("connections taken over from the queue of the port", connections=len(queued))
         loop = asyncio.get_running_loop()
         made = (loop.connect_accepted_socket(self._protocol, each) for each in queued)
-        # One that its client has left already is no matter.
+        # A connection whose client has already disconnected may fail.
         await asyncio.gather(*made, return_exceptions=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listens when the application has started."""
+        """Listen once the application has started."""
         await super().startup(sockets)
         self._listeners = list(sockets or [])
 
@@ -126,7 +127,7 @@ class GracefulServer(uvicorn.Server):
 
 
 def _last_answers(app: Any) -> Any:
-    """The application with `Connection: close` on each answer: clients make their next call elsewhere."""
+    """Wrap the application: each response gets `Connection: close`, so clients connect to another process."""
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         async def send_last(message: Any) -> None:
@@ -140,8 +141,8 @@ def _last_answers(app: Any) -> Any:
 
 
 def _is_idle(connection: HttpToolsProtocol) -> bool:
-    """Whether no request runs on the connection, none is half read, and none is in the kernel's hands."""
-    # Both are None before the first request, whatever their annotations say.
+    """Return whether no request on the connection runs, is partly read, or waits in the kernel."""
+    # Both are None before the first request, despite their annotations.
     cycle: RequestResponseCycle | None = connection.cycle
     scope: Any = connection.scope
     between_requests = scope is None if cycle is None else cycle.response_complete and cycle.scope is scope
@@ -159,7 +160,7 @@ def _has_arrived(transport: asyncio.Transport) -> bool:
 
 
 def _take_queued(listener: socket.socket) -> list[socket.socket]:
-    """All connections that the kernel has made on a listener; it makes no more of them."""
+    """Accept all connections that the kernel has queued on a listener, and stop it from making more."""
     _drop_new(listener)
     listener.setblocking(False)
     taken: list[socket.socket] = []
@@ -175,12 +176,12 @@ def _take_queued(listener: socket.socket) -> list[socket.socket]:
 
 
 def _drop_new(listener: socket.socket) -> None:
-    """Lets a listener overlook who asks for a connection from now on.
+    """Make a listener drop connection requests from now on.
 
-    Their clients ask again a second later and reach another process of the port. Without it a connection that is made
+    Their clients retry after a second and reach another process on the port. Without this, a connection that is made
     between the last accept and the close would be reset.
     """
-    # Load the byte of TCP flags; a SYN without an ACK is dropped, all else passes.
+    # Load the byte of TCP flags; drop a SYN without an ACK, pass all others.
     program = b"".join(
         struct.pack("HBBI", *instruction)
         for instruction in (
@@ -197,5 +198,5 @@ def _drop_new(listener: socket.socket) -> None:
             socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program) // 8, ctypes.addressof(kept))
         )
     except OSError:
-        # Not every kernel can; then those few microseconds are not covered.
+        # Some kernels have no such filter; a window of a few microseconds then stays open.
         pass

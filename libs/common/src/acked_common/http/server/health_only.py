@@ -1,4 +1,4 @@
-"""What a connection beyond the limit still gets: health and metrics, so that nobody takes a busy process for dead."""
+"""Serve health and metrics on connections beyond the limit, so that a busy process does not look dead."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +26,8 @@ def _answering(found: Problem, cors: Cors | None) -> Any:
 
 
 def only_health(app: Any, cors: Cors | None = None) -> Any:
-    """Make the application of a connection that is one too many: it serves `ALWAYS_ANSWERED` and refuses all else."""
-    refusal = _answering(problem("busy", "this process has as many connections as it serves; nothing was stored"), cors)
+    """Make the application of a connection beyond the limit: it serves `ALWAYS_ANSWERED` and refuses all else."""
+    refusal = _answering(problem("busy", "this process has reached its limit of connections; nothing was stored"), cors)
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         async def send_last(message: Any) -> None:

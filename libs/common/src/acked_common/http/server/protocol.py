@@ -1,6 +1,6 @@
 """The protocol of one HTTP connection: uvicorn's, with deadlines, bounded heads and strict framing.
 
-In the protocol itself, so that the limits hold wherever a service runs.
+The protocol enforces the limits, so they hold even without a proxy in front of the service.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._is_over = False
         self._running: RequestResponseCycle | None = None
         self._refusal: Problem | None = None
-        """What is answered when the requests before it have their answers."""
+        """The problem to send once the earlier requests have their responses."""
         self._is_counted = True
         admitted = self.watch.admit(self.loop)
         if admitted is None:
@@ -62,18 +62,18 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:
-            # uvicorn tells only the newest request, and others may stand before it.
+            # uvicorn notifies only the newest request, but earlier ones may still run.
             self._running.disconnected = True
             self._running.message_event.set()
         self._await(None)
         self._leave_count()
 
     def eof_received(self) -> None:
-        """The transport closes itself."""
+        """Do nothing: the transport closes itself."""
 
     def data_received(self, data: bytes) -> None:
         if self._is_over:
-            # Read and thrown away, so that the client is not reset before it has its answer.
+            # Discard the data instead of closing, or the client would be reset before it has read its response.
             return
         self._has_body = self._ended_one = False
         stage = self._stage
@@ -87,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._switches or self.transport.is_closing():
             return
         if self._stage == _IN_HEAD:
-            # How much of the bytes belongs to a head that begins behind another request is not known.
+            # If the head follows another request, it is unknown how many of these bytes belong to it.
             self._head_bytes = 0 if self._ended_one else self._head_bytes + len(data)
             if self._head_bytes > MAX_HEADER_BYTES:
                 self._refuse(
@@ -95,7 +95,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 )
                 return
         elif self._stage == _IN_BODY and stage == _IN_BODY and not self._has_body:
-            # Sizes and extensions of chunks, and trailers: httptools would gather any amount of them.
+            # Chunk sizes, chunk extensions and trailers: httptools accepts any amount of them.
             self._stray_bytes += len(data)
             if self._stray_bytes > MAX_HEADER_BYTES:
                 self._refuse(problem("headers-too-large", "there is too much around the chunks of the body"))
@@ -103,9 +103,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._find_wait()
 
     def _feed(self, data: bytes) -> None:
-        """Feeds the parser, and reads a request whose upgrade is declined again as one that offers none.
+        """Feed the parser. Parse a request whose upgrade is declined again, without the offer.
 
-        httptools skips the body of each request that offers an upgrade, and would take its bytes for the next request.
+        httptools skips the body of every request that offers an upgrade, and would parse it as the next request.
         """
         rest: bytes | memoryview = data
         while rest:
@@ -130,7 +130,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._codings = ()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """As uvicorn's, without white space behind the value. Also called for each trailer."""
+        """Collect a header as uvicorn does, without trailing white space. Also called for each trailer."""
         name = name.lower()
         if name == b"transfer-encoding":
             self._codings += (value,)
@@ -139,7 +139,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
-        """As uvicorn's, with a cycle of our own, and strict where two parties could read a head in two ways."""
+        """Start a request as uvicorn does, with `ResponseCycle`; refuse a head that two parties could read
+        differently."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise OverflowError("too many requests at once on one connection")
         version = self.parser.get_http_version()
@@ -154,7 +155,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.url, self.headers = origin_form(self.url, self.headers)
             scope["headers"] = self.headers
         if b"#" in self.url:
-            raise ProblemError(problem("bad-http", "the target of a request has no '#' and nothing behind one"))
+            raise ProblemError(problem("bad-http", "the target of a request must not contain '#'"))
         url = httptools.parse_url(self.url)
         scope["raw_path"] = url.path
         scope["path"] = unquote(url.path.decode("ascii")) if b"%" in url.path else url.path.decode("ascii")
@@ -165,7 +166,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._stage = _IN_BODY
         self._head_bytes = self._stray_bytes = 0
-        # What comes behind the head are trailers: they go where nobody looks, whenever they arrive.
+        # Headers after the head are trailers: collect them in a list that is never read.
         self.headers = []
         before = self.cycle
         self.cycle = ResponseCycle(
@@ -188,7 +189,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
-        """As uvicorn's, of a request that is no upgrade: the parser gives no body of those."""
+        """Collect a part of the body as uvicorn does; the parser reports no body of an upgrade."""
         self._has_body = True
         cycle = self.cycle
         if cycle.response_complete:
@@ -199,7 +200,7 @@ class LimitedProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """As uvicorn's; a request at an upgrade is not complete."""
+        """End a request as uvicorn does; a request at an upgrade is not complete."""
         if self._stage == _AT_UPGRADE:
             return
         self._stage = _BETWEEN
@@ -212,7 +213,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._end_after_answer()
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, without a timer for each request."""
+        """Continue after a response as uvicorn does, without a timer per request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -232,8 +233,8 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._switches
 
     def _may_switch(self) -> bool:
-        """Whether the request that is being read becomes a WebSocket. Behind unanswered ones it can't: its 101 would be
-        taken for the answer to the first of them."""
+        """Return whether the current request becomes a WebSocket. It can't while earlier requests have no response: the
+        client would take its 101 for the first of those responses."""
         scope = self.scope
         if scope["method"] == "CONNECT":
             raise ProblemError(problem("bad-http", "CONNECT is for proxies, and this is none"))
@@ -245,7 +246,7 @@ class LimitedProtocol(HttpToolsProtocol):
         )
 
     def _end_after_answer(self) -> None:
-        """A trailer said `Connection: close`, and the parser reads nothing more."""
+        """Close after the response, because a trailer said `Connection: close` and the parser has stopped."""
         if self.cycle.response_complete:
             self.transport.close()
         else:
@@ -257,12 +258,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def end(self, why: str, wait: Deadline) -> None:
-        """Its time for something is over, or its place is needed; it is in no list any more."""
+        """End the connection: a deadline has passed, or it was evicted. It is in no list any more."""
         self._wait = None
         if self.transport.is_closing():
             return
         if why == "late" and wait is Deadline.BODY and self.flow.read_paused:
-            # The server itself does not read on.
+            # The server itself has paused reading.
             self._await(Deadline.BODY)
             return
         if why == "late" and wait is Deadline.HEAD:
@@ -275,7 +276,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if wait is not Deadline.GOODBYE:
                 connections_closed.labels(why if why == "evicted" else wait.label).inc()
             if why == "late" and self.transport.get_write_buffer_size():
-                # A close would wait until the client has taken all of its last answer.
+                # A close would wait until the client has read its whole last response.
                 self.transport.abort()
             else:
                 self.transport.close()
@@ -283,7 +284,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _find_wait(self) -> None:
         if self._is_over:
             return
-        # None before the first request, whatever its annotation says.
+        # None before the first request, despite its annotation.
         cycle: RequestResponseCycle | None = self.cycle
         wait: Deadline | None = None
         if self._stage == _IN_HEAD:
@@ -311,35 +312,35 @@ class LimitedProtocol(HttpToolsProtocol):
             self.watch.left()
 
     def _refuse(self, found: Problem) -> None:
-        """Answers the request that is being read, behind those before it, and ends the connection."""
+        """Respond to the current request, after the earlier ones, and end the connection."""
         self._is_over = True
         self._await(None)
         connections_closed.labels(found.name).inc()
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete:
             if self._stage == _IN_BODY:
-                # It has its answer already.
+                # The request already has its response.
                 self.transport.close()
             else:
                 self._answer(found)
         elif self._stage == _IN_HEAD:
             self._refusal = found
         elif self._stage == _BETWEEN or cycle.response_started:
-            # What is wrong comes behind the last whole request: its answer is the last.
+            # The fault follows the last whole request, whose response is then the last one.
             cycle.keep_alive = False
             self.flow.pause_reading()
         elif self.pipeline and self.pipeline[0][0] is cycle:
             self.pipeline.popleft()
             self._refusal = found
         else:
-            # The application learns that its client has left, and its own answer is not sent.
+            # The application sees a disconnect, and its own response is not sent.
             cycle.disconnected = True
             cycle.waiting_for_100_continue = False
             cycle.message_event.set()
             self._answer(found)
 
     def _answer(self, found: Problem) -> None:
-        # Those of the request that is being read, as far as they are here.
+        # The headers of the current request that have arrived.
         headers = () if self.scope is None else self.scope["headers"]
         more = () if self.cors is None else self.cors.headers(headers)
         self.transport.write(answer_bytes(found, self.server_state.default_headers, more))
@@ -351,6 +352,6 @@ class LimitedProtocol(HttpToolsProtocol):
 def limited_protocol(
     limits: HttpLimits, socket_paths: frozenset[str], cors: Cors | None = None
 ) -> type[LimitedProtocol]:
-    """The protocol of one server. `socket_paths` are those that serve WebSockets; elsewhere no upgrade is accepted."""
+    """Make the protocol class of one server. Only `socket_paths` accept upgrades to a WebSocket."""
     parts = {"watch": ConnectionWatch(limits), "socket_paths": socket_paths, "cors": cors}
     return type("LimitedProtocol", (LimitedProtocol,), parts)

@@ -1,8 +1,8 @@
-"""An answer on its way out: its head leaves together with the first part of its body, in one write.
+"""Send the head of a response together with the first part of its body, in one write.
 
-uvicorn by itself writes the head as soon as an application gives it. That is a second system call and a second packet
-for each answer, and a client that is woken twice. `send` repeats what uvicorn's does; the docstring
-of the package lists all that is overridden.
+uvicorn writes the head as soon as the application sends it. That costs a second system call and a second packet per
+response, and wakes the client twice. `send` repeats the body of uvicorn's method; the docstring of the package lists
+the overridden methods.
 """
 
 import asyncio
@@ -11,26 +11,26 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
 
 TAKEN_WITHIN_S = 30.0
-"""In which a client must take a part of an answer, of some 64 KiB, before the next one is written."""
+"""The time limit in which a client must read a part of a response, about 64 KiB, before the next one is written."""
 _WITHOUT_BODY = (204, 304)
 _NAMES_REMEMBERED = 256
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _CONTROLS = bytes(code for code in range(256) if HEADER_VALUE_RE.search(bytes([code])))
-"""What uvicorn lets into no value."""
+"""Characters that uvicorn refuses in values."""
 
 _names: dict[bytes, bytes] = {}
-"""Names of headers that were checked, and their lower case: applications use the same few again and again."""
+"""Lower case of checked header names; applications use few different ones."""
 
 
 class ResponseCycle(RequestResponseCycle):
-    """uvicorn's cycle of one request and its answer, with its own way to send. `response_started` is true from the
-    application's first message on, though nothing is written until its second."""
+    """uvicorn's cycle of one request and its response, with a different `send`. `response_started` is true from the
+    application's first message on, although its second message causes the first write."""
 
     _start: Any = None
     _has_given_body = False
 
     async def receive(self) -> Any:
-        """The ASGI `receive`: a body that is here as a whole is given without more ado."""
+        """Implement the ASGI `receive`. A body that has arrived completely is returned at once."""
         if (
             self.more_body
             or self._has_given_body
@@ -46,13 +46,13 @@ class ResponseCycle(RequestResponseCycle):
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Any) -> None:
-        """The ASGI `send`."""
+        """Implement the ASGI `send`."""
         if self.flow.write_paused and not self.disconnected:
             try:
                 async with asyncio.timeout(TAKEN_WITHIN_S):
                     await self.flow.drain()
             except TimeoutError:
-                # What a client takes in drops holds memory as long as it likes.
+                # A client that reads very slowly would hold memory without a limit.
                 self.transport.abort()
                 self.disconnected = True
         if self.disconnected:
@@ -64,7 +64,7 @@ class ResponseCycle(RequestResponseCycle):
             self._start = message
             return
         if self.response_complete:
-            raise RuntimeError(f"the answer is complete, and {message['type']!r} was sent behind it")
+            raise RuntimeError(f"the response is complete, but {message['type']!r} was sent after it")
         _expect("http.response.body", message)
         more_body = message.get("more_body", False)
         parts = []
@@ -78,14 +78,14 @@ class ResponseCycle(RequestResponseCycle):
             self._complete()
 
     def _head(self, status: int, headers: Any) -> bytes:
-        """The head of the answer; notes how the body is framed."""
+        """Encode the head of the response; record how the body is framed."""
         lines = [STATUS_LINE[status]]
         says_close = False
         every = (*self.default_headers, *headers)
-        # All values at once: to search each by itself takes as long as all else here.
+        # Check all values at once: checking each would double the cost of this method.
         values = b"".join([value for _, value in every])
         if len(values.translate(None, _CONTROLS)) != len(values):
-            raise RuntimeError("the value of a header holds a control character")
+            raise RuntimeError("the value of a header contains a control character")
         for name, value in every:
             name = _names.get(name) or _checked_name(name)
             if name in _FRAMING:
@@ -100,7 +100,7 @@ class ResponseCycle(RequestResponseCycle):
         return b"".join(lines)
 
     def _note_framing(self, name: bytes, value: bytes) -> bool:
-        """Notes what a header says of the body and of the connection; whether it says that the connection ends."""
+        """Record a header about body or connection. Return whether it ends the connection."""
         if name == b"content-length" and self.chunked_encoding is None:
             self.expected_content_length = int(value)
             self.chunked_encoding = False
@@ -113,7 +113,7 @@ class ResponseCycle(RequestResponseCycle):
         return False
 
     def _add_body(self, parts: list[bytes], body: bytes, more_body: bool) -> None:
-        """Adds what is written for one part of the body."""
+        """Append the encoding of one part of the body."""
         if self.scope["method"] == "HEAD":
             self.expected_content_length = 0
         elif self.chunked_encoding:
@@ -139,12 +139,12 @@ class ResponseCycle(RequestResponseCycle):
 
 def _expect(kind: str, message: Any) -> None:
     if message["type"] != kind:
-        raise RuntimeError(f"{kind!r} has to come, and {message['type']!r} was sent")
+        raise RuntimeError(f"{kind!r} was expected, but {message['type']!r} was sent")
 
 
 def _checked_name(name: bytes) -> bytes:
     if HEADER_RE.search(name):
-        raise RuntimeError("the name of a header holds a character that no name has")
+        raise RuntimeError("the name of a header contains an invalid character")
     lower = name.lower()
     if len(_names) < _NAMES_REMEMBERED:
         _names[name] = lower

@@ -1,4 +1,4 @@
-"""Configures and runs the HTTP server of a process."""
+"""Configure and run the HTTP server of a process."""
 
 import gc
 import socket
@@ -28,17 +28,17 @@ WS_PING_EVERY_S = 4.0
 WS_PONG_WITHIN_S = 6.0
 WS_MAX_BYTES = 256 * 1024
 COLLECTOR_THRESHOLDS = (10_000, 20, 20)
-"""Requests under way are some thousand objects, and almost all go by themselves: Python's own 700 would let the
-collector look at each of them many times over."""
+"""Requests in progress are thousands of objects, and reference counting frees almost all of them. With Python's default
+of 700, the collector would traverse each of them many times."""
 
 
 def bind_port(host: str, port: int, *, peer_takes_within_s: float = PEER_TAKES_WITHIN_S) -> socket.socket:
-    """A socket on a port that several processes of one service may share; it listens when the server has started."""
+    """Return a socket on a port that processes of one service may share; the server listens on it once started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    # Inherited by what it accepts: a peer that takes nothing more for so long is gone, and its buffers with it.
+    # Accepted sockets inherit this: a peer that reads nothing for this time is disconnected, which frees its buffers.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(peer_takes_within_s * 1000))
     sock.bind((host, port))
     return sock
@@ -51,10 +51,10 @@ def server_config(
     websocket_bytes: Mapping[str, int] | None = None,
     cors: Cors | None = None,
 ) -> uvicorn.Config:
-    """How every HTTP server of Acked runs; each server needs a configuration of its own.
+    """Return the configuration of an HTTP server; each server needs its own.
 
-    `websocket_bytes`: how large a message may be, by path; for all others `WS_MAX_BYTES`. `cors`: which pages
-    may read what the protocol itself answers.
+    `websocket_bytes`: the maximum size of a message by path, else `WS_MAX_BYTES`. `cors`: which pages may read
+    responses of the protocol itself.
     """
     return uvicorn.Config(
         app,
@@ -65,7 +65,7 @@ def server_config(
         log_config=None,
         access_log=False,
         server_header=False,
-        # Nothing here asks for the address or the scheme of a client.
+        # No code uses the address or the scheme of a client.
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=CANCELLED_WITHIN_S,
@@ -77,21 +77,21 @@ def server_config(
 
 
 def _socket_paths(app: Any) -> frozenset[str]:
-    """The paths at which an application of Starlette serves WebSockets."""
+    """Return the paths at which a Starlette application serves WebSockets."""
     return frozenset(route.path for route in app.routes if isinstance(route, WebSocketRoute))
 
 
 def within_files(limits: HttpLimits, files: int) -> HttpLimits:
-    """The limits where a process may have so many files open: at most half of them are connections of HTTP."""
+    """Reduce the limits to the number of open files: HTTP connections take at most half of them."""
     if limits.connections <= files // 2:
         return limits
-    log.warning("fewer connections than asked for: raise the limit of open files", connections=files // 2, files=files)
+    log.warning("fewer connections than configured: raise the limit of open files", connections=files // 2, files=files)
     return replace(limits, connections=files // 2)
 
 
 def held_within_files(held: HeldLimits, http: HttpLimits) -> HeldLimits:
-    """What clients may hold where the process can open fewer connections than asked for: as many requests and long
-    polls as it has by default then."""
+    """Return what clients may hold. If the process can open fewer connections than configured, use the defaults for
+    that number."""
     connections = within_files(http, raise_file_limit()).connections
     return held if connections == http.connections else replace(usual_held(connections), bytes=held.bytes)
 
@@ -107,7 +107,7 @@ def serve(
     on_stop: Callable[[], object] | None = None,
     cors: Cors | None = None,
 ) -> None:
-    """Run an application until the process is told to stop, which begins with `on_stop`.
+    """Run an application until the process gets a stop signal; the stop begins with `on_stop`.
 
     With a `run_file` in `listen` the process also listens on a loopback port of its own, and writes it there.
     """
@@ -116,7 +116,7 @@ def serve(
     run_file = listen.run_file
     shared = bind_port(listen.host, port)
     own = bind_port("127.0.0.1", 0) if run_file is not None else None
-    # What was imported lives as long as the process: the collector need not look at it again.
+    # Imported objects live as long as the process, so exclude them from collection.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)

@@ -1,13 +1,14 @@
-"""What a WebSocket may send: messages of a size that fits its path, in few pieces, behind a readable handshake.
+"""Limit what a WebSocket may send: the size of messages by path, the number of fragments, and the handshake.
 
-uvicorn knows one size for all paths, gathers any number of pieces, also empty ones, and never ends a connection whose
-handshake the WebSocket library does not read: another method than GET, a body, a line of more than 8 KiB.
-The docstring of the package lists all that is overridden.
+uvicorn has one size for all paths and collects any number of fragments, even empty ones. It never closes a connection
+whose handshake the WebSocket library can't parse: a method other than GET, a body, or a line above 8 KiB. The docstring
+of the package lists the overridden methods.
 
-It also parses all frames of a read at once, and answers each ping, whether the peer takes the pongs or not. 256 KiB of
-empty pings are 43,000 frames: the loop stands still for half a second, and each connection whose peer reads nothing
-gathers pongs without end. So what was read is parsed in slices; what stands behind a message waits until that is taken;
-control frames have a pace; and a peer that takes nothing is owed the newest pong alone, as RFC 6455, 5.5.3 allows.
+uvicorn also parses all frames of a read at once, and responds to each ping even if the peer does not read the pongs.
+256 KiB of empty pings are 43,000 frames: they block the loop for half a second, and for a peer that reads nothing the
+pongs accumulate without a limit. So input is parsed in slices, and bytes after a message wait until the application has
+received that message. Control frames are rate-limited. For a peer that does not read, only the newest pong is buffered,
+as RFC 6455, 5.5.3 allows.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ MAX_PIECES = 256
 SLICE_BYTES = 4096
 CONTROLS_A_SECOND = 10.0
 CONTROLS_AT_ONCE = 100.0
-"""Pings and pongs of one connection. Clients ping every few seconds, and answer ours, one each 4 s."""
+"""Pings and pongs of one connection. Clients ping every few seconds, and respond to our ping each 4 s."""
 
 _closed = Counter("acked_ws_closed_total", "WebSockets that the server ended for their frames, by why.", ["why"])
 
@@ -40,12 +41,12 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unparsed = b""
-        """Behind a message that waits; the transport is not read meanwhile."""
+        """Bytes after a message that the application has not received; the transport is paused meanwhile."""
         self._owed = b""
         self._controls = TokenBucket(CONTROLS_A_SECOND, CONTROLS_AT_ONCE)
 
     def data_received(self, data: bytes) -> None:
-        """The first bytes are a whole handshake."""
+        """Parse the handshake, which must arrive as a whole, then frames."""
         if self.handshake_initiated:
             self._parse(self._unparsed + data)
             return
@@ -66,12 +67,12 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             super().data_received(data[start : start + SLICE_BYTES])
 
     async def receive(self) -> Any:
-        """As uvicorn's; parses on behind the message."""
+        """Return the next message as uvicorn does; continue to parse after it."""
         message = await self.queue.get()
         if self.read_paused and self.queue.empty():
             self.read_paused = False
             if self._unparsed:
-                # Others first: neither this nor an application that always finds a message lets the loop go.
+                # Yield: otherwise an application that always finds a message would never release the loop.
                 await asyncio.sleep(0)
                 self._parse(self._unparsed)
             if not self.read_paused and not self.transport.is_closing():
@@ -79,13 +80,13 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         return message
 
     async def send(self, message: Any) -> None:
-        """As uvicorn's; behind a close it parses on, for the peer's own."""
+        """Send as uvicorn does; after a close frame, continue to parse until the peer's close frame."""
         await super().send(message)
         if self.close_sent and self._unparsed:
             self._parse(self._unparsed)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """What was read is parsed to its end first."""
+        """Parse the rest of the input first."""
         self.read_paused = False
         while self._unparsed and not self.close_sent:
             self._parse(self._unparsed)
@@ -93,7 +94,7 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def handle_ping(self) -> None:
-        """Answers it, once the peer takes the answer."""
+        """Respond to a ping as soon as the peer reads."""
         output = b"".join(self.conn.data_to_send())
         if not self._has_pace():
             return
@@ -103,40 +104,40 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self._owed = output
 
     def handle_pong(self, event: Frame) -> None:
-        """One more answer, asked for or not."""
+        """Handle a pong, solicited or not."""
         if self._has_pace():
             super().handle_pong(event)
 
     def resume_writing(self) -> None:
-        """The peer takes bytes again."""
+        """Send the buffered pong: the peer reads again."""
         super().resume_writing()
         if self._owed and not self.transport.is_closing():
             owed, self._owed = self._owed, b""
             self.transport.write(owed)
 
     def _has_pace(self) -> bool:
-        """Whether one more control frame may come; else the connection ends."""
+        """Return whether the rate allows one more control frame; otherwise close the connection."""
         if self.close_sent or self.transport.is_closing():
             return False
         if self._controls.take(1, self.loop.time()):
             _closed.labels("control-frames").inc()
             self.conn.fail(CloseCode.POLICY_VIOLATION, "too many control frames")
             self.handle_parser_exception()
-            # A peer that reads nothing is not waited for.
+            # Do not wait for a peer that does not read.
             if not self.writable.is_set():
                 self.transport.abort()
             return False
         return True
 
     def handle_connect(self, event: Request) -> None:
-        """The handshake is here: from now on the path is known."""
+        """Set the maximum message size of the path, which the handshake contains."""
         size = self.sizes.get(event.path.partition("?")[0])
         if size is not None:
             self.conn.max_message_size = size
         super().handle_connect(event)
 
     def handle_cont(self, event: Frame) -> None:
-        """One more piece of a message."""
+        """Handle one more fragment of a message."""
         if self.close_sent:
             return
         if len(self.frames) >= MAX_PIECES:
@@ -148,5 +149,5 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
 
 
 def limited_websocket(sizes: Mapping[str, int]) -> type[LimitedWebSocket]:
-    """The protocol of one server. `sizes` has the bytes of a message by path; elsewhere the usual limit holds."""
+    """Make the protocol class of one server. `sizes` has the maximum bytes of a message by path, else the default."""
     return type("LimitedWebSocket", (LimitedWebSocket,), {"sizes": sizes})
