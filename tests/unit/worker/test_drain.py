@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from acked_common.outcomes.outcome import InterruptReason
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.drain import CLAIM_WITHIN_S, RECORD_WITHIN_S, close_runners, drain
-from acked_worker.execute.outcome import InterruptReason
 from support.factories import ManualClock
 from support.fields import filled
 

@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from acked import Kind, KindOptions
 from acked.context import Attempt, Context
 from acked.testing import RecordingAttempt
+from acked_common.outcomes.outcome import ErrorInfo, Failed
+from acked_common.outcomes.outcome_rules import Defaults, transition_after
 from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.consume.claimed_jobs import assignment_of, claimed_event
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.execute.attempt import Assignment, RunningAttempt
-from acked_worker.execute.outcome import ErrorInfo, Failed
 from acked_worker.handlers.registration import kind_record
-from acked_worker.isolate.frames import LENGTH_BYTES, Run, decode_to_process, framed
-from acked_worker.record.outcome_rules import Defaults, transition_after
+from acked_worker.isolate.frames import LENGTH_BYTES, Beat, Run, decode_to_process, framed
 from support.fields import fields_of, filled, two_of, variants, walked
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -67,7 +67,7 @@ def test_all_attempts_have_what_a_context_asks_for() -> None:
 @pytest.mark.parametrize("name", walked(Assignment))
 def test_a_process_of_its_own_gets_each_field(name: str) -> None:
     assignment = dict(variants(filled(Assignment)))[name]
-    sent = Run(replace(assignment, payload=None), b"1", 1.0, 1.0, 1.0)
+    sent = Run(replace(assignment, payload=None), b"1", 1.0, 1.0, Beat(1.0, AT, 1.0))
     found = decode_to_process(framed(sent)[LENGTH_BYTES:])
     assert isinstance(found, Run)
     assert found == sent and (name == "payload" or attrgetter(name)(found.assignment) == attrgetter(name)(assignment))

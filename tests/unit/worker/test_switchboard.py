@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.background.minute_writer import MinuteWriter
-from acked_common.channel.frames import Cancel, Drain, JobAttempt
+from acked_common.channel.frames import Cancel, Drain, JobAttempt, Signalled
 from acked_common.model.events import ProgressEvent
+from acked_common.outcomes.outcome import NULL, Interrupted, InterruptReason
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.attempt import Assignment
-from acked_worker.execute.outcome import NULL, Interrupted, InterruptReason
 from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.switchboard import UNRECORDED, Switchboard
 from support.factories import ManualClock
@@ -49,7 +49,7 @@ class Bench:
         self.progress = ProgressWriter(self.store, self.running, self.clock)
         self.minutes = MinuteWriter(self.store, self.clock)
         self.switchboard = Switchboard(self.running, self.clock, self.stop, self.minutes)
-        names = ("lanes", "runners", "recorder", "reporter")
+        names = ("lanes", "ledgers", "runners", "recorder", "reporter")
         parts: dict[str, Any] = {name: Part(name, self.calls) for name in names}
         self.switchboard.connect(progress=self.progress, **parts)
 
@@ -76,6 +76,15 @@ def cancel(held: InFlight) -> Cancel:
     return Cancel([JobAttempt(held.job.id, held.job.attempt)])
 
 
+def test_a_signal_ends_the_waits_of_a_held_attempt(bench: Bench) -> None:
+    held = bench.hold()
+    attempt, stale = (JobAttempt(held.job.id, held.job.attempt + number) for number in range(2))
+    bench.switchboard.commanded(Signalled([attempt, stale]))
+    held.ended = True
+    bench.switchboard.commanded(Signalled([attempt]))
+    assert bench.calls == [("runners", "signal_came", held)]
+
+
 def test_claim_is_reported(bench: Bench) -> None:
     bench.switchboard.claimed([bench.hold()], waited_s=0.5)
     assert bench.routes == [("reporter", "report")]
@@ -97,7 +106,12 @@ def test_end_frees_the_slot_before_it_is_recorded(bench: Bench) -> None:
     held = bench.hold()
     bench.switchboard.ended([(assignment_of(held), NULL)])
     assert held.ended
-    assert bench.calls == [("lanes", "note_ended", held), ("recorder", "record", [(held, NULL)])]
+    key = [held.id, held.job.attempt]
+    assert bench.calls == [
+        ("ledgers", "end", key),
+        ("lanes", "note_ended", held),
+        ("recorder", "record", [(held, NULL)]),
+    ]
 
 
 def test_end_of_an_attempt_that_is_not_held_is_dropped(bench: Bench) -> None:

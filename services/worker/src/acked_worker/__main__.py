@@ -1,6 +1,6 @@
-"""Runs a worker: `python -m acked_worker`.
+"""Entry point of a worker: `python -m acked_worker`.
 
-The main thread imports the handlers, then waits for signals; the plumbing has a thread of its own (see `signals`).
+The main thread imports the handlers, then waits for signals. The plumbing loop runs in its own thread (see `signals`).
 """
 
 import asyncio
@@ -31,7 +31,7 @@ log = get_log(__name__)
 
 
 class _Plumbing:
-    """The thread of a worker, and how it learns that it should stop."""
+    """The thread of a worker, and its stop request."""
 
     def __init__(self, settings: WorkerSettings, kinds: Mapping[str, Kind], host: ForkServerProcess) -> None:
         self._settings = settings
@@ -76,7 +76,7 @@ class _Plumbing:
         try:
             self._loop.call_soon_threadsafe(self._leave, is_from_within)
         except RuntimeError:
-            # It has stopped already.
+            # The loop has already stopped.
             return
 
     def _leave(self, is_from_within: bool) -> None:
@@ -86,7 +86,7 @@ class _Plumbing:
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the worker until it stops. Return the exit code."""
     try:
         settings = read_settings()
     except SettingsError as error:
@@ -98,7 +98,7 @@ def main() -> int:
     raise_file_limit()
     guard_forks()
     end_on_stop_signals()
-    # Before the handlers are imported here: it imports them too, at the same time.
+    # Start it before the import here, because it imports the handlers too, in parallel.
     host = start_host(own.fileno())
     try:
         kinds = load_while_probed(settings)

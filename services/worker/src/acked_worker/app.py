@@ -1,7 +1,8 @@
-"""Puts the worker together, and takes it down in the order that loses nothing."""
+"""Composition root of the worker, and its drain in an order that loses nothing."""
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from acked import Kind
 from acked_common.api.metrics_server import MetricsServer
@@ -16,6 +17,8 @@ from acked_common.broker.rabbitmq.connection import BrokerConnection
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.broker.rabbitmq.publisher import RabbitPublisher
 from acked_common.model.ids import new_id
+from acked_common.outcomes.outcome import InterruptReason
+from acked_common.outcomes.outcome_rules import Defaults
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import Lifetime, Tasks
 from acked_common.runtime.logs import get_log
@@ -26,18 +29,20 @@ from acked_worker.consume.kind_times import KindTimes
 from acked_worker.consume.lane_runner import LaneRunner
 from acked_worker.consume.lane_state import LaneSettings
 from acked_worker.consume.lanes import Lanes
+from acked_worker.consume.limited_claims import LaneLimits
 from acked_worker.consume.paused_kinds import PausedKinds
 from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.start_metrics import watch_slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.drain import close_runners, drain
+from acked_worker.durable.bridge import LedgerAccess
+from acked_worker.durable.desk import AttemptLedgers
 from acked_worker.handler_runner import HandlerRunner
 from acked_worker.handlers.registration import kind_records, lanes_of
 from acked_worker.health import health_server, run_file_of
 from acked_worker.isolate.fork_server_client import ForkServerProcess
 from acked_worker.presence import Presence, WorkerIdentity
 from acked_worker.record.leases import Leases
-from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.record.recorder import Recorder
 from acked_worker.renewals import Renewals
@@ -61,8 +66,8 @@ class WorkerService:
         stop: asyncio.Event,
         host: ForkServerProcess | None = None,
     ) -> None:
-        """`stop` ends `run`; a drain that a gateway asks for sets it too. `host`: the fork server, where it was started
-        already."""
+        """`stop` ends `run`; a drain that a gateway requests sets it too. `host`: the fork server, if it is already
+        started."""
         common = settings.common
         self._settings = settings
         self._kinds = kinds
@@ -73,7 +78,7 @@ class WorkerService:
             common.servers.database,
             app_name="acked-worker",
             timeout_s=WORKER_STORE_TIMEOUT_S,
-            # Without tokens there is one tenant, and a claim needs not read it.
+            # Without tokens there is one tenant, so a claim need not read it.
             claims_tenants=common.access.asks_for_tokens,
         )
         self._monitor = StoreMonitor(self._store, self._clock)
@@ -117,6 +122,13 @@ class WorkerService:
             hello=self._presence.hello,
             on_command=self._switchboard.commanded,
         )
+        self._ledgers = AttemptLedgers(
+            self._store.ledgers(),
+            self._running,
+            lambda kind: records[kind].version,
+            lambda held: self._runners.interrupt(held, InterruptReason.LEASE_LOST),
+            self._clock,
+        )
         self._times = KindTimes(records, lease_s=common.times.lease_s, renewal_s=common.times.renewal_s)
         self._runners = HandlerRunner(
             settings,
@@ -124,6 +136,7 @@ class WorkerService:
             self._times,
             on_ended=self._switchboard.ended,
             on_progress=self._switchboard.progressed,
+            ledgers=LedgerAccess(self._ledgers, self._clock),
             host=host,
         )
         self._leases = Leases(
@@ -134,12 +147,15 @@ class WorkerService:
             self._clock.monotonic,
             self._runners.interrupt,
             self._runners.fence,
+            self._runners.signal_came,
         )
         self._renewals = Renewals(self._leases, self._runners, renewal_s=common.times.renewal_s)
         self._lanes = self._make_lanes()
         self._paused_kinds = PausedKinds(self._pauses, records, self._lanes, self._runners.give_back_waiting)
+        self._pauses.on_read(self._lanes.pull)
         self._switchboard.connect(
             lanes=self._lanes,
+            ledgers=self._ledgers,
             runners=self._runners,
             recorder=self._recorder,
             progress=self._progress,
@@ -162,7 +178,7 @@ class WorkerService:
         self._tasks = Tasks()
 
     def _make_lanes(self) -> Lanes:
-        """One runner and one consumer per lane. Lanes of the same sort of handlers share slots."""
+        """Make one runner and one consumer per lane. Lanes with the same sort of handlers share slots."""
         settings, identity = self._settings, self._identity
         self._slots = {is_async: Slots(settings.capacity.slots_for(is_async=is_async)) for is_async in (True, False)}
         self._isolated_slots = Slots(settings.capacity.slots)
@@ -177,6 +193,7 @@ class WorkerService:
                     boot=identity.boot,
                     times=self._times,
                     hold_s=settings.timeouts.hold_s,
+                    limits=LaneLimits(self._store, partial(self._pauses.any_limited, names)),
                 ),
                 self._store,
                 LaneSlots(lane, self._slots[is_async], self._isolated_slots),
@@ -199,6 +216,7 @@ class WorkerService:
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
         lifetime.add("loops", start=self._start_loops, stop=self._stop_loops, stop_within_s=10.0)
+        lifetime.add("ledgers", stop=self._ledgers.stop)
         lifetime.add("reporter", start=self._reporter.start, stop=self._reporter.stop)
         lifetime.add("runners", start=self._runners.start, stop=self._stop_runners, stop_within_s=12.0)
         lifetime.add("consumers", start=self._start_lanes, stop=self._lanes.stop)
@@ -218,7 +236,7 @@ class WorkerService:
         log.info("worker stopped", worker=settings.name, finished=self._recorder.finished)
 
     def suspect_all(self) -> None:
-        """One of the jobs here makes the worker stop: those that run again do so alone. On the plumbing loop."""
+        """Mark the running jobs for isolation, because one of them stops the worker. On the plumbing loop."""
         self._running.suspect_all()
 
     async def _start_loops(self) -> None:
@@ -248,11 +266,11 @@ class WorkerService:
         return self._consuming.is_open if is_able else None
 
     async def _wait_able_to_claim(self) -> None:
-        # A lease that is given by a clock of its own may be over at once, or last for hours.
+        # A lease by an unmeasured clock could expire at once, or last for hours.
         await self._monitor.wait_measured()
-        # A kind that is paused already is not consumed for a moment first.
+        # Without the pauses, a paused kind would be consumed for a moment.
         await self._pauses.wait_read()
-        # A suspect that is claimed while its process still imports the handlers would wait under a lease.
+        # An isolated job would wait under a lease while the fork server imports the handlers.
         await self._runners.wait_prepared()
 
     async def _stop_runners(self) -> None:

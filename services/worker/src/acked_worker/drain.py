@@ -1,10 +1,10 @@
-"""Leaves in the order that loses nothing: claim no more, wait for what ends in time, return the rest, record all."""
+"""Drain in an order that loses nothing: stop claims, wait for jobs that end in time, release the rest, record all."""
 
+from acked_common.outcomes.outcome import InterruptReason
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.logs import get_log
 from acked_worker.consume.in_flight import InFlightAttempts
 from acked_worker.consume.lanes import Lanes
-from acked_worker.execute.outcome import InterruptReason
 from acked_worker.handler_runner import HandlerRunner
 from acked_worker.record.recorder import Recorder
 
@@ -25,7 +25,7 @@ async def drain(
         await lanes.wait_claimed(CLAIM_WITHIN_S)
     except TimeoutError:
         log.warning("a claim is still under way; its lease will bring the jobs back")
-    # What is in hand and not claimed goes to the other workers now.
+    # Unclaimed bundles return to other workers now.
     await lanes.stop()
     await runners.wait_idle(max(0.0, drain_until - clock.monotonic()))
     for held in running.all():
@@ -34,7 +34,7 @@ async def drain(
 
 
 async def close_runners(runners: HandlerRunner, recorder: Recorder, running: InFlightAttempts) -> None:
-    """Close the runners, which ends what was interrupted, and record all outcomes."""
+    """Close the runners, which end interrupted attempts, and record all outcomes."""
     await runners.close()
     try:
         await recorder.wait_recorded(RECORD_WITHIN_S)

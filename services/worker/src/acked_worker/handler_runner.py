@@ -1,15 +1,16 @@
-"""Chooses where a job runs: in the executor, or isolated in a process of its own. One interface for both."""
+"""Run a job in the executor, or isolated in a process of its own, behind one interface."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from acked import Kind
+from acked_common.outcomes.outcome import Ending, Interrupted, InterruptReason
 from acked_common.runtime.logs import get_log
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.kind_times import KindTimes
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import Executor
-from acked_worker.execute.outcome import Ending, Interrupted, InterruptReason
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.fork_server_client import ForkServerProcess
 from acked_worker.isolate.isolated_runner import IsolatedRunner
@@ -35,6 +36,7 @@ class HandlerRunner:
         *,
         on_ended: OnEnded,
         on_progress: Callable[[list[tuple[str, int, object]]], None],
+        ledgers: LedgerAccess,
         host: ForkServerProcess | None = None,
     ) -> None:
         capacity = settings.capacity
@@ -43,7 +45,12 @@ class HandlerRunner:
         self.fence = StallFence(lease_s=times.shortest_lease_s, renewal_s=times.renewal_s)
         self.beat_every_s = times.renewal_s / BEATS_A_RENEWAL
         self._executor = Executor(
-            kinds, threads=capacity.threads, on_ended=on_ended, on_progress=on_progress, fence=self.fence
+            kinds,
+            threads=capacity.threads,
+            on_ended=on_ended,
+            on_progress=on_progress,
+            fence=self.fence,
+            ledgers=ledgers.port,
         )
         self._suspects = IsolatedRunner(
             most=capacity.suspects,
@@ -52,12 +59,13 @@ class HandlerRunner:
             fence=self.fence,
             on_ended=on_ended,
             on_progress=on_progress,
+            ledgers=ledgers,
             host=host,
         )
 
     @property
     def stuck(self) -> str | None:
-        """Why no handler can start; None while they can."""
+        """Why no handler can start; None if handlers can start."""
         if not self.fence.is_open:
             return "the process stood still, and no renewal has told yet which jobs are still its own"
         lag_s = self._executor.handler_loop_lag_s
@@ -69,25 +77,25 @@ class HandlerRunner:
 
     @property
     def problem(self) -> str | None:
-        """Why isolated jobs wait; the others run all the same."""
+        """Why isolated jobs wait; other jobs run meanwhile."""
         return self._suspects.problem
 
     @property
     def is_prepared(self) -> bool:
-        """Whether all that is claimed can start."""
+        """Whether all claimed jobs can start."""
         return self._suspects.is_prepared
 
     async def wait_prepared(self) -> None:
-        """Return when `is_prepared`."""
+        """Wait until `is_prepared`."""
         await self._suspects.wait_prepared()
 
     async def start(self) -> None:
-        """Starts both."""
+        """Start executor and isolated runner."""
         self._executor.start()
         self._suspects.start()
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
-        """Runs assignments, each where it belongs."""
+        """Run assignments, each in its place."""
         suspects = [one for one in assignments if one.is_suspect]
         if suspects:
             self._suspects.submit(suspects)
@@ -95,9 +103,14 @@ class HandlerRunner:
             self._executor.submit([one for one in assignments if not one.is_suspect])
 
     def interrupt(self, held: InFlight, reason: InterruptReason) -> None:
-        """Stops an attempt, wherever it runs."""
+        """Stop an attempt, wherever it runs."""
         runner = self._suspects if held.job.suspect else self._executor
         runner.interrupt(held.id, held.job.attempt, reason)
+
+    def signal_came(self, held: InFlight) -> None:
+        """End the waits of an attempt, wherever it runs, because a signal may have come."""
+        runner = self._suspects if held.job.suspect else self._executor
+        runner.signal_came(held.id, held.job.attempt)
 
     def give_back_waiting(self, kinds: Collection[str]) -> None:
         """End the attempts of these kinds whose handlers wait to begin as not started."""
@@ -105,18 +118,18 @@ class HandlerRunner:
         self._suspects.give_back_waiting(kinds)
 
     def beat(self) -> bool:
-        """The plumbing comes round, several times in a renewal. True when leases may have ended in a pause: then
-        nothing goes on until a renewal has told what is still ours."""
+        """Record a heartbeat of the plumbing, several per renewal. Return True if leases may have expired in a pause:
+        then no handler continues until a renewal has shown which jobs this worker still owns."""
         must_renew = self.fence.beat()
         self._suspects.beat()
         return must_renew
 
     async def wait_idle(self, timeout_s: float) -> None:
-        """Returns when nothing runs, or after `timeout_s`."""
+        """Wait until nothing runs, or for `timeout_s`."""
         await asyncio.gather(self._executor.wait_idle(timeout_s), self._suspects.wait_idle(timeout_s))
 
     async def close(self) -> None:
-        """Ends all that runs. What does not end dies with the process: it is given back like the rest."""
+        """End all running attempts. Attempts that do not end die with the process, and are released like the others."""
         suspects, others = await asyncio.gather(
             self._suspects.close(CLOSE_WITHIN_S), self._executor.close(CLOSE_WITHIN_S)
         )

@@ -17,7 +17,7 @@ from acked_worker.settings import WorkerSettings
 
 
 class HealthServer:
-    """A small HTTP server on the plumbing loop: when that loop hangs, it does not respond, which is the truth."""
+    """A small HTTP server on the plumbing loop. If that loop hangs, it does not respond, as intended."""
 
     def __init__(
         self, readiness: Health, *, host: str, port: int, run_file: Path | None, hosts: frozenset[str]
@@ -32,20 +32,20 @@ class HealthServer:
         self._told = contextlib.ExitStack()
 
     async def start(self) -> None:
-        """Listens, and tells where."""
+        """Listen, and write the address to the run file."""
         sock = bind_port(self._host, self._port)
         self._server.start(sock)
         if self._run_file is not None:
             self._told.enter_context(told_in(self._run_file, health_port=sock.getsockname()[1]))
 
     async def stop(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         await self._server.stop()
         self._told.close()
 
 
 def health_server(settings: WorkerSettings, readiness: Health) -> HealthServer:
-    """Make the server that these settings ask for."""
+    """Make the server of these settings."""
     probes = settings.probes
     return HealthServer(
         readiness,
@@ -57,6 +57,6 @@ def health_server(settings: WorkerSettings, readiness: Health) -> HealthServer:
 
 
 def run_file_of(settings: WorkerSettings) -> Path | None:
-    """Return where the worker tells its process id and ports; None: nowhere."""
+    """Return the file for the worker's process id and ports; None without one."""
     probes = settings.probes
     return probes.run_dir / f"{settings.name}.json" if probes.run_dir else None

@@ -1,4 +1,4 @@
-"""A worker's probes while it still imports its handlers: `/healthz` is well, `/readyz` says what is imported."""
+"""The probes of a worker during the import of its handlers: `/healthz` is alive, `/readyz` names the current import."""
 
 import asyncio
 import threading
@@ -14,7 +14,7 @@ from acked_worker.settings import WorkerSettings
 log = get_log(__name__)
 
 QUIET_S = 0.5
-"""Most imports are over by then, and need no server."""
+"""Most imports end within this time and need no server."""
 
 
 def load_while_probed(settings: WorkerSettings) -> dict[str, Kind]:

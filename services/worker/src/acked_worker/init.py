@@ -1,4 +1,4 @@
-"""Makes what must exist before the services work: `python -m acked_worker.init`. Idempotent; runs on every `up`."""
+"""Create what the services require: `python -m acked_worker.init`. Idempotent; runs on every `up`."""
 
 import asyncio
 import sys
@@ -41,7 +41,7 @@ async def _until_done(what: str, step: Callable[[], Awaitable[object]], *, withi
 
 
 async def init(settings: WorkerSettings) -> None:
-    """Indexes, validator, schema version, lanes and the kinds that ship."""
+    """Create indexes, validator, schema version, lanes and the shipped kinds."""
     common = settings.common
     kinds = load_handlers(settings.handlers)
     store = MongoStore(common.servers.mongo_url, common.servers.database, app_name="acked-init", timeout_s=20.0)
@@ -59,7 +59,7 @@ async def init(settings: WorkerSettings) -> None:
 
     try:
         await _until_done("reaching MongoDB", store.server_time)
-        # An index over millions of jobs takes minutes; they are read and written meanwhile.
+        # An index over millions of jobs takes minutes; jobs are read and written meanwhile.
         await _until_done("making the schema", store.ensure_schema, within_s=SCHEMA_WITHIN_S)
         await _until_done("registering kinds", lambda: store.register_kinds(records))
         await _until_done("declaring lanes", declare)
@@ -69,7 +69,7 @@ async def init(settings: WorkerSettings) -> None:
 
 
 def main() -> int:
-    """The exit code."""
+    """Run `init`. Return the exit code."""
     try:
         settings = read_settings()
         set_up_logs("acked-init", settings.common.log_level)

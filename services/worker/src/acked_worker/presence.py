@@ -1,4 +1,4 @@
-"""Makes the worker known: its kinds, the document that it refreshes, and what it tells gateways first."""
+"""Register the worker: its kinds, the document that it refreshes, and its hello to gateways."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import KindStore, PresenceStore
-from acked_common.store.records import KindRecord, WorkerRecord
+from acked_common.store.records import RUNNING_JOBS_KEPT, KindRecord, RunningJob, WorkerRecord
 from acked_worker.consume.in_flight import InFlightAttempts
 from acked_worker.handlers.registration import unserved, worker_version
 
@@ -26,10 +26,10 @@ REFRESH_EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """What one worker process is called, and what it serves."""
+    """The identity of one worker process, and its kinds."""
 
     boot: str
-    """Names this very process in leases."""
+    """Identifies this process in leases."""
     name: str
     kinds: Mapping[str, KindRecord]
     slots: int
@@ -37,11 +37,11 @@ class WorkerIdentity:
 
 
 class RegistryStore(KindStore, PresenceStore, Protocol):
-    """What makes a worker and its kinds known."""
+    """The storage ports for a worker's registration."""
 
 
 class Presence:
-    """What others know of this worker."""
+    """Registers this worker and refreshes its document."""
 
     def __init__(
         self,
@@ -54,8 +54,7 @@ class Presence:
         finished: Callable[[], int],
         stop: asyncio.Event,
     ) -> None:
-        """`finished` counts the jobs that this process has brought to an end; `stop` is set when a drain was requested
-        in the document."""
+        """`finished` counts the jobs that this process has ended; `stop` is set when the document requests a drain."""
         self._identity = identity
         self._store = store
         self._kind_cache = kind_cache
@@ -93,7 +92,7 @@ class Presence:
             )
 
     async def refresh(self) -> None:
-        """Refresh the worker's document; stop where that requests a drain. Raises `StoreError`."""
+        """Refresh the worker's document; stop if it requests a drain. Raises `StoreError`."""
         own = self._identity
         drain_requested = await self._store.refresh_worker(
             WorkerRecord(
@@ -106,13 +105,18 @@ class Presence:
                 version=worker_version(),
                 since_at=own.since_at,
                 seen_at=self._clock.now(),
+                running_jobs=self._running_jobs(),
             )
         )
         if drain_requested:
             self._stop.set()
 
+    def _running_jobs(self) -> tuple[RunningJob, ...]:
+        jobs = (held.job for held in self._running.longest(RUNNING_JOBS_KEPT))
+        return tuple(RunningJob(job.id, job.kind, job.attempt, job.started_at, job.tenant) for job in jobs)
+
     async def leave(self) -> None:
-        """Delete the worker's document; where that fails, it expires."""
+        """Delete the worker's document. If that fails, it expires."""
         try:
             await self._store.forget_worker(self._identity.boot)
         except StoreError:

@@ -1,4 +1,4 @@
-"""Renews the leases in time, and keeps handlers behind the fence until the worker knows what it still owns."""
+"""Renew the leases in time, and hold handlers at the fence until the worker knows which jobs it still owns."""
 
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
@@ -9,7 +9,7 @@ log = get_log(__name__)
 
 
 class Renewals:
-    """The loops of renewals and of beats."""
+    """The loops of renewals and heartbeats."""
 
     def __init__(self, leases: Leases, runners: HandlerRunner, *, renewal_s: float) -> None:
         self._leases = leases
@@ -17,13 +17,13 @@ class Renewals:
         self._renewal_s = renewal_s
 
     def start(self, tasks: Tasks) -> None:
-        """Renew and beat, in the background."""
+        """Start both loops in the background."""
         tasks.repeat("renewals", self._renew, every_s=self._renewal_s)
         tasks.repeat("gate", self._beat, every_s=self._runners.beat_every_s)
 
     async def _renew(self) -> None:
         await self._leases.renew()
-        # Isolated processes learn at once what the renewal has proved.
+        # Notify isolated processes of the successful renewal at once.
         self._runners.beat()
 
     async def _beat(self) -> None:

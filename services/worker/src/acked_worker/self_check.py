@@ -1,4 +1,4 @@
-"""Checks whether the worker works: for `/readyz`, for the watchdog, and for lanes that handlers keep from starting."""
+"""Check the state of the worker, for `/readyz`, for the watchdog, and to pause lanes while handlers can't start."""
 
 import time
 
@@ -17,7 +17,7 @@ STUCK = "handlers are stuck"
 
 
 class SelfCheck:
-    """The state of one worker process. On the plumbing loop, but for what the watchdog reads."""
+    """The state of one worker process. Runs on the plumbing loop, except for reads of the watchdog."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class SelfCheck:
         self._watchdog.start()
 
     def drain(self) -> None:
-        """The worker leaves: it is not ready, and may take longer than the watchdog allows."""
+        """Begin the drain: the worker is not ready, and the watchdog stops."""
         self._is_draining = True
         self._watchdog.stop()
 
     async def beat(self) -> None:
-        """Note that the plumbing loop runs, and whether handlers can start; while they can't, pause all lanes."""
+        """Record that the plumbing loop runs. Pause all lanes while handlers can't start."""
         self._beat_at = time.monotonic()
         stuck = self._runners.stuck
         if stuck is None or not self._runners.fence.is_open:
@@ -73,7 +73,7 @@ class SelfCheck:
             self._lanes.resume(STUCK)
 
     def readiness(self) -> Readiness:
-        """Ready when every lane is consumed and the leases are renewed."""
+        """Return whether every lane is consumed and the leases are renewed."""
         renewed_s = self._clock.monotonic() - self._leases.renewed_at
         return Readiness(
             {
@@ -93,7 +93,7 @@ class SelfCheck:
 
     def _consumers_tried_at(self) -> float:
         if not (self._monitor.is_measured and self._pauses.was_read and self._runners.is_prepared):
-            # They wait for MongoDB or for an import, which is no reason to end the process.
+            # The lanes wait for MongoDB or an import, which must not end the process.
             return time.monotonic()
         tried_at = self._lanes.tried_at
         return time.monotonic() if tried_at is None else tried_at

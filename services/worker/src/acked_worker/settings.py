@@ -15,7 +15,7 @@ _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - told apart, not listened on
 
 @dataclass(frozen=True, slots=True)
 class GatewayUrl:
-    """Where gateways are: one name may stand for several."""
+    """The addresses of gateways; one name may resolve to several."""
 
     scheme: str
     host: str
@@ -74,7 +74,7 @@ class Timeouts:
     watchdog_s: float
     """For the plumbing, before the process is ended."""
     handler_stuck_s: float
-    """For handlers that keep all others from starting, before the process is ended."""
+    """For handlers that prevent all others from starting, before the process is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class GatewayAccess:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker needs beside the common part."""
+    """The settings of a worker."""
 
     common: CommonSettings
     name: str
@@ -98,7 +98,7 @@ class WorkerSettings:
     timeouts: Timeouts
     gateways: GatewayAccess
     output_bytes_per_s: int
-    """How much of what handlers print is passed on; 0: all of it."""
+    """The rate of handler output that is forwarded, in bytes per second; 0: unlimited."""
 
 
 def read_settings(env: Env | None = None) -> WorkerSettings:

@@ -1,4 +1,4 @@
-"""What a lane does while an operator has paused it: it claims nothing, gives back what it holds, and loses nothing."""
+"""What a lane does while an operator has paused it: it claims nothing, returns what it holds, and loses nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A worker holds the lanes of paused kinds, and gives back what waits to begin."""
+"""A worker holds the lanes of paused kinds, and releases attempts that wait to begin."""
 
 from collections.abc import Collection
 

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from acked import Context, Permanent, RetryLater
-from acked_worker.execute.outcome import Failed, Interrupted, InterruptReason, Succeeded
+from acked_common.outcomes.outcome import Failed, Interrupted, InterruptReason, Succeeded
 from support.executor import Bench, assignment, kind
 
 

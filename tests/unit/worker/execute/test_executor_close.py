@@ -9,7 +9,7 @@ import pytest
 
 from acked import Context
 from acked.resources import LoopResource
-from acked_worker.execute.outcome import Succeeded
+from acked_common.outcomes.outcome import Succeeded
 from support.executor import BOUND_S, Bench, assignment, kind
 
 FOREVER_S = 60.0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from acked import Context
-from acked_worker.execute.outcome import Interrupted, InterruptReason, Succeeded
+from acked_common.outcomes.outcome import Interrupted, InterruptReason, Succeeded
 from support.executor import Bench, assignment, kind
 
 FOREVER_S = 60.0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acked import Context, Permanent
-from acked_worker.execute.outcome import Failed, Interrupted, InterruptReason, Succeeded, TimedOut
+from acked_common.outcomes.outcome import Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 from support.executor import assignment, kind, open_bench
 
 ENDINGS = (Succeeded, Failed, TimedOut, Interrupted)

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from acked import Context
-from acked_worker.execute.outcome import Interrupted, InterruptReason, Succeeded, TimedOut
+from acked_common.outcomes.outcome import Interrupted, InterruptReason, Succeeded, TimedOut
 from support.executor import Bench, assignment, kind
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from acked import Context
-from acked_worker.execute.outcome import Failed, Interrupted, InterruptReason, Succeeded, TimedOut
+from acked_common.outcomes.outcome import Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 from support.executor import BOUND_S, Bench, assignment, kind
 
 FOREVER_S = 60.0
@@ -137,7 +137,7 @@ async def test_a_blocking_async_handler_times_out_itself(
 async def notes_behind_a_block(
     bench: Bench, release: threading.Event, started: threading.Event, *, grace_s: float
 ) -> list[str]:
-    """An attempt blocks the loop until `release`; the ids of those of kind `note` that have begun behind it."""
+    """An attempt blocks the loop until `release`; the ids of those of kind `note` that have begun after it."""
     ran: list[str] = []
 
     async def block(ctx: Context, payload: Any) -> Any:

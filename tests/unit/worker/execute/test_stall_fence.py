@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from acked import Context
-from acked_worker.execute.outcome import Interrupted, InterruptReason, Succeeded, TimedOut
+from acked_common.outcomes.outcome import Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.execute.stall_fence import StallFence
 from support.executor import Bench, assignment, kind
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from acked import registry
 from acked.kinds import SHIPPED
+from acked_worker.handlers.park_hazards import IN_FINALLY
 from acked_worker.handlers.registry import NO_KIND, HandlersError, load_kinds
 
 GOOD = """
@@ -180,3 +181,39 @@ def test_file_without_a_kind_is_named(folder: Path) -> None:
         assert sorted(load_kinds([], folder)) == ["first", "good", "imported"]
     warned = [line["file"] for line in logs if line["event"] == NO_KIND]
     assert warned == [str(folder / "forgotten.py")]
+
+
+PARKING = """
+import sys
+from acked import handler
+
+@handler({kind!r})
+async def work(ctx, payload):
+    try:
+        await ctx.sleep("a", days=1)
+    finally:{comment}
+        print("cleaned up", file=sys.stderr)
+"""
+
+
+def test_code_that_runs_at_each_park_is_named_by_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a_kind.py").write_text(PARKING.format(kind="a", comment=""))
+    (folder / "b_kind.py").write_text(PARKING.format(kind="b", comment="  # acked: runs at each park"))
+    (folder / "_helper.py").write_text(PARKING.format(kind="c", comment=""))
+    other = folder.parent / "packaged"
+    other.mkdir()
+    (other / "d_module.py").write_text(PARKING.format(kind="d", comment=""))
+    monkeypatch.syspath_prepend(str(other))
+    with capture_logs() as logs:
+        assert sorted(load_kinds(["d_module"], folder)) == ["a", "b", "d"], "a helper is read, not imported"
+    warned = [line["file"] for line in logs if line["event"] == IN_FINALLY]
+    assert warned == sorted(
+        f"{file}:9" for file in (folder / "_helper.py", folder / "a_kind.py", other / "d_module.py")
+    )
+    assert {line["log_level"] for line in logs} == {"warning"}
+
+
+def test_shipped_handlers_do_nothing_at_a_park() -> None:
+    with capture_logs() as logs:
+        load_kinds(["acked.kinds"])
+    assert logs == []

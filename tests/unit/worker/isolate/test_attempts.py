@@ -6,9 +6,9 @@ from math import inf
 import msgspec
 import pytest
 
+from acked_common.outcomes.outcome import Crashed, Ending, Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
-from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.isolate.attempts import (
     BEGINS_WITHIN_S,
     EXIT_WITHIN_S,

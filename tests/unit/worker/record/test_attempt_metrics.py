@@ -7,23 +7,26 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY
 
 from acked_common.model.attempts import AttemptOutcome
-from acked_common.store.records import ClaimedJob
-from acked_worker.consume.in_flight import InFlight
-from acked_worker.execute.outcome import (
+from acked_common.model.lifecycle_waits import Waits
+from acked_common.outcomes.outcome import (
     NULL,
     Crashed,
     Ending,
     Failed,
     Interrupted,
     InterruptReason,
+    Parked,
     TimedOut,
     failed,
     timed_out,
 )
+from acked_common.store.records import ClaimedJob
+from acked_worker.consume.in_flight import InFlight
 from acked_worker.record.attempt_metrics import count_recorded, outcome_of
 from support.fields import filled
 
 FAILED = failed("E", "no", retryable=True)
+PARKED = Parked(Waits("sleep", "pause"), in_seq=0)
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -46,6 +49,7 @@ def held(kind: str, took_s: float) -> InFlight:
         (Interrupted(InterruptReason.CANCELLED), "cancelled"),
         (Interrupted(InterruptReason.DRAINED), "drained"),
         (Interrupted(InterruptReason.NOT_STARTED), "not_started"),
+        (PARKED, "parked"),
     ],
 )
 def test_every_ending_has_a_word(ending: Ending, outcome: str) -> None:
@@ -53,7 +57,8 @@ def test_every_ending_has_a_word(ending: Ending, outcome: str) -> None:
 
 
 def test_no_ending_is_without_a_word() -> None:
-    made = {type(one) for one in (NULL, FAILED, timed_out(1.0), Crashed(""), Interrupted(InterruptReason.DRAINED))}
+    interrupted = Interrupted(InterruptReason.DRAINED)
+    made = {type(one) for one in (NULL, FAILED, timed_out(1.0), Crashed(""), interrupted, PARKED)}
     assert made == set(get_args(Ending))
     assert {outcome_of(one) for one in (FAILED, timed_out(1.0), Crashed(""))} == set(AttemptOutcome) - {
         AttemptOutcome.LOST

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from acked_common.model.lifecycle import Transition
+from acked_common.outcomes.outcome import Crashed, Ending, ErrorInfo, Failed, timed_out
+from acked_common.outcomes.outcome_rules import Defaults, transition_after
 from acked_common.runtime.limited_log import Line
 from acked_common.store.records import ClaimedJob
-from acked_worker.execute.outcome import Crashed, Ending, ErrorInfo, Failed, timed_out
 from acked_worker.record.failure_log import failure_line, group_of
-from acked_worker.record.outcome_rules import Defaults, transition_after
 from support.factories import kind_record
 from support.fields import filled
 

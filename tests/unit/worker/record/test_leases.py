@@ -6,11 +6,11 @@ import pytest
 
 from acked_common.model import interventions, lifecycle
 from acked_common.model.lifecycle import Move, State
+from acked_common.outcomes.outcome import InterruptReason
 from acked_common.store.errors import StoreError, StoreUnavailable
 from acked_common.store.records import Applied, Lease
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.kind_times import KindTimes
-from acked_worker.execute.outcome import InterruptReason
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.record.leases import Leases
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, kind_record, new_job, owner
@@ -33,7 +33,17 @@ class Bench:
         self.interrupted: list[tuple[str, InterruptReason]] = []
         self.was_open: list[bool] = []
         """Whether the fence was open at each interruption."""
-        self.leases = Leases(self.store, self.running, BOOT, TIMES, self.clock.monotonic, self._interrupt, self.fence)
+        self.signalled: list[InFlight] = []
+        self.leases = Leases(
+            self.store,
+            self.running,
+            BOOT,
+            TIMES,
+            self.clock.monotonic,
+            self._interrupt,
+            self.fence,
+            self.signalled.append,
+        )
 
     def _interrupt(self, held: InFlight, reason: InterruptReason) -> None:
         self.interrupted.append((held.id, reason))
@@ -124,6 +134,16 @@ async def test_only_the_same_claim_and_attempt_hold_a_lease(
     monkeypatch.setattr(ShakyStore, "VERBS", ShakyStore.VERBS - {"renew"})
     await bench.leases.renew()
     assert bench.interrupted == ([(held.id, LOST)] if is_lost else [])
+
+
+async def test_renewal_tells_each_new_signal_once(bench: Bench) -> None:
+    held, _ = await bench.held(2)
+    await bench.leases.renew()
+    assert bench.signalled == []
+    for signals in (2, 2, 3):
+        bench.store._jobs[held.job.id]["signals"] = signals
+        await bench.leases.renew()
+    assert bench.signalled == [held, held] and bench.interrupted == []
 
 
 async def test_attempt_that_has_ended_is_not_interrupted(bench: Bench) -> None:

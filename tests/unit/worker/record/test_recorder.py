@@ -12,11 +12,7 @@ from acked_common.model import interventions, lifecycle
 from acked_common.model.attempts import AttemptOutcome
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
-from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
-from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from acked_common.store.records import Applied
-from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.execute.outcome import (
+from acked_common.outcomes.outcome import (
     Ending,
     ErrorInfo,
     Failed,
@@ -26,7 +22,11 @@ from acked_worker.execute.outcome import (
     failed,
     weight_bytes,
 )
-from acked_worker.record.outcome_rules import Defaults
+from acked_common.outcomes.outcome_rules import Defaults
+from acked_common.runtime.batch_window import IN_FLIGHT, LARGE_JOBS
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.records import Applied
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.record.recorder import BATCH, BATCH_BYTES, HELD_BYTES, Recorder
 from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, ManualClock, again, insert, kind_record, new_job, owner
 from support.parts import BOUND_S, ShakyStore, settle
@@ -107,7 +107,7 @@ def bytes_of(moves: Sequence[Move]) -> int:
 async def test_a_thousand_large_results_are_many_writes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # A thousandth of the true sizes: 1,000 results of 1 MiB against 8 MiB a write.
     monkeypatch.setattr("acked_worker.record.recorder.BATCH_BYTES", bound := BATCH_BYTES // 1000)
-    monkeypatch.setattr("acked_worker.execute.outcome._TRANSITION_BYTES", 0)
+    monkeypatch.setattr("acked_common.outcomes.outcome._TRANSITION_BYTES", 0)
     result = Succeeded(b"1" * (MIB // 1000))
     held = await bench.held(1000)
     bench.recorder.record([(one, result) for one in held])
@@ -371,7 +371,7 @@ async def test_the_lines_of_many_failures_add_up_at_a_stop(bench: Bench) -> None
         assert [line["left_out"] for line in logs] == [0]
         await bench.recorder.stop()
     assert [line["left_out"] for line in logs] == [0, 698]
-    # The one that ended its job is the one that is told.
+    # Only the one that ended its job is reported.
     assert logs[0]["log_level"] == "warning" and logs[0]["will_retry_in_s"] is None
 
 

@@ -9,11 +9,11 @@ from acked_common.background.job_writer import JobWriter
 from acked_common.model import interventions, lifecycle
 from acked_common.model.events import JobEvent
 from acked_common.model.lifecycle import Move, Reason, State
+from acked_common.outcomes.outcome import Succeeded
+from acked_common.outcomes.outcome_rules import Defaults
 from acked_common.runtime.env import Env, SettingsError
 from acked_worker.consume.claimed_jobs import claimed_event
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.execute.outcome import Succeeded
-from acked_worker.record.outcome_rules import Defaults
 from acked_worker.record.recorder import Recorder
 from acked_worker.settings import GatewayUrl, read_settings
 from support.factories import ManualClock, again, claimed_job, kind_record, moved, now, owner, queued, running

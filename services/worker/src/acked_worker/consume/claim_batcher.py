@@ -1,13 +1,14 @@
-"""Claims bundles in groups: what has arrived while earlier claims were under way is claimed with one command.
+"""Claim bundles in groups: bundles that arrive while earlier claims are in flight share one command.
 
-No timer makes a lonely bundle wait; load makes the claims grow, by the rule of `batch_window`. Small bundles come in
-numbers when requests come one by one.
+No timer delays a single bundle. Groups grow with the load, by the rule of `batch_window`. Many small bundles arrive
+when requests arrive one by one.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -23,15 +24,17 @@ from acked_common.store.errors import StoreError
 from acked_common.store.ports import ClaimStore
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.lane_state import LaneSettings
+from acked_worker.consume.limited_claims import LaneLimits, LimitedClaim
 
 log = get_log(__name__)
 
 MAX_JOBS = 512
-"""In one claim, but for the last bundle."""
+"""The maximum of jobs in one claim, except for the last bundle."""
 RETRY_S = 0.3
 
 Claimed: TypeAlias = list[ClaimedJob] | None
-"""The jobs of a bundle that are ours now; None where it was not claimed, or the worker drains before anybody knows."""
+"""The jobs of a bundle that this worker now owns; None if it was not claimed, or if the drain came before the
+outcome."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +44,7 @@ class _WaitingBundle:
 
 
 class ClaimBatcher:
-    """The claims of one lane. `drain` ends them: what is not known by then is left to its lease."""
+    """The claims of one lane. After `drain`, claims with an unknown outcome are left to their leases."""
 
     def __init__(self, settings: LaneSettings, store: ClaimStore, clock: Clock) -> None:
         self._settings = settings
@@ -56,7 +59,7 @@ class ClaimBatcher:
         self._tasks = Tasks()
 
     async def claim(self, bundle: Bundle) -> Claimed:
-        """Claims a bundle; tries again until it is known what is ours."""
+        """Claim a bundle; repeat until the outcome is known."""
         if self._is_held:
             return None
         waiting = _WaitingBundle(bundle, asyncio.get_running_loop().create_future())
@@ -65,8 +68,20 @@ class ClaimBatcher:
         self._window.flush_soon(self._waiting_jobs)
         return await waiting.claimed
 
+    async def claim_held(self, room: int) -> tuple[list[ClaimedJob], datetime] | None:
+        """Claim held jobs of kinds with a limit, at most `room`. Return them, and when the newest was queued; None
+        without any."""
+        limits = self._settings.limits
+        if self._is_held or limits is None:
+            return None
+        owner = self._new_owner()
+        claim = self._limited(limits, [], owner, room=room)
+        claimed = await self._until_known(claim.run, jobs=room)
+        queued_at = claim.newest_queued_at
+        return None if not claimed or queued_at is None else (claimed, queued_at)
+
     def hold(self) -> None:
-        """Claims nothing until `go_on`, also of what waits for an earlier claim; what was asked for goes on."""
+        """Send no claim until `go_on`, not even for waiting bundles; claims in flight continue."""
         self._is_held = True
         waiting, self._waiting = self._waiting, deque()
         self._waiting_jobs = 0
@@ -75,15 +90,15 @@ class ClaimBatcher:
                 one.claimed.set_result(None)
 
     def go_on(self) -> None:
-        """Claims again."""
+        """Send claims again."""
         self._is_held = False
 
     def drain(self) -> None:
-        """Claims no more."""
+        """Send no more claims."""
         self._is_draining = True
 
     async def stop(self) -> None:
-        """Gives up what is under way."""
+        """Cancel the claims in flight."""
         await self._tasks.cancel_all()
         self._window.stop()
 
@@ -101,11 +116,14 @@ class ClaimBatcher:
 
     async def _claim_group(self, group: Sequence[_WaitingBundle], jobs: int) -> None:
         try:
-            # A bundle that was published twice may be here twice.
+            # A bundle that was published twice may be in the group twice.
             claimed = await self._claim_all(list(dict.fromkeys(i for waiting in group for i in waiting.bundle.ids)))
             left = None if claimed is None else {job.id: job for job in claimed}
             for waiting in group:
                 ours = None if left is None else [left.pop(i) for i in waiting.bundle.ids if i in left]
+                if ours is not None and left and waiting is group[-1]:
+                    # Older jobs, which a limit had held, were claimed instead of some of the bundles.
+                    ours += left.values()
                 if not waiting.claimed.done():
                     waiting.claimed.set_result(ours)
         except Exception as error:
@@ -114,30 +132,46 @@ class ClaimBatcher:
                     waiting.claimed.set_exception(error)
         finally:
             for waiting in group:
-                # Only where this was cancelled.
+                # Only after a cancellation.
                 waiting.claimed.cancel()
             self._window.end(jobs)
             self._flush()
 
     async def _claim_all(self, ids: Sequence[UUID]) -> Claimed:
         settings = self._settings
-        lease_s = settings.times.lease_of_claim(settings.kinds)
-        owner = Owner(settings.worker, settings.boot, str(new_id()))
-        warned = False
+        owner = self._new_owner()
         if self._is_held:
             return None
+        if settings.limits is not None and settings.limits.is_limited():
+            claim = self._limited(settings.limits, ids, owner, room=len(ids))
+            return await self._until_known(claim.run, jobs=len(ids))
+        lease_s = settings.times.lease_of_claim(settings.kinds)
+
+        async def claim_plainly(at: datetime) -> list[ClaimedJob]:
+            return await self._store.claim(ids, kinds=self._kinds, owner=owner, lease_s=lease_s, at=at)
+
+        return await self._until_known(claim_plainly, jobs=len(ids))
+
+    async def _until_known(self, claim: Callable[[datetime], Awaitable[list[ClaimedJob]]], *, jobs: int) -> Claimed:
+        """Repeat a claim until its outcome is known. Return None after a drain."""
+        warned = False
         while not self._is_draining:
             try:
                 failpoints.reach("worker.claiming")
-                claimed = await self._store.claim(
-                    ids, kinds=self._kinds, owner=owner, lease_s=lease_s, at=self._clock.now()
-                )
+                claimed = await claim(self._clock.now())
                 failpoints.reach("worker.claimed")
                 return claimed
             except StoreError as error:
                 if not warned:
-                    log.warning("bundles not claimed yet", lane=settings.lane, jobs=len(ids), error=str(error))
+                    log.warning("bundles not claimed yet", lane=self._settings.lane, jobs=jobs, error=str(error))
                 warned = True
-                # The same nonce again: what an unconfirmed claim has taken is found by it.
+                # Reuse the nonce, by which jobs of an unconfirmed claim are found.
                 await asyncio.sleep(RETRY_S)
         return None
+
+    def _new_owner(self) -> Owner:
+        return Owner(self._settings.worker, self._settings.boot, str(new_id()))
+
+    def _limited(self, limits: LaneLimits, ids: Sequence[UUID], owner: Owner, *, room: int) -> LimitedClaim:
+        lease_s = self._settings.times.lease_of_claim(self._kinds)
+        return LimitedClaim(limits.store, ids, room=room, kinds=self._kinds, owner=owner, lease_s=lease_s)

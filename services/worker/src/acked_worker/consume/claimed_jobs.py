@@ -1,4 +1,4 @@
-"""From claimed jobs to what runs and what is reported. Pure."""
+"""Convert claimed jobs to assignments and reports. Pure."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ def split_late(
 ) -> tuple[Sequence[ClaimedJob], Sequence[ClaimedJob]]:
     """Return the jobs that may start, and those that were claimed too long ago.
 
-    Such a claim was answered late, or the process stood still; the lease may expire before it is renewed.
+    The reply to such a claim was late, or the process was suspended, so the lease may expire before it is renewed.
     """
     oldest_at = now - timedelta(seconds=starts_within_s)
     late = [job for job in jobs if job.started_at < oldest_at]
@@ -27,7 +27,7 @@ def split_late(
 
 
 def assignment_of(held: InFlight, timeout_s: float) -> Assignment:
-    """Return what the runners are given of a claimed job."""
+    """Return the assignment of a claimed job."""
     job = held.job
     return Assignment(
         id=held.id,

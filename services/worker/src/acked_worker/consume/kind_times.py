@@ -1,7 +1,7 @@
-"""How long attempts and leases of this worker's kinds last, and what follows from that. Pure.
+"""The durations of attempts and leases of this worker's kinds, and derived times. Pure.
 
-One length of leases holds for all kinds. Claims, renewals, late claims, the fence and isolated processes take it from
-here, so that a length per kind would change this module alone.
+All kinds have the same lease length. Claims, renewals, late claims, the fence and isolated processes read it from this
+module, so a length per kind would change only this module.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from acked_common.store.records import ClaimedJob, KindRecord
 from acked_worker.consume.in_flight import InFlight
 
 STARTS_WITHIN = 2 / 3
-"""Of its lease, from the claim on: the first renewal needs the rest."""
+"""The share of the lease in which a claimed job may start; the first renewal needs the rest."""
 
 
 class KindTimes:
@@ -20,11 +20,11 @@ class KindTimes:
         self._kinds = kinds
         self._lease_s = lease_s
         self.renewal_s = renewal_s
-        """How long after one another the renewals are."""
+        """The interval of renewals."""
 
     @property
     def shortest_lease_s(self) -> float:
-        """The shortest lease of any kind: without a renewal for so long, the worker may have lost a job."""
+        """The shortest lease of any kind. After this time without a renewal, the worker may have lost a job."""
         return self._lease_s
 
     def timeout_of(self, job: ClaimedJob) -> float:
@@ -36,7 +36,8 @@ class KindTimes:
         return self._lease_s
 
     def starts_within(self, kinds: Iterable[str]) -> float:
-        """Return how old such a claim may be for its jobs to start: later it may expire before it is renewed."""
+        """Return the maximum age of such a claim for its jobs to start. Later, the lease may expire before a
+        renewal."""
         return self.lease_of_claim(kinds) * STARTS_WITHIN
 
     def renewals(self, held: Sequence[InFlight]) -> Iterable[tuple[float, Sequence[InFlight]]]:

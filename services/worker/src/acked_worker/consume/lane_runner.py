@@ -1,20 +1,22 @@
-"""A bundle's way through the worker: claim it whole, start its jobs, then ask for the next one.
+"""The path of a bundle through the worker: claim it whole, start its jobs, then request the next one.
 
-The acknowledgement is the request for more: it is sent when the claim is durable and there is room for another bundle.
-A bundle is claimed when it fits into the slots. One that does not fit goes back to the broker after a second, or later
-if it did so before. After `hold_s` without a free slot the consumer pauses, so that no worker holds what it can't run.
-While an operator has paused the lane, nothing is claimed, and what is in hand goes back as soon as no more can come.
-`lane_state` decides, `prefetch` has the numbers.
+The acknowledgement requests more. It is sent when the claim is durable and there is room for another bundle. A bundle
+is claimed when it fits into the slots. A bundle that does not fit returns to the broker after a second, or later if it
+was returned before. After `hold_s` without a free slot the consumer pauses, so that a worker holds no bundle that it
+can't run. While an operator has paused the lane, no bundle is claimed, and unclaimed ones return as soon as no more can
+arrive. `lane_state` decides; `prefetch` has the numbers.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
+from uuid import UUID
 
 from acked_common.broker.rabbitmq.lane_consumer import Delivery, LaneConsumer
 from acked_common.model.bundle import Bundle
+from acked_common.model.bundling import MAX_BUNDLE
 from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
@@ -34,19 +36,22 @@ log = get_log(__name__)
 
 NO_SLOT = "no slot is free"
 PAUSED = "paused by an operator"
+MOST_ENDING = 10_000
+"""Attempts that are remembered until their record leads to a pull. Fenced ones are never recorded. For forgotten ones,
+the pull of the next second suffices."""
 
 
 class Starts(Protocol):
-    """Where a lane hands over what it has claimed."""
+    """Receives the claimed jobs of a lane."""
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
-        """Run these."""
+        """Run these attempts."""
 
     def claimed(self, held: Sequence[InFlight], *, waited_s: float) -> None:
-        """These were claimed together and submitted, after they had been queued for about `waited_s`."""
+        """Note attempts that were claimed together and submitted, after about `waited_s` in the queue."""
 
     def late(self, held: Sequence[InFlight]) -> None:
-        """These were claimed so long ago that their leases may have expired: they must not start."""
+        """Return attempts that must not start: they were claimed so long ago that their leases may have expired."""
 
 
 class LaneRunner:
@@ -73,18 +78,22 @@ class LaneRunner:
         self._state: LaneState[Delivery] = LaneState(slots.total)
         self._consumer: LaneConsumer | None = None
         self._pausing = 0
-        """Bundles for which the consumer pauses now."""
+        """Bundles for which the consumer is pausing."""
         self._is_draining = False
         self._is_paused = False
         self._asks_nothing = False
-        """Paused, and no more bundles can arrive: acknowledgements ask for nothing."""
+        """Whether the lane is paused and no more bundles can arrive, so acknowledgements request nothing."""
         self._pause_task: asyncio.Task[None] | None = None
         self._taking = 0
         self._no_claims = asyncio.Event()
         self._no_claims.set()
         self._is_returning = False
         self._claimed: deque[asyncio.Future[None]] = deque()
-        """Of bundles that are claimed and not acknowledged: done when one more may be asked for."""
+        """Futures of claimed bundles without acknowledgement; done when one more bundle may be requested."""
+        self._is_pulling = False
+        self._pulls_again = False
+        self._ending: set[UUID] = set()
+        """Jobs of limited kinds whose attempts have ended and are not recorded yet: their places are not free."""
         self._tasks = Tasks()
 
     def attach(self, consumer: LaneConsumer) -> None:
@@ -92,7 +101,7 @@ class LaneRunner:
         self._consumer = consumer
 
     def on_delivery(self, delivery: Delivery) -> None:
-        """Take a bundle from the consumer; return at once."""
+        """Accept a bundle from the consumer. Returns at once."""
         failpoints.reach("worker.delivered")
         if not self._is_draining:
             at = asyncio.get_running_loop().time()
@@ -103,6 +112,10 @@ class LaneRunner:
     def note_ended(self, held: InFlight) -> None:
         """Free the slot of an attempt of this lane that has ended."""
         held.took_s = self._clock.monotonic() - held.claimed_at
+        if self._is_limited:
+            if len(self._ending) >= MOST_ENDING:
+                self._ending.clear()
+            self._ending.add(held.job.id)
         if held.job.suspect:
             self._slots.give(isolated=True)
             return
@@ -110,12 +123,35 @@ class LaneRunner:
         if self._state.note_run(held.took_s):
             self._fit_prefetch()
 
+    def note_recorded(self, ids: Collection[UUID]) -> bool:
+        """Return whether recorded attempts have freed places of this lane's kinds."""
+        ended = self._ending.intersection(ids) if self._ending else None
+        if not ended:
+            return False
+        self._ending -= ended
+        return True
+
+    def pull(self) -> None:
+        """Claim held jobs of kinds with a limit, as far as limits and slots have room. Returns at once."""
+        if not self._is_limited or self._is_paused or self._is_draining:
+            return
+        if self._is_pulling:
+            self._pulls_again = True
+            return
+        self._is_pulling = True
+        self._tasks.spawn(self._pull_held(), f"held jobs of {self.lane}")
+
+    @property
+    def _is_limited(self) -> bool:
+        limits = self._settings.limits
+        return limits is not None and limits.is_limited()
+
     def _fit_prefetch(self) -> None:
         if self._state.fit(self._slots.room) and self._consumer is not None:
             self._consumer.set_prefetch(self._state.prefetch)
 
     def pause(self) -> None:
-        """Claim nothing until `resume`; what was claimed runs on. A second call changes nothing."""
+        """Claim nothing until `resume`; claimed jobs continue. A second call has no effect."""
         consumer = self._consumer
         if self._is_paused or self._is_draining or consumer is None:
             return
@@ -125,14 +161,14 @@ class LaneRunner:
         self._pause_task = self._tasks.spawn(self._ask_nothing(consumer), f"pause of {self.lane}")
 
     def resume(self) -> None:
-        """Claim again. Without a `pause` before, this changes nothing."""
+        """Claim again. Without an earlier `pause`, this has no effect."""
         consumer = self._consumer
         if not self._is_paused or consumer is None:
             return
         self._is_paused = self._asks_nothing = False
         self._claims.go_on()
         if self._pause_task is not None:
-            # It takes nothing in hand over a wait: what it gave back is on its way.
+            # No bundle is held across a wait, because the returned ones are redelivered.
             self._pause_task.cancel()
         if self._state.fit_new_consumer(self._slots.room):
             consumer.set_prefetch(self._state.prefetch)
@@ -147,12 +183,12 @@ class LaneRunner:
         self._give_back_at_once()
 
     def _give_back_at_once(self) -> None:
-        """Give back what may go back: it would come again while the consumer is there."""
+        """Return bundles that may return. Call this without a consumer, or the broker would redeliver them here."""
         if back := self._state.return_unclaimed():
             self._tasks.spawn(self._return(back, PAUSED), f"bundles of the paused lane {self.lane}")
 
     def _go_on(self) -> None:
-        """Claim what fits, and ask for more where there is room; called again when something is free."""
+        """Claim the bundles that fit, and request more if there is room. Runs again when a slot becomes free."""
         if self._is_paused:
             if self._asks_nothing:
                 self._give_back_at_once()
@@ -185,11 +221,11 @@ class LaneRunner:
         self._claims.drain()
 
     async def wait_claimed(self) -> None:
-        """Return when no claim is in flight: what it takes has been started then."""
+        """Wait until no claim is in flight; claimed jobs have been started by then."""
         await self._no_claims.wait()
 
     async def stop(self) -> None:
-        """Drop bundles in hand; the broker keeps those that were not acknowledged."""
+        """Drop held bundles; the broker still has those that were not acknowledged."""
         await self._tasks.cancel_all()
         await self._claims.stop()
 
@@ -203,7 +239,7 @@ class LaneRunner:
                     self._go_on()
                 return
         except Exception:
-            # The lane goes on; the leases bring back what was claimed.
+            # The lane continues; claimed jobs return when their leases expire.
             log.exception("bundle failed", lane=self.lane, jobs=len(delivery.bundle.ids))
             self._state.let_go()
             await delivery.ack()
@@ -222,7 +258,7 @@ class LaneRunner:
         failpoints.reach("worker.acked")
 
     async def _wait_to_ask(self) -> bool:
-        """Whether one more may be asked for within `hold_s`; the bundle counts as acknowledged then."""
+        """Wait up to `hold_s` until one more bundle may be requested. If so, count this one as acknowledged."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._claimed.append(waiting)
         self._go_on()
@@ -232,14 +268,13 @@ class LaneRunner:
         except TimeoutError:
             if waiting in self._claimed:
                 self._claimed.remove(waiting)
-            # It may have been let go in the very moment.
+            # It may have been released at the same moment.
             return not waiting.cancelled()
         return True
 
     async def _take(self, bundle: Bundle) -> bool:
-        """Claim and start a bundle; whether it was claimed."""
-        self._taking += 1
-        self._no_claims.clear()
+        """Claim and start a bundle. Return whether it was claimed."""
+        self._begin_taking()
         try:
             claimed = await self._claims.claim(bundle)
             if claimed is None:
@@ -248,12 +283,46 @@ class LaneRunner:
             self._start(claimed, bundle.queued_at)
             return True
         finally:
-            self._taking -= 1
-            if not self._taking:
-                self._no_claims.set()
+            self._end_taking()
+
+    async def _pull_held(self) -> None:
+        try:
+            while not (self._is_paused or self._is_draining):
+                self._pulls_again = False
+                room = min(self._slots.room, MAX_BUNDLE) if self._slots.has_free else 0
+                # What was claimed may not have been all. After nothing, only a new place or slot is a reason.
+                if not (room and await self._take_held(room)) and not self._pulls_again:
+                    return
+        except Exception:
+            log.exception("held jobs not claimed", lane=self.lane)
+        finally:
+            self._is_pulling = False
+
+    async def _take_held(self, room: int) -> bool:
+        """Claim and start held jobs. Return whether there were any."""
+        self._begin_taking()
+        self._slots.reserve(room)
+        try:
+            found = await self._claims.claim_held(room)
+            if found is None:
+                return False
+            self._start(*found)
+            return True
+        finally:
+            self._slots.release(room)
+            self._end_taking()
+
+    def _begin_taking(self) -> None:
+        self._taking += 1
+        self._no_claims.clear()
+
+    def _end_taking(self) -> None:
+        self._taking -= 1
+        if not self._taking:
+            self._no_claims.set()
 
     async def _return_unclaimed(self) -> None:
-        """Give back what has waited for a slot for too long, and ask for no more until one is free."""
+        """Return bundles that have waited too long for a slot, and request no more until one is free."""
         loop = asyncio.get_running_loop()
         try:
             while self._consumer is not None and (due_at := self._state.returns_at()) is not None:
@@ -274,7 +343,7 @@ class LaneRunner:
             await delivery.give_back()
 
     async def _pause_until_free(self, let_go: Callable[[], Awaitable[None]]) -> None:
-        """Pause the consumer, let go of what is in hand, and resume when a slot is free."""
+        """Pause the consumer, release held bundles, and resume when a slot is free."""
         consumer = self._consumer
         if consumer is None:
             return
@@ -282,7 +351,7 @@ class LaneRunner:
         consumer.pause(NO_SLOT)
         try:
             await consumer.wait_paused()
-            # Acknowledgements ask for nothing now.
+            # Acknowledgements request no more bundles now.
             while self._claimed:
                 self._let_go(self._claimed.popleft())
             await let_go()
@@ -290,7 +359,7 @@ class LaneRunner:
         finally:
             self._pausing -= 1
             if not self._pausing:
-                # A new consumer anyway: its credit is what fits now.
+                # A new consumer starts anyway, so fit its prefetch.
                 if self._state.fit_new_consumer(self._slots.room):
                     consumer.set_prefetch(self._state.prefetch)
                 consumer.resume(NO_SLOT)
@@ -311,5 +380,5 @@ class LaneRunner:
         count_started(jobs, waited_s=(at - queued_at).total_seconds())
         self._running.add(held)
         self._slots.take(len(jobs), isolated=sum(job.suspect for job in jobs))
-        # The newest of the bundle tells for all: they were queued within one group commit, or one look of a sweeper.
+        # The instant of the newest job holds for all: one group commit or one sweep queued them.
         self._starts.claimed(held, waited_s=(at - queued_at).total_seconds())

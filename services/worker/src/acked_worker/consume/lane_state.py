@@ -1,6 +1,6 @@
-"""What one lane holds and when it acts: when it claims, asks for more, fits its prefetch, returns bundles. Pure.
+"""The state machine of one lane: when it claims, requests more, fits its prefetch, returns bundles. Pure.
 
-`LaneRunner` calls this on every event and carries out what it answers. The numbers follow the rules in `prefetch`.
+`LaneRunner` calls it on every event and performs its decisions. The numbers follow the rules in `prefetch`.
 """
 
 import math
@@ -12,11 +12,12 @@ from typing import Generic, NamedTuple, TypeVar
 
 from acked_worker.consume import prefetch
 from acked_worker.consume.kind_times import KindTimes
+from acked_worker.consume.limited_claims import LaneLimits
 
 RUNS_REMEMBERED = 50
 RUNS_BETWEEN_LOOKS = 10
-"""Bundles that came and attempts that ended, between two fits of the prefetch. Bundles count too: of long jobs none
-ends for a long time."""
+"""Arrived bundles and ended attempts between two fits of the prefetch. Bundles count too, because long jobs rarely
+end."""
 
 B = TypeVar("B")
 
@@ -33,6 +34,8 @@ class LaneSettings:
     times: KindTimes
     hold_s: float
     """How long an acknowledgement waits for a free slot before the consumer pauses."""
+    limits: LaneLimits | None = None
+    """How the lane claims jobs of kinds with a limit; None if it ignores limits."""
 
 
 class Unclaimed(NamedTuple, Generic[B]):
@@ -42,13 +45,13 @@ class Unclaimed(NamedTuple, Generic[B]):
     jobs: int
     came_at: float
     patience_s: float
-    """How long it waits before it goes back; infinite where it has spent its returns."""
+    """How long it waits before it returns; infinite if it has reached its limit of returns."""
 
 
 class LaneState(Generic[B]):
-    """The bundles in hand of one lane, and what it knows of recent ones. `B` is a bundle in hand.
+    """The held bundles of one lane, and statistics of recent ones. `B` is a held bundle.
 
-    A bundle is in hand from its arrival to its acknowledgement or return, and unclaimed until it is taken.
+    A bundle is held from its arrival to its acknowledgement or return, and unclaimed until it is taken.
     """
 
     def __init__(self, slots: int) -> None:
@@ -57,7 +60,7 @@ class LaneState(Generic[B]):
         self._unclaimed: deque[Unclaimed[B]] = deque()
         self._recent_runs_s: deque[float] = deque(maxlen=RUNS_REMEMBERED)
         self._recent_bundles: deque[int] = deque(maxlen=RUNS_REMEMBERED)
-        """How many jobs they had."""
+        """Their numbers of jobs."""
         self._until_fit = RUNS_BETWEEN_LOOKS
         self._most_in_hand = 0
         self.in_hand = 0
@@ -67,7 +70,7 @@ class LaneState(Generic[B]):
     # Bundles.
 
     def arrive(self, bundle: B, jobs: int, at: float, *, returns: int = 0) -> bool:
-        """Take a bundle in hand that was returned so often before. Return whether to fit the prefetch now."""
+        """Hold a bundle that was returned this often before. Return whether to fit the prefetch now."""
         self._recent_bundles.append(jobs)
         self.in_hand += 1
         self._most_in_hand = max(self._most_in_hand, self.in_hand)
@@ -75,7 +78,7 @@ class LaneState(Generic[B]):
         return self._is_time_to_fit()
 
     def put_back(self, bundle: B, jobs: int, at: float, *, returns: int) -> None:
-        """Take back a bundle that was to be claimed and was not: it is unclaimed again, ahead of the others."""
+        """Put a bundle back whose claim did not happen: it is unclaimed again, ahead of the others."""
         self._unclaimed.appendleft(Unclaimed(bundle, jobs, at, prefetch.patience_s(returns)))
 
     @property
@@ -95,31 +98,32 @@ class LaneState(Generic[B]):
         return self._unclaimed.popleft()
 
     def returns_at(self) -> float | None:
-        """Return when what waits for a slot goes back, all of it at once; None where nothing does.
+        """Return when all waiting bundles return together; None if none waits.
 
-        The most patient decides: fewer returns are worth the wait of the others.
+        The longest wait decides, because fewer returns are worth the delay of the others.
         """
         waiting = [one for one in self._unclaimed if one.patience_s < math.inf]
         return waiting[0].came_at + max(one.patience_s for one in waiting) if waiting else None
 
     def return_unclaimed(self) -> list[B]:
-        """Let the unclaimed bundles go that may go back, the last one first: each goes to the head of its queue."""
+        """Release the unclaimed bundles that may return, last one first, since each returns to the head of its
+        queue."""
         found = [one.bundle for one in reversed(self._unclaimed) if one.patience_s < math.inf]
         self._unclaimed = deque(one for one in self._unclaimed if one.patience_s == math.inf)
         self.in_hand -= len(found)
         return found
 
     def drop_unclaimed(self) -> None:
-        """Claim none of them: the broker delivers them to others once the channel is closed."""
+        """Claim no held bundle: the broker delivers them to other workers once the channel is closed."""
         self._unclaimed.clear()
 
     def may_ask(self, room: int) -> bool:
-        """Return whether one more bundle may be asked for; `room` is that of the lane (see `LaneSlots.room_to_ask`)."""
+        """Return whether one more bundle may be requested; `room` is that of the lane (see `LaneSlots.room_to_ask`)."""
         asked = self.prefetch - self.in_hand
         return prefetch.may_ask(asked=asked, room=room, sizes=self._recent_bundles, quick=self.is_quick)
 
     def let_go(self) -> None:
-        """One bundle is acknowledged, or will be at once."""
+        """Note that one bundle is acknowledged, or will be at once."""
         self.in_hand -= 1
 
     # Prefetch.
@@ -130,7 +134,7 @@ class LaneState(Generic[B]):
         return self._is_time_to_fit()
 
     def fit(self, room: int) -> bool:
-        """Learn whether the lane is quick, and fit the prefetch where that is worth a new consumer: whether it has
+        """Update whether the lane is quick, and fit the prefetch if that is worth a new consumer. Return whether it has
         changed."""
         run_s = statistics.median(self._recent_runs_s) if self._recent_runs_s else None
         self.is_quick = prefetch.is_quick(run_s, was_quick=self.is_quick)
@@ -146,7 +150,7 @@ class LaneState(Generic[B]):
         return self._change_prefetch(fitted)
 
     def fit_new_consumer(self, room: int) -> bool:
-        """Fit the prefetch to what there is room for, as a new consumer starts anyway: whether it has changed."""
+        """Fit the prefetch to the room, because a new consumer starts anyway. Return whether it has changed."""
         return self._change_prefetch(
             prefetch.fitting(slots=self._slots, room=room, sizes=self._recent_bundles, quick=self.is_quick)
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from uuid import UUID
 
 from acked_common.broker.rabbitmq.lane_consumer import LaneConsumer
 from acked_common.runtime.lifetime import Tasks
@@ -17,6 +18,8 @@ class Lanes:
     def __init__(self) -> None:
         self._runners: dict[str, LaneRunner] = {}
         self._consumers: dict[str, LaneConsumer] = {}
+        self._stopped_by: set[str] = set()
+        self._is_ready = False
         self._tasks = Tasks()
 
     def add(self, runner: LaneRunner, consumer: LaneConsumer) -> None:
@@ -32,7 +35,7 @@ class Lanes:
 
     @property
     def tried_at(self) -> float | None:
-        """When the consumer that is furthest behind last came round, on the monotonic clock; None without lanes."""
+        """When the most delayed consumer last ran, on the monotonic clock; None without lanes."""
         return min((consumer.tried_at for consumer in self._consumers.values()), default=None)
 
     def start(self, wait_ready: Callable[[], Awaitable[None]]) -> None:
@@ -40,6 +43,7 @@ class Lanes:
 
         async def consume(consumer: LaneConsumer) -> None:
             await wait_ready()
+            self._is_ready = True
             await consumer.run()
 
         for lane, consumer in self._consumers.items():
@@ -47,24 +51,35 @@ class Lanes:
 
     def pause(self, reason: str) -> None:
         """Consume nothing until `resume` was called with this reason, and with every other one."""
+        self._stopped_by.add(reason)
         for consumer in self._consumers.values():
             consumer.pause(reason)
 
     def resume(self, reason: str) -> None:
-        """Consume again, where no other reason holds."""
+        """Consume again, if no other reason remains."""
+        self._stopped_by.discard(reason)
         for consumer in self._consumers.values():
             consumer.resume(reason)
 
     def hold(self, lanes: Collection[str]) -> None:
-        """Claim nothing of these lanes, which an operator has paused; claim again of those that were held before."""
+        """Pause the claims of these lanes, whose kinds an operator has paused; resume those that are no longer
+        paused."""
         for lane, runner in self._runners.items():
             if lane in lanes:
                 runner.pause()
             else:
                 runner.resume()
 
+    def pull(self, recorded: Collection[UUID] | None = None) -> None:
+        """Claim held jobs of limited kinds (see `limited_claims`) on every lane, once a second. After the ends of
+        attempts were `recorded`, do so on the lanes whose limits have free places now."""
+        may_claim = self._is_ready and not self._stopped_by
+        for runner in self._runners.values():
+            if (recorded is None or runner.note_recorded(recorded)) and may_claim:
+                runner.pull()
+
     def note_ended(self, held: InFlight) -> None:
-        """Tell its lane that an attempt has ended."""
+        """Notify the lane of an attempt that has ended."""
         self._runners[held.lane].note_ended(held)
 
     def drain(self) -> None:
@@ -74,7 +89,7 @@ class Lanes:
         self.pause(DRAIN)
 
     async def wait_claimed(self, within_s: float) -> None:
-        """Return when no claim is in flight. Raises `TimeoutError`."""
+        """Wait until no claim is in flight. Raises `TimeoutError`."""
         async with asyncio.timeout(within_s):
             for runner in self._runners.values():
                 await runner.wait_claimed()

@@ -1,4 +1,4 @@
-"""Holds what an operator has paused: the lanes of paused kinds, and what was claimed of them and has not begun."""
+"""Hold the lanes of paused kinds, and release their claimed jobs that have not begun."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -22,7 +22,7 @@ class PausedKinds:
         lanes: Lanes,
         give_back_waiting: Callable[[Collection[str]], None],
     ) -> None:
-        """`give_back_waiting` ends the claimed attempts of kinds whose handlers have not begun."""
+        """`give_back_waiting` ends claimed attempts of these kinds whose handlers have not begun."""
         self._pauses = pauses
         self._kinds = kinds
         self._lanes = lanes
@@ -31,7 +31,7 @@ class PausedKinds:
         pauses.on_read(self.heed)
 
     def heed(self) -> None:
-        """Hold what is paused now, and go on with all else. After each look, so that late claims are given back too."""
+        """Hold the paused lanes and resume all others. Runs after each read, so that late claims are released too."""
         before, self._paused = self._paused, {k: p for k, p in self._pauses.paused.items() if k in self._kinds}
         for kind in self._paused.keys() - before.keys():
             pause = self._paused[kind]

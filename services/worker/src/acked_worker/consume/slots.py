@@ -1,8 +1,8 @@
-"""How much a worker takes on: a soft limit of jobs, and a share that each lane keeps. Pure but for its wake-up.
+"""The capacity of a worker: a soft limit of jobs, and a minimum share of each lane. Pure except for its wake-up.
 
-The limit is soft because a bundle is claimed whole: the last one may exceed it, by the largest bundle at most. What is
-being claimed counts like what runs, so lanes that share a pool do not overshoot together. A lane that has less than a
-tenth of the slots may always claim one more bundle, so that a busy lane can't starve a quiet one.
+The limit is soft because a bundle is claimed whole: the last bundle may exceed it, by at most its size. Claims in
+flight count like running jobs, so lanes that share a pool do not overshoot together. A lane with less than a tenth of
+the slots may always claim one more bundle, so a busy lane can't starve a quiet one.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class Slots:
         self._used = 0
         self._claiming = 0
         self._by_lane: Counter[str] = Counter()
-        """Jobs that run or are being claimed."""
+        """Running jobs and jobs of claims in flight."""
         self._freed = asyncio.Event()
         self._waiting: dict[str, Callable[[], None]] = {}
 
@@ -40,53 +40,53 @@ class Slots:
 
     @property
     def claiming(self) -> int:
-        """Jobs that are being claimed; each may need a slot in a moment."""
+        """Jobs of claims in flight, each of which may soon need a slot."""
         return self._claiming
 
     def reserve(self, lane: str, count: int) -> None:
-        """Counts jobs in that are about to be claimed; `release` takes them out again."""
+        """Reserve room for jobs of a claim, until `release`."""
         self._claiming += count
         self._by_lane[lane] += count
 
     def release(self, lane: str, count: int) -> None:
-        """The claim has ended; `take` was called before for what it brought."""
+        """Release the room of a claim that has ended. Call `take` first for the claimed jobs."""
         self._claiming -= count
         self._by_lane[lane] -= count
         self._wake()
 
     def take(self, lane: str, count: int) -> None:
-        """Takes slots for claimed jobs, over the limit if need be."""
+        """Take slots for claimed jobs, beyond the limit if necessary."""
         self._used += count
         self._by_lane[lane] += count
 
     def give(self, lane: str, count: int = 1) -> None:
-        """Gives slots of ended jobs back."""
+        """Release the slots of ended jobs."""
         self._used -= count
         self._by_lane[lane] -= count
         self._wake()
 
     def room(self, lane: str) -> int:
-        """The jobs that the lane may ask for, beside those that are being claimed; 0 where there is none."""
+        """Return how many jobs the lane may request, in addition to claims in flight; at least 0."""
         return max(0, self._total - self._used - self._claiming, self._share - self._by_lane[lane])
 
     def fits(self, lane: str, count: int, *, ahead: int = 0) -> bool:
-        """Whether a bundle of so many jobs may be claimed now, `ahead` of slots that are about to be free."""
+        """Return whether a bundle of this size may be claimed now, `ahead` of slots that are about to be free."""
         left = self._total + ahead - self._used - self._claiming
         of_lane = self._by_lane[lane]
         return left > 0 or count <= left + self._excess or not of_lane or of_lane + count <= self._share
 
     def has_free(self, lane: str) -> bool:
-        """Whether a slot is free for the lane, what is being claimed not counted."""
+        """Return whether a slot is free for the lane, ignoring claims in flight."""
         return self._used < self._total or self._by_lane[lane] < self._share
 
     async def wait_free(self, lane: str) -> None:
-        """Returns when `has_free`."""
+        """Wait until `has_free`."""
         while not self.has_free(lane):
             self._freed.clear()
             await self._freed.wait()
 
     def when_freed(self, lane: str, callback: Callable[[], None]) -> None:
-        """Calls back once, soon after the next slot or claim of any lane has ended."""
+        """Call back once, soon after the next slot or claim of any lane has ended."""
         self._waiting[lane] = callback
 
     def _wake(self) -> None:
@@ -95,14 +95,14 @@ class Slots:
             waiting, self._waiting = self._waiting, {}
             loop = asyncio.get_running_loop()
             for callback in waiting.values():
-                # Behind the other endings of this turn: what they free is claimed together.
+                # After the other endings of this loop turn, so that all freed slots are claimed together.
                 loop.call_soon(callback)
 
 
 class LaneSlots:
-    """The slots of one lane: those of its pool, and those of isolated jobs, which are apart.
+    """The slots of one lane: those of its pool, and the separate ones of isolated jobs.
 
-    A bundle may hold jobs of both sorts, which only its claim tells: both must have room.
+    A bundle may contain jobs of both sorts, which only its claim reveals, so both must have room.
     """
 
     def __init__(self, lane: str, pool: Slots, isolated: Slots) -> None:
@@ -126,9 +126,9 @@ class LaneSlots:
         return self._pool.has_free(self._lane) and self._isolated.has_free(self._lane)
 
     def room_to_ask(self, *, quick: bool) -> int:
-        """Return how many jobs the lane may ask for; 0 where isolated jobs have no slot.
+        """Return how many jobs the lane may request; 0 if isolated jobs have no slot.
 
-        A quick lane does not count what it claims: that has ended when more arrives.
+        A quick lane ignores claims in flight: their jobs have ended when more arrive.
         """
         if not self._isolated.has_free(self._lane):
             return 0
@@ -139,24 +139,24 @@ class LaneSlots:
         return self._isolated.has_free(self._lane) and self._pool.fits(self._lane, jobs, ahead=ahead)
 
     def reserve(self, jobs: int) -> None:
-        """Count jobs in that are about to be claimed, until `release`."""
+        """Reserve room for jobs of a claim, until `release`."""
         self._pool.reserve(self._lane, jobs)
 
     def release(self, jobs: int) -> None:
-        """The claim has ended; `take` was called before for what it brought."""
+        """Release the room of a claim that has ended. Call `take` first for the claimed jobs."""
         self._pool.release(self._lane, jobs)
 
     def take(self, jobs: int, *, isolated: int) -> None:
-        """Take slots for claimed jobs, `isolated` of them apart."""
+        """Take slots for claimed jobs, `isolated` of them in the separate slots."""
         self._pool.take(self._lane, jobs - isolated)
         self._isolated.take(self._lane, isolated)
 
     def give(self, *, isolated: bool) -> None:
-        """Give the slot of an ended job back."""
+        """Release the slot of an ended job."""
         (self._isolated if isolated else self._pool).give(self._lane)
 
     async def wait_free(self) -> None:
-        """Return when `has_free`."""
+        """Wait until `has_free`."""
         while not self.has_free:
             await self._pool.wait_free(self._lane)
             await self._isolated.wait_free(self._lane)

@@ -1,4 +1,4 @@
-"""Measures how long jobs wait for a worker, and how much of this worker is in use, by kind."""
+"""Measure the waits of jobs, and the used slots of this worker, by kind."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ _waits = LoopHistogram(
     bounds=JOB_BOUNDS_S,
 )
 _total = ScrapedGauge("acked_slots", "Slots that the kind shares with all kinds of its sort.", ("kind",))
-_busy = ScrapedGauge("acked_slots_busy", "Slots of these that are taken now, by whatever kind.", ("kind",))
+_busy = ScrapedGauge("acked_slots_busy", "Slots of these that are taken now, by any kind.", ("kind",))
 
 
 def count_started(jobs: Sequence[ClaimedJob], *, waited_s: float) -> None:
     """Count jobs of one bundle that start now, `waited_s` after the newest of them was queued.
 
-    A claim does not read back when each job was queued; its bundle says that of the newest one. A bundle holds what
-    one write has queued, so the others waited as long. Only what a sweeper publishes again together may have waited
+    A claim does not read back when each job was queued; the bundle has the instant of its newest job. One write queued
+    all jobs of a bundle, so the others waited as long. Only jobs that a sweeper republishes together may have waited
     longer.
     """
     by_kind: dict[str, int] = {}
@@ -31,7 +31,7 @@ def count_started(jobs: Sequence[ClaimedJob], *, waited_s: float) -> None:
 
 
 def watch_slots(pools: Mapping[str, Slots]) -> None:
-    """Expose the pools of these kinds from now on."""
+    """Expose the pools of these kinds."""
     by_label = {kind_label(kind): pool for kind, pool in pools.items()}
 
     def total() -> Reading:

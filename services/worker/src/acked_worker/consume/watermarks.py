@@ -1,4 +1,4 @@
-"""How far this worker has consumed each lane: the sweeper finds lost jobs by it (docs/internals/delivery.md)."""
+"""Watermarks: how far this worker has consumed each lane, for the sweeper (docs/internals/delivery.md)."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from acked_common.store.ports import WatermarkStore
 
 
 class Watermarks:
-    """The newest `queued_at` that this worker has claimed from each lane; `write` persists what changed."""
+    """The newest `queued_at` that this worker has claimed from each lane; `write` persists changes."""
 
     def __init__(self, store: WatermarkStore) -> None:
         self._store = store

@@ -1,17 +1,17 @@
-"""One claimed attempt: what the executor is given, and what it knows of it while it runs."""
+"""One claimed attempt: its assignment, and its state while it runs."""
 
+import asyncio
+import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from acked import Kind
 from acked_common.model.options import NO_OPTIONS, JobOptions
-from acked_worker.execute.outcome import Interrupted, InterruptReason, TimedOut, timed_out
+from acked_common.outcomes.outcome import Interrupted, InterruptReason, Parked, TimedOut, timed_out
+from acked_worker.execute.attempt_calls import AttemptCalls, AttemptPort
 from acked_worker.process import forks
-
-if TYPE_CHECKING:
-    import asyncio
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -26,19 +26,25 @@ class Assignment(msgspec.Struct, frozen=True):
     timeout_s: float
     options: JobOptions = NO_OPTIONS
     is_suspect: bool = False
-    """Runs alone in a process."""
+    """Whether it runs isolated."""
+
+
+LedgerOf = Callable[["RunningAttempt", asyncio.AbstractEventLoop, asyncio.AbstractEventLoop], AttemptPort]
+"""Makes the port of an attempt, which is called on the first loop and does its work on the second one."""
 
 
 class RunningAttempt:
-    """An assignment on its way. The context of its handler looks at it (see `acked.context.Attempt`).
+    """A running assignment. The context of its handler reads it (see `acked.context.Attempt`).
 
     Each field is written by one side only, named in its comment, and read by the other.
     """
 
     __slots__ = (
+        "_make_ledger",
         "_report",
         "_wait_for_fence",
         "assignment",
+        "calls",
         "deadline",
         "due",
         "ended",
@@ -62,26 +68,30 @@ class RunningAttempt:
         deadline: float,
         report: Callable[["RunningAttempt", dict[str, Any]], None],
         wait_for_fence: Callable[[], None],
+        make_ledger: Callable[["RunningAttempt"], AttemptPort] | None = None,
     ) -> None:
+        """`make_ledger` makes the port of durable calls; None where nothing keeps them."""
         self.assignment = assignment
         self.kind_spec = kind
         self.deadline = deadline
         self._report = report
         self._wait_for_fence = wait_for_fence
-        # Plumbing loop: when to look next, why it should stop, whether another attempt may own its job by now, and
-        # whether its ending has been given out.
+        self._make_ledger = make_ledger
+        # Plumbing loop: the next check, why it should stop, whether another attempt may own its job by now, and whether
+        # its ending has been delivered.
         self.due = deadline
         self.overdue = False
         self.interrupted: InterruptReason | None = None
         self.has_lost_job = False
         self.settled = False
-        # Where the handler runs: how far it is, and whether it was told to stop.
+        # Handler side: its stage, and whether it was asked to stop.
         self.entered = False
         self.ended = False
         self.stop_delivered = False
         self.stop_seen = False
+        self.calls = AttemptCalls()
         self.task: asyncio.Task[None] | None = None
-        # The pool, under its lock: the thread that runs it, and whether that thread was given up.
+        # The pool, under its lock: the thread that runs it, and whether that thread was abandoned.
         self.thread_id: int | None = None
         self.is_lost = False
 
@@ -112,12 +122,30 @@ class RunningAttempt:
 
     @property
     def options(self) -> JobOptions:
-        """What the request asked for."""
+        """The options of the request."""
         return self.assignment.options
 
     @property
+    def ledger(self) -> AttemptPort | None:
+        """The port of durable calls, made at the first use; for the handler side."""
+        if self.calls.port is None and self._make_ledger is not None:
+            self.calls.port = self._make_ledger(self)
+        return self.calls.port
+
+    def in_main(self) -> bool:
+        """Return whether the caller is the handler's own task or thread."""
+        if not self.kind_spec.is_async:
+            return threading.get_ident() == self.thread_id
+        try:
+            return self.task is not None and asyncio.current_task() is self.task
+        except RuntimeError:
+            # In a thread that the handler started.
+            return False
+
+    @property
     def asked_to_stop(self) -> bool:
-        """What its handler reads, at the gate; else as `is_stopping`. No plumbing opens the gate of a forked child."""
+        """Whether the handler should stop. Waits at the fence first, except in a forked child, where no plumbing opens
+        it."""
         if not forks.in_child:
             self._wait_for_fence()
         return self.is_stopping
@@ -128,11 +156,11 @@ class RunningAttempt:
         return self.overdue or self.interrupted is not None
 
     def seen_stopping(self) -> None:
-        """Its handler knows that it should stop."""
+        """Note that the handler knows that it should stop."""
         self.stop_seen = True
 
     def report_progress(self, progress: dict[str, Any]) -> None:
-        """Its handler reports progress; nobody listens any more once it has ended, nor to a forked child."""
+        """Report progress of the handler. Ignored after the end of the attempt, and in a forked child."""
         if forks.in_child:
             return
         self._wait_for_fence()
@@ -148,8 +176,15 @@ def ending_before_start(attempt: RunningAttempt) -> Interrupted:
     return Interrupted(attempt.interrupted or InterruptReason.NOT_STARTED)
 
 
-def ending_of_stop(attempt: RunningAttempt, where: str | None = None) -> TimedOut | Interrupted:
-    """Return the ending of an attempt that was stopped; `where` is the traceback of what it was doing."""
+def ending_of_stop(attempt: RunningAttempt, where: str | None = None) -> TimedOut | Interrupted | Parked:
+    """Return the ending of an attempt that was stopped; `where` is its traceback at that moment.
+
+    One that has parked had nothing left to do: only a cancel or a lost job goes before that.
+    """
+    if attempt.interrupted not in (InterruptReason.CANCELLED, InterruptReason.LEASE_LOST):
+        decided = attempt.calls.ending
+        if decided is not None:
+            return decided
     if attempt.interrupted is not None:
         return Interrupted(attempt.interrupted)
     return timed_out(attempt.assignment.timeout_s, where)

@@ -9,25 +9,30 @@ import asyncio
 import inspect
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context as Variables
 from typing import Any
 
 import structlog
 
-from acked import Context, Kind
-from acked_common.runtime import failpoints
-from acked_worker.execute.attempt import Assignment, RunningAttempt, ending_before_start, ending_of_stop
-from acked_worker.execute.deadlines import DeadlineWatch
-from acked_worker.execute.outcome import (
+from acked import BlockingContext, Context, Kind
+from acked_common.outcomes.outcome import (
     Ending,
-    Failed,
     InterruptReason,
     failed,
-    format_traceback,
-    raised,
     returned,
 )
+from acked_common.runtime import failpoints
+from acked_worker.execute.attempt import (
+    Assignment,
+    LedgerOf,
+    RunningAttempt,
+    ending_before_start,
+    ending_of_stop,
+)
+from acked_worker.execute.attempt_calls import AttemptPort
+from acked_worker.execute.deadlines import DeadlineWatch
+from acked_worker.execute.endings import ending_of_error, refused
 from acked_worker.execute.progress import ProgressRelay
 from acked_worker.execute.stall_fence import StallFence, guarding, variables_of
 from acked_worker.execute.sync_pool import SyncPool
@@ -62,8 +67,11 @@ class Executor:
         max_result_bytes: int = 1 << 20,
         grace_s: float = GRACE_S,
         fence: StallFence | None = None,
+        ledgers: LedgerOf | None = None,
     ) -> None:
+        """`ledgers` makes the port of an attempt's durable calls; without it, handlers can't make any."""
         self._kinds = kinds
+        self._ledgers = ledgers
         self._on_ended = on_ended
         self._max_result_bytes = max_result_bytes
         self._grace_s = grace_s
@@ -136,6 +144,14 @@ class Executor:
             self._cancel_within_grace([running])
         elif self._pool.withdraw(running):
             self._arrive(running, ending_of_stop(running))
+        elif running.calls.port is not None:
+            self._handlers.call(running.calls.stop)
+
+    def signal_came(self, id: str, attempt: int) -> None:  # noqa: A002 - the job's id
+        """End the waits of an attempt, because a signal may have come. Ignore unknown attempts."""
+        running = self._live.get((id, attempt))
+        if running is not None:
+            running.calls.signal_came()
 
     def give_back_waiting(self, kinds: Collection[str]) -> None:
         """End the attempts of these kinds that wait for a thread as not started."""
@@ -180,7 +196,14 @@ class Executor:
                 raise ValueError(f"attempt {one.attempt} of job {one.id} is already running")
             kind = self._kinds.get(one.kind)
             deadline = now + one.timeout_s
-            attempt = RunningAttempt(one, kind or _UNKNOWN, deadline, self._progress.report, self._fence.wait)
+            attempt = RunningAttempt(
+                one,
+                kind or _UNKNOWN,
+                deadline,
+                self._progress.report,
+                self._fence.wait,
+                self._make_ledger if self._ledgers is not None else None,
+            )
             taken[key] = attempt
             if kind is None:
                 unknown.append(attempt)
@@ -189,6 +212,11 @@ class Executor:
             message = f"this worker has no handler for kind {attempt.kind!r}; load it, or stop this worker"
             self._arrive(attempt, failed("UnknownKind", message, retryable=True))
         return [attempt for attempt in taken.values() if attempt.kind_spec is not _UNKNOWN]
+
+    def _make_ledger(self, attempt: RunningAttempt) -> AttemptPort:
+        if self._ledgers is None or self._loop is None:
+            raise RuntimeError("nothing keeps durable calls")
+        return self._ledgers(attempt, self._handlers.loop, self._loop)
 
     async def wait_idle(self, timeout_s: float) -> None:
         """Return when nothing runs, or after `timeout_s`."""
@@ -235,6 +263,8 @@ class Executor:
             if self._pool.withdraw(attempt):
                 return ending_before_start(attempt)
             where = self._pool.lose(attempt)
+            if attempt.calls.port is not None:
+                self._handlers.call(attempt.calls.stop)
         self._abandoned.add(attempt)
         log.warning(
             "a handler still runs after its attempt ended",
@@ -248,7 +278,7 @@ class Executor:
         self._give_out(self._settle_arrived())
 
     def _settle_arrived(self) -> Settled:
-        # Cleared first: endings that arrive from here on schedule another call.
+        # Clear it first: endings that arrive from here on schedule another call.
         self._notified = False
         settled: Settled = []
         for _ in range(len(self._arrived)):
@@ -312,7 +342,8 @@ class Executor:
                 ending = ending_before_start(attempt)
             else:
                 failpoints.reach("worker.handling")
-                value = await attempt.kind_spec.function(Context(attempt), attempt.assignment.payload)
+                context = attempt.calls.context = Context(attempt)
+                value = await attempt.kind_spec.function(context, attempt.assignment.payload)
                 if forks.in_child:
                     forks.end_child()
                 ending = self._ending_of(attempt, value)
@@ -320,8 +351,9 @@ class Executor:
             if forks.in_child:
                 forks.end_child(error)
             # SystemExit and the like too: a handler must not end the loop that all handlers share.
-            ending = _ending_of_error(attempt, error)
+            ending = ending_of_error(attempt, error)
         attempt.ended = True
+        attempt.calls.end()
         self._arrive(attempt, ending)
 
     # In a thread of the pool.
@@ -333,38 +365,26 @@ class Executor:
                 ending = ending_before_start(attempt)
             else:
                 failpoints.reach("worker.handling")
-                value = Variables().run(attempt.kind_spec.function, Context(attempt), attempt.assignment.payload)
+                context = attempt.calls.context = BlockingContext(attempt)
+                # With them, the tasks of its durable calls belong to the attempt.
+                value = variables_of(attempt).run(attempt.kind_spec.function, context, attempt.assignment.payload)
                 if forks.in_child:
                     forks.end_child()
-                ending = _refused(value) if inspect.isawaitable(value) else self._ending_of(attempt, value)
+                ending = refused(value) if inspect.isawaitable(value) else self._ending_of(attempt, value)
         except BaseException as error:
             if forks.in_child:
                 forks.end_child(error)
-            ending = _ending_of_error(attempt, error)
+            ending = ending_of_error(attempt, error)
         attempt.ended = True
+        if attempt.calls.port is not None:
+            self._handlers.call(attempt.calls.end)
         self._arrive(attempt, ending)
 
     def _ending_of(self, attempt: RunningAttempt, value: Any) -> Ending:
         # It may have returned early because of the stop request: that is not a result.
         if attempt.stop_delivered or attempt.stop_seen:
             return ending_of_stop(attempt)
-        return returned(value, self._max_result_bytes)
-
-
-def _ending_of_error(attempt: RunningAttempt, error: BaseException) -> Ending:
-    if attempt.stop_delivered or attempt.stop_seen:
-        return ending_of_stop(attempt, format_traceback(error))
-    try:
-        return raised(error)
-    except BaseException:
-        return failed(type(error).__name__, "the handler failed with an error that can't be read", retryable=True)
-
-
-def _refused(value: object) -> Failed:
-    if isinstance(value, Coroutine):
-        value.close()
-    message = "the handler is a plain function and returned something to await; make it `async def`"
-    return failed("HandlerReturnedAwaitable", message, retryable=False)
+        return attempt.calls.ending or returned(value, self._max_result_bytes)
 
 
 def _no_handler(ctx: Context, payload: object) -> None:

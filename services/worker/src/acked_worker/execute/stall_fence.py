@@ -143,7 +143,11 @@ def guarding(fence: StallFence) -> Callable[..., "asyncio.Task[Any]"]:
     ) -> "asyncio.Task[Any]":
         variables: Variables | None = options.get("context")
         attempt = _attempt.get() if variables is None else variables.get(_attempt)
-        return asyncio.Task(Guarded(coroutine, fence, attempt), loop=loop, **options)
+        task = asyncio.Task(Guarded(coroutine, fence, attempt), loop=loop, **options)
+        # The first task of an async handler is the attempt's own.
+        if attempt is not None and (attempt.task is not None or not attempt.kind_spec.is_async):
+            attempt.calls.note_task(task)
+        return task
 
     return make
 

@@ -50,6 +50,11 @@ class ThreadLoop:
         return task
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, once it is started."""
+        return self._loop
+
+    @property
     def lag_s(self) -> float:
         """Lag of the loop in seconds, now or at its last heartbeat; it grows while something blocks the loop."""
         if not self._thread.is_alive():

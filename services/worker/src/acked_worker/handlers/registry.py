@@ -4,16 +4,20 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import tokenize
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from acked import DefinitionError, Kind, registry
 from acked_common.runtime.logs import get_log
+from acked_worker.handlers.park_hazards import park_hazards
 
 log = get_log(__name__)
 
+MAX_SCANNED_BYTES = 1024 * 1024
+"""Longer files are not searched for code that runs at each park."""
 NO_KIND = "this file of handlers defines no kind; add @handler, or start its name with _ if other files import it"
 
 
@@ -29,13 +33,38 @@ def load_kinds(
     Files are imported in name order; those that start with `_` are left to imports by others. The folder is appended to
     `sys.path`, so that its files can import each other. A missing folder has no handlers. `on_import` gets the name of
     each
-    module before its import. Raise `HandlersError`.
+    module before its import. Code that runs at each park is logged as a warning. Raise `HandlersError`.
     """
     for name in modules:
         _import_named(name, on_import)
     if handlers_dir is not None:
         _import_folder(handlers_dir.absolute(), on_import)
-    return registry.snapshot()
+    kinds = registry.snapshot()
+    for file in _sources(kinds.values(), handlers_dir):
+        _warn_of_hazards(file)
+    return kinds
+
+
+def _sources(kinds: Iterable[Kind], handlers_dir: Path | None) -> list[Path]:
+    """Return the files that define kinds, and all others of the folder, which handlers may import."""
+    modules = (sys.modules.get(kind.module) for kind in kinds)
+    files = {Path(file).absolute() for module in modules if (file := getattr(module, "__file__", None))}
+    if handlers_dir is not None and handlers_dir.is_dir():
+        files |= {file for file in handlers_dir.absolute().glob("*.py") if file.is_file()}
+    return sorted(files)
+
+
+def _warn_of_hazards(file: Path) -> None:
+    try:
+        if file.stat().st_size > MAX_SCANNED_BYTES:
+            return
+        with tokenize.open(file) as source:
+            found = park_hazards(source.read())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        # No Python source, such as a compiled module: its import has succeeded, or has told why not.
+        return
+    for hazard in found:
+        log.warning(hazard.text, file=f"{file}:{hazard.line}")
 
 
 def _import_named(name: str, on_import: Callable[[str], object]) -> None:

@@ -4,8 +4,8 @@ The runner reports events with the time of its loop, performs the effects that i
 `due_at`. An attempt passes these phases, in order, and may skip some:
 
     WAITING      for a place
-    LAUNCHING    its place is taken; the fork server is asked for a process
-    STARTING     the process is told what to run
+    LAUNCHING    it has a place; a process was requested from the fork server
+    STARTING     the process has its assignment
     RUNNING      the handler has begun: from now on the death of the process is a crash
     DYING        the process hung up without an ending; how it exits decides the ending
     LEAVING      the attempt has its ending; its place is free when the process is gone
@@ -20,9 +20,9 @@ from enum import Enum, auto
 from math import inf
 from typing import TypeAlias
 
+from acked_common.outcomes.outcome import Crashed, Ending, Interrupted, InterruptReason, timed_out
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
-from acked_worker.execute.outcome import Crashed, Ending, Interrupted, InterruptReason, timed_out
 
 BEGINS_WITHIN_S = 60.0
 """A copy of the host. A new program first imports the handlers, which has no limit."""
@@ -254,7 +254,7 @@ class IsolatedAttempts:
         if reason is InterruptReason.LEASE_LOST:
             return self._kill(one)
         one.kill_at = min(one.kill_at, now + GRACE_S + LATE_S)
-        # What is not told yet what to run hears it then.
+        # A launching process gets its interrupt right after its assignment.
         return [] if one.phase is Phase.LAUNCHING else [StopHandler(one, reason)]
 
     def _kill(self, one: IsolatedAttempt) -> list[Effect]:

@@ -17,11 +17,13 @@ import msgspec
 import uvloop
 
 from acked import Kind
+from acked_common.outcomes.outcome import Ending
+from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.lifetime import IDLE_SIGNALS, STOP_SIGNALS
 from acked_common.runtime.logs import get_log
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import Executor
-from acked_worker.execute.outcome import Ending
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.frames import (
     LENGTH_BYTES,
@@ -29,13 +31,16 @@ from acked_worker.isolate.frames import (
     Began,
     ProgressMade,
     Run,
+    SignalCame,
     Stop,
+    Told,
     ToProcess,
     decode_to_process,
     ended,
     framed,
     length_of,
 )
+from acked_worker.isolate.line_desk import LineDesk
 from acked_worker.process.forks import guard_forks
 from acked_worker.process.leaving import end_process
 
@@ -76,7 +81,7 @@ def run_isolated(line: socket.socket, kinds: Mapping[str, Kind]) -> NoReturn:
     be_killed_first()
     guard_forks()
     uvloop.run(_IsolatedProcess(line, kinds).run())
-    # What handlers have left behind, such as threads, does not hold it.
+    # Threads that handlers left behind do not delay the exit.
     end_process(0)
 
 
@@ -86,6 +91,8 @@ class _IsolatedProcess:
         self._kinds = kinds
         self._ending: asyncio.Future[Ending]
         self._writer: asyncio.StreamWriter
+        self._clock = SharedClock()
+        self._desk = LineDesk(lambda ask: self._writer.write(framed(ask)))
 
     async def run(self) -> None:
         self._ending = asyncio.get_running_loop().create_future()
@@ -94,8 +101,15 @@ class _IsolatedProcess:
         if not isinstance(first, Run):
             raise TypeError(f"the first frame is a {type(first).__name__}")
         fence = StallFence(lease_s=first.lease_s, renewal_s=first.renewal_s)
-        fence.prove(first.proved_at)
-        executor = Executor(self._kinds, threads=1, on_ended=self._on_ended, on_progress=self._on_progress, fence=fence)
+        self._beat(first.beat, fence)
+        executor = Executor(
+            self._kinds,
+            threads=1,
+            on_ended=self._on_ended,
+            on_progress=self._on_progress,
+            fence=fence,
+            ledgers=LedgerAccess(self._desk, self._clock).port,
+        )
         executor.start()
         self._writer.write(framed(Began()))
         await self._writer.drain()
@@ -104,7 +118,7 @@ class _IsolatedProcess:
         self._writer.write(framed(ended(await self._ending)))
         await self._writer.drain()
         await executor.close(CLOSE_WITHIN_S)
-        # Until the worker has hung up: what it writes to a line that is closed would cost it what it has not read yet.
+        # Read until the worker closes the socket: if it wrote to a closed one, it would lose unread frames.
         await listening
 
     async def _listen(
@@ -115,15 +129,23 @@ class _IsolatedProcess:
                 match await _read(reader):
                     case Stop(reason):
                         executor.interrupt(assignment.id, assignment.attempt, reason)
-                    case Beat(proved_at):
-                        fence.beat()
-                        fence.prove(proved_at)
+                    case Beat() as beat:
+                        self._beat(beat, fence)
+                    case Told() as page:
+                        self._desk.told(page)
+                    case SignalCame():
+                        executor.signal_came(assignment.id, assignment.attempt)
                     case other:
                         raise TypeError(f"another {type(other).__name__}")
         except (OSError, EOFError):
             if not self._ending.done():
-                # The worker is gone, and so is whoever could record what comes of it.
+                # The worker is gone, so no process could record the outcome.
                 os._exit(0)
+
+    def _beat(self, beat: Beat, fence: StallFence) -> None:
+        fence.beat()
+        fence.prove(beat.proved_at)
+        self._clock.adjust(server_at=beat.at, asked=beat.at_monotonic, round_trip_s=0.0)
 
     def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
         self._ending.set_result(ended[0][1])

@@ -13,10 +13,12 @@ from math import inf
 
 import msgspec
 
+from acked.durable.errors import DurableError, LeaseLost
+from acked_common.outcomes.outcome import Crashed, Ending, InterruptReason
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
-from acked_worker.execute.outcome import Crashed, Ending, InterruptReason
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.attempts import (
     BEGINS_WITHIN_S,
@@ -29,7 +31,25 @@ from acked_worker.isolate.attempts import (
     StopHandler,
 )
 from acked_worker.isolate.fork_server_client import ForkServerClient, ForkServerGone, ForkServerProcess
-from acked_worker.isolate.frames import BadFrame, Beat, Began, ProgressMade, Run, Stop
+from acked_worker.isolate.frames import (
+    Ask,
+    AskInbox,
+    AskOpen,
+    AskWrite,
+    BadFrame,
+    Beat,
+    Began,
+    InboxReply,
+    KeptReply,
+    OpenedReply,
+    ProgressMade,
+    Reply,
+    Run,
+    SignalCame,
+    Stop,
+    paged,
+)
+from acked_worker.isolate.line_desk import refusal_of
 from acked_worker.isolate.process_line import ProcessLine, open_line
 
 log = get_log(__name__)
@@ -55,6 +75,7 @@ class IsolatedRunner:
         fence: StallFence,
         on_ended: Callable[[list[tuple[Assignment, Ending]]], None],
         on_progress: Callable[[list[tuple[str, int, object]]], None],
+        ledgers: LedgerAccess,
         host: ForkServerProcess | None = None,
     ) -> None:
         """Take the limit of processes at once, and the first fork server if it was started already.
@@ -66,9 +87,13 @@ class IsolatedRunner:
         self._fence = fence
         self._on_ended = on_ended
         self._on_progress = on_progress
+        self._desk = ledgers.desk
+        self._clock = ledgers.clock
         self._host = ForkServerClient(on_ready=self._pump, on_gone=self.give_back_waiting, first=host)
         self._attempts = IsolatedAttempts(most)
         self._processes: dict[IsolatedAttempt, _Process] = {}
+        self._hinting: set[IsolatedAttempt] = set()
+        """Those whose processes have not read enough for a hint of a signal."""
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._tasks = Tasks()
@@ -105,16 +130,38 @@ class IsolatedRunner:
         self._perform(self._attempts.interrupt((id, attempt), reason, _now()))
 
     def give_back_waiting(self, kinds: Collection[str] | None = None) -> None:
-        """End what waits for a process as not started; only that of `kinds`, where they are given."""
+        """End waiting attempts as not started; only those of `kinds`, if given."""
         self._perform(self._attempts.give_back_waiting(kinds))
 
     def beat(self) -> None:
-        """Tell the processes that this worker's loop runs."""
-        beat = Beat(self._fence.proved_at)
+        """Send a heartbeat to the processes, because this worker's loop runs."""
+        beat = self._beat_now()
         for attempt in self._attempts.live:
             process = self._processes.get(attempt)
             if process is not None:
                 process.line.send(beat)
+
+    def signal_came(self, id: str, attempt: int) -> None:  # noqa: A002 - the job's id
+        """End the waits of an attempt, because a signal may have come. Ignore unknown attempts."""
+        for one in self._attempts.live:
+            if (one.assignment.id, one.assignment.attempt) == (id, attempt) and one in self._processes:
+                self._hint(one, self._processes[one].line)
+
+    def _hint(self, attempt: IsolatedAttempt, line: ProcessLine) -> None:
+        """Send a hint that must not be lost: renewals do not repeat it. One that waits for room stands for all."""
+        if attempt in self._hinting or line.send(SignalCame()):
+            return
+        self._hinting.add(attempt)
+        self._tasks.spawn(self._hint_later(attempt, line), f"hint for {attempt.assignment.id}")
+
+    async def _hint_later(self, attempt: IsolatedAttempt, line: ProcessLine) -> None:
+        try:
+            await line.send_later(SignalCame())
+        except OSError:
+            # The process is gone, or reads its inbox when it opens its ledger.
+            return
+        finally:
+            self._hinting.discard(attempt)
 
     async def wait_idle(self, timeout_s: float) -> None:
         """Return when no attempt runs or waits, or after `timeout_s`."""
@@ -174,7 +221,7 @@ class IsolatedRunner:
                 msgspec.json.encode(assignment.payload),
                 self._lease_s,
                 self._renewal_s,
-                self._fence.proved_at,
+                self._beat_now(),
             )
         )
         begins_within_s = BEGINS_WITHIN_S if self._host.copies else inf
@@ -186,9 +233,35 @@ class IsolatedRunner:
                     self._arm()
                 case ProgressMade(value):
                     self._on_progress([(assignment.id, assignment.attempt, value)])
+                case Ask() as ask:
+                    self._tasks.spawn(self._do_ledger_work(attempt, line, ask), f"ledger work of {assignment.id}")
                 case last:
                     self._perform(self._attempts.ended(attempt, last.ending, _now()))
                     return
+
+    async def _do_ledger_work(self, attempt: IsolatedAttempt, line: ProcessLine, ask: Ask) -> None:
+        assignment = attempt.assignment
+        key = (assignment.id, assignment.attempt)
+        reply: Reply
+        try:
+            match ask.work:
+                case AskOpen():
+                    reply = OpenedReply(await self._desk.open(key))
+                case AskWrite(write):
+                    reply = KeptReply(await self._desk.write(key, write))
+                case AskInbox():
+                    signals, in_seq = await self._desk.inbox(key)
+                    reply = InboxReply(tuple(signals), in_seq)
+        except (DurableError, LeaseLost) as error:
+            reply = refusal_of(error)
+        try:
+            await line.deliver(paged(ask.number, reply))
+        except OSError:
+            # The process is gone; its end is reported elsewhere.
+            return
+
+    def _beat_now(self) -> Beat:
+        return Beat(self._fence.proved_at, self._clock.now(), self._clock.monotonic())
 
     def _on_exited(self, attempt: IsolatedAttempt, exited: "asyncio.Future[int]") -> None:
         is_known = not exited.cancelled() and exited.exception() is None

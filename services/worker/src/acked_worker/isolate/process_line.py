@@ -1,7 +1,8 @@
-"""Carries frames between a worker and the process of one isolated attempt, over a socket of their own."""
+"""Carry frames between a worker and the process of one isolated attempt, over a separate socket."""
 
 import asyncio
 import socket
+from collections.abc import Iterable
 
 from acked_worker.isolate.frames import LENGTH_BYTES, ToProcess, ToWorker, decode_to_worker, framed, length_of
 
@@ -30,11 +31,36 @@ class ProcessLine:
     async def open(self) -> None:
         """Return when frames can be sent; earlier ones are dropped."""
         self._reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
+        # So `drain` waits exactly while `send` would drop.
+        self._writer.transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES - 1)
 
-    def send(self, frame: ToProcess) -> None:
-        """Send a frame, if the process is there and reads."""
-        if self._writer is not None and self.unread_bytes < MAX_UNREAD_BYTES:
+    def send(self, frame: ToProcess) -> bool:
+        """Send a frame, if the process is there and reads. Return False if it is dropped."""
+        if self._writer is None or self.unread_bytes >= MAX_UNREAD_BYTES:
+            return False
+        self._writer.write(framed(frame))
+        return True
+
+    async def send_later(self, frame: ToProcess) -> None:
+        """Send a frame as soon as the process has read most of the earlier ones.
+
+        Raise `OSError` if the line is closed.
+        """
+        if self._writer is None:
+            raise ConnectionError("the line is not open")
+        while not self.send(frame):
+            await self._writer.drain()
+
+    async def deliver(self, frames: Iterable[ToProcess]) -> None:
+        """Send frames that must not be lost, each when the process has read most of the earlier ones.
+
+        Raise `OSError` if the line is closed.
+        """
+        if self._writer is None:
+            raise ConnectionError("the line is not open")
+        for frame in frames:
             self._writer.write(framed(frame))
+            await self._writer.drain()
 
     async def read(self) -> ToWorker:
         """Return the next frame.

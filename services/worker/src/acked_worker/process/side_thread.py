@@ -1,4 +1,4 @@
-"""Runs something in a thread while the calling thread is busy with user code, and ends it with that."""
+"""Run a function in a thread while the calling thread runs user code."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,13 +1,22 @@
-"""Counts and times attempts by kind and outcome, a batch of the recorder at a time."""
+"""Count and time attempts by kind and outcome, one batch of the recorder at a time."""
 
 from collections.abc import Iterable
 
 from acked_common.background.job_metrics import count_attempts
 from acked_common.model.attempts import AttemptOutcome
-from acked_common.model.lifecycle import State
+from acked_common.model.lifecycle import Reason, State
+from acked_common.outcomes.outcome import (
+    Crashed,
+    Ending,
+    Failed,
+    Interrupted,
+    InterruptReason,
+    Parked,
+    Succeeded,
+    TimedOut,
+)
 from acked_common.runtime.metrics import JOB_BOUNDS_S, LoopHistogram, kind_label
 from acked_worker.consume.in_flight import InFlight
-from acked_worker.execute.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 
 _durations = LoopHistogram(
     "acked_attempt_duration_seconds",
@@ -20,17 +29,18 @@ _OUTCOMES: dict[type[Ending], str] = {
     Failed: AttemptOutcome.FAILED.value,
     TimedOut: AttemptOutcome.TIMED_OUT.value,
     Crashed: AttemptOutcome.CRASHED.value,
+    Parked: Reason.PARKED.value,
 }
 _INTERRUPTED = {reason: reason.name.lower() for reason in InterruptReason}
 
 
 def outcome_of(ending: Ending) -> str:
-    """Return the word for an ending, as metrics have it."""
+    """Return the outcome of an ending, as in metrics."""
     return _INTERRUPTED[ending.reason] if isinstance(ending, Interrupted) else _OUTCOMES[type(ending)]
 
 
 def count_recorded(recorded: Iterable[tuple[InFlight, Ending]]) -> None:
-    """Count attempts whose outcome is in the store, and how long those took that were handed over."""
+    """Count attempts whose outcome is stored, and the durations of those that were handed over."""
     took: dict[tuple[str, str], list[float]] = {}
     for held, ending in recorded:
         key = (held.job.kind, outcome_of(ending))

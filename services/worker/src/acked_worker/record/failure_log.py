@@ -1,7 +1,7 @@
 """The log line of a failed attempt. Pure.
 
-It names the line of the user's code, but no message: a message may hold a part of the payload, and logs go further than
-jobs do. The message is in `GET /jobs/{id}`.
+It contains the line of the user's code but no message: a message may quote the payload, and more people read logs than
+jobs. `GET /jobs/{id}` shows the message.
 """
 
 from acked_common.model.attempts import EndedAttempt
@@ -13,7 +13,7 @@ FAILED = "attempt failed"
 
 
 def failure_line(transition: Transition, ended: EndedAttempt, job: ClaimedJob) -> Line:
-    """Return the line of an attempt that this transition ended: a warning where the job has failed with it."""
+    """Return the log line of an attempt that this transition ended: a warning if the job has failed with it."""
     due_at = transition.sets.get("due_at")
     fields = {
         "job_id": str(job.id),
@@ -32,6 +32,6 @@ def failure_line(transition: Transition, ended: EndedAttempt, job: ClaimedJob) -
 
 
 def group_of(ended: EndedAttempt) -> str:
-    """Return the group of its error, by which its lines are limited."""
+    """Return the group of the error, by which log lines are limited."""
     group: str = ended.error["group"]
     return group

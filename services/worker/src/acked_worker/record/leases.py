@@ -1,14 +1,14 @@
-"""Renews the leases of all held attempts in one write, and learns from the answer what was cancelled or lost."""
+"""Renew the leases of all held attempts with one write; the reply lists cancelled and lost jobs, and new signals."""
 
 from collections.abc import Callable
 from uuid import UUID
 
+from acked_common.outcomes.outcome import InterruptReason
 from acked_common.runtime.logs import get_log
 from acked_common.store.ports import LeaseStore
 from acked_common.store.records import Lease
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.kind_times import KindTimes
-from acked_worker.execute.outcome import InterruptReason
 from acked_worker.execute.stall_fence import StallFence, since_boot
 
 log = get_log(__name__)
@@ -28,7 +28,9 @@ class Leases:
         monotonic: Callable[[], float],
         interrupt: Interrupt,
         fence: StallFence,
+        signal_came: Callable[[InFlight], None],
     ) -> None:
+        """`interrupt` stops an attempt; `signal_came` ends its waits for signals."""
         self._store = store
         self._running = running
         self._boot = boot
@@ -36,13 +38,14 @@ class Leases:
         self._monotonic = monotonic
         self._interrupt = interrupt
         self._fence = fence
+        self._signal_came = signal_came
         self.tried_at = monotonic()
-        """When a renewal last came to an end, well or badly; on the monotonic clock."""
+        """When a renewal last ended, successful or not; on the monotonic clock."""
         self.renewed_at = monotonic()
-        """When a renewal last went well."""
+        """When a renewal last succeeded."""
 
     async def renew(self) -> None:
-        """One renewal. Raises `StoreError`."""
+        """Renew once. Raises `StoreError`."""
         asked = self._running.all()
         sent_at = since_boot()
         try:
@@ -65,5 +68,8 @@ class Leases:
             elif lease.cancel_requested and not held.cancelling:
                 held.cancelling = True
                 self._interrupt(held, InterruptReason.CANCELLED)
-        # After the interruptions: what has lost its job must know that when the gate opens.
+            elif lease.signals > held.signals:
+                held.signals = lease.signals
+                self._signal_came(held)
+        # After the interruptions: an attempt that lost its job must know that before the fence opens.
         self._fence.prove(sent_at)

@@ -1,4 +1,4 @@
-"""Writes the progress of running attempts into their jobs, the newest report of each, once in a while."""
+"""Write the newest progress of each running attempt to its job, periodically."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -14,7 +14,7 @@ from acked_worker.consume.in_flight import InFlightAttempts
 
 
 class ProgressWriter:
-    """Reports that a write loses are not repeated: the next report replaces them."""
+    """Reports that a failed write loses are not repeated: the next report replaces them."""
 
     def __init__(self, store: ProgressStore, running: InFlightAttempts, clock: Clock) -> None:
         self._store = store
@@ -23,7 +23,7 @@ class ProgressWriter:
         self._newest: dict[UUID, ProgressReport] = {}
 
     def take(self, reports: Sequence[tuple[str, int, object]]) -> list[ProgressEvent]:
-        """Keep reports (job id, attempt, progress) for the next write, and return them as gateways get them."""
+        """Buffer reports (job id, attempt, progress) for the next write, and return them in the form for gateways."""
         at = rfc3339(self._clock.now())
         events: list[ProgressEvent] = []
         for job_id, attempt, value in reports:

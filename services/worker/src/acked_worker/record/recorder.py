@@ -1,4 +1,4 @@
-"""Records outcomes in batches; what could not be written is written again for as long as the process lives."""
+"""Record outcomes in batches; a failed write is repeated for as long as the process lives."""
 
 import asyncio
 from collections import deque
@@ -10,7 +10,9 @@ from prometheus_client import Counter
 
 from acked_common.background.job_writer import JobWriter
 from acked_common.model.events import JobEvent
-from acked_common.model.lifecycle import Move, Transition
+from acked_common.model.lifecycle import Move, State, Transition
+from acked_common.outcomes.outcome import Parked, Succeeded, weight_bytes
+from acked_common.outcomes.outcome_rules import Defaults, after_signal, transition_after
 from acked_common.runtime import failpoints
 from acked_common.runtime.batch_window import BatchWindow
 from acked_common.runtime.clock import Clock
@@ -21,36 +23,34 @@ from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailab
 from acked_common.store.ports import OutcomeStore
 from acked_common.store.records import Applied, KindRecord
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.execute.outcome import Ending, Succeeded, weight_bytes
 from acked_worker.record.attempt_metrics import count_recorded
+from acked_worker.record.earlier_attempts import RETRY_S, EarlierAttempts, Ended
 from acked_worker.record.failure_log import failure_line, group_of
-from acked_worker.record.outcome_rules import Defaults, transition_after
 
 log = get_log(__name__)
 
 BATCH = 500
 BATCH_BYTES = 8 * 2**20
 HELD_BYTES = 64 * 2**20
-RETRY_S = 0.3
+MAX_LOOKS = 20
+"""How often a job is read whose outcome is stale although the attempt owns it. Each cause comes once or twice."""
 
 _recorded = Counter("acked_attempts_recorded_total", "Attempts whose outcome was recorded.", ["reason"])
 _fenced = Counter("acked_attempts_fenced_total", "Outcomes that were dropped: the attempt owned its job no more.")
 
-Ended = tuple[InFlight, Ending]
-
 
 class OutcomeListener(Protocol):
-    """Who acts on what was recorded. Its methods return at once."""
+    """Receives recorded outcomes. Its methods return at once."""
 
     def recorded(self, events: Sequence[JobEvent]) -> None:
-        """These transitions are in the store."""
+        """Handle transitions that are stored."""
 
     def room_changed(self, has_room: bool) -> None:
-        """False when what waits takes more than `HELD_BYTES`, True when it takes half of it."""
+        """Handle a change of room: False if waiting outcomes exceed `HELD_BYTES`, True below half of that."""
 
 
 class Recorder:
-    """Turns endings into transitions and applies them."""
+    """Converts endings to transitions and applies them."""
 
     def __init__(
         self,
@@ -63,11 +63,12 @@ class Recorder:
         listener: OutcomeListener,
         worker: str,
     ) -> None:
-        """`worker` is the name that attempts are kept and logged with."""
+        """`worker` is the name in recorded attempts and logs."""
         self._store = store
         self._writer = writer
         self._running = running
         self._kind_of = kind_of
+        self._earlier = EarlierAttempts(store, kind_of)
         self._defaults = defaults
         self._clock = clock
         self._listener = listener
@@ -81,10 +82,10 @@ class Recorder:
         self._idle.set()
         self._tasks = Tasks()
         self.finished = 0
-        """Jobs that this process has brought to an end."""
+        """The number of jobs that this process has ended."""
 
     def record(self, ended: Sequence[Ended]) -> None:
-        """Takes endings; returns at once."""
+        """Accept endings. Returns at once."""
         for one in ended:
             weight = weight_bytes(one[1])
             self._held_bytes += weight
@@ -94,12 +95,12 @@ class Recorder:
         self._tell_room()
 
     async def wait_recorded(self, within_s: float) -> None:
-        """Return when nothing is left to record. Raises `TimeoutError`."""
+        """Wait until nothing is left to record. Raises `TimeoutError`."""
         async with asyncio.timeout(within_s):
             await self._idle.wait()
 
     async def stop(self) -> None:
-        """Gives up what can't be recorded; the leases bring those jobs back."""
+        """Drop endings that can't be recorded; their jobs return when the leases expire."""
         await self._tasks.cancel_all()
         self._window.stop()
         self._failures.stop()
@@ -113,7 +114,7 @@ class Recorder:
             self._idle.set()
 
     def _next_batch(self) -> tuple[list[Ended], int]:
-        """As many as one write may hold, one at least; and what they weigh."""
+        """Take as many endings as one write may contain, at least one. Return them and their size."""
         batch: list[Ended] = []
         weight = 0
         while self._waiting and len(batch) < BATCH and (not batch or weight + self._waiting[0][0] <= BATCH_BYTES):
@@ -131,10 +132,16 @@ class Recorder:
 
     async def _record(self, batch: list[Ended], weight: int) -> None:
         try:
-            stale = await self._apply(batch)
-            if stale:
-                # A cancel was asked for in between, or the attempt is fenced: look, then once more.
-                await self._apply(await self._still_owned(stale), last=True)
+            refused: set[InFlight] = set()
+            stale = await self._apply(await self._earlier.judged(batch), refused)
+            for _ in range(MAX_LOOKS):
+                if not stale:
+                    break
+                # A cancel was requested or a signal came in between, or the attempt is fenced: read the jobs.
+                stale = await self._apply(await self._still_owned(stale), refused)
+            for held, _ in stale:
+                log.error("outcome dropped: the job moved each time", job_id=held.id, attempt=held.job.attempt)
+                self._note_fenced(held)
         finally:
             for held, _ in batch:
                 self._running.remove(held)
@@ -143,11 +150,13 @@ class Recorder:
             self._flush()
             self._tell_room()
 
-    async def _apply(self, batch: Sequence[Ended], *, last: bool = False) -> list[Ended]:
-        """Applies the transition of each ending; answers those that were stale."""
+    async def _apply(self, batch: Sequence[Ended], refused: set[InFlight]) -> list[Ended]:
+        """Apply the transition of each ending. Return the stale ones, and those that were refused for the first
+        time."""
         bound = self._bind(batch)
         moves = [move for _, move in bound]
         kinds = [held.job.kind for (held, _), _ in bound]
+        outcome: Sequence[Applied | None]
         try:
             outcome = await self._apply_until_known(moves, kinds)
         except StoreError:
@@ -156,7 +165,12 @@ class Recorder:
         reasons: dict[str, int] = {}
         recorded: list[Ended] = []
         for (ended, move), applied in zip(bound, outcome, strict=True):
-            if applied is Applied.STALE:
+            if applied is None and ended[0] in refused:
+                self._note_fenced(ended[0])
+                continue
+            if applied is None:
+                refused.add(ended[0])
+            if applied is not Applied.APPLIED:
                 stale.append(ended)
                 continue
             if (failed := move.transition.ended) is not None:
@@ -172,20 +186,19 @@ class Recorder:
         if events:
             failpoints.reach("worker.reporting")
             self._listener.recorded(events)
-        if last:
-            for held, _ in stale:
-                self._note_fenced(held)
         return stale
 
     def _bind(self, batch: Sequence[Ended]) -> list[tuple[Ended, Move]]:
-        """The transition of each ending; none for an attempt that owns its job no more."""
+        """Return the transition of each ending, except of attempts that no longer own their jobs."""
         at = self._clock.now()
         bound: list[tuple[Ended, Move]] = []
-        # Those that returned the same share one: the store then moves them with one write.
+        # Endings with the same result share a transition, so that the store moves them with one write.
         succeeded: dict[bytes, Transition] = {}
         for held, ending in batch:
             result = ending.result_json if isinstance(ending, Succeeded) else None
             transition = None if result is None else succeeded.get(result)
+            if held.has_unread_signal and not held.cancelling:
+                transition = after_signal(held.job, self._defaults, at)
             if transition is None:
                 transition = transition_after(
                     ending,
@@ -201,29 +214,37 @@ class Recorder:
                 continue
             if result is not None:
                 succeeded[result] = transition
-            bound.append(((held, ending), Move(held.job.seen, transition)))
+            seen = held.job.seen
+            if transition.to is State.WAITING and isinstance(ending, Parked):
+                seen = replace(seen, signals=ending.in_seq)
+            bound.append(((held, ending), Move(seen, transition)))
         return bound
 
     async def _apply_until_known(self, moves: Sequence[Move], kinds: Sequence[str]) -> list[Applied]:
+        parks = any(move.transition.to is State.WAITING for move in moves)
         while True:
             try:
                 failpoints.reach("worker.recording")
+                if parks:
+                    failpoints.reach("worker.parking")
                 outcome = await self._writer.apply(moves, kinds)
                 failpoints.reach("worker.recorded")
+                if parks:
+                    failpoints.reach("worker.parked")
                 return outcome
             except (StoreUnavailable, OutcomeUnknown) as error:
                 log.warning("outcomes not recorded yet", jobs=len(moves), error=str(error))
                 await asyncio.sleep(RETRY_S)
 
-    async def _apply_one_by_one(self, moves: Sequence[Move], kinds: Sequence[str]) -> list[Applied]:
-        """One outcome that the store refuses must not keep the others."""
-        outcome: list[Applied] = []
+    async def _apply_one_by_one(self, moves: Sequence[Move], kinds: Sequence[str]) -> list[Applied | None]:
+        """Apply moves one by one: an outcome that MongoDB rejects must not block the others. None: it was rejected."""
+        outcome: list[Applied | None] = []
         for move, kind in zip(moves, kinds, strict=True):
             try:
                 outcome += await self._apply_until_known([move], [kind])
             except StoreError as error:
                 log.error("outcome refused; the lease brings the job back", job_id=str(move.seen.id), error=str(error))
-                outcome.append(Applied.STALE)
+                outcome.append(None)
         return outcome
 
     async def _still_owned(self, stale: Sequence[Ended]) -> list[Ended]:
@@ -240,6 +261,7 @@ class Recorder:
                 self._note_fenced(held)
                 continue
             held.cancelling = job.cancel_requested
+            held.has_unread_signal = isinstance(ending, Parked) and job.signals > ending.in_seq
             held.job = replace(held.job, rev=job.rev, cancel_requested_at=job.seen.at)
             owned.append((held, ending))
         return owned

@@ -1,0 +1,170 @@
+"""The port of a handler's durable calls: from the handlers' loop to the plumbing loop, and back.
+
+Neither loop waits for the other. The engine of an attempt runs on the handlers' loop, also for a plain handler in a
+thread. Ledger work that has begun runs to its end, even if the handler's call was cancelled meanwhile: the engine may
+write again what it does not know.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context as Variables
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from acked.durable.errors import DurableError, LeaseLost
+from acked.durable.port import InboxSignal, Kept, Opened, Write
+from acked_common.runtime.clock import Clock
+from acked_worker.durable.desk import LedgerDesk
+from acked_worker.execute.attempt import RunningAttempt
+from acked_worker.process import forks
+
+PARK_OVER_S = 10.0
+"""Longer waits of an `async def` handler park the job."""
+THREAD_PARK_OVER_S = 1.0
+"""The same of a plain handler, whose wait holds a thread."""
+SETTLE_S = 30.0
+"""An attempt whose own task is in a raw wait parks after this time in which no step ran."""
+_TIMER_MARGIN_S = 0.001
+"""A loop's timer may fire a moment early."""
+
+Reply = TypeVar("Reply")
+_Loop = asyncio.AbstractEventLoop
+
+
+class LedgerBridge:
+    """The `LedgerPort` of one attempt. Await its methods on the handlers' loop."""
+
+    def __init__(
+        self, desk: LedgerDesk, clock: Clock, running: RunningAttempt, loops: tuple[_Loop, _Loop], *, settle_s: float
+    ) -> None:
+        """`loops`: that of the handlers, and the plumbing loop."""
+        self._desk = desk
+        self._clock = clock
+        self._running = running
+        self._key = (running.id, running.attempt)
+        self._loop, self._plumbing = loops
+        self._settle_s = settle_s
+        self.attempt = running.attempt
+        self.park_over_s = PARK_OVER_S if running.kind_spec.is_async else THREAD_PARK_OVER_S
+        self.deadline_at = clock.now() + timedelta(seconds=running.deadline - clock.monotonic())
+        self._came = asyncio.Event()
+        self._working: set[asyncio.Task[Any]] = set()
+        """On the plumbing loop, which itself refers to tasks only weakly."""
+
+    @property
+    def loop(self) -> _Loop:
+        """The loop of the handlers. Raise `DurableError` in a forked child, where it does not run."""
+        if forks.in_child:
+            raise DurableError("durable calls can't be made in a process that the handler forked")
+        return self._loop
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a cancelled call is not the handler's own doing: it was asked to stop, or has ended."""
+        running = self._running
+        return running.is_stopping or running.ended or running.settled
+
+    def now(self) -> datetime:
+        """Return MongoDB's time."""
+        return self._clock.now()
+
+    def in_main(self) -> bool:
+        """Return whether the caller is the handler's own task or thread."""
+        return self._running.in_main()
+
+    async def open(self) -> Opened:
+        """Open the ledger. Raise `LeaseLost` if the attempt is over, `CancelledError` if it was asked to stop before.
+
+        A handler in a thread whose calls had not begun could not be told by `AttemptCalls.stop`.
+        """
+        if self._running.is_stopping:
+            raise asyncio.CancelledError
+        return await self._across(lambda: self._desk.open(self._key))
+
+    async def write(self, write: Write) -> Kept:
+        """Keep an outcome, and return what is kept. Raise `LeaseLost` if the attempt is over."""
+        return await self._across(lambda: self._desk.write(self._key, write))
+
+    async def inbox(self) -> tuple[Sequence[InboxSignal], int]:
+        """Read the unread signals, and the number of all."""
+        # Before the read: a signal that comes during it ends the next wait.
+        self._came.clear()
+        return await self._across(lambda: self._desk.inbox(self._key))
+
+    async def wait(self, until_at: datetime | None, *, for_signals: bool) -> None:
+        """Return at that instant; with `for_signals` also when one may have come since the inbox was read."""
+        came = self._came if for_signals else asyncio.Event()
+        while not came.is_set():
+            left_s = None if until_at is None else (until_at - self._clock.now()).total_seconds()
+            if left_s is not None and left_s <= 0:
+                return
+            try:
+                async with asyncio.timeout(None if left_s is None else left_s + _TIMER_MARGIN_S):
+                    await came.wait()
+            except TimeoutError:
+                continue
+
+    async def settle(self) -> None:
+        """Wait until tasks that the handler started would have gone on."""
+        await asyncio.sleep(self._settle_s)
+        # The engine decides next. Its waits end then, but other tasks of the handler would not.
+        self._loop.call_soon(self._running.calls.end_tasks_if_parked)
+
+    def signal_came(self) -> None:
+        """End the waits of the attempt, because a signal may have come. From any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._came.set)
+        except RuntimeError:
+            # The handlers' loop is closed: nothing waits any more.
+            return
+
+    async def _across(self, work: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
+        here = asyncio.get_running_loop()
+        reply: asyncio.Future[Reply] = here.create_future()
+
+        def settle(done: "asyncio.Task[Reply]") -> None:
+            self._working.discard(done)
+            try:
+                here.call_soon_threadsafe(_settle, reply, done)
+            except RuntimeError:
+                # The handlers' loop is closed: the reply has no receiver.
+                return
+
+        def begin() -> None:
+            task = self._plumbing.create_task(work())
+            self._working.add(task)
+            task.add_done_callback(settle)
+
+        try:
+            self._plumbing.call_soon_threadsafe(begin, context=Variables())
+        except RuntimeError:
+            raise LeaseLost from None
+        return await reply
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAccess:
+    """What the durable calls of attempts need of their process."""
+
+    desk: LedgerDesk
+    clock: Clock
+    settle_s: float = SETTLE_S
+
+    def port(self, running: RunningAttempt, handlers: _Loop, plumbing: _Loop) -> LedgerBridge:
+        """Return the port of an attempt, which is called on the first loop and does its work on the second one."""
+        return LedgerBridge(self.desk, self.clock, running, (handlers, plumbing), settle_s=self.settle_s)
+
+
+def _settle(reply: "asyncio.Future[Reply]", done: "asyncio.Task[Reply]") -> None:
+    """Pass on the outcome of a task that has ended, on the loop of `reply`."""
+    if done.cancelled():
+        error: BaseException | None = LeaseLost()
+    else:
+        error = done.exception()
+    if reply.done():
+        return
+    if error is not None:
+        reply.set_exception(error)
+    else:
+        reply.set_result(done.result())

@@ -1,0 +1,231 @@
+"""Do the ledger work of running attempts, on the plumbing loop.
+
+An attempt opens its ledger at its first durable call, under the nonce of its claim. Then every write is refused as soon
+as a later attempt has opened it. A refused write interrupts the attempt, as a lost lease does.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from acked.durable.errors import DurableError, LeaseLost, TooManySteps
+from acked.durable.port import InboxSignal, Kept, Opened, Write
+from acked_common.model.ledger import (
+    AlreadyKept,
+    Fenced,
+    JobLedger,
+    LedgerEntry,
+    LedgerFull,
+    LedgerWrite,
+    Opening,
+    SignalGone,
+)
+from acked_common.model.ledger_rules import entry_bytes, nearly_full
+from acked_common.runtime import failpoints
+from acked_common.runtime.clock import Clock
+from acked_common.runtime.logs import get_log
+from acked_common.store.errors import StoreError
+from acked_common.store.ledgers import Inbox, LedgerStore, Written
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.durable.group import CallGroup
+from acked_worker.durable.mapping import kept_of, opened_of, signals_of
+from acked_worker.durable.open_ledger import OpenLedger
+
+log = get_log(__name__)
+
+Item = TypeVar("Item")
+Reply = TypeVar("Reply")
+
+Key = tuple[str, int]
+"""The job's id, and the number of the attempt."""
+
+MAX_CALLS = 10_000
+"""The maximum of durable calls of one attempt that wait for their ledger at once: as many as a ledger keeps."""
+MAX_CALL_BYTES = 32 * 2**20
+"""The maximum size of their results, twice what a ledger keeps."""
+IN_FLIGHT = 100
+"""The writes of one attempt that may wait in the groups at once, so that one attempt does not delay the others."""
+
+OPENED_AT_ONCE = 32
+"""The maximum of ledgers in one read, each up to 16 MiB."""
+
+_recorded = Counter("acked_durable_calls_recorded_total", "Outcomes of durable calls that were kept.", ["call"])
+_opened = Counter(
+    "acked_ledgers_opened_total", "Attempts that made a durable call; resumed: kept outcomes were there.", ["resumed"]
+)
+_refused = Counter("acked_durable_calls_refused_total", "Durable calls of attempts that owned their job no more.")
+
+
+class LedgerDesk(Protocol):
+    """The ledger work of attempts: of this worker, or of the one that this isolated process belongs to."""
+
+    async def open(self, key: Key) -> Opened:
+        """Open the ledger of an attempt. Raise `LeaseLost` if a later attempt has, or `DurableError`."""
+        ...
+
+    async def write(self, key: Key, write: Write) -> Kept:
+        """Keep an outcome in the journals of a majority; return what is kept. Raise as `open` does."""
+        ...
+
+    async def inbox(self, key: Key) -> tuple[Sequence[InboxSignal], int]:
+        """Read the unread signals and the number of all signals, from a majority. Raise as `open` does."""
+        ...
+
+
+class _Attempt:
+    """The calls of one attempt."""
+
+    __slots__ = ("bytes", "calls", "in_flight", "ledger", "places")
+
+    def __init__(self, ledger: OpenLedger) -> None:
+        self.ledger = ledger
+        self.places = asyncio.Semaphore(IN_FLIGHT)
+        self.calls = 0
+        self.bytes = 0
+        self.in_flight: dict[str, asyncio.Future[None]] = {}
+        """By digest; two writes of one entry go out one after the other."""
+
+
+class AttemptLedgers:
+    """The ledgers of one worker process; its `LedgerDesk`. All on the plumbing loop."""
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        running: InFlightAttempts,
+        version_of: Callable[[str], str],
+        on_lost: Callable[[InFlight], None],
+        clock: Clock,
+    ) -> None:
+        """`version_of` returns the version of a kind; `on_lost` interrupts an attempt that owns its job no more."""
+        self._running = running
+        self._version_of = version_of
+        self._on_lost = on_lost
+        self._attempts: dict[Key, _Attempt] = {}
+        self._store = store
+        self._clock = clock
+        self._opens: CallGroup[Opening, JobLedger | Fenced] = CallGroup(
+            "open ledgers", self._open_all, batch=OPENED_AT_ONCE, key=lambda opening: opening.id
+        )
+        self._writes: CallGroup[LedgerWrite, Written] = CallGroup("write ledgers", store.write_entries, weigh=_weight)
+        self._inboxes: CallGroup[UUID, Inbox] = CallGroup("read inboxes", self._read_all, key=lambda job_id: job_id)
+
+    async def open(self, key: Key) -> Opened:
+        held = self._held(key)
+        job = held.job
+        version = self._version_of(job.kind)
+        opening = Opening(job.id, job.tenant, job.run, job.attempt, job.nonce, version)
+        found = await self._call(self._opens, opening)
+        if isinstance(found, Fenced):
+            raise self._lost(held)
+        self._held(key)
+        self._attempts[key] = _Attempt(OpenLedger(held, found))
+        _opened.labels("yes" if found.entries else "no").inc()
+        if (limit := nearly_full(found)) is not None:
+            log.warning("a ledger is nearly full", job_id=held.id, kind=job.kind, why=limit)
+        return opened_of(found, version)
+
+    async def write(self, key: Key, write: Write) -> Kept:
+        attempt = self._attempt(key)
+        weight = len(write.kept.value or b"")
+        if attempt.calls >= MAX_CALLS or attempt.bytes + weight > MAX_CALL_BYTES:
+            raise DurableError(
+                f"more than {MAX_CALLS:,} durable calls or {MAX_CALL_BYTES >> 20} MiB of their results wait to be kept "
+                "at once; await them in smaller groups"
+            )
+        attempt.calls += 1
+        attempt.bytes += weight
+        try:
+            async with attempt.places:
+                return await self._write_in_turn(attempt, key, write)
+        finally:
+            attempt.calls -= 1
+            attempt.bytes -= weight
+
+    async def inbox(self, key: Key) -> tuple[Sequence[InboxSignal], int]:
+        held = self._attempt(key).ledger.held
+        found = await self._call(self._inboxes, held.job.id)
+        return signals_of(found.signals), found.in_seq
+
+    def end(self, key: Key) -> None:
+        """Forget an attempt that has ended. Its calls raise `LeaseLost` from now on."""
+        self._attempts.pop(key, None)
+
+    async def stop(self) -> None:
+        """Cancel all calls."""
+        for group in (self._opens, self._writes, self._inboxes):
+            await group.stop()
+
+    async def _write_in_turn(self, attempt: _Attempt, key: Key, write: Write) -> Kept:
+        while (earlier := attempt.in_flight.get(write.digest)) is not None:
+            await asyncio.wait([earlier])
+        self._attempt(key)
+        done = attempt.in_flight[write.digest] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._write_now(attempt.ledger, write)
+        finally:
+            del attempt.in_flight[write.digest]
+            done.set_result(None)
+
+    async def _write_now(self, ledger: OpenLedger, write: Write) -> Kept:
+        bound = ledger.bind(write)
+        failpoints.reach("worker.step-recording")
+        found = await self._call(self._writes, bound)
+        failpoints.reach("worker.step-recorded")
+        match found:
+            case Fenced():
+                raise self._lost(ledger.held)
+            case AlreadyKept(entry):
+                ledger.note(write.digest, entry, is_ours=False)
+                return kept_of(entry)
+            case LedgerEntry():
+                _recorded.labels(write.kept.call.value).inc()
+                ledger.note(write.digest, found, is_ours=True)
+                # Usually the very entry: then the handler gets what it wrote, without a translation back.
+                return write.kept if found is bound.entry else kept_of(found)
+            case SignalGone():
+                raise DurableError(f"signal {write.takes!r} has left the inbox since it was read; the attempt ends")
+            case LedgerFull(limit):
+                raise TooManySteps(limit)
+
+    async def _open_all(self, openings: Sequence[Opening]) -> Sequence[JobLedger | Fenced]:
+        return await self._store.open_ledgers(openings, at=self._clock.now())
+
+    async def _read_all(self, ids: Sequence[UUID]) -> Sequence[Inbox]:
+        found = await self._store.read_inboxes(ids)
+        return [found.get(job_id, _EMPTY) for job_id in ids]
+
+    async def _call(self, group: CallGroup[Item, Reply], item: Item) -> Reply:
+        try:
+            return await group.call(item)
+        except StoreError as error:
+            raise DurableError(f"the database refused a durable call: {error}") from error
+
+    def _held(self, key: Key) -> InFlight:
+        held = self._running.get(*key)
+        if held is None or held.ended:
+            raise LeaseLost
+        return held
+
+    def _attempt(self, key: Key) -> _Attempt:
+        self._held(key)
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            raise LeaseLost
+        return attempt
+
+    def _lost(self, held: InFlight) -> LeaseLost:
+        _refused.inc()
+        log.warning("lease lost: another attempt has the ledger", job_id=held.id, attempt=held.job.attempt)
+        self._on_lost(held)
+        return LeaseLost()
+
+
+_EMPTY = Inbox()
+
+
+def _weight(write: LedgerWrite) -> int:
+    return entry_bytes(write.entry)
