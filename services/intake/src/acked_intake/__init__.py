@@ -1,1 +1,1 @@
-"""Intake: keeps requests in MongoDB, answers 202, publishes bundles."""
+"""Intake: persists requests in MongoDB, responds 202, publishes bundles."""

@@ -1,4 +1,4 @@
-"""Runs intake: `python -m acked_intake`."""
+"""Entry point of intake: `python -m acked_intake`."""
 
 import sys
 
@@ -11,7 +11,7 @@ from acked_intake.settings import read_settings
 
 
 def main() -> int:
-    """The exit code."""
+    """Run intake until it stops. Return the exit code."""
     try:
         settings = read_settings()
     except SettingsError as error:

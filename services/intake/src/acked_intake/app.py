@@ -1,4 +1,4 @@
-"""Puts intake together."""
+"""Composition root of intake."""
 
 from starlette.applications import Starlette
 
@@ -16,12 +16,12 @@ from acked_intake.request.operations import ABOUT, PROCESS
 from acked_intake.request.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
 
-# Of the time in which a client is answered; the rest is for what is around the call.
+# The share of the response deadline for calls to the store; the rest is for the work around them.
 STORE_SHARE = 0.65
 
 
 def create_app(settings: IntakeSettings) -> Starlette:
-    """The ASGI application; its lifespan starts and stops every part."""
+    """Return the ASGI application; its lifespan starts and stops every part."""
     core = ServiceCore(
         settings.common,
         name="acked-intake",
@@ -43,7 +43,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
     def readiness() -> Readiness:
         return Readiness(
             {"mongodb": core.monitor.problem, "kinds": None if core.kinds.was_read else "not read yet"},
-            {"rabbitmq": None if core.publisher.is_open else "takes nothing; requests are kept and published later"},
+            {"rabbitmq": None if core.publisher.is_open else "not connected; jobs are published later"},
         )
 
     return core.application(

@@ -9,7 +9,7 @@ from acked_common.runtime.settings import CommonSettings, read_common, require_a
 
 @dataclass(frozen=True, slots=True)
 class CommitLimits:
-    """How much may wait for a group commit, and for how long."""
+    """The limits of requests that wait for a group commit, and their deadline."""
 
     waiting_jobs: int = 20_000
     waiting_bytes: int = 64 * 2**20
@@ -19,29 +19,30 @@ class CommitLimits:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """How many jobs may wait for workers, in all intakes together; 0: any number."""
+    """The maximum of jobs that wait for workers, and of parked jobs of a tenant, over all intakes; 0: unlimited."""
 
     in_all: int
     of_tenant: int
+    parked_of_tenant: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeSettings:
-    """What intake needs beside the common part."""
+    """The settings of intake."""
 
     common: CommonSettings
     http: HttpLimits
     held: HeldLimits
     port: int
     gateway_url: str
-    """Where clients find the feed, e.g. `http://localhost:8080`."""
+    """The gateway's URL for clients, e.g. `http://localhost:8080`."""
     max_body_bytes: int
     commit: CommitLimits
     quotas: Quotas
 
 
 def read_settings(env: Env | None = None) -> IntakeSettings:
-    """Reads and checks all of intake's settings."""
+    """Read and validate all settings of intake."""
     env, usual = env or Env(), CommitLimits()
     gateway_port = env.whole("ACKED_GATEWAY_PORT", 8080, at_least=1, at_most=65535)
     http = read_http_limits(env)
@@ -64,6 +65,7 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
         quotas=Quotas(
             in_all=env.whole("ACKED_MAX_WAITING_JOBS", 1_000_000, at_most=100_000_000),
             of_tenant=env.whole("ACKED_MAX_WAITING_JOBS_OF_TENANT", 0, at_most=100_000_000),
+            parked_of_tenant=env.whole("ACKED_MAX_PARKED_JOBS", 10_000_000, at_most=100_000_000),
         ),
     )
     require_access(env, settings.common)

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acked_common.http.fair_thread import ON_LOOP_BYTES
+from acked_common.http.idempotency_key import key_in
 from acked_common.http.problems import ProblemError
 from acked_common.model.names import IDEMPOTENCY_KEY
 from acked_common.model.options import JobOptions
 from acked_intake.accept.acceptance import fingerprint_of
-from acked_intake.accept.idempotency import fingerprint, key_in
+from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.submission import Submission, parse_submission
 from support.fields import filled, variants, walked
 

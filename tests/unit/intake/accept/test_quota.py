@@ -11,6 +11,7 @@ from acked_intake.accept.quota import LONGEST_RETRY_S, Quota, Refusal
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.settings import Quotas
 from support.factories import new_job
+from support.parked import parked
 from support.parts import ShakyStore
 
 
@@ -127,6 +128,32 @@ def test_one_process_alone_never_exceeds_the_quota(most: int, steps: list[tuple[
             waiting += 1
         else:
             assert 1 <= refused.retry_after_s <= LONGEST_RETRY_S
+
+
+def test_a_tenant_with_too_many_parked_jobs_is_refused_new_ones() -> None:
+    quota = Quota(Quotas(0, 0, parked_of_tenant=7))
+    quota.counted_parked({"a": 9})
+    found = refusal(quota, "a")
+    assert (found.waiting, found.quota, found.is_of_tenant, found.is_of_parked) == (9, 7, True, True)
+    assert admitted(quota, 3, "b") == 3
+    quota.counted_parked({})
+    assert admitted(quota, 3, "a") == 3
+
+
+async def test_parked_jobs_count_against_their_own_quota_alone() -> None:
+    store = ShakyStore(SharedClock())
+    for _ in range(3):
+        await parked(store, due_s=60.0)
+    counter = QuotaCounter(store, Quotas(2, 0, parked_of_tenant=3))
+    counter.admit("default")
+    await counter.count()
+    with pytest.raises(ProblemError) as caught:
+        counter.admit("default")
+    assert caught.value.problem.detail == "3 jobs of this tenant are parked, 3 may; nothing was stored"
+    counter.admit("another")
+    store.is_away = True
+    with pytest.raises(StoreUnavailable):
+        await counter.count()
 
 
 async def test_the_counter_counts_what_is_stored() -> None:

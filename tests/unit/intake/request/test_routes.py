@@ -77,9 +77,9 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 async def test_an_accepted_request_is_told_where_its_status_is(bench: Bench) -> None:
-    answer = await bench.post({"kind": "demo", "payload": {"n": 1}})
-    assert (answer.status, answer.headers["content-type"]) == (202, "application/json")
-    found = answer.json
+    response = await bench.post({"kind": "demo", "payload": {"n": 1}})
+    assert (response.status, response.headers["content-type"]) == (202, "application/json")
+    found = response.json
     job_id = parse_id(found["id"])
     assert job_id is not None
     kept = await bench.store.get(job_id)
@@ -91,15 +91,15 @@ async def test_an_accepted_request_is_told_where_its_status_is(bench: Bench) -> 
         "accepted_at": rfc3339(kept.accepted_at),
         "links": {"status": f"/status/{kept.id}", "feed": f"ws://localhost:{PORT}/ws/feed"},
     }
-    assert answer.headers["location"] == f"/status/{kept.id}"
-    assert answer.headers["retry-after"] == "1"
-    assert int(answer.headers["content-length"]) == len(answer.body)
+    assert response.headers["location"] == f"/status/{kept.id}"
+    assert response.headers["retry-after"] == "1"
+    assert int(response.headers["content-length"]) == len(response.body)
 
 
 async def test_a_job_that_was_edited_names_its_source(bench: Bench) -> None:
     source = "01a20d05-adf2-7315-9ee6-8162dae54aa3"
-    answer = await bench.post({"kind": "demo", "edited_from": source})
-    kept = await bench.store.get(parse_id(answer.json["id"]) or new_id())
+    response = await bench.post({"kind": "demo", "edited_from": source})
+    kept = await bench.store.get(parse_id(response.json["id"]) or new_id())
     assert kept is not None and str(kept.edited_from) == source
 
 
@@ -112,30 +112,30 @@ async def test_only_operators_name_an_edited_source(bench: Bench, permissions: s
 
     body = b'{"kind":"demo","edited_from":"01a20d05-adf2-7315-9ee6-8162dae54aa3"}'
     headers = {"content-type": "application/json"}
-    answer = await call(as_the_guards_leave_it, "POST", "/process", body, headers=headers)
-    assert answer.status == status
+    response = await call(as_the_guards_leave_it, "POST", "/process", body, headers=headers)
+    assert response.status == status
     if status == 403:
-        assert (answer.json["type"], "operate" in answer.json["detail"]) == ("/problems/missing-permission", True)
+        assert (response.json["type"], "operate" in response.json["detail"]) == ("/problems/missing-permission", True)
         assert await bench.store.count_waiting(at_most=9) == 0
     plain = await call(as_the_guards_leave_it, "POST", "/process", b'{"kind":"demo"}', headers=headers)
     assert plain.status == 202
 
 
 async def test_an_empty_body_asks_for_a_demo(bench: Bench) -> None:
-    answer = await bench.post(None)
-    assert (answer.status, answer.json["kind"]) == (202, "demo")
+    response = await bench.post(None)
+    assert (response.status, response.json["kind"]) == (202, "demo")
 
 
 @pytest.mark.parametrize("headers", [{"content_type": "application/json"}, {"idempotency_key": "a"}])
 async def test_an_empty_body_that_was_lost_is_no_job(bench: Bench, headers: dict[str, str]) -> None:
-    answer = await bench.post(None, **headers)
-    assert (answer.status, answer.json["type"]) == (400, "/problems/empty-body")
+    response = await bench.post(None, **headers)
+    assert (response.status, response.json["type"]) == (400, "/problems/empty-body")
 
 
 @pytest.mark.parametrize(("delay_s", "after"), [(0.2, "1"), (90, "90"), (1_000_000, "3600")])
 async def test_a_delayed_job_is_asked_for_later(bench: Bench, delay_s: float, after: str) -> None:
-    answer = await bench.post({"kind": "demo", "delay_s": delay_s})
-    assert (answer.json["state"], answer.headers["retry-after"]) == (State.SCHEDULED.value, after)
+    response = await bench.post({"kind": "demo", "delay_s": delay_s})
+    assert (response.json["state"], response.headers["retry-after"]) == (State.SCHEDULED.value, after)
 
 
 @pytest.mark.parametrize(
@@ -150,38 +150,42 @@ async def test_a_delayed_job_is_asked_for_later(bench: Bench, delay_s: float, af
     ],
 )
 async def test_a_refusal_is_a_problem_document(bench: Bench, body: object, status: int, name: str) -> None:
-    answer = await bench.post(body)
-    assert (answer.status, answer.json["type"]) == (status, f"/problems/{name}")
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert int(answer.headers["content-length"]) == len(answer.body)
+    response = await bench.post(body)
+    assert (response.status, response.json["type"]) == (status, f"/problems/{name}")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert int(response.headers["content-length"]) == len(response.body)
 
 
 async def test_a_body_of_another_type_is_refused(bench: Bench) -> None:
-    answer = await bench.post({"kind": "demo"}, content_type="text/plain")
-    assert (answer.status, answer.json["type"]) == (415, "/problems/unsupported-media-type")
+    response = await bench.post({"kind": "demo"}, content_type="text/plain")
+    assert (response.status, response.json["type"]) == (415, "/problems/unsupported-media-type")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 async def test_other_methods_are_told_how_to_call(bench: Bench, method: str) -> None:
-    answer = await call(bench.endpoint, method, "/process", headers={"host": "localhost:8081"})
-    assert (answer.status, answer.headers["allow"]) == (405, "POST")
-    assert "curl" in answer.json["example"] and "localhost:8081/process" in answer.json["example"]
+    response = await call(bench.endpoint, method, "/process", headers={"host": "localhost:8081"})
+    assert (response.status, response.headers["allow"]) == (405, "POST")
+    assert "curl" in response.json["example"] and "localhost:8081/process" in response.json["example"]
 
 
 async def test_without_the_store_nothing_is_accepted(bench: Bench) -> None:
-    bench.monitor._problem = "MongoDB does not answer"
-    answer = await bench.post({"kind": "demo"})
-    assert (answer.status, answer.json["type"], answer.headers["retry-after"]) == (503, "/problems/not-accepted", "1")
+    bench.monitor._problem = "MongoDB does not respond"
+    response = await bench.post({"kind": "demo"})
+    assert (response.status, response.json["type"], response.headers["retry-after"]) == (
+        503,
+        "/problems/not-accepted",
+        "1",
+    )
 
 
 async def test_the_answer_is_what_the_document_tells(bench: Bench) -> None:
-    answer = await bench.post({"kind": "demo"})
-    found = msgspec.json.decode(answer.body, type=Accepted)
-    assert found == answer.json, "nothing is told that the type does not name"
+    response = await bench.post({"kind": "demo"})
+    found = msgspec.json.decode(response.body, type=Accepted)
+    assert found == response.json, "the response has no member that the type lacks"
     (accepted,) = PROCESS.answers
-    assert (accepted.status, list(accepted.media)) == (answer.status, [answer.headers["content-type"]])
+    assert (accepted.status, list(accepted.media)) == (response.status, [response.headers["content-type"]])
     always = {name.lower() for name, header in accepted.headers.items() if header.is_always_there}
-    assert always <= set(answer.headers)
+    assert always <= set(response.headers)
 
 
 async def test_a_request_that_is_sent_again_with_its_key_gets_the_same_answer(bench: Bench) -> None:
@@ -204,17 +208,17 @@ async def test_without_a_key_each_request_is_a_job(bench: Bench) -> None:
 
 async def test_another_request_with_the_same_key_is_refused(bench: Bench) -> None:
     first = await bench.post({"kind": "demo", "payload": 1}, idempotency_key="k")
-    answer = await bench.post({"kind": "demo", "payload": 2}, idempotency_key="k")
-    assert (answer.status, answer.json["type"]) == (422, "/problems/idempotency-key-reused")
-    assert answer.json["id"] == first.json["id"]
+    response = await bench.post({"kind": "demo", "payload": 2}, idempotency_key="k")
+    assert (response.status, response.json["type"]) == (422, "/problems/idempotency-key-reused")
+    assert response.json["id"] == first.json["id"]
     assert (await bench.post({"kind": "demo", "payload": 1}, idempotency_key="k")).json == first.json
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "ä", "k" * 256, '"', '""', '"a', "a,b", "a/b", '"a b"'])
 async def test_a_key_that_can_not_be_used_is_refused(bench: Bench, key: str) -> None:
-    answer = await bench.post({"kind": "demo"}, idempotency_key=key)
-    assert (answer.status, answer.json["type"]) == (400, "/problems/bad-idempotency-key")
-    assert "1 to 255" in answer.json["detail"]
+    response = await bench.post({"kind": "demo"}, idempotency_key=key)
+    assert (response.status, response.json["type"]) == (400, "/problems/bad-idempotency-key")
+    assert "1 to 255" in response.json["detail"]
 
 
 async def test_a_key_is_the_tenant_s_own(bench: Bench) -> None:
@@ -247,9 +251,9 @@ async def test_when_too_many_jobs_wait_nothing_is_stored() -> None:
     await bench.kinds.refresh()
     first = await bench.post({"kind": "demo"}, idempotency_key='"first"')
     assert [first.status] + [(await bench.post({"kind": "demo"})).status for _ in range(2)] == [202, 202, 503]
-    answer = await bench.post({"kind": "demo"})
-    assert answer.json["type"] == "/problems/quota-exceeded"
-    assert answer.headers["retry-after"] == "60"
+    response = await bench.post({"kind": "demo"})
+    assert response.json["type"] == "/problems/quota-exceeded"
+    assert response.headers["retry-after"] == "60"
     assert await bench.store.count_waiting(at_most=10) == 2
     # A bad request is told what is wrong with it all the same.
     assert (await bench.post({"kind": 5})).status == 422

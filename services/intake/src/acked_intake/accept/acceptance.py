@@ -1,7 +1,7 @@
-"""THE accept path: a checked submission becomes a job that is persisted, then a bundle on its lane.
+"""THE accept path: persist a checked submission as a job, then publish it in a bundle on its lane.
 
-It owns what decides between a new job and none: the quota, the replay of an idempotency key, the kind and its limits. A
-request that was accepted once gets its job again, whatever quota and kind allow by now.
+This module decides whether a request creates a job: by quota, idempotency key, kind and the limits of the kind. A
+repeated request gets the job that was accepted before, even if quota and kind would refuse it by now.
 """
 
 from collections.abc import Mapping
@@ -61,8 +61,8 @@ class Acceptance:
     async def accept(
         self, submission: Submission, *, client: Principal = LOCAL, key_text: str | None = None
     ) -> NewJob | KeyHolder:
-        """Return the job of the client once it is in the journals of a majority; with a key that an earlier request of
-        the tenant has used to ask for the same, return that one's job. Raises `ProblemError`."""
+        """Persist the client's job in the journals of a majority and return it. If an earlier equal request of the
+        tenant has used the same key, return that request's job. Raises `ProblemError`."""
         tenant = client.tenant
         key = None
         if key_text is not None:
@@ -106,7 +106,7 @@ class Acceptance:
             raise ProblemError(
                 problem(
                     "busy",
-                    "more requests wait to be kept than this intake holds; nothing was stored, send it again later",
+                    "too many requests wait to be persisted by this intake; nothing was stored, send it again later",
                 )
             ) from None
         return job if outcome is Insertion.STORED else _replay_or_refuse(outcome, key)
@@ -114,9 +114,10 @@ class Acceptance:
     async def _replay_beyond_limits(
         self, submission: Submission, client: Principal, key: IdempotencyKey | None
     ) -> KeyHolder | None:
-        """Return the job of an earlier request with the key: it was accepted, whatever its kind allows now.
+        """Return the job of an earlier request with the key, even if its kind would refuse it by now.
 
-        Without one, read the kind again, since its handler may allow more by now. Raises `ProblemError` if it does not.
+        Without such a job, read the kind again, because its handler may allow more by now. Raises `ProblemError` if
+        the kind still refuses the request.
         """
         if key is not None and (holder := await self._earlier(client.tenant, key)) is not None:
             return holder
@@ -126,8 +127,8 @@ class Acceptance:
         return None
 
     async def _earlier(self, tenant: str, key: IdempotencyKey) -> KeyHolder | None:
-        """Return the job of an earlier request that holds the key, if any. Raises `ProblemError` if the job asks for
-        something else, or MongoDB can't tell."""
+        """Return the job of an earlier request that holds the key, if any. Raises `ProblemError` if that request
+        differs, or if MongoDB is unavailable."""
         try:
             holder = await self._store.key_holder(tenant, key.text)
         except StoreError as error:
@@ -146,7 +147,7 @@ class Acceptance:
 
 
 async def fingerprint_of(submission: Submission, *, client: Client = None) -> bytes:
-    """`fingerprint`; of a large payload in a thread, so that the loop goes on."""
+    """Return the `fingerprint`. A thread computes that of a large payload, so that it does not block the loop."""
     if len(submission.payload) <= ON_LOOP_BYTES:
         return fingerprint(submission)
     return await fair_thread.quick.run(client, lambda: fingerprint(submission))
@@ -154,16 +155,16 @@ async def fingerprint_of(submission: Submission, *, client: Client = None) -> by
 
 @lru_cache(maxsize=64)
 def _fields(at: datetime, delay_s: float, grace_s: float, expires_in_s: float) -> Mapping[str, Any]:
-    """Jobs of one millisecond that ask for the same share them."""
+    """Jobs of one millisecond with equal values share this object."""
     return lifecycle.accept_fields(at=at, delay_s=delay_s, grace_s=grace_s, expires_in_s=expires_in_s)
 
 
 def _replay_or_refuse(outcome: Insertion | KeyHolder, key: IdempotencyKey | None) -> KeyHolder:
-    """Return the job that holds the key; raise `ProblemError` if the job was not stored, or may not be."""
+    """Return the job that holds the key. Raises `ProblemError` if the job is not stored, or possibly not."""
     if isinstance(outcome, KeyHolder):
         return _same_request(outcome, key)
     if outcome is Insertion.NOT_STORED:
-        raise _not_accepted("MongoDB did not take the request in time")
+        raise _not_accepted("MongoDB did not accept the request in time")
     raise _outcome_unknown(has_key=key is not None)
 
 
@@ -173,7 +174,7 @@ def _same_request(holder: KeyHolder, key: IdempotencyKey | None) -> KeyHolder:
         raise ProblemError(
             problem(
                 "idempotency-key-reused",
-                f"this Idempotency-Key belongs to job {holder.id}, which asks for something else; nothing was stored. "
+                f"this Idempotency-Key belongs to job {holder.id}, whose request differs; nothing was stored. "
                 "Send a new request with a new key, and the same request with the same body",
                 extra={"id": str(holder.id)},
             )
@@ -191,7 +192,7 @@ def _outcome_unknown(*, has_key: bool) -> ProblemError:
     return ProblemError(
         problem(
             "outcome-unknown",
-            f"MongoDB did not confirm in time: the request may be stored and then will run. {advice}",
+            f"MongoDB did not confirm in time: the request may be stored, and then it will run. {advice}",
         )
     )
 

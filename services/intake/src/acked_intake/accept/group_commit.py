@@ -1,9 +1,9 @@
-"""Group commit: one write for all requests that arrived while the earlier writes were under way.
+"""Group commit: one write for all requests that arrived while earlier writes were in flight.
 
-No timer makes a lonely request wait; load makes the groups grow, by the rule of `batch_window`.
+No timer delays a single request. Groups grow with the load, by the rule of `batch_window`.
 
-Each request has its own deadline: what was not sent by then is certainly not kept, what was sent and not confirmed may
-be.
+Each request has its own deadline. A request that was not sent by then is certainly not stored. A request that was sent
+but not confirmed may be stored.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from acked_intake.settings import CommitLimits
 
 MAX_GROUP_JOBS = 1000
 LARGE_JOBS = 32
-"""Fewer wait for the write that is under way."""
+"""A smaller group waits for the write in flight."""
 MAX_GROUP_BYTES = 8 * 2**20
 TICK_S = 0.1
-"""How late the response may be to a request whose deadline has passed."""
-# What a document weighs beside its payload, roughly.
+"""How late the response to an overdue request may be."""
+# The approximate size of a document without its payload.
 _DOCUMENT_BYTES = 512
 
 _group_size = Histogram(
@@ -42,7 +42,7 @@ _took = LoopHistogram(
 
 
 class Busy(Exception):
-    """More requests wait than this process holds."""
+    """Too many requests wait in this process."""
 
 
 class _Request(Struct, eq=False):
@@ -60,7 +60,7 @@ class _WaitingRequests:
 
 
 class GroupCommit:
-    """Collect new jobs and store them in groups; `writer` publishes each group behind its responses."""
+    """Collect new jobs and store them in groups; `writer` publishes each group after its responses."""
 
     def __init__(self, writer: JobWriter, limits: CommitLimits) -> None:
         self._writer = writer
@@ -75,12 +75,13 @@ class GroupCommit:
         self._timer: asyncio.TimerHandle | None = None
 
     async def keep(self, job: NewJob, *, overdue_at: float | None = None) -> Insertion:
-        """Keeps one job; raises `Busy` when too many wait. `overdue_at`, by the loop's clock: for who waited before."""
+        """Store one job. Raises `Busy` if too many wait. `overdue_at`: the deadline, on the loop's clock, if it runs
+        already."""
         return await self.send(job, overdue_at=overdue_at)
 
     def send(self, job: NewJob, *, overdue_at: float | None = None) -> asyncio.Future[Insertion]:
-        """As `keep`, for who doesn't wait here. The future is done in time and never fails; to cancel it gives up a job
-        that was not sent yet."""
+        """Store one job as `keep` does, without waiting. The future completes in time and never fails. Cancelling it
+        drops a job that was not sent yet."""
         loop = asyncio.get_running_loop()
         size = self.take_room(job)
         request = _Request(job, size, loop.create_future(), overdue_at or loop.time() + self._limits.answer_within_s)
@@ -91,7 +92,7 @@ class GroupCommit:
         return request.answered
 
     def take_room(self, job: NewJob) -> int:
-        """Lets a job wait in this process; answers its size for `give_room_back`. Raises `Busy`."""
+        """Reserve room for a job. Return its size, for `give_room_back`. Raises `Busy`."""
         size = len(job.payload) + _DOCUMENT_BYTES
         if self._held_jobs >= self._limits.waiting_jobs or self._held_bytes + size > self._limits.waiting_bytes:
             raise Busy
@@ -100,13 +101,13 @@ class GroupCommit:
         return size
 
     def give_room_back(self, size: int, jobs: int = 1) -> None:
-        """Jobs of this size in all wait no longer."""
+        """Release the room of jobs with this total size."""
         self._held_jobs -= jobs
         self._held_bytes -= size
         self._released.set()
 
     async def stop(self) -> None:
-        """Waits for the commits under way."""
+        """Wait for the commits in flight."""
         while self._held_jobs:
             self._released.clear()
             await self._released.wait()
@@ -119,14 +120,14 @@ class GroupCommit:
             self._begin()
 
     def _begin(self) -> None:
-        """Sends a group of those that wait, if any of them still wants to be kept."""
+        """Send a group of the waiting requests, unless all of them are overdue or cancelled."""
         group: list[_Request] = []
         size = 0
         requests = self._waiting.requests
         while requests and len(group) < MAX_GROUP_JOBS and (not group or size + requests[0].size <= MAX_GROUP_BYTES):
             request = requests.popleft()
             if request.answered.done():
-                # Its deadline has passed or its client has left before anything was sent.
+                # Its deadline has passed, or its client has disconnected, before it was sent.
                 self.give_room_back(request.size)
                 continue
             request.sent = True

@@ -1,8 +1,9 @@
-"""Requests with an idempotency key: of those that wait here with the same one, the first leads and the others follow.
+"""Requests with an idempotency key: of those that wait here with the same key, the first leads and the others follow.
 
-Only the leader is sent to the store, so a key stands once in a group commit. What becomes of it answers the followers;
-where it is certainly not stored, one that asks for something else leads next. The commit does not belong to the request
-that leads: a client that leaves strands nobody. Most requests are alone with their key, and take no task and no timer.
+Only the leader is sent to the store, so a group commit contains a key once. Its outcome is the response to the
+followers. If the leader is certainly not stored, a follower with a different request leads next. The commit does not
+belong to the leading request, so a leader that disconnects does not strand its followers. Most requests are the only
+one with their key and need no task and no timer.
 """
 
 import asyncio
@@ -16,14 +17,14 @@ from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, New
 from acked_intake.accept.group_commit import TICK_S, Busy, GroupCommit
 
 Kept: TypeAlias = Insertion | KeyHolder
-"""What became of a job; the holder of its key where that is another job."""
+"""The outcome for a job, or the holder of its key if that is another job."""
 
 MAX_TRIES = 3
-"""How often a job is sent whose key was taken by a job that is gone when it is looked for."""
+"""How often a job is sent if the holder of its key is deleted before it can be read."""
 
 
 def answer_of_follower(leader: NewJob, kept: Kept, follower: NewJob) -> Kept | None:
-    """What a follower is answered when it is known what became of its leader; None where it is to be sent itself."""
+    """Return the outcome for a follower, given that of its leader; None if the follower must be sent itself."""
     if kept is Insertion.STORED:
         return _holder(leader)
     if kept is Insertion.NOT_STORED and _key(follower).fingerprint != _key(leader).fingerprint:
@@ -37,12 +38,12 @@ class _KeyedRequest:
     overdue_at: float
     answered: "asyncio.Future[Kept]"
     size: int = 0
-    """Of the room that a follower takes up; a leader's is the group commit's affair."""
+    """The room that a follower takes; the group commit counts that of a leader."""
 
 
 @dataclass(slots=True, eq=False)
 class _RequestsOfKey:
-    """Who leads with a key, and who follows."""
+    """The leader and the followers with one key."""
 
     name: tuple[str, str]
     leader: _KeyedRequest
@@ -50,7 +51,7 @@ class _RequestsOfKey:
 
 
 class KeyedCommit:
-    """Keeps jobs that have a key, each key once; `answer_within_s` is that of the group commit."""
+    """Store jobs that have a key, each key once; `answer_within_s` is that of the group commit."""
 
     def __init__(self, commit: GroupCommit, store: KeyStore, *, answer_within_s: float) -> None:
         self._commit = commit
@@ -61,7 +62,7 @@ class KeyedCommit:
         self._tasks = Tasks()
 
     async def keep(self, job: NewJob) -> Kept:
-        """Keeps a job, or tells what holds its key; never `KEY_TAKEN`. Raises `Busy` when too many wait."""
+        """Store a job, or return the holder of its key; never `KEY_TAKEN`. Raises `Busy` if too many wait."""
         loop = asyncio.get_running_loop()
         request = _KeyedRequest(job, loop.time() + self._answer_within_s, loop.create_future())
         name = (job.tenant, _key(job).text)
@@ -70,7 +71,7 @@ class KeyedCommit:
             line = _RequestsOfKey(name, request)
             self._send(line)
             self._lines[name] = line
-            # In time: the group commit sees to it, and `_find_holder`.
+            # The group commit and `_find_holder` complete the future in time.
             return await request.answered
         request.size = self._commit.take_room(job)
         line.followers.append(request)
@@ -81,13 +82,13 @@ class KeyedCommit:
             return Insertion.UNKNOWN
 
     async def stop(self) -> None:
-        """Waits for the requests under way."""
+        """Wait for the requests in flight."""
         while self._lines:
             self._line_ended.clear()
             await self._line_ended.wait()
 
     def _send(self, line: _RequestsOfKey) -> None:
-        """Sends the leader. Raises `Busy`."""
+        """Send the leader. Raises `Busy`."""
         leader = line.leader
         sent = self._commit.send(leader.job, overdue_at=leader.overdue_at)
         sent.add_done_callback(lambda done: self._on_sent(line, done.result()))
@@ -104,13 +105,13 @@ class KeyedCommit:
             async with asyncio.timeout_at(_last_moment(line.leader)):
                 kept = await self._held(line.leader)
         except (TimeoutError, Busy, StoreError):
-            # Somebody holds the key; it may be what an earlier call of this client has stored.
+            # A job holds the key; an earlier request of this client may have stored it.
             pass
         finally:
             self._settle(line, kept)
 
     async def _held(self, leader: _KeyedRequest) -> Kept:
-        """Who holds the key of a job that was sent once; or what became of the job when it was sent again."""
+        """Return the holder of the key of a job that was sent once, or the outcome of sending the job again."""
         for tries in range(1, MAX_TRIES + 1):
             holder = await self._store.key_holder(leader.job.tenant, _key(leader.job).text)
             if holder is not None:
@@ -123,7 +124,7 @@ class KeyedCommit:
         return Insertion.UNKNOWN
 
     def _settle(self, line: _RequestsOfKey, kept: Kept) -> None:
-        """It is known what became of the leader: answers the line, and lets the next one lead."""
+        """Complete the leader and its followers with the outcome; let the next one lead if there is one."""
         while True:
             _answer(line.leader, kept)
             self._answer_followers(line, kept)
@@ -141,7 +142,7 @@ class KeyedCommit:
                 kept = Insertion.UNKNOWN
 
     def _answer_followers(self, line: _RequestsOfKey, kept: Kept) -> None:
-        """Keeps those who are to be sent themselves."""
+        """Complete the followers, except those that must be sent themselves."""
         if not line.followers:
             return
         left: list[_KeyedRequest] = []
@@ -155,19 +156,20 @@ class KeyedCommit:
         line.followers = left
 
     def _next_leads(self, line: _RequestsOfKey) -> bool:
-        """Whether anybody is left; the room of who leads is given back, as the group commit takes it anew."""
+        """Make the next follower the leader; False without one. Its room is released, since the group commit reserves
+        it."""
         while line.followers:
             request = line.followers.pop(0)
             self._commit.give_room_back(request.size)
             if not request.answered.done():
                 line.leader = request
                 return True
-            # Its deadline has passed or its client has left before it was sent.
+            # Its deadline has passed, or its client has disconnected, before it was sent.
         return False
 
 
 def _last_moment(request: _KeyedRequest) -> float:
-    """Behind the group commit's answer, which tells what was never sent from what may be stored."""
+    """Return a time after the group commit's deadline: only the group commit knows whether a job was ever sent."""
     return request.overdue_at + 1.5 * TICK_S
 
 

@@ -1,4 +1,4 @@
-"""What a body of `POST /process` asks for: read strictly, with every mistake named at once. Pure."""
+"""Parse and validate a body of `POST /process`: strictly, reporting all faults at once. Pure."""
 
 import difflib
 import re
@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 1000
 MAX_TAGS = 16
 MAX_TAG_CHARS = 64
 CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""As a class of a regular expression; in no tag."""
+"""A character class for regular expressions. No tag contains these."""
 
 _MAX_ERRORS = 20
 _MAX_SHOWN_CHARS = 200
@@ -30,14 +30,15 @@ _CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A checked request. `payload` is the JSON text exactly as it was sent; what is None was not asked for."""
+    """A validated request. `payload` is the JSON text exactly as it was sent; a field is None if the request omits
+    it."""
 
     kind: str
     payload: bytes = b"{}"
     delay_s: float = 0.0
     options: JobOptions = NO_OPTIONS
     edited_from: UUID | None = None
-    """The id of the job in whose place an operator puts this one; nobody checks whether it exists."""
+    """The id of the job that this one replaces; it is not checked whether that job exists."""
 
 
 class _Payload(msgspec.Struct):
@@ -48,7 +49,7 @@ _payload_decoder = msgspec.json.Decoder(_Payload)
 
 
 class _Wrong(Exception):
-    """What is wrong with one field; the pointer goes on behind the field's own."""
+    """The fault of one field; `pointer` is appended to the field's own."""
 
     def __init__(self, detail: str, pointer: str = "") -> None:
         self.detail = detail
@@ -58,8 +59,8 @@ class _Wrong(Exception):
 def parse_submission(  # noqa: C901 - one rule a branch
     body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may_scan: bool = True
 ) -> Submission:
-    """The submission; an empty body asks for a `demo` job. Raises `ProblemError` with 400, 413 or 422, and `NeedsScan`
-    unless `may_scan`."""
+    """Return the submission; an empty body submits a `demo` job. Raises `ProblemError` with 400, 413 or 422, and
+    `NeedsScan` unless `may_scan`."""
     if not body:
         return Submission(DEFAULT_KIND)
     try:
@@ -92,7 +93,7 @@ def parse_submission(  # noqa: C901 - one rule a branch
 
 
 def beyond_limits(submission: Submission, kind: KindRecord) -> ProblemError | None:
-    """The 422 for a request that asks for more than its kind allows; None for all others."""
+    """Return the 422 for a request that exceeds the limits of its kind; None for all others."""
     errors: list[ErrorAt] = []
     for name, asked, limit in (
         ("max_attempts", submission.options.max_attempts, kind.most_attempts),
@@ -104,7 +105,7 @@ def beyond_limits(submission: Submission, kind: KindRecord) -> ProblemError | No
     if not errors:
         return None
     detail = "; ".join(f"{error['pointer'][1:]} {error['detail']}" for error in errors)
-    return ProblemError(problem("invalid-field", f"{detail}. Ask for no more, or leave it out", errors=errors))
+    return ProblemError(problem("invalid-field", f"{detail}. Send at most that, or omit the field", errors=errors))
 
 
 def _kind(value: Any) -> str:
@@ -127,7 +128,7 @@ def _delay(value: Any) -> float:
     seconds = _number(value)
     if not 0 <= seconds <= YEAR_S:
         raise _Wrong(f"must be 0 to {YEAR_S:,} seconds (a year)")
-    # Without the sign of -0.0.
+    # Removes the sign of -0.0.
     return seconds + 0.0
 
 
@@ -168,7 +169,7 @@ def _tags(value: Any) -> tuple[str, ...]:
         if _CONTROL.search(tag):
             raise _Wrong("must not hold control characters or line breaks", f"/{index}")
         if tag in value[:index]:
-            raise _Wrong("stands in the list already", f"/{index}")
+            raise _Wrong("is already in the list", f"/{index}")
     return tuple(value)
 
 
@@ -182,7 +183,7 @@ def _job_id(value: Any) -> UUID:
 
 
 def _payload(value: Any) -> bytes:
-    # Its text is taken from the body once all is known to be right.
+    # Its text is cut out of the body once the body is known to be valid.
     return b""
 
 
@@ -216,11 +217,11 @@ def _hint(field: str) -> str:
     close = difflib.get_close_matches(field[:MAX_TAG_CHARS].lower(), KNOWN_FIELDS, n=1)
     if close:
         return f"is not a known field; did you mean {close[0]!r}?"
-    return "is not a known field; what the handler needs belongs inside payload"
+    return "is not a known field; put the handler's input inside payload"
 
 
 def _pointer(field: str) -> str:
-    # An absurdly long name is not sent back: the body itself is pointed at.
+    # A very long name is not returned: the pointer names the body itself.
     return "/" + field.replace("~", "~0").replace("/", "~1") if len(field) <= _MAX_SHOWN_CHARS else ""
 
 

@@ -1,1 +1,1 @@
-"""Reads and checks `POST /process`."""
+"""Parse and validate `POST /process`."""

@@ -1,16 +1,16 @@
-"""Reads a request's body: bounded in size, of the one media type that is meant, without waste.
+"""Read the body of a request, bounded in size, and check its media type.
 
-Its time is bounded by the server's protocol (`acked_common.http.server.protocol`), for every route.
+The server's protocol (`acked_common.http.server.protocol`) bounds the time, for every route.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from acked_common.http.idempotency_key import HEADER
 from acked_common.http.limits import UNCOUNTED_BYTES, HeldBytes
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model import strict_json
-from acked_intake.accept.idempotency import HEADER
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -25,11 +25,11 @@ _PLAIN = (b"", b"identity")
 
 
 class ClientLeft(Exception):
-    """The client went away before its whole body was here. Nobody is left to answer."""
+    """The client disconnected before it had sent its whole body, so no response is possible."""
 
 
 def curl_line(scope: Message) -> str:
-    """A call of `POST /process` that works, for a person to copy."""
+    """Return a curl command line with a valid `POST /process`, to copy."""
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost:8081")
     return f"curl -H 'Content-Type: application/json' -d '{{\"kind\": \"demo\"}}' http://{host}/process"
 
@@ -37,11 +37,10 @@ def curl_line(scope: Message) -> str:
 async def read_body(
     scope: Message, receive: Receive, *, max_bytes: int = strict_json.MAX_BYTES, held: HeldBytes | None = None
 ) -> bytes:
-    """The whole body; empty only where nothing says that there was one. Raises `ProblemError` with 400, 413, 415 or
-    what `held` raises, or `ClientLeft`.
+    """Return the whole body. Raises `ProblemError` with 400, 413, 415 or from `held`, and `ClientLeft`.
 
-    A body must be declared as JSON; where there is none, nothing has to be declared. `held` counts a large one, the
-    declared part of it before it is here; the caller releases it.
+    A body must be declared as JSON. It may be empty only if no header shows that the client meant to send one. `held`
+    counts a large body, by its declared length before it arrives; the caller releases it.
     """
     declared_bytes, refusal = _check_headers(scope)
     if declared_bytes > max_bytes:
@@ -50,7 +49,7 @@ async def read_body(
         raise refusal
     if declared_bytes > UNCOUNTED_BYTES and held is not None:
         held.grow_to(declared_bytes)
-    # Most bodies are here already, in one piece.
+    # Most bodies have already arrived, in one piece.
     message = await receive()
     body = _chunk(message)
     if message.get("more_body", False):
@@ -67,23 +66,23 @@ async def read_body(
 
 
 def check_empty(scope: Message) -> None:
-    """Raises `ProblemError` where an empty body lost what it was to hold.
+    """Raise `ProblemError` if an empty body was lost in transit.
 
-    A client that sends a body from a stream once more, after a lost connection or a redirect, sends nothing.
+    A client that streams its body sends an empty one if it repeats the request after a lost connection or a redirect.
     """
     for name, value in scope["headers"]:
         if name == HEADER or (name == b"content-type" and b"json" in value.lower()):
             says = "carries an Idempotency-Key" if name == HEADER else "declares a body of JSON"
             line = curl_line(scope)
             detail = (
-                f"the request {says}, and its body is empty. Send it with its body; a stream has to be read anew for "
+                f"the request {says}, but its body is empty. Send it with its body; a stream must be read again for "
                 f"each try. For a job of kind demo send neither header. Nothing was stored. Try: {line}"
             )
             raise ProblemError(problem("empty-body", detail, extra={"example": line}))
 
 
 async def discard_rest(receive: Receive) -> None:
-    """Reads on after a refusal, up to 8 MiB or 2 s, until the client has sent all or has left."""
+    """Discard the rest of a refused body, up to 8 MiB and 2 s, until the client has sent all or disconnects."""
     discarded = 0
     try:
         async with asyncio.timeout(DISCARDED_WITHIN_S):
@@ -116,7 +115,7 @@ def _chunk(message: Message) -> bytes:
 
 
 def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
-    """The declared length (0 where none is) and what to answer where there is a body."""
+    """Return the declared length, 0 without one, and the problem to respond with if there is a body."""
     declared_bytes = 0
     media_type: bytes | None = None
     types_seen = 0
@@ -126,7 +125,7 @@ def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
             media_type = value
             types_seen += 1
         elif name == b"content-length":
-            # A number of more digits is huge all the same.
+            # 18 digits are far beyond every limit; a longer number need not be read.
             declared_bytes = int(value[:18]) if value.isdigit() else 0
         elif name == b"content-encoding" and value.lower() not in _PLAIN:
             is_encoded = True
@@ -143,7 +142,7 @@ def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
 
 
 def _not_json(media_type: bytes) -> str | None:
-    """Why a Content-Type is not JSON in UTF-8; None where it is."""
+    """Return why a Content-Type is not JSON in UTF-8; None if it is."""
     essence, *parameters = media_type.split(b";")
     if essence.strip().lower() != _JSON:
         return f"the body is declared as {media_type[:100].decode('latin-1')!r}, not as application/json"

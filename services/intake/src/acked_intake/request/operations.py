@@ -45,7 +45,7 @@ Tag = Annotated[
 
 
 class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The work to do. A null field counts as absent, except `kind` and `payload`."""
+    """The job to submit. A null field counts as absent, except `kind` and `payload`."""
 
     kind: Annotated[
         str, Meta(pattern=whole(KIND_NAME), description="The kind of work; `GET /kinds` lists the known kinds.")
@@ -90,8 +90,8 @@ class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[
             Annotated[str, Meta(pattern=_JOB_ID, extra_json_schema={"format": "uuid"})] | None,
             Meta(
-                description="For the gateway: the job in whose place an operator puts this one. Needs the permission "
-                "`operate` too."
+                description="Set by the gateway: the id of the job that this one replaces. Also needs the permission "
+                "`operate`."
             ),
         ]
         | UnsetType

@@ -9,6 +9,7 @@ from acked_common.api.authenticator import check_permission
 from acked_common.api.operations import MAX_RETRY_AFTER_S
 from acked_common.http import fair_thread
 from acked_common.http.fair_thread import ON_LOOP_BYTES
+from acked_common.http.idempotency_key import key_in
 from acked_common.http.limits import Client, HeldBytes, client_of
 from acked_common.http.problems import Problem, ProblemError, problem
 from acked_common.model import strict_json
@@ -19,7 +20,6 @@ from acked_common.runtime import failpoints
 from acked_common.runtime.metrics import COMMIT_BOUNDS_S, LoopHistogram
 from acked_common.store.records import KeyHolder, NewJob
 from acked_intake.accept.acceptance import Acceptance
-from acked_intake.accept.idempotency import key_in
 from acked_intake.accept.submission import Submission, parse_submission
 from acked_intake.request.body import ClientLeft, Receive, curl_line, discard_rest, read_body
 from acked_intake.request.operations import PROCESS
@@ -29,7 +29,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 PROCESS_PATH = PROCESS.path
 _BEFORE_THE_BODY = (413, 429)
-"""What is answered while the body is still on its way."""
+"""Statuses of responses that are sent before the body has arrived."""
 
 _took = LoopHistogram(
     "acked_accept_duration_seconds",
@@ -38,7 +38,7 @@ _took = LoopHistogram(
 ).of(())
 
 _text_of = lru_cache(maxsize=64)(rfc3339)
-"""Jobs that are answered together were accepted in few different milliseconds."""
+"""Jobs of one group commit were accepted within a few different milliseconds."""
 
 
 class ProcessEndpoint:
@@ -47,7 +47,7 @@ class ProcessEndpoint:
     def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
         self._acceptance = acceptance
         self._max_bytes = settings.max_body_bytes
-        # Job id and kind are plain by construction, so the answer is put together without an encoder.
+        # Job id and kind contain no character to escape, so the response needs no JSON encoder.
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
         self._tail = f',"feed":"{feed}"}}}}'.encode()
 
@@ -100,7 +100,7 @@ class ProcessEndpoint:
         body = found.to_bytes()
         await send({"type": "http.response.start", "status": found.status, "headers": found.raw_headers(body)})
         if receive is not None and found.status in _BEFORE_THE_BODY:
-            # A connection that is closed while the client still sends takes the answer along.
+            # If the connection closed while the client still sends, the response would be lost.
             await send({"type": "http.response.body", "body": body, "more_body": True})
             await discard_rest(receive)
             body = b""
@@ -108,8 +108,8 @@ class ProcessEndpoint:
 
 
 async def check_and_parse(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, client: Client = None) -> Submission:
-    """`parse_submission`; what takes long, large bodies and doubtful ones, is read in a thread: the loop goes on, and
-    no client waits for all that another has sent."""
+    """Parse a submission. A thread parses large and suspicious bodies, so that they do not block the loop; clients take
+    turns at it."""
     may_scan = len(body) <= SCANNED_ON_LOOP_BYTES
     try:
         if len(body) <= ON_LOOP_BYTES:
