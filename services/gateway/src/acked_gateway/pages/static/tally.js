@@ -1,22 +1,22 @@
-// How many jobs of a scope are in each state, as the frames of one subscription tell it. Pure: no socket, no clock.
+// How many jobs of a scope are in each state, by the frames of one subscription. Pure: no socket, no clock.
 
 export class Tally {
   #jobs = new Map();
   #states = {};
   #hasCounts = false;
 
-  // What a frame says; true where it was news. Frames of unknown types are none.
+  // Takes a frame; returns whether it changed a count. Frames of unknown types change none.
   take(frame) {
     if (frame.type === "snapshot") {
       this.#begin(frame);
       return true;
     }
     if (frame.type !== "events" || this.#hasCounts) return false;
-    return frame.events.reduce((isNews, event) => this.#move(event) || isNews, false);
+    return frame.events.reduce((isChanged, event) => this.#move(event) || isChanged, false);
   }
 
-  // `{total, states}`, as in the answer of `/batches/{batch}`.
-  get answer() {
+  // `{total, states}`, as in the response of `/batches/{batch}`.
+  get counts() {
     const states = Object.fromEntries(Object.entries(this.#states).filter(([, jobs]) => jobs > 0));
     return { total: Object.values(states).reduce((sum, jobs) => sum + jobs, 0), states };
   }

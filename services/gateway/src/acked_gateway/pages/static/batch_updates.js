@@ -1,22 +1,18 @@
-// The only place that knows how news of a batch arrive: over the live feed, or by asking again and again where no
-// WebSocket gets through.
+// The counts of a batch as they change: over the live feed, or by polling where no WebSocket gets through.
 import { Line, followScope } from "./feed.js";
-import { ask, pause } from "./shared.js";
+import { ask, batchAddress, gatewayResponds, pause } from "./api.js";
 import { Tally } from "./tally.js";
 
-const ASK_EVERY_MS = 500;
-const ASK_AGAIN_AT_MOST_MS = 5_000;
-const ANSWERS_WITHIN_MS = 3_000;
+const POLL_EVERY_MS = 500;
+const POLL_AT_MOST_MS = 5_000;
 
-const batchUrl = (batch) => `/batches/${encodeURIComponent(batch)}`;
-
-// The answer of `/batches/{batch}`, asked again while the gateway is away; `tellProblem` gets what is wrong meanwhile.
+// The response of `/batches/{batch}`, asked for again while the gateway is away; `tellProblem` gets what is wrong meanwhile.
 export async function askBatch(batch, tellProblem, signal) {
-  for (let wait = ASK_EVERY_MS; ; wait = Math.min(wait * 2, ASK_AGAIN_AT_MOST_MS)) {
+  for (let wait = POLL_EVERY_MS; ; wait = Math.min(wait * 2, POLL_AT_MOST_MS)) {
     try {
-      const answer = await ask(batchUrl(batch), { signal });
+      const response = await ask(batchAddress(batch), { signal });
       tellProblem(null);
-      return answer;
+      return response;
     } catch (problem) {
       const lasting = problem.document?.status >= 400 && problem.document.status < 500;
       if (signal.aborted || lasting || !("document" in problem)) throw problem;
@@ -26,26 +22,18 @@ export async function askBatch(batch, tellProblem, signal) {
   }
 }
 
-async function gatewayAnswers() {
-  try {
-    return (await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(ANSWERS_WITHIN_MS) })).ok;
-  } catch {
-    return false;
-  }
-}
-
 // Follows from now on until `signal` aborts; the jobs need not be there yet. `show` gets each new `{total, states}`,
 // once a frame of the screen at most; `tellLine` one of `Line`; `tellProblem` what is wrong for a while, or null.
-export class BatchNews {
+export class BatchUpdates {
   #batch;
   #show;
   #tellProblem;
   #signal;
-  #answer = null;
+  #counts = null;
   #waiting = new Set();
   #failure = null;
   #isDrawing = false;
-  #asking = null;
+  #polling = null;
 
   constructor(batch, { show, tellLine, tellProblem, signal }) {
     this.#batch = batch;
@@ -54,9 +42,9 @@ export class BatchNews {
     this.#signal = signal;
     const tally = new Tally();
     followScope({ batch }, {
-      take: (frame) => { if (tally.take(frame)) this.#note(tally.answer); },
-      tell: (line) => { this.#askWhile(line === Line.BLOCKED); tellLine(line); },
-      answers: gatewayAnswers,
+      take: (frame) => { if (tally.take(frame)) this.#note(tally.counts); },
+      tell: (line) => { this.#pollWhile(line === Line.BLOCKED); tellLine(line); },
+      answers: gatewayResponds,
       signal,
     }).catch((problem) => this.#fail(problem));
   }
@@ -66,15 +54,15 @@ export class BatchNews {
     return new Promise((resolve, reject) => {
       const waiter = { isDone, resolve, reject };
       if (this.#failure !== null) reject(this.#failure);
-      else if (this.#answer !== null && isDone(this.#answer)) resolve();
+      else if (this.#counts !== null && isDone(this.#counts)) resolve();
       else this.#waiting.add(waiter);
     });
   }
 
-  #note(answer) {
-    this.#answer = answer;
+  #note(counts) {
+    this.#counts = counts;
     for (const waiter of this.#waiting) {
-      if (!waiter.isDone(answer)) continue;
+      if (!waiter.isDone(counts)) continue;
       this.#waiting.delete(waiter);
       waiter.resolve();
     }
@@ -82,28 +70,28 @@ export class BatchNews {
     this.#isDrawing = true;
     requestAnimationFrame(() => {
       this.#isDrawing = false;
-      if (!this.#signal.aborted) this.#show(this.#answer);
+      if (!this.#signal.aborted) this.#show(this.#counts);
     });
   }
 
   #fail(problem) {
     this.#failure = problem;
-    this.#asking?.abort();
+    this.#polling?.abort();
     for (const waiter of this.#waiting) waiter.reject(problem);
     this.#waiting.clear();
   }
 
-  #askWhile(isBlocked) {
+  #pollWhile(isBlocked) {
     if (!isBlocked) {
-      this.#asking?.abort();
-      this.#asking = null;
-    } else if (this.#asking === null) {
-      this.#asking = new AbortController();
-      this.#askAgainAndAgain(this.#asking.signal);
+      this.#polling?.abort();
+      this.#polling = null;
+    } else if (this.#polling === null) {
+      this.#polling = new AbortController();
+      this.#poll(this.#polling.signal);
     }
   }
 
-  async #askAgainAndAgain(signal) {
+  async #poll(signal) {
     while (!signal.aborted) {
       try {
         this.#note(await askBatch(this.#batch, this.#tellProblem, signal));
@@ -111,7 +99,7 @@ export class BatchNews {
         // A batch that is not there yet may still come.
         if (!signal.aborted && problem.document?.status !== 404) this.#fail(problem);
       }
-      await pause(ASK_EVERY_MS, signal).catch(() => {});
+      await pause(POLL_EVERY_MS, signal).catch(() => {});
     }
   }
 }

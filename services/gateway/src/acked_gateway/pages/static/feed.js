@@ -1,5 +1,5 @@
 // The line to the live feed: one subscription over as many connections as it takes.
-import { Problem, pause } from "./shared.js";
+import { Problem, pause } from "./api.js";
 import { shownToken } from "./token.js";
 
 export const Line = Object.freeze({ CONNECTING: "connecting", LIVE: "live", LOST: "lost", BLOCKED: "blocked" });

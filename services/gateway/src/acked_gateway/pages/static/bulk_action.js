@@ -1,0 +1,64 @@
+// One bulk action: how far it is, what was asked for, and what was refused.
+import { address, ask, bulkAddress, jobAddress } from "./api.js";
+import { BulkProgress } from "./bulk.js";
+import { choiceOf } from "./bulk_actions.js";
+import { VERBS, hasEnded, nameOf, refusedCount } from "./bulk_words.js";
+import { fill, h } from "./dom.js";
+import { duration, rate, time } from "./format.js";
+import { card, emptyPlace, table } from "./parts.js";
+
+const NOT_FOUND = 404;
+const AUDITED_NEAR_MS = 5000;
+
+// The entry of the audit is written right before the action.
+function auditAddress({ asked_at: at, by }) {
+  const near = (shift) => new Date(Date.parse(at) + shift).toISOString();
+  return address("/audit", { action: "bulk", client: by.client, since: near(-AUDITED_NEAR_MS), until: near(AUDITED_NEAR_MS) });
+}
+
+const fact = (term, ...value) => [h("dt", term), h("dd", value)];
+
+function facts(action) {
+  const { started_at: startedAt, ended_at: endedAt, abort_requested_by: abortedBy } = action;
+  const took = endedAt && startedAt ? (Date.parse(endedAt) - Date.parse(startedAt)) / 1000 : null;
+  return [
+    fact("Action", VERBS[action.action]?.name ?? action.action), fact("Jobs", choiceOf(action)),
+    fact("Plan", "Jobs that were there ", time(action.planned_at), "; later ones are left alone"),
+    fact("Rate", action.rate_per_s === null ? "as fast as possible" : `at most ${action.rate_per_s} jobs per second`),
+    fact("By", action.by.client, action.by.token_id && [", token ", h("code", action.by.token_id)]), action.reason && fact("Reason", action.reason),
+    fact("Asked", time(action.asked_at), ", ", h("a", { href: auditAddress(action) }, "entry of the audit")), startedAt && fact("Started", time(startedAt)),
+    abortedBy && fact("Abort asked for", abortedBy.client, " ", time(action.abort_requested_at)),
+    endedAt && fact("Ended", time(endedAt), took > 0 && `, after ${duration(took)}, ${rate(action.done / took)} jobs per second`),
+    action.failure && fact("Failure", action.failure), fact("Id", h("code", action.id)),
+  ];
+}
+
+const refusedRow = ({ id, detail }) => h("tr", { "data-row": "" }, h("td", h("a", { href: jobAddress(id) }, id)), h("td", detail));
+
+export async function show(page) {
+  page.setTitle("Bulk action");
+  let action;
+  try {
+    action = await ask(bulkAddress(page.parameters.id), { signal: page.signal });
+  } catch (problem) {
+    if (problem.document?.status !== NOT_FOUND) throw problem;
+    fill(page.main, emptyPlace("No bulk action has this id.", "Actions are stored until 30 days after their end.", h("a", { href: "/bulk-actions" }, "All bulk actions")));
+    return;
+  }
+  const [pairs, rows] = [h("dl", { class: "pairs" }), h("tbody")];
+  const refused = card("Refused jobs", table("Up to 20 examples", ["Job", "Why"], rows));
+  const shown = (found) => {
+    page.setTitle(nameOf(found), `${found.progress === null || hasEnded(found) ? "" : `${Math.floor(found.progress * 100)} % `}${nameOf(found)}`);
+    // What has not changed stays as it is, with the focus and the selection in it.
+    const { started_at: startedAt, ended_at: endedAt, abort_requested_at: abortedAt } = found;
+    const key = JSON.stringify([startedAt, endedAt, abortedAt, found.refused_examples]);
+    if (pairs.dataset.shown === key) return;
+    pairs.dataset.shown = key;
+    fill(pairs, facts(found));
+    fill(rows, found.refused_examples.map(refusedRow));
+    refused.hidden = refusedCount(found) === 0;
+  };
+  shown(action);
+  fill(page.main, h("section", { class: "card", "aria-label": "Progress" }, new BulkProgress(page, action, { whenSeen: shown, isAlone: true }).element),
+    card("What was asked for", pairs), refused);
+}

@@ -1,0 +1,74 @@
+// Pause, resume and limit of a kind, asked for in a dialog.
+import { actButton, carryOut, question } from "./act.js";
+import { kindAddress } from "./api.js";
+import { permissions } from "./config.js";
+import { h } from "./dom.js";
+import { limitWords } from "./format.js";
+
+const MAX_REASON_CHARS = 1000;
+const MOST_RUNNING = 10_000;
+
+// Kinds are shared by all tenants, so only clients of the tenant `default` may stop or limit one.
+export const mayPause = (page) => page.may(permissions.operate) && page.isOfDefaultTenant;
+
+async function pause(page, kind, place, done) {
+  const given = await question({
+    title: `Pause ${kind}`,
+    text: "Within two seconds no job of this kind starts any more. What runs goes on, and requests are accepted as before.",
+    fields: [h("label", "Why (everybody who waits for its jobs sees it)", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }))],
+    confirm: "Pause the kind",
+    isDangerous: true,
+  });
+  if (given === null) return;
+  const body = given.reason.trim() === "" ? {} : { reason: given.reason.trim() };
+  await carryOut(`${kindAddress(kind)}/pause`, body, { done: `${kind} is paused.`, place, signal: page.signal });
+  done();
+}
+
+async function resume(page, kind, place, done) {
+  await carryOut(`${kindAddress(kind)}/resume`, undefined, { done: `${kind} goes on.`, place, signal: page.signal });
+  done();
+}
+
+// The button that a kind needs: `place` takes problems, `done` is called afterwards.
+export function pauseButton(page, { kind, paused }, place, done) {
+  if (!mayPause(page)) return null;
+  const [label, act] = paused === null ? ["Pause", pause] : ["Resume", resume];
+  return actButton(label, () => act(page, kind, place, done), { class: "quiet small", "aria-label": `${label} ${kind}` });
+}
+
+const number = (name, label, value) => h("label", label, h("input", { name, type: "number", min: 1, max: MOST_RUNNING, step: 1, inputmode: "numeric", value: value ?? "" }));
+
+// The numbers of the form; an empty one is no limit.
+function checked({ in_all: inAll, per_tenant: perTenant, reason }) {
+  const given = { running: inAll === "" ? null : Number(inAll), per_tenant: perTenant === "" ? null : Number(perTenant) };
+  if (given.running === null && given.per_tenant === null) throw new Error("Enter one of the two numbers.");
+  if (given.running !== null && given.per_tenant > given.running) throw new Error("Of each tenant may not be more than in all.");
+  return reason.trim() === "" ? given : { ...given, reason: reason.trim() };
+}
+
+async function limit(page, { kind, limit: before }, place, done) {
+  const given = await question({
+    title: `Limit ${kind}`,
+    text: "No job of this kind starts beyond the limit. What runs goes on and counts; the others wait without a slot, and start as those end.",
+    fields: [number("in_all", "Running at once, over all workers and tenants", before?.running), number("per_tenant", "Of each tenant", before?.per_tenant),
+      h("label", "Why", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }, before?.reason ?? ""))],
+    confirm: "Set the limit",
+    check: checked,
+  });
+  if (given === null) return;
+  await carryOut(`${kindAddress(kind)}/limit`, given, { done: `${kind} is limited to ${limitWords(given)}.`, place, signal: page.signal });
+  done();
+}
+
+async function unlimit(page, { kind }, place, done) {
+  await carryOut(`${kindAddress(kind)}/unlimit`, undefined, { done: `${kind} has no limit now.`, place, signal: page.signal });
+  done();
+}
+
+// The buttons for the limit of a kind: set or change it, and remove it.
+export function limitButtons(page, kind, place, done) {
+  if (!mayPause(page)) return [];
+  const button = (label, act) => actButton(label, () => act(page, kind, place, done), { class: "quiet small", "aria-label": `${label} of ${kind.kind}` });
+  return kind.limit === null ? [button("Set a limit", limit)] : [button("Change limit", limit), button("Remove limit", unlimit)];
+}

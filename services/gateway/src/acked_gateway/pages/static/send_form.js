@@ -1,0 +1,49 @@
+// Sends one job of a kind. The key is minted here and stays until the job is stored, so a second try is the same request.
+import { Problem, jobAddress, kindAddress, send } from "./api.js";
+import { actButton, notice } from "./act.js";
+import { fill, h } from "./dom.js";
+import { shortId } from "./format.js";
+import { card, problemBox } from "./parts.js";
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Problem("The payload is no JSON", error.message);
+  }
+}
+
+export function sendForm(page, kind) {
+  let key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+  const field = (label, attributes) => h("label", label, h("input", { autocomplete: "off", ...attributes }));
+  const payload = h("textarea", { name: "payload", spellcheck: "false", autocapitalize: "none" });
+  payload.value = "{}";
+  const place = h("div", { role: "status" });
+  const form = h("form", { class: "stack" }, h("label", "Payload (JSON)", payload),
+    h("div", { class: "row" }, field("Delay in seconds", { name: "delay", type: "number", min: 0, step: "any", inputmode: "decimal" }),
+      field("Batch", { name: "batch", autocapitalize: "none", spellcheck: "false" })));
+
+  async function sendOnce() {
+    fill(place);
+    const values = Object.fromEntries(new FormData(form));
+    const body = { ...(values.delay ? { delay_s: Number(values.delay) } : {}), ...(values.batch.trim() ? { batch: values.batch.trim() } : {}) };
+    try {
+      // The text goes as it is: numbers beyond what JavaScript can hold stay what they are.
+      parsed(values.payload);
+      const json = JSON.stringify({ ...body, payload: null }).replace(/"payload":null\}$/, () => `"payload":${values.payload}}`);
+      const job = await send(`${kindAddress(kind)}/jobs`, undefined, {
+        signal: page.signal, body: json, headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+      });
+      key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+      fill(place, h("p", "Accepted as ", h("a", { href: jobAddress(job.id) }, `job ${shortId(job.id)}`), "."));
+      notice("The job was accepted.");
+    } catch (problem) {
+      if (!page.signal.aborted) fill(place, problemBox(problem));
+    }
+  }
+
+  const button = actButton("Send job", sendOnce);
+  form.addEventListener("submit", (event) => { event.preventDefault(); button.click(); });
+  form.append(h("div", button), place);
+  return card("Send one", form);
+}
