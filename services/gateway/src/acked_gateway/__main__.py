@@ -1,4 +1,4 @@
-"""Runs the gateway: `python -m acked_gateway`."""
+"""Entry point of the gateway: `python -m acked_gateway`."""
 
 import sys
 
@@ -13,7 +13,7 @@ from acked_gateway.settings import read_settings
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the gateway until it stops. Return the exit code."""
     try:
         settings = read_settings()
     except SettingsError as error:

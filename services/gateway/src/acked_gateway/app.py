@@ -1,4 +1,4 @@
-"""Puts the gateway together."""
+"""Composition root of the gateway."""
 
 from starlette.applications import Starlette
 
@@ -25,31 +25,42 @@ from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.session import Feed
 from acked_gateway.feed.snapshots import Snapshots
 from acked_gateway.jobs.acts import Acts
+from acked_gateway.jobs.batch_ends import batch_ends_route
 from acked_gateway.jobs.command_routes import command_routes
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.edits import Edits
 from acked_gateway.jobs.intake_client import IntakeClient
 from acked_gateway.jobs.routes import Reads, job_routes
+from acked_gateway.jobs.signal_routes import signal_routes
+from acked_gateway.jobs.signals import Signals
+from acked_gateway.jobs.throughput import throughput_route
 from acked_gateway.jobs.timeseries import timeseries_routes
+from acked_gateway.kinds.backlog import backlog_route
+from acked_gateway.kinds.details import KindDetailsParts
+from acked_gateway.kinds.limiting import Limiting
 from acked_gateway.kinds.pausing import Pausing
 from acked_gateway.kinds.routes import kind_routes
+from acked_gateway.load_test.kept import KeptFigures
 from acked_gateway.load_test.one_time import OneTimeValues
+from acked_gateway.load_test.page import make_page
 from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
 from acked_gateway.pages.routes import page_routes
+from acked_gateway.pages.shell import Shell
 from acked_gateway.settings import GatewaySettings
+from acked_gateway.tokens.routes import token_routes
 from acked_gateway.workers.channel import WorkerChannel
 from acked_gateway.workers.command_router import CommandRouter
 from acked_gateway.workers.routes import worker_routes
 from acked_gateway.workers.shared_host import SharedHost
 from acked_gateway.workers.worker_counts import WorkerCounts
 
-# Beyond it a client is told within two seconds that the store does not answer.
+# With this timeout a client gets its 503 within two seconds if MongoDB does not respond.
 STORE_TIMEOUT_S = 1.2
 
 
 def create_app(settings: GatewaySettings) -> Starlette:
-    """The ASGI application; its lifespan starts and stops every part."""
+    """Return the ASGI application; its lifespan starts and stops every part."""
     core = ServiceCore(
         settings.common,
         name="acked-gateway",
@@ -76,7 +87,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.add_loops(feed.start)
     channel = WorkerChannel(live, boot=boot, secret=settings.worker_secret, authenticator=core.authenticator)
     core.add_loops(channel.start)
-    # Without followers, workers need not report.
+    # Workers report only while a client follows.
     live.on_followed(channel.listen)
     census = CensusLoop(core.store, core.clock)
     core.add_loops(census.start)
@@ -91,18 +102,27 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.lifetime.add("command line", stop=command_router.stop)
     times = settings.common.times
     audit = Audit(core.store.audit(), core.clock)
-    commands = Commands(core.store, core.writer, audit, core.clock, times, command_router.cancel)
+    commands = Commands(
+        core.store, core.writer, audit, core.clock, times, command_router.cancel, waits=core.store.ledgers()
+    )
     intake = IntakeClient(settings.intake_url)
     core.lifetime.add("client of intake", start=intake.start, stop=intake.close)
     edits = Edits(core.store, core.writer, audit, intake, core.clock, times)
+    signals = Signals(core.store, core.store.ledgers(), core.announcer, command_router, core.clock)
+    core.lifetime.add("marks of signals", stop=signals.stop)
     orders = _bulk_orders(core, audit, times, command_router, owner=boot)
     pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
+    limiting = Limiting(core.store, pausing, core.pauses, core.limit_looks, audit, core.clock)
+    core.add_loops(limiting.start)
     reads = Reads(limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts"))
     core.add_loops(WorkerCounts(core.workers, core.kinds).start)
     tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
     calls = limits.limit(
         "load-test-calls", settings.load_test.calls, own="too-many-load-tests", what="calls of load tests"
     )
+    load_tests = core.store.load_tests()
+    run_once = OneTimeValues(settings.worker_secret)
+    page = make_page(Shell(settings.public_intake_url), run_once, core.clock)
     tester = LoadTester(settings.intake_url, max_connections=settings.load_test.connections)
     core.lifetime.add("load tester", start=tester.start, stop=tester.close)
 
@@ -110,31 +130,38 @@ def create_app(settings: GatewaySettings) -> Starlette:
         return Readiness(
             {"mongodb": core.monitor.problem},
             {
-                "rabbitmq": None if core.publisher.is_open else "takes nothing; retries wait for the sweeper",
+                "rabbitmq": None
+                if core.publisher.is_open
+                else "not connected; the sweeper publishes retried jobs later",
                 "virtual host": host.problem,
             },
         )
 
     return core.application(
         [
-            *page_routes(settings.public_intake_url),
+            *page_routes(page),
             *load_test_routes(
                 tester,
                 core.kinds,
                 core.store,
                 core.clock,
                 core.stopping,
-                run_once=OneTimeValues(settings.worker_secret),
-                public_intake_url=settings.public_intake_url,
+                run_once=run_once,
+                kept=KeptFigures(load_tests, core.clock),
                 limits=LoadTestLimits(tests, calls),
             ),
-            *job_routes(core.store, core.hints, reads, core.clock),
+            *job_routes(core.store, core.hints, reads, core.clock, load_tests, core.store.ledgers()),
+            batch_ends_route(core.store, reads),
             *timeseries_routes(core.store, core.clock, reads.turn),
+            throughput_route(core.store, core.kinds, core.clock, reads.turn),
             *command_routes(commands, edits),
+            *signal_routes(signals, core.store, core.store.ledgers(), reads),
             *attention_routes(core.store, audit, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),
             *worker_routes(core.store, core.workers, command_router, audit),
-            *kind_routes(pausing),
+            *kind_routes(pausing, limiting, KindDetailsParts(core.workers, census, core.limit_looks), intake),
+            backlog_route(census),
+            *token_routes(core.authenticator),
             *audit_routes(core.store.audit(), core.clock, reads.turn),
             *feed.routes(),
             *channel.routes(),
@@ -142,13 +169,14 @@ def create_app(settings: GatewaySettings) -> Starlette:
         about=ABOUT,
         readiness=readiness,
         others=dict.fromkeys(OF_INTAKE, settings.public_intake_url),
+        page=page,
     )
 
 
 def _bulk_orders(
     core: ServiceCore, audit: Audit, times: JobTimes, command_router: CommandRouter, *, owner: str
 ) -> BulkOrders:
-    """Let this process carry out bulk actions; return what takes new ones."""
+    """Let this process execute bulk actions. Return the part that accepts new ones."""
     actions, choices = core.store.bulk_actions(), core.store.choices()
     pages = Pages(choices, core.writer, core.clock, Acts(times), command_router.cancel)
     runner = BulkRunner(actions, pages, core.clock, owner=owner)

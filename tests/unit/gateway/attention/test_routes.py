@@ -13,6 +13,7 @@ from acked_common.http.limits import Limit
 from acked_common.model import lifecycle
 from acked_common.model.instants import rfc3339
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
+from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import Job
 from acked_gateway.attention.routes import attention_routes
 from acked_gateway.audit.notes import Audit
@@ -44,9 +45,9 @@ class Bench:
         return await call(self._app, "GET", f"/attention{query}")
 
     async def listed(self, query: str = "") -> Any:
-        answer = await self.get(query)
-        assert answer.status == 200, answer.body
-        return answer.json
+        response = await self.get(query)
+        assert response.status == 200, response.body
+        return response.json
 
     async def post(self, group: str, body: bytes) -> Answer:
         return await call(self._app, "POST", f"/attention/{group}", body)
@@ -75,7 +76,13 @@ def groups(page: Any) -> list[str]:
 
 
 async def test_before_the_first_census_nothing_is_said_to_be_counted(bench: Bench) -> None:
-    assert await bench.listed() == {"groups": [], "next_page_token": "", "counted_at": None, "is_complete": True}
+    assert await bench.listed() == {
+        "groups": [],
+        "next_page_token": "",
+        "total": {"groups": 0, "jobs": 0, "is_exact": True},
+        "counted_at": None,
+        "is_complete": True,
+    }
 
 
 async def test_failed_jobs_are_shown_by_group_newest_first(bench: Bench) -> None:
@@ -87,6 +94,9 @@ async def test_failed_jobs_are_shown_by_group_newest_first(bench: Bench) -> None
     await bench.count()
     page = await bench.listed()
     assert groups(page) == ["1b", "1a", "ungrouped"]
+    assert page["total"] == {"groups": 3, "jobs": 5, "is_exact": True}
+    assert (await bench.listed("?page_size=1"))["total"] == page["total"]
+    assert (await bench.listed("?kind=other"))["total"] == {"groups": 1, "jobs": 1, "is_exact": True}
     assert page["counted_at"] == rfc3339(bench.clock.now())
     assert page["is_complete"] is True
     first = page["groups"][1]
@@ -153,16 +163,16 @@ async def test_a_note_is_shown_with_its_group(bench: Bench) -> None:
     await bench.fail("1a")
     await bench.count()
     at = rfc3339(bench.clock.now())
-    answer = await bench.post("1a", b'{"comment": "the vendor", "taken": true}')
+    response = await bench.post("1a", b'{"comment": "the vendor", "taken": true}')
     notes = {"comment": "the vendor", "taken_by": "ada", "taken_at": at, "snoozed_until": None}
-    assert (answer.status, answer.json) == (200, {"group": "1a", **notes})
+    assert (response.status, response.json) == (200, {"group": "1a", **notes})
     await bench.fail("1a")
     await bench.count()
     (group,) = (await bench.listed())["groups"]
     assert group["count"] == 2
     assert {name: group[name] for name in notes} == notes
-    answer = await bench.post("1a", b'{"comment": null, "taken": false}')
-    assert answer.json == {"group": "1a", **dict.fromkeys(notes)}
+    response = await bench.post("1a", b'{"comment": null, "taken": false}')
+    assert response.json == {"group": "1a", **dict.fromkeys(notes)}
 
 
 async def test_a_snoozed_group_comes_back_by_itself(bench: Bench) -> None:
@@ -206,32 +216,32 @@ async def test_a_group_whose_jobs_are_gone_is_listed_no_more_but_keeps_its_comme
 
 @pytest.mark.parametrize("group", ["1absent", "ungrouped", "%2F", "A" * 300])
 async def test_an_unknown_group_is_not_found(bench: Bench, group: str) -> None:
-    answer = await bench.post(group, b'{"taken": true}')
-    assert (answer.status, answer.json["type"]) == (404, "/problems/not-found")
+    response = await bench.post(group, b'{"taken": true}')
+    assert (response.status, response.json["type"]) == (404, "/problems/not-found")
 
 
 @pytest.mark.parametrize(
     ("query", "name"), [("snoozed=yes", "snoozed"), ("page_size=x", "page_size"), ("page_token=x", "page_token")]
 )
 async def test_a_parameter_that_means_nothing_is_named(bench: Bench, query: str, name: str) -> None:
-    answer = await bench.get(f"?{query}")
-    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, f"?{name}")
+    response = await bench.get(f"?{query}")
+    assert (response.status, response.json["errors"][0]["pointer"]) == (422, f"?{name}")
 
 
 async def test_a_note_that_means_nothing_changes_nothing(bench: Bench) -> None:
     await bench.fail("1a")
     await bench.count()
-    answer = await bench.post("1a", b'{"comment": "x", "takn": true}')
-    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/takn")
+    response = await bench.post("1a", b'{"comment": "x", "takn": true}')
+    assert (response.status, response.json["errors"][0]["pointer"]) == (422, "/takn")
     assert (await bench.listed())["groups"][0]["comment"] is None
-    answer = await bench.post("1a", b'{"comment": "' + b"x" * 20_000 + b'"}')
-    assert (answer.status, answer.json["type"]) == (413, "/problems/body-too-large")
+    response = await bench.post("1a", b'{"comment": "' + b"x" * 20_000 + b'"}')
+    assert (response.status, response.json["type"]) == (413, "/problems/body-too-large")
 
 
 async def test_without_the_store_every_answer_says_so(bench: Bench) -> None:
     bench.store.is_away = True
-    for answer in (await bench.get(), await bench.post("1a", b'{"taken": true}')):
-        assert (answer.status, answer.json["type"]) == (503, "/problems/store-unreachable")
+    for response in (await bench.get(), await bench.post("1a", b'{"taken": true}')):
+        assert (response.status, response.json["type"]) == (503, "/problems/store-unreachable")
 
 
 async def test_a_note_stands_in_the_audit_before_it_is_made(bench: Bench) -> None:
@@ -247,3 +257,14 @@ async def test_a_note_stands_in_the_audit_before_it_is_made(bench: Bench) -> Non
         ("ada", "attention", {"group": "1a", "taken": True, "snoozed_until": until}, "why"),
         ("ada", "attention", {"group": "1a", "taken": False, "comment": None}, None),
     ]
+
+
+async def test_without_the_audit_no_note_is_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(entry: Any) -> None:
+        raise StoreUnavailable("the audit is away")
+
+    await bench.fail("1a")
+    await bench.count()
+    monkeypatch.setattr(bench.store.audit(), "note", away)
+    assert (await bench.post("1a", b'{"comment": "why"}')).status == 503
+    assert (await bench.listed())["groups"][0]["comment"] is None

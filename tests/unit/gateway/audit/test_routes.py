@@ -47,9 +47,9 @@ class Bench:
 
     async def listed(self, query: str = "") -> list[str]:
         """The jobs of the entries."""
-        answer = await self.get(query)
-        assert answer.status == 200, answer.body
-        return [entry["target"]["job"] for entry in answer.json["entries"]]
+        response = await self.get(query)
+        assert response.status == 200, response.body
+        return [entry["target"]["job"] for entry in response.json["entries"]]
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ async def test_page_token_of_another_list_is_refused(bench: Bench) -> None:
     for _ in range(2):
         await bench.note()
     token = (await bench.get("?page_size=1&client=ada")).json["next_page_token"]
-    answer = await bench.get(f"?page_size=1&client=bob&page_token={token}")
-    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "?page_token")
+    response = await bench.get(f"?page_size=1&client=bob&page_token={token}")
+    assert (response.status, response.json["errors"][0]["pointer"]) == (422, "?page_token")
 
 
 @pytest.mark.parametrize(("asked", "size"), [("", DEFAULT_PAGE), ("0", 1), ("999999999", MAX_PAGE)])
@@ -133,8 +133,8 @@ async def test_filters_narrow_the_list(bench: Bench) -> None:
     ],
 )
 async def test_a_parameter_that_means_nothing_is_named(bench: Bench, query: str, name: str) -> None:
-    answer = await bench.get(query)
-    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, name)
+    response = await bench.get(query)
+    assert (response.status, response.json["errors"][0]["pointer"]) == (422, name)
 
 
 async def test_lists_at_once_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,10 +150,10 @@ async def test_lists_at_once_are_bounded(bench: Bench, monkeypatch: pytest.Monke
     reads = [asyncio.create_task(bench.get()) for _ in range(3)]
     for _ in reads:
         await begun.acquire()
-    answer = await bench.get()
-    assert (answer.status, answer.json["type"]) == (429, "/problems/too-many-reads")
+    response = await bench.get()
+    assert (response.status, response.json["type"]) == (429, "/problems/too-many-reads")
     may_go_on.set()
-    assert {answer.status for answer in await asyncio.gather(*reads)} == {200}
+    assert {response.status for response in await asyncio.gather(*reads)} == {200}
 
 
 def test_an_operator_is_named_by_client_and_token() -> None:

@@ -10,6 +10,7 @@ from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.bulk_actions import MOST_IDS, BulkResolution, BulkVerb, JobChoice
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import LIVE, TERMINAL, State
+from acked_common.model.lifecycle_waits import NO_SIGNAL
 from acked_gateway.bulk.body import FIELDS, choice_of, parse_wish
 from support.factories import ManualClock
 
@@ -72,6 +73,12 @@ def test_a_filter_is_read_as_a_choice() -> None:
     assert absolute.since_at is not None and absolute.since_at.isoformat() == "2026-01-02T02:04:05+00:00"
 
 
+@pytest.mark.parametrize(("text", "name"), [("signal:paid", "paid"), ("sleep", NO_SIGNAL)])
+def test_a_filter_names_what_parked_jobs_wait_for(text: str, name: str) -> None:
+    choice = choice_of(parse(action="cancel", filter={"waiting_for": text, "kind": "k"}), "acme", NOW)
+    assert choice == JobChoice("acme", (State.WAITING,), kind="k", waiting_for=name)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no action": ({"filter": {"kind": "k"}}, "/action", "is missing"),
     "another action": ({"action": "snooze", "ids": [ID]}, "/action", "one of retry, cancel"),
@@ -93,6 +100,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "/filter/state",
         "leave state out",
     ),
+    "a retry of parked jobs": (
+        {"action": "retry", "filter": {"waiting_for": "sleep"}},
+        "/filter/waiting_for",
+        "parked",
+    ),
+    "a state of no parked job": (
+        {"action": "cancel", "filter": {"waiting_for": "sleep", "state": "queued"}},
+        "/filter/state",
+        "leave state out",
+    ),
+    "a bad wait": ({"action": "cancel", "filter": {"waiting_for": "paid"}}, "/filter/waiting_for", "signal:paid"),
     "an unknown state": ({"action": "retry", "filter": {"state": "lost"}}, "/filter/state", "one of"),
     "a bad kind": ({"action": "retry", "filter": {"kind": "A B"}}, "/filter/kind", "name of a kind"),
     "a bad instant": ({"action": "retry", "filter": {"since": "yesterday"}}, "/filter/since", "duration back"),

@@ -1,4 +1,4 @@
-"""What clients ask of bulk actions: dry runs, new ones, aborts; and what the audit is told first."""
+"""Requests for bulk actions: dry runs, new actions, aborts, and their entries in the audit."""
 
 from datetime import timedelta
 from typing import Any

@@ -7,7 +7,15 @@ import pytest
 
 from acked_common.model.bulk_actions import MAX_PAGE, BulkPlan, BulkVerb
 from acked_common.model.ids import new_id
-from acked_gateway.bulk.plan import MOST_TOKEN_CHARS, PlanError, PlannedFor, page_size, plan_from, token_of
+from acked_gateway.bulk.plan import (
+    CLOCKS_APART,
+    MOST_TOKEN_CHARS,
+    PlanError,
+    PlannedFor,
+    page_size,
+    plan_from,
+    token_of,
+)
 from support.factories import ManualClock
 
 NOW = ManualClock().now()
@@ -68,8 +76,11 @@ def test_nonsense_is_no_token(text: str) -> None:
 
 
 def test_a_plan_of_the_future_is_refused() -> None:
+    token = token_of(PLAN, FOR)
     with pytest.raises(PlanError, match="future"):
-        plan_from(token_of(PLAN, FOR), FOR, PLAN.planned_at - timedelta(milliseconds=1))
+        plan_from(token, FOR, PLAN.planned_at - CLOCKS_APART - timedelta(milliseconds=1))
+    # That of a gateway whose clock is ahead of this one's.
+    assert plan_from(token, FOR, PLAN.planned_at - CLOCKS_APART) == PLAN
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,13 @@ import pytest
 from acked_common.model import interventions, lifecycle
 from acked_common.model.bulk_actions import (
     Abort,
+    BulkAction,
     BulkState,
 )
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from acked_gateway.bulk import runner
 from acked_gateway.bulk.runner import LEASE_S, SAFE_S, BulkRunner
 from support.bulk import BY, GROUP, Life, chosen, ordered
 from support.bulk_bench import PAGE, Bench, carried_out, idle, moves_of
@@ -32,9 +35,11 @@ pytestmark = pytest.mark.usefixtures("small_pages")
 
 CALLS = 20
 """More than an action of three pages needs."""
+MOVES = 5
+"""The call that moves the first page: behind two takes, a look, and the page itself."""
 
 
-@pytest.mark.parametrize("is_done_before", [False, True], ids=["before the call", "behind the call"])
+@pytest.mark.parametrize("is_done_before", [False, True], ids=["before the call", "after the call"])
 @pytest.mark.parametrize("nth", range(1, CALLS))
 async def test_a_kill_at_any_call_changes_nothing(bench: Bench, nth: int, is_done_before: bool) -> None:
     jobs = await bench.failed(20)
@@ -127,6 +132,25 @@ class _Stalled(Life):
                 await asyncio.sleep(0)
 
 
+async def test_an_owner_leaves_what_another_one_has_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def until_stirred(held: Any, for_s: float) -> None:
+        await held.stirred.wait()
+
+    monkeypatch.setattr(runner, "_pause", until_stirred)
+    jobs = await bench.failed(3)
+    await bench.add(ordered(bench.plan(jobs), rate_per_s=1.0))
+    first, second = bench.gateway(), bench.gateway()
+    await first.take()
+    bench.clock.advance(LEASE_S + 0.1)
+    await second.take()
+    assert (first.held, second.held) == (1, 1)
+    await first.renew()
+    await second.renew()
+    await idle(first)
+    assert second.held == 1
+    await second.stop()
+
+
 async def test_an_owner_without_a_lease_moves_nothing(bench: Bench) -> None:
     jobs = await bench.failed(3)
     action = await bench.add(ordered(bench.plan(jobs)))
@@ -156,7 +180,7 @@ async def test_errors_of_the_store_are_outlived(
     await gateway.take()
     await idle(gateway)
     if (found := await bench.get(action)).ended_at is None:
-        # The answer to a write was lost, and another has come since: whoever is next goes on.
+        # The reply to a write was lost, and another write followed: the next owner continues.
         bench.clock.advance(LEASE_S + 0.1)
         found = await carried_out(bench, action)
     assert (found.state, found.tally.done, found.tally.refused) == (BulkState.DONE, 20, {})
@@ -196,15 +220,85 @@ async def test_an_abort_leaves_what_has_not_moved(bench: Bench) -> None:
     assert sum([(await again(bench.store, job)).run == 2 for job in jobs]) == PAGE
 
 
+async def test_a_stalled_owner_moves_nothing_after_an_abort(bench: Bench) -> None:
+    jobs = await bench.failed(10)
+    action = await bench.add(ordered(bench.plan(jobs)))
+    # It has looked at its lease, and stands still before its write.
+    stalled = _Stalled(MOVES)
+    gateway = bench.gateway(stalled)
+    await gateway.take()
+    await stalled.until_stalled(gateway, asyncio.create_task(asyncio.sleep(0)))
+    bench.clock.advance(LEASE_S + 0.1)
+    await _abort(bench, action)
+    found = await carried_out(bench, action)
+    assert (found.state, found.tally.done) == (BulkState.ABORTED, 0)
+    stalled.go_on.set()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert [await again(bench.store, job) for job in jobs] == jobs
+
+
+@pytest.mark.parametrize("is_in_time", [True, False], ids=["within the lease", "behind the lease"])
+async def test_an_abort_counts_a_write_without_an_answer(bench: Bench, is_in_time: bool) -> None:
+    jobs = await bench.failed(10)
+    action = await bench.add(ordered(bench.plan(jobs)))
+    late = _Late(lambda: _abort_seen(bench, action, gateway))
+    gateway = bench.gateway(late)
+    await gateway.take()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert (await bench.get(action)).ended_at is None, "jobs may still move"
+    if is_in_time:
+        await late.arrive()
+    bench.clock.advance(LEASE_S)
+    await idle(gateway)
+    if not is_in_time:
+        await late.arrive()
+    moved_already = sum([(await again(bench.store, job)).run == 2 for job in jobs])
+    assert moved_already == (PAGE if is_in_time else 0)
+    found = await bench.get(action)
+    assert (found.state, found.tally.done) == (BulkState.ABORTED, moved_already)
+
+
+async def _abort(bench: Bench, action: BulkAction) -> None:
+    await bench.store.bulk_actions().request_abort(action.id, Abort(BY, bench.clock.now()), tenant=DEFAULT_TENANT)
+
+
+async def _abort_seen(bench: Bench, action: BulkAction, gateway: BulkRunner) -> None:
+    await _abort(bench, action)
+    await gateway.renew()
+
+
+class _Late(Life):
+    """A process whose write of the moves gets no answer, and arrives when the test says so."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+        self._call: Callable[[], Awaitable[Any]] | None = None
+
+    async def through(self, call: Any) -> Any:
+        self.calls += 1
+        if self.calls != MOVES:
+            return await call()
+        self._call = call
+        await self._meanwhile()
+        raise OutcomeUnknown("no answer in time")
+
+    async def arrive(self) -> None:
+        """Let the write take effect."""
+        assert self._call is not None
+        await self._call()
+
+
 async def test_an_abort_counts_what_a_killed_owner_had_moved(bench: Bench) -> None:
     jobs = await bench.failed(10)
     action = await bench.add(ordered(bench.plan(jobs)))
-    # Two takes, a look, a page, its moves; then the kill.
-    gateway = bench.gateway(Life(5, is_done_before=True))
+    gateway = bench.gateway(Life(MOVES, is_done_before=True))
     await gateway.take()
     await idle(gateway)
     moved_already = sum([(await again(bench.store, job)).run == 2 for job in jobs])
-    await bench.store.bulk_actions().request_abort(action.id, Abort(BY, bench.clock.now()), tenant=DEFAULT_TENANT)
+    await _abort(bench, action)
     bench.clock.advance(LEASE_S + 0.1)
     found = await carried_out(bench, action)
     assert (found.state, found.tally.done) == (BulkState.ABORTED, moved_already)
@@ -226,3 +320,23 @@ async def test_a_gateway_that_stops_gives_its_actions_to_others_at_once(bench: B
     # No time has passed: no lease has run out.
     found = await carried_out(bench, action)
     assert (found.state, found.tally.done) == (BulkState.DONE, 20)
+
+
+async def test_a_gateway_that_stops_lets_its_late_writes_run_out(bench: Bench) -> None:
+    jobs = await bench.failed(10)
+    action = await bench.add(ordered(bench.plan(jobs)))
+    stopping: list[asyncio.Task[None]] = []
+
+    async def stop() -> None:
+        stopping.append(asyncio.create_task(gateway.stop()))
+        await asyncio.sleep(0)
+
+    gateway = bench.gateway(_Late(stop))
+    await gateway.take()
+    await idle(gateway)
+    await asyncio.gather(*stopping)
+    await _abort(bench, action)
+    # Whoever counted the page now would leave out what arrives next.
+    assert await _is_idle(bench)
+    bench.clock.advance(LEASE_S)
+    assert (await carried_out(bench, action)).state is BulkState.ABORTED

@@ -10,6 +10,7 @@ from acked_common.http.problems import problem
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.strict_json import NeedsScan
 from acked_common.model.topics import Topic
 from acked_gateway.feed import frames
@@ -163,6 +164,19 @@ def test_events_are_written_as_the_contract_has_them() -> None:
         "at": "2026-01-02T03:04:05.678Z",
     }
     assert frame == {"type": "events", "sub": 's"', "seq": 4, "events": [told, {**told, "progress": {"done": 1}}]}
+
+
+def test_a_park_says_what_the_job_waits_for() -> None:
+    event = JobEvent(ID, 3, State.WAITING, Reason.PARKED.value, 1, AT)
+    told = {"call": "first", "name": "paid-or-late", "until_at": "2026-01-02T03:04:05.678Z", "signals": ["paid"]}
+    waits = Waits("first", "paid-or-late", AT, ("paid",))
+    assert json.loads(frames.event_text(event, waits=waits))["waits"] == told
+    (job,) = json.loads("{" + jobs_snapshot_text([JobUpdate(ID, origin("k"), event, waits=waits)]) + "}")["jobs"]
+    assert job["waits"] == told
+    many = Waits("first", "any", None, tuple(f"{n:064}" for n in range(50)))
+    text = jobs_snapshot_text([JobUpdate(ID, origin("k"), event, waits=many)] * 1000)
+    assert len(text) < SNAPSHOT_PROGRESS_BYTES + 1000 * 300
+    assert "waits" not in frames.event_text(event)
 
 
 def test_snapshots_hold_jobs_or_counts() -> None:

@@ -84,7 +84,7 @@ class Bench:
 
     def gateway(self, intake: IntakeClient) -> Starlette:
         audit = Audit(self.store.audit(), self.clock)
-        commands = Commands(self.store, self.writer, audit, self.clock, self.times)
+        commands = Commands(self.store, self.writer, audit, self.clock, self.times, waits=self.store.ledgers())
         edits = Edits(self.store, self.writer, audit, intake, self.clock, self.times)
         return Starlette(routes=command_routes(commands, edits), exception_handlers=dict(EXCEPTION_HANDLERS))
 
@@ -98,10 +98,10 @@ class Bench:
         sent = json.dumps({"payload": payload}).encode() if body is None else body
         return await call(self.app, "POST", f"/jobs/{job.id}/edit", sent, headers=headers)
 
-    async def made(self, answer: Answer) -> Job:
+    async def made(self, response: Answer) -> Job:
         """The job that an edit made."""
-        assert answer.status == 202, answer.body
-        job_id = parse_id(answer.json["id"])
+        assert response.status == 202, response.body
+        job_id = parse_id(response.json["id"])
         assert job_id is not None
         job = await self.store.get(job_id)
         assert job is not None
@@ -139,13 +139,13 @@ async def intake_client(port: int, *, within_s: float = 10.0) -> AsyncIterator[I
 async def test_another_job_takes_the_place_of_an_ended_one(bench: Bench, make: Callable[..., Awaitable[Job]]) -> None:
     asked = {"batch": "b", "tags": ("t", "u"), "max_attempts": 9, "timeout_s": 2.5, "expires_in_s": 60.0}
     before = await make(bench.store, payload=b'{"n":1}', **asked)
-    answer = await bench.edit(before, body=b'{"payload": {"n": 2.50, "text": "\\u00e4"}}', authorization="Bearer x")
-    job = await bench.made(answer)
+    response = await bench.edit(before, body=b'{"payload": {"n": 2.50, "text": "\\u00e4"}}', authorization="Bearer x")
+    job = await bench.made(response)
     assert (job.state, job.kind, job.options) == (State.QUEUED, before.kind, before.options)
     assert job.payload == b'{"n": 2.50, "text": "\\u00e4"}', "kept exactly as it was sent"
     assert job.edited_from == before.id
-    assert answer.headers["location"] == f"/status/{job.id}"
-    assert answer.json["links"]["status"] == f"/status/{job.id}"
+    assert response.headers["location"] == f"/status/{job.id}"
+    assert response.json["links"]["status"] == f"/status/{job.id}"
     assert bench.forwarded[0]["authorization"] == "Bearer x"
 
     after = await again(bench.store, before)
@@ -171,10 +171,10 @@ async def test_a_double_click_is_one_job(bench: Bench) -> None:
 async def test_another_payload_for_the_same_run_names_the_job(bench: Bench) -> None:
     before = await failed(bench.store)
     made = await bench.made(await bench.edit(before, 1))
-    answer = await bench.edit(before, 2)
-    assert (answer.status, answer.json["type"]) == (409, "/problems/wrong-state")
-    assert answer.json["edited_to"] == str(made.id)
-    assert str(made.id) in answer.json["detail"]
+    response = await bench.edit(before, 2)
+    assert (response.status, response.json["type"]) == (409, "/problems/wrong-state")
+    assert response.json["edited_to"] == str(made.id)
+    assert str(made.id) in response.json["detail"]
     assert (await again(bench.store, before)).edited_to == made.id
 
 
@@ -186,10 +186,10 @@ async def test_a_click_behind_a_crash_finishes_what_was_begun(bench: Bench) -> N
     assert (await again(bench.store, before)).edited_to is None
     refused = await bench.edit(before, 2)
     assert refused.status == 409, "a job was made of this run, though the old one does not name it yet"
-    answer = await bench.edit(before, 1)
-    assert answer.headers["idempotency-replayed"] == "true"
-    assert answer.json["id"] == refused.json["edited_to"]
-    assert str((await again(bench.store, before)).edited_to) == answer.json["id"]
+    response = await bench.edit(before, 1)
+    assert response.headers["idempotency-replayed"] == "true"
+    assert response.json["id"] == refused.json["edited_to"]
+    assert str((await again(bench.store, before)).edited_to) == response.json["id"]
 
 
 async def test_each_run_is_edited_once(bench: Bench) -> None:
@@ -219,17 +219,21 @@ async def test_a_retry_meanwhile_wins_over_the_name(bench: Bench) -> None:
 @pytest.mark.parametrize("state", sorted(set(MAKERS) - {State.FAILED, State.CANCELLED}))
 async def test_only_what_failed_or_was_cancelled_is_edited(bench: Bench, state: State) -> None:
     job = await MAKERS[state](bench.store)
-    answer = await bench.edit(job, 1)
-    assert (answer.status, answer.json["type"], answer.json["state"]) == (409, "/problems/wrong-state", state.value)
+    response = await bench.edit(job, 1)
+    assert (response.status, response.json["type"], response.json["state"]) == (
+        409,
+        "/problems/wrong-state",
+        state.value,
+    )
     assert (bench.forwarded, bench.store.audit().entries) == ([], [])
 
 
 async def test_an_erased_job_is_not_edited(bench: Bench) -> None:
     job = await failed(bench.store)
     assert (await call(bench.app, "POST", f"/jobs/{job.id}/erase")).status == 200
-    answer = await bench.edit(job, 1)
-    assert (answer.status, answer.json["reason"]) == (409, Reason.ERASED.value)
-    assert "erased can't be edited" in answer.json["detail"]
+    response = await bench.edit(job, 1)
+    assert (response.status, response.json["reason"]) == (409, Reason.ERASED.value)
+    assert "erased can't be edited" in response.json["detail"]
     assert bench.forwarded == []
 
 
@@ -237,17 +241,17 @@ async def test_options_beyond_what_the_kind_allows_now_are_told(bench: Bench) ->
     before = await failed(bench.store, max_attempts=10)
     await bench.store.register_kinds([kind_record("demo", "demo", max_attempts=3)])
     await bench.kinds.refresh()
-    answer = await bench.edit(before, 1)
-    assert (answer.status, answer.json["type"]) == (422, "/problems/invalid-field")
-    assert answer.json["errors"][0]["pointer"] == "/max_attempts"
-    assert answer.json["detail"].startswith("intake did not take the job: max_attempts is 10")
+    response = await bench.edit(before, 1)
+    assert (response.status, response.json["type"]) == (422, "/problems/invalid-field")
+    assert response.json["errors"][0]["pointer"] == "/max_attempts"
+    assert response.json["detail"].startswith("intake did not accept the job: max_attempts is 10")
     assert await again(bench.store, before) == before
 
 
 async def test_a_payload_beyond_intakes_limit_is_refused(bench: Bench) -> None:
     before = await failed(bench.store)
-    answer = await bench.edit(before, "x" * MOST_BYTES)
-    assert (answer.status, answer.json["type"]) == (413, "/problems/body-too-large")
+    response = await bench.edit(before, "x" * MOST_BYTES)
+    assert (response.status, response.json["type"]) == (413, "/problems/body-too-large")
     assert await again(bench.store, before) == before
 
 
@@ -255,16 +259,16 @@ async def test_it_takes_both_permissions(bench: Bench) -> None:
     before = await failed(bench.store)
     gateway, intake = bench.app, bench.intake_app
     bench.app = As(gateway, Permission.OPERATE)
-    answer = await bench.edit(before, 1)
-    assert (answer.status, answer.json["type"]) == (403, "/problems/missing-permission")
-    assert "submit" in answer.json["detail"]
+    response = await bench.edit(before, 1)
+    assert (response.status, response.json["type"]) == (403, "/problems/missing-permission")
+    assert "submit" in response.json["detail"]
     assert (bench.forwarded, bench.store.audit().entries) == ([], [])
     bench.app = As(gateway, Permission.OPERATE, Permission.SUBMIT)
     # As intake finds a token that meanwhile allows less.
     bench.intake_app = As(intake, Permission.SUBMIT)  # type: ignore[assignment]
-    answer = await bench.edit(before, 1)
-    assert (answer.status, answer.json["type"]) == (403, "/problems/missing-permission")
-    assert "operate" in answer.json["detail"]
+    response = await bench.edit(before, 1)
+    assert (response.status, response.json["type"]) == (403, "/problems/missing-permission")
+    assert "operate" in response.json["detail"]
 
 
 async def test_another_tenants_job_is_not_there(bench: Bench) -> None:
@@ -278,8 +282,8 @@ async def test_without_an_entry_intake_is_not_asked(bench: Bench, monkeypatch: p
         raise StoreUnavailable("the store is away")
 
     monkeypatch.setattr(bench.store.audit(), "note", note)
-    answer = await bench.edit(await failed(bench.store), 1)
-    assert (answer.status, answer.json["type"]) == (503, "/problems/store-unreachable")
+    response = await bench.edit(await failed(bench.store), 1)
+    assert (response.status, response.json["type"]) == (503, "/problems/store-unreachable")
     assert bench.forwarded == []
 
 
@@ -287,8 +291,8 @@ async def test_an_intake_that_is_away_has_stored_nothing(bench: Bench, unused_tc
     before = await failed(bench.store)
     async with intake_client(unused_tcp_port) as client:
         bench.app = bench.gateway(client)
-        answer = await bench.edit(before, 1)
-    assert (answer.status, answer.json["type"]) == (503, "/problems/not-accepted")
+        response = await bench.edit(before, 1)
+    assert (response.status, response.json["type"]) == (503, "/problems/not-accepted")
 
 
 async def never(_: web.Request) -> web.StreamResponse:
@@ -314,12 +318,12 @@ async def fault(_: web.Request) -> web.StreamResponse:
     return web.json_response({"type": "/problems/internal", "detail": "x"}, status=500)
 
 
-@pytest.mark.parametrize("answer", [never, hang_up, nonsense, without_id, fault])
+@pytest.mark.parametrize("response", [never, hang_up, nonsense, without_id, fault])
 async def test_what_intake_did_not_answer_is_not_known(
-    bench: Bench, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    bench: Bench, response: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> None:
     app = web.Application()
-    app.router.add_post("/process", answer)
+    app.router.add_post("/process", response)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.01)
     await runner.setup()
     try:
@@ -351,7 +355,7 @@ async def test_a_limit_of_intake_is_passed_on(bench: Bench) -> None:
         await runner.cleanup()
     assert (found.status, found.headers["retry-after"]) == (429, "7")
     assert found.headers["ratelimit"] == '"r";r=0;t=7'
-    assert found.json["detail"] == "intake did not take the job: at most 5 a second"
+    assert found.json["detail"] == "intake did not accept the job: at most 5 a second"
 
 
 async def test_the_client_must_be_started() -> None:

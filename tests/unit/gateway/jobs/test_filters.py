@@ -39,6 +39,16 @@ def test_a_group_beside_another_state_is_refused() -> None:
     assert refused(error_group="ungrouped", state="queued").keys() == {"?state"}
 
 
+@pytest.mark.parametrize("state", ["", "running"])
+def test_a_worker_has_the_jobs_that_it_runs(state: str) -> None:
+    assert read(worker="worker-1", state=state) == JobFilter(State.RUNNING, tenant="acme", worker="worker-1")
+
+
+def test_a_worker_beside_another_state_or_a_group_is_refused() -> None:
+    assert refused(worker="worker-1", state="queued").keys() == {"?state"}
+    assert refused(worker="worker-1", error_group="1a").keys() == {"?state"}
+
+
 @pytest.mark.parametrize(
     ("text", "ago"),
     [

@@ -33,16 +33,17 @@ class Bench:
         workers, looks = WorkerCache(self.store, seen_within_s=24.0), QueueLooks(self.store, self.store, self.clock)
         hints = Hints(workers, KindCache(self.store), looks, self.clock, PauseCache(self.store))
         self.app = Starlette(
-            routes=[*job_routes(self.store, hints, reads, self.clock)], exception_handlers=dict(EXCEPTION_HANDLERS)
+            routes=[*job_routes(self.store, hints, reads, self.clock, self.store.load_tests(), self.store.ledgers())],
+            exception_handlers=dict(EXCEPTION_HANDLERS),
         )
 
     async def get(self, target: str) -> Answer:
         return await call(self.app, "GET", target)
 
     async def listed(self, query: str) -> Any:
-        answer = await self.get(f"/jobs{query}")
-        assert answer.status == 200, answer.body
-        return answer.json
+        response = await self.get(f"/jobs{query}")
+        assert response.status == 200, response.body
+        return response.json
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ async def test_page_token_of_a_relative_since_holds(bench: Bench) -> None:
     second = await bench.listed(f"?since=3m&page_size=2&page_token={first['next_page_token']}")
     assert ids(second) == [ids_at[1], ids_at[0]]
     assert second["next_page_token"] == ""
-    answer = await bench.get(f"/jobs?since=4m&page_size=2&page_token={first['next_page_token']}")
-    assert "other filters" in answer.json["detail"]
+    response = await bench.get(f"/jobs?since=4m&page_size=2&page_token={first['next_page_token']}")
+    assert "other filters" in response.json["detail"]
 
 
 async def test_bounds_in_time_narrow_a_list(bench: Bench) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from acked_common.api.representations import summary_fields
 from acked_common.http.responses import encode
+from acked_common.model.ids import id_at
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.store.records import Job, WorkerRecord
@@ -59,9 +60,9 @@ async def test_pages_follow_each_other_without_a_gap(bench: Bench) -> None:
 async def test_page_token_of_another_list_is_refused(bench: Bench) -> None:
     jobs = await insert(bench.store, *(new_job(kind="a") for _ in range(3)))
     token = (await bench.listed("?page_size=1&kind=a"))["next_page_token"]
-    answer = await bench.get(f"/jobs?page_size=1&kind=b&page_token={token}")
-    assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "?page_token")
-    assert "other filters" in answer.json["detail"]
+    response = await bench.get(f"/jobs?page_size=1&kind=b&page_token={token}")
+    assert (response.status, response.json["errors"][0]["pointer"]) == (422, "?page_token")
+    assert "other filters" in response.json["detail"]
     assert (await bench.get(f"/jobs?page_token={token}")).status == 422
     assert ids(await bench.listed(f"?page_size=2&kind=a&page_token={token}")) == [jobs[1].id, jobs[0].id]
 
@@ -112,17 +113,17 @@ async def test_filters_narrow_a_list(bench: Bench) -> None:
     ],
 )
 async def test_a_parameter_that_means_nothing_is_named(bench: Bench, query: str, name: str) -> None:
-    answer = await bench.get(f"/jobs?{query}")
-    assert (answer.status, answer.json["type"]) == (422, "/problems/invalid-field")
-    assert answer.json["errors"][0]["pointer"] == f"?{name}"
+    response = await bench.get(f"/jobs?{query}")
+    assert (response.status, response.json["type"]) == (422, "/problems/invalid-field")
+    assert response.json["errors"][0]["pointer"] == f"?{name}"
 
 
 async def test_a_job_is_shown_with_its_payload(bench: Bench) -> None:
     job = await queued(bench.store, payload=b'{"a":1.50}')
-    answer = await bench.get(f"/jobs/{job.id}")
-    assert answer.status == 200
-    assert (answer.json["id"], answer.json["state"]) == (str(job.id), State.QUEUED.value)
-    assert b'"payload":{"a":1.50}' in answer.body
+    response = await bench.get(f"/jobs/{job.id}")
+    assert response.status == 200
+    assert (response.json["id"], response.json["state"]) == (str(job.id), State.QUEUED.value)
+    assert b'"payload":{"a":1.50}' in response.body
 
 
 async def test_a_queued_job_that_nobody_serves_says_so(bench: Bench) -> None:
@@ -147,59 +148,84 @@ async def test_an_ended_job_has_no_hint(bench: Bench) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_job_that_is_not_there_is_not_found(bench: Bench, text: str, method: str) -> None:
     path = f"/jobs/{text}" + ("/cancel" if method == "POST" else "")
-    answer = await call(bench.app, method, path)
-    assert (answer.status, answer.json["type"]) == (404, "/problems/not-found")
+    response = await call(bench.app, method, path)
+    assert (response.status, response.json["type"]) == (404, "/problems/not-found")
 
 
 async def test_commands_answer_the_job_behind_them(bench: Bench) -> None:
     job = await queued(bench.store)
-    answer = await bench.post(f"/jobs/{job.id}/cancel")
-    assert (answer.status, answer.json["state"], answer.json["rev"]) == (200, State.CANCELLED.value, job.rev + 1)
+    response = await bench.post(f"/jobs/{job.id}/cancel")
+    assert (response.status, response.json["state"], response.json["rev"]) == (200, State.CANCELLED.value, job.rev + 1)
     broken = await failed(bench.store)
-    answer = await bench.post(f"/jobs/{broken.id}/retry")
-    assert (answer.status, answer.json["state"], answer.json["run"]) == (200, State.QUEUED.value, 2)
+    response = await bench.post(f"/jobs/{broken.id}/retry")
+    assert (response.status, response.json["state"], response.json["run"]) == (200, State.QUEUED.value, 2)
     broken = await failed(bench.store)
     body = f'{{"state":"{State.SUCCEEDED.value}","result":[1]}}'.encode()
-    answer = await bench.post(f"/jobs/{broken.id}/resolve", body)
-    assert (answer.status, answer.json["state"], answer.json["result"]) == (200, State.SUCCEEDED.value, [1])
-    answer = await bench.post(f"/jobs/{(await scheduled(bench.store)).id}/run-now")
-    assert (answer.status, answer.json["state"]) == (200, State.QUEUED.value)
-    answer = await bench.post(f"/jobs/{(await succeeded(bench.store)).id}/erase")
-    assert (answer.status, answer.json["result"]) == (200, None)
-    assert answer.json["erased_at"] == answer.json["history"][-1]["at"]
-    assert answer.json["history"][-1]["by"] == {"client": "local", "token_id": None, "via": "api"}
+    response = await bench.post(f"/jobs/{broken.id}/resolve", body)
+    assert (response.status, response.json["state"], response.json["result"]) == (200, State.SUCCEEDED.value, [1])
+    response = await bench.post(f"/jobs/{(await scheduled(bench.store)).id}/run-now")
+    assert (response.status, response.json["state"]) == (200, State.QUEUED.value)
+    response = await bench.post(f"/jobs/{(await succeeded(bench.store)).id}/erase")
+    assert (response.status, response.json["result"]) == (200, None)
+    assert response.json["erased_at"] == response.json["history"][-1]["at"]
+    assert response.json["history"][-1]["by"] == {"client": "local", "token_id": None, "via": "api"}
 
 
 async def test_a_command_that_the_state_forbids_is_a_conflict(bench: Bench) -> None:
-    answer = await bench.post(f"/jobs/{(await succeeded(bench.store)).id}/retry")
-    assert (answer.status, answer.json["type"]) == (409, "/problems/wrong-state")
-    assert answer.json["state"] == State.SUCCEEDED.value
+    response = await bench.post(f"/jobs/{(await succeeded(bench.store)).id}/retry")
+    assert (response.status, response.json["type"]) == (409, "/problems/wrong-state")
+    assert response.json["state"] == State.SUCCEEDED.value
 
 
 async def test_a_resolve_that_is_too_large_is_refused(bench: Bench) -> None:
     job = await failed(bench.store)
-    answer = await bench.post(f"/jobs/{job.id}/resolve", b"x" * (2 * 2**20 + 1))
-    assert (answer.status, answer.json["type"]) == (413, "/problems/body-too-large")
+    response = await bench.post(f"/jobs/{job.id}/resolve", b"x" * (2 * 2**20 + 1))
+    assert (response.status, response.json["type"]) == (413, "/problems/body-too-large")
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry", "resolve", "run-now", "erase", "edit"])
 async def test_commands_are_no_reads(bench: Bench, command: str) -> None:
-    answer = await bench.get(f"/jobs/{(await queued(bench.store)).id}/{command}")
-    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    response = await bench.get(f"/jobs/{(await queued(bench.store)).id}/{command}")
+    assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
 async def test_a_batch_is_counted(bench: Bench) -> None:
     start = bench.clock.now()
     await insert(bench.store, *(new_job(batch="b", at=start + timedelta(seconds=n)) for n in range(3)))
-    answer = await bench.get("/batches/b")
-    assert answer.json == {
+    response = await bench.get("/batches/b")
+    assert response.json == {
         "batch": "b",
         "total": 3,
+        "total_is_exact": True,
         "states": {State.QUEUED.value: 3},
         "first_at": rfc3339(start),
         "last_at": rfc3339(start + timedelta(seconds=2)),
         "duration_s": 2.0,
     }
+
+
+async def test_batches_are_listed_in_pages(bench: Bench) -> None:
+    start = bench.clock.now()
+    for n, name in enumerate(("old", "new")):
+        at = start + timedelta(seconds=n)
+        await insert(bench.store, *(new_job(id=id_at(at), batch=name, at=at) for _ in range(n + 1)))
+    first = (await bench.get("/batches?page_size=1")).json
+    assert first["batches"] == [
+        {
+            "batch": "new",
+            "newest_at": rfc3339(start + timedelta(seconds=1)),
+            "total": 2,
+            "total_is_exact": True,
+            "states": {State.QUEUED.value: 2},
+        }
+    ]
+    last = (await bench.get(f"/batches?page_size=1&page_token={first['next_page_token']}")).json
+    assert ([one["batch"] for one in last["batches"]], last["next_page_token"]) == (["old"], "")
+
+
+@pytest.mark.parametrize("query", ["page_size=x", "page_token=x"])
+async def test_a_list_of_batches_refuses_what_it_does_not_know(bench: Bench, query: str) -> None:
+    assert (await bench.get(f"/batches?{query}")).status == 422
 
 
 async def test_the_states_of_a_batch_stand_in_the_order_of_a_life(bench: Bench) -> None:
@@ -232,17 +258,19 @@ async def test_workers_that_were_seen_lately_are_listed(bench: Bench) -> None:
 
     await bench.store.refresh_worker(worker("here", 1.0))
     await bench.store.refresh_worker(worker("gone", 60.0))
-    answer = await bench.get("/workers")
-    (found,) = answer.json["workers"]
+    response = await bench.get("/workers")
+    (found,) = response.json["workers"]
     assert (found["id"], found["kinds"], found["slots"], found["running"]) == ("here", ["a", "b"], 200, 3)
     assert (found["finished"], found["version"], found["since"]) == (9, "1", rfc3339(now - timedelta(hours=1)))
 
 
-@pytest.mark.parametrize("target", ["/jobs", "/batches/b", "/workers", "/jobs/01234567-89ab-7def-8123-456789abcdef"])
+@pytest.mark.parametrize(
+    "target", ["/jobs", "/batches", "/batches/b", "/workers", "/jobs/01234567-89ab-7def-8123-456789abcdef"]
+)
 async def test_without_the_store_every_answer_says_so(bench: Bench, target: str) -> None:
     bench.store.is_away = True
-    answer = await bench.get(target)
-    assert (answer.status, answer.json["type"]) == (503, "/problems/store-unreachable")
+    response = await bench.get(target)
+    assert (response.status, response.json["type"]) == (503, "/problems/store-unreachable")
 
 
 async def test_another_tenants_jobs_are_not_there(bench: Bench) -> None:
@@ -254,16 +282,19 @@ async def test_another_tenants_jobs_are_not_there(bench: Bench) -> None:
     resolved = await bench.post(f"/jobs/{theirs.id}/resolve", b'{"state": "succeeded"}')
     assert resolved.status == 404
     assert (await bench.listed())["jobs"] == []
+    assert (await bench.get("/batches")).json == {"batches": [], "next_page_token": ""}
     assert (await bench.store.get_many([theirs.id]))[theirs.id] == theirs
 
 
-@pytest.mark.parametrize(("target", "verb"), [("/jobs", "list_jobs"), ("/batches/b", "count_batch")])
+@pytest.mark.parametrize(
+    ("target", "verb"), [("/jobs", "list_jobs"), ("/batches", "list_batches"), ("/batches/b", "count_batch")]
+)
 async def test_lists_and_counts_at_once_are_bounded(bench: Bench, target: str, verb: str) -> None:
     bench.store.holds[verb] = asyncio.Event()
     held = [asyncio.create_task(bench.get(target)) for _ in range(3)]
     await bench.store.until_called(verb, 3)
-    answer = await bench.get(target)
-    assert (answer.status, answer.json["type"]) == (429, "/problems/too-many-reads")
+    response = await bench.get(target)
+    assert (response.status, response.json["type"]) == (429, "/problems/too-many-reads")
     bench.store.holds[verb].set()
     await asyncio.gather(*held)
     assert (await bench.get(target)).status in (200, 404)

@@ -12,7 +12,9 @@ from acked_common.api.authenticator import Authenticator
 from acked_common.api.hints import Hints
 from acked_common.api.long_poll import LongPolls
 from acked_common.api.status_route import status_routes
+from acked_common.background.census import CensusLoop
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.limit_looks import LimitLooks
 from acked_common.background.pause_cache import PauseCache
 from acked_common.background.queue_looks import QueueLooks
 from acked_common.background.worker_cache import WorkerCache
@@ -23,11 +25,16 @@ from acked_common.model.instants import rfc3339
 from acked_common.model.pauses import MAX_REASON_CHARS, KindPauses, Pause
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.store.errors import StoreUnavailable
+from acked_common.store.records import RunningJob, WorkerRecord
 from acked_gateway.audit.notes import Audit
+from acked_gateway.jobs.intake_client import IntakeClient
+from acked_gateway.kinds.backlog import backlog_route
+from acked_gateway.kinds.details import KindDetailsParts
+from acked_gateway.kinds.limiting import Limiting
 from acked_gateway.kinds.pausing import Pausing
 from acked_gateway.kinds.routes import kind_routes
 from support.asgi import Answer, call
-from support.factories import ManualClock, kind_record, queued, running
+from support.factories import ManualClock, failed, kind_record, queued, running
 from support.parts import ShakyStore
 
 AT = ManualClock().now()
@@ -40,14 +47,25 @@ class Bench:
         self.clock = ManualClock()
         self.store = ShakyStore(self.clock)
         self.principal: Principal | None = None
+        self.census = CensusLoop(self.store, self.clock)
         kinds = KindCache(self.store)
         pauses = PauseCache(self.store)
         audit = Audit(self.store.audit(), self.clock)
         workers = WorkerCache(self.store, seen_within_s=24.0)
         polls = Limit("polls", Ledger(6, 3), own="too-many-polls", what="long polls")
-        hints = Hints(workers, kinds, QueueLooks(self.store, self.store, self.clock), self.clock, pauses)
+        looks = LimitLooks(self.store, self.clock)
+        queues = QueueLooks(self.store, self.store, self.clock)
+        hints = Hints(workers, kinds, queues, self.clock, pauses, limits=looks)
+        pausing = Pausing(self.store, kinds, pauses, audit, self.clock)
+        self.limiting = Limiting(self.store, pausing, pauses, looks, audit, self.clock)
         routes = [
-            *kind_routes(Pausing(self.store, kinds, pauses, audit, self.clock)),
+            *kind_routes(
+                pausing,
+                self.limiting,
+                KindDetailsParts(workers, self.census, looks),
+                IntakeClient("http://localhost:1"),
+            ),
+            backlog_route(self.census),
             *status_routes(self.store, LongPolls(self.store), hints, kinds, pauses, Authenticator(None), polls),
         ]
         self._app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
@@ -61,8 +79,8 @@ class Bench:
         return await call(as_client, method, target, *sent)
 
     async def kinds(self) -> dict[str, Any]:
-        answer = await self.call("GET", "/kinds")
-        return {kind["kind"]: kind["paused"] for kind in answer.json["kinds"]}
+        response = await self.call("GET", "/kinds")
+        return {kind["kind"]: kind["paused"] for kind in response.json["kinds"]}
 
     async def audited(self) -> list[tuple[str, Any, str | None]]:
         return [(entry.action, entry.target, entry.reason) for entry in self.store.audit().entries]
@@ -77,23 +95,23 @@ async def bench() -> Bench:
 
 async def test_a_pause_says_who_why_and_since_when(bench: Bench) -> None:
     bench.principal = Principal("default", "ann", frozenset(Permission))
-    answer = await bench.call("POST", "/kinds/mail/pause", {"reason": "the mail server rejects everything"})
-    assert answer.status == 200
+    response = await bench.call("POST", "/kinds/mail/pause", {"reason": "the mail server rejects everything"})
+    assert response.status == 200
     paused = {
         "client": "ann",
         "token_id": None,
         "reason": "the mail server rejects everything",
         "since": rfc3339(AT),
     }
-    assert (answer.json["kind"], answer.json["paused"]) == ("mail", paused)
+    assert (response.json["kind"], response.json["paused"]) == ("mail", paused)
     assert await bench.kinds() == {"mail": paused, "other": None}
     assert await bench.audited() == [("pause", {"kind": "mail"}, "the mail server rejects everything")]
 
 
 @pytest.mark.parametrize("body", [None, b"", {}, {"reason": None}, {"reason": ""}])
 async def test_a_pause_needs_no_reason(bench: Bench, body: Any) -> None:
-    answer = await bench.call("POST", "/kinds/mail/pause", body)
-    assert (answer.status, answer.json["paused"]["reason"]) == (200, None)
+    response = await bench.call("POST", "/kinds/mail/pause", body)
+    assert (response.status, response.json["paused"]["reason"]) == (200, None)
 
 
 async def test_pausing_twice_keeps_the_first(bench: Bench) -> None:
@@ -108,8 +126,8 @@ async def test_a_resume_ends_it_and_a_second_one_changes_nothing(bench: Bench) -
     await bench.call("POST", "/kinds/mail/pause")
     bench.clock.advance(60)
     for _ in range(2):
-        answer = await bench.call("POST", "/kinds/mail/resume")
-        assert (answer.status, answer.json["paused"]) == (200, None)
+        response = await bench.call("POST", "/kinds/mail/resume")
+        assert (response.status, response.json["paused"]) == (200, None)
     (past,) = (await bench.store.pauses())["mail"].past
     assert (past.from_at, past.to_at) == (AT, AT + timedelta(seconds=60))
     assert [action for action, _, _ in await bench.audited()] == ["pause", "resume", "resume"]
@@ -118,12 +136,12 @@ async def test_a_resume_ends_it_and_a_second_one_changes_nothing(bench: Bench) -
 
 @pytest.mark.parametrize("command", ["pause", "resume"])
 async def test_an_unknown_kind_is_named_beside_the_known_ones(bench: Bench, command: str) -> None:
-    answer = await bench.call("POST", f"/kinds/mial/{command}")
-    assert (answer.status, answer.json["type"]) == (404, "/problems/not-found")
-    assert answer.json["known_kinds"] == ["mail", "other"]
+    response = await bench.call("POST", f"/kinds/mial/{command}")
+    assert (response.status, response.json["type"]) == (404, "/problems/not-found")
+    assert response.json["known_kinds"] == ["mail", "other"]
     bench.principal = Principal("default", "ann", frozenset({Permission.OPERATE}))
-    answer = await bench.call("POST", f"/kinds/mial/{command}")
-    assert answer.status == 404 and "mail" not in answer.body.decode()
+    response = await bench.call("POST", f"/kinds/mial/{command}")
+    assert response.status == 404 and "mail" not in response.body.decode()
     assert await bench.audited() == []
     assert "mial" not in await bench.store.kinds()
 
@@ -136,9 +154,9 @@ async def test_a_kind_that_was_registered_a_moment_ago_is_known(bench: Bench) ->
 
 async def test_a_kind_that_shares_its_lane_is_not_paused(bench: Bench) -> None:
     await bench.store.register_kinds([kind_record(name, "shared") for name in ("a", "b", "c")])
-    answer = await bench.call("POST", "/kinds/b/pause")
-    assert (answer.status, answer.json["type"]) == (409, "/problems/shared-lane")
-    assert (answer.json["lane"], answer.json["kinds"]) == ("shared", ["a", "c"])
+    response = await bench.call("POST", "/kinds/b/pause")
+    assert (response.status, response.json["type"]) == (409, "/problems/shared-lane")
+    assert (response.json["lane"], response.json["kinds"]) == ("shared", ["a", "c"])
     assert (await bench.store.pauses(), await bench.audited()) == ({}, [])
     # What is not paused can be resumed all the same.
     assert (await bench.call("POST", "/kinds/b/resume")).status == 200
@@ -159,16 +177,16 @@ async def test_a_kind_that_shares_its_lane_is_not_paused(bench: Bench) -> None:
 async def test_a_body_that_is_not_understood_pauses_nothing(
     bench: Bench, body: bytes, name: str, pointer: str | None
 ) -> None:
-    answer = await bench.call("POST", "/kinds/mail/pause", body)
-    assert answer.json["type"] == f"/problems/{name}"
+    response = await bench.call("POST", "/kinds/mail/pause", body)
+    assert response.json["type"] == f"/problems/{name}"
     if pointer is not None:
-        assert answer.json["errors"][0]["pointer"] == pointer
+        assert response.json["errors"][0]["pointer"] == pointer
     assert (await bench.store.pauses(), await bench.audited()) == ({}, [])
 
 
 async def test_a_resume_takes_no_body(bench: Bench) -> None:
-    answer = await bench.call("POST", "/kinds/mail/resume", {"reason": "x"})
-    assert answer.json["type"] == "/problems/unexpected-body"
+    response = await bench.call("POST", "/kinds/mail/resume", {"reason": "x"})
+    assert response.json["type"] == "/problems/unexpected-body"
 
 
 async def test_without_its_audit_nothing_is_paused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +195,8 @@ async def test_without_its_audit_nothing_is_paused(bench: Bench, monkeypatch: py
 
     monkeypatch.setattr(bench.store.audit(), "note", refused)
     for command in ("pause", "resume"):
-        answer = await bench.call("POST", f"/kinds/mail/{command}")
-        assert (answer.status, answer.json["type"]) == (503, "/problems/store-unreachable")
+        response = await bench.call("POST", f"/kinds/mail/{command}")
+        assert (response.status, response.json["type"]) == (503, "/problems/store-unreachable")
     assert await bench.store.pauses() == {}
 
 
@@ -223,3 +241,57 @@ async def test_the_pause_of_another_gateway_is_told_at_once(bench: Bench) -> Non
     assert await bench.store.pause_kind("mail", pause) == KindPauses(pause)
     found = (await bench.kinds())["mail"]
     assert found is not None and found["client"] == "bob"
+
+
+def worker_of(*kinds: str, jobs: tuple[RunningJob, ...] = ()) -> WorkerRecord:
+    return WorkerRecord("boot", "worker-1", kinds, 8, len(jobs), 5, "1", AT, AT, running_jobs=jobs)
+
+
+async def test_a_kind_has_its_pauses_its_workers_and_its_counts(bench: Bench) -> None:
+    waits, runs = await queued(bench.store, kind="mail"), await running(bench.store, kind="mail")
+    await failed(bench.store, kind="mail")
+    jobs = (RunningJob(runs.id, "mail", 1, AT), RunningJob(waits.id, "other", 1, AT))
+    await bench.store.refresh_worker(worker_of("mail", "other", jobs=jobs))
+    await bench.call("POST", "/kinds/mail/pause", {"reason": "one"})
+    bench.clock.advance(5)
+    await bench.call("POST", "/kinds/mail/resume")
+    await bench.census.look()
+    found = (await bench.call("GET", "/kinds/mail")).json
+    assert (found["kind"], found["paused"], found["is_served"]) == ("mail", None, True)
+    assert found["past_pauses"] == [{"since": rfc3339(AT), "until": rfc3339(AT + timedelta(seconds=5))}]
+    (worker,) = found["workers"]
+    assert [job["id"] for job in worker["running_jobs"]] == [str(runs.id)], "jobs of the kind alone"
+    assert found["backlog"]["states"] == {"queued": 1, "running": 1, "failed": 1}
+    listed = (await bench.call("GET", "/backlog")).json
+    assert listed["kinds"] == [found["backlog"]]
+    assert listed["counted_at"] == rfc3339(bench.clock.now())
+
+
+async def test_a_kind_without_anything_says_so(bench: Bench) -> None:
+    found = (await bench.call("GET", "/kinds/mail")).json
+    assert (found["is_served"], found["workers"], found["backlog"]) == (False, [], None)
+    await bench.census.look()
+    found = (await bench.call("GET", "/kinds/mail")).json
+    assert found["backlog"] == {"kind": "mail", "states": {}, "oldest_queued_at": None, "attention": 0}
+
+
+async def test_another_tenant_is_told_neither_workers_nor_counts_of_a_kind(bench: Bench) -> None:
+    await bench.store.refresh_worker(worker_of("mail"))
+    await bench.census.look()
+    bench.principal = Principal("acme", "bob", frozenset(Permission))
+    found = (await bench.call("GET", "/kinds/mail")).json
+    assert (found["is_served"], found["workers"], found["backlog"]) == (True, None, None)
+
+
+async def test_counts_that_are_too_old_are_not_shown(bench: Bench) -> None:
+    await queued(bench.store, kind="mail")
+    await bench.census.look()
+    bench.clock.advance(61)
+    assert (await bench.call("GET", "/backlog")).json == {"counted_at": None, "kinds": [], "inexact_states": []}
+
+
+async def test_a_kind_that_nobody_registered_is_not_found(bench: Bench) -> None:
+    for method, path in (("GET", "/kinds/mial"), ("POST", "/kinds/mial/jobs")):
+        answer = await bench.call(method, path)
+        assert (answer.status, answer.json["type"]) == (404, "/problems/not-found")
+        assert answer.json["known_kinds"] == ["mail", "other"]

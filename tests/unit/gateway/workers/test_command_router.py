@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from acked_common.background.worker_cache import WorkerCache, instance_of
 from acked_common.broker import BrokerError
-from acked_common.channel.commands import CancelCommand, Command, DrainCommand
+from acked_common.channel.commands import CancelCommand, Command, DrainCommand, SignalledCommand
 from acked_common.channel.frames import JobAttempt
 from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.model.lifecycle import State
@@ -37,6 +37,11 @@ class Lines(WorkerChannel):
     def cancel(self, boot: str, jobs: object) -> bool:
         if boot in self.boots:
             self.sent.append(("cancel", boot, list(jobs)))  # type: ignore[call-overload]
+        return boot in self.boots
+
+    def signalled(self, boot: str, jobs: object) -> bool:
+        if boot in self.boots:
+            self.sent.append(("signalled", boot, list(jobs)))  # type: ignore[call-overload]
         return boot in self.boots
 
     def drain(self, boot: str) -> bool:
@@ -139,6 +144,7 @@ async def test_a_cancel_of_a_running_job_tells_its_worker() -> None:
         bench.clock,
         common_settings().times,
         lambda *command: told.append(command),
+        waits=bench.store.ledgers(),
     )
     job = await running(bench.store, by=owner(boot="boot-7"))
     assert (await commands.cancel(str(job.id))).state is State.RUNNING
@@ -196,3 +202,17 @@ async def test_drain_reaches_one_worker_alone() -> None:
     await store.forget_worker("b1")
     await store.forget_worker("b2")
     assert (await drain("w"))[0] == 404
+
+
+async def test_a_signal_goes_down_the_line_or_to_the_other_gateways() -> None:
+    lines, bus = Lines("here"), Bus()
+    router = CommandRouter(lines)
+    router.attach(bus)
+    for boot in ("here", "there"):
+        router.signalled(boot, JOB, 3)
+    await settle()
+    assert lines.sent == [("signalled", "here", [JobAttempt(JOB, 3)])]
+    assert bus.published == [SignalledCommand("there", [JobAttempt(JOB, 3)])]
+    CommandRouter(other := Lines("there")).take(bus.published[0])
+    assert other.sent == [("signalled", "there", [JobAttempt(JOB, 3)])]
+    await router.stop()

@@ -1,4 +1,4 @@
-"""A kind that nobody serves has the figure 0: an absent one would alert nobody."""
+"""A kind without a worker has the figure 0, because an absent series would cause no alert."""
 
 from prometheus_client import REGISTRY
 

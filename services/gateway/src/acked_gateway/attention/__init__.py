@@ -1,1 +1,1 @@
-"""What needs attention: failed jobs by group of errors, and what people note on a group."""
+"""Failed jobs that need attention, by group of errors, and the notes of operators on a group."""

@@ -1,4 +1,4 @@
-"""The body of a note on a group, read strictly. Pure."""
+"""Parse and validate the body of a note on a group. Pure."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -11,11 +11,11 @@ from acked_common.store.census import NoteChanges
 from acked_gateway.attention.operations import MAX_COMMENT_CHARS, MAX_SNOOZE_S
 
 MAX_BODY_BYTES = 16 * 1024
-"""A comment of `MAX_COMMENT_CHARS` has at most 12 bytes a character, where all are escaped."""
+"""A comment of `MAX_COMMENT_CHARS` has at most 12 bytes per character, if all are escaped."""
 
 
 def read_note(body: bytes, *, client: str, now: datetime) -> NoteChanges:
-    """Return what a body changes for the client that sent it. Raises `ProblemError` with all that is wrong."""
+    """Return the changes that a client's body requests. Raises `ProblemError` with all faults."""
     try:
         members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES)
     except StrictJsonError as error:
@@ -26,7 +26,11 @@ def read_note(body: bytes, *, client: str, now: datetime) -> NoteChanges:
     changes: NoteChanges = {}
     for name, value in members.items():
         read = _READERS.get(name)
-        found = f"is not a known field; known are {', '.join(_READERS)}" if read is None else read(value, client, now)
+        found = (
+            f"is not a known field; known fields are {', '.join(_READERS)}"
+            if read is None
+            else read(value, client, now)
+        )
         if isinstance(found, str):
             errors.append({"pointer": f"/{name}", "detail": found})
         else:
@@ -39,7 +43,7 @@ def read_note(body: bytes, *, client: str, now: datetime) -> NoteChanges:
 
 
 def _comment(value: Any, client: str, now: datetime) -> NoteChanges | str:
-    """Return the change, or what is wrong with the value; so do the other readers."""
+    """Return the change, or the fault of the value; so do the other readers."""
     if value is None or (isinstance(value, str) and 0 < len(value) <= MAX_COMMENT_CHARS):
         return {"comment": value}
     return f"must be a text of 1 to {MAX_COMMENT_CHARS:,} characters, or null"

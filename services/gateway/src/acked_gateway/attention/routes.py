@@ -46,17 +46,21 @@ def attention_routes(store: AttentionStore, audit: Audit, reads: Reads, clock: C
         async with reads.turn(client_of(request.scope)):
             found = await store.read_attention(tenant=reader.tenant)
         now = clock.now()
-        shown = [
+        wanted = [
             (place, count, known)
             for place, count, known in _in_order(found)
-            if (before is None or place < before)
-            and kind in (None, known.example.kind)
-            and _is_snoozed(known, now) == snoozed
+            if kind in (None, known.example.kind) and _is_snoozed(known, now) == snoozed
         ]
+        shown = [one for one in wanted if before is None or one[0] < before]
         is_longer = len(shown) > size
         listed: operations.Attention = {
             "groups": [_group(count, known, reader) for _, count, known in shown[:size]],
             "next_page_token": list_parameters.page_token(shown[size - 1][0], filters) if is_longer else "",
+            "total": {
+                "groups": len(wanted),
+                "jobs": sum(count.count for _, count, _ in wanted),
+                "is_exact": found.is_complete and all(count.is_exact for _, count, _ in wanted),
+            },
             "counted_at": _instant(found.counted_at),
             "is_complete": found.is_complete,
         }
@@ -79,19 +83,19 @@ def attention_routes(store: AttentionStore, audit: Audit, reads: Reads, clock: C
 
 
 def _told(changes: NoteChanges) -> dict[str, Any]:
-    """Return what the audit tells of a note beside its comment."""
-    told: dict[str, Any] = {}
+    """Return the members of a note in the audit, except its comment."""
+    members: dict[str, Any] = {}
     if "taken_by" in changes:
-        told["taken"] = changes["taken_by"] is not None
+        members["taken"] = changes["taken_by"] is not None
     if "snoozed_until" in changes:
-        told["snoozed_until"] = _instant(changes["snoozed_until"])
+        members["snoozed_until"] = _instant(changes["snoozed_until"])
     if changes.get("comment", "") is None:
-        told["comment"] = None
-    return told
+        members["comment"] = None
+    return members
 
 
 def _in_order(found: TenantAttention) -> Iterable[tuple[UUID, GroupCount, KnownGroup]]:
-    """Return the groups with their places, that with the newest failure first. One that nothing is known of is gone."""
+    """Return the groups with their positions, newest failure first. Omit groups that have been deleted."""
     placed = [
         (_place(count), count, known) for count in found.groups if (known := found.known.get(count.group)) is not None
     ]
@@ -99,7 +103,7 @@ def _in_order(found: TenantAttention) -> Iterable[tuple[UUID, GroupCount, KnownG
 
 
 def _place(count: GroupCount) -> UUID:
-    """Return the place of a group in the list: by its newest failure, and by its name where two failed at once."""
+    """Return the position of a group in the list: its newest failure, then its name if two failed at once."""
     name = blake2b(count.group.encode(), digest_size=_PLACE_BYTES).digest()
     return numbered_id(first_id_at(count.last_at).int + int.from_bytes(name, "big"))
 
@@ -126,7 +130,7 @@ def _group(count: GroupCount, known: KnownGroup, reader: Principal) -> operation
         "taken_at": notes["taken_at"],
         "snoozed_until": notes["snoozed_until"],
     }
-    # It shows the operator's code.
+    # The culprit shows source code.
     if example.culprit is not None and Permission.OPERATE in reader.permissions:
         group["culprit"] = example.culprit
     return group

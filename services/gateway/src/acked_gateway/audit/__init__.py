@@ -1,1 +1,1 @@
-"""The audit: who asked for what, written before it is done, and its list."""
+"""The audit: an entry for each act of an operator, written before the act, and their list."""

@@ -1,4 +1,4 @@
-"""Writes an entry of the audit before an act. Whoever acts for a person calls it; without an entry there is no act."""
+"""Write an entry of the audit before each act of an operator; without an entry there is no act."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from acked_common.store.audit import AuditStore
 
 
 class Audit:
-    """Notes what operators ask for."""
+    """Writes the acts of operators to the audit."""
 
     def __init__(self, store: AuditStore, clock: Clock) -> None:
         self._store = store
@@ -25,10 +25,10 @@ class Audit:
         reason: str | None = None,
         count: int | None = None,
     ) -> None:
-        """Write an entry, in the journals of a majority; then the act may begin. Raises `StoreError`: then it may not.
+        """Write an entry to the journals of a majority; the act may begin afterwards. Raises `StoreError`: it may not.
 
-        Call it behind every check that needs no write, so that what is refused is not noted. `target` says on what, as
-        JSON values that name no payload and no result.
+        Call this after every check that needs no write, so that a refused act has no entry. `target` names the object
+        of the act in JSON values without payload and result.
         """
         entry = new_entry(operator, action, target, at=self._clock.now(), reason=reason, count=count)
         await self._store.note(entry)

@@ -24,7 +24,7 @@ Turn = Callable[[Client], AbstractAsyncContextManager[None]]
 
 
 def audit_routes(store: AuditStore, clock: Clock, turn: Turn) -> list[ApiRoute]:
-    """Return the route; `turn` lets a client wait until it may query the store."""
+    """Return the route; `turn` makes a client wait until it may query the store."""
 
     async def list_audit(request: Request) -> Response:
         query = request.query_params
@@ -37,7 +37,7 @@ def audit_routes(store: AuditStore, clock: Clock, turn: Turn) -> list[ApiRoute]:
             since_at=instant("since", query.get("since"), now),
             until_at=instant("until", query.get("until"), now),
         )
-        # As they were given: an instant that counts from now is another one for each page.
+        # The values as sent: a duration back from now would mean another instant on each page.
         filters = {"tenant": tenant} | {name: query.get(name) or None for name in _FILTERS}
         size = page_size(query.get("page_size"), default=DEFAULT_PAGE, most=MAX_PAGE)
         before = position(query.get("page_token"), filters)

@@ -1,1 +1,1 @@
-"""Bulk actions: one command over many jobs, carried out by one gateway at a time."""
+"""Bulk actions: one command over many jobs, executed by one gateway at a time."""

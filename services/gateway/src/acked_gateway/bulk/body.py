@@ -1,4 +1,4 @@
-"""What a body of `POST /bulk-actions` asks for: read strictly, with every mistake named at once. Pure."""
+"""Parse and validate a body of `POST /bulk-actions`: strictly, reporting all faults at once. Pure."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -25,15 +25,17 @@ from acked_common.model.bulk_actions import (
 )
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import instant_from
+from acked_common.model.interventions import RESOLVED_AS
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, KIND_NAME
 from acked_common.model.strict_json import StrictJsonError
 from acked_gateway.bulk.plan import MOST_TOKEN_CHARS
-from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
+from acked_gateway.jobs.commands import MAX_NOTE_CHARS
+from acked_gateway.jobs.filters import OF_SIGNALS, SLEEP, WAITING_FOR, awaited_name
 
 MAX_BODY_BYTES = 2**20
 FIELDS = ("action", "filter", "ids", "rate_per_s", "dry_run", "plan", "reason", "resolution")
-FILTERS = ("state", "kind", "batch", "tag", "error.group", "since", "until")
+FILTERS = ("state", "kind", "batch", "tag", "error.group", "since", "until", WAITING_FOR)
 RESOLUTION_FIELDS = ("state", "result", "note")
 MAX_TAG_CHARS = 64
 
@@ -42,7 +44,7 @@ _MAX_SHOWN_CHARS = 100
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """A checked body. There is a filter, as it was sent, or there are ids, sorted."""
+    """A validated body. It has either a filter, as it was sent, or ids, sorted."""
 
     verb: BulkVerb
     filter: Mapping[str, Any] | None = None
@@ -55,7 +57,7 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 class _WrongPart(Exception):
-    """What is wrong with one field; the pointer goes on behind the field's own."""
+    """The fault of one field; `pointer` is appended to the field's own."""
 
     def __init__(self, detail: str, pointer: str = "") -> None:
         self.detail = detail
@@ -91,7 +93,7 @@ def parse_wish(body: bytes, *, may_scan: bool = True) -> Wish:
 
 
 def choice_of(wish: Wish, tenant: str, now: datetime) -> JobChoice | None:
-    """Return which jobs the filter of a wish means, durations counted back from `now`; None for ids."""
+    """Return the choice of jobs by the filter of a wish, with durations counted back from `now`; None for ids."""
     wanted = wish.filter
     if wanted is None:
         return None
@@ -104,13 +106,14 @@ def choice_of(wish: Wish, tenant: str, now: datetime) -> JobChoice | None:
         error_group=wanted.get("error.group"),
         since_at=_instant(wanted.get("since"), now),
         until_at=_instant(wanted.get("until"), now),
+        waiting_for=None if (awaited := wanted.get(WAITING_FOR)) is None else awaited_name(awaited),
     )
 
 
 def _states(verb: BulkVerb, wanted: Mapping[str, Any]) -> frozenset[State]:
     if "state" in wanted:
         return frozenset({State(wanted["state"])})
-    return frozenset({State.FAILED}) if "error.group" in wanted else UNNAMED[verb]
+    return next((frozenset({only}) for name, (only, _) in _OF_ONE_STATE.items() if name in wanted), UNNAMED[verb])
 
 
 def _instant(text: str | None, now: datetime) -> datetime | None:
@@ -118,7 +121,7 @@ def _instant(text: str | None, now: datetime) -> datetime | None:
 
 
 def _of_the_whole(fields: Mapping[str, Any]) -> list[ErrorAt]:
-    """What is wrong with fields that are right by themselves."""
+    """Return the faults of fields that are valid by themselves but contradict each other."""
     if "action" not in fields:
         return [{"pointer": "/action", "detail": f"is missing; name one of {_listed(BulkVerb)}"}]
     verb: BulkVerb = fields["action"]
@@ -141,12 +144,16 @@ def _contradictions(verb: BulkVerb, wanted: Mapping[str, Any]) -> list[ErrorAt]:
     if "state" in wanted and State(wanted["state"]) not in MOVES[verb]:
         detail = f"contradicts the action: {verb.value} moves jobs that are {_listed(moved)}"
         return [{"pointer": "/filter/state", "detail": detail}]
-    if "error.group" in wanted and State.FAILED not in MOVES[verb]:
-        detail = f"contradicts the action: only failed jobs have a group, and {verb.value} moves jobs that are "
-        return [{"pointer": "/filter/error.group", "detail": detail + _listed(moved)}]
-    if "error.group" in wanted and wanted.get("state", State.FAILED) != State.FAILED:
-        detail = "contradicts error.group: only failed jobs have one; leave state out"
-        return [{"pointer": "/filter/state", "detail": detail}]
+    given = [(name, only, why) for name, (only, why) in _OF_ONE_STATE.items() if name in wanted]
+    for name, only, why in given:
+        if only not in MOVES[verb]:
+            detail = f"contradicts the action: {why}, and {verb.value} moves jobs that are {_listed(moved)}"
+            return [{"pointer": f"/filter/{name}", "detail": detail}]
+        if wanted.get("state", only) != only:
+            return [{"pointer": "/filter/state", "detail": f"contradicts {name}: {why}; leave state out"}]
+    if len(given) > 1:
+        detail = f"contradicts {given[0][0]}: no job matches both"
+        return [{"pointer": f"/filter/{given[1][0]}", "detail": detail}]
     return []
 
 
@@ -178,6 +185,19 @@ def _is_instant(text: str) -> bool:
         return False
 
 
+def _is_awaited(text: str) -> bool:
+    try:
+        awaited_name(text)
+    except ValueError:
+        return False
+    return True
+
+
+_OF_ONE_STATE: Mapping[str, tuple[State, str]] = {
+    "error.group": (State.FAILED, "only failed jobs have a group"),
+    WAITING_FOR: (State.WAITING, "only parked jobs wait"),
+}
+"""Filters that only jobs in one state match, and why."""
 _FILTER_CHECKS: Mapping[str, Callable[[str], Any]] = {
     "state": lambda text: text in set(State),
     "kind": KIND_NAME.fullmatch,
@@ -186,6 +206,7 @@ _FILTER_CHECKS: Mapping[str, Callable[[str], Any]] = {
     "error.group": GROUP_NAME.fullmatch,
     "since": _is_instant,
     "until": _is_instant,
+    WAITING_FOR: _is_awaited,
 }
 _AN_INSTANT = "an instant such as 2026-01-02T03:04:05Z, or a duration back from now such as 15m, 1h or 8d"
 _FILTER_FORMS: Mapping[str, str] = {
@@ -196,6 +217,7 @@ _FILTER_FORMS: Mapping[str, str] = {
     "error.group": "the group of an error as jobs show it, or ungrouped",
     "since": _AN_INSTANT,
     "until": _AN_INSTANT,
+    WAITING_FOR: f"{SLEEP}, or {OF_SIGNALS} and the name of a signal, such as {OF_SIGNALS}paid",
 }
 
 
@@ -228,7 +250,7 @@ def _dry_run(value: Any) -> bool:
 
 def _plan(value: Any) -> str:
     if type(value) is not str or not 1 <= len(value) <= MOST_TOKEN_CHARS:
-        raise _WrongPart("must be the plan of a dry run, as it was answered")
+        raise _WrongPart("must be the plan of a dry run, unchanged")
     return value
 
 

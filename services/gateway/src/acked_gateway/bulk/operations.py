@@ -5,9 +5,10 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from acked_common.api.list_parameters import NextPageToken, next_page, page_parameters
 from acked_common.api.operations import COMMANDS, EXAMPLE_ID
 from acked_common.api.representations import Count, Instant, JobId
-from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter
+from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Link, Operation, Parameter, with_page
 from acked_common.model.attempts import GROUP_NAME
 from acked_common.model.bulk_actions import (
     COUNTED_UP_TO,
@@ -19,12 +20,14 @@ from acked_common.model.bulk_actions import (
     BulkState,
     BulkVerb,
 )
+from acked_common.model.interventions import RESOLVED_AS
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, KIND_NAME, whole
 from acked_common.model.principal import Permission
 from acked_gateway.bulk.body import MAX_TAG_CHARS
 from acked_gateway.bulk.rules import WHY
-from acked_gateway.jobs.commands import MAX_NOTE_CHARS, RESOLVED_AS
+from acked_gateway.jobs.commands import MAX_NOTE_CHARS
+from acked_gateway.jobs.filters import WAITING_FOR_PATTERN
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 100
@@ -35,7 +38,7 @@ _Moment = Annotated[
 
 
 class BulkFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which jobs are meant; every part that is given must fit, and one must be given."""
+    """The jobs to select: they must match every field, and at least one field is required."""
 
     state: State | UnsetType = UNSET
     kind: Annotated[str, Meta(pattern=whole(KIND_NAME))] | UnsetType = UNSET
@@ -46,13 +49,14 @@ class BulkFilter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     )
     since: _Moment | UnsetType = UNSET
     until: _Moment | UnsetType = UNSET
+    waiting_for: Annotated[str, Meta(pattern=WAITING_FOR_PATTERN)] | UnsetType = UNSET
 
 
 class BulkResolve(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """How a resolve ends each job."""
 
     state: Annotated[str, Meta(extra_json_schema={"enum": list(RESOLVED_AS)})]
-    result: Annotated[Any, Meta(description="What each job is to have returned.")] | UnsetType = UNSET
+    result: Annotated[Any, Meta(description="The result of each job.")] | UnsetType = UNSET
     note: Annotated[str, Meta(max_length=MAX_NOTE_CHARS)] | UnsetType = UNSET
 
 
@@ -65,20 +69,23 @@ class BulkRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rate_per_s: (
         Annotated[
             Annotated[float, Meta(ge=MIN_RATE_PER_S, le=MAX_RATE_PER_S)],
-            Meta(description="Jobs that move in a second; as many as possible where it is left out."),
+            Meta(description="Maximum of jobs that move per second; unlimited if absent."),
         ]
         | UnsetType
     ) = UNSET
-    dry_run: Annotated[bool, Meta(description="Count and show jobs, and change nothing.")] | UnsetType = UNSET
-    plan: Annotated[str, Meta(description="The plan of a dry run: no job that came later moves.")] | UnsetType = UNSET
+    dry_run: (
+        Annotated[bool, Meta(description="Count jobs and show examples, without changing anything.")] | UnsetType
+    ) = UNSET
+    plan: Annotated[str, Meta(description="The plan of a dry run: later jobs do not move.")] | UnsetType = UNSET
     reason: (
         Annotated[
-            Annotated[str, Meta(min_length=1, max_length=MAX_REASON_CHARS)], Meta(description="Why, for other people.")
+            Annotated[str, Meta(min_length=1, max_length=MAX_REASON_CHARS)],
+            Meta(description="The reason, for other operators."),
         ]
         | UnsetType
     ) = UNSET
     resolution: (
-        Annotated[BulkResolve, Meta(description="Only for the action `resolve`, which needs it.")] | UnsetType
+        Annotated[BulkResolve, Meta(description="Required for the action `resolve`, allowed only there.")] | UnsetType
     ) = UNSET
 
 
@@ -99,12 +106,12 @@ class BulkExample(TypedDict):
 
 
 class BulkPreview(TypedDict):
-    """What a dry run found."""
+    """The result of a dry run."""
 
     action: BulkVerb
     count: Annotated[int, Meta(ge=0, description="How many jobs the action would move.")]
     count_is_exact: Annotated[
-        bool, Meta(description=f"False where there are more than `count`: it ends at {COUNTED_UP_TO:,}, or in time.")
+        bool, Meta(description=f"False if there are more jobs: a count ends at {COUNTED_UP_TO:,}, or after a second.")
     ]
     examples: Annotated[list[BulkExample], Meta(description=f"At most {EXAMPLES_KEPT} of them, the oldest.")]
     planned_at: Instant
@@ -112,10 +119,10 @@ class BulkPreview(TypedDict):
 
 
 class BulkBy(TypedDict):
-    """Who asked for something."""
+    """The client of a request."""
 
     client: str
-    token_id: Annotated[str | None, Meta(description="Null where the services ask for no token.")]
+    token_id: Annotated[str | None, Meta(description="Null if the services require no tokens.")]
 
 
 class RefusedJob(TypedDict):
@@ -134,24 +141,26 @@ _RefusedBy = Annotated[
 
 
 class BulkActionStatus(TypedDict):
-    """How a bulk action stands."""
+    """The progress of a bulk action."""
 
     id: _BULK_ID
     action: BulkVerb
     state: BulkState
     filter: NotRequired[Annotated[dict[str, Any], Meta(description="Instants instead of durations; absent for ids.")]]
-    ids: NotRequired[Annotated[int, Meta(ge=1, description="How many ids were given; absent for a filter.")]]
+    ids: NotRequired[Annotated[int, Meta(ge=1, description="The number of ids; absent for a filter.")]]
     reason: NotRequired[str]
     by: BulkBy
     asked_at: Instant
-    planned_at: Annotated[Instant, Meta(description="Jobs that came or ended later do not move.")]
+    planned_at: Annotated[Instant, Meta(description="Jobs that are accepted or end later do not move.")]
     rate_per_s: float | None
-    matched: Annotated[int, Meta(ge=0, description="The jobs of the plan when it was made.")]
+    matched: Annotated[int, Meta(ge=0, description="The number of jobs in the plan when it was made.")]
     matched_is_exact: bool
     done: Annotated[int, Meta(ge=0, description="Jobs that the action has moved.")]
     refused: _RefusedBy
     refused_examples: Annotated[list[RefusedJob], Meta(description=f"At most {EXAMPLES_KEPT}.")]
-    progress: Annotated[float | None, Meta(description="The handled share, 0 to 1; null where `matched` is not exact.")]
+    progress: Annotated[
+        float | None, Meta(description="The share of jobs processed, 0 to 1; null if `matched` is not exact.")
+    ]
     started_at: Instant | None
     ended_at: Instant | None
     abort_requested_at: NotRequired[Instant]
@@ -163,7 +172,7 @@ class BulkActionList(TypedDict):
     """A page of bulk actions, newest first."""
 
     bulk_actions: list[BulkActionStatus]
-    next_page_token: Annotated[str, Meta(description="Gives the next page; empty at the end of the list.")]
+    next_page_token: NextPageToken
 
 
 BULK_ID = Parameter(name="id", place="path", type=_BULK_ID, description="The bulk action's id.", example=EXAMPLE_ID)
@@ -171,7 +180,7 @@ _LINKS = {
     "bulk_action": Link(
         operation="getBulkAction",
         parameters={"id": "$response.body#/id"},
-        description="How it stands.",
+        description="Its progress.",
     )
 }
 
@@ -183,15 +192,15 @@ START_BULK_ACTION = Operation(
     permission=Permission.OPERATE,
     summary="One command over many jobs",
     description=(
-        "Names the jobs by a filter or by ids. A dry run counts them and changes nothing; its `plan` fixes them, so "
-        "that the run moves none that came or ended later. A gateway carries an action out, and another goes on if it "
-        "is killed. Each job moves at most once for an action. Without `state`, a retry means failed jobs, and all "
-        "other actions the jobs that they can move."
+        "Selects jobs by a filter or by ids. A dry run counts them and changes nothing. Its `plan` fixes them, so that "
+        "the run moves no job that is accepted or ends later. A gateway executes an action; if it is killed, another "
+        "one continues. Each job moves at most once per action. Without `state`, a retry applies to failed jobs, and "
+        "every other action to the jobs that it can move."
     ),
     body=Body(
         type=BulkRequest,
         required=True,
-        description="What happens to which jobs. Exactly one of `filter` and `ids` is given.",
+        description="The command and its jobs. Exactly one of `filter` and `ids` is required.",
         examples={
             "preview": {"action": "retry", "filter": {"kind": "noop", "since": "1h"}, "dry_run": True},
             "retry": {"action": "retry", "filter": {"batch": "nightly"}, "rate_per_s": 20, "reason": "fixed in 1.2"},
@@ -199,8 +208,8 @@ START_BULK_ACTION = Operation(
         },
     ),
     answers=(
-        ApiResponse(description="A dry run: what would move.", media={JSON: BulkPreview}),
-        ApiResponse(status=202, description="The action is kept.", media={JSON: BulkActionStatus}, links=_LINKS),
+        ApiResponse(description="A dry run: the jobs that would move.", media={JSON: BulkPreview}),
+        ApiResponse(status=202, description="The action is persisted.", media={JSON: BulkActionStatus}, links=_LINKS),
     ),
     problems=(
         *OF_JSON_BODIES,
@@ -208,35 +217,37 @@ START_BULK_ACTION = Operation(
     ),
 )
 
-LIST_BULK_ACTIONS = Operation(
-    id="listBulkActions",
-    path="/bulk-actions",
-    tag=COMMANDS,
-    permission=Permission.READ,
-    summary="Bulk actions, newest first",
-    description="Those that are under way, and those that ended within 30 days.",
-    parameters=(
-        Parameter(
-            name="page_size",
-            place="query",
-            type=Annotated[int, Meta(ge=1, le=MAX_PAGE, extra_json_schema={"default": DEFAULT_PAGE})],
-            description="How many actions at most.",
+LIST_BULK_ACTIONS = with_page(
+    Operation(
+        id="listBulkActions",
+        path="/bulk-actions",
+        tag=COMMANDS,
+        permission=Permission.READ,
+        summary="Bulk actions, newest first",
+        description="Unfinished actions, and those that ended within 30 days.",
+        parameters=page_parameters("actions", default=DEFAULT_PAGE, most=MAX_PAGE),
+        answers=(
+            ApiResponse(
+                description="A page of the list.",
+                media={JSON: BulkActionList},
+                links={"next": next_page("listBulkActions", has_filters=False)},
+            ),
         ),
-        Parameter(name="page_token", place="query", type=str, description="The `next_page_token` of the page before."),
-    ),
-    answers=(ApiResponse(description="A page of the list.", media={JSON: BulkActionList}),),
-    problems=("invalid-field", "too-many-reads", "store-unreachable"),
+        problems=("invalid-field", "too-many-reads", "store-unreachable"),
+    )
 )
 
-GET_BULK_ACTION = Operation(
-    id="getBulkAction",
-    path="/bulk-actions/{id}",
-    tag=COMMANDS,
-    permission=Permission.READ,
-    summary="How a bulk action stands",
-    parameters=(BULK_ID,),
-    answers=(ApiResponse(description="Its progress.", media={JSON: BulkActionStatus}),),
-    problems=("store-unreachable",),
+GET_BULK_ACTION = with_page(
+    Operation(
+        id="getBulkAction",
+        path="/bulk-actions/{id}",
+        tag=COMMANDS,
+        permission=Permission.READ,
+        summary="The progress of a bulk action",
+        parameters=(BULK_ID,),
+        answers=(ApiResponse(description="Its progress.", media={JSON: BulkActionStatus}),),
+        problems=("store-unreachable",),
+    )
 )
 
 ABORT_BULK_ACTION = Operation(
@@ -245,12 +256,12 @@ ABORT_BULK_ACTION = Operation(
     path="/bulk-actions/{id}/abort",
     tag=COMMANDS,
     permission=Permission.OPERATE,
-    summary="End a bulk action",
+    summary="Abort a bulk action",
     description=(
-        "Its owner stops within a second. Jobs that have moved stay as they are. An abort of an action that has ended "
-        "changes nothing and is a 200 too."
+        "The action stops within a second. Jobs that have moved stay as they are. An abort of an ended action has no "
+        "effect and is a 200 too."
     ),
     parameters=(BULK_ID,),
-    answers=(ApiResponse(description="The action; ask again to see its end.", media={JSON: BulkActionStatus}),),
+    answers=(ApiResponse(description="The action; request it again to see its end.", media={JSON: BulkActionStatus}),),
     problems=("store-unreachable",),
 )

@@ -1,4 +1,4 @@
-"""What clients ask of bulk actions: a dry run, a new one, its abort."""
+"""The requests of clients for bulk actions: a dry run, a new action, an abort."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ NO_JOB = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a dry run found: how many jobs, some of them, and the token that fixes them."""
+    """The result of a dry run: the number of jobs, some of them, and the token of the plan."""
 
     plan: BulkPlan
     count: int
@@ -59,7 +59,7 @@ class BulkOrders:
         audit: Audit,
         wake: Callable[[], None],
     ) -> None:
-        """`wake` lets an owner look for a new action at once."""
+        """`wake` makes an owner check for new actions at once."""
         self._choices = choices
         self._store = store
         self._clock = clock
@@ -77,7 +77,7 @@ class BulkOrders:
         return Preview(plan, count, examples, token_of(plan, _planned_for(wish, tenant)))
 
     async def order(self, wish: Wish, operator: Operator) -> BulkAction:
-        """Keep a new action. An owner takes it within a second."""
+        """Store a new action. An owner takes it within a second."""
         tenant = operator.tenant
         plan, choice = await self._planned(wish, tenant)
         action = BulkAction(
@@ -105,7 +105,7 @@ class BulkOrders:
         return action
 
     async def abort(self, action_id: UUID, operator: Operator) -> BulkAction | None:
-        """Ask for the end of an action; None where the tenant has none of this id. An ended one stays as it is."""
+        """Request the abort of an action; None if the tenant has none with this id. An ended action does not change."""
         tenant = operator.tenant
         found = await self._store.get(action_id, tenant=tenant)
         if found is None or found.ended_at is not None or found.abort is not None:
@@ -115,7 +115,7 @@ class BulkOrders:
         return await self._store.request_abort(action_id, Abort(operator.actor, self._clock.now()), tenant=tenant)
 
     async def _planned(self, wish: Wish, tenant: str) -> tuple[BulkPlan, JobChoice | None]:
-        """The plan that a wish brings, or a new one."""
+        """Return the plan that the wish contains, or a new one."""
         now = self._clock.now()
         if wish.plan is not None:
             try:
@@ -145,7 +145,7 @@ class BulkOrders:
         return found[:EXAMPLES_KEPT]
 
     async def _movable(self, wish: Wish, plan: BulkPlan, tenant: str) -> tuple[int, Sequence[Job]]:
-        """How many of the ids name jobs that would move, and some of them."""
+        """Return how many of the ids name jobs that would move, and some of these jobs."""
         order = BulkOrder(tenant, wish.verb, Actor(""), plan.planned_at, id_count=1, resolution=wish.resolution)
         action = BulkAction(NO_JOB, order, plan)
         count, examples = 0, list[Job]()
@@ -168,5 +168,5 @@ def _too_many(added: Added) -> ProblemError:
     of_tenant = added is Added.TENANT_FULL
     most = MOST_ACTIVE_OF_TENANT if of_tenant else MOST_ACTIVE
     whose = "of this tenant" if of_tenant else "of all tenants"
-    detail = f"{most} bulk actions {whose} are under way, and no more may be: wait until one ends, or abort one"
+    detail = f"{most} bulk actions {whose} are unfinished, which is the maximum: wait until one ends, or abort one"
     return ProblemError(problem("too-many-bulk-actions", detail))

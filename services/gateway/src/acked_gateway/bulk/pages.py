@@ -1,12 +1,13 @@
-"""One page of a bulk action: which jobs are next, and the moves of those that are written down.
+"""One page of a bulk action: choose the next jobs, and move the jobs of the recorded page.
 
-Each job moves by its own compare-and-set. A page can be settled again at any time and by anybody: what its jobs'
-histories name as moved by the action is done, and nothing moves twice.
+Each job moves by its own compare-and-set. Any owner can settle a page again at any time: a job whose history names the
+action counts as moved, so no job moves twice.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from acked_common.background.job_writer import JobWriter
@@ -20,12 +21,12 @@ from acked_gateway.bulk import rules
 from acked_gateway.jobs.acts import Acts
 
 TRIES = 5
-"""Compare-and-sets of one job before it counts as moved by others."""
+"""Attempts of the compare-and-set of one job before the job counts as moved by others."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextPage:
-    """The jobs that are next, as they were read, and where to go on; `next_after` is None at the end."""
+    """The next jobs, as they were read, and the position to continue from; `next_after` is None at the end."""
 
     ids: Sequence[UUID]
     jobs: Mapping[UUID, Job]
@@ -34,7 +35,7 @@ class NextPage:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What has become of the jobs of one page."""
+    """The outcomes of the jobs of one page."""
 
     done: int
     refusals: Sequence[JobRefusal]
@@ -42,7 +43,7 @@ class Settlement:
 
 @dataclass(slots=True)
 class _Found:
-    """What is known of a page while it is settled."""
+    """The state of a page while it is settled."""
 
     done: int = 0
     refusals: list[JobRefusal] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Pages:
         acts: Acts,
         stop_attempt: Callable[[str, UUID, int], None],
     ) -> None:
-        """`stop_attempt` is that of `Commands`: it returns at once, and what it sends may be lost."""
+        """`stop_attempt` is that of `Commands`: it returns at once, and the command may be lost."""
         self._choices = choices
         self._writer = writer
         self._clock = clock
@@ -67,8 +68,8 @@ class Pages:
         self._stop_attempt = stop_attempt
 
     async def next_page(self, action: BulkAction, ids: Sequence[UUID], *, after: UUID | None, limit: int) -> NextPage:
-        """Read the jobs behind `after`: those of the choice that are in the plan, or the next of `ids`. There may be
-        none and more to come. Raises `StoreError`."""
+        """Read the jobs after `after`: those of the choice that are in the plan, or the next of `ids`. The result may
+        be empty although more jobs follow. Raises `StoreError`."""
         choice = action.order.choice
         if choice is None:
             start = 0 if after is None else bisect_right(ids, after)
@@ -80,12 +81,18 @@ class Pages:
         return NextPage(list(jobs), jobs, chosen.next_after)
 
     async def settle(
-        self, action: BulkAction, fresh: Mapping[UUID, Job] | None, *, may_move: bool, before_write: Callable[[], None]
+        self,
+        action: BulkAction,
+        fresh: Mapping[UUID, Job] | None,
+        *,
+        may_move: bool,
+        write_until: Callable[[], datetime],
     ) -> Settlement:
-        """Move the jobs of the page that is written down; with `may_move` False only count those that have moved.
+        """Move the jobs of the recorded page; if `may_move` is False, only count those that have moved.
 
-        `fresh` are the jobs as they were just read, None if they were not. `before_write` may raise to prevent the
-        write. Raises `StoreError`, after which the page can be settled again.
+        `fresh` are the jobs as they were just read, or None. `write_until` is called before each write and returns
+        until when that may take effect; it may raise to prevent the write. Raises `StoreError`, after which the page
+        can be settled again.
         """
         found = _Found()
         pending: Sequence[UUID] = action.position.page
@@ -96,8 +103,7 @@ class Pages:
                 return Settlement(found.done, [])
             if not moves:
                 return Settlement(found.done, found.refusals)
-            before_write()
-            pending = await self._move(action, moves, found)
+            pending = await self._move(action, moves, write_until(), found)
             jobs = await self._jobs_of(action, pending) if pending else {}
         left = self._decide(action, pending, jobs, found)
         return Settlement(found.done, [*found.refusals, *(JobRefusal(job.id, rules.MOVED) for job, _ in left)])
@@ -105,7 +111,7 @@ class Pages:
     def _decide(
         self, action: BulkAction, ids: Sequence[UUID], jobs: Mapping[UUID, Job], found: "_Found"
     ) -> Sequence[tuple[Job, Transition]]:
-        """Return the moves of these jobs; note those that don't move."""
+        """Return the moves of these jobs; record the jobs that don't move."""
         moves: list[tuple[Job, Transition]] = []
         at = self._clock.now()
         for job_id in ids:
@@ -121,11 +127,11 @@ class Pages:
         return moves
 
     async def _move(
-        self, action: BulkAction, moves: Sequence[tuple[Job, Transition]], found: "_Found"
+        self, action: BulkAction, moves: Sequence[tuple[Job, Transition]], until_at: datetime, found: "_Found"
     ) -> Sequence[UUID]:
-        """Apply moves; return the jobs that have moved since they were read, and note the others."""
+        """Apply moves. Record their outcomes, and return the jobs that have changed since they were read."""
         stale: list[UUID] = []
-        for (job, _), outcome in zip(moves, await self._apply(moves), strict=True):
+        for (job, _), outcome in zip(moves, await self._apply(moves, until_at), strict=True):
             if outcome is Applied.APPLIED:
                 found.done += 1
                 self._stop(action, job)
@@ -138,19 +144,19 @@ class Pages:
     async def _jobs_of(self, action: BulkAction, ids: Sequence[UUID]) -> Mapping[UUID, Job]:
         return await self._choices.jobs_of(action.order.tenant, ids)
 
-    async def _apply(self, moves: Sequence[tuple[Job, Transition]]) -> Sequence[Applied | None]:
-        """Apply moves; None for those that the database refuses, which leaves the others."""
+    async def _apply(self, moves: Sequence[tuple[Job, Transition]], until_at: datetime) -> Sequence[Applied | None]:
+        """Apply moves. The result of a move that MongoDB rejects is None; the others are applied."""
         try:
             return await self._writer.apply(
-                [Move(job.seen, transition) for job, transition in moves], [job.kind for job, _ in moves]
+                [Move(job.seen, transition, until_at) for job, transition in moves], [job.kind for job, _ in moves]
             )
         except StoreError as error:
-            # Its subclasses are of a server that does not respond.
+            # Its subclasses mean that the server does not respond.
             if type(error) is not StoreError:
                 raise
             if len(moves) == 1:
                 return [None]
-        return [outcome for one in moves for outcome in await self._apply([one])]
+        return [outcome for one in moves for outcome in await self._apply([one], until_at)]
 
     def _stop(self, action: BulkAction, job: Job | None) -> None:
         """Send the cancel of a running attempt to its worker."""

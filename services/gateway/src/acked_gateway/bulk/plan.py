@@ -1,7 +1,7 @@
-"""Plans of bulk actions as clients carry them from a dry run to the run. Pure.
+"""Tokens that carry the plan of a bulk action from its dry run to the run. Pure.
 
-A token holds the bounds and the count of a plan, and a digest of them and of what they were made for: the tenant, the
-action, and the filter or the ids as they were sent. It is no secret: whoever makes one up bounds only his own action.
+A token contains the bounds and the count of a plan, and a digest over these, the tenant, the action, and the filter or
+ids as they were sent. The token is not secret: a forged one bounds only the forger's own action.
 """
 
 import base64
@@ -23,6 +23,8 @@ _DIGEST_BYTES = 12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 MOST_TOKEN_CHARS = 80
+CLOCKS_APART = timedelta(seconds=5)
+"""A plan may be that of another gateway, whose idea of the time is its own."""
 
 
 class PlanError(Exception):
@@ -31,7 +33,7 @@ class PlanError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PlannedFor:
-    """What a plan is made for."""
+    """The request that a plan belongs to."""
 
     tenant: str
     verb: BulkVerb
@@ -57,16 +59,16 @@ def plan_from(token: str, planned_for: PlannedFor, now: datetime) -> BulkPlan:
             raise ValueError(token)
         planned_at = _EPOCH + ms * _MS
     except (ValueError, OverflowError, struct.error):
-        raise PlanError("must be the plan of a dry run, as it was answered") from None
+        raise PlanError("must be the plan of a dry run, unchanged") from None
     if digest != _digest(head, planned_for):
         raise PlanError("belongs to another action or other jobs; send the same ones with it, or make a new dry run")
-    if planned_at > now:
-        raise PlanError("is of the future: the clock of the database was set back; make a new dry run")
+    if planned_at > now + CLOCKS_APART:
+        raise PlanError("is in the future, because the clock of the database was set back; make a new dry run")
     return BulkPlan(planned_at, UUID(bytes=up_to), matched, bool(is_exact))
 
 
 def page_size(rate_per_s: float | None) -> int:
-    """Return how many jobs move between two looks at the rate and at an abort: those of half a second, at least one."""
+    """Return how many jobs move between two checks of the rate and of an abort: half a second's, at least one."""
     return MAX_PAGE if rate_per_s is None else max(1, min(MAX_PAGE, int(rate_per_s / 2)))
 
 

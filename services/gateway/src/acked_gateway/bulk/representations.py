@@ -5,11 +5,13 @@ from typing import Any
 
 from acked_common.model.bulk_actions import BulkAction, BulkVerb, JobChoice
 from acked_common.model.instants import rfc3339
+from acked_common.model.lifecycle_waits import NO_SIGNAL
 from acked_common.model.principal import Actor
 from acked_common.store.records import Job
 from acked_gateway.bulk.operations import BulkActionStatus, BulkBy, BulkExample, BulkPreview
 from acked_gateway.bulk.orders import Preview
 from acked_gateway.bulk.rules import WHY
+from acked_gateway.jobs.filters import OF_SIGNALS, SLEEP, WAITING_FOR
 
 MAX_MESSAGE_CHARS = 1000
 _FILTER_NAMES = {"error_group": "error.group", "since_at": "since", "until_at": "until"}
@@ -86,6 +88,9 @@ def _filter(choice: JobChoice) -> dict[str, Any]:
     for name in ("kind", "batch", "tag", "error_group"):
         if (value := getattr(choice, name)) is not None:
             given[_FILTER_NAMES.get(name, name)] = value
+    if choice.waiting_for is not None:
+        is_any = choice.waiting_for == NO_SIGNAL
+        given[WAITING_FOR] = SLEEP if is_any else f"{OF_SIGNALS}{choice.waiting_for}"
     for name in ("since_at", "until_at"):
         if (at := getattr(choice, name)) is not None:
             given[_FILTER_NAMES[name]] = rfc3339(at)

@@ -29,7 +29,7 @@ def bulk_routes(store: BulkStore, orders: BulkOrders, reads: Reads) -> list[ApiR
     async def start(request: Request) -> Response:
         wish = await _wish(request)
         tenant = _tenant(request)
-        # Both count jobs, as lists and counts do.
+        # Both count jobs, so they take turns with lists and counts.
         async with reads.turn(client_of(request.scope)):
             if wish.dry_run:
                 return JsonResponse(preview_fields(wish.verb, await orders.preview(wish, tenant)))
@@ -38,7 +38,7 @@ def bulk_routes(store: BulkStore, orders: BulkOrders, reads: Reads) -> list[ApiR
 
     async def list_actions(request: Request) -> Response:
         query = request.query_params
-        # The list has no filters; a token is of the tenant's own list.
+        # The list has no filters; a token is valid only for the tenant's own list.
         filters = {"tenant": _tenant(request)}
         size, before = (
             page_size(query.get("page_size"), default=DEFAULT_PAGE, most=MAX_PAGE),

@@ -1,6 +1,6 @@
-"""What a bulk action does to one job, decided from the action and the job alone. Pure.
+"""Decide what a bulk action does to one job, from the action and the job alone. Pure.
 
-The decision for a job is the same for every owner of the action, so that two owners at once move no job twice.
+Every owner of the action reaches the same decision, so two simultaneous owners move no job twice.
 """
 
 from datetime import datetime
@@ -27,43 +27,43 @@ WHY = {
     WRONG_STATE: "the action can't be applied to a job in this state",
     CANCELLING: "the cancel of the job was requested before",
     ERASED: "an operator has erased the job",
-    EDITED: "an operator has put another job in the place of this one; retry it by its id",
-    RESOLVED: "an operator has decided the end of the job; retry it by its id",
-    REFUSED_BY_STORE: "the database refused the change of the job",
+    EDITED: "an operator has replaced this job by another one; retry it by its id",
+    RESOLVED: "an operator has resolved the job; retry it by its id",
+    REFUSED_BY_STORE: "MongoDB rejected the write",
 }
-"""Why a job is not moved, by the word that counts it."""
+"""Why a job is not moved, by the reason under which it is counted."""
 
 
 class Settled(Enum):
-    """A decision without a move."""
+    """A decision not to move a job."""
 
     DONE = "done"
     """The action has moved the job already."""
 
 
 Decision = Transition | Settled | str
-"""A move, nothing more to do, or the word of `WHY`."""
+"""A move, nothing left to do, or a reason in `WHY`."""
 
 
 def via(action: BulkAction) -> str:
-    """Return the word by which histories name the action."""
+    """Return the text by which histories name the action."""
     return f"bulk:{action.id}"
 
 
 def actor_of(action: BulkAction) -> Actor:
-    """Return who moves the jobs, for their histories."""
+    """Return the actor of the moves, for the histories of the jobs."""
     by = action.order.by
     return Actor(by.client, by.token_id, via(action))
 
 
 def is_in_plan(job: Job, plan: BulkPlan) -> bool:
-    """Whether the job was there when the plan was made, and had ended by then if it has ended."""
+    """Return whether the job existed when the plan was made and, if it has ended, had ended by then."""
     has_ended_since = job.finished_at is not None and job.finished_at > plan.planned_at
     return job.accepted_at <= plan.planned_at and not has_ended_since
 
 
 def was_moved_by(job: Job, action: BulkAction) -> bool:
-    """Whether the action has moved the job, whatever became of it afterwards."""
+    """Return whether the action has moved the job, whatever happened to the job afterwards."""
     name = via(action)
     return any(entry.by is not None and entry.by.via == name for entry in job.history)
 
@@ -81,7 +81,7 @@ def decide(action: BulkAction, job: Job | None, *, at: datetime, acts: Acts) -> 
         transition = _transition(action, job, at, acts)
     except ActRefused:
         return WRONG_STATE if job.erased_at is None else ERASED
-    # None: the job is as the act would leave it.
+    # None: the act would not change the job.
     return transition or WRONG_STATE
 
 
@@ -101,7 +101,7 @@ def _refusal(action: BulkAction, job: Job) -> str | None:
 
 
 _NO_RETRY = {Reason.EDITED.value: EDITED, Reason.RESOLVED.value: RESOLVED}
-"""Of jobs that a filter chooses: an operator has attended to them."""
+"""Why a retry by filter skips a job: an operator has attended to it."""
 
 
 def _transition(action: BulkAction, job: Job, at: datetime, acts: Acts) -> Transition | None:

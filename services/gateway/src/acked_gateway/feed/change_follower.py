@@ -35,7 +35,7 @@ LEAST_PAUSE_S = 0.1
 SETTLED_AFTER_S = 2.0
 OPEN_WITHIN_S = 1.0
 
-_breaks = Counter("acked_feed_stream_breaks_total", "Breaks of the change stream; it was taken up again.")
+_breaks = Counter("acked_feed_stream_breaks_total", "Breaks of the change stream, after each of which it was resumed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +147,10 @@ class ChangeFollower:
                     failures += 1
                     _breaks.inc()
                     if not isinstance(error, StoreError):
-                        # A follower that ended here would leave every client without events, and tell nobody.
+                        # If the follower ended here, no client would get events, and no log entry would say so.
                         log.exception("change stream failed; it is resumed where it was")
                     elif failures == 1:
-                        log.warning("change stream broke; it is taken up where it was", error=str(error))
+                        log.warning("change stream broke; it is resumed where it was", error=str(error))
                     await self._pause(RETRY.equal_jitter_s(failures))
         finally:
             self._is_open.clear()

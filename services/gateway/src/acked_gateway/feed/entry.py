@@ -80,7 +80,7 @@ class FeedEntry:
     async def _admit_by_message(self, websocket: WebSocket) -> Guest | None:
         address = websocket.client.host if websocket.client is not None else ""
         if self._door.take(address) is not None:
-            busy = problem("busy", "too many connections have not shown a token yet; try again")
+            busy = problem("busy", "too many connections have not authenticated yet; try again")
             await websocket.send_denial_response(ProblemResponse(busy))
             return None
         try:
@@ -91,7 +91,7 @@ class FeedEntry:
                     return None
                 return _guest(await self._authenticator.enter_with(parse_authenticate(message.get("text")), PERMISSION))
         except TimeoutError:
-            await refuse(websocket, problem("no-token", f"no token was shown within {TOKEN_WITHIN_S:g} s"))
+            await refuse(websocket, problem("no-token", f"no token was sent within {TOKEN_WITHIN_S:g} s"))
         except (FeedError, ProblemError) as error:
             await refuse(websocket, error.problem)
         finally:

@@ -5,16 +5,18 @@ Frames are JSON texts with a `type`; docs/feed.md says what each means.
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from acked_common.api.representations import waits_fields
 from acked_common.http.problems import Problem, problem
 from acked_common.model import strict_json
 from acked_common.model.events import JobEvent, JobUpdate
 from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.model.topics import ALL, IDS, NAMED, Topic
 
@@ -27,8 +29,8 @@ MAX_FRAME_BYTES = 96 * 1024
 """Of one message from a client; a larger one ends the connection before it is read."""
 
 SNAPSHOT_PROGRESS_BYTES = 256 * 1024
-"""Of the progress in one snapshot; the progress of further jobs arrives with its next change. 1,000 jobs may have
-64 KiB each."""
+"""Of progress and waits in one snapshot; those of further jobs arrive with the next change. 1,000 jobs may have
+64 KiB of progress each."""
 
 MAX_FIRST_FRAME_CHARS = 1024
 """Of the frame that carries a token."""
@@ -168,14 +170,21 @@ def _topic(value: Any, sub: Sub, tenant: str) -> Topic:
     raise FeedError(f"scope must be one of {{ids: 1 to {MAX_IDS} ids}}, {named}{{all: true}}", sub)
 
 
-def event_text(event: JobEvent, progress: bytes | None = None) -> str:
-    """Encode one transition, or the progress that came behind it."""
+def event_text(event: JobEvent, progress: bytes | None = None, waits: Waits | None = None) -> str:
+    """Encode one transition with why it parked the job, or the progress after it."""
     # By hand: every event of every job passes here, and no part but the reason could need escaping.
     text = (
         f'{{"id":"{event.id}","rev":{event.rev},"state":"{event.state.value}",'
         f'"reason":{_text(event.reason)},"attempt":{event.attempt},"at":"{rfc3339(event.at)}"'
     )
+    if waits is not None:
+        text = f'{text},"waits":{waits_text(waits)}'
     return text + "}" if progress is None else f'{text},"progress":{progress.decode()}}}'
+
+
+def waits_text(waits: Waits) -> str:
+    """Encode why a job is parked, as its status has it."""
+    return _text(cast(Mapping[str, Any], waits_fields(waits)))
 
 
 def events_frame(sub: Sub, seq: int, texts: str) -> str:
@@ -189,10 +198,11 @@ def jobs_snapshot_text(updates: Iterable[JobUpdate]) -> str:
     progress_bytes = 0
     for job in updates:
         if job.event is not None:
-            progress_bytes += len(job.progress or b"")
-            progress = job.progress if progress_bytes <= SNAPSHOT_PROGRESS_BYTES else None
+            progress_bytes += len(job.progress or b"") + (0 if job.waits is None else len(waits_text(job.waits)))
+            has_room = progress_bytes <= SNAPSHOT_PROGRESS_BYTES
+            progress, waits = (job.progress, job.waits) if has_room else (None, None)
             origin = f',"kind":{_text(job.origin.kind)},"batch":{_text(job.origin.batch)}}}'
-            texts.append(event_text(job.event, progress)[:-1] + origin)
+            texts.append(event_text(job.event, progress, waits)[:-1] + origin)
     return f'"jobs":[{",".join(texts)}]'
 
 

@@ -92,7 +92,7 @@ class Hub:
                 if encoded is None:
                     # Progress comes behind the rev that it carries.
                     order = update.event.rev + (update.progress is not None)
-                    encoded = (update.id, order, event_text(update.event, update.progress))
+                    encoded = (update.id, order, event_text(update.event, update.progress, update.waits))
                 parts.setdefault(ring, []).append(encoded)
                 steps += 1
                 if steps % STEPS_AT_ONCE == 0:

@@ -38,7 +38,7 @@ _progress = msgspec.json.Decoder(_ProgressInstant)
 
 
 class SeenTransitions:
-    """The newest transition of each job that runs or moved lately; the oldest other jobs are forgotten."""
+    """The newest transition of each job that runs or moved recently; the oldest other jobs are forgotten."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept

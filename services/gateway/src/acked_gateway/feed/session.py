@@ -162,7 +162,7 @@ class _Connection:
                 task.cancel()
             await asyncio.gather(writer, reader, return_exceptions=True)
         if self._is_dismissed.done():
-            await self._send_away(CLOSE_CODE, "the token holds no longer", why_counted="token")
+            await self._send_away(CLOSE_CODE, "the token is no longer valid", why_counted="token")
 
     def check_token(self) -> bool:
         """Check the token; if it is no longer valid, close the connection and return False."""
@@ -219,7 +219,7 @@ class _Connection:
         frame = await self._parse(text)
         if isinstance(frame, Authenticate):
             if self._entry.asks:
-                raise FeedError("this connection has shown a token already; connect anew to use another")
+                raise FeedError("this connection is already authenticated; open a new one to use another token")
         elif isinstance(frame, Unsubscribe):
             self.subscriptions.unsubscribe(frame.sub)
         elif self.check_token():

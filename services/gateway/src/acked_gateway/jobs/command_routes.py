@@ -23,17 +23,17 @@ def command_routes(commands: Commands, edits: Edits) -> list[ApiRoute]:
     """Return the routes."""
 
     async def resolve(request: Request) -> Response:
-        async with _body_of(request) as body:
+        async with counted_body(request) as body:
             resolution = await read_resolution(body, client=client_of(request.scope))
             job = await commands.resolve(_id_in(request), resolution, operator=operator_of(request.scope))
         return _status(request, job)
 
     async def edit(request: Request) -> Response:
         operator = operator_of(request.scope)
-        async with _body_of(request) as body:
+        async with counted_body(request) as body:
             payload = await read_edit(body, client=client_of(request.scope))
             job = await edits.editable(_id_in(request), operator=operator)
-            # Intake asks for it too, but the audit notes only what may be done.
+            # Intake checks the permission too, but the audit must not contain acts that are refused.
             check_permission(principal_of(request.scope), Permission.SUBMIT)
             accepted = await edits.edit(
                 job,
@@ -62,11 +62,11 @@ def _without_body(command: Callable[..., Awaitable[Job]], operation: Operation) 
 
 
 @asynccontextmanager
-async def _body_of(request: Request) -> AsyncIterator[bytes]:
-    """Read the body, which counts to its client until the command has ended."""
+async def counted_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> AsyncIterator[bytes]:
+    """Read the body, which counts towards the bytes of its client until the command has ended."""
     held = HeldBytes(request.scope)
     try:
-        yield await read_bounded(request, MAX_BODY_BYTES, held)
+        yield await read_bounded(request, max_bytes, held)
     finally:
         held.release()
 

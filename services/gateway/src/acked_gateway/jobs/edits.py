@@ -1,7 +1,8 @@
-"""Edit and retry: a job with another payload in the place of one that failed or was cancelled.
+"""Edit and retry: replace a failed or cancelled job by one with another payload.
 
-Intake alone inserts jobs, so the gateway sends it a request as the operator. Its idempotency key is made of the job and
-its run: a double click is one job, and a click behind a crash between the two writes finishes what was begun.
+Only intake inserts jobs, so the gateway sends it a request with the operator's token. The idempotency key is derived
+from the job and its run. So a double click makes one job, and a repetition after a crash between the two writes
+completes the edit.
 """
 
 from uuid import UUID
@@ -32,7 +33,7 @@ KNOWN_FIELDS = ("payload",)
 
 
 class Edits:
-    """Puts jobs in the place of others, on behalf of an operator."""
+    """Replaces jobs on behalf of an operator."""
 
     def __init__(
         self, store: JobReader, writer: JobWriter, audit: Audit, intake: IntakeClient, clock: Clock, times: JobTimes
@@ -45,7 +46,7 @@ class Edits:
         self._acts = Acts(times)
 
     async def editable(self, id_text: str, *, operator: Operator) -> Job:
-        """Return a job in whose place another one may be put. Raises `ProblemError`, `StoreError`."""
+        """Return a job that another one may replace. Raises `ProblemError`, `StoreError`."""
         job = await stored_job(self._store, id_text, tenant=operator.tenant)
         try:
             check_editable(job)
@@ -54,9 +55,9 @@ class Edits:
         return job
 
     async def edit(self, job: Job, payload: bytes, *, operator: Operator, authorization: str | None) -> AcceptedJob:
-        """Have intake store a job of the same kind and options with this payload, a JSON text; let the old one name it.
+        """Have intake store a job of the same kind and options with this payload, a JSON text, and link both jobs.
 
-        Once a run: the same payload again gets the same job. Raises `ProblemError`, `StoreError`.
+        This works once per run: the same payload again returns the same job. Raises `ProblemError`, `StoreError`.
         """
         run = edited_run(job)
         await self._audit.note(operator, AuditAction.EDIT, {"job": str(job.id), "run": run})
@@ -69,7 +70,7 @@ class Edits:
         return accepted
 
     async def _replace(self, job: Job, run: int, edited_to: UUID, operator: Operator) -> None:
-        """Let a job name the one in its place, unless it does, or somebody else has moved it meanwhile."""
+        """Record the new job in the old one, unless the old one names it already or has moved meanwhile."""
         for _ in range(TRIES):
             if job.edited_to == edited_to or edited_run(job) != run:
                 return
@@ -83,7 +84,7 @@ class Edits:
 
 
 def edited_request(job: Job, payload: bytes) -> bytes:
-    """Return the body with which intake makes the job: kind and options of the old one."""
+    """Return the body of the request to intake, with kind and options of the old job."""
     options = {name: value for name, default in DEFAULTS.items() if (value := getattr(job.options, name)) != default}
     return msgspec.json.encode(
         {"kind": job.kind, "payload": msgspec.Raw(payload), "edited_from": str(job.id), **options}
@@ -96,7 +97,7 @@ def _explained(found: Problem, job: Job, run: int) -> ProblemError:
         return ProblemError(found)
     made = found.extra.get("id")
     detail = (
-        f"run {run} of this job was edited before, with another payload: job {made} was made of it. Edit that one, or "
+        f"run {run} of this job was already edited with another payload, which made job {made}. Edit that one, or "
         "retry this one first"
     )
     extra = {"state": job.state.value, "reason": job.reason, "edited_to": made}
@@ -128,14 +129,14 @@ def parse_edit(body: bytes, *, may_scan: bool = True) -> bytes:
         errors: list[ErrorAt] = [
             {
                 "pointer": f"/{name[:100]}",
-                "detail": "is not a known field; what the handler needs belongs inside payload",
+                "detail": "is not a known field; put the handler's input inside payload",
             }
             for name in unknown[:20]
         ]
         detail = f"{errors[0]['pointer'][1:]} {errors[0]['detail']}. Kind and options stay as they were"
         raise ProblemError(problem("unknown-field", detail, errors=errors, extra={"known_fields": KNOWN_FIELDS}))
     if "payload" not in members:
-        raise _invalid("/payload", "is missing; send the input that the handler is to be given")
+        raise _invalid("/payload", "is missing; send the new input of the handler")
     return bytes(_payload_decoder.decode(body).payload)
 
 

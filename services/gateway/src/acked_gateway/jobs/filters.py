@@ -1,4 +1,4 @@
-"""OWNER of the filters by which a client selects jobs, as texts: what each means, and which fit together. Pure."""
+"""OWNER of the filters by which a client selects jobs: the meaning of each text, and valid combinations. Pure."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -8,23 +8,36 @@ from acked_common.http.problems import ErrorAt, ProblemError, problem
 from acked_common.model.attempts import GROUP_NAME
 from acked_common.model.instants import instant_from
 from acked_common.model.lifecycle import State
+from acked_common.model.lifecycle_waits import NO_SIGNAL
+from acked_common.model.names import SIGNAL_NAME
 from acked_common.store.records import JobFilter
 
 T = TypeVar("T")
 
 OF_QUERIES = "?"
-"""What stands ahead of the name of a parameter in a problem's pointer."""
+"""The prefix of a parameter in a problem's pointer."""
 STATE, KIND, BATCH, TAG = "state", "kind", "batch", "tag"
-ERROR_GROUP, SINCE, UNTIL = "error.group", "since", "until"
-FILTERS = (STATE, KIND, BATCH, TAG, ERROR_GROUP, SINCE, UNTIL)
+ERROR_GROUP, SINCE, UNTIL, WORKER = "error.group", "since", "until", "worker"
+WAITING_FOR = "waiting_for"
+FILTERS = (STATE, KIND, BATCH, TAG, ERROR_GROUP, SINCE, UNTIL, WORKER, WAITING_FOR)
 
+SLEEP, OF_SIGNALS = "sleep", "signal:"
+"""The values of `waiting_for`: the jobs that no signal wakes; the prefix of a name."""
+WAITING_FOR_PATTERN = f"^(?:{SLEEP}|{OF_SIGNALS}{SIGNAL_NAME.pattern})$"
 _EXAMPLES = "an instant such as 2026-11-24T10:00:00Z, or a duration back from now such as 15m, 24h or 8d"
+
+_OF_ONE_STATE: Mapping[str, tuple[State, str]] = {
+    ERROR_GROUP: (State.FAILED, "only failed jobs have one"),
+    WORKER: (State.RUNNING, "a worker has the jobs that it runs now"),
+    WAITING_FOR: (State.WAITING, "only parked jobs wait"),
+}
+"""Filters that only jobs in one state match."""
 
 
 def read_filter(values: Mapping[str, str], *, tenant: str, now: datetime, at: str = OF_QUERIES) -> JobFilter:
-    """Return the filter that `values` name, empty texts aside. `at` stands ahead of each name in pointers.
+    """Return the filter of `values`; empty texts are ignored. `at` is the prefix of each name in pointers.
 
-    Raises `ProblemError` with all that is wrong.
+    Raises `ProblemError` with all faults.
     """
     errors: list[ErrorAt] = []
 
@@ -36,13 +49,15 @@ def read_filter(values: Mapping[str, str], *, tenant: str, now: datetime, at: st
             errors.append({"pointer": f"{at}{name}", "detail": str(error)})
             return None
 
+    waiting_for = read(WAITING_FOR, awaited_name)
     state, group = read(STATE, _state), read(ERROR_GROUP, _group)
     since_at, until_at = read(SINCE, lambda text: _instant(text, now)), read(UNTIL, lambda text: _instant(text, now))
-    if group is not None:
-        if state not in (None, State.FAILED):
-            detail = f"must be {State.FAILED} or left out beside {ERROR_GROUP}: only failed jobs have one"
-            errors.append({"pointer": f"{at}{STATE}", "detail": detail})
-        state = State.FAILED
+    for name, (only, why) in _OF_ONE_STATE.items():
+        if not values.get(name):
+            continue
+        if state not in (None, only):
+            errors.append({"pointer": f"{at}{STATE}", "detail": f"must be {only} or left out beside {name}: {why}"})
+        state = only
     if since_at is not None and until_at is not None and since_at >= until_at:
         errors.append({"pointer": f"{at}{UNTIL}", "detail": f"must be later than {SINCE}"})
     if errors:
@@ -57,11 +72,13 @@ def read_filter(values: Mapping[str, str], *, tenant: str, now: datetime, at: st
         error_group=group,
         since_at=since_at,
         until_at=until_at,
+        worker=values.get(WORKER) or None,
+        waiting_for=waiting_for,
     )
 
 
 def is_relative(text: str | None) -> bool:
-    """Return whether a text means another instant with each request."""
+    """Return whether a text means a different instant in each request."""
     return text is not None and text[-1:].islower() and not text.endswith("z")
 
 
@@ -78,11 +95,20 @@ def _group(text: str) -> str:
     return text
 
 
+def awaited_name(text: str) -> str:
+    """Return the name of the signal, or `NO_SIGNAL`. Raise `ValueError` with what is expected."""
+    if text == SLEEP:
+        return NO_SIGNAL
+    if not text.startswith(OF_SIGNALS) or SIGNAL_NAME.fullmatch(text.removeprefix(OF_SIGNALS)) is None:
+        raise ValueError(f"must be {SLEEP}, or {OF_SIGNALS} and the name of a signal, such as {OF_SIGNALS}paid")
+    return text.removeprefix(OF_SIGNALS)
+
+
 def _instant(text: str, now: datetime) -> datetime:
     try:
         if not text.isascii():
             raise ValueError(text)
-        # In a query a plus is a space, unless it was escaped.
+        # In a query, an unescaped plus is a space.
         return instant_from(text.replace(" ", "+"), now)
     except ValueError:
         raise ValueError(f"must be {_EXAMPLES}, not {text[:40]!r}") from None

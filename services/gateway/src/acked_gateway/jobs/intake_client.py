@@ -1,4 +1,4 @@
-"""Calls of intake by the gateway: it alone inserts jobs, so whoever makes one here sends a request, as its caller."""
+"""HTTP requests of the gateway to intake: only intake inserts jobs, so the gateway sends it requests of its callers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from acked_common.http.problems import Problem, ProblemError, problem
 
 PROCESS_PATH = "/process"
 CONNECTIONS = 8
-"""For edits, which a person makes one by one; more of them wait."""
+"""Connections for edits, which operators make one by one; further edits wait."""
 WITHIN_S = 10.0
-"""From the start of a call to the last byte of its response; intake answers within its own deadline."""
+"""From the start of a call to the last byte of its response; intake responds within its own deadline."""
 
 _BODY_BUFFER = 4096
 _ACCEPTED = 202
 _PASSED_ON = ("location", "retry-after", "idempotency-replayed")
 _HEADERS_OF_PROBLEMS = ("Retry-After", "RateLimit", "RateLimit-Policy", "WWW-Authenticate")
 _STANDARD = ("type", "title", "status", "detail", "errors")
-# They tell nothing that the operator could do.
+# An operator could not act on these.
 _NOT_PASSED_ON = frozenset({"internal", "not-found", "method-not-allowed"})
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
@@ -42,13 +42,13 @@ def open_session(*, max_connections: int, request_timeout_s: float) -> aiohttp.C
 
 
 def process_url(intake_url: str) -> URL:
-    """Return the address of `POST /process`."""
+    """Return the URL of `POST /process`."""
     return URL(intake_url.rstrip("/") + PROCESS_PATH)
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedJob:
-    """A 202 of intake: the job's id, the response's body, and those of its headers that clients act on."""
+    """A 202 of intake: the job's id, the body, and the headers that clients use."""
 
     id: UUID
     body: bytes
@@ -76,7 +76,7 @@ class IntakeClient:
     async def process(self, body: bytes, *, key: str, authorization: str | None) -> AcceptedJob:
         """Send a request with an idempotency key, as the caller whose `Authorization` this is.
 
-        Raises `ProblemError`: intake's own problem, or what is known where none came.
+        Raises `ProblemError`: intake's own problem, or one that describes a missing response.
         """
         if self._session is None:
             raise RuntimeError("the client of intake has not been started")
@@ -89,14 +89,14 @@ class IntakeClient:
                 problem("not-accepted", "intake can't be reached, so nothing was stored. Send it again")
             ) from None
         except (aiohttp.ClientError, OSError):
-            # Among these is the timeout. The key makes a repetition safe.
-            raise _unknown("intake did not answer in time, or the connection to it broke") from None
+            # This includes the timeout. The key makes a repetition safe.
+            raise _unknown("intake did not respond in time, or the connection to it broke") from None
         if response.status != _ACCEPTED:
             raise ProblemError(_passed_on(response.status, response.headers, text))
         try:
             job_id = msgspec.json.decode(text, type=_IdOfJob).id
         except _UNREADABLE:
-            raise _unknown("intake answered 202 without an id") from None
+            raise _unknown("intake responded 202 without an id") from None
         return AcceptedJob(
             job_id, text, {name: response.headers[name] for name in _PASSED_ON if name in response.headers}
         )
@@ -108,7 +108,9 @@ class _IdOfJob(msgspec.Struct):
 
 def _unknown(why: str) -> ProblemError:
     return ProblemError(
-        problem("outcome-unknown", f"{why}: the job may be stored. Sending the same again is safe: it is stored once")
+        problem(
+            "outcome-unknown", f"{why}: the job may be stored. Repeating the request is safe: the job is stored once"
+        )
     )
 
 
@@ -120,10 +122,10 @@ def _passed_on(status: int, headers: Mapping[str, str], text: bytes) -> Problem:
         members = {}
     name = str(members.get("type", "")).rpartition("/")[2]
     if name not in CATALOGUE or name in _NOT_PASSED_ON or CATALOGUE[name].status != status:
-        return _unknown(f"intake answered {status}").problem
+        return _unknown(f"intake responded {status}").problem
     return problem(
         name,
-        f"intake did not take the job: {members.get('detail', '')}",
+        f"intake did not accept the job: {members.get('detail', '')}",
         errors=members.get("errors", ()),
         extra={key: value for key, value in members.items() if key not in _STANDARD},
         headers={key: headers[key] for key in _HEADERS_OF_PROBLEMS if key in headers},

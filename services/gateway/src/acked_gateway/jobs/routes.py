@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 from starlette.responses import Response
 
+from acked_common.api import list_parameters
 from acked_common.api.hints import Hints
-from acked_common.api.list_parameters import page_size
+from acked_common.api.list_parameters import page_size, position
 from acked_common.api.representations import JobSummary, job_fields, raw, summary_fields
 from acked_common.api.routes import ApiRoute
 from acked_common.api.status_route import stored_job
@@ -16,22 +17,25 @@ from acked_common.http.fair_turns import FairTurns
 from acked_common.http.limits import Client, Limit, client_of
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse, encode
+from acked_common.model.ids import instant_of
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.names import BATCH_NAME, NEW_BATCH_NAME
 from acked_common.model.principal import Principal, principal_of
 from acked_common.runtime.clock import Clock
+from acked_common.store.ledgers import LedgerReader
+from acked_common.store.load_tests import LoadTestStore
 from acked_common.store.ports import JobLists
-from acked_common.store.records import Job
+from acked_common.store.records import BatchSummary, Job
 from acked_gateway.jobs import operations, page_token
 from acked_gateway.jobs.filters import read_filter
-from acked_gateway.jobs.operations import DEFAULT_PAGE, MAX_PAGE
+from acked_gateway.jobs.operations import DEFAULT_BATCHES, DEFAULT_PAGE, MAX_BATCHES, MAX_PAGE
 from acked_gateway.jobs.page_token import read_token, token_of
 
 SLICE_BYTES = 32 * 1024
 """Bytes of a page that are encoded before other tasks run; a page may have 1 MiB."""
 READS_AT_ONCE = 6
-"""Lists and counts that query the store at once: some of its connections, and not all of its processors."""
+"""Concurrent lists and counts on MongoDB, which must not take all of its connections and processors."""
 
 
 class Reads:
@@ -57,14 +61,21 @@ def checked_batch(name: str) -> str:
 
 
 def checked_new_batch(name: str) -> str:
-    """Return a valid name for a new batch. Raise the problem `bad-batch`."""
+    """Return a valid name for a new batch. Raises the problem `bad-batch`."""
     if NEW_BATCH_NAME.fullmatch(checked_batch(name)) is None:
         detail = f"clients normalize the path /batches/{name}: name the batch otherwise than '.' or '..'"
         raise ProblemError(problem("bad-batch", detail))
     return name
 
 
-def job_routes(store: JobLists, hints: Hints, reads: Reads, clock: Clock) -> list[ApiRoute]:
+def no_such_batch(name: str) -> ProblemError:
+    """Return the problem of a batch name that no job has."""
+    return ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
+
+
+def job_routes(
+    store: JobLists, hints: Hints, reads: Reads, clock: Clock, load_tests: LoadTestStore, ledgers: LedgerReader
+) -> list[ApiRoute]:
     """Return the routes that read jobs and batches."""
 
     async def list_jobs(request: Request) -> Response:
@@ -83,29 +94,63 @@ def job_routes(store: JobLists, hints: Hints, reads: Reads, clock: Clock) -> lis
         reader = principal_of(request.scope)
         job = await stored_job(store, request.path_params["id"], tenant=reader.tenant)
         found = await hints.of(job, reader)
-        return JsonResponse(job_fields(job, reader=reader, hint=None if found is None else found.hint))
+        # A job that never began and was sent no signal has no ledger.
+        has_none = not job.attempt and not job.signals
+        ledger = None if has_none else await ledgers.read_summary(job.id, tenant=job.tenant)
+        return JsonResponse(job_fields(job, reader=reader, hint=None if found is None else found.hint, ledger=ledger))
+
+    async def list_batches(request: Request) -> Response:
+        query, tenant = request.query_params, _tenant(request)
+        # The list has no filters; a token is valid only for the tenant's own list.
+        filters = {"tenant": tenant}
+        size = page_size(query.get("page_size"), default=DEFAULT_BATCHES, most=MAX_BATCHES)
+        before = position(query.get("page_token"), filters)
+        async with reads.turn(client_of(request.scope)):
+            page = await store.list_batches(tenant, page_size=size, before=before)
+        listed: operations.BatchList = {
+            "batches": [_listed(one) for one in page.batches],
+            "next_page_token": ""
+            if page.next_before is None
+            else list_parameters.page_token(page.next_before, filters),
+        }
+        return JsonResponse(listed)
 
     async def batch(request: Request) -> Response:
         name = checked_batch(request.path_params["batch"])
         async with reads.turn(client_of(request.scope)):
             counted = await store.count_batch(name, tenant=_tenant(request))
+            figures = None if counted is None else await load_tests.find(name, tenant=_tenant(request))
         if counted is None:
-            raise ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
+            raise no_such_batch(name)
         found: operations.Batch = {
             "batch": name,
             "total": sum(counted.states.values()),
+            "total_is_exact": counted.is_exact,
             "states": {state: counted.states[state] for state in State if state in counted.states},
             "first_at": rfc3339(counted.first_at),
             "last_at": rfc3339(counted.last_at),
             "duration_s": round((counted.last_at - counted.first_at).total_seconds(), 3),
         }
+        if figures is not None:
+            found["load_test"] = raw(figures.figures)
         return JsonResponse(found)
 
     return [
         ApiRoute(list_jobs, operations.LIST_JOBS),
         ApiRoute(get_job, operations.GET_JOB),
+        ApiRoute(list_batches, operations.LIST_BATCHES),
         ApiRoute(batch, operations.GET_BATCH),
     ]
+
+
+def _listed(batch: BatchSummary) -> operations.ListedBatch:
+    return {
+        "batch": batch.name,
+        "newest_at": rfc3339(instant_of(batch.newest_id)),
+        "total": sum(batch.states.values()),
+        "total_is_exact": batch.is_exact,
+        "states": {state: batch.states[state] for state in State if state in batch.states},
+    }
 
 
 async def _summaries(jobs: Sequence[Job], reader: Principal) -> list[JobSummary]:

@@ -1,6 +1,6 @@
-"""`GET /timeseries`: what happened to a tenant's jobs over the last minutes, hours or days, from the minute buckets."""
+"""`GET /timeseries`: counts and durations of a tenant's jobs over minutes, hours or days, from the minute buckets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, TypedDict, cast
 
@@ -8,11 +8,11 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
+from acked_common.api.list_parameters import bad_parameter
 from acked_common.api.operations import JOBS
 from acked_common.api.representations import Count, Instant
 from acked_common.api.routes import JSON, ApiResponse, ApiRoute, Operation, Parameter
 from acked_common.http.limits import Client, client_of
-from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import JsonResponse
 from acked_common.model.instants import rfc3339
 from acked_common.model.minute_buckets import (
@@ -22,7 +22,9 @@ from acked_common.model.minute_buckets import (
     WAIT,
     WINDOWS,
     Point,
+    added_up,
     quantile_s,
+    spans_of,
     window_begin,
     window_points,
 )
@@ -38,7 +40,7 @@ Turn = Callable[[Client], AbstractAsyncContextManager[None]]
 
 
 class TimeseriesPoint(TypedDict):
-    """One step. Quantiles are null where nothing started or ended."""
+    """One step. Quantiles are null if no job started or ended."""
 
     at: Annotated[Instant, Meta(description="Begin of the step.")]
     accepted: Annotated[Count, Meta(description="Jobs that were persisted.")]
@@ -46,7 +48,7 @@ class TimeseriesPoint(TypedDict):
     succeeded: Annotated[Count, Meta(description="Runs that ended as `succeeded`.")]
     failed: Count
     cancelled: Count
-    backed_off: Annotated[Count, Meta(description="Attempts that failed or crashed and are tried again.")]
+    backed_off: Annotated[Count, Meta(description="Attempts that failed or crashed and are retried.")]
     requeued: Annotated[
         Count,
         Meta(description="Attempts that ended without a failure of their own: drained, or lost with their worker."),
@@ -55,6 +57,26 @@ class TimeseriesPoint(TypedDict):
     wait_p95_s: Seconds
     run_p50_s: Annotated[Seconds, Meta(description="From started to the end of the attempt; as exact.")]
     run_p95_s: Seconds
+
+
+class DurationSpan(TypedDict):
+    """How many durations were above `from_s` and at most `to_s`."""
+
+    from_s: Annotated[float, Meta(ge=0)]
+    to_s: Annotated[float | None, Meta(description="Null of the last span, which has no end.")]
+    count: Annotated[int, Meta(ge=1)]
+
+
+class Durations(TypedDict):
+    """How long it took over the whole window. Quantiles are null where nothing was measured."""
+
+    p50_s: Seconds
+    p95_s: Seconds
+    p99_s: Seconds
+    spans: Annotated[
+        list[DurationSpan],
+        Meta(description="Those that have any, shortest first; each a quarter longer than the last."),
+    ]
 
 
 class Timeseries(TypedDict):
@@ -67,6 +89,18 @@ class Timeseries(TypedDict):
         bool, Meta(description="False where so many processes counted that only the newest counts were read.")
     ]
     points: Annotated[list[TimeseriesPoint], Meta(description="The last one is the step that has just begun.")]
+    wait: Annotated[Durations, Meta(description="From queued to started.")]
+    run: Annotated[Durations, Meta(description="From started to the end of the attempt.")]
+
+
+def window_parameter(names: Iterable[str]) -> Parameter:
+    """Return the description of the parameter that chooses one of these windows."""
+    return Parameter(
+        name="window",
+        place="query",
+        type=Annotated[str, Meta(extra_json_schema={"enum": list(names), "default": DEFAULT_WINDOW})],
+        description="How far back.",
+    )
 
 
 GET_TIMESERIES = Operation(
@@ -76,16 +110,11 @@ GET_TIMESERIES = Operation(
     permission=Permission.READ,
     summary="Counts and durations of a tenant's jobs over time",
     description=(
-        "Every process writes its counts every 10 s, and what is left when it stops. A process that is killed loses at "
+        "Every process writes its counts every 10 s and when it stops. A process that is killed loses at "
         "most the last 10 s. Steps are minutes for `15m` and `1h`, ten minutes for `24h`, hours for `8d`."
     ),
     parameters=(
-        Parameter(
-            name="window",
-            place="query",
-            type=Annotated[str, Meta(extra_json_schema={"enum": list(WINDOWS), "default": DEFAULT_WINDOW})],
-            description="How far back.",
-        ),
+        window_parameter(WINDOWS),
         Parameter(
             name="kind",
             place="query",
@@ -105,23 +134,36 @@ def timeseries_routes(store: MinuteStore, clock: Clock, turn: Turn) -> list[ApiR
         name = request.query_params.get("window") or DEFAULT_WINDOW
         kind = request.query_params.get("kind") or None
         if name not in WINDOWS:
-            raise _bad_parameter("window", f"must be one of {', '.join(WINDOWS)}, not {name[:40]!r}")
+            raise bad_parameter("window", f"must be one of {', '.join(WINDOWS)}, not {name[:40]!r}")
         if kind is not None and KIND_NAME.fullmatch(kind) is None:
-            raise _bad_parameter("kind", "must be the name of a kind, as GET /kinds lists them")
+            raise bad_parameter("kind", "must be the name of a kind, as GET /kinds lists them")
         window, now = WINDOWS[name], clock.now()
         tenant = principal_of(request.scope).tenant
         async with turn(client_of(request.scope)):
             buckets = await store.minutes(tenant, kind, step_s=window.step_s, since_at=window_begin(window, now))
+        points = window_points(buckets, window, now)
+        totals = added_up(points)
         found: Timeseries = {
             "window": name,
             "kind": kind,
             "step_s": window.step_s,
             "is_complete": len(buckets) < MOST_READ,
-            "points": [_point(point) for point in window_points(buckets, window, now)],
+            "points": [_point(point) for point in points],
+            "wait": _durations(totals, WAIT),
+            "run": _durations(totals, RUN),
         }
         return JsonResponse(found)
 
     return [ApiRoute(timeseries, GET_TIMESERIES)]
+
+
+def _durations(counts: Mapping[str, int], sketch: str) -> Durations:
+    return {
+        "p50_s": quantile_s(counts, sketch, 0.5),
+        "p95_s": quantile_s(counts, sketch, 0.95),
+        "p99_s": quantile_s(counts, sketch, 0.99),
+        "spans": [{"from_s": span.from_s, "to_s": span.to_s, "count": span.count} for span in spans_of(counts, sketch)],
+    }
 
 
 def _point(point: Point) -> TimeseriesPoint:
@@ -131,9 +173,3 @@ def _point(point: Point) -> TimeseriesPoint:
         fields[f"{sketch}_p50_s"] = quantile_s(point.counts, sketch, 0.5)
         fields[f"{sketch}_p95_s"] = quantile_s(point.counts, sketch, 0.95)
     return cast(TimeseriesPoint, fields)
-
-
-def _bad_parameter(name: str, detail: str) -> ProblemError:
-    return ProblemError(
-        problem("invalid-field", f"{name} {detail}", errors=[{"pointer": f"?{name}", "detail": detail}])
-    )

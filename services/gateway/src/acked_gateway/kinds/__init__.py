@@ -1,1 +1,1 @@
-"""Kinds of work as operators act on them: pause and resume."""
+"""Kinds of work as operators act on them: pause and resume, limits."""

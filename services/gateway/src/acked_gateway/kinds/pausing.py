@@ -1,7 +1,7 @@
-"""Pauses and resumes kinds for operators, and counts the paused ones.
+"""Pause and resume kinds for operators, and expose the paused ones.
 
-A pause is a field of the kind's document, which workers and sweepers read every second. The kind's lane is what stops,
-so the kind must have its lane to itself.
+A pause is a field of the kind's document, which workers and sweepers read every second. Workers stop the whole lane of
+the kind, so the kind must not share its lane.
 """
 
 from prometheus_client import Gauge
@@ -27,7 +27,7 @@ _paused = Gauge("acked_kind_paused", "1 while an operator has paused the kind; a
 
 
 class Pausing:
-    """The commands. Each returns the kind and its pause afterwards, and raises `ProblemError` or `StoreError`."""
+    """The commands. Each returns the kind and its pauses afterwards, and raises `ProblemError` or `StoreError`."""
 
     def __init__(self, store: PauseStore, kinds: KindCache, pauses: PauseCache, audit: Audit, clock: Clock) -> None:
         self._store = store
@@ -40,9 +40,9 @@ class Pausing:
 
     async def pause(
         self, name: str, reason: str | None, *, operator: Operator, reader: Principal
-    ) -> tuple[KindRecord, Pause | None]:
-        """Let no job of the kind start. `reader` is told of other kinds what it may read."""
-        kind = await self._kind(name, reader)
+    ) -> tuple[KindRecord, KindPauses]:
+        """Pause a kind. `reader` decides which other kinds a problem may name."""
+        kind = await self.known(name, reader)
         others = [one.name for one in self._kinds.all() if one.lane == kind.lane and one.name != name]
         if others:
             detail = (
@@ -53,31 +53,43 @@ class Pausing:
         await self._audit.note(operator, AuditAction.PAUSE, {"kind": name}, reason=reason)
         actor = operator.actor
         pause = Pause(actor.client, actor.token_id, reason, self._clock.now())
-        return kind, await self._after(name, await self._store.pause_kind(name, pause), reader)
+        return kind, await self.after(name, await self._store.pause_kind(name, pause), reader)
 
-    async def resume(self, name: str, *, operator: Operator, reader: Principal) -> tuple[KindRecord, Pause | None]:
-        """Let jobs of the kind start again."""
-        kind = await self._kind(name, reader)
+    async def resume(self, name: str, *, operator: Operator, reader: Principal) -> tuple[KindRecord, KindPauses]:
+        """Resume a kind."""
+        kind = await self.known(name, reader)
         await self._audit.note(operator, AuditAction.RESUME, {"kind": name})
-        return kind, await self._after(name, await self._store.resume_kind(name, at=self._clock.now()), reader)
+        return kind, await self.after(name, await self._store.resume_kind(name, at=self._clock.now()), reader)
 
-    async def _kind(self, name: str, reader: Principal) -> KindRecord:
-        # Who shares its lane was perhaps registered a moment ago.
+    async def read(self, name: str, reader: Principal) -> tuple[KindRecord, KindPauses]:
+        """Return the kind and its pauses as they are now."""
+        kind = self._kinds.get(name) or await self.known(name, reader)
+        try:
+            await self._pauses.refresh()
+        except StoreError:
+            # What was read last is as good as the kind itself.
+            pass
+        return kind, self._pauses.of(name)
+
+    async def known(self, name: str, reader: Principal) -> KindRecord:
+        """Return the kind as it is registered now. Raises the problem of an unknown one."""
+        # A kind that shares the lane may have been registered a moment ago.
         await self._kinds.refresh()
         kind = self._kinds.get(name)
         if kind is None:
             raise self._unknown(name, reader)
         return kind
 
-    async def _after(self, name: str, found: KindPauses | None, reader: Principal) -> Pause | None:
+    async def after(self, name: str, found: KindPauses | None, reader: Principal) -> KindPauses:
+        """Return what holds the kind back after a command; `found` is the reply of the store."""
         if found is None:
             raise self._unknown(name, reader)
         try:
-            # The status of its jobs tells it from now on, also before the next look.
+            # The status of its jobs shows the pause from now on, before the next periodic read.
             await self._pauses.refresh()
         except StoreError:
             pass
-        return found.current
+        return found
 
     def _unknown(self, name: str, reader: Principal) -> ProblemError:
         detail = f"no worker has registered kind {name[:64]!r}"
@@ -97,7 +109,7 @@ class Pausing:
 
 
 def parse_pause(body: bytes) -> str | None:
-    """Parse `{"reason"?}`, or nothing at all; return the reason. Raises `ProblemError`."""
+    """Parse `{"reason"?}` or an empty body. Return the reason. Raises `ProblemError`."""
     if not body:
         return None
     try:
@@ -108,7 +120,7 @@ def parse_pause(body: bytes) -> str | None:
         raise _invalid("", 'must be an object such as {"reason": "…"}')
     for name in members:
         if name != "reason":
-            raise _invalid(f"/{name}", "is not a known field; known is reason")
+            raise _invalid(f"/{name}", "is not a known field; the only field is reason")
     reason = members.get("reason")
     if reason is not None and not (isinstance(reason, str) and len(reason) <= MAX_REASON_CHARS):
         raise _invalid("/reason", f"must be a text of at most {MAX_REASON_CHARS} characters")

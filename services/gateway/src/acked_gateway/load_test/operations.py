@@ -1,47 +1,19 @@
-"""The load test as the route table describes it, and the types of its responses."""
+"""The load test as the route table describes it."""
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any
 
 from msgspec import Meta
 
-from acked_common.api.representations import Count
 from acked_common.api.routes import HTML, JSON, ApiResponse, Link, Operation, Parameter
 from acked_common.model.principal import Permission
+from acked_common.store.load_tests import KEPT_DAYS
+from acked_gateway.jobs.load_figures import LoadTestAnswer
 from acked_gateway.jobs.operations import GET_BATCH, NewBatchName
 from acked_gateway.load_test.runner import MAX_CALLS
 
 DEFAULT_COUNT = 1000
 RUN_ONCE_HEADER = "Acked-Run-Once"
 LOAD_TEST_TAG = "Load test"
-
-
-class Latency(TypedDict):
-    """Milliseconds from the start of each call; null where no call was kept."""
-
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    max: float | None
-
-
-class LoadTestLinks(TypedDict):
-    """Where the work can be followed."""
-
-    batch: str
-    jobs: str
-
-
-class LoadTestAnswer(TypedDict):
-    """What a load test found."""
-
-    batch: str
-    requested: Count
-    persisted: Annotated[int, Meta(ge=0, description="Calls that were answered 202 with an id of their own.")]
-    failed: Annotated[int, Meta(ge=0, description="All others, also those whose outcome is not known.")]
-    duration_ms: float
-    latency_ms: Latency
-    links: LoadTestLinks
-    failures: NotRequired[Annotated[dict[str, Count], Meta(description="How many failed for which reason.")]]
 
 
 _RUN_ONCE = Parameter(
@@ -66,9 +38,9 @@ def _load_test(
         path="/load-test",
         tag=LOAD_TEST_TAG,
         permission=Permission.SUBMIT,
-        has_open_page=HTML in media,
+        has_page=HTML in media,
         summary="Make many real calls of `POST /process` at once",
-        description=f"Answers when all calls are answered. {description}",
+        description=f"Responds when all calls have a response. {description}",
         parameters=(
             Parameter(
                 name="count",
@@ -76,24 +48,24 @@ def _load_test(
                 type=Annotated[int, Meta(ge=1, le=MAX_CALLS, extra_json_schema={"default": DEFAULT_COUNT})],
                 description="How many calls.",
             ),
-            Parameter(name="kind", place="query", type=str, description="The kind of work; else `demo`."),
+            Parameter(name="kind", place="query", type=str, description="The kind of the jobs; default `demo`."),
             Parameter(
                 name="batch",
                 place="query",
                 type=NewBatchName,
-                description="The batch of the jobs, so that it can be followed before they come; else a new name.",
+                description="The batch of the jobs, which a client can follow in advance; by default a new name.",
             ),
             *more_parameters,
         ),
         answers=(
             ApiResponse(
-                description="What became of the calls.",
+                description="The figures of the calls.",
                 media={JSON: LoadTestAnswer, **media},
                 links={
                     "batch": Link(
                         operation=GET_BATCH.id,
                         parameters={"batch": "$response.body#/batch"},
-                        description="How the work stands.",
+                        description="The progress of the jobs.",
                     )
                 },
             ),
@@ -107,7 +79,13 @@ def _load_test(
 
 
 POST_LOAD_TEST = _load_test(
-    "POST", "startLoadTest", {}, "When the client leaves, the test ends.", (_RUN_ONCE,), ("stale-page",)
+    "POST",
+    "startLoadTest",
+    {},
+    "If the client disconnects, the test ends. The gateway stores the figures with the batch for "
+    f"{KEPT_DAYS} days: `GET /batches/{{batch}}` returns them.",
+    (_RUN_ONCE,),
+    ("stale-page",),
 )
 
 
@@ -115,7 +93,8 @@ LOAD_TEST = _load_test(
     "GET",
     "loadTest",
     {HTML: str},
-    "When the client leaves, the test ends. It starts at once for programs and for a person who typed the address. Who "
-    "accepts `text/html` gets a page, which starts the test for a person who typed the address or came from a page of "
-    "the gateway, else waits for a click, and follows it.",
+    "If the client disconnects, the test ends. It starts at once for programs, and for a user who typed the URL. A "
+    "client that accepts `text/html` gets a page, which follows the test. The page starts the test by itself if the "
+    "user typed the URL or followed a link of the gateway's pages that names a count or a kind; otherwise it waits for "
+    "a click.",
 )

@@ -1,7 +1,7 @@
 """The load test over HTTP: figures for programs, a page for browsers.
 
-The request guards admit a GET for figures only from a program or a person. A page starts its test by itself only with a
-one-time value (`OneTimeValues`).
+The request guards admit a GET for figures only from a program or a person. Browsers get the page (`page.py`), which
+starts its test by itself only with a one-time value (`OneTimeValues`).
 """
 
 import asyncio
@@ -15,25 +15,24 @@ from acked_common.api.routes import ApiRoute
 from acked_common.background.kind_cache import KindCache, unknown_kind
 from acked_common.http.limits import Limit, client_of
 from acked_common.http.problems import ProblemError, problem
-from acked_common.http.request_source import asks_for_page, by_name, is_by_person, is_speculative
+from acked_common.http.request_source import by_name, is_speculative
 from acked_common.http.requests import while_connected
 from acked_common.http.responses import JsonResponse
 from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import Clock
 from acked_common.store.ports import JobLists
+from acked_gateway.jobs.load_figures import Latency, LoadTestAnswer
 from acked_gateway.jobs.routes import checked_new_batch
+from acked_gateway.load_test.kept import KeptFigures
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.operations import (
     DEFAULT_COUNT,
     LOAD_TEST,
     POST_LOAD_TEST,
     RUN_ONCE_HEADER,
-    Latency,
-    LoadTestAnswer,
 )
-from acked_gateway.load_test.runner import MAX_CALLS, LoadTester, LoadTestResult, new_batch_name
-from acked_gateway.pages.routes import page
+from acked_gateway.load_test.runner import MAX_CALLS, LoadTester, LoadTestResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class LoadTestLimits:
     calls: Limit
 
 
-def load_test_routes(  # noqa: C901 - its views are inner functions
+def load_test_routes(
     tester: LoadTester,
     kinds: KindCache,
     store: JobLists,
@@ -52,23 +51,10 @@ def load_test_routes(  # noqa: C901 - its views are inner functions
     stopping: asyncio.Event,
     *,
     run_once: OneTimeValues,
-    public_intake_url: str,
+    kept: KeptFigures,
     limits: LoadTestLimits,
 ) -> list[ApiRoute]:
     """Return the routes of the load test."""
-
-    def load_test_page(request: Request) -> Response:
-        if "batch" in request.query_params or not is_by_person(by_name(request.headers.raw)):
-            return page("load_test.html", request, public_intake_url)
-        # The page names the tests that a click starts in the same way.
-        batch = new_batch_name(random_bytes=3)
-        return page(
-            "load_test.html",
-            request,
-            public_intake_url,
-            run_batch=batch,
-            run_once=run_once.issue(batch, clock.now().timestamp()),
-        )
 
     async def redeem(value: str, batch: str | None, tenant: str) -> None:
         is_valid = batch is not None and run_once.redeem(value, batch, clock.now().timestamp())
@@ -81,19 +67,15 @@ def load_test_routes(  # noqa: C901 - its views are inner functions
         if request.method == "HEAD":
             # A HEAD starts no test.
             return Response(media_type="application/json")
-        if asks_for_page(request.scope):
-            return load_test_page(request)
         if is_speculative(by_name(request.headers.raw)):
-            raise ProblemError(
-                problem("cross-site", "a browser sent this ahead of a person's wish; nothing was started")
-            )
+            raise ProblemError(problem("cross-site", "a browser sent this request speculatively; nothing was started"))
+        client = client_of(request.scope)
         count = _count(request.query_params.get("count"))
         kind = request.query_params.get("kind") or "demo"
         named = request.query_params.get("batch")
         batch = checked_new_batch(named) if named else None
         if kinds.get(kind) is None and await kinds.look_again(kind) is None:
             raise unknown_kind(kind, kinds.names, principal_of(request.scope))
-        client = client_of(request.scope)
         with limits.tests.holding(client), limits.calls.holding(client, count):
             if (value := request.headers.get(RUN_ONCE_HEADER)) is not None:
                 await redeem(value, batch, principal_of(request.scope).tenant)
@@ -106,11 +88,12 @@ def load_test_routes(  # noqa: C901 - its views are inner functions
                 authorization=request.headers.get("authorization"),
             )
             result = await while_connected(request, calls)
-        figures = _figures(result)
+        answer = _figures(result)
+        await kept.keep(answer, tenant=principal_of(request.scope).tenant)
         if result.persisted == 0:
             reasons = ", ".join(f"{reason} ({n})" for reason, n in result.failures.items())
-            raise ProblemError(problem("intake-unreachable", f"no call was kept: {reasons}", extra=figures))
-        return JsonResponse(figures)
+            raise ProblemError(problem("intake-unreachable", f"no call was persisted: {reasons}", extra=answer))
+        return JsonResponse(answer)
 
     return [ApiRoute(load_test, LOAD_TEST, POST_LOAD_TEST)]
 
@@ -137,6 +120,7 @@ def _figures(result: LoadTestResult) -> LoadTestAnswer:
         "failed": result.failed,
         "duration_ms": result.duration_ms,
         "latency_ms": cast(Latency, result.latency_ms),
+        "latency_histogram": {"bounds_ms": list(result.spread.bounds_ms), "counts": list(result.spread.counts)},
         "links": {"batch": f"/batches/{result.batch}", "jobs": f"/jobs?batch={result.batch}"},
     }
     if result.failures:

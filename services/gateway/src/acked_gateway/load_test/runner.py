@@ -25,6 +25,7 @@ MAX_CONNECTIONS = 250
 _QUANTILES = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
 _LAUNCHED_AT_ONCE = 500
 """Calls started between two turns of the loop, so that a large test does not delay the gateway's other work."""
+BARS = 24
 _REASONS_KEPT = 16
 GOES_ON_S = 3.0
 """How long a test goes on in a process that stops."""
@@ -34,6 +35,15 @@ _ACCEPTED = 202
 _TOO_MANY = 429
 _MOST_PAUSE_S = 60
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the latencies are spread: `BARS` bars of equal width from 0 to the slowest call, or none without calls."""
+
+    bounds_ms: tuple[float, ...]
+    """The upper end of each bar."""
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ class LoadTestResult:
     failed: int
     duration_ms: float
     latency_ms: dict[str, float | None]
+    spread: Spread
     failures: dict[str, int]
 
 
@@ -123,6 +134,7 @@ class LoadTester:
             failed=count - persisted,
             duration_ms=_to_ms(duration_s),
             latency_ms=_quantiles_ms(calls.latencies_s),
+            spread=_spread_ms(calls.latencies_s),
             failures=_largest(calls.failures),
         )
 
@@ -255,6 +267,15 @@ def _quantiles_ms(latencies_s: Sequence[float]) -> dict[str, float | None]:
         return dict.fromkeys((name for name, _ in _QUANTILES), None)
     ordered = sorted(latencies_s)
     return {name: _to_ms(ordered[max(-int(-share * len(ordered) // 1) - 1, 0)]) for name, share in _QUANTILES}
+
+
+def _spread_ms(latencies_s: Sequence[float]) -> Spread:
+    slowest = max(latencies_s, default=0.0)
+    if slowest <= 0.0:
+        return Spread((), ())
+    counts = Counter(min(int(BARS * latency / slowest), BARS - 1) for latency in latencies_s)
+    bounds = tuple(_to_ms(slowest * (bar + 1) / BARS) for bar in range(BARS))
+    return Spread(bounds, tuple(counts[bar] for bar in range(BARS)))
 
 
 def _largest(failures: Counter[str]) -> dict[str, int]:

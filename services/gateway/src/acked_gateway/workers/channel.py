@@ -12,9 +12,17 @@ from acked_common.api.authenticator import Authenticator
 from acked_common.api.routes import SocketRoute
 from acked_common.channel.frames import (
     PATH,
+    SIGNALLED,
     JobAttempt,
 )
-from acked_common.channel.gateway_end import GatewayEnd, Streams, cancel_frames, drain_frame, listen_frame
+from acked_common.channel.gateway_end import (
+    GatewayEnd,
+    Streams,
+    cancel_frames,
+    drain_frame,
+    listen_frame,
+    signalled_frames,
+)
 from acked_common.http.problems import ProblemError, problem
 from acked_common.http.responses import ProblemResponse
 from acked_common.model.events import JobEvent, ProgressEvent
@@ -90,6 +98,17 @@ class WorkerChannel:
                 connection.send(text)
         return connection is not None
 
+    def signalled(self, boot: str, jobs: Sequence[JobAttempt]) -> bool:
+        """Tell the worker process that signals came; return False if it is not connected here.
+
+        A worker of an earlier version is not told. Its waits end with its next renewal.
+        """
+        connection = self._connections.get(boot)
+        if connection is not None and connection.accepts(SIGNALLED):
+            for text in signalled_frames(jobs):
+                connection.send(text)
+        return connection is not None
+
     def drain(self, boot: str) -> bool:
         """Make the worker process drain; return False if it is not connected here."""
         connection = self._connections.get(boot)
@@ -128,7 +147,7 @@ class WorkerChannel:
         """Return the worker's token; None if it presented the worker secret. Raises `ProblemError`."""
         if self._open >= MAX_CONNECTIONS:
             raise ProblemError(
-                problem("busy", f"this gateway has {MAX_CONNECTIONS:,} lines to workers, which is its limit")
+                problem("busy", f"this gateway has {MAX_CONNECTIONS:,} connections to workers, which is its limit")
             )
         scheme, _, given = websocket.headers.get("authorization", "").partition(" ")
         given = given.strip()

@@ -1,6 +1,6 @@
-"""Brings a command to the worker process that it is for: over its line, which may end at another gateway.
+"""Deliver commands to worker processes over their connections, which may end at another gateway.
 
-Nobody waits for it: what gets lost on the way is in the store, and comes with the worker's next renewal.
+Delivery is not acknowledged. Every command is also in MongoDB, where the worker reads it with its next renewal.
 """
 
 from typing import Protocol
@@ -9,7 +9,7 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from acked_common.broker import BrokerError
-from acked_common.channel.commands import CancelCommand, Command, DrainCommand
+from acked_common.channel.commands import CancelCommand, Command, DrainCommand, SignalledCommand
 from acked_common.channel.frames import JobAttempt
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
@@ -23,15 +23,15 @@ _commands = Counter("acked_commands_total", "Commands for workers, by the way th
 
 
 class CommandBus(Protocol):
-    """Tells every gateway."""
+    """Publishes commands to every gateway."""
 
     async def publish(self, command: Command) -> None:
-        """Raises `BrokerError`."""
+        """Publish a command. Raises `BrokerError`."""
         ...
 
 
 class CommandRouter:
-    """The commands of one gateway process."""
+    """Routes the commands of one gateway process."""
 
     def __init__(self, channel: WorkerChannel) -> None:
         self._channel = channel
@@ -40,29 +40,35 @@ class CommandRouter:
         self._tasks = Tasks()
 
     def attach(self, bus: CommandBus) -> None:
-        """Commands for workers that have no line here go over this bus."""
+        """Use this bus for commands to workers that are not connected here."""
         self._bus = bus
 
     async def stop(self) -> None:
-        """Passes nothing on any more."""
+        """Cancel publications in flight."""
         await self._tasks.cancel_all()
 
     def cancel(self, boot: str, job_id: UUID, attempt: int) -> None:
-        """Stops an attempt; returns at once."""
+        """Stop an attempt. Returns at once."""
         self._send(CancelCommand(boot, [JobAttempt(job_id, attempt)]))
 
+    def signalled(self, boot: str, job_id: UUID, attempt: int) -> None:
+        """End the waits of an attempt, because a signal came. Returns at once."""
+        self._send(SignalledCommand(boot, [JobAttempt(job_id, attempt)]))
+
     def drain(self, boot: str) -> None:
-        """Makes a worker process drain; returns at once."""
+        """Drain a worker process. Returns at once."""
         self._send(DrainCommand(boot))
 
     def deliver(self, command: Command) -> bool:
-        """Sends a command down the worker's line; False where it has none here."""
+        """Send a command to a worker that is connected here. Return False if it is not."""
         if isinstance(command, CancelCommand):
             return self._channel.cancel(command.boot, command.jobs)
+        if isinstance(command, SignalledCommand):
+            return self._channel.signalled(command.boot, command.jobs)
         return self._channel.drain(command.boot)
 
     def take(self, command: Command) -> None:
-        """Takes a command from the bus: one gateway has the worker's line, all others ignore it."""
+        """Handle a command from the bus: deliver it if the worker is connected here, else ignore it."""
         if self.deliver(command):
             _commands.labels("bus").inc()
 

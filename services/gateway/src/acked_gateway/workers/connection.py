@@ -86,6 +86,10 @@ class WorkerConnection:
         self._waiting.append(text)
         self._has_frames.set()
 
+    def accepts(self, word: str) -> bool:
+        """Return whether the worker takes a type of frames, by its hello."""
+        return self._end.accepts(word)
+
     @property
     def credential(self) -> str | None:
         """The id of the worker's token; None if it presented the worker secret."""
@@ -94,7 +98,7 @@ class WorkerConnection:
     def dismiss(self) -> None:
         """Close the connection, because its token is no longer valid."""
         self._end.close()
-        self._end_with(CLOSE_CODE, "the token holds no longer")
+        self._end_with(CLOSE_CODE, "the token is no longer valid")
 
     def replace(self) -> None:
         """Close the connection, because a newer one of the same worker process has taken over."""

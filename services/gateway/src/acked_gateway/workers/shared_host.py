@@ -1,12 +1,12 @@
-"""Notices another database behind the same virtual host of RabbitMQ.
+"""Detect another database that uses the same virtual host of RabbitMQ.
 
-Lanes have the same names for every database. Two databases on one virtual host take each other's bundles: the claim
-finds no job, the bundle is dropped, and the sweeper has to publish it again. So gateways publish the id of their
-database to each other. A gateway that receives another id logs an error and reports itself degraded, for as long as the
-other database's gateways are there.
+Lanes have the same names for every database. Two databases on one virtual host consume each other's bundles: the claim
+finds no job, the worker drops the bundle, and the sweeper must republish it. So gateways publish the id of their
+database to each other. A gateway that receives another id logs an error and reports itself degraded until the gateways
+of the other database are gone.
 
-A mark that stays in the broker was not taken: a stack whose database was replaced would be refused because of itself,
-and the queue of an earlier version has none.
+A persistent mark in the broker was rejected: it would refuse a stack whose own database was replaced, and queues of
+earlier versions have none.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ log = get_log(__name__)
 
 NOTICE_EVERY_S = 30.0
 FIRST_EVERY_S = 2.0
-"""Until this gateway receives notices itself: a response to its first one could be lost."""
+"""The interval until this gateway receives notices: the response to its first one could be lost."""
 FORGOTTEN_AFTER_S = 100.0
-"""Three notices and some: one may be lost."""
+"""More than three intervals, because a notice may be lost."""
 TICK_S = 1.0
 MOST_OTHERS = 16
 
@@ -33,15 +33,15 @@ class NoticeBus(Protocol):
     """Reaches every gateway of the virtual host."""
 
     async def publish(self, command: DatabaseNotice) -> None:
-        """Raises `BrokerError`."""
+        """Publish a notice. Raises `BrokerError`."""
         ...
 
 
 class SharedHost:
-    """What one gateway knows of the databases behind its virtual host."""
+    """The databases on the virtual host of one gateway."""
 
     def __init__(self, store: IdentityStore, name: str, monotonic: Callable[[], float]) -> None:
-        """`name` is that of the database, for people."""
+        """`name` is the database's name, for messages."""
         self._store = store
         self._name = name
         self._monotonic = monotonic
@@ -50,19 +50,19 @@ class SharedHost:
         self._next_at = monotonic()
         self._receives = False
         self._others: dict[str, tuple[str, float]] = {}
-        """Name of each other database, and when a notice of it last came, by id."""
+        """The name of each other database and the time of its last notice, by id."""
 
     def attach(self, bus: NoticeBus) -> None:
-        """Notices go over this bus."""
+        """Use this bus for notices."""
         self._bus = bus
 
     def start(self, tasks: Tasks) -> None:
-        """Publishes notices from now on."""
+        """Start to publish notices."""
         tasks.repeat("notices of the database", self.tick, every_s=TICK_S)
 
     @property
     def problem(self) -> str | None:
-        """Which other databases use the virtual host now; None where there are none."""
+        """The other databases that use the virtual host, as a message; None without any."""
         since = self._monotonic() - FORGOTTEN_AFTER_S
         self._others = {other_id: other for other_id, other in self._others.items() if other[1] > since}
         if not self._others:
@@ -73,12 +73,12 @@ class SharedHost:
         )
 
     async def tick(self) -> None:
-        """Publishes the id of this database where that is due. Raises `StoreError`."""
+        """Publish the id of this database when due. Raises `StoreError`."""
         now = self._monotonic()
         if now < self._next_at or self._bus is None:
             return
         self._next_at = now + (NOTICE_EVERY_S if self._receives else FIRST_EVERY_S)
-        # Each time: the database may have been replaced.
+        # Read each time, because the database may have been replaced.
         self._id = await self._store.database_id()
         if self._id is None:
             return
@@ -88,7 +88,7 @@ class SharedHost:
             log.debug("notice of the database not published", error=str(error))
 
     def take(self, notice: DatabaseNotice) -> None:
-        """A gateway, perhaps this one, has published the id of its database."""
+        """Handle a notice from a gateway, possibly this one."""
         self._receives = True
         is_known = notice.id in self._others
         if self._id is None or notice.id == self._id or (not is_known and len(self._others) >= MOST_OTHERS):
@@ -104,5 +104,5 @@ class SharedHost:
                 other=notice.name,
                 other_id=notice.id,
             )
-            # The other one may have started after our last notice.
+            # The other gateway may have started after our last notice.
             self._next_at = now

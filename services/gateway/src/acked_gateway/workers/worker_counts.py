@@ -1,4 +1,4 @@
-"""Exposes how many workers serve each kind; 0 for a kind that is registered and served by nobody."""
+"""Expose how many workers serve each kind; 0 for a registered kind that no worker serves."""
 
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.worker_cache import WorkerCache
@@ -7,11 +7,11 @@ from acked_common.runtime.metrics import Reading, ScrapedGauge, kind_label
 
 COUNT_EVERY_S = 5.0
 
-_workers = ScrapedGauge("acked_workers", "Workers that serve the kind, as their documents in MongoDB say.", ("kind",))
+_workers = ScrapedGauge("acked_workers", "Workers that serve the kind, by their documents in MongoDB.", ("kind",))
 
 
 class WorkerCounts:
-    """The counts of one gateway, read every few seconds. While MongoDB is away, the last ones stand."""
+    """The counts of one gateway, read every few seconds. While MongoDB is unavailable, the last counts stay."""
 
     def __init__(self, workers: WorkerCache, kinds: KindCache) -> None:
         self._workers = workers
