@@ -97,6 +97,11 @@ soak *options: prepare
 bench *options: prepare
     @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console benchmarks "$@"
 
+# Take the pictures of docs/images from a stack of its own; needs ./just browser
+[no-exit-message]
+screenshots: prepare
+    @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console support.screenshots
+
 # Make small wrong changes in a copy and say which test notices each: mutants, mutants --list, mutants -k leases
 [no-exit-message]
 mutants *which: prepare
@@ -110,7 +115,7 @@ check: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.console mypy
     @trap '' INT; exec "{{ python }}" -m deploy.lock --check
 
-# Format the code and mend what can be mended
+# Format the code and fix what can be fixed
 [no-exit-message]
 fmt: prepare
     "{{ bin }}/ruff" format .

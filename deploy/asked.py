@@ -25,7 +25,7 @@ _BY_RECIPES = frozenset(
 )
 """What recipes set themselves, differently for each process."""
 _OF_ONE_SHELL = frozenset({"ACKED_STATE_DIR", "ACKED_RUNTIME", "ACKED_CRASH"})
-"""What says which stack is meant, and what only tests set."""
+"""Settings that select the stack, and settings of tests."""
 
 KEPT_NATIVELY = (SERVICES | STACK) - _BY_RECIPES - _OF_ONE_SHELL - {"ACKED_PUBLISH_ADDRESS"}
 NOT_IN_CONTAINERS = frozenset(
@@ -35,7 +35,7 @@ NOT_IN_CONTAINERS = frozenset(
         *("ACKED_HANDLERS_DIR", "ACKED_GATEWAY_URL", "ACKED_HEALTH_PORT", "ACKED_HEALTH_HOST"),
     }
 )
-"""What compose.yaml says itself; an override file replaces it."""
+"""Settings that compose.yaml sets itself; an override file replaces them."""
 # The port base is a part of the name of such a stack.
 KEPT_IN_CONTAINERS = (SERVICES | CONTAINERS) - _BY_RECIPES - _OF_ONE_SHELL - NOT_IN_CONTAINERS
 
@@ -78,9 +78,9 @@ class Asked:
     """The requested settings, and the source of each."""
 
     environ: Mapping[str, str]
-    """The shell's environment with what it does not say taken from the file."""
+    """The shell's environment, completed from the file."""
     sources: Mapping[str, str]
-    """Where each setting that is kept comes from."""
+    """The source of each stored setting."""
     file: SettingsFile
     _kept: Mapping[str, str] = field(repr=False)
 
@@ -149,7 +149,7 @@ def refuse_opening(found: Iterable[Difference]) -> None:
     """Raise `AskedError` if a running stack would admit clients that it rejects now."""
     if opening := [str(one) for one in found if one.opens]:
         raise AskedError(
-            "this would let in whom the running stack keeps out:\n  " + "\n  ".join(opening) + "\n"
+            "this would open access that the running stack denies:\n  " + "\n  ".join(opening) + "\n"
             "if it is meant: ./just restart --open; else unset it in this shell, or correct it with ./just settings"
         )
 
@@ -190,7 +190,7 @@ def set_by_words(words: Iterable[str], kept_names: Collection[str]) -> dict[str,
 
 
 def refuse_unusable(environs: Iterable[Mapping[str, str]]) -> None:
-    """Raise `AskedError` with every problem that keeps services from starting in these environments."""
+    """Raise `AskedError` with all problems that prevent services from starting in these environments."""
     found: dict[str, None] = {}
     for environ, read in zip(environs, (read_intake, read_gateway, read_worker), strict=True):
         try:

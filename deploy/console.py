@@ -75,7 +75,7 @@ def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def start_module(module: str, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
-    """Start `python -m module` behind the console, in the same terminal. It unblocks SIGINT when it can handle it."""
+    """Start `python -m module` under the console, in the same terminal. The module unblocks SIGINT by itself."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen([sys.executable, "-m", "deploy.console", module, *arguments], **options)

@@ -1,22 +1,26 @@
 """Run the unit tests under coverage and compare the result with the floor: `./just test coverage`.
 
+It is a run of the unit tests like any other, so `.ci/run` has no second one: a test that fails, or is skipped with
+CI=true, fails it.
+
 The floor is `[tool.coverage.report] fail_under` in pyproject.toml: the last measurement, rounded down. It only rises: a
 run that exceeds it by `SLACK` fails too, until the floor is raised.
 """
 
-import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import tomllib
 from pathlib import Path
 
-from deploy import console
+from coverage import Coverage
+
+from deploy import console, testing
 
 ROOT = Path(__file__).resolve().parents[1]
-PROCESSES = 2
+FOLDER = "unit"
+UNDER = ("coverage", "run", "-m")
 SLACK = 1.5
 """In percent. More than one, since which lines a race runs differs from run to run."""
 
@@ -36,22 +40,25 @@ def judged(measured: float, floor: int) -> str | None:
     return None
 
 
+def report(file: Path) -> float:
+    """Print the report of the processes that ran with `file` as COVERAGE_FILE; return the percentage in all."""
+    measured = Coverage(data_file=str(file), config_file=str(ROOT / "pyproject.toml"))
+    measured.combine()
+    return measured.report()
+
+
 def main() -> int:
     """Return the exit code: that of the tests, else 1 if the floor does not fit."""
     with tempfile.TemporaryDirectory() as folder:
-        environ = {**os.environ, "COVERAGE_FILE": str(Path(folder) / "coverage")}
-        coverage = [sys.executable, "-m", "coverage"]
-        tests = ["-m", "pytest", "-q", f"--numprocesses={PROCESSES}", "--dist=worksteal", str(ROOT / "tests" / "unit")]
-        code = subprocess.run([*coverage, "run", *tests], cwd=ROOT, env=environ, check=False).returncode
+        file = Path(folder) / "coverage"
+        # Inherited by all that the tests start.
+        os.environ["COVERAGE_FILE"] = str(file)
+        code, skipped = testing.run_folder(FOLDER, [], ci=os.environ.get("CI") == "true", under=UNDER)
+        for test in skipped:
+            print(f"  skipped: {test}")
         if code != 0:
             return code
-        subprocess.run([*coverage, "combine", "--quiet"], cwd=ROOT, env=environ, check=True)
-        subprocess.run([*coverage, "report", "--fail-under=0"], cwd=ROOT, env=environ, check=True)
-        report = Path(folder) / "report.json"
-        subprocess.run(
-            [*coverage, "json", "--quiet", "--fail-under=0", "-o", str(report)], cwd=ROOT, env=environ, check=True
-        )
-        measured = float(json.loads(report.read_text())["totals"]["percent_covered"])
+        measured = report(file)
     if wrong := judged(measured, floor()):
         print(f"just test coverage: {wrong}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ MAKE = ("make", "--client", CLIENT, "--may", "submit,read,operate", "--replace")
 UNAUTHORIZED = 401
 
 Ask = Callable[[dict[str, str]], tuple[int, Any]]
-"""Makes one call with these headers; answers the status and the body."""
+"""Makes one call with these headers. Returns the status and the body."""
 
 
 class OperatorToken:

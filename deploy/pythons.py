@@ -3,18 +3,23 @@
 `./just test` runs everything on the Python of `.venv`. Services are also run on the system's own Python and on newer
 ones, so unit and contract tests run on each of those. A missing Python is named; it is no failure.
 Each gets an environment in `.acked/pythons` with the packages of requirements.lock, by the code that makes `.venv`.
+
+Two runs of a folder go side by side, and each Python begins with another folder: unit tests compute while contract
+tests wait for servers. The output of a run is printed when it ends.
 """
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import console
+from deploy import console, testing
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / ".acked" / "pythons"
@@ -22,8 +27,18 @@ SYSTEM = Path("/usr/bin/python3")
 """On Debian 12 this is 3.11.2, the oldest Python that services run on."""
 OLDEST = (3, 11)
 NEWER = ("3.12", "3.13")
-USUAL = ("unit", "contracts", "--ignore-glob=*_work.py")
-"""What runs where nothing else is asked for. How much MongoDB works is the same from every Python."""
+USUAL = (
+    *("unit", "contracts"),
+    # How much MongoDB works is the same from every Python.
+    "--ignore-glob=*_work.py",
+    # The tools that run tests run on the Python of `.venv` only.
+    *(f"--ignore-glob=*/unit/{tools}" for tools in ("mutants/*", "deploy/test_testing*.py", "deploy/test_coverage.py")),
+)
+"""What runs where nothing else is asked for."""
+SIDE_BY_SIDE = 2
+PROCESSES = 2
+"""Of each run. Another one would collect all tests again, and start servers of its own, on cores that are busy."""
+POLL_S = 0.1
 ANSWERS_WITHIN_S = 10.0
 _SAY_VERSION = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
 
@@ -34,6 +49,15 @@ class Found:
 
     program: Path
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRun:
+    """One folder on one Python; `program` is that of its environment."""
+
+    python: Found
+    program: Path
+    folder: str
 
 
 def version_of(program: Path) -> str | None:
@@ -91,25 +115,69 @@ def prepare(python: Found) -> Path:
     return folder / "bin" / "python"
 
 
-def run(folders: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run the folders on each Python and print how long each took; return the first exit code that is not 0."""
+def runs(programs: Mapping[Found, Path], folders: Sequence[str]) -> list[FolderRun]:
+    """Return all runs in the order of their start: each Python begins one folder behind the one before it."""
+    return [
+        FolderRun(python, program, folders[(first + turn) % len(folders)])
+        for turn in range(len(folders))
+        for first, (python, program) in enumerate(programs.items())
+    ]
+
+
+def finished(
+    waiting: Sequence[FolderRun], options: Sequence[str]
+) -> Generator[tuple[FolderRun, int, float], None, None]:
+    """Run all and yield each with its exit code and its seconds when it has ended and its output is printed.
+
+    An interrupt is passed on to those that run, and raised when they have stopped their servers.
+    """
+    left = list(waiting)
+    running: dict[subprocess.Popen[bytes], tuple[FolderRun, float, Path]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            while left or running:
+                while left and len(running) < SIDE_BY_SIDE:
+                    one, output = left.pop(0), Path(folder) / str(len(left))
+                    words = [str(one.program), "-m", "deploy.testing", one.folder]
+                    if one.folder in testing.SIDE_BY_SIDE:
+                        words.append(f"--numprocesses={PROCESSES}")
+                    with output.open("wb") as file:
+                        process = subprocess.Popen([*words, *options], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+                    running[process] = (one, time.monotonic(), output)
+                time.sleep(POLL_S)
+                for process in [process for process in running if process.poll() is not None]:
+                    one, started, output = running.pop(process)
+                    print(f"== Python {one.python.version} ({one.python.program}): {one.folder}", flush=True)
+                    print(output.read_text(errors="replace"), flush=True)
+                    yield one, int(process.returncode), time.monotonic() - started
+        finally:
+            for process in running:
+                process.send_signal(signal.SIGINT)
+            for process in running:
+                process.wait()
+
+
+def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run folders on each Python and print how long each took; return the first exit code that is not 0."""
+    folders, options = testing.folders_to_run(words, testing.known_folders(testing.TESTS))
     pythons, lines = find(environ, covered=[".".join(map(str, sys.version_info[:3]))])
     failed = 0
+    programs: dict[Found, Path] = {}
     for python in pythons:
-        print(f"== Python {python.version} ({python.program}): {' '.join(folders)}", flush=True)
-        started = time.monotonic()
         try:
-            program = prepare(python)
+            programs[python] = prepare(python)
         except subprocess.CalledProcessError as error:
             failed = failed or error.returncode
             lines.append(f"Python {python.version}: NOT PREPARED, see above")
-            continue
-        prepared_s = time.monotonic() - started
-        code = subprocess.run([str(program), "-m", "deploy.testing", *folders], cwd=ROOT, check=False).returncode
-        took_s = time.monotonic() - started
-        outcome = "passed" if code == 0 else "FAILED"
-        lines.append(f"Python {python.version}: {outcome} in {took_s:.1f} s, {prepared_s:.1f} s of them to prepare")
+    codes: dict[Found, list[int]] = {python: [] for python in programs}
+    took: dict[Found, list[str]] = {python: [] for python in programs}
+    for one, code, took_s in finished(runs(programs, folders), options):
+        codes[one.python].append(code)
+        took[one.python].append(f"{one.folder} {took_s:.1f} s")
         failed = failed or code
+    for python in programs:
+        outcome = "FAILED" if any(codes[python]) else "passed"
+        lines.append(f"Python {python.version}: {outcome} in {', '.join(took[python])}")
     print("\n".join(lines), flush=True)
     return failed
 

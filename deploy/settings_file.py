@@ -43,7 +43,7 @@ def load(folder: Path, known: Collection[str]) -> SettingsFile:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         if path.is_symlink():
-            raise SettingsFileError(f"{path} is a link to a file that is not there: mend or remove it") from None
+            raise SettingsFileError(f"{path} is a link to a missing file: correct or remove it") from None
         return SettingsFile(path, (), {}, exists=False)
     except OSError as error:
         raise SettingsFileError(f"{path} can't be read: {error.strerror}") from None
@@ -95,7 +95,7 @@ def parse(lines: Sequence[str], known: Collection[str]) -> tuple[dict[str, str],
         elif name not in known:
             problem = not_kept(name)
         elif name in first_at:
-            problem = f"{name} stands in line {first_at[name]} too: remove one of them"
+            problem = f"{name} is in line {first_at[name]} too: remove one of them"
         else:
             value, problem = _unquoted(text.strip())
         if problem is not None:
@@ -109,7 +109,7 @@ def parse(lines: Sequence[str], known: Collection[str]) -> tuple[dict[str, str],
 def not_kept(name: str) -> str:
     """Return why a name must not be in the file."""
     if name in KNOWN:
-        return f"{name} is not kept: it is set in the shell, or by the recipes"
+        return f"{name} can't be stored: it is set in the shell, or by the recipes"
     if name.startswith(PREFIX):
         return unknown_setting(name)
     return f"{name} is no setting of Acked, whose names begin with {PREFIX}"
@@ -155,5 +155,5 @@ def save(file: SettingsFile, changes: Mapping[str, str]) -> None:
         return
     for name, value in changes.items():
         if (problem := value_problem(value)) is not None:
-            raise SettingsFileError(f"{name} can't be kept: {problem}")
+            raise SettingsFileError(f"{name} can't be stored: {problem}")
     write_private(file.path, "\n".join(changed(file.lines, changes)) + "\n")

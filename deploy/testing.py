@@ -1,12 +1,12 @@
 """Run the tests folder by folder and print how long each took: `python -m deploy.testing [folder …] [options]`.
 
-Three words are no folders: `pythons [folder …]` runs folders on the other Pythons of this machine, `coverage` compares
-the coverage of the unit tests with its floor, and `full` runs the second tier.
+Three words are no folders: `pythons [folder …]` runs folders on the other Pythons of this machine, `coverage` runs the
+unit tests under coverage and compares it with its floor, and `full` runs the second tier.
 
 With CI=true a skipped test is a failure, because everything must run there.
 
-A run that is interrupted or takes too long leaves no process: pytest gets the signal and time to stop its servers, then
-whatever it has started is ended, found by a variable in the environment.
+A run that is interrupted or takes too long leaves no process. pytest gets the signal and time to stop its servers; then
+all remaining processes of the run are ended, found by a variable in their environment.
 """
 
 import math
@@ -31,20 +31,20 @@ ORDER = ("architecture", "unit", "simulation", "contracts", "integration", "acce
 ON_REQUEST = ("faults", "soak")
 PROGRAMS = {"pythons": "deploy.pythons", "coverage": "deploy.coverage", "full": "deploy.tiers"}
 """Words in place of a folder, each for a program of its own."""
-SIDE_BY_SIDE = {"unit": 3, "simulation": 2, "contracts": 3}
+SIDE_BY_SIDE = {"architecture": 2, "unit": 3, "simulation": 2, "contracts": 3}
 """How many processes run a folder whose tests share nothing and measure no time; those of servers often wait."""
 MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 3}
-"""How many processes run a folder whose modules each start what they need, module by module. What is marked `alone`,
-because it measures time or loads the machine, follows by itself."""
+"""How many processes run the modules of a folder in parallel. Tests marked `alone`, which measure time or load the
+machine, run afterwards, one by one. Tests marked `long` run in the second tier."""
 NO_TESTS_FOUND = 5
 TIMED_OUT = 124
 FOLDER_WITHIN_S = 1800.0
 # What a test run that was interrupted needs to stop its servers.
 TIDIES_WITHIN_S = 60.0
-# What each process that is left then needs to end by SIGTERM.
+# The time that each remaining process then has to end by SIGTERM.
 ENDS_WITHIN_S = 10.0
 RUN_VARIABLE = "JUST_TEST_RUN"
-"""In the environment of all that a run starts: its mark, behind those of the runs that started it."""
+"""The variable with the marks of a run and of the runs that started it, in the environment of all of its processes."""
 _SI_KERNEL = 0x80
 
 
@@ -56,11 +56,17 @@ def known_folders(tests: Path) -> list[str]:
 def folders_to_run(words: Sequence[str], known: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split words into folders and options for pytest. Without a folder: all but those that run on request.
 
-    Folders come first, because a word behind an option may be its value.
+    Folders come first, because a word after an option may be its value.
     """
     first_option = next((index for index, word in enumerate(words) if word not in known), len(words))
     chosen = list(dict.fromkeys(words[:first_option]))
     return chosen or [name for name in known if name not in ON_REQUEST], list(words[first_option:])
+
+
+def names_tests(words: Sequence[str]) -> bool:
+    """Return whether a word is a path or an id of a test. Then all words go to pytest as they are."""
+    # An option such as `--ignore-glob=*/x.py` is neither.
+    return any("/" in word or "::" in word for word in words if not word.startswith("-"))
 
 
 def skipped_tests(report: str) -> list[str]:
@@ -97,9 +103,10 @@ def run_program(module: str, arguments: Sequence[str], within_s: float | None) -
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def run_pytest(arguments: Sequence[str], within_s: float) -> int:
-    """Run pytest as `run_program` does."""
-    return run_program("pytest", arguments, within_s)
+def run_pytest(arguments: Sequence[str], within_s: float, under: Sequence[str] = ()) -> int:
+    """Run pytest as `run_program` does; `under` is the command line of a module that runs it as one of its own."""
+    module, *first = [*under, "pytest"]
+    return run_program(module, [*first, *arguments], within_s)
 
 
 def _wait(process: "subprocess.Popen[bytes]", within_s: float | None) -> int:
@@ -127,7 +134,7 @@ def _wait(process: "subprocess.Popen[bytes]", within_s: float | None) -> int:
 
 
 def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
-    # Further ones are for pytest, which is not to be left alone.
+    # Ignore further signals: pytest handles them, and this process must not exit before it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.wait(TIDIES_WITHIN_S)
@@ -161,7 +168,7 @@ def passes(name: str, options: Sequence[str]) -> list[list[str]]:
     if name in MODULES_SIDE_BY_SIDE and not options:
         # In the order of their names: a module of few tests may take the longest, and is not to come last.
         beside = [f"--numprocesses={MODULES_SIDE_BY_SIDE[name]}", "--dist=loadfile", "--no-loadscope-reorder"]
-        return [[*beside, "-m", "not alone"], ["-m", "alone"]]
+        return [[*beside, "-m", "not alone and not long"], ["-m", "alone and not long"]]
     return [list(options)]
 
 
@@ -172,15 +179,15 @@ def first_failure(codes: Sequence[int], *, may_be_empty: bool) -> int:
     return next((code for code in codes if code not in (0, NO_TESTS_FOUND)), 0)
 
 
-def run_folder(name: str, options: Sequence[str], *, ci: bool) -> tuple[int, list[str]]:
-    """Run one folder; return its exit code and its skipped tests."""
+def run_folder(name: str, options: Sequence[str], *, ci: bool, under: Sequence[str] = ()) -> tuple[int, list[str]]:
+    """Run one folder; return its exit code and its skipped tests. `under` is that of `run_pytest`."""
     codes: list[int] = []
     skipped: list[str] = []
     for pass_options in passes(name, options):
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
             arguments = [str(TESTS / name), f"--junitxml={report}", "--durations=12", *pass_options]
-            codes.append(run_pytest(arguments, FOLDER_WITHIN_S))
+            codes.append(run_pytest(arguments, FOLDER_WITHIN_S, under))
             skipped += skipped_tests(report.read_text()) if report.exists() else []
     # A choice by options may leave a folder empty.
     return (first_failure(codes, may_be_empty=bool(options)) or int(ci and bool(skipped))), skipped
@@ -193,7 +200,7 @@ def main(words: Sequence[str]) -> int:
         return 2
     if words and words[0] in PROGRAMS:
         return run_program(PROGRAMS[words[0]], words[1:], None)
-    if any("/" in word or "::" in word for word in words):
+    if names_tests(words):
         return run_pytest(words, FOLDER_WITHIN_S)
     ci = os.environ.get("CI") == "true"
     known = known_folders(TESTS)

@@ -22,14 +22,16 @@ class Part:
     needs_tests: bool = False
 
 
+MILLION = ("integration", "acceptance", "-k", "many_ended", "--ended-jobs", "1000000")
 FULL = (
     Part("every folder", "deploy.testing"),
+    Part("long tests", "deploy.testing", ("acceptance", "-m", "long")),
     Part("coverage", "deploy.coverage"),
     Part("faults", "deploy.testing", ("faults",)),
     Part("20,000 seeds", "deploy.testing", ("simulation", "--seeds", "20000")),
     Part("other Pythons", "deploy.pythons", ("unit", "simulation", "contracts", "integration")),
     Part("mutants", "mutants", needs_tests=True),
-    Part("a million jobs", "deploy.testing", ("integration", "-k", "many_ended", "--ended-jobs", "1000000")),
+    Part("a million jobs", "deploy.testing", MILLION),
     Part("soak", "faults.soak", ("--minutes", "30"), needs_tests=True),
 )
 

@@ -23,6 +23,7 @@ from deploy.docker.containers import Containers
 from deploy.docker.kept import keep_running
 from deploy.docker.kept import running as running_settings
 from deploy.docker.project import ContainersError, Project
+from deploy.held_work import held_work
 from deploy.native.__main__ import (
     IS_DOWN,
     WITHOUT_FILE,
@@ -110,11 +111,13 @@ def restart(containers: Containers, wanted: Asked, services: Sequence[str], *, m
 
 
 def status(containers: Containers) -> int:
-    """Print the containers; the exit code is that of `say_whole`, or `IS_DOWN`."""
+    """Print the containers, pauses and bulk actions; the exit code is that of `say_whole`, or `IS_DOWN`."""
     if not containers.is_up():
         print("down; ./just up starts it")
         return IS_DOWN
-    return say_whole(containers.status())
+    wrong = containers.status()
+    print("".join(f"{line}\n" for line in held_work(containers.told_by_gateway)), end="")
+    return say_whole(wrong)
 
 
 def _run(chosen: argparse.Namespace) -> int:
@@ -141,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(chosen)
     except BrokenPipeError:
-        # Of whoever read the output: `console` knows.
+        # The reader of the output has gone; `console` handles that.
         raise
     except (AskedError, ContainersError, LayoutError, StackError, UsageError, OSError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)

@@ -153,7 +153,8 @@ class Containers:
         self._tell_prometheus()
 
     def _tell_prometheus(self) -> None:
-        """Write what Prometheus reads of this stack; a container keeps its address until one of these commands."""
+        """Write the targets of this stack for Prometheus. The address of a container changes only with these
+        commands."""
         copy_shipped(observed(self.project.state))
         # On loopback, as by default, no other container reaches it.
         is_reached = self.project.environ.get("ACKED_METRICS_HOST", "")
@@ -185,23 +186,24 @@ class Containers:
         """Return when the gateway lists all workers."""
         wanted = self.project.scale["worker"]
         end = time.monotonic() + LISTED_WITHIN_S
-        while len(self._workers()) < wanted:
+        while len((self.told_by_gateway("/workers") or {}).get("workers", ())) < wanted:
             if time.monotonic() > end:
                 raise ContainersError(f"the gateway does not list {wanted} workers: ./just logs worker")
             time.sleep(POLL_S)
 
-    def _workers(self) -> list[Any]:
+    def told_by_gateway(self, path: str) -> Any:
+        """Return what the gateway responds to a GET; None while that is no 200."""
         connection = http.client.HTTPConnection(self.project.reached_at, self.project.ports.gateway, timeout=5)
 
         def ask(headers: dict[str, str]) -> tuple[int, Any]:
-            connection.request("GET", "/workers", headers={"Host": "localhost", **headers})
+            connection.request("GET", path, headers={"Host": "localhost", **headers})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
 
         try:
             status, body = self.token.asked(ask)
-            return list(body.get("workers", ())) if status == 200 else []
+            return body if status == 200 else None
         except (OSError, http.client.HTTPException, ValueError):
-            return []
+            return None
         finally:
             connection.close()

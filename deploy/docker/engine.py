@@ -15,7 +15,8 @@ PUBLIC_IMAGES = {
     "ACKED_PYTHON_IMAGE": "python:3.13-slim",
 }
 PROXY_IMAGE = ("ACKED_PROXY_IMAGE", "haproxy:3.0")
-ANSWERS_WITHIN_S = 10.0
+RESPONDS_WITHIN_S = 60.0
+"""Generous: an engine that is not there refuses at once, but one on a busy machine may take longer than ten seconds."""
 PULLED_WITHIN_S = 600.0
 
 
@@ -31,9 +32,12 @@ def image_names(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def why_not(environ: Mapping[str, str] | None = None) -> str | None:
     """Return why Docker can't run Acked here, in one line; None if it can. Pull missing images."""
-    if not _answers("info"):
-        return "no Docker engine answers"
-    if not _answers("compose", "version"):
+    try:
+        if not _succeeds("info"):
+            return "no Docker engine responds"
+    except subprocess.TimeoutExpired:
+        return f"the Docker engine did not respond within {RESPONDS_WITHIN_S:g} s"
+    if not _succeeds_in_time("compose", "version"):
         return "docker compose (version 2) is not installed"
     names = image_names(environ)
     for variable in PUBLIC_IMAGES:
@@ -45,17 +49,26 @@ def why_not(environ: Mapping[str, str] | None = None) -> str | None:
 
 def image_is_there(name: str) -> bool:
     """Return whether the engine has the image."""
-    return _answers("image", "inspect", name)
+    return _succeeds_in_time("image", "inspect", name)
 
 
 def pull(name: str) -> bool:
     """Pull an image; return whether that succeeded."""
-    return _answers("pull", "--quiet", name, within_s=PULLED_WITHIN_S)
+    return _succeeds_in_time("pull", "--quiet", name, within_s=PULLED_WITHIN_S)
 
 
-def _answers(*words: str, within_s: float = ANSWERS_WITHIN_S) -> bool:
+def _succeeds_in_time(*words: str, within_s: float | None = None) -> bool:
     try:
-        done = subprocess.run(["docker", *words], capture_output=True, check=False, timeout=within_s)
-    except (OSError, subprocess.TimeoutExpired):
+        return _succeeds(*words, within_s=within_s)
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _succeeds(*words: str, within_s: float | None = None) -> bool:
+    """Return whether a Docker command succeeds. Raise `TimeoutExpired`."""
+    most_s = RESPONDS_WITHIN_S if within_s is None else within_s
+    try:
+        done = subprocess.run(["docker", *words], capture_output=True, check=False, timeout=most_s)
+    except OSError:
         return False
     return done.returncode == 0

@@ -16,8 +16,8 @@ _SERVICE = "com.docker.compose.service"
 
 
 def container_targets(inspected: Iterable[Mapping[str, Any]], project: str, port: str) -> list[TargetGroup]:
-    """Return a target for each running container of a service. Without a `port` for metrics there is none: the port
-    of the service itself answers only to its own host names."""
+    """Return a target for each running container of a service. Without a `port` for metrics there is none, because the
+    port of the service itself accepts only its own host names."""
     groups = []
     for container in inspected:
         service = container["Config"]["Labels"].get(_SERVICE, "")

@@ -25,11 +25,12 @@ from deploy.asked import (
     set_and_show,
     without_file,
 )
+from deploy.held_work import held_work
 from deploy.native import environment, preflight
 from deploy.native.failure import log_tail
 from deploy.native.launch import service_environment
 from deploy.native.layout import DEFAULT_PORT_BASE, Layout, LayoutError, layout_from
-from deploy.native.readiness import READY, why_degraded
+from deploy.native.readiness import READY, told_by, why_degraded
 from deploy.native.restarts import restarts
 from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError, part_names
@@ -61,7 +62,7 @@ def parse_scale(words: Sequence[str]) -> dict[str, int]:
         if processes is None or not least <= processes <= MAX_PROCESSES:
             raise UsageError(f"{word[:80]!r}: the number of {role} processes is {least} to {MAX_PROCESSES}")
         if role in wanted:
-            raise UsageError(f"{word!r}: the number of {role} processes stands more than once; write it once")
+            raise UsageError(f"{word!r}: the number of {role} processes is given more than once; give it once")
         wanted[role] = processes
     if not wanted:
         raise UsageError("say how many workers: ./just scale 4, or ./just scale worker=4 intake=2")
@@ -114,7 +115,7 @@ def up(stack: Stack, wanted: Asked) -> int:
     if found:
         print("not in force yet; ./just restart puts it in force:\n  " + "\n  ".join(map(str, found)), flush=True)
     if any(one.closes for one in found):
-        print("just up: the running stack lets in whom it is meant to keep out: ./just restart", file=sys.stderr)
+        print("just up: the running stack is more open than its settings; apply them: ./just restart", file=sys.stderr)
         return 1
     return 0
 
@@ -122,8 +123,8 @@ def up(stack: Stack, wanted: Asked) -> int:
 def _warn_of_open_mongod(stack: Stack) -> None:
     if stack.has_open_mongod:
         print(
-            "warning: an earlier version has started MongoDB, which asks nobody for a password until it starts "
-            "anew: ./just down, then ./just up",
+            "warning: an earlier version has started MongoDB, which requires no password until it is restarted: "
+            "./just down, then ./just up",
             flush=True,
         )
 
@@ -173,8 +174,25 @@ def status(stack: Stack) -> int:
             wrong.append(name)
     for name in ("gateway", "intake"):
         print(f"{name}: {stack.urls[name]}")
+    print("".join(f"{line}\n" for line in _held_work(stack, parts)), end="")
     wrong += [f"{part} (missing)" for part in part_names(stack.layout, stack.scale_now) if part not in parts]
     return say_whole(wrong)
+
+
+def _held_work(stack: Stack, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what a gateway that is ready says of pauses and bulk actions."""
+    for name, info in parts.items():
+        if name.startswith("gateway-") and stack.parts.readiness(name) in READY:
+            return held_work(lambda path, name=name, pid=info["pid"]: _told_by(stack, name, pid, path))  # type: ignore[misc]
+    return []
+
+
+def _told_by(stack: Stack, gateway: str, pid: int, path: str) -> Any:
+    try:
+        return told_by(stack.layout, gateway, pid, stack.token, path)
+    except StackError:
+        # No token can be made for it.
+        return None
 
 
 def say_whole(wrong: Sequence[str]) -> int:
@@ -239,9 +257,9 @@ def _call_once(layout: Layout, method: str, path: str, headers: Mapping[str, str
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     except ValueError:
-        raise StackError(f"what answers on port {layout.ports.gateway} is no gateway of Acked") from None
+        raise StackError(f"the process on port {layout.ports.gateway} is not a gateway of Acked") from None
     except (OSError, http.client.HTTPException) as error:
-        raise StackError(f"the gateway does not answer ({error}); ./just up starts it") from None
+        raise StackError(f"the gateway does not respond ({error}); ./just up starts it") from None
     finally:
         connection.close()
 
@@ -269,9 +287,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     verbs.add_parser("scale").add_argument("wanted", nargs="*")
     restart_parser = verbs.add_parser("restart")
     restart_parser.add_argument("services", nargs="*")
-    restart_parser.add_argument("--open", action="store_true", help="also where a setting lets in who was kept out")
+    restart_parser.add_argument("--open", action="store_true", help="apply settings even if they open access")
     verbs.add_parser("settings").add_argument("changes", nargs="*")
-    # Options behind it are for what it runs.
+    # Options after it belong to the program that it runs.
     verbs.add_parser("token", add_help=False).add_argument("words", nargs=argparse.REMAINDER)
     verbs.add_parser("load-test").add_argument("count", nargs="?", default="1000")
     log_parser = verbs.add_parser("logs")
@@ -326,7 +344,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(chosen)
     except BrokenPipeError:
-        # Of whoever read the output: `console` knows.
+        # The reader of the output has gone; `console` handles that.
         raise
     except SupervisorError as error:
         print(f"just {chosen.verb}: the supervisor failed: {error}", file=sys.stderr)

@@ -1,8 +1,8 @@
 """Install the packages of handlers: `requirements.txt` beside them, resolved together with Acked's own packages.
 
-They go into the same environment. So a requirement that no version can meet beside Acked's own pins is refused, and
-nothing is changed. An unchanged file installs nothing and needs no network. A package that left the file leaves the
-environment.
+They go into the same environment. So a requirement that conflicts with Acked's own pins is refused, and nothing
+is changed. An unchanged file installs nothing and needs no network. A package that is removed from the file is
+uninstalled.
 """
 
 import fcntl

@@ -15,7 +15,7 @@ class InitFailed(Exception):
 
 
 def initialize(command: Sequence[str], environ: Mapping[str, str], *, told: Callable[[str], object]) -> None:
-    """Run the step. `told` gets its warnings; an import that goes on is printed as it does. Raises `InitFailed`."""
+    """Run the step. `told` gets its warnings; the progress of an import is printed. Raises `InitFailed`."""
     said: deque[str] = deque(maxlen=LOG_LINES)
     # Leaving the context waits for its end, also where this is interrupted.
     with subprocess.Popen(

@@ -21,14 +21,14 @@ from deploy.native.secret import secret
 if TYPE_CHECKING:
     from acked_common.accounts.grants import Account
 
-# The accounts stand on both servers' drivers: a server that starts does not wait for those.
+# Accounts need the drivers of both servers; the start of a server does not wait for their import.
 SERVICE_MODULES = {"gateway": "acked_gateway", "intake": "acked_intake", "worker": "acked_worker"}
 NODE_NAME = "acked@localhost"
 MONGOD_HISTORY_S = 5
-"""How long MongoDB keeps what reads of the past may want; longer than any read of ours. compose.yaml has it too."""
+"""How long MongoDB retains old snapshots; longer than any read of Acked. compose.yaml sets it too."""
 MONGO_KEY_FILE = "mongo-key"
 OWNER_SECRET = "amqp"  # noqa: S105 - the name of a file
-"""The password that whoever owns the stack has on RabbitMQ."""
+"""The password of the stack's owner on RabbitMQ."""
 
 
 def database_of(environ: Mapping[str, str]) -> str:
@@ -148,7 +148,7 @@ def _mongod(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, str]
         *(("--keyFile", str(key)) if layout.accounts_mark.exists() else ()),
         *((TRANSITION,) if layout.accounts_mark.exists() and has_data_without_accounts(layout) else ()),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
-        # What has left the index of live jobs is passed over by each look of the sweepers for as long (else 5 min).
+        # Sweepers skip index entries of jobs that have left for this long (else 5 min).
         *("--setParameter", f"minSnapshotHistoryWindowInSeconds={MONGOD_HISTORY_S}"),
         "--quiet",
     ]
@@ -202,7 +202,7 @@ def _rabbitmq(layout: Layout, servers: Servers) -> tuple[list[str], dict[str, st
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": " ".join(
             (
                 "-kernel inet_dist_use_interface {127,0,0,1}",
-                # At SIGINT the node would stand still and wait for a key.
+                # On SIGINT the node would suspend and wait for a key.
                 "+Bi",
                 # Else these end it: SIGUSR1 with a crash dump, SIGUSR2 at once.
                 "-eval os:set_signal(sigusr1,ignore),os:set_signal(sigusr2,ignore)",
@@ -235,7 +235,7 @@ def main() -> None:
     layout = layout_from()
     environ = {**(kept(layout) or os.environ), **kept_for(layout, part)}
     command, environment = command_of(program, layout_from(environ), environ)
-    # Lets `up` and `down` tell the processes of this stack from all others.
+    # Lets `up` and `down` distinguish the processes of this stack from all others.
     environment["ACKED_STACK"] = str(layout.state)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -116,7 +116,7 @@ class Servers:
         if version:
             (fresh / VERSION_FILE).write_text(version)
         if (self._folder / name).is_dir():
-            # A server that runs goes on with the files that it has opened.
+            # A running server continues with its open files.
             (self._folder / name).rename(old)
         fresh.rename(self._folder / name)
         shutil.rmtree(old, ignore_errors=True)

@@ -1,9 +1,9 @@
 """Let programs of one part share a log file: during a rolling restart `worker-1` and `worker-1.b` write the same one.
 
 supervisord opens the file once for each program. After a rotation the program that rotated writes without O_APPEND, so
-its lines overwrite those of the other. The other one goes on in the file that was renamed, and rotates a second time at
-once, which drops the oldest file too early. So all programs of a part write through one handle, always with O_APPEND. A
-program that writes while the other is within a line begins a line of its own.
+its lines overwrite those of the other. The other one continues in the renamed file, and rotates again at once, which
+drops the oldest file too early. So all programs of a part write through one handle, always with O_APPEND. A
+program that writes while the other is within a line starts a new line.
 """
 
 import weakref

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 PART_WITHIN_S = 60.0
 GIVES_UP_AFTER_S = 8.0
-"""A part that ends at its start is tried again for so long: what it needs may be a moment late."""
+"""How long a part that exits at its start is retried, because a server that it needs may be late."""
 SAID_EVERY_S = 10.0
 LOOK_EVERY_S = 1.0
 IMPORTS = "imports since "
 """In the readiness of a worker while user code is being imported."""
 ENDED_AT_ONCE = "it ends as soon as it is started"
 ENDED_IN_IMPORT = "it ended while it imported the handlers"
-_SILENT = "does not answer"
+_SILENT = "does not respond"
 
 
 def importing_text(line: str) -> str | None:
@@ -60,7 +60,7 @@ class Patience:
         return "" if now > self._end else None
 
     def _follow_import(self, text: str, pid: int, now: float) -> None:
-        # An import in C may keep the whole process from answering.
+        # An import in C may block the whole process.
         goes_on = IMPORTS in text or (self._importing_pid == pid and text.startswith(_SILENT))
         self._importing_pid = pid if goes_on else 0
         if goes_on:

@@ -5,7 +5,7 @@ import random
 from deploy.native.layout import MAX_PORT_BASE, SERVER_PORT_OFFSET
 from deploy.native.preflight import is_free
 
-# Linux gives ports from 32,768 on to outgoing connections, unless it is told otherwise.
+# By default, Linux gives ports from 32,768 on to outgoing connections.
 MAX_SAFE_PORT_BASE = 32_768 - SERVER_PORT_OFFSET - 10
 
 

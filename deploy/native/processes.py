@@ -64,7 +64,7 @@ def end_processes(pids: Iterable[int], number: signal.Signals) -> None:
 
 
 def end_stack(layout: Layout, *, services_end_within_s: float) -> dict[int, str]:
-    """End all processes of a stack in an order that loses nothing; return those that are left."""
+    """End all processes of a stack in an order that loses nothing; return those that do not end."""
 
     def end(is_meant: Callable[[str], bool], number: signal.Signals, within_s: float) -> None:
         def meant() -> list[int]:
@@ -73,10 +73,10 @@ def end_stack(layout: Layout, *, services_end_within_s: float) -> dict[int, str]
         end_processes(meant(), number)
         wait_until(lambda: not meant(), within_s)
 
-    # One that lives would start again what is ended.
+    # A live supervisor would restart the ended processes.
     end(is_supervisor, signal.SIGTERM, services_end_within_s + 10.0)
     end(is_supervisor, signal.SIGKILL, 5.0)
-    # While what they write to still answers.
+    # While their servers still respond.
     end(is_service, signal.SIGTERM, services_end_within_s)
     end(is_any, signal.SIGTERM, 10.0)
     end(is_any, signal.SIGKILL, 5.0)

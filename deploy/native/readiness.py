@@ -20,7 +20,7 @@ def health_port(layout: Layout, part: str, pid: int) -> int | None:
     for program in (part, rolling.other_of(part)):
         try:
             told = json.loads((layout.run_of(program) / f"{part}.json").read_text())
-            # What an earlier process has told is out of date.
+            # The file of an earlier process is out of date.
             if pid and told["pid"] == pid:
                 return int(told["health_port"])
         except (OSError, ValueError, KeyError):
@@ -39,7 +39,7 @@ def readiness(layout: Layout, part: str, pid: int) -> str:
         # It listens when it has started.
         return NOT_STARTED
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"does not answer ({type(error).__name__})"
+        return f"does not respond ({type(error).__name__})"
     if status == 200:
         return str(body["status"])
     return "not ready: " + _wrong(body)
@@ -60,14 +60,20 @@ def _wrong(body: Mapping[str, Any]) -> str:
 
 def listed_workers(layout: Layout, gateway: str, pid: int, token: OperatorToken) -> set[str]:
     """Return the names of the workers that one gateway process lists; none while it does not respond."""
+    body = told_by(layout, gateway, pid, token, "/workers")
+    return set() if body is None else {worker["id"] for worker in body["workers"]}
+
+
+def told_by(layout: Layout, gateway: str, pid: int, token: OperatorToken, path: str) -> Any:
+    """Return what one gateway process responds to a GET; None while that is no 200."""
     port = health_port(layout, gateway, pid)
     if port is None:
-        return set()
+        return None
     try:
-        status, body = token.asked(lambda headers: _get(port, "/workers", headers))
+        status, body = token.asked(lambda headers: _get(port, path, headers))
     except (OSError, http.client.HTTPException, ValueError):
-        return set()
-    return {worker["id"] for worker in body["workers"]} if status == 200 else set()
+        return None
+    return body if status == 200 else None
 
 
 def _get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:

@@ -1,35 +1,36 @@
-"""Make the private mongod a replica set of one member with the services' accounts: `python -m` this module.
+"""Make the private mongod a replica set of one member with the services' accounts.
 
-Idempotent: after a crash the next run continues. It adopts data of a version without accounts, and a mongod that still
-runs without them, which requires passwords from its next start on.
+It adopts data of a version without accounts, and a mongod that still runs without them, which requires passwords from
+its next start on.
 """
 
-import os
+from collections.abc import Mapping
 
 from acked_common.accounts.grants import Account
 from acked_common.accounts.hand_out import MONGO_ADMIN, mongo_secret
-from acked_common.accounts.mongo_accounts import AccountsError, ensure_accounts
+from acked_common.accounts.mongo_accounts import ensure_accounts
 from deploy.native.launch import database_of
-from deploy.native.layout import layout_from
+from deploy.native.layout import Layout
 from deploy.native.secret import secret
 
 WITHIN_S = 40.0
 
-if __name__ == "__main__":
-    layout = layout_from()
+
+def make_replica_set(layout: Layout, environ: Mapping[str, str]) -> None:
+    """Return when the set has its primary and all accounts. Raise `AccountsError`.
+
+    Idempotent: after a crash the next call continues. `environ` is that of the services, which names their database.
+    """
     member = f"127.0.0.1:{layout.ports.mongod}"
-    try:
-        ensure_accounts(
-            member,
-            database=database_of(os.environ),
-            admin_password=secret(layout.secrets / MONGO_ADMIN),
-            passwords={account: secret(layout.secrets / mongo_secret(account)) for account in Account},
-            within_s=WITHIN_S,
-            at=member,
-            # As long as nobody was asked for a password, anybody could have made an account.
-            alone=not layout.data_mark.exists(),
-        )
-    except AccountsError as failure:
-        raise SystemExit(str(failure)) from None
+    ensure_accounts(
+        member,
+        database=database_of(environ),
+        admin_password=secret(layout.secrets / MONGO_ADMIN),
+        passwords={account: secret(layout.secrets / mongo_secret(account)) for account in Account},
+        within_s=WITHIN_S,
+        at=member,
+        # Without passwords, any local client could have created an account.
+        alone=not layout.data_mark.exists(),
+    )
     if layout.accounts_mark.exists():
         layout.data_mark.touch()

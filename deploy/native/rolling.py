@@ -1,9 +1,9 @@
 """How a rolling restart replaces processes without changing their names. Pure.
 
-Each service gets some new processes first. When they are ready, all old ones are told to stop at once: from then on
-only new ones claim jobs and accept connections, so a job, a feed or a long poll moves once and not from one old process
-to the next. An old process that is gone makes room for a further new one. The new processes that started ahead stay,
-because stopping them would move what they hold a second time.
+Each service gets some new processes first. When they are ready, all old ones get the stop signal at once. From then
+on only new ones claim jobs and accept connections, so a job, a feed or a long poll moves once, and not from one old
+process to the next. An old process that has exited makes room for a further new one. The new processes that started
+first stay, because stopping them would move their jobs a second time.
 
 So for a while two processes are `worker-1`. The supervisor knows them as two programs, `worker-1` and `worker-1.b`,
 which take turns from one restart to the next. Everything else sees the part `worker-1` alone.

@@ -71,7 +71,7 @@ class Stack:
         return self.parts.is_up()
 
     def up(self, told: Told = lambda line: None) -> None:
-        """Start what does not run, and return when all is ready; call `told` with each notice for the user.
+        """Start all parts that do not run, and return when all are ready; call `told` with each notice for the user.
 
         Raises `StackError`.
         """
@@ -101,7 +101,7 @@ class Stack:
                 raise
 
     def down(self) -> None:
-        """Stop everything; data is kept. Raises `StackError` when a process of the stack is left."""
+        """Stop everything; data stays. Raises `StackError` if a process of the stack does not end."""
         with self._locked():
             self._down()
 
@@ -109,7 +109,7 @@ class Stack:
         """Change how many processes of each service run.
 
         Returns when all are ready, surplus ones are gone, and each gateway lists the workers. False: the stack is down,
-        and the next `up` starts so many.
+        and the next `up` starts these numbers.
         """
         with self._locked():
             is_up = self.is_up()
@@ -121,7 +121,7 @@ class Stack:
                 return False
             self._configure()
             # A part whose configuration changed with a new version was stopped by the reload.
-            self._servers.start()
+            self._servers.start_stopped()
             self._services.start()
             self._services.wait_ready()
             self._tell_prometheus()
@@ -130,8 +130,8 @@ class Stack:
     def restart(self, roles: Sequence[str] = SERVICES, told: Callable[[str], object] = print) -> None:
         """Restart the services with the current code, handlers and settings: see `rolling`.
 
-        At least one process of each service is ready all the time. New processes that do not get ready end the restart:
-        the old ones go on as they are. `told` gets a line for each part.
+        At least one process of each service is ready all the time. If new processes do not become ready, the
+        restart ends and the old ones continue. `told` gets a line for each part.
         """
         with self._locked():
             if not self.is_up():
@@ -162,7 +162,7 @@ class Stack:
             # Not while processes run that may still import them.
             self._services.tidy_packages(told)
             if len(roles) == len(SERVICES):
-                # Each service has its passwords: a mongod that starts from now on may ask for them.
+                # Each service has its passwords, so a mongod that starts from now on may require them.
                 self.layout.accounts_mark.touch()
 
     def check_is_the_same(self) -> None:
@@ -209,13 +209,13 @@ class Stack:
         except SupervisorError as error:
             raise StackError(str(error)) from None
         if not wait_until(self.is_up, 15.0):
-            raise part_failed(self.layout, "supervisor", "does not answer")
+            raise part_failed(self.layout, "supervisor", "does not respond")
 
     def _down(self) -> None:
         try:
             self._stop_in_order()
         except SupervisorError:
-            # It died, or hangs: what it leaves is ended below.
+            # It died or hangs; the processes that it leaves behind are ended below.
             pass
         self._end_leftovers()
         self.layout.socket.unlink(missing_ok=True)
@@ -235,7 +235,7 @@ class Stack:
         if self.is_up():
             supervisor = self.parts.supervisor
             running = [name for name, info in supervisor.programs().items() if info["pid"]]
-            # Workers first: they give back what they hold while the servers still answer.
+            # Workers first: they release their jobs while the servers still respond.
             for role in ("worker", "intake", "gateway", "rabbitmq", "mongod", "epmd"):
                 supervisor.stop_programs([name for name in running if name.split("-", 1)[0] == role])
             supervisor.shutdown()

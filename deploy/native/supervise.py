@@ -2,8 +2,8 @@
 
 supervisord as it ships restarts itself on SIGHUP: it stops every part and, since `up` starts them, starts none. SIGUSR1
 ends it and orphans the parts. Here both reopen the logs, as SIGUSR2 does. A shutdown stops all parts of one priority at
-once: workers that drain one after the other would need their drain time as often as there are workers. Two programs of
-one part share its logs. What it brings back has new ports, so it tells Prometheus.
+once, because draining workers one after the other would add up their drain times. Two programs of one part share its
+logs. A restarted process has new ports, so the supervisor updates the targets of Prometheus.
 """
 
 import signal
@@ -53,7 +53,7 @@ class _Supervisor(supervisord.Supervisor):  # type: ignore[misc]
         self.stop_groups = [group for group in self.stop_groups or () if group.get_unstopped_processes()]
 
     def runforever(self) -> None:
-        # Not earlier: it forgets all who subscribed before.
+        # Not earlier, because it clears all earlier subscriptions.
         events.subscribe(events.Tick5Event, self._tell_targets)
         super().runforever()
 

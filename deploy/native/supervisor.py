@@ -17,7 +17,7 @@ SERVERS = ("epmd", "rabbitmq", "mongod")
 SERVICES = ("intake", "gateway", "worker")
 SUPERVISOR_LOG = "supervisor.log"
 OUTPUT = ".out"
-"""Behind the name of a worker: the log of what its handlers print."""
+"""The suffix after a worker's name: the log of its handlers' output."""
 ANSWERS_WITHIN_S = 5.0
 # Beside stopwaitsecs: a call to stop a part returns when it has ended.
 STOP_MARGIN_S = 20.0
@@ -135,7 +135,7 @@ def _told() -> Iterator[None]:
     except xmlrpc.client.Fault as fault:
         raise SupervisorError(f"it refuses: {fault.faultString}") from fault
     except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError) as error:
-        raise SupervisorError(f"it does not answer ({type(error).__name__}: {error})") from error
+        raise SupervisorError(f"it does not respond ({type(error).__name__}: {error})") from error
 
 
 class Supervisor:

@@ -1,8 +1,8 @@
-"""Tells Prometheus where the processes of a native stack are: in `observe/targets.json` of its state folder.
+"""Write the targets of a native stack for Prometheus, to `observe/targets.json` of its state folder.
 
-A process chooses its port when it starts, and writes it into its run file. So the targets are written again whenever a
-process may have changed: by each recipe at its end, and by the supervisor every few seconds, which brings processes
-back that died.
+A process chooses its port when it starts, and writes it into its run file. So the targets are rewritten whenever a
+process may have changed: by each recipe at its end, and every few seconds by the supervisor, which restarts dead
+processes.
 """
 
 import json
@@ -17,7 +17,7 @@ from deploy.observed import TargetGroup, observed, target_group, write_targets
 
 
 def native_targets(layout: Layout, pids: Mapping[str, int]) -> list[TargetGroup]:
-    """Return the target of each service process that has told its port. `pids` are those of the programs.
+    """Return the target of each service process that has written its port. `pids` are those of the programs.
 
     While a restart replaces `gateway-1`, two targets have that name: each is a process with counters of its own.
     """
@@ -46,8 +46,8 @@ def _address(layout: Layout, program: str, part: str, pid: int) -> str | None:
 
 def _told(file: Path, pid: int) -> str | None:
     try:
-        told = json.loads(file.read_text())
-        # What an earlier process has told is out of date.
-        return str(told["address"]) if pid and told["pid"] == pid else None
+        record = json.loads(file.read_text())
+        # The file of an earlier process is out of date.
+        return str(record["address"]) if pid and record["pid"] == pid else None
     except (OSError, ValueError, KeyError):
         return None

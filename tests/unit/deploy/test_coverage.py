@@ -1,8 +1,10 @@
-"""The floor of coverage only rises."""
+"""The floor of coverage only rises, and the run that measures it is a run of the unit tests."""
+
+from pathlib import Path
 
 import pytest
 
-from deploy.coverage import floor, judged
+from deploy.coverage import FOLDER, floor, judged, main
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,20 @@ def test_coverage_at_its_floor_passes(measured: float) -> None:
 
 def test_the_floor_is_set() -> None:
     assert floor() > 50
+
+
+def test_a_skipped_test_fails_the_run_under_coverage_in_ci(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "test_it.py").write_text("import pytest\ndef test_it(): pytest.skip('no reason')\n")
+    monkeypatch.setattr("deploy.testing.TESTS", tmp_path)
+    monkeypatch.setattr("deploy.testing.SIDE_BY_SIDE", {})
+    monkeypatch.setenv("CI", "true")
+    # Those of a run under coverage that this test may be part of.
+    monkeypatch.setenv("COVERAGE_FILE", "replaced")
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    assert main() == 1
+    said = capfd.readouterr()
+    assert "test_it: no reason\n" in said.out
+    assert "floor" not in said.err, "what did not run is not measured"

@@ -55,11 +55,11 @@ def test_patience_after_an_import_has_a_limit_again() -> None:
 def test_patience_with_an_import_that_lets_nothing_answer_has_no_limit() -> None:
     waiting = Waiting()
     assert waiting.for_s(2, IMPORTING) is None
-    assert waiting.for_s(3 * int(PART_WITHIN_S), "does not answer (TimeoutError)") is None
+    assert waiting.for_s(3 * int(PART_WITHIN_S), "does not respond (TimeoutError)") is None
 
 
 def test_patience_with_a_process_that_never_answered_ends() -> None:
-    assert Waiting().for_s(2 * int(PART_WITHIN_S), "does not answer (TimeoutError)") == ""
+    assert Waiting().for_s(2 * int(PART_WITHIN_S), "does not respond (TimeoutError)") == ""
 
 
 def test_patience_ends_when_the_import_ended_the_process() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy import pythons
-from deploy.pythons import Found, candidates, find, run, version_of
+from deploy.pythons import FolderRun, Found, candidates, find, finished, run, runs, version_of
 
 
 def fake(path: Path, version: str, code: int = 0) -> Path:
@@ -81,6 +81,58 @@ def test_a_failure_on_one_python_fails_the_run(
     )
     assert run(["unit"], machine) == 1
     out = capfd.readouterr().out
-    assert "Python 3.11.99: passed in" in out
-    assert "Python 3.13.99: FAILED in" in out
+    assert "Python 3.11.99: passed in unit " in out
+    assert "Python 3.13.99: FAILED in unit " in out
     assert "Python 3.12: not on this machine" in out
+
+
+def test_each_folder_runs_once_on_each_python_and_neighbours_differ() -> None:
+    programs = {Found(Path(name), name): Path(name) for name in ("3.11.2", "3.12.1", "3.13.0")}
+    found = [(one.python.version, one.folder) for one in runs(programs, ["unit", "contracts"])]
+    assert len(found) == len(set(found)) == 6
+    assert {folder for _, folder in found[:2]} == {"unit", "contracts"}
+    assert [version for version, _ in found] == ["3.11.2", "3.12.1", "3.13.0"] * 2
+
+
+def test_runs_go_side_by_side_and_print_their_output_whole(
+    machine: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pythons, "SYSTEM", fake(tmp_path / "usr" / "python3", "3.11.99"))
+    here = tmp_path / "here"
+    here.mkdir()
+    program = tmp_path / "both"
+    # Each ends when it has met the other one.
+    program.write_text(
+        "#!/bin/sh\n"
+        f'touch "{here}/$3"\n'
+        f'echo "$3 begins"\nwhile [ ! -e "{here}/unit" ] || [ ! -e "{here}/contracts" ]; do sleep 0.01; done\n'
+        'echo "$3 ends with $4 $5"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(pythons, "prepare", lambda python: program)
+    assert run(["unit", "contracts", "--ignore-glob=x"], machine) == 0
+    out = capfd.readouterr().out
+    for folder in ("unit", "contracts"):
+        assert f"{folder} begins\n{folder} ends with --numprocesses=2 --ignore-glob=x\n" in out
+
+
+def test_an_interrupt_reaches_what_runs_and_waits_for_its_end(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    # A shell could not catch a signal that is ignored where this test runs.
+    program.write_text(
+        f"#!{sys.executable} -IS\n"
+        "import pathlib, signal, sys, time\n"
+        "here, folder = pathlib.Path(__file__).parent, sys.argv[3]\n"
+        "def tidy(*_):\n    (here / 'tidied').touch()\n    sys.exit()\n"
+        "signal.signal(signal.SIGINT, tidy)\n"
+        "(here / folder).touch()\n"
+        "while folder == 'contracts' or not (here / 'contracts').exists():\n    time.sleep(0.01)\n"
+    )
+    program.chmod(0o755)
+    python = Found(program, "3.11.99")
+    found = finished([FolderRun(python, program, folder) for folder in ("unit", "contracts")], [])
+    one, code, _ = next(found)
+    assert (one.folder, code) == ("unit", 0)
+    assert not (tmp_path / "tidied").exists()
+    found.close()
+    assert (tmp_path / "tidied").exists()

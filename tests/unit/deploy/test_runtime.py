@@ -10,7 +10,7 @@ import pytest
 from deploy.docker import engine
 from deploy.runtime import RuntimeChoiceError, choose, forget_runtime, keep_runtime, kept_runtime
 
-NO_ENGINE = "no Docker engine answers"
+NO_ENGINE = "no Docker engine responds"
 
 
 def never_asked() -> str | None:
@@ -107,3 +107,22 @@ def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def docker_that(does: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a `docker` that does this in front of the path."""
+    program = folder / "docker"
+    program.write_text(f"#!/bin/sh\n{does}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_an_engine_that_is_slow_is_not_called_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "RESPONDS_WITHIN_S", 0.1)
+    docker_that("exec sleep 60", tmp_path, monkeypatch)
+    assert engine.why_not() == "the Docker engine did not respond within 0.1 s"
+
+
+def test_an_engine_that_refuses_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_that("exit 1", tmp_path, monkeypatch)
+    assert engine.why_not() == NO_ENGINE

@@ -48,13 +48,13 @@ def test_file_of_people_and_editors_is_read(tmp_path: Path, text: bytes, values:
         ("PATH=/bin", "line 1: PATH is no setting of Acked"),
         ("tokens", "line 1: must be NAME=value"),
         ("\nexport ACKED_ACCESS=tokens", "line 2: must be NAME=value, without export"),
-        ("ACKED_ACCESS=tokens\nACKED_ACCESS=off", "line 2: ACKED_ACCESS stands in line 1 too"),
+        ("ACKED_ACCESS=tokens\nACKED_ACCESS=off", "line 2: ACKED_ACCESS is in line 1 too"),
         ("ACKED_ACCESS=tokens # as it should be", "line 1: a comment needs a line of its own"),
         ("ACKED_ACCESS='tokens", "line 1: the value begins with ' and does not end with it"),
         ("ACKED_DATABASE='", "line 1: the value begins with ' and does not end with it"),
         ("ACKED_DATABASE=a\x00b", "line 1: the value has a line break or a control character"),
-        ("ACKED_STATE_DIR=/tmp", "line 1: ACKED_STATE_DIR is not kept"),
-        ("ACKED_CRASH=worker.claimed:1:kill", "line 1: ACKED_CRASH is not kept"),
+        ("ACKED_STATE_DIR=/tmp", "line 1: ACKED_STATE_DIR can't be stored"),
+        ("ACKED_CRASH=worker.claimed:1:kill", "line 1: ACKED_CRASH can't be stored"),
         (b"ACKED_DATABASE=\xff", "is not UTF-8"),
         ("#" * 70_000, "has more than 65536 bytes"),
     ],
@@ -76,7 +76,7 @@ def test_what_is_no_file_is_refused_and_nothing_is_none(tmp_path: Path) -> None:
     assert not load(tmp_path, KNOWN).exists
     assert not load(tmp_path / "nowhere", KNOWN).exists
     (tmp_path / NAME).symlink_to(tmp_path / "gone")
-    with pytest.raises(SettingsFileError, match="is a link to a file that is not there"):
+    with pytest.raises(SettingsFileError, match="is a link to a missing file"):
         load(tmp_path, KNOWN)
     (tmp_path / NAME).unlink()
     (tmp_path / NAME).mkdir()
@@ -110,7 +110,7 @@ def test_every_value_is_read_as_it_was_kept(tmp_path: Path, value: str) -> None:
 
 
 def test_value_of_two_lines_is_refused_and_nothing_written(tmp_path: Path) -> None:
-    with pytest.raises(SettingsFileError, match="ACKED_DATABASE can't be kept"):
+    with pytest.raises(SettingsFileError, match="ACKED_DATABASE can't be stored"):
         save(load(tmp_path, KNOWN), {"ACKED_DATABASE": "a\nACKED_ACCESS=off"})
     assert not (tmp_path / NAME).exists()
 
@@ -134,4 +134,4 @@ def test_linked_file_is_changed_where_it_is(tmp_path: Path) -> None:
 def test_ports_belong_to_native_stacks_alone() -> None:
     assert parse(["ACKED_PORT_BASE=9080"], KEPT_NATIVELY) == ({"ACKED_PORT_BASE": "9080"}, [])
     _, problems = parse(["ACKED_PORT_BASE=9080"], KEPT_IN_CONTAINERS)
-    assert problems == ["line 1: ACKED_PORT_BASE is not kept: it is set in the shell, or by the recipes"]
+    assert problems == ["line 1: ACKED_PORT_BASE can't be stored: it is set in the shell, or by the recipes"]

@@ -20,14 +20,14 @@ def layout(tmp_path: Path) -> Layout:
     return made
 
 
-def tell(layout: Layout, program: str, pid: int, port: int) -> None:
+def write_address(layout: Layout, program: str, pid: int, port: int) -> None:
     part = program.removesuffix(".b")
     (layout.run_of(program) / f"{part}.json").write_text(json.dumps({"pid": pid, "health_port": port}))
 
 
 def test_each_process_of_a_service_is_a_target(layout: Layout) -> None:
     for program, pid, port in (("gateway-1", 7, 4001), ("gateway-2", 8, 4002), ("worker-1", 9, 4003)):
-        tell(layout, program, pid, port)
+        write_address(layout, program, pid, port)
     pids = {"mongod": 1, "epmd": 2, "rabbitmq": 3, "worker-1": 9, "gateway-2": 8, "gateway-1": 7}
     assert native_targets(layout, pids) == [
         {"targets": ["127.0.0.1:4001"], "labels": {"service": "gateway", "process": "gateway-1"}},
@@ -37,21 +37,21 @@ def test_each_process_of_a_service_is_a_target(layout: Layout) -> None:
 
 
 def test_a_process_that_has_told_nothing_yet_is_none(layout: Layout) -> None:
-    tell(layout, "intake-1", 7, 4001)
+    write_address(layout, "intake-1", 7, 4001)
     # It died, and the new one starts; or it does not run at all.
     assert native_targets(layout, {"intake-1": 8, "intake-2": 9}) == []
     assert native_targets(layout, {"intake-1": 0}) == []
 
 
 def test_both_processes_of_a_part_are_targets_while_one_replaces_the_other(layout: Layout) -> None:
-    tell(layout, "worker-1", 7, 4001)
-    tell(layout, "worker-1.b", 8, 4002)
+    write_address(layout, "worker-1", 7, 4001)
+    write_address(layout, "worker-1.b", 8, 4002)
     found = native_targets(layout, {"worker-1": 7, "worker-1.b": 8})
     assert found == [target_group(f"127.0.0.1:{port}", service="worker", process="worker-1") for port in (4001, 4002)]
 
 
 def test_a_port_for_metrics_alone_comes_first(layout: Layout) -> None:
-    tell(layout, "gateway-1", 7, 4001)
+    write_address(layout, "gateway-1", 7, 4001)
     file = layout.run / f"gateway-1{METRICS_SUFFIX}"
     file.write_text('{"pid": 7, "address": "[::1]:9100"}')
     assert native_targets(layout, {"gateway-1": 7})[0]["targets"] == ["[::1]:9100"]
@@ -61,7 +61,7 @@ def test_a_port_for_metrics_alone_comes_first(layout: Layout) -> None:
 
 
 def test_the_file_is_replaced_whole_and_only_where_it_differs(layout: Layout) -> None:
-    tell(layout, "gateway-1", 7, 4001)
+    write_address(layout, "gateway-1", 7, 4001)
     write_native_targets(layout, {"gateway-1": 7})
     file = observed(layout.state) / TARGETS
     before = file.stat().st_ino

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy.pythons import USUAL
 from deploy.testing import (
     NO_TESTS_FOUND,
     ROOT,
     first_failure,
     folders_to_run,
     known_folders,
+    names_tests,
     passes,
     run_folder,
     skipped_tests,
@@ -36,6 +38,20 @@ KNOWN = ["unit", "integration", "faults"]
 )
 def test_folders_come_first_then_options(words: Sequence[str], folders: list[str], options: list[str]) -> None:
     assert folders_to_run(words, KNOWN) == (folders, options)
+
+
+@pytest.mark.parametrize(
+    ("words", "are_tests"),
+    [
+        (["unit", "-x"], False),
+        (["tests/unit/test_a.py", "-x"], True),
+        (["test_a.py::test_b"], True),
+        (["unit", "--ignore-glob=*/deploy/*"], False),
+        ([*USUAL], False),
+    ],
+)
+def test_paths_and_ids_go_to_pytest_and_options_do_not(words: Sequence[str], are_tests: bool) -> None:
+    assert names_tests(words) is are_tests
 
 
 def test_an_empty_folder_is_not_run(tmp_path: Path) -> None:
@@ -63,6 +79,7 @@ def test_in_ci_a_skipped_test_is_a_failure(
         "import pytest\ndef test_passes(): assert True\ndef test_skips(): pytest.skip('no reason')\n"
     )
     monkeypatch.setattr("deploy.testing.TESTS", tmp_path)
+    monkeypatch.setattr("deploy.testing.SIDE_BY_SIDE", {})
     failed, skipped = run_folder("architecture", ["-q", "-p", "no:cacheprovider"], ci=ci)
     assert failed == code
     assert len(skipped) == 1
@@ -72,8 +89,8 @@ def test_in_ci_a_skipped_test_is_a_failure(
 def test_modules_run_side_by_side_and_what_must_be_alone_follows() -> None:
     beside, alone = passes("acceptance", [])
     assert {"--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"} <= set(beside)
-    assert beside[-2:] == ["-m", "not alone"]
-    assert alone == ["-m", "alone"]
+    assert beside[-2:] == ["-m", "not alone and not long"]
+    assert alone == ["-m", "alone and not long"]
     assert passes("acceptance", ["-k", "feed"]) == [["-k", "feed"]]
 
 

@@ -34,7 +34,7 @@ def server():
 
 
 def hang(deaf):
-    # Nobody tidies these, the second one not even by SIGTERM.
+    # These are left behind, the second one even after SIGTERM.
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     subprocess.Popen(["sh", "-c", "trap '' TERM INT; echo > deaf-child; while :; do sleep 600; done"], cwd=HERE,
                      start_new_session=True)
