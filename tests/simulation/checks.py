@@ -5,18 +5,17 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acked_common.model.attempts import ATTEMPTS_KEPT, AttemptOutcome
 from acked_common.model.audit import AuditAction
-from acked_common.model.bulk_actions import BulkState
 from acked_common.model.bundle import Bundle
 from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
 from acked_common.model.poison import MAX_CRASHES
+from simulation.bulk_actions import check_bulk_actions
 from simulation.handlers import MAX_ATTEMPTS, Effect
-from simulation.scale import CLOCK_MARGIN_S, REPUBLISH_AGAIN
+from simulation.scale import CLOCK_MARGIN, REPUBLISH_AGAIN
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
@@ -33,6 +32,7 @@ BY_OWNER = frozenset(
         Reason.NOT_STARTED,
         Reason.CRASHED,
         Reason.POISON,
+        Reason.PARKED,
     }
 )
 """Only the process that owns the attempt makes these."""
@@ -56,7 +56,6 @@ KEPT: Mapping[str, set[str]] = {
     Reason.LEASE_EXPIRED: {AttemptOutcome.LOST.value},
 }
 """How an attempt has ended that stays with its job, by why the job moved. A cancel says nothing of its attempt."""
-CLOCK_MARGIN = timedelta(seconds=CLOCK_MARGIN_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class Observer:
         """While it is queued a job is published once, and again by one of all sweepers, ever more rarely."""
         simulator = self._simulator
         waited_s = simulator.loop.time() - watched.queued_since
-        # Two that queue a job in the same millisecond can't be told apart, two sweepers or two clicks: both publish it.
+        # Two sweepers or two clicks that queue a job in the same millisecond can't be distinguished: both publish it.
         most = 1.0 + (watched.document["reason"] in (Reason.DUE, Reason.RUN_NOW))
         # Workers refused it as expired, perhaps, before a sweeper knew of the pause.
         most += simulator.pauses.was_paused(watched.document["kind"], watched.queued_since)
@@ -141,6 +140,8 @@ class Observer:
         else:
             before, watched.document = watched.document, document
             self._check_move(watched, before, document)
+        if state is State.WAITING:
+            self._simulator.long.parked(job_id)
         if state is State.QUEUED:
             watched.queued_since, watched.confirmed = self._simulator.loop.time(), 0
             watched.lasts_s = (document["expires_at"] - document["queued_at"]).total_seconds()
@@ -212,6 +213,7 @@ class Observer:
                 self._broken("I3", f"was claimed while {was.value}", job_id)
             watched.claimed_at[after["attempt"]] = self._simulator.loop.time()
             watched.claimed_by[after["attempt"]] = after["owner"]["worker"]
+            self._simulator.long.watch.claimed(after)
             self._simulator.pauses.claimed(job_id, after["kind"], after["owner"]["nonce"])
             if attempt in watched.dangerous:
                 watched.suspected.add(after["attempt"])
@@ -229,11 +231,16 @@ class Observer:
                 "I4", f"was taken back {before['wake'] - self._simulator.time()} before its lease was over", job_id
             )
         author, owner = self._author(), before["owner"]["worker"]
-        if reason in BY_OWNER and author != owner:
+        if (reason in BY_OWNER or reason == Reason.SIGNALLED) and author != owner:
             self._broken("I3", f"attempt {attempt} of {owner} was recorded by {author} ({reason})", job_id)
         if reason == Reason.COMPLETED:
             result = json.loads(after["result"])
-            if result != {"n": watched.number, "attempt": attempt, "process": owner}:
+            values = result.pop("values", [])
+            if len(values) != self._simulator.long.parts_of(watched.number) or result != {
+                "n": watched.number,
+                "attempt": attempt,
+                "process": owner,
+            }:
                 self._broken("I3", f"attempt {attempt} of {owner} has the result {result}", job_id)
 
     def _check_kept(self, before: Document, after: Document) -> None:
@@ -292,7 +299,7 @@ def check_at_rest(simulator: "Simulator") -> None:
         _check_job(simulator, job_id, watched, effects[job_id])
         _check_overlaps(simulator, job_id, watched, effects[job_id])
     _check_submissions(simulator)
-    _check_bulk_actions(simulator)
+    check_bulk_actions(simulator)
     if waiting := simulator.broker.ready() + simulator.broker.unacked:
         simulator.broken("I8", f"{waiting} bundles are left on the broker")
     for node in simulator.nodes:
@@ -305,7 +312,8 @@ def _check_job(simulator: "Simulator", job_id: UUID, watched: Watched, effects: 
     document = watched.document
     state, reason = State(document["state"]), document["reason"]
     if not state.is_terminal:
-        simulator.broken("I1", f"is still {state.value} ({reason})", job_id)
+        if watched.number not in simulator.long.stories or not simulator.long.rests(document):
+            simulator.broken("I1", f"is still {state.value} ({reason})", job_id)
         return
     run = document["run"]
     if reason == Reason.COMPLETED and not [e for e in effects if e.attempt == document["attempt"] and e.end == "ok"]:
@@ -314,10 +322,13 @@ def _check_job(simulator: "Simulator", job_id: UUID, watched: Watched, effects: 
         simulator.broken("crashes", f"failed as {reason}", job_id)
     if reason == Reason.ATTEMPTS_EXHAUSTED:
         most = simulator.clients.submissions[watched.number].submission.options.max_attempts or MAX_ATTEMPTS
-        if watched.failures[run] != most:
-            simulator.broken("crashes", f"failed after {watched.failures[run]} failures of {most}", job_id)
-    if reason == Reason.POISON and watched.crashes[run] != MAX_CRASHES:
-        simulator.broken("crashes", f"is poison after {watched.crashes[run]} crashes of its own process", job_id)
+        stalled = simulator.long.watch.stalled(job_id, run, watched.failures[run])
+        if stalled != most:
+            simulator.broken("crashes", f"failed after {stalled} failures of {most} without progress", job_id)
+    if reason == Reason.POISON:
+        crashed = simulator.long.watch.crashed(job_id, run, watched.crashes[run])
+        if crashed != MAX_CRASHES:
+            simulator.broken("crashes", f"is poison after {crashed} crashes of its process without progress", job_id)
     for effect in effects:
         if effect.attempt in watched.suspected and not effect.is_alone:
             simulator.broken("suspects", f"attempt {effect.attempt} of a suspect ran beside others", job_id)
@@ -329,21 +340,6 @@ def _check_job(simulator: "Simulator", job_id: UUID, watched: Watched, effects: 
             simulator.broken("crashes", f"attempt {attempt} counts as failed, but no handler has failed", job_id)
     if simulator.plan.is_calm and Reason.LEASE_EXPIRED in watched.exits.values():
         simulator.broken("calm", "lost its lease although nothing went wrong", job_id)
-
-
-def _check_bulk_actions(simulator: "Simulator") -> None:
-    """Each has ended, and counts the jobs that it has moved, no more and no fewer."""
-    moved: Counter[str] = Counter()
-    for watched in simulator.observer.jobs.values():
-        moved.update(entry["by"]["via"] for entry in watched.document["history"] if "by" in entry)
-    for action in simulator.store.bulk_actions().all():
-        name = f"bulk:{action.id}"
-        if action.state is not BulkState.DONE:
-            simulator.broken("bulk", f"{name} is {action.state.value} ({action.failure})")
-        if action.tally.done != moved[name]:
-            simulator.broken("bulk", f"{name} counts {action.tally.done} jobs, and has moved {moved[name]}")
-        if action.order.choice is None and action.tally.handled != action.order.id_count:
-            simulator.broken("bulk", f"{name} has handled {action.tally.handled} of {action.order.id_count} ids")
 
 
 def _check_overlaps(simulator: "Simulator", job_id: UUID, watched: Watched, effects: list[Effect]) -> None:

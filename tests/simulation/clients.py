@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from acked_common.http.problems import ProblemError
-from acked_common.model.bulk_actions import BulkVerb
+from acked_common.model.bulk_actions import BulkAction, BulkResolution, BulkVerb
 from acked_common.model.lifecycle import State
 from acked_common.model.options import JobOptions
 from acked_common.model.principal import LOCAL_OPERATOR
@@ -17,16 +17,19 @@ from acked_gateway.bulk.body import Wish as BulkWish
 from acked_gateway.jobs.acts import Resolution
 from acked_intake.accept.submission import Submission
 from simulation.handlers import KINDS, Script, draw_script
+from simulation.long_handlers import LONG
 from simulation.processes import Node
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
 
 CLIENT_WITHIN_S = 5.0
+ANSWERS = ("accepted", "unknown", "refused")
+"""What was told once stays true."""
 
 
 class ConnectionLost(Exception):
-    """The process that was asked has died, or does not answer."""
+    """The process that was asked has died, or does not respond."""
 
 
 @dataclass(slots=True)
@@ -67,9 +70,10 @@ class Clients:
     def draw(self, lasts_s: float) -> None:
         """Draw who sends what and when, and start all of them."""
         rng = self._rng
-        crowd = rng.choice((3, 6, 10, 16))
+        # Jobs with durable calls have several attempts each.
+        crowd = rng.choice((0, 1, 3) if self._simulator.is_long else (3, 6, 10, 16))
         at_s = sorted(rng.uniform(0.1, lasts_s * 0.8) for _ in range(crowd))
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and crowd:
             # Many at once: they share a group commit and bundles.
             at_s = [at_s[0]] * crowd
         for number in range(crowd):
@@ -77,14 +81,31 @@ class Clients:
             key = f"key-{number}" if rng.random() < 0.25 else None
             self.submissions.append(Sent(number, submission, key))
             self.spawn(self._client(self.submissions[number], at_s[number]))
+        if self._simulator.is_long:
+            self._draw_long(lasts_s)
         for _ in range(rng.choice((0, 0, 1, 3))):
             self.spawn(self._person_of_many(rng.uniform(0.2, lasts_s * 1.5)))
         for _ in range(rng.choice((0, 1, 4, 10))):
             act = rng.choice(("cancel", "cancel", "retry", "resolve", "run_now", "erase"))
             self.spawn(self._person(rng.uniform(0.2, lasts_s * 1.5), act))
 
+    def _draw_long(self, lasts_s: float) -> None:
+        rng = self._rng
+        for _ in range(rng.choice((1, 2, 3, 5))):
+            number = len(self.submissions)
+            self._simulator.long.draw(number)
+            self.scripts.append(
+                Script(crashes=rng.choice((1, 2)) if rng.random() < self._simulator.rates.jobs_crash else 0)
+            )
+            options = JobOptions(max_attempts=rng.randint(1, 3) if rng.random() < 0.3 else None)
+            submission = Submission(kind=LONG, payload=b'{"n":%d}' % number, options=options)
+            self.submissions.append(Sent(number, submission, f"key-{number}"))
+            self.spawn(self._long_client(self.submissions[number], rng.uniform(0.1, lasts_s * 0.5)))
+        for _ in range(rng.choice((0, 1, 3))):
+            self.spawn(self._person(rng.uniform(lasts_s * 0.5, lasts_s * 3), "retry"))
+
     def spawn(self, coroutine: Any) -> None:
-        """Let somebody act, until they are `done_asking`."""
+        """Let an operator act, until it is `done_asking`."""
         self.asking += 1
         self._loop.outside.spawn(coroutine)
 
@@ -124,13 +145,23 @@ class Clients:
             await self._submit_again(sent)
         self.done_asking()
 
+    async def _long_client(self, sent: Sent, at_s: float) -> None:
+        """Send a job with durable calls until it is accepted, a few times."""
+        await asyncio.sleep(at_s)
+        for _ in range(6):
+            sent.answer = min(sent.answer, await self._submit(sent), key=ANSWERS.index)
+            if sent.job_id is not None:
+                self._simulator.long.senders.reached(sent.number, sent.job_id, None)
+                break
+            await asyncio.sleep(1.0)
+        self.done_asking()
+
     async def _submit_again(self, sent: Sent) -> None:
         """With a key that is safe, whatever is known by now; some of it at once, beside each other."""
         for _ in range(self._rng.choice((1, 2, 4))):
             await asyncio.sleep(self._rng.choice((0.0, self._rng.uniform(0, 2), self._rng.uniform(0, 6))))
             for answer in await asyncio.gather(*(self._submit(sent) for _ in range(self._rng.choice((1, 1, 3))))):
-                # What was told once stays true.
-                sent.answer = min(sent.answer, answer, key=("accepted", "unknown", "refused").index)
+                sent.answer = min(sent.answer, answer, key=ANSWERS.index)
 
     async def _submit(self, sent: Sent) -> str:
         intakes = self._simulator.up("intake")
@@ -168,24 +199,42 @@ class Clients:
             await self._act(self._rng.choice(gateways), act, self._rng.choice(known))
         self.done_asking()
 
+    async def cancel(self, job_id: UUID, in_s: float) -> None:
+        """An operator cancels this job."""
+        await asyncio.sleep(in_s)
+        if gateways := self._simulator.up("gateway"):
+            await self._act(self._rng.choice(gateways), "cancel", job_id)
+        self.done_asking()
+
     async def _person_of_many(self, at_s: float) -> None:
-        """Somebody who moves many jobs at once: those of a kind, or those whose ids they know."""
+        """An operator that moves many jobs at once: those of a kind, or those with known ids."""
         await asyncio.sleep(at_s)
         rng = self._rng
-        verb = rng.choice((BulkVerb.RETRY, BulkVerb.RETRY, BulkVerb.CANCEL, BulkVerb.RUN_NOW, BulkVerb.ERASE))
+        verb = rng.choice((BulkVerb.RETRY, *BulkVerb))
+        resolution = BulkResolution(State.SUCCEEDED, b'"by hand"') if verb is BulkVerb.RESOLVE else None
         known = tuple(sorted({sent.job_id for sent in self.submissions if sent.job_id is not None}))
-        wish = BulkWish(verb, filter={"kind": rng.choice(sorted(KINDS))})
+        wish = BulkWish(verb, filter={"kind": rng.choice(sorted(KINDS))}, resolution=resolution)
         if rng.random() < 0.5 and known:
-            wish = BulkWish(verb, ids=known)
-        if gateways := self._simulator.up("gateway"):
-            gateway = rng.choice(gateways)
-            try:
-                action = await self.ask(gateway, lambda: gateway.orders.order(wish, LOCAL_OPERATOR))
-                answer = str(action.id)
-            except (ProblemError, StoreError, ConnectionLost) as error:
-                answer = type(error).__name__
-            self._simulator.note("person", f"{verb} of many: {answer}")
+            wish = BulkWish(verb, ids=known, resolution=resolution)
+        action = await self._of_many(f"{verb} of many", lambda gateway: gateway.orders.order(wish, LOCAL_OPERATOR))
+        if action is not None and rng.random() < 0.5:
+            # Most of them are short.
+            await asyncio.sleep(rng.choice((0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 3.0))))
+            await self._of_many("abort", lambda gateway: gateway.orders.abort(action.id, LOCAL_OPERATOR))
         self.done_asking()
+
+    async def _of_many(self, what: str, call: "Callable[[Any], Awaitable[BulkAction | None]]") -> BulkAction | None:
+        """Asks some gateway about a bulk action; None where it does not confirm."""
+        if not (gateways := self._simulator.up("gateway")):
+            return None
+        gateway = self._rng.choice(gateways)
+        try:
+            action: BulkAction | None = await self.ask(gateway, lambda: call(gateway))
+            answer = "none" if action is None else str(action.id)
+        except (ProblemError, StoreError, ConnectionLost) as error:
+            action, answer = None, type(error).__name__
+        self._simulator.note("person", f"{what}: {answer}")
+        return action
 
     async def _act(self, gateway: Any, act: str, job_id: UUID) -> None:
         commands = gateway.commands

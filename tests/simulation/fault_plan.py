@@ -45,6 +45,8 @@ class FaultRates:
     """The process of a suspect dies before its handler begins."""
     jobs_crash: float = 0.0
     """The handler of a job ends its process, its worker or its own, at its first attempts or at each."""
+    struck_at_calls: float = 0.0
+    """A process is killed or paused a few steps behind a durable call of a handler, or a step of a signal."""
 
 
 MOST = FaultRates(
@@ -63,9 +65,15 @@ MOST = FaultRates(
     suspects_crash=0.5,
     suspects_fail_to_start=0.4,
     jobs_crash=0.2,
+    struck_at_calls=0.15,
 )
 
 SLOW_VERBS = ("apply", "apply", "claim", "insert", "live_jobs", "renew", "renew", "get_many")
+SLOW_VERBS_OF_CALLS = (
+    *("ledgers.open_ledgers", "ledgers.write_entries", "ledgers.write_entries", "ledgers.read_inboxes"),
+    *("ledgers.push_signal", "ledgers.unset_pending", "announce", "announce", "resume"),
+)
+"""Those of jobs with durable calls."""
 
 INCIDENTS = {
     "worker killed": 5,
@@ -117,13 +125,16 @@ class FaultPlan:
         return not self.incidents and self.rates == FaultRates()
 
 
-def draw_plan(rng: Random, lasts_s: float, without: Collection[str] = ()) -> FaultPlan:
-    """Draws a seed's faults. Those named in `without` are left out; the others stay as they are."""
+def draw_plan(rng: Random, lasts_s: float, without: Collection[str] = (), *, has_calls: bool = False) -> FaultPlan:
+    """Draws a seed's faults. Those named in `without` are left out; the others stay as they are. `has_calls`: some of
+    its jobs have durable calls."""
     is_calm = rng.random() < CALM_SHARE
     drawn_knobs: dict[str, Any] = {
         name: rng.random() * getattr(MOST, name) * (rng.random() < 0.5) for name in KNOBS if name not in NO_CHANCES
     }
     drawn_knobs["slow_verbs"] = tuple(rng.choices(SLOW_VERBS, k=rng.choice((0, 0, 1, 3, 4))))
+    if has_calls:
+        drawn_knobs["slow_verbs"] += tuple(rng.choices(SLOW_VERBS_OF_CALLS, k=rng.choice((0, 0, 1, 3))))
     kinds = [kind for kind in INCIDENTS if rng.random() < 0.5] or ["worker killed"]
     drawn = rng.choices(kinds, [INCIDENTS[kind] for kind in kinds], k=rng.randint(0, MOST_INCIDENTS))
     incidents = [Incident(kind, rng.uniform(0.3, lasts_s), rng.random(), rng.randint(1, 60)) for kind in drawn]

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -9,6 +11,7 @@ from uuid import UUID
 
 from acked import Context, Kind, KindOptions, Permanent, RetryLater
 from acked.definition import define
+from acked.durable.errors import AttemptParked, LeaseLost
 from simulation.loop import STRAND, SimProcess, Strand
 
 MAX_ATTEMPTS = 4
@@ -82,12 +85,11 @@ def draw_script(rng: Random, timeout_s: float | None, jobs_crash: float) -> Scri
     return Script(steps, rng.choice((1, 2, 3, 9)) if rng.random() < jobs_crash else 0)
 
 
-async def work(ctx: Context, payload: Any) -> dict[str, object]:
-    """The handler of all kinds: does what its submission's script says and writes the ledger."""
+@contextmanager
+def noted(ctx: Context, number: int) -> Iterator[Effect]:
+    """Write the start and the end of an attempt into the ledger of effects; the handler sets `end`."""
     process = STRAND.get().process
     simulator = process.loop.simulation  # type: ignore[attr-defined]
-    number = payload["n"]
-    step = simulator.clients.scripts[number].step(ctx.attempt)
     now = simulator.loop.time()
     effect = Effect(number, UUID(ctx.id), ctx.attempt, process, now, process.is_of_suspect, STRAND.get())
     for other in simulator.effects:
@@ -98,24 +100,41 @@ async def work(ctx: Context, payload: Any) -> dict[str, object]:
     simulator.pauses.begins(effect, ctx.kind)
     simulator.note(process.name, f"attempt {ctx.attempt} begins", effect.job_id)
     try:
-        if ctx.attempt <= simulator.clients.scripts[number].crashes:
-            await asyncio.sleep(step.takes_s / 2)
-            simulator.crash(process, effect.job_id, ctx.attempt)
-            # Nothing of the process runs any more.
-            await simulator.loop.create_future()
-        await asyncio.sleep(step.takes_s)
-    except asyncio.CancelledError:
+        yield effect
+    except (asyncio.CancelledError, LeaseLost):
         effect.end = "stopped"
-        if step.lingers_s:
-            await asyncio.sleep(step.lingers_s)
         raise
-    else:
-        effect.end = step.end
+    except AttemptParked:
+        effect.end = "parked"
+        raise
     finally:
         if not simulator.is_over:
             effect.ended_at = simulator.loop.time()
             simulator.ownership.ends(effect)
             simulator.note(process.name, f"attempt {ctx.attempt} ends: {effect.end}", effect.job_id)
+
+
+async def work(ctx: Context, payload: Any) -> dict[str, object]:
+    """The handler of the plain kinds: does what its submission's script says and writes the ledger."""
+    process = STRAND.get().process
+    simulator = process.loop.simulation  # type: ignore[attr-defined]
+    number = payload["n"]
+    step = simulator.clients.scripts[number].step(ctx.attempt)
+    with noted(ctx, number) as effect:
+        try:
+            if ctx.attempt <= simulator.clients.scripts[number].crashes:
+                await asyncio.sleep(step.takes_s / 2)
+                simulator.crash(process, effect.job_id, ctx.attempt)
+                # Nothing of the process runs any more.
+                await simulator.loop.create_future()
+            await asyncio.sleep(step.takes_s)
+        except asyncio.CancelledError:
+            effect.end = "stopped"
+            if step.lingers_s:
+                await asyncio.sleep(step.lingers_s)
+            raise
+        else:
+            effect.end = step.end
     if step.end == "error":
         raise RuntimeError("as the script says")
     if step.end == "later":
@@ -125,16 +144,19 @@ async def work(ctx: Context, payload: Any) -> dict[str, object]:
     return {"n": number, "attempt": ctx.attempt, "process": process.name}
 
 
-def _kind(name: str, **options: Any) -> Kind:
-    return define(name, work, KindOptions(max_attempts=MAX_ATTEMPTS, backoff_base_s=0.5, backoff_cap_s=4.0, **options))
+def kind_of(name: str, handler: Any, **options: Any) -> Kind:
+    """Define a kind with the options that all of them share."""
+    return define(
+        name, handler, KindOptions(max_attempts=MAX_ATTEMPTS, backoff_base_s=0.5, backoff_cap_s=4.0, **options)
+    )
 
 
 KINDS = {
     kind.name: kind
     for kind in (
-        _kind("bundled", timeout_s=20.0),
-        _kind("single", timeout_s=20.0, bundle=1),
+        kind_of("bundled", work, timeout_s=20.0),
+        kind_of("single", work, timeout_s=20.0, bundle=1),
         # Two kinds on one lane.
-        _kind("neighbour", timeout_s=20.0, bundle=2, lane="bundled"),
+        kind_of("neighbour", work, timeout_s=20.0, bundle=2, lane="bundled"),
     )
 }

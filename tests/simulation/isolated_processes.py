@@ -7,22 +7,25 @@ paused until its own fence closes, as the real one.
 import asyncio
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import json
 from msgspec.structs import replace
 
+from acked_common.outcomes.outcome import Ending
+from acked_common.runtime.clock import SharedClock
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import Executor
-from acked_worker.execute.outcome import Ending
 from acked_worker.execute.stall_fence import StallFence
-from acked_worker.isolate.frames import Beat, Began, Run, Stop, ToProcess, ToWorker
+from acked_worker.isolate.frames import Beat, Began, Run, SignalCame, Stop, Told, ToProcess, ToWorker
 from acked_worker.isolate.frames import ended as ended_frame
-from simulation.handlers import KINDS
+from acked_worker.isolate.line_desk import LineDesk
 from simulation.loop import STRAND, SimProcess, Strand
 from simulation.pipes import Pipe
+from simulation.scale import SETTLE_S
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
@@ -75,10 +78,24 @@ class WorkerEnd:
     async def open(self) -> None:
         """As of `ProcessLine`."""
 
-    def send(self, frame: ToProcess) -> None:
+    def send(self, frame: ToProcess) -> bool:
         """As of `ProcessLine`."""
-        if self.process is not None and not self._is_closed:
-            self.process.inbox.send(self.process.receive, frame)
+        if self.process is None or self._is_closed:
+            return False
+        self.process.inbox.send(self.process.receive, frame)
+        return True
+
+    async def send_later(self, frame: ToProcess) -> None:
+        """As of `ProcessLine`. There is always room, so only a line without a process drops frames."""
+        if not self.send(frame):
+            raise ConnectionError("the line is not open")
+
+    async def deliver(self, frames: Iterable[ToProcess]) -> None:
+        """As of `ProcessLine`."""
+        if self._is_closed:
+            raise ConnectionError("the line is closed")
+        for frame in frames:
+            self.send(frame)
 
     async def read(self) -> ToWorker:
         """As of `ProcessLine`."""
@@ -140,6 +157,9 @@ class IsolatedProcess:
         self._assignment: Assignment
         self._fence: SimFence
         self._executor: Executor
+        self._desk = LineDesk(self._send)
+        # Its first frame has the time.
+        self._clock = SharedClock(machine=simulator.time, monotonic=simulator.loop.time)
         process = self.process = SimProcess(simulator.loop, worker.name)
         process.is_of_suspect = True
         self.inbox = Pipe(simulator, process, delay_s=simulator.delay_s())
@@ -153,9 +173,13 @@ class IsolatedProcess:
                 self._begin(frame)
             case Stop(reason):
                 self._executor.interrupt(self._assignment.id, self._assignment.attempt, reason)
-            case Beat(proved_at):
+            case Beat() as beat:
                 self._fence.beat()
-                self._fence.prove(proved_at)
+                self._beat(beat)
+            case Told() as page:
+                self._desk.told(page)
+            case SignalCame():
+                self._executor.signal_came(self._assignment.id, self._assignment.attempt)
 
     def hung_up(self) -> None:
         """In the process: the worker has closed the line, and reads no ending any more."""
@@ -168,6 +192,10 @@ class IsolatedProcess:
             self._exit_code = code
             self.process.kill()
 
+    def _beat(self, beat: Beat) -> None:
+        self._fence.prove(beat.proved_at)
+        self._clock.adjust(server_at=beat.at, asked=beat.at_monotonic, round_trip_s=0.0)
+
     def _begin(self, run: Run) -> None:
         rates, chance = self._simulator.rates, self._simulator.rng.random
         if chance() < rates.suspects_fail_to_start:
@@ -176,8 +204,15 @@ class IsolatedProcess:
             return
         self._assignment = run.assignment
         self._fence = SimFence(lease_s=run.lease_s, renewal_s=run.renewal_s)
-        self._fence.prove(run.proved_at)
-        self._executor = Executor(KINDS, threads=1, on_ended=self._ended, on_progress=lambda _: None, fence=self._fence)
+        self._beat(run.beat)
+        self._executor = Executor(
+            self._simulator.kinds,
+            threads=1,
+            on_ended=self._ended,
+            on_progress=lambda _: None,
+            fence=self._fence,
+            ledgers=LedgerAccess(self._desk, self._clock, SETTLE_S).port,
+        )
         self._executor.start()
         self._send(Began())
         self._executor.submit([replace(run.assignment, payload=json.decode(run.payload))])

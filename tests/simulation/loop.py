@@ -54,7 +54,7 @@ class Handle:
 class Strand:
     """One line of execution of a process: callbacks in the order in which they became ready."""
 
-    __slots__ = ("is_listed", "is_open", "process", "ready")
+    __slots__ = ("is_listed", "is_open", "process", "ready", "task_factory")
 
     def __init__(self, process: "SimProcess") -> None:
         self.process = process
@@ -62,6 +62,8 @@ class Strand:
         self.is_listed = False
         self.is_open: Callable[[], bool] | None = None
         """Whether it may make a step, where something holds it back; it is listed again when that lets go."""
+        self.task_factory: Callable[..., asyncio.Task[Any]] | None = None
+        """As of an event loop: makes the tasks of this strand."""
 
     def context(self) -> Context:
         """A context that belongs to this strand, empty but for that."""
@@ -150,6 +152,11 @@ class SimTask(asyncio.Task[Any]):
         return self.number
 
 
+def new_task(coroutine: Any, *, loop: "VirtualLoop", **options: Any) -> SimTask:
+    """As `asyncio.Task`, for task factories."""
+    return loop.new_task(coroutine, **options)
+
+
 class VirtualLoop(asyncio.AbstractEventLoop):
     """The loop of all processes of one simulation."""
 
@@ -218,6 +225,14 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
+        context = context or copy_context()
+        factory = context[STRAND].task_factory
+        if factory is None:
+            return self.new_task(coro, name=name, context=context)
+        return factory(self, coro, name=name, context=context)
+
+    def new_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "SimTask":
+        """Make a task, whatever the factory of its strand."""
         self._numbers += 1
         task = SimTask(self._numbers, coro, loop=self, name=name, context=context)
         self.tasks.append(task)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from simulation.fault_plan import Incident
+from simulation.loop import SimProcess
 from simulation.processes import COMMON, Gateway, Intake, Node, WorkerNode
 
 if TYPE_CHECKING:
@@ -23,6 +24,17 @@ def strike(simulator: "Simulator", incident: Incident) -> None:
             _AT_NODES[what](simulator, simulator.rng.choice(busy), incident)
     else:
         _AT_SERVERS[incident.kind](simulator, incident)
+
+
+def strike_at(simulator: "Simulator", process: SimProcess) -> bool:
+    """Kill or pause a process in one of its next few steps; False where that can't be."""
+    node = next((one for one in simulator.nodes if one.process is process), None)
+    if node is None or process.is_paused or process.is_dead or process.fuse or node.is_leaving:
+        return False
+    rng = simulator.rng
+    what = rng.choice(("killed", "killed", "paused"))
+    _AT_NODES[what](simulator, node, Incident(f"{node.kind} {what}", 0.0, rng.random(), rng.randint(1, 12)))
+    return True
 
 
 def _kill(simulator: "Simulator", node: Node, incident: Incident) -> None:

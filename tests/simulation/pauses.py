@@ -5,8 +5,10 @@ import math
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from acked_common.model.pauses import Pause
+from acked_common.model.audit import AuditAction
+from acked_common.model.principal import LOCAL, LOCAL_OPERATOR
 from acked_common.store.errors import StoreError
+from acked_gateway.kinds.pausing import Pausing
 from simulation.clients import Clients, ConnectionLost
 from simulation.handlers import Effect
 from simulation.loop import SimProcess
@@ -35,6 +37,10 @@ class PauseRules:
         """The store has paused or resumed a kind."""
         now = self._simulator.loop.time()
         self._simulator.note("store", f"{kind} is {'paused' if is_paused else 'resumed'}")
+        act = AuditAction.PAUSE if is_paused else AuditAction.RESUME
+        noted = self._simulator.store.audit().entries
+        if not any(one.action == act and one.target == {"kind": kind} for one in noted):
+            self._simulator.broken("audit", f"{act} of {kind} was not noted before")
         if is_paused:
             self._spans.append([now, math.inf])
         else:
@@ -64,7 +70,7 @@ class PauseRules:
         now = self._simulator.loop.time()
         spans = self._spans if kind == KIND else []
         paused_s = sum(max(0.0, min(now, end) - max(queued_at, begin)) for begin, end in spans)
-        # A clock may be off by as much for each instant that it told.
+        # A clock may be off by this much for each instant that it returned.
         if now - queued_at - paused_s < lasts_s - CLOCK_MARGIN_S * (1 + 2 * len(spans)):
             text = f"expired after {now - queued_at:.1f} s with {lasts_s:.1f} s to wait, paused for {paused_s:.1f} s"
             self._simulator.broken("time", text, job_id)
@@ -96,20 +102,17 @@ async def _operator(clients: Clients, simulator: "Simulator", at_s: float, pause
 async def _insist(clients: Clients, simulator: "Simulator", *, is_pause: bool) -> None:
     """Ask until a gateway confirms."""
     while True:
-        gateways = simulator.up("gateway")
-        if gateways:
-            core = simulator.rng.choice(gateways).core
+        if gateways := simulator.up("gateway"):
+            gateway = simulator.rng.choice(gateways)
 
-            def call(core: Any = core) -> Any:
-                at = core.clock.now()
+            def call(pausing: Pausing = gateway.pausing) -> Any:
                 if is_pause:
-                    return core.store.pause_kind(KIND, Pause("operator", None, None, at))
-                return core.store.resume_kind(KIND, at=at)
+                    return pausing.pause(KIND, None, operator=LOCAL_OPERATOR, reader=LOCAL)
+                return pausing.resume(KIND, operator=LOCAL_OPERATOR, reader=LOCAL)
 
-            node = next(node for node in gateways if node.core is core)
             try:
-                if await clients.ask(node, call) is not None:
-                    return
+                await clients.ask(gateway, call)
+                return
             except (StoreError, ConnectionLost):
                 pass
         await asyncio.sleep(1.0)

@@ -7,15 +7,19 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import Context
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import acked.context
+import acked.durable.steps
 import acked_common.background.bundle_publisher
+import acked_common.background.ledger_collector
 import acked_common.background.pause_cache
+import acked_common.background.signal_sweeper
 import acked_common.background.store_monitor
 import acked_common.background.sweeper
 import acked_common.broker.rabbitmq.consumer
@@ -25,6 +29,7 @@ import acked_common.model.ids
 import acked_common.service
 import acked_gateway.bulk.runner
 import acked_worker.app
+import acked_worker.durable.bridge
 import acked_worker.execute.deadlines
 import acked_worker.execute.executor
 import acked_worker.execute.progress
@@ -34,7 +39,7 @@ import acked_worker.isolate.isolated_runner
 import acked_worker.presence
 import acked_worker.record.leases
 import acked_worker.self_check
-from acked_common.channel.frames import Cancel, JobAttempt
+import support.memory_ledgers
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_common.service import ServiceCore
@@ -44,6 +49,8 @@ from acked_gateway.bulk.pages import Pages
 from acked_gateway.bulk.runner import BulkRunner
 from acked_gateway.jobs.acts import Acts
 from acked_gateway.jobs.commands import Commands
+from acked_gateway.jobs.signals import Signals
+from acked_gateway.kinds.pausing import Pausing
 from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
@@ -51,15 +58,15 @@ from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
 from acked_intake.settings import Quotas
 from acked_intake.settings import read_settings as read_intake
-from acked_worker.execute.stall_fence import Guarded
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.settings import read_settings as read_worker
 from simulation import scale
-from simulation.handlers import KINDS
 from simulation.isolated_processes import SimFence, SimForkServer, open_line
-from simulation.loop import STRAND, SimProcess
+from simulation.loop import STRAND, SimProcess, new_task
 from simulation.sim_broker import SimProbe, SimPublisher
 from simulation.sim_channel import SimConnection, declare_lane, declare_shared
 from simulation.sim_store import StoreLine
+from simulation.worker_parts import SimReporter, SimThreadLoop
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
@@ -146,7 +153,7 @@ class Intake(Node):
 
 
 class Gateway(Node):
-    """One gateway process: commands of operators, and a sweeper."""
+    """One gateway process: commands of operators, bulk actions, and a sweeper."""
 
     kind = "gateway"
 
@@ -154,7 +161,9 @@ class Gateway(Node):
         core = self.core = ServiceCore(COMMON, name="gateway", store_timeout_s=scale.GATEWAY_TIMEOUT_S)
         audit, acts = Audit(core.store.audit(), core.clock), Acts(COMMON.times)
         stop_attempt = self.simulator.stop_attempt
-        self.commands = Commands(core.store, core.writer, audit, core.clock, COMMON.times, stop_attempt)
+        self.commands = Commands(
+            core.store, core.writer, audit, core.clock, COMMON.times, stop_attempt, waits=core.store.ledgers()
+        )
         actions, choices = core.store.bulk_actions(), core.store.choices()
         pages = Pages(choices, core.writer, core.clock, acts, stop_attempt)
         self.bulk_runner = BulkRunner(actions, pages, core.clock, owner=self.process.name)
@@ -163,6 +172,10 @@ class Gateway(Node):
         )
         core.lifetime.add("bulk actions", stop=self.bulk_runner.stop)
         self.orders = BulkOrders(choices, actions, core.clock, acts, audit=audit, wake=self.bulk_runner.wake)
+        self.pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
+        router: Any = SimpleNamespace(signalled=self.simulator.signalled)
+        self.signals = Signals(core.store, core.store.ledgers(), core.announcer, router, core.clock)
+        core.lifetime.add("signals", stop=self.signals.stop)
 
     async def run(self) -> None:
         await self.core.lifetime.start()
@@ -179,7 +192,8 @@ class WorkerNode(Node):
 
     def build(self) -> None:
         self._stop = asyncio.Event()
-        self.worker = acked_worker.app.WorkerService(replace(WORKER, name=self.process.name), KINDS, self._stop)
+        settings = replace(WORKER, name=self.process.name)
+        self.worker = acked_worker.app.WorkerService(settings, self.simulator.kinds, self._stop)
 
     async def run(self) -> None:
         self.is_up = True
@@ -206,60 +220,6 @@ class WorkerNode(Node):
     def boot(self) -> str:
         """The name of this very process in leases."""
         return self.worker._identity.boot
-
-
-class SimThreadLoop:
-    """`ThreadLoop` as one more strand of the same process."""
-
-    lag_s = 0.0
-
-    def __init__(self, name: str, fence: SimFence) -> None:
-        self._process = STRAND.get().process
-        self._strand = self._process.add_strand()
-        self._fence = fence
-        fence.guard(self._strand)
-
-    def start(self) -> None:
-        """As of `ThreadLoop`."""
-
-    def call(self, callback: Callable[..., object], *args: Any) -> None:
-        """As of `ThreadLoop`."""
-        self._process.loop.call_soon(callback, *args, context=self._strand.context())
-
-    def create_task(self, coroutine: Any, variables: Context) -> "asyncio.Task[None]":
-        """As of `ThreadLoop`."""
-        guarded = Guarded(coroutine, self._fence, variables.get(acked_worker.execute.stall_fence._attempt))
-        return self._process.loop.create_task(guarded, context=self._strand.context())
-
-    async def stop(self, timeout_s: float) -> bool:
-        """As of `ThreadLoop`."""
-        return True
-
-
-class SimReporter:
-    """`Reporter` without gateways: nobody hears the reports, and cancels come through the simulation."""
-
-    problem = None
-
-    def __init__(self, urls: object, secret: object, *, hello: object, on_command: Callable[[Any], None]) -> None:
-        self._on_command = on_command
-        STRAND.get().process.on_cancel = self.cancel  # type: ignore[attr-defined]
-
-    def cancel(self, job_id: UUID, attempt: int) -> None:
-        """A gateway sends a cancel."""
-        self._on_command(Cancel([JobAttempt(job_id, attempt)]))
-
-    def report(self, events: object) -> None:
-        """As of `Reporter`."""
-
-    def progress(self, reports: object) -> None:
-        """As of `Reporter`."""
-
-    async def start(self) -> None:
-        """As of `Reporter`."""
-
-    async def stop(self) -> None:
-        """As of `Reporter`."""
 
 
 class _Nothing:
@@ -289,7 +249,8 @@ def _store(url: str, database: str, *, app_name: str, timeout_s: float, claims_t
     return StoreLine(process.loop.simulation, process, timeout_s)  # type: ignore[attr-defined]
 
 
-def _clock() -> SharedClock:
+def clock_of_process() -> SharedClock:
+    """As `SharedClock` of a machine whose own clock is off."""
     process = STRAND.get().process
     simulator, offset = process.loop.simulation, timedelta(seconds=process.clock_offset_s)  # type: ignore[attr-defined]
 
@@ -305,12 +266,13 @@ def _monotonic() -> float:
 
 
 _TIME = SimpleNamespace(monotonic=_monotonic)
+_ASYNCIO = SimpleNamespace(**{**vars(asyncio), "Task": new_task})
 
 _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_common.service, "MongoStore", _store),
     (acked_common.service, "RabbitPublisher", SimPublisher),
     (acked_common.service, "RabbitLaneProbe", SimProbe),
-    (acked_common.service, "SharedClock", _clock),
+    (acked_common.service, "SharedClock", clock_of_process),
     (acked_common.background.sweeper, "LOOK_EVERY_S", scale.LANES_EVERY_S),
     (acked_common.background.sweeper, "REPUBLISH_AGAIN", scale.REPUBLISH_AGAIN),
     (acked_common.background.pause_cache, "READ_EVERY_S", scale.PAUSES_EVERY_S),
@@ -337,7 +299,7 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.app, "Reporter", SimReporter),
     (acked_worker.app, "health_server", _Nothing),
     (acked_worker.self_check, "Watchdog", _Nothing),
-    (acked_worker.app, "SharedClock", _clock),
+    (acked_worker.app, "SharedClock", clock_of_process),
     (acked_worker.self_check, "time", _TIME),
     (acked_worker.handler_runner, "StallFence", SimFence),
     (acked_worker.isolate.isolated_runner, "ForkServerClient", SimForkServer),
@@ -345,11 +307,20 @@ _REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (acked_worker.handler_runner, "BEATS_A_RENEWAL", scale.BEATS_A_RENEWAL),
     (acked_worker.record.leases, "since_boot", _monotonic),
     (acked_worker.execute.executor, "ThreadLoop", SimThreadLoop),
-    # The fence itself, for the loop to guard its tasks with.
+    # The fence itself, for the loop to guard its strand and its tasks with.
     (acked_worker.execute.executor, "guarding", lambda fence: fence),
+    (acked_worker.execute.stall_fence, "asyncio", _ASYNCIO),
     (acked_worker.execute.executor, "time", _TIME),
     (acked_worker.execute.deadlines, "time", _TIME),
     (acked_worker.execute.progress, "time", _TIME),
+    (acked.durable.steps, "time", _TIME),
+    (acked.context, "time", _TIME),
+    (acked_worker.durable.bridge, "PARK_OVER_S", scale.PARK_OVER_S),
+    (acked_worker.app, "LedgerAccess", partial(LedgerAccess, settle_s=scale.SETTLE_S)),
+    (acked_common.background.signal_sweeper, "EVERY_S", scale.IDLE_S),
+    (acked_common.background.signal_sweeper, "OLDER_THAN_S", scale.PENDING_OVER_S),
+    (acked_common.background.ledger_collector, "EVERY_S", scale.COLLECTS_EVERY_S),
+    (support.memory_ledgers, "LOOKED_AT_AFTER", scale.LEDGERS_LOOKED_AT_AFTER),
 )
 
 

@@ -1,5 +1,7 @@
 """The times of a simulation: about a sixth of the shipped ones, so that a seed needs fewer turns of its loops."""
 
+from datetime import timedelta
+
 from acked_common.model.backoff import Backoff
 
 VARIABLES = {
@@ -25,5 +27,12 @@ BEATS_A_RENEWAL = 2
 PAUSES_EVERY_S = 3.0
 CLOCK_MARGIN_S = 3.0
 """How far a process's idea of the time may be from the server's: half of the longest round trip."""
+CLOCK_MARGIN = timedelta(seconds=CLOCK_MARGIN_S)
 GATEWAY_TIMEOUT_S = 1.2
 WORKER_TIMEOUT_S = 1.5
+PARK_OVER_S = 1.5
+SETTLE_S = 2.0
+PENDING_OVER_S = 2.0
+"""How long a signal is pending before a sweeper announces it."""
+COLLECTS_EVERY_S = 6.0
+LEDGERS_LOOKED_AT_AFTER = timedelta(seconds=8)

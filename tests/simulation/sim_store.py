@@ -1,6 +1,6 @@
 """A process's line to the store in memory: calls take time, fail before or after they took effect, or come late."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,9 +10,11 @@ from acked_common.model.pauses import KindPauses, Pause
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from acked_common.store.mongo.documents import Document
 from acked_common.store.records import Insertion, Reservation
+from simulation.ledger_watch import WatchedLedgers
 from simulation.loop import SimProcess
 from simulation.scale import VARIABLES
 from support.factories import claimed_job
+from support.memory_ledgers import MemoryLedgers
 from support.memory_store import MemoryStore
 
 if TYPE_CHECKING:
@@ -22,8 +24,11 @@ READS = frozenset(
     {
         "get",
         "get_many",
+        "histories",
         "key_holder",
         "live_jobs",
+        "tenants_to_resume",
+        "waits_ended",
         "revisions",
         "kinds",
         "pauses",
@@ -34,11 +39,14 @@ READS = frozenset(
         "check_schema",
         *("bulk_actions.get", "bulk_actions.ids_of", "choices.newest_id", "choices.count"),
         *("choices.jobs_in", "choices.jobs_of"),
+        *("ledgers.read_inboxes", "ledgers.read_progress", "ledgers.read_ledger", "ledgers.pending_signals"),
     }
 )
-OF_SEVERAL = frozenset({"insert", "claim", "apply", "renew", "reserve"})
+OF_SEVERAL = frozenset(
+    {"insert", "claim", "apply", "renew", "reserve", "resume", "ledgers.open_ledgers", "ledgers.write_entries"}
+)
 """Calls that a server carries out job by job; their first argument is the list of jobs."""
-READ_BEHIND = frozenset({"claim", "apply", "renew", "reserve"})
+READ_BEHIND = frozenset({"claim", "apply", "renew", "reserve", "resume", "ledgers.open_ledgers"})
 """Writes that read afterwards: where that read meets no server, the write has happened all the same."""
 BY_NONCE = frozenset({"claim", "reserve"})
 """Writes whose effect is found by their nonce."""
@@ -47,10 +55,27 @@ ONCE = frozenset({"take_turn", "bulk_actions.take"})
 SLOW_RENEWAL_S = 2 * float(VARIABLES["ACKED_LEASE_S"])
 
 
+MOMENTS = frozenset({"ledgers.open_ledgers", "ledgers.write_entries", "ledgers.push_signal", "announce", "resume"})
+"""Behind these a process is struck now and then, and ahead of their response."""
+
+
+class ObservedLedgers(MemoryLedgers):
+    """The ledgers of all jobs; tells each change."""
+
+    def __init__(self, jobs: Mapping[UUID, Document], simulator: "Simulator") -> None:
+        super().__init__(jobs, simulator)
+        self._ledgers = WatchedLedgers(simulator)
+
+
 class ObservedStore(MemoryStore):
     """The store that all processes share; tells each transition."""
 
-    simulator: "Simulator"
+    ledgers_class: type[ObservedLedgers] = ObservedLedgers
+
+    def __init__(self, simulator: "Simulator") -> None:
+        super().__init__(simulator)
+        self.simulator = simulator
+        self._ledgers = self.ledgers_class(self._jobs, simulator)
 
     async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:
         await super().reserve(reservations, nonce=nonce)
@@ -127,6 +152,10 @@ class StoreLine:
     def bulk_actions(self) -> PartLine:
         """The bulk actions over the same line."""
         return PartLine(self, "bulk_actions")
+
+    def ledgers(self) -> PartLine:
+        """The ledgers over the same line."""
+        return PartLine(self, "ledgers")
 
     def choices(self) -> PartLine:
         """What finds the jobs of bulk actions, over the same line."""
@@ -225,6 +254,8 @@ class _Call:
             return error
         finally:
             self._simulator.acting = None
+        if self._verb in MOMENTS:
+            self._simulator.long.moment(self._process)
         return result
 
     def _finish(self, result: Any) -> None:

@@ -18,6 +18,9 @@ from simulation.checks import Observer, Violation, check_at_rest
 from simulation.clients import Clients
 from simulation.fault_plan import FaultRates, draw_plan
 from simulation.handlers import KINDS, Effect
+from simulation.long_checks import check_long_work
+from simulation.long_handlers import LONG_KINDS
+from simulation.long_work import LongWork
 from simulation.loop import SimProcess, Spinning, VirtualLoop
 from simulation.nemesis import strike
 from simulation.ownership import Ownership
@@ -28,7 +31,9 @@ from simulation.sim_store import ObservedStore, at_once
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUIET_WITHIN_S = 400.0
-"""Virtual time after the last fault within which every job must have ended."""
+"""Virtual time after the last fault within which every job must have ended, or be parked for good."""
+LONG_SHARE = 0.3
+"""Seeds in which some jobs have durable calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,13 @@ class Simulator:
     """All that a simulation consists of."""
 
     def __init__(
-        self, seed: int, store_class: type[ObservedStore], without: Collection[str], rates: Mapping[str, Any]
+        self,
+        seed: int,
+        store_class: type[ObservedStore],
+        without: Collection[str],
+        rates: Mapping[str, Any],
+        *,
+        is_long: bool | None,
     ) -> None:
         self.rng = Random(seed)
         self.loop = VirtualLoop(Random(f"order of {seed}"))
@@ -61,8 +72,12 @@ class Simulator:
         self.violations: list[Violation] = []
         self.is_over = False
         self._ids = Random(f"ids of {seed}")
+        stories = Random(f"stories of {seed}")
+        drawn_long = stories.random() < LONG_SHARE
+        self.is_long = drawn_long if is_long is None else is_long
+        self.kinds = LONG_KINDS if self.is_long else KINDS
         self.lasts_s = self.rng.uniform(4, 16)
-        drawn = draw_plan(self.rng, self.lasts_s, without)
+        drawn = draw_plan(self.rng, self.lasts_s, without, has_calls=self.is_long)
         self.plan = replace(drawn, rates=replace(drawn.rates, **rates))
         self.rates = self.plan.rates
         self.store_is_away = False
@@ -72,8 +87,8 @@ class Simulator:
         self.observer = Observer(self)
         self.ownership = Ownership(self)
         self.pauses = PauseRules(self)
+        self.long = LongWork(self, stories)
         self.store = store_class(self)
-        self.store.simulator = self
         self.broker = SimBroker(self)
         self.effects: list[Effect] = []
         self.crashes: set[tuple[UUID, int]] = set()
@@ -176,10 +191,18 @@ class Simulator:
 
     def stop_attempt(self, boot: str, job_id: UUID, attempt: int) -> None:
         """A gateway sends a cancel to a worker; it may get lost."""
+        self._command("on_cancel", boot, job_id, attempt)
+
+    def signalled(self, boot: str, job_id: UUID, attempt: int) -> None:
+        """A gateway tells a worker of a signal; that may get lost."""
+        self._command("on_signalled", boot, job_id, attempt)
+
+    def _command(self, name: str, boot: str, job_id: UUID, attempt: int) -> None:
         for node in self.up("worker"):
             if node.boot == boot and self.rng.random() >= self.rates.commands_lost:
                 context = node.process.main.context()
-                self.loop.call_later(self.delay_s(), node.process.on_cancel, job_id, attempt, context=context)
+                command = getattr(node.process, name)
+                self.loop.call_later(self.delay_s(), command, job_id, attempt, context=context)
 
     # The course of events.
 
@@ -187,7 +210,7 @@ class Simulator:
         """Everything, from the first process to the last check."""
         rng, loop = self.rng, self.loop
         at_once(self.store.ensure_schema())
-        at_once(self.store.register_kinds(list(kind_records(KINDS, WORKER.capacity, seen_at=self.now()).values())))
+        at_once(self.store.register_kinds(list(kind_records(self.kinds, WORKER.capacity, seen_at=self.now()).values())))
         for _ in range(rng.choice((1, 1, 2))):
             self.start(Intake, "intake")
         self.start(Gateway, "gateway")
@@ -204,6 +227,7 @@ class Simulator:
         loop.run(lambda: False, loop.time() + 1.0)
         if not loop.stopped:
             check_at_rest(self)
+            check_long_work(self)
         if not is_quiet and not self.violations:
             self.broken(
                 "I1", f"no rest within {QUIET_WITHIN_S:g} s: {self.calls_under_way} calls, {self.clients.asking} asking"
@@ -224,11 +248,13 @@ class Simulator:
         for node, kind in ((Intake, "intake"), (Gateway, "gateway"), (WorkerNode, "worker")):
             if not [one for one in self.alive(kind) if not one.is_leaving]:
                 self.start(node, kind)
+        if self.is_long:
+            self.loop.outside.spawn(self.long.senders.send_last_ones())
 
     def _is_quiet(self) -> bool:
         return (
-            self.observer.live == 0
-            and self.clients.asking == 0
+            self.clients.asking == 0
+            and self.long.is_quiet(self.observer.live)
             and self.calls_under_way == 0
             and all(one.ended_at is not None for one in self.store.bulk_actions().all())
             and self.broker.unacked == 0
@@ -244,9 +270,13 @@ def run(
     store_class: type[ObservedStore] = ObservedStore,
     without: Collection[str] = (),
     rates: Mapping[str, Any] | None = None,
+    is_long: bool | None = None,
 ) -> Result:
-    """Runs one seed. `without` names faults to leave out (see `fault_plan.KNOBS`), `rates` sets some of them."""
-    simulator = Simulator(seed, store_class, without, rates or {})
+    """Runs one seed. `without` names faults to leave out (see `fault_plan.KNOBS`), `rates` sets some of them.
+
+    `is_long`: whether some jobs have durable calls; None: the seed decides.
+    """
+    simulator = Simulator(seed, store_class, without, rates or {}, is_long=is_long)
     before = structlog.get_config()
     collecting = gc.isenabled()
     gc.disable()

@@ -15,16 +15,16 @@ class Loses(ObservedStore):
 
 
 def test_a_failed_seed_names_rule_seed_and_command() -> None:
-    result = run(4, store_class=Loses)
+    result = run(5, store_class=Loses, is_long=False)
     told = report(result, ["worker killed"])
-    assert told.startswith("seed 4 broke I1: submission ")
-    assert "./just test simulation --seed 4" in told
+    assert told.startswith("seed 5 broke I1: submission ")
+    assert "./just test simulation --seed 5" in told
     assert "faults that it needs: worker killed" in told
     assert "accepted #" in told
 
 
 def test_faults_that_a_failure_does_not_need_are_left_out() -> None:
-    assert needed_faults("I1", lambda without: run(4, store_class=Loses, without=without)) == set()
+    assert needed_faults("I1", lambda without: run(5, store_class=Loses, without=without, is_long=False)) == set()
 
 
 def test_only_what_the_failure_needs_stays() -> None:
