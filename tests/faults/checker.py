@@ -4,7 +4,8 @@ I1 every 202 is there and has ended. I2 one end a run, no rev left out. I3 a res
 counts. I4 a success had its effect; attempts overlap only where a lease was lost. I5 what is unknown is there whole,
 once, or not at all, and nothing is there that was refused. I6 a key stands for one job, and is answered by it. I7 live
 and wake go together. I8 the broker is empty. I9 the observers of the feed know how it ended, and nothing was left out
-on the way. I12 no secret in a log.
+on the way. I12 no secret in a log. I13 what operators have moved is what they asked for, each job once, and counted.
+I14 no job of a kind starts while it is paused. I15 to I17 are those of durable jobs, see `durable_checker`.
 """
 
 from collections import Counter, defaultdict
@@ -14,6 +15,7 @@ from itertools import pairwise
 
 from acked_common.model.lifecycle import HISTORY_KEPT, Reason, State
 from faults.clients import Told
+from faults.durable_checker import durable_breaches
 from faults.evidence import Effect, Evidence, Kept
 
 TERMINAL = frozenset(state.value for state in State if state.is_terminal)
@@ -60,6 +62,9 @@ def check(evidence: Evidence) -> tuple[Figures, list[str]]:
         *_idempotency(evidence),
         *_at_rest(evidence),
         *_observers(evidence),
+        *_commands(evidence),
+        *_pauses(evidence, effects),
+        *durable_breaches(evidence),
     ]
     delays = list(_rerun_delays(evidence, effects))
     told = Counter(attempt.told for attempt in evidence.attempts)
@@ -204,6 +209,39 @@ def _observers(evidence: Evidence) -> Iterator[str]:
                 yield f"I9 observer {number} counts {dict(seen.counts)}, there are {dict(counted)}"
         elif seen.jobs.keys() != seen.jobs.keys() & evidence.jobs.keys():
             yield f"I9 observer {number} knows jobs that are not there"
+
+
+def _commands(evidence: Evidence) -> Iterator[str]:
+    for command in evidence.commands:
+        names = {f"bulk:{standing.id}" for standing in command.standings} or {"api"}
+        moved: Counter[str] = Counter()
+        for job in evidence.jobs.values():
+            moved[job.id] += sum(e.reason == command.reason and e.via in names for e in job.entries)
+        if command.standings:
+            counted = sum(standing.done for standing in command.standings)
+            if counted != moved.total():
+                yield f"I13 {', '.join(sorted(names))} counts {counted} jobs, and has moved {moved.total()}"
+            for job_id in sorted(+moved):
+                if job_id not in command.ids:
+                    yield f"I13 {job_id} was {command.reason} and not planned"
+        for standing in command.standings:
+            if standing.state not in ("done", "aborted")[: 1 + command.is_aborted]:
+                yield f"I13 bulk:{standing.id} is {standing.state}"
+        for job_id in sorted(command.ids):
+            if moved[job_id] > 1:
+                yield f"I13 {job_id} was {command.reason} {moved[job_id]} times"
+            elif not moved[job_id] and not command.is_aborted:
+                yield f"I13 {job_id} was planned and not {command.reason}"
+
+
+def _pauses(evidence: Evidence, effects: Mapping[str, list[Effect]]) -> Iterator[str]:
+    for pause in evidence.pauses:
+        for job_id, found in effects.items():
+            job = evidence.jobs.get(job_id)
+            for effect in found if job is not None and job.kind == pause.kind else ():
+                if pause.from_at <= effect.begin_at < pause.until_at:
+                    since_s = effect.begin_at - pause.from_at
+                    yield f"I14 {job_id} began {since_s:.2f} s after the pause of {pause.kind} took effect"
 
 
 def _rerun_delays(evidence: Evidence, effects: Mapping[str, list[Effect]]) -> Iterator[tuple[float, float]]:

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -51,6 +51,34 @@ class Attempt:
     key: str | None = None
     is_other: bool = False
     """Whether it asks for something else than the earlier ones with its key."""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for."""
+
+    kind: str = "fault.work"
+    seconds: float = 1.0
+    gate: Path | None = None
+    """The job ends only when this file is gone."""
+    delay_s: float = 0.0
+    group: str | None = None
+    """One more tag, by which operators find the jobs."""
+    signals: int = 0
+    """The number of signals that the job waits for."""
+
+    def body(self, batch: str, tag: str) -> dict[str, Any]:
+        """The request's body."""
+        gate = {} if self.gate is None else {"gate": str(self.gate)}
+        signals = {"signals": self.signals} if self.signals else {}
+        return {
+            "kind": self.kind,
+            "payload": {"seconds": self.seconds, "canary": CANARY, **gate, **signals},
+            "batch": batch,
+            "tags": [tag, *([] if self.group is None else [self.group])],
+            **({"delay_s": self.delay_s} if self.delay_s else {}),
+        }
 
 
 class Client:
@@ -83,16 +111,9 @@ class Client:
         """Attempts that were refused or whose outcome is not known."""
         return [attempt for attempt in self.attempts if attempt.told in (Told.REFUSED, Told.UNKNOWN)]
 
-    def burst(
-        self,
-        number: int,
-        *,
-        kind: str = "fault.work",
-        seconds: float = 1.0,
-        at_once: int = 32,
-        gate: Path | None = None,
-    ) -> list[str]:
-        """Sends so many as fast as some connections can; the ids of those that were accepted."""
+    def burst(self, number: int, *, at_once: int = 32, **options: Any) -> list[str]:
+        """Sends so many as fast as some connections can; the ids of those that were accepted. Options: `Wanted`."""
+        wanted = Wanted(**options)
 
         async def send() -> list[str]:
             left = iter(range(number))
@@ -100,7 +121,7 @@ class Client:
 
             async def one() -> None:
                 for _ in left:
-                    attempt = await self._try(f"try-{next(self._numbers)}", kind, seconds, gate)
+                    attempt = await self._try(f"try-{next(self._numbers)}", wanted)
                     if attempt.job_id is not None:
                         ids.append(attempt.job_id)
 
@@ -110,10 +131,10 @@ class Client:
         return self._outside.run(send(), within_s=120.0)
 
     @contextmanager
-    def load(
-        self, rate: float, *, kind: str = "fault.work", seconds: float = 1.0, delay_s: float = 0.0
-    ) -> Iterator[None]:
-        """As long as it lasts, so many requests a second are sent, whatever becomes of the earlier ones."""
+    def load(self, rate: float, **options: Any) -> Iterator[None]:
+        """As long as it lasts, so many requests a second are sent, whatever becomes of the earlier ones. Options:
+        `Wanted`."""
+        wanted = Wanted(**options)
         over = asyncio.Event()
 
         async def send() -> None:
@@ -126,7 +147,7 @@ class Client:
                         if self._in_flight < AT_ONCE:
                             number = next(self._numbers)
                             send_one = self._try_with_key if number % KEYED == 0 else self._try
-                            tasks.create_task(send_one(f"try-{number}", kind, seconds, delay_s=delay_s))
+                            tasks.create_task(send_one(f"try-{number}", wanted))
                         else:
                             self.held_back += 1
                     sent = due
@@ -142,38 +163,21 @@ class Client:
             self._outside.run(end())
             sending.result(ANSWERED_WITHIN_S * (TRIES_WITH_KEY + 1))
 
-    async def _try_with_key(self, tag: str, kind: str, seconds: float, *, delay_s: float) -> None:
+    async def _try_with_key(self, tag: str, wanted: Wanted) -> None:
         """Sends it until it is accepted; then once more, beside another request that has its key by mistake."""
         key = f"{self._batch}-{tag}"
         for _ in range(TRIES_WITH_KEY):
-            attempt = await self._try(tag, kind, seconds, key=key, delay_s=delay_s)
+            attempt = await self._try(tag, wanted, key=key)
             if attempt.told is Told.ACCEPTED:
                 await asyncio.gather(
-                    self._try(tag, kind, seconds, key=key, delay_s=delay_s),
-                    self._try(tag, kind, seconds + 1.0, key=key, is_other=True),
+                    self._try(tag, wanted, key=key),
+                    self._try(tag, replace(wanted, seconds=wanted.seconds + 1.0), key=key, is_other=True),
                 )
                 return
             await asyncio.sleep(AGAIN_AFTER_S)
 
-    async def _try(
-        self,
-        tag: str,
-        kind: str,
-        seconds: float,
-        gate: Path | None = None,
-        *,
-        key: str | None = None,
-        is_other: bool = False,
-        delay_s: float = 0.0,
-    ) -> Attempt:
-        body: dict[str, Any] = {
-            "kind": kind,
-            "payload": {"seconds": seconds, "canary": CANARY} | ({"gate": str(gate)} if gate else {}),
-            "batch": self._batch,
-            "tags": [tag],
-        }
-        if delay_s:
-            body["delay_s"] = delay_s
+    async def _try(self, tag: str, wanted: Wanted, *, key: str | None = None, is_other: bool = False) -> Attempt:
+        body = wanted.body(self._batch, tag)
         headers = {"Idempotency-Key": key} if key else {}
         self._in_flight += 1
         started = time.monotonic()
@@ -187,7 +191,7 @@ class Client:
             told, job_id, detail = Told.UNKNOWN, None, type(error).__name__
         finally:
             self._in_flight -= 1
-        attempt = Attempt(tag, told, job_id, detail, time.monotonic() - started, key, is_other)
+        attempt = Attempt(tag, told, job_id, detail, time.monotonic() - started, key, is_other, wanted.kind)
         self.attempts.append(attempt)
         self._file.write(json.dumps(asdict(attempt)) + "\n")
         return attempt

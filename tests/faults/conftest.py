@@ -12,11 +12,13 @@ pytest.register_assert_rewrite("support.stacks", "faults.experiment", "faults.ri
 
 from faults.results import KEPT, Row, document_of, in_order, lines_of  # noqa: E402
 from faults.rig import Rig, running_rig  # noqa: E402
+from support.order import rank  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a stack of its own comes first: the shared one begins when that is done, and idles beside none."""
-    items.sort(key=lambda item: "rig" in getattr(item, "fixturenames", ()))
+    """What needs a stack of its own comes first: the shared one begins when that is done, and idles beside none. The
+    longest modules of either kind begin."""
+    items.sort(key=lambda item: ("rig" in getattr(item, "fixturenames", ()), rank(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from faults.clients import Attempt
+from faults.durable_evidence import DurableEvidence
 
 FIELDS_OF_A_JOB = ("_id", "tenant", "kind", "payload", "accepted_at", "state", "reason", "rev", "run", "attempt")
 
@@ -19,6 +20,8 @@ class Entry:
     reason: str
     attempt: int
     at: float
+    via: str = ""
+    """What an operator used, `api` or `bulk:` and an id; empty for what services did by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Kept:
     entries: tuple[Entry, ...]
     """Behind the first one, which every job has."""
     result: Any
-    has_wake: bool
+    kind: str = ""
     missing: tuple[str, ...] = ()
     """Fields that a whole job has and this one has not."""
 
@@ -49,10 +52,11 @@ def kept_job(document: Mapping[str, Any], result: Any) -> Kept:
         attempt=document.get("attempt", 0),
         tags=tuple(document.get("tags", ())),
         entries=tuple(
-            Entry(e["rev"], e["state"], e["reason"], e["attempt"], _epoch(e["at"])) for e in document.get("history", ())
+            Entry(e["rev"], e["state"], e["reason"], e["attempt"], _epoch(e["at"]), e.get("by", {}).get("via", ""))
+            for e in document.get("history", ())
         ),
         result=result,
-        has_wake="wake" in document,
+        kind=document.get("kind", ""),
         missing=tuple(name for name in FIELDS_OF_A_JOB if name not in document),
     )
 
@@ -112,6 +116,48 @@ class Seen:
         return {} if self.counts is not None and self.connections + self.resyncs > 1 else self.jobs
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A bulk action as it said at its end that it stands."""
+
+    id: str
+    state: str
+    done: int
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What operators asked for: each of these jobs moves once for it, and no other."""
+
+    reason: str
+    """In the history of its jobs."""
+    ids: frozenset[str]
+    standings: tuple[Standing, ...] = ()
+    """The bulk actions of it: several where an answer was lost and it was asked for again. None where each job was
+    named by itself."""
+    is_aborted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause of a kind: from when no job of it may start, until its resume was asked for."""
+
+    kind: str
+    from_at: float
+    until_at: float
+
+
+def takes_effect_at(confirmed_at: float, within_s: float, disturbed: Sequence[tuple[float, float]]) -> float:
+    """When a pause that was confirmed must have taken effect: after so long without a disturbance, of which the begins
+    and ends are given. A worker that stands still, or has no MongoDB, can't know of it."""
+    from_at = confirmed_at
+    for begin, end in sorted(disturbed):
+        if begin < from_at + within_s:
+            from_at = max(from_at, end)
+    return from_at + within_s
+
+
 @dataclass(slots=True)
 class Evidence:
     """All of one experiment, gathered when everything was healed and had ended."""
@@ -133,3 +179,7 @@ class Evidence:
     """Whether jobs were cancelled on purpose."""
     fails_on_purpose: frozenset[str] = frozenset()
     """Ids of jobs whose handler fails or hangs."""
+    commands: Sequence[Command] = ()
+    pauses: Sequence[Pause] = ()
+    durable: DurableEvidence | None = None
+    """Of an experiment with durable jobs."""

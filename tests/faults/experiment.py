@@ -19,7 +19,9 @@ from deploy.native.processes import wait_until
 from faults.broker import depths
 from faults.checker import Figures, check
 from faults.clients import CANARY, Client
+from faults.durable import DurableWork
 from faults.evidence import Effect, Evidence, Kept, Seen, effects_of, kept_job
+from faults.operators import Desk, Operators
 from faults.results import KEPT, Row
 from faults.rig import Rig
 from support.feed import Observer, Observers, observers
@@ -28,7 +30,10 @@ from support.stacks import eventually
 ENDS_WITHIN_S = 120.0
 CATCHES_UP_WITHIN_S = 20.0
 MAX_IDS = 1000
-LANES = ("fault.work", "fault.thread", "fault.blocks", "fault.hangs", "fault.hangs-in-thread", "noop")
+LANES = (
+    *("fault.work", "fault.thread", "fault.blocks", "fault.hangs", "fault.hangs-in-thread"),
+    *("fault.fails", "fault.backs-off", "fault.durable", "fault.rests", "noop"),
+)
 _numbers = count(1)
 
 
@@ -40,12 +45,15 @@ class Experiment:
         self.name = name
         self.batch = f"experiment-{next(_numbers)}"
         self.client = Client(rig.outside, rig.stack.intake_port, self.batch, rig.folder / f"ledger-{self.batch}.jsonl")
+        self.operators = Operators(Desk(rig.stack, rig.database.jobs, self.batch))
         self.feed = feed
         self.note = ""
+        self.ends_within_s = ENDS_WITHIN_S
         self.may_cancel = False
         self.fails_on_purpose: set[str] = set()
         self.figures = Figures()
         self.evidence = Evidence([], {})
+        self._durable: DurableWork | None = None
         self._gate = rig.folder / f"gate-{self.batch}"
         self._loss = len(rig.losses)
         self._effects_from = rig.effects.stat().st_size if rig.effects.exists() else 0
@@ -77,6 +85,12 @@ class Experiment:
     def open_gate(self) -> None:
         """Lets the jobs of `in_full_swing` end; the end of the experiment does so too."""
         self._gate.unlink(missing_ok=True)
+
+    def durably(self) -> DurableWork:
+        """From now on clients send signals to each job, and all changes of ledgers are read."""
+        assert self._durable is None
+        self._durable = DurableWork(self.rig, self.client, self.batch)
+        return self._durable
 
     def in_flight(self, *states: State) -> int:
         """Live jobs of this experiment, of some states or of all."""
@@ -125,14 +139,26 @@ class Experiment:
         rig.heal()
         self.open_gate()
         rig.wait_whole()
-        wait_until(lambda: not self.in_flight(), ENDS_WITHIN_S)
+        self.operators.finish()
+        if self._durable is not None:
+            self._durable.finish()
+        wait_until(lambda: not self.in_flight(), self.ends_within_s)
         jobs = {str(d["_id"]): kept_job(d, _result(d)) for d in self.documents()}
         self._let_observers_catch_up(jobs)
         self.evidence = self._evidence(jobs)
         # For whoever looks into a breach.
         (rig.folder / f"evidence-{self.batch}.json").write_bytes(msgspec.json.encode(self.evidence))
         self.figures, breaches = check(self.evidence)
+        if self.evidence.durable is not None:
+            self.note = ", ".join(filter(None, [self.note, self.evidence.durable.note]))
         return breaches
+
+    def close(self) -> None:
+        """Ends its clients and readers."""
+        self.operators.close()
+        if self._durable is not None:
+            self._durable.close()
+        self.client.close()
 
     def _let_observers_catch_up(self, jobs: dict[str, Kept]) -> None:
         """Waits, bounded, until what they know is what is; the checker tells what is not."""
@@ -168,6 +194,9 @@ class Experiment:
             leaks=self._leaks(),
             may_cancel=self.may_cancel,
             fails_on_purpose=frozenset(self.fails_on_purpose),
+            commands=self.operators.commands(),
+            pauses=self.operators.pauses.seen(),
+            durable=None if self._durable is None else self._durable.evidence(list(jobs)),
         )
 
     def _effect_lines(self) -> list[dict[str, Any]]:
@@ -228,8 +257,11 @@ def experiment(rig: Rig, name: str) -> Iterator[Experiment]:
             breaches = made.settle()
         except BaseException:
             rig.heal()
+            # The next experiment finds no slot taken and no kind paused.
+            made.open_gate()
+            made.operators.pauses.resume_all()
             raise
         finally:
-            made.client.close()
+            made.close()
     KEPT.append(Row(name, made.figures, time.monotonic() - started, made.note))
     assert not breaches, f"{len(breaches)} breaches; the first: " + "\n  ".join(["", *breaches[:12]])

@@ -37,13 +37,19 @@ that must be 0 fails the experiment if it is not 0.
   record. The guarantee is at least once.
 - **requeued within**: longest time from a kill or a pause until the sweeper requeued a job.
 - **claimed again within**: longest time from there to the next claim. A requeued job waits behind all queued jobs.
+- **40 to 42**: operators move many jobs, run jobs now and pause a kind meanwhile. Each planned job must move exactly
+  once, no other may, and no job of the kind may start from three seconds after the pause on.
+- **43 to 50**: durable jobs run, park and resume meanwhile, and clients send each of them its signals, often more than
+  once. A confirmed signal must be in the result once, a step may run again only behind an attempt that was lost, and
+  MongoDB's change stream must show no entry of a ledger that was changed, or was written by an attempt behind the open
+  of another.
 
 Created by:
 
     ACKED_TEST_FAULT_RESULTS=docs/fault-results.md ./just test faults
 
 The soak prints the same table. It sends 100 SIGKILLs to intake, gateway and workers at random moments under 300
-requests/s, or combines faults at random:
+requests/s, or combines faults, bulk retries, run now and pauses at random:
 
     ./just soak --kills 100 --seed 1
     ./just soak --minutes 60 --seed 7

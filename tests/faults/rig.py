@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Rig:
         environment.keep_for(self.stack.stack.layout, part, variables)
 
     def crash_in_turn(self, part: str, plans: Sequence[tuple[str, int]]) -> None:
-        """Kills a part; its next process dies at the first failpoint, the one behind it at the second, and so on.
+        """Kills a part; its next process dies at the first failpoint, the one after it at the second, and so on.
 
         A plan is a point and its number of arrivals. Returns when all have died there.
         """
@@ -128,6 +128,18 @@ class Rig:
                 what=f"{part} comes to {point} for the {nth}th time",
             )
             self.losses.append(Loss(doomed, time.time()))
+
+    def stall_once(self, part: str, point: str, *, nth: int, for_s: float) -> Callable[[], bool]:
+        """Kills a part; its next process stalls at the nth arrival at a failpoint. Returns when it is armed; the result
+        tells whether it has come there."""
+        armed, stalled = self._counts([part], point)
+        self.tell(part, {"ACKED_CRASH": f"{point}:{nth}:sleep={for_s:g}"})
+        self.kill(part)
+        eventually(
+            lambda: self._counts([part], point)[0] > armed, within_s=BACK_WITHIN_S, what=f"{part} is back, to stall"
+        )
+        self.tell(part, {})
+        return lambda: self._counts([part], point)[1] > stalled
 
     def _counts(self, parts: Sequence[str], point: str) -> tuple[int, int]:
         """How often processes of some parts were armed for a point, and how often one has died there."""

@@ -1,4 +1,5 @@
-"""A seeded schedule of faults: what happens to which part or link, when, and for how long. Pure."""
+"""A seeded schedule of faults and of what operators do meanwhile: what happens to which part, link or kind, when, and
+for how long. Pure."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,18 @@ from faults.links import Break, Link
 
 
 class Fault(StrEnum):
-    """What can happen to a part."""
+    """What can happen: to a part, or by an operator."""
 
     KILL = "kill"
     PAUSE = "pause"
     RESTART = "restart"
     BREAK = "break"
+    RETRY_MANY = "bulk retry of failed jobs of"
+    RUN_NOW = "run now of delayed jobs of"
+    PAUSE_KIND = "pause of"
+
+
+BY_OPERATORS = frozenset({Fault.RETRY_MANY, Fault.RUN_NOW, Fault.PAUSE_KIND})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,8 @@ SERVICE_PARTS = ("worker-1", "worker-2", "intake-1", "intake-2", "gateway-1", "g
 SERVER_PARTS = ("rabbitmq", "mongod")
 EVERY_S = (2.0, 7.0)
 PAUSES_S = (0.5, 7.0)
+KIND_PAUSES_S = (5.0, 12.0)
+"""A pause takes effect within three seconds."""
 BREAKS_S = (0.5, 5.0)
 
 
@@ -46,20 +55,27 @@ def mixed(chance: random.Random, seconds: float) -> Iterator[Mishap]:
     at_s = chance.uniform(*EVERY_S)
     while at_s < seconds:
         pick = chance.random()
-        if pick < 0.4:
+        if pick < 0.34:
             yield Mishap(at_s, Fault.KILL, chance.choice(SERVICE_PARTS))
-        elif pick < 0.55:
+        elif pick < 0.46:
             lasts_s = chance.uniform(*PAUSES_S)
             yield Mishap(at_s, Fault.PAUSE, chance.choice(SERVICE_PARTS), lasts_s)
             at_s += lasts_s
-        elif pick < 0.9:
+        elif pick < 0.74:
             lasts_s = chance.uniform(*BREAKS_S)
             yield Mishap(at_s, Fault.BREAK, chance.choice(list(Link)), lasts_s, chance.choice(list(Break)))
             at_s += lasts_s
-        elif pick < 0.95:
+        elif pick < 0.78:
             yield Mishap(at_s, Fault.RESTART, chance.choice(SERVICE_PARTS))
-        else:
+        elif pick < 0.82:
             yield Mishap(at_s, Fault.KILL, chance.choice(SERVER_PARTS))
+        elif pick < 0.88:
+            yield Mishap(at_s, Fault.RETRY_MANY, "fault.fails")
+        elif pick < 0.94:
+            yield Mishap(at_s, Fault.RUN_NOW, chance.choice(("fault.work", "fault.backs-off")))
+        else:
+            # The schedule goes on meanwhile.
+            yield Mishap(at_s, Fault.PAUSE_KIND, "fault.work", chance.uniform(*KIND_PAUSES_S))
         at_s += chance.uniform(*EVERY_S)
 
 

@@ -1,5 +1,8 @@
 """Faults mixed at random over one stack under load, until the time is over: `./just soak --minutes 60 --seed 7`.
 
+Operators work meanwhile: bulk retries of failed jobs, run now of delayed ones, pauses of a kind. Some jobs are durable,
+and clients send them signals.
+
 `--kills 100` instead kills intake, gateway and workers so often at random moments. It goes in rounds: load and faults,
 then peace, then the checker over all that is left; at the end an idle minute, behind which every process uses what it
 used at first. It harms nothing but the stack that it starts, on loopback.
@@ -14,16 +17,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from itertools import count
 from pathlib import Path
 
+from acked_common.model.bulk_actions import BulkVerb
+from acked_common.model.lifecycle import State
 from acked_common.runtime.setting_names import unknown_settings
 from acked_common.store.mongo.connections import IDLE_CONNECTION_S
 from faults.checker import Figures
+from faults.durable import SIGNALS
 from faults.experiment import Experiment, experiment
+from faults.links import Link
 from faults.process_stats import growth, process_stats
 from faults.results import KEPT, Row, lines_of
 from faults.rig import Rig, running_rig
-from faults.schedule import Fault, Mishap, kills, mixed
+from faults.schedule import BY_OPERATORS, Fault, Mishap, kills, mixed
 
 ROUND_S = 60.0
 KILLS_A_ROUND = 25
@@ -31,6 +39,14 @@ KILL_EVERY_S = 3.0
 REST_S = 15.0
 IDLE_S = IDLE_CONNECTION_S + 15.0
 WORK_S = 0.5
+DURABLE_SHARE, DURABLE_STEP_S = 1 / 60, 0.2
+"""Of the load so many requests more are durable jobs, each with about twenty records."""
+MOVED, MOVED_A_SECOND = 80, 15.0
+"""Jobs that an operator moves: over several seconds, in which the next faults fall."""
+AN_HOUR_S = 3600.0
+MONGODB_BACK_S = 15.0
+"""From its kill until it serves for certain."""
+_groups = count(1)
 WORST = frozenset({"taken_back_s", "claimed_again_s", "p99_ms"})
 """Figures of which the worst counts; all others are added up."""
 MOST_MINUTES = 14 * 24 * 60.0
@@ -38,8 +54,35 @@ MOST_KILLS = 100_000
 MOST_A_SECOND = 10_000.0
 
 
-def inflict(rig: Rig, mishap: Mishap) -> None:
+def operate(run: Experiment, mishap: Mishap) -> None:
+    """What an operator does; it goes on while the next faults come."""
+    group = f"group-{next(_groups)}"
+    match mishap.fault:
+        case Fault.RETRY_MANY:
+            run.client.burst(MOVED, kind=mishap.target, seconds=WORK_S, group=group)
+            run.operators.keep_moving(BulkVerb.RETRY, group, State.FAILED, MOVED_A_SECOND)
+        case Fault.RUN_NOW:
+            # These back off by themselves.
+            delay_s = 0.0 if mishap.target == "fault.backs-off" else AN_HOUR_S
+            run.client.burst(MOVED, kind=mishap.target, seconds=WORK_S, group=group, delay_s=delay_s)
+            run.operators.keep_moving(BulkVerb.RUN_NOW, group, State.SCHEDULED, MOVED_A_SECOND)
+        case Fault.PAUSE_KIND:
+            run.operators.keep_paused(mishap.target, mishap.lasts_s)
+
+
+def hides_pauses(mishap: Mishap) -> bool:
+    """Whether workers may be unable to learn of a pause while it lasts."""
+    is_paused = mishap.fault is Fault.PAUSE and mishap.target.startswith("worker")
+    is_cut_off = mishap.fault is Fault.BREAK and mishap.target == Link.WORKER_MONGODB
+    return is_paused or is_cut_off or mishap.target == "mongod"
+
+
+def inflict(rig: Rig, run: Experiment, mishap: Mishap) -> None:
     """One mishap, from its beginning to its end."""
+    if mishap.fault in BY_OPERATORS:
+        operate(run, mishap)
+        return
+    begin = time.time()
     match mishap.fault:
         case Fault.KILL:
             rig.kill(mishap.target)
@@ -55,19 +98,25 @@ def inflict(rig: Rig, mishap: Mishap) -> None:
             rig.links.inflict(mishap.target, mishap.how)
             time.sleep(mishap.lasts_s)
             rig.links.heal()
+    if hides_pauses(mishap):
+        back_s = MONGODB_BACK_S if mishap.target == "mongod" else 0.0
+        run.operators.pauses.disturbed.append((begin, time.time() + back_s))
 
 
 def suffer(rig: Rig, run: Experiment, mishaps: Sequence[Mishap], rate: float, at_least_s: float) -> None:
     """Load and faults."""
     started = time.monotonic()
-    with run.client.load(rate, seconds=WORK_S):
+    run.durably()
+    durable = {"kind": "fault.durable", "seconds": DURABLE_STEP_S, "signals": SIGNALS}
+    with run.client.load(rate, seconds=WORK_S), run.client.load(rate * DURABLE_SHARE, **durable):
         run.wait_running(100)
         for mishap in mishaps:
             time.sleep(max(0.0, started + mishap.at_s - time.monotonic()))
             print(f"  {mishap}", flush=True)
-            inflict(rig, mishap)
+            inflict(rig, run, mishap)
         time.sleep(max(0.0, started + at_least_s - time.monotonic()))
-    run.note = f"{len(mishaps)} faults"
+    commands = sum(mishap.fault in BY_OPERATORS for mishap in mishaps)
+    run.note = f"{len(mishaps) - commands} faults, {commands} commands"
     if run.client.held_back:
         run.note += f", {run.client.held_back} requests held back"
 

@@ -9,7 +9,7 @@ import pytest
 from acked_common.model.lifecycle import Reason, State
 from faults.checker import check
 from faults.clients import Attempt, Told
-from faults.evidence import Effect, Entry, Evidence, Kept, Loss, Seen
+from faults.evidence import Command, Effect, Entry, Evidence, Kept, Loss, Pause, Seen, Standing, takes_effect_at
 from faults.frames import frame_size, mangler
 from faults.links import Break, Link
 from faults.results import document_of
@@ -27,7 +27,6 @@ JOB = Kept(
     tags=("try-1",),
     entries=(Entry(2, RUNNING, CLAIMED, 1, 10.0), Entry(3, SUCCEEDED, COMPLETED, 1, 11.0)),
     result={"attempt": 1},
-    has_wake=False,
 )
 ACCEPTED = Attempt("try-1", Told.ACCEPTED, "a", "", 0.01)
 KEYED = replace(ACCEPTED, key="k")
@@ -49,6 +48,43 @@ RERUN = replace(
     result={"attempt": 2},
 )
 ZOMBIE = [Effect("a", 1, 100, 10.1, 14.0, "stopped"), Effect("a", 2, 200, 13.6, 14.4, "ended")]
+
+
+FAILED, RETRIED = State.FAILED.value, Reason.RETRIED.value
+RETRY = replace(
+    JOB,
+    rev=6,
+    run=2,
+    attempt=2,
+    kind="k",
+    entries=(
+        Entry(2, RUNNING, CLAIMED, 1, 10.0),
+        Entry(3, FAILED, Reason.PERMANENT_ERROR.value, 1, 11.0),
+        Entry(4, QUEUED, RETRIED, 1, 12.0, "bulk:x"),
+        Entry(5, RUNNING, CLAIMED, 2, 12.1),
+        Entry(6, SUCCEEDED, COMPLETED, 2, 13.1),
+    ),
+    result={"attempt": 2},
+)
+COMMAND = Command(RETRIED, frozenset({"a"}), (Standing("x", "done", 1),))
+PAUSE = Pause("k", 10.5, 12.1)
+MOVED = replace(
+    GOOD,
+    jobs={"a": RETRY},
+    effects=[Effect("a", 1, 100, 10.1, 10.9, "stopped"), Effect("a", 2, 100, 12.2, 13.0, "ended")],
+    observers=[],
+    commands=[COMMAND],
+    pauses=[PAUSE],
+)
+
+
+def with_command(**changes: Any) -> Evidence:
+    return replace(MOVED, commands=[replace(COMMAND, **changes)])
+
+
+def retried_again() -> Evidence:
+    again = replace(RETRY.entries[2], rev=7)
+    return replace(MOVED, jobs={"a": replace(RETRY, rev=7, entries=(*RETRY.entries, again), state=QUEUED)})
 
 
 def with_job(**changes: Any) -> Evidence:
@@ -119,12 +155,38 @@ def test_what_was_taken_back_before_its_process_died_tells_no_delay() -> None:
         ("I9", replace(GOOD, observers=[replace(SEEN, jobs={"a": (2, RUNNING)})])),
         ("I9", replace(GOOD, observers=[replace(SEEN, jobs={}, counts={RUNNING: 1})])),
         ("I9", replace(GOOD, observers=[replace(SEEN, jobs={"b": (2, RUNNING)})])),
+        ("I13", with_command(standings=(Standing("x", "done", 2),))),
+        ("I13", with_command(standings=(Standing("x", "done", 0),))),
+        ("I13", with_command(standings=(Standing("x", "running", 1),))),
+        ("I13", with_command(standings=(Standing("x", "aborted", 1),))),
+        ("I13", with_command(standings=(Standing("x", "failed", 1),), is_aborted=True)),
+        ("I13", with_command(ids=frozenset())),
+        ("I13", with_command(ids=frozenset({"a", "b"}))),
+        ("I13", with_command(ids=frozenset({"b"}), standings=(), reason=Reason.RUN_NOW.value)),
+        ("I13", retried_again()),
+        ("I14", replace(MOVED, pauses=[replace(PAUSE, from_at=10.0)])),
+        ("I14", replace(MOVED, pauses=[replace(PAUSE, until_at=12.3)])),
         ("I12", replace(GOOD, leaks=["payload is in worker-1.log"])),
     ],
 )
 def test_each_breach_is_seen(invariant: str, evidence: Evidence) -> None:
     _, breaches = check(evidence)
     assert any(breach.startswith(f"{invariant} ") for breach in breaches), breaches
+
+
+def test_what_operators_asked_for_and_got_is_no_breach() -> None:
+    assert check(MOVED)[1] == []
+    aborted = with_command(
+        ids=frozenset({"a", "b"}), standings=(Standing("x", "aborted", 1), Standing("y", "aborted", 0)), is_aborted=True
+    )
+    assert check(aborted)[1] == []
+    assert check(replace(MOVED, pauses=[replace(PAUSE, kind="other", from_at=0.0)]))[1] == []
+
+
+def test_a_pause_takes_effect_when_workers_can_know_of_it() -> None:
+    assert takes_effect_at(10.0, 3.0, []) == 13.0
+    assert takes_effect_at(10.0, 3.0, [(2.0, 9.0), (13.5, 20.0)]) == 13.0
+    assert takes_effect_at(10.0, 3.0, [(16.0, 17.0), (9.0, 11.0), (12.0, 14.0)]) == 20.0
 
 
 def test_a_schedule_is_that_of_its_seed() -> None:

@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
-from faults.experiment import experiment
+from acked_common.model.lifecycle import Reason
+from faults.durable import SIGNALS
+from faults.durable_load import durable_load, reasons, wait_confirmed
+from faults.experiment import ENDS_WITHIN_S, experiment
 from faults.mongods import ReplicaSet
+from faults.moves import MOVES
 from faults.rig import LEASE_S, Rig, running_rig
 
 CLOSED = {"closeConnection": True}
-INTAKE, WORKER = "acked-intake", "acked-worker"
+INTAKE, WORKER, GATEWAY = "acked-intake", "acked-worker", "acked-gateway"
 WTIMEOUT, STEPPED_DOWN = 64, 91
 
 
@@ -73,6 +77,40 @@ def test_15_i1_i3_a_write_concern_error_is_no_202_and_no_end(
     name = f"15 write concern error {code} {'with' if labels else 'without'} label on insert, update"
     with experiment(rig3, name) as run:
         _fail_under_load(rig3, members, run, failures, 2)
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_42_i13_i14_commands_outlive_a_killed_primary(rig3: Rig, members: ReplicaSet, move: str) -> None:
+    def kill() -> None:
+        members.resume()
+        members.kill(members.wait_primary())
+        members.wait_primary()
+
+    with experiment(rig3, f"42 {move}, MongoDB's primary killed twice, of three members") as run:
+        # A claim that no member confirms leaves its jobs to the sweeper: for a minute, and for two the next time.
+        run.ends_within_s = 2 * ENDS_WITHIN_S
+        MOVES[move](run, [kill, kill])
+        members.resume()
+
+
+def test_49_i15_i16_i17_durable_calls_outlive_failing_commands(rig3: Rig, members: ReplicaSet) -> None:
+    unconfirmed: dict[str, Any] = {"writeConcernError": {"code": WTIMEOUT, "errmsg": "asked for"}, "errorLabels": []}
+    failures = [
+        (app, command, how)
+        for app, command in ((WORKER, "update"), (WORKER, "insert"), (GATEWAY, "findAndModify"), (GATEWAY, "update"))
+        for how in (CLOSED, unconfirmed)
+    ]
+    name = "49 writes of durable calls and signals fail, then the primary steps down and is killed"
+    with experiment(rig3, name) as run, durable_load(run) as durable:
+        for app, command, how in failures:
+            members.fail([command], times=2, app=app, how=how)
+            members.wait_failed()
+        members.step_down()
+        wait_confirmed(durable, 2 * SIGNALS)
+        members.kill(members.wait_primary())
+        wait_confirmed(durable, 2 * SIGNALS)
+        members.resume()
+    assert {Reason.PARKED, Reason.SIGNALLED} <= reasons(run)
 
 
 def _fail_under_load(rig: Rig, members: ReplicaSet, run: Any, failures: Any, times: int) -> None:

@@ -53,7 +53,7 @@ def post(stack: TestStack, accepted: list[str]) -> int:
 
 def test_a_full_disk_accepts_nothing_and_loses_nothing(folder: Path) -> None:
     accepted: list[str] = []
-    with running_stack(folder) as stack:
+    with running_stack(folder, environ={"ACKED_ANSWER_WITHIN_S": "1.8"}) as stack:
         data = stack.stack.layout.mongo_data
         assert post(stack, accepted) == 202
         ballast = data / "ballast"

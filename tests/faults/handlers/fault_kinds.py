@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from acked import Context, handler
+from acked import Context, Permanent, RetryLater, handler
 
 LONGEST_S = 3_600.0
 GATE_LOOKS_S = 0.2
@@ -78,6 +78,26 @@ def hangs_in_thread(ctx: Context, payload: Any) -> None:
     """Hangs in a thread for `{"seconds": x}`, much longer than it may, and never asks."""
     with effect(ctx):
         threading.Event().wait(payload["seconds"])
+
+
+@handler("fault.fails", timeout_s=LONGEST_S)
+async def fails(ctx: Context, payload: Any) -> dict[str, Any]:
+    """Fails for good in its first run, and takes `{"seconds": x}` in any other."""
+    with effect(ctx):
+        if ctx.run == 1:
+            raise Permanent("the first run fails")
+        await asyncio.sleep(payload["seconds"])
+    return answer(ctx)
+
+
+@handler("fault.backs-off", timeout_s=LONGEST_S)
+async def backs_off(ctx: Context, payload: Any) -> dict[str, Any]:
+    """Backs off for an hour once, and takes `{"seconds": x}` then."""
+    with effect(ctx):
+        if ctx.failures == 0:
+            raise RetryLater(LONGEST_S, "not before an hour, unless an operator says so")
+        await asyncio.sleep(payload["seconds"])
+    return answer(ctx)
 
 
 def _write(what: str, ctx: Context) -> None:
