@@ -85,11 +85,23 @@ def set_up(plan: Plan, chosen: frozenset[str], folder: Path, *, own_load: bool) 
         loader = make_loader(folder / "tools", run, children, own=own_load)
         dbos = _database(run, stack, children)
         urls = ours.stack.urls
-        place = Place(python, run, children, urls["amqp"], urls["mongo"], dbos.url, dbos.empty, starts.path)
+        place = Place(
+            python,
+            run,
+            children,
+            urls["amqp"],
+            urls["mongo"],
+            dbos.url,
+            dbos.empty,
+            dbos.absurd_url,
+            dbos.empty_absurd,
+            starts.path,
+        )
         bench = Bench(plan, ours, place, loader, starts, children, chosen, folder, dbos.name, began_at_s)
-        made = (peers_run.bare, peers_run.celery, peers_run.dramatiq, peers_run.taskiq, peers_run.dbos)
+        made = [peers_run.bare, peers_run.celery, peers_run.dramatiq, peers_run.taskiq, peers_run.dbos]
+        made += [peers_run.absurd] if place.absurd_url else []
         bench.peers = {make.__name__: make(place) for make in made}
-        peers_run.make_dbos_tables(place)
+        peers_run.make_tables(place)
         if not plan.stays_awake:
             ours.rest()
         yield bench
@@ -100,6 +112,8 @@ class _Database:
     url: str
     name: str
     empty: Callable[[], None]
+    absurd_url: str = ""
+    empty_absurd: Callable[[], None] = lambda: None
 
 
 def _database(run: Path, stack: ExitStack, children: Children) -> _Database:
@@ -111,7 +125,8 @@ def _database(run: Path, stack: ExitStack, children: Children) -> _Database:
     server = postgres.Postgres(programs, free_port(), children)
     stack.callback(server.stop)
     server.start()
-    return _Database(server.url, f"PostgreSQL {server.version}", server.empty)
+    version = f"PostgreSQL {server.version}"
+    return _Database(server.url, version, server.empty, server.absurd_url, server.empty_absurd)
 
 
 def _empty_sqlite(file: Path) -> None:

@@ -8,6 +8,10 @@ _END = b"\r\n\r\n"
 _WITHIN_S = 30.0
 
 
+class NotAccepted(ConnectionError):
+    """Another response than a 202; the message has its begin. The connection goes on."""
+
+
 class Line:
     """Posts one request after the other; a context manager."""
 
@@ -23,9 +27,10 @@ class Line:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def post(self, body: bytes) -> None:
-        """Returns when it is accepted; raises `OSError` when it is not."""
-        self._socket.sendall(request_bytes(self._port, "/process", body, self._headers))
+    def post(self, body: bytes, path: str = "/process") -> bytes:
+        """The body of the response, when the request is accepted; raises `NotAccepted` when it is not, or another
+        `OSError`."""
+        self._socket.sendall(request_bytes(self._port, path, body, self._headers))
         answer = b""
         while True:
             data = self._socket.recv(65_536)
@@ -39,4 +44,5 @@ class Line:
             if len(rest) >= int(head[at + 15 :].split(b"\r\n", 1)[0]):
                 break
         if not answer.startswith(b"HTTP/1.1 202"):
-            raise ConnectionError(f"not accepted: {answer[:200]!r}")
+            raise NotAccepted(f"not accepted: {answer[:200]!r}")
+        return rest

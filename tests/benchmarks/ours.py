@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from acked_common.broker.rabbitmq.topology import lane_queue
-from acked_common.store.mongo.schema import JOBS
+from acked_common.store.mongo.schema import JOBS, LEDGER_PARTS, LEDGERS
 from benchmarks.broker_queues import purge
 from benchmarks.systems import WORKERS, wait_answers
 from deploy.native.layout import ROOT, Layout, Ports
@@ -20,7 +20,9 @@ from deploy.native.ports import free_port_base
 from deploy.native.stack import Stack
 
 DATABASE = "acked"
-TENANT = "bench"
+TENANT, OTHER_TENANT = "bench", "bench-other"
+LANES = ("noop", "start", "slow", "demo", "steps", "chain", "sleeper", "signalled")
+"""Those of the kinds that figures use."""
 SETTINGS = {
     "ACKED_ACCESS": "tokens",
     # Limits are counted as ever, and reached by nobody here.
@@ -53,7 +55,7 @@ class Ours:
         layout = Layout((folder / "stack").resolve(), Ports(free_port_base()))
         handlers = str(Path(__file__).with_name("handlers"))
         self.stack = Stack(layout, {**inherited, **SETTINGS, "ACKED_HANDLERS_DIR": handlers, **environ})
-        self._token = ""
+        self._token = self._other_token = ""
         self._is_awake = True
         self._mongo: MongoClient[dict[str, Any]] | None = None
 
@@ -63,7 +65,8 @@ class Ours:
         shutil.rmtree(self.stack.layout.state)
         try:
             self.stack.up()
-            self._token = self._make_token()
+            self._token = self._make_token(TENANT)
+            self._other_token = self._make_token(OTHER_TENANT)
             self.stack.scale({"worker": 0})
         except BaseException:
             self.stack.down()
@@ -90,6 +93,11 @@ class Ours:
     def headers(self) -> dict[str, str]:
         """The token of a client of a tenant of its own, which may do everything that a client can."""
         return {"Authorization": f"Bearer {self._token}"}
+
+    @property
+    def other_headers(self) -> dict[str, str]:
+        """The token of a client of another tenant."""
+        return {"Authorization": f"Bearer {self._other_token}"}
 
     @property
     def token(self) -> str:
@@ -133,6 +141,7 @@ class Ours:
         """Stops the workers; deletes the jobs one by one, since the services watch them."""
         self.stop_workers()
         self.jobs.delete_many({})
+        self._drop_ledgers()
         self._purge()
 
     def rest(self) -> None:
@@ -142,6 +151,7 @@ class Ours:
         for part in self.service_pids():
             self.stack.parts.stop(part)
         self.jobs.drop()
+        self._drop_ledgers()
         self._purge()
 
     def service_pids(self) -> dict[str, int]:
@@ -162,8 +172,12 @@ class Ours:
         finally:
             connection.close()
 
+    def _drop_ledgers(self) -> None:
+        for name in (LEDGERS, LEDGER_PARTS):
+            self.mongo[DATABASE][name].delete_many({})
+
     def _purge(self) -> None:
-        purge(self.stack.urls["amqp"], *map(lane_queue, ("noop", "start", "slow", "demo")))
+        purge(self.stack.urls["amqp"], *map(lane_queue, LANES))
 
     def _metrics(self, part: str) -> str:
         port = self.stack.parts.health_port(part)
@@ -176,13 +190,13 @@ class Ours:
         finally:
             connection.close()
 
-    def _make_token(self) -> str:
+    def _make_token(self, tenant: str) -> str:
         layout = self.stack.layout
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
         done = subprocess.run(
             [
-                *(str(layout.venv_python), "-m", "deploy.native", "token", "make", "--client", "bench"),
-                *("--tenant", TENANT, "--may", "submit,read,operate"),
+                *(str(layout.venv_python), "-m", "deploy.native", "token", "make", "--client", tenant),
+                *("--tenant", tenant, "--may", "submit,read,operate,signal"),
             ],
             env={**inherited, "ACKED_STATE_DIR": str(layout.state), "ACKED_PORT_BASE": str(layout.ports.base)},
             cwd=ROOT,

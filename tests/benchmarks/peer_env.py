@@ -10,7 +10,18 @@ from pathlib import Path
 from deploy.native.uv import uv_command
 
 LOCK = Path(__file__).with_name("peers.lock")
-SHOWN = ("celery", "dramatiq", "taskiq", "taskiq-aio-pika", "dbos", "starlette", "uvicorn", "uvloop", "httptools")
+SHOWN = (
+    "celery",
+    "dramatiq",
+    "taskiq",
+    "taskiq-aio-pika",
+    "dbos",
+    "absurd-sdk",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+)
 
 
 class PeersError(Exception):

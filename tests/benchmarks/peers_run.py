@@ -16,7 +16,7 @@ from benchmarks.systems import WORKERS, wait_answers
 from deploy.native.layout import ROOT
 
 _ANSWERS_WITHIN_S = 30.0
-DBOS_MODULE = "dbos_app"
+DBOS_MODULE, ABSURD_MODULE = "dbos_app", "absurd_app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class Place:
     mongo_url: str
     dbos_url: str
     empty_dbos: Callable[[], None]
+    absurd_url: str
+    """Empty where there is no PostgreSQL: Absurd runs on nothing else."""
+    empty_absurd: Callable[[], None]
     starts: Path
 
     @property
@@ -44,6 +47,7 @@ class Place:
             # What a result is worth here: in the journal of a majority, as with ours.
             "BENCH_CELERY_RESULTS": f"{self.mongo_url}&w=majority&journal=true",
             "BENCH_DBOS_URL": self.dbos_url,
+            "BENCH_ABSURD_URL": self.absurd_url,
             COUNTS: str(self.counts),
             STARTS: str(self.starts),
         }
@@ -110,6 +114,8 @@ class Peer:
             purge(self.place.amqp_url, *self.queues)
         if self.module == DBOS_MODULE:
             self.place.empty_dbos()
+        if self.module == ABSURD_MODULE:
+            self.place.empty_absurd()
         self._forget_counts()
 
     def rest(self) -> None:
@@ -180,7 +186,7 @@ def taskiq(place: Place) -> Peer:
 
 
 def dbos(place: Place) -> Peer:
-    """DBOS. Its tables have to be there: `make_dbos_tables`."""
+    """DBOS. Its tables have to be there: `make_tables`."""
     command = [str(place.python), "-m", "benchmarks.peers.dbos_app", "work"]
     where = "PostgreSQL" if place.dbos_url.startswith("postgresql") else "SQLite"
     does_not = (
@@ -190,15 +196,28 @@ def dbos(place: Place) -> Peer:
     return Peer("DBOS", does_not, DBOS_MODULE, place, [command] * WORKERS)
 
 
-def make_dbos_tables(place: Place) -> None:
-    """Once a run."""
-    command = [str(place.python), "-m", "benchmarks.peers.dbos_app", "init"]
-    place.folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        command, env=place.environ, cwd=place.folder, capture_output=True, text=True, timeout=60, check=False
+def absurd(place: Place) -> Peer:
+    """Absurd. Its tables have to be there: `make_tables`."""
+    command = [str(place.python), "-m", f"benchmarks.peers.{ABSURD_MODULE}", "work"]
+    does_not = (
+        "`Absurd.spawn` in Starlette's threads on PostgreSQL, one row per job and per step; two worker processes with "
+        "one connection each. Stores state and results; polls for work four times a second. No tokens, tenants or "
+        "limits, no feed. Only in the figure of steps"
     )
-    if done.returncode != 0:
-        raise OSError(f"DBOS can't make its tables: {done.stderr.strip()[-800:]}")
+    return Peer("Absurd", does_not, ABSURD_MODULE, place, [command] * WORKERS)
+
+
+def make_tables(place: Place) -> None:
+    """Once a run: the tables of the peers that work on a database of their own."""
+    modules = [DBOS_MODULE, *([ABSURD_MODULE] if place.absurd_url else [])]
+    place.folder.mkdir(parents=True, exist_ok=True)
+    for module in modules:
+        command = [str(place.python), "-m", f"benchmarks.peers.{module}", "init"]
+        done = subprocess.run(
+            command, env=place.environ, cwd=place.folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode != 0:
+            raise OSError(f"{module} can't make its tables: {done.stderr.strip()[-800:]}")
 
 
 def free_port() -> int:

@@ -39,6 +39,15 @@ class Plan:
     grown_s: float
     memory_s: float
     per_job_s: float
+    steps_s: float
+    """How long each system drains jobs of steps."""
+    chains: int
+    """Jobs whose steps are timed, one at a time."""
+    sleepers: int
+    sleepers_s: float
+    """How long they have to be accepted and to park."""
+    signals: int
+    """Parked jobs that get a signal, one at a time."""
     distance_s: float
     """How long each combination of distance, intakes and jobs is measured."""
     distances_ms: tuple[float, ...]
@@ -70,11 +79,16 @@ USUAL = Plan(
     grown_s=2.0,
     memory_s=120.0,
     per_job_s=2.0,
+    steps_s=5.0,
+    chains=100,
+    sleepers=100_000,
+    sleepers_s=120.0,
+    signals=1_000,
     distance_s=8.0,
     distances_ms=(0.0, 1.0, 4.0),
     distance_intakes=(1, 3),
     stays_awake=False,
-    within_s=29 * 60.0,
+    within_s=35 * 60.0,
     budgets_s={
         "accept": 920.0,
         "drain": 1.0,
@@ -82,6 +96,9 @@ USUAL = Plan(
         "per-job": 50.0,
         "load-test": 45.0,
         "lanes": 45.0,
+        "steps": 130.0,
+        "sleepers": 200.0,
+        "signals": 40.0,
         "distance": 230.0,
         "feed": 50.0,
         "growth": 160.0,
@@ -109,11 +126,16 @@ QUICK = Plan(
     grown_s=1.0,
     memory_s=4.0,
     per_job_s=1.0,
+    steps_s=1.5,
+    chains=20,
+    sleepers=2_000,
+    sleepers_s=20.0,
+    signals=50,
     distance_s=3.0,
     distances_ms=(4.0,),
     distance_intakes=(1, 3),
     stays_awake=True,
-    within_s=4 * 60.0,
+    within_s=6 * 60.0,
     budgets_s={
         "accept": 62.0,
         "drain": 1.0,
@@ -121,6 +143,9 @@ QUICK = Plan(
         "per-job": 10.0,
         "load-test": 10.0,
         "lanes": 16.0,
+        "steps": 30.0,
+        "sleepers": 60.0,
+        "signals": 12.0,
         "distance": 38.0,
         "feed": 12.0,
         "growth": 16.0,
@@ -148,11 +173,16 @@ LONG = Plan(
     grown_s=6.0,
     memory_s=600.0,
     per_job_s=10.0,
+    steps_s=10.0,
+    chains=300,
+    sleepers=1_000_000,
+    sleepers_s=1_200.0,
+    signals=1_000,
     distance_s=20.0,
     distances_ms=(0.0, 1.0, 4.0, 10.0),
     distance_intakes=(1, 3),
     stays_awake=False,
-    within_s=90 * 60.0,
+    within_s=130 * 60.0,
     budgets_s={
         "accept": 2300.0,
         "drain": 1.0,
@@ -160,6 +190,9 @@ LONG = Plan(
         "per-job": 240.0,
         "load-test": 90.0,
         "lanes": 120.0,
+        "steps": 350.0,
+        "sleepers": 1900.0,
+        "signals": 60.0,
         "distance": 590.0,
         "feed": 300.0,
         "growth": 900.0,

@@ -11,6 +11,9 @@ from benchmarks.processes import Child, Children, until
 
 _READY_WITHIN_S = 20.0
 _EMPTY = "TRUNCATE dbos.workflow_status CASCADE"
+_EMPTY_ABSURD = "TRUNCATE absurd.t_bench, absurd.r_bench, absurd.c_bench, absurd.e_bench, absurd.w_bench"
+_ABSURD = "absurd"
+"""Its database."""
 
 
 def programs() -> Path | None:
@@ -80,10 +83,23 @@ class Postgres:
             "postgres", command, environ=environ, cwd=self._folder, user=self._user
         )
         until(lambda: self._answers(child), within_s=_READY_WITHIN_S, what="PostgreSQL answers")
+        self._run(f"postgresql://bench@127.0.0.1:{self._port}/postgres", f"CREATE DATABASE {_ABSURD}")
+
+    @property
+    def absurd_url(self) -> str:
+        """Of the database for Absurd."""
+        return f"postgresql://bench@127.0.0.1:{self._port}/{_ABSURD}"
 
     def empty(self) -> None:
-        """Forgets all workflows, whose workers are gone."""
-        command = [str(self._bin / "psql"), "--quiet", "--no-psqlrc", self.url, "--command", _EMPTY]
+        """Forgets all workflows of DBOS, whose workers are gone."""
+        self._run(self.url, _EMPTY)
+
+    def empty_absurd(self) -> None:
+        """Forgets all tasks of Absurd, whose workers are gone."""
+        self._run(self.absurd_url, _EMPTY_ABSURD)
+
+    def _run(self, url: str, statement: str) -> None:
+        command = [str(self._bin / "psql"), "--quiet", "--no-psqlrc", url, "--command", statement]
         subprocess.run(command, env={"PATH": "/usr/bin:/bin"}, capture_output=True, check=True)
 
     def stop(self) -> None:

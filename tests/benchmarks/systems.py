@@ -9,13 +9,14 @@ from benchmarks.processes import ChildError
 
 NOOP_BODY = b'{"kind": "noop", "payload": {"number": 1}}'
 SLOW_BODY = b'{"kind": "slow", "payload": {"number": 1}}'
+STEPS_BODY = b'{"kind": "steps", "payload": {"number": 1}}'
 WORKERS = 2
 """Worker processes of each system, where there are any."""
 
 
-def start_body(number: int) -> bytes:
+def start_body(number: int, kind: str = "start") -> bytes:
     """A job whose handler tells that it has started."""
-    return b'{"kind": "start", "payload": {"number": %d}}' % number
+    return b'{"kind": "%s", "payload": {"number": %d}}' % (kind.encode(), number)
 
 
 class System(Protocol):

@@ -3,13 +3,40 @@
 from collections.abc import Callable, Mapping
 
 from benchmarks.bench import Bench
-from benchmarks.figures import accept, clients, distance, drain, feed, growth, lanes, load_test, per_job, start
+from benchmarks.figures import (
+    accept,
+    clients,
+    distance,
+    drain,
+    feed,
+    growth,
+    lanes,
+    load_test,
+    per_job,
+    signals,
+    sleepers,
+    start,
+    steps,
+)
 from benchmarks.report import FigureResult
 
 ALL: Mapping[str, Callable[[Bench], FigureResult]] = {
     **{
         module.NAME: module.measure
-        for module in (accept, drain, start, distance, per_job, load_test, lanes, feed, growth)
+        for module in (
+            accept,
+            drain,
+            start,
+            distance,
+            per_job,
+            load_test,
+            lanes,
+            steps,
+            signals,
+            sleepers,
+            feed,
+            growth,
+        )
     },
     growth.MEMORY_NAME: growth.measure_memory,
     clients.NAME: clients.measure,

@@ -4,17 +4,15 @@ Gives three figures, of those that are chosen: how soon a job starts, how fast r
 jobs are done.
 """
 
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from benchmarks.bench import Bench
+from benchmarks.draining import drain
 from benchmarks.figures.parts import measure_parts
 from benchmarks.figures.starting import LATE_WITHIN_S, measure_starts
-from benchmarks.processes import ChildError
 from benchmarks.rounds import Spread, percentile
 from benchmarks.systems import System
-from benchmarks.windows import Sample, Window, window
 from benchmarks.wrk import Load
 
 ACCEPT = "accept"
@@ -24,15 +22,7 @@ PARTS = "one insert + one publish → deliver + one update"
 KEYED = "Acked, a key with each request"
 BESIDE_WORKERS = "Acked, two workers running"
 DRAINED = ("Acked", "Celery", "Dramatiq", "Taskiq")
-_STARTS_WITHIN_S = 30.0
-_SETTLES_S = 1.0
-_GOING_AT = 10
-"""Jobs done, after which workers have made their connections: the first ones pay for them."""
-_SAMPLE_S = 0.25
-"""Each look costs our workers some milliseconds: more of them would be measured too."""
 _WHOLE_SHARE = 0.9
-_LEFT_SHARE = 0.05
-"""A window ends when so little of what was filled in is left: a queue that is about to be empty tells nothing."""
 
 
 @dataclass(slots=True)
@@ -119,7 +109,7 @@ def _accept_and_drain(bench: Bench, system: System, found: Sessions, wanted: set
         found.add_load(KEYED, bench.loader.post(system, seconds=bench.plan.beside_s, keyed=True))
     line = f"accepts {load.per_s:,.0f}/s, p99 {load.p99_ms:.1f} ms"
     if DRAIN in wanted:
-        drained = _drain(bench, system, load.accepted)
+        drained = drain(bench, system, load.accepted, within_s=bench.plan.drain_s)
         found.values[system.name]["drained"].append(drained.per_s)
         if drained.took_s < bench.plan.drain_s * _WHOLE_SHARE:
             found.notes[system.name] = (
@@ -131,25 +121,3 @@ def _accept_and_drain(bench: Bench, system: System, found: Sessions, wanted: set
             system.start_workers()
         found.add_load(BESIDE_WORKERS, bench.loader.post(system, seconds=bench.plan.beside_s))
     return line
-
-
-def _drain(bench: Bench, system: System, filled: int) -> Window:
-    """No-ops done a second by the workers of a system, from a queue that does not run empty."""
-    system.start_workers()
-    samples: list[Sample] = []
-    starts_until = time.monotonic() + _STARTS_WITHIN_S
-    end = starts_until + bench.plan.drain_s
-    settles_s = min(_SETTLES_S, bench.plan.drain_s / 4)
-    while time.monotonic() < end:
-        sample = Sample(time.monotonic(), system.handled())
-        is_going = sample.done >= _GOING_AT
-        if is_going and not samples:
-            end = sample.at_s + settles_s + bench.plan.drain_s
-        elif not sample.done and sample.at_s > starts_until:
-            raise ChildError(f"the workers of {system.name} do nothing within {_STARTS_WITHIN_S:g} s")
-        if is_going:
-            samples.append(sample)
-        if sample.done >= filled * (1 - _LEFT_SHARE):
-            break
-        time.sleep(_SAMPLE_S)
-    return window(samples, filled=filled, settles_s=settles_s)

@@ -68,6 +68,11 @@ def _until_it_works(bench: Bench, system: System, line: Line) -> None:
                 raise ChildError(f"{system.name} starts no job within {_STARTS_WITHIN_S:g} s")
 
 
+def next_numbers(count: int) -> int:
+    """The first of so many numbers that no other job of the run has."""
+    return min([next(_NUMBERS) for _ in range(count)])
+
+
 def _idle(bench: Bench, system: System, line: Line) -> tuple[list[float], list[float]]:
     answered: list[float] = []
     took: list[float] = []

@@ -1,10 +1,11 @@
 """The benchmark's handlers: what the peers' do, with the kind that ships beside them."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
-from acked import Context, handler
-from benchmarks.peers.marks import work
+from acked import Context, Step, handler
+from benchmarks.peers.marks import CHAIN, MARKS, STEPS, link, work
 
 SLOW_S = 5.0
 
@@ -21,15 +22,39 @@ async def slow(ctx: Context, payload: dict[str, Any]) -> None:
     await asyncio.sleep(SLOW_S)
 
 
-def waits(run_ms: int) -> None:
-    """Makes a kind, with a lane of its own, whose jobs take so long."""
+async def _link(number: int) -> int:
+    return link(number)
 
-    @handler(f"wait_{run_ms}")
-    async def wait(ctx: Context, payload: dict[str, Any]) -> None:
-        """Tells that it has started, and waits as for a slow API."""
+
+@handler("steps")
+async def steps(ctx: Context, payload: dict[str, Any]) -> None:
+    """A few steps that do nothing, one after the other."""
+    for number in range(STEPS):
+        await ctx.step(Step("link", key=number), _link, number)
+
+
+@handler("chain")
+async def chain(ctx: Context, payload: dict[str, Any]) -> None:
+    """Tells its begin, when its ledger is open, and when its steps are kept."""
+    MARKS.started(payload["number"])
+    await ctx.began_with()
+    MARKS.started(payload["number"] + 1)
+    for number in range(CHAIN):
+        await ctx.step(Step("link", key=number), _link, number)
+    MARKS.started(payload["number"] + 2)
+
+
+@handler("sleeper")
+async def sleeper(ctx: Context, payload: dict[str, Any]) -> None:
+    """Sleeps until an instant; without one it does nothing, or tells that it has started."""
+    if "until" in payload:
+        await ctx.sleep("nap", until=datetime.fromisoformat(payload["until"]))
+    elif "number" in payload:
         work("start", payload)
-        await asyncio.sleep(run_ms / 1e3)
 
 
-for each in (10, 120, 500):
-    waits(each)
+@handler("signalled")
+async def signalled(ctx: Context, payload: dict[str, Any]) -> None:
+    """Waits for a signal, and tells that it has come."""
+    await ctx.wait_for("go")
+    work("start", payload)

@@ -8,7 +8,7 @@ from dbos import DBOS, DBOSClient
 from starlette.concurrency import run_in_threadpool
 
 from benchmarks.peers.endpoint import application, serve
-from benchmarks.peers.marks import work
+from benchmarks.peers.marks import STEPS, link, work
 
 URL = os.environ["BENCH_DBOS_URL"]
 QUEUE = "bench"
@@ -24,6 +24,20 @@ def noop(payload: dict) -> None:
 def start(payload: dict) -> None:
     """Tells that it has started."""
     work("start", payload)
+
+
+@DBOS.step(name="link")
+def step(number: int) -> int:
+    """Does nothing."""
+    return link(number)
+
+
+@DBOS.workflow(name="steps")
+def steps(payload: dict) -> None:
+    """A few steps, one after the other."""
+    for number in range(STEPS):
+        step(number)
+    work("steps", payload)
 
 
 def run_queue() -> None:

@@ -13,6 +13,10 @@ COUNTS = "BENCH_COUNTS"
 """Names the folder with a file for each process that counts."""
 STARTS = "BENCH_STARTS"
 """Names the socket that is told each start."""
+STEPS = 3
+"""Steps of a job, where many such jobs are drained."""
+CHAIN = 10
+"""Steps of a job that is timed alone."""
 
 
 class Marks:
@@ -57,6 +61,11 @@ class Marks:
 
 
 MARKS = Marks()
+
+
+def link(number: int) -> int:
+    """What each step does, ours and the peers'."""
+    return number
 
 
 def work(kind: str, payload: dict) -> None:
