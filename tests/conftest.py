@@ -42,11 +42,24 @@ structlog.configure(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the number of jobs on the command line: `--ended-jobs 1000000`."""
+    parser.addoption("--ended-jobs", type=int, help="of the tests over very many jobs")
+
+
+@pytest.fixture(scope="module")
+def ended_jobs(request: pytest.FixtureRequest) -> int:
+    """How many jobs have succeeded, beside failed ones; without the option as many as the module's `ENDED_JOBS`."""
+    number: int = request.config.getoption("--ended-jobs") or request.module.ENDED_JOBS
+    return number
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Makes each folder's marker known."""
     for folder, meaning in FOLDERS.items():
         config.addinivalue_line("markers", f"{folder}: {meaning}")
     config.addinivalue_line("markers", "alone: measures time or loads the machine; nothing runs beside it")
+    config.addinivalue_line("markers", "long: takes minutes; only in the second tier, `./just test full`")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,9 +101,25 @@ def amqp_url(servers: "Servers") -> str:
     return servers.amqp_url
 
 
+@pytest.fixture(scope="session")
+def _emptied_database() -> str:
+    return f"test_{uuid4().hex[:16]}"
+
+
 @pytest.fixture
-def mongo_database(servers: "Servers") -> Iterator[str]:
-    """The name of a database for one test; it is dropped afterwards."""
+def mongo_database(servers: "Servers", _emptied_database: str) -> Iterator[str]:
+    """The name of a database without documents. It may have the schema, which a test leaves as it is.
+
+    To make and drop the collections and indexes of each test would take longer than the test, and MongoDB closes the
+    files of dropped ones late: after some hundred tests it would reach its limit of open files, and exit.
+    """
+    yield _emptied_database
+    servers.empty_database(_emptied_database)
+
+
+@pytest.fixture
+def fresh_database(servers: "Servers") -> Iterator[str]:
+    """The name of a database that does not exist, for tests of the schema itself; it is dropped afterwards."""
     name = f"test_{uuid4().hex[:16]}"
     yield name
     servers.drop_database(name)

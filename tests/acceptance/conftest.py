@@ -8,21 +8,35 @@ import pytest
 
 pytest.register_assert_rewrite("support.stacks", "support.contract")
 
+from deploy.native.readiness import READY  # noqa: E402
+from support.browser import Browser, running_browser  # noqa: E402
 from support.feed import FEED_CLIENTS  # noqa: E402
+from support.order import rank  # noqa: E402
 from support.slow_clients import REQUEST_WITHIN_S  # noqa: E402
 from support.stacks import TestStack, eventually, running_stack  # noqa: E402
 
 HANDLERS = Path(__file__).parent / "handlers"
+STARTS_STACKS = "test_settings_kept.py"
+"""It shares none either."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules with a stack of their own come first: the shared one begins when they are done, and idles beside none.
-    Those of the contract come last: they are short, so that no process works on long after the others."""
-    items.sort(key=lambda item: (not _has_own_stack(item), item.path.name.startswith("test_contract_")))
+    The longest of them begin. Those of the contract come last: they are short, so that no process works on long after
+    the others."""
+    items.sort(
+        key=lambda item: (
+            not _has_own_stack(item),
+            item.path.name.startswith("test_contract_"),
+            rank(item.path),
+        )
+    )
 
 
 def _has_own_stack(item: pytest.Item) -> bool:
-    return isinstance(item, pytest.Function) and any(hasattr(item.module, name) for name in ("ENVIRON", "stack"))
+    return item.path.name == STARTS_STACKS or (
+        isinstance(item, pytest.Function) and any(hasattr(item.module, name) for name in ("ENVIRON", "stack"))
+    )
 
 
 def stack_with(
@@ -39,7 +53,8 @@ def wait_as_it_was(stack: TestStack) -> None:
     assert answer.status == 200, answer.raw
     for job in answer.body["jobs"]:
         stack.finished(job["id"])
-    eventually(lambda: stack.call("GET", "/readyz", to="worker-1").status == 200, within_s=30, what="ready again")
+    # One that was killed has no port until it is back.
+    eventually(lambda: stack.stack.parts.readiness("worker-1") in READY, within_s=30, what="ready again")
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +85,19 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         return
     with stack_with(environ, tmp_path_factory) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A real browser, one for the tests of a module."""
+    with running_browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    """The browser of the module, as wide as a desk has it, with an empty page and an empty console."""
+    chromium.show_as()
+    chromium.open("about:blank")
+    chromium.complaints()
+    return chromium

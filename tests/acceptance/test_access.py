@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from acked_common.accounts.grants import Account
 from deploy.native.launch import service_environment
 from deploy.native.layout import ROOT
-from support.access import Client, id_of, make_token, problem_name, recipe
+from support.access import Client, id_of, make_token, problem_name, recipe, token_of_recipe
 from support.browser import running_browser
 from support.contract import assert_problem
 from support.freezing import freeze
@@ -64,7 +64,7 @@ def subscribe(line: ClientConnection, scope: Any) -> dict[str, Any]:
 
 
 def test_a_token_works_at_once_and_is_shown_once(stack: TestStack) -> None:
-    token = make_token(stack, "submit", "read", client="fresh")
+    token = token_of_recipe(stack, "submit", "read", client="fresh")
     client = Client(stack, token)
     job_id = client.process()
     assert client.call("GET", f"/status/{job_id}", to="intake").status == 200
@@ -115,7 +115,7 @@ def test_a_client_rotates_over_two_tokens(stack: TestStack) -> None:
     assert recipe(stack, "revoke", id_of(first)).returncode == 0
     third = make_token(stack, "read", client="rotates")
     assert [Client(stack, token).call("GET", "/jobs").status for token in (second, third)] == [200, 200]
-    last = make_token(stack, "read", client="rotates", more=("--replace",))
+    last = token_of_recipe(stack, "read", client="rotates", more=("--replace",))
     assert Client(stack, last).call("GET", "/jobs").status == 200
     for token in (first, second, third):
         eventually(
@@ -128,7 +128,7 @@ def test_a_client_rotates_over_two_tokens(stack: TestStack) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("make", "--client", "x", "--may", "rule"), "there are: submit, read, operate, worker"),
+        (("make", "--client", "x", "--may", "rule"), "there are: submit, read, operate, worker, signal"),
         (("make", "--client", "x", "--tenant", "acme", "--may", "worker"), "belongs to the tenant default"),
         (("make", "--client", "X Y", "--may", "read"), "client 'X Y'"),
         (("revoke", "nobody"), "./just token list shows them"),
@@ -159,7 +159,7 @@ def test_a_revoked_token_is_refused_everywhere_soon(stack: TestStack, service: s
 
 def test_a_token_expires(stack: TestStack) -> None:
     seconds = 4.0
-    token = make_token(stack, "read", client="short", more=("--days", str(seconds / 86400)))
+    token = token_of_recipe(stack, "read", client="short", more=("--days", str(seconds / 86400)))
     client = Client(stack, token)
     with feed(stack, **client.headers) as line:
         assert subscribe(line, {"all": True})["type"] == "snapshot"
@@ -206,7 +206,7 @@ def test_the_feed_tells_nothing_before_the_token(stack: TestStack, first: str | 
 
 @pytest.mark.parametrize("path", ["/ws/feed", "/ws/worker"])
 def test_a_token_in_the_url_of_a_websocket_is_refused(stack: TestStack, path: str) -> None:
-    token = make_token(stack, "read", client="url", more=("--replace",))
+    token = token_of_recipe(stack, "read", client="url", more=("--replace",))
     with pytest.raises(InvalidStatus) as refused:
         connect(f"ws://127.0.0.1:{stack.gateway_port}{path}?token={token}", proxy=None)
     assert refused.value.response.status_code == 400
@@ -264,9 +264,9 @@ def test_the_page_takes_a_token_and_keeps_it_out_of_the_address(
 ) -> None:
     with running_browser(tmp_path) as browser:
         browser.open(f"http://127.0.0.1:{stack.gateway_port}/load-test?count=20&kind=noop")
-        browser.wait_for('!document.getElementById("access").hidden', within_s=20)
+        browser.wait_for("document.querySelector('input[name=token]')", within_s=20)
         browser.run(
-            'const form = document.getElementById("access");'
+            "const { form } = document.querySelector('input[name=token]');"
             "form.elements.token.value = arguments[0];"
             "form.requestSubmit();",
             all_of_acme.token,

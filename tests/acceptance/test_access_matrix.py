@@ -118,7 +118,7 @@ def foreign_job(theirs: Client) -> str:
 def target(operation: Operation, job_id: str) -> str:
     """The path of the operation, aimed at what is another tenant's."""
     aims = {
-        "/jobs": {"id": job_id},
+        "/jobs": {"id": job_id, "name": "paid"},
         "/status": {"id": job_id},
         "/batches": {"batch": f"{BATCH}-theirs"},
         # One of its own stands in the test of foreign bulk actions.

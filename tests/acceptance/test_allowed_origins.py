@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.browser import Browser, running_browser
+from support.browser import Browser
 from support.contract import answered
 from support.stacks import TestStack, running_stack
 
@@ -45,12 +45,6 @@ def origins() -> Iterator[tuple[str, str]]:
 def stack(tmp_path_factory: pytest.TempPathFactory, origins: tuple[str, str]) -> Iterator[TestStack]:
     environ = {"ACKED_ALLOWED_ORIGINS": f"https://app.example,{origins[0]}"}
     with running_stack(tmp_path_factory.mktemp("stack"), environ=environ) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_browser(tmp_path_factory.mktemp("browser")) as started:
         yield started
 
 

@@ -21,10 +21,10 @@ CENSUS_WITHIN_S = 20.0
 
 def groups(stack: TestStack, query: str = "") -> list[Any]:
     """The groups of the newest census."""
-    answer = stack.call("GET", f"/attention{query}")
-    assert answer.status == 200, answer.raw
-    assert answer.body["is_complete"] is True
-    found: list[Any] = answer.body["groups"]
+    response = stack.call("GET", f"/attention{query}")
+    assert response.status == 200, response.raw
+    assert response.body["is_complete"] is True
+    found: list[Any] = response.body["groups"]
     return found
 
 
@@ -49,10 +49,10 @@ def submit(stack: TestStack, kind: str, number: int, **payload: Any) -> None:
 
 
 def listed(stack: TestStack, group: str, query: str = "") -> list[Any]:
-    answer = stack.call("GET", f"/jobs?error.group={group}&page_size=1000{query}")
-    assert answer.status == 200, answer.raw
-    assert answer.body["next_page_token"] == ""
-    jobs: list[Any] = answer.body["jobs"]
+    response = stack.call("GET", f"/jobs?error.group={group}&page_size=1000{query}")
+    assert response.status == 200, response.raw
+    assert response.body["next_page_token"] == ""
+    jobs: list[Any] = response.body["jobs"]
     return jobs
 
 
@@ -94,11 +94,11 @@ def test_people_note_on_a_group_and_hide_it_for_a_while(stack: TestStack) -> Non
     (group,) = settled(stack, [EACH + 1], "?kind=test.fetch")
     path = f"/attention/{group['group']}"
 
-    answer = stack.call("POST", path, {"comment": f"seen {RUN}", "taken": True, "snooze_s": 5})
-    assert answer.status == 200, answer.raw
+    response = stack.call("POST", path, {"comment": f"seen {RUN}", "taken": True, "snooze_s": 5})
+    assert response.status == 200, response.raw
     began = time.monotonic()
-    assert answer.body["comment"] == f"seen {RUN}"
-    assert answer.body["taken_by"] == "local"
+    assert response.body["comment"] == f"seen {RUN}"
+    assert response.body["taken_by"] == "local"
     assert groups(stack, "?kind=test.fetch") == []
     (hidden,) = groups(stack, "?kind=test.fetch&snoozed=true")
     assert (hidden["comment"], hidden["taken_by"]) == (f"seen {RUN}", "local")
@@ -116,8 +116,8 @@ def test_a_group_whose_jobs_run_again_is_gone(stack: TestStack) -> None:
     submit(stack, "test.amount", 1)
     (group,) = groups(stack, "?kind=test.amount")
     for job in listed(stack, group["group"]):
-        answer = stack.call("POST", f"/jobs/{job['id']}/resolve", {"state": State.SUCCEEDED, "note": RUN})
-        assert answer.status == 200, answer.raw
+        response = stack.call("POST", f"/jobs/{job['id']}/resolve", {"state": State.SUCCEEDED, "note": RUN})
+        assert response.status == 200, response.raw
 
     settled(stack, [], "?kind=test.amount")
 

@@ -19,7 +19,7 @@ from acked_common.accounts.grants import Account
 from acked_common.accounts.hand_out import mongo_secret
 from acked_common.model.audit import KEPT_DAYS
 from acked_common.model.lifecycle import State
-from support.access import Client, id_of, make_token, problem_name, recipe
+from support.access import Client, id_of, make_token, problem_name, recipe, token_of_recipe
 from support.nonce import nonce
 from support.stacks import TestStack, eventually
 
@@ -43,19 +43,19 @@ class Person:
 
     def post(self, path: str, body: Any = None) -> Any:
         """Send a command, which must succeed."""
-        answer = self.calls.call("POST", path, body)
-        assert answer.status in (200, 202), answer.raw
-        return answer.body
+        response = self.calls.call("POST", path, body)
+        assert response.status in (200, 202), response.raw
+        return response.body
 
     def status(self, job_id: str, query: str = "") -> Any:
-        answer = self.calls.call("GET", f"/status/{job_id}{query}")
-        assert answer.status == 200, answer.raw
-        return answer.body
+        response = self.calls.call("GET", f"/status/{job_id}{query}")
+        assert response.status == 200, response.raw
+        return response.body
 
     def audit(self, query: str = "") -> list[dict[str, Any]]:
-        answer = self.calls.call("GET", f"/audit{query}")
-        assert answer.status == 200, answer.raw
-        found: list[dict[str, Any]] = answer.body["entries"]
+        response = self.calls.call("GET", f"/audit{query}")
+        assert response.status == 200, response.raw
+        found: list[dict[str, Any]] = response.body["entries"]
         return found
 
     def failed(self) -> str:
@@ -74,7 +74,7 @@ def person(stack: TestStack, name: str, *may: str, tenant: str = DEFAULT) -> Per
 
 @contextmanager
 def feed_of(who: Person, job_id: str) -> Iterator[Iterator[int]]:
-    """The revisions of a job as the feed tells them, from its snapshot on."""
+    """The revisions of a job on the feed, from its snapshot on."""
     url = f"ws://127.0.0.1:{who.calls.stack.gateway_port}/ws/feed"
     with connect(url, additional_headers=who.calls.headers, proxy=None, compression=None) as line:
         line.send(json.dumps({"type": "subscribe", "sub": 1, "scope": {"ids": [job_id]}}))
@@ -113,9 +113,9 @@ def test_who_may_only_read_is_refused_each_command(ada: Person, bob: Person) -> 
     commands: dict[str, Any] = dict.fromkeys(("cancel", "retry", "run-now", "erase"))
     commands |= {"resolve": {"state": "succeeded"}, "edit": {"payload": {"nonce": NONCE}}}
     for command, body in commands.items():
-        answer = bob.calls.call("POST", f"/jobs/{job_id}/{command}", body)
-        assert (answer.status, problem_name(answer)) == (403, "missing-permission"), command
-        assert "operate" in answer.body["detail"]
+        response = bob.calls.call("POST", f"/jobs/{job_id}/{command}", body)
+        assert (response.status, problem_name(response)) == (403, "missing-permission"), command
+        assert "operate" in response.body["detail"]
     assert bob.calls.call("POST", "/workers/worker-1/drain").status == 403
     assert bob.status(job_id) == before
     assert bob.audit() == entries, "what was refused is not noted"
@@ -201,9 +201,9 @@ def test_each_act_is_noted_with_client_token_time_and_target(ada: Person, bob: P
     for entry in found:
         assert (entry["client"], entry["token_id"]) == ("ada", ada.token_id)
     assert found[4]["reason"] == f"by hand {NONCE}"
-    # The payload of nobody stands in it.
-    answer = bob.calls.call("GET", "/audit?action=edit")
-    assert NONCE not in answer.raw.decode()
+    # It contains no payload.
+    response = bob.calls.call("GET", "/audit?action=edit")
+    assert NONCE not in response.raw.decode()
 
     by = {"client": "ada", "token_id": ada.token_id, "via": "api"}
     for job_id in (cancelled, retried, resolved, run_now, edited, erased):
@@ -214,7 +214,7 @@ def test_each_act_is_noted_with_client_token_time_and_target(ada: Person, bob: P
     theirs = eve.audit()
     assert all(entry["client"] == "eve" for entry in theirs if not entry["action"].startswith("token_"))
     assert not {entry["id"] for entry in theirs} & {entry["id"] for entry in bob.audit("?page_size=200")}
-    # Behind the drain another worker goes on.
+    # After the drain another worker continues.
     assert bob.status(ada.calls.process("noop"), "?wait_s=60")["state"] == State.SUCCEEDED
 
 
@@ -238,13 +238,13 @@ def test_filters_and_pages_of_the_audit(ada: Person, bob: Person) -> None:
         token = page["next_page_token"]
     assert found == jobs[::-1]
     assert bob.audit("?until=1h") == []
-    answer = bob.calls.call("GET", "/audit?actoin=cancel")
-    assert (answer.status, problem_name(answer)) == (422, "unknown-field")
-    assert "did you mean 'action'" in answer.body["errors"][0]["detail"]
+    response = bob.calls.call("GET", "/audit?actoin=cancel")
+    assert (response.status, problem_name(response)) == (422, "unknown-field")
+    assert "did you mean 'action'" in response.body["errors"][0]["detail"]
 
 
 def test_tokens_that_are_made_and_revoked_are_noted(stack: TestStack, ada: Person) -> None:
-    token = make_token(stack, "read", "submit", tenant=DEFAULT, client="short-lived")
+    token = token_of_recipe(stack, "read", "submit", tenant=DEFAULT, client="short-lived")
     assert recipe(stack, "revoke", id_of(token)).returncode == 0
     assert recipe(stack, "revoke", id_of(token)).returncode == 0, "a second time changes nothing"
     revoked, made = ada.audit("?client=local&page_size=2")
@@ -320,34 +320,34 @@ class TestCommands:
         assert (done["state"], done["edited_from"]) == (State.SUCCEEDED, job_id)
         source = bob.status(job_id)
         assert (source["state"], source["reason"], source["edited_to"]) == (State.FAILED, "edited", first["id"])
-        answer = ada.calls.call("POST", f"/jobs/{job_id}/edit", {"payload": "another"})
-        assert (answer.status, answer.body["edited_to"]) == (409, first["id"])
+        response = ada.calls.call("POST", f"/jobs/{job_id}/edit", {"payload": "another"})
+        assert (response.status, response.body["edited_to"]) == (409, first["id"])
 
     def test_a_body_that_means_nothing_is_refused(self, ada: Person) -> None:
         job_id = ada.failed()
         edit = f"/jobs/{job_id}/edit"
-        answer = ada.calls.call("POST", edit, {"payload": {}, "kind": "noop"})
-        assert (answer.status, problem_name(answer)) == (422, "unknown-field")
+        response = ada.calls.call("POST", edit, {"payload": {}, "kind": "noop"})
+        assert (response.status, problem_name(response)) == (422, "unknown-field")
         assert ada.calls.call("POST", edit, {}).status == 422
         for command in ("retry", "run-now", "erase", "cancel"):
-            answer = ada.calls.call("POST", f"/jobs/{job_id}/{command}", {"payload": {"nonce": NONCE}})
-            assert (answer.status, problem_name(answer)) == (422, "unexpected-body"), command
+            response = ada.calls.call("POST", f"/jobs/{job_id}/{command}", {"payload": {"nonce": NONCE}})
+            assert (response.status, problem_name(response)) == (422, "unexpected-body"), command
 
     def test_an_edit_takes_the_permission_to_submit(self, stack: TestStack, ada: Person) -> None:
         carol = person(stack, "carol", "operate", "read")
-        answer = carol.calls.call("POST", f"/jobs/{ada.failed()}/edit", {"payload": {}})
-        assert (answer.status, problem_name(answer)) == (403, "missing-permission")
-        assert "submit" in answer.body["detail"]
+        response = carol.calls.call("POST", f"/jobs/{ada.failed()}/edit", {"payload": {}})
+        assert (response.status, problem_name(response)) == (403, "missing-permission")
+        assert "submit" in response.body["detail"]
         dave = person(stack, "dave", "submit")
-        answer = dave.calls.call("POST", "/process", {"kind": "noop", "edited_from": ada.failed()}, to="intake")
-        assert (answer.status, problem_name(answer)) == (403, "missing-permission")
+        response = dave.calls.call("POST", "/process", {"kind": "noop", "edited_from": ada.failed()}, to="intake")
+        assert (response.status, problem_name(response)) == (403, "missing-permission")
 
     def test_an_erased_job_keeps_its_skeleton(self, ada: Person) -> None:
         job_id = ada.failed()
         before = ada.status(job_id)
         with feed_of(ada, job_id) as frames:
             after = ada.post(f"/jobs/{job_id}/erase")
-            assert next(rev for rev in frames if rev > before["rev"]) == after["rev"], "the feed tells it"
+            assert next(rev for rev in frames if rev > before["rev"]) == after["rev"], "the feed shows it"
         shown = ada.calls.call("GET", f"/jobs/{job_id}")
         assert NONCE not in shown.raw.decode()
         assert (shown.body["payload"], shown.body["error"], shown.body["attempts"]) == (None, None, [])
@@ -358,7 +358,7 @@ class TestCommands:
         resolution = {"state": "succeeded", "result": NONCE}
         refused: list[tuple[str, Any]] = [("retry", None), ("edit", {"payload": NONCE}), ("resolve", resolution)]
         for command, body in refused:
-            answer = ada.calls.call("POST", f"/jobs/{job_id}/{command}", body)
-            assert (answer.status, problem_name(answer)) == (409, "wrong-state")
-            assert "erased" in answer.body["detail"]
+            response = ada.calls.call("POST", f"/jobs/{job_id}/{command}", body)
+            assert (response.status, problem_name(response)) == (409, "wrong-state")
+            assert "erased" in response.body["detail"]
         assert ada.calls.call("POST", f"/jobs/{ada.delayed()}/erase").status == 409

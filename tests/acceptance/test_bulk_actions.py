@@ -44,9 +44,9 @@ def failing(stack: TestStack, count: int, batch: str, *, word: str = NONCE) -> l
 
 
 def start(stack: TestStack, body: dict[str, Any], status: int = 202, *, to: str = "gateway") -> Any:
-    answer = stack.call("POST", "/bulk-actions", body, to=to)
-    assert answer.status == status, answer.raw
-    return answer.body
+    response = stack.call("POST", "/bulk-actions", body, to=to)
+    assert response.status == status, response.raw
+    return response.body
 
 
 def standing(stack: TestStack, action: str, *, to: str = "gateway") -> Any:
@@ -57,9 +57,9 @@ def standing(stack: TestStack, action: str, *, to: str = "gateway") -> Any:
             # It was on its way to a gateway that was killed.
             return None
 
-    answer = eventually(answered, within_s=10, what="a gateway answers")
-    assert answer.status == 200, answer.raw
-    return answer.body
+    response = eventually(answered, within_s=10, what="a gateway responds")
+    assert response.status == 200, response.raw
+    return response.body
 
 
 def ended(stack: TestStack, action: str, within_s: float = 60.0) -> Any:
@@ -171,9 +171,9 @@ def test_an_abort_leaves_the_rest(stack: TestStack) -> None:
     ids = failing(stack, 100, batch)
     asked = start(stack, {"action": "retry", "filter": {"batch": batch}, "rate_per_s": 10})
     until_done(stack, asked["id"], 30)
-    answer = stack.call("POST", f"/bulk-actions/{asked['id']}/abort")
-    assert answer.status == 200, answer.raw
-    assert answer.body["abort_requested_by"]["client"] == "local"
+    response = stack.call("POST", f"/bulk-actions/{asked['id']}/abort")
+    assert response.status == 200, response.raw
+    assert response.body["abort_requested_by"]["client"] == "local"
     found = ended(stack, asked["id"], within_s=5)
     assert found["state"] == "aborted"
     assert (instant(found["ended_at"]) - instant(found["abort_requested_at"])).total_seconds() < 1.5
@@ -237,9 +237,9 @@ def test_failed_jobs_are_resolved_and_erased(stack: TestStack) -> None:
     asked = start(stack, {"action": "erase", "filter": {"batch": batch, "state": "succeeded"}})
     assert ended(stack, asked["id"])["done"] == 3
     for job_id in ids:
-        answer = stack.call("GET", f"/jobs/{job_id}")
-        assert (answer.body["payload"], answer.body["result"]) == (None, None)
-        assert NONCE not in str([answer.body["attempts"], answer.body["error"], answer.body["payload"]])
+        response = stack.call("GET", f"/jobs/{job_id}")
+        assert (response.body["payload"], response.body["result"]) == (None, None)
+        assert NONCE not in str([response.body["attempts"], response.body["error"], response.body["payload"]])
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ def test_failed_jobs_are_resolved_and_erased(stack: TestStack) -> None:
     ],
 )
 def test_what_can_not_be_meant_is_refused(stack: TestStack, body: dict[str, Any], pointer: str) -> None:
-    answer = stack.call("POST", "/bulk-actions", body)
-    assert_problem(stack, answer, 422, "invalid-field")
-    assert [error["pointer"] for error in answer.body["errors"]] == [pointer]
+    response = stack.call("POST", "/bulk-actions", body)
+    assert_problem(stack, response, 422, "invalid-field")
+    assert [error["pointer"] for error in response.body["errors"]] == [pointer]
 
 
 def test_a_plan_serves_the_same_jobs_alone(stack: TestStack) -> None:
@@ -276,9 +276,9 @@ def test_unknown_actions_are_not_found(stack: TestStack) -> None:
 def test_only_so_many_are_under_way_at_once(stack: TestStack) -> None:
     body = {"action": "retry", "ids": [str(uuid4()) for _ in range(9)], "rate_per_s": 0.1}
     actions = [start(stack, body)["id"] for _ in range(10)]
-    answer = stack.call("POST", "/bulk-actions", body)
-    assert_problem(stack, answer, 429, "too-many-bulk-actions")
-    assert int(answer.headers["retry-after"]) > 0
+    response = stack.call("POST", "/bulk-actions", body)
+    assert_problem(stack, response, 429, "too-many-bulk-actions")
+    assert int(response.headers["retry-after"]) > 0
     listed: list[Any] = []
     token = ""
     while True:

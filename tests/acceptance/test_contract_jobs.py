@@ -56,8 +56,8 @@ def test_a_batch_is_counted(stack: TestStack) -> None:
 
     assert answer.status == 200
     counted = answer.body
-    assert counted.keys() == {"batch", "total", "states", "first_at", "last_at", "duration_s"}
-    assert (counted["batch"], counted["total"]) == (batch, 7)
+    assert counted.keys() == {"batch", "total", "total_is_exact", "states", "first_at", "last_at", "duration_s"}
+    assert (counted["batch"], counted["total"], counted["total_is_exact"]) == (batch, 7, True)
     assert counted["states"] == {State.SUCCEEDED: 5, State.FAILED: 1, State.SCHEDULED: 1}
     first_at, last_at = instant(counted["first_at"]), instant(counted["last_at"])
     assert first_at == min(instant(job["accepted_at"]) for job in done)
@@ -272,7 +272,7 @@ def test_resolve_as_failed(stack: TestStack) -> None:
     before = stack.status(job_id)
     resolved = command(stack, job_id, "resolve", {"state": State.FAILED, "note": "the customer is gone"})
     assert (resolved["state"], resolved["reason"]) == (State.FAILED, Reason.RESOLVED)
-    # Nobody needs to attend to it any more: it is in no group.
+    # It no longer needs attention, so it is in no group.
     ungrouped = {name: value for name, value in before["error"].items() if name != "group"}
     assert (resolved["note"], resolved["error"]) == ("the customer is gone", ungrouped)
     # A person may think again.

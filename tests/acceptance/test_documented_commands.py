@@ -31,6 +31,7 @@ NOT_RUN = {
     r"docker (?:run|network) ": "needs Docker and a Compose project; test_compose.py lets Prometheus in the same way",
     r"cp -r deploy/docker/development ": "fills a folder for secrets beside an installed Docker",
     r"cp handlers/": "the fixture does it in a folder of its own",
+    r"python -m acked.testing ": "needs the reader's handler; the unit tests of the kit run the same program",
     r"git pull": "changes the work tree",
     r"websocat ": "a program that is not installed by tests; test_feed.py follows the same address",
 }
@@ -80,7 +81,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 
 def job_for(stack: TestStack, text: str) -> str:
     """A job for which the command means something."""
-    if "/cancel" in text or "/run-now" in text:
+    if any(command in text for command in ("/cancel", "/run-now", "/signals/")):
         return stack.process("noop", delay_s=3600)
     if any(command in text for command in ("/retry", "/resolve", "/edit", "/erase")):
         job_id = stack.process("flaky", payload={"failures": 9}, max_attempts=1)
@@ -91,9 +92,9 @@ def job_for(stack: TestStack, text: str) -> str:
 
 def bulk_action_for(stack: TestStack) -> str:
     """The id of a bulk action."""
-    answer = stack.call("POST", "/bulk-actions", {"action": "retry", "filter": {"batch": "nobody"}})
-    assert answer.status == 202, answer.body
-    return str(answer.body["id"])
+    response = stack.call("POST", "/bulk-actions", {"action": "retry", "filter": {"batch": "nobody"}})
+    assert response.status == 202, response.body
+    return str(response.body["id"])
 
 
 def group_for(stack: TestStack) -> str:

@@ -18,7 +18,6 @@ from support.stacks import TestStack, eventually
 
 pytestmark = pytest.mark.alone
 
-ENVIRON: dict[str, str] = {}
 MANY = 10_000
 MOST_LINES = 200
 SENDERS = 32
@@ -59,7 +58,7 @@ def test_a_failing_handler_is_one_line_within_a_second(stack: TestStack) -> None
     mark = nonce()
     done = failed(stack, "test.no-order", varied(mark))
     seen_at = time.monotonic()
-    (line,) = eventually(lambda: lines(stack, "test.no-order"), within_s=1.0, what="the log tells the failure")
+    (line,) = eventually(lambda: lines(stack, "test.no-order"), within_s=1.0, what="the log shows the failure")
     assert time.monotonic() - seen_at < 1.0
     assert (line["job_id"], line["attempt"], line["worker"]) == (done["id"], 1, "worker-1")
     assert (line["group"], line["type"]) == (done["error"]["group"], "ValueError")
@@ -71,7 +70,7 @@ def test_a_failing_handler_is_one_line_within_a_second(stack: TestStack) -> None
 def test_an_attempt_that_is_retried_says_when(stack: TestStack) -> None:
     done = stack.finished(stack.process("test.stumbles", payload={"nonce": nonce()}))
     assert done["state"] == State.SUCCEEDED
-    found = eventually(lambda: lines(stack, "test.stumbles"), within_s=1.0, what="the log tells both failures")
+    found = eventually(lambda: lines(stack, "test.stumbles"), within_s=1.0, what="the log shows both failures")
     assert [(line["job_id"], line["level"]) for line in found] == [(done["id"], "info")] * 2
     assert all(0 <= line["will_retry_in_s"] <= 0.2 for line in found)
 
@@ -84,8 +83,8 @@ async def _send(stack: TestStack, bodies: Sequence[bytes]) -> None:
 
         async def sender() -> None:
             while waiting:
-                async with session.post(url, data=waiting.pop()) as answer:
-                    assert answer.status == 202, await answer.text()
+                async with session.post(url, data=waiting.pop()) as response:
+                    assert response.status == 202, await response.text()
 
         await asyncio.gather(*(sender() for _ in range(SENDERS)))
 
@@ -96,7 +95,7 @@ def test_ten_thousand_failures_are_few_lines_that_add_up(stack: TestStack) -> No
     body = {"kind": "test.no-user", "batch": batch}
     asyncio.run(_send(stack, [json.dumps({**body, "payload": varied(mark)}).encode() for _ in range(MANY)]))
     eventually(lambda: stack.batch(batch).get(State.FAILED) == MANY, within_s=50, what="all have failed")
-    # At its stop a worker tells what it has left out.
+    # At its stop a worker reports what it has left out.
     stack.stack.parts.stop("worker-1")
     found = lines(stack, "test.no-user")
     stack.stack.parts.start("worker-1")
@@ -139,7 +138,7 @@ def test_an_attempt_that_is_lost_is_a_line_of_the_sweeper(stack: TestStack) -> N
         parts = [file.stem for file in stack.stack.layout.logs.glob("*.log")]
         return [line for part in parts for line in lines(stack, "test.hangs", "attempt lost", part=part)]
 
-    (line,) = eventually(told, within_s=30, what="a sweeper tells the loss")
+    (line,) = eventually(told, within_s=30, what="a sweeper logs the loss")
     assert (line["job_id"], line["attempt"], line["worker"], line["level"]) == (job_id, 1, "worker-1", "warning")
     status = stack.status(job_id)
     (kept,) = status["attempts"]

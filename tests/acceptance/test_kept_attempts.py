@@ -38,9 +38,9 @@ def finished(client: Client, job_id: str, state: State, *, run: int = 1) -> Any:
 
 
 def command(client: Client, job_id: str, verb: str, body: Any = None) -> Any:
-    answer = client.call("POST", f"/jobs/{job_id}/{verb}", body)
-    assert answer.status == 200, answer.raw
-    return answer.body
+    response = client.call("POST", f"/jobs/{job_id}/{verb}", body)
+    assert response.status == 200, response.raw
+    return response.body
 
 
 def assert_kept(job: Any, mark: str, attempts: Sequence[tuple[int, int]]) -> None:

@@ -1,52 +1,34 @@
 """The page of the load test in a real browser: it follows its batch live, whatever becomes of the gateway."""
 
 import re
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
 from websockets.sync.client import connect
 
 from acked_common.model.lifecycle import State
-from support.browser import Browser, running_browser
+from support.browser import Browser
 from support.contract import load_test
 from support.feed import FEED_CLIENTS
+from support.pages import url
 from support.stacks import TestStack, eventually
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    chromium.open("about:blank")
-    chromium.complaints()
-    return chromium
-
-
-def url(stack: TestStack, path: str) -> str:
-    return f"http://127.0.0.1:{stack.gateway_port}{path}"
 
 
 def moves(browser: Browser, *, within_s: float = 20.0) -> int:
     """How many jobs have ended when some have and some have not."""
     bar = 'document.getElementById("ended-bar")'
-    return int(browser.wait_for(f"{bar}.value > 0 && {bar}.value < {bar}.max && {bar}.value", within_s=within_s))
+    return int(browser.wait_for(f"{bar}?.value > 0 && {bar}.value < {bar}.max && {bar}.value", within_s=within_s))
 
 
 def persisted(browser: Browser, count: int, *, within_s: float = 20.0) -> None:
     """Waits until the page has the figures of the calls, and all of them were kept."""
-    figure = "document.querySelector('[data-calls=persisted]').textContent"
+    figure = "document.querySelector('[data-calls=persisted]')?.textContent"
     assert browser.wait_for(figure, within_s=within_s) == f"{count:,}"
 
 
 def is_live(browser: Browser, *, within_s: float = 20.0) -> None:
-    browser.wait_for_text("line", "Live.", within_s=within_s)
+    browser.wait_for_text("feed-line", "Live.", within_s=within_s)
 
 
 def shown_counts(browser: Browser) -> dict[str, int]:
@@ -68,7 +50,7 @@ def ends(browser: Browser, stack: TestStack, count: int, *, within_s: float = 40
     assert browser.run('return document.getElementById("ended").textContent') == (
         f"{count:,} of {count:,} jobs have ended"
     )
-    assert browser.run('return document.getElementById("line").textContent') == ""
+    assert browser.run('return document.getElementById("feed-line").textContent') == ""
     assert browser.run('return document.getElementById("problem").hidden')
     return batch
 
@@ -106,7 +88,7 @@ def test_it_reconnects_when_the_gateway_was_killed(stack: TestStack, browser: Br
     persisted(browser, 1000)
     moves(browser)
     stack.stack.parts.kill("gateway-1")
-    browser.wait_for_text("line", "reconnecting", within_s=20)
+    browser.wait_for_text("feed-line", "reconnecting", within_s=20)
     ends(browser, stack, 1000)
     assert was_never_reloaded(browser)
     for complaint in browser.complaints():
@@ -129,7 +111,7 @@ def test_calls_that_were_kept_are_followed_when_the_gateway_dies_while_it_makes_
     stack: TestStack, browser: Browser
 ) -> None:
     browser.open(url(stack, "/load-test?count=20000&kind=noop"))
-    browser.wait_for('document.getElementById("ended-bar").max > 500', within_s=30)
+    browser.wait_for('document.getElementById("ended-bar")?.max > 500', within_s=30)
     stack.stack.parts.kill("gateway-1")
     browser.wait_for_text("doing", "Following the jobs that were kept", within_s=30)
     said = browser.wait_for_text("doing", "jobs have ended", within_s=60)
@@ -164,7 +146,7 @@ def test_stop_leaves_the_feed_and_the_jobs_go_on(stack: TestStack, browser: Brow
     browser.run('document.getElementById("stop").click()')
     browser.wait_for_text("doing", "Stopped.", within_s=5)
     eventually(lambda: feed_clients(stack) == 0, within_s=10, what="the page has left the feed")
-    assert browser.run('return document.getElementById("line").textContent') == ""
+    assert browser.run('return document.getElementById("feed-line").textContent') == ""
     browser.run('document.getElementById("form").requestSubmit()')
     is_live(browser)
     ends(browser, stack, 300)
@@ -177,7 +159,7 @@ def test_where_the_feed_lets_nobody_in_it_asks_again_and_again_and_says_so(stack
         for _ in range(FEED_CLIENTS):
             others.enter_context(connect(f"ws://127.0.0.1:{stack.gateway_port}/ws/feed", proxy=None))
         browser.open(url(stack, "/load-test?count=2000&kind=demo"))
-        browser.wait_for_text("line", "asking twice a second", within_s=20)
+        browser.wait_for_text("feed-line", "asking twice a second", within_s=20)
         persisted(browser, 2000)
         moves(browser)
         assert feed_clients(stack) == FEED_CLIENTS

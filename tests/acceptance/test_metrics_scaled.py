@@ -26,20 +26,19 @@ ROUNDS = 20
 BETWEEN_ROUNDS_S = 0.2
 KIND = "noop"
 SCRAPED_WITHIN_S = 40.0
-"""Prometheus takes its first look at a target at any moment of an interval of 15 s."""
+"""Prometheus first scrapes a target at any moment of an interval of 15 s."""
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    # What is judged here is figures, not how long a busy machine's disk may take.
-    with running_stack(tmp_path_factory.mktemp("stack"), environ={"ACKED_ANSWER_WITHIN_S": "10"}) as started:
+    with running_stack(tmp_path_factory.mktemp("stack")) as started:
         for service, processes in SCALE.items():
             started.stack.scale({service: processes})
         yield started
 
 
 class Client:
-    """Sends requests until it is told to stop, and counts those that were accepted."""
+    """Sends requests until `stop`, and counts the accepted ones."""
 
     def __init__(self, stack: TestStack) -> None:
         self.accepted = 0
@@ -170,7 +169,7 @@ def test_a_process_that_was_brought_back_is_a_target_again(stack: TestStack) -> 
         return [found[address] for address in new] == ["intake-1"] and len(found) == len(before)
 
     eventually(is_back, within_s=20, what="the new process is a target")
-    eventually(lambda: all_answer(stack), within_s=10, what="it answers")
+    eventually(lambda: all_answer(stack), within_s=10, what="it responds")
 
 
 def test_exposed_names_are_those_of_the_document(stack: TestStack, watch: Watch) -> None:
@@ -205,10 +204,10 @@ def prometheus(stack: TestStack, folder: Path) -> Iterator[str]:
 
 
 def asked(url: str, path: str, **query: str) -> Any:
-    """Return the data of an answer of Prometheus."""
+    """Return the data of a response of Prometheus."""
     address = f"http://{url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-    with urllib.request.urlopen(address, timeout=10) as answer:
-        return json.load(answer)["data"]
+    with urllib.request.urlopen(address, timeout=10) as response:
+        return json.load(response)["data"]
 
 
 def test_prometheus_scrapes_every_process_and_loads_the_rules(stack: TestStack, watch: Watch, tmp_path: Path) -> None:
@@ -238,8 +237,8 @@ def test_the_oldest_waiting_job_is_known_within_two_seconds(stack: TestStack, wa
     name = "acked_oldest_waiting_seconds"
     assert name in watch.names["gateway"]
     stack.stack.scale({"worker": 0})
-    answer = stack.call("POST", "/process", {"kind": KIND}, to="intake")
-    accepted_at = datetime.fromisoformat(answer.body["accepted_at"])
+    response = stack.call("POST", "/process", {"kind": KIND}, to="intake")
+    accepted_at = datetime.fromisoformat(response.body["accepted_at"])
 
     def is_true() -> bool:
         waits_s = (datetime.now(UTC) - accepted_at).total_seconds()

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from acked_common.model.lifecycle import State
-from support.access import Client, id_of, make_token, recipe
+from support.access import Client, id_of, make_token, recipe, token_of_recipe
 from support.freezing import freeze
 from support.stacks import TestStack, eventually
 
@@ -60,7 +60,7 @@ def logs(stack: TestStack) -> dict[str, bytes]:
 
 def test_no_log_holds_what_is_nobodys_business(stack: TestStack) -> None:
     marks = {name: mark(name) for name in ("payload", "result", "error", "note", "key", "cookie", "garbage", "query")}
-    token = make_token(stack, "submit", "read", "operate", client="marked")
+    token = token_of_recipe(stack, "submit", "read", "operate", client="marked")
     revoked = make_token(stack, "read", client="revoked")
     worker = make_token(stack, "worker", tenant="default", client="marked-worker")
     secrets = {

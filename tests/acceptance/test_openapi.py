@@ -48,7 +48,14 @@ REFUSED = {
         *("POST /jobs/{id}/edit 404", "POST /jobs/{id}/edit 422"),
         *("POST /bulk-actions 422", "GET /bulk-actions/{id} 404", "POST /bulk-actions/{id}/abort 404"),
         *("GET /attention 422", "POST /attention/{group} 404", "POST /attention/{group} 422"),
+        *(
+            "GET /timeseries/kinds 422",
+            "GET /batches/{batch}/ends 404",
+            "GET /kinds/{kind} 404",
+            "POST /kinds/{kind}/jobs 404",
+        ),
         *("POST /kinds/{kind}/pause 404", "POST /kinds/{kind}/pause 422", "POST /kinds/{kind}/resume 404"),
+        *("POST /kinds/{kind}/limit 404", "POST /kinds/{kind}/limit 422", "POST /kinds/{kind}/unlimit 404"),
     },
     "intake": {
         "POST /process 400",
@@ -68,15 +75,15 @@ class Service:
     url: str
     document: dict[str, Any]
 
-    def check(self, method: str, path: str, answer: requests.Response) -> None:
+    def check(self, method: str, path: str, response: requests.Response) -> None:
         """Fails where the answer is not what the document says of this operation."""
         schema = schemathesis.openapi.from_dict(self.document)
         # What was sent does not matter to the checks, but a path has to be complete.
         sent = dict.fromkeys(re.findall(r"{(\w+)}", path), "x")
         case = schema[path][method].Case(path_parameters=sent)
-        listed = [checks.not_a_server_error] if answer.status_code < 500 else []
+        listed = [checks.not_a_server_error] if response.status_code < 500 else []
         listed += [getattr(openapi_checks, name) for name in CHECKS if name != "not_a_server_error"]
-        case.validate_response(answer, checks=listed)
+        case.validate_response(response, checks=listed)
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +91,9 @@ def services(stack: TestStack) -> dict[str, Service]:
     """Both services, by name."""
     found = {}
     for name, port in (("gateway", stack.gateway_port), ("intake", stack.intake_port)):
-        answer = stack.call("GET", "/openapi.json", to=name)
-        assert answer.status == 200
-        found[name] = Service(f"http://127.0.0.1:{port}", closed(answer.body))
+        response = stack.call("GET", "/openapi.json", to=name)
+        assert response.status == 200
+        found[name] = Service(f"http://127.0.0.1:{port}", closed(response.body))
     return found
 
 
@@ -116,9 +123,9 @@ def traffic(stack: TestStack) -> dict[str, Any]:
 def _bulk_action(stack: TestStack) -> str:
     """A bulk action that moves nothing."""
     body = {"action": "retry", "filter": {"batch": "nobody"}, "reason": "traffic"}
-    answer = stack.call("POST", "/bulk-actions", body)
-    assert answer.status == 202, answer.raw
-    return str(answer.body["id"])
+    response = stack.call("POST", "/bulk-actions", body)
+    assert response.status == 202, response.raw
+    return str(response.body["id"])
 
 
 def _groups(stack: TestStack) -> list[dict[str, Any]]:
@@ -175,9 +182,9 @@ def test_what_guards_refuse_is_documented(
         # Probes come by any address.
         if status == 421 and path in PROBE_PATHS:
             continue
-        answer = requests.request(method, service.url + path, headers=headers, timeout=10)
-        assert answer.status_code == status, (method, path, answer.text)
-        service.check(method, path, answer)
+        response = requests.request(method, service.url + path, headers=headers, timeout=10)
+        assert response.status_code == status, (method, path, response.text)
+        service.check(method, path, response)
 
 
 def test_without_the_database_every_answer_is_documented(stack: TestStack, services: dict[str, Service]) -> None:
@@ -185,14 +192,14 @@ def test_without_the_database_every_answer_is_documented(stack: TestStack, servi
     freeze(pid)
     try:
         body = {"kind": "noop"}
-        answer = requests.post(f"{services['intake'].url}/process", json=body, timeout=10)
-        assert answer.status_code == 503
-        services["intake"].check("POST", "/process", answer)
+        response = requests.post(f"{services['intake'].url}/process", json=body, timeout=10)
+        assert response.status_code == 503
+        services["intake"].check("POST", "/process", response)
         for name, path in (("gateway", "/jobs"), ("gateway", "/workers"), ("intake", "/status/{id}")):
             target = path.replace("{id}", "01a20d05-adf2-7315-9ee6-8162dae54aa3")
-            answer = requests.get(services[name].url + target, timeout=10)
-            assert answer.status_code == 503, (name, path)
-            services[name].check("GET", path, answer)
+            response = requests.get(services[name].url + target, timeout=10)
+            assert response.status_code == 503, (name, path)
+            services[name].check("GET", path, response)
         for name in SERVICES:
             url = services[name].url + "/readyz"
             eventually(lambda url=url: requests.get(url, timeout=10).status_code == 503, within_s=15, what="not ready")

@@ -40,7 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 
 
 class Claims:
-    """What the feed tells of claims of one kind, in order."""
+    """The claims of one kind on the feed, in order."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -115,14 +115,14 @@ def test_a_paused_kind_starts_nothing_and_goes_on_where_it_stood(stack: TestStac
     batch = f"pause-{NONCE}"
     with followed(stack, KIND) as claims:
         before = submit_for(stack, 1.0, batch)
-        answer = stack.call("POST", f"/kinds/{KIND}/pause", {"reason": WHY})
-        assert answer.status == 200, answer.raw
-        since_at = instant(answer.body["paused"]["since"])
-        assert answer.body["paused"] == {
+        response = stack.call("POST", f"/kinds/{KIND}/pause", {"reason": WHY})
+        assert response.status == 200, response.raw
+        since_at = instant(response.body["paused"]["since"])
+        assert response.body["paused"] == {
             "client": "local",
             "token_id": None,
             "reason": WHY,
-            "since": answer.body["paused"]["since"],
+            "since": response.body["paused"]["since"],
         }
         stops_at = since_at + timedelta(seconds=WITHIN_S)
         meanwhile = submit_for(stack, WITHIN_S, batch)
@@ -133,14 +133,14 @@ def test_a_paused_kind_starts_nothing_and_goes_on_where_it_stood(stack: TestStac
         fresh = kill_a_worker(stack)
         meanwhile += submit_for(stack, LASTS_S - WITHIN_S, batch)
 
-        # Whatever was claimed is told by now: another kind's claim, made later, was told.
+        # All claims are on the feed by now, because a later claim of another kind is.
         assert not [event for event in claims.events if instant(event["at"]) > stops_at]
         assert fresh in {worker["instance"] for worker in stack.call("GET", "/workers").body["workers"]}
-        hint = f"kind {KIND!r} is paused by local since {answer.body['paused']['since']}: {WHY}"
+        hint = f"kind {KIND!r} is paused by local since {response.body['paused']['since']}: {WHY}"
         for service in ("gateway", "intake"):
             status = stack.status(meanwhile[-1], to=service)
             assert (status["state"], status["hint"]) == (State.QUEUED, hint)
-            assert paused(stack, service) == answer.body["paused"]
+            assert paused(stack, service) == response.body["paused"]
         assert stack.metric("acked_kind_paused", LABEL) == 1
         for job_id in late:
             assert stack.status(job_id)["state"] == State.QUEUED
@@ -149,7 +149,7 @@ def test_a_paused_kind_starts_nothing_and_goes_on_where_it_stood(stack: TestStac
 
         # A second pause keeps the first.
         again = stack.call("POST", f"/kinds/{KIND}/pause", {"reason": "another"})
-        assert (again.status, again.body["paused"]) == (200, answer.body["paused"])
+        assert (again.status, again.body["paused"]) == (200, response.body["paused"])
         assert stack.call("POST", f"/kinds/{KIND}/resume").body["paused"] is None
         for job_id in [*before, *late, *meanwhile]:
             check_ran_once(stack, job_id)

@@ -65,6 +65,6 @@ def test_shell_without_a_setting_opens_no_door(
     assert recipes.main(["up"]) == 1, "what is asked for is not in force"
     told = capsys.readouterr()
     assert "ACKED_ACCESS: off runs, tokens is asked for" in told.out
-    assert "the running stack lets in whom it is meant to keep out: ./just restart" in told.err
+    assert "the running stack is more open than its settings; apply them: ./just restart" in told.err
     assert not asks_for_tokens()
     assert recipes.main(["restart", "worker"]) == 1, "a part of the services can't close the door"

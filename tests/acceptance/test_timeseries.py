@@ -29,11 +29,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
 def sums(stack: TestStack, window: str = "1h", kind: str | None = None) -> Counter[str]:
     """The sum of each count over a window, without zeros."""
     query = f"?window={window}" + (f"&kind={kind}" if kind else "")
-    answer = stack.call("GET", f"/timeseries{query}")
-    assert answer.status == 200, answer.raw
-    assert answer.body["is_complete"] is True
-    assert len(answer.body["points"]) == WINDOWS[window].points
-    found = Counter({name: sum(point[name] for point in answer.body["points"]) for name in COUNTED})
+    response = stack.call("GET", f"/timeseries{query}")
+    assert response.status == 200, response.raw
+    assert response.body["is_complete"] is True
+    assert len(response.body["points"]) == WINDOWS[window].points
+    found = Counter({name: sum(point[name] for point in response.body["points"]) for name in COUNTED})
     return +found
 
 

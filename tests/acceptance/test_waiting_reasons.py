@@ -22,10 +22,10 @@ def seen(stack: TestStack, job_id: str, text: str, *, within_s: float = 10.0) ->
     """The status of a job and its Retry-After once its hint contains a text; the same on both services."""
 
     def found(service: str) -> Any:
-        answer = stack.call("GET", f"/status/{job_id}", to=service)
-        assert answer.status == 200, answer.raw
-        hint = answer.body.get("hint", "")
-        return (answer.body, int(answer.headers["retry-after"])) if text in hint else None
+        response = stack.call("GET", f"/status/{job_id}", to=service)
+        assert response.status == 200, response.raw
+        hint = response.body.get("hint", "")
+        return (response.body, int(response.headers["retry-after"])) if text in hint else None
 
     for service in SERVICES:
         told = eventually(lambda service=service: found(service), within_s=within_s, what=f"the hint says {text!r}")
@@ -96,12 +96,12 @@ def test_an_estimate_is_within_a_factor_of_two_for_a_steady_queue(stack: TestSta
     newest = ids[-1]
 
     def estimate() -> Any:
-        answer = stack.call("GET", f"/status/{newest}")
+        response = stack.call("GET", f"/status/{newest}")
         found = re.search(
             r"^about ([\d,]+) jobs of its kind are ahead of it; ([\d,.]+) start a minute, so it starts in about",
-            answer.body["hint"],
+            response.body["hint"],
         )
-        return found and (int(found[1].replace(",", "")), int(answer.headers["retry-after"]), time.monotonic())
+        return found and (int(found[1].replace(",", "")), int(response.headers["retry-after"]), time.monotonic())
 
     eventually(lambda: any(stack.status(i)["finished_at"] for i in ids[:16]), within_s=30, what="the queue moves")
     eventually(estimate, within_s=20, what="a place and a rate")

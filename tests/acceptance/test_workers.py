@@ -67,7 +67,7 @@ def test_a_handler_that_blocks_its_loop_loses_no_lease(stack: TestStack) -> None
     # What needs another loop or none goes on meanwhile.
     assert stack.finished(stack.process("test.thread"))["state"] == State.SUCCEEDED
     assert stack.finished(overdue)["error"]["type"] == "TimedOut"
-    assert "does not answer" not in stack.stack.parts.readiness("worker-1"), "its plumbing lives"
+    assert "does not respond" not in stack.stack.parts.readiness("worker-1"), "its plumbing lives"
     assert stack.status(blocking)["state"] == State.RUNNING, "all of that while the loop was blocked"
 
     done = [stack.finished(job_id) for job_id in (blocking, *others)]

@@ -92,7 +92,7 @@ def test_the_document_is_openapi_for_programs(served: tuple[Starlette, dict[str,
                 assert link["operationId"] in ids
 
 
-PUBLIC = {"/", "/pages/{name}", "/healthz", "/readyz", "/problems/{name}", "/openapi.json"}
+PUBLIC = {"/", "/pages/{name}", "/favicon.ico", "/healthz", "/readyz", "/problems/{name}", "/openapi.json"}
 
 
 def test_only_what_tells_nothing_of_jobs_is_open_to_everybody(served: tuple[Starlette, dict[str, Any]]) -> None:

@@ -12,13 +12,14 @@ COPIES_FROM = 3
 
 # Each with its reason; what stands here and is no longer left out fails too.
 LEFT_OUT = {
-    # Only the lease that was read makes a move stale, and only where the caller asks for that.
-    ("store/records.py", "Seen"): {"next_check_at"},
+    # A lease or a signal in between makes a move stale only where the caller asks for that.
+    ("store/records.py", "Seen"): {"next_check_at", "signals"},
     # A transition names what it changes.
     ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling", "ended", "by"},
-    ("model/interventions.py", "Transition"): {"unless_cancelling", "ended"},
     # It begins with a job's first transition.
     ("feed/seen_transitions.py", "_Known"): {"progress_at"},
+    # Only an operator's request writes it.
+    ("acked_worker/presence.py", "WorkerRecord"): {"drain_requested"},
     # A new bulk action has done nothing yet.
     ("bulk/orders.py", "BulkAction"): {"abort", "ended_at", "failure", "position", "started_at", "state", "tally"},
 }

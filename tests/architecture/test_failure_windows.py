@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs/failure-windows.md"
-WINDOWS = [f"W{n}" for n in range(1, 55)]
+WINDOWS = [f"W{n}" for n in range(1, 79)]
 TEST = re.compile(r"^ *(?:async )?def (test_\w+)\(", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#]+)\)")
 

@@ -24,6 +24,7 @@ LAYERS = {
         "http",
         "broker",
         "channel",
+        "outcomes",
         "store",
         "runtime",
         "model",
@@ -33,11 +34,12 @@ LAYERS = {
         "load_test",
         "attention",
         "bulk",
-        "jobs",
         "kinds",
+        "jobs",
         "workers",
         "feed",
         "pages",
+        "tokens",
         "audit",
     ),
     "services/intake/src/acked_intake": (ROOT_MODULES, "request", "accept", SETTINGS),
@@ -46,6 +48,7 @@ LAYERS = {
         "isolate",
         "report",
         "record",
+        "durable",
         "consume",
         "execute",
         "handlers",
@@ -55,7 +58,7 @@ LAYERS = {
 }
 """OWNER of the layers: each folder may import the folders behind it in its row."""
 
-PURE_FOLDERS = ("model", "channel")
+PURE_FOLDERS = ("model", "channel", "outcomes")
 """Of `acked_common`: state machines, rules and formats, without I/O, tasks or threads."""
 IMPURE_PACKAGES = {
     "asyncio",
@@ -131,6 +134,20 @@ def test_common_stays_small_at_its_root() -> None:
 def test_pure_folders_do_no_io(folder: str) -> None:
     for path in sorted((ROOT / "libs/common/src/acked_common" / folder).rglob("*.py")):
         assert not {module.split(".")[0] for module in _imports(path)} & IMPURE_PACKAGES, path
+
+
+def test_only_outcomes_needs_the_handler_interface() -> None:
+    # Gateway and intake are installed without `acked`.
+    common = ROOT / "libs/common/src/acked_common"
+    users = {
+        path.relative_to(common).parts[0]
+        for path in sorted(common.rglob("*.py"))
+        if any(module.split(".")[0] == "acked" for module in _imports(path))
+    }
+    assert users == {"outcomes"}
+    for service in ("gateway", "intake"):
+        for path in sorted((ROOT / "services" / service).rglob("*.py")):
+            assert not any(module.startswith("acked_common.outcomes") for module in _imports(path)), path
 
 
 def test_modules_that_call_themselves_pure_do_no_io() -> None:

@@ -43,6 +43,7 @@ RELIED_ON = {
     "websockets.protocol:Protocol.parse": "websocket_protocol.py sets max_message_size, which it reads",
     "aio_pika.channel:Channel.get_underlay_channel": "publisher.py and consumer.py work on the channel below",
     "aio_pika.connection:Connection.__init__": "connection.py reads connected and transport",
+    "aiormq.base:FutureStore.reject_all": "connection.py names the bare Exception that it sets",
     "aiormq.connection:Connection.ready": "connection.py steps it once to learn whether the broker blocks",
     "aiormq.channel:Channel.__init__": "consumer.py reads consumers",
     "aiormq.channel:Channel.basic_publish": "publisher.py passes wait=False and needs a message id of its own",
@@ -54,6 +55,7 @@ RELIED_ON = {
 READ = {
     "aio_pika.channel:Channel.get_underlay_channel": "41d6d4852aaae832",
     "aio_pika.connection:Connection.__init__": "88f0771f9ed14711",
+    "aiormq.base:FutureStore.reject_all": "cc58ef77b7276d3c",
     "aiormq.channel:Channel.__init__": "884f16c5d3f72efc",
     "aiormq.channel:Channel.basic_publish": "4c5c91a4d75be291",
     "aiormq.connection:Connection.ready": "1cfa134e8cfab7c6",

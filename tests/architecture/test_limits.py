@@ -28,11 +28,16 @@ Key = tuple[str, str, str]
 EXCEPTIONS: dict[Key, str] = {
     # The job's own: one field for each thing that is stored of a job, or that a request can say.
     (FIELDS, f"{COMMON}/store/records.py", "Job"): "the job itself",
+    (FIELDS, f"{COMMON}/model/ledger.py", "LedgerEntry"): "one field for each part of a kept outcome",
+    (FIELDS, f"{COMMON}/model/ledger.py", "JobLedger"): "the ledger itself",
     (FIELDS, f"{COMMON}/store/records.py", "ClaimedJob"): "the part of the job that a worker reads",
     (FIELDS, f"{COMMON}/store/records.py", "KindRecord"): "the defaults of a kind, each for a field of its jobs",
+    (FIELDS, f"{COMMON}/store/records.py", "WorkerRecord"): "one field for each thing that a worker's document says",
+    (FIELDS, "tests/support/contract.py", "Worker"): "one field for each member of an entry of `GET /workers`",
     # The handler API is stable: its names are what users have written.
     (PARAMETERS, "libs/acked/src/acked/registration.py", "handler"): "keywords that users write, each with a default",
-    (FIELDS, "libs/acked/src/acked/testing.py", "RecordingAttempt"): "what tests of users read of an attempt",
+    (FIELDS, "libs/acked/src/acked/testing/recording.py", "RecordingAttempt"): "what tests of users read of an attempt",
+    (FIELDS, "libs/acked/src/acked/durable/port.py", "Kept"): "one field for each thing that is kept of a durable call",
     # What a route is, written down once for the server and for /openapi.json.
     (FIELDS, f"{COMMON}/api/routes.py", "Operation"): "one field for each part of an OpenAPI operation",
     # A core without I/O: one method for each thing that a process, its worker or the clock reports.

@@ -98,12 +98,16 @@ def test_states_are_written_in_their_owner_alone() -> None:
     states = {state.value for state in State}
     # The names of an enum of its own and of fields of other things.
     allowed = {
+        ("deploy/held_work.py", "running"),
         ("libs/common/src/acked_common/store/mongo/documents.py", "running"),
     }
     allowed |= {("services/gateway/src/acked_gateway/workers/routes.py", "running")}
     allowed |= {("deploy/docker/containers.py", "running")}
+    allowed |= {("libs/common/src/acked_common/store/mongo/ledger_documents.py", "cancelled")}
+    allowed |= {("libs/common/src/acked_common/api/representations.py", word) for word in ("failed", "cancelled")}
     allowed |= {("libs/common/src/acked_common/model/bulk_actions.py", word) for word in ("running", "failed")}
     allowed |= {("services/gateway/src/acked_gateway/load_test/routes.py", "failed")}
+    allowed |= {("services/gateway/src/acked_gateway/kinds/operations.py", "running")}
     for path in SOURCES:
         if path == COMMON / "model/lifecycle.py":
             continue
@@ -147,7 +151,7 @@ def test_every_variable_of_tests_is_known() -> None:
     assert found <= setting_names.TESTS
 
 
-OF_ONE_TENANT = {"JobFilter", "Topic", "count_batch", "stored_job", "parse_frame"}
+OF_ONE_TENANT = {"JobFilter", "Topic", "count_batch", "batch_ends", "stored_job", "parse_frame"}
 """What answers clients has to name whose jobs it means; the defaults are for programs of one tenant, such as tests."""
 COMMANDS = {"cancel", "retry", "resolve", "run_now", "erase", "editable", "edit"}
 """Their operator names it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
+from pymongo import IndexModel, MongoClient
 from pymongo.errors import OperationFailure
 
 from acked_common.accounts.grants import MONGO, WHOLE_DATABASE, Account
@@ -19,20 +19,15 @@ from acked_common.model.principal import LOCAL_OPERATOR
 from acked_common.runtime.env import Env
 from acked_common.runtime.settings import read_common
 from acked_common.store.bulk_actions import Added
+from acked_common.store.load_tests import LoadTestRecord
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.replica_set import ensure_single_member
 from acked_common.store.mongo.store import MongoStore
-from acked_common.store.records import (
-    Applied,
-    Insertion,
-    JobFilter,
-    ProgressReport,
-    Reservation,
-    WorkerRecord,
-)
+from acked_common.store.records import Applied, Insertion, JobFilter, ProgressReport, Reservation, WorkerRecord
 from deploy.native.ports import free_port_base
 from support.bulk import BY, chosen, ordered
 from support.factories import GRACE_S, LEASE_S, RETENTION_S, kind_record, new_job, now, owner, topic
+from support.ledgers import keep_and_end
 from support.mongod import running_mongod
 
 DATABASE = "acked"
@@ -124,8 +119,9 @@ async def test_a_gateway_carries_out_bulk_actions(stores: Callable[[Account], Mo
     assert set(await choices.jobs_of(job.tenant, [job.id])) == {job.id}
     action = ordered(BulkPlan(now(), up_to, 1), BulkVerb.CANCEL, ids=1)
     assert await actions.add(action, [job.id]) is Added.ADDED
-    assert await actions.take("owner", lease_s=60.0, but=[]) == action
-    assert await actions.renew([action.id], owner="owner", lease_s=60.0) == {action.id: False}
+    taken = await actions.take("owner", lease_s=60.0, but=[])
+    assert taken is not None and taken.action == action
+    assert (await actions.renew([action.id], owner="owner", lease_s=60.0)).keys() == {action.id}
     assert list(await actions.ids_of(action.id)) == [job.id]
     paged = with_page(action, [job.id], now())
     assert await actions.save(paged, owner="owner") == paged
@@ -155,6 +151,9 @@ async def test_a_gateway_reads_follows_and_commands(stores: Callable[[Account], 
     assert await store.look(topic("batch", "accounts"), limit=10)
     await store.count(topic(), at_most=10)
     assert not await store.request_drain("nobody")
+    figures = LoadTestRecord("default", "load-1", now(), b"{}")
+    await store.load_tests().keep(figures)
+    assert await store.load_tests().find("load-1", tenant="default") is not None
     await notes_and_lists(store)
     await everything_that_all_services_read(store)
     await everything_that_both_http_services_do(store)
@@ -176,6 +175,10 @@ async def test_a_worker_runs_jobs_and_makes_itself_known(stores: Callable[[Accou
     assert not await store.refresh_worker(record)
     await store.forget_worker(mine.boot)
     await everything_that_all_services_read(store)
+
+
+async def test_a_worker_keeps_entries_in_ledgers_that_intake_ends(stores: Callable[[Account], MongoStore]) -> None:
+    await keep_and_end(*(stores(account).ledgers() for account in (Account.WORKER, Account.GATEWAY, Account.INTAKE)))
 
 
 async def notes_and_lists(store: MongoStore) -> None:
@@ -223,6 +226,10 @@ FORBIDDEN: dict[str, Forbidden] = {
     "forget a worker": lambda db: db.workers.delete_one({"_id": 1}),
     "change the schema's version": lambda db: db.meta.update_one({"_id": "schema"}, {"$set": {"version": 0}}),
     "read tokens": lambda db: db.tokens.find_one(),
+    "write a ledger": lambda db: db.ledgers.update_one({"_id": 1}, {"$set": {"a": 1}}),
+    "delete a ledger": lambda db: db.ledgers.delete_many({}),
+    "change a part of a ledger": lambda db: db.ledger_parts.update_one({"_id": 1}, {"$set": {"e": {}}}),
+    "delete a part of a ledger": lambda db: db.ledger_parts.delete_many({}),
     "make a token": lambda db: db.tokens.insert_one({"_id": 1}),
     "make a token last": lambda db: db.tokens.update_one({"_id": 1}, {"$unset": {"expires_at": ""}}),
     "take a turn": lambda db: db.turns.update_one({"_id": 1}, {"$set": {"by": "me"}}),
@@ -237,6 +244,7 @@ FORBIDDEN: dict[str, Forbidden] = {
     "stop the server": lambda db: db.client.admin.command("shutdown"),
     "list what others do": lambda db: list(db.client.admin.aggregate([{"$currentOp": {"allUsers": True}}])),
 }
+LEDGER_WRITES = ("write a ledger", "change a part of a ledger")
 MAY = {
     Account.INIT: {
         "insert a job",
@@ -255,9 +263,10 @@ MAY = {
         "take a turn",
         "make a collection",
     },
-    Account.INTAKE: {"insert a job", "put a job in by an upsert", "read tokens", "take a turn"},
-    Account.GATEWAY: {"follow the changes", "ask a worker to drain", "read tokens", "take a turn"},
+    Account.INTAKE: {"insert a job", "put a job in by an upsert", "read tokens", "take a turn", *LEDGER_WRITES},
+    Account.GATEWAY: {"follow the changes", "ask a worker to drain", "read tokens", "take a turn", *LEDGER_WRITES},
     Account.WORKER: {
+        "write a ledger",
         "write a kind",
         "write a watermark",
         "write a worker",
@@ -343,7 +352,8 @@ async def test_nobody_works_without_an_account(member: str, stores: Callable[[Ac
 
 def test_every_collection_has_its_grants() -> None:
     named = {value for name, value in vars(schema).items() if name.isupper() and isinstance(value, str)}
-    collections = named - {schema.LIVE_INDEX}
+    lists = (value for value in vars(schema).values() if isinstance(value, list))
+    collections = named - {one.document["name"] for found in lists for one in found if isinstance(one, IndexModel)}
     assert {schema.JOBS, schema.META} <= collections
     for account in Account:
         assert set(MONGO[account]) - {WHOLE_DATABASE} <= collections, account

@@ -1,8 +1,10 @@
 """What the recipes exit with, as scripts read it: whole, partly down, down, and what can't be done."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -36,6 +38,26 @@ def test_status_of_a_whole_stack_is_zero(recipe: Recipe) -> None:
     code, shown, complaint = recipe("status")
     assert (code, complaint) == (IS_WHOLE, "")
     assert "worker-1" in shown
+
+
+def test_status_shows_pauses_and_bulk_actions(stack: TestStack, recipe: Recipe) -> None:
+    quiet = recipe("status")[1]
+    assert stack.call("POST", "/kinds/noop/pause", {"reason": "the provider\x1b[2J is down"}).status == 200
+    order = {"action": "retry", "ids": [str(uuid4()) for _ in range(9)], "rate_per_s": 0.1, "reason": "fixed"}
+    action = stack.call("POST", "/bulk-actions", order)
+    assert action.status == 202, action.raw
+    code, shown, complaint = recipe("status")
+    assert (code, complaint) == (IS_WHOLE, "")
+    paused, retry = shown.splitlines()[-2:]
+    assert re.fullmatch(r"paused: kind noop by local since \S+Z: the provider\?\[2J is down", paused)
+    assert re.fullmatch(
+        rf"bulk action: retry {action.body['id']}, 0 of 9 done(, \d refused)?, by local since \S+Z: fixed", retry
+    )
+    assert stack.call("POST", f"/bulk-actions/{action.body['id']}/abort").status == 200
+    assert stack.call("POST", "/kinds/noop/resume").status == 200
+    eventually(
+        lambda: len(recipe("status")[1].splitlines()) == len(quiet.splitlines()), within_s=10, what="both are over"
+    )
 
 
 def test_status_of_a_partly_stopped_stack_names_the_part(stack: TestStack, recipe: Recipe) -> None:

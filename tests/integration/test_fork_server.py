@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acked_worker.execute.outcome import Crashed, Interrupted, InterruptReason, Succeeded
+from acked_common.outcomes.outcome import Crashed, Interrupted, InterruptReason, Succeeded
 from support.executor import assignment
 from support.suspects import gone, handlers_folder, open_bench, parent_of, result
 
@@ -59,6 +59,8 @@ async def test_handlers_that_can_not_be_loaded_give_the_suspects_back(folder: Pa
 
 OWNER = """
 import asyncio, sys
+from acked_common.runtime.clock import SharedClock
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.isolated_runner import IsolatedRunner
@@ -66,6 +68,7 @@ from acked_worker.isolate.isolated_runner import IsolatedRunner
 async def main():
     suspects = IsolatedRunner(
         most=2, lease_s=30.0, renewal_s=8.0, fence=StallFence(), on_ended=print,
+        ledgers=LedgerAccess(None, SharedClock()),
         on_progress=lambda reports: print("pid", reports[0][2]["value"], flush=True),
     )
     suspects.start()

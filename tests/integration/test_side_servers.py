@@ -62,15 +62,15 @@ async def test_the_port_is_told_beside_the_run_file_while_it_serves(tmp_path: Pa
     port = free_port()
     listen = read_common(Env({"ACKED_METRICS_PORT": str(port), "ACKED_METRICS_HOST": "0.0.0.0"})).listen
     server = MetricsServer(listen, run_file=tmp_path / "run" / "gateway-1.json")
-    told = tmp_path / "run" / "gateway-1.metrics"
+    address_file = tmp_path / "run" / "gateway-1.metrics"
     await server.start()
     try:
         # Where this machine reaches it.
-        assert json.loads(told.read_text()) == {"pid": os.getpid(), "address": f"127.0.0.1:{port}"}
-        assert [file.name for file in told.parent.iterdir()] == [told.name]
+        assert json.loads(address_file.read_text()) == {"pid": os.getpid(), "address": f"127.0.0.1:{port}"}
+        assert [file.name for file in address_file.parent.iterdir()] == [address_file.name]
     finally:
         await server.stop()
-    assert not told.exists()
+    assert not address_file.exists()
 
 
 async def test_processes_with_one_setting_take_ports_of_their_own() -> None:
@@ -113,8 +113,8 @@ async def test_a_worker_tells_its_health_to_probes_alone() -> None:
         assert await get(port, "/healthz", "10.244.0.5:8082") == (200, '{"status":"alive"}')
         assert await get(port, "/readyz", "10.244.0.5:8082") == (503, '{"status":"not-ready","parts":{}}')
         assert (await get(port, "/metrics", "10.244.0.5:8082"))[0] == 421
-        status, told = await get(port, "/readyz", f"127.0.0.1:{port}")
-        assert (status, "db-7.internal" in told) == (503, True)
+        status, address_file = await get(port, "/readyz", f"127.0.0.1:{port}")
+        assert (status, "db-7.internal" in address_file) == (503, True)
         assert (await get(port, "/readyz", "pod", method="HEAD")) == (503, "")
         with closing(socket.create_connection(("127.0.0.1", port), 5)):
             # A connection that says nothing holds nobody up.

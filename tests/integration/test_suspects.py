@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from acked_common.outcomes.outcome import Crashed, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.execute.executor import GRACE_S
-from acked_worker.execute.outcome import Crashed, Failed, Interrupted, InterruptReason, Succeeded, TimedOut
 from acked_worker.execute.stall_fence import since_boot
 from acked_worker.isolate.attempts import LATE_S
 from support.executor import BOUND_S, assignment

@@ -53,6 +53,12 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
     elif case.path.endswith(("/edit", "/erase")) and _edited and turn % 2 == 0:
         # A job that was neither edited nor erased yet.
         path["id"] = _edited.pop()
+    elif case.path.endswith("/signals/{name}") and turn % 2 == 0:
+        # A job that lives; each second one is the same signal again.
+        path["id"] = _there["live_id"]
+        if turn % 4 == 0:
+            path["name"], case.body = "paid", 100
+            case.headers = {**(case.headers or {}), "Idempotency-Key": "one-signal"}
     elif case.path.endswith("/erase") and turn % 8 == 3:
         path["id"] = _there["live_id"]
     elif case.path == "/bulk-actions" and isinstance(case.body, dict):

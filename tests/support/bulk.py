@@ -48,7 +48,7 @@ def plan_of(jobs: Sequence[Job], at: datetime, *, up_to: UUID | None = None) -> 
 
 
 class Life:
-    """The life of one process: it ends at its n-th call of a store, before the call or behind it."""
+    """The life of one process: it ends at its n-th call of a store, before or after the call."""
 
     def __init__(self, dies_at: int = 0, *, is_done_before: bool = False) -> None:
         """`dies_at` 0: it lives on."""

@@ -15,7 +15,7 @@ from deploy.docker.containers import Containers
 from deploy.docker.project import Project
 from deploy.native.layout import Ports
 from deploy.native.ports import free_port_base
-from support.stacks import QUICK, TestStack, eventually
+from support.stacks import PATIENT, QUICK, TestStack, eventually
 
 BACK_WITHIN_S = 90.0
 
@@ -89,7 +89,7 @@ def running_compose_stack(folder: Path, environ: Mapping[str, str] | None = None
     names = engine.image_names()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
     containers = Containers(
-        Project(Ports(free_port_base()), {**inherited, **names, **QUICK, **(environ or {})}, folder)
+        Project(Ports(free_port_base()), {**inherited, **names, **QUICK, **PATIENT, **(environ or {})}, folder)
     )
     try:
         containers.up()

@@ -78,6 +78,7 @@ class LoadTestFigures(msgspec.Struct, forbid_unknown_fields=True):
     failed: int
     duration_ms: float
     latency_ms: LatencyMs
+    latency_histogram: Mapping[str, list[float]]
     links: Mapping[str, str]
 
 
@@ -93,6 +94,8 @@ class Worker(msgspec.Struct, forbid_unknown_fields=True):
     version: str
     since: str
     seen_at: str
+    draining: bool
+    running_jobs: list[Mapping[str, Any]]
 
 
 class _Workers(msgspec.Struct, forbid_unknown_fields=True):

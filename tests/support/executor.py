@@ -9,8 +9,8 @@ from typing import Any
 from acked import Kind, KindOptions
 from acked.definition import define
 from acked_common.model.options import JobOptions
+from acked_common.outcomes.outcome import Ending
 from acked_worker.execute.executor import Assignment, Executor
-from acked_worker.execute.outcome import Ending
 
 BOUND_S = 20.0
 

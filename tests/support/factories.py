@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 
 from acked import Context, KindOptions
 from acked.definition import define
-from acked_common.model import interventions, lifecycle
+from acked_common.model import interventions, lifecycle, lifecycle_waits
 from acked_common.model.ids import new_id
 from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Owner, State, Transition
+from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.options import OPTION_NAMES, JobOptions
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import ALL, Origin, Topic
@@ -179,15 +180,24 @@ async def cancelled(store: JobStore, **fields: Any) -> Job:
     return await moved(store, await queued(store, **fields), interventions.cancel(at=now(), retention_s=RETENTION_S))
 
 
+async def waiting(store: JobStore, **fields: Any) -> Job:
+    """Insert a job that is parked for an hour."""
+    job = await running(store, **fields)
+    at = job.started_at or now()
+    waits = Waits("sleep", "nap", at + timedelta(hours=1))
+    return await moved(store, job, lifecycle_waits.park(at=at, waits=waits))
+
+
 MAKERS: dict[State, Callable[..., Awaitable[Job]]] = {
     State.QUEUED: queued,
     State.RUNNING: running,
     State.SCHEDULED: scheduled,
+    State.WAITING: waiting,
     State.SUCCEEDED: succeeded,
     State.FAILED: failed,
     State.CANCELLED: cancelled,
 }
-"""Factory of a job by state; no transition leads to `waiting` yet."""
+"""Factory of a job by state."""
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:

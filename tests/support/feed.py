@@ -35,7 +35,7 @@ async def next_frame(websocket: ClientConnection, *types: str, within_s: float =
 
 
 def as_events(job_id: str, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the events that tell a job's history; who asked for a move stands in its status alone."""
+    """Return the events of a job's history; only its status names the actors of moves."""
     return [{"id": job_id, **{name: value for name, value in entry.items() if name != "by"}} for entry in history]
 
 

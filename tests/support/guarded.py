@@ -1,4 +1,4 @@
-"""An application behind the edge's guards, called without a server."""
+"""An application with the edge's guards, called without a server."""
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping

@@ -46,7 +46,7 @@ class JobRoutesBench:
         audit, writer = Audit(self.store.audit(), self.clock), JobWriter(self.store, bundle_publisher.offer)
         parts = self.store, writer, audit
         times = common_settings().times
-        commands = Commands(*parts, self.clock, times)
+        commands = Commands(*parts, self.clock, times, waits=self.store.ledgers())
         edits = Edits(*parts, IntakeClient("http://127.0.0.1:1"), self.clock, times)
         self.reads = Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts")
         workers = WorkerCache(self.store, seen_within_s=24.0)
@@ -54,7 +54,9 @@ class JobRoutesBench:
         hints = Hints(workers, KindCache(self.store), looks, self.clock, PauseCache(self.store))
         self.app = Starlette(
             routes=[
-                *job_routes(self.store, hints, Reads(self.reads), self.clock),
+                *job_routes(
+                    self.store, hints, Reads(self.reads), self.clock, self.store.load_tests(), self.store.ledgers()
+                ),
                 *command_routes(commands, edits),
                 *worker_routes(self.store, workers, CommandRouter(NoLines()), audit),
             ],
@@ -68,6 +70,6 @@ class JobRoutesBench:
         return await call(self.app, "POST", target, body)
 
     async def listed(self, query: str = "") -> Any:
-        answer = await self.get(f"/jobs{query}")
-        assert answer.status == 200, answer.body
-        return answer.json
+        response = await self.get(f"/jobs{query}")
+        assert response.status == 200, response.body
+        return response.json

@@ -1,4 +1,4 @@
-"""A text that a test puts into payloads, so that nothing but this run can have answered with it."""
+"""A text that a test puts into payloads, so that only this run can have returned it."""
 
 import os
 import secrets

@@ -32,7 +32,19 @@ class ShakyStore(MemoryStore):
 
     VERBS = frozenset(
         {
-            *("insert", "key_holder", "get", "get_many", "claim", "apply", "renew", "live_jobs", "revisions", "kinds"),
+            *(
+                "insert",
+                "key_holder",
+                "get",
+                "get_many",
+                "histories",
+                "claim",
+                "apply",
+                "renew",
+                "live_jobs",
+                "revisions",
+                "kinds",
+            ),
             *("take_turn", "reserve", "give_back", "extend_waits", "pauses"),
             *("refresh_worker", "request_drain", "forget_worker"),
             *(
@@ -44,6 +56,8 @@ class ShakyStore(MemoryStore):
                 "report_progress",
                 "list_jobs",
                 "count_batch",
+                "list_batches",
+                "batch_ends",
             ),
             *("count_waiting", "count_waiting_by_tenant"),
             *("count_census", "write_census", "read_census", "read_attention", "known_group", "note_group"),

@@ -6,6 +6,9 @@ from pymongo.database import Database
 
 from acked_common.store.mongo.documents import Document
 
+KEPT_BYTES = 32 * 2**20
+"""MongoDB's own bound, 1 MiB, loses the oldest operations of a bulk action."""
+
 
 class Profile:
     """The operations on some collections of one database."""
@@ -18,6 +21,7 @@ class Profile:
         """Forgets what was and profiles all operations from now on."""
         self._database.command("profile", 0)
         self._database["system.profile"].drop()
+        self._database.create_collection("system.profile", capped=True, size=KEPT_BYTES)
         self._database.command("profile", 2)
 
     def stop(self) -> list[Document]:

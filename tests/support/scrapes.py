@@ -31,9 +31,9 @@ def addresses(stack: TestStack) -> dict[str, str]:
 
 
 def exposition(address: str) -> str:
-    """Return what a process exposes. Raise `OSError` if it does not answer."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=ANSWERS_WITHIN_S) as answer:
-        text: str = answer.read().decode()
+    """Return what a process exposes. Raise `OSError` if it does not respond."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=ANSWERS_WITHIN_S) as response:
+        text: str = response.read().decode()
         return text
 
 
@@ -96,7 +96,7 @@ class Watch:
 
 
 def all_answer(stack: TestStack) -> bool:
-    """Whether every target of the file answers."""
+    """Whether every target of the file responds."""
     try:
         return all(exposition(address) for address in addresses(stack))
     except urllib.error.HTTPError:

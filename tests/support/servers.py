@@ -74,6 +74,16 @@ class Servers:
         """Drop a test's database."""
         self.mongo().drop_database(name)
 
+    def empty_database(self, name: str) -> None:
+        """Delete the documents of a database and stop its profiler; its collections and indexes stay."""
+        database = self.mongo()[name]
+        database.command("profile", 0)
+        for collection in database.list_collection_names():
+            if collection == "system.profile":
+                database.drop_collection(collection)
+            else:
+                database[collection].delete_many({})
+
     def mongo(self) -> MongoClient[dict[str, object]]:
         """Return a plain client, for inspection by tests."""
         if self._client is None:

@@ -6,19 +6,29 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from acked_common.outcomes.outcome import Ending, InterruptReason, Succeeded
+from acked_common.runtime.clock import SharedClock
+from acked_common.store.records import ClaimedJob
+from acked_worker.consume.in_flight import InFlight, InFlightAttempts
+from acked_worker.durable.bridge import LedgerAccess
+from acked_worker.durable.desk import AttemptLedgers
 from acked_worker.execute.attempt import Assignment
-from acked_worker.execute.outcome import Ending, Succeeded
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.isolated_runner import IsolatedRunner
 from support.executor import BOUND_S
+from support.fields import filled
+from support.memory_ledgers import MemoryLedgers
 
 HANDLERS = """
 import asyncio, ctypes, multiprocessing, os, signal, sys, threading, time
 from acked import handler
+from acked.durable import Step
 
 @handler("echo")
 async def echo(ctx, payload):
@@ -77,6 +87,30 @@ async def steps(ctx, payload):
             file.write("+")
         await asyncio.sleep(0.01)
 
+@handler("keeps")
+async def keeps(ctx, payload):
+    async def step():
+        return os.getpid()
+    pid = await ctx.step("pid", step)
+    large = await ctx.gather(*[ctx.step(Step("large", key=n), big) for n in range(payload["large"])])
+    if payload["sleep_s"]:
+        await ctx.sleep("rest", payload["sleep_s"])
+    return {"pid": pid, "bytes": sum(map(len, large)), "began_with": await ctx.began_with()}
+
+async def big():
+    return "x" * 1_000_000
+
+@handler("awaits")
+async def awaits(ctx, payload):
+    ctx.progress(os.getpid())
+    return (await ctx.wait_for("go", within_s=9)).value
+
+@handler("keeps-thread")
+def keeps_thread(ctx, payload):
+    pid = ctx.step("pid", os.getpid)
+    ctx.sleep("rest", payload["sleep_s"])
+    return {"pid": pid}
+
 @handler("meets")
 async def meets(ctx, payload):
     with open(payload, "a") as file:
@@ -95,6 +129,10 @@ class SuspectBench:
         self.progress: dict[str, Any] = {}
         self.fence = StallFence()
         self._changed = asyncio.Event()
+        self.clock = SharedClock()
+        self.store = MemoryLedgers({}, self.clock)
+        self.running = InFlightAttempts()
+        self.desk = AttemptLedgers(self.store, self.running, lambda kind: "7", self._on_lost, self.clock)
         self.suspects = IsolatedRunner(
             most=most,
             lease_s=lease_s,
@@ -102,7 +140,19 @@ class SuspectBench:
             fence=self.fence,
             on_ended=self._on_ended,
             on_progress=self._on_progress,
+            ledgers=LedgerAccess(self.desk, self.clock),
         )
+
+    def hold(self, id_: str, attempt: int = 1) -> None:
+        """Hold a job whose attempt makes durable calls."""
+        self.running.add([InFlight(self.job_of(id_, attempt), "lane", 0.0)])
+
+    def job_of(self, id_: str, attempt: int = 1) -> ClaimedJob:
+        """The job of an attempt that is held."""
+        return replace(filled(ClaimedJob), id=UUID(id_), attempt=attempt, nonce=f"claim-{attempt}", run=1, failures=0)
+
+    def _on_lost(self, held: InFlight) -> None:
+        self.suspects.interrupt(held.id, held.job.attempt, InterruptReason.LEASE_LOST)
 
     def _on_ended(self, ended: list[tuple[Assignment, Ending]]) -> None:
         for one, ending in ended:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.native.layout import ROOT, Layout, Ports
+from support.stacks import PATIENT
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,13 @@ class Checkout:
         self.folder = folder
         self.layout = Layout(folder / ".acked" / "native", ports)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ACKED_", "JUST_"))}
-        self._environ = {**inherited, "ACKED_RUNTIME": "native", "ACKED_PORT_BASE": str(ports.base), **environ}
+        self._environ = {
+            **inherited,
+            "ACKED_RUNTIME": "native",
+            "ACKED_PORT_BASE": str(ports.base),
+            **PATIENT,
+            **environ,
+        }
         self._files: set[Path] = set()
 
     def take_fetched(self) -> None:

@@ -1,4 +1,4 @@
-"""Kinds that fail as they are told, each at lines of its own."""
+"""Kinds that fail as requested, each at its own lines."""
 
 from typing import Any
 

@@ -29,3 +29,11 @@ def fetch(ctx: Context, payload: Any) -> None:
     """Fails with a URL, in a thread."""
     url = f"https://example.com/orders/{random.randrange(10**6)}?key={uuid.uuid4().hex}"
     raise ConnectionError(f"{url} gave 0x{random.randrange(2**40):x}")
+
+
+@handler("test.mended", **AT_ONCE)
+async def mended(ctx: Context, payload: Any) -> str:
+    """Fails in the first run with the message of its payload; the runs behind it succeed, as after a correction."""
+    if ctx.run == 1:
+        raise RuntimeError(payload["message"])
+    return "mended"
