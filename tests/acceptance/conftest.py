@@ -1,7 +1,7 @@
 """A running stack of the shipped entry points: one for all modules that tell its parts nothing of their own."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,13 @@ import pytest
 pytest.register_assert_rewrite("support.stacks", "support.contract")
 
 from deploy.native.readiness import READY  # noqa: E402
+from deploy.native.stack import free_port_base  # noqa: E402
 from support.browser import Browser, running_browser  # noqa: E402
 from support.feed import FEED_CLIENTS  # noqa: E402
 from support.order import rank  # noqa: E402
+from support.shared_servers import SharedServers  # noqa: E402
 from support.slow_clients import REQUEST_WITHIN_S  # noqa: E402
-from support.stacks import TestStack, eventually, running_stack  # noqa: E402
+from support.stacks import StartStack, TestStack, eventually, running_stack  # noqa: E402
 
 HANDLERS = Path(__file__).parent / "handlers"
 STARTS_STACKS = "test_settings_kept.py"
@@ -40,11 +42,11 @@ def _has_own_stack(item: pytest.Item) -> bool:
 
 
 def stack_with(
-    environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+    environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory, scale: Mapping[str, int] | None = None
 ) -> AbstractContextManager[TestStack]:
     """A stack that also serves the kinds of `handlers/`."""
     told = {"ACKED_HANDLERS_DIR": str(HANDLERS), "ACKED_DRAIN_S": "2", **environ}
-    return running_stack(tmp_path_factory.mktemp("stack"), environ=told)
+    return running_stack(tmp_path_factory.mktemp("stack"), environ=told, scale=scale)
 
 
 def wait_as_it_was(stack: TestStack) -> None:
@@ -73,6 +75,28 @@ def stack_of_the_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tes
         yield running
 
 
+@pytest.fixture(scope="session")
+def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServers]:
+    """The servers of the stacks that modules start with `start_stack`."""
+    servers = SharedServers(tmp_path_factory.mktemp("servers"), free_port_base())
+    servers.start()
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="module")
+def start_stack(tmp_path_factory: pytest.TempPathFactory, shared_servers: SharedServers) -> Iterator[StartStack]:
+    """Start stacks on shared servers; they end with the module. A module that stops its servers, or asks for the
+    accounts of the services, has `OWN_SERVERS` or calls `stack_with`."""
+    with ExitStack() as running:
+
+        def start(environ: Mapping[str, str], scale: Mapping[str, int] | None = None) -> TestStack:
+            place = running.enter_context(shared_servers.place())
+            return running.enter_context(stack_with({**place, **environ}, tmp_path_factory, scale))
+
+        yield start
+
+
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
     """A shared stack, or the module's own where it has an `ENVIRON`: what the parts of that one are told."""
@@ -82,9 +106,12 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         shared = request.getfixturevalue("stack_of_the_alone" if is_alone else "shared_stack")
         yield shared
         wait_as_it_was(shared)
-        return
-    with stack_with(environ, tmp_path_factory) as running:
-        yield running
+    elif getattr(request.module, "OWN_SERVERS", False):
+        with stack_with(environ, tmp_path_factory) as running:
+            yield running
+    else:
+        start: StartStack = request.getfixturevalue("start_stack")
+        yield start(environ)
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from support.freezing import freeze
 from support.stacks import TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens", "ACKED_RENEWAL_S": "0.8"}
+OWN_SERVERS = True
+"""A gateway is started by hand with the account that services have on private servers."""
 EFFECT_WITHIN_S = 5.0
 """What the documents promise of a revocation."""
 BUSY_MACHINE_S = 5.0

@@ -9,7 +9,7 @@ import pytest
 
 from support.browser import Browser
 from support.contract import answered
-from support.stacks import TestStack, running_stack
+from support.stacks import StartStack, TestStack
 
 
 def page_server() -> http.server.ThreadingHTTPServer:
@@ -42,10 +42,8 @@ def origins() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, origins: tuple[str, str]) -> Iterator[TestStack]:
-    environ = {"ACKED_ALLOWED_ORIGINS": f"https://app.example,{origins[0]}"}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ) as started:
-        yield started
+def stack(start_stack: StartStack, origins: tuple[str, str]) -> TestStack:
+    return start_stack({"ACKED_ALLOWED_ORIGINS": f"https://app.example,{origins[0]}"})
 
 
 CALLS = """

@@ -24,6 +24,8 @@ from support.nonce import nonce
 from support.stacks import TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens"}
+OWN_SERVERS = True
+"""The accounts of the services are tried."""
 NONCE = nonce()
 DEFAULT = "default"
 NOT_ALLOWED = 13

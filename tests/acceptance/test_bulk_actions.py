@@ -7,9 +7,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,9 +17,8 @@ import pytest
 from acked_common.model.lifecycle import Reason, State
 from support.contract import assert_problem, instant
 from support.nonce import nonce
-from support.stacks import Answer, TestStack, eventually, running_stack
+from support.stacks import Answer, StartStack, TestStack, eventually
 
-HANDLERS = Path(__file__).parent / "handlers"
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
 NONCE = nonce()
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
@@ -28,11 +26,8 @@ TAKEN_OVER_WITHIN_S = 12.0
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    environ = {"ACKED_HANDLERS_DIR": str(HANDLERS), "ACKED_DRAIN_S": "2"}
-    scale = {"gateway": 2}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=scale) as started:
-        yield started
+def stack(start_stack: StartStack) -> TestStack:
+    return start_stack({}, {"gateway": 2})
 
 
 def failing(stack: TestStack, count: int, batch: str, *, word: str = NONCE) -> list[str]:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from acked_common.model.lifecycle import State
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import StartStack, TestStack, eventually
 
 BEFORE = ("a", "b", "c", "d", "e")
 # Two are swapped, one is new, one has another name.
@@ -60,10 +60,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    told = {"ACKED_HANDLERS_DIR": str(folder), "ACKED_DRAIN_S": "2"}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=told) as started:
-        yield started
+def stack(folder: Path, start_stack: StartStack) -> TestStack:
+    return start_stack({"ACKED_HANDLERS_DIR": str(folder)})
 
 
 def deploy(stack: TestStack, folder: Path, course: Sequence[str]) -> None:

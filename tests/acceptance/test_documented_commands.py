@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from acked_common.model.lifecycle import State
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import StartStack, TestStack, eventually
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "handlers" / "README.md"])
@@ -70,13 +70,11 @@ OTHERS = [command for command in WRITTEN if not command.text.startswith("curl ")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, start_stack: StartStack) -> TestStack:
     """With the handler that the documents begin with."""
     folder = tmp_path_factory.mktemp("handlers")
     shutil.copy(ROOT / "handlers" / "hello.py.example", folder / "hello.py")
-    told = {"ACKED_HANDLERS_DIR": str(folder), "ACKED_DRAIN_S": "2"}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=told) as started:
-        yield started
+    return start_stack({"ACKED_HANDLERS_DIR": str(folder)})
 
 
 def job_for(stack: TestStack, text: str) -> str:

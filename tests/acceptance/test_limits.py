@@ -17,11 +17,10 @@ from acked_common.model.lifecycle import Reason, State
 from support.access import Client, make_token
 from support.contract import instant
 from support.nonce import nonce
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import StartStack, TestStack, eventually
 
 NONCE = nonce()
 SCALE = {"worker": 2}
-HANDLERS = Path(__file__).parent / "handlers"
 KIND, OTHER = "test.export", "test.echo"
 YEAR_S = 365 * 86_400
 LEARNED_S = 2.0
@@ -30,10 +29,8 @@ WHY = f"the provider allows six calls {NONCE}"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    environ = {"ACKED_HANDLERS_DIR": str(HANDLERS), "ACKED_ACCESS": "tokens", "ACKED_DRAIN_S": "1"}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=SCALE) as started:
-        yield started
+def stack(start_stack: StartStack) -> TestStack:
+    return start_stack({"ACKED_ACCESS": "tokens", "ACKED_DRAIN_S": "1"}, SCALE)
 
 
 @pytest.fixture(scope="module")

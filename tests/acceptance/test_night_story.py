@@ -1,7 +1,6 @@
 """A night with the dashboard, from the page alone: find what fails, read why, pause, mend, retry, resume, audit."""
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from acked_common.model.lifecycle import State
 from support.browser import Browser
 from support.nonce import nonce
 from support.roles import all_shown, says, shown
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import StartStack, TestStack, eventually
 from support.story import BREAKS, BROKEN, KINDS, WORKS, deploy, write_handlers
 
 JOBS = 2000
@@ -28,12 +27,10 @@ def handlers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(handlers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
+def stack(handlers: Path, start_stack: StartStack) -> TestStack:
     """A stack of its own: its handlers change, and its workers are replaced."""
     write_handlers(handlers, WORKS)
-    environ = {"ACKED_HANDLERS_DIR": str(handlers), "ACKED_DRAIN_S": "2"}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ) as running:
-        yield running
+    return start_stack({"ACKED_HANDLERS_DIR": str(handlers)})
 
 
 def submit(stack: TestStack, run: str) -> dict[str, list[str]]:
@@ -62,7 +59,7 @@ def go_to(browser: Browser, place: str) -> None:
     shown(browser, "heading", rf"^{place}\b")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, pytest.param(390, marks=pytest.mark.long)])
 def test_somebody_who_is_woken_mends_it_from_the_page(
     width: int, stack: TestStack, handlers: Path, browser: Browser
 ) -> None:

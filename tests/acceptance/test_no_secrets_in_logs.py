@@ -21,6 +21,8 @@ from support.stacks import TestStack, eventually
 
 # At this level libraries say most.
 ENVIRON = {"ACKED_ACCESS": "tokens", "ACKED_LOG_LEVEL": "debug"}
+OWN_SERVERS = True
+"""They freeze, and their logs are read too."""
 
 
 def mark(what: str) -> str:

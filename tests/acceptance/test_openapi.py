@@ -23,6 +23,8 @@ from support.stacks import TestStack, eventually
 
 # A stack of its own: the traffic sends the worker away, starts jobs that run for long, and goes without MongoDB.
 ENVIRON: dict[str, str] = {}
+OWN_SERVERS = True
+"""MongoDB freezes."""
 SERVICES = ("gateway", "intake")
 CHECKS = (
     "not_a_server_error",

@@ -66,9 +66,12 @@ class Operator:
         return dict(self.client.call("GET", f"/status/{job_id}{query}").body)
 
     def becomes(self, job_id: str, **wanted: object) -> None:
-        """Wait until the API tells these fields of a job."""
-        eventually(
-            lambda: {name: self.job(job_id).get(name) for name in wanted} == wanted, within_s=30, what=f"{wanted}"
+        """Wait until the API tells these fields of a job; fail with what it tells, and what the page shows."""
+        until(
+            self.browser,
+            lambda: {name: self.job(job_id).get(name) for name in wanted} == wanted,
+            within_s=30,
+            what=lambda: f"{wanted} of {self.job(job_id)}",
         )
 
 

@@ -17,7 +17,8 @@ from support.roles import says, shown, text_of, until
 from support.stacks import TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "off"}
-"""A stack of its own: its servers stop."""
+OWN_SERVERS = True
+"""They stop."""
 NONCE = nonce()
 NOTICED_WITHIN_S = 30.0
 RECOVERS_WITHIN_S = 60.0

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +17,10 @@ from websockets.sync.client import connect
 
 from acked_common.model.lifecycle import Reason, State
 from support.contract import assert_problem, instant, workers
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import StartStack, TestStack, eventually
 
 NONCE = os.environ.get("ACKED_TEST_NONCE") or secrets.token_hex(6)
 SCALE = {"worker": 2}
-HANDLERS = Path(__file__).parent / "handlers"
 KIND, OTHER = "test.echo", "noop"
 LABEL = f'{{kind="{KIND}"}}'
 WITHIN_S = 2.0
@@ -33,10 +31,8 @@ WHY = f"the echo is too loud {NONCE}"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    environ = {"ACKED_HANDLERS_DIR": str(HANDLERS)}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=SCALE) as started:
-        yield started
+def stack(start_stack: StartStack) -> TestStack:
+    return start_stack({}, SCALE)
 
 
 class Claims:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ from deploy.native.supervisor import SUPERVISOR_LOG
 from support.contract import workers
 from support.feed import as_events, connected, next_frame
 from support.load import Load
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import StartStack, TestStack, eventually
 
 TWO_OF_EACH = {"worker": 2, "intake": 2, "gateway": 2}
 ROUNDS = int(os.environ.get("ACKED_TEST_ROUNDS", "1"))
-HANDLERS = Path(__file__).parent / "handlers"
 DRAIN_S = 2.0
 # Some end at once, some within the drain, some must be given back.
 JOBS = [
@@ -33,10 +32,8 @@ JOBS = [
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    environ = {"ACKED_DRAIN_S": str(DRAIN_S), "ACKED_HANDLERS_DIR": str(HANDLERS)}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=TWO_OF_EACH) as started:
-        yield started
+def stack(start_stack: StartStack) -> TestStack:
+    return start_stack({"ACKED_DRAIN_S": str(DRAIN_S)}, TWO_OF_EACH)
 
 
 def test_every_process_is_ready_and_each_gateway_lists_the_same_workers(stack: TestStack) -> None:

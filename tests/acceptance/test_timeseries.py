@@ -1,8 +1,6 @@
 """Counts over time on a running stack: exact over several processes of a service, and over restarts of all of them."""
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -10,20 +8,17 @@ import pytest
 
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.minute_buckets import COUNTED, WINDOWS
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import StartStack, TestStack, eventually
 
 SCALE = {"worker": 2, "intake": 2}
-HANDLERS = Path(__file__).parent / "handlers"
 NOOPS, FAILING, DELAYED = 120, 6, 4
 ATTEMPTS = 3
 """Of `test.fails`."""
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStack]:
-    environ = {"ACKED_DRAIN_S": "2", "ACKED_HANDLERS_DIR": str(HANDLERS)}
-    with running_stack(tmp_path_factory.mktemp("stack"), environ=environ, scale=SCALE) as started:
-        yield started
+def stack(start_stack: StartStack) -> TestStack:
+    return start_stack({}, SCALE)
 
 
 def sums(stack: TestStack, window: str = "1h", kind: str | None = None) -> Counter[str]:

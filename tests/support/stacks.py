@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from deploy.native.layout import Layout, Ports
 from deploy.native.processes import end_processes
@@ -118,6 +118,12 @@ class TestStack:
         return 0.0
 
 
+class StartStack(Protocol):
+    """Start a stack that ends with the module; its parts are told `environ`."""
+
+    def __call__(self, environ: Mapping[str, str], scale: Mapping[str, int] | None = None) -> TestStack: ...
+
+
 def eventually(holds: Callable[[], Any], *, within_s: float, what: str) -> Any:
     """Return the first true value; fail if there is none in time."""
     end = time.monotonic() + within_s
@@ -172,10 +178,16 @@ def running_stack(
     scale: Mapping[str, int] | None = None,
     port_base: int | None = None,
 ) -> Iterator[TestStack]:
-    """Run a stack that is ready; remove it afterwards."""
+    """Run a stack that is ready; remove it afterwards. Its servers are its own, unless `environ` names others."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
-    layout = Layout(folder.resolve(), Ports(port_base or free_port_base()))
-    stack = Stack(layout, {**inherited, **QUICK, **PATIENT, **(environ or {})})
+    told = {**inherited, **QUICK, **PATIENT, **(environ or {})}
+    layout = Layout(
+        folder.resolve(),
+        Ports(port_base or free_port_base()),
+        own_mongod="ACKED_MONGO_URL" not in told,
+        own_rabbitmq="ACKED_AMQP_URL" not in told,
+    )
+    stack = Stack(layout, told)
     if scale:
         stack.scale(scale)
     with never_orphaned(layout):
