@@ -25,7 +25,7 @@ class Part:
 MILLION = ("integration", "acceptance", "-k", "many_ended", "--ended-jobs", "1000000")
 FULL = (
     Part("every folder", "deploy.testing"),
-    Part("long tests", "deploy.testing", ("acceptance", "-m", "long")),
+    Part("long tests", "deploy.testing", ("integration", "acceptance", "faults", "-m", "long")),
     Part("coverage", "deploy.coverage"),
     Part("faults", "deploy.testing", ("faults",)),
     Part("20,000 seeds", "deploy.testing", ("simulation", "--seeds", "20000")),

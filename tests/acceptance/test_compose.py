@@ -186,6 +186,7 @@ def test_jobs_outlive_the_containers_and_their_passwords(stack: ComposeStack) ->
     assert len(stack.containers.project.containers("intake")) == stack.containers.project.scale["intake"]
 
 
+@pytest.mark.long
 async def test_behind_the_proxy_a_stopping_replica_refuses_nobody(stack: ComposeStack) -> None:
     await asyncio.to_thread(stack.containers.scale, {"gateway": 2, "intake": 2})
     published = {service for service in (*SERVICES, "proxy") if any(map(_published, stack.inspect(service)))}

@@ -52,6 +52,7 @@ def check_result(orders: Orders, number: str, paid: int, lines: set[str]) -> Any
     return status
 
 
+@pytest.mark.long
 def test_orders_survive_a_down_in_each_of_their_waits(stack: TestStack, orders: Orders) -> None:
     long = terms(remind_after_s=3600.0)
     reminded = terms(remind_after_s=0.2)

@@ -84,7 +84,7 @@ def test_each_test_of_a_folder_is_in_one_of_its_runs_or_long(folder: str) -> Non
     found = testing.passes(folder, [])
     chosen = [options[options.index("-m") + 1] for options in found if "-m" in options]
     assert (len(found), chosen) in ((1, []), (2, ["not alone and not long", "alone and not long"]))
-    assert any(part.arguments == ("acceptance", "-m", "long") for part in FULL)
+    assert any(part.arguments == ("integration", "acceptance", "faults", "-m", "long") for part in FULL)
 
 
 def test_the_longest_modules_are_there() -> None:

@@ -151,7 +151,12 @@ def test_an_isolated_job_outlives_signals_to_its_processes(stack: TestStack) -> 
     assert (found["state"], found["attempt"], found["failures"]) == (State.SUCCEEDED, 2, 0)
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    # A whole stack starts for each of them.
+    [pytest.param(number, marks=() if number is signal.SIGTERM else pytest.mark.long) for number in STOP_SIGNALS],
+    ids=lambda number: number.name,
+)
 def test_a_supervisor_that_is_asked_to_stop_stops_all_in_order(stack: TestStack, number: signal.Signals) -> None:
     stack.stack.scale({"worker": 3})
     wait_whole(stack)
