@@ -15,8 +15,9 @@ from acked_common.model.instants import whole_ms
 from acked_common.model.lifecycle import Move, Reason, State
 from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.topics import Topic
+from acked_common.store import list_limits
 from acked_common.store.ports import JobChanges
-from acked_common.store.records import Job, ProgressReport, Reservation
+from acked_common.store.records import Job, ProgressReport, Reservation, TopicCount
 from support.factories import (
     ERROR,
     GRACE_S,
@@ -243,18 +244,29 @@ async def test_a_look_meets_each_job_once_while_they_move(store: JobStore) -> No
     await asyncio.gather(*moving)
 
 
-async def test_a_count_of_a_batch_is_whole_and_of_more_is_bounded(store: JobStore) -> None:
+async def test_a_count_of_a_batch_is_whole_and_of_more_is_bounded(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await insert(store, *(new_job(kind="k1", batch="b1") for _ in range(5)))
     await running(store, kind="k1", batch="b1")
     await succeeded(store, kind="k1", batch="b1")
     await failed(store, kind="k2")
     await insert(store, new_job(kind="k2"))
 
-    assert await store.count(topic("batch", "b1"), at_most=2) == {State.QUEUED: 5, State.RUNNING: 1, State.SUCCEEDED: 1}
-    assert await store.count(topic("kind", "k2"), at_most=100) == {State.QUEUED: 1, State.FAILED: 1}
-    assert await store.count(topic(), at_most=100) == {State.QUEUED: 6, State.RUNNING: 1, State.FAILED: 1}
-    assert await store.count(topic(), at_most=3) == {State.QUEUED: 3, State.RUNNING: 1, State.FAILED: 1}
-    assert await store.count(topic("batch", "none"), at_most=3) == {}
+    of_batch, live_and_failed = {State.QUEUED: 5, State.RUNNING: 1, State.SUCCEEDED: 1}, {State.QUEUED: 6}
+    assert await store.count(topic("batch", "b1"), at_most=2) == TopicCount(of_batch, None, 7)
+    of_kind = {State.QUEUED: 1, State.FAILED: 1}
+    assert await store.count(topic("kind", "k2"), at_most=100) == TopicCount(of_kind, 100, 8)
+    assert await store.count(topic("kind", "$kind"), at_most=100) == TopicCount({}, 100, 8)
+    live_and_failed |= {State.RUNNING: 1, State.FAILED: 1}
+    assert await store.count(topic(), at_most=100) == TopicCount(live_and_failed, 100, 8)
+    assert await store.count(topic(), at_most=3) == TopicCount({**live_and_failed, State.QUEUED: 3}, 3, 5)
+    assert await store.count(topic("batch", "none"), at_most=3) == TopicCount({}, None, 0)
+    # Of a large batch, each state is counted up to the bound; one more key says that there are more.
+    monkeypatch.setattr(list_limits, "BATCH_COUNTED", 4)
+    assert await store.count(topic("batch", "b1"), at_most=2) == TopicCount({**of_batch, State.QUEUED: 4}, 4, 7)
+    monkeypatch.setattr(list_limits, "BATCH_COUNTED", 5)
+    assert await store.count(topic("batch", "b1"), at_most=2) == TopicCount(of_batch, None, 7)
 
 
 async def test_what_is_being_written_at_the_opening_is_either_told_or_seen_by_a_look_behind_it(store: JobStore) -> None:

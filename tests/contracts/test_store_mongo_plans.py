@@ -28,6 +28,7 @@ from support.factories import (
     owner,
     running,
     succeeded,
+    topic,
 )
 
 
@@ -175,6 +176,22 @@ async def test_a_large_batch_is_counted_from_a_bounded_number_of_keys(
     assert sum(operation["docsExamined"] for operation in operations) == 0
     assert all(operation["keysExamined"] <= 21 for operation in operations)
     assert not any(operation.get("hasSortStage") for operation in operations)
+
+
+async def test_the_feed_counts_a_batch_from_a_bounded_number_of_keys(
+    store: MongoStore, profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_limits, "BATCH_COUNTED", 20)
+    found = await store.count(topic("batch", "b3"), at_most=7)
+    assert (found.at_most, max(found.states.values())) == (20, 20)
+
+    (counting,) = [operation for operation in profile.stop() if operation["op"] == "command"]
+
+    assert counting["planSummary"] == BATCH_INDEX
+    assert counting["docsExamined"] == 0
+    assert found.looked_at <= counting["keysExamined"] <= found.looked_at + len(State), "one key ends each range"
+    assert counting["keysExamined"] <= 22 * len(State)
+    assert not counting.get("hasSortStage")
 
 
 async def test_the_ends_of_a_batch_are_read_from_keys_alone(store: MongoStore, profile: Profile) -> None:

@@ -224,4 +224,4 @@ def origin(kind: str = "k", batch: str | None = None, *, tenant: str = DEFAULT_T
 
 async def count_queued(store: JobStore, at_most: int) -> int:
     """Count queued jobs, up to a bound."""
-    return (await store.count(topic(), at_most=at_most)).get(State.QUEUED, 0)
+    return (await store.count(topic(), at_most=at_most)).states.get(State.QUEUED, 0)

@@ -33,7 +33,7 @@ from acked_common.model.lifecycle import (
 )
 from acked_common.model.pauses import PAUSES_KEPT, KindPauses, Pause
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.model.topics import BATCH, COUNTED_EXACTLY, IDS, Topic, topics_of
+from acked_common.model.topics import BATCH, COUNTED_WHOLE, IDS, Topic, topics_of
 from acked_common.runtime.clock import Clock
 from acked_common.store import list_limits
 from acked_common.store.audit import MemoryAudit
@@ -82,6 +82,7 @@ from acked_common.store.records import (
     Reservation,
     Revision,
     SweepPosition,
+    TopicCount,
     WaitExtension,
     WorkerRecord,
 )
@@ -449,19 +450,23 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
         found = [update_from_document(document) for document in self._jobs.values() if _is_in(document, topic)]
         return None if len(found) > limit else found
 
-    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
-        is_bounded = topic.name not in COUNTED_EXACTLY
-        counts: dict[State, int] = {}
-        looked_at: dict[State, int] = {}
+    async def count(self, topic: Topic, *, at_most: int) -> TopicCount:
+        is_whole, most = topic.name in COUNTED_WHOLE, list_limits.BATCH_COUNTED
+        counts: Counter[State] = Counter()
+        looked_at: Counter[State] = Counter()
         for document in self._jobs.values():
             state = State(document["state"])
-            if is_bounded and state not in LIVE | {State.FAILED}:
-                continue
-            if state in LIVE or document["tenant"] == topic.tenant:
-                looked_at[state] = looked_at.get(state, 0) + 1
-            if _is_in(document, topic) and not (is_bounded and looked_at[state] > at_most):
-                counts[state] = counts.get(state, 0) + 1
-        return counts
+            if is_whole:
+                counts[state] += _is_in(document, topic)
+            elif state in LIVE | {State.FAILED} and (state in LIVE or document["tenant"] == topic.tenant):
+                looked_at[state] += looked_at[state] < at_most + 1
+                counts[state] += _is_in(document, topic) and looked_at[state] <= at_most
+        counts = +counts
+        if not is_whole:
+            return TopicCount(counts, at_most, sum(min(count, at_most) for count in looked_at.values()))
+        bound = None if max(counts.values(), default=0) <= most else most
+        states = {state: min(count, most) for state, count in counts.items()}
+        return TopicCount(states, bound, sum(min(count, most + 1) for count in counts.values()))
 
     async def count_waiting(self, *, at_most: int) -> int:
         return sum((await self.count_waiting_by_tenant(at_most=at_most)).values())

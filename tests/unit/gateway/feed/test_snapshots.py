@@ -2,21 +2,26 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
 from acked_common.model.events import JobEvent, JobUpdate
+from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Reason, State
 from acked_common.model.topics import Topic
+from acked_common.store import list_limits
 from acked_common.store.errors import StoreUnavailable
+from acked_common.store.records import TopicCount
+from acked_gateway.feed import count_queue
 from acked_gateway.feed import snapshots as module
 from acked_gateway.feed.client import Client
 from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.snapshots import AT_ONCE, COUNTED_AT_MOST, Snapshots
 from acked_gateway.feed.subscription import Subscription
-from support.factories import ManualClock, insert, new_job, origin, running, succeeded, topic
+from support.factories import ManualClock, insert, new_job, now, origin, running, succeeded, topic
 from support.memory_store import MemoryStore
 from support.parts import BOUND_S, settle
 
@@ -28,8 +33,8 @@ class LookedAt(MemoryStore):
         super().__init__(ManualClock())
         self.looks: list[Topic] = []
         self.counts: list[tuple[Topic, int]] = []
-        self.lets = asyncio.Event()
-        self.lets.set()
+        self.lets, self.lets_count = asyncio.Event(), asyncio.Event()
+        self.lets.set(), self.lets_count.set()
         self.failures: list[Exception] = []
         self.at_once = self.most_at_once = 0
 
@@ -45,9 +50,14 @@ class LookedAt(MemoryStore):
             raise self.failures.pop(0)
         return await super().look(topic, limit=limit)
 
-    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
+    async def count(self, topic: Topic, *, at_most: int) -> TopicCount:
         self.counts.append((topic, at_most))
-        return await super().count(topic, at_most=at_most)
+        # As a server: what happens while the answer is under way is not in it.
+        found = await super().count(topic, at_most=at_most)
+        await self.lets_count.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        return found
 
 
 class Stream:
@@ -203,6 +213,110 @@ async def test_counts_are_renewed_once_something_happened(bench: Bench, monkeypa
     bench.hub.publish([JobUpdate(job.id, origin("demo"), at)])
     assert [await renew() for _ in range(2)] == [3, 3]
     assert len(bench.store.looks) == looks, "what is shown by counts needs no look"
+
+
+def tell(bench: Bench, batch: str) -> None:
+    """Let the stream show an event of a batch."""
+    at = JobEvent(new_id(), 1, State.QUEUED, Reason.ACCEPTED.value, 0, now())
+    bench.hub.publish([JobUpdate(at.id, origin("demo", batch=batch), at)])
+
+
+async def large_batches(bench: Bench, monkeypatch: pytest.MonkeyPatch, count: int) -> list[Subscription]:
+    """So many batches of three jobs, all too large for a look and counted twice."""
+    monkeypatch.setattr(module, "JOBS_AT_MOST", 2)
+    await insert(bench.store, *(new_job(batch=f"b{n // 3}") for n in range(3 * count)))
+    wanted = [bench.want(topic("batch", f"b{n}")) for n in range(count)]
+    for _ in range(2):
+        await settle(20)
+        await bench.snapshots._refresh_counts()
+    await settle(20)
+    return wanted
+
+
+def overdraw(bench: Bench, times: int) -> None:
+    """As if other counts had read much more than they may at once; -1 as if that was long ago."""
+    for lane in (bench.snapshots._queue._unknown, bench.snapshots._queue._small):
+        lane.charge("other", times * 1000 * count_queue.KEYS_AT_ONCE, time.monotonic())
+
+
+async def test_counts_of_a_very_large_batch_say_that_they_are_bounded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_limits, "BATCH_COUNTED", 2)
+    (subscription,) = await large_batches(bench, monkeypatch, 1)
+    found = frame(subscription)
+    assert (found["counts"], found["counted_at_most"]) == ({"queued": 2}, 2)
+
+
+async def test_count_that_takes_long_is_not_overtaken_by_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (subscription,) = await large_batches(bench, monkeypatch, 1)
+    bench.store.lets_count.clear()
+    began = len(bench.store.counts)
+    for _ in range(3):
+        await insert(bench.store, new_job(batch="b0"))
+        tell(bench, "b0")
+        await bench.snapshots._refresh_counts()
+        await settle()
+    assert len(bench.store.counts) == began + 1
+    bench.store.lets_count.set()
+    await settle(20)
+    assert len(bench.store.counts) == began + 2
+    assert frame(subscription)["counts"] == {"queued": 6}
+
+
+async def test_count_that_fails_is_made_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    monkeypatch.setattr(module, "JOBS_AT_MOST", 0)
+    await insert(bench.store, new_job(batch="b"))
+    bench.store.lets_count.clear()
+    subscription = bench.want(topic("batch", "b"))
+    await settle()
+    bench.store.failures = [StoreUnavailable("away")]
+    bench.store.lets_count.set()
+    async with asyncio.timeout(BOUND_S):
+        while len(bench.store.counts) < 2:  # noqa: ASYNC110 - turns of the loop, no time
+            await asyncio.sleep(0)
+    await settle()
+    assert frame(subscription)["counts"] == {"queued": 1}
+
+
+async def test_first_counts_go_ahead_when_much_was_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await large_batches(bench, monkeypatch, 5)
+    began = len(bench.store.counts)
+    overdraw(bench, 1)
+    for n in range(5):
+        tell(bench, f"b{n}")
+    await bench.snapshots._refresh_counts()
+    await insert(bench.store, *(new_job(batch="new") for _ in range(3)))
+    late = bench.want(topic("batch", "new"))
+    gone = bench.want(topic("batch", "b0"))
+    await settle(20)
+    assert len(bench.store.counts) == began, "what was read before is paid first"
+    bench.hub.leave(gone.client)
+    overdraw(bench, -1)
+    await bench.snapshots._refresh_counts()
+    await settle(50)
+    assert frame(late)["counts"] == {"queued": 3}
+    counted = [one.value for one, _ in bench.store.counts[began:]]
+    assert counted == ["new", "b0", "b1", "b2", "b3", "b4"], "a new client wanted b0 too"
+
+
+async def test_topics_without_clients_are_not_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = await large_batches(bench, monkeypatch, 3)
+    began = len(bench.store.counts)
+    overdraw(bench, 1)
+    for n in range(3):
+        tell(bench, f"b{n}")
+    await bench.snapshots._refresh_counts()
+    for subscription in wanted[:2]:
+        bench.hub.leave(subscription.client)
+    overdraw(bench, -1)
+    await bench.snapshots._refresh_counts()
+    await settle(20)
+    assert [one.value for one, _ in bench.store.counts[began:]] == ["b2"]
+    assert bench.snapshots._uncounted == {} and bench.snapshots._counting == set()
 
 
 async def test_looks_at_once_are_bounded(bench: Bench) -> None:

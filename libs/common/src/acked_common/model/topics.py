@@ -11,8 +11,8 @@ from msgspec import Struct
 ALL, IDS, BATCH, KIND = "all", "ids", "batch", "kind"
 NAMED = (BATCH, KIND)
 """Topics whose value is a name that the client sends."""
-COUNTED_EXACTLY = frozenset({IDS, BATCH})
-"""Topics that one index counts. Counts of any other topic cover live and failed jobs and are bounded."""
+COUNTED_WHOLE = frozenset({IDS, BATCH})
+"""Topics that one index counts, in all states. Counts of any other topic cover live and failed jobs only."""
 
 
 class Origin(Struct, frozen=True):

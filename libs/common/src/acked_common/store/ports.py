@@ -40,6 +40,7 @@ from acked_common.store.records import (
     Reservation,
     Revision,
     SweepPosition,
+    TopicCount,
     WaitExtension,
     WorkerRecord,
 )
@@ -362,10 +363,11 @@ class SnapshotStore(Protocol):
         """Read the state of each job of a topic; None if there are more than `limit` jobs."""
         ...
 
-    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
-        """Count the jobs of a topic by state. For a kind or all jobs, count only live and failed ones, because no index
-        could count other ended jobs. Each state is counted over at most `at_most` jobs: live ones over those of all
-        tenants, in the sweeper's order; failed ones over the tenant's own."""
+    async def count(self, topic: Topic, *, at_most: int) -> TopicCount:
+        """Count the jobs of a topic by state; in a batch, up to `list_limits.BATCH_COUNTED` jobs of each state. For a
+        kind or all jobs, count only live and failed ones, because no index could count other ended jobs, each state
+        over at most `at_most` jobs: live ones over those of all tenants, in the sweeper's order; failed ones over the
+        tenant's own."""
         ...
 
 

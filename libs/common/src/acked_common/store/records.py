@@ -311,6 +311,17 @@ class BatchCount:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicCount:
+    """The jobs of a topic by state, and what the count cost."""
+
+    states: Mapping[State, int]
+    at_most: int | None
+    """The most jobs that were counted in each state; None if all jobs of the topic are counted."""
+    looked_at: int
+    """The keys or documents that were read."""
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSummary:
     """A batch in a list: its jobs by state, counted up to `list_limits.BATCH_JOBS_COUNTED`."""
 

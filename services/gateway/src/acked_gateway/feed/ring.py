@@ -41,7 +41,7 @@ class Entry:
 class Ring:
     """The latest events of one topic, and the subscriptions to it."""
 
-    __slots__ = ("_entries", "_size", "base", "behind", "subscriptions", "topic", "was_published")
+    __slots__ = ("_entries", "_size", "base", "behind", "counted", "subscriptions", "topic", "was_published")
 
     def __init__(self, topic: Topic) -> None:
         self.topic = topic
@@ -52,6 +52,8 @@ class Ring:
         """The number of subscriptions with unread entries."""
         self.was_published = False
         """Whether events were published since the last counts."""
+        self.counted: int | None = None
+        """Keys that the last counts read; None before the first."""
         self._entries: deque[Entry] = deque()
         self._size = 0
 

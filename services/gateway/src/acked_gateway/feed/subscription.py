@@ -54,6 +54,7 @@ class Subscription:
         "position",
         "ring",
         "sub",
+        "waits_for_counts",
     )
 
     def __init__(self, client: Client, sub: Sub, ring: Ring) -> None:
@@ -65,6 +66,8 @@ class Subscription:
         """Whether it has a snapshot on which its events build."""
         self.is_behind = False
         self.has_counts = False
+        self.waits_for_counts = False
+        """Whether its topic is too large for a snapshot of each job, and was not counted yet."""
         self._seq = 0
         self._snapshot: str | None = None
         self._filter: Mapping[UUID, int] | None = None

@@ -5,7 +5,7 @@ import pymongo
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import FOR_WORKERS, State
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.model.topics import Topic
+from acked_common.model.topics import COUNTED_WHOLE, Topic
 from acked_common.store import list_limits
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.change_events import GLIMPSE, topic_fields, update_from_document
@@ -17,8 +17,9 @@ from acked_common.store.mongo.moves import (
     counting_pipelines,
     large_batch_pipeline,
     waiting_pipeline,
+    whole_pipeline,
 )
-from acked_common.store.records import BatchCount
+from acked_common.store.records import BatchCount, TopicCount
 
 COUNT_WITHIN_S = 15.0
 
@@ -50,14 +51,27 @@ class CountVerbs(Verbs):
             documents = await found.to_list(None)
         return None if len(documents) > limit else [update_from_document(document) for document in documents]
 
-    async def count(self, topic: Topic, *, at_most: int) -> dict[State, int]:
-        counts: dict[State, int] = {}
+    async def count(self, topic: Topic, *, at_most: int) -> TopicCount:
         with store_errors("counting jobs"):
-            for state, pipeline, options in counting_pipelines(topic, at_most):
-                jobs = self._connections.snapshot_jobs if state is None else self._connections.jobs
-                for group in await jobs.aggregate(pipeline, **options).to_list(None):
-                    counts[State(group["_id"]) if state is None else state] = group["count"]
-        return counts
+            if topic.name in COUNTED_WHOLE:
+                return await self._count_whole(topic)
+            states: dict[State, int] = {}
+            looked_at = 0
+            for state, pipeline, index in counting_pipelines(topic, at_most):
+                for group in await self._connections.jobs.aggregate(pipeline, hint=index).to_list(None):
+                    looked_at += group["looked_at"]
+                    if group["count"]:
+                        states[state] = group["count"]
+            return TopicCount(states, at_most, looked_at)
+
+    async def _count_whole(self, topic: Topic) -> TopicCount:
+        """Count a topic that one index counts, from one snapshot, up to a bound in each state."""
+        jobs, most = self._connections.snapshot_jobs, list_limits.BATCH_COUNTED
+        groups = await jobs.aggregate(whole_pipeline(jobs.name, topic, most + 1)).to_list(None)
+        found = {State(group["_id"]): group["count"] for group in groups}
+        is_exact = all(count <= most for count in found.values())
+        states = {state: min(count, most) for state, count in found.items()}
+        return TopicCount(states, None if is_exact else most, sum(found.values()))
 
     async def count_waiting(self, *, at_most: int) -> int:
         return sum((await self._count_waiting(at_most, by_tenant=False)).values())

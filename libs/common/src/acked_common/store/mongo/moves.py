@@ -3,13 +3,12 @@
 from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any
 
 from pymongo import UpdateMany, UpdateOne
 
 from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, Move, Seen, State, Transition
-from acked_common.model.topics import COUNTED_EXACTLY, Topic
+from acked_common.model.topics import Topic
 from acked_common.store.mongo.change_events import topic_fields
 from acked_common.store.mongo.documents import (
     Document,
@@ -210,17 +209,36 @@ def large_batch_pipeline(collection: str, tenant: str, batch: str, most: int) ->
     return [*first, *({"$unionWith": {"coll": collection, "pipeline": other}} for other in others)]
 
 
-def counting_pipelines(topic: Topic, at_most: int) -> list[tuple[State | None, list[Document], dict[str, Any]]]:
-    """Return the aggregations that count a topic: `(state, pipeline, options)`. Each result has a `count`; without a
-    state, it has one group for each state, its `_id`."""
+def whole_pipeline(collection: str, topic: Topic, most: int) -> list[Document]:
+    """Return the counts of a topic by state, from at most so many keys of each state."""
     fields = topic_fields(topic)
-    if topic.name in COUNTED_EXACTLY:
-        return [(None, [{"$match": fields}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}], {})]
-    found: list[tuple[State | None, list[Document], dict[str, Any]]] = []
+    if topic.ids:
+        return [{"$match": fields}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
+
+    def of_state(state: State) -> list[Document]:
+        return [
+            {"$match": {**fields, "state": state.value}},
+            # In the order of the index, so that it is this one.
+            {"$sort": {"tenant": 1, "batch": 1, "state": 1, "_id": -1}},
+            {"$limit": most},
+            {"$group": {"_id": "$state", "count": {"$sum": 1}}},
+        ]
+
+    first, *others = (of_state(state) for state in sorted(State))
+    return [*first, *({"$unionWith": {"coll": collection, "pipeline": other}} for other in others)]
+
+
+def counting_pipelines(topic: Topic, at_most: int) -> list[tuple[State, list[Document], str]]:
+    """Return the aggregations that count the live and failed jobs of a topic: `(state, pipeline, index)`. A result has
+    a `count`, and how many jobs were `looked_at` for it."""
+    # As literals: a client chose the name, and one that begins with "$" would be a path.
+    is_in: Document = {"$and": [{"$eq": [f"${name}", {"$literal": one}]} for name, one in topic_fields(topic).items()]}
+    tally: Document = {"_id": None, "looked_at": {"$sum": 1}, "count": {"$sum": {"$cond": [is_in, 1, 0]}}}
+    found: list[tuple[State, list[Document], str]] = []
     for state in sorted(LIVE | {State.FAILED}):
         indexed: Document = {"state": state.value}
         indexed |= {NEXT_CHECK_AT: {"$exists": True}} if state in LIVE else {"tenant": topic.tenant}
         # The limit bounds the scan, so no backlog of another kind or tenant makes a count expensive.
-        pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}, {"$match": fields}, {"$count": "count"}]
-        found.append((state, pipeline, {"hint": LIVE_INDEX if state in LIVE else "tenant_failed"}))
+        pipeline: list[Document] = [{"$match": indexed}, {"$limit": at_most}, {"$group": tally}]
+        found.append((state, pipeline, LIVE_INDEX if state in LIVE else "tenant_failed"))
     return found
