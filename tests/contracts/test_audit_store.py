@@ -8,7 +8,7 @@ import pytest
 from pymongo import DESCENDING
 from pymongo.database import Database
 
-from acked_common.model.audit import KEPT_DAYS, AuditAction, AuditEntry, AuditFilter, new_entry
+from acked_common.model.audit import KEPT_DAYS, TARGETS, AuditAction, AuditEntry, AuditFilter, new_entry
 from acked_common.model.ids import id_at
 from acked_common.model.principal import Actor, Operator
 from acked_common.store.audit import AuditStore
@@ -93,6 +93,46 @@ async def test_filters_narrow_the_list(audit: AuditStore) -> None:
     assert await listed(audit, since_at=second.at, until_at=third.at, client="ada") == [second]
     page = await audit.list(AuditFilter("acme", until_at=third.at), page_size=5, before=second.id)
     assert page.entries == [first], "of the bounds above an id the lower one holds"
+
+
+async def test_entries_of_one_object_are_listed(audit: AuditStore) -> None:
+    operator = Operator("acme", Actor("ada"))
+    acts = [
+        (AuditAction.RETRY, {"job": "1"}),
+        (AuditAction.BULK, {"bulk": "1", "action": "retry"}),
+        (AuditAction.PAUSE, {"kind": "1"}),
+        (AuditAction.CANCEL, {"job": "1"}),
+        (AuditAction.CANCEL, {"job": "2"}),
+    ]
+    entries = [
+        new_entry(operator, action, target, at=AT + timedelta(seconds=n)) for n, (action, target) in enumerate(acts)
+    ]
+    theirs = new_entry(Operator("globex", Actor("ada")), AuditAction.RETRY, {"job": "1"}, at=AT)
+    await noted(audit, [*entries, theirs])
+    assert await listed(audit, target=("job", "1")) == [entries[3], entries[0]]
+    assert await listed(audit, target=("bulk", "1")) == [entries[1]]
+    assert await listed(audit, target=("kind", "1")) == [entries[2]]
+    assert await listed(audit, target=("job", "1"), until_at=AT + timedelta(seconds=1)) == [entries[0]]
+    assert await listed(audit, target=("job", "3")) == []
+
+
+@pytest.mark.parametrize("name", TARGETS)
+async def test_a_page_of_one_object_looks_at_no_other_entries(
+    mongo_store: MongoStore, database: "Database[dict[str, Any]]", name: str
+) -> None:
+    entries = [
+        new_entry(Operator(tenant, Actor("ada")), action, {name: f"{n % 4}"}, at=AT + timedelta(seconds=n))
+        for n in range(100)
+        for action in (AuditAction.RETRY, AuditAction.CANCEL)
+        for tenant in ("acme", "globex")
+    ]
+    database.audit.insert_many([audit_document(one) for one in entries])
+    wish = AuditFilter("acme", target=(name, "3"), since_at=AT, until_at=AT + timedelta(hours=1))
+    found = database.audit.find(audit_criteria(wish, None)).sort("_id", DESCENDING).limit(11).hint(index_for(wish))
+    stats = found.explain()["executionStats"]
+    assert (stats["nReturned"], stats["totalDocsExamined"]) == (11, 11)
+    assert stats["totalKeysExamined"] <= 12
+    assert len((await mongo_store.audit().list(wish, page_size=10)).entries) == 10
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.model.audit import AuditAction
+from acked_common.model.ids import new_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.principal import LOCAL_OPERATOR, SCOPE_KEY, Actor, Operator, Permission, Principal
 from acked_common.model.tokens import mint
@@ -23,6 +24,7 @@ from support.asgi import Answer, call
 from support.factories import ManualClock
 from support.memory_store import MemoryStore
 
+ID = str(new_id())
 ADA = Operator("default", Actor("ada", "a" * 12))
 
 
@@ -118,6 +120,15 @@ async def test_filters_narrow_the_list(bench: Bench) -> None:
     assert await bench.listed("?since=1h&until=1m") == []
 
 
+async def test_entries_of_one_object_are_listed(bench: Bench) -> None:
+    targets: list[dict[str, str]] = [{"job": ID}, {"bulk": ID}, {"kind": "demo"}, {"job": str(new_id())}]
+    for target in targets:
+        await bench.audit.note(ADA, AuditAction.RETRY, target)
+    for query, target in zip((f"job={ID.upper()}", f"bulk_action={ID}", "kind=demo"), targets, strict=False):
+        entries = (await bench.get(f"?{query}&action=&client=")).json["entries"]
+        assert [entry["target"] for entry in entries] == [target]
+
+
 @pytest.mark.parametrize(
     ("query", "name"),
     [
@@ -130,6 +141,12 @@ async def test_filters_narrow_the_list(bench: Bench) -> None:
         ("?page_size=-1", "?page_size"),
         ("?page_token=x", "?page_token"),
         ("?clint=ada", "?clint"),
+        ("?job=7", "?job"),
+        ("?bulk_action=7", "?bulk_action"),
+        ("?kind=A", "?kind"),
+        (f"?job={ID}&kind=demo", "?kind"),
+        (f"?job={ID}&action=retry", "?action"),
+        ("?kind=demo&client=ada", "?client"),
     ],
 )
 async def test_a_parameter_that_means_nothing_is_named(bench: Bench, query: str, name: str) -> None:

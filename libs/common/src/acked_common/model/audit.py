@@ -58,6 +58,10 @@ class AuditEntry(Struct, frozen=True):
     """The number of jobs that the act concerns, if known in advance."""
 
 
+TARGETS = ("bulk", "job", "kind")
+"""The members of `target` by which entries are listed."""
+
+
 class AuditFilter(Struct, frozen=True):
     """The filter of a list of entries; an entry must match every part that is set."""
 
@@ -67,6 +71,9 @@ class AuditFilter(Struct, frozen=True):
     since_at: datetime | None = None
     until_at: datetime | None = None
     """The exclusive end of the range."""
+    target: tuple[str, str] | None = None
+    """One of `TARGETS` and its value. A list by it has no action and no client: an index for each combination would
+    cost every entry more than the few entries of one object are worth."""
 
 
 def new_entry(

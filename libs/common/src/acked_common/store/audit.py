@@ -54,6 +54,7 @@ def _fits(entry: AuditEntry, wanted: AuditFilter, before: UUID | None) -> bool:
         entry.tenant == wanted.tenant
         and wanted.action in (None, entry.action)
         and wanted.client in (None, entry.client)
+        and (wanted.target is None or entry.target.get(wanted.target[0]) == wanted.target[1])
         and (wanted.since_at is None or entry.id >= first_id_at(wanted.since_at))
         and (wanted.until_at is None or entry.id < first_id_at(wanted.until_at))
         and (before is None or entry.id < before)

@@ -9,7 +9,7 @@ from acked_common.api.operations import COMMANDS
 from acked_common.api.representations import Count, Instant
 from acked_common.api.routes import JSON, ApiResponse, Operation, Parameter, with_page
 from acked_common.model.audit import KEPT_DAYS, AuditAction
-from acked_common.model.names import CLIENT_NAME, whole
+from acked_common.model.names import CLIENT_NAME, KIND_NAME, whole
 from acked_common.model.principal import Permission
 
 DEFAULT_PAGE = 50
@@ -59,6 +59,27 @@ GET_AUDIT = with_page(
                 place="query",
                 type=Annotated[str, Meta(pattern=whole(CLIENT_NAME))],
                 description="Only acts of this client.",
+            ),
+            Parameter(
+                name="job",
+                place="query",
+                type=Annotated[str, Meta(extra_json_schema={"format": "uuid"})],
+                description=(
+                    "Only acts on this job alone; a bulk action has one entry for all of its jobs. At most one of "
+                    "`job`, `bulk_action` and `kind`, and none of them with `action` or `client`."
+                ),
+            ),
+            Parameter(
+                name="bulk_action",
+                place="query",
+                type=Annotated[str, Meta(extra_json_schema={"format": "uuid"})],
+                description="Only entries of this bulk action: its order, and its abort. As `job`.",
+            ),
+            Parameter(
+                name="kind",
+                place="query",
+                type=Annotated[str, Meta(pattern=whole(KIND_NAME))],
+                description="Only acts on this kind: pauses and limits. As `job`.",
             ),
             Parameter(
                 name="since",

@@ -1,6 +1,6 @@
 """The audit over HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from starlette.requests import Request
@@ -11,14 +11,17 @@ from acked_common.api.routes import ApiRoute
 from acked_common.http.limits import Client, client_of
 from acked_common.http.responses import JsonResponse
 from acked_common.model.audit import AuditAction, AuditEntry, AuditFilter
+from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
-from acked_common.model.names import CLIENT_NAME
+from acked_common.model.names import CLIENT_NAME, KIND_NAME
 from acked_common.model.principal import principal_of
 from acked_common.runtime.clock import Clock
 from acked_common.store.audit import AuditStore
 from acked_gateway.audit.operations import DEFAULT_PAGE, GET_AUDIT, MAX_PAGE, AuditLine, AuditList
 
-_FILTERS = ("action", "client", "since", "until")
+_TARGETS = {"job": "job", "bulk_action": "bulk", "kind": "kind"}
+"""The members of `target` by the parameters that select them."""
+_FILTERS = ("action", "client", *_TARGETS, "since", "until")
 
 Turn = Callable[[Client], AbstractAsyncContextManager[None]]
 
@@ -36,6 +39,7 @@ def audit_routes(store: AuditStore, clock: Clock, turn: Turn) -> list[ApiRoute]:
             client=_client(query.get("client")),
             since_at=instant("since", query.get("since"), now),
             until_at=instant("until", query.get("until"), now),
+            target=_target(query),
         )
         # The values as sent: a duration back from now would mean another instant on each page.
         filters = {"tenant": tenant} | {name: query.get(name) or None for name in _FILTERS}
@@ -67,6 +71,25 @@ def _client(text: str | None) -> str | None:
     if CLIENT_NAME.fullmatch(text) is None:
         raise bad_parameter("client", "must be the name of a client: a-z, 0-9, '.', '_' and '-', 64 at most")
     return text
+
+
+def _target(query: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the member of the target and its value that one of the parameters names."""
+    names = [name for name in _TARGETS if query.get(name)]
+    if not names:
+        return None
+    name = names[0]
+    if others := [other for other in (*names[1:], "action", "client") if query.get(other)]:
+        raise bad_parameter(others[0], f"can't be combined with {name}, which selects few entries")
+    text = query[name]
+    if name == "kind":
+        if KIND_NAME.fullmatch(text) is None:
+            raise bad_parameter(name, "must be the name of a kind: a-z, 0-9, '.', '_' and '-', 64 at most")
+        return _TARGETS[name], text
+    found = parse_id(text)
+    if found is None:
+        raise bad_parameter(name, f"must be an id such as 01a20d05-adff-75dc-870e-4517b8566f53, not {text[:40]!r}")
+    return _TARGETS[name], str(found)
 
 
 def _line(entry: AuditEntry) -> AuditLine:

@@ -1,4 +1,4 @@
-"""`AuditStore` on MongoDB. Each combination of filters has an index in list order, so a page scans only its entries."""
+"""`AuditStore` on MongoDB. Each list has an index in its order, so a page scans only its entries."""
 
 from typing import Any
 from uuid import UUID
@@ -68,6 +68,8 @@ def audit_criteria(wanted: AuditFilter, before: UUID | None) -> Document:
         criteria["client"] = wanted.client
     if wanted.action is not None:
         criteria["action"] = wanted.action
+    if wanted.target is not None:
+        criteria[f"target.{wanted.target[0]}"] = wanted.target[1]
     ids: dict[str, Any] = {}
     if wanted.since_at is not None:
         ids["$gte"] = first_id_at(wanted.since_at)
@@ -81,4 +83,6 @@ def audit_criteria(wanted: AuditFilter, before: UUID | None) -> Document:
 
 def index_for(wanted: AuditFilter) -> str:
     """Return the name of the index that serves filter and order."""
+    if wanted.target is not None:
+        return schema.audit_target_index(wanted.target[0])
     return schema.audit_index(has_client=wanted.client is not None, has_action=wanted.action is not None)

@@ -5,7 +5,7 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from acked_common.model.attempts import ATTEMPTS_KEPT, TRACEBACKS_KEPT
-from acked_common.model.audit import KEPT_DAYS
+from acked_common.model.audit import KEPT_DAYS, TARGETS
 from acked_common.model.ledger import MAX_BYTES, MAX_ENTRIES, MAX_UNREAD, READ_IDS_KEPT
 from acked_common.model.lifecycle import HISTORY_KEPT, LIVE, TERMINAL, State
 from acked_common.store.mongo import field_names
@@ -171,6 +171,11 @@ def audit_index(*, has_client: bool, has_action: bool) -> str:
     return "_".join(("newest", *(["client"] if has_client else []), *(["action"] if has_action else [])))
 
 
+def audit_target_index(name: str) -> str:
+    """Return the name of the audit's index for entries of a tenant on one object, by the member of the target."""
+    return f"newest_of_{name}"
+
+
 AUDIT_INDEXES = [
     *(
         IndexModel(
@@ -179,9 +184,17 @@ AUDIT_INDEXES = [
         )
         for filters in _AUDIT_FILTERS
     ),
+    *(
+        IndexModel(
+            [("tenant", ASCENDING), (f"target.{name}", ASCENDING), ("_id", DESCENDING)],
+            name=audit_target_index(name),
+            partialFilterExpression={f"target.{name}": {"$exists": True}},
+        )
+        for name in TARGETS
+    ),
     IndexModel([("at", ASCENDING)], name="kept", expireAfterSeconds=KEPT_DAYS * 86_400),
 ]
-"""Acts are rare, so an index for each combination of filters is cheap, and no page scans other entries."""
+"""Acts are rare, so an index for each list is cheap, and no page scans other entries."""
 CENSUS_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
 LOAD_TEST_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]
 ERROR_GROUP_INDEXES = [IndexModel([("forget_at", ASCENDING)], name="forgotten", expireAfterSeconds=0)]

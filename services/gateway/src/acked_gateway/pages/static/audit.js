@@ -9,21 +9,25 @@ import { emptyPlace, problemBox } from "./parts.js";
 import { Refresh } from "./refresh.js";
 
 const EVERY_MS = 5000;
-const FILTERS = ["action", "client", "since", "until"];
+const TARGETS = { job: "job", bulk_action: "bulk action", kind: "kind" };
+const FILTERS = ["action", "client", ...Object.keys(TARGETS), "since", "until"];
 
 function filterForm(query) {
   const field = (name, label, more) => h("label", label, h("input", { name, value: query.get(name) ?? "", autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...more }));
   const chosen = query.get("action") ?? "";
+  const target = Object.keys(TARGETS).find((name) => query.get(name));
   const form = h("form", { class: "card row", "aria-label": "Filters" },
-    h("label", "Action", h("select", { name: "action" }, h("option", { value: "" }, "Any"),
-      actions.map((action) => h("option", { value: action, selected: action === chosen }, action.replaceAll("_", " "))))),
-    field("client", "Client", { "data-filter": "", placeholder: "any" }),
+    // The API lists what was done to one object whoever did it.
+    target !== undefined ? field(target, `Acts on ${TARGETS[target]}`, { "data-filter": "" }) : [
+      h("label", "Action", h("select", { name: "action" }, h("option", { value: "" }, "Any"),
+        actions.map((action) => h("option", { value: action, selected: action === chosen }, action.replaceAll("_", " "))))),
+      field("client", "Client", { "data-filter": "", placeholder: "any" })],
     field("since", "Since", { placeholder: "8d, 1h, or an instant" }), field("until", "Until", { placeholder: "now" }),
     h("button", { type: "submit" }, "Filter"),
     FILTERS.some((name) => query.get(name)) && h("a", { class: "button quiet", href: "/audit" }, "All entries"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    location.assign(address("/audit", Object.fromEntries(FILTERS.map((name) => [name, form.elements[name].value.trim()]))));
+    location.assign(address("/audit", Object.fromEntries(FILTERS.map((name) => [name, form.elements[name]?.value.trim()]))));
   });
   return form;
 }

@@ -8,13 +8,6 @@ import { duration, rate, time } from "./format.js";
 import { card, emptyPlace, table } from "./parts.js";
 
 const NOT_FOUND = 404;
-const AUDITED_NEAR_MS = 5000;
-
-// The entry of the audit is written right before the action.
-function auditAddress({ asked_at: at, by }) {
-  const near = (shift) => new Date(Date.parse(at) + shift).toISOString();
-  return address("/audit", { action: "bulk", client: by.client, since: near(-AUDITED_NEAR_MS), until: near(AUDITED_NEAR_MS) });
-}
 
 const fact = (term, ...value) => [h("dt", term), h("dd", value)];
 
@@ -26,7 +19,7 @@ function facts(action) {
     fact("Plan", "Jobs that were there ", time(action.planned_at), "; later ones are left alone"),
     fact("Rate", action.rate_per_s === null ? "as fast as possible" : `at most ${action.rate_per_s} jobs per second`),
     fact("By", action.by.client, action.by.token_id && [", token ", h("code", action.by.token_id)]), action.reason && fact("Reason", action.reason),
-    fact("Asked", time(action.asked_at), ", ", h("a", { href: auditAddress(action) }, "entry of the audit")), startedAt && fact("Started", time(startedAt)),
+    fact("Asked", time(action.asked_at), ", ", h("a", { href: address("/audit", { bulk_action: action.id }) }, "entry of the audit")), startedAt && fact("Started", time(startedAt)),
     abortedBy && fact("Abort asked for", abortedBy.client, " ", time(action.abort_requested_at)),
     endedAt && fact("Ended", time(endedAt), took > 0 && `, after ${duration(took)}, ${rate(action.done / took)} jobs per second`),
     action.failure && fact("Failure", action.failure), fact("Id", h("code", action.id)),
