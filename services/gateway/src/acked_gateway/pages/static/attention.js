@@ -22,6 +22,8 @@ class Attention {
   #size;
   #refresh;
   #newest = null;
+  #isAsking = false;
+  #lastly = h("span");
   #lead = h("p", { class: "lead", role: "status" });
   #waiting = h("button", { type: "button", class: "quiet small", hidden: true });
   #list = h("div", { class: "groups" });
@@ -115,6 +117,7 @@ class Attention {
 
   #showEmpty(countedAt) {
     const state = this.#cards.size > 0 ? "none" : countedAt === null ? "uncounted" : "empty";
+    if (state === "empty" && !this.#isSnoozed) this.#sayLast();
     if (this.#empty.dataset.shown === state) return;
     this.#empty.dataset.shown = state;
     this.#empty.hidden = state === "none";
@@ -123,19 +126,26 @@ class Attention {
     else if (state === "empty") this.#showWell();
   }
 
-  async #showWell() {
+  #showWell() {
     const kind = this.#page.query.get("kind");
-    const lastly = h("span");
     fill(this.#empty, h("div", { class: "card" }, kind
-      ? emptyPlace(`No failed job of the kind ${kind} waits for you.`, lastly, h("a", { href: "/attention" }, "Show all kinds"))
-      : emptyPlace("All is well: no failed job waits for you.", lastly),
+      ? emptyPlace(`No failed job of the kind ${kind} waits for you.`, this.#lastly, h("a", { href: "/attention" }, "Show all kinds"))
+      : emptyPlace("All is well: no failed job waits for you.", this.#lastly),
       h("details", { class: "small" }, h("summary", "See what a failure looks like"), h("p", "This job fails for good at its first attempt:"),
         command(`curl -H 'Content-Type: application/json' -d '${EXAMPLE}' ${intakeUrl}/process`))));
+  }
+
+  // Asked for with each look: workers write the minutes after the jobs, and the gateway may be busy.
+  async #sayLast() {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    const kind = this.#page.query.get("kind");
     const points = await ask(address("/timeseries", { window: "24h", kind }), { signal: this.#page.signal }).then((found) => found.points, () => null);
-    if (points === null) return;
-    const last = points.findLast(({ failed }) => failed > 0);
-    if (last === undefined) fill(lastly, `No job${kind ? ` of the kind ${kind}` : ""} failed in the last 24 hours.`);
-    else fill(lastly, "The last failure was in the ten minutes after ", time(last.at), ".");
+    this.#isAsking = false;
+    const at = points?.findLast(({ failed }) => failed > 0)?.at;
+    if (points === null || this.#lastly.dataset.shown === String(at)) return;
+    this.#lastly.dataset.shown = at;
+    fill(this.#lastly, at === undefined ? `No job${kind ? ` of the kind ${kind}` : ""} failed in the last 24 hours.` : ["The last failure was in the ten minutes after ", time(at), "."]);
   }
 }
 

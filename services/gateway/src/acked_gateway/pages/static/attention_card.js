@@ -9,6 +9,7 @@ import { problemBox, skeleton } from "./parts.js";
 
 const EXAMPLES = 5;
 const SPARK_HEIGHT = 24;
+const END_SHOWN_MS = 6000;
 const UNGROUPED = "ungrouped";
 
 const jobsOf = (group) => address("/jobs", { "error.group": group });
@@ -31,6 +32,7 @@ export class GroupCard {
   #page;
   #group;
   #progress = null;
+  #endSeenAt = null;
   #spark = sparkline();
   #new = h("span", { class: "new" });
   #message = h("a");
@@ -89,11 +91,14 @@ export class GroupCard {
     if (this.#progress?.action.id !== action.id) this.#follow(new BulkProgress(this.#page, action));
   }
 
-  // Whether an action's progress is still to be seen: until its end, and until a count that came after it.
+  // Whether an action's progress is still to be seen: until its end, until a count that came after it, and long enough
+  // to be read: that count may come first.
   isBusy(countedAt) {
     if (this.#progress === null) return false;
     const { action } = this.#progress;
-    return !hasEnded(action) || countedAt === null || countedAt <= action.ended_at;
+    if (!hasEnded(action)) return true;
+    this.#endSeenAt ??= performance.now();
+    return countedAt === null || countedAt <= action.ended_at || performance.now() - this.#endSeenAt < END_SHOWN_MS;
   }
 
   get group() {
@@ -106,6 +111,7 @@ export class GroupCard {
 
   #follow(progress) {
     this.#progress = progress;
+    this.#endSeenAt = null;
     fill(this.#place, progress.element);
   }
 
