@@ -16,7 +16,7 @@ import msgspec
 from apispec import APISpec
 
 from acked_common.api.problem_types import MEMBERS, ProblemDocument
-from acked_common.api.routes import JSON, ApiResponse, Header, Operation
+from acked_common.api.routes import JSON, LINES, ApiResponse, Header, Operation
 from acked_common.http.problem_catalogue import CATALOGUE, ProblemType
 from acked_common.http.problems import MEDIA_TYPE, TYPE_PREFIX
 
@@ -150,10 +150,13 @@ class _Document:
             content: dict[str, Any] = {"schema": self._schemas.of(operation.body.type)}
             if operation.body.examples:
                 content["examples"] = {name: {"value": value} for name, value in operation.body.examples.items()}
+            media = {JSON: content}
+            if operation.body.line_type is not None:
+                media[LINES] = {"schema": self._schemas.of(operation.body.line_type)}
             described["requestBody"] = {
                 "description": operation.body.description,
                 "required": operation.body.required,
-                "content": {JSON: content},
+                "content": media,
             }
         described["responses"] = self._responses(operation)
         return described
@@ -238,6 +241,8 @@ def _types_of(operation: Operation) -> list[Any]:
     found = [parameter.type for parameter in operation.parameters]
     if operation.body is not None:
         found.append(operation.body.type)
+        if operation.body.line_type is not None:
+            found.append(operation.body.line_type)
     for answer in operation.answers:
         found += answer.media.values()
         found += [header.type for header in answer.headers.values()]

@@ -14,6 +14,8 @@ from acked_common.model.principal import Permission
 
 JSON = "application/json"
 HTML = "text/html"
+LINES = "application/x-ndjson"
+"""Newline-delimited JSON; the schemas of this media type are those of one line."""
 
 ALWAYS = (
     *("bad-http", "unsupported-transfer-coding", "slow-head", "slow-body", "headers-too-large"),
@@ -50,6 +52,8 @@ class Body:
     required: bool
     examples: Mapping[str, Any] = field(default_factory=dict)
     """Example value by name."""
+    line_type: Any = None
+    """The type of one line, for a route that takes many requests as newline-delimited JSON too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import msgspec
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
 from acked_common.model.ids import parse_id
-from acked_common.model.names import KIND_NAME, NEW_BATCH_NAME
+from acked_common.model.names import IDEMPOTENCY_KEY, KIND_NAME, NEW_BATCH_NAME
 from acked_common.model.options import NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.store.records import KindRecord
@@ -24,6 +24,15 @@ MAX_TAG_CHARS = 64
 CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 """A character class for regular expressions. No tag contains these."""
 
+KEY_FIELD = "idempotency_key"
+"""The field of a line in place of the header."""
+
+_PAYLOAD = "payload"
+_REQUIRED = {
+    "kind": 'is missing; name the kind of work, such as "demo"',
+    KEY_FIELD: "is missing; each line has a key of its own, equal for its retries. Use a UUID",
+}
+"""What is wrong where a field is absent; only lines have a key."""
 _MAX_ERRORS = 20
 _MAX_SHOWN_CHARS = 200
 _CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
@@ -56,13 +65,24 @@ class _Wrong(Exception):
         self.pointer = pointer
 
 
-def parse_submission(  # noqa: C901 - one rule a branch
-    body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may_scan: bool = True
-) -> Submission:
+def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may_scan: bool = True) -> Submission:
     """Return the submission; an empty body submits a `demo` job. Raises `ProblemError` with 400, 413 or 422, and
     `NeedsScan` unless `may_scan`."""
     if not body:
         return Submission(DEFAULT_KIND)
+    members = _members_of(body, max_bytes=max_bytes, may_scan=may_scan)
+    return _submission(body, members, _read_fields(members, _FIELDS))
+
+
+def parse_line(line: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may_scan: bool = True) -> tuple[Submission, str]:
+    """Return the submission of one line of many, and its idempotency key. Raises as `parse_submission` does."""
+    members = _members_of(line, max_bytes=max_bytes, may_scan=may_scan)
+    fields = _read_fields(members, _LINE_FIELDS)
+    key: str = fields.pop(KEY_FIELD)
+    return _submission(line, members, fields), key
+
+
+def _members_of(body: bytes, *, max_bytes: int, may_scan: bool) -> dict[str, Any]:
     try:
         members = strict_json.parse(body, max_bytes=max_bytes, may_scan=may_scan)
     except StrictJsonError as error:
@@ -70,24 +90,33 @@ def parse_submission(  # noqa: C901 - one rule a branch
     if type(members) is not dict:
         detail = f'must be an object such as {{"kind": "demo"}}, not {_type_of(members)}'
         raise ProblemError(problem("invalid-field", f"the body {detail}", errors=[{"pointer": "", "detail": detail}]))
+    return members
+
+
+def _read_fields(members: dict[str, Any], known: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Return the checked fields that the members have. Raises `ProblemError` with all faults at once."""
     fields: dict[str, Any] = {}
     errors: list[ErrorAt] = []
     unknown: list[str] = []
     for name, value in members.items():
-        read = _FIELDS.get(name)
+        read = known.get(name)
         if read is None:
             unknown.append(name)
-        elif value is not None or name == "kind":
+        elif value is not None or name in _REQUIRED:
             try:
                 fields[name] = read(value)
             except _Wrong as wrong:
                 errors.append({"pointer": f"/{name}{wrong.pointer}", "detail": wrong.detail})
-    if "kind" not in members:
-        errors.insert(0, {"pointer": "/kind", "detail": 'is missing; name the kind of work, such as "demo"'})
+    missing = [name for name in _REQUIRED if name in known and name not in members]
+    errors[:0] = [{"pointer": f"/{name}", "detail": _REQUIRED[name]} for name in missing]
     if errors or unknown:
-        raise _refusal(errors, unknown)
-    if "payload" in members:
-        fields["payload"] = bytes(_payload_decoder.decode(body).payload)
+        raise _refusal(errors, unknown, tuple(known))
+    return fields
+
+
+def _submission(body: bytes, members: dict[str, Any], fields: dict[str, Any]) -> Submission:
+    if _PAYLOAD in members:
+        fields[_PAYLOAD] = bytes(_payload_decoder.decode(body).payload)
     asked = {name: fields.pop(name) for name in OPTION_NAMES if name in fields}
     return Submission(**fields, options=JobOptions(**asked) if asked else NO_OPTIONS)
 
@@ -182,6 +211,14 @@ def _job_id(value: Any) -> UUID:
     return job_id
 
 
+def _idempotency_key(value: Any) -> str:
+    if type(value) is not str:
+        raise _Wrong(f"must be a text, not {_type_of(value)}")
+    if IDEMPOTENCY_KEY.fullmatch(value) is None:
+        raise _Wrong("must be 1 to 255 of the characters A-Z, a-z, 0-9, '.', '_', ':' and '-'")
+    return value
+
+
 def _payload(value: Any) -> bytes:
     # Its text is cut out of the body once the body is known to be valid.
     return b""
@@ -189,7 +226,7 @@ def _payload(value: Any) -> bytes:
 
 _FIELDS: dict[str, Callable[[Any], Any]] = {
     "kind": _kind,
-    "payload": _payload,
+    _PAYLOAD: _payload,
     "delay_s": _delay,
     "batch": _batch,
     "tags": _tags,
@@ -199,22 +236,23 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "edited_from": _job_id,
 }
 KNOWN_FIELDS = tuple(_FIELDS)
+_LINE_FIELDS = {KEY_FIELD: _idempotency_key, **_FIELDS}
 
 
-def _refusal(errors: list[ErrorAt], unknown: list[str]) -> ProblemError:
+def _refusal(errors: list[ErrorAt], unknown: list[str], known: tuple[str, ...]) -> ProblemError:
     name = "invalid-field" if errors else "unknown-field"
     total = len(errors) + len(unknown)
     room = _MAX_ERRORS - len(errors)
-    errors += [{"pointer": _pointer(field), "detail": _hint(field)} for field in unknown[:room]]
+    errors += [{"pointer": _pointer(field), "detail": _hint(field, known)} for field in unknown[:room]]
     detail = f"{errors[0]['pointer'][1:] or 'a name'} {errors[0]['detail']}"
     if total > 1:
         detail = f"{total:,} fields can't be used; the first: {detail}"
-    extra = {"known_fields": KNOWN_FIELDS} if unknown else None
+    extra = {"known_fields": known} if unknown else None
     return ProblemError(problem(name, detail, errors=errors, extra=extra))
 
 
-def _hint(field: str) -> str:
-    close = difflib.get_close_matches(field[:MAX_TAG_CHARS].lower(), KNOWN_FIELDS, n=1)
+def _hint(field: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(field[:MAX_TAG_CHARS].lower(), known, n=1)
     if close:
         return f"is not a known field; did you mean {close[0]!r}?"
     return "is not a known field; put the handler's input inside payload"

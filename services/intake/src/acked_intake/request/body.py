@@ -7,18 +7,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from acked_common.api.routes import LINES
 from acked_common.http.idempotency_key import HEADER
 from acked_common.http.limits import UNCOUNTED_BYTES, HeldBytes
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model import strict_json
+from acked_intake.request.lines import MAX_BYTES
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 DISCARDED_BYTES = 8 * 2**20
 DISCARDED_WITHIN_S = 2.0
 _JSON = b"application/json"
+_LINES = LINES.encode()
 _JSON_WHITESPACE = b" \t\n\r"
 _UTF8 = (b"utf-8", b"utf8")
 _PLAIN = (b"", b"identity")
@@ -32,6 +36,27 @@ def curl_line(scope: Message) -> str:
     """Return a curl command line with a valid `POST /process`, to copy."""
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "localhost:8081")
     return f"curl -H 'Content-Type: application/json' -d '{{\"kind\": \"demo\"}}' http://{host}/process"
+
+
+def is_of_lines(headers: Headers) -> bool:
+    """Return whether the body is declared as newline-delimited JSON."""
+    # Every request comes here: most are decided by one comparison.
+    for name, value in headers:
+        if name == b"content-type":
+            return value != _JSON and value.partition(b";")[0].strip().lower() == _LINES
+    return False
+
+
+def check_lines(scope: Message) -> None:
+    """Check the head of a request with a body of lines. Raises `ProblemError` with 400, 413 or 415."""
+    declared_bytes, refusal = _check_headers(scope, _LINES)
+    if refusal is not None:
+        raise refusal
+    if declared_bytes > MAX_BYTES:
+        raise _too_large(MAX_BYTES, f"this one has {declared_bytes:,}")
+    if any(name == HEADER for name, _ in scope["headers"]):
+        detail = "each line has its own idempotency_key, and one for the whole request would mean nothing"
+        raise ProblemError(problem("bad-idempotency-key", f"{detail}. Leave out the header. Nothing was stored"))
 
 
 async def read_body(
@@ -51,7 +76,7 @@ async def read_body(
         held.grow_to(declared_bytes)
     # Most bodies have already arrived, in one piece.
     message = await receive()
-    body = _chunk(message)
+    body = chunk_of(message)
     if message.get("more_body", False):
         body = await _read_rest(body, receive, max_bytes, held)
     if len(body) > max_bytes:
@@ -88,7 +113,7 @@ async def discard_rest(receive: Receive) -> None:
         async with asyncio.timeout(DISCARDED_WITHIN_S):
             while discarded < DISCARDED_BYTES:
                 message = await receive()
-                discarded += len(_chunk(message))
+                discarded += len(chunk_of(message))
                 if not message.get("more_body", False):
                     return
     except (TimeoutError, ClientLeft):
@@ -101,20 +126,21 @@ async def _read_rest(body: bytes, receive: Receive, max_bytes: int, held: HeldBy
         if len(collected) > UNCOUNTED_BYTES and held is not None:
             held.grow_to(len(collected))
         message = await receive()
-        collected += _chunk(message)
+        collected += chunk_of(message)
         if not message.get("more_body", False):
             break
     return bytes(collected)
 
 
-def _chunk(message: Message) -> bytes:
+def chunk_of(message: Message) -> bytes:
+    """Return the part of the body in a message of the server. Raises `ClientLeft`."""
     if message["type"] == "http.disconnect":
         raise ClientLeft
     body: bytes = message.get("body", b"")
     return body
 
 
-def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
+def _check_headers(scope: Message, wanted: bytes = _JSON) -> tuple[int, ProblemError | None]:
     """Return the declared length, 0 without one, and the problem to respond with if there is a body."""
     declared_bytes = 0
     media_type: bytes | None = None
@@ -129,22 +155,22 @@ def _check_headers(scope: Message) -> tuple[int, ProblemError | None]:
             declared_bytes = int(value[:18]) if value.isdigit() else 0
         elif name == b"content-encoding" and value.lower() not in _PLAIN:
             is_encoded = True
-    if media_type != _JSON or types_seen != 1:
+    if media_type != wanted or types_seen != 1:
         if media_type is None:
             return declared_bytes, _unsupported("the body has no Content-Type", scope)
         if types_seen > 1:
             return declared_bytes, _unsupported("the request has more than one Content-Type", scope)
-        if why := _not_json(media_type):
+        if why := _not_json(media_type, wanted):
             return declared_bytes, _unsupported(why, scope)
     if is_encoded:
         return declared_bytes, _unsupported("the body has a Content-Encoding; send it as it is", scope)
     return declared_bytes, None
 
 
-def _not_json(media_type: bytes) -> str | None:
+def _not_json(media_type: bytes, wanted: bytes) -> str | None:
     """Return why a Content-Type is not JSON in UTF-8; None if it is."""
     essence, *parameters = media_type.split(b";")
-    if essence.strip().lower() != _JSON:
+    if essence.strip().lower() != wanted:
         return f"the body is declared as {media_type[:100].decode('latin-1')!r}, not as application/json"
     for parameter in parameters:
         name, _, value = parameter.strip().partition(b"=")

@@ -1,13 +1,24 @@
 """`POST /process` as an entry of the route table. The parser uses the same limits."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from acked_common.api.document import About
-from acked_common.api.operations import COMMON_TAGS, EXAMPLE_ID, JOBS, TO_STATUS, Accepted, accepted_headers
-from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Operation, Parameter
+from acked_common.api.operations import (
+    COMMON_TAGS,
+    EXAMPLE_ID,
+    JOBS,
+    TO_STATUS,
+    Accepted,
+    AcceptedLinks,
+    accepted_headers,
+)
+from acked_common.api.problem_types import ProblemDocument
+from acked_common.api.representations import Instant, JobId
+from acked_common.api.routes import JSON, LINES, OF_JSON_BODIES, ApiResponse, Body, Operation, Parameter
+from acked_common.model.lifecycle import State
 from acked_common.model.names import IDEMPOTENCY_KEY, KIND_NAME, NEW_BATCH_NAME, whole
 from acked_common.model.principal import Permission
 from acked_intake.accept.submission import (
@@ -18,6 +29,7 @@ from acked_intake.accept.submission import (
     MAX_TAGS,
     YEAR_S,
 )
+from acked_intake.request.lines import MAX_BYTES, MAX_LINES
 
 ABOUT = About(
     title="Acked intake",
@@ -98,6 +110,39 @@ class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ) = UNSET
 
 
+class RequestLine(ProcessRequest, kw_only=True):
+    """One line of many: the job to submit, and the key that makes its retries safe."""
+
+    idempotency_key: Annotated[
+        str,
+        Meta(
+            pattern=whole(IDEMPOTENCY_KEY),
+            description="A name for this request, as the header of a single one: new for each request, equal for its "
+            "retries. Use a UUID.",
+        ),
+    ]
+
+
+class LineOutcome(TypedDict):
+    """The outcome of one line: with status 202 the members of an accepted request, otherwise the problem."""
+
+    line: Annotated[int, Meta(ge=1, description="The number of the line in the body; blank lines count.")]
+    status: Annotated[int, Meta(ge=202, le=599, description="The status that a single request would have.")]
+    idempotency_key: NotRequired[str]
+    replayed: NotRequired[
+        Annotated[Literal[True], Meta(description="This is the job of an earlier request with the same key.")]
+    ]
+    id: NotRequired[JobId]
+    state: NotRequired[State]
+    kind: NotRequired[str]
+    accepted_at: NotRequired[Instant]
+    links: NotRequired[AcceptedLinks]
+    problem: NotRequired[Annotated[ProblemDocument, Meta(description="The problem that a single request would get.")]]
+    retry_after_s: NotRequired[
+        Annotated[int, Meta(ge=0, description="Send the line again after so many seconds, with the same key.")]
+    ]
+
+
 PROCESS = Operation(
     id="process",
     method="POST",
@@ -110,7 +155,12 @@ PROCESS = Operation(
         "a duplicate key, or a number that other programs would read differently, is rejected. `Content-Type: "
         "application/json` is required with a body.\n\n"
         "With an `Idempotency-Key` a request can be repeated without running the work twice: as long as the job "
-        "exists, the same request with the same key gets the first response, and `Idempotency-Replayed: true`."
+        "exists, the same request with the same key gets the first response, and `Idempotency-Replayed: true`.\n\n"
+        f"Many requests at once: with `Content-Type: {LINES}` each line is a request and has an `idempotency_key`; up "
+        f"to {MAX_LINES:,} lines and {MAX_BYTES // 2**20} MiB. The response has status 200 and a line for each, in "
+        "order; a line that is refused concerns no other. It is sent after the end of the body. Each line counts as "
+        "one request of the client's rate; lines beyond the rate wait for it. If the connection is lost, send all "
+        "lines again with the same keys."
     ),
     parameters=(
         Parameter(
@@ -128,6 +178,7 @@ PROCESS = Operation(
             f"An empty body submits a job of kind `{DEFAULT_KIND}` if the request has neither a `Content-Type` of "
             "JSON nor an `Idempotency-Key`; otherwise it is rejected, since the body was lost in transit."
         ),
+        line_type=RequestLine,
         examples={
             "demo": {"kind": "demo", "payload": {"seconds": 0.1}},
             "all": {
@@ -144,6 +195,11 @@ PROCESS = Operation(
         },
     ),
     answers=(
+        ApiResponse(
+            status=200,
+            description="Many requests at once: the outcome of each line, in order, one a line.",
+            media={LINES: LineOutcome},
+        ),
         ApiResponse(
             status=202,
             description="Persisted. Its state at acceptance is `scheduled` with a delay, else `queued`.",
