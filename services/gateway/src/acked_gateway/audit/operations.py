@@ -15,6 +15,10 @@ from acked_common.model.principal import Permission
 DEFAULT_PAGE = 50
 MAX_PAGE = 200
 
+_ID = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+_KIND = Annotated[str, Meta(pattern=whole(KIND_NAME))]
+_CLIENT = Annotated[str, Meta(pattern=whole(CLIENT_NAME))]
+
 
 class AuditLine(TypedDict):
     """One act of an operator."""
@@ -57,13 +61,13 @@ GET_AUDIT = with_page(
             Parameter(
                 name="client",
                 place="query",
-                type=Annotated[str, Meta(pattern=whole(CLIENT_NAME))],
+                type=_CLIENT,
                 description="Only acts of this client.",
             ),
             Parameter(
                 name="job",
                 place="query",
-                type=Annotated[str, Meta(extra_json_schema={"format": "uuid"})],
+                type=_ID,
                 description=(
                     "Only acts on this job alone; a bulk action has one entry for all of its jobs. At most one of "
                     "`job`, `bulk_action` and `kind`, and none of them with `action` or `client`."
@@ -72,13 +76,13 @@ GET_AUDIT = with_page(
             Parameter(
                 name="bulk_action",
                 place="query",
-                type=Annotated[str, Meta(extra_json_schema={"format": "uuid"})],
+                type=_ID,
                 description="Only entries of this bulk action: its order, and its abort. As `job`.",
             ),
             Parameter(
                 name="kind",
                 place="query",
-                type=Annotated[str, Meta(pattern=whole(KIND_NAME))],
+                type=_KIND,
                 description="Only acts on this kind: pauses and limits. As `job`.",
             ),
             Parameter(
