@@ -7,14 +7,18 @@ more: then the response is the same, and the job takes it once.
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import aiohttp
+from pymongo.errors import PyMongoError
 
+from acked_common.model.lifecycle import TERMINAL, State
 from faults.clients import CANARY, Client
 from faults.durable_evidence import DurableEvidence, SentSignal, step_runs
 from faults.ledger_watch import LedgerWatch
@@ -30,6 +34,7 @@ APART_S = 1.0
 """The longest time between two signals of a client: a job has often parked meanwhile."""
 FINISHES_WITHIN_S = 120.0
 LOOKS_EVERY_S = 0.05
+PARKS_WITHIN_S = 8.0
 CONNECTIONS = 16
 CONFIRMED, AWAY = (200, 202), (429, 503)
 
@@ -76,6 +81,11 @@ class DurableWork:
     def inside(self) -> int:
         """The number of steps that have begun and not ended."""
         return sum(not run.has_ended for run in step_runs(self._lines()))
+
+    @property
+    def ran_again(self) -> int:
+        """The number of steps that have run more than once."""
+        return sum(number > 1 for number in Counter(run.step for run in step_runs(self._lines())).values())
 
     def finish(self) -> None:
         """Return when every job has all of its signals, also one whose client had no response. All faults are over."""
@@ -129,6 +139,9 @@ class DurableWork:
                 await asyncio.sleep(LOOKS_EVERY_S)
 
     async def _send_all(self, session: aiohttp.ClientSession, job_id: str, sender: int) -> None:
+        if sender == 0:
+            # On a busy machine jobs begin so late that no job would have to wait for a signal.
+            await self._until_parked(job_id)
         for number in range(EACH):
             await asyncio.sleep(random.uniform(0.0, APART_S))
             sending = Sending(job_id, sender, number)
@@ -137,6 +150,14 @@ class DurableWork:
                 await self._send(session, sending)
             for _ in range(random.randint(0, 2)):
                 await self._send(session, sending)
+
+    async def _until_parked(self, job_id: str) -> None:
+        """Return when a job is parked or has ended, or after a while: what it runs on may be away."""
+        wanted = {"_id": UUID(job_id), "state": {"$in": [State.WAITING, *TERMINAL]}}
+        with suppress(TimeoutError, PyMongoError):
+            async with asyncio.timeout(PARKS_WITHIN_S):
+                while await asyncio.to_thread(self._rig.database.jobs.find_one, wanted, {"_id": True}) is None:
+                    await asyncio.sleep(LOOKS_EVERY_S * 4)
 
     async def _send(self, session: aiohttp.ClientSession, sending: Sending) -> None:
         sending.tries += 1

@@ -52,7 +52,7 @@ def retry_many(run: Experiment, strikes: Sequence[Strike]) -> None:
             run.operators.bulk.wait_done(ordered, number / (len(strikes) + 2))
             strike()
         done = run.operators.bulk.wait_ended(ordered)
-    assert done == len(plan.ids)
+    assert done == len(plan.ids), run.operators.bulk.commands()
     run.note = f"{done} moved, {leave_failed(run, plan)} that failed later left"
 
 
@@ -71,7 +71,7 @@ def run_now(run: Experiment, strikes: Sequence[Strike]) -> None:
             run.operators.bulk.wait_done(ordered, number / (len(strikes) + 2))
             strike()
         done = run.operators.bulk.wait_ended(ordered)
-    assert done == len(plan.ids)
+    assert done == len(plan.ids), run.operators.bulk.commands()
     # Of a request without an answer the job may be there, and would wait for an hour.
     for group in ("now", "each"):
         run.operators.move_at_the_end(BulkVerb.RUN_NOW, group, State.SCHEDULED)

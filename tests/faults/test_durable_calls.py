@@ -6,7 +6,7 @@ A reader of MongoDB's change stream on the ledgers watches all of it.
 from typing import Any
 
 from acked_common.model.lifecycle import Reason, State
-from faults.durable import SIGNALS
+from faults.durable import FINISHES_WITHIN_S, SIGNALS
 from faults.durable_load import durable_load, ran_again, reasons, wait_confirmed
 from faults.experiment import Experiment, experiment
 from faults.rig import LEASE_S, Rig
@@ -14,6 +14,8 @@ from support.stacks import eventually
 
 POINTS = ("worker.step-recording", "worker.step-recorded", "worker.parking", "worker.parked")
 SWEEPERS = ("intake-1", "gateway-1")
+STALLS = 3
+"""On a busy machine leases may be taken back so late that the records of a stalled worker come in time."""
 REST_S = 2.0
 """More than the second from which a plain handler parks."""
 
@@ -76,12 +78,16 @@ def test_48_i17_a_worker_paused_in_durable_steps_writes_nothing_behind(rig: Rig)
 
 def test_50_i17_a_durable_step_recorded_late_is_refused(rig: Rig) -> None:
     with experiment(rig, "50 worker stalls for two leases between steps and their records") as run:
-        run.durably()
-        has_stalled = rig.stall_once("worker-1", "worker.step-recording", nth=3, for_s=2 * LEASE_S + 1.0)
-        rig.wait_whole()
-        # The next attempts are inside of the same steps when the late records come.
-        run.burst(40, kind="fault.durable", seconds=2 * LEASE_S, signals=SIGNALS)
-        eventually(has_stalled, within_s=60, what="the worker has stalled")
+        durable = run.durably()
+        for _ in range(STALLS):
+            has_stalled = rig.stall_once("worker-1", "worker.step-recording", nth=3, for_s=2 * LEASE_S + 1.0)
+            rig.wait_whole()
+            # The next attempts are inside of the same steps when the late records come.
+            run.burst(40, kind="fault.durable", seconds=2 * LEASE_S, signals=SIGNALS)
+            eventually(has_stalled, within_s=60, what="the worker has stalled")
+            eventually(lambda: run.in_flight() == 0, within_s=FINISHES_WITHIN_S, what="all jobs have ended")
+            if durable.ran_again:
+                break
     assert ran_again(run) > 0
 
 

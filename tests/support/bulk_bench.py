@@ -7,7 +7,7 @@ from uuid import UUID
 from acked_common.background.job_writer import JobWriter
 from acked_common.model.bulk_actions import BulkAction, BulkPlan
 from acked_common.model.ids import new_id
-from acked_common.store.bulk_actions import Added
+from acked_common.store.bulk_actions import Added, ChoiceStore
 from acked_common.store.records import Job
 from acked_gateway.bulk import rules
 from acked_gateway.bulk.pages import Pages
@@ -34,17 +34,20 @@ class Bench:
 
     def gateway(self, life: Life | None = None, *, name: str | None = None) -> BulkRunner:
         life = life or Life()
+        moved_by = self.pages(mortal(self.store.choices(), life), life)
+        return BulkRunner(mortal(self.store.bulk_actions(), life), moved_by, self.clock, owner=name or str(new_id()))
+
+    def pages(self, choices: ChoiceStore, life: Life | None = None) -> Pages:
         writer = JobWriter(
-            mortal(self.store, life), lambda jobs: self.published.extend(job_id for job_id, _, _ in jobs)
+            mortal(self.store, life or Life()), lambda jobs: self.published.extend(job_id for job_id, _, _ in jobs)
         )
-        moved_by = Pages(
-            mortal(self.store.choices(), life),
+        return Pages(
+            choices,
             writer,
             self.clock,
             ACTS,
             lambda boot, job_id, attempt: self.stopped.append((boot, job_id, attempt)),
         )
-        return BulkRunner(mortal(self.store.bulk_actions(), life), moved_by, self.clock, owner=name or str(new_id()))
 
     async def failed(self, count: int, **fields: Any) -> list[Job]:
         at = self.clock.now()

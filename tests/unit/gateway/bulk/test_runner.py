@@ -1,9 +1,9 @@
 """What a bulk action does to its jobs, and to no others; the parts are in memory."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -20,8 +20,8 @@ from acked_common.model.bulk_actions import (
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State
 from acked_common.model.principal import DEFAULT_TENANT
-from acked_common.store.errors import StoreError
-from acked_common.store.records import Applied
+from acked_common.store.errors import StoreError, StoreUnavailable
+from acked_common.store.records import Applied, Job
 from acked_gateway.bulk import pages, rules, runner
 from support.bulk import BY, GROUP, chosen, failed_in_group, ordered
 from support.bulk_bench import Bench, carried_out, idle, moves_of
@@ -150,7 +150,7 @@ async def test_a_job_that_never_stands_still_counts_as_moved(bench: Bench) -> No
 
 
 class _Behind(MemoryStore):
-    """Moves jobs just before a write, or lets no write apply."""
+    """Moves jobs just before a write: some, or each one before each write."""
 
     def __init__(self, store: MemoryStore, moves: list[Move], *, is_restless: bool = False) -> None:
         self.__dict__ = store.__dict__
@@ -158,7 +158,8 @@ class _Behind(MemoryStore):
 
     async def apply(self, moves: Any) -> list[Applied]:
         if self._is_restless:
-            return [Applied.STALE] * len(moves)
+            for move in moves:
+                self._jobs[move.seen.id]["rev"] += 1
         if self._behind:
             await super().apply([self._behind.pop()])
         return await super().apply(moves)
@@ -257,3 +258,25 @@ async def test_a_page_left_by_an_earlier_owner_is_settled_first(bench: Bench) ->
     found = await carried_out(bench, action)
     assert (found.state, found.tally.done) == (BulkState.DONE, 4)
     assert found.position.number == 2 + 2 + 1
+
+
+async def test_reads_that_are_older_than_the_writes_refuse_no_job(bench: Bench) -> None:
+    jobs = await bench.failed(3)
+    before = {job.id: job for job in jobs}
+    action = await bench.add(ordered(bench.plan(jobs)))
+    await carried_out(bench, action)
+
+    class Behind:
+        """As a new primary that does not show yet what the old one has confirmed."""
+
+        async def jobs_of(self, tenant: str, ids: Sequence[UUID]) -> dict[UUID, Job]:
+            return {job_id: before[job_id] for job_id in ids}
+
+    bench.clock.advance(1.0)
+    page = with_page(action, sorted(before), bench.clock.now())
+    parts = {"may_move": True, "write_until": lambda: bench.clock.now() + timedelta(seconds=9)}
+    with pytest.raises(StoreUnavailable):
+        await bench.pages(cast(Any, Behind())).settle(page, before, **parts)
+    settled = await bench.pages(bench.store.choices()).settle(page, None, **parts)
+    assert (settled.done, settled.refusals) == (3, [])
+    assert [moves_of(await again(bench.store, job), action) for job in jobs] == [1] * 3

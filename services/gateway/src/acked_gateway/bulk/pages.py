@@ -15,7 +15,7 @@ from acked_common.model.bulk_actions import BulkAction, BulkVerb, JobRefusal
 from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.runtime.clock import Clock
 from acked_common.store.bulk_actions import ChoiceStore
-from acked_common.store.errors import StoreError
+from acked_common.store.errors import StoreError, StoreUnavailable
 from acked_common.store.records import Applied, Job
 from acked_gateway.bulk import rules
 from acked_gateway.jobs.acts import Acts
@@ -105,6 +105,9 @@ class Pages:
                 return Settlement(found.done, found.refusals)
             pending = await self._move(action, moves, write_until(), found)
             jobs = await self._jobs_of(action, pending) if pending else {}
+            if any(job.seen == jobs[job.id].seen for job, _ in moves if job.id in jobs):
+                # The write came too late, or this read is older than it, as after an election.
+                raise StoreUnavailable("jobs are shown as they were before a write that did not match them")
         left = self._decide(action, pending, jobs, found)
         return Settlement(found.done, [*found.refusals, *(JobRefusal(job.id, rules.MOVED) for job, _ in left)])
 

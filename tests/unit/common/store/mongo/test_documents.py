@@ -1,6 +1,7 @@
 """Jobs, kinds and workers as documents and back."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import bson
 import pytest
@@ -19,6 +20,7 @@ from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.documents import (
     history_document,
+    is_behind,
     is_recorded,
     job_document,
     job_from,
@@ -148,6 +150,21 @@ def test_a_move_is_recorded_by_its_very_entry_only() -> None:
         assert not is_recorded(move, {"history": [{**entry, name: value}]})
     assert not is_recorded(move, {"history": []})
     assert not is_recorded(move, {})
+
+
+def test_a_read_is_behind_where_it_shows_all_that_a_move_requires() -> None:
+    seen = Seen(new_id(), State.RUNNING, 2, 1, "n")
+    document = {"state": "running", "rev": 2, "attempt": 1, "owner": {"nonce": "n"}}
+    transition = lifecycle.succeed(at=AT, result=b"1", retention_s=60.0)
+    assert is_behind(Move(seen, transition), document)
+    others: list[dict[str, Any]] = [{"rev": 3}, {"state": "queued"}, {"attempt": 2}, {"owner": {"nonce": "o"}}]
+    for other in others:
+        assert not is_behind(Move(seen, transition), {**document, **other})
+    assert not is_behind(Move(seen, transition), {})
+    # What these require besides may be what was not met.
+    assert not is_behind(Move(seen, transition, until_at=AT), document)
+    for more in ({"next_check_at": AT}, {"signals": 1}):
+        assert not is_behind(Move(replace(seen, **more), transition), document)
 
 
 @pytest.mark.parametrize(

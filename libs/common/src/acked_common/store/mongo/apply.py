@@ -7,8 +7,9 @@ from bson.binary import Binary
 from pymongo import UpdateOne
 
 from acked_common.model.lifecycle import Move, State
+from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.mongo.connections import Verbs
-from acked_common.store.mongo.documents import is_recorded
+from acked_common.store.mongo.documents import Document, is_behind, is_recorded
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.mongo.field_names import NEXT_CHECK_AT
 from acked_common.store.mongo.find import find_by_ids
@@ -29,9 +30,10 @@ class AttemptVerbs(Verbs):
         if result.matched_count == len(moves):
             return [Applied.APPLIED] * len(moves)
         with store_errors("reading moved jobs"):
-            documents = await find_by_ids(jobs, [move.seen.id for move in moves], fields=("history",))
+            fields = ("history", "state", "rev", "attempt", "owner.nonce")
+            documents = await find_by_ids(jobs, [move.seen.id for move in moves], fields=fields)
         found = {document["_id"]: document for document in documents}
-        return [Applied.APPLIED if is_recorded(move, found.get(move.seen.id, {})) else Applied.STALE for move in moves]
+        return [_outcome(move, found.get(move.seen.id, {})) for move in moves]
 
     async def renew(self, ids: Sequence[UUID], *, boot: str, lease_s: float) -> dict[UUID, Lease]:
         ours = {"state": State.RUNNING.value, "owner.boot": boot}
@@ -65,3 +67,12 @@ class AttemptVerbs(Verbs):
         ]
         with store_errors("writing progress"):
             await self._connections.quick_jobs.bulk_write(updates, ordered=False)
+
+
+def _outcome(move: Move, document: Document) -> Applied:
+    """Return what became of a move, from its job as it was read afterwards."""
+    if is_recorded(move, document):
+        return Applied.APPLIED
+    if is_behind(move, document):
+        raise OutcomeUnknown("moving jobs: MongoDB shows a job as it was before a move that it has")
+    return Applied.STALE

@@ -264,6 +264,22 @@ def is_recorded(move: Move, document: Mapping[str, Any]) -> bool:
     return history_document(move.history_entry) in document.get("history", ())
 
 
+def is_behind(move: Move, document: Mapping[str, Any]) -> bool:
+    """Return whether a document that was read after a move did not apply shows exactly what the move requires.
+
+    Then the read is older than the write. A new primary may serve majority reads for a while from before writes that
+    the old one has confirmed. Moves with further requirements are left out: these may be what was not met.
+    """
+    seen = move.seen
+    if move.transition.unless_cancelling or (seen.next_check_at, seen.signals, move.until_at) != (None, None, None):
+        return False
+    return (document.get("state"), document.get("rev"), document.get("attempt")) == (
+        seen.state.value,
+        seen.rev,
+        seen.attempt,
+    ) and seen.nonce in (None, document.get("owner", {}).get("nonce"))
+
+
 _KIND_FIELDS = tuple(field.name for field in fields(KindRecord) if field.name != "name")
 
 
