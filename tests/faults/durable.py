@@ -153,10 +153,12 @@ class DurableWork:
 
     async def _until_parked(self, job_id: str) -> None:
         """Return when a job is parked or has ended, or after a while: what it runs on may be away."""
-        wanted = {"_id": UUID(job_id), "state": {"$in": [State.WAITING, *TERMINAL]}}
+        states = [state.value for state in (State.WAITING, *TERMINAL)]
+        wanted = {"_id": UUID(job_id), "state": {"$in": states}}
         with suppress(TimeoutError, PyMongoError):
             async with asyncio.timeout(PARKS_WITHIN_S):
-                while await asyncio.to_thread(self._rig.database.jobs.find_one, wanted, {"_id": True}) is None:
+                # Only MongoDB knows.
+                while await asyncio.to_thread(self._rig.database.jobs.find_one, wanted, {"_id": True}) is None:  # noqa: ASYNC110
                     await asyncio.sleep(LOOKS_EVERY_S * 4)
 
     async def _send(self, session: aiohttp.ClientSession, sending: Sending) -> None:
