@@ -4,8 +4,10 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from acked.payloads import PayloadType, payload_type_of
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 YEAR_S = 366 * 86_400.0
@@ -78,6 +80,8 @@ class KindDefinition:
     """The module that defined it."""
     place: str
     """`file:line` of the function, for messages."""
+    payload: PayloadType | None = None
+    """What the handler takes, by its annotation; None for the decoded JSON. It is set once all modules are loaded."""
 
 
 def define(name: object, function: object, options: KindOptions) -> KindDefinition:
@@ -93,6 +97,11 @@ def define(name: object, function: object, options: KindOptions) -> KindDefiniti
     assert callable(function)  # noqa: S101 - for the type checker; _is_async has rejected everything else
     module = str(getattr(function, "__module__", "?"))
     return KindDefinition(checked_name, function, is_async, options, module, place)
+
+
+def with_payload_type(kind: KindDefinition) -> KindDefinition:
+    """Return the kind with the type of its payload, by the annotation of its function. Raise `UntypedPayload`."""
+    return replace(kind, payload=payload_type_of(kind.function))
 
 
 def check_name(what: str, name: object) -> str:
