@@ -6,10 +6,12 @@ import sys
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
 from acked import Context, Permanent, RetryLater
+from acked.definition import with_payload_type
 from acked_common.outcomes.outcome import Failed, Interrupted, InterruptReason, Succeeded
 from support.executor import Bench, assignment, kind
 
@@ -275,3 +277,25 @@ async def test_what_waits_for_a_thread_can_be_given_back_by_kind(bench: Bench) -
         release.set()
     await bench.all_ended(4)
     assert [bench.found(id_) for id_ in ("runs", "stays", "loop")] == [[Succeeded(b'"ran"')]] * 3
+
+
+class Order(msgspec.Struct):
+    number: int
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+async def test_a_handler_gets_the_typed_value(bench: Bench, is_async: bool) -> None:
+    async def on_loop(ctx: Context, payload: Order) -> Any:
+        return [type(payload).__name__, payload.number]
+
+    def in_thread(ctx: Context, payload: Order) -> Any:
+        return [type(payload).__name__, payload.number]
+
+    bench.start(with_payload_type(kind("k", on_loop if is_async else in_thread)))
+    bench.submit(assignment("k", id="a", payload={"number": 7}), assignment("k", id="b", payload={"number": "7"}))
+
+    assert await bench.ending("a") == Succeeded(b'["Order",7]')
+    refused = await bench.ending("b")
+    assert isinstance(refused, Failed)
+    assert (refused.error.type, refused.retryable, refused.error.traceback) == ("InvalidPayload", False, None)
+    assert refused.error.message == "the handler can't take the payload: /number must be a whole number, not a text"

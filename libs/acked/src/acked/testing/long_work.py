@@ -24,7 +24,8 @@ from typing import Any
 import msgspec
 
 from acked import json_values
-from acked.definition import KindDefinition, KindOptions, define
+from acked.definition import KindDefinition, KindOptions, define, with_payload_type
+from acked.payloads import PayloadRefused, UntypedPayload
 from acked.registration import registry
 from acked.testing.clock import VirtualClock, duration
 from acked.testing.job_view import JobView
@@ -46,6 +47,7 @@ from acked_common.outcomes.outcome import (
     returned,
     timed_out,
 )
+from acked_common.outcomes.payload import typed_payload
 
 MAX_RESULT_BYTES = 1 << 20
 MOST_ATTEMPTS = 100_000
@@ -71,7 +73,7 @@ class LongWork(JobView):
         park_over_s: float = PARK_OVER_S,
     ) -> None:
         self._kind = kind_of(handler, options)
-        self._payload = json_values.encode(payload)
+        self._payload = json_values.encode(_sent(payload, self._kind))
         self._clock = VirtualClock()
         super().__init__(KitJob(self._payload, self._clock))
         self._points = Points(kills)
@@ -235,16 +237,29 @@ class LongWork(JobView):
 
 def kind_of(handler: Callable[[Any, Any], Any], options: KindOptions | None = None) -> KindDefinition:
     """Return the kind of a handler: as it is registered, or with the usual options."""
-    if options is None:
-        for kind in registry.values():
-            if kind.function is handler:
-                return kind
-    return define("test", handler, options or KindOptions())
+    known = [kind for kind in registry.values() if kind.function is handler] if options is None else []
+    kind = known[0] if known else define("test", handler, options or KindOptions())
+    try:
+        return with_payload_type(kind)
+    except UntypedPayload:
+        # As in a worker: the handler gets the decoded JSON.
+        return kind
+
+
+def _sent(payload: Any, kind: KindDefinition) -> Any:
+    """Return `{}` for None, as of a request without a payload, if the handler has a type that does not take null."""
+    if payload is None and kind.payload is not None:
+        try:
+            kind.payload.convert(None)
+        except PayloadRefused:
+            return {}
+    return payload
 
 
 async def _run_async(life: Life, payload: bytes) -> Ending:
     try:
-        value = await life.world.kind.function(life.context, msgspec.json.decode(payload))
+        typed = typed_payload(life.world.kind, msgspec.json.decode(payload))
+        value = await life.world.kind.function(life.context, typed)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
@@ -260,7 +275,8 @@ async def _run_in_thread(life: Life, payload: bytes) -> Ending:
     def run() -> None:
         life.thread_id = threading.get_ident()
         try:
-            ending: Ending = returned(life.world.kind.function(context, msgspec.json.decode(payload)), MAX_RESULT_BYTES)
+            typed = typed_payload(life.world.kind, msgspec.json.decode(payload))
+            ending: Ending = returned(life.world.kind.function(context, typed), MAX_RESULT_BYTES)
         except BaseException as error:
             ending = _ending_of_error(life, error)
         loop.call_soon_threadsafe(_resolve, ended, ending)

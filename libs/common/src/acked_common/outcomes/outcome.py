@@ -14,6 +14,7 @@ from acked_common.model import strict_json
 from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.outcomes.culprit import culprit_of
+from acked_common.outcomes.payload import PayloadNotTaken
 
 MAX_TYPE_CHARS = 200
 MAX_MESSAGE_BYTES = 4 * 1024
@@ -154,7 +155,9 @@ def raised(error: BaseException) -> Failed:
     cause = leaves[0] if len(leaves) == 1 else error
     retryable = not any(isinstance(leaf, Permanent) for leaf in leaves)
     waits = [leaf.after_s for leaf in leaves if isinstance(leaf, RetryLater)]
-    info = ErrorInfo(_type_of(cause), _message_of(cause), retryable, format_traceback(error), _culprit_of(cause))
+    # The handler has not begun: there is no line of the user's code to show.
+    shown = None if isinstance(cause, PayloadNotTaken) else format_traceback(error)
+    info = ErrorInfo(_type_of(cause), _message_of(cause), retryable, shown, _culprit_of(cause))
     return Failed(info, retryable, max(waits) if waits and retryable else None)
 
 

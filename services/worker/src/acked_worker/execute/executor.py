@@ -22,6 +22,7 @@ from acked_common.outcomes.outcome import (
     failed,
     returned,
 )
+from acked_common.outcomes.payload import typed_payload
 from acked_common.runtime import failpoints
 from acked_worker.execute.attempt import (
     Assignment,
@@ -343,7 +344,7 @@ class Executor:
             else:
                 failpoints.reach("worker.handling")
                 context = attempt.calls.context = Context(attempt)
-                value = await attempt.kind_spec.function(context, attempt.assignment.payload)
+                value = await attempt.kind_spec.function(context, _payload_of(attempt))
                 if forks.in_child:
                     forks.end_child()
                 ending = self._ending_of(attempt, value)
@@ -367,7 +368,7 @@ class Executor:
                 failpoints.reach("worker.handling")
                 context = attempt.calls.context = BlockingContext(attempt)
                 # With them, the tasks of its durable calls belong to the attempt.
-                value = variables_of(attempt).run(attempt.kind_spec.function, context, attempt.assignment.payload)
+                value = variables_of(attempt).run(attempt.kind_spec.function, context, _payload_of(attempt))
                 if forks.in_child:
                     forks.end_child()
                 ending = refused(value) if inspect.isawaitable(value) else self._ending_of(attempt, value)
@@ -385,6 +386,10 @@ class Executor:
         if attempt.stop_delivered or attempt.stop_seen:
             return ending_of_stop(attempt)
         return attempt.calls.ending or returned(value, self._max_result_bytes)
+
+
+def _payload_of(attempt: RunningAttempt) -> object:
+    return typed_payload(attempt.kind_spec, attempt.assignment.payload)
 
 
 def _no_handler(ctx: Context, payload: object) -> None:
