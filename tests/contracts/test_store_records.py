@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from acked_common.model.ids import new_id
+from acked_common.model.pauses import Pause
+from acked_common.model.payload_schemas import SCHEMAS_KEPT, PayloadSchema
 from acked_common.store.errors import SchemaMismatch
 from acked_common.store.records import KindRecord, RunningJob, WorkerRecord
 from contracts.conftest import AnyStore
@@ -52,6 +54,44 @@ async def test_workers_that_register_the_same_kind_at_once(store: JobStore) -> N
     assert kinds["a"] in records
 
 
+def _with_schema(of: str, version: str = "1") -> KindRecord:
+    text = f'{{"$ref": "#/$defs/{of}", "a.b": "$$NOW"}}'
+    return kind_record("a", "lane", version=version, payload_schema=SCHEMA, schemas=(PayloadSchema(of, version, text),))
+
+
+async def test_schemas_of_several_versions_stand_together(store: JobStore) -> None:
+    first, second = _with_schema("one"), _with_schema("two", "2")
+    await store.register_kinds([first])
+    assert await store.kinds() == {"a": first}
+
+    await store.register_kinds([second])
+    assert await store.kinds() == {"a": replace(second, schemas=(*second.schemas, *first.schemas))}
+
+    await store.register_kinds([first])
+    assert await store.kinds() == {"a": replace(first, schemas=(*first.schemas, *second.schemas))}
+
+
+async def test_a_registration_without_a_schema_leaves_those_of_others(store: JobStore) -> None:
+    typed, plain = _with_schema("one"), kind_record("a", "lane", version="0")
+    await store.register_kinds([typed])
+    await store.register_kinds([plain])
+    assert await store.kinds() == {"a": replace(plain, schemas=typed.schemas)}
+
+
+async def test_the_newest_schemas_of_a_kind_are_kept(store: JobStore) -> None:
+    for number in range(SCHEMAS_KEPT + 3):
+        await store.register_kinds([_with_schema(f"s{number}")])
+    kept = (await store.kinds())["a"].schemas
+    assert [schema.digest for schema in kept] == [f"s{n}" for n in reversed(range(3, SCHEMAS_KEPT + 3))]
+
+
+async def test_a_schema_does_not_change_a_pause(store: JobStore) -> None:
+    await store.register_kinds([_with_schema("one")])
+    await store.pause_kind("a", Pause("ann", None, None, now()))
+    await store.register_kinds([_with_schema("two")])
+    assert (await store.pauses())["a"].current is not None
+
+
 def _worker(boot: str, seen_at: datetime, **fields: object) -> WorkerRecord:
     jobs = (RunningJob(new_id(), "a", 2, ago(60)), RunningJob(new_id(), "b", 1, ago(5), "acme"))
     record = WorkerRecord(boot, f"host-{boot}", ("a", "b"), 200, 3, 1000, "0.1.0", ago(3600), seen_at, jobs)
@@ -59,7 +99,7 @@ def _worker(boot: str, seen_at: datetime, **fields: object) -> WorkerRecord:
 
 
 async def test_workers_are_known_while_they_are_seen(store: JobStore) -> None:
-    fresh, stale = _worker("2", now()), _worker("1", ago(60))
+    fresh, stale = _worker("2", now(), schemas={"a": "digest"}), _worker("1", ago(60))
     also = _worker("3", ago(5))
     for worker in (fresh, stale, also):
         await store.refresh_worker(worker)

@@ -32,6 +32,7 @@ from acked_common.model.lifecycle import (
     Transition,
 )
 from acked_common.model.pauses import PAUSES_KEPT, KindPauses, Pause
+from acked_common.model.payload_schemas import KEPT_FOR_S, SCHEMAS_KEPT
 from acked_common.model.principal import DEFAULT_TENANT
 from acked_common.model.topics import BATCH, COUNTED_WHOLE, IDS, Topic, topics_of
 from acked_common.runtime.clock import Clock
@@ -513,7 +514,18 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         for kind in kinds:
-            self._kinds.setdefault(kind.name, {"_id": kind.name}).update(_kept(kind_document(kind)))
+            document = self._kinds.setdefault(kind.name, {"_id": kind.name})
+            made = _kept(kind_document(kind))
+            if own := [one | {"seen_at": self._clock.now()} for one in made.pop("schemas", ())]:
+                oldest = self._clock.now() - timedelta(seconds=KEPT_FOR_S)
+                known = {one["digest"] for one in own}
+                others = [
+                    one
+                    for one in document.get("schemas", ())
+                    if one["digest"] not in known and one["seen_at"] >= oldest
+                ]
+                made["schemas"] = [*own, *others][:SCHEMAS_KEPT]
+            document.update(made)
 
     async def kinds(self) -> dict[str, KindRecord]:
         return {name: kind_from(document) for name, document in self._kinds.items()}

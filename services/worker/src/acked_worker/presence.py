@@ -16,7 +16,7 @@ from acked_common.store.errors import StoreError
 from acked_common.store.ports import KindStore, PresenceStore
 from acked_common.store.records import RUNNING_JOBS_KEPT, KindRecord, RunningJob, WorkerRecord
 from acked_worker.consume.in_flight import InFlightAttempts
-from acked_worker.handlers.registration import unserved, worker_version
+from acked_worker.handlers.registration import schema_digests, unserved, worker_version
 
 log = get_log(__name__)
 
@@ -56,6 +56,7 @@ class Presence:
     ) -> None:
         """`finished` counts the jobs that this process has ended; `stop` is set when the document requests a drain."""
         self._identity = identity
+        self._schemas = schema_digests(identity.kinds)
         self._store = store
         self._kind_cache = kind_cache
         self._running = running
@@ -106,6 +107,7 @@ class Presence:
                 since_at=own.since_at,
                 seen_at=self._clock.now(),
                 running_jobs=self._running_jobs(),
+                schemas=self._schemas,
             )
         )
         if drain_requested:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from structlog.testing import capture_logs
 from acked import registry
 from acked.kinds import SHIPPED
 from acked_worker.handlers.park_hazards import IN_FINALLY
-from acked_worker.handlers.registry import NO_KIND, HandlersError, load_kinds
+from acked_worker.handlers.registration import kind_records, schema_digests
+from acked_worker.handlers.registry import CHECKED_LATE, NO_KIND, NOT_CHECKED, HandlersError, load_kinds
+from acked_worker.settings import Capacity
 
 GOOD = """
 from acked import handler
@@ -217,3 +220,40 @@ def test_shipped_handlers_do_nothing_at_a_park() -> None:
     with capture_logs() as logs:
         load_kinds(["acked.kinds"])
     assert logs == []
+
+
+TYPED = """
+from __future__ import annotations
+import msgspec
+from acked import Context, handler
+
+@handler("typed")
+async def typed(ctx: Context, payload: Later) -> None: ...
+
+@handler("strange")
+async def strange(ctx: Context, payload: Nowhere) -> None: ...
+
+@handler("vast")
+async def vast(ctx: Context, payload: Vast) -> None: ...
+
+class Later(msgspec.Struct):
+    name: str
+
+Vast = msgspec.defstruct("Vast", [(f"a_field_with_a_long_name_{n}", str) for n in range(1000)])
+"""
+
+
+def test_payload_types_are_derived_once_all_is_imported(folder: Path) -> None:
+    (folder / "typed_kinds.py").write_text(TYPED)
+    with capture_logs() as logs:
+        kinds = load_kinds([], folder)
+    typed, strange, vast = kinds["typed"].payload, kinds["strange"].payload, kinds["vast"].payload
+    assert typed is not None and typed.schema is not None and "Later" in typed.schema["$defs"]
+    # As before: the handler gets what was sent, and the log says why.
+    assert strange is None
+    assert vast is not None
+    assert [(entry["event"], entry["kind"]) for entry in logs] == [(NOT_CHECKED, "strange"), (CHECKED_LATE, "vast")]
+    assert "Nowhere" in logs[0]["reason"]
+    records = kind_records(kinds, Capacity(slots=8, threads=2, suspects=1), seen_at=datetime.now(UTC))
+    assert {name: len(record.schemas) for name, record in records.items()} == {"typed": 1, "strange": 0, "vast": 0}
+    assert schema_digests(records).keys() == {"typed"}

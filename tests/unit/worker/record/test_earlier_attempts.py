@@ -6,8 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from acked_common.model.lifecycle import Reason
-from acked_common.outcomes.outcome import Crashed, Ending, Interrupted, InterruptReason, Succeeded, failed
-from acked_common.store.records import KindRecord
+from acked_common.model.payload_schemas import PayloadSchema
+from acked_common.outcomes.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, Succeeded, failed
+from acked_common.outcomes.payload import INVALID_PAYLOAD
+from acked_common.store.records import KindRecord, WorkerRecord
 from acked_worker.consume.in_flight import InFlight
 from acked_worker.record.earlier_attempts import EarlierAttempts
 from support.factories import LEASE_S, ManualClock, insert, kind_record, new_job, owner
@@ -78,3 +80,32 @@ async def test_endings_stay_in_their_order() -> None:
         Interrupted(InterruptReason.NOT_STARTED, 3),
         Crashed("exit code 1", 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("others", "retryable"),
+    [
+        ([], False),
+        ([{"demo": "own"}], False),
+        ([{"demo": "another"}], True),
+        ([{}], True),
+        ([{"demo": "own"}, {}], True),
+    ],
+)
+async def test_payload_not_taken_is_retried_while_another_version_lives(
+    others: list[dict[str, str]], retryable: bool
+) -> None:
+    clock = ManualClock()
+    store = ShakyStore(clock)
+    held = await held_of(store, clock)
+    own = kind_record("demo", "demo", schemas=(PayloadSchema("own", "1", "{}"),))
+    for number, schemas in enumerate([{"demo": "own"}, *others]):
+        made = WorkerRecord(str(number), "w", ("demo",), 1, 0, 0, "1", clock.now(), clock.now(), schemas=schemas)
+        await store.refresh_worker(made)
+    await store.refresh_worker(WorkerRecord("x", "w", ("mail",), 1, 0, 0, "1", clock.now(), clock.now()))
+    ending = failed(INVALID_PAYLOAD, "/name must be a text", retryable=False)
+
+    ((_, found),) = await EarlierAttempts(store, lambda name: own).judged([(held, ending)])
+
+    assert isinstance(found, Failed)
+    assert (found.retryable, found.error.retryable, found.error.message) == (retryable, retryable, ending.error.message)

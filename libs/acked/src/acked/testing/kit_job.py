@@ -57,6 +57,7 @@ def kind_record(kind: KindDefinition) -> KindRecord:
         seen_at=None,
         max_attempts_limit=options.max_attempts_limit,
         timeout_limit_s=options.timeout_limit_s,
+        schemas=(),
     )
 
 

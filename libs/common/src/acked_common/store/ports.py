@@ -125,6 +125,10 @@ class OutcomeStore(Protocol):
         """Return the ledgers of the same database."""
         ...
 
+    async def workers(self, *, seen_within_s: float) -> list[WorkerRecord]:
+        """Read the workers as `PresenceStore.workers` does."""
+        ...
+
 
 class ProgressStore(Protocol):
     """Record progress, for workers."""
@@ -182,7 +186,7 @@ class KindStore(Protocol):
     """The registered kinds."""
 
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
-        """Register kinds, or refresh them."""
+        """Register kinds, or refresh them. The schema of a kind joins those that were registered lately."""
         ...
 
     async def kinds(self) -> dict[str, KindRecord]:

@@ -1,7 +1,7 @@
 """The records of the store: new jobs, jobs, claimed jobs, leases, kinds, workers. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -16,6 +16,7 @@ from acked_common.model.lifecycle import HistoryEntry, Owner, Seen, State
 from acked_common.model.lifecycle_waits import Waits
 from acked_common.model.options import NO_OPTIONS, JobOptions
 from acked_common.model.pauses import CountedPauses, Wait
+from acked_common.model.payload_schemas import PayloadSchema
 from acked_common.model.principal import DEFAULT_TENANT
 
 RUNNING_JOBS_KEPT = 20
@@ -218,6 +219,8 @@ class KindRecord:
     registered."""
     timeout_limit_s: float | None = None
     """The same for `timeout_s`."""
+    schemas: tuple[PayloadSchema, ...] = ()
+    """Those that workers registered lately, the newest first. `payload_schema` is that of the last registration."""
 
     @property
     def most_attempts(self) -> int:
@@ -266,6 +269,9 @@ class WorkerRecord:
     """Those that run longest, at most `RUNNING_JOBS_KEPT`; none of workers of an earlier version."""
     drain_requested: bool = False
     """Whether an operator has asked the worker to leave. Only `request_drain` writes it."""
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    """The digest of the payload schema of each kind that has one. One of an earlier version tells none, so that nothing
+    is checked of kinds that it serves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from acked import Kind, KindOptions
 from acked_common.model.bundling import bundle_size
+from acked_common.model.payload_schemas import PayloadSchema, digest_of, parsed, stored_text
 from acked_common.store.records import KindRecord
 from acked_worker.settings import Capacity
 
@@ -21,7 +22,22 @@ def kind_record(kind: Kind, *, slots: int, seen_at: datetime) -> KindRecord:
     own = {name: getattr(options, name) for name in _OPTIONS}
     own["lane"] = options.lane or kind.name
     own["bundle"] = bundle_size(options.bundle, slots=slots, is_async=kind.is_async)
-    return KindRecord(name=kind.name, seen_at=seen_at, **own)
+    schema = None if kind.payload is None else kind.payload.schema
+    text = stored_text(schema)
+    if text is None:
+        return KindRecord(name=kind.name, seen_at=seen_at, **own)
+    stored = PayloadSchema(digest_of(text), options.version, text)
+    return KindRecord(name=kind.name, seen_at=seen_at, payload_schema=parsed(text), schemas=(stored,), **own)
+
+
+def schema_digests(records: Mapping[str, KindRecord]) -> dict[str, str]:
+    """Return the digest of the payload schema of each kind that registers one."""
+    return {name: record.schemas[0].digest for name, record in records.items() if record.schemas}
+
+
+def is_left_to_workers(kind: Kind) -> bool:
+    """Return whether the payload of a handler has a type, but no schema that intake could check."""
+    return kind.payload is not None and stored_text(kind.payload.schema) is None
 
 
 def kind_records(kinds: Mapping[str, Kind], capacity: Capacity, *, seen_at: datetime) -> dict[str, KindRecord]:

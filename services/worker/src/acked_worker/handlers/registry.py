@@ -11,14 +11,25 @@ from pathlib import Path
 from types import ModuleType
 
 from acked import DefinitionError, Kind, registry
+from acked.definition import with_payload_type
+from acked.payloads import UntypedPayload
+from acked_common.model.payload_schemas import MAX_SCHEMA_BYTES
 from acked_common.runtime.logs import get_log
 from acked_worker.handlers.park_hazards import park_hazards
+from acked_worker.handlers.registration import is_left_to_workers
 
 log = get_log(__name__)
 
 MAX_SCANNED_BYTES = 1024 * 1024
 """Longer files are not searched for code that runs at each park."""
 NO_KIND = "this file of handlers defines no kind; add @handler, or start its name with _ if other files import it"
+
+NOT_CHECKED = "payloads are not checked, and the handler gets decoded JSON: the annotation of its payload can't be used"
+
+CHECKED_LATE = (
+    "intake does not check payloads of this kind, the worker does when a job starts: their type has no JSON Schema, or "
+    "one that is too large"
+)
 
 
 class HandlersError(Exception):
@@ -39,10 +50,22 @@ def load_kinds(
         _import_named(name, on_import)
     if handlers_dir is not None:
         _import_folder(handlers_dir.absolute(), on_import)
-    kinds = registry.snapshot()
+    kinds = {name: _with_payload_type(kind) for name, kind in registry.snapshot().items()}
     for file in _sources(kinds.values(), handlers_dir):
         _warn_of_hazards(file)
     return kinds
+
+
+def _with_payload_type(kind: Kind) -> Kind:
+    """Return the kind with what its handler takes. Only now are all types defined that an annotation may name."""
+    try:
+        typed = with_payload_type(kind)
+    except UntypedPayload as error:
+        log.warning(NOT_CHECKED, kind=kind.name, at=kind.place, reason=str(error))
+        return kind
+    if is_left_to_workers(typed):
+        log.warning(CHECKED_LATE, kind=kind.name, at=kind.place, schema_bytes=MAX_SCHEMA_BYTES)
+    return typed
 
 
 def _sources(kinds: Iterable[Kind], handlers_dir: Path | None) -> list[Path]:

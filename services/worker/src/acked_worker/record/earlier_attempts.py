@@ -1,8 +1,8 @@
-"""Read what earlier attempts of a job say about an ending: its progress, and the starts that failed.
+"""Read what earlier attempts of a job, and other workers, say about an ending.
 
-Most endings need neither. Only an ending that would use up the failures or crashes of its run needs the progress of its
+Most endings need nothing. Only an ending that would use up the failures or crashes of its run needs the progress of its
 ledger, unless the attempt has opened that. Only an attempt that did not start, of a job with many attempts, needs the
-history.
+history. Only a payload that its handler did not take needs the workers: others may serve another version.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from typing import TypeVar
 from acked_common.model.poison import MAX_CRASHES
 from acked_common.outcomes.outcome import Crashed, Ending, Failed, Interrupted, InterruptReason, TimedOut
 from acked_common.outcomes.outcome_rules import idle_starts, may_be_idle
+from acked_common.outcomes.payload import INVALID_PAYLOAD
 from acked_common.runtime.logs import get_log
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import OutcomeStore
@@ -22,6 +23,7 @@ from acked_worker.consume.in_flight import InFlight
 log = get_log(__name__)
 
 RETRY_S = 0.3
+VERSIONS_SEEN_WITHIN_S = 10.0
 
 Ended = tuple[InFlight, Ending]
 Found = TypeVar("Found")
@@ -37,8 +39,8 @@ class EarlierAttempts:
     async def judged(self, batch: Sequence[Ended]) -> list[Ended]:
         """Return the endings with what the rules of outcomes need to know of earlier attempts, in the same order."""
         await self._read_progress(batch)
-        idle = await self._read_idle_starts(batch)
-        return [(held, _with_progress(idle.get(held, ending), held)) for held, ending in batch]
+        changed = {**await self._read_idle_starts(batch), **await self._read_versions(batch)}
+        return [(held, _with_progress(changed.get(held, ending), held)) for held, ending in batch]
 
     async def _read_progress(self, batch: Sequence[Ended]) -> None:
         """Read the progress of attempts that would end their run, and have not opened their ledger.
@@ -68,6 +70,24 @@ class EarlierAttempts:
         starts = {held: idle_starts(found.get(held.job.id, ())) for held in asked}
         return {held: Interrupted(InterruptReason.NOT_STARTED, idle) for held, idle in starts.items()}
 
+    async def _read_versions(self, batch: Sequence[Ended]) -> dict[InFlight, Ending]:
+        """Make failures by the payload retryable while a live worker serves another version of the kind.
+
+        Intake has accepted the payload because that version takes it, and the next attempt may reach its worker.
+        """
+        asked = [(held, ending) for held, ending in batch if isinstance(ending, Failed) and _is_by_payload(ending)]
+        if not asked:
+            return {}
+        workers = await _until_read("workers", lambda: self._store.workers(seen_within_s=VERSIONS_SEEN_WITHIN_S))
+        found: dict[InFlight, Ending] = {}
+        for held, ending in asked:
+            kind = self._kind_of(held.job.kind)
+            own = kind.schemas[0].digest if kind.schemas else None
+            if any(kind.name in worker.kinds and worker.schemas.get(kind.name) != own for worker in workers):
+                error = dataclasses.replace(ending.error, retryable=True)
+                found[held] = dataclasses.replace(ending, error=error, retryable=True)
+        return found
+
     def _may_be_last(self, held: InFlight, ending: Ending) -> bool:
         job = held.job
         if isinstance(ending, Crashed):
@@ -78,6 +98,10 @@ class EarlierAttempts:
 
 def _is_idle(job: ClaimedJob, ending: Ending) -> bool:
     return isinstance(ending, Interrupted) and ending.reason is InterruptReason.NOT_STARTED and may_be_idle(job)
+
+
+def _is_by_payload(ending: Failed) -> bool:
+    return ending.error.type == INVALID_PAYLOAD and not ending.retryable
 
 
 def _with_progress(ending: Ending, held: InFlight) -> Ending:

@@ -14,6 +14,7 @@ from acked_common.model.lifecycle_waits import waits_from
 from acked_common.model.limits import KindLimit
 from acked_common.model.options import DEFAULTS, NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.pauses import CountedPauses, KindPauses, PastPause, Pause
+from acked_common.model.payload_schemas import PayloadSchema
 from acked_common.model.principal import DEFAULT_TENANT, Actor
 from acked_common.store.mongo.field_names import HELD, NEXT_CHECK_AT, stored_fields, stored_name
 from acked_common.store.records import (
@@ -280,14 +281,19 @@ def is_behind(move: Move, document: Mapping[str, Any]) -> bool:
     ) and seen.nonce in (None, document.get("owner", {}).get("nonce"))
 
 
+SCHEMAS = "schemas"
 _KIND_FIELDS = tuple(field.name for field in fields(KindRecord) if field.name != "name")
 
 
 def kind_document(kind: KindRecord) -> Document:
     """Return a kind's document without its id."""
-    document = {name: getattr(kind, name) for name in _KIND_FIELDS}
+    document = {name: getattr(kind, name) for name in _KIND_FIELDS if name != SCHEMAS}
     # As JSON text: names like $ref have a meaning to the driver, and its integers have 64 bits.
     document["payload_schema"] = None if kind.payload_schema is None else json.dumps(dict(kind.payload_schema))
+    if kind.schemas:
+        document[SCHEMAS] = [
+            {name: getattr(schema, name) for name in PayloadSchema.__struct_fields__} for schema in kind.schemas
+        ]
     return document
 
 
@@ -296,6 +302,7 @@ def kind_from(document: Mapping[str, Any]) -> KindRecord:
     found = {name: document[name] for name in _KIND_FIELDS if name in document}
     if found.get("payload_schema") is not None:
         found["payload_schema"] = json.loads(found["payload_schema"])
+    found[SCHEMAS] = tuple(_struct_from(PayloadSchema, one) for one in document.get(SCHEMAS, ()))
     return KindRecord(name=document["_id"], **found)
 
 
@@ -350,6 +357,7 @@ def worker_document(worker: WorkerRecord) -> Document:
             {"id": job.id, "kind": job.kind, "attempt": job.attempt, "started_at": job.started_at, "tenant": job.tenant}
             for job in worker.running_jobs
         ],
+        **({SCHEMAS: dict(worker.schemas)} if worker.schemas else {}),
     }
 
 
@@ -370,4 +378,5 @@ def worker_from(document: Mapping[str, Any]) -> WorkerRecord:
             for job in document.get("running_jobs", ())
         ),
         drain_requested=document.get("drain_requested", False),
+        schemas=document.get(SCHEMAS, {}),
     )

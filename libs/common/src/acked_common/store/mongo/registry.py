@@ -1,14 +1,36 @@
 """The records that workers write about themselves: kinds, presence, watermarks of lanes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from pymongo import ReturnDocument, UpdateOne
 
+from acked_common.model.payload_schemas import KEPT_FOR_S, SCHEMAS_KEPT
 from acked_common.store.mongo.connections import Verbs
-from acked_common.store.mongo.documents import kind_document, kind_from, worker_document, worker_from
+from acked_common.store.mongo.documents import SCHEMAS, kind_document, kind_from, worker_document, worker_from
 from acked_common.store.mongo.errors import store_errors
 from acked_common.store.records import KindRecord, WorkerRecord
+
+
+def _registration(kind: KindRecord) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+    """Return the update that registers a kind: a pipeline if it has a schema, which joins those of other versions."""
+    document = kind_document(kind)
+    own = document.pop(SCHEMAS, None)
+    if own is None:
+        return {"$set": document}
+    # A literal: the text of a schema is no expression.
+    entries = [{**{name: {"$literal": value} for name, value in one.items()}, "seen_at": "$$NOW"} for one in own]
+    oldest = {"$subtract": ["$$NOW", int(KEPT_FOR_S * 1000)]}
+    is_kept = {
+        "$and": [
+            {"$not": {"$in": ["$$one.digest", [one["digest"] for one in own]]}},
+            {"$gte": ["$$one.seen_at", oldest]},
+        ]
+    }
+    others = {"$filter": {"input": {"$ifNull": [f"${SCHEMAS}", []]}, "as": "one", "cond": is_kept}}
+    fields = {name: {"$literal": value} for name, value in document.items()}
+    return [{"$set": {**fields, SCHEMAS: {"$slice": [{"$concatArrays": [entries, others]}, SCHEMAS_KEPT]}}}]
 
 
 class RegistryVerbs(Verbs):
@@ -17,7 +39,7 @@ class RegistryVerbs(Verbs):
     async def register_kinds(self, kinds: Sequence[KindRecord]) -> None:
         if not kinds:
             return
-        updates = [UpdateOne({"_id": kind.name}, {"$set": kind_document(kind)}, upsert=True) for kind in kinds]
+        updates = [UpdateOne({"_id": kind.name}, _registration(kind), upsert=True) for kind in kinds]
         with store_errors("registering kinds"):
             await self._connections.kinds.bulk_write(updates, ordered=False)
 
