@@ -40,6 +40,7 @@ import acked_worker.presence
 import acked_worker.record.leases
 import acked_worker.self_check
 import support.memory_ledgers
+from acked_common.background.schema_cache import SchemaCache
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
 from acked_common.service import ServiceCore
@@ -51,9 +52,10 @@ from acked_gateway.jobs.acts import Acts
 from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.signals import Signals
 from acked_gateway.kinds.pausing import Pausing
-from acked_intake.accept.acceptance import Acceptance
+from acked_intake.accept.acceptance import Acceptance, Admission
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.payload_check import PayloadCheck
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
 from acked_intake.settings import Quotas
@@ -126,7 +128,7 @@ class Intake(Node):
             core.monitor,
             core.clock,
             COMMON.times,
-            QuotaCounter(core.store, Quotas(0, 0)),
+            Admission(QuotaCounter(core.store, Quotas(0, 0)), PayloadCheck(SchemaCache(core.kinds, core.workers))),
         )
         core.lifetime.add("group commit", stop=self.commit.stop, stop_within_s=4.0)
         core.lifetime.add("keyed commit", stop=self.keyed_commit.stop, stop_within_s=4.0)

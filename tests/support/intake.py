@@ -18,6 +18,7 @@ from support.asgi import Answer, call
 from support.factories import kind_record
 from support.memory_broker import MemoryBroker
 from support.memory_store import MemoryStore
+from support.parts import admission
 
 PORT = 9123
 MAX_BODY_BYTES = 2048
@@ -37,7 +38,8 @@ class IntakeBench:
         commit = GroupCommit(JobWriter(self.store, self.bundle_publisher.offer), CommitLimits())
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
         acceptance = Acceptance(
-            commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common.times, self.quota
+            *(commit, keyed_commit, self.store, self.kinds, self.monitor, clock, settings.common.times),
+            admission(self.store, self.kinds, self.quota),
         )
         self.endpoint = ProcessEndpoint(acceptance, settings)
 

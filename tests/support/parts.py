@@ -5,11 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from acked_common.background.kind_cache import KindCache
+from acked_common.background.schema_cache import SchemaCache
+from acked_common.background.worker_cache import WorkerCache
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.env import Env
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.settings import CommonSettings, read_common
 from acked_common.store.errors import StoreUnavailable
+from acked_intake.accept.acceptance import Admission
+from acked_intake.accept.payload_check import PayloadCheck
+from acked_intake.accept.quota_counter import QuotaCounter
+from acked_intake.settings import Quotas
 from support.memory_store import MemoryStore
 
 BOUND_S = 5.0
@@ -21,6 +28,12 @@ def common_settings(**variables: object) -> CommonSettings:
     settings = read_common(env)
     env.finish()
     return settings
+
+
+def admission(store: MemoryStore, kinds: KindCache, quota: QuotaCounter | None = None) -> Admission:
+    """Return what refuses requests at intake, over a store in memory; without a quota, no limit."""
+    schemas = SchemaCache(kinds, WorkerCache(store, seen_within_s=24.0))
+    return Admission(quota or QuotaCounter(store, Quotas(0, 0)), PayloadCheck(schemas))
 
 
 class ShakyStore(MemoryStore):

@@ -4,13 +4,15 @@ from starlette.applications import Starlette
 
 from acked_common.api.readiness import Readiness
 from acked_common.api.routes import ApiRoute
+from acked_common.background.schema_cache import SchemaCache
 from acked_common.http.not_found import OF_GATEWAY
 from acked_common.http.request_metrics import begin_at_zero
 from acked_common.http.server.serve import held_within_files
 from acked_common.service import ServiceCore
-from acked_intake.accept.acceptance import Acceptance
+from acked_intake.accept.acceptance import Acceptance, Admission
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.payload_check import PayloadCheck
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.request.operations import ABOUT, PROCESS
 from acked_intake.request.routes import PROCESS_PATH, ProcessEndpoint
@@ -31,10 +33,13 @@ def create_app(settings: IntakeSettings) -> Starlette:
     commit = GroupCommit(core.writer, settings.commit)
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.commit.answer_within_s)
     quota = QuotaCounter(core.store, settings.quotas)
+    schemas = SchemaCache(core.kinds, core.workers, core.clock.monotonic)
+    admission = Admission(quota, PayloadCheck(schemas))
     acceptance = Acceptance(
-        commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common.times, quota
+        commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common.times, admission
     )
     core.add_loops(quota.start)
+    core.add_loops(schemas.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
     core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
 

@@ -34,14 +34,13 @@ from acked_gateway.jobs.intake_client import IntakeClient
 from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.request.operations import PROCESS
 from acked_intake.request.routes import ProcessEndpoint
-from acked_intake.settings import CommitLimits, Quotas, read_settings
+from acked_intake.settings import CommitLimits, read_settings
 from support.asgi import Answer, call
 from support.factories import MAKERS, again, cancelled, failed, kind_record, moved
 from support.memory_broker import MemoryBroker
-from support.parts import ShakyStore
+from support.parts import ShakyStore, admission
 from support.web_server import web_server
 
 MOST_BYTES = 4096
@@ -75,7 +74,7 @@ class Bench:
         keyed_commit = KeyedCommit(commit, self.store, answer_within_s=1.8)
         acceptance = Acceptance(
             *(commit, keyed_commit, self.store, self.kinds, self.monitor, self.clock, times),
-            QuotaCounter(self.store, Quotas(0, 0)),
+            admission(self.store, self.kinds),
         )
         endpoint = ApiRoute(ProcessEndpoint(acceptance, settings), PROCESS)
         self.intake_app = Starlette(routes=[endpoint], exception_handlers=dict(EXCEPTION_HANDLERS))

@@ -14,6 +14,7 @@ from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http.problems import Problem, ProblemError
 from acked_common.model.lifecycle import State
 from acked_common.model.options import OPTION_NAMES, JobOptions
+from acked_common.model.payload_schemas import PayloadSchema, digest_of, stored_text
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
@@ -28,7 +29,7 @@ from acked_intake.settings import CommitLimits, Quotas
 from support.factories import kind_record
 from support.fields import fields_of, filled
 from support.memory_broker import MemoryBroker
-from support.parts import BOUND_S, ShakyStore, common_settings, settle
+from support.parts import BOUND_S, ShakyStore, admission, common_settings, settle
 
 
 def asking(what: str) -> Submission:
@@ -47,6 +48,7 @@ class Bench:
         self.bundle_publisher = BundlePublisher(self.broker, self.kinds)
         self.commit = GroupCommit(JobWriter(self.store, self.bundle_publisher.offer), limits or CommitLimits())
         self.keyed_commit = KeyedCommit(self.commit, self.store, answer_within_s=1.8)
+        self.admission = admission(self.store, self.kinds, QuotaCounter(self.store, quotas or Quotas(0, 0)))
         self.acceptance = Acceptance(
             self.commit,
             self.keyed_commit,
@@ -55,7 +57,7 @@ class Bench:
             self.monitor,
             self.clock,
             common_settings().times,
-            QuotaCounter(self.store, quotas or Quotas(0, 0)),
+            self.admission,
         )
 
     async def start(self) -> None:
@@ -274,6 +276,38 @@ async def test_quota_reached_replays_the_job_of_a_key_and_takes_no_new_one() -> 
     with pytest.raises(ProblemError, match="not-accepted"):
         await bench.accept_keyed("k", "a")
     await bench.bundle_publisher.stop()
+
+
+async def _typed(bench: Bench, of: str) -> None:
+    """Register a kind whose payload is a text, or whatever `of` is, without a worker that serves it."""
+    schema = {"type": of}
+    text = stored_text(schema)
+    assert text is not None
+    stored = PayloadSchema(digest_of(text), "1", text)
+    await bench.store.register_kinds([kind_record("demo", "demo", payload_schema=schema, schemas=(stored,))])
+
+
+async def test_a_payload_of_another_type_is_refused_or_replayed(bench: Bench) -> None:
+    job = await bench.accept_keyed("k", "a")
+    await _typed(bench, "integer")
+    await bench.kinds.refresh()
+    await bench.admission.payloads._schemas.refresh()
+    stored = len(bench.store._jobs)
+
+    refused = await bench.refusal()
+    assert (refused.name, refused.errors[0]["pointer"]) == ("invalid-field", "/payload")
+    # A repeated request gets its job, whatever its kind takes by now; a refused one binds no key.
+    assert await bench.accept_keyed("k", "a") == KeyHolder(
+        job.id, "demo", State.QUEUED, job.accepted_at, fingerprint(asking("a"))
+    )
+    with pytest.raises(ProblemError, match="invalid-field"):
+        await bench.accept_keyed("other", "a")
+    assert len(bench.store._jobs) == stored
+
+    await _typed(bench, "string")
+    # The look again that the refusal makes finds the newer schema.
+    bench.admission.payloads._schemas._looked_at = None
+    assert isinstance(await bench.accept_keyed("other", "a"), NewJob)
 
 
 async def test_a_refused_request_binds_no_key(bench: Bench) -> None:

@@ -7,7 +7,7 @@ repeated request gets the job that was accepted before, even if quota and kind w
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import Counter
 
@@ -28,11 +28,19 @@ from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, Kin
 from acked_intake.accept.group_commit import Busy, GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
+from acked_intake.accept.payload_check import PayloadCheck
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission, beyond_limits
 
 _repeated = Counter("acked_idempotency_keys_repeated_total", "Requests with a key that a job holds.", ["answer"])
 _replayed, _reused = _repeated.labels("replayed"), _repeated.labels("reused")
+
+
+class Admission(NamedTuple):
+    """What refuses requests beside their kind's limits."""
+
+    quota: QuotaCounter
+    payloads: PayloadCheck
 
 
 class Acceptance:
@@ -47,7 +55,7 @@ class Acceptance:
         monitor: StoreMonitor,
         clock: SharedClock,
         times: JobTimes,
-        quota: QuotaCounter,
+        admission: Admission,
     ) -> None:
         self._commit = commit
         self._keyed_commit = keyed_commit
@@ -56,7 +64,8 @@ class Acceptance:
         self._monitor = monitor
         self._clock = clock
         self._times = times
-        self._quota = quota
+        self._quota = admission.quota
+        self._payloads = admission.payloads
 
     async def accept(
         self, submission: Submission, *, client: Principal = LOCAL, key_text: str | None = None
@@ -66,7 +75,7 @@ class Acceptance:
         tenant = client.tenant
         key = None
         if key_text is not None:
-            key = IdempotencyKey(key_text, await fingerprint_of(submission, client=(tenant, client.client)))
+            key = IdempotencyKey(key_text, await fingerprint_of(submission, client=_counted(client)))
         try:
             self._quota.admit(tenant)
         except ProblemError:
@@ -79,8 +88,9 @@ class Acceptance:
         if kind is None:
             kind = await self._look_for_kind(submission.kind, client)
         options = submission.options
-        if (options.max_attempts is not None or options.timeout_s is not None) and beyond_limits(submission, kind):
-            holder = await self._replay_beyond_limits(submission, client, key)
+        is_bounded = options.max_attempts is not None or options.timeout_s is not None
+        if kind.schemas or is_bounded:
+            holder = await self._replay_unless_allowed(submission, kind, client, key)
             if holder is not None:
                 return holder
         at = self._clock.now()
@@ -111,6 +121,19 @@ class Acceptance:
             ) from None
         return job if outcome is Insertion.STORED else _replay_or_refuse(outcome, key)
 
+    async def _replay_unless_allowed(
+        self, submission: Submission, kind: KindRecord, client: Principal, key: IdempotencyKey | None
+    ) -> KeyHolder | None:
+        """Return None if the kind allows the request, by its limits and its schemas. Otherwise return the job of an
+        earlier request with the key, or raise `ProblemError`."""
+        if beyond_limits(submission, kind) is not None:
+            holder = await self._replay_beyond_limits(submission, client, key)
+            if holder is not None:
+                return holder
+        if await self._payloads.refusal(submission.payload, kind, client=_counted(client)) is None:
+            return None
+        return await self._replay_of_payload(submission, kind, client, key)
+
     async def _replay_beyond_limits(
         self, submission: Submission, client: Principal, key: IdempotencyKey | None
     ) -> KeyHolder | None:
@@ -123,6 +146,20 @@ class Acceptance:
             return holder
         kind = await self._look_for_kind(submission.kind, client)
         if (refusal := beyond_limits(submission, kind)) is not None:
+            raise refusal
+        return None
+
+    async def _replay_of_payload(
+        self, submission: Submission, kind: KindRecord, client: Principal, key: IdempotencyKey | None
+    ) -> KeyHolder | None:
+        """Return as `_replay_beyond_limits` does, for a payload that no live worker takes as far as is known."""
+        if key is not None and (holder := await self._earlier(client.tenant, key)) is not None:
+            return holder
+        try:
+            refusal = await self._payloads.look_again(submission.payload, kind, client=_counted(client))
+        except StoreError as error:
+            raise _not_accepted(str(error)) from None
+        if refusal is not None:
             raise refusal
         return None
 
@@ -144,6 +181,11 @@ class Acceptance:
             errors: list[ErrorAt] = [{"pointer": "/kind", "detail": f"unknown kind {kind!r}"}]
             raise unknown_kind(kind, self._kinds.names, client, errors=errors)
         return found
+
+
+def _counted(client: Principal) -> Client:
+    """Return the client by which work in threads takes turns."""
+    return client.tenant, client.client
 
 
 async def fingerprint_of(submission: Submission, *, client: Client = None) -> bytes:
