@@ -1,6 +1,7 @@
 """Pause and resume over HTTP: who, why, since when; what is refused; and what the status of waiting jobs says."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.model.instants import rfc3339
 from acked_common.model.pauses import MAX_REASON_CHARS, KindPauses, Pause
+from acked_common.model.payload_schemas import PayloadSchema, digest_of, stored_text
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import RunningJob, WorkerRecord
@@ -51,7 +53,7 @@ class Bench:
         kinds = KindCache(self.store)
         pauses = PauseCache(self.store)
         audit = Audit(self.store.audit(), self.clock)
-        workers = WorkerCache(self.store, seen_within_s=24.0)
+        workers = self.workers = WorkerCache(self.store, seen_within_s=24.0)
         polls = Limit("polls", Ledger(6, 3), own="too-many-polls", what="long polls")
         looks = LimitLooks(self.store, self.clock)
         queues = QueueLooks(self.store, self.store, self.clock)
@@ -295,3 +297,32 @@ async def test_a_kind_that_nobody_registered_is_not_found(bench: Bench) -> None:
         answer = await bench.call(method, path)
         assert (answer.status, answer.json["type"]) == (404, "/problems/not-found")
         assert answer.json["known_kinds"] == ["mail", "other"]
+
+
+def _schema(of: str, version: str) -> PayloadSchema:
+    text = stored_text({"type": of})
+    assert text is not None
+    return PayloadSchema(digest_of(text), version, text)
+
+
+async def test_details_show_the_schemas_that_count(bench: Bench) -> None:
+    old, new = _schema("string", "1"), _schema("integer", "2")
+    for one in (old, new):
+        shown = {"payload_schema": {"type": "any"}, "schemas": (one,)}
+        await bench.store.register_kinds([kind_record("mail", "mail", **shown)])
+    both = [{"version": "2", "schema": {"type": "integer"}}, {"version": "1", "schema": {"type": "string"}}]
+    for workers, schemas, is_checked in (
+        ([], both[:1], True),
+        ([old, None], both[1:], False),
+        ([old, new], both, True),
+    ):
+        for number, one in enumerate(workers):
+            worker = replace(worker_of("mail"), boot=str(number))
+            if one is not None:
+                worker = replace(worker, schemas={"mail": one.digest})
+            await bench.store.refresh_worker(worker)
+        bench.workers._read_at = None
+        details = (await bench.call("GET", "/kinds/mail")).json
+        assert (details["payload_schemas"], details["is_payload_checked"]) == (schemas, is_checked)
+    other = (await bench.call("GET", "/kinds/other")).json
+    assert (other["payload_schemas"], other["is_payload_checked"], "payload_schema" in other) == ([], False, False)

@@ -79,7 +79,9 @@ class Kind(TypedDict):
     backoff_cap_s: float
     bundle: Count
     payload_schema: NotRequired[
-        Annotated[dict[str, Any], Meta(description="JSON Schema of the payload, if the worker registered one.")]
+        Annotated[
+            dict[str, Any], Meta(description="JSON Schema (2020-12) of the payload, if the last registration had one.")
+        ]
     ]
     max_attempts_limit: NotRequired[
         Annotated[int, Meta(ge=1, description="The maximum that a request may set, if greater.")]

@@ -1,6 +1,6 @@
 """`GET /kinds/{kind}` as the route table describes it: one kind with all that is known of it."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
@@ -9,12 +9,15 @@ from acked_common.api.representations import Count, Instant
 from acked_common.api.routes import JSON, ApiResponse, Operation, Parameter, with_page
 from acked_common.background.census import CensusLoop
 from acked_common.background.limit_looks import LimitLooks
+from acked_common.background.schema_cache import served_schemas
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.model.instants import rfc3339
 from acked_common.model.pauses import PAUSES_KEPT, KindPauses
+from acked_common.model.payload_schemas import SCHEMAS_KEPT, parsed
 from acked_common.model.principal import DEFAULT_TENANT, Permission, Principal
 from acked_common.store.census import KindCount
 from acked_common.store.limits import HELD_COUNTED
+from acked_common.store.records import KindRecord
 from acked_gateway.kinds.backlog import KindBacklog, backlog_fields
 from acked_gateway.workers.operations import Worker
 from acked_gateway.workers.routes import worker_fields
@@ -27,6 +30,13 @@ class PausedOnce(TypedDict):
     until: Instant
 
 
+class ServedSchema(TypedDict):
+    """What one version of the handler takes."""
+
+    version: Annotated[str, Meta(description="Of the handler.")]
+    schema: Annotated[dict[str, Any], Meta(description="JSON Schema (2020-12) of the payload.")]
+
+
 class LimitUsed(TypedDict):
     """How much of a limit is used, over all tenants."""
 
@@ -37,6 +47,17 @@ class LimitUsed(TypedDict):
 class KindDetails(Kind):
     """A kind with its pauses, and for clients of the tenant `default` with what serves it and what waits."""
 
+    payload_schemas: Annotated[
+        list[ServedSchema],
+        Meta(
+            max_length=SCHEMAS_KEPT,
+            description="Those of the live workers that serve it, the newest first; without one, that of its last "
+            "registration. Intake accepts a payload that one of them takes.",
+        ),
+    ]
+    is_payload_checked: Annotated[
+        bool, Meta(description="False without schemas, and while a live worker serves the kind without one.")
+    ]
     is_served: Annotated[bool, Meta(description="Whether a live worker serves it.")]
     past_pauses: Annotated[list[PausedOnce], Meta(max_length=PAUSES_KEPT, description="The newest ones, oldest first.")]
     workers: Annotated[
@@ -78,13 +99,16 @@ class KindDetailsParts:
         self._census = census
         self._limits = limits
 
-    async def fields(self, kind: Kind, pauses: KindPauses, reader: Principal) -> KindDetails:
+    async def fields(self, record: KindRecord, kind: Kind, pauses: KindPauses, reader: Principal) -> KindDetails:
         """Return the details of a kind as a reader sees it. Raises `StoreError`."""
         name = kind["kind"]
         serving = [worker for worker in await self._workers.workers() if name in worker.kinds]
+        served = served_schemas(record, serving)
         is_own = reader.tenant == DEFAULT_TENANT
         return {
             **kind,
+            "payload_schemas": [{"version": one.version, "schema": dict(parsed(one.text))} for one in served.schemas],
+            "is_payload_checked": served.is_checked,
             "is_served": bool(serving),
             "past_pauses": [{"since": rfc3339(one.from_at), "until": rfc3339(one.to_at)} for one in pauses.past],
             "workers": [_of_kind(worker_fields(one, reader.tenant), name) for one in serving] if is_own else None,

@@ -35,7 +35,7 @@ def kind_routes(
     async def get_kind(request: Request) -> Response:
         reader = principal_of(request.scope)
         kind, pauses = await pausing.read(request.path_params["kind"], reader)
-        return JsonResponse(await details.fields(kind_fields(kind, pauses, reader), pauses, reader))
+        return JsonResponse(await details.fields(kind, kind_fields(kind, pauses, reader), pauses, reader))
 
     async def send(request: Request) -> Response:
         key = idempotency_key(request.headers.get("idempotency-key"))

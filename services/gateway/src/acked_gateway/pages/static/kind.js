@@ -40,6 +40,16 @@ function optionsOf(kind) {
       h("p", { class: "faint small" }, "The handler sets them. A request may set its own timeout, and how many attempts may fail."))];
 }
 
+function schemasOf({ payload_schemas: schemas, is_payload_checked: isChecked }) {
+  if (schemas.length === 0) return null;
+  const several = schemas.length > 1;
+  const meaning = !isChecked ? "Payloads are not checked now: a worker serves this kind without a schema."
+    : several ? "Workers serve several versions. A payload that one of them takes is accepted; any other is refused."
+      : "A payload that differs from it is refused.";
+  return [h("h3", "Payload (JSON Schema)"), h("p", { class: "small" }, meaning),
+    schemas.map(({ version, schema }) => [several ? h("h4", `Version ${version}`) : null, json(schema)])];
+}
+
 class KindPage {
   #page;
   #name;
@@ -124,7 +134,7 @@ class KindPage {
     keyed(this.#workers, workers, (one) => JSON.stringify([one.instance, one.running, one.running_jobs]), workerLine);
     if (workers.length === 0) fill(this.#workers, h("li", { class: "faint" }, "No worker serves this kind now. Its jobs wait."));
     once(this.#options, JSON.stringify([kind.version, kind.timeout_s, kind.max_attempts, kind.seen_at]), () => optionsOf(kind));
-    once(this.#schema, JSON.stringify(kind.payload_schema ?? null), () => (kind.payload_schema ? [h("h3", "Payload (JSON Schema)"), json(kind.payload_schema)] : null));
+    once(this.#schema, JSON.stringify([kind.payload_schemas, kind.is_payload_checked]), () => schemasOf(kind));
     const past = [...kind.past_pauses].reverse();
     keyed(this.#past, past, ({ since }) => since, ({ since, until }) => h("li", time(since), ", for ", duration((Date.parse(until) - Date.parse(since)) / 1000)));
     if (past.length === 0) fill(this.#past, h("li", { class: "faint" }, "It was never paused."));
