@@ -11,9 +11,11 @@ from deploy.native.uv import uv_command
 
 COMMON = "libs/common"
 HANDLERS = "libs/acked"
+CLIENT = "libs/client"
 PACKAGES = {
     "acked": [HANDLERS],
     "acked.testing": [HANDLERS, COMMON],
+    "acked_client": [CLIENT],
     "acked_common": [COMMON],
     "acked_intake": ["services/intake", COMMON],
     "acked_gateway": ["services/gateway", COMMON],

@@ -69,7 +69,7 @@ def handler(  # noqa: PLR0913 - keywords that users write
     version: str = USUAL.version,
     replace: bool = USUAL.replace,
 ) -> Callable[[F], F]:
-    """Register a function as the handler of a kind and return it unchanged.
+    """Register a function as the handler of a kind and return it; its `__acked_kinds__` then names the kind.
 
         @handler("thumbnail", timeout_s=20)
         def make_thumbnail(ctx, payload):
@@ -101,6 +101,8 @@ def handler(  # noqa: PLR0913 - keywords that users write
         except DefinitionError as error:
             raise DefinitionError(f"{place_of(function)}: {error}") from None
         registry.add(define(name, function, options))
+        # How clients that are given the function know its kind, without this package.
+        function.__dict__["__acked_kinds__"] = (*function.__dict__.get("__acked_kinds__", ()), name)
         return function
 
     return register

@@ -1,0 +1,81 @@
+"""The client of Acked: submit jobs, wait for their results, follow them, and operate them.
+
+    from acked_client import Acked
+
+    with Acked("http://localhost:8080") as acked:
+        job = acked.submit("hello", {"name": "Ada"})
+        print(job.result(timeout=30))
+
+`AsyncAcked` has the same methods for asyncio. All exceptions are `AckedError`; `acked_client.problems` has one for each
+problem type of the services.
+"""
+
+from acked_client import problems
+from acked_client.async_client import AsyncAcked
+from acked_client.client import Acked
+from acked_client.model.errors import (
+    AccessDenied,
+    AckedError,
+    Conflict,
+    InvalidRequest,
+    JobCancelled,
+    JobFailed,
+    LimitReached,
+    NoResponse,
+    Problem,
+    ProblemError,
+    ResultMismatch,
+    StillRunning,
+    Unavailable,
+    UnexpectedResponse,
+)
+from acked_client.model.jobs import Attempt, JobError, JobEvent, JobStatus, JobSummary, SentSignal, Step
+from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, BulkStatus, Kind
+from acked_client.model.problems import NotFound
+from acked_client.model.requests import JobFilter, Resolution, RetryPolicy, Submission, SubmittedRow
+from acked_client.model.states import State
+from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
+from acked_client.shells.handles import BulkHandle, Handle
+
+__all__ = [
+    "AccessDenied",
+    "Acked",
+    "AckedError",
+    "AsyncAcked",
+    "AsyncBulkHandle",
+    "AsyncHandle",
+    "Attempt",
+    "AttentionGroup",
+    "Batch",
+    "BulkHandle",
+    "BulkPreview",
+    "BulkStatus",
+    "Conflict",
+    "Handle",
+    "InvalidRequest",
+    "JobCancelled",
+    "JobError",
+    "JobEvent",
+    "JobFailed",
+    "JobFilter",
+    "JobStatus",
+    "JobSummary",
+    "Kind",
+    "LimitReached",
+    "NoResponse",
+    "NotFound",
+    "Problem",
+    "ProblemError",
+    "Resolution",
+    "ResultMismatch",
+    "RetryPolicy",
+    "SentSignal",
+    "State",
+    "Step",
+    "StillRunning",
+    "Submission",
+    "SubmittedRow",
+    "Unavailable",
+    "UnexpectedResponse",
+    "problems",
+]

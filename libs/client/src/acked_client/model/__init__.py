@@ -1,0 +1,1 @@
+"""What users of the client hold in their hands: jobs, requests, events and exceptions. Pure."""

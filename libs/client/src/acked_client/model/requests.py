@@ -1,0 +1,129 @@
+"""What users of the client ask for: submissions, filters and settings of the client. Pure."""
+
+import math
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from acked_client.model.errors import ProblemError
+
+H = TypeVar("H")
+P = TypeVar("P", contravariant=True)
+T = TypeVar("T", covariant=True)
+
+AsyncHandler = Callable[[Any, P], Coroutine[Any, Any, T]]
+"""An `async def` handler: it takes a context and a payload of type P, and returns a T."""
+PlainHandler = Callable[[Any, P], T]
+"""A `def` handler."""
+
+BulkVerb = Literal["retry", "cancel", "resolve", "run_now", "erase"]
+
+TraceContext = Callable[[], Mapping[str, str]]
+"""Returns the W3C headers `traceparent` and `tracestate` of the current span; other names are not sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One job to submit; durations are seconds. Fields that are None take the defaults of the kind.
+
+    `kind` is the name of a kind, or its handler. Two submissions with one `idempotency_key` are one job.
+    """
+
+    kind: Callable[[Any, Any], Any] | str
+    payload: Any = None
+    """The input of the handler, any JSON; None stands for an empty object."""
+    idempotency_key: str | None = None
+    batch: str | None = None
+    tags: Sequence[str] = ()
+    delay_s: float | None = None
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    expires_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs a list or a bulk action concerns; a job must match all fields that are not None.
+
+    `since` and `until` bound when a job was accepted: an instant, or a duration back from now such as `15m` or `8d`.
+    """
+
+    state: str | None = None
+    kind: str | None = None
+    batch: str | None = None
+    tag: str | None = None
+    error_group: str | None = None
+    waiting_for: str | None = None
+    since: datetime | str | None = None
+    until: datetime | str | None = None
+
+    def members(self) -> dict[str, str]:
+        """Return the fields that are set, by their names in the API. Raise `ValueError` for a naive instant."""
+        fields = {
+            "state": self.state,
+            "kind": self.kind,
+            "batch": self.batch,
+            "tag": self.tag,
+            "error.group": self.error_group,
+            "waiting_for": self.waiting_for,
+            "since": instant(self.since),
+            "until": instant(self.until),
+        }
+        return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def instant(value: datetime | str | None) -> str | None:
+    """Return an instant as RFC 3339; texts stay. Raise `ValueError` for a datetime without a time zone."""
+    if not isinstance(value, datetime):
+        return value
+    if value.utcoffset() is None:
+        raise ValueError(f"{value!r} has no time zone: use datetime.now(UTC), or a text such as '15m'")
+    return value.isoformat()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The outcome that an operator gives a failed job: `succeeded` with a result, or `failed`."""
+
+    state: Literal["succeeded", "failed"]
+    result: Any = None
+    note: str | None = None
+
+    def members(self) -> dict[str, Any]:
+        """Return the fields that are set, by their names in the API."""
+        fields = {"state": self.state, "result": self.result, "note": self.note}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long and how often the client repeats what failed; all fields are seconds."""
+
+    budget_s: float = 60.0
+    """The longest time from the first request of a call to its last one; 0 repeats nothing."""
+    base_s: float = 0.1
+    """The longest wait after the first failure; it doubles with each failure."""
+    cap_s: float = 10.0
+    """The longest wait after any number of failures, unless the server asks for more."""
+    request_s: float = 30.0
+    """The longest time without a byte of the response to one request; a long poll adds its own wait."""
+    outage_s: float = 600.0
+    """The longest time that `watch` tries to connect again."""
+
+    def __post_init__(self) -> None:
+        for name in ("budget_s", "base_s", "cap_s", "request_s", "outage_s"):
+            value = getattr(self, name)
+            if math.isnan(value) or value < 0 or (name == "request_s" and value == 0):
+                raise ValueError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedRow(Generic[H]):
+    """What became of one row of `submit_many`: a job, or the problem that refused the row."""
+
+    index: int
+    """The place of the row, from 0."""
+    idempotency_key: str
+    job: H | None
+    error: ProblemError | None

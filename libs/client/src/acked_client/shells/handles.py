@@ -1,0 +1,151 @@
+"""What `Acked` returns for a job and for a bulk action."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from acked_client.core import bulk, jobs, json_text, lists
+from acked_client.core.effects import Flow
+from acked_client.core.exchange import Session
+from acked_client.model.errors import AckedError
+from acked_client.model.jobs import Accepted, JobStatus, SentSignal, Step
+from acked_client.model.lists import BulkStatus
+from acked_client.model.requests import Resolution
+from acked_client.shells.blocking import Driver
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Handle(Generic[T]):
+    """A job. `T` is the type of its result: what its handler returns.
+
+    `idempotency_key` is the key that submitted it, and `is_replay` tells that an earlier request with this key had.
+    Both are None of a handle that `job` made.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        session: Session,
+        job_id: str,
+        handler: Callable[[Any, Any], Any] | str,
+        submitted: jobs.Submitted | None = None,
+    ) -> None:
+        self._driver = driver
+        self._session = session
+        self._handler = handler
+        self.id = job_id
+        self.idempotency_key = None if submitted is None else submitted.idempotency_key
+        self.is_replay = None if submitted is None else submitted.is_replay
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    def status(self) -> JobStatus:
+        """Return the status of the job."""
+        return self._run(jobs.status(self._session, self.id))
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait until the job has ended and return its result, as the type that its handler returns.
+
+        `timeout` is in seconds; None waits for as long as it takes. Lost connections are repeated meanwhile. Raise
+        `JobFailed`, `JobCancelled`, `StillRunning` after the timeout, or `ResultMismatch`.
+        """
+        plain = self._run(jobs.result(self._session, self.id, timeout))
+        converted: T = json_text.result_of(self._handler, plain)
+        return converted
+
+    def wait(self, timeout: float | None = None) -> JobStatus:
+        """Wait until the job has ended and return its status, whatever became of it.
+
+        `timeout` is in seconds; None waits for as long as it takes. Raise `StillRunning` after the timeout.
+        """
+        return self._run(jobs.ended(self._session, self.id, timeout))
+
+    def cancel(self) -> JobStatus:
+        """Cancel the job; a running one is stopped by its worker. A second cancel has no effect."""
+        return self._run(jobs.command(self._session, self.id, "cancel"))
+
+    def retry(self) -> JobStatus:
+        """Start a new run of a failed or cancelled job."""
+        return self._run(jobs.command(self._session, self.id, "retry"))
+
+    def run_now(self) -> JobStatus:
+        """End the delay or the back-off of a scheduled job, or the sleep of a parked one."""
+        return self._run(jobs.command(self._session, self.id, "run-now"))
+
+    def resolve(self, resolution: Resolution) -> JobStatus:
+        """Give a failed job its outcome by hand."""
+        return self._run(jobs.resolve(self._session, self.id, resolution))
+
+    def erase(self) -> JobStatus:
+        """Remove payload, result and errors of an ended job. A second erase has no effect."""
+        return self._run(jobs.command(self._session, self.id, "erase"))
+
+    def edit(self, payload: Any) -> "Handle[T]":
+        """Replace a failed or cancelled job by a new one with another payload, and return the new one.
+
+        The same edit of one run returns the same job.
+        """
+        accepted: Accepted = self._run(jobs.edit(self._session, self.id, payload))
+        return Handle(self._driver, self._session, accepted.id, self._handler)
+
+    def signal(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002 - as the API names it
+    ) -> SentSignal:
+        """Send a signal, any JSON, to the job; it is taken once.
+
+        `id` is the idempotency key of the signal. Without one the client mints one for this call.
+        """
+        return self._run(jobs.signal(self._session, self.id, name, payload, id))
+
+    def steps(self, *, newest_first: bool = False) -> Iterator[Step]:
+        """Iterate over the durable calls of the job in the order in which they were first kept."""
+        return self._driver.pages(lists.steps(self._session, self.id, newest_first))
+
+    def _run(self, flow: Flow[R]) -> R:
+        try:
+            return self._driver.run(flow)
+        except AckedError as error:
+            if error.idempotency_key is None:
+                error.idempotency_key = self.idempotency_key
+            raise
+
+
+class BulkHandle:
+    """A bulk action. `begun` is its status when it was started; None of a handle that `bulk` made."""
+
+    def __init__(self, driver: Driver, session: Session, action_id: str, begun: BulkStatus | None = None) -> None:
+        self._driver = driver
+        self._session = session
+        self.id = action_id
+        self.begun = begun
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    def status(self) -> BulkStatus:
+        """Return how far the action is."""
+        return self._driver.run(bulk.status(self._session, self.id))
+
+    def progress(self) -> Iterator[BulkStatus]:
+        """Iterate over the statuses of the action as they change, until it has ended."""
+        known: BulkStatus | None = None
+        while known is None or not known.has_ended:
+            known = self._driver.run(bulk.changed(self._session, self.id, known))
+            yield known
+
+    def wait(self, timeout: float | None = None) -> BulkStatus:
+        """Wait until the action has ended and return its status.
+
+        `timeout` is in seconds; None waits for as long as it takes. Raise `StillRunning` after the timeout.
+        """
+        return self._driver.run(bulk.ended(self._session, self.id, timeout))
+
+    def abort(self) -> BulkStatus:
+        """End the action within a second. Jobs that have moved stay as they are."""
+        return self._driver.run(bulk.abort(self._session, self.id))
