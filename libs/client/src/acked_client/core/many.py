@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from acked_client.core.jobs import Submitted
-from acked_client.model.errors import AckedError, ProblemError
+from acked_client.model.errors import ProblemError
 from acked_client.model.requests import Submission
 
 OF_A_ROW = frozenset({400, 409, 413, 422})
@@ -53,7 +53,7 @@ class ManyRows:
         self._taken = 0
         self._given = 0
         self._is_exhausted = False
-        self._stopped: tuple[int, AckedError] | None = None
+        self._stopped: tuple[int, Exception] | None = None
 
     @property
     def is_done(self) -> bool:
@@ -80,11 +80,8 @@ class ManyRows:
             self._settled[row.index] = RowOutcome(row, outcome, None)
         elif isinstance(outcome, ProblemError) and outcome.status in OF_A_ROW:
             self._settled[row.index] = RowOutcome(row, None, outcome)
-        elif isinstance(outcome, AckedError):
-            if self._stopped is None or row.index < self._stopped[0]:
-                self._stopped = (row.index, outcome)
-        else:
-            raise outcome
+        elif self._stopped is None or row.index < self._stopped[0]:
+            self._stopped = (row.index, outcome)
 
     def ready(self) -> Iterator[RowOutcome]:
         """Yield the outcomes that are next in order. Raise what ended the call once its row is next."""

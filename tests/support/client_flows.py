@@ -1,0 +1,109 @@
+"""Run flows of the client's core without I/O: what is sent is answered by a script, and no time passes."""
+
+import json
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, TypeVar
+
+from acked_client.core.effects import Done, Flow, Lost, Pause, Request, Response, Send
+from acked_client.core.exchange import Session
+from acked_client.model.requests import RetryPolicy
+
+T = TypeVar("T")
+Answer = Response | Lost
+LOST = Lost("the connection broke", may_have_arrived=True)
+NEVER_SENT = Lost("connection refused", may_have_arrived=False)
+
+
+def session(policy: RetryPolicy | None = None, *, intake: str | None = "http://intake", seed: int = 1) -> Session:
+    """Return a session whose keys count from 1."""
+    keys = iter(range(1, 1_000_000))
+    return Session("http://gateway", intake, policy or RetryPolicy(), Random(seed), lambda: f"key-{next(keys)}")
+
+
+def ok(body: Any, status: int = 200, **headers: str) -> Response:
+    """Return a success."""
+    return Response(status, headers, json.dumps(body).encode())
+
+
+def refused(name: str, status: int, **members: Any) -> Response:
+    """Return a problem; `retry_after` becomes the header."""
+    headers = {"content-type": "application/problem+json"}
+    if "retry_after" in members:
+        headers["retry-after"] = str(members.pop("retry_after"))
+    document = {"type": f"/problems/{name}", "title": name, "status": status, "detail": "because"} | members
+    return Response(status, headers, json.dumps(document).encode())
+
+
+class Script:
+    """Answers requests in turn, or by a function. `sent` and `pauses` have what the flow asked for."""
+
+    def __init__(self, answers: Iterable[Answer] | Callable[[Request], Answer], took_s: float = 0.0) -> None:
+        self._answer = answers if callable(answers) else self._in_turn(iter(answers))
+        self._took_s = took_s
+        self.sent: list[Send] = []
+        self.pauses: list[float] = []
+
+    @staticmethod
+    def _in_turn(answers: Any) -> Callable[[Request], Answer]:
+        return lambda _: next(answers)
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests without their addresses."""
+        return [effect.request for effect in self.sent]
+
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end. Each response took the script's time, each pause its own."""
+        try:
+            effect = next(flow)
+            while True:
+                effect = flow.send(self._perform(effect))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+
+    def _perform(self, effect: Send | Pause) -> Done:
+        if isinstance(effect, Pause):
+            self.pauses.append(effect.seconds)
+            return Done(None, effect.seconds)
+        self.sent.append(effect)
+        return Done(self._answer(effect.request), self._took_s)
+
+
+STATUS: dict[str, Any] = {
+    "id": "0198a000-0000-7000-8000-000000000001",
+    "kind": "hello",
+    "state": "queued",
+    "reason": "accepted",
+    "rev": 1,
+    "run": 1,
+    "attempt": 0,
+    "failures": 0,
+    "accepted_at": "2026-11-24T10:06:45.759Z",
+    "due_at": None,
+    "started_at": None,
+    "finished_at": None,
+    "progress": None,
+    "result": None,
+    "error": None,
+    "batch": None,
+    "tags": [],
+    "attempts": [],
+    "history": [
+        {"rev": 1, "state": "queued", "reason": "accepted", "attempt": 0, "at": "2026-11-24T10:06:45.759Z"},
+    ],
+}
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    """Return the status of a job."""
+    return STATUS | changes
+
+
+ACCEPTED: dict[str, Any] = {
+    "id": STATUS["id"],
+    "state": "queued",
+    "kind": "hello",
+    "accepted_at": STATUS["accepted_at"],
+    "links": {"status": "/status/x", "feed": "ws://localhost:8080/ws/feed"},
+}
