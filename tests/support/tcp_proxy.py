@@ -29,6 +29,8 @@ class Proxy:
         self.lost = 0
         """Number of responses that were lost."""
         self.port = 0
+        self.loses: Callable[[bytes], bool] | None = None
+        """Decides by a chunk of a request whether its response is lost, with its connection."""
         self.rewriter: Callable[[], Callable[[bytes], bytes]] | None = None
         """Creates a filter of requests for each new connection; None forwards them unchanged."""
 
@@ -134,6 +136,8 @@ class Proxy:
         while chunk := await reader.read(1 << 16):
             if self._left and any(marker in chunk for marker in self._markers):
                 self._left -= 1
+                doomed.set()
+            if self.loses is not None and self.loses(chunk):
                 doomed.set()
             await self._travel()
             writer.write(chunk if rewrite is None else rewrite(chunk))

@@ -8,7 +8,7 @@ from acked_client import AccessDenied, AckedError, NoResponse, RetryPolicy, Subm
 from acked_client.core import jobs
 from acked_client.core.effects import Lost, Request, Response
 from acked_client.core.exchange import exchange
-from support.client_flows import ACCEPTED, LOST, NEVER_SENT, Script, ok, refused, session
+from support.client_flows import ACCEPTED, LOST, NEVER_SENT, Answer, Script, ok, refused, session
 
 GET = Request("GET", "/jobs")
 
@@ -96,6 +96,27 @@ def test_gateway_names_intake_once() -> None:
         script.run(jobs.submit(ours, jobs.submit_request(Submission(kind="hello"), ours.new_key)))
     assert [sent.base_url for sent in script.sent] == ["http://gateway", "http://gateway:8081", "http://gateway:8081"]
     assert [sent.request.idempotency_key for sent in script.sent] == ["key-1", "key-1", "key-2"]
+
+
+def test_intake_that_another_thread_has_learned_is_used() -> None:
+    ours = session(intake=None)
+
+    def answer(request: Request) -> Answer:
+        if ours.intake is None:
+            ours.intake = "http://gateway:8081"
+            return refused("not-found", 404, url="http://gateway:8081/process")
+        return ok(ACCEPTED, 202)
+
+    script = Script(answer)
+    script.run(jobs.submit(ours, jobs.submit_request(Submission(kind="hello"), ours.new_key)))
+    assert [sent.base_url for sent in script.sent] == ["http://gateway", "http://gateway:8081"]
+
+
+def test_intake_that_does_not_serve_its_path_is_asked_once() -> None:
+    script = Script([refused("not-found", 404, url="http://intake/process")])
+    ours = session()
+    with pytest.raises(problems.NotFound):
+        script.run(jobs.submit(ours, jobs.submit_request(Submission(kind="hello"), ours.new_key)))
 
 
 @pytest.mark.parametrize("url", ["http://elsewhere:8081/process", "https://gateway/process", "ftp://gateway/process"])

@@ -55,14 +55,16 @@ def exchange(session: Session, request: Request, *, wait_s: float = 0.0, check: 
         timeout_s = policy.request_s + wait_s
         if failures:
             timeout_s = max(min(timeout_s, policy.budget_s + wait_s - elapsed_s), _SHORTEST_S)
-        done = yield Send(_base_url(session, request), request, timeout_s)
+        base_url = _base_url(session, request)
+        done = yield Send(base_url, request, timeout_s)
         elapsed_s += done.took_s
         outcome = done.outcome
         assert isinstance(outcome, Response | Lost)  # noqa: S101 - for the type checker
         if isinstance(outcome, Response):
             if 200 <= outcome.status < 300:
                 return outcome
-            if request.of_intake and session.intake is None and _learn_intake(session, outcome):
+            if request.of_intake and _names_intake(session, outcome) and _base_url(session, request) != base_url:
+                # Another thread may have learned the address meanwhile.
                 continue
         pause_s = next_wait_s(policy, outcome, failures=failures, elapsed_s=elapsed_s, fraction=session.random.random())
         if pause_s is None:
@@ -87,12 +89,14 @@ def _base_url(session: Session, request: Request) -> str:
     return session.gateway
 
 
-def _learn_intake(session: Session, response: Response) -> bool:
-    """Take the address of intake from the gateway's 404, unless that would send the token to another host."""
+def _names_intake(session: Session, response: Response) -> bool:
+    """Take the address of intake from the gateway's 404. Raise if that would send the token to another host."""
     problem = problem_of(response)
     url = problem.members.get("url") if problem is not None and problem.status == 404 else None
     if not isinstance(url, str) or not url.endswith(LOOKED_AT):
         return False
+    if session.intake is not None:
+        return True
     named, known = urlsplit(url), urlsplit(session.gateway)
     is_local = {named.hostname, known.hostname} <= {"localhost", "127.0.0.1", "::1"}
     if named.scheme != known.scheme or (named.hostname != known.hostname and not is_local):
