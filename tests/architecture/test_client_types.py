@@ -55,7 +55,7 @@ from acked_client import Acked
 from handlers import hello
 
 acked = Acked()
-acked.submit(hello, {"nome": "world"})
+text: str = acked.submit(hello, {"name": "world"}).result()
 acked.submit(hello, {"name": "world"}, bach="nightly")
 acked.bulk_action("destroy", ["id"])
 """

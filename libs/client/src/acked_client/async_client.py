@@ -31,7 +31,6 @@ from acked_client.settings import read_config
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
 from acked_client.shells.asynchronous import AsyncDriver
 
-P = TypeVar("P")
 T = TypeVar("T")
 ROWS_AHEAD = 4
 """Rows of `submit_many` that are held for each one under way."""
@@ -87,8 +86,8 @@ class AsyncAcked:
     @overload
     async def submit(
         self,
-        handler: AsyncHandler[P, T],
-        payload: P,
+        handler: AsyncHandler[T],
+        payload: Any = None,
         *,
         idempotency_key: str | None = None,
         batch: str | None = None,
@@ -102,8 +101,8 @@ class AsyncAcked:
     @overload
     async def submit(
         self,
-        handler: PlainHandler[P, T],
-        payload: P,
+        handler: PlainHandler[T],
+        payload: Any = None,
         *,
         idempotency_key: str | None = None,
         batch: str | None = None,
@@ -184,10 +183,10 @@ class AsyncAcked:
             yield SubmittedRow(index=row.index, idempotency_key=row.idempotency_key, job=job, error=outcome.error)
 
     @overload
-    def job(self, job_id: str, handler: AsyncHandler[Any, T]) -> AsyncHandle[T]: ...
+    def job(self, job_id: str, handler: AsyncHandler[T]) -> AsyncHandle[T]: ...
 
     @overload
-    def job(self, job_id: str, handler: PlainHandler[Any, T]) -> AsyncHandle[T]: ...
+    def job(self, job_id: str, handler: PlainHandler[T]) -> AsyncHandle[T]: ...
 
     @overload
     def job(self, job_id: str, handler: None = None) -> AsyncHandle[Any]: ...

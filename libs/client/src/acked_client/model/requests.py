@@ -9,12 +9,11 @@ from typing import Any, Generic, Literal, TypeVar
 from acked_client.model.errors import ProblemError
 
 H = TypeVar("H")
-P = TypeVar("P", contravariant=True)
 T = TypeVar("T", covariant=True)
 
-AsyncHandler = Callable[[Any, P], Coroutine[Any, Any, T]]
-"""An `async def` handler: it takes a context and a payload of type P, and returns a T."""
-PlainHandler = Callable[[Any, P], T]
+AsyncHandler = Callable[[Any, Any], Coroutine[Any, Any, T]]
+"""An `async def` handler: it takes a context and a payload, and returns a T."""
+PlainHandler = Callable[[Any, Any], T]
 """A `def` handler."""
 
 BulkVerb = Literal["retry", "cancel", "resolve", "run_now", "erase"]
