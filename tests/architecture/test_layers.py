@@ -29,6 +29,7 @@ LAYERS = {
         "runtime",
         "model",
     ),
+    "libs/client/src/acked_client": (ROOT_MODULES, "shells", "core", "model"),
     "services/gateway/src/acked_gateway": (
         ROOT_MODULES,
         "load_test",
@@ -70,6 +71,7 @@ IMPURE_PACKAGES = {
     "motor",
     "websockets",
     "uvicorn",
+    "httpx2",
 }
 
 MOST_ROOT_MODULES_OF_COMMON = 3

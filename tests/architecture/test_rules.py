@@ -14,6 +14,7 @@ from deploy.asked import NOT_IN_CONTAINERS
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
 COMMON = ROOT / "libs/common/src/acked_common"
+CLIENT = ROOT / "libs/client/src/acked_client"
 SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
@@ -61,6 +62,14 @@ def test_libraries_import_no_service() -> None:
             assert not packages(path) & SERVICES, relative(path)
 
 
+def test_the_client_imports_none_of_ours() -> None:
+    ours = {"acked", "acked_common"} | SERVICES
+    found = [path for path in SOURCES if path.is_relative_to(CLIENT)]
+    assert len(found) > 20
+    for path in found:
+        assert not packages(path) & ours, relative(path)
+
+
 def test_motor_is_imported_in_one_module() -> None:
     users = [relative(path) for path in SOURCES if "motor" in packages(path)]
     assert users == [relative(COMMON / "store/mongo/driver.py")]
@@ -73,7 +82,7 @@ def test_the_broker_library_is_imported_by_its_owners() -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     # Handlers of users run without the services.
-    readers = {COMMON / "runtime/env.py", ROOT / "libs/acked/src/acked/kinds/settings.py"}
+    readers = {COMMON / "runtime/env.py", ROOT / "libs/acked/src/acked/kinds/settings.py", CLIENT / "settings.py"}
     for path in SOURCES:
         if path.is_relative_to(ROOT / "deploy") or path in readers:
             continue
@@ -108,8 +117,10 @@ def test_states_are_written_in_their_owner_alone() -> None:
     allowed |= {("libs/common/src/acked_common/model/bulk_actions.py", word) for word in ("running", "failed")}
     allowed |= {("services/gateway/src/acked_gateway/load_test/routes.py", "failed")}
     allowed |= {("services/gateway/src/acked_gateway/kinds/operations.py", "running")}
+    allowed |= {("libs/client/src/acked_client/model/requests.py", word) for word in ("succeeded", "failed")}
     for path in SOURCES:
-        if path == COMMON / "model/lifecycle.py":
+        # The client needs none of our packages; a test compares its states with ours.
+        if path in (COMMON / "model/lifecycle.py", CLIENT / "model/states.py"):
             continue
         for node in _strings(path):
             if node.value in states and (relative(path), node.value) not in allowed:
@@ -131,7 +142,7 @@ def test_every_setting_is_described() -> None:
     read |= _named_in_compose()
     of_files = {f"{name}_FILE" for name in setting_names.SECRETS}
     assert read - setting_names.INTERNAL - of_files == described - of_files
-    known = setting_names.SERVICES | setting_names.STACK | setting_names.CONTAINERS
+    known = setting_names.SERVICES | setting_names.STACK | setting_names.CONTAINERS | setting_names.CLIENTS
     assert known - of_files == described - of_files, "setting_names.py and docs/settings.md name the same settings"
 
 

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 import acked
+import acked_client
 from acked import kinds
 from acked_common.broker.rabbitmq import topology
 from acked_common.http.problem_catalogue import CATALOGUE
@@ -82,6 +83,10 @@ def _of_python() -> Iterator[str]:
     yield from (f"handler {name}" for name in inspect.signature(acked.handler).parameters)
     for found in (acked.Context, acked.KindOptions):
         yield from (f"import acked.{found.__name__}.{name}" for name in dir(found) if not name.startswith("_"))
+    yield from (f"import acked_client.{name}" for name in acked_client.__all__)
+    for found in (acked_client.Acked, acked_client.Handle, acked_client.BulkHandle):
+        names = [name for name in dir(found) if not name.startswith("_")]
+        yield from (f"import acked_client.{found.__name__}.{name}" for name in names)
     yield from (f"kind {module.rpartition('.')[2]}" for module in kinds.SHIPPED)
 
 

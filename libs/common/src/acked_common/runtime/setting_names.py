@@ -57,6 +57,9 @@ CONTAINERS = frozenset(
 )
 """What Compose and the recipes for it read."""
 
+CLIENTS = frozenset({"ACKED_TOKEN", "ACKED_TOKEN_FILE"})
+"""What the client library reads; services and recipes ignore them."""
+
 TESTS = frozenset(
     {
         *("ACKED_TEST_MONGO_URL", "ACKED_TEST_AMQP_URL", "ACKED_TEST_ROUNDS", "ACKED_TEST_BACKLOG", "ACKED_TEST_NONCE"),
@@ -66,7 +69,7 @@ TESTS = frozenset(
 INTERNAL = frozenset({"ACKED_STACK", "ACKED_ERLANG_ROOT", "ACKED_SECRETS_MARK"})
 """Settings that recipes pass to the processes that they start."""
 
-KNOWN = SERVICES | STACK | CONTAINERS | TESTS | INTERNAL
+KNOWN = SERVICES | STACK | CONTAINERS | CLIENTS | TESTS | INTERNAL
 
 _OF_KUBERNETES = re.compile(
     r"ACKED_(?:[A-Z0-9_]+_)?(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
