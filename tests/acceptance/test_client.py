@@ -244,13 +244,16 @@ async def ends_of(acked: AsyncAcked, batch: str, count: int) -> set[str]:
 def test_progress_is_watched(acked: Acked) -> None:
     job = acked.submit("test.steps")
     values: list[Any] = []
-    for event in acked.watch(ids=[job.id], progress=True):
-        if event.progress is not None:
-            values.append(event.progress.value)
-            if event.progress.value == {"page": 2, "of": 4}:
-                break
+    try:
+        for event in acked.watch(ids=[job.id], progress=True):
+            if event.progress is not None:
+                values.append(event.progress.value)
+                if event.progress.value == {"page": 2, "of": 4}:
+                    break
+    finally:
+        job.cancel()
     assert values[-1] == {"page": 2, "of": 4}
-    assert job.cancel().has_ended or job.wait(timeout=30).state == State.CANCELLED
+    assert job.wait(timeout=30).state == State.CANCELLED
 
 
 def test_token_is_in_no_log(stack: TestStack, caplog: pytest.LogCaptureFixture) -> None:

@@ -181,7 +181,8 @@ class _Line:
     def _connect(self, effect: Connect) -> Response | Lost | None:
         url = transport.feed_url(effect.base_url, effect.path)
         try:
-            self._socket = connect(url, **self._config.feed_options(url, effect.timeout_s))
+            # Entered at once: the library warns of a connection that no block closes. `hang_up` does.
+            self._socket = connect(url, **self._config.feed_options(url, effect.timeout_s)).__enter__()
         except (OSError, EOFError, TimeoutError, InvalidHandshake, InvalidURI) as error:
             return transport.refused_feed(error)
         return None
