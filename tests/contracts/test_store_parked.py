@@ -15,7 +15,7 @@ from acked_common.model.lifecycle_waits import WITHOUT_END, Waits
 from acked_common.store.mongo import schema
 from acked_common.store.mongo.store import MongoStore
 from acked_common.store.records import Applied
-from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, RETENTION_S, again, moved, now, running
+from support.factories import EXPIRES_IN_S, GRACE_S, LEASE_S, RETENTION_S, again, eventually, moved, now, running
 from support.memory_store import MemoryStore
 from support.parked import parked, resume_order
 from support.whole_store import JobStore
@@ -80,6 +80,13 @@ async def test_ended_waits_are_found_by_tenant_in_order(store: JobStore) -> None
     assert [one.id for one in await store.waits_ended("a", limit=9, after=found[0])] == [second.id]
     assert [one.id for one in await store.waits_ended("b", limit=9)] == [late.id]
     assert await store.waits_ended("c", limit=9) == []
+
+
+async def test_jobs_of_other_kinds_are_told_apart(store: JobStore) -> None:
+    jobs = {kind: await parked(store, kind=kind) for kind in ("a", "b", "c")}
+    ids = [*(job.id for job in jobs.values()), new_id()]
+    assert await store.of_other_kinds(ids, {"a", "c", "d"}) == {jobs["b"].id}
+    assert await store.of_other_kinds([], {"a"}) == set()
 
 
 async def test_a_resume_queues_what_has_ended(store: JobStore) -> None:
@@ -185,3 +192,19 @@ async def test_searches_for_ended_waits_read_keys_alone(
     looks = list(database["system.profile"].find({"op": {"$in": ["query", "command"]}, "ns": f"{database.name}.jobs"}))
     assert [look["docsExamined"] for look in looks] == [0] * 4
     assert looks[0]["keysExamined"] <= 4, "a key of each tenant, and not of each job"
+
+
+async def test_a_turn_is_extended_by_its_holder_alone(store: JobStore) -> None:
+    assert await store.take_turn("a", for_s=60.0, holder="h")
+    assert await store.take_turn("a", for_s=60.0, holder="h")
+    assert not await store.take_turn("a", for_s=60.0, holder="other")
+    assert not await store.take_turn("a", for_s=60.0)
+
+    # It may also give it up.
+    assert await store.take_turn("a", for_s=0.0, holder="h")
+
+    async def is_free() -> bool:
+        return await store.take_turn("a", for_s=60.0, holder="other")
+
+    await eventually(is_free)
+    assert not await store.take_turn("a", for_s=60.0, holder="h")

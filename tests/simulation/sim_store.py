@@ -29,6 +29,8 @@ READS = frozenset(
         "live_jobs",
         "tenants_to_resume",
         "waits_ended",
+        "of_other_kinds",
+        "queued_by_kind",
         "revisions",
         "kinds",
         "pauses",

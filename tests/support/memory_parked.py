@@ -1,7 +1,7 @@
 """The verbs of the resumer in memory."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -31,6 +31,9 @@ class MemoryParked:
         found = sorted((d[NEXT_CHECK_AT], d["_id"]) for d in _ended(self) if d["tenant"] == tenant)
         behind = [one for one in found if after is None or one > (after.next_check_at, after.id)]
         return [SweepPosition(*one) for one in behind[:limit]]
+
+    async def of_other_kinds(self: "MemoryStore", ids: Sequence[UUID], kinds: Collection[str]) -> set[UUID]:
+        return {document["_id"] for document in self._existing(ids) if document["kind"] not in kinds}
 
     async def crowds_parked(self: "MemoryStore", *, at_least: int) -> dict[str, int]:
         parked = Counter(d["tenant"] for d in self._jobs.values() if d["state"] == State.WAITING.value)

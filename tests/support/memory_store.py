@@ -214,7 +214,7 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
         self._kinds: dict[str, Document] = {}
         self._workers: dict[str, Document] = {}
         self._lanes: dict[str, datetime] = {}
-        self._turns: dict[str, datetime] = {}
+        self._turns: dict[str, tuple[datetime, str | None]] = {}
         self._tokens = MemoryTokens()
         self._audit = MemoryAudit()
         self._load_tests = MemoryLoadTests()
@@ -335,11 +335,12 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
         due.sort(key=lambda document: (document[NEXT_CHECK_AT], document["_id"]))
         return [_job(document, without=_BODIES) for document in due[:limit]]
 
-    async def take_turn(self, name: str, *, for_s: float) -> bool:
+    async def take_turn(self, name: str, *, for_s: float, holder: str | None = None) -> bool:
         now = self._clock.now()
-        if self._turns.get(name, now) > now:
+        free_at, by = self._turns.get(name, (now, None))
+        if free_at > now and (holder is None or by != holder):
             return False
-        self._turns[name] = now + timedelta(milliseconds=int(for_s * 1000))
+        self._turns[name] = now + timedelta(milliseconds=int(for_s * 1000)), holder
         return True
 
     async def reserve(self, reservations: Sequence[Reservation], *, nonce: str) -> set[UUID]:

@@ -1,4 +1,4 @@
-"""The resumer: pages in turn over tenants, a bound of what waits, one process at a time."""
+"""The resumer: pages in turn over tenants, as many as workers take soon, one process at a time."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,17 +8,21 @@ import pytest
 
 from acked_common.background import resumer as module
 from acked_common.background.job_writer import JobWriter
-from acked_common.background.resumer import FORGOTTEN_AFTER_S, RESUMING, TURN_S, Resumer
+from acked_common.background.resume_window import FORGOTTEN_AFTER_S, LEAST, SLOW_S
+from acked_common.background.resumer import EXTENDED_AFTER_S, PASSED_PAGES, RESUMING, TURN_S, Resumer
 from acked_common.background.sweeper import EMPTY_LOOKS
 from acked_common.model import lifecycle, lifecycle_waits
 from acked_common.model.lifecycle import Owner, State
 from acked_common.model.lifecycle_waits import Waits
 from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.records import Job
-from support.factories import GRACE_S, LEASE_S, ManualClock, again, moved, running
+from support.factories import GRACE_S, LEASE_S, ManualClock, again, moved, new_job, running
 from support.parked import resume_order
 from support.parts import ShakyStore, common_settings
 from support.sweeper_bench import Bench as SweeperBench
+
+QUEUED = State.QUEUED
+SWEEP_TICK_S = common_settings().times.sweep_tick_s
 
 
 class Bench:
@@ -45,12 +49,22 @@ class Bench:
     async def states(self, jobs: list[Job]) -> list[State]:
         return [(await again(self.store, job)).state for job in jobs]
 
-    async def resume(self) -> int:
-        """Resume in a turn of its own; return how many were queued."""
+    async def resume(self, *, after_s: float = SWEEP_TICK_S) -> int:
+        """Resume at the next tick; return how many were queued."""
         before = len(self.offered)
-        self.clock.advance(TURN_S)
+        self.clock.advance(after_s)
         await self.resumer.resume()
         return len(self.offered) - before
+
+    async def claim(self, ids: list[UUID]) -> None:
+        for job in (await self.store.get_many(ids)).values():
+            claim = lifecycle.claim(at=self.clock.now(), owner=Owner("w", "b", "n"), lease_s=LEASE_S)
+            await moved(self.store, job, claim)
+
+    async def claim_all(self) -> None:
+        await self.claim(
+            [i for i, found in (await self.store.revisions(self.offered)).items() if found.state is QUEUED]
+        )
 
 
 @pytest.fixture
@@ -81,55 +95,104 @@ async def test_only_the_process_with_the_turn_resumes(bench: Bench) -> None:
     assert len(bench.offered) == 1
 
 
-async def test_one_call_goes_through_all_pages(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE", 4)
-    monkeypatch.setattr(module, "SMALLEST_PAGE", 1)
-    jobs = [await bench.parked(due_s=-number - 1.0) for number in range(11)]
-    await bench.resumer.resume()
-    assert await bench.states(jobs) == [State.QUEUED] * 11
+async def test_the_turn_is_extended_while_there_is_work(bench: Bench) -> None:
+    for _ in range(2 * LEAST):
+        await bench.parked()
+    await bench.resume()
+    other = bench.another()
+    for _ in range(3):
+        await bench.claim_all()
+        await bench.parked()
+        bench.clock.advance(EXTENDED_AFTER_S)
+        assert await bench.resume() > 0
+        offered = len(bench.offered)
+        await other.resume()
+        assert len(bench.offered) == offered
+
+
+async def test_another_process_goes_on_when_the_one_with_the_turn_died(bench: Bench) -> None:
+    await bench.parked()
+    await bench.resume()
+    job = await bench.parked()
+    bench.resumer = bench.another()
+    assert await bench.resume() == 0
+    assert await bench.resume(after_s=TURN_S) == 1
+    assert bench.offered[-1] == job.id
+
+
+async def test_all_pages_are_gone_through_as_workers_take_them(bench: Bench) -> None:
+    jobs = [await bench.parked(due_s=-number - 1.0) for number in range(5 * LEAST)]
+    while await bench.resumer.resume():
+        await bench.claim_all()
+        bench.clock.advance(0.02)
     assert bench.offered == [job.id for job in reversed(jobs)]
 
 
-async def test_pages_are_in_turn_over_tenants(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages_are_in_turn_over_tenants(bench: Bench) -> None:
     """A tenant whose million waits ended first does not delay another tenant's single one."""
-    monkeypatch.setattr(module, "PAGE", 4)
-    monkeypatch.setattr(module, "SMALLEST_PAGE", 1)
-    many = [await bench.parked(due_s=-1000.0 + number, tenant="many") for number in range(20)]
+    many = [await bench.parked(due_s=-1000.0 + number, tenant="many") for number in range(2 * LEAST)]
     few = [await bench.parked(due_s=-1.0, tenant="few") for _ in range(2)]
     await bench.resumer.resume()
-    assert len(bench.offered) == 22
-    assert {bench.offered.index(job.id) for job in few} == {2, 3}
     assert bench.offered[0] == many[0].id
+    assert {bench.offered.index(job.id) for job in few} == {LEAST // 2, LEAST // 2 + 1}
 
 
-async def test_no_more_are_resumed_than_may_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
-    monkeypatch.setattr(module, "SMALLEST_PAGE", 1)
-    monkeypatch.setattr(module, "RESUMED_WAITING", 4)
-    jobs = [await bench.parked(due_s=-100.0 + number) for number in range(10)]
-    assert await bench.resume() == 4
-    assert await bench.resume() == 0
-    # Workers claim three of them.
-    for job in jobs[:3]:
-        await moved(
-            bench.store,
-            await again(bench.store, job),
-            lifecycle.claim(at=bench.clock.now(), owner=Owner("w", "b", "n"), lease_s=LEASE_S),
-        )
-    assert await bench.resume() == 4
-    assert (await bench.states(jobs)).count(State.QUEUED) == 5
+async def test_a_tenant_that_comes_later_takes_its_turn(bench: Bench) -> None:
+    for number in range(3 * LEAST):
+        await bench.parked(due_s=-1000.0 + number, tenant="many")
+    await bench.resume()
+    late = await bench.parked(tenant="late")
+    await bench.claim_all()
+    await bench.resume()
+    assert late.id in bench.offered
 
 
-async def test_jobs_that_no_worker_takes_stop_to_count(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
-    monkeypatch.setattr(module, "RESUMED_WAITING", 2)
-    monkeypatch.setattr(module, "SMALLEST_PAGE", 1)
-    for number in range(6):
-        await bench.parked(due_s=-100.0 + number)
-    assert await bench.resume() == 2
-    assert await bench.resume() == 0
-    bench.clock.advance(FORGOTTEN_AFTER_S)
-    assert await bench.resume() == 2
+async def test_no_more_are_resumed_than_may_wait(bench: Bench) -> None:
+    for number in range(3 * LEAST):
+        await bench.parked(due_s=-1000.0 + number)
+    assert await bench.resume() == LEAST
+    assert await bench.resume(after_s=0.02) == 0
+    await bench.claim(bench.offered[: LEAST // 2])
+    # They took half of a full window: it doubles.
+    assert await bench.resume(after_s=0.02) == LEAST + LEAST // 2
+
+
+async def test_jobs_that_no_worker_takes_hold_up_no_other_kind(bench: Bench) -> None:
+    for number in range(2 * LEAST):
+        await bench.parked(due_s=-1000.0 + number, kind="away")
+    quick = [await bench.parked(kind="quick") for _ in range(3)]
+    assert await bench.resume() == LEAST
+    assert await bench.resume(after_s=SLOW_S) == 3
+    assert bench.offered[LEAST:] == [job.id for job in quick]
+
+
+async def test_jobs_that_no_worker_takes_stop_to_count(bench: Bench) -> None:
+    for number in range(2 * LEAST):
+        await bench.parked(due_s=-1000.0 + number)
+    assert await bench.resume() == LEAST
+    assert await bench.resume(after_s=FORGOTTEN_AFTER_S / 2) == 0
+    assert await bench.resume(after_s=FORGOTTEN_AFTER_S / 2) == LEAST
+
+
+async def test_a_kind_with_a_backlog_gets_as_many_resumed_jobs_as_others(bench: Bench) -> None:
+    for number in range(3 * LEAST):
+        await bench.parked(due_s=-1000.0 + number, kind="busy")
+    await bench.store.insert([new_job(kind="busy") for _ in range(2 * LEAST)])
+    assert await bench.resume() == LEAST
+    assert await bench.resume(after_s=1.0) == LEAST
+    assert await bench.resume(after_s=1.0) == 0
+
+
+async def test_few_pages_are_passed_by_in_one_call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 4)
+    for number in range(LEAST + 4 * PASSED_PAGES):
+        await bench.parked(due_s=-1000.0 + number, kind="away")
+    quick = await bench.parked(kind="quick")
+    # Less room than a quarter of the window is not worth a write.
+    assert await bench.resume() == LEAST * 3 // 4 + 4
+    assert await bench.resume(after_s=SLOW_S) == LEAST // 4 - 4
+    assert await bench.resume() == 1
+    assert bench.offered[-1] == quick.id
 
 
 async def test_an_unknown_outcome_is_repeated_and_published_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

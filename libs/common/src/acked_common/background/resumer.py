@@ -1,25 +1,29 @@
 """The resumer: queues parked jobs whose wait has ended. It runs in every intake and gateway; one has the turn.
 
-A million waits may end at once. The resumer queues them page by page, in turn over tenants, and publishes each page.
-It goes on while fewer than `RESUMED_WAITING` of its jobs wait for workers, so that resumed jobs do not delay new ones
-by more than that. A job that no worker takes within `FORGOTTEN_AFTER_S` stops to count: a kind without workers then
-slows resumes down, and does not stop them.
+A million waits may end at once. The resumer queues as many of them as workers take in a moment, and the next ones when
+those were claimed: `ResumeWindow` has the rule. Tenants are in turn, each with a page at a time. A page is written with
+one command and published.
 
-Within a turn, a page continues behind the position of the one before: MongoDB still walks over entries of the index
-that have left, so pages from the beginning would cost more and more.
+A page continues behind the position of the one before: MongoDB still walks over entries of the index that have left,
+so pages from the beginning would cost more and more. A tenant begins anew once its pages were gone through. Jobs of
+kinds that may have no more are passed by, at most `PASSED_PAGES` pages a call, so that they hide no other jobs.
+
+Whoever has the turn extends it while there is work. If that process dies, another one takes the turn `TURN_S` later,
+and the parked jobs are as they were.
 """
 
+import asyncio
+from collections import Counter as Counts
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from prometheus_client import Counter
 
 from acked_common.background.job_writer import JobWriter
+from acked_common.background.resume_window import MOST_WAITING, ResumeWindow
 from acked_common.model import lifecycle_waits
 from acked_common.model.ids import new_id
-from acked_common.model.lifecycle import State
 from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
@@ -30,24 +34,21 @@ from acked_common.store.records import SweepPosition
 
 RESUMING = "resume"
 PAGE = 1000
-SMALLEST_PAGE = 50
-RESUMED_WAITING = 20_000
-FORGOTTEN_AFTER_S = 60.0
+SMALLEST_PAGE = 16
+PASSED_PAGES = 5
 TURN_S = 5.0
-"""The time for which a process has the turn. It stops in time to lose none of its writes to the next one."""
-STOPS_AFTER_S = 3.0
+EXTENDED_AFTER_S = 2.5
+"""The age at which the process with the turn extends it."""
+LOOK_AGAIN_S = 0.025
+"""The time between two looks at resumed jobs, while more are due."""
+SLOW_LOOK_S = 1.0
+"""The same for kinds that do not take theirs in time."""
+COUNTED = 2 * MOST_WAITING
+"""The maximum of queued jobs in a count."""
 TENANTS = 1000
 TRIES = 5
 
 _resumed = Counter("acked_resumed_total", "Parked jobs that were queued again because their wait ended.")
-
-
-@dataclass(slots=True)
-class _ResumedPage:
-    """Resumed jobs of one write that may still wait for workers."""
-
-    since: float
-    revs: dict[UUID, int]
 
 
 class Resumer:
@@ -58,42 +59,91 @@ class Resumer:
         self._writer = writer
         self._clock = clock
         self._times = times
-        self._waiting: deque[_ResumedPage] = deque()
+        self._window = ResumeWindow()
+        self._tenants: deque[tuple[str, SweepPosition | None]] = deque()
+        """Tenants with parked jobs that are due behind a position, in turn."""
+        self._tenants_read_at = float("-inf")
+        self._holder = str(new_id())
+        self._extended_at = float("-inf")
+        self._slow_looked_at = float("-inf")
 
     def start(self, tasks: Tasks) -> None:
         """Start to resume."""
-        tasks.repeat("resume", self.resume, every_s=self._times.sweep_tick_s)
+        tasks.repeat("resume", self._resume_all, every_s=self._times.sweep_tick_s)
 
-    async def resume(self) -> None:
-        """Queue parked jobs whose wait has ended, until none is left, too many wait, or the turn is over."""
-        tenants = await self._store.tenants_to_resume(limit=TENANTS)
-        if not tenants or not await self._store.take_turn(RESUMING, for_s=TURN_S):
+    async def _resume_all(self) -> None:
+        while True:
+            if not await self.resume():
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def resume(self) -> bool:
+        """Queue parked jobs whose wait has ended, as many as may wait now. Return whether to call again soon."""
+        await self._read_tenants()
+        if not self._tenants:
+            return False
+        if not await self._has_turn():
+            self._tenants.clear()
+            return False
+        await self._look()
+        passed = 0
+        while self._tenants and (room := self._window.room(self._clock.monotonic())):
+            passed += await self._passes_next_page(room)
+            if passed == PASSED_PAGES:
+                return False
+        return bool(self._tenants) and self._window.waiting < MOST_WAITING
+
+    async def _read_tenants(self) -> None:
+        at = self._clock.monotonic()
+        if self._tenants and at - self._tenants_read_at < self._times.sweep_tick_s:
             return
-        until = self._clock.monotonic() + STOPS_AFTER_S
-        positions: dict[str, SweepPosition | None] = dict.fromkeys(tenants)
-        while positions:
-            share = max(SMALLEST_PAGE, PAGE // len(positions))
-            for tenant in list(positions):
-                if self._clock.monotonic() >= until or not await self._has_room():
-                    return
-                ended = await self._store.waits_ended(tenant, limit=share, after=positions[tenant])
-                await self._queue([one.id for one in ended])
-                if len(ended) < share:
-                    del positions[tenant]
-                else:
-                    positions[tenant] = ended[-1]
+        self._tenants_read_at = at
+        known = {name for name, _ in self._tenants}
+        due = await self._store.tenants_to_resume(limit=TENANTS)
+        self._tenants.extend((name, None) for name in due if name not in known)
 
-    async def _queue(self, ids: Sequence[UUID]) -> None:
+    async def _has_turn(self) -> bool:
+        """Return whether this process has the turn: take or extend it if it may end soon."""
+        at = self._clock.monotonic()
+        if at - self._extended_at < EXTENDED_AFTER_S:
+            return True
+        if not await self._store.take_turn(RESUMING, for_s=TURN_S, holder=self._holder):
+            return False
+        self._extended_at = at
+        return True
+
+    async def _passes_next_page(self, room: int) -> bool:
+        """Resume at most `room` jobs of the next tenant. Return whether it had a page that was passed by."""
+        tenant, after = self._tenants.popleft()
+        most = min(room, PAGE, max(SMALLEST_PAGE, room // (len(self._tenants) + 1)))
+        closed = self._window.closed(self._clock.monotonic())
+        limit = PAGE if closed else most
+        ended = await self._store.waits_ended(tenant, limit=limit, after=after)
+        chosen = ended
+        if ended and closed:
+            of_others = await self._store.of_other_kinds([one.id for one in ended], closed)
+            chosen = [one for one in ended if one.id in of_others]
+        is_cut = len(chosen) > most
+        chosen = chosen[:most]
+        # Ahead of the write: after a failure the other tenants go on, and this one begins anew with the next pass.
+        resumed = await self._queue([one.id for one in chosen])
+        if is_cut:
+            self._tenants.append((tenant, chosen[-1]))
+        elif len(ended) == limit:
+            self._tenants.append((tenant, ended[-1]))
+        return bool(ended) and not resumed
+
+    async def _queue(self, ids: Sequence[UUID]) -> int:
         if not ids:
-            return
+            return 0
         times = self._times
         wake = lifecycle_waits.wake(at=self._clock.now(), grace_s=times.grace_s, expires_in_s=times.expires_in_s)
         order = ResumeOrder(wake, times.expires_in_s, times.grace_s, str(new_id()))
         resumed = await self._known(ids, order)
         failpoints.reach("sweeper.resumed")
-        if resumed:
-            _resumed.inc(len(resumed))
-            self._waiting.append(_ResumedPage(self._clock.monotonic(), {job.id: job.rev for job in resumed}))
+        _resumed.inc(len(resumed))
+        self._window.note_resumed(resumed, self._clock.monotonic())
+        return len(resumed)
 
     async def _known(self, ids: Sequence[UUID], order: ResumeOrder) -> list[ResumedJob]:
         """Resume under one nonce until the outcome is known. Raises `OutcomeUnknown` after some tries: then jobs that
@@ -105,23 +155,21 @@ class Resumer:
                 continue
         return await self._writer.resume(ids, order)
 
-    async def _has_room(self) -> bool:
-        """Return whether fewer resumed jobs wait than may. Read their states only if that is not certain."""
-        forgotten = self._clock.monotonic() - FORGOTTEN_AFTER_S
-        while self._waiting and self._waiting[0].since <= forgotten:
-            self._waiting.popleft()
-        if self._count() < RESUMED_WAITING:
-            return True
-        for page in self._waiting:
-            found = await self._store.revisions(list(page.revs))
-            page.revs = {
-                job_id: rev
-                for job_id, rev in page.revs.items()
-                if job_id in found and (found[job_id].rev, found[job_id].state) == (rev, State.QUEUED)
-            }
-            if self._count() < RESUMED_WAITING - PAGE:
-                break
-        return self._count() < RESUMED_WAITING
+    async def _look(self) -> None:
+        """Read which resumed jobs were claimed; those of slow kinds only now and then."""
+        await self._look_at(slow=False)
+        at = self._clock.monotonic()
+        if at - self._slow_looked_at < SLOW_LOOK_S or not self._window.slow(at):
+            return
+        self._slow_looked_at = at
+        await self._look_at(slow=True)
+        if self._window.slow(at):
+            queued: Counts[str] = Counts()
+            for share in await self._store.queued_by_kind(at_most=COUNTED):
+                queued[share.kind] += share.count
+            self._window.note_queued(queued)
 
-    def _count(self) -> int:
-        return sum(len(page.revs) for page in self._waiting)
+    async def _look_at(self, *, slow: bool) -> None:
+        ids = self._window.to_look_at(self._clock.monotonic(), slow=slow)
+        if ids:
+            self._window.note_seen(ids, await self._store.revisions(ids), self._clock.monotonic())

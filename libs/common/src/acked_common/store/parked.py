@@ -1,12 +1,13 @@
 """OWNER of the storage ports of parked jobs. All verbs may raise `StoreError`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from acked_common.model.lifecycle import State, Transition
+from acked_common.model.queue_place import QueuedShare
 from acked_common.store.records import Revision, SweepPosition
 
 
@@ -48,8 +49,8 @@ class Announced:
 class ParkedStore(Protocol):
     """Find parked jobs whose wait has ended, for the resumer."""
 
-    async def take_turn(self, name: str, *, for_s: float) -> bool:
-        """Take a lock as `SweepStore.take_turn` does."""
+    async def take_turn(self, name: str, *, for_s: float, holder: str | None = None) -> bool:
+        """Take a lock as `SweepStore.take_turn` does. A `holder` that has it extends it."""
         ...
 
     async def tenants_to_resume(self, *, limit: int) -> list[str]:
@@ -58,6 +59,14 @@ class ParkedStore(Protocol):
 
     async def waits_ended(self, tenant: str, *, limit: int, after: SweepPosition | None = None) -> list[SweepPosition]:
         """Return the parked jobs of a tenant whose next check is due, longest due first, behind a position."""
+        ...
+
+    async def of_other_kinds(self, ids: Sequence[UUID], kinds: Collection[str]) -> set[UUID]:
+        """Return those of the jobs whose kind is none of these."""
+        ...
+
+    async def queued_by_kind(self, *, at_most: int) -> list[QueuedShare]:
+        """Count queued jobs as `QueueStore.queued_by_kind` does."""
         ...
 
     async def revisions(self, ids: Sequence[UUID]) -> dict[UUID, Revision]:

@@ -113,9 +113,10 @@ def extension_update(extension: WaitExtension) -> UpdateOne:
 
 
 def turn_pipeline(nonce: str, for_s: float) -> list[Document]:
-    """Return the update that takes a free lock; it changes nothing while another process has the lock."""
+    """Return the update that takes a free lock, or extends one that the nonce has; it changes nothing while another one
+    has the lock."""
     # A missing `free_at` compares as lowest, so a lock that was never taken is free.
-    is_free: Document = {"$lte": ["$free_at", "$$NOW"]}
+    is_free: Document = {"$or": [{"$lte": ["$free_at", "$$NOW"]}, {"$eq": ["$by", {"$literal": nonce}]}]}
     taken: Document = {"by": {"$literal": nonce}, "free_at": {"$add": ["$$NOW", int(for_s * 1000)]}}
     return [{"$set": {name: {"$cond": [is_free, value, f"${name}"]} for name, value in taken.items()}}]
 

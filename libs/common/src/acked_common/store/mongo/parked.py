@@ -4,7 +4,7 @@ The index `parked` has parked jobs alone, in the order of each tenant. So a sear
 jumps from tenant to tenant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -61,6 +61,12 @@ class ParkedVerbs(Verbs):
         with store_errors("looking for waits that have ended"):
             found = await self._connections.jobs.aggregate(pipeline, **options).to_list(None)
         return [SweepPosition(one[NEXT_CHECK_AT], one["_id"]) for one in found if one["has_ended"]]
+
+    async def of_other_kinds(self, ids: Sequence[UUID], kinds: Collection[str]) -> set[UUID]:
+        with store_errors("reading kinds of parked jobs"):
+            criteria: Document = {"kind": {"$nin": sorted(kinds)}}
+            found = await find_by_ids(self._connections.jobs, ids, criteria, fields=("_id",))
+        return {one["_id"] for one in found}
 
     async def resume(self, ids: Sequence[UUID], order: ResumeOrder) -> list[ResumedJob]:
         if not ids:

@@ -52,8 +52,8 @@ class SweeperVerbs(Verbs):
             )
         return [job_from(document) for document in documents]
 
-    async def take_turn(self, name: str, *, for_s: float) -> bool:
-        nonce = str(new_id())
+    async def take_turn(self, name: str, *, for_s: float, holder: str | None = None) -> bool:
+        nonce = holder or str(new_id())
         try:
             with store_errors("taking a turn"):
                 turn = await self._connections.quick_turns.find_one_and_update(
