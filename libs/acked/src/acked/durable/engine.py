@@ -52,6 +52,8 @@ class Engine:
         self._opening: asyncio.Task[Opened] | None = None
         self._began_with: str | None = None
         self._kept: dict[str, Kept] = {}
+        self.has_replay = False
+        """Whether an earlier attempt kept something. Without it, a call has nothing of its own before it begins."""
         self._inbox: list[InboxSignal] = []
         self._taken: set[str] = set()
         self._in_seq = 0
@@ -102,7 +104,7 @@ class Engine:
         try:
             await self.open()
             self._refuse_other(call.identity, call.kind)
-            if self._is_cancelled(call.identity):
+            if self.has_replay and self._is_cancelled(call.identity):
                 await _until_cancelled_again(self.port.loop)
             return await body(turn)
         except asyncio.CancelledError:
@@ -132,6 +134,7 @@ class Engine:
                 self._opening = None
                 raise
             if self._began_with is None:
+                self.has_replay = bool(opened.kept)
                 self._kept = dict(opened.kept)
                 self._inbox = list(opened.inbox)
                 self._in_seq = opened.in_seq
@@ -144,15 +147,17 @@ class Engine:
 
         A cancel from inside that comes while it is written does not undo the outcome: the call ends with it.
         """
-        writing = self.port.loop.create_task(self._write(Write(digest, kept, takes)))
-        writing.add_done_callback(_retrieved)
+        writing = self.port.write(Write(digest, kept, takes))
         while True:
             try:
-                stored = await asyncio.shield(writing)
+                stored = await writing
             except asyncio.CancelledError:
-                if writing.cancelled() or self.is_stopping:
+                if writing.is_cancelled or self.is_stopping:
                     raise
                 continue
+            except LeaseLost:
+                self._is_lost = True
+                raise
             self._kept[digest] = stored
             self._is_read = False
             return stored
@@ -219,13 +224,6 @@ class Engine:
     async def _open(self) -> Opened:
         try:
             return await self.port.open()
-        except LeaseLost:
-            self._is_lost = True
-            raise
-
-    async def _write(self, write: Write) -> Kept:
-        try:
-            return await self.port.write(write)
         except LeaseLost:
             self._is_lost = True
             raise

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from acked import json_values
 from acked.durable.errors import InvalidStep
@@ -22,16 +23,15 @@ class Identity(Struct, frozen=True):
 
     name: str
     key: str | None = None
+    text: str = ""
+    """The identity for people: `name`, or `name[key]`. Derived, as `digest` is."""
+    digest: str = ""
+    """The name of its entry in a ledger."""
 
-    @property
-    def text(self) -> str:
-        """The identity for people: `name`, or `name[key]`."""
-        return self.name if self.key is None else f"{self.name}[{self.key}]"
-
-    @property
-    def digest(self) -> str:
-        """The name of its entry in a ledger."""
-        return digest_of(self.text)
+    def __post_init__(self) -> None:
+        text = self.name if self.key is None else f"{self.name}[{self.key}]"
+        force_setattr(self, "text", text)
+        force_setattr(self, "digest", digest_of(text))
 
     def part(self, mark: str, number: int) -> str:
         """Return the digest of an entry that belongs to this call, such as its second delayed try."""

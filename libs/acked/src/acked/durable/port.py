@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from acked.durable.reply import Reply
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
@@ -139,8 +141,11 @@ class LedgerPort(Protocol):
     async def open(self) -> Opened:
         """Open the ledger. Raise `LeaseLost` if another attempt has opened it."""
 
-    async def write(self, write: Write) -> Kept:
-        """Keep an entry, and return what is kept after a majority has it. Raise `LeaseLost` or `TooManySteps`."""
+    def write(self, write: Write) -> Reply[Kept]:
+        """Begin to keep an entry. The reply is what is kept after a majority has it, or `LeaseLost` or `TooManySteps`.
+
+        The write goes on when an await of its reply is cancelled.
+        """
 
     async def inbox(self) -> tuple[Sequence[InboxSignal], int]:
         """Read the unread signals again, and the number of all received."""

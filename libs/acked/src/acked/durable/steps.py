@@ -61,7 +61,7 @@ class StepRun:
         return results.kept_result(kept, self._returns, self._label)
 
     async def _first_run(self, turn: Turn) -> Any:
-        delays, tries = self._kept_delays()
+        delays, tries = self._kept_delays() if self._engine.has_replay else ([], 0)
         if delays:
             await self._delay(turn, delays[-1])
         while True:
@@ -105,7 +105,9 @@ class StepRun:
     # Tries.
 
     async def _try(self, turn: Turn, tries: int) -> Any:
-        scope = StepScope(self._engine, self._identity, tries, newest_checkpoint(self._engine, self._identity))
+        may_have_one = tries > 1 or self._engine.has_replay
+        checkpoint = newest_checkpoint(self._engine, self._identity) if may_have_one else None
+        scope = StepScope(self._engine, self._identity, tries, checkpoint)
         before = SCOPE.set(scope)
         try:
             if _is_async(self._function):

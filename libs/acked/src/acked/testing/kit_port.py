@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from acked.durable.errors import LeaseLost, TooManySteps
 from acked.durable.port import Call, InboxSignal, Kept, KeptError, Opened, Write
+from acked.durable.reply import Reply
 from acked.testing.kit_job import JOB_ID
 from acked_common.model.ledger import AlreadyKept, EntryError, JobLedger, LedgerEntry, LedgerFull, LedgerWrite
 
@@ -83,8 +84,11 @@ class KitPort:
         await self._life.reach("opened")
         return opened
 
-    async def write(self, write: Write) -> Kept:
+    def write(self, write: Write) -> Reply[Kept]:
         """Keep an entry, and reach the points between the effect and the record, and behind it."""
+        return Reply.of(self.loop.create_task(self._write_alive(write)))
+
+    async def _write_alive(self, write: Write) -> Kept:
         kept = write.kept
         text = kept.name if kept.key is None else f"{kept.name}[{kept.key}]"
         ends_step = kept.call is Call.STEP and not kept.is_open

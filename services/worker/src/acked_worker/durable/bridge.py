@@ -6,16 +6,18 @@ write again what it does not know.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context as Variables
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from acked.durable.errors import DurableError, LeaseLost
 from acked.durable.port import InboxSignal, Kept, Opened, Write
+from acked.durable.reply import Reply
 from acked_common.runtime.clock import Clock
 from acked_worker.durable.desk import LedgerDesk
+from acked_worker.durable.mailbox import Mailbox
 from acked_worker.execute.attempt import RunningAttempt
 from acked_worker.process import forks
 
@@ -28,7 +30,7 @@ SETTLE_S = 30.0
 _TIMER_MARGIN_S = 0.001
 """A loop's timer may fire a moment early."""
 
-Reply = TypeVar("Reply")
+Outcome = TypeVar("Outcome")
 _Loop = asyncio.AbstractEventLoop
 
 
@@ -36,20 +38,28 @@ class LedgerBridge:
     """The `LedgerPort` of one attempt. Await its methods on the handlers' loop."""
 
     def __init__(
-        self, desk: LedgerDesk, clock: Clock, running: RunningAttempt, loops: tuple[_Loop, _Loop], *, settle_s: float
+        self,
+        desk: LedgerDesk,
+        clock: Clock,
+        running: RunningAttempt,
+        loops: tuple[_Loop, _Loop],
+        mailboxes: tuple[Mailbox, Mailbox],
+        *,
+        settle_s: float,
     ) -> None:
-        """`loops`: that of the handlers, and the plumbing loop."""
+        """`loops`: that of the handlers, and the plumbing loop; `mailboxes`: the ones to them."""
         self._desk = desk
         self._clock = clock
         self._running = running
         self._key = (running.id, running.attempt)
         self._loop, self._plumbing = loops
+        self._to_handlers, self._to_plumbing = mailboxes
         self._settle_s = settle_s
         self.attempt = running.attempt
         self.park_over_s = PARK_OVER_S if running.kind_spec.is_async else THREAD_PARK_OVER_S
         self.deadline_at = clock.now() + timedelta(seconds=running.deadline - clock.monotonic())
         self._came = asyncio.Event()
-        self._working: set[asyncio.Task[Any]] = set()
+        self._working: set[asyncio.Future[Any]] = set()
         """On the plumbing loop, which itself refers to tasks only weakly."""
 
     @property
@@ -82,9 +92,9 @@ class LedgerBridge:
             raise asyncio.CancelledError
         return await self._across(lambda: self._desk.open(self._key))
 
-    async def write(self, write: Write) -> Kept:
-        """Keep an outcome, and return what is kept. Raise `LeaseLost` if the attempt is over."""
-        return await self._across(lambda: self._desk.write(self._key, write))
+    def write(self, write: Write) -> Reply[Kept]:
+        """Begin to keep an outcome; the reply is what is kept, or `LeaseLost` if the attempt is over."""
+        return self._across(lambda: self._desk.write(self._key, write))
 
     async def inbox(self) -> tuple[Sequence[InboxSignal], int]:
         """Read the unread signals, and the number of all."""
@@ -119,28 +129,35 @@ class LedgerBridge:
             # The handlers' loop is closed: nothing waits any more.
             return
 
-    async def _across(self, work: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
-        here = asyncio.get_running_loop()
-        reply: asyncio.Future[Reply] = here.create_future()
-
-        def settle(done: "asyncio.Task[Reply]") -> None:
-            self._working.discard(done)
-            try:
-                here.call_soon_threadsafe(_settle, reply, done)
-            except RuntimeError:
-                # The handlers' loop is closed: the reply has no receiver.
-                return
+    def _across(self, work: Callable[[], Awaitable[Outcome]]) -> Reply[Outcome]:
+        """Begin work on the plumbing loop; it goes on when an await of its reply is cancelled."""
+        reply: Reply[Outcome] = Reply(self._loop)
 
         def begin() -> None:
-            task = self._plumbing.create_task(work())
-            self._working.add(task)
-            task.add_done_callback(settle)
+            try:
+                done = asyncio.ensure_future(work(), loop=self._plumbing)
+            except (Exception, LeaseLost) as error:
+                self._reply_with(partial(reply.fail, error))
+                return
+            self._working.add(done)
+            done.add_done_callback(settle)
+
+        def settle(done: asyncio.Future[Outcome]) -> None:
+            self._working.discard(done)
+            self._reply_with(partial(_settle, reply, done))
 
         try:
-            self._plumbing.call_soon_threadsafe(begin, context=Variables())
+            self._to_plumbing.post(begin)
         except RuntimeError:
-            raise LeaseLost from None
-        return await reply
+            reply.fail(LeaseLost())
+        return reply
+
+    def _reply_with(self, settle: Callable[[], None]) -> None:
+        try:
+            self._to_handlers.post(settle)
+        except RuntimeError:
+            # The handlers' loop is closed: the reply has no receiver.
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +167,20 @@ class LedgerAccess:
     desk: LedgerDesk
     clock: Clock
     settle_s: float = SETTLE_S
+    _mailboxes: dict[tuple[_Loop, _Loop], tuple[Mailbox, Mailbox]] = field(default_factory=dict)
 
     def port(self, running: RunningAttempt, handlers: _Loop, plumbing: _Loop) -> LedgerBridge:
         """Return the port of an attempt, which is called on the first loop and does its work on the second one."""
-        return LedgerBridge(self.desk, self.clock, running, (handlers, plumbing), settle_s=self.settle_s)
+        loops = handlers, plumbing
+        if loops not in self._mailboxes:
+            # A process has one pair of loops, and its attempts cross together.
+            self._mailboxes[loops] = Mailbox(handlers), Mailbox(plumbing)
+        return LedgerBridge(self.desk, self.clock, running, loops, self._mailboxes[loops], settle_s=self.settle_s)
 
 
-def _settle(reply: "asyncio.Future[Reply]", done: "asyncio.Task[Reply]") -> None:
-    """Pass on the outcome of a task that has ended, on the loop of `reply`."""
+def _settle(reply: Reply[Outcome], done: "asyncio.Future[Outcome]") -> None:
+    """Pass on an outcome, on the loop of the reply. Ledger work is cancelled only when the worker stops."""
     if done.cancelled():
-        error: BaseException | None = LeaseLost()
+        reply.fail(LeaseLost())
     else:
-        error = done.exception()
-    if reply.done():
-        return
-    if error is not None:
-        reply.set_exception(error)
-    else:
-        reply.set_result(done.result())
+        reply.settle_as(done)

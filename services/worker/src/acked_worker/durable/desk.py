@@ -5,14 +5,17 @@ as a later attempt has opened it. A refused write interrupts the attempt, as a l
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from prometheus_client import Counter
 
 from acked.durable.errors import DurableError, LeaseLost, TooManySteps
-from acked.durable.port import InboxSignal, Kept, Opened, Write
+from acked.durable.port import Call, InboxSignal, Kept, Opened, Write
 from acked_common.model.ledger import (
     AlreadyKept,
     Fenced,
@@ -66,8 +69,9 @@ class LedgerDesk(Protocol):
         """Open the ledger of an attempt. Raise `LeaseLost` if a later attempt has, or `DurableError`."""
         ...
 
-    async def write(self, key: Key, write: Write) -> Kept:
-        """Keep an outcome in the journals of a majority; return what is kept. Raise as `open` does."""
+    def write(self, key: Key, write: Write) -> Awaitable[Kept]:
+        """Keep an outcome in the journals of a majority; return what is kept. Raise as `open` does, at once or when
+        awaited."""
         ...
 
     async def inbox(self, key: Key) -> tuple[Sequence[InboxSignal], int]:
@@ -78,15 +82,28 @@ class LedgerDesk(Protocol):
 class _Attempt:
     """The calls of one attempt."""
 
-    __slots__ = ("bytes", "calls", "in_flight", "ledger", "places")
+    __slots__ = ("bytes", "calls", "in_flight", "ledger", "unsent")
 
     def __init__(self, ledger: OpenLedger) -> None:
         self.ledger = ledger
-        self.places = asyncio.Semaphore(IN_FLIGHT)
         self.calls = 0
         self.bytes = 0
-        self.in_flight: dict[str, asyncio.Future[None]] = {}
-        """By digest; two writes of one entry go out one after the other."""
+        self.in_flight: set[str] = set()
+        """Digests; two writes of one entry go out one after the other."""
+        self.unsent: deque[_Call] = deque()
+        """Writes that are not in flight yet, oldest first."""
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether the oldest waiting write may go out."""
+        return len(self.in_flight) < IN_FLIGHT and self.unsent[0].write.digest not in self.in_flight
+
+
+class _Call(NamedTuple):
+    """A write of an attempt, and the reply to it."""
+
+    write: Write
+    reply: "asyncio.Future[Kept]"
 
 
 class AttemptLedgers:
@@ -128,7 +145,7 @@ class AttemptLedgers:
             log.warning("a ledger is nearly full", job_id=held.id, kind=job.kind, why=limit)
         return opened_of(found, version)
 
-    async def write(self, key: Key, write: Write) -> Kept:
+    def write(self, key: Key, write: Write) -> "asyncio.Future[Kept]":
         attempt = self._attempt(key)
         weight = len(write.kept.value or b"")
         if attempt.calls >= MAX_CALLS or attempt.bytes + weight > MAX_CALL_BYTES:
@@ -138,12 +155,10 @@ class AttemptLedgers:
             )
         attempt.calls += 1
         attempt.bytes += weight
-        try:
-            async with attempt.places:
-                return await self._write_in_turn(attempt, key, write)
-        finally:
-            attempt.calls -= 1
-            attempt.bytes -= weight
+        call = _Call(write, asyncio.get_running_loop().create_future())
+        attempt.unsent.append(call)
+        self._send_more(attempt)
+        return call.reply
 
     async def inbox(self, key: Key) -> tuple[Sequence[InboxSignal], int]:
         held = self._attempt(key).ledger.held
@@ -159,33 +174,61 @@ class AttemptLedgers:
         for group in (self._opens, self._writes, self._inboxes):
             await group.stop()
 
-    async def _write_in_turn(self, attempt: _Attempt, key: Key, write: Write) -> Kept:
-        while (earlier := attempt.in_flight.get(write.digest)) is not None:
-            await asyncio.wait([earlier])
-        self._attempt(key)
-        done = attempt.in_flight[write.digest] = asyncio.get_running_loop().create_future()
-        try:
-            return await self._write_now(attempt.ledger, write)
-        finally:
-            del attempt.in_flight[write.digest]
-            done.set_result(None)
+    def _send_more(self, attempt: _Attempt) -> None:
+        """Send the writes that may go out. No task: an attempt makes one write after the other, and many make one."""
+        while attempt.unsent and attempt.may_begin:
+            call = attempt.unsent.popleft()
+            if call.reply.cancelled():
+                self._count_out(attempt, call.write)
+            elif self._owns(attempt):
+                self._begin(attempt, call)
+            else:
+                self._count_out(attempt, call.write)
+                call.reply.set_exception(LeaseLost())
 
-    async def _write_now(self, ledger: OpenLedger, write: Write) -> Kept:
-        bound = ledger.bind(write)
+    def _begin(self, attempt: _Attempt, call: _Call) -> None:
+        bound = attempt.ledger.bind(call.write)
         failpoints.reach("worker.step-recording")
-        found = await self._call(self._writes, bound)
+        attempt.in_flight.add(call.write.digest)
+        self._writes.begin(bound).add_done_callback(partial(self._end, attempt, call, bound))
+
+    def _end(self, attempt: _Attempt, call: _Call, bound: LedgerWrite, written: "asyncio.Future[Written]") -> None:
+        """Pass on the outcome of a write that was in flight."""
+        write, reply = call
+        attempt.in_flight.discard(write.digest)
+        self._count_out(attempt, write)
+        try:
+            if written.cancelled():
+                reply.cancel()
+            else:
+                kept = self._kept(attempt.ledger, write, bound, written)
+                if not reply.done():
+                    reply.set_result(kept)
+        except (Exception, LeaseLost) as error:
+            if not reply.done():
+                reply.set_exception(error)
+        self._send_more(attempt)
+
+    def _count_out(self, attempt: _Attempt, write: Write) -> None:
+        attempt.calls -= 1
+        attempt.bytes -= len(write.kept.value or b"")
+
+    def _kept(self, ledger: OpenLedger, write: Write, bound: LedgerWrite, written: "asyncio.Future[Written]") -> Kept:
+        """Return what is kept of a write, or raise why nothing is."""
+        with _durable_errors():
+            found = written.result()
         failpoints.reach("worker.step-recorded")
         match found:
-            case Fenced():
-                raise self._lost(ledger.held)
-            case AlreadyKept(entry):
-                ledger.note(write.digest, entry, is_ours=False)
-                return kept_of(entry)
             case LedgerEntry():
-                _recorded.labels(write.kept.call.value).inc()
+                _recorded_of(write.kept.call).inc()
                 ledger.note(write.digest, found, is_ours=True)
                 # Usually the very entry: then the handler gets what it wrote, without a translation back.
                 return write.kept if found is bound.entry else kept_of(found)
+            case AlreadyKept(entry):
+                ledger.note(write.digest, entry, is_ours=False)
+                return kept_of(entry)
+            case Fenced():
+                raise self._lost(ledger.held)
             case SignalGone():
                 raise DurableError(f"signal {write.takes!r} has left the inbox since it was read; the attempt ends")
             case LedgerFull(limit):
@@ -199,10 +242,8 @@ class AttemptLedgers:
         return [found.get(job_id, _EMPTY) for job_id in ids]
 
     async def _call(self, group: CallGroup[Item, Reply], item: Item) -> Reply:
-        try:
+        with _durable_errors():
             return await group.call(item)
-        except StoreError as error:
-            raise DurableError(f"the database refused a durable call: {error}") from error
 
     def _held(self, key: Key) -> InFlight:
         held = self._running.get(*key)
@@ -217,11 +258,28 @@ class AttemptLedgers:
             raise LeaseLost
         return attempt
 
+    def _owns(self, attempt: _Attempt) -> bool:
+        held = attempt.ledger.held
+        return not held.ended and self._attempts.get((held.id, held.job.attempt)) is attempt
+
     def _lost(self, held: InFlight) -> LeaseLost:
         _refused.inc()
         log.warning("lease lost: another attempt has the ledger", job_id=held.id, attempt=held.job.attempt)
         self._on_lost(held)
         return LeaseLost()
+
+
+@contextmanager
+def _durable_errors() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise DurableError(f"the database refused a durable call: {error}") from error
+
+
+@cache
+def _recorded_of(call: Call) -> Counter:
+    return _recorded.labels(call.value)
 
 
 _EMPTY = Inbox()

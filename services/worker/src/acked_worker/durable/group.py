@@ -62,17 +62,21 @@ class CallGroup(Generic[Item, Reply]):
         self._is_stopped = False
 
     async def call(self, item: Item) -> Reply:
-        """Return the reply to one call, however often it has to be sent.
+        """Return the reply to one call, as `begin` does."""
+        return await self.begin(item)
 
-        A cancelled call is dropped if it was not sent yet. Raise `StoreError` if it is refused, `CancelledError` after
-        `stop`.
+    def begin(self, item: Item) -> "asyncio.Future[Reply]":
+        """Begin one call; the future is its reply, however often it has to be sent.
+
+        A cancelled call is dropped if it was not sent yet. The future raises `StoreError` if the call is refused. After
+        `stop` it is cancelled.
         """
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if self._is_stopped:
-            raise asyncio.CancelledError("the worker stops")
-        waiting = _Waiting(item, self._weigh(item), asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+            reply.cancel("the worker stops")
+            return reply
+        self._waiting.append(_Waiting(item, self._weigh(item), reply))
         self._window.flush_soon(len(self._waiting))
-        reply: Reply = await waiting.reply
         return reply
 
     async def stop(self) -> None:
