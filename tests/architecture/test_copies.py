@@ -2,10 +2,11 @@
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "libs" / "client"
 SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
 COPIES_FROM = 3
 """A call that reads so many members of one object makes a copy of it."""
@@ -20,6 +21,9 @@ LEFT_OUT = {
     ("feed/seen_transitions.py", "_Known"): {"progress_at"},
     # Only an operator's request writes it.
     ("acked_worker/presence.py", "WorkerRecord"): {"drain_requested"},
+    # An event with progress is a report of it, and no transition; a history has transitions only.
+    ("core/frames.py", "JobEvent"): {"progress"},
+    ("core/ledger.py", "JobEvent"): {"progress", "waits"},
     # A new bulk action has done nothing yet.
     ("bulk/orders.py", "BulkAction"): {"abort", "ended_at", "failure", "position", "started_at", "state", "tally"},
 }
@@ -36,10 +40,10 @@ def fields_of(node: ast.ClassDef) -> list[str] | None:
     ]
 
 
-def known_records() -> dict[str, list[str]]:
+def known_records(sources: Sequence[Path]) -> dict[str, list[str]]:
     """The fields of every record of the sources; of two with one name the union, which asks for more."""
     found: dict[str, list[str]] = {}
-    for path in SOURCES:
+    for path in sources:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef) and (fields := fields_of(node)) is not None:
                 found[node.name] = list(dict.fromkeys([*found.get(node.name, []), *fields]))
@@ -60,8 +64,15 @@ def is_copy(call: ast.Call) -> bool:
 
 def copies() -> Iterator[tuple[str, str, set[str]]]:
     """Place, record and the fields that are left out, of each call that makes a record of another object."""
-    known = known_records()
-    for path in SOURCES:
+    # The client library imports nothing of ours, and its records have the names of those behind the API.
+    for is_of_client in (False, True):
+        yield from copies_in([path for path in SOURCES if path.is_relative_to(CLIENT) is is_of_client])
+
+
+def copies_in(sources: Sequence[Path]) -> Iterator[tuple[str, str, set[str]]]:
+    """The same of some sources, which share their records."""
+    known = known_records(sources)
+    for path in sources:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not is_copy(node):
                 continue

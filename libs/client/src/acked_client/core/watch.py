@@ -107,7 +107,7 @@ class Watch:
 
     def _follow(self) -> "FeedFlow[_Ended]":
         """Follow one connection until it ends."""
-        line = _Line(set(range(len(self.scope.subscriptions()))))
+        line = _Connection(set(range(len(self.scope.subscriptions()))))
         for text in self.scope.subscriptions():
             done = yield Say(text)
             if isinstance(done.outcome, Closed):
@@ -124,7 +124,7 @@ class Watch:
                 # The connection goes too: the next one catches up on what was not shown.
                 return _Ended(Lost(str(error), may_have_arrived=True), line.had_snapshot)
 
-    def _take_frame(self, line: "_Line", frame: frames.Frame) -> FeedFlow[None]:
+    def _take_frame(self, line: "_Connection", frame: frames.Frame) -> FeedFlow[None]:
         sub = frame.sub if isinstance(frame.sub, int) else -1
         match frame.type:
             case "snapshot" if sub in line.due:
@@ -244,7 +244,7 @@ class Watch:
 
 
 @dataclass(slots=True)
-class _Line:
+class _Connection:
     """The subscriptions of one connection: those whose snapshot is due, and those that are shown by counts."""
 
     due: set[int]
@@ -263,7 +263,7 @@ class _Ended:
     had_snapshot: bool
 
 
-def _ended(closed: Closed, line: _Line) -> _Ended:
+def _ended(closed: Closed, line: _Connection) -> _Ended:
     """Return how a connection ended. Raise the error of a close code that a new connection can't mend."""
     if (known := _OF_CODES.get(closed.code)) is not None:
         kind, code, detail = known

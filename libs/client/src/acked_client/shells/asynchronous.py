@@ -94,7 +94,7 @@ class AsyncDriver:
 
     async def watch(self, flow: FeedFlow[None]) -> AsyncIterator[JobEvent]:
         """Yield the events that a flow shows."""
-        line = _Line(self._config)
+        line = _AsyncSocket(self._config)
         try:
             effect = next(flow)
             while True:
@@ -133,13 +133,13 @@ class AsyncDriver:
             return transport.lost_request(error)
         return transport.response_of(found)
 
-    async def _perform_of_feed(self, effect: FeedEffect, line: "_Line") -> Outcome:
+    async def _perform_of_feed(self, effect: FeedEffect, line: "_AsyncSocket") -> Outcome:
         if isinstance(effect, Send | Pause):
             return await self._perform(effect)
         return await line.perform(effect)
 
 
-class _Line:
+class _AsyncSocket:
     """The WebSocket of one `watch`."""
 
     def __init__(self, config: Config) -> None:

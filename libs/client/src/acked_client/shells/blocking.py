@@ -97,7 +97,7 @@ class Driver:
 
     def watch(self, flow: FeedFlow[None]) -> Iterator[JobEvent]:
         """Yield the events that a flow shows."""
-        line = _Line(self._config)
+        line = _BlockingSocket(self._config)
         try:
             effect = next(flow)
             while True:
@@ -138,13 +138,13 @@ class Driver:
             return transport.lost_request(error)
         return transport.response_of(found)
 
-    def _perform_of_feed(self, effect: FeedEffect, line: "_Line") -> Outcome:
+    def _perform_of_feed(self, effect: FeedEffect, line: "_BlockingSocket") -> Outcome:
         if isinstance(effect, Send | Pause):
             return self._perform(effect)
         return line.perform(effect)
 
 
-class _Line:
+class _BlockingSocket:
     """The WebSocket of one `watch`."""
 
     def __init__(self, config: Config) -> None:
