@@ -2,7 +2,7 @@
 
 import dataclasses
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -65,6 +65,8 @@ def two_of(hint: Any) -> tuple[Any, Any]:
         return made([one]), made([other])
     if origin in (dict, Mapping) or hint in (dict, Mapping):
         return {"a": "one"}, {"a": "another"}
+    if origin is Callable:
+        return str, repr
     if isinstance(hint, type) and issubclass(hint, Enum):
         first, second, *_ = hint
         return first, second

@@ -24,7 +24,7 @@ from support.asgi import Answer, call
 from support.factories import ManualClock
 from support.memory_store import MemoryStore
 
-ID = str(new_id())
+ID = "01a20d05-adf2-7315-9ee6-8162dae54aa3"
 ADA = Operator("default", Actor("ada", "a" * 12))
 
 
