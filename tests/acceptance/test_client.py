@@ -31,6 +31,7 @@ from support.tcp_proxy import Proxy
 
 SUBMITS = 1_000
 THIRD = 3
+AT_ONCE = 8
 
 
 @pytest.fixture
@@ -186,6 +187,19 @@ def every_third_response_lost(stack: TestStack) -> Iterator[tuple[Proxy, int]]:
         thread.stop()
 
 
+def test_lost_responses_of_many_rows_make_no_second_job(stack: TestStack, acked: Acked) -> None:
+    batch = f"lost-rows-{nonce()}"
+    rows = (Submission(kind="noop", payload={"n": n}, batch=batch) for n in range(5 * SUBMITS))
+    with every_third_response_lost(stack) as (proxy, port):
+        intake = f"http://127.0.0.1:{port}"
+        with Acked(f"http://localhost:{stack.gateway_port}", intake=intake) as client:
+            found = list(client.submit_many(rows))
+        assert proxy.lost >= THIRD
+    assert [row.index for row in found] == list(range(5 * SUBMITS))
+    ids = [row.job.id for row in found if row.job is not None]
+    assert Counter(jobs_of(acked, batch)) == Counter(ids)
+
+
 def made_once(acked: Acked, batch: str, ids: list[str]) -> None:
     """As many jobs as submits, and none twice."""
     assert len(set(ids)) == SUBMITS
@@ -196,7 +210,10 @@ def test_lost_responses_make_no_second_job(stack: TestStack, acked: Acked) -> No
     batch = f"lost-{nonce()}"
     with every_third_response_lost(stack) as (proxy, port):
         intake = f"http://127.0.0.1:{port}"
-        with Acked(f"http://localhost:{stack.gateway_port}", intake=intake) as client, ThreadPoolExecutor(8) as threads:
+        with (
+            Acked(f"http://localhost:{stack.gateway_port}", intake=intake) as client,
+            ThreadPoolExecutor(AT_ONCE) as threads,
+        ):
             submits = [threads.submit(client.submit, "noop", {"n": n}, batch=batch) for n in range(SUBMITS)]
             ids = [submit.result().id for submit in submits]
         assert proxy.lost >= SUBMITS // THIRD
@@ -207,11 +224,14 @@ def test_lost_responses_make_no_second_job_in_asyncio(stack: TestStack, acked: A
     batch = f"lost-async-{nonce()}"
 
     async def submit(intake: str) -> list[str]:
-        rows = (Submission(kind="noop", payload={"n": n}, batch=batch) for n in range(SUBMITS))
+        at_once = asyncio.Semaphore(AT_ONCE)
         async with AsyncAcked(f"http://localhost:{stack.gateway_port}", intake=intake) as client:
-            found = [row async for row in client.submit_many(rows)]
-        assert [row.index for row in found] == list(range(SUBMITS))
-        return [row.job.id for row in found if row.job is not None]
+
+            async def submit_one(n: int) -> str:
+                async with at_once:
+                    return (await client.submit("noop", {"n": n}, batch=batch)).id
+
+            return list(await asyncio.gather(*map(submit_one, range(SUBMITS))))
 
     with every_third_response_lost(stack) as (proxy, port):
         ids = asyncio.run(submit(f"http://127.0.0.1:{port}"))

@@ -12,7 +12,7 @@ from acked_client.core import bulk, jobs, lists
 from acked_client.core.bulk import BulkRequest
 from acked_client.core.exchange import Session
 from acked_client.core.frames import Scope
-from acked_client.core.many import ManyRows
+from acked_client.core.many import CHUNK_ROWS, ManyRows
 from acked_client.core.watch import Watch
 from acked_client.model.jobs import JobEvent, JobSummary
 from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, Kind
@@ -32,8 +32,8 @@ from acked_client.shells.blocking import Driver
 from acked_client.shells.handles import BulkHandle, Handle
 
 T = TypeVar("T")
-ROWS_AHEAD = 4
-"""Rows of `submit_many` that are held for each one under way."""
+CHUNKS_AHEAD = 2
+"""Chunks of `submit_many` that are held for each one under way."""
 
 
 class Acked:
@@ -163,7 +163,7 @@ class Acked:
         return Handle(self._driver, self._session, submitted.accepted.id, handler, submitted)
 
     def submit_many(
-        self, rows: Iterable[Submission], *, key_prefix: str | None = None, concurrency: int = 16
+        self, rows: Iterable[Submission], *, key_prefix: str | None = None, concurrency: int = 2
     ) -> Iterator[SubmittedRow[Handle[Any]]]:
         """Submit many jobs and iterate over what became of each row, in the order of the rows.
 
@@ -171,10 +171,11 @@ class Acked:
         A row that is refused has its `error`, and the rows behind it go on. If the server is lost, or the token is not
         valid, the exception is raised at that row; rows behind it may have been accepted. `key_prefix` makes the keys
         of rows without one, `prefix:0`, `prefix:1`, …: the same rows with the same prefix are the same jobs, so repeat
-        the call to resume it. `concurrency` is how many requests are under way at once.
+        the call to resume it. Up to 500 rows travel in a request; `concurrency` is how many requests are under way at
+        once.
         """
         prefix = self._session.new_key() if key_prefix is None else key_prefix
-        many = ManyRows(rows, prefix, concurrency * ROWS_AHEAD)
+        many = ManyRows(rows, prefix, concurrency * CHUNKS_AHEAD * CHUNK_ROWS)
         for outcome in self._driver.many(self._session, many, concurrency):
             row, submitted, job = outcome.row, outcome.submitted, None
             if submitted is not None:

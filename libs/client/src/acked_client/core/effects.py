@@ -9,6 +9,10 @@ from acked_client.model.jobs import JobEvent
 T = TypeVar("T")
 
 
+JSON = "application/json"
+LINES = "application/x-ndjson"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """An HTTP request, but for its address and the token."""
@@ -17,10 +21,11 @@ class Request:
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    """JSON; None for no body."""
+    """Of `media_type`; None for no body."""
     idempotency_key: str | None = None
     of_intake: bool = False
     """Whether intake serves the path, and not the gateway."""
+    media_type: str = JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ class Submitted:
     is_replay: bool
 
 
-def submit_request(submission: Submission, new_key: Callable[[], str]) -> Request:
-    """Return the request of a submission; without a key, mint one. Raise `TypeError` or `ValueError` for a payload."""
+def members_of(submission: Submission) -> dict[str, Any]:
+    """Return the members of a request to submit. Raise `TypeError` for tags or a kind that are none."""
     options = {
         "batch": submission.batch,
         "tags": list(submission.tags) or None,
@@ -48,8 +48,15 @@ def submit_request(submission: Submission, new_key: Callable[[], str]) -> Reques
     }
     if submission.payload is not None:
         body["payload"] = submission.payload
+    return body
+
+
+def submit_request(submission: Submission, new_key: Callable[[], str]) -> Request:
+    """Return the request of a submission; without a key, mint one. Raise `TypeError` or `ValueError` for a payload."""
     key = new_key() if submission.idempotency_key is None else submission.idempotency_key
-    return Request("POST", LOOKED_AT, body=json_text.encode(body), idempotency_key=key, of_intake=True)
+    return Request(
+        "POST", LOOKED_AT, body=json_text.encode(members_of(submission)), idempotency_key=key, of_intake=True
+    )
 
 
 def submit(session: Session, request: Request) -> Flow[Submitted]:

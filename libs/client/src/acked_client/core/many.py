@@ -1,7 +1,7 @@
 """Many submissions in one call: one outcome a row, in the order of the rows, with keys that a resumption repeats. Pure.
 
-How rows travel is the shell's affair: today each is a request of its own, several at once. The core only says which
-row may be sent next, and orders what came of them. It holds at most `window` rows.
+Rows travel in chunks, several of them at once; `lines` sends a chunk. This module says which rows may be sent next,
+and orders what came of them. It holds at most `window` rows.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,8 @@ from acked_client.core.jobs import Submitted
 from acked_client.model.errors import ProblemError
 from acked_client.model.requests import Submission
 
+CHUNK_ROWS = 500
+"""The most rows that are sent in one request."""
 OF_A_ROW = frozenset({400, 409, 413, 422})
 """Statuses that refuse a row alone; the rows behind it are submitted. Every other failure ends the call."""
 
@@ -73,6 +75,13 @@ class ManyRows:
         if submission.idempotency_key is None:
             submission = replace(submission, idempotency_key=f"{self._prefix}:{index}")
         return Row(index, submission)
+
+    def take_chunk(self) -> list[Row]:
+        """Return the next rows to send in one request; none if there are none, or as many as allowed are under way."""
+        chunk: list[Row] = []
+        while len(chunk) < CHUNK_ROWS and (row := self.take()) is not None:
+            chunk.append(row)
+        return chunk
 
     def settle(self, row: Row, outcome: Submitted | Exception) -> None:
         """Note what came of a row. An exception that concerns more than its row ends the call at this row."""

@@ -9,7 +9,7 @@ import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from acked_client.core import jobs
+from acked_client.core import lines
 from acked_client.core.effects import (
     Closed,
     Connect,
@@ -66,25 +66,26 @@ class AsyncDriver:
                 yield item
 
     async def many(self, session: Session, rows: ManyRows, concurrency: int) -> AsyncIterator[RowOutcome]:
-        """Submit rows with several tasks and yield one outcome a row, in order."""
+        """Submit rows in chunks, with several tasks, and yield one outcome a row, in order."""
 
-        async def submit(row: Row) -> Submitted | Exception:
+        async def submit(chunk: list[Row]) -> list[Submitted | Exception]:
             try:
                 async with at_once:
-                    return await self.run(jobs.submit(session, jobs.submit_request(row.submission, session.new_key)))
+                    return await self.run(lines.submit_rows(session, chunk))
             except Exception as error:
-                return error
+                return [error] * len(chunk)
 
         at_once = asyncio.Semaphore(concurrency)
-        under_way: dict[asyncio.Task[Submitted | Exception], Row] = {}
+        under_way: dict[asyncio.Task[list[Submitted | Exception]], list[Row]] = {}
         try:
             while not rows.is_done:
-                while (row := rows.take()) is not None:
-                    under_way[asyncio.create_task(submit(row))] = row
+                while chunk := rows.take_chunk():
+                    under_way[asyncio.create_task(submit(chunk))] = chunk
                 if under_way:
                     done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
-                        rows.settle(under_way.pop(task), task.result())
+                        for row, found in zip(under_way.pop(task), task.result(), strict=True):
+                            rows.settle(row, found)
                 for outcome in rows.ready():
                     yield outcome
         finally:

@@ -10,7 +10,7 @@ import httpx2
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
-from acked_client.core import jobs
+from acked_client.core import lines
 from acked_client.core.effects import (
     Closed,
     Connect,
@@ -70,25 +70,25 @@ class Driver:
             yield from self.run(pages.next())
 
     def many(self, session: Session, rows: ManyRows, concurrency: int) -> Iterator[RowOutcome]:
-        """Submit rows with several threads and yield one outcome a row, in order."""
+        """Submit rows in chunks, with several threads, and yield one outcome a row, in order."""
         stop = threading.Event()
 
-        def submit(row: Row) -> Submitted | Exception:
+        def submit(chunk: list[Row]) -> list[Submitted | Exception]:
             try:
-                request = jobs.submit_request(row.submission, session.new_key)
-                return self.run(jobs.submit(session, request), stop)
+                return self.run(lines.submit_rows(session, chunk), stop)
             except Exception as error:
-                return error
+                return [error] * len(chunk)
 
         with ThreadPoolExecutor(concurrency, thread_name_prefix="acked-submit") as threads:
-            under_way: dict[Future[Submitted | Exception], Row] = {}
+            under_way: dict[Future[list[Submitted | Exception]], list[Row]] = {}
             try:
                 while not rows.is_done:
-                    while (row := rows.take()) is not None:
-                        under_way[threads.submit(submit, row)] = row
+                    while chunk := rows.take_chunk():
+                        under_way[threads.submit(submit, chunk)] = chunk
                     done, _ = wait(under_way, return_when=FIRST_COMPLETED)
                     for future in done:
-                        rows.settle(under_way.pop(future), future.result())
+                        for row, outcome in zip(under_way.pop(future), future.result(), strict=True):
+                            rows.settle(row, outcome)
                     yield from rows.ready()
             finally:
                 stop.set()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 from websockets.exceptions import InvalidStatus
 
-from acked_client.core.effects import Lost, Request, Response
+from acked_client.core.effects import JSON, LINES, Lost, Request, Response
 from acked_client.model.requests import RetryPolicy, TraceContext
 
 USER_AGENT = f"acked-client/{version('acked-client')}"
@@ -39,7 +39,7 @@ class Config:
 
     def headers(self) -> dict[str, str]:
         """Return the headers of every request."""
-        headers = {"User-Agent": USER_AGENT, "Accept": "application/json, application/problem+json"}
+        headers = {"User-Agent": USER_AGENT, "Accept": f"{JSON}, {LINES}, application/problem+json"}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {self.token}"
         return headers
@@ -48,7 +48,7 @@ class Config:
         """Return the headers of one request."""
         headers = self.trace_headers()
         if request.body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = request.media_type
         if request.idempotency_key is not None:
             headers["Idempotency-Key"] = request.idempotency_key
         return headers
