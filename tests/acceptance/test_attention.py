@@ -9,14 +9,13 @@ from uuid import UUID
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from support.nonce import nonce
-from support.stacks import TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 
 ENVIRON: dict[str, str] = {}
 """A stack of its own: it counts all failed jobs, and restarts the services."""
 EACH = 100
 KINDS = ("test.customer", "test.amount", "test.fetch")
 RUN = nonce()
-CENSUS_WITHIN_S = 20.0
 
 
 def groups(stack: TestStack, query: str = "") -> list[Any]:

@@ -26,7 +26,7 @@ from acked_client import (
 )
 from support.loop_thread import LoopThread
 from support.nonce import nonce
-from support.stacks import TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 from support.tcp_proxy import Proxy
 
 SUBMITS = 1_000
@@ -163,7 +163,7 @@ def test_attention_lists_groups_of_errors(acked: Acked) -> None:
     def found() -> bool:
         return any(one.group == group.group and one.count >= 1 for one in acked.attention(kind="test.permanent"))
 
-    eventually(found, within_s=60, what="the census counts it")
+    eventually(found, within_s=CENSUS_WITHIN_S, what="the census counts it")
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def asked(stack: TestStack, route: str, status: int, *, to: str = "gateway") -> 
 
 
 def waits_for_a_click(browser: Browser) -> None:
-    browser.wait_for_text("doing", READY, within_s=20)
+    browser.wait_for_text("doing", READY, within_s=60)
 
 
 def runs(browser: Browser) -> str:
@@ -136,7 +136,7 @@ def test_resource_of_a_foreign_page_is_refused(
     before, refused = answered(stack), asked(stack, "/load-test", 403)
     foreign.page = element.format(gateway(stack))
     browser.open(foreign.url(host))
-    eventually(lambda: asked(stack, "/load-test", 403) > refused, within_s=20, what="the browser has asked")
+    eventually(lambda: asked(stack, "/load-test", 403) > refused, within_s=60, what="the browser has asked")
     assert answered(stack) == before
 
 
@@ -148,7 +148,7 @@ def test_form_of_a_foreign_page_is_refused(stack: TestStack, browser: Browser, f
         """<input name='{"kind":"noop","payload":"' value='"}'></form><script>document.forms[0].submit()</script>"""
     )
     browser.open(foreign.url("localhost"))
-    eventually(lambda: asked(stack, "/process", 403, to="intake") > refused, within_s=20, what="the browser has asked")
+    eventually(lambda: asked(stack, "/process", 403, to="intake") > refused, within_s=60, what="the browser has asked")
     assert answered(stack) == before
 
 
@@ -178,7 +178,7 @@ def test_page_that_is_loaded_ahead_waits_for_a_click(
     foreign.page = f'<script type=speculationrules>{{"{eagerness}": [{{"urls": ["{gateway(stack)}"]}}]}}</script>'
     browser.open(foreign.url("localhost"))
     if eagerness == "prefetch":
-        eventually(lambda: asked(stack, "/load-test", 200) > served, within_s=20, what="the browser has asked")
+        eventually(lambda: asked(stack, "/load-test", 200) > served, within_s=60, what="the browser has asked")
     assert answered(stack) == before
 
 

@@ -15,19 +15,19 @@ from support.pages import url
 from support.stacks import TestStack, eventually
 
 
-def moves(browser: Browser, *, within_s: float = 20.0) -> int:
+def moves(browser: Browser, *, within_s: float = 60.0) -> int:
     """How many jobs have ended when some have and some have not."""
     bar = 'document.getElementById("ended-bar")'
     return int(browser.wait_for(f"{bar}?.value > 0 && {bar}.value < {bar}.max && {bar}.value", within_s=within_s))
 
 
-def persisted(browser: Browser, count: int, *, within_s: float = 20.0) -> None:
+def persisted(browser: Browser, count: int, *, within_s: float = 60.0) -> None:
     """Waits until the page has the figures of the calls, and all of them were kept."""
     figure = "document.querySelector('[data-calls=persisted]')?.textContent"
     assert browser.wait_for(figure, within_s=within_s) == f"{count:,}"
 
 
-def is_live(browser: Browser, *, within_s: float = 20.0) -> None:
+def is_live(browser: Browser, *, within_s: float = 60.0) -> None:
     browser.wait_for_text("feed-line", "Live.", within_s=within_s)
 
 
@@ -88,7 +88,7 @@ def test_it_reconnects_when_the_gateway_was_killed(stack: TestStack, browser: Br
     persisted(browser, 1000)
     moves(browser)
     stack.stack.parts.kill("gateway-1")
-    browser.wait_for_text("feed-line", "reconnecting", within_s=20)
+    browser.wait_for_text("feed-line", "reconnecting", within_s=60)
     ends(browser, stack, 1000)
     assert was_never_reloaded(browser)
     for complaint in browser.complaints():
@@ -111,9 +111,9 @@ def test_calls_that_were_kept_are_followed_when_the_gateway_dies_while_it_makes_
     stack: TestStack, browser: Browser
 ) -> None:
     browser.open(url(stack, "/load-test?count=20000&kind=noop"))
-    browser.wait_for('document.getElementById("ended-bar")?.max > 500', within_s=30)
+    browser.wait_for('document.getElementById("ended-bar")?.max > 500', within_s=60)
     stack.stack.parts.kill("gateway-1")
-    browser.wait_for_text("doing", "Following the jobs that were kept", within_s=30)
+    browser.wait_for_text("doing", "Following the jobs that were kept", within_s=60)
     said = browser.wait_for_text("doing", "jobs have ended", within_s=60)
     shown = shown_counts(browser)
     assert f"All {shown[State.SUCCEEDED]:,} jobs" in said
@@ -159,7 +159,7 @@ def test_where_the_feed_lets_nobody_in_it_asks_again_and_again_and_says_so(stack
         for _ in range(FEED_CLIENTS):
             others.enter_context(connect(f"ws://127.0.0.1:{stack.gateway_port}/ws/feed", proxy=None))
         browser.open(url(stack, "/load-test?count=2000&kind=demo"))
-        browser.wait_for_text("feed-line", "asking twice a second", within_s=20)
+        browser.wait_for_text("feed-line", "asking twice a second", within_s=60)
         persisted(browser, 2000)
         moves(browser)
         assert feed_clients(stack) == FEED_CLIENTS

@@ -17,7 +17,7 @@ from support.story import BREAKS, BROKEN, KINDS, WORKS, deploy, write_handlers
 JOBS = 2000
 HELD_S = 2.0
 """Within this time after a pause no job of the kind starts any more."""
-PEOPLE_WAIT_S = 60.0
+PEOPLE_WAIT_S = 90.0
 """For counts that the services take every few seconds, on a busy machine."""
 
 

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from acked_common.http.probes import PROBE_PATHS
 from support.api_documents import closed, operations, successes
 from support.freezing import freeze
-from support.stacks import TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 
 # A stack of its own: the traffic sends the worker away, starts jobs that run for long, and goes without MongoDB.
 ENVIRON: dict[str, str] = {}
@@ -118,7 +118,9 @@ def traffic(stack: TestStack) -> dict[str, Any]:
         "failed_ids": failed,
         "batch": BATCH,
         "bulk_ids": [_bulk_action(stack) for _ in range(3)],
-        "groups": [group["group"] for group in eventually(lambda: _groups(stack), within_s=30, what="a census")],
+        "groups": [
+            group["group"] for group in eventually(lambda: _groups(stack), within_s=CENSUS_WITHIN_S, what="a census")
+        ],
     }
 
 

@@ -14,7 +14,7 @@ from support.axe import faults, faults_of_colors
 from support.browser import Browser
 from support.nonce import nonce
 from support.roles import says, shown, text_of, until
-from support.stacks import TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens"}
 RUN = nonce()
@@ -66,7 +66,9 @@ def filled(stack: TestStack) -> Filled:
     bulk = operator.call("POST", "/bulk-actions", order)
     assert bulk.status == 202
     eventually(
-        lambda: operator.call("GET", "/attention").body["groups"], within_s=20, what="the census has counted the group"
+        lambda: operator.call("GET", "/attention").body["groups"],
+        within_s=CENSUS_WITHIN_S,
+        what="the census has counted the group",
     )
     group = operator.call("GET", "/attention").body["groups"][0]["group"]
     assert operator.call("POST", f"/attention/{group}", {"comment": HOSTILE, "taken": True}).status == 200
@@ -74,7 +76,7 @@ def filled(stack: TestStack) -> Filled:
     waits = operator.process("test.tries", payload={"text": HOSTILE})
     eventually(
         lambda: operator.call("GET", f"/status/{waits}").body["state"] == State.WAITING,
-        within_s=30,
+        within_s=60,
         what="it is parked",
     )
     assert operator.call("POST", f"/jobs/{waits}/signals/near", {"text": HOSTILE}).status == 202

@@ -15,7 +15,7 @@ from support.browser import Browser
 from support.nonce import nonce
 from support.pages import open_as
 from support.roles import says, shown, until
-from support.stacks import TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens"}
 NONCE = nonce()
@@ -70,7 +70,7 @@ class Operator:
         until(
             self.browser,
             lambda: {name: self.job(job_id).get(name) for name in wanted} == wanted,
-            within_s=30,
+            within_s=60,
             what=lambda: f"{wanted} of {self.job(job_id)}",
         )
 
@@ -88,7 +88,7 @@ def test_each_act_by_buttons_stands_in_the_audit(operator: Operator) -> None:
     acts_on_kinds_and_workers(operator)
     browser = operator.browser
     operator.open("/audit")
-    browser.wait_for(f"document.querySelectorAll('tbody tr').length >= {len(operator.did)}", within_s=20)
+    browser.wait_for(f"document.querySelectorAll('tbody tr').length >= {len(operator.did)}", within_s=60)
     rows = browser.run("return [...document.querySelectorAll('tbody tr')].map((row) => row.innerText)")
     token_id = id_of(operator.client.token)
     for row, line in zip(rows, operator.did, strict=False):
@@ -127,7 +127,7 @@ def acts_on_jobs(person: Operator) -> None:
     person.press("Edit and retry")
     person.type("Payload, as JSON", f'{{"failures": 0, "edited": "{NONCE}"}}')
     person.press("Send it as a new job")
-    eventually(lambda: person.job(fails).get("edited_to"), within_s=30, what="the new job is named")
+    eventually(lambda: person.job(fails).get("edited_to"), within_s=60, what="the new job is named")
     person.note(f"Retry job …{fails[-8:]} with another payload")
     edited = person.client.call("GET", f"/jobs/{person.job(fails)['edited_to']}").body
     assert edited["payload"] == {"failures": 0, "edited": NONCE}
@@ -141,14 +141,16 @@ def acts_on_jobs(person: Operator) -> None:
     person.note(f"Resolve job …{done_by_hand[-8:]} as {State.SUCCEEDED} called them {NONCE}")
     person.press("Erase")
     person.press("Erase them")
-    eventually(lambda: person.job(done_by_hand).get("erased_at"), within_s=30, what="it is erased")
+    eventually(lambda: person.job(done_by_hand).get("erased_at"), within_s=60, what="it is erased")
     person.note(f"Erase payload and result of job …{done_by_hand[-8:]}")
 
 
 def acts_on_a_group(person: Operator) -> None:
     person.failed()
     groups = eventually(
-        lambda: person.client.call("GET", "/attention").body["groups"], within_s=20, what="the census counts the group"
+        lambda: person.client.call("GET", "/attention").body["groups"],
+        within_s=CENSUS_WITHIN_S,
+        what="the census counts the group",
     )
     (group,) = [one["group"] for one in groups]
     person.open("/attention")
@@ -164,7 +166,7 @@ def acts_on_a_group(person: Operator) -> None:
     # The button of the dialog: what is behind it is inert.
     person.press("Snooze")
     eventually(
-        lambda: person.client.call("GET", "/attention?snoozed=true").body["groups"], within_s=20, what="it is snoozed"
+        lambda: person.client.call("GET", "/attention?snoozed=true").body["groups"], within_s=60, what="it is snoozed"
     )
     person.note(f"Group of failures {group}: snooze it until")
 
@@ -186,7 +188,7 @@ def acts_on_many(person: Operator) -> None:
     action = person.client.call("GET", "/bulk-actions").body["bulk_actions"][0]["id"]
     eventually(
         lambda: person.client.call("GET", f"/bulk-actions/{action}").body["state"] == "aborted",
-        within_s=30,
+        within_s=60,
         what="the action is aborted",
     )
     person.note("Abort the bulk retry")

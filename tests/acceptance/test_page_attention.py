@@ -15,7 +15,7 @@ from support.access import Client, make_token
 from support.browser import Browser
 from support.nonce import nonce
 from support.roles import Shown, all_shown, says, shown, text_of, until
-from support.stacks import TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens"}
 EACH = 100
@@ -23,7 +23,6 @@ LATER = 40
 KINDS = ("test.customer", "test.amount", "test.fetch")
 RUN = nonce()
 HOSTILE = f"<img src=x onerror=document.title='{RUN}'>{RUN}"
-CENSUS_WITHIN_S = 90.0
 ACTS = r"^(Retry|Resolve|Snooze|Unsnooze|Comment|Take|Release|Abort)\b"
 
 

@@ -40,7 +40,7 @@ def waits_at(client: Client, job_id: str, name: str) -> None:
     def look() -> bool:
         return bool(client.call("GET", f"/status/{job_id}").body.get("waits", {}).get("name") == name)
 
-    eventually(look, within_s=30, what=f"it waits at {name}")
+    eventually(look, within_s=60, what=f"it waits at {name}")
 
 
 def timeline(browser: Browser) -> str:

@@ -139,7 +139,7 @@ def test_a_list_follows_its_jobs_and_stays_usable_at_200_events_a_second(stack: 
     assert measured.count > LOAD_S * 5, measured
     assert stack.batch(batch) == {State.SUCCEEDED: len(ids)}
     assert len(rows(browser)) <= 200
-    eventually(lambda: set(stack.batch(others)) == {State.SUCCEEDED}, within_s=30, what="the other jobs have ended")
+    eventually(lambda: set(stack.batch(others)) == {State.SUCCEEDED}, within_s=60, what="the other jobs have ended")
     assert browser.complaints() == []
 
 
@@ -154,7 +154,7 @@ def test_chosen_jobs_are_retried_with_a_preview(stack: TestStack, browser: Brows
     shown(browser, "button", "^Retry$").click()
     shown(browser, "button", "^Retry 3 jobs$").click()
     eventually(
-        lambda: [stack.status(job_id)["run"] for job_id in ids] == [2, 2, 2], within_s=30, what="each job runs again"
+        lambda: [stack.status(job_id)["run"] for job_id in ids] == [2, 2, 2], within_s=60, what="each job runs again"
     )
     assert browser.complaints() == []
 
@@ -182,7 +182,7 @@ def test_batches_are_listed_and_one_is_followed(stack: TestStack, browser: Brows
     assert stack.batch(batch) == {State.SUCCEEDED: 2, State.FAILED: 1}
     shown(browser, "button", "^Retry the failed jobs$").click()
     shown(browser, "button", "^Retry 1 job$").click()
-    eventually(lambda: stack.status(failed)["run"] == 2, within_s=30, what="the failed job runs again")
+    eventually(lambda: stack.status(failed)["run"] == 2, within_s=60, what="the failed job runs again")
     assert browser.complaints() == []
 
 

@@ -71,12 +71,12 @@ def test_title_tells_the_progress_and_nothing_moves(stack: TestStack, browser: B
         "window.titles = []; new MutationObserver(() => titles.push(document.title))"
         ".observe(document.querySelector('title'), {childList: true, characterData: true, subtree: true});"
     )
-    browser.wait_for("document.getElementById('doing')?.textContent.length > 0", within_s=20)
+    browser.wait_for("document.getElementById('doing')?.textContent.length > 0", within_s=60)
     if browser.run("return document.getElementById('doing').textContent").startswith("Ready"):
         browser.run("document.getElementById('form').requestSubmit()")
     shown(browser, "heading", "^Jobs$")
     places = browser.run(PLACES)
-    browser.wait_for("document.getElementById('ended-bar').value > 0", within_s=20)
+    browser.wait_for("document.getElementById('ended-bar').value > 0", within_s=60)
     assert browser.run(PLACES) == places
     browser.wait_for_text("doing", "jobs have ended", within_s=40)
     assert browser.run(PLACES) == places

@@ -17,7 +17,7 @@ from support.focus import walk
 from support.nonce import nonce
 from support.pages import open_as, url
 from support.roles import all_shown, says, shown, text_of, until
-from support.stacks import TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 
 ENVIRON = {"ACKED_ACCESS": "tokens"}
 NONCE = nonce()
@@ -133,7 +133,7 @@ def acts_on(browser: Browser, client: Client, path: str) -> list[str]:
     """The names of what a page lets its client do."""
     open_as(browser, client, path)
     browser.wait_for(
-        "document.querySelector('.line').dataset.line !== 'begin' && !document.querySelector('.skeleton')", within_s=20
+        "document.querySelector('.line').dataset.line !== 'begin' && !document.querySelector('.skeleton')", within_s=60
     )
     return [
         one.name for one in (*all_shown(browser, "button"), *all_shown(browser, "checkbox")) if ACTS.match(one.name)
@@ -144,7 +144,9 @@ def test_reader_sees_no_action_on_any_page(browser: Browser, operator: Client, r
     batch = f"acts-{NONCE}"
     job_id, *_ = [failed_job(operator, batch=batch) for _ in range(4)]
     eventually(
-        lambda: operator.call("GET", "/attention").body["groups"], within_s=20, what="the census has counted a group"
+        lambda: operator.call("GET", "/attention").body["groups"],
+        within_s=CENSUS_WITHIN_S,
+        what="the census has counted a group",
     )
     of_one = (f"/batches/{batch}", f"/jobs/{job_id}", "/kinds/demo")
     with_acts = (*of_one, "/attention", "/jobs", "/kinds", "/workers", "/load-test")
@@ -181,14 +183,14 @@ def test_filters_of_the_audit_stand_in_its_address(browser: Browser, operator: C
     shown(browser, "textbox", "Client").type("ada")
     shown(browser, "textbox", "Since").type("1h")
     shown(browser, "button", "^Filter$").click()
-    browser.wait_for("location.search.includes('action=retry') && document.querySelector('tbody tr')", within_s=20)
+    browser.wait_for("location.search.includes('action=retry') && document.querySelector('tbody tr')", within_s=60)
     assert browser.run("return location.search") == "?action=retry&client=ada&since=1h"
     rows = browser.run("return [...document.querySelectorAll('tbody tr')].map((row) => row.innerText)")
     assert rows
     assert all("Retry job" in row for row in rows)
     assert job_id[-8:] in rows[0]
     shown(browser, "link", "^All entries$").click()
-    browser.wait_for("location.search === '' && document.querySelector('tbody tr')", within_s=20)
+    browser.wait_for("location.search === '' && document.querySelector('tbody tr')", within_s=60)
     # A filter that the gateway refuses leaves the form, with what was typed.
     browser.open(url(operator.stack, "/audit?since=yesterday"))
     shown(browser, "alert")
@@ -200,7 +202,7 @@ def test_new_entries_are_announced_and_nothing_moves(browser: Browser, operator:
     job_id = failed_job(operator)
     assert operator.call("POST", f"/jobs/{job_id}/retry").status == 200
     open_as(browser, operator, "/audit")
-    browser.wait_for("document.querySelector('tbody tr')", within_s=20)
+    browser.wait_for("document.querySelector('tbody tr')", within_s=60)
     where = (
         "const row = document.querySelector('tbody tr');"
         "return [row.dataset.key, row.getBoundingClientRect().top + scrollY]"
@@ -225,7 +227,7 @@ def test_older_entries_follow_by_page(browser: Browser, operator: Client) -> Non
     shown(browser, "link", "^Older entries$").click()
     shown(browser, "link", "^Back to the newest entries$")
     assert "page_token=" in browser.run("return location.search")
-    browser.wait_for("document.querySelector('tbody tr')", within_s=20)
+    browser.wait_for("document.querySelector('tbody tr')", within_s=60)
     assert browser.complaints() == []
 
 
@@ -260,7 +262,7 @@ def test_pages_of_the_frame_have_no_fault_of_accessibility(
     ):
         browser.show_as(width=width)
         open_as(browser, operator, path) if path != "/problems/busy" else browser.open(url(stack, path))
-        browser.wait_for(f"document.querySelector('{ready}')", within_s=20)
+        browser.wait_for(f"document.querySelector('{ready}')", within_s=60)
         assert axe.faults(browser) == [], path
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth"), path
         browser.show_as(width=width, scheme="dark")
@@ -280,7 +282,7 @@ def test_pages_of_the_frame_fit_into_320_pixels(browser: Browser, operator: Clie
 def test_keys_lead_through_a_list_and_to_other_pages(browser: Browser, operator: Client) -> None:
     older, newer = failed_job(operator), failed_job(operator)
     open_as(browser, operator, "/jobs?page_size=10")
-    browser.wait_for("document.querySelectorAll('tbody tr').length > 1", within_s=20)
+    browser.wait_for("document.querySelectorAll('tbody tr').length > 1", within_s=60)
     for key, expected in (("j", newer), ("j", older), ("k", newer), ("k", newer)):
         browser.press(key)
         assert job_with_focus(browser) == expected, key
@@ -308,7 +310,7 @@ def test_keys_lead_through_a_list_and_to_other_pages(browser: Browser, operator:
     says(browser, "groups? of failed jobs|All is well|Not counted yet")
     browser.press("/")
     browser.press(*"jkx?", Keys.ENTER)
-    browser.wait_for("location.search === '?kind=jkx%3F'", within_s=20)
+    browser.wait_for("location.search === '?kind=jkx%3F'", within_s=60)
     browser.press("g", "o")
     shown(browser, "heading", "^Overview$")
 
@@ -326,7 +328,7 @@ def test_bar_of_a_phone_never_covers_the_focus(browser: Browser, operator: Clien
         (f"/jobs/{job_id}#tab=errors", "[role=tabpanel]"),
     ):
         open_as(browser, operator, path)
-        browser.wait_for(f"document.querySelector('main')?.querySelector('{ready}')", within_s=20)
+        browser.wait_for(f"document.querySelector('main')?.querySelector('{ready}')", within_s=60)
         walked = walk(browser)
         assert walked.unreached == [], path
         assert walked.covered == [], path
@@ -358,7 +360,7 @@ def test_operator_finds_the_four_acts_in_the_audit(browser: Browser, operator: C
     # The page was open meanwhile: it shows them at once where it was empty, and else says that there are more.
     browser.wait_for(
         "/Drain worker/.test(document.querySelector('main').innerText) || document.querySelector('.announced button')",
-        within_s=20,
+        within_s=60,
     )
     for one in all_shown(browser, "button", "new entr"):
         one.click()

@@ -71,8 +71,8 @@ def test_page_stays_right_while_the_gateway_is_killed(
     stack.finished(stack.process("noop", batch=batch))
     shown = [stack.process("noop", batch=batch, delay_s=3600) for _ in range(SHOWN)]
     browser.open(url(stack, path.format(batch=batch)))
-    browser.wait_for_text("line", "Live", within_s=20)
-    browser.wait_for(f"document.querySelector('{still}')", within_s=20)
+    browser.wait_for_text("line", "Live", within_s=60)
+    browser.wait_for(f"document.querySelector('{still}')", within_s=60)
     browser.run("window.isTheSamePage = true")
     with steady_jobs(stack, batch=batch, jobs_per_s=EVENTS_PER_S / TRANSITIONS) as accepted:
         # The jobs that the list shows start one after the other, also while the gateway is away.
@@ -97,7 +97,7 @@ def test_page_stays_right_while_the_gateway_is_killed(
     until(
         browser,
         lambda: (both := compared(browser, stack, batch))[0] == both[1] and both[0],
-        within_s=30,
+        within_s=60,
         what=lambda: f"the page shows what the API tells: {compared(browser, stack, batch)}",
     )
     assert browser.run("return window.isTheSamePage")

@@ -14,7 +14,7 @@ from acked_common.model.lifecycle import State
 from deploy.native.layout import ROOT
 from support.browser import Browser, running_browser
 from support.roles import says, shown, until
-from support.stacks import TestStack, eventually, running_stack
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually, running_stack
 from support.story import BREAKS, BROKEN, KINDS, WORKS, deploy, write_handlers
 
 IMAGES = ROOT / "docs" / "images"
@@ -24,7 +24,6 @@ FLOWS_FOR_S = 100.0
 """Long enough for plots with more than one point."""
 PER_S = 25.0
 FAILING = 24
-CENSUS_WITHIN_S = 30.0
 TALL = (1280, 1240)
 SLEEP_S = 12.0
 _RENEWAL = f'''"""A renewal that waits for its payment."""
