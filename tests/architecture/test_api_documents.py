@@ -1,21 +1,24 @@
 """The API documents against the routes that are served, the problems that there are, and docs/api.md."""
 
+import ast
 import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
 from acked import definition
+from acked_common.api.problem_types import MEMBERS, ProblemDocument
 from acked_common.api.routes import OF_JSON_BODIES, ApiRoute
 from acked_common.http.problem_catalogue import CATALOGUE
 from acked_common.model import names
 from acked_common.runtime.env import Env
 from acked_gateway import app as gateway
+from acked_gateway.document import ABOUT as GATEWAY
 from acked_gateway.settings import read_settings as read_gateway_settings
 from acked_intake import app as intake
 from acked_intake.settings import read_settings as read_intake_settings
@@ -136,3 +139,25 @@ def test_the_text_for_people_names_every_path(served: tuple[Starlette, dict[str,
 
 def test_handlers_may_be_called_what_requests_may_ask_for() -> None:
     assert names.KIND_NAME.pattern == definition.NAME.pattern
+
+
+def extra_members() -> list[tuple[str, str, str]]:
+    """Place, problem and member of each extra member that is written beside the name of its problem."""
+    found = []
+    for path in sorted([*(ROOT / "libs/common").rglob("*.py"), *(ROOT / "services").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "problem" and node.args):
+                continue
+            extra = next((keyword.value for keyword in node.keywords if keyword.arg == "extra"), None)
+            if isinstance(node.args[0], ast.Constant) and isinstance(extra, ast.Dict):
+                names_ = [key.value for key in extra.keys if isinstance(key, ast.Constant)]
+                found += [(f"{path.relative_to(ROOT)}:{node.lineno}", node.args[0].value, str(name)) for name in names_]
+    return found
+
+
+def test_documents_describe_every_extra_member_of_a_problem() -> None:
+    described = {**MEMBERS, **(GATEWAY.problem_members or {})}
+    found = extra_members()
+    assert len(found) >= 10
+    missing = [one for one in found if one[2] not in get_type_hints(described.get(one[1], ProblemDocument))]
+    assert missing == []

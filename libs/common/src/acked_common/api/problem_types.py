@@ -92,6 +92,7 @@ MEMBERS: Mapping[str, Any] = {
         ("busy", "too-many-requests", "too-many-polls", "too-many-bytes", "too-many-reads", "too-many-load-tests"),
         LimitName,
     ),
+    "empty-body": WithExample,
     "method-not-allowed": WithExample,
     "unsupported-media-type": WithExample,
     "invalid-field": KnownFields,
