@@ -20,6 +20,8 @@ from support.stacks import TestStack, eventually
 
 ENVIRON: dict[str, str] = {}
 """A stack of its own: its gateway is killed."""
+OWN_SERVERS = True
+"""Their database is read."""
 
 SMALL, LARGE = 200, 1_200
 """Jobs of a batch whose snapshot names them, and of one whose snapshot has counts."""
