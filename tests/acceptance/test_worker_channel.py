@@ -31,6 +31,8 @@ from support.feed import next_frame
 from support.stacks import QUICK, TestStack, eventually
 
 ENVIRON = {"ACKED_LEASE_S": "60", "ACKED_RENEWAL_S": "20", "ACKED_DRAIN_S": "1"}
+OWN_SERVERS = True
+"""A second gateway is started by hand with the account that it has there."""
 STOPPED_WITHIN_S = 1.0
 BUSY_MACHINE_S = 1.5
 SETTLED_WITHIN_S = 15.0
@@ -108,7 +110,7 @@ def second_gateway(stack: TestStack) -> Iterator[int]:
         try:
             other = TestStack(stack.stack)
             other.gateway_port = port
-            eventually(lambda: other.call("GET", "/readyz").status == 200, within_s=20, what="the gateway is ready")
+            eventually(lambda: other.call("GET", "/readyz").status == 200, within_s=60, what="the gateway is ready")
             yield port
         finally:
             process.terminate()
