@@ -33,7 +33,7 @@ PROGRAMS = {"pythons": "deploy.pythons", "coverage": "deploy.coverage", "full": 
 """Words in place of a folder, each for a program of its own."""
 SIDE_BY_SIDE = {"architecture": 2, "unit": 3, "simulation": 2, "contracts": 3}
 """How many processes run a folder whose tests share nothing and measure no time; those of servers often wait."""
-MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 3}
+MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 2}
 """How many processes run the modules of a folder in parallel. Tests marked `alone`, which measure time or load the
 machine, run afterwards, one by one. Tests marked `long` run in the second tier."""
 NO_TESTS_FOUND = 5

@@ -42,7 +42,7 @@ def durable_load(run: Experiment) -> Iterator[DurableWork]:
 def wait_confirmed(durable: DurableWork, number: int) -> None:
     """Return when gateways have confirmed so many more signals."""
     wanted = durable.confirmed + number
-    eventually(lambda: durable.confirmed >= wanted, within_s=60, what=f"{number} more signals are confirmed")
+    eventually(lambda: durable.confirmed >= wanted, within_s=150, what=f"{number} more signals are confirmed")
 
 
 def reasons(run: Experiment) -> set[str]:

@@ -99,12 +99,12 @@ class Experiment:
 
     def wait_running(self, number: int) -> None:
         """Returns when so many handlers run."""
-        eventually(lambda: self.in_flight(State.RUNNING) >= number, within_s=30.0, what=f"{number} jobs run")
+        eventually(lambda: self.in_flight(State.RUNNING) >= number, within_s=150, what=f"{number} jobs run")
 
     def wait_accepted(self, number: int) -> None:
         """Returns when so many more requests were accepted."""
         wanted = len(self.client.accepted) + number
-        eventually(lambda: len(self.client.accepted) >= wanted, within_s=60.0, what=f"{number} more are accepted")
+        eventually(lambda: len(self.client.accepted) >= wanted, within_s=150, what=f"{number} more are accepted")
 
     def busiest_worker(self) -> str:
         """The worker that runs most of this experiment's jobs."""

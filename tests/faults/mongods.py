@@ -18,7 +18,7 @@ from support.freezing import freeze
 from support.stacks import eventually
 
 NAME = "acked"
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 150.0
 FAILS_WITHIN_S = 30.0
 
 

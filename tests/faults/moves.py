@@ -37,7 +37,7 @@ def leave_failed(run: Experiment, plan: Plan) -> int:
         return sorted(run.operators.desk.ids(PLANNED, State.FAILED) - plan.ids)
 
     run.operators.desk.wait_settled(PLANNED)
-    left = eventually(unless_away(failed), within_s=30, what="jobs that failed later are as they were")
+    left = eventually(unless_away(failed), within_s=150, what="jobs that failed later are as they were")
     run.fails_on_purpose.update(left)
     return len(left)
 

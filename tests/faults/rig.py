@@ -25,7 +25,8 @@ LEASE_S = float(QUICK["ACKED_LEASE_S"])
 SWEEP_TICK_S = float(QUICK["ACKED_SWEEP_TICK_S"])
 TAKEN_BACK_WITHIN_S = LEASE_S + SWEEP_TICK_S + 4.0
 """In peace two seconds beside lease and tick are plenty; a busy machine adds to them."""
-BACK_WITHIN_S = 60.0
+BACK_WITHIN_S = 150.0
+"""On a busy machine RabbitMQ alone takes a minute to listen again."""
 SERVICES = ("intake", "gateway", "worker")
 SETTINGS = {
     **QUICK,

@@ -53,6 +53,6 @@ def test_an_outage_longer_than_the_lease_runs_nothing_again(stack: TestStack, ho
         lambda: stack.batch(batch) == {State.RUNNING: SHORT + LONG}, within_s=SHORT_S / 2, what="all of them run"
     )
     stays_away(stack, how)
-    eventually(lambda: all_ended(stack, batch, len(ids)), within_s=60, what="all of them have ended")
+    eventually(lambda: all_ended(stack, batch, len(ids)), within_s=150, what="all of them have ended")
     assert endings(stack, ids) == {(State.SUCCEEDED.value, 1): SHORT + LONG}
     assert Counter(stack.status(job_id)["attempt"] for job_id in ids) == {1: SHORT + LONG}

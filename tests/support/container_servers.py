@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 
 from acked_common.store.mongo.replica_set import NAME, ensure_single_member
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 150.0
 PASSWORD = "acked-tests"
 POLL_S = 0.05
 

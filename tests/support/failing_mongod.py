@@ -14,7 +14,7 @@ from acked_common.store.mongo.replica_set import ensure_single_member
 from deploy.native.layout import ROOT
 from deploy.native.packages import Servers
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 150.0
 ENDS_WITHIN_S = 20.0
 
 
