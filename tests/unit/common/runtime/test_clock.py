@@ -66,13 +66,21 @@ def test_a_jump_of_this_machines_clock_moves_nothing(jump_s: float) -> None:
 def test_the_clock_goes_on_from_where_it_began_cut_to_milliseconds(began_us: int, steps_us: list[int]) -> None:
     began = AT.replace(microsecond=began_us)
     passed_us = list(itertools.accumulate(steps_us, initial=0))
-    seconds = iter([0.0, *(us / 1e6 for us in passed_us)])
+    seconds = iter([0.0, 0.0, *(us / 1e6 for us in passed_us)])
     clock = SharedClock(machine=lambda: began, monotonic=seconds.__next__)
     assert [clock.now() for _ in passed_us] == [whole_ms(began + timedelta(microseconds=us)) for us in passed_us]
 
 
+def test_a_thread_that_loses_its_core_at_the_first_reading_reads_again() -> None:
+    # It was away for two seconds, then for one millisecond, then not at all.
+    seconds = iter([0.0, 2.0, 2.0, 2.001, 2.001, 2.001, 2.003])
+    wall = iter([AT, AT + timedelta(seconds=2), AT + timedelta(seconds=2.001)])
+    clock = SharedClock(machine=wall.__next__, monotonic=seconds.__next__)
+    assert clock.now() == whole_ms(AT + timedelta(seconds=2.003))
+
+
 def test_all_that_ask_within_one_millisecond_share_an_instant() -> None:
-    passed_s = iter([0.0, 0.0101, 0.0109, 0.0111, 0.0101])
+    passed_s = iter([0.0, 0.0, 0.0101, 0.0109, 0.0111, 0.0101])
     clock = SharedClock(machine=lambda: AT.replace(microsecond=0), monotonic=passed_s.__next__)
     first, second, third, again = (clock.now() for _ in range(4))
     assert first is second
