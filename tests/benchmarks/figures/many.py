@@ -34,7 +34,7 @@ def measure(bench: Bench) -> FigureResult:
     result = FigureResult(NAME, "One client process: single calls, and many rows in a request", COLUMNS)
     single_, many_ = (Spread(tuple(values[name])) for name in (_SINGLE, _MANY))
     of_it = ratio(many_, single_)
-    result.rows += [Row(_SINGLE, {"accepted": single_}, None), Row(_MANY, {"accepted": many_}, of_it)]
+    result.rows += [Row(_SINGLE, {"accepted": single_}, None), Row(_MANY, {"accepted": many_}, None)]
     result.judged = judged([(Bar("rows of one request ÷ single calls", Side.AT_LEAST, 3), of_it)])
     result.notes.append(
         "No-op jobs through `acked_client` in asyncio, each with an idempotency key; all workers are stopped, tokens "
