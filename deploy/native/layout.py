@@ -10,6 +10,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORT_BASE = 8080
 SERVER_PORT_OFFSET = 20_000
 MAX_PORT_BASE = 65_535 - SERVER_PORT_OFFSET - 5
+PORTS_BROWSERS_REFUSE = frozenset(
+    {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080}
+)
+"""Those above 1,023 of the Fetch standard's "bad ports", which a browser does not open."""
 # The kernel's limit for the path of a Unix socket is 108 bytes with the final zero.
 MAX_SOCKET_PATH = 107
 

@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-from deploy.native.layout import SERVER_PORT_OFFSET, Layout, Ports
+from deploy.native.layout import PORTS_BROWSERS_REFUSE, SERVER_PORT_OFFSET, Layout, Ports
 from deploy.native.listeners import holder_of
 
 MIN_FREE_BYTES = 2 * 2**30
@@ -45,7 +45,11 @@ def problems(layout: Layout) -> list[str]:
 
 
 def warnings(layout: Layout) -> list[str]:
-    """Return problems that may occur later; the stack can start anyway."""
+    """Return problems that may occur later, a line each; the stack can start anyway."""
+    return [*_shared_ports(layout), *_refused_ports(layout.ports)]
+
+
+def _shared_ports(layout: Layout) -> list[str]:
     try:
         low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
@@ -57,6 +61,14 @@ def warnings(layout: Layout) -> list[str]:
     return [
         f"port {port} for {name} is one that the kernel gives to outgoing connections ({low} to {high}); one may "
         f"hold it at the next start: an ACKED_PORT_BASE up to {low - SERVER_PORT_OFFSET - 6} is safe"
+    ]
+
+
+def _refused_ports(ports: Ports) -> list[str]:
+    return [
+        f"browsers refuse to open port {port} of {name}: choose another ACKED_PORT_BASE to see its pages"
+        for name, port in (("the gateway", ports.gateway), ("intake", ports.intake))
+        if port in PORTS_BROWSERS_REFUSE
     ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native import preflight
+from deploy.native import ports, preflight
 from deploy.native.layout import SERVER_PORT_OFFSET, Layout, Ports
 
 
@@ -29,6 +29,18 @@ def test_only_ports_of_own_servers_are_warned_of(tmp_path: Path) -> None:
     low, _ = ephemeral_ports()
     above = Ports(low - SERVER_PORT_OFFSET)
     assert preflight.warnings(Layout(tmp_path, above, own_mongod=False, own_rabbitmq=False)) == []
+
+
+@pytest.mark.parametrize(("base", "refused"), [(10_080, "10080 of the gateway"), (10_079, "10080 of intake")])
+def test_a_port_that_browsers_refuse_is_warned_of(tmp_path: Path, base: int, refused: str) -> None:
+    [line] = preflight.warnings(Layout(tmp_path, Ports(base)))
+    assert line == f"browsers refuse to open port {refused}: choose another ACKED_PORT_BASE to see its pages"
+
+
+def test_tests_get_no_port_that_browsers_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "is_free", lambda port: True)
+    assert ports.free_port_base(near=10_080) == 10_090
+    assert ports.free_port_base(near=6_669) == 6_689
 
 
 def test_a_port_that_is_taken_is_named_with_its_holder_and_a_way_out(tmp_path: Path) -> None:
