@@ -310,6 +310,17 @@ async def test_a_payload_of_another_type_is_refused_or_replayed(bench: Bench) ->
     assert isinstance(await bench.accept_keyed("other", "a"), NewJob)
 
 
+async def test_nothing_is_accepted_while_it_is_unknown_which_schemas_count(bench: Bench) -> None:
+    await _typed(bench, "integer")
+    await bench.kinds.refresh()
+    stored = len(bench.store._jobs)
+    bench.store.failures["workers"] = [StoreUnavailable("away")]
+
+    assert (await bench.refusal()).name == "not-accepted"
+    assert (await bench.refusal()).name == "invalid-field"
+    assert len(bench.store._jobs) == stored
+
+
 async def test_a_refused_request_binds_no_key(bench: Bench) -> None:
     with pytest.raises(ProblemError, match="unknown-kind"):
         await bench.acceptance.accept(Submission("nope"), key_text="k")

@@ -1,5 +1,6 @@
 """Payloads that no live worker takes are refused before they are stored, and only these."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.fair_thread import ON_LOOP_BYTES
 from acked_common.http.problems import Problem
 from acked_common.model.payload_schemas import PayloadSchema, digest_of, parsed, stored_text
+from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import KindRecord, WorkerRecord
 from acked_intake.accept.payload_check import PayloadCheck
 from support.factories import ManualClock, kind_record
@@ -97,6 +99,24 @@ async def test_a_payload_of_another_type_gets_a_422_with_the_pointer(bench: Benc
     assert missing.errors == ({"pointer": "/payload/name", "detail": "is missing; expected a text"},)
     whole = await bench.refused([])
     assert whole is not None and whole.errors[0]["pointer"] == "/payload"
+
+
+async def test_the_first_payloads_after_a_start_wait_for_one_read_of_the_workers(bench: Bench) -> None:
+    await bench.start_unseen("1", schema(Old))
+    await bench.kinds.refresh()
+    bench.store.calls.clear()
+    found = await asyncio.gather(*(bench.refused({"name": 7}) for _ in range(3)))
+    assert [one.name for one in found if one is not None] == ["invalid-field"] * 3
+    assert bench.store.calls.count("workers") == 1
+
+
+async def test_a_first_payload_is_not_accepted_unchecked_while_the_store_is_away(bench: Bench) -> None:
+    await bench.start_unseen("1", schema(Old))
+    await bench.kinds.refresh()
+    bench.store.failures["workers"] = [StoreUnavailable("away")]
+    with pytest.raises(StoreUnavailable):
+        await bench.refused({"name": 7})
+    assert await bench.refused({"name": 7}) is not None
 
 
 async def test_what_one_of_two_versions_takes_is_accepted(bench: Bench) -> None:

@@ -57,6 +57,11 @@ class SchemaCache:
         if any(kind.schemas for kind in self._kinds.all()):
             self._workers = await self._source.workers()
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the workers were read; before that, it is not known which schemas count."""
+        return self._workers is not None
+
     def served(self, kind: KindRecord) -> ServedSchemas:
         """Return the schemas that count; nothing is checked before the workers were read."""
         if self._workers is None:

@@ -130,7 +130,11 @@ class Acceptance:
             holder = await self._replay_beyond_limits(submission, client, key)
             if holder is not None:
                 return holder
-        if await self._payloads.refusal(submission.payload, kind, client=_counted(client)) is None:
+        try:
+            refusal = await self._payloads.refusal(submission.payload, kind, client=_counted(client))
+        except StoreError as error:
+            raise _not_accepted(str(error)) from None
+        if refusal is None:
             return None
         return await self._replay_of_payload(submission, kind, client, key)
 

@@ -66,9 +66,14 @@ class PayloadCheck:
         self._types: OrderedDict[str, SchemaDecoder | None] = OrderedDict()
 
     async def refusal(self, payload: bytes, kind: KindRecord, *, client: Client = None) -> ProblemError | None:
-        """Return the 422 for a payload that no live worker takes; None for all others."""
+        """Return the 422 for a payload that no live worker takes; None for all others.
+
+        Until the workers were read once, the first callers wait for that. Raises `StoreError`.
+        """
         if not kind.schemas:
             return None
+        if not self._schemas.is_read:
+            kind = await self._schemas.look_again(kind.name) or kind
         served = self._schemas.served(kind)
         if not served.is_checked:
             return None
