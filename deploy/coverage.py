@@ -53,11 +53,11 @@ def main() -> int:
         file = Path(folder) / "coverage"
         # Inherited by all that the tests start.
         os.environ["COVERAGE_FILE"] = str(file)
-        code, skipped = testing.run_folder(FOLDER, [], ci=os.environ.get("CI") == "true", under=UNDER)
-        for test in skipped:
+        tested = testing.run_folder(FOLDER, [], ci=os.environ.get("CI") == "true", under=UNDER)
+        for test in tested.skipped:
             print(f"  skipped: {test}")
-        if code != 0:
-            return code
+        if tested.code != 0:
+            return tested.code
         measured = report(file)
     if wrong := judged(measured, floor()):
         print(f"just test coverage: {wrong}", file=sys.stderr)

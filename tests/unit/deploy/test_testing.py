@@ -80,10 +80,58 @@ def test_in_ci_a_skipped_test_is_a_failure(
     )
     monkeypatch.setattr("deploy.testing.TESTS", tmp_path)
     monkeypatch.setattr("deploy.testing.SIDE_BY_SIDE", {})
-    failed, skipped = run_folder("architecture", ["-q", "-p", "no:cacheprovider"], ci=ci)
-    assert failed == code
-    assert len(skipped) == 1
-    assert skipped[0].endswith("test_skips: no reason")
+    result = run_folder("architecture", ["-q", "-p", "no:cacheprovider"], ci=ci)
+    assert result.code == code
+    assert len(result.skipped) == 1
+    assert result.skipped[0].endswith("test_skips: no reason")
+
+
+def failing(runs: dict[str, int]) -> str:
+    """A module whose tests fail so often before they pass."""
+    counted = (
+        "from pathlib import Path\n"
+        "def run_of(name):\n"
+        "    runs = Path(name)\n"
+        "    runs.write_text(runs.read_text() + 'x' if runs.exists() else 'x')\n"
+        "    return len(runs.read_text())\n"
+    )
+    return counted + "".join(
+        f"def test_{name}():\n    assert run_of({name!r}) > {failures}\n" for name, failures in runs.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "runs", "code", "unstable"),
+    [
+        ("faults", {"a": 0, "b": 1, "c": 1}, 0, ["b", "c"]),
+        ("faults", {"a": 2}, 1, []),
+        ("faults", {"a": 1, "b": 1, "c": 1, "d": 1}, 1, []),
+        ("unit", {"a": 1}, 1, []),
+    ],
+)
+def test_a_few_tests_of_servers_that_fail_run_again_and_are_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    runs: dict[str, int],
+    code: int,
+    unstable: list[str],
+) -> None:
+    module = tmp_path / "tests" / folder / "test_it.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(failing(runs))
+    (tmp_path / "pytest.ini").touch()
+    monkeypatch.setattr("deploy.testing.ROOT", tmp_path)
+    monkeypatch.setattr("deploy.testing.TESTS", tmp_path / "tests")
+    monkeypatch.setattr("deploy.testing.passes", lambda name, options: [["-p", "no:cacheprovider"]])
+    # Programs start in the root, and load no plugin here, so that they start soon.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    result = run_folder(folder, [], ci=True)
+
+    assert result.code == code
+    assert result.unstable == [f"tests/{folder}/test_it.py::test_{name}" for name in unstable]
 
 
 def test_modules_run_side_by_side_and_what_must_be_alone_follows() -> None:
