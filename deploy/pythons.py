@@ -1,7 +1,7 @@
 """Run tests on the other supported Pythons of this machine: `python -m deploy.pythons [folder …]`.
 
 `./just test` runs everything on the Python of `.venv`. Services are also run on the system's own Python and on newer
-ones, so unit and contract tests run on each of those. A missing Python is named; it is no failure.
+ones, so unit tests run on each of those, and contract tests on the oldest. A missing Python is named; it is no failure.
 Each gets an environment in `.acked/pythons` with the packages of requirements.lock, by the code that makes `.venv`.
 
 Two runs of a folder go side by side, and each Python begins with another folder: unit tests compute while contract
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,9 @@ USUAL = (
     *(f"--ignore-glob=*/unit/{tools}" for tools in ("mutants/*", "deploy/test_testing*.py", "deploy/test_coverage.py")),
 )
 """What runs where nothing else is asked for."""
+ON_OLDEST = frozenset({"contracts"})
+"""Of these, what runs only on the oldest Python, the one that differs most from the others; `./just test full` runs it
+on each. Contracts are about servers, and take half of the time."""
 SIDE_BY_SIDE = 2
 PROCESSES = 2
 """Of each run. Another one would collect all tests again, and start servers of its own, on cores that are busy."""
@@ -115,13 +118,18 @@ def prepare(python: Found) -> Path:
     return folder / "bin" / "python"
 
 
-def runs(programs: Mapping[Found, Path], folders: Sequence[str]) -> list[FolderRun]:
-    """Return all runs in the order of their start: each Python begins one folder behind the one before it."""
-    return [
+def runs(programs: Mapping[Found, Path], folders: Sequence[str], on_oldest: Collection[str] = ()) -> list[FolderRun]:
+    """Return all runs in the order of their start: each Python begins one folder behind the one before it.
+
+    Folders of `on_oldest` run on the oldest Python only.
+    """
+    oldest = min(programs, key=lambda python: numbers(python.version), default=None)
+    planned = [
         FolderRun(python, program, folders[(first + turn) % len(folders)])
         for turn in range(len(folders))
         for first, (python, program) in enumerate(programs.items())
     ]
+    return [one for one in planned if one.python == oldest or one.folder not in on_oldest]
 
 
 def finished(
@@ -158,8 +166,9 @@ def finished(
 
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run folders on each Python and print how long each took; return the first exit code that is not 0."""
-    folders, options = testing.folders_to_run(words, testing.known_folders(testing.TESTS))
+    """Run folders on each Python, or the usual ones, and print how long each took; return the first exit code that is
+    not 0."""
+    folders, options = testing.folders_to_run(words or USUAL, testing.known_folders(testing.TESTS))
     pythons, lines = find(environ, covered=[".".join(map(str, sys.version_info[:3]))])
     failed = 0
     programs: dict[Found, Path] = {}
@@ -171,7 +180,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
             lines.append(f"Python {python.version}: NOT PREPARED, see above")
     codes: dict[Found, list[int]] = {python: [] for python in programs}
     took: dict[Found, list[str]] = {python: [] for python in programs}
-    for one, code, took_s in finished(runs(programs, folders), options):
+    for one, code, took_s in finished(runs(programs, folders, () if words else ON_OLDEST), options):
         codes[one.python].append(code)
         took[one.python].append(f"{one.folder} {took_s:.1f} s")
         failed = failed or code
@@ -183,4 +192,4 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(console.run("just test pythons", lambda: run(sys.argv[1:] or USUAL, os.environ)))
+    sys.exit(console.run("just test pythons", lambda: run(sys.argv[1:], os.environ)))

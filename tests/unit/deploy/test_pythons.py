@@ -94,6 +94,12 @@ def test_each_folder_runs_once_on_each_python_and_neighbours_differ() -> None:
     assert [version for version, _ in found] == ["3.11.2", "3.12.1", "3.13.0"] * 2
 
 
+def test_contracts_run_on_the_oldest_python_alone_unless_asked_for() -> None:
+    programs = {Found(Path(version), version): Path(version) for version in ("3.12.1", "3.11.2", "3.13.0")}
+    found = {(one.python.version, one.folder) for one in runs(programs, ["unit", "contracts"], {"contracts"})}
+    assert found == {("3.12.1", "unit"), ("3.11.2", "unit"), ("3.11.2", "contracts"), ("3.13.0", "unit")}
+
+
 def test_runs_go_side_by_side_and_print_their_output_whole(
     machine: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
