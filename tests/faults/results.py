@@ -46,7 +46,7 @@ that must be 0 fails the experiment if it is not 0.
 
 Created by:
 
-    ACKED_TEST_FAULT_RESULTS=docs/fault-results.md ./just test faults
+    ACKED_TEST_FAULT_RESULTS=docs/fault-results.md ./just test faults -m 'long or not long'
 
 The soak prints the same table. It sends 100 SIGKILLs to intake, gateway and workers at random moments under 300
 requests/s, or combines faults, bulk retries, run now and pauses at random:

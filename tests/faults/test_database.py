@@ -79,7 +79,9 @@ def test_15_i1_i3_a_write_concern_error_is_no_202_and_no_end(
         _fail_under_load(rig3, members, run, failures, 2)
 
 
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize(
+    "move", [pytest.param(move, marks=() if move == "run now" else pytest.mark.long) for move in MOVES]
+)
 def test_42_i13_i14_commands_outlive_a_killed_primary(rig3: Rig, members: ReplicaSet, move: str) -> None:
     def kill() -> None:
         members.resume()

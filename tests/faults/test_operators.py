@@ -45,8 +45,18 @@ def broker(rig: Rig) -> Iterator[Strike]:
         yield kill
 
 
-@pytest.mark.parametrize("what", ["gateways", "RabbitMQ", "workers"])
-@pytest.mark.parametrize("move", MOVES)
+STRIKES = ("gateways", "RabbitMQ", "workers")
+"""Each move is struck by one of them in each run of the suite, and by the others in the second tier."""
+
+
+@pytest.mark.parametrize(
+    ("move", "what"),
+    [
+        pytest.param(move, what, marks=() if at == nth else pytest.mark.long)
+        for nth, move in enumerate(MOVES)
+        for at, what in enumerate(STRIKES)
+    ],
+)
 def test_40_i13_i14_commands_outlive_kills(pair: Rig, move: str, what: str) -> None:
     with experiment(pair, f"40 {move}, {what} killed twice") as run:
         is_owned = what == "gateways" and move != "pause and resume"
