@@ -220,6 +220,7 @@ def test_lost_responses_make_no_second_job(stack: TestStack, acked: Acked) -> No
     made_once(acked, batch, ids)
 
 
+@pytest.mark.long
 def test_lost_responses_make_no_second_job_in_asyncio(stack: TestStack, acked: Acked) -> None:
     batch = f"lost-async-{nonce()}"
 

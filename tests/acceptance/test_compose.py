@@ -99,6 +99,7 @@ def test_a_load_test_ends_while_workers_are_added(stack: ComposeStack) -> None:
     eventually(lambda: len(stack.call("GET", "/workers").body["workers"]) == 2, within_s=30, what="two workers")
 
 
+@pytest.mark.long
 def test_prometheus_reaches_each_container_in_their_network(stack: ComposeStack) -> None:
     scale = stack.containers.project.scale
     found = json.loads((observed(stack.containers.project.state) / TARGETS).read_text())
@@ -112,7 +113,7 @@ def test_prometheus_reaches_each_container_in_their_network(stack: ComposeStack)
         assert "acked_build_info{" in stack.run_in("intake", script)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", ["worker", *(pytest.param(name, marks=pytest.mark.long) for name in SERVICES[:2])])
 def test_a_service_that_dies_comes_back_and_everything_ends(stack: ComposeStack, service: str) -> None:
     batch = f"crash-{service}"
     with observers() as watching:
@@ -205,6 +206,7 @@ async def test_behind_the_proxy_a_stopping_replica_refuses_nobody(stack: Compose
     await asyncio.to_thread(ends, stack, "proxied", len(load.accepted))
 
 
+@pytest.mark.long
 def test_tokens_are_made_in_containers_and_asked_for(stack: ComposeStack) -> None:
     before = stack.containers
     asking = Containers(

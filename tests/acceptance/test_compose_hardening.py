@@ -302,6 +302,7 @@ def test_by_hand_the_secrets_of_the_repository_are_used_and_the_log_says_so(stac
     assert "acked-development-" not in said
 
 
+@pytest.mark.long
 def test_another_administrator_s_password_is_refused_in_words(stack: ComposeStack) -> None:
     # The last test: the stack does not come back.
     (stack.containers.project.secrets / "mongo-admin").write_text("another-password-of-40-characters-or-so")

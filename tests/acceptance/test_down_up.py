@@ -58,6 +58,7 @@ def test_down_then_up_keeps_every_job(stack: TestStack) -> None:
     assert stack.batch(batch) == {State.SUCCEEDED: 24, State.FAILED: 3, State.SCHEDULED: 3}
 
 
+@pytest.mark.long
 def test_what_waits_for_a_worker_waits_through_a_down(stack: TestStack) -> None:
     batch = f"waits-{uuid4().hex}"
     stack.stack.scale({"worker": 0})

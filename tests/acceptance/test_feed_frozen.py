@@ -107,6 +107,7 @@ async def p99_in_a_flood(stack: TestStack, clients: list[Healthy]) -> float:
     return quantiles(late, n=100)[98]
 
 
+@pytest.mark.long
 async def test_frozen_clients_disturb_nobody_and_are_gone_soon(stack: TestStack) -> None:
     websockets = []
     for _ in range(CLIENTS):

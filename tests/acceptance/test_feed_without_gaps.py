@@ -130,6 +130,8 @@ ACTS: dict[str, Callable[[TestStack, CutLine], None]] = {
     "channel": cut_channel,
     "database": kill("mongod"),
 }
+USUAL = ("gateway", "change stream")
+"""The acts of each run; the second tier has all."""
 
 
 def stored(stack: TestStack, batch: str) -> dict[str, tuple[int, str]]:
@@ -152,7 +154,10 @@ def ended(stack: TestStack, batch: str, count: int) -> bool:
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
+@pytest.mark.parametrize(
+    "act",
+    [pytest.param(act, id=name, marks=() if name in USUAL else pytest.mark.long) for name, act in ACTS.items()],
+)
 def test_no_observer_misses_a_transition(
     stack: TestStack, line: CutLine, authenticator: Path, act: Callable[[TestStack, CutLine], None], number: int
 ) -> None:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from websockets.sync.client import connect
 
 from acked_common.model.lifecycle import State
@@ -153,6 +154,7 @@ def test_stop_leaves_the_feed_and_the_jobs_go_on(stack: TestStack, browser: Brow
     assert browser.complaints() == []
 
 
+@pytest.mark.long
 def test_where_the_feed_lets_nobody_in_it_asks_again_and_again_and_says_so(stack: TestStack, browser: Browser) -> None:
     eventually(lambda: feed_clients(stack) == 0, within_s=10, what="earlier pages have left the feed")
     with ExitStack() as others:

@@ -21,6 +21,8 @@ from support.promtool import program, promtool
 from support.scrapes import Watch, addresses, all_answer, exposition, targets, total
 from support.stacks import TestStack, eventually, running_stack
 
+pytestmark = pytest.mark.long
+
 SCALE = {"gateway": 3, "intake": 3, "worker": 4}
 ROUNDS = 20
 BETWEEN_ROUNDS_S = 0.2

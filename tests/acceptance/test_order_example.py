@@ -83,7 +83,8 @@ def test_orders_survive_a_down_in_each_of_their_waits(stack: TestStack, orders: 
     assert orders.late() == [] and orders.seen >= 14
 
 
-@pytest.mark.parametrize("lasts_s", [20.0, pytest.param(120.0, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("lasts_s", [20.0, 120.0])
 def test_orders_survive_kills_of_each_part_in_turn(stack: TestStack, orders: Orders, lasts_s: float) -> None:
     numbers = itertools.count(int(lasts_s) * 1000)
     customers: list[Customer] = []

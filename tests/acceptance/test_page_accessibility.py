@@ -157,6 +157,7 @@ def test_full_pages_are_for_everybody(reader: Reader, filled: Filled) -> None:
     assert reader.browser.complaints() == []
 
 
+@pytest.mark.long
 def test_empty_pages_are_for_everybody_and_lead_on(reader: Reader, filled: Filled) -> None:
     reader.sign_in(filled.stranger)
     found: list[str] = []
@@ -168,6 +169,7 @@ def test_empty_pages_are_for_everybody_and_lead_on(reader: Reader, filled: Fille
     assert reader.browser.complaints() == []
 
 
+@pytest.mark.long
 def test_pages_of_what_is_not_there_are_for_everybody(reader: Reader, filled: Filled) -> None:
     reader.sign_in(filled.operator)
     found: list[str] = []
@@ -185,6 +187,7 @@ def test_pages_of_what_is_not_there_are_for_everybody(reader: Reader, filled: Fi
     assert found == []
 
 
+@pytest.mark.long
 def test_without_a_token_every_page_asks_for_one(reader: Reader, filled: Filled) -> None:
     reader.sign_in(None)
     found: list[str] = []

@@ -70,7 +70,9 @@ def only_refusals(browser: Browser) -> None:
     ("server", "name", "effect", "look"),
     [
         ("mongod", "MongoDB", "no job starts or ends", "./just logs mongod"),
-        ("rabbitmq", "RabbitMQ", "Requests are accepted as before", "./just logs rabbitmq"),
+        pytest.param(
+            *("rabbitmq", "RabbitMQ", "Requests are accepted as before", "./just logs rabbitmq"), marks=pytest.mark.long
+        ),
     ],
 )
 def test_overview_names_the_part_that_is_away(

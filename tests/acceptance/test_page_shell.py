@@ -242,7 +242,7 @@ def test_address_without_a_page_shows_the_way_on(stack: TestStack, browser: Brow
     assert '"alive"' in text_of(browser)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.long), 390])
 def test_pages_of_the_frame_have_no_fault_of_accessibility(
     stack: TestStack, browser: Browser, operator: Client, width: int
 ) -> None:

@@ -153,6 +153,7 @@ def killed(stack: TestStack) -> list[str]:
     return [line for line in log.splitlines() if line.endswith("with SIGKILL")]
 
 
+@pytest.mark.long
 def test_workers_that_are_too_many_drain_side_by_side(stack: TestStack) -> None:
     stack.stack.scale({"worker": 4})
     assert set(workers(stack)) == {f"worker-{n}" for n in range(1, 5)}
@@ -255,7 +256,7 @@ def moved_once(stack: TestStack, held: Sequence[str]) -> None:
         assert stack.finished(job_id)["state"] == State.CANCELLED
 
 
-@pytest.mark.parametrize("ahead", ["1", "2", "all"])
+@pytest.mark.parametrize("ahead", [*(pytest.param(n, marks=pytest.mark.long) for n in "12"), "all"])
 def test_rolling_restart_interrupts_each_long_job_once(stack: TestStack, ahead: str) -> None:
     stack.stack.scale({"worker": 4})
     held = running_everywhere(stack)
@@ -268,6 +269,7 @@ def test_rolling_restart_interrupts_each_long_job_once(stack: TestStack, ahead: 
     moved_once(stack, held)
 
 
+@pytest.mark.long
 def test_rolling_restart_of_one_worker_interrupts_its_job_once(stack: TestStack) -> None:
     stack.stack.scale({"worker": 1})
     held = running_everywhere(stack)

@@ -26,6 +26,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
         assert recipes.main(["down"]) == 0
 
 
+@pytest.mark.long
 def test_shell_without_a_setting_opens_no_door(
     tmp_path: Path, shell: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,8 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from acked_common.model.lifecycle import State
 from support.contract import instant
 from support.stacks import TestStack, eventually
@@ -90,6 +92,7 @@ def test_a_job_of_a_lost_worker_says_when_its_lease_ends(stack: TestStack) -> No
     assert stack.finished(job_id)["state"] in (State.CANCELLED, State.SUCCEEDED)
 
 
+@pytest.mark.long
 def test_an_estimate_is_within_a_factor_of_two_for_a_steady_queue(stack: TestStack) -> None:
     # Two threads, each job a quarter of a second: eight start a second, whatever else the machine does.
     ids = [stack.process("test.quarter") for _ in range(240)]
