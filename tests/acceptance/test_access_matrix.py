@@ -6,7 +6,9 @@ The routes are those of the route tables, so that a new one is tried by itself. 
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from starlette.applications import Starlette
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from acked_common.api.routes import ApiRoute, Operation, SocketRoute
+from acked_common.api.routes import EVENTS, ApiRoute, Operation, SocketRoute
 from acked_common.channel.frames import encode
 from acked_common.channel.worker_end import hello_of
 from acked_common.model.principal import DEFAULT_TENANT, Permission
@@ -157,7 +159,11 @@ def test_each_route_lets_in_whom_it_should_and_shows_nobody_anothers(
     service: str, operation: Operation, role: Role, clients: dict[str, Client], foreign_job: str
 ) -> None:
     client = clients[role.name]
-    answer = client.call(operation.method, target(operation, foreign_job), body_of(operation), to=service)
+    # A stream is asked for without a scope, so that it ends; what it tells is in a test of its own.
+    headers = {"Accept": EVENTS} if EVENTS in operation.answers[0].media else {}
+    answer = client.call(
+        operation.method, target(operation, foreign_job), body_of(operation), to=service, headers=headers
+    )
     name = problem_name(answer)
     if operation.permission is not None and not role.permissions:
         assert (answer.status, name) == (401, "no-token")
@@ -274,6 +280,30 @@ def test_the_feed_tells_nobody_anothers(
             seen.append(str(line.recv(timeout=10)))
         assert foreign_job not in "".join(seen)
         assert news not in "".join(seen)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_the_event_stream_tells_nobody_anothers(
+    role: Role, stack: TestStack, clients: dict[str, Client], theirs: Client, foreign_job: str
+) -> None:
+    client = clients[role.name]
+    query = f"all=true&kind=noop&batch={BATCH}-theirs&ids={foreign_job}"
+    with closing(HTTPConnection("127.0.0.1", stack.gateway_port, timeout=10)) as connection:
+        connection.request("GET", f"{FEED}?{query}", headers={"Accept": EVENTS, **client.headers})
+        answer = connection.getresponse()
+        if not role.may(Permission.READ):
+            assert answer.status == (403 if role.permissions else 401)
+            return
+        seen: list[bytes] = []
+        while sum(line.startswith(b"event: snapshot") for line in seen) < len(scopes(foreign_job)):
+            seen.append(answer.readline())
+        news = sent_by(theirs)
+        assert theirs.call("POST", f"/jobs/{foreign_job}/cancel").status in (200, 409)
+        mine = clients["server" if role.tenant == DEFAULT_TENANT else "may all"].process("noop")
+        while mine.encode() not in seen[-1]:
+            seen.append(answer.readline())
+        assert foreign_job.encode() not in b"".join(seen)
+        assert news.encode() not in b"".join(seen)
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)

@@ -16,6 +16,7 @@ import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
+from acked_common.api.routes import EVENTS
 from acked_common.http.probes import PROBE_PATHS
 from support.api_documents import closed, operations, successes
 from support.freezing import freeze
@@ -68,6 +69,8 @@ REFUSED = {
     },
 }
 """Some of the refusals that the traffic must bring about: else it would prove little."""
+STREAMS = {"GET /ws/feed 200"}
+"""Responses without an end, which a test of their own reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ def test_generated_requests_are_answered_as_documented(
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     answered = set(seen.read_text().splitlines())
-    assert successes(service.document) | REFUSED[name] <= answered
+    assert (successes(service.document) - STREAMS) | REFUSED[name] <= answered
     assert not {line for line in answered if line.endswith(" 500")}
 
 
@@ -189,6 +192,21 @@ def test_what_guards_refuse_is_documented(
         response = requests.request(method, service.url + path, headers=headers, timeout=10)
         assert response.status_code == status, (method, path, response.text)
         service.check(method, path, response)
+
+
+def test_event_stream_is_served_as_documented(services: dict[str, Service]) -> None:
+    service, path, headers = services["gateway"], "/ws/feed", {"Accept": EVENTS}
+    assert successes(service.document) >= STREAMS
+    for query in ("", "?all=false", "?ids=1", "?unknown=1"):
+        response = requests.get(service.url + path + query, headers=headers, timeout=10)
+        assert response.status_code == 422
+        service.check("GET", path, response)
+    with requests.get(f"{service.url}{path}?all=true", headers=headers, timeout=10, stream=True) as response:
+        assert response.status_code == 200
+        assert [response.headers["Content-Type"]] == [
+            *service.document["paths"][path]["get"]["responses"]["200"]["content"]
+        ]
+        assert next(response.iter_lines()).startswith(b"retry: ")
 
 
 def test_without_the_database_every_answer_is_documented(stack: TestStack, services: dict[str, Service]) -> None:

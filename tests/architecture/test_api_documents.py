@@ -28,10 +28,7 @@ from support.asgi import call
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ROOT / "libs/common/src/acked_common"
 # Answers on WebSockets, which OpenAPI can't describe.
-OF_WEBSOCKETS = {
-    *("bad-message", "too-many-subscriptions", "too-many-feeds", "no-worker-secret", "wrong-worker-secret"),
-    "upgrade-required",
-}
+OF_WEBSOCKETS = {"bad-message", "no-worker-secret", "wrong-worker-secret"}
 
 
 def make(service: str) -> Starlette:

@@ -5,10 +5,11 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -37,6 +38,15 @@ async def next_frame(websocket: ClientConnection, *types: str, within_s: float =
 def as_events(job_id: str, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the events of a job's history; only its status names the actors of moves."""
     return [{"id": job_id, **{name: value for name, value in entry.items() if name != "by"}} for entry in history]
+
+
+async def server_sent(parts: AsyncIterator[bytes]) -> AsyncIterator[dict[str, str]]:
+    """Yield the server-sent events of a body, each by the names of its fields; comments have the empty name."""
+    rest = ""
+    async for part in parts:
+        *blocks, rest = (rest + part.decode()).split("\n\n")
+        for block in blocks:
+            yield {name: value for name, _, value in (line.partition(": ") for line in block.split("\n"))}
 
 
 class Observer:
@@ -76,6 +86,26 @@ class Observer:
             except (OSError, TimeoutError, ConnectionClosed, InvalidHandshake):
                 self.has_snapshot = False
             await asyncio.sleep(0.05 * (0.5 + random.random()))
+
+    async def run_on_events(self, query: str) -> None:
+        """Follow a scope, in the form of a query, over server-sent events until cancelled, as a browser does."""
+        last_id = ""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)) as client:
+            url = f"http://127.0.0.1:{self._stack.gateway_port}/ws/feed?{query}"
+            while True:
+                headers: Mapping[str, str] = {"Accept": "text/event-stream", "Last-Event-ID": last_id}
+                try:
+                    async with client.get(url, headers=headers) as response:
+                        response.raise_for_status()
+                        self.connections += 1
+                        self.has_snapshot, self._seq = False, 0
+                        async for event in server_sent(response.content.iter_any()):
+                            if "data" in event:
+                                last_id = event["id"]
+                                self._take(json.loads(event["data"]))
+                except (OSError, TimeoutError, aiohttp.ClientError):
+                    self.has_snapshot = False
+                await asyncio.sleep(0.05 * (0.5 + random.random()))
 
     def _take(self, frame: dict[str, Any]) -> None:
         match frame["type"]:
@@ -125,6 +155,13 @@ class Observers:
         made = [Observer(stack, scope) for _ in range(count)]
         self.all += made
         self._call(lambda: self._tasks.extend(self._loop.create_task(observer.run()) for observer in made))
+        return made
+
+    def add_on_events(self, stack: TestStack, query: str) -> Observer:
+        """Start one more observer, over server-sent events."""
+        made = Observer(stack, {"query": query})
+        self.all.append(made)
+        self._call(lambda: self._tasks.append(self._loop.create_task(made.run_on_events(query))))
         return made
 
     def stop(self) -> None:

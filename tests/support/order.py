@@ -17,6 +17,7 @@ LONGEST: Mapping[str, tuple[str, ...]] = {
         "test_night_story.py",
         "test_metrics_scaled.py",
         "test_feed_without_gaps.py",
+        "test_feed_events.py",
         "test_compose_hardening.py",
         "test_timeseries.py",
         "test_access_matrix.py",

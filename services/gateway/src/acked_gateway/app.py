@@ -20,10 +20,12 @@ from acked_gateway.bulk.runner import BulkRunner
 from acked_gateway.document import ABOUT
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.entry import FeedEntry
+from acked_gateway.feed.event_stream import FeedStreams
 from acked_gateway.feed.held_subscriptions import FeedLimits, FeedParts
 from acked_gateway.feed.hub import Hub
 from acked_gateway.feed.session import Feed
 from acked_gateway.feed.snapshots import Snapshots
+from acked_gateway.feed.websocket import FeedSockets
 from acked_gateway.jobs.acts import Acts
 from acked_gateway.jobs.batch_ends import batch_ends_route
 from acked_gateway.jobs.command_routes import command_routes
@@ -163,7 +165,8 @@ def create_app(settings: GatewaySettings) -> Starlette:
             backlog_route(census),
             *token_routes(core.authenticator),
             *audit_routes(core.store.audit(), core.clock, reads.turn),
-            *feed.routes(),
+            *FeedStreams(feed, limits.long_polls, core.stopping).routes(),
+            *FeedSockets(feed).routes(),
             *channel.routes(),
         ],
         about=ABOUT,

@@ -12,8 +12,8 @@ ABOUT = About(
         "Serves status and lists, executes commands, runs load tests, and streams the live feed. Requests for work "
         "are sent to intake, which has a document of its own.\n\n"
         "Beside what is described here the gateway serves WebSockets, which OpenAPI can't describe: `/ws/feed`, the "
-        "live feed of every transition (`docs/feed.md` in the sources), and `/ws/worker`, where workers connect "
-        "(`docs/protocol.md`).\n\n"
+        "live feed of every transition (`docs/feed.md` in the sources), which is described as server-sent events, and "
+        "`/ws/worker`, where workers connect (`docs/protocol.md`).\n\n"
         "Every GET supports HEAD too. Every response carries `X-Content-Type-Options: nosniff` and, unless it says "
         "otherwise, `Cache-Control: no-store`."
     ),

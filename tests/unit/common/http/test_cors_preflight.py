@@ -48,7 +48,7 @@ async def test_cors_preflight_of_a_listed_origin_is_answered_here() -> None:
         "vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
         "access-control-allow-origin": ORIGIN,
         "access-control-allow-methods": "GET, HEAD, POST",
-        "access-control-allow-headers": "Authorization, Content-Type, Idempotency-Key",
+        "access-control-allow-headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
         "access-control-max-age": "600",
     }
     near = await cors_headers(ORIGIN, method="OPTIONS", access_control_request_private_network="true", **asked)

@@ -11,86 +11,23 @@ import pytest
 from starlette.websockets import WebSocket
 
 from acked_common.api.authenticator import CLOSE_CODE
-from acked_common.http.holdings import Ledger
-from acked_common.http.limits import Limit
-from acked_common.model.principal import LOCAL, SCOPE_KEY, Permission, Principal
-from acked_common.model.tokens import TokenRecord
-from acked_gateway.feed import session as feed_module
-from acked_gateway.feed.entry import TRY_AGAIN_LATER, Guest
-from acked_gateway.feed.held_subscriptions import FeedLimits, FeedParts
-from acked_gateway.feed.hub import Hub
-from acked_gateway.feed.session import (
-    FRAMES_A_SECOND,
-    FRAMES_AT_ONCE,
-    MAX_ERRORS,
-    NOT_TEXT,
-    PING_EVERY_S,
-    POLICY,
-    Feed,
-)
-from acked_gateway.feed.subscription import Subscription
-from support.factories import ManualClock
+from acked_common.model.principal import SCOPE_KEY, Principal
+from acked_gateway.feed import session as session_module
+from acked_gateway.feed import websocket as websocket_module
+from acked_gateway.feed.entry import TRY_AGAIN_LATER
+from acked_gateway.feed.session import PING_EVERY_S
+from acked_gateway.feed.websocket import FRAMES_A_SECOND, FRAMES_AT_ONCE, MAX_ERRORS, NOT_TEXT, POLICY, FeedSockets
+from support.feed_bench import ADA, BOB, FeedBench
 from support.parts import BOUND_S, settle
 
-IN_ALL, OF_ONE = 4, 2
-ADA = Principal("acme", "ada", frozenset({Permission.READ}))
-BOB = Principal("acme", "bob", frozenset({Permission.READ}))
 SUBSCRIBE = {"type": "subscribe", "sub": "s", "scope": {"all": True}}
 UNSUBSCRIBE = {"type": "unsubscribe", "sub": "s"}
-
-
-class Door:
-    """Lets everybody in, as whom the test says."""
-
-    def __init__(self) -> None:
-        self.asks = False
-        self.guest = Guest(LOCAL, None)
-        self.holds = True
-        self.opens = asyncio.Event()
-        self.opens.set()
-
-    def of(self, principal: Principal) -> None:
-        """Tokens are asked for, and this one is shown."""
-        self.asks = True
-        self.guest = Guest(principal, TokenRecord("id", b"digest", principal, ManualClock().now()))
-
-    def may_stay(self, guest: Guest) -> bool:
-        return self.holds
-
-    async def admit(self, websocket: WebSocket) -> Guest | None:
-        guest = self.guest
-        await self.opens.wait()
-        await websocket.accept()
-        return guest
-
-
-class Followed:
-    """The stream: who follows it."""
-
-    def __init__(self) -> None:
-        self.followers = 0
-
-    def follow(self) -> None:
-        self.followers += 1
-
-    def unfollow(self) -> None:
-        self.followers -= 1
-
-
-class Wanted:
-    """Snapshots that somebody wants."""
-
-    def __init__(self) -> None:
-        self.wanted: list[Subscription] = []
-
-    def request(self, subscription: Subscription) -> None:
-        self.wanted.append(subscription)
 
 
 class Line:
     """A client's end of a WebSocket."""
 
-    def __init__(self, feed: Feed, principal: Principal | None) -> None:
+    def __init__(self, sockets: FeedSockets, principal: Principal | None) -> None:
         self.sent: list[dict[str, Any]] = []
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._messages.put_nowait({"type": "websocket.connect"})
@@ -105,7 +42,7 @@ class Line:
         }
         if principal is not None:
             scope[SCOPE_KEY] = principal
-        self.serving = asyncio.create_task(feed.serve(WebSocket(scope, self._messages.get, self._send)))
+        self.serving = asyncio.create_task(sockets.serve(WebSocket(scope, self._messages.get, self._send)))
 
     async def _send(self, message: dict[str, Any]) -> None:
         if "text" in message:
@@ -141,26 +78,15 @@ class Line:
         return next((message["status"] for message in self.sent if "status" in message), None)
 
 
-class Bench:
+class Bench(FeedBench):
     def __init__(self) -> None:
-        self.time = 1000.0
-        self.hub, self.stream, self.snapshots, self.door = Hub(), Followed(), Wanted(), Door()
-        self.feeds = self.limit("feeds", IN_ALL, OF_ONE)
-        limits = FeedLimits(self.feeds, self.limit("feed-subscriptions", 8, 4), self.limit("feed-ids", 40, 20))
-        stream: Any = self.stream
-        snapshots: Any = self.snapshots
-        door: Any = self.door
-        self.limits = limits
-        self.feed = Feed(FeedParts(self.hub, stream, snapshots, limits), ManualClock(), door, boot="boot-1")
-
-    @staticmethod
-    def limit(name: str, in_all: int, of_client: int) -> Limit:
-        return Limit(name, Ledger(in_all, of_client), own="too-many-feeds", what="feeds")
+        super().__init__()
+        self.sockets = FeedSockets(self.feed)
 
     @asynccontextmanager
     async def connected(self, *, shown: Principal | None = None) -> AsyncIterator[Line]:
         """A connection; `shown` is whose token came with the handshake."""
-        line = Line(self.feed, shown)
+        line = Line(self.sockets, shown)
         await settle()
         try:
             yield line
@@ -171,7 +97,8 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
-    monkeypatch.setattr(feed_module, "time", SimpleNamespace(monotonic=lambda: made.time))
+    for module in (session_module, websocket_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.time))
     return made
 
 

@@ -89,7 +89,10 @@ MEMBERS: Mapping[str, Any] = {
         ("bad-json", "bad-encoding", "bad-number", "bad-text", "duplicate-key", "too-deep", "body-too-large"), AtOffset
     ),
     **dict.fromkeys(
-        ("busy", "too-many-requests", "too-many-polls", "too-many-bytes", "too-many-reads", "too-many-load-tests"),
+        (
+            *("busy", "too-many-requests", "too-many-polls", "too-many-bytes", "too-many-reads", "too-many-load-tests"),
+            *("too-many-feeds", "too-many-subscriptions"),
+        ),
         LimitName,
     ),
     "empty-body": WithExample,

@@ -10,12 +10,15 @@ from starlette.routing import Match, Route, WebSocketRoute
 
 from acked_common.api.inputs import Inputs
 from acked_common.http.problems import ProblemError, problem
+from acked_common.http.request_source import names_media
 from acked_common.model.principal import Permission
 
 JSON = "application/json"
 HTML = "text/html"
 LINES = "application/x-ndjson"
 """Newline-delimited JSON; the schemas of this media type are those of one line."""
+EVENTS = "text/event-stream"
+"""Server-sent events."""
 
 ALWAYS = (
     *("bad-http", "unsupported-transfer-coding", "slow-head", "slow-body", "headers-too-large"),
@@ -179,3 +182,16 @@ class ApiRoute(Route):
         super().__init__(path, endpoint, methods=methods)
         self.app = Inputs(self.app, operations)
         self.operations = operations
+
+
+class EventStreamRoute(ApiRoute):
+    """A GET of server-sent events at the path of a WebSocket, whose route must follow.
+
+    It serves requests that name the media type; the next route refuses the others.
+    """
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        """Match as Starlette does, if the request names `text/event-stream`."""
+        if scope["type"] == "http" and not names_media(scope, EVENTS):
+            return Match.NONE, {}
+        return super().matches(scope)

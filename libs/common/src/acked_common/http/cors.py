@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from acked_common.http.request_guards import API_ANSWER, Message, is_preflight
 
 METHODS = ("GET", "HEAD", "POST")
-REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key")
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 """Request headers that pages may send, beyond the safelisted ones."""
 EXPOSED_HEADERS = (
     *("Allow", "Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),

@@ -239,7 +239,8 @@ CATALOGUE: Mapping[str, ProblemType] = {
         426,
         "This path serves WebSockets",
         "A plain HTTP request was sent to a WebSocket path.",
-        "Connect with a WebSocket client: ws:// or wss:// instead of http:// or https://.",
+        "Connect with a WebSocket client: ws:// or wss:// instead of http:// or https://. /ws/feed also serves "
+        "requests with Accept: text/event-stream.",
         {"Upgrade": "websocket", "Connection": "Upgrade"},
     ),
     "origin-not-allowed": ProblemType(

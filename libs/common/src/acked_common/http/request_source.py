@@ -75,17 +75,30 @@ def asks_for_page(scope: Mapping[str, Any]) -> bool:
     """
     if scope["method"] not in ("GET", "HEAD"):
         return False
-    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept").lower()
+    accepted = _accepted(scope)
     if b"text/html" not in accepted:
         return False
-    page = data = 0.0
+    page = _weight_of(b"text/html", accepted)
+    return page > 0.0 and page >= _weight_of(b"application/json", accepted)
+
+
+def names_media(scope: Mapping[str, Any], media: str) -> bool:
+    """Return whether a request accepts a media type by its name; `*/*` and `text/*` do not name it."""
+    return _weight_of(media.encode(), _accepted(scope)) > 0.0
+
+
+def _accepted(scope: Mapping[str, Any]) -> bytes:
+    return b",".join(value for name, value in scope["headers"] if name == b"accept").lower()
+
+
+def _weight_of(wanted: bytes, accepted: bytes) -> float:
+    """Return the weight of a media type; 0 if it is not named."""
+    found = 0.0
     for item in accepted.split(b","):
         media, *parameters = (part.strip() for part in item.split(b";"))
-        if media == b"text/html":
-            page = max(page, _weight(parameters))
-        elif media == b"application/json":
-            data = max(data, _weight(parameters))
-    return page > 0.0 and page >= data
+        if media == wanted:
+            found = max(found, _weight(parameters))
+    return found
 
 
 def _weight(parameters: Iterable[bytes]) -> float:

@@ -48,6 +48,11 @@ class Guest:
         return None if self.record is None else (self.principal.tenant, self.principal.client)
 
 
+def guest_of(record: TokenRecord | None) -> Guest:
+    """Return who shows this token; None if the gateway requires none."""
+    return Guest(LOCAL if record is None else record.principal, record)
+
+
 class FeedEntry:
     """Admits the connections of one gateway process."""
 
@@ -75,7 +80,7 @@ class FeedEntry:
             await websocket.send_denial_response(ProblemResponse(error.problem))
             return None
         await websocket.accept()
-        return _guest(record)
+        return guest_of(record)
 
     async def _admit_by_message(self, websocket: WebSocket) -> Guest | None:
         address = websocket.client.host if websocket.client is not None else ""
@@ -89,7 +94,9 @@ class FeedEntry:
                 message = await websocket.receive()
                 if message["type"] == "websocket.disconnect":
                     return None
-                return _guest(await self._authenticator.enter_with(parse_authenticate(message.get("text")), PERMISSION))
+                return guest_of(
+                    await self._authenticator.enter_with(parse_authenticate(message.get("text")), PERMISSION)
+                )
         except TimeoutError:
             await refuse(websocket, problem("no-token", f"no token was sent within {TOKEN_WITHIN_S:g} s"))
         except (FeedError, ProblemError) as error:
@@ -97,10 +104,6 @@ class FeedEntry:
         finally:
             self._door.give_back(address)
         return None
-
-
-def _guest(record: TokenRecord | None) -> Guest:
-    return Guest(LOCAL if record is None else record.principal, record)
 
 
 async def refuse(websocket: WebSocket, found: Problem) -> None:

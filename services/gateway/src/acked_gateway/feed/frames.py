@@ -72,6 +72,8 @@ class FeedError(Exception):
         return made
 
 
+_TYPE = '{"type":"'
+
 _EXAMPLE = '{"type": "subscribe", "sub": "a", "scope": {"all": true}}'
 
 _MEMBERS = {
@@ -126,7 +128,7 @@ def parse_frame(text: str, *, tenant: str, may_scan: bool = True) -> Subscribe |
     sub = _sub(members.get("sub"))
     if kind == "unsubscribe":
         return Unsubscribe(sub)
-    return Subscribe(sub, _topic(members.get("scope"), sub, tenant))
+    return Subscribe(sub, topic_of(members.get("scope"), sub, tenant))
 
 
 def _members(text: str, *, may_scan: bool) -> dict[str, Any]:
@@ -152,7 +154,8 @@ def _sub(value: Any) -> Sub:
     raise FeedError(f"sub must be a text of 1 to {MAX_NAME_CHARS} characters, or a whole number")
 
 
-def _topic(value: Any, sub: Sub, tenant: str) -> Topic:
+def topic_of(value: Any, sub: Sub, tenant: str) -> Topic:
+    """Return the topic of a scope, of jobs of this tenant. Raises `FeedError`."""
     if not isinstance(value, dict) or len(value) != 1:
         named = "".join(f'{{"{name}": …}}, ' for name in NAMED)
         raise FeedError(f'scope must be one of {{"ids": […]}}, {named}{{"all": true}}', sub)
@@ -230,6 +233,11 @@ def hello_frame(boot: str) -> str:
 def ping_frame(at: str) -> str:
     """Make a heartbeat; it needs no response."""
     return f'{{"type":"ping","at":{_text(at)}}}'
+
+
+def type_of(frame: str) -> str:
+    """Return the type of a frame that was made here: it is the first member."""
+    return frame[len(_TYPE) : frame.index('"', len(_TYPE))]
 
 
 def error_frame(found: Problem, sub: Sub | None) -> str:
