@@ -93,6 +93,7 @@ class Bench:
         self.clock = beside.clock if beside else ManualClock()
         self.store = beside.store if beside else Counted(self.clock)
         self.is_limited = True
+        self.is_set = True
         self.slots = Slots(slots)
         self.running = InFlightAttempts()
         self.consumer = Consumer([])
@@ -105,7 +106,7 @@ class Bench:
             "b",
             KindTimes(records, lease_s=LEASE_S, renewal_s=8.0),
             hold_s=60.0,
-            limits=LaneLimits(self.store, lambda: self.is_limited),
+            limits=LaneLimits(self.store, lambda: self.is_limited, lambda: self.is_set),
         )
         lane_slots = LaneSlots("demo", self.slots, Slots(10))
         self.flow = LaneRunner(settings, self.store, lane_slots, self.running, Watermarks(self.store), self.clock, self)
@@ -123,6 +124,7 @@ class Bench:
     async def limit(self, running: int | None, per_tenant: int | None = None) -> None:
         await self.store.register_kinds([kind_record(kind, "demo") for kind in KINDS])
         await self.store.limit_kind("demo", KindLimit(running, per_tenant, "ann", None, None, self.clock.now()))
+        self.is_set = running is not None or per_tenant is not None
 
     async def jobs(self, count: int, *, tenant: str = "a", kind: str = "demo") -> list[Job]:
         made = []

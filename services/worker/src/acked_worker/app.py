@@ -193,7 +193,11 @@ class WorkerService:
                     boot=identity.boot,
                     times=self._times,
                     hold_s=settings.timeouts.hold_s,
-                    limits=LaneLimits(self._store, partial(self._pauses.any_limited, names)),
+                    limits=LaneLimits(
+                        self._store,
+                        partial(self._pauses.any_limited, names),
+                        partial(self._pauses.any_limit_set, names),
+                    ),
                 ),
                 self._store,
                 LaneSlots(lane, self._slots[is_async], self._isolated_slots),

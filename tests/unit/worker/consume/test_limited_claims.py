@@ -165,6 +165,47 @@ async def test_without_a_limit_there_is_one_claim_and_nothing_else(bench: Bench)
     assert bench.store.commands == {"claim": 1}
 
 
+async def test_claims_after_a_removed_limit_cost_one_command_again(bench: Bench) -> None:
+    await bench.limit(2)
+    jobs = await bench.jobs(6)
+    await bench.deliver(jobs)
+    assert (len(bench.runs()), len(bench.store.held())) == (2, 4)
+    await bench.limit(None)
+    # Held jobs come first, with a bundle or a pull.
+    bench.flow.pull()
+    await settle()
+    assert sorted(bench.runs()) == sorted(job.id for job in jobs)
+    bench.flow.pull()
+    await settle()
+    bench.store.commands.clear()
+    more = await bench.jobs(3)
+    await bench.deliver(more)
+    await bench.end(*(job.id for job in more))
+    assert bench.store.commands == {"claim": 1}
+
+
+async def test_job_that_another_worker_holds_after_the_removal_is_claimed(bench: Bench) -> None:
+    await bench.limit(2)
+    await bench.limit(None)
+    bench.flow.pull()
+    await settle()
+    (late,) = await bench.jobs(1)
+    await bench.store.hold_jobs([late.id])
+    bench.flow.pull()
+    await settle()
+    assert bench.runs() == [late.id]
+
+
+async def test_limit_that_is_set_again_holds_again(bench: Bench) -> None:
+    await bench.limit(2)
+    await bench.limit(None)
+    bench.flow.pull()
+    await settle()
+    await bench.limit(1)
+    await bench.deliver(await bench.jobs(3))
+    assert (len(bench.runs()), len(bench.store.held())) == (1, 2)
+
+
 async def test_a_job_that_parks_or_is_released_gives_its_place_and_needs_one_again(bench: Bench) -> None:
     await bench.limit(1)
     first, second = await bench.jobs(2)

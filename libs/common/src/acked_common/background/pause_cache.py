@@ -18,6 +18,7 @@ class PauseCache:
         self._store = store
         self._pauses: Mapping[str, KindPauses] = {}
         self._ever_limited: frozenset[str] = frozenset()
+        self._limited: frozenset[str] = frozenset()
         self._was_read = asyncio.Event()
         self._asked = 0
         self._answered = 0
@@ -50,6 +51,7 @@ class PauseCache:
             return
         self._pauses, self._answered = found, asked
         self._ever_limited = frozenset(kind for kind, one in found.items() if one.limit is not None)
+        self._limited = frozenset(self.limits)
         self._was_read.set()
         for listener in self._listeners:
             listener()
@@ -66,6 +68,10 @@ class PauseCache:
     def any_limited(self, kinds: Iterable[str]) -> bool:
         """Return whether one of these kinds has, or had, a limit. Asked for each job, so it is quick without limits."""
         return bool(self._ever_limited) and not self._ever_limited.isdisjoint(kinds)
+
+    def any_limit_set(self, kinds: Iterable[str]) -> bool:
+        """Return whether one of these kinds has a limit now."""
+        return not self._limited.isdisjoint(kinds)
 
     @property
     def limits(self) -> Mapping[str, KindLimit]:

@@ -55,8 +55,20 @@ class ClaimBatcher:
         self._waiting_jobs = 0
         self._window = BatchWindow(self._flush)
         self._is_held = False
+        self._has_none_held = False
+        """Whether limits are removed, and a pull since then has found no held job."""
         self._is_draining = False
         self._tasks = Tasks()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether claims choose places and held jobs; without limits, and without their held jobs, they need not."""
+        limits = self._settings.limits
+        if limits is None or not limits.is_limited():
+            return False
+        if limits.is_set():
+            self._has_none_held = False
+        return not self._has_none_held
 
     async def claim(self, bundle: Bundle) -> Claimed:
         """Claim a bundle; repeat until the outcome is known."""
@@ -76,7 +88,9 @@ class ClaimBatcher:
             return None
         owner = self._new_owner()
         claim = self._limited(limits, [], owner, room=room)
+        was_set = limits.is_set()
         claimed = await self._until_known(claim.run, jobs=room)
+        self._has_none_held = not (was_set or claim.has_chosen or claimed is None)
         queued_at = claim.newest_queued_at
         return None if not claimed or queued_at is None else (claimed, queued_at)
 
@@ -142,7 +156,7 @@ class ClaimBatcher:
         owner = self._new_owner()
         if self._is_held:
             return None
-        if settings.limits is not None and settings.limits.is_limited():
+        if settings.limits is not None and self.is_limited:
             claim = self._limited(settings.limits, ids, owner, room=len(ids))
             return await self._until_known(claim.run, jobs=len(ids))
         lease_s = settings.times.lease_of_claim(settings.kinds)

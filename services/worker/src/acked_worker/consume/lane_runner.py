@@ -112,7 +112,7 @@ class LaneRunner:
     def note_ended(self, held: InFlight) -> None:
         """Free the slot of an attempt of this lane that has ended."""
         held.took_s = self._clock.monotonic() - held.claimed_at
-        if self._is_limited:
+        if self._claims.is_limited:
             if len(self._ending) >= MOST_ENDING:
                 self._ending.clear()
             self._ending.add(held.job.id)

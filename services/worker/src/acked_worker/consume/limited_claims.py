@@ -3,6 +3,9 @@
 A held job stays queued in MongoDB. It occupies no slot, no message and no place in its lane, so it delays no other job.
 Workers claim held jobs in two ways: with each bundle of the kind, oldest first, and by a *pull*, which follows each
 recorded end of such a job and otherwise comes once a second. `model/limits` has the rule and its proof.
+
+Once a limit is removed and a pull has found no held job, bundles are claimed as if there had never been a limit. The
+pulls of each second go on: a worker that has not heard of the removal may still hold a job.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -30,6 +33,8 @@ class LaneLimits:
     store: LimitedClaimStore
     is_limited: Callable[[], bool]
     """Whether a kind of the lane has, or had, a limit. Without one, the lane claims as if there were none."""
+    is_set: Callable[[], bool]
+    """Whether a kind of the lane has a limit now. Once all are removed, only the jobs that are held still matter."""
 
 
 class LimitedClaim:
@@ -72,6 +77,11 @@ class LimitedClaim:
         if left:
             await self._hold(left)
         return list(self._got.values())
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether it has found a job to start, whoever has claimed that then."""
+        return bool(self._queued_at)
 
     @property
     def newest_queued_at(self) -> datetime | None:
