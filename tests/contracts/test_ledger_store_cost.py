@@ -62,6 +62,18 @@ async def test_one_step_costs_two_commands_for_the_open_and_one_for_the_entry(
     assert stored(database, schema.LEDGER_PARTS) == 0
 
 
+async def test_the_first_write_of_a_first_attempt_costs_one_command(
+    ledgers: Ledgers, sent: Sent, database: Database[dict[str, Any]]
+) -> None:
+    wanted = [opening(UUID(int=number + 1), nonce=NONCE) for number in range(100)]
+    writes = [write(one.id, 1, entry(1, NONCE, at=AT), opens=one) for one in wanted]
+    sent.take()
+    await ledgers.write_entries(writes)
+    ((name, size),) = sent.take()
+    assert (name, size // len(writes)) == ("insert", 299)
+    assert stored(database, schema.LEDGERS) // len(writes) == 295
+
+
 async def test_a_group_of_attempts_costs_no_more_commands(ledgers: Ledgers, sent: Sent) -> None:
     wanted = [opening(UUID(int=number + 1), nonce=NONCE) for number in range(100)]
     sent.take()

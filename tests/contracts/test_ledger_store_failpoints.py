@@ -56,6 +56,20 @@ async def test_an_open_that_fails_is_repeated(mongod: FailingMongod, ledgers: Le
 
 
 @each(FAILURES)
+async def test_a_first_write_that_fails_is_repeated_and_kept_once(
+    mongod: FailingMongod, ledgers: Ledgers, how: dict[str, object]
+) -> None:
+    wanted = [opening() for _ in range(3)]
+    writes = [write(one.id, 1, opens=one) for one in wanted]
+    with mongod.failing(["insert"], app_name=APP, times=1, **how):
+        found, unknown = await known(lambda: ledgers.write_entries(writes))
+    assert unknown == 1
+    assert found == [one.entry for one in writes]
+    for one in writes:
+        assert (await ledger_of(ledgers, one.id)).size_bytes == entry_bytes(one.entry)
+
+
+@each(FAILURES)
 @pytest.mark.parametrize("value", [b"1", LARGE], ids=["small", "large"])
 async def test_a_write_that_fails_is_repeated_and_kept_once(
     mongod: FailingMongod, ledgers: Ledgers, how: dict[str, object], value: bytes

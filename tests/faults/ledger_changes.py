@@ -80,7 +80,8 @@ def breaches(before: Document, after: Document, whole: Whole) -> Iterator[str]:
         writer = whole(now[name]).get(WRITER)
         if writer != after.get(BY):
             yield f"entry {name} is of {writer}, while {after.get(BY)} has the ledger"
-    if written and before.get(BY) != after.get(BY):
+    # The first write of a first attempt makes the ledger.
+    if before.get(BY) != after.get(BY) and len(written) > (0 if before else 1):
         yield f"the open by {after.get(BY)} has written {len(written)} entries"
     yield from _taken(before, after, [whole(now[name]) for name in sorted(written)])
 

@@ -108,6 +108,7 @@ def whole(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     ("before", "after"),
     [
         ({}, ledger({}, **{"in": []})),
+        ({}, ledger({"x": STEP}, **{"in": []})),
         (LEDGER, ledger({"w": DONE, "x": STEP}, **{"in": []})),
         (LEDGER, ledger({**LEDGER["e"], "y": FAILED})),
         (LEDGER, ledger(LEDGER["e"], by="n2", a=2)),
@@ -127,6 +128,7 @@ def test_a_ledger_that_changes_as_durable_calls_do_is_right(before: dict[str, An
     ("before", "after", "text"),
     [
         (LEDGER, ledger({"w": OPEN}), "entry x has left"),
+        ({}, ledger({"w": OPEN, "x": STEP}, **{"in": []}), "the open by n1 has written 2"),
         (LEDGER, ledger({"w": OPEN, "x": {**STEP, "x": b"2"}}), "kept entry x was changed"),
         (LEDGER, ledger({"w": OPEN, "x": {"s": 2, "p": b"other"}}, by="n1"), None),
         (LEDGER, ledger({"w": {**OPEN, "d": 1}, "x": STEP}), "open entry w was changed and not completed"),

@@ -350,8 +350,8 @@ def _check_overlaps(simulator: "Simulator", job_id: UUID, watched: Watched, effe
         for later in effects:
             if earlier.attempt >= later.attempt or earlier.gone_at <= later.begun_at:
                 continue
-            if later.attempt in earlier.held_beside and earlier.end == "stopped":
-                # Its process stood still for too long: its next step was to hear that it is over.
+            if later.attempt in earlier.held_beside and earlier.end in ("stopped", "?"):
+                # Its process stood still for too long: its next step was to hear that it is over, or came no more.
                 continue
             lingers = simulator.clients.scripts[watched.number].step(earlier.attempt).lingers_s > 0
             is_lost = earlier.attempt in watched.dangerous and watched.exits[earlier.attempt] not in CRASHES

@@ -56,7 +56,8 @@ class DurableBench(Bench):
 
     async def kept(self) -> set[str]:
         """Return the names of what is kept."""
-        return {entry.name for entry in (await self.ledger()).entries.values()}
+        found = await self.store.read_ledger(UUID(str(JOB.id)), tenant=JOB.tenant)
+        return set() if found is None else {entry.name for entry in found.entries.values()}
 
     def _lost(self, held: InFlight) -> None:
         self.executor.interrupt(held.id, held.job.attempt, InterruptReason.LEASE_LOST)

@@ -71,6 +71,9 @@ async def keep_and_end(of_worker: Ledgers, of_gateway: Ledgers, of_intake: Ledge
     long_ago = now() - 2 * LOOKED_AT_AFTER
     assert isinstance((await of_worker.open_ledgers([wanted], at=long_ago))[0], JobLedger)
     # Of another run, and of a stale attempt, so that the ledger and the job are read.
+    first = opening()
+    begun = entry()
+    assert await of_worker.write_entries([write(first.id, 1, begun, opens=first)]) == [begun]
     again = opening(wanted.id, 2, run=2)
     assert isinstance((await of_worker.open_ledgers([again], at=long_ago))[0], JobLedger)
     assert await of_worker.open_ledgers([opening(wanted.id, nonce="stale")], at=long_ago) == [Fenced(2)]

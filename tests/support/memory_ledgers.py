@@ -126,6 +126,11 @@ class MemoryLedgers(_Reads):
         return [self._write(one) for one in writes]
 
     def _write(self, write: LedgerWrite) -> Written:
+        before, opens = self._ledgers.get(write.id), write.opens
+        if opens is not None and (before is None or write.digest not in before.entries or before.by != opens.nonce):
+            there = self._open(opens, write.entry.at)
+            if before is not None or isinstance(there, Fenced):
+                return there
         found = written(self._ledgers.get(write.id), write)
         if not isinstance(found, JobLedger):
             return found

@@ -35,12 +35,12 @@ async def steps(ctx: Context, payload: dict[str, Any]) -> None:
 
 @handler("chain")
 async def chain(ctx: Context, payload: dict[str, Any]) -> None:
-    """Tells its begin, when its ledger is open, and when its steps are kept."""
+    """Tells its begin, when its ledger is open and its first step kept, and when all steps are kept."""
     MARKS.started(payload["number"])
-    await ctx.began_with()
-    MARKS.started(payload["number"] + 1)
     for number in range(CHAIN):
         await ctx.step(Step("link", key=number), _link, number)
+        if not number:
+            MARKS.started(payload["number"] + 1)
     MARKS.started(payload["number"] + 2)
 
 

@@ -70,6 +70,7 @@ async def test_a_signal_that_one_wait_has_read_ends_another(bench: DurableBench)
             push = SignalPush(UUID(ctx.id), "t", Signal("s1", "a", b"1", bench.clock.now()))
             await bench.store.push_signal(push, at=bench.clock.now())
 
+        await ctx.began_with()
         # The first wait has found nothing when the signal comes; the last one reads the inbox behind that.
         await ctx.gather(ctx.wait_for("a"), ctx.step("send", send), ctx.wait_for("b", HOUR_S))
         return "not a result"

@@ -15,7 +15,7 @@ from acked.durable import rules
 from acked.durable.calls import DurableCall
 from acked.durable.errors import AttemptParked, DuplicateStep, InsideStep, LeaseLost, ResultChanged
 from acked.durable.identity import Identity
-from acked.durable.port import Call, InboxSignal, Kept, LedgerPort, Opened, ParkedFor, Write
+from acked.durable.port import Call, InboxSignal, Kept, LedgerFound, LedgerPort, Opened, ParkedFor, Write
 from acked.durable.rules import Meaning
 from acked.durable.turns import Turn, Turns
 
@@ -50,7 +50,9 @@ class Engine:
         self.turns = Turns(port, lambda: self._in_seq)
         self.log = structlog.get_logger("acked.handler").bind(job_id=attempt.id, kind=attempt.kind)
         self._opening: asyncio.Task[Opened] | None = None
+        self._is_begun = False
         self._began_with: str | None = None
+        """None while the ledger was not read."""
         self._kept: dict[str, Kept] = {}
         self.has_replay = False
         """Whether an earlier attempt kept something. Without it, a call has nothing of its own before it begins."""
@@ -79,7 +81,7 @@ class Engine:
 
     @property
     def kept(self) -> Mapping[str, Kept]:
-        """What is kept, by digest. Read it after `open`."""
+        """What is kept, by digest. Read it after `begin`."""
         return self._kept
 
     async def drive(
@@ -95,14 +97,15 @@ class Engine:
         inside = SCOPE.get()
         if inside is not None and inside.engine is self:
             raise InsideStep(call.label, inside.identity.text)
-        await self._refuse_late()
+        if self._is_lost or self.parked is not None:
+            await self._refuse_late()
         self.turns.refuse(turn)
         if call.identity is None or call.kind is None:
-            await self.open()
+            await self.begin()
             return await body(turn)
         self.claim(call.identity)
         try:
-            await self.open()
+            await self.begin()
             self._refuse_other(call.identity, call.kind)
             if self.has_replay and self._is_cancelled(call.identity):
                 await _until_cancelled_again(self.port.loop)
@@ -120,8 +123,20 @@ class Engine:
             raise DuplicateStep(identity.text)
         self._used.add(identity.text)
 
+    async def begin(self) -> None:
+        """Open the ledger, unless the first write of this attempt does. Whatever earlier attempts kept is known then,
+        but for signals and the version with which the job began: read these behind `open`."""
+        if self._is_begun:
+            return
+        if not self.port.opens_with_first_write:
+            await self.open()
+        elif self.port.is_stopping:
+            # A handler in a thread whose calls had not begun was not told.
+            raise asyncio.CancelledError
+        self._is_begun = True
+
     async def open(self) -> str:
-        """Open the ledger once, and return the version of the kind with which the job began."""
+        """Open and read the ledger once, and return the version of the kind with which the job began."""
         while self._began_with is None:
             if self._opening is None:
                 self._opening = self.port.loop.create_task(self._open())
@@ -133,13 +148,7 @@ class Engine:
                 # The next call tries again.
                 self._opening = None
                 raise
-            if self._began_with is None:
-                self.has_replay = bool(opened.kept)
-                self._kept = dict(opened.kept)
-                self._inbox = list(opened.inbox)
-                self._in_seq = opened.in_seq
-                self._is_read = True
-                self._began_with = opened.began_with
+            self._read(opened)
         return self._began_with
 
     async def keep(self, digest: str, kept: Kept, takes: str | None = None) -> Kept:
@@ -158,6 +167,13 @@ class Engine:
             except LeaseLost:
                 self._is_lost = True
                 raise
+            except LedgerFound as found:
+                # A signal has made it, or a restored backup is behind it: what it has counts.
+                self._read(found.opened)
+                if digest in self._kept:
+                    return self._kept[digest]
+                writing = self.port.write(Write(digest, kept, takes))
+                continue
             self._kept[digest] = stored
             self._is_read = False
             return stored
@@ -210,7 +226,7 @@ class Engine:
         """Record that the handler cancelled a call, unless the attempt stops."""
         if self.is_stopping or self.parked is not None or self._is_lost:
             return
-        await self.open()
+        await self.begin()
         entry = self._kept.get(identity.digest)
         if entry is None or entry.is_open:
             digest = identity.digest
@@ -221,6 +237,17 @@ class Engine:
             return
         await self.keep(digest, self.entry(identity, call, cancelled=True))
 
+    def _read(self, opened: Opened) -> None:
+        """Take over what the ledger had, once. What this attempt has kept meanwhile is newer."""
+        if self._began_with is not None:
+            return
+        self._began_with = opened.began_with
+        self._kept = {**opened.kept, **self._kept}
+        self.has_replay = bool(self._kept)
+        self._inbox = list(opened.inbox)
+        self._in_seq = opened.in_seq
+        self._is_read = True
+
     async def _open(self) -> Opened:
         try:
             return await self.port.open()
@@ -229,8 +256,6 @@ class Engine:
             raise
 
     async def _refuse_late(self) -> None:
-        if not self._is_lost and self.parked is None:
-            return
         self._late += 1
         await (asyncio.sleep(0) if self._late <= LATE_CALLS else self.port.loop.create_future())
         raise LeaseLost if self._is_lost else AttemptParked

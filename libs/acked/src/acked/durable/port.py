@@ -87,6 +87,14 @@ class Opened(Struct, frozen=True):
     """The version of the kind at the first open."""
 
 
+class LedgerFound(Exception):
+    """Raised by a write that should open a missing ledger: there was one, which is open now. Nothing is written."""
+
+    def __init__(self, opened: Opened) -> None:
+        super().__init__("the job had a ledger already")
+        self.opened = opened
+
+
 class Write(Struct, frozen=True):
     """One entry to keep; `takes` is the id of the signal that leaves the inbox in the same write."""
 
@@ -111,6 +119,9 @@ class ParkedFor(Struct, frozen=True):
 
 class LedgerPort(Protocol):
     """The ledger of one attempt. Call it on `loop`, except `in_main` and `now`."""
+
+    opens_with_first_write: bool
+    """Whether calls may write without `open`. Then the first write opens the ledger, or raises `LedgerFound`."""
 
     @property
     def park_over_s(self) -> float:

@@ -42,6 +42,9 @@ class StepRun:
 
     async def run(self, turn: Turn) -> Any:
         """Return the step's result, of this attempt or of an earlier one."""
+        if self._step.once:
+            # A ledger that this attempt has not read may have it.
+            await self._engine.open()
         entry = self._engine.kept.get(self._identity.digest)
         return await self._first_run(turn) if entry is None else self._replayed(entry)
 

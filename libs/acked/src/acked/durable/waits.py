@@ -96,6 +96,7 @@ async def run_sleep(engine: Engine, identity: Identity, end: timedelta | datetim
 
 async def run_wait(engine: Engine, identity: Identity, within_s: float | None, turn: Turn) -> ReceivedSignal:
     """Return the oldest signal of the name. Raise `WaitTimedOut` if none came in time."""
+    await engine.open()
     entry = engine.kept.get(identity.digest)
     if entry is None or entry.is_open:
         entry = await _receive(engine, identity, within_s, entry, turn)
@@ -131,6 +132,7 @@ async def run_first(
     engine: Engine, identity: Identity, branches: Mapping[str, Branch], turn: Turn
 ) -> tuple[str, ReceivedSignal | None]:
     """Return the branch that won in the first attempt that saw a winner, and its signal; None for a timer."""
+    await engine.open()
     entry = engine.kept.get(identity.digest)
     if entry is None or entry.is_open:
         entry = await _race(engine, identity, branches, entry, turn)

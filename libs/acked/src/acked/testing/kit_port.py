@@ -25,6 +25,9 @@ IDLE_ROUNDS = 50
 class KitPort:
     """The `LedgerPort` of one attempt under test."""
 
+    opens_with_first_write = False
+    """The kit also kills before and behind the open, as a later attempt of a worker may die there."""
+
     def __init__(self, life: "Life") -> None:
         self._life = life
         self._seq = 0

@@ -171,8 +171,12 @@ class LedgerWrite(Struct, frozen=True):
     """Whether the ledger has this entry as open, so that it is replaced."""
     takes: str | None = None
     """The id of the signal that leaves the inbox in the same write."""
+    opens: Opening | None = None
+    """The open that this write does too, if the job has no ledger: it is the first write of a first attempt."""
 
     def __post_init__(self) -> None:
+        if self.opens is not None and (self.completes or self.takes is not None):
+            raise ValueError("a write that opens a ledger completes no entry and takes no signal")
         if DIGEST.fullmatch(self.digest) is None:
             raise ValueError(f"{self.digest!r} is no digest of a durable call")
         if self.entry.value is not None and len(self.entry.value) > MAX_VALUE_BYTES:

@@ -33,8 +33,9 @@ KEPT_BEHIND_JOB = timedelta(days=1)
 PARTS_KEPT_BEHIND_LEDGER = timedelta(days=1)
 """How long the parts of a ledger outlive it."""
 
-Written: TypeAlias = LedgerEntry | Fenced | AlreadyKept | SignalGone | LedgerFull
-"""The outcome of a write: the entry as it is kept, or why it is not."""
+Written: TypeAlias = LedgerEntry | JobLedger | Fenced | AlreadyKept | SignalGone | LedgerFull
+"""The outcome of a write: the entry as it is kept, or why it is not. A ledger says that it was there, and is open now:
+the write that should open a missing one is not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,11 @@ class LedgerStore(Protocol):
 
     async def write_entries(self, writes: Sequence[LedgerWrite]) -> list[Written]:
         """Keep entries, of different jobs or of one, independently of each other. Return the outcomes in the same
-        order, once the journals of a majority have them."""
+        order, once the journals of a majority have them.
+
+        A write that `opens` makes the ledger of its job, with the entry in it. If there is a ledger, it opens that one
+        as `open_ledgers` does, keeps nothing, and its outcome is the ledger or `Fenced`.
+        """
         ...
 
     async def read_inboxes(self, ids: Sequence[UUID]) -> dict[UUID, Inbox]:

@@ -56,6 +56,8 @@ class LedgerBridge:
         self._to_handlers, self._to_plumbing = mailboxes
         self._settle_s = settle_s
         self.attempt = running.attempt
+        # The first attempt of a job has nothing to read.
+        self.opens_with_first_write = self.attempt == 1 and desk.makes_ledgers
         self.park_over_s = PARK_OVER_S if running.kind_spec.is_async else THREAD_PARK_OVER_S
         self.deadline_at = clock.now() + timedelta(seconds=running.deadline - clock.monotonic())
         self._came = asyncio.Event()

@@ -51,6 +51,11 @@ class LineDesk:
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._pages: dict[int, list[bytes]] = {}
 
+    @property
+    def makes_ledgers(self) -> bool:
+        """Whether first attempts may write without an open. No frame carries a ledger that a write has found."""
+        return False
+
     async def open(self, key: Key) -> Opened:
         """Have the worker open the ledger."""
         reply = await self._ask(AskOpen())

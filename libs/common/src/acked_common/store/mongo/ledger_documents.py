@@ -257,6 +257,29 @@ def open_statement(opening: Opening, at: datetime) -> Document:
     }
 
 
+def first_document(opening: Opening, write: LedgerWrite, stored: Stored) -> Document:
+    """Return the ledger that the first write of a first attempt makes: opened, and with one entry."""
+    entry = write.entry
+    document: Document = {
+        "_id": opening.id,
+        TENANT: opening.tenant,
+        EDITION: 1,
+        RUN: opening.run,
+        ATTEMPT: opening.attempt,
+        BY: opening.nonce,
+        BEGAN_WITH: opening.version,
+        LOOK_AT: entry.at + LOOKED_AT_AFTER,
+        ENTRIES: {entry_name(write.digest): stored.inside},
+        COUNT: 1,
+        SIZE: entry_bytes(entry),
+    }
+    if is_progress(entry):
+        document[PROGRESSED] = write.failures
+        if write.crashes:
+            document[PROGRESSED_CRASHES] = write.crashes
+    return document
+
+
 def reopen_statement(before: JobLedger, after: JobLedger, at: datetime) -> Document:
     """Return the compare-and-set of an open that the rules have computed from the ledger that was read. Each entry
     raises the size, so a write in between makes it stale; signals in between do not matter."""

@@ -103,8 +103,42 @@ class LedgerVerbs(LedgerCollections):
         return await self._jobs.find_one(owned, {"_id": 1}) is not None
 
     async def write_entries(self, writes: Sequence[LedgerWrite]) -> list[Written]:
-        if not writes:
-            return []
+        outcome: dict[int, Written] = {}
+        for is_first, send in ((True, self._write_firsts), (False, self._write_more)):
+            # A worker sends each sort in commands of its own.
+            places = [place for place, write in enumerate(writes) if (write.opens is not None) is is_first]
+            if places:
+                outcome |= zip(places, await send([writes[place] for place in places]), strict=True)
+        return [outcome[place] for place in range(len(writes))]
+
+    async def _write_firsts(self, writes: Sequence[LedgerWrite]) -> list[Written]:
+        """Make ledgers, each with its first entry, as one insert: MongoDB inserts many for the price of few updates."""
+        stored = [documents.stored_entry(write.id, write.digest, write.entry) for write in writes]
+        firsts = [(write.opens, write) for write in writes if write.opens is not None]
+        outcome: list[Written] = [write.entry for write in writes]
+        with store_errors("making ledgers"):
+            await insert_parts(self._parts, [one.part for one in stored if one.part is not None])
+            made = [
+                documents.first_document(opening, write, one)
+                for (opening, write), one in zip(firsts, stored, strict=True)
+            ]
+            if there := await _insert(self._ledgers, made, "making ledgers"):
+                found = await self._read([writes[place].id for place in there])
+                for place in there:
+                    outcome[place] = await self._first_outcome(*firsts[place], found.get(writes[place].id))
+        return outcome
+
+    async def _first_outcome(self, opening: Opening, write: LedgerWrite, found: JobLedger | None) -> Written:
+        """Return what became of a write that should make a ledger, and has found one: an earlier try of its own made
+        it, a signal, or another attempt."""
+        entry = write.entry
+        if found is None or found.by != opening.nonce:
+            return await self._reopen(opening, found, entry.at)
+        kept = found.entries.get(write.digest)
+        is_kept = kept is not None and (kept.by, kept.seq, kept.is_open) == (entry.by, entry.seq, entry.is_open)
+        return kept if kept is not None and is_kept else found
+
+    async def _write_more(self, writes: Sequence[LedgerWrite]) -> list[Written]:
         stored = [documents.stored_entry(write.id, write.digest, write.entry) for write in writes]
         with store_errors("writing to ledgers"):
             await insert_parts(self._parts, [one.part for one in stored if one.part is not None])
@@ -229,14 +263,20 @@ async def send_update(collection: Collection, statements: Sequence[Document]) ->
 async def insert_parts(collection: Collection, parts: Sequence[Document]) -> None:
     """Insert parts, of which some may exist already. Raises as `send_update`."""
     for page in _pages(parts):
-        command = {
-            "insert": collection.name,
-            "documents": page,
-            "ordered": False,
-            "writeConcern": collection.write_concern.document,
-        }
-        reply = await collection.database.command(command, codec_options=collection.codec_options)
-        _confirmed(reply, "writing parts of ledgers")
+        await _insert(collection, page, "writing parts of ledgers")
+
+
+async def _insert(collection: Collection, made: Sequence[Document], doing: str) -> list[int]:
+    """Insert documents as one unordered command. Return the places of those that exist. Raises as `send_update`."""
+    command = {
+        "insert": collection.name,
+        "documents": list(made),
+        "ordered": False,
+        "writeConcern": collection.write_concern.document,
+    }
+    reply = await collection.database.command(command, codec_options=collection.codec_options)
+    _confirmed(reply, doing)
+    return [error["index"] for error in reply.get("writeErrors", ())]
 
 
 _PAGE_BYTES = 8 * 1024 * 1024
