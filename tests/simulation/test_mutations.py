@@ -193,7 +193,7 @@ class ForgetsKeys(ObservedStore):
     ("store_class", "rules"),
     [
         (ForgetsWhoOwns, {"I2", "I3", "I4", "attempts", "cancel", "crashes"}),
-        (ForgetsTheRenewal, {"I4"}),
+        (ForgetsTheRenewal, {"I4", "steps"}),
         (ForgetsTheCancel, {"cancel"}),
         (LosesTheAudit, {"audit"}),
         (KeepsTheRev, {"I2"}),
