@@ -40,6 +40,7 @@ import acked_worker.presence
 import acked_worker.record.leases
 import acked_worker.self_check
 import support.memory_ledgers
+from acked_common.background.payload_check import PayloadCheck
 from acked_common.background.schema_cache import SchemaCache
 from acked_common.runtime.clock import SharedClock
 from acked_common.runtime.env import Env
@@ -55,7 +56,6 @@ from acked_gateway.kinds.pausing import Pausing
 from acked_intake.accept.acceptance import Acceptance, Admission
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.payload_check import PayloadCheck
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.app import STORE_SHARE
 from acked_intake.settings import Quotas

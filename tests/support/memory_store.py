@@ -94,6 +94,7 @@ from support.memory_ledgers import MemoryLedgers
 from support.memory_limits import MemoryLimits
 from support.memory_minutes import MemoryMinutes
 from support.memory_parked import MemoryParked
+from support.memory_schedules import MemorySchedules
 from support.memory_signals import MemorySignals
 
 CHANGES_WAIT_S = 0.05
@@ -220,6 +221,7 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
         self._load_tests = MemoryLoadTests()
         self._ledgers = MemoryLedgers(self._jobs, clock)
         self._bulk_actions = MemoryBulkActions(clock)
+        self._schedules = MemorySchedules(clock)
         self._has_schema = False
         self._id = str(uuid4())
         self._streams: set[MemoryChanges] = set()
@@ -508,6 +510,10 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
     def ledgers(self) -> MemoryLedgers:
         """Return the ledgers of the same data."""
         return self._ledgers
+
+    def schedules(self) -> MemorySchedules:
+        """Return the schedules of the same data."""
+        return self._schedules
 
     def choices(self) -> MemoryChoices:
         """Return what finds the jobs of bulk actions."""

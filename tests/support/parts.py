@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.payload_check import PayloadCheck
 from acked_common.background.schema_cache import SchemaCache
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.runtime.clock import Clock
@@ -14,7 +15,6 @@ from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.settings import CommonSettings, read_common
 from acked_common.store.errors import StoreUnavailable
 from acked_intake.accept.acceptance import Admission
-from acked_intake.accept.payload_check import PayloadCheck
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.settings import Quotas
 from support.memory_store import MemoryStore

@@ -47,7 +47,7 @@ async def test_cors_preflight_of_a_listed_origin_is_answered_here() -> None:
         "reached": "False",
         "vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
         "access-control-allow-origin": ORIGIN,
-        "access-control-allow-methods": "GET, HEAD, POST",
+        "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE",
         "access-control-allow-headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
         "access-control-max-age": "600",
     }

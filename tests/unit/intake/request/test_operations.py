@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acked_common.http.problems import ProblemError
+from acked_common.model.job_fields import MAX_TAG_CHARS, MAX_TAGS
 from acked_intake.accept.submission import (
     KNOWN_FIELDS,
     MAX_ATTEMPTS,
-    MAX_TAG_CHARS,
-    MAX_TAGS,
     YEAR_S,
     parse_submission,
 )

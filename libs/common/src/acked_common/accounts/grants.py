@@ -46,17 +46,18 @@ MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
         schema.LEDGERS: ("collMod",),
         schema.AUDIT: _APPEND,
     },
-    # The only account that inserts jobs; its sweeper moves them, and sets the ends of ledgers.
+    # The only account that inserts jobs, those of schedules too; its sweeper moves them, and sets the ends of ledgers.
     Account.INTAKE: {
         **_READ_BY_ALL,
         **_OF_HTTP_SERVICES,
         schema.JOBS: ("find", "insert", "update"),
         schema.LEDGERS: ("find", "update"),
         schema.LEDGER_PARTS: ("find", "update"),
+        schema.SCHEDULES: ("find", "update"),
     },
     # Follows change streams; moves jobs by commands, bulk actions and its sweeper; requests drains; pauses kinds;
     # writes the census and the figures of load tests; adds entries to the audit, but changes none; keeps the ledgers
-    # of jobs that it retries, and puts signals into them.
+    # of jobs that it retries, and puts signals into them; defines and deletes schedules.
     Account.GATEWAY: {
         **_READ_BY_ALL,
         **_OF_HTTP_SERVICES,
@@ -70,6 +71,7 @@ MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
         schema.LEDGERS: _UPSERT,
         schema.LEDGER_PARTS: _UPSERT,
         schema.AUDIT: _APPEND,
+        schema.SCHEDULES: (*_UPSERT, "remove"),
     },
     # Moves jobs; registers kinds; keeps entries in ledgers; writes watermarks and its presence, which it removes at its
     # end.

@@ -36,6 +36,11 @@ class AuditAction(StrEnum):
     BULK = "bulk"
     BULK_ABORT = "bulk_abort"
     ATTENTION = "attention"
+    SCHEDULE_PUT = "schedule_put"
+    SCHEDULE_DELETE = "schedule_delete"
+    SCHEDULE_PAUSE = "schedule_pause"
+    SCHEDULE_RESUME = "schedule_resume"
+    SCHEDULE_RUN = "schedule_run"
     TOKEN_MAKE = "token_make"  # noqa: S105 - the name of an act
     TOKEN_REVOKE = "token_revoke"  # noqa: S105 - the name of an act
 

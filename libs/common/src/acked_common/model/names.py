@@ -1,4 +1,4 @@
-"""OWNER of the valid names of kinds, batches, idempotency keys, tenants and clients. Pure."""
+"""OWNER of the valid names of kinds, batches, idempotency keys, schedules, tenants and clients. Pure."""
 
 import re
 
@@ -10,6 +10,8 @@ NEW_BATCH_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._:-]{1,255}")
 SIGNAL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """As the names of durable calls."""
+SCHEDULE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,54}")
+"""Shorter than other names, because every job of a schedule has the tag `schedule:` and its name."""
 TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CLIENT_NAME = TENANT_NAME
 

@@ -45,6 +45,8 @@ Point = Literal[
     "gateway.signal-pushed",
     "gateway.signal-woke",
     "gateway.wait-ended",
+    "schedules.decided",
+    "schedules.inserted",
     "bulk.paged",
     "bulk.applied",
     "bulk.counted",

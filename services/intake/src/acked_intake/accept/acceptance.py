@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from prometheus_client import Counter
 
 from acked_common.background.kind_cache import KindCache, unknown_kind
+from acked_common.background.payload_check import PayloadCheck
 from acked_common.background.store_monitor import StoreMonitor
 from acked_common.http import fair_thread
 from acked_common.http.fair_thread import ON_LOOP_BYTES
@@ -28,7 +29,6 @@ from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, Kin
 from acked_intake.accept.group_commit import Busy, GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.payload_check import PayloadCheck
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission, beyond_limits
 

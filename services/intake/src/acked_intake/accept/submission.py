@@ -1,7 +1,6 @@
 """Parse and validate a body of `POST /process`: strictly, reporting all faults at once. Pure."""
 
 import difflib
-import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -11,7 +10,8 @@ import msgspec
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
 from acked_common.model.ids import parse_id
-from acked_common.model.names import IDEMPOTENCY_KEY, KIND_NAME, NEW_BATCH_NAME
+from acked_common.model.job_fields import MAX_TAG_CHARS, FieldFault, read_batch, read_kind, read_tags, type_of
+from acked_common.model.names import IDEMPOTENCY_KEY
 from acked_common.model.options import NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.store.records import KindRecord
@@ -19,10 +19,6 @@ from acked_common.store.records import KindRecord
 DEFAULT_KIND = "demo"
 YEAR_S = 31_536_000
 MAX_ATTEMPTS = 1000
-MAX_TAGS = 16
-MAX_TAG_CHARS = 64
-CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""A character class for regular expressions. No tag contains these."""
 
 KEY_FIELD = "idempotency_key"
 """The field of a line in place of the header."""
@@ -35,7 +31,6 @@ _REQUIRED = {
 """What is wrong where a field is absent; only lines have a key."""
 _MAX_ERRORS = 20
 _MAX_SHOWN_CHARS = 200
-_CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -55,14 +50,6 @@ class _Payload(msgspec.Struct):
 
 
 _payload_decoder = msgspec.json.Decoder(_Payload)
-
-
-class _Wrong(Exception):
-    """The fault of one field; `pointer` is appended to the field's own."""
-
-    def __init__(self, detail: str, pointer: str = "") -> None:
-        self.detail = detail
-        self.pointer = pointer
 
 
 def parse_submission(body: bytes, *, max_bytes: int = strict_json.MAX_BYTES, may_scan: bool = True) -> Submission:
@@ -88,7 +75,7 @@ def _members_of(body: bytes, *, max_bytes: int, may_scan: bool) -> dict[str, Any
     except StrictJsonError as error:
         raise ProblemError(json_problem(error)) from None
     if type(members) is not dict:
-        detail = f'must be an object such as {{"kind": "demo"}}, not {_type_of(members)}'
+        detail = f'must be an object such as {{"kind": "demo"}}, not {type_of(members)}'
         raise ProblemError(problem("invalid-field", f"the body {detail}", errors=[{"pointer": "", "detail": detail}]))
     return members
 
@@ -105,7 +92,7 @@ def _read_fields(members: dict[str, Any], known: dict[str, Callable[[Any], Any]]
         elif value is not None or name in _REQUIRED:
             try:
                 fields[name] = read(value)
-            except _Wrong as wrong:
+            except FieldFault as wrong:
                 errors.append({"pointer": f"/{name}{wrong.pointer}", "detail": wrong.detail})
     missing = [name for name in _REQUIRED if name in known and name not in members]
     errors[:0] = [{"pointer": f"/{name}", "detail": _REQUIRED[name]} for name in missing]
@@ -137,26 +124,10 @@ def beyond_limits(submission: Submission, kind: KindRecord) -> ProblemError | No
     return ProblemError(problem("invalid-field", f"{detail}. Send at most that, or omit the field", errors=errors))
 
 
-def _kind(value: Any) -> str:
-    if type(value) is not str:
-        raise _Wrong(f"must be a text, not {_type_of(value)}")
-    if KIND_NAME.fullmatch(value) is None:
-        raise _Wrong("must be 1 to 64 of the characters a-z, 0-9, '.', '_' and '-', and start with a letter or digit")
-    return value
-
-
-def _batch(value: Any) -> str:
-    if type(value) is not str:
-        raise _Wrong(f"must be a text, not {_type_of(value)}")
-    if NEW_BATCH_NAME.fullmatch(value) is None:
-        raise _Wrong("must be 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-', and neither '.' nor '..'")
-    return value
-
-
 def _delay(value: Any) -> float:
     seconds = _number(value)
     if not 0 <= seconds <= YEAR_S:
-        raise _Wrong(f"must be 0 to {YEAR_S:,} seconds (a year)")
+        raise FieldFault(f"must be 0 to {YEAR_S:,} seconds (a year)")
     # Removes the sign of -0.0.
     return seconds + 0.0
 
@@ -164,7 +135,7 @@ def _delay(value: Any) -> float:
 def _duration(value: Any) -> float:
     seconds = _number(value)
     if not 0 < seconds <= YEAR_S:
-        raise _Wrong(f"must be more than 0 and at most {YEAR_S:,} seconds (a year)")
+        raise FieldFault(f"must be more than 0 and at most {YEAR_S:,} seconds (a year)")
     return seconds
 
 
@@ -174,48 +145,31 @@ def _number(value: Any) -> float:
         return value
     if type(value) is int:
         return float(value)
-    raise _Wrong(f"must be a number of seconds, not {_type_of(value)}")
+    raise FieldFault(f"must be a number of seconds, not {type_of(value)}")
 
 
 def _max_attempts(value: Any) -> int:
     if type(value) is not int:
-        raise _Wrong(f"must be a whole number, not {_type_of(value)}")
+        raise FieldFault(f"must be a whole number, not {type_of(value)}")
     if not 1 <= value <= MAX_ATTEMPTS:
-        raise _Wrong(f"must be 1 to {MAX_ATTEMPTS}")
+        raise FieldFault(f"must be 1 to {MAX_ATTEMPTS}")
     return value
-
-
-def _tags(value: Any) -> tuple[str, ...]:
-    if type(value) is not list:
-        raise _Wrong(f"must be an array of texts, not {_type_of(value)}")
-    if len(value) > MAX_TAGS:
-        raise _Wrong(f"must hold at most {MAX_TAGS} tags, not {len(value):,}")
-    for index, tag in enumerate(value):
-        if type(tag) is not str:
-            raise _Wrong(f"must be a text, not {_type_of(tag)}", f"/{index}")
-        if not 1 <= len(tag) <= MAX_TAG_CHARS:
-            raise _Wrong(f"must have 1 to {MAX_TAG_CHARS} characters, not {len(tag):,}", f"/{index}")
-        if _CONTROL.search(tag):
-            raise _Wrong("must not hold control characters or line breaks", f"/{index}")
-        if tag in value[:index]:
-            raise _Wrong("is already in the list", f"/{index}")
-    return tuple(value)
 
 
 def _job_id(value: Any) -> UUID:
     if type(value) is not str:
-        raise _Wrong(f"must be the id of a job, not {_type_of(value)}")
+        raise FieldFault(f"must be the id of a job, not {type_of(value)}")
     job_id = parse_id(value)
     if job_id is None or str(job_id) != value.lower():
-        raise _Wrong("must be the id of a job, such as 01a20d05-adf2-7315-9ee6-8162dae54aa3")
+        raise FieldFault("must be the id of a job, such as 01a20d05-adf2-7315-9ee6-8162dae54aa3")
     return job_id
 
 
 def _idempotency_key(value: Any) -> str:
     if type(value) is not str:
-        raise _Wrong(f"must be a text, not {_type_of(value)}")
+        raise FieldFault(f"must be a text, not {type_of(value)}")
     if IDEMPOTENCY_KEY.fullmatch(value) is None:
-        raise _Wrong("must be 1 to 255 of the characters A-Z, a-z, 0-9, '.', '_', ':' and '-'")
+        raise FieldFault("must be 1 to 255 of the characters A-Z, a-z, 0-9, '.', '_', ':' and '-'")
     return value
 
 
@@ -225,11 +179,11 @@ def _payload(value: Any) -> bytes:
 
 
 _FIELDS: dict[str, Callable[[Any], Any]] = {
-    "kind": _kind,
+    "kind": read_kind,
     _PAYLOAD: _payload,
     "delay_s": _delay,
-    "batch": _batch,
-    "tags": _tags,
+    "batch": read_batch,
+    "tags": read_tags,
     "max_attempts": _max_attempts,
     "timeout_s": _duration,
     "expires_in_s": _duration,
@@ -261,10 +215,3 @@ def _hint(field: str, known: tuple[str, ...]) -> str:
 def _pointer(field: str) -> str:
     # A very long name is not returned: the pointer names the body itself.
     return "/" + field.replace("~", "~0").replace("/", "~1") if len(field) <= _MAX_SHOWN_CHARS else ""
-
-
-def _type_of(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "true or false", int: "a whole number", float: "a decimal number", str: "a text", list: "an array"}
-    return names.get(type(value), "an object")

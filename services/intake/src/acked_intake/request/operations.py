@@ -18,15 +18,13 @@ from acked_common.api.operations import (
 from acked_common.api.problem_types import ProblemDocument
 from acked_common.api.representations import Instant, JobId
 from acked_common.api.routes import JSON, LINES, OF_JSON_BODIES, ApiResponse, Body, Operation, Parameter
+from acked_common.model.job_fields import CONTROL_CHARACTERS, MAX_TAG_CHARS, MAX_TAGS
 from acked_common.model.lifecycle import State
 from acked_common.model.names import IDEMPOTENCY_KEY, KIND_NAME, NEW_BATCH_NAME, whole
 from acked_common.model.principal import Permission
 from acked_intake.accept.submission import (
-    CONTROL_CHARACTERS,
     DEFAULT_KIND,
     MAX_ATTEMPTS,
-    MAX_TAG_CHARS,
-    MAX_TAGS,
     YEAR_S,
 )
 from acked_intake.request.lines import MAX_BYTES, MAX_LINES

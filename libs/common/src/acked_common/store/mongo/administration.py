@@ -63,6 +63,7 @@ class AdministrationVerbs(Verbs):
             await self._connections.load_tests.create_indexes(schema.LOAD_TEST_INDEXES)
             await self._connections.ledgers.create_indexes(schema.LEDGER_INDEXES)
             await self._connections.ledger_parts.create_indexes(schema.LEDGER_PART_INDEXES)
+            await self._connections.schedules.create_indexes(schema.SCHEDULE_INDEXES)
             await self._connections.minutes.create_indexes(schema.MINUTE_INDEXES)
             await self._connections.meta.update_one(
                 {"_id": "database"}, {"$setOnInsert": {"id": str(uuid4())}}, upsert=True

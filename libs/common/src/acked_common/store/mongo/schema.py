@@ -27,6 +27,7 @@ CENSUS = "census"
 LOAD_TESTS = "load_tests"
 LEDGERS = "ledgers"
 LEDGER_PARTS = "ledger_parts"
+SCHEDULES = "schedules"
 
 LIVE_INDEX = "live_kinds"
 """The sweeper's order. Counts of live jobs by kind read only its keys."""
@@ -235,6 +236,11 @@ LEDGER_INDEXES = [
 ]
 LEDGER_PART_INDEXES = [_LEDGER_RETENTION]
 """The ids of parts begin with the id of their job, so no index is needed to find them."""
+
+SCHEDULE_INDEXES = [
+    IndexModel([("look_at", ASCENDING)], name="due", partialFilterExpression={"look_at": {"$exists": True}})
+]
+"""Lists of a tenant read a range of ids."""
 
 _COUNTER = {"bsonType": ["int", "long"], "minimum": 0}
 

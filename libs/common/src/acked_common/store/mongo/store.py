@@ -25,6 +25,7 @@ from acked_common.store.mongo.pauses import PauseVerbs
 from acked_common.store.mongo.queue import QueueVerbs
 from acked_common.store.mongo.reads import ReadVerbs
 from acked_common.store.mongo.registry import RegistryVerbs
+from acked_common.store.mongo.schedules import MongoSchedules
 from acked_common.store.mongo.sweeps import SweeperVerbs
 from acked_common.store.mongo.tokens import MongoTokens
 from acked_common.store.ports import JobChanges
@@ -104,6 +105,10 @@ class MongoStore(
         """Return the ledgers of the same database."""
         found = self._connections
         return MongoLedgers(found.ledgers, found.ledger_parts, found.jobs)
+
+    def schedules(self) -> MongoSchedules:
+        """Return the schedules of the same database."""
+        return MongoSchedules(self._connections.schedules)
 
     def choices(self) -> ChoiceStore:
         """Return the store of choices of bulk actions in the same database."""

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from acked.payload_schema import schema_of
 from acked_common.background.kind_cache import KindCache
+from acked_common.background.payload_check import PayloadCheck
 from acked_common.background.schema_cache import SchemaCache
 from acked_common.background.worker_cache import WorkerCache
 from acked_common.http.fair_thread import ON_LOOP_BYTES
@@ -19,7 +20,6 @@ from acked_common.http.problems import Problem
 from acked_common.model.payload_schemas import PayloadSchema, digest_of, parsed, stored_text
 from acked_common.store.errors import StoreUnavailable
 from acked_common.store.records import KindRecord, WorkerRecord
-from acked_intake.accept.payload_check import PayloadCheck
 from support.factories import ManualClock, kind_record
 from support.parts import ShakyStore
 
