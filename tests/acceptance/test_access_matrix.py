@@ -130,6 +130,7 @@ def target(operation: Operation, job_id: str) -> str:
         "/workers": {"id": "no-such-worker"},
         # Nor shall a kind stand still.
         "/kinds": {"kind": "no-such-kind"},
+        "/schedules": {"name": "no-such-schedule"},
         "/problems": {"name": "busy"},
         "/pages": {"name": "app.css"},
     }
@@ -145,6 +146,9 @@ def target(operation: Operation, job_id: str) -> str:
 def body_of(operation: Operation) -> Any:
     if operation.body is None:
         return None
+    if operation.method == "PUT":
+        # It would make what is not there, so its kind is not there either.
+        return {"every_s": 3600, "kind": "no-such-kind"}
     return next(iter(operation.body.examples.values()))
 
 
@@ -174,7 +178,8 @@ def test_each_route_lets_in_whom_it_should_and_shows_nobody_anothers(
     else:
         assert answer.status not in (400, 401, 403, 500, 503), answer.raw
         if operation.permission is not None and any(p.place == "path" for p in operation.parameters):
-            assert (answer.status, name) == (404, "not-found")
+            wanted = (422, "unknown-kind") if operation.method == "PUT" else (404, "not-found")
+            assert (answer.status, name) == wanted
     # Whoever asks, nothing of the other tenant is in the answer, beyond the id that was asked with.
     assert MARK not in answer.raw.decode("utf-8", "replace")
     if "{" not in operation.path:

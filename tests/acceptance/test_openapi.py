@@ -113,6 +113,8 @@ def traffic(stack: TestStack) -> dict[str, Any]:
     assert stack.call("POST", f"/jobs/{cancelled}/cancel").status == 200
     for job in [*ended, *failed]:
         stack.finished(job)
+    kept = stack.call("PUT", "/schedules/kept", {"cron": "0 0 1 1 *", "kind": "noop"})
+    assert kept.status == 201, kept.raw
     eventually(lambda: stack.status(running)["progress"], within_s=10, what="the running job has reported")
     return {
         "ids": [*ended, running, scheduled, cancelled, *failed],

@@ -35,6 +35,7 @@ LAYERS = {
         "load_test",
         "attention",
         "bulk",
+        "schedules",
         "kinds",
         "jobs",
         "workers",
@@ -43,7 +44,7 @@ LAYERS = {
         "tokens",
         "audit",
     ),
-    "services/intake/src/acked_intake": (ROOT_MODULES, "request", "accept", SETTINGS),
+    "services/intake/src/acked_intake": (ROOT_MODULES, "request", "fire", "accept", SETTINGS),
     "services/worker/src/acked_worker": (
         ROOT_MODULES,
         "isolate",

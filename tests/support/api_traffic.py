@@ -25,6 +25,7 @@ LONGEST_WAIT_S = 0.05
 KIND = "noop"
 DRAIN = "/workers/{id}/drain"
 BULK_ACTION = "/bulk-actions/{id}"
+SCHEDULE = "/schedules/{name}"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
@@ -86,6 +87,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         is_for_failed = case.path.endswith("/resolve") and draw % 3
         ids = _there["failed_ids"][2::3] if is_for_failed else _there["ids"]
         path["id"] = ids[draw % len(ids)]
+    if case.path.startswith(SCHEDULE):
+        _aim_at_schedule(case, turn)
     if "kind" in path:
         # No job of this kind is waited for.
         path["kind"] = ("demo", f"nobody-{draw}")[turn % 2]
@@ -109,6 +112,18 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         case.headers["Idempotency-Key"] = f"key-{draw % 4}"
     if isinstance(case.body, dict) and isinstance(case.body.get("kind"), str) and draw % 2:
         case.body["kind"] = KIND
+
+
+def _aim_at_schedule(case: Case, turn: int) -> None:
+    """Define new and known schedules in turn, delete some of the new ones, and leave one to all other operations."""
+    kept, made = "kept", f"made-{turn // 4}"
+    case.path_parameters["name"] = kept if turn % 2 else f"nobody-{turn}"
+    if case.method == "DELETE":
+        case.path_parameters["name"] = made
+    elif case.method == "PUT":
+        case.path_parameters["name"] = (made, kept)[turn % 2]
+        if turn % 4 < 2:
+            case.body = {"kind": KIND, "cron": "0 0 1 1 *", "jitter_s": turn % 60}
 
 
 @schemathesis.hook

@@ -4,6 +4,8 @@ from starlette.applications import Starlette
 
 from acked_common.api.readiness import Readiness
 from acked_common.background.census import CensusLoop
+from acked_common.background.payload_check import PayloadCheck
+from acked_common.background.schema_cache import SchemaCache
 from acked_common.broker.rabbitmq.command_bus import RabbitCommandBus
 from acked_common.http.not_found import OF_INTAKE
 from acked_common.http.server.serve import held_within_files
@@ -49,6 +51,8 @@ from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
 from acked_gateway.pages.routes import page_routes
 from acked_gateway.pages.shell import Shell
+from acked_gateway.schedules.acts import ScheduleActs
+from acked_gateway.schedules.routes import schedule_routes
 from acked_gateway.settings import GatewaySettings
 from acked_gateway.tokens.routes import token_routes
 from acked_gateway.workers.channel import WorkerChannel
@@ -116,6 +120,10 @@ def create_app(settings: GatewaySettings) -> Starlette:
     pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
     limiting = Limiting(core.store, pausing, core.pauses, core.limit_looks, audit, core.clock)
     core.add_loops(limiting.start)
+    schemas = SchemaCache(core.kinds, core.workers, core.clock.monotonic)
+    core.add_loops(schemas.start)
+    schedules = core.store.schedules()
+    schedule_acts = ScheduleActs(schedules, core.kinds, PayloadCheck(schemas), audit, core.clock)
     reads = Reads(limits.limit("reads", settings.reads, own="too-many-reads", what="lists and counts"))
     core.add_loops(WorkerCounts(core.workers, core.kinds).start)
     tests = limits.limit("load-tests", settings.load_test.tests, own="too-many-load-tests", what="load tests")
@@ -163,6 +171,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
             *worker_routes(core.store, core.workers, command_router, audit),
             *kind_routes(pausing, limiting, KindDetailsParts(core.workers, census, core.limit_looks), intake),
             backlog_route(census),
+            *schedule_routes(schedules, schedule_acts, core.store, reads, core.clock),
             *token_routes(core.authenticator),
             *audit_routes(core.store.audit(), core.clock, reads.turn),
             *FeedStreams(feed, limits.long_polls, core.stopping).routes(),

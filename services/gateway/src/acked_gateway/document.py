@@ -5,6 +5,7 @@ from acked_common.api.operations import COMMANDS, COMMON_TAGS
 from acked_gateway.jobs.load_figures import LoadTestAnswer
 from acked_gateway.load_test.operations import LOAD_TEST_TAG
 from acked_gateway.pages.operations import PAGES_TAG
+from acked_gateway.schedules.operations import SCHEDULES_TAG
 
 ABOUT = About(
     title="Acked gateway",
@@ -20,6 +21,7 @@ ABOUT = About(
     tags={
         **COMMON_TAGS,
         COMMANDS: "The acts of operators, and their audit.",
+        SCHEDULES_TAG: "Jobs at regular times.",
         LOAD_TEST_TAG: "Many real calls at once.",
         PAGES_TAG: "For a browser.",
     },

@@ -4,16 +4,18 @@ from starlette.applications import Starlette
 
 from acked_common.api.readiness import Readiness
 from acked_common.api.routes import ApiRoute
+from acked_common.background.payload_check import PayloadCheck
 from acked_common.background.schema_cache import SchemaCache
 from acked_common.http.not_found import OF_GATEWAY
 from acked_common.http.request_metrics import begin_at_zero
 from acked_common.http.server.serve import held_within_files
+from acked_common.runtime.lifetime import Tasks
 from acked_common.service import ServiceCore
 from acked_intake.accept.acceptance import Acceptance, Admission
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
-from acked_intake.accept.payload_check import PayloadCheck
 from acked_intake.accept.quota_counter import QuotaCounter
+from acked_intake.fire.firer import Firer, FiringAdmission
 from acked_intake.request.operations import ABOUT, PROCESS
 from acked_intake.request.routes import PROCESS_PATH, ProcessEndpoint
 from acked_intake.settings import IntakeSettings
@@ -38,7 +40,16 @@ def create_app(settings: IntakeSettings) -> Starlette:
     acceptance = Acceptance(
         commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common.times, admission
     )
+    firer = Firer(
+        core.store.schedules(),
+        core.store,
+        core.writer,
+        FiringAdmission(core.kinds, admission.payloads, quota),
+        core.clock,
+        settings.common.times,
+    )
     core.add_loops(quota.start)
+    core.add_loops(lambda tasks: tasks.spawn(_fire_when_ready(core, firer, tasks), "start of the schedules"))
     core.add_loops(schemas.start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
     core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
@@ -58,3 +69,10 @@ def create_app(settings: IntakeSettings) -> Starlette:
         hot=frozenset({PROCESS_PATH}),
         others=dict.fromkeys(OF_GATEWAY, settings.gateway_url),
     )
+
+
+async def _fire_when_ready(core: ServiceCore, firer: Firer, tasks: Tasks) -> None:
+    """Fire schedules once MongoDB's time and the kinds are known."""
+    await core.monitor.wait_measured()
+    await core.kinds.wait_read()
+    firer.start(tasks)

@@ -123,6 +123,10 @@ class TooManyBulkActions(LimitReached):
     """Too many bulk actions under way."""
 
 
+class TooManySchedules(LimitReached):
+    """Too many schedules."""
+
+
 class TooManyFeeds(LimitReached):
     """Too many connections to the feed."""
 
@@ -275,6 +279,7 @@ BY_NAME: dict[str, type[ProblemError]] = {
     "too-many-reads": TooManyReads,
     "too-many-load-tests": TooManyLoadTests,
     "too-many-bulk-actions": TooManyBulkActions,
+    "too-many-schedules": TooManySchedules,
     "too-many-feeds": TooManyFeeds,
     "bad-host": BadHost,
     "host-not-allowed": HostNotAllowed,

@@ -100,7 +100,7 @@ class Operation:
     tag: str
     permission: Permission | None
     """The permission that the token needs; None makes the route public."""
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "PUT", "DELETE"] = "GET"
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None

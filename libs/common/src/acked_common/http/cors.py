@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from acked_common.http.request_guards import API_ANSWER, Message, is_preflight
 
-METHODS = ("GET", "HEAD", "POST")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 """Request headers that pages may send, beyond the safelisted ones."""
 EXPOSED_HEADERS = (

@@ -201,6 +201,13 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "Wait until one ends, or abort one. GET /bulk-actions lists them.",
         {"Retry-After": "5"},
     ),
+    "too-many-schedules": ProblemType(
+        429,
+        "Too many schedules",
+        "The maximum of schedules is reached: 1,000 of a tenant, 10,000 of all tenants. Nothing was changed.",
+        "Delete schedules that are not needed any more. GET /schedules lists them.",
+        {"Retry-After": "60"},
+    ),
     "too-many-feeds": ProblemType(
         429,
         "Too many connections to the feed",

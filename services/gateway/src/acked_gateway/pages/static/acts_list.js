@@ -7,6 +7,8 @@ const WORDS = {
   cancel: "cancelled job", retry: "retried job", run_now: "let run now job", resolve: "resolved job", erase: "erased job", edit: "edited job",
   bulk: "began bulk action", bulk_abort: "stopped bulk action", drain: "drained worker", pause: "paused kind", resume: "resumed kind",
   limit: "limited kind", unlimit: "removed the limit of kind",
+  schedule_put: "defined schedule", schedule_delete: "deleted schedule", schedule_pause: "paused schedule",
+  schedule_resume: "resumed schedule", schedule_run: "let run now schedule",
   attention: "noted on a group of errors", token_make: "made a token for", token_revoke: "revoked the token of",
 };
 
@@ -16,7 +18,7 @@ function targetOf(target) {
   if (target.bulk) return h("a", { href: bulkAddress(target.bulk) }, shortId(target.bulk));
   if (target.worker) return h("a", { href: "/workers" }, target.worker);
   if (target.group) return h("a", { href: "/attention" }, target.group.slice(0, 8));
-  return target.client ?? "";
+  return target.schedule ?? target.client ?? "";
 }
 
 export const actLine = ({ at, client, action, target, reason }) => h("li",

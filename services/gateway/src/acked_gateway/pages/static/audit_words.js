@@ -7,6 +7,7 @@ import { stateChip } from "./parts.js";
 const link = (href, text, title) => h("a", { href, title }, text);
 const job = ({ job: id }) => link(jobAddress(id), shortId(id), id);
 const kind = ({ kind: name }) => link(kindAddress(name), name);
+const schedule = ({ schedule: name }) => h("code", name);
 const bulk = (target, text) => link(bulkAddress(target.bulk), text);
 const words = (verb) => verb.replaceAll("_", " ");
 
@@ -37,6 +38,11 @@ const SENTENCES = {
   pause: ({ target }) => ["Pause kind ", kind(target)],
   resume: ({ target }) => ["Resume kind ", kind(target)],
   limit: ({ target }) => ["Limit kind ", kind(target), ` to ${limitWords(target.after)}`, target.before ? `, before ${limitWords(target.before)}` : ""],
+  schedule_put: ({ target }) => ["Define schedule ", schedule(target), " for jobs of kind ", link(kindAddress(target.kind_of_jobs), target.kind_of_jobs)],
+  schedule_delete: ({ target }) => ["Delete schedule ", schedule(target)],
+  schedule_pause: ({ target }) => ["Pause schedule ", schedule(target)],
+  schedule_resume: ({ target }) => ["Resume schedule ", schedule(target)],
+  schedule_run: ({ target }) => ["Run schedule ", schedule(target), " now"],
   unlimit: ({ target }) => ["Remove the limit of kind ", kind(target), target.before ? `, ${limitWords(target.before)}` : ""],
   drain: ({ target }) => ["Drain worker ", link("/workers", target.worker), ` (${target.instance})`],
   bulk: bulkOrder,

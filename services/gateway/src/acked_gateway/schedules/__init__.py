@@ -1,0 +1,1 @@
+"""Schedules as clients define them and operators act on them. Intake fires them."""
