@@ -26,7 +26,7 @@ LOCKS = {
     **{name: IMAGES / f"{name}.lock" for name in (*SERVICES, "build")},
     "peers": BENCHMARKS / "peers.lock",
 }
-MEMBERS = ("acked", "acked-client", "acked-common", "acked-gateway", "acked-intake", "acked-worker")
+MEMBERS = ("acked", "acked-cli", "acked-client", "acked-common", "acked-gateway", "acked-intake", "acked-worker")
 
 
 def compile_lock(source: Path, into: Path, *, upgrade: bool, options: Sequence[str] = ()) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-OURS = ("acked", "acked_client", "acked_common", "acked_gateway", "acked_intake", "acked_worker")
+OURS = ("acked", "acked_cli", "acked_client", "acked_common", "acked_gateway", "acked_intake", "acked_worker")
 LIBRARIES = ("uvicorn", "websockets", "aio_pika", "aiormq", "motor", "pymongo", "bson", "httptools")
 """Whose classes are not made to be overridden. Starlette's and aiohttp's are, by the methods that Acked overrides."""
 

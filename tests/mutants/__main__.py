@@ -21,7 +21,7 @@ from pathlib import Path
 from mutants.catalogue import ROOT, DoesNotApply, Mutant, mutated, read_mutants
 from support.servers import AMQP_URL, MONGO_URL, start_servers
 
-PACKAGES = ("acked", "acked_client", "acked_common", "acked_gateway", "acked_intake", "acked_worker")
+PACKAGES = ("acked", "acked_cli", "acked_client", "acked_common", "acked_gateway", "acked_intake", "acked_worker")
 WITH_SERVERS = ("tests/contracts", "tests/integration")
 SOURCES = ("libs/*/src", "services/*/src")
 WITHIN_S = 180.0

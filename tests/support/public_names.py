@@ -33,7 +33,7 @@ from support.asgi import call
 ROOT = Path(__file__).resolve().parents[2]
 NOTED = ROOT / "tests" / "architecture" / "public_names.txt"
 COMMAND = "PYTHONPATH=tests:. .venv/bin/python -m support.public_names"
-PACKAGES = ("acked", "acked_client", "acked_common", "acked_gateway", "acked_intake", "acked_worker")
+PACKAGES = ("acked", "acked_cli", "acked_client", "acked_common", "acked_gateway", "acked_intake", "acked_worker")
 
 
 async def public_names() -> set[str]:

@@ -12,11 +12,14 @@ import pytest
 import acked_client
 from acked_client import Acked, AsyncAcked, AsyncBulkHandle, AsyncHandle, BulkHandle, Handle, RetryPolicy
 from acked_client.settings import read_config
+from acked_client.shells.async_operating import AsyncOperatorCalls
+from acked_client.shells.operating import OperatorCalls
 from acked_client.shells.transport import QUIET
 
 PAIRS = [(Acked, AsyncAcked), (Handle, AsyncHandle), (BulkHandle, AsyncBulkHandle)]
+PAIRS += [(OperatorCalls, AsyncOperatorCalls)]
 OF_BLOCKS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
-WITHOUT_REQUEST = {"job", "bulk", "jobs", "attention", "watch", "steps"}
+WITHOUT_REQUEST = {"job", "bulk", "jobs", "attention", "watch", "steps", "batches", "bulk_actions", "audit"}
 """Methods that are no coroutines in either shell: they return a handle, or iterate."""
 
 

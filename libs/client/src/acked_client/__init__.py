@@ -31,8 +31,9 @@ from acked_client.model.errors import (
 )
 from acked_client.model.jobs import Attempt, JobError, JobEvent, JobStatus, JobSummary, SentSignal, Step
 from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, BulkStatus, Kind
+from acked_client.model.operating import AuditEntry, JobDetails, KindDetails, Probe, Signals, Tokens, Worker
 from acked_client.model.problems import NotFound
-from acked_client.model.requests import JobFilter, Resolution, RetryPolicy, Submission, SubmittedRow
+from acked_client.model.requests import AuditFilter, JobFilter, Resolution, RetryPolicy, Submission, SubmittedRow
 from acked_client.model.states import State
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
 from acked_client.shells.handles import BulkHandle, Handle
@@ -46,6 +47,8 @@ __all__ = [
     "AsyncHandle",
     "Attempt",
     "AttentionGroup",
+    "AuditEntry",
+    "AuditFilter",
     "Batch",
     "BulkHandle",
     "BulkPreview",
@@ -54,6 +57,7 @@ __all__ = [
     "Handle",
     "InvalidRequest",
     "JobCancelled",
+    "JobDetails",
     "JobError",
     "JobEvent",
     "JobFailed",
@@ -61,21 +65,26 @@ __all__ = [
     "JobStatus",
     "JobSummary",
     "Kind",
+    "KindDetails",
     "LimitReached",
     "NoResponse",
     "NotFound",
+    "Probe",
     "Problem",
     "ProblemError",
     "Resolution",
     "ResultMismatch",
     "RetryPolicy",
     "SentSignal",
+    "Signals",
     "State",
     "Step",
     "StillRunning",
     "Submission",
     "SubmittedRow",
+    "Tokens",
     "Unavailable",
     "UnexpectedResponse",
+    "Worker",
     "problems",
 ]

@@ -29,6 +29,7 @@ from acked_client.model.requests import (
 )
 from acked_client.settings import read_config
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
+from acked_client.shells.async_operating import AsyncOperatorCalls
 from acked_client.shells.asynchronous import AsyncDriver
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ CHUNKS_AHEAD = 2
 """Chunks of `submit_many` that are held for each one under way."""
 
 
-class AsyncAcked:
+class AsyncAcked(AsyncOperatorCalls):
     """An asyncio client, for one event loop. Close it, or use it in an `async with` block.
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.

@@ -9,8 +9,8 @@ from acked_client.core import bulk
 from acked_client.core.failures import problem_of
 from acked_client.core.frames import Event, Frame, SnapshotJob
 from acked_client.core.jobs import submit_request
-from acked_client.model import errors, jobs, lists
-from acked_client.model.requests import JobFilter, Resolution, Submission
+from acked_client.model import errors, jobs, lists, operating
+from acked_client.model.requests import AuditFilter, JobFilter, Resolution, Submission
 from acked_client.model.states import ENDED, State
 from acked_common.model import lifecycle
 from acked_common.runtime.env import Env
@@ -26,12 +26,14 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "AcceptedLinks": jobs.AcceptedLinks,
     "AttemptError": jobs.AttemptError,
     "AttemptLine": jobs.Attempt,
+    "AuditLine": operating.AuditEntry,
     "Batch": lists.Batch,
     "BulkActionStatus": lists.BulkStatus,
     "BulkBy": lists.BulkBy,
     "BulkExample": lists.BulkExample,
     "BulkPreview": lists.BulkPreview,
     "By": jobs.By,
+    "Draining": operating.Draining,
     "ErrorAt": errors.ErrorAt,
     "ExampleError": lists.ExampleError,
     "Group": lists.AttentionGroup,
@@ -39,16 +41,36 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "JobError": jobs.JobError,
     "JobStatus": jobs.JobStatus,
     "JobSummary": jobs.JobSummary,
+    "JobWithPayload": operating.JobDetails,
     "KeptStep": jobs.Step,
     "Kind": lists.Kind,
+    "KindBacklog": operating.KindBacklog,
+    "KindDetails": operating.KindDetails,
+    "LimitUsed": operating.LimitUse,
     "Limited": lists.Limited,
+    "ListedBatch": operating.ListedBatch,
+    "NewestStep": operating.NewestStep,
+    "OwnToken": operating.OwnToken,
     "Paused": lists.Paused,
+    "PausedOnce": operating.PastPause,
     "Progress": jobs.Progress,
+    "Ready": operating.Readiness,
     "RefusedJob": lists.RefusedJob,
     "SentSignal": jobs.SentSignal,
+    "ServedSchema": operating.ServedSchema,
+    "SignalList": operating.Signals,
     "StepError": jobs.StepError,
+    "StepsOf": operating.StepCounts,
+    "TakenSignal": operating.TakenSignal,
+    "Token": operating.ListedToken,
+    "Tokens": operating.Tokens,
+    "UnreadSignal": operating.UnreadSignal,
     "WaitsOf": jobs.Waits,
+    "Worker": operating.Worker,
+    "WorkersJob": operating.RunningJob,
 }
+AUDIT_PARAMETERS = {"action", "client", "job", "bulk_action", "kind", "since", "until"}
+"""Those of `GET /audit`, but for the page."""
 LEFT_OUT = {"Batch.load_test": "the figures of the load test are for its page"}
 """Fields of the documents that the client does not show, and why."""
 PAGES = {
@@ -56,6 +78,10 @@ PAGES = {
     "StepList": ("steps", "next_page_token"),
     "Attention": ("groups", "next_page_token"),
     "Kinds": ("kinds",),
+    "Workers": ("workers",),
+    "AuditList": ("entries", "next_page_token"),
+    "BatchList": ("batches", "next_page_token"),
+    "BulkActionList": ("bulk_actions", "next_page_token"),
 }
 """Lists are read by the names of their members."""
 
@@ -84,12 +110,12 @@ async def test_structs_have_the_fields_of_the_document(schemas: dict[str, Any]) 
 async def test_each_struct_of_a_response_is_described(schemas: dict[str, Any]) -> None:
     own = {
         found
-        for module in (jobs, lists)
+        for module in (jobs, lists, operating)
         for found in vars(module).values()
         if isinstance(found, type) and issubclass(found, msgspec.Struct) and found.__module__ == module.__name__
     }
-    # The feed is no part of OpenAPI.
-    assert own - {jobs.JobEvent} == set(OF_SCHEMAS.values()) - {errors.ErrorAt}
+    # The feed is no part of OpenAPI, and a probe is what several responses say.
+    assert own - {jobs.JobEvent, operating.Probe} == set(OF_SCHEMAS.values()) - {errors.ErrorAt}
     for name, members in PAGES.items():
         assert set(members) <= schemas[name]["properties"].keys()
 
@@ -119,6 +145,8 @@ async def test_requests_have_the_fields_of_the_document(schemas: dict[str, Any])
     request = bulk.BulkRequest(action="resolve", where=where, plan="p", rate_per_s=1, reason="r", resolution=resolution)
     known = schemas["BulkRequest"]["properties"].keys()
     assert request.members(dry_run=True).keys() == known - {"ids"}
+    every_entry = AuditFilter(action="a", client="c", job="j", bulk_action="b", kind="k", since="1h", until="1m")
+    assert every_entry.members().keys() == AUDIT_PARAMETERS
     by_ids = bulk.BulkRequest(action="retry", where=["x"])
     assert by_ids.members(dry_run=False).keys() <= known
 

@@ -77,6 +77,17 @@ def exchange(session: Session, request: Request, *, wait_s: float = 0.0, check: 
                 return found
 
 
+def locate_intake(session: Session) -> Flow[str]:
+    """Return the address of intake: the one that was passed, else the one that the gateway names."""
+    if session.intake is None:
+        done = yield Send(session.gateway, Request("GET", LOOKED_AT), session.policy.request_s)
+        outcome = done.outcome
+        assert isinstance(outcome, Response | Lost)  # noqa: S101 - for the type checker
+        if not isinstance(outcome, Response) or not _names_intake(session, outcome):
+            raise error_of(outcome, where=f"GET {LOOKED_AT}")
+    return str(session.intake)
+
+
 def fetch(session: Session, request: Request, into: type[T], *, wait_s: float = 0.0) -> Flow[T]:
     """Return the decoded body of a successful response."""
     response = yield from exchange(session, request, wait_s=wait_s)

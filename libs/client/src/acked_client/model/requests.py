@@ -72,6 +72,35 @@ class JobFilter:
         return {name: str(value) for name, value in fields.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries of the audit: those of an action and a client, or those of one job, bulk action or kind.
+
+    `since` and `until` bound when the act was requested, as in `JobFilter`.
+    """
+
+    action: str | None = None
+    client: str | None = None
+    job: str | None = None
+    bulk_action: str | None = None
+    kind: str | None = None
+    since: datetime | str | None = None
+    until: datetime | str | None = None
+
+    def members(self) -> dict[str, str]:
+        """Return the fields that are set, by their names in the API. Raise `ValueError` for a naive instant."""
+        fields = {
+            "action": self.action,
+            "client": self.client,
+            "job": self.job,
+            "bulk_action": self.bulk_action,
+            "kind": self.kind,
+            "since": instant(self.since),
+            "until": instant(self.until),
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
 def instant(value: datetime | str | None) -> str | None:
     """Return an instant as RFC 3339; texts stay. Raise `ValueError` for a datetime without a time zone."""
     if not isinstance(value, datetime):

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
-from acked_client.core import bulk, jobs, json_text, lists
+from acked_client.core import bulk, jobs, json_text, lists, operating
 from acked_client.core.effects import Flow
 from acked_client.core.exchange import Session
 from acked_client.model.errors import AckedError
 from acked_client.model.jobs import Accepted, JobStatus, SentSignal, Step
 from acked_client.model.lists import BulkStatus
+from acked_client.model.operating import JobDetails, Signals
 from acked_client.model.requests import Resolution
 from acked_client.shells.asynchronous import AsyncDriver
 
@@ -44,6 +45,10 @@ class AsyncHandle(Generic[T]):
     async def status(self) -> JobStatus:
         """Return the status of the job."""
         return await self._run(jobs.status(self._session, self.id))
+
+    async def details(self) -> JobDetails:
+        """Return the status of the job with its payload."""
+        return await self._run(operating.details(self._session, self.id))
 
     async def result(self, timeout: float | None = None) -> T:
         """Wait until the job has ended and return its result, as the type that its handler returns.
@@ -106,6 +111,10 @@ class AsyncHandle(Generic[T]):
     def steps(self, *, newest_first: bool = False) -> AsyncIterator[Step]:
         """Iterate over the durable calls of the job in the order in which they were first kept."""
         return self._driver.pages(lists.steps(self._session, self.id, newest_first))
+
+    async def signals(self) -> Signals:
+        """Return the signals of the job: the unread ones, and the newest that were taken. Values are left out."""
+        return await self._run(operating.signals(self._session, self.id))
 
     async def _run(self, flow: Flow[R]) -> R:
         try:
