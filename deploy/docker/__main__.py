@@ -32,6 +32,7 @@ from deploy.native.__main__ import (
     parse_arguments,
     parse_scale,
     parse_services,
+    say_next,
     say_up,
     say_whole,
 )
@@ -72,6 +73,7 @@ def up(containers: Containers, wanted: Asked) -> None:
     keep_runtime("docker")
     say_up(containers.project.urls, containers.project.scale["worker"], time.monotonic() - started, was_up=was_up)
     print("".join(f"{line}\n" for line in wanted.lines), end="")
+    say_next(containers.project.urls, wanted.environ)
 
 
 def _asked(verb: str, containers: Containers) -> Asked:

@@ -92,6 +92,15 @@ def say_up(urls: Mapping[str, str], workers: int, took_s: float, *, was_up: bool
     print("  more        ./just status, ./just scale 4, ./just logs, ./just down")
 
 
+def say_next(urls: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Print the first command to try on a stack that is up."""
+    is_default = urls["gateway"].endswith(f":{DEFAULT_PORT_BASE}")
+    command = ".venv/bin/acked submit demo --wait" + ("" if is_default else f" --gateway {urls['gateway']}")
+    if environ.get("ACKED_ACCESS") == "tokens":
+        command += " --token-file FILE    # ./just token make makes a token; the file has mode 600"
+    print(f"next: {command}", flush=True)
+
+
 def up(stack: Stack, wanted: Asked) -> int:
     """Start the stack, print its URLs and return the exit code. A stack that is up stays as it is."""
     started = time.monotonic()
@@ -117,6 +126,7 @@ def up(stack: Stack, wanted: Asked) -> int:
     if any(one.closes for one in found):
         print("just up: the running stack is more open than its settings; apply them: ./just restart", file=sys.stderr)
         return 1
+    say_next(stack.urls, stack.service_environ)
     return 0
 
 

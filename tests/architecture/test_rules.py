@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
 COMMON = ROOT / "libs/common/src/acked_common"
 CLIENT = ROOT / "libs/client/src/acked_client"
+CLI = ROOT / "libs/cli/src/acked_cli"
 SERVICES = {"acked_intake", "acked_gateway", "acked_worker"}
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
@@ -70,6 +71,14 @@ def test_the_client_imports_none_of_ours() -> None:
         assert not packages(path) & ours, relative(path)
 
 
+def test_the_command_line_imports_the_client_alone() -> None:
+    ours = {"acked", "acked_common"} | SERVICES
+    found = [path for path in SOURCES if path.is_relative_to(CLI)]
+    assert len(found) > 15
+    for path in found:
+        assert not packages(path) & ours, relative(path)
+
+
 def test_motor_is_imported_in_one_module() -> None:
     users = [relative(path) for path in SOURCES if "motor" in packages(path)]
     assert users == [relative(COMMON / "store/mongo/driver.py")]
@@ -82,7 +91,9 @@ def test_the_broker_library_is_imported_by_its_owners() -> None:
 
 def test_the_environment_is_read_in_one_place() -> None:
     # Handlers of users run without the services.
-    readers = {COMMON / "runtime/env.py", ROOT / "libs/acked/src/acked/kinds/settings.py", CLIENT / "settings.py"}
+    readers = {COMMON / "runtime/env.py", ROOT / "libs/acked/src/acked/kinds/settings.py"}
+    # Clients run without them too.
+    readers |= {CLIENT / "settings.py", CLI / "settings.py"}
     for path in SOURCES:
         if path.is_relative_to(ROOT / "deploy") or path in readers:
             continue

@@ -12,10 +12,12 @@ from deploy.native.uv import uv_command
 COMMON = "libs/common"
 HANDLERS = "libs/acked"
 CLIENT = "libs/client"
+CLI = "libs/cli"
 PACKAGES = {
     "acked": [HANDLERS],
     "acked.testing": [HANDLERS, COMMON],
     "acked_client": [CLIENT],
+    "acked_cli": [CLI, CLIENT],
     "acked_common": [COMMON],
     "acked_intake": ["services/intake", COMMON],
     "acked_gateway": ["services/gateway", COMMON],

@@ -1,1 +1,1 @@
-"""The command line of Acked."""
+"""The command line of Acked: `acked`."""

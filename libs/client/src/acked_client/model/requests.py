@@ -18,6 +18,9 @@ PlainHandler = Callable[[Any, Any], T]
 
 BulkVerb = Literal["retry", "cancel", "resolve", "run_now", "erase"]
 
+ResolvedState = Literal["succeeded", "failed"]
+"""The outcome of a job that an operator resolves."""
+
 TraceContext = Callable[[], Mapping[str, str]]
 """Returns the W3C headers `traceparent` and `tracestate` of the current span; other names are not sent."""
 
@@ -114,7 +117,7 @@ def instant(value: datetime | str | None) -> str | None:
 class Resolution:
     """The outcome that an operator gives a failed job: `succeeded` with a result, or `failed`."""
 
-    state: Literal["succeeded", "failed"]
+    state: ResolvedState
     result: Any = None
     note: str | None = None
 

@@ -57,8 +57,8 @@ CONTAINERS = frozenset(
 )
 """What Compose and the recipes for it read."""
 
-CLIENTS = frozenset({"ACKED_TOKEN", "ACKED_TOKEN_FILE"})
-"""What the client library reads; services and recipes ignore them."""
+CLIENTS = frozenset({"ACKED_TOKEN", "ACKED_TOKEN_FILE", "ACKED_GATEWAY", "ACKED_INTAKE"})
+"""What the client library and the command line read; services and recipes ignore them."""
 
 TESTS = frozenset(
     {

@@ -1,0 +1,38 @@
+"""The commands of `acked`, and the run of one."""
+
+from collections.abc import Sequence
+
+import typer
+
+from acked_cli.commands import act, completion, dev, doctor, follow, lists, operate, submit
+
+NAME = "acked"
+HELP = """Submit jobs to Acked, follow them and operate them.
+
+Lists are tables on a terminal and lines of JSON on a pipe.
+
+Exit codes: 0 ok, 1 a job failed, 2 usage, 3 not found, 4 refused, 5 unreachable."""
+
+
+def build() -> typer.Typer:
+    """Return the application with all verbs."""
+    app = typer.Typer(
+        name=NAME,
+        help=HELP,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for part in (submit, follow, lists, act, operate, doctor, dev, completion):
+        part.add_to(app)
+    return app
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        build()(args=list(words), prog_name=NAME)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0

@@ -1,0 +1,1 @@
+"""What all commands share: options, the client, exit codes, error messages."""

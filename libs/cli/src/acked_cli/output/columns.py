@@ -1,0 +1,152 @@
+"""OWNER of which columns the table of each record has. Pure."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+Cell = Callable[[Mapping[str, Any]], object]
+Columns = Mapping[str, Cell]
+
+
+def _of(name: str) -> Cell:
+    return lambda row: row.get(name)
+
+
+def _fields(*names: str) -> Columns:
+    return {name: _of(name) for name in names}
+
+
+def _counts(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{state}={count}" for state, count in (row.get("states") or {}).items())
+
+
+def _error(row: Mapping[str, Any]) -> str | None:
+    error = row.get("error")
+    return None if not error else f"{error['type']}: {error['message']}"
+
+
+def _count(row: Mapping[str, Any]) -> str:
+    return f"{row['count']}{'' if row['count_is_exact'] else '+'}"
+
+
+def _total(row: Mapping[str, Any]) -> str:
+    return f"{row['total']}{'' if row['total_is_exact'] else '+'}"
+
+
+def _matched(row: Mapping[str, Any]) -> str:
+    return f"{row['matched']}{'' if row['matched_is_exact'] else '+'}"
+
+
+def _refused(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{reason}={count}" for reason, count in row["refused"].items())
+
+
+def _why(row: Mapping[str, Any]) -> object:
+    found = row.get("problem")
+    return None if not found else f"{found['status']} {found['name']}: {found['detail']}"
+
+
+def _kind_flags(row: Mapping[str, Any]) -> str:
+    parts = []
+    if paused := row.get("paused"):
+        parts.append(f"paused by {paused['client']} since {shown(paused['since'])}: {paused['reason'] or '-'}")
+    if limit := row.get("limit"):
+        parts += [f"{name}<={limit[name]}" for name in ("running", "per_tenant") if limit[name] is not None]
+    return "; ".join(parts)
+
+
+def _target(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={shown(value)}" for name, value in row["target"].items())
+
+
+OF_RECORDS: Mapping[str, Columns] = {
+    "job": {
+        **_fields("id", "kind", "state", "reason", "attempt"),
+        "accepted": _of("accepted_at"),
+        "batch": _of("batch"),
+        "error": _error,
+    },
+    "accepted": _fields("id", "kind", "state", "accepted_at", "idempotency_key", "replayed"),
+    "row": {**_fields("line", "id", "idempotency_key", "replayed"), "problem": _why},
+    "moved": {**_fields("id", "state", "reason", "run"), "problem": _why},
+    "event": _fields("at", "id", "rev", "state", "reason", "attempt"),
+    "group": {
+        "group": _of("group"),
+        "kind": _of("kind"),
+        "jobs": _count,
+        "last": _of("last_at"),
+        "error": lambda row: f"{row['type']}: {row['message']}",
+        "taken by": _of("taken_by"),
+        "comment": _of("comment"),
+    },
+    "example": {**_fields("id", "kind", "state"), "error": _error},
+    "bulk": {
+        **_fields("id", "action", "state"),
+        "matched": _matched,
+        "done": _of("done"),
+        "refused": _refused,
+        "client": lambda row: row["by"]["client"],
+        "asked": _of("asked_at"),
+        "reason": _of("reason"),
+    },
+    "kind": {
+        **_fields("kind", "lane", "version", "timeout_s", "max_attempts"),
+        "seen": _of("seen_at"),
+        "state": _kind_flags,
+    },
+    "worker": {
+        **_fields("id", "instance", "running", "slots", "finished", "draining", "version"),
+        "since": _of("since"),
+        "kinds": lambda row: " ".join(row["kinds"]),
+    },
+    "drained": _fields("id", "drain_requested"),
+    "batch": {"batch": _of("batch"), "jobs": _total, "states": _counts, "newest": _of("newest_at")},
+    "one_batch": {
+        "batch": _of("batch"),
+        "jobs": _total,
+        "states": _counts,
+        "last": _of("last_at"),
+        "took": _of("duration_s"),
+    },
+    "step": _fields("seq", "name", "key", "call", "state", "at", "took_s", "tries", "due_at"),
+    "signal": _fields("seq", "name", "state", "at", "by", "id", "taken_by"),
+    "sent": _fields("id", "job", "name", "seq"),
+    "audit": {
+        **_fields("at", "client", "action"),
+        "target": _target,
+        "jobs": _of("count"),
+        "reason": _of("reason"),
+    },
+    "check": _fields("check", "outcome", "detail", "advice"),
+    "restart": _fields("at", "changed", "outcome", "took_s"),
+    "attempt": {
+        **_fields("run", "attempt", "outcome", "worker", "started_at", "ended_at"),
+        "error": _error,
+    },
+    "history": {
+        **_fields("rev", "at", "state", "reason", "attempt"),
+        "by": lambda row: row["by"]["client"] if row.get("by") else None,
+    },
+}
+"""The columns of each sort of record, by their titles."""
+NEVER_CUT = frozenset({"id", "group", "instance", "idempotency_key", "line", "state", "at"})
+"""Columns that a narrow terminal folds and never shortens: people copy them."""
+
+
+def shown(value: object) -> str:
+    """Return the text of a value in a table: instants in UTC to the second, nothing for None."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+        case timedelta():
+            return f"{value.total_seconds():g} s"
+        case float():
+            return f"{value:g}"
+        case list():
+            return ", ".join(shown(item) for item in value)
+        case _:
+            return str(value)

@@ -1,0 +1,74 @@
+"""OWNER of what the command line reads from its environment: addresses, the token, and the folder of handlers."""
+
+import os
+import stat
+from pathlib import Path
+
+GATEWAY = "ACKED_GATEWAY"
+INTAKE = "ACKED_INTAKE"
+TOKEN = "ACKED_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN_FILE = "ACKED_TOKEN_FILE"  # noqa: S105 - the name of a variable
+HANDLERS_DIR = "ACKED_HANDLERS_DIR"
+DEFAULT_GATEWAY = "http://localhost:8080"
+MAX_TOKEN_BYTES = 4_096
+_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class UnusableToken(Exception):
+    """There is a token, but it can't be used; the text says what to do."""
+
+
+def gateway(given: str | None) -> str:
+    """Return the address of the gateway: of the option, else of the environment."""
+    return given or os.environ.get(GATEWAY) or DEFAULT_GATEWAY
+
+
+def intake(given: str | None) -> str | None:
+    """Return the address of intake; None if the gateway names it."""
+    return given or os.environ.get(INTAKE) or None
+
+
+def token(file: Path | None) -> str | None:
+    """Return the token: of the file, else of the environment; None for none. Raise `UnusableToken`.
+
+    A file that other users may read or write is refused. A token is never an argument, which every user could list.
+    """
+    if file is None:
+        if given := os.environ.get(TOKEN):
+            return given
+        named = os.environ.get(TOKEN_FILE)
+        if not named:
+            return None
+        file = Path(named)
+    return _token_of(file)
+
+
+def _token_of(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            # Of the open file: another one may take its name.
+            mode = os.fstat(opened.fileno()).st_mode
+            if mode & _OF_OTHERS:
+                raise UnusableToken(
+                    f"the token file {file} has mode {stat.S_IMODE(mode):04o}, so other users may read or change it: "
+                    f"run chmod 600 '{file}', and make a new token if others had access"
+                )
+            text = opened.read(MAX_TOKEN_BYTES + 1)
+    except OSError as error:
+        raise UnusableToken(
+            f"the token file {file} can't be read ({error.strerror}): correct --token-file or {TOKEN_FILE}"
+        ) from None
+    if len(text) > MAX_TOKEN_BYTES:
+        raise UnusableToken(f"{file} is no token file: it has more than {MAX_TOKEN_BYTES:,} bytes")
+    return text.decode("utf-8", "replace").strip()
+
+
+def handlers_dir(checkout: Path) -> Path:
+    """Return the folder from which the workers of a checkout load handlers."""
+    named = os.environ.get(HANDLERS_DIR)
+    return Path(named) if named else checkout / "handlers"
+
+
+def environment_with(**more: str) -> dict[str, str]:
+    """Return the environment of a child process."""
+    return {**os.environ, **more}
