@@ -119,8 +119,7 @@ def _command(function: Verb) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(**options: Any) -> None:
-        context = options.get("ctx")
-        if isinstance(context, typer.Context) and context.invoked_subcommand is not None:
+        if (context := options.get("ctx")) is not None and context.invoked_subcommand is not None:
             if any(options[parameter.name] != parameter.default for parameter in parameters if parameter.name != "ctx"):
                 # They would be ignored.
                 typer.echo(f"acked: put the options behind {context.invoked_subcommand}", err=True)

@@ -61,7 +61,7 @@ def _target(row: Mapping[str, Any]) -> str:
 
 OF_RECORDS: Mapping[str, Columns] = {
     "job": {
-        **_fields("id", "kind", "state", "reason", "attempt"),
+        **_fields("id", "kind", "state", "attempt"),
         "accepted": _of("accepted_at"),
         "batch": _of("batch"),
         "error": _error,
@@ -130,7 +130,7 @@ OF_RECORDS: Mapping[str, Columns] = {
 }
 """The columns of each sort of record, by their titles."""
 NEVER_CUT = frozenset({"id", "group", "instance", "idempotency_key", "line", "state", "at"})
-"""Columns that a narrow terminal folds and never shortens: people copy them."""
+"""Columns that are never shortened: people copy them."""
 
 
 def shown(value: object) -> str:

@@ -8,6 +8,8 @@ commands. Control characters (C0, DEL, C1), line separators and the marks that r
 import re
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE_IN_JSON = re.compile(f"(?!\n){_UNSAFE.pattern}")
+"""A line feed outside of strings, where it never stands raw, formats a document."""
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -23,7 +25,7 @@ def safe_lines(text: str) -> list[str]:
 
 def safe_json(text: str) -> str:
     """Return JSON without raw control characters: all of them stand inside strings, where an escape is the same."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -20,8 +20,12 @@ from acked_client import State
 
 TABLE_ROWS = 1_000
 """Rows that one table holds; a longer list is several tables, so that its first rows are shown early."""
+TABLE_WIDTH = 2_000
+"""A table is as wide as its columns. A narrower terminal wraps its lines, and nothing of an id is lost."""
 PIPE_WIDTH = 240
-"""Of a table that is not shown on a terminal."""
+"""Of one record that is not shown on a terminal."""
+MOST_WIDTH = 60
+"""Of a column that people don't copy; `show` has its whole text."""
 _STYLES: Mapping[str, str] = {
     State.SUCCEEDED: "green",
     State.FAILED: "red",
@@ -109,13 +113,13 @@ class Writer:
     def _tables(self, record: str, items: Iterable[Any], title: str | None) -> int:
         rest, count = iter(items), 0
         while chunk := list(islice(rest, TABLE_ROWS)):
-            self._console().print(_table(record, chunk, title))
+            self._console(TABLE_WIDTH).print(_table(record, chunk, title))
             count += len(chunk)
         return count
 
-    def _console(self) -> Console:
-        is_terminal = self.out.isatty()
-        width = None if is_terminal else PIPE_WIDTH
+    def _console(self, width: int | None = None) -> Console:
+        if width is None and not self.out.isatty():
+            width = PIPE_WIDTH
         return Console(file=self.out, width=width, highlight=False, markup=False, emoji=False, legacy_windows=False)
 
     def _json(self, value: Any) -> None:
@@ -131,7 +135,7 @@ def _table(record: str, items: Iterable[Any], title: str | None) -> Table:
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold", header_style="bold")
     columns = OF_RECORDS[record]
     for name in columns:
-        table.add_column(name, overflow="fold" if name in NEVER_CUT else "ellipsis", no_wrap=name not in NEVER_CUT)
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=None if name in NEVER_CUT else MOST_WIDTH)
     for item in items:
         row = _row(item)
         table.add_row(*(_cell(name, cell(row)) for name, cell in columns.items()))
