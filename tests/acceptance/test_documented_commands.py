@@ -33,6 +33,7 @@ NOT_RUN = {
     r"cp handlers/": "the fixture does it in a folder of its own",
     r"python -m acked.testing ": "needs the reader's handler; the unit tests of the kit run the same program",
     r"pip install \./libs/client": "test_packages_alone.py installs it into an empty environment",
+    r"acked ": "test_cli.py runs those that end, and these in a pseudo terminal or with a checkout of its own",
     r"git pull": "changes the work tree",
     r"websocat ": "a program that is not installed by tests; test_feed.py follows the same address",
 }

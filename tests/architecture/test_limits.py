@@ -51,6 +51,7 @@ EXCEPTIONS: dict[Key, str] = {
     (PARAMETERS, f"{CLIENT}/async_client.py", "AsyncAcked.submit"): "keywords that users write, each with a default",
     (FIELDS, f"{CLIENT}/model/operating.py", "Worker"): "one field for each member of a worker",
     (METHODS, f"{CLIENT}/shells/handles.py", "Handle"): "one method for each route of a job",
+    (METHODS, f"{CLIENT}/shells/async_handles.py", "AsyncHandle"): "one method for each route of a job",
     (PARAMETERS, f"{CLI}/commands/submit.py", "submit"): "options that users type, each with a default",
     (PARAMETERS, f"{CLI}/commands/act.py", "resolve"): "options that users type, each with a default",
     # What a route is, written down once for the server and for /openapi.json.

@@ -12,7 +12,7 @@ from acked_cli.invocation.exit_codes import ExitCode
 from acked_cli.invocation.verb import Cli, verb
 
 
-class Shell(StrEnum):
+class ShellKind(StrEnum):
     """Shells that can complete."""
 
     BASH = "bash"
@@ -20,7 +20,7 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
-ShellName = Annotated[Shell, typer.Argument(help="The shell.")]
+ShellName = Annotated[ShellKind, typer.Argument(help="The shell.")]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from acked_cli.commands.follow import ended_code
 from acked_cli.commands.options import Kind, Timeout, Wait
-from acked_cli.input.payloads import Line, read_payload, read_rows
+from acked_cli.input.payloads import FileLine, read_payload, read_rows
 from acked_cli.input.words import parse_duration_s
 from acked_cli.invocation.exit_codes import ExitCode
 from acked_cli.invocation.verb import Cli, usage, verb
@@ -96,12 +96,12 @@ def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode 
     return None
 
 
-def _outcomes(cli: Cli, lines: Iterator[Line]) -> Iterator[dict[str, Any]]:
+def _outcomes(cli: Cli, lines: Iterator[FileLine]) -> Iterator[dict[str, Any]]:
     """Yield what became of each line, also of those that were never sent, in order.
 
     The client reads some thousand lines ahead, so as many are held at most.
     """
-    under_way: deque[Line] = deque()
+    under_way: deque[FileLine] = deque()
 
     def submissions() -> Iterator[Submission]:
         for line in lines:
@@ -120,7 +120,7 @@ def _outcomes(cli: Cli, lines: Iterator[Line]) -> Iterator[dict[str, Any]]:
     yield from faults()
 
 
-def _sent(line: Line, outcome: SubmittedRow[Handle[Any]]) -> dict[str, Any]:
+def _sent(line: FileLine, outcome: SubmittedRow[Handle[Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {"line": line.number, "idempotency_key": outcome.idempotency_key}
     if outcome.job is not None:
         return row | {"id": outcome.job.id, "replayed": bool(outcome.job.is_replay)}

@@ -77,7 +77,7 @@ def _opened(name: str) -> IO[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class FileLine:
     """A line of a file of submissions, with its number from 1. `fault` says why it is none."""
 
     number: int
@@ -85,7 +85,7 @@ class Line:
     fault: str | None = None
 
 
-def read_rows(name: str, key_prefix: str) -> Iterator[Line]:
+def read_rows(name: str, key_prefix: str) -> Iterator[FileLine]:
     """Yield the lines of a file, or of standard input (`-`); blank ones are skipped but counted.
 
     A line without a key gets one of the prefix and its number, so the same file with the same prefix is the same jobs,
@@ -98,23 +98,23 @@ def read_rows(name: str, key_prefix: str) -> Iterator[Line]:
         yield from _rows_of(file, key_prefix)
 
 
-def _rows_of(file: IO[bytes], key_prefix: str) -> Iterator[Line]:
+def _rows_of(file: IO[bytes], key_prefix: str) -> Iterator[FileLine]:
     number = 0
     while text := file.readline(MAX_BYTES + 1):
         number += 1
         if len(text) > MAX_BYTES and not text.endswith(b"\n"):
             while (rest := file.readline(MAX_BYTES)) and not rest.endswith(b"\n"):
                 pass
-            yield Line(number, None, f"has more than {MAX_BYTES:,} bytes")
+            yield FileLine(number, None, f"has more than {MAX_BYTES:,} bytes")
         elif text.strip():
             yield _line(number, text, key_prefix)
 
 
-def _line(number: int, text: bytes, key_prefix: str) -> Line:
+def _line(number: int, text: bytes, key_prefix: str) -> FileLine:
     try:
-        return Line(number, _submission(read_json(text, "it"), f"{key_prefix}:{number}"))
+        return FileLine(number, _submission(read_json(text, "it"), f"{key_prefix}:{number}"))
     except BadInput as error:
-        return Line(number, None, str(error))
+        return FileLine(number, None, str(error))
 
 
 def _submission(row: Any, key: str) -> Submission:

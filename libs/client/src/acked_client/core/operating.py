@@ -42,7 +42,7 @@ class _Info(msgspec.Struct):
     version: str
 
 
-class _Document(msgspec.Struct):
+class _ApiDocument(msgspec.Struct):
     info: _Info
 
 
@@ -139,7 +139,7 @@ def _version(outcome: object) -> str | None:
     if not isinstance(outcome, Response) or outcome.status != 200:
         return None
     try:
-        return msgspec.json.decode(outcome.body, type=_Document).info.version
+        return msgspec.json.decode(outcome.body, type=_ApiDocument).info.version
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

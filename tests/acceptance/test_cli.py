@@ -1,0 +1,319 @@
+"""The program `acked` as people run it: its documented commands, on a pipe, and in a pseudo terminal."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from acked_common.model.lifecycle import State
+from support.nonce import nonce
+from support.stacks import StartStack, TestStack, eventually
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "docs" / "cli.md", ROOT / "docs" / "how-do-i.md", ROOT / "README.md"]
+COMMANDS = [
+    (f"{path.name}:{number}", line.strip())
+    for path in DOCUMENTS
+    for number, line in enumerate(path.read_text().splitlines(), 1)
+    if re.match(r"    (?:\.venv/bin/)?acked ", line)
+]
+"""Commands as they stand in documents. Those after a `$` don't end by themselves; further tests run them."""
+PROGRAM = Path(sys.executable).with_name("acked")
+WITHIN_S = 60.0
+ROWS, BROKEN = 1_500, (3, 500, 501, 900, 1_200, 1_499, 1_500)
+
+
+@pytest.fixture(scope="module")
+def stack(start_stack: StartStack) -> TestStack:
+    return start_stack({})
+
+
+@pytest.fixture
+def environ(stack: TestStack) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
+    path = f"{PROGRAM.parent}{os.pathsep}{kept.get('PATH', '')}"
+    return kept | {"ACKED_GATEWAY": f"http://localhost:{stack.gateway_port}", "PATH": path, "TERM": "xterm"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the documented commands read."""
+    (tmp_path / "payload.json").write_text(json.dumps({"nonce": nonce()}))
+    (tmp_path / "rows.ndjson").write_text('{"kind": "noop"}\n{"kind": "noop", "tags": ["eu"]}\n')
+    (tmp_path / ".venv").symlink_to(PROGRAM.parents[1])
+    return tmp_path
+
+
+def acked(environ: dict[str, str], *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(PROGRAM), *words], env=environ, input=typed, capture_output=True, text=True, timeout=WITHIN_S, check=False
+    )
+
+
+def records(ended: subprocess.CompletedProcess[str]) -> list[Any]:
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def failed_job(stack: TestStack, **fields: Any) -> str:
+    job_id = stack.process("flaky", payload={"failures": 9, "nonce": nonce()}, max_attempts=1, **fields)
+    assert stack.finished(job_id)["state"] == State.FAILED
+    return job_id
+
+
+def job_for(stack: TestStack, command: str) -> str:
+    """A job for which the command means something."""
+    if re.search(r"acked (?:cancel|run-now|signal) ", command):
+        return stack.process("noop", delay_s=3600)
+    if re.search(r"acked (?:retry|resolve|erase) ", command):
+        return failed_job(stack)
+    job_id = stack.process("noop")
+    stack.finished(job_id)
+    return job_id
+
+
+def bulk_action(stack: TestStack) -> str:
+    answer = stack.call("POST", "/bulk-actions", {"action": "retry", "filter": {"batch": f"none-{nonce()}"}})
+    return str(answer.body["id"])
+
+
+@pytest.mark.parametrize(("source", "command"), COMMANDS, ids=[source for source, _ in COMMANDS])
+def test_documented_command_runs(
+    stack: TestStack, environ: dict[str, str], folder: Path, source: str, command: str
+) -> None:
+    stack.finished(stack.process("noop", batch="nightly"))
+    if "<id>" in command:
+        command = command.replace("<id>", job_for(stack, command))
+    if "<bulk-action>" in command:
+        command = command.replace("<bulk-action>", bulk_action(stack))
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert ended.returncode == 0, (source, command, ended.stdout, ended.stderr)
+    if "completion" not in command:
+        for line in ended.stdout.splitlines():
+            json.loads(line)
+
+
+def test_documents_show_each_verb(environ: dict[str, str]) -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    verbs = re.findall(r"^  ([a-z-]+) ", acked(environ, "--help").stdout.partition("Commands:")[2], re.MULTILINE)
+    assert len(verbs) > 20
+    assert [verb for verb in verbs if f"acked {verb}" not in text] == []
+
+
+def test_exit_codes_of_the_program(stack: TestStack, environ: dict[str, str]) -> None:
+    done = acked(environ, "submit", "test.echo", "-p", json.dumps({"nonce": nonce()}), "--wait")
+    assert done.returncode == 0 and records(done)[0]["result"]["payload"] == {"nonce": nonce()}, done.stderr
+    job_id = records(done)[0]["id"]
+    assert acked(environ, "submit", "flaky", "-p", '{"failures": 999}', "--wait", "--timeout", "0s").returncode == 1
+    assert acked(environ, "submit", "demo", "-p", "{").returncode == 2
+    assert acked(environ, "status", "0198a000-0000-7000-8000-000000000000").returncode == 3
+    assert acked(environ, "retry", job_id).returncode == 4
+    nobody = acked(environ | {"ACKED_GATEWAY": "http://localhost:1"}, "status", job_id, "--retry-for", "0")
+    assert nobody.returncode == 5 and "./just up" in nobody.stderr and "Traceback" not in nobody.stderr
+
+
+def test_doctor_finds_nothing(environ: dict[str, str]) -> None:
+    ended = acked(environ, "doctor")
+    assert ended.returncode == 0, ended.stdout
+    assert {record["outcome"] for record in records(ended)} == {"ok"} and len(records(ended)) == 6
+
+
+def test_lines_are_resumed_after_a_kill(stack: TestStack, environ: dict[str, str], tmp_path: Path) -> None:
+    batch, file = f"cli-{nonce()}", tmp_path / "rows"
+    good = [json.dumps({"kind": "noop", "batch": batch, "payload": {"n": n, "nonce": nonce()}}) for n in range(ROWS)]
+    for number in BROKEN:
+        good[number - 1] = '{"kind": "noop", '
+    file.write_text("\n".join(good))
+    words = [str(PROGRAM), "submit-many", str(file), "--key-prefix", batch]
+    with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as first:
+        assert first.stdout is not None and json.loads(first.stdout.readline())["line"] == 1
+        first.kill()
+    ended = acked(environ, *words[1:])
+    found = records(ended)
+    assert ended.returncode == 4 and [row["line"] for row in found] == list(range(1, ROWS + 1))
+    assert [row["line"] for row in found if "problem" in row] == list(BROKEN)
+    assert len({row["id"] for row in found if "id" in row}) == ROWS - len(BROKEN)
+    assert any(row.get("replayed") for row in found)
+    assert acked(environ, "batch", batch, "--wait").returncode == 0
+    assert stack.batch(batch) == {State.SUCCEEDED: ROWS - len(BROKEN)}
+
+
+def test_filter_on_a_pipe_needs_a_yes(stack: TestStack, environ: dict[str, str]) -> None:
+    batch = f"cli-{nonce()}-where"
+    jobs = [failed_job(stack, batch=batch) for _ in range(6)]
+    words = ["retry", "--where", f"batch={batch} state=failed", "--reason", f"because {nonce()}"]
+    refused = acked(environ, *words)
+    assert (refused.returncode, refused.stdout) == (2, "") and "6 jobs match" in refused.stderr
+    assert refused.stderr.count("flaky") == 5
+    assert all(stack.status(job_id)["run"] == 1 for job_id in jobs)
+    done = acked(environ, *words, "--rate", "100/s", "--yes")
+    assert done.returncode == 0 and records(done)[0]["done"] == 6, done.stderr
+    assert all(stack.status(job_id)["run"] == 2 for job_id in jobs)
+    (entry,) = records(acked(environ, "audit", f"bulk={records(done)[0]['id']}"))
+    assert (entry["action"], entry["reason"]) == ("bulk", f"because {nonce()}")
+
+
+def test_watch_ends_quietly_when_its_reader_is_gone(stack: TestStack, environ: dict[str, str]) -> None:
+    batch = f"cli-{nonce()}-gone"
+    stack.process("noop", batch=batch)
+    words = [str(PROGRAM), "watch", "--batch", batch]
+    with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None and watching.stderr is not None
+        assert json.loads(watching.stdout.readline())["id"]
+        watching.stdout.close()
+
+        def ended() -> bool:
+            stack.process("noop", batch=batch)
+            return watching.poll() is not None
+
+        eventually(ended, within_s=WITHIN_S, what="the program has seen that nobody reads")
+        assert (watching.returncode, watching.stderr.read()) == (-signal.SIGPIPE, "")
+
+
+class Terminal:
+    """A program in a pseudo terminal: what it shows, and what is typed."""
+
+    def __init__(self, controller: int, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        self._controller = controller
+        self._shown = bytearray()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                found = os.read(self._controller, 4_096)
+            except OSError:
+                # Linux reports the end of a pseudo terminal as an error.
+                return
+            if not found:
+                return
+            self._shown += found
+
+    @property
+    def shown(self) -> str:
+        return self._shown.decode("utf-8", "replace")
+
+    def wait_for(self, text: str) -> None:
+        eventually(lambda: text in self.shown, within_s=WITHIN_S, what=f"{text!r} on the terminal")
+
+    def type(self, text: str) -> None:
+        os.write(self._controller, text.encode())
+
+    def ended(self) -> int:
+        return self.process.wait(WITHIN_S)
+
+
+@contextmanager
+def terminal(environ: dict[str, str], *words: str) -> Iterator[Terminal]:
+    """Run a program with a terminal of its own. At the end the terminal must be as it was."""
+    controller, follower = pty.openpty()
+    before = termios.tcgetattr(follower)
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        [str(PROGRAM), *words],
+        env=environ,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        preexec_fn=take_terminal,
+    )
+    try:
+        yield (found := Terminal(controller, process))
+        assert termios.tcgetattr(follower) == before
+        assert "Traceback" not in found.shown
+        assert found.shown.count("\x1b[?25l") == found.shown.count("\x1b[?25h"), "the cursor is shown"
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(follower)
+        os.close(controller)
+
+
+def test_interrupted_watch_leaves_a_sane_terminal(stack: TestStack, environ: dict[str, str]) -> None:
+    batch = f"cli-{nonce()}-watch"
+    first = stack.process("noop", batch=batch)
+    with terminal(environ, "watch", "--batch", batch) as shown:
+        shown.wait_for(first)
+        second = stack.process("noop", batch=batch)
+        shown.wait_for(second)
+        shown.wait_for(str(State.SUCCEEDED))
+        shown.type("\x03")
+        assert shown.ended() == -signal.SIGINT
+
+
+def test_filter_on_a_terminal_is_asked_for(stack: TestStack, environ: dict[str, str]) -> None:
+    batch = f"cli-{nonce()}-asked"
+    job_id = failed_job(stack, batch=batch)
+    words = ("retry", "--where", f"batch={batch}")
+    for typed, run in (("n\n", 1), ("y\n", 2)):
+        with terminal(environ, *words) as shown:
+            shown.wait_for("retry these 1 jobs? [y/N]")
+            shown.type(typed)
+            assert shown.ended() == 0, shown.shown
+        assert stack.status(job_id)["run"] == run
+
+
+def test_payload_can_not_steer_the_terminal(stack: TestStack, environ: dict[str, str]) -> None:
+    job_id = stack.process("noop", payload={"x": f"\x1b]0;{nonce()}\x07\u009b31m"})
+    stack.finished(job_id)
+    with terminal(environ, "show", job_id) as shown:
+        assert shown.ended() == 0
+        shown.wait_for("history")
+        assert nonce() in shown.shown and "\x1b]" not in shown.shown and "\x07" not in shown.shown
+
+
+def test_dev_notices_a_handler(environ: dict[str, str], tmp_path: Path) -> None:
+    for mark in ("justfile", "libs/cli/pyproject.toml"):
+        (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / mark).touch()
+    (tmp_path / "just").write_text("#!/bin/sh\n")
+    (tmp_path / "just").chmod(0o755)
+    handlers = tmp_path / "handlers"
+    handlers.mkdir()
+    with subprocess.Popen(
+        [str(PROGRAM), "dev"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as dev:
+        out: list[str] = []
+        assert dev.stdout is not None and dev.stderr is not None
+        stream: IO[str] = dev.stdout
+        reader = threading.Thread(target=lambda: out.extend(stream), daemon=True)
+        reader.start()
+        assert "watching" in dev.stderr.readline()
+
+        def restarted() -> bool:
+            # The watch may begin after the line that announces it.
+            (handlers / "hello.py").write_text(f"number = {len(out)}\n# {os.urandom(4).hex()}\n")
+            return bool(out)
+
+        eventually(restarted, within_s=WITHIN_S, what="a restart of the workers")
+        dev.send_signal(signal.SIGINT)
+        assert dev.wait(WITHIN_S) == -signal.SIGINT
+        found = json.loads(out[0])
+        assert (found["changed"], found["outcome"]) == (["hello.py"], "restarted")
+        assert "Traceback" not in dev.stderr.read()
