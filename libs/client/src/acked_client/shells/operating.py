@@ -40,8 +40,10 @@ class OperatorCalls:
         self, kind: str, *, running: int | None = None, per_tenant: int | None = None, reason: str | None = None
     ) -> Kind:
         """Limit how many jobs of a kind run at once: over all workers, and of each tenant."""
-        members = {"running": running, "per_tenant": per_tenant, "reason": reason}
-        return self._driver.run(operating.change_kind(self._session, kind, "limit", **members))
+        flow = operating.change_kind(
+            self._session, kind, "limit", running=running, per_tenant=per_tenant, reason=reason
+        )
+        return self._driver.run(flow)
 
     def unlimit(self, kind: str) -> Kind:
         """Remove the limit of a kind."""
