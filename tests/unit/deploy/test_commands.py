@@ -11,7 +11,7 @@ from acked_common.runtime.env import Env
 from acked_common.runtime.settings import read_common
 from deploy import runtime
 from deploy.docker.containers import not_serving
-from deploy.native.__main__ import UsageError, main, parse_scale, parse_services
+from deploy.native.__main__ import UsageError, main, parse_scale, parse_services, say_next
 from deploy.native.failure import log_tail
 from deploy.native.launch import service_environment
 from deploy.native.layout import Layout, Ports
@@ -220,3 +220,18 @@ def test_services_are_told_from_servers(line: str) -> None:
 def test_servers_are_no_services(line: str) -> None:
     assert not is_service(line)
     assert is_supervisor(line) == ("supervisord" in line)
+
+
+@pytest.mark.parametrize(
+    ("port", "environ", "told"),
+    [
+        (8080, {}, "next: .venv/bin/acked submit demo --wait\n"),
+        (9080, {}, "next: .venv/bin/acked submit demo --wait --gateway http://localhost:9080\n"),
+        (8080, {"ACKED_ACCESS": "tokens"}, "next: .venv/bin/acked submit demo --wait --token-file FILE "),
+    ],
+)
+def test_up_ends_with_a_command_to_try(
+    port: int, environ: dict[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_next({"gateway": f"http://localhost:{port}"}, environ)
+    assert capsys.readouterr().out.startswith(told)
