@@ -124,8 +124,9 @@ def test_documents_show_each_verb(environ: dict[str, str]) -> None:
 
 
 def test_exit_codes_of_the_program(stack: TestStack, environ: dict[str, str]) -> None:
-    done = acked(environ, "submit", "test.echo", "-p", json.dumps({"nonce": nonce()}), "--wait")
-    assert done.returncode == 0 and records(done)[0]["result"]["payload"] == {"nonce": nonce()}, done.stderr
+    payload = {"nonce": nonce()}
+    done = acked(environ, "submit", "test.echo", "-p", json.dumps(payload), "--wait")
+    assert done.returncode == 0 and records(done)[0]["result"]["payload"] == payload, done.stderr
     job_id = records(done)[0]["id"]
     assert acked(environ, "submit", "flaky", "-p", '{"failures": 999}', "--wait", "--timeout", "0s").returncode == 1
     assert acked(environ, "submit", "demo", "-p", "{").returncode == 2
@@ -164,7 +165,7 @@ def test_lines_are_resumed_after_a_kill(stack: TestStack, environ: dict[str, str
 def test_filter_on_a_pipe_needs_a_yes(stack: TestStack, environ: dict[str, str]) -> None:
     batch = f"cli-{nonce()}-where"
     jobs = [failed_job(stack, batch=batch) for _ in range(6)]
-    words = ["retry", "--where", f"batch={batch} state=failed", "--reason", f"because {nonce()}"]
+    words = ["retry", "--where", f"batch={batch} state=failed", "--reason", f"because of {batch}"]
     refused = acked(environ, *words)
     assert (refused.returncode, refused.stdout) == (2, "") and "6 jobs match" in refused.stderr
     assert refused.stderr.count("flaky") == 5
@@ -173,7 +174,7 @@ def test_filter_on_a_pipe_needs_a_yes(stack: TestStack, environ: dict[str, str])
     assert done.returncode == 0 and records(done)[0]["done"] == 6, done.stderr
     assert all(stack.status(job_id)["run"] == 2 for job_id in jobs)
     (entry,) = records(acked(environ, "audit", f"bulk={records(done)[0]['id']}"))
-    assert (entry["action"], entry["reason"]) == ("bulk", f"because {nonce()}")
+    assert (entry["action"], entry["reason"]) == ("bulk", f"because of {batch}")
 
 
 def test_watch_ends_quietly_when_its_reader_is_gone(stack: TestStack, environ: dict[str, str]) -> None:
@@ -284,12 +285,13 @@ def test_filter_on_a_terminal_is_asked_for(stack: TestStack, environ: dict[str, 
 
 
 def test_payload_can_not_steer_the_terminal(stack: TestStack, environ: dict[str, str]) -> None:
-    job_id = stack.process("noop", payload={"x": f"\x1b]0;{nonce()}\x07\u009b31m"})
+    title = nonce()
+    job_id = stack.process("noop", payload={"x": f"\x1b]0;{title}\x07\u009b31m"})
     stack.finished(job_id)
     with terminal(environ, "show", job_id) as shown:
         assert shown.ended() == 0
         shown.wait_for("history")
-        assert nonce() in shown.shown and "\x1b]" not in shown.shown and "\x07" not in shown.shown
+        assert title in shown.shown and "\x1b]" not in shown.shown and "\x07" not in shown.shown
 
 
 def test_dev_notices_a_handler(environ: dict[str, str], tmp_path: Path) -> None:
