@@ -120,7 +120,8 @@ def foreign_job(theirs: Client) -> str:
 def target(operation: Operation, job_id: str) -> str:
     """The path of the operation, aimed at what is another tenant's."""
     aims = {
-        "/jobs": {"id": job_id, "name": "paid"},
+        "/jobs": {"id": job_id, "name": "paid", "delivery": job_id},
+        "/callback-secrets": {"secret": "cs_none"},
         "/status": {"id": job_id},
         "/batches": {"batch": f"{BATCH}-theirs"},
         # One of its own stands in the test of foreign bulk actions.

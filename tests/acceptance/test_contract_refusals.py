@@ -119,7 +119,7 @@ def test_a_misspelt_field_gets_a_hint(stack: TestStack) -> None:
     ]
     assert set(document["known_fields"]) == {
         *("kind", "payload", "delay_s", "batch", "tags", "max_attempts", "timeout_s", "expires_in_s"),
-        "edited_from",
+        *("edited_from", "callback"),
     }
 
 

@@ -17,6 +17,8 @@ LEFT_OUT = {
     ("store/records.py", "Seen"): {"next_check_at", "signals"},
     # A transition names what it changes.
     ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling", "ended", "by"},
+    # A delivery is no client's request: its id makes it unique, and its own end calls nobody.
+    ("accept/deliveries.py", "NewJob"): {"callback", "edited_from", "key"},
     # It begins with a job's first transition.
     ("feed/seen_transitions.py", "_Known"): {"progress_at"},
     # Only an operator's request writes it.

@@ -38,6 +38,7 @@ LAYERS = {
         "bulk",
         "schedules",
         "kinds",
+        "callbacks",
         "jobs",
         "workers",
         "feed",

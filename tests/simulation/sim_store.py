@@ -159,6 +159,10 @@ class StoreLine:
         """The ledgers over the same line."""
         return PartLine(self, "ledgers")
 
+    def callback_secrets(self) -> PartLine:
+        """The secrets of callbacks over the same line."""
+        return PartLine(self, "callback_secrets")
+
     def choices(self) -> PartLine:
         """What finds the jobs of bulk actions, over the same line."""
         return PartLine(self, "choices")

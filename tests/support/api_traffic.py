@@ -89,6 +89,11 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         path["id"] = ids[draw % len(ids)]
     if case.path.startswith(SCHEDULE):
         _aim_at_schedule(case, turn)
+    if case.path == "/process" and isinstance(case.body, dict):
+        callback = case.body.get("callback")
+        if isinstance(callback, dict) and str(callback.get("url")).startswith(("http://", "https://")):
+            # The document can't say which hosts may be called.
+            callback["url"] = "https://example.com/hook"
     if "kind" in path:
         # No job of this kind is waited for.
         path["kind"] = ("demo", f"nobody-{draw}")[turn % 2]

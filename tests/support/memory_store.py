@@ -38,6 +38,7 @@ from acked_common.model.topics import BATCH, COUNTED_WHOLE, IDS, Topic, topics_o
 from acked_common.runtime.clock import Clock
 from acked_common.store import list_limits
 from acked_common.store.audit import MemoryAudit
+from acked_common.store.callbacks import CallbackSecretStore, MemoryCallbackSecrets
 from acked_common.store.errors import SchemaMismatch, StoreError
 from acked_common.store.load_tests import MemoryLoadTests
 from acked_common.store.mongo.change_events import origin_of, update_from_document
@@ -89,6 +90,7 @@ from acked_common.store.records import (
 )
 from acked_common.store.tokens import MemoryTokens, TokenStore
 from support.memory_bulk_actions import MemoryBulkActions, MemoryChoices
+from support.memory_callbacks import MemoryCallbacks
 from support.memory_census import MemoryCensus
 from support.memory_ledgers import MemoryLedgers
 from support.memory_limits import MemoryLimits
@@ -147,7 +149,10 @@ def _nonce(document: Document) -> str | None:
 def _moved(document: Document, move: Move) -> Document:
     """Return the document after the move."""
     transition = move.transition
-    after = {**document, **_kept(transition_fields(transition))}
+    after = dict(document)
+    for name, value in _kept(transition_fields(transition)).items():
+        outer, _, inner = name.partition(".")
+        after[outer] = {**after.get(outer, {}), inner: value} if inner else value
     after["rev"] += 1
     for name, by in transition.adds.items():
         after[name] = after.get(name, 0) + by
@@ -204,7 +209,7 @@ class MemoryChanges:
         self._told_more.clear()
 
 
-class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, MemorySignals):
+class MemoryStore(MemoryCallbacks, MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, MemorySignals):
     """`JobStore` in memory; `clock` is its server's clock."""
 
     def __init__(self, clock: Clock) -> None:
@@ -218,6 +223,7 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
         self._turns: dict[str, tuple[datetime, str | None]] = {}
         self._tokens = MemoryTokens()
         self._audit = MemoryAudit()
+        self._callback_secrets = MemoryCallbackSecrets()
         self._load_tests = MemoryLoadTests()
         self._ledgers = MemoryLedgers(self._jobs, clock)
         self._bulk_actions = MemoryBulkActions(clock)
@@ -491,6 +497,10 @@ class MemoryStore(MemoryCensus, MemoryLimits, MemoryMinutes, MemoryParked, Memor
         news = msgspec.structs.replace(news, **left_out)
         for stream in self._streams:
             stream.tell(news)
+
+    def callback_secrets(self) -> CallbackSecretStore:
+        """Return the secrets of callbacks of the same database."""
+        return self._callback_secrets
 
     def tokens(self) -> TokenStore:
         """Return the token store of the same data."""

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from acked_common.store.bulk_actions import BulkStore, ChoiceStore
+from acked_common.store.callbacks import CallbackRequests, CallbackSecretStore, CallbackStore
 from acked_common.store.ledgers import Ledgers
 from acked_common.store.limits import LimitedClaimStore, LimitStore, LimitUseStore
 from acked_common.store.parked import ParkedStore
@@ -46,6 +47,8 @@ class JobStore(
     LimitStore,
     LimitedClaimStore,
     LimitUseStore,
+    CallbackStore,
+    CallbackRequests,
     SweepStore,
     ParkedStore,
     CensusStore,
@@ -62,6 +65,10 @@ class JobStore(
 
     def changes(self) -> JobChanges:
         """A stream of changes; not open yet."""
+        ...
+
+    def callback_secrets(self) -> CallbackSecretStore:
+        """The secrets of callbacks of the same data."""
         ...
 
     def bulk_actions(self) -> BulkStore:

@@ -19,6 +19,9 @@ from acked_gateway.bulk.orders import BulkOrders
 from acked_gateway.bulk.pages import Pages
 from acked_gateway.bulk.routes import bulk_routes
 from acked_gateway.bulk.runner import BulkRunner
+from acked_gateway.callbacks.deliveries import Resends
+from acked_gateway.callbacks.routes import callback_routes
+from acked_gateway.callbacks.secrets import Signing
 from acked_gateway.document import ABOUT
 from acked_gateway.feed.change_follower import ChangeFollower
 from acked_gateway.feed.entry import FeedEntry
@@ -116,6 +119,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     edits = Edits(core.store, core.writer, audit, intake, core.clock, times)
     signals = Signals(core.store, core.store.ledgers(), core.announcer, command_router, core.clock)
     core.lifetime.add("marks of signals", stop=signals.stop)
+    signing = Signing(core.store.callback_secrets(), audit, core.clock)
     orders = _bulk_orders(core, audit, times, command_router, owner=boot)
     pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
     limiting = Limiting(core.store, pausing, core.pauses, core.limit_looks, audit, core.clock)
@@ -166,6 +170,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
             throughput_route(core.store, core.kinds, core.clock, reads.turn),
             *command_routes(commands, edits),
             *signal_routes(signals, core.store, core.store.ledgers(), reads),
+            *callback_routes(core.store, Resends(core.store, audit), signing, reads),
             *attention_routes(core.store, audit, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),
             *worker_routes(core.store, core.workers, command_router, audit),

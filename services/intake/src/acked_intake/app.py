@@ -12,6 +12,7 @@ from acked_common.http.server.serve import held_within_files
 from acked_common.runtime.lifetime import Tasks
 from acked_common.service import ServiceCore
 from acked_intake.accept.acceptance import Acceptance, Admission
+from acked_intake.accept.deliveries import DeliveryInserter
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.quota_counter import QuotaCounter
@@ -51,6 +52,7 @@ def create_app(settings: IntakeSettings) -> Starlette:
     core.add_loops(quota.start)
     core.add_loops(lambda tasks: tasks.spawn(_fire_when_ready(core, firer, tasks), "start of the schedules"))
     core.add_loops(schemas.start)
+    core.add_loops(DeliveryInserter(core.store, core.writer, core.clock, settings.common.times).start)
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
     core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
 

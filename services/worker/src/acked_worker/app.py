@@ -37,6 +37,7 @@ from acked_worker.consume.watermarks import Watermarks
 from acked_worker.drain import close_runners, drain
 from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.durable.desk import AttemptLedgers
+from acked_worker.execute.delivery_secrets import DeliverySecrets
 from acked_worker.handler_runner import HandlerRunner
 from acked_worker.handlers.registration import kind_records, lanes_of
 from acked_worker.health import health_server, run_file_of
@@ -137,6 +138,7 @@ class WorkerService:
             on_ended=self._switchboard.ended,
             on_progress=self._switchboard.progressed,
             ledgers=LedgerAccess(self._ledgers, self._clock),
+            secrets=DeliverySecrets(self._store.callback_secrets(), self._clock),
             host=host,
         )
         self._leases = Leases(

@@ -10,6 +10,7 @@ from acked_worker.consume.in_flight import InFlight
 from acked_worker.consume.kind_times import KindTimes
 from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.delivery_secrets import DeliverySecrets
 from acked_worker.execute.executor import Executor
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.fork_server_client import ForkServerProcess
@@ -37,10 +38,12 @@ class HandlerRunner:
         on_ended: OnEnded,
         on_progress: Callable[[list[tuple[str, int, object]]], None],
         ledgers: LedgerAccess,
+        secrets: DeliverySecrets,
         host: ForkServerProcess | None = None,
     ) -> None:
         capacity = settings.capacity
         self._threads = capacity.threads
+        self._secrets = secrets
         self._on_ended = on_ended
         self.fence = StallFence(lease_s=times.shortest_lease_s, renewal_s=times.renewal_s)
         self.beat_every_s = times.renewal_s / BEATS_A_RENEWAL
@@ -96,6 +99,9 @@ class HandlerRunner:
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Run assignments, each in its place."""
+        self._secrets.submit(assignments, self._run)
+
+    def _run(self, assignments: Sequence[Assignment]) -> None:
         suspects = [one for one in assignments if one.is_suspect]
         if suspects:
             self._suspects.submit(suspects)
@@ -134,6 +140,7 @@ class HandlerRunner:
             self._suspects.close(CLOSE_WITHIN_S), self._executor.close(CLOSE_WITHIN_S)
         )
         left: list[tuple[Assignment, Ending]] = []
+        left += [(assignment, Interrupted(InterruptReason.NOT_STARTED)) for assignment in await self._secrets.close()]
         left += [(assignment, Interrupted(InterruptReason.NOT_STARTED)) for assignment in suspects]
         left += [(assignment, Interrupted(InterruptReason.DRAINED)) for assignment in others]
         self._on_ended(left)

@@ -65,6 +65,7 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "Token": operating.ListedToken,
     "Tokens": operating.Tokens,
     "UnreadSignal": operating.UnreadSignal,
+    "CallbackOf": jobs.CallbackStatus,
     "WaitsOf": jobs.Waits,
     "Worker": operating.Worker,
     "WorkersJob": operating.RunningJob,
@@ -133,8 +134,9 @@ async def test_requests_have_the_fields_of_the_document(schemas: dict[str, Any])
     )
     body = submit_request(every, lambda: "key").body
     assert body is not None
-    # Only the gateway sets the last one.
-    assert msgspec.json.decode(body).keys() == schemas["ProcessRequest"]["properties"].keys() - {"edited_from"}
+    # Only the gateway sets `edited_from`; callbacks are for receivers, not for those who wait with this library.
+    sent = schemas["ProcessRequest"]["properties"].keys() - {"edited_from", "callback"}
+    assert msgspec.json.decode(body).keys() == sent
     where = JobFilter(
         state="failed", kind="k", batch="b", tag="t", error_group="g", waiting_for="sleep", since="1h", until="1m"
     )

@@ -51,6 +51,12 @@ VALUES: dict[str, list[Any]] = {
     "timeout_s": [None, 0, 0.001, YEAR_S, YEAR_S + 1, -1, False, "1"],
     "expires_in_s": [None, 0, 0.001, YEAR_S, YEAR_S + 1, {}],
     "edited_from": [None, SOURCE, SOURCE.upper(), SOURCE[:-1], f"{SOURCE}\n", SOURCE.replace("-", ""), "", 7],
+    "callback": [
+        *(None, {"url": "https://example.com/hook"}, {"url": "http://example.com"}, {}, [], "https://example.com", 1),
+        *({"url": 1}, {"url": "ftp://example.com"}, {"url": "https://e/" + "x" * 2048}, {"url": "https://e", "x": 1}),
+        *({"url": "https://e", "events": events} for events in (None, [], ["job.failed"], ["job.failed"] * 2, ["x"])),
+        {"url": "https://e", "events": "job.failed"},
+    ],
     "unknown": [1],
 }
 

@@ -54,8 +54,8 @@ def write(folder: Path, name: str, kind: str, options: str = "") -> Path:
 
 
 def test_shipped_kinds_by_module_and_by_package() -> None:
-    assert sorted(load_kinds(SHIPPED)) == ["demo", "flaky", "http_call", "noop"]
-    assert sorted(load_kinds(["acked.kinds"])) == ["demo", "flaky", "http_call", "noop"]
+    assert sorted(load_kinds(SHIPPED)) == ["acked.callback", "demo", "flaky", "http_call", "noop"]
+    assert sorted(load_kinds(["acked.kinds"])) == ["acked.callback", "demo", "flaky", "http_call", "noop"]
 
 
 def test_only_what_is_named_is_loaded() -> None:

@@ -1,6 +1,12 @@
 """The kinds that ship with Acked, one module each; they use `@handler` like any other handler."""
 
-SHIPPED = ("acked.kinds.demo", "acked.kinds.noop", "acked.kinds.flaky", "acked.kinds.http_call")
+SHIPPED = (
+    "acked.kinds.demo",
+    "acked.kinds.noop",
+    "acked.kinds.flaky",
+    "acked.kinds.http_call",
+    "acked.kinds.callback",
+)
 """The modules of all shipped kinds."""
 
 MOST_ATTEMPTS = 1_000

@@ -70,6 +70,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
     error: AttemptError
 
 
+class CallbackStatus(Struct, frozen=True, kw_only=True):
+    """What has become of the callback that a request asked for; `state` is about the job's last end."""
+
+    url: str
+    events: list[str]
+    state: str
+
+
 class Waits(Struct, frozen=True, kw_only=True):
     """Why a parked job waits. `until_at` is None if only a signal ends the wait."""
 
@@ -116,6 +124,7 @@ class JobStatus(JobSummary, frozen=True, kw_only=True):
 
     attempts: list[Attempt]
     result: Any
+    callback: CallbackStatus | None = None
     edited_from: str | None = None
     edited_to: str | None = None
     erased_at: datetime | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, cast
 import msgspec
 from msgspec import Meta
 
+from acked_common.api.callback_state import CallbackOf
 from acked_common.model.attempts import (
     ATTEMPTS_KEPT,
     MAX_MESSAGE_CHARS,
@@ -171,6 +172,10 @@ class JobSummary(TypedDict):
 class JobStatus(JobSummary):
     """The status of a job."""
 
+    callback: NotRequired[
+        Annotated[CallbackOf, Meta(description="Absent without one. `GET /jobs/{id}/callbacks` lists its deliveries.")]
+    ]
+
     attempts: Annotated[
         list[AttemptLine],
         Meta(
@@ -262,12 +267,19 @@ _OF_OPERATORS = ("culprit", "traceback")
 
 
 def _shown(error: Mapping[str, Any], reader: Principal | None) -> dict[str, Any]:
-    """Copy an error for a reader; only those with `operate` see code."""
+    """Copy an error for a reader; only those with `operate` see code. The details of a delivery are in the list of
+    deliveries."""
     may_see_code = reader is not None and Permission.OPERATE in reader.permissions
-    return {name: value for name, value in error.items() if may_see_code or name not in _OF_OPERATORS}
+    return {
+        name: value
+        for name, value in error.items()
+        if name != "details" and (may_see_code or name not in _OF_OPERATORS)
+    }
 
 
-def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None = None) -> JobStatus:
+def status_fields(
+    job: Job, *, reader: Principal | None = None, hint: str | None = None, callback: CallbackOf | None = None
+) -> JobStatus:
     """Return the status for a reader; `hint` says why a live job is in its state.
 
     Without a reader, include only fields that every client of the tenant may see.
@@ -303,6 +315,8 @@ def status_fields(job: Job, *, reader: Principal | None = None, hint: str | None
         fields["note"] = job.note
     if hint is not None:
         fields["hint"] = hint
+    if callback is not None:
+        fields["callback"] = callback
     if job.edited_from is not None:
         fields["edited_from"] = str(job.edited_from)
     if job.edited_to is not None:
@@ -343,11 +357,16 @@ def waits_fields(waits: Waits) -> WaitsOf:
 
 
 def job_fields(
-    job: Job, *, reader: Principal | None = None, hint: str | None = None, ledger: LedgerSummary | None = None
+    job: Job,
+    *,
+    reader: Principal | None = None,
+    hint: str | None = None,
+    ledger: LedgerSummary | None = None,
+    callback: CallbackOf | None = None,
 ) -> JobWithPayload:
     """Return the status and the payload, and the figures of the job's ledger."""
     fields: JobWithPayload = {
-        **cast(JobWithPayload, status_fields(job, reader=reader, hint=hint)),
+        **cast(JobWithPayload, status_fields(job, reader=reader, hint=hint, callback=callback)),
         "payload": raw(job.payload),
     }
     if ledger is not None:

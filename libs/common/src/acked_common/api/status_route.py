@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api.authenticator import Authenticator
+from acked_common.api.callback_state import callback_of
 from acked_common.api.hints import Hints
 from acked_common.api.long_poll import LongPolls
 from acked_common.api.operations import GET_STATUS, LIST_KINDS, MAX_REV, MAX_WAIT_S, Kind, Kinds, Limited
@@ -76,11 +77,12 @@ def status_routes(
                 raise no_such_job(text)
         else:
             job = await stored_job(store, text, tenant=tenant)
-        found = await hints.of(job, reader)
+        found, callback = await hints.of(job, reader), await callback_of(store, job)
         if found is None:
-            return JsonResponse(status_fields(job, reader=reader))
+            return JsonResponse(status_fields(job, reader=reader, callback=callback))
         return JsonResponse(
-            status_fields(job, reader=reader, hint=found.hint), headers={"Retry-After": str(found.retry_after_s)}
+            status_fields(job, reader=reader, hint=found.hint, callback=callback),
+            headers={"Retry-After": str(found.retry_after_s)},
         )
 
     async def known_kinds(request: Request) -> Response:

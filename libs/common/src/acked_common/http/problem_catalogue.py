@@ -334,6 +334,12 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "The job is in a state that does not allow this operation; it may have changed meanwhile.",
         "Read its status, then decide.",
     ),
+    "two-secrets": ProblemType(
+        409,
+        "Two secrets sign callbacks already",
+        "A tenant has at most two secrets that sign: the newest, and the one before for a day.",
+        "End the earlier one when its receivers have the newest, then make another.",
+    ),
     "inbox-full": ProblemType(
         409,
         "The job's inbox is full",

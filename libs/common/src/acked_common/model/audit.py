@@ -42,6 +42,9 @@ class AuditAction(StrEnum):
     SCHEDULE_RESUME = "schedule_resume"
     SCHEDULE_RUN = "schedule_run"
     TOKEN_MAKE = "token_make"  # noqa: S105 - the name of an act
+    CALLBACK_RESEND = "callback_resend"
+    CALLBACK_SECRET_MAKE = "callback_secret_make"  # noqa: S105 - the name of an act
+    CALLBACK_SECRET_END = "callback_secret_end"  # noqa: S105 - the name of an act
     TOKEN_REVOKE = "token_revoke"  # noqa: S105 - the name of an act
 
 

@@ -6,6 +6,7 @@ Each check takes a parsed JSON value and raises `FieldFault`.
 import re
 from typing import Any
 
+from acked_common.model.callbacks import CALLBACK_KIND
 from acked_common.model.names import KIND_NAME, NEW_BATCH_NAME
 
 MAX_TAGS = 16
@@ -31,6 +32,8 @@ def read_kind(value: Any) -> str:
         raise FieldFault(
             "must be 1 to 64 of the characters a-z, 0-9, '.', '_' and '-', and start with a letter or digit"
         )
+    if value == CALLBACK_KIND:
+        raise FieldFault('is the kind of deliveries, which Acked submits itself; add "callback" to a request instead')
     return value
 
 

@@ -3,7 +3,7 @@
 import re
 import reprlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from types import TracebackType
@@ -20,6 +20,7 @@ MAX_TYPE_CHARS = 200
 MAX_MESSAGE_BYTES = 4 * 1024
 MAX_TRACEBACK_BYTES = 16 * 1024
 MAX_CULPRIT_BYTES = 300
+MAX_DETAILS_BYTES = 32 * 1024
 MAX_FRAMES = 40
 
 
@@ -43,6 +44,8 @@ class ErrorInfo:
     traceback: str | None = None
     culprit: str | None = None
     """The innermost line of the user's own code that raised it; see `culprit`."""
+    details: Mapping[str, Any] | None = None
+    """What a kind of ours keeps of a failed attempt, such as the response that a callback got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def weight_bytes(ending: Ending) -> int:
         return _TRANSITION_BYTES
     error = ending.error
     return _TRANSITION_BYTES + _ERROR_COPIES * sum(
-        map(len, (error.message, error.traceback or "", error.culprit or ""))
+        map(len, (error.message, error.traceback or "", error.culprit or "", str(error.details or "")))
     )
 
 
@@ -157,7 +160,7 @@ def raised(error: BaseException) -> Failed:
     waits = [leaf.after_s for leaf in leaves if isinstance(leaf, RetryLater)]
     # The handler has not begun: there is no line of the user's code to show.
     shown = None if isinstance(cause, PayloadNotTaken) else format_traceback(error)
-    info = ErrorInfo(_type_of(cause), _message_of(cause), retryable, shown, _culprit_of(cause))
+    info = ErrorInfo(_type_of(cause), _message_of(cause), retryable, shown, _culprit_of(cause), _details_of(cause))
     return Failed(info, retryable, max(waits) if waits and retryable else None)
 
 
@@ -250,6 +253,16 @@ def _message_of(error: BaseException) -> str:
 def _culprit_of(error: BaseException) -> str | None:
     found = culprit_of(error)
     return None if found is None else head(safe_text(found).replace("\n", " "), MAX_CULPRIT_BYTES)
+
+
+def _details_of(error: BaseException) -> dict[str, Any] | None:
+    """Return the details that a kind of ours has given an exception; None for those of users, whatever they have."""
+    details = getattr(error, "acked_details", None) if isinstance(error, Permanent | RetryLater) else None
+    try:
+        text = json_values.encode(dict(details)) if details else b""
+        return json_values.decode(text.decode()) if 0 < len(text) <= MAX_DETAILS_BYTES else None
+    except Exception:
+        return None
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -206,4 +206,6 @@ def _error(error: ErrorInfo, attempt: int) -> Mapping[str, Any]:
         fields["culprit"] = error.culprit
     if error.traceback is not None:
         fields["traceback"] = error.traceback
+    if error.details is not None:
+        fields["details"] = dict(error.details)
     return fields

@@ -22,6 +22,7 @@ Point = Literal[
     "intake.inserting",
     "intake.inserted",
     "intake.answering",
+    "intake.delivery-inserted",
     "outbox.publishing",
     "outbox.published",
     "worker.delivered",

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from acked_common.model.attempts import EndedAttempt
+from acked_common.model.callbacks import Callback, JobEnd
 from acked_common.model.events import JobUpdate
 from acked_common.model.lifecycle import HistoryEntry, Owner, Seen, State
 from acked_common.model.lifecycle_waits import Waits
@@ -74,6 +75,7 @@ class NewJob(Struct, frozen=True):
     tenant: str = DEFAULT_TENANT
     key: IdempotencyKey | None = None
     edited_from: UUID | None = None
+    callback: Callback | None = None
 
 
 class Job(Struct, frozen=True):
@@ -125,6 +127,11 @@ class Job(Struct, frozen=True):
     """The number of signals that were announced to the job."""
     is_held: bool = False
     """Whether the job is queued without a message, and waits for a place of its kind's limit (see `limits`)."""
+    callback: Callback | None = None
+    callback_open: bool = False
+    """Whether the next end, or the last one of an ended job, has no delivery as far as is known (see `callbacks`)."""
+    callback_ends: tuple[JobEnd, ...] = ()
+    """Earlier ends without a delivery, and requests to send one again."""
     tenant: str = DEFAULT_TENANT
 
     @property

@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from acked_common.model import interventions
+from acked_common.model.callbacks import with_callback
 from acked_common.model.lifecycle import Reason, State, Transition, WrongState
 from acked_common.model.lifecycle_waits import ENDABLE
 from acked_common.model.principal import Actor
@@ -99,8 +100,9 @@ class Acts:
     def edit(self, job: Job, *, edited_to: UUID, at: datetime, by: Actor) -> Transition:
         """Record the job that replaces this one."""
         check_editable(job)
-        return interventions.edit(
-            at=at, state=job.state, edited_to=edited_to, retention_s=self.times.retention_s, by=by
+        return _marked(
+            job,
+            interventions.edit(at=at, state=job.state, edited_to=edited_to, retention_s=self.times.retention_s, by=by),
         )
 
 
@@ -119,7 +121,14 @@ def check_editable(job: Job) -> None:
 def _allowed(job: Job, transition: Transition) -> Transition:
     if job.state not in transition.leaves:
         raise ActRefused(str(WrongState(job.state, transition.reason)))
-    return transition
+    return _marked(job, transition)
+
+
+def _marked(job: Job, transition: Transition) -> Transition:
+    """Return the transition with the marks of the job's callback, if it has one."""
+    if job.callback is None:
+        return transition
+    return with_callback(transition, state=job.state, run=job.run, at=job.finished_at, is_open=job.callback_open)
 
 
 def _check_not_erased(job: Job, what: str) -> None:

@@ -86,6 +86,8 @@ class Edits:
 def edited_request(job: Job, payload: bytes) -> bytes:
     """Return the body of the request to intake, with kind and options of the old job."""
     options = {name: value for name, default in DEFAULTS.items() if (value := getattr(job.options, name)) != default}
+    if job.callback is not None:
+        options["callback"] = job.callback
     return msgspec.json.encode(
         {"kind": job.kind, "payload": msgspec.Raw(payload), "edited_from": str(job.id), **options}
     )

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from acked_common.api import list_parameters
+from acked_common.api.callback_state import callback_of
 from acked_common.api.hints import Hints
 from acked_common.api.list_parameters import page_size, position
 from acked_common.api.representations import JobSummary, job_fields, raw, summary_fields
@@ -97,7 +98,8 @@ def job_routes(
         # A job that never began and was sent no signal has no ledger.
         has_none = not job.attempt and not job.signals
         ledger = None if has_none else await ledgers.read_summary(job.id, tenant=job.tenant)
-        return JsonResponse(job_fields(job, reader=reader, hint=None if found is None else found.hint, ledger=ledger))
+        hint, callback = None if found is None else found.hint, await callback_of(store, job)
+        return JsonResponse(job_fields(job, reader=reader, hint=hint, ledger=ledger, callback=callback))
 
     async def list_batches(request: Request) -> Response:
         query, tenant = request.query_params, _tenant(request)

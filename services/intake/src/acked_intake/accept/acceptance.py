@@ -109,6 +109,7 @@ class Acceptance:
             tenant=tenant,
             key=key,
             edited_from=submission.edited_from,
+            callback=submission.callback,
         )
         try:
             outcome = await (self._commit.keep(job) if key is None else self._keyed_commit.keep(job))

@@ -35,5 +35,10 @@ def fingerprint(submission: Submission) -> bytes:
         for name, default in defaults:
             value = getattr(part, name)
             if value != default:
-                asked[name] = sorted(value) if name in _UNORDERED else value
+                asked[name] = sorted(value) if name in _UNORDERED else _plain(value)
     return hashlib.sha256(_text_of(asked).encode()).digest()
+
+
+def _plain(value: Any) -> Any:
+    """Return a record as its fields, whose names live as long as fingerprints."""
+    return msgspec.structs.asdict(value) if isinstance(value, msgspec.Struct) else value

@@ -9,6 +9,8 @@ import msgspec
 
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
+from acked_common.model.call_targets import target_of
+from acked_common.model.callbacks import EVENTS, MAX_URL_CHARS, Callback
 from acked_common.model.ids import parse_id
 from acked_common.model.job_fields import MAX_TAG_CHARS, FieldFault, read_batch, read_kind, read_tags, type_of
 from acked_common.model.names import IDEMPOTENCY_KEY
@@ -43,6 +45,8 @@ class Submission(msgspec.Struct, frozen=True):
     options: JobOptions = NO_OPTIONS
     edited_from: UUID | None = None
     """The id of the job that this one replaces; it is not checked whether that job exists."""
+    callback: Callback | None = None
+    """Checked as it is written; `check_target` applies the rules of this installation."""
 
 
 class _Payload(msgspec.Struct):
@@ -165,6 +169,36 @@ def _job_id(value: Any) -> UUID:
     return job_id
 
 
+def _callback(value: Any) -> Callback:
+    if type(value) is not dict:
+        raise FieldFault(f'must be an object such as {{"url": "https://example.com/hook"}}, not {type_of(value)}')
+    for name in value:
+        if name not in ("url", "events"):
+            raise FieldFault("is not a known field; known are url and events", _pointer(name))
+    url = value.get("url")
+    if type(url) is not str:
+        raise FieldFault("is missing; name the https URL to call" if url is None else "must be a text", "/url")
+    if len(url) > MAX_URL_CHARS:
+        raise FieldFault(f"must have at most {MAX_URL_CHARS:,} characters, not {len(url):,}", "/url")
+    try:
+        target_of(url)
+    except ValueError as error:
+        raise FieldFault(str(error), "/url") from None
+    events = value.get("events")
+    return Callback(url) if events is None else Callback(url, _events(events))
+
+
+def _events(value: Any) -> tuple[str, ...]:
+    if type(value) is not list or not value:
+        raise FieldFault(f"must be an array of one or more of {', '.join(EVENTS)}", "/events")
+    for index, event in enumerate(value):
+        if event not in EVENTS:
+            raise FieldFault(f"must be one of {', '.join(EVENTS)}", f"/events/{index}")
+        if event in value[:index]:
+            raise FieldFault("is already in the list", f"/events/{index}")
+    return tuple(event for event in EVENTS if event in value)
+
+
 def _idempotency_key(value: Any) -> str:
     if type(value) is not str:
         raise FieldFault(f"must be a text, not {type_of(value)}")
@@ -188,6 +222,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "timeout_s": _duration,
     "expires_in_s": _duration,
     "edited_from": _job_id,
+    "callback": _callback,
 }
 KNOWN_FIELDS = tuple(_FIELDS)
 _LINE_FIELDS = {KEY_FIELD: _idempotency_key, **_FIELDS}

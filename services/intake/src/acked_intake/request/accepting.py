@@ -6,6 +6,9 @@ from typing import Any
 
 from acked_common.api.authenticator import check_permission
 from acked_common.http.limits import client_of
+from acked_common.http.problems import ErrorAt, ProblemError, problem
+from acked_common.model.call_targets import AllowedHosts, check_target, target_of
+from acked_common.model.callbacks import Callback
 from acked_common.model.instants import rfc3339
 from acked_common.model.principal import Permission, principal_of
 from acked_common.runtime import failpoints
@@ -36,6 +39,7 @@ class Accepting:
     def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
         self._acceptance = acceptance
         self.max_bytes = settings.max_body_bytes
+        self._callback_allow = settings.callback_allow
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
         self._tail = f',"feed":"{feed}"}}'
 
@@ -68,9 +72,20 @@ class Accepting:
         client = principal_of(scope)
         if submission.edited_from is not None:
             check_permission(client, Permission.OPERATE)
+        if submission.callback is not None:
+            check_callback(submission.callback, self._callback_allow)
         job = await self._acceptance.accept(submission, client=client, key_text=key_text)
         _took.observe(time.perf_counter() - began)
         return job
+
+
+def check_callback(callback: Callback, allowed: AllowedHosts) -> None:
+    """Raise the problem `invalid-field` unless this installation may call the URL."""
+    try:
+        check_target(target_of(callback.url), allowed)
+    except ValueError as error:
+        errors: list[ErrorAt] = [{"pointer": "/callback/url", "detail": str(error)}]
+        raise ProblemError(problem("invalid-field", f"callback/url {error}", errors=errors)) from None
 
 
 def status_path(job: Accepted) -> str:

@@ -18,6 +18,7 @@ from acked_common.api.operations import (
 from acked_common.api.problem_types import ProblemDocument
 from acked_common.api.representations import Instant, JobId
 from acked_common.api.routes import JSON, LINES, OF_JSON_BODIES, ApiResponse, Body, Operation, Parameter
+from acked_common.model.callbacks import CALLBACK_KIND, EVENTS, MAX_URL_CHARS
 from acked_common.model.job_fields import CONTROL_CHARACTERS, MAX_TAG_CHARS, MAX_TAGS
 from acked_common.model.lifecycle import State
 from acked_common.model.names import IDEMPOTENCY_KEY, KIND_NAME, NEW_BATCH_NAME, whole
@@ -54,11 +55,40 @@ Tag = Annotated[
 ]
 
 
+class CallbackRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The URL that is called, and the events for which it is."""
+
+    url: Annotated[
+        str,
+        Meta(
+            max_length=MAX_URL_CHARS,
+            pattern="^https?://",
+            description="https, and a public address, unless `ACKED_HTTP_CALL_ALLOW` has the host. Redirects fail.",
+        ),
+    ]
+    events: (
+        Annotated[
+            Annotated[
+                list[Literal["job.succeeded", "job.failed", "job.cancelled"]],
+                Meta(min_length=1, max_length=len(EVENTS), extra_json_schema={"uniqueItems": True}),
+            ]
+            | None,
+            Meta(description="All of them if absent."),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The job to submit. A null field counts as absent, except `kind` and `payload`."""
 
     kind: Annotated[
-        str, Meta(pattern=whole(KIND_NAME), description="The kind of work; `GET /kinds` lists the known kinds.")
+        str,
+        Meta(
+            pattern=whole(KIND_NAME),
+            description="The kind of work; `GET /kinds` lists the known kinds.",
+            extra_json_schema={"not": {"const": CALLBACK_KIND}},
+        ),
     ]
     payload: Annotated[Any, Meta(description="The input of the handler, unchanged; {} if absent.")] | UnsetType = UNSET
     delay_s: (
@@ -103,6 +133,13 @@ class ProcessRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
                 description="Set by the gateway: the id of the job that this one replaces. Also needs the permission "
                 "`operate`."
             ),
+        ]
+        | UnsetType
+    ) = UNSET
+    callback: (
+        Annotated[
+            CallbackRequest | None,
+            Meta(description="Where to send a signed event when the job ends; docs/callbacks.md describes it."),
         ]
         | UnsetType
     ) = UNSET
@@ -189,6 +226,7 @@ PROCESS = Operation(
                 "timeout_s": 30,
                 "expires_in_s": 3600,
                 "edited_from": EXAMPLE_ID,
+                "callback": {"url": "https://example.com/hook", "events": ["job.failed"]},
             },
         },
     ),

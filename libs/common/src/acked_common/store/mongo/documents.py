@@ -9,6 +9,7 @@ from bson.binary import Binary
 from msgspec import Struct
 
 from acked_common.model.attempts import AttemptOutcome, EndedAttempt
+from acked_common.model.callbacks import Callback, ends_from
 from acked_common.model.lifecycle import HistoryEntry, Move, Owner, Reason, State, Transition
 from acked_common.model.lifecycle_waits import waits_from
 from acked_common.model.limits import KindLimit
@@ -59,7 +60,14 @@ def job_document(job: NewJob) -> Document:
         document["key_fingerprint"] = Binary(job.key.fingerprint)
     if job.edited_from is not None:
         document["edited_from"] = job.edited_from
+    if job.callback is not None:
+        document["callback"] = {"url": job.callback.url, "events": list(job.callback.events)}
+        document["callback_open"] = True
     return document
+
+
+def _callback_from(document: Mapping[str, Any] | None) -> Callback | None:
+    return None if document is None else Callback(document["url"], tuple(document["events"]))
 
 
 def option_fields(options: JobOptions) -> Document:
@@ -140,6 +148,9 @@ def job_from(document: Mapping[str, Any]) -> Job:
         waits=waits_from(get("waits")) if document["state"] == State.WAITING.value else None,
         signals=get("signals", 0),
         is_held=get("reserved_by") == HELD,
+        callback=_callback_from(get("callback")),
+        callback_open=get("callback_open", False),
+        callback_ends=ends_from(get("callback_ends", {})),
         tenant=document["tenant"],
     )
 

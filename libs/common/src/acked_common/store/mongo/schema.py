@@ -28,6 +28,7 @@ LOAD_TESTS = "load_tests"
 LEDGERS = "ledgers"
 LEDGER_PARTS = "ledger_parts"
 SCHEDULES = "schedules"
+CALLBACK_SECRETS = "callback_secrets"
 
 LIVE_INDEX = "live_kinds"
 """The sweeper's order. Counts of live jobs by kind read only its keys."""
@@ -44,6 +45,13 @@ TENANT_PLACES_INDEX = "tenant_places"
 """The places of running jobs of limited kinds (see `limits`). That they are unique enforces the limits."""
 HELD_INDEX = "held"
 """Queued jobs that wait for a place, by tenant, longest waiting first."""
+
+CALLBACK_OPEN_INDEX = "callback_open"
+"""Ended jobs with a callback for whose end intake has inserted no delivery yet, by tenant."""
+CALLBACK_ENDS_INDEX = "callback_ends"
+"""Jobs with earlier ends without a delivery, and with deliveries to repeat, by tenant."""
+CALLBACK_ENDS: dict[str, Any] = {"callback_ends": {"$gt": {}}}
+"""The filter of this index: the field is not empty."""
 
 WORKER_DOCUMENT_TTL_S = 120
 
@@ -146,6 +154,13 @@ JOB_INDEXES = [
         name=HELD_INDEX,
         partialFilterExpression={"reserved_by": field_names.HELD},
     ),
+    # Only jobs with a callback are in these indexes, for the moment between their end and its delivery.
+    IndexModel(
+        [("tenant", ASCENDING), (field_names.DELETE_AT, ASCENDING)],
+        name=CALLBACK_OPEN_INDEX,
+        partialFilterExpression={"callback_open": True, field_names.DELETE_AT: {"$exists": True}},
+    ),
+    IndexModel([("tenant", ASCENDING)], name=CALLBACK_ENDS_INDEX, partialFilterExpression=CALLBACK_ENDS),
 ]
 
 FORMER_JOB_INDEXES = frozenset({"batch", "kind", "tags", "failed_newest", "tenant_batch", "live"})

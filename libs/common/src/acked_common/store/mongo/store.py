@@ -2,6 +2,7 @@
 
 from acked_common.store.audit import AuditStore
 from acked_common.store.bulk_actions import BulkStore, ChoiceStore
+from acked_common.store.callbacks import CallbackSecretStore
 from acked_common.store.load_tests import LoadTestStore
 from acked_common.store.mongo.administration import AdministrationVerbs
 from acked_common.store.mongo.announce import AnnounceVerbs
@@ -10,6 +11,7 @@ from acked_common.store.mongo.audit import MongoAudit
 from acked_common.store.mongo.batches import BatchVerbs
 from acked_common.store.mongo.bulk_actions import MongoBulkActions
 from acked_common.store.mongo.bulk_choice import MongoChoices
+from acked_common.store.mongo.callbacks import CallbackVerbs, MongoCallbackSecrets
 from acked_common.store.mongo.census import CensusVerbs
 from acked_common.store.mongo.changes import MongoChanges
 from acked_common.store.mongo.claim import ClaimVerbs
@@ -47,6 +49,7 @@ class MongoStore(
     RegistryVerbs,
     PauseVerbs,
     LimitVerbs,
+    CallbackVerbs,
     MinuteVerbs,
     AdministrationVerbs,
 ):
@@ -109,6 +112,10 @@ class MongoStore(
     def schedules(self) -> MongoSchedules:
         """Return the schedules of the same database."""
         return MongoSchedules(self._connections.schedules)
+
+    def callback_secrets(self) -> CallbackSecretStore:
+        """Return the secrets of callbacks in the same database."""
+        return MongoCallbackSecrets(self._connections.callback_secrets)
 
     def choices(self) -> ChoiceStore:
         """Return the store of choices of bulk actions in the same database."""

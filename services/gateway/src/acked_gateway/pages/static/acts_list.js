@@ -10,6 +10,8 @@ const WORDS = {
   schedule_put: "defined schedule", schedule_delete: "deleted schedule", schedule_pause: "paused schedule",
   schedule_resume: "resumed schedule", schedule_run: "let run now schedule",
   attention: "noted on a group of errors", token_make: "made a token for", token_revoke: "revoked the token of",
+  callback_resend: "sent a callback again of", callback_secret_make: "made a secret for callbacks:",
+  callback_secret_end: "ended a secret for callbacks:",
 };
 
 function targetOf(target) {
@@ -18,7 +20,7 @@ function targetOf(target) {
   if (target.bulk) return h("a", { href: bulkAddress(target.bulk) }, shortId(target.bulk));
   if (target.worker) return h("a", { href: "/workers" }, target.worker);
   if (target.group) return h("a", { href: "/attention" }, target.group.slice(0, 8));
-  return target.schedule ?? target.client ?? "";
+  return target.schedule ?? target.client ?? target.secret ?? "";
 }
 
 export const actLine = ({ at, client, action, target, reason }) => h("li",

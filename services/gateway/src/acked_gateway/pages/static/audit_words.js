@@ -48,6 +48,9 @@ const SENTENCES = {
   bulk: bulkOrder,
   bulk_abort: ({ target }) => ["Abort the ", bulk(target, `bulk ${words(target.action)}`)],
   attention: ({ target }) => note(target),
+  callback_resend: ({ target }) => ["Send a callback of job ", job(target), " again"],
+  callback_secret_make: ({ target }) => ["Make secret ", h("code", target.secret), " for callbacks"],
+  callback_secret_end: ({ target }) => ["End secret ", h("code", target.secret), " of callbacks"],
   token_make: ({ target }) => ["Make token ", h("code", target.token), ` for client ${target.client}`, target.may ? `, who may ${target.may.join(", ")}` : ""],
   token_revoke: ({ target }) => ["Revoke token ", h("code", target.token), ` of client ${target.client}`],
 };

@@ -1,0 +1,1 @@
+"""Callbacks over HTTP: the deliveries of a job, sending one again, and the secrets that sign them."""

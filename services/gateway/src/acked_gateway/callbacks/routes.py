@@ -1,0 +1,60 @@
+"""Callbacks over HTTP."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from acked_common.api import list_parameters
+from acked_common.api.authenticator import operator_of
+from acked_common.api.routes import ApiRoute
+from acked_common.api.status_route import stored_job
+from acked_common.http.limits import client_of
+from acked_common.http.responses import JsonResponse
+from acked_common.model.callbacks import CALLBACK_KIND, tag_of
+from acked_common.model.principal import principal_of
+from acked_common.store.records import JobFilter
+from acked_gateway.callbacks import operations
+from acked_gateway.callbacks.deliveries import DeliveryStore, Resends, delivery_fields
+from acked_gateway.callbacks.operations import DEFAULT_DELIVERIES, MAX_DELIVERIES
+from acked_gateway.callbacks.secrets import Signing
+from acked_gateway.jobs.routes import Reads
+
+
+def callback_routes(store: DeliveryStore, resends: Resends, signing: Signing, reads: Reads) -> list[ApiRoute]:
+    """Return the routes."""
+
+    async def list_deliveries(request: Request) -> Response:
+        query, tenant = request.query_params, principal_of(request.scope).tenant
+        size = list_parameters.page_size(query.get("page_size"), default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES)
+        async with reads.turn(client_of(request.scope)):
+            job = await stored_job(store, request.path_params["id"], tenant=tenant)
+            filters = {"job": str(job.id), "tenant": tenant}
+            before = list_parameters.position(query.get("page_token"), filters)
+            wanted = JobFilter(kind=CALLBACK_KIND, tag=tag_of(job.id), tenant=tenant)
+            page = await store.list_jobs(wanted, page_size=size, before=before)
+            whole = await store.get_many([one.id for one in page.jobs])
+        # Deliveries of one event have nearly equal ids, whatever their order.
+        newest_first = sorted(whole.values(), key=lambda one: (one.accepted_at, one.id), reverse=True)
+        shown = [fields for one in newest_first if (fields := delivery_fields(one)) is not None]
+        token = list_parameters.page_token(page.next_before, filters) if page.next_before else ""
+        listed: operations.DeliveryPage = {"deliveries": shown, "next_page_token": token}
+        return JsonResponse(listed)
+
+    async def resend(request: Request) -> Response:
+        path = request.path_params
+        resent = await resends.resend(path["id"], path["delivery"], operator=operator_of(request.scope))
+        return JsonResponse(resent, status_code=202)
+
+    async def secrets(request: Request) -> Response:
+        if request.method == "POST":
+            return JsonResponse(await signing.make(operator=operator_of(request.scope)), status_code=201)
+        return JsonResponse(await signing.list(principal_of(request.scope).tenant))
+
+    async def end_secret(request: Request) -> Response:
+        return JsonResponse(await signing.end(request.path_params["secret"], operator=operator_of(request.scope)))
+
+    return [
+        ApiRoute(list_deliveries, operations.LIST_DELIVERIES),
+        ApiRoute(resend, operations.RESEND),
+        ApiRoute(secrets, operations.LIST_SECRETS, operations.MAKE_SECRET),
+        ApiRoute(end_secret, operations.END_SECRET),
+    ]
