@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
+from acked_common.model.callbacks import EVENTS, JobEnd
 from acked_common.model.options import JobOptions
 
 R = TypeVar("R")
@@ -33,6 +34,8 @@ _TWO: dict[Any, tuple[Any, Any]] = {
     bytes: (b'{"a":1}', b'{"a":2}'),
     datetime: (_AT, _AT + timedelta(seconds=7)),
     UUID: (UUID(int=1), UUID(int=2)),
+    # Ends of events that a version doesn't know are left out.
+    JobEnd: (JobEnd(1, EVENTS[0], _AT), JobEnd(2, EVENTS[1], _AT)),
     object: ("one", "another"),
     Any: ("one", "another"),
     msgspec.Raw: (msgspec.Raw(b"1"), msgspec.Raw(b"2")),

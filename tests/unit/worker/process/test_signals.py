@@ -18,7 +18,9 @@ from acked_worker.process import signals
 
 signals.end_on_stop_signals()
 print("imports", flush=True)
-time.sleep(60)
+# A signal just ahead of a sleep does not end that sleep, so it may not be one long one.
+for _ in range(600):
+    time.sleep(0.1)
 """
 PROGRAM = """
 import threading

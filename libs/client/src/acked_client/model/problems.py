@@ -207,6 +207,10 @@ class InboxFull(Conflict):
     """The job's inbox is full."""
 
 
+class TwoSecrets(Conflict):
+    """Two secrets sign callbacks already."""
+
+
 class SharedLane(Conflict):
     """The kind shares its lane."""
 
@@ -300,6 +304,7 @@ BY_NAME: dict[str, type[ProblemError]] = {
     "method-not-allowed": MethodNotAllowed,
     "wrong-state": WrongState,
     "inbox-full": InboxFull,
+    "two-secrets": TwoSecrets,
     "shared-lane": SharedLane,
     "ambiguous-worker": AmbiguousWorker,
     "not-accepted": NotAccepted,

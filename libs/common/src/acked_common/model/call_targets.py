@@ -86,7 +86,7 @@ def _normal(host: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CallTarget:
     """Where a URL leads."""
 
     scheme: str
@@ -94,7 +94,7 @@ class Target:
     port: int
 
 
-def target_of(url: str) -> Target:
+def target_of(url: str) -> CallTarget:
     """Return where a URL leads. Raise `ValueError`, whose message continues the name of a field."""
     if re.search(r"[^\x21-\x7e]|\\", url):
         raise ValueError("must have no spaces, backslashes or characters beyond ASCII; encode them")
@@ -113,10 +113,10 @@ def target_of(url: str) -> Target:
             check_name(host)
     except ValueError as error:
         raise ValueError(f"must name a host: {error}") from None
-    return Target(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
+    return CallTarget(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
 
 
-def check_target(target: Target, allowed: AllowedHosts) -> None:
+def check_target(target: CallTarget, allowed: AllowedHosts) -> None:
     """Check scheme and host as they are written. Raise `ValueError` that says how to allow the target."""
     host, port = target.host, target.port
     if allowed.has(host, port):

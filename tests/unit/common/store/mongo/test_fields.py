@@ -112,6 +112,7 @@ def job_documents() -> tuple[dict[str, Any], dict[str, Any]]:
         values["history"] = (two_of(HistoryEntry)[which],)
         document = msgspec.to_builtins(values, builtin_types=(datetime, bytes, type(values["id"])))
         document = stored_fields(document) | {"key": "k", "key_fingerprint": b"%d" % which}
+        document["callback_ends"] = {str(number): end for number, end in enumerate(document["callback_ends"])}
         document["owner"] = {name: f"{name} {which}" for name in Owner.__struct_fields__}
         if document.pop("cancel_requested"):
             document["cancel_requested_at"] = AT
@@ -304,6 +305,8 @@ NOT_SHOWN = {
     # What the request asked for beside its payload, and what the machinery keeps for itself.
     *("options.max_attempts", "options.timeout_s", "options.expires_in_s", "first_state", "crashes", "suspect"),
     *("next_check_at", "queued_at", "expires_at", "republished", "counted_pauses", "signals", "is_held", "tenant"),
+    # Shown as the state of its callback, which also needs the newest delivery.
+    *("callback", "callback_open", "callback_ends"),
 }
 
 
