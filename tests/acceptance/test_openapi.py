@@ -19,6 +19,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from acked_common.api.routes import EVENTS
 from acked_common.http.probes import PROBE_PATHS
 from support.api_documents import closed, operations, successes
+from support.deliveries import ended_delivery
 from support.freezing import freeze
 from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
 
@@ -116,8 +117,12 @@ def traffic(stack: TestStack) -> dict[str, Any]:
     kept = stack.call("PUT", "/schedules/kept", {"cron": "0 0 1 1 *", "kind": "noop"})
     assert kept.status == 201, kept.raw
     eventually(lambda: stack.status(running)["progress"], within_s=10, what="the running job has reported")
+    secret = stack.call("POST", "/callback-secrets")
+    assert secret.status == 201, secret.raw
     return {
         "ids": [*ended, running, scheduled, cancelled, *failed],
+        "secret": secret.body["id"],
+        "delivery": ended_delivery(stack),
         "live_ids": [stack.process("noop", delay_s=3600) for _ in range(8)],
         "live_id": stack.process("noop", delay_s=3600),
         "failed_ids": failed,

@@ -1,8 +1,9 @@
 """Hooks for schemathesis, which runs as a separate process: they aim its requests at existing jobs.
 
 `ACKED_TEST_TRAFFIC` names a file with `{"ids", "live_ids", "live_id", "failed_ids", "bulk_ids", "batch", "groups",
-"seen"}`: ids of jobs in many states, of delayed ones, of one that nothing moves, of failed ones, of bulk actions, the
-name of a batch, groups of errors, and the file to which each `METHOD path status` is appended.
+"secret", "delivery", "seen"}`: ids of jobs in many states, of delayed ones, of one that nothing moves, of failed ones,
+of bulk actions, the name of a batch, groups of errors, the id of a secret, a job with a delivery that has ended, and
+the file to which each `METHOD path status` is appended.
 """
 
 import itertools
@@ -89,6 +90,10 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         path["id"] = ids[draw % len(ids)]
     if case.path.startswith(SCHEDULE):
         _aim_at_schedule(case, turn)
+    if "secret" in path and turn % 2 == 0:
+        path["secret"] = _there["secret"]
+    if "delivery" in path and turn % 2 == 0:
+        path["id"], path["delivery"] = _there["delivery"]
     if case.path == "/process" and isinstance(case.body, dict):
         callback = case.body.get("callback")
         if isinstance(callback, dict) and str(callback.get("url")).startswith(("http://", "https://")):
