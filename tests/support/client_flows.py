@@ -107,3 +107,77 @@ ACCEPTED: dict[str, Any] = {
     "accepted_at": STATUS["accepted_at"],
     "links": {"status": "/status/x", "feed": "ws://localhost:8080/ws/feed"},
 }
+
+
+def firing(**changes: Any) -> dict[str, Any]:
+    """Return a firing of a schedule."""
+    found = {
+        "at": "2026-11-24T10:00:00.000Z",
+        "last_at": None,
+        "count": 1,
+        "trigger": "schedule",
+        "outcome": "started",
+        "why": None,
+        "detail": None,
+        "job": STATUS["id"],
+        "job_state": None,
+        "revision": 1,
+        "decided_at": STATUS["accepted_at"],
+    }
+    return found | changes
+
+
+def schedule(**changes: Any) -> dict[str, Any]:
+    """Return a schedule with its payload."""
+    found = {
+        "name": "nightly",
+        "revision": 1,
+        "cron": "30 2 * * *",
+        "every_s": None,
+        "timezone": "Europe/Berlin",
+        "from": None,
+        "until": None,
+        "kind": "noop",
+        "tags": [],
+        "batch": None,
+        "overlap": "skip",
+        "catch_up_s": 3600,
+        "jitter_s": 0,
+        "paused": None,
+        "next_at": "2026-11-25T01:30:00.000Z",
+        "last_firing": None,
+        "made_at": STATUS["accepted_at"],
+        "changed_at": STATUS["accepted_at"],
+        "payload": {},
+    }
+    return found | changes
+
+
+def delivery(**changes: Any) -> dict[str, Any]:
+    """Return a delivery of a callback whose attempts were used up."""
+    attempt = {
+        "run": 1,
+        "attempt": 1,
+        "outcome": "failed",
+        "started_at": STATUS["accepted_at"],
+        "ended_at": STATUS["accepted_at"],
+        "webhook_timestamp": 1_795_514_805,
+        "duration_s": 0.25,
+        "response": {"status": 500, "headers": {}, "body": "no", "is_cut": False},
+        "error": "status 500",
+    }
+    found = {
+        "id": "0198a000-0000-7000-8000-0000000000d1",
+        "state": "failed",
+        "event": "job.succeeded",
+        "run": 1,
+        "resend": 0,
+        "webhook_id": f"{STATUS['id']}_1_succeeded",
+        "url": "https://hooks.example/x",
+        "body": {"type": "job.succeeded"},
+        "accepted_at": STATUS["accepted_at"],
+        "finished_at": STATUS["accepted_at"],
+        "next_attempt_at": None,
+        "attempts": [attempt],
+    }
+    return found | changes

@@ -84,7 +84,7 @@ def _of_python() -> Iterator[str]:
     for found in (acked.Context, acked.KindOptions):
         yield from (f"import acked.{found.__name__}.{name}" for name in dir(found) if not name.startswith("_"))
     yield from (f"import acked_client.{name}" for name in acked_client.__all__)
-    for found in (acked_client.Acked, acked_client.Handle, acked_client.BulkHandle):
+    for found in (acked_client.Acked, acked_client.Handle, acked_client.BulkHandle, acked_client.ScheduleHandle):
         names = [name for name in dir(found) if not name.startswith("_")]
         yield from (f"import acked_client.{found.__name__}.{name}" for name in names)
     yield from (f"kind {module.rpartition('.')[2]}" for module in kinds.SHIPPED)

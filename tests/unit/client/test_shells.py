@@ -12,14 +12,20 @@ import pytest
 import acked_client
 from acked_client import Acked, AsyncAcked, AsyncBulkHandle, AsyncHandle, BulkHandle, Handle, RetryPolicy
 from acked_client.settings import read_config
+from acked_client.shells.async_callback_secrets import AsyncCallbackSecretCalls
 from acked_client.shells.async_operating import AsyncOperatorCalls
+from acked_client.shells.async_schedules import AsyncScheduleCalls, AsyncScheduleHandle
+from acked_client.shells.callback_secrets import CallbackSecretCalls
 from acked_client.shells.operating import OperatorCalls
+from acked_client.shells.schedules import ScheduleCalls, ScheduleHandle
 from acked_client.shells.transport import QUIET
 
 PAIRS = [(Acked, AsyncAcked), (Handle, AsyncHandle), (BulkHandle, AsyncBulkHandle)]
-PAIRS += [(OperatorCalls, AsyncOperatorCalls)]
+PAIRS += [(OperatorCalls, AsyncOperatorCalls), (CallbackSecretCalls, AsyncCallbackSecretCalls)]
+PAIRS += [(ScheduleCalls, AsyncScheduleCalls), (ScheduleHandle, AsyncScheduleHandle)]
 OF_BLOCKS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 WITHOUT_REQUEST = {"job", "bulk", "jobs", "attention", "watch", "steps", "batches", "bulk_actions", "audit"}
+WITHOUT_REQUEST |= {"callbacks", "schedule", "schedules"}
 """Methods that are no coroutines in either shell: they return a handle, or iterate."""
 
 
@@ -30,7 +36,7 @@ def methods(owner: type) -> dict[str, Any]:
 def words(annotation: object) -> str:
     """An annotation without what only tells the shells apart."""
     plain = re.sub(r"acked_client\.shells\.\w+\.", "", str(annotation))
-    return re.sub(r"\bAsync(?=(Handle|BulkHandle|Iterator|Driver))", "", plain)
+    return re.sub(r"\bAsync(?=(Handle|BulkHandle|ScheduleHandle|Iterator|Driver))", "", plain)
 
 
 @pytest.mark.parametrize(("blocking", "asynchronous"), PAIRS)

@@ -13,6 +13,7 @@ problem type of the services.
 from acked_client import problems
 from acked_client.async_client import AsyncAcked
 from acked_client.client import Acked
+from acked_client.model.callbacks import CallbackSecret, Delivery, DeliveryAttempt, MadeCallbackSecret, Resent
 from acked_client.model.errors import (
     AccessDenied,
     AckedError,
@@ -33,10 +34,22 @@ from acked_client.model.jobs import Attempt, JobError, JobEvent, JobStatus, JobS
 from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, BulkStatus, Kind
 from acked_client.model.operating import AuditEntry, JobDetails, KindDetails, Probe, Signals, Tokens, Worker
 from acked_client.model.problems import NotFound
-from acked_client.model.requests import AuditFilter, JobFilter, Resolution, RetryPolicy, Submission, SubmittedRow
+from acked_client.model.requests import (
+    AuditFilter,
+    Callback,
+    JobFilter,
+    Resolution,
+    RetryPolicy,
+    ScheduleDefinition,
+    Submission,
+    SubmittedRow,
+)
+from acked_client.model.schedules import Firing, ScheduleDetails, SchedulePreview, ScheduleSummary
 from acked_client.model.states import State
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
+from acked_client.shells.async_schedules import AsyncScheduleHandle
 from acked_client.shells.handles import BulkHandle, Handle
+from acked_client.shells.schedules import ScheduleHandle
 
 __all__ = [
     "AccessDenied",
@@ -45,6 +58,7 @@ __all__ = [
     "AsyncAcked",
     "AsyncBulkHandle",
     "AsyncHandle",
+    "AsyncScheduleHandle",
     "Attempt",
     "AttentionGroup",
     "AuditEntry",
@@ -53,7 +67,12 @@ __all__ = [
     "BulkHandle",
     "BulkPreview",
     "BulkStatus",
+    "Callback",
+    "CallbackSecret",
     "Conflict",
+    "Delivery",
+    "DeliveryAttempt",
+    "Firing",
     "Handle",
     "InvalidRequest",
     "JobCancelled",
@@ -67,14 +86,21 @@ __all__ = [
     "Kind",
     "KindDetails",
     "LimitReached",
+    "MadeCallbackSecret",
     "NoResponse",
     "NotFound",
     "Probe",
     "Problem",
     "ProblemError",
+    "Resent",
     "Resolution",
     "ResultMismatch",
     "RetryPolicy",
+    "ScheduleDefinition",
+    "ScheduleDetails",
+    "ScheduleHandle",
+    "SchedulePreview",
+    "ScheduleSummary",
     "SentSignal",
     "Signals",
     "State",

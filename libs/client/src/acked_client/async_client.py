@@ -19,6 +19,7 @@ from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, Kind
 from acked_client.model.requests import (
     AsyncHandler,
     BulkVerb,
+    Callback,
     JobFilter,
     PlainHandler,
     Resolution,
@@ -28,8 +29,10 @@ from acked_client.model.requests import (
     TraceContext,
 )
 from acked_client.settings import read_config
+from acked_client.shells.async_callback_secrets import AsyncCallbackSecretCalls
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
 from acked_client.shells.async_operating import AsyncOperatorCalls
+from acked_client.shells.async_schedules import AsyncScheduleCalls
 from acked_client.shells.asynchronous import AsyncDriver
 
 T = TypeVar("T")
@@ -37,7 +40,7 @@ CHUNKS_AHEAD = 2
 """Chunks of `submit_many` that are held for each one under way."""
 
 
-class AsyncAcked(AsyncOperatorCalls):
+class AsyncAcked(AsyncOperatorCalls, AsyncScheduleCalls, AsyncCallbackSecretCalls):
     """An asyncio client, for one event loop. Close it, or use it in an `async with` block.
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.
@@ -97,6 +100,7 @@ class AsyncAcked(AsyncOperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> AsyncHandle[T]: ...
 
     @overload
@@ -112,6 +116,7 @@ class AsyncAcked(AsyncOperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> AsyncHandle[T]: ...
 
     @overload
@@ -127,6 +132,7 @@ class AsyncAcked(AsyncOperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> AsyncHandle[Any]: ...
 
     async def submit(  # noqa: PLR0913 - the options of a request, each with a default
@@ -141,12 +147,14 @@ class AsyncAcked(AsyncOperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> AsyncHandle[Any]:
         """Submit a job and return its handle once it is durable.
 
         `handler` is the handler, whose return type is that of the result, or the name of its kind. `payload` is any
-        JSON; None stands for an empty object. Durations are seconds. Without an `idempotency_key` the client mints one
-        for this call; all repetitions carry it, so they are one job.
+        JSON; None stands for an empty object. Durations are seconds. `callback` is a URL that gets a signed event when
+        the job ends, or a `Callback` that selects events. Without an `idempotency_key` the client mints one for this
+        call; all repetitions carry it, so they are one job.
         """
         submission = Submission(
             kind=handler,
@@ -158,6 +166,7 @@ class AsyncAcked(AsyncOperatorCalls):
             max_attempts=max_attempts,
             timeout_s=timeout_s,
             expires_in_s=expires_in_s,
+            callback=callback,
         )
         request = jobs.submit_request(submission, self._session.new_key)
         submitted = await self._driver.run(jobs.submit(self._session, request))

@@ -19,6 +19,7 @@ from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, Kind
 from acked_client.model.requests import (
     AsyncHandler,
     BulkVerb,
+    Callback,
     JobFilter,
     PlainHandler,
     Resolution,
@@ -29,15 +30,17 @@ from acked_client.model.requests import (
 )
 from acked_client.settings import read_config
 from acked_client.shells.blocking import Driver
+from acked_client.shells.callback_secrets import CallbackSecretCalls
 from acked_client.shells.handles import BulkHandle, Handle
 from acked_client.shells.operating import OperatorCalls
+from acked_client.shells.schedules import ScheduleCalls
 
 T = TypeVar("T")
 CHUNKS_AHEAD = 2
 """Chunks of `submit_many` that are held for each one under way."""
 
 
-class Acked(OperatorCalls):
+class Acked(OperatorCalls, ScheduleCalls, CallbackSecretCalls):
     """A blocking client. Threads may share it. Close it, or use it in a `with` block.
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.
@@ -97,6 +100,7 @@ class Acked(OperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> Handle[T]: ...
 
     @overload
@@ -112,6 +116,7 @@ class Acked(OperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> Handle[T]: ...
 
     @overload
@@ -127,6 +132,7 @@ class Acked(OperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> Handle[Any]: ...
 
     def submit(  # noqa: PLR0913 - the options of a request, each with a default
@@ -141,12 +147,14 @@ class Acked(OperatorCalls):
         max_attempts: int | None = None,
         timeout_s: float | None = None,
         expires_in_s: float | None = None,
+        callback: Callback | str | None = None,
     ) -> Handle[Any]:
         """Submit a job and return its handle once it is durable.
 
         `handler` is the handler, whose return type is that of the result, or the name of its kind. `payload` is any
-        JSON; None stands for an empty object. Durations are seconds. Without an `idempotency_key` the client mints one
-        for this call; all repetitions carry it, so they are one job.
+        JSON; None stands for an empty object. Durations are seconds. `callback` is a URL that gets a signed event when
+        the job ends, or a `Callback` that selects events. Without an `idempotency_key` the client mints one for this
+        call; all repetitions carry it, so they are one job.
         """
         submission = Submission(
             kind=handler,
@@ -158,6 +166,7 @@ class Acked(OperatorCalls):
             max_attempts=max_attempts,
             timeout_s=timeout_s,
             expires_in_s=expires_in_s,
+            callback=callback,
         )
         request = jobs.submit_request(submission, self._session.new_key)
         submitted = self._driver.run(jobs.submit(self._session, request))

@@ -1,6 +1,6 @@
 """The structs of the client against the OpenAPI documents: the same fields, and the same of them always there."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -9,10 +9,19 @@ from acked_client.core import bulk
 from acked_client.core.failures import problem_of
 from acked_client.core.frames import Event, Frame, SnapshotJob
 from acked_client.core.jobs import submit_request
-from acked_client.model import errors, jobs, lists, operating
-from acked_client.model.requests import AuditFilter, JobFilter, Resolution, Submission
+from acked_client.model import callbacks, errors, jobs, lists, operating, schedules
+from acked_client.model.requests import (
+    AuditFilter,
+    Callback,
+    JobFilter,
+    Overlap,
+    Resolution,
+    ScheduleDefinition,
+    Submission,
+)
 from acked_client.model.states import ENDED, State
 from acked_common.model import lifecycle
+from acked_common.model import schedules as model
 from acked_common.runtime.env import Env
 from acked_gateway import app as gateway
 from acked_gateway.settings import read_settings as read_gateway_settings
@@ -33,6 +42,9 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "BulkExample": lists.BulkExample,
     "BulkPreview": lists.BulkPreview,
     "By": jobs.By,
+    "DeliveryAttempt": callbacks.DeliveryAttempt,
+    "DeliveryOf": callbacks.Delivery,
+    "DeliveryResponse": callbacks.DeliveryResponse,
     "Draining": operating.Draining,
     "ErrorAt": errors.ErrorAt,
     "ExampleError": lists.ExampleError,
@@ -49,13 +61,22 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "LimitUsed": operating.LimitUse,
     "Limited": lists.Limited,
     "ListedBatch": operating.ListedBatch,
+    "MadeSecret": callbacks.MadeCallbackSecret,
     "NewestStep": operating.NewestStep,
     "OwnToken": operating.OwnToken,
     "Paused": lists.Paused,
     "PausedOnce": operating.PastPause,
+    "PreviewedInstant": schedules.PreviewedInstant,
     "Progress": jobs.Progress,
     "Ready": operating.Readiness,
     "RefusedJob": lists.RefusedJob,
+    "Resent": callbacks.Resent,
+    "ScheduleDetails": schedules.ScheduleDetails,
+    "ScheduleFiring": schedules.Firing,
+    "SchedulePaused": schedules.SchedulePaused,
+    "SchedulePreview": schedules.SchedulePreview,
+    "ScheduleSummary": schedules.ScheduleSummary,
+    "Secret": callbacks.CallbackSecret,
     "SentSignal": jobs.SentSignal,
     "ServedSchema": operating.ServedSchema,
     "SignalList": operating.Signals,
@@ -83,6 +104,10 @@ PAGES = {
     "AuditList": ("entries", "next_page_token"),
     "BatchList": ("batches", "next_page_token"),
     "BulkActionList": ("bulk_actions", "next_page_token"),
+    "ScheduleList": ("schedules", "next_page_token"),
+    "FiringList": ("firings",),
+    "DeliveryPage": ("deliveries", "next_page_token"),
+    "Secrets": ("secrets",),
 }
 """Lists are read by the names of their members."""
 
@@ -111,7 +136,7 @@ async def test_structs_have_the_fields_of_the_document(schemas: dict[str, Any]) 
 async def test_each_struct_of_a_response_is_described(schemas: dict[str, Any]) -> None:
     own = {
         found
-        for module in (jobs, lists, operating)
+        for module in (callbacks, jobs, lists, operating, schedules)
         for found in vars(module).values()
         if isinstance(found, type) and issubclass(found, msgspec.Struct) and found.__module__ == module.__name__
     }
@@ -131,12 +156,31 @@ async def test_requests_have_the_fields_of_the_document(schemas: dict[str, Any])
         max_attempts=1,
         timeout_s=1,
         expires_in_s=1,
+        callback=Callback(url="https://hooks.example/x", events=("job.failed",)),
     )
     body = submit_request(every, lambda: "key").body
     assert body is not None
-    # Only the gateway sets `edited_from`; callbacks are for receivers, not for those who wait with this library.
-    sent = schemas["ProcessRequest"]["properties"].keys() - {"edited_from", "callback"}
-    assert msgspec.json.decode(body).keys() == sent
+    # Only the gateway sets `edited_from`.
+    sent = msgspec.json.decode(body)
+    assert sent.keys() == schemas["ProcessRequest"]["properties"].keys() - {"edited_from"}
+    assert sent["callback"].keys() == schemas["CallbackRequest"]["properties"].keys()
+    schedule = ScheduleDefinition(
+        kind="k",
+        cron="@daily",
+        every_s=1,
+        timezone="UTC",
+        from_at="2026-01-01T00:00:00Z",
+        until_at="2027-01-01T00:00:00Z",
+        payload=1,
+        tags=("t",),
+        batch="b",
+        overlap="all",
+        catch_up_s=10,
+        jitter_s=1,
+        paused=False,
+    )
+    assert schedule.members().keys() | {"kind"} == schemas["ScheduleRequest"]["properties"].keys()
+    assert set(get_args(Overlap)) == set(model.Overlap)
     where = JobFilter(
         state="failed", kind="k", batch="b", tag="t", error_group="g", waiting_for="sleep", since="1h", until="1m"
     )

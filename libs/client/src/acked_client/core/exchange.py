@@ -71,7 +71,7 @@ def exchange(session: Session, request: Request, *, wait_s: float = 0.0, check: 
             raise error_of(outcome, idempotency_key=key, where=where)
         failures += 1
         elapsed_s += (yield Pause(pause_s)).took_s
-        if check is not None and may_have_effect(outcome):
+        if check is not None and (may_have_effect(outcome) or _is_unknown(outcome)):
             found = yield from check()
             if found is not None:
                 return found
@@ -92,6 +92,12 @@ def fetch(session: Session, request: Request, into: type[T], *, wait_s: float = 
     """Return the decoded body of a successful response."""
     response = yield from exchange(session, request, wait_s=wait_s)
     return json_text.decode(response.body, into, response.status)
+
+
+def _is_unknown(outcome: Response | Lost) -> bool:
+    """Return whether the server says that it does not know what came of the request."""
+    problem = problem_of(outcome) if isinstance(outcome, Response) else None
+    return problem is not None and problem.name == "outcome-unknown"
 
 
 def _base_url(session: Session, request: Request) -> str:

@@ -10,7 +10,7 @@ from acked_client.core.effects import Flow, Pause, Request, Response, Stopwatch
 from acked_client.core.exchange import LOOKED_AT, Session, exchange, fetch
 from acked_client.model.errors import AckedError, JobCancelled, JobFailed, StillRunning
 from acked_client.model.jobs import Accepted, JobStatus, SentSignal
-from acked_client.model.requests import Resolution, Submission
+from acked_client.model.requests import Callback, Resolution, Submission
 from acked_client.model.states import State
 
 POLL_S = 30.0
@@ -32,7 +32,7 @@ class Submitted:
 
 
 def members_of(submission: Submission) -> dict[str, Any]:
-    """Return the members of a request to submit. Raise `TypeError` for tags or a kind that are none."""
+    """Return the members of a request to submit. Raise `TypeError` for tags, events or a kind that are none."""
     options = {
         "batch": submission.batch,
         "tags": list(submission.tags) or None,
@@ -40,6 +40,7 @@ def members_of(submission: Submission) -> dict[str, Any]:
         "max_attempts": submission.max_attempts,
         "timeout_s": submission.timeout_s,
         "expires_in_s": submission.expires_in_s,
+        "callback": _callback(submission.callback),
     }
     if isinstance(submission.tags, str):
         raise TypeError(f"tags is a sequence of strings, not the string {submission.tags!r}")
@@ -49,6 +50,12 @@ def members_of(submission: Submission) -> dict[str, Any]:
     if submission.payload is not None:
         body["payload"] = submission.payload
     return body
+
+
+def _callback(wanted: Callback | str | None) -> dict[str, Any] | None:
+    if wanted is None:
+        return None
+    return (Callback(url=wanted) if isinstance(wanted, str) else wanted).members()
 
 
 def submit_request(submission: Submission, new_key: Callable[[], str]) -> Request:

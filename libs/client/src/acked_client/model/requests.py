@@ -21,8 +21,28 @@ BulkVerb = Literal["retry", "cancel", "resolve", "run_now", "erase"]
 ResolvedState = Literal["succeeded", "failed"]
 """The outcome of a job that an operator resolves."""
 
+Overlap = Literal["skip", "queue_one", "all", "cancel_running"]
+"""What a firing of a schedule does while a job of the schedule is live."""
+
 TraceContext = Callable[[], Mapping[str, str]]
 """Returns the W3C headers `traceparent` and `tracestate` of the current span; other names are not sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A URL that gets a signed event when the job ends.
+
+    `events` are some of `job.succeeded`, `job.failed` and `job.cancelled`; without any, all of them.
+    """
+
+    url: str
+    events: Sequence[str] = ()
+
+    def members(self) -> dict[str, Any]:
+        """Return the fields that are set, by their names in the API. Raise `TypeError` for a string of events."""
+        if isinstance(self.events, str):
+            raise TypeError(f"events is a sequence of strings, not the string {self.events!r}")
+        return {"url": self.url} | ({"events": list(self.events)} if self.events else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +62,57 @@ class Submission:
     max_attempts: int | None = None
     timeout_s: float | None = None
     expires_in_s: float | None = None
+    callback: Callback | str | None = None
+    """What is called when the job ends; a URL stands for a callback of all events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleDefinition:
+    """The whole definition of a schedule: when it fires, and what its jobs are.
+
+    Exactly one of `cron`, which may have a `timezone`, and `every_s`. Durations are whole seconds. `from_at` and
+    `until_at` are instants, or texts of RFC 3339: the first counts, the second does not. Fields that are None take
+    their defaults; `paused` leaves the schedule as it is then.
+    """
+
+    kind: Callable[[Any, Any], Any] | str
+    """The name of a kind, or its handler."""
+    cron: str | None = None
+    every_s: int | None = None
+    timezone: str | None = None
+    from_at: datetime | str | None = None
+    until_at: datetime | str | None = None
+    payload: Any = None
+    """The input of the handler, any JSON; None stands for an empty object."""
+    tags: Sequence[str] = ()
+    batch: str | None = None
+    overlap: Overlap | None = None
+    catch_up_s: int | None = None
+    jitter_s: int | None = None
+    paused: bool | None = None
+
+    def members(self) -> dict[str, Any]:
+        """Return the fields that are set, by their names in the API, without the kind.
+
+        Raise `ValueError` for a naive instant, and `TypeError` for a string of tags.
+        """
+        if isinstance(self.tags, str):
+            raise TypeError(f"tags is a sequence of strings, not the string {self.tags!r}")
+        fields = {
+            "cron": self.cron,
+            "every_s": self.every_s,
+            "timezone": self.timezone,
+            "from": instant(self.from_at),
+            "until": instant(self.until_at),
+            "payload": self.payload,
+            "tags": list(self.tags) or None,
+            "batch": self.batch,
+            "overlap": self.overlap,
+            "catch_up_s": self.catch_up_s,
+            "jitter_s": self.jitter_s,
+            "paused": self.paused,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

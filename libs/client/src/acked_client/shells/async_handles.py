@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
-from acked_client.core import bulk, jobs, json_text, lists, operating
+from acked_client.core import bulk, callbacks, jobs, json_text, lists, operating
 from acked_client.core.effects import Flow
 from acked_client.core.exchange import Session
+from acked_client.model.callbacks import Delivery, Resent
 from acked_client.model.errors import AckedError
 from acked_client.model.jobs import Accepted, JobStatus, SentSignal, Step
 from acked_client.model.lists import BulkStatus
@@ -115,6 +116,14 @@ class AsyncHandle(Generic[T]):
     async def signals(self) -> Signals:
         """Return the signals of the job: the unread ones, and the newest that were taken. Values are left out."""
         return await self._run(operating.signals(self._session, self.id))
+
+    def callbacks(self) -> AsyncIterator[Delivery]:
+        """Iterate over the deliveries of the job's callback, newest first."""
+        return self._driver.pages(callbacks.deliveries(self._session, self.id))
+
+    async def resend(self, delivery: str) -> Resent:
+        """Send the event of a delivery again, by a new delivery. `delivery` is the id of one of the deliveries."""
+        return await self._run(callbacks.resend(self._session, self.id, delivery))
 
     async def _run(self, flow: Flow[R]) -> R:
         try:

@@ -1,0 +1,29 @@
+"""The secrets that sign callbacks, for asyncio."""
+
+from acked_client.core import callbacks
+from acked_client.core.exchange import Session
+from acked_client.model.callbacks import CallbackSecret, MadeCallbackSecret
+from acked_client.shells.asynchronous import AsyncDriver
+
+
+class AsyncCallbackSecretCalls:
+    """The calls of `AsyncAcked` that concern the secrets of callbacks."""
+
+    _driver: AsyncDriver
+    _session: Session
+
+    async def callback_secrets(self) -> list[CallbackSecret]:
+        """Return the secrets that sign callbacks now, newest first, without their values."""
+        return await self._driver.run(callbacks.secrets(self._session))
+
+    async def make_callback_secret(self) -> MadeCallbackSecret:
+        """Make a secret and return it with its value, which no later call shows again.
+
+        The one before signs for a day more; while two sign, raise `TwoSecrets`. A response that was lost is not
+        repeated: raise `NoResponse`, which names the secret to end.
+        """
+        return await self._driver.run(callbacks.make_secret(self._session))
+
+    async def end_callback_secret(self, secret_id: str) -> list[CallbackSecret]:
+        """Let a secret sign no more, at once. Return those that are left."""
+        return await self._driver.run(callbacks.end_secret(self._session, secret_id))

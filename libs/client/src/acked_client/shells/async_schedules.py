@@ -1,0 +1,71 @@
+"""Schedules, for asyncio."""
+
+from collections.abc import AsyncIterator
+
+from acked_client.core import schedules
+from acked_client.core.exchange import Session
+from acked_client.model.requests import ScheduleDefinition
+from acked_client.model.schedules import Firing, ScheduleDetails, SchedulePreview, ScheduleSummary
+from acked_client.shells.asynchronous import AsyncDriver
+
+
+class AsyncScheduleHandle:
+    """A schedule by its name, whether it is defined yet or not."""
+
+    def __init__(self, driver: AsyncDriver, session: Session, name: str) -> None:
+        self._driver = driver
+        self._session = session
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    async def put(self, definition: ScheduleDefinition) -> ScheduleDetails:
+        """Define the schedule, or replace its definition. The same definition again changes nothing."""
+        return await self._driver.run(schedules.put(self._session, self.name, definition))
+
+    async def details(self) -> ScheduleDetails:
+        """Return the schedule: its definition, its next instant and its newest firing."""
+        return await self._driver.run(schedules.details(self._session, self.name))
+
+    async def delete(self) -> ScheduleDetails:
+        """Delete the schedule and return it as it was. Its jobs stay."""
+        return await self._driver.run(schedules.delete(self._session, self.name))
+
+    async def pause(self, *, reason: str | None = None) -> ScheduleDetails:
+        """Stop the schedule from firing. Its jobs go on; a second pause does not replace the first."""
+        return await self._driver.run(schedules.pause(self._session, self.name, reason))
+
+    async def resume(self) -> ScheduleDetails:
+        """Let the paused schedule fire again. What was due meanwhile is not caught up."""
+        return await self._driver.run(schedules.resume(self._session, self.name))
+
+    async def run_now(self) -> Firing:
+        """Fire the schedule now, also while it is paused.
+
+        It is decided within two seconds, by the rule for overlaps; `firings` shows what became of it.
+        """
+        return await self._driver.run(schedules.run_now(self._session, self.name))
+
+    async def next(self, count: int = 20) -> SchedulePreview:
+        """Return the next instants, ascending: at most 5,000, and those of 50 years."""
+        return await self._driver.run(schedules.preview(self._session, self.name, count))
+
+    async def firings(self) -> list[Firing]:
+        """Return the newest 100 firings, newest first, and what became of each."""
+        return await self._driver.run(schedules.firings(self._session, self.name))
+
+
+class AsyncScheduleCalls:
+    """The calls of `AsyncAcked` that concern schedules."""
+
+    _driver: AsyncDriver
+    _session: Session
+
+    def schedule(self, name: str) -> AsyncScheduleHandle:
+        """Return the handle of a schedule, without a request; its `put` defines it."""
+        return AsyncScheduleHandle(self._driver, self._session, name)
+
+    def schedules(self) -> AsyncIterator[ScheduleSummary]:
+        """Iterate over the schedules, by name."""
+        return self._driver.pages(schedules.schedules(self._session))
