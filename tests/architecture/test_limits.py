@@ -57,6 +57,7 @@ EXCEPTIONS: dict[Key, str] = {
     (METHODS, f"{CLIENT}/shells/handles.py", "Handle"): "one method for each route of a job",
     (METHODS, f"{CLIENT}/shells/async_handles.py", "AsyncHandle"): "one method for each route of a job",
     (PARAMETERS, f"{CLI}/commands/submit.py", "submit"): "options that users type, each with a default",
+    (PARAMETERS, f"{CLI}/commands/schedules.py", "put"): "options that users type, each with a default",
     (PARAMETERS, f"{CLI}/commands/act.py", "resolve"): "options that users type, each with a default",
     # What a route is, written down once for the server and for /openapi.json.
     (FIELDS, f"{COMMON}/api/routes.py", "Operation"): "one field for each part of an OpenAPI operation",

@@ -89,7 +89,7 @@ def serving() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_GET = do_POST = _respond  # noqa: N815 - the names that the library calls
+        do_GET = do_POST = do_PUT = do_DELETE = _respond  # noqa: N815 - the names that the library calls
 
         def log_message(self, *arguments: Any) -> None:
             """Write nothing."""

@@ -2,18 +2,18 @@
 
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from acked_cli.commands.follow import ended_code
+from acked_cli.commands.follow import ENDED, ended_code
 from acked_cli.commands.options import Kind, Timeout, Wait
 from acked_cli.input.payloads import FileLine, read_payload, read_rows
 from acked_cli.input.words import parse_duration_s
 from acked_cli.invocation.exit_codes import ExitCode
 from acked_cli.invocation.verb import Cli, usage, verb
-from acked_client import Handle, Submission, SubmittedRow
+from acked_client import Callback, Handle, Submission, SubmittedRow
 
 Payload = Annotated[
     str | None, typer.Option("--payload", "-p", metavar="JSON|@FILE|-", help="The input of the handler. Default: {}.")
@@ -24,6 +24,13 @@ Key = Annotated[
 Delay = Annotated[str | None, typer.Option("--delay", metavar="DURATION", help="The earliest start from now.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
 Batch = Annotated[str | None, typer.Option("--batch", help="The batch that the job belongs to.")]
+CallbackUrl = Annotated[
+    str | None, typer.Option("--callback", metavar="URL", help="What gets a signed event when the job ends.")
+]
+On = Annotated[
+    list[str] | None,
+    typer.Option("--on", metavar="EVENT", help="With --callback: succeeded, failed or cancelled; may be repeated."),
+]
 KeyPrefix = Annotated[
     str | None, typer.Option("--key-prefix", help="Lines without a key get PREFIX:LINE. Repeat it to resume.")
 ]
@@ -44,6 +51,8 @@ def submit(  # noqa: PLR0913 - the options of a request, each with a default
     delay: Delay = None,
     tag: Tag = None,
     batch: Batch = None,
+    callback: CallbackUrl = None,
+    on: On = None,
     wait: Wait = False,
     timeout: Timeout = None,
 ) -> ExitCode | None:
@@ -61,6 +70,7 @@ def submit(  # noqa: PLR0913 - the options of a request, each with a default
         delay_s=None if delay is None else parse_duration_s(delay),
         tags=tag or (),
         batch=batch,
+        callback=_callback(callback, on or ()),
     )
     if not wait:
         accepted = {"id": handle.id, "kind": kind, "idempotency_key": handle.idempotency_key}
@@ -71,6 +81,17 @@ def submit(  # noqa: PLR0913 - the options of a request, each with a default
     cli.writer.progress(None)
     cli.writer.one("job", found, also=("result",))
     return ended_code(found)
+
+
+def _callback(url: str | None, endings: Sequence[str]) -> Callback | None:
+    if url is None:
+        if endings:
+            raise usage("--on says when --callback is called: add --callback URL")
+        return None
+    for ending in endings:
+        if ending not in ENDED:
+            raise usage(f"--on is {', '.join(ENDED[:-1])} or {ENDED[-1]}, not {ending!r}")
+    return Callback(url=url, events=[f"job.{ending}" for ending in endings])
 
 
 def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode | None:

@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from acked_cli.input.words import BadInput
-from acked_client import Submission
+from acked_client import Callback, Submission
 
 STDIN = "-"
 MAX_BYTES = 16 * 1024 * 1024
 """Of one payload or one line. The services take less; what is longer is not read into memory."""
-FIELDS = ("payload", "idempotency_key", "batch", "tags", "delay_s", "max_attempts", "timeout_s", "expires_in_s")
+FIELDS = (
+    "payload",
+    "idempotency_key",
+    "batch",
+    "tags",
+    "delay_s",
+    "max_attempts",
+    "timeout_s",
+    "expires_in_s",
+    "callback",
+)
 """Members of a row beside `kind`."""
 _NULL = "null can't be sent as a payload: leave it out to send an empty object"
 
@@ -131,4 +141,16 @@ def _submission(row: Any, key: str) -> Submission:
     given = row.get("idempotency_key")
     if given is not None and not isinstance(given, str):
         raise BadInput("idempotency_key is no string")
-    return Submission(**{**row, "tags": tags, "idempotency_key": key if given is None else given})
+    own = {"tags": tags, "idempotency_key": key if given is None else given, "callback": _callback(row.get("callback"))}
+    return Submission(**{**row, **own})
+
+
+def _callback(value: Any) -> Callback | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("url"), str) or value.keys() - {"url", "events"}:
+        raise BadInput('callback is no object with a url, such as {"url": "https://…", "events": ["job.failed"]}')
+    events = value.get("events") or []
+    if not isinstance(events, list) or not all(isinstance(event, str) for event in events):
+        raise BadInput("events of the callback is no list of strings")
+    return Callback(url=value["url"], events=events)

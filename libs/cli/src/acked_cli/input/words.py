@@ -88,3 +88,13 @@ def parse_duration_s(text: str) -> float:
     if match is None:
         raise BadInput(f"{text!r} is no duration: write 90s, 15m, 8h or 2d")
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def parse_whole_s(text: str | None) -> int | None:
+    """Return whole seconds; None for no option."""
+    if text is None:
+        return None
+    found = parse_duration_s(text)
+    if not found.is_integer():
+        raise BadInput(f"{text!r} is no whole number of seconds")
+    return int(found)

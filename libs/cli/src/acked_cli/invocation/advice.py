@@ -23,6 +23,8 @@ _OF_PROBLEMS = {
     "idempotency-key-reused": "use another --key, or send the same request",
     "shared-lane": "give the kind a lane of its own, with lane= of its handler, and restart the workers",
     "ambiguous-worker": "pass the instance of one of them; acked workers lists both",
+    "too-many-schedules": "delete one; acked schedules lists them",
+    "two-secrets": "acked callback-secrets lists them; acked callback-secrets end ID ends one",
     "too-many-bulk-actions": "wait for one to end, or abort one; acked bulk-actions lists them",
 }
 

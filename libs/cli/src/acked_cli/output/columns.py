@@ -59,6 +59,37 @@ def _target(row: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={shown(value)}" for name, value in row["target"].items())
 
 
+def _fires(row: Mapping[str, Any]) -> str:
+    if row["every_s"] is not None:
+        return f"every {row['every_s']} s"
+    return f"{row['cron']} {row['timezone']}"
+
+
+def _newest_firing(row: Mapping[str, Any]) -> str | None:
+    firing = row["last_firing"]
+    if not firing:
+        return None
+    return f"{shown(firing['last_at'] or firing['at'])} {firing['outcome']}{_because(firing)}"
+
+
+def _because(firing: Mapping[str, Any]) -> str:
+    return f": {firing['why']}" if firing["why"] else ""
+
+
+def _schedule_paused(row: Mapping[str, Any]) -> str | None:
+    paused = row["paused"]
+    return paused and f"by {paused['client']} since {shown(paused['since'])}: {paused['reason'] or '-'}"
+
+
+def _newest_attempt(row: Mapping[str, Any]) -> str | None:
+    if not row["attempts"]:
+        return None
+    newest = row["attempts"][-1]
+    return newest["error"] or f"{newest['response']['status'] if newest['response'] else newest['outcome']}"
+
+
+_SECRET = _fields("id", "made_at", "ends_at")
+
 OF_RECORDS: Mapping[str, Columns] = {
     "job": {
         **_fields("id", "kind", "state", "attempt"),
@@ -111,6 +142,29 @@ OF_RECORDS: Mapping[str, Columns] = {
     "step": _fields("seq", "name", "key", "call", "state", "at", "took_s", "tries", "due_at"),
     "signal": _fields("seq", "name", "state", "at", "by", "id", "taken_by"),
     "sent": _fields("id", "job", "name", "seq"),
+    "schedule": {
+        **_fields("name", "kind"),
+        "fires": _fires,
+        "overlap": _of("overlap"),
+        "next": _of("next_at"),
+        "newest firing": _newest_firing,
+        "paused": _schedule_paused,
+    },
+    "firing": {
+        "at": _of("at"),
+        "until": _of("last_at"),
+        **_fields("count", "trigger", "outcome", "why", "job", "job_state", "detail"),
+    },
+    "instant": _fields("at", "local", "fires_at"),
+    "delivery": {
+        **_fields("id", "event", "state", "run", "resend"),
+        "attempts": lambda row: len(row["attempts"]),
+        "newest": _newest_attempt,
+        **_fields("next_attempt_at", "webhook_id"),
+    },
+    "resent": _fields("id", "webhook_id", "resend"),
+    "secret": _SECRET,
+    "made_secret": {**_SECRET, "secret": _of("secret")},
     "audit": {
         **_fields("at", "client", "action"),
         "target": _target,
