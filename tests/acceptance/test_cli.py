@@ -72,12 +72,65 @@ def failed_job(stack: TestStack, **fields: Any) -> str:
     return job_id
 
 
+def end_deliveries(stack: TestStack, job_id: str, count: int = 1) -> None:
+    """Wait for the deliveries of a job, and cancel them: their host does not exist."""
+
+    def have_ended() -> bool:
+        found = stack.call("GET", f"/jobs/{job_id}/callbacks").body["deliveries"]
+        for delivery in found:
+            if delivery["finished_at"] is None:
+                stack.call("POST", f"/jobs/{delivery['id']}/cancel")
+        return len(found) >= count and all(delivery["finished_at"] is not None for delivery in found)
+
+    eventually(have_ended, within_s=WITHIN_S, what="the deliveries have ended")
+
+
+def job_with_delivery(stack: TestStack) -> str:
+    job_id = stack.process("noop", payload={"nonce": nonce()}, callback={"url": "https://hooks.example/acked"})
+    end_deliveries(stack, job_id)
+    return job_id
+
+
+def made_secret(stack: TestStack) -> str:
+    return str(stack.call("POST", "/callback-secrets").body["id"])
+
+
+def prepared(stack: TestStack, command: str) -> str:
+    """The command with names of what exists, once all exists that it concerns."""
+    if "nightly" in command:
+        stack.finished(stack.process("noop", batch="nightly"))
+    if "acked schedules" in command:
+        assert stack.call("PUT", "/schedules/nightly", {"kind": "noop", "cron": "@yearly"}).status < 300
+    for word, make in MADE.items():
+        if word in command:
+            command = command.replace(word, make(stack))
+    return command.replace("<id>", job_for(stack, command)) if "<id>" in command else command
+
+
+def undo(stack: TestStack, command: str, shown: str) -> None:
+    """Leave the stack as it was: further tests run on it."""
+    if "acked pause " in command:
+        assert stack.call("POST", "/kinds/noop/resume").status == 200
+    if "acked schedules" in command:
+        assert stack.call("DELETE", "/schedules/nightly").status in (200, 404)
+    if "acked callback-secrets" in command:
+        for secret in stack.call("GET", "/callback-secrets").body["secrets"]:
+            assert stack.call("POST", f"/callback-secrets/{secret['id']}/end").status == 200
+    if "acked resend " in command:
+        end_deliveries(stack, command.split()[2], count=2)
+    if "--callback " in command and "--on" not in command:
+        for line in shown.splitlines():
+            end_deliveries(stack, str(json.loads(line)["id"]))
+
+
 def job_for(stack: TestStack, command: str) -> str:
     """A job for which the command means something."""
     if re.search(r"acked (?:cancel|run-now|signal) ", command):
         return stack.process("noop", delay_s=3600)
     if re.search(r"acked (?:retry|resolve) ", command):
         return failed_job(stack)
+    if re.search(r"acked (?:callbacks|resend) ", command):
+        return job_with_delivery(stack)
     job_id = stack.process("noop")
     stack.finished(job_id)
     return job_id
@@ -88,16 +141,15 @@ def bulk_action(stack: TestStack) -> str:
     return str(answer.body["id"])
 
 
+MADE = {"<bulk-action>": bulk_action, "<secret>": made_secret}
+"""Placeholders of documented commands beside `<id>`, and what makes that which they stand for."""
+
+
 @pytest.mark.parametrize(("source", "command"), COMMANDS, ids=[source for source, _ in COMMANDS])
 def test_documented_command_runs(
     stack: TestStack, environ: dict[str, str], folder: Path, source: str, command: str
 ) -> None:
-    if "nightly" in command:
-        stack.finished(stack.process("noop", batch="nightly"))
-    if "<id>" in command:
-        command = command.replace("<id>", job_for(stack, command))
-    if "<bulk-action>" in command:
-        command = command.replace("<bulk-action>", bulk_action(stack))
+    command = prepared(stack, command)
     ended = subprocess.run(
         ["/bin/sh", "-c", command],
         cwd=folder,
@@ -107,9 +159,7 @@ def test_documented_command_runs(
         timeout=WITHIN_S,
         check=False,
     )
-    if "acked pause " in command:
-        # Further tests run jobs of the kind.
-        assert acked(environ, "resume", "noop").returncode == 0
+    undo(stack, command, ended.stdout)
     assert ended.returncode == 0, (source, command, ended.stdout, ended.stderr)
     if "completion" not in command:
         for line in ended.stdout.splitlines():
