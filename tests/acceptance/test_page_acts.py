@@ -23,7 +23,9 @@ KIND = "flaky"
 FAILS = {"failures": 1000, "nonce": NONCE}
 MANY = 5
 # Tokens are made at the command line, and schedules and callbacks have no page yet.
-BY_PEOPLE = {action.value for action in AuditAction if not action.value.startswith(("token_", "schedule_", "callback_"))}
+BY_PEOPLE = {
+    action.value for action in AuditAction if not action.value.startswith(("token_", "schedule_", "callback_"))
+}
 
 
 @dataclass

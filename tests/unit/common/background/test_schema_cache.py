@@ -83,6 +83,33 @@ async def test_workers_are_read_only_while_a_kind_has_schemas() -> None:
     assert bench.store.calls.count("workers") == 1
 
 
+async def test_a_schema_of_a_new_worker_is_read_with_the_worker() -> None:
+    bench = Bench()
+    await bench.store.register_kinds([kind(OLD, newest=OLD)])
+    await bench.store.refresh_worker(worker("1", OLD))
+    await bench.kinds.refresh()
+    await bench.cache.refresh()
+    await bench.store.register_kinds([kind(NEW, OLD, newest=NEW)])
+    await bench.store.refresh_worker(worker("2", NEW))
+    bench.workers = bench.cache._source = WorkerCache(bench.store, seen_within_s=24.0)
+    await bench.cache.refresh()
+    found = bench.kinds.get("mail")
+    assert found is not None
+    served = bench.cache.served(found)
+    assert (list(served.schemas), served.is_checked) == ([NEW, OLD], True)
+
+
+async def test_a_schema_that_the_kind_does_not_keep_is_looked_for_once() -> None:
+    bench = Bench()
+    await bench.store.register_kinds([kind(OLD, newest=OLD)])
+    await bench.store.refresh_worker(worker("1", schema("null")))
+    await bench.kinds.refresh()
+    bench.store.calls.clear()
+    for _ in range(3):
+        await bench.cache.refresh()
+    assert bench.store.calls.count("kinds") == 1
+
+
 async def test_nothing_is_checked_before_the_workers_were_read() -> None:
     bench = Bench()
     assert bench.cache.served(kind(NEW, newest=NEW)).is_checked is False

@@ -45,6 +45,7 @@ class SchemaCache:
         self._workers: Sequence[WorkerRecord] | None = None
         self._served: dict[str, tuple[KindRecord, Sequence[WorkerRecord], ServedSchemas]] = {}
         """By kind, what followed from its record and these workers."""
+        self._known_lacking: frozenset[tuple[str, str]] = frozenset()
         self._looked_at: float | None = None
         self._looking: asyncio.Task[None] | None = None
 
@@ -53,9 +54,17 @@ class SchemaCache:
         tasks.repeat("payload schemas", self.refresh, every_s=REFRESH_S)
 
     async def refresh(self) -> None:
-        """Read the live workers, if a kind has schemas. Raises `StoreError`."""
-        if any(kind.schemas for kind in self._kinds.all()):
-            self._workers = await self._source.workers()
+        """Read the live workers, if a kind has schemas, and the kinds if a worker has a schema that they lack. Raises
+        `StoreError`."""
+        if not any(kind.schemas for kind in self._kinds.all()):
+            return
+        workers = await self._source.workers()
+        # Otherwise nothing would be checked until the kinds are read for another reason. What they still lack then is
+        # beyond the schemas that a kind keeps.
+        if self._lacking(workers) - self._known_lacking:
+            await self._kinds.refresh()
+        self._known_lacking = self._lacking(workers)
+        self._workers = workers
 
     @property
     def is_read(self) -> bool:
@@ -82,6 +91,11 @@ class SchemaCache:
                 self._looking = asyncio.create_task(self._look())
             await asyncio.shield(self._looking)
         return self._kinds.get(name)
+
+    def _lacking(self, workers: Sequence[WorkerRecord]) -> frozenset[tuple[str, str]]:
+        """Return the kinds and digests of schemas that workers have and the known kinds lack."""
+        known = {(kind.name, schema.digest) for kind in self._kinds.all() for schema in kind.schemas}
+        return frozenset((kind, digest) for worker in workers for kind, digest in worker.schemas.items()) - known
 
     async def _look(self) -> None:
         workers = await self._source.workers(fresh=True)
