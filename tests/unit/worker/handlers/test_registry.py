@@ -257,3 +257,12 @@ def test_payload_types_are_derived_once_all_is_imported(folder: Path) -> None:
     records = kind_records(kinds, Capacity(slots=8, threads=2, suspects=1), seen_at=datetime.now(UTC))
     assert {name: len(record.schemas) for name, record in records.items()} == {"typed": 1, "strange": 0, "vast": 0}
     assert schema_digests(records).keys() == {"typed"}
+
+
+def test_a_parser_that_loses_count_stops_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loses_count(_: str) -> list[object]:
+        raise SystemError("AST constructor recursion depth mismatch (before=156, after=183)")
+
+    monkeypatch.setattr("acked_worker.handlers.registry.park_hazards", loses_count)
+    (tmp_path / "good.py").write_text(GOOD.format(kind="good", options=""))
+    assert "good" in load_kinds((), tmp_path)

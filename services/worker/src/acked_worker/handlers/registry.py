@@ -86,6 +86,9 @@ def _warn_of_hazards(file: Path) -> None:
     except (OSError, SyntaxError, ValueError, RecursionError):
         # No Python source, such as a compiled module: its import has succeeded, or has told why not.
         return
+    except SystemError:
+        # CPython before 3.11.5 may lose count of its recursion (python/cpython#106905). The scan only advises.
+        return
     for hazard in found:
         log.warning(hazard.text, file=f"{file}:{hazard.line}")
 
