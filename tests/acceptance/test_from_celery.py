@@ -15,6 +15,8 @@ import pytest
 from support.shared_servers import SharedServers
 from support.stacks import StartStack, eventually
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 WITHIN_S = 60.0
 AT_ONCE = 2
