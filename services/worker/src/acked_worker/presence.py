@@ -83,6 +83,9 @@ class Presence:
 
     async def register(self) -> None:
         """Register the kinds, and warn of kinds on the same lanes that only others serve. Raises `StoreError`."""
+        if self._stop.is_set():
+            # In a rolling restart, another version may have registered meanwhile, and the last registration counts.
+            return
         now = self._clock.now()
         kinds = self._identity.kinds
         await self._store.register_kinds([replace(record, seen_at=now) for record in kinds.values()])
