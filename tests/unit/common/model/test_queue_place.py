@@ -67,7 +67,13 @@ def test_nothing_is_told_of_a_kind_that_did_not_wait_or_of_one_look() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "in_s"), [(Place(9, starts_per_s=2.0), 5.0), (Place(9), None), (Place(9, starts_per_s=0.0), None)]
+    ("place", "in_s"),
+    [
+        (Place(9, starts_per_s=2.0), 5.0),
+        (Place(9), None),
+        (Place(9, starts_per_s=0.0), None),
+        (Place(9, starts_per_s=5e-324), None),
+    ],
 )
 def test_a_job_starts_when_those_ahead_of_it_have(place: Place, in_s: float | None) -> None:
     assert place.starts_in_s == in_s

@@ -4,6 +4,7 @@ A look counts queued jobs by kind and by the tenth of a second in which they wer
 of all jobs, so many requests cost one look.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from datetime import datetime
@@ -36,8 +37,9 @@ class Place(Struct, frozen=True):
 
     @property
     def starts_in_s(self) -> float | None:
-        """Return the seconds until the job starts at this rate; None if the rate is unknown."""
-        return (self.ahead + 1) / self.starts_per_s if self.starts_per_s else None
+        """Return the seconds until the job starts at this rate; None if the rate is unknown, or too small to tell."""
+        in_s = (self.ahead + 1) / self.starts_per_s if self.starts_per_s else math.inf
+        return in_s if math.isfinite(in_s) else None
 
 
 class QueueLook:
