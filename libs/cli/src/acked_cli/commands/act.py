@@ -50,74 +50,48 @@ class Target:
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
-    for name, function in (("retry", retry), ("cancel", cancel), ("erase", erase), ("run-now", run_now)):
-        verb(app, name)(function)
+    for name, action, move, about in _MOVES:
+        verb(app, name)(_mover(action, move, about))
     verb(app, "resolve")(resolve)
 
 
-def retry(
-    cli: Cli,
-    jobs: JobIds = None,
-    where: Where = None,
-    dry_run: DryRun = False,
-    rate: Rate = None,
-    yes: Yes = False,
-    reason: Reason = None,
-) -> ExitCode:
-    """Start a new run of failed or cancelled jobs."""
-    target = Target(ids=jobs or (), where=where, dry_run=dry_run, rate=rate, yes=yes, reason=reason)
-    return _act(cli, "retry", Handle.retry, target)
+_Move = Callable[[Handle[Any]], JobStatus]
+_MOVES: tuple[tuple[str, BulkVerb, _Move, str], ...] = (
+    ("retry", "retry", Handle.retry, "Start a new run of failed or cancelled jobs."),
+    ("cancel", "cancel", Handle.cancel, "Cancel jobs.\n\nRunning ones are stopped by their workers."),
+    (
+        "erase",
+        "erase",
+        Handle.erase,
+        "Remove payload, result and errors of ended jobs.\n\nThey can't be brought back.",
+    ),
+    (
+        "run-now",
+        "run_now",
+        Handle.run_now,
+        "End the delay or back-off of scheduled jobs.\n\nBy id, also the sleep of a parked job.",
+    ),
+)
+"""The verb, its bulk action, its call for one job, and its help."""
 
 
-def cancel(
-    cli: Cli,
-    jobs: JobIds = None,
-    where: Where = None,
-    dry_run: DryRun = False,
-    rate: Rate = None,
-    yes: Yes = False,
-    reason: Reason = None,
-) -> ExitCode:
-    """Cancel jobs.
+def _mover(action: BulkVerb, move: _Move, about: str) -> Callable[..., ExitCode]:
+    """Return the command of a verb that needs no more than the jobs."""
 
-    Running ones are stopped by their workers.
-    """
-    target = Target(ids=jobs or (), where=where, dry_run=dry_run, rate=rate, yes=yes, reason=reason)
-    return _act(cli, "cancel", Handle.cancel, target)
+    def command(
+        cli: Cli,
+        jobs: JobIds = None,
+        where: Where = None,
+        dry_run: DryRun = False,
+        rate: Rate = None,
+        yes: Yes = False,
+        reason: Reason = None,
+    ) -> ExitCode:
+        target = Target(ids=jobs or (), where=where, dry_run=dry_run, rate=rate, yes=yes, reason=reason)
+        return _act(cli, action, move, target)
 
-
-def erase(
-    cli: Cli,
-    jobs: JobIds = None,
-    where: Where = None,
-    dry_run: DryRun = False,
-    rate: Rate = None,
-    yes: Yes = False,
-    reason: Reason = None,
-) -> ExitCode:
-    """Remove payload, result and errors of ended jobs.
-
-    They can't be brought back.
-    """
-    target = Target(ids=jobs or (), where=where, dry_run=dry_run, rate=rate, yes=yes, reason=reason)
-    return _act(cli, "erase", Handle.erase, target)
-
-
-def run_now(
-    cli: Cli,
-    jobs: JobIds = None,
-    where: Where = None,
-    dry_run: DryRun = False,
-    rate: Rate = None,
-    yes: Yes = False,
-    reason: Reason = None,
-) -> ExitCode:
-    """End the delay or back-off of scheduled jobs.
-
-    By id, also the sleep of a parked job.
-    """
-    target = Target(ids=jobs or (), where=where, dry_run=dry_run, rate=rate, yes=yes, reason=reason)
-    return _act(cli, "run_now", Handle.run_now, target)
+    command.__doc__ = about
+    return command
 
 
 def resolve(  # noqa: PLR0913 - the options of a command, each with a default
@@ -146,7 +120,7 @@ def resolve(  # noqa: PLR0913 - the options of a command, each with a default
     return _act(cli, "resolve", lambda handle: handle.resolve(resolution), target)
 
 
-def _act(cli: Cli, action: BulkVerb, move: Callable[[Handle[Any]], JobStatus], target: Target) -> ExitCode:
+def _act(cli: Cli, action: BulkVerb, move: _Move, target: Target) -> ExitCode:
     if target.where is not None:
         if target.ids:
             raise usage("pass ids or --where, not both")
