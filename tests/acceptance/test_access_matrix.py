@@ -121,6 +121,7 @@ def target(operation: Operation, job_id: str) -> str:
     """The path of the operation, aimed at what is another tenant's."""
     aims = {
         "/jobs": {"id": job_id, "name": "paid", "delivery": job_id},
+        "/callback-endpoints": {"name": "no-such-endpoint"},
         "/callback-secrets": {"secret": "cs_none"},
         "/status": {"id": job_id},
         "/batches": {"batch": f"{BATCH}-theirs"},
@@ -148,7 +149,9 @@ def body_of(operation: Operation) -> Any:
     if operation.body is None:
         return None
     if operation.method == "PUT":
-        # It would make what is not there, so its kind is not there either.
+        # It would make what is not there, so its kind is not there either, or its URL not allowed.
+        if operation.path.startswith("/callback-endpoints"):
+            return {"url": "https://localhost/hook"}
         return {"every_s": 3600, "kind": "no-such-kind"}
     return next(iter(operation.body.examples.values()))
 

@@ -116,6 +116,9 @@ def traffic(stack: TestStack) -> dict[str, Any]:
         stack.finished(job)
     kept = stack.call("PUT", "/schedules/kept", {"cron": "0 0 1 1 *", "kind": "noop"})
     assert kept.status == 201, kept.raw
+    quiet = {"url": "https://example.com/hook", "kinds": ["nobody"], "enabled": False}
+    kept = stack.call("PUT", "/callback-endpoints/kept", quiet)
+    assert kept.status == 201, kept.raw
     eventually(lambda: stack.status(running)["progress"], within_s=10, what="the running job has reported")
     secret = stack.call("POST", "/callback-secrets")
     assert secret.status == 201, secret.raw

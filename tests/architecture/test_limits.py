@@ -30,6 +30,7 @@ Key = tuple[str, str, str]
 EXCEPTIONS: dict[Key, str] = {
     # The job's own: one field for each thing that is stored of a job, or that a request can say.
     (FIELDS, f"{COMMON}/store/records.py", "Job"): "the job itself",
+    (FIELDS, f"{COMMON}/store/records.py", "NewJob"): "the job itself, as it is inserted",
     (FIELDS, f"{COMMON}/model/ledger.py", "LedgerEntry"): "one field for each part of a kept outcome",
     (FIELDS, f"{COMMON}/model/ledger.py", "JobLedger"): "the ledger itself",
     (FIELDS, f"{COMMON}/store/records.py", "ClaimedJob"): "the part of the job that a worker reads",
@@ -50,6 +51,7 @@ EXCEPTIONS: dict[Key, str] = {
     (FIELDS, f"{CLIENT}/model/schedules.py", "Firing"): "one field for each member of a firing",
     (FIELDS, f"{CLIENT}/model/schedules.py", "ScheduleSummary"): "one field for each member of a schedule in a list",
     (FIELDS, f"{CLIENT}/model/callbacks.py", "Delivery"): "one field for each member of a delivery",
+    (FIELDS, f"{CLIENT}/model/callbacks.py", "CallbackEndpoint"): "one field for each member of an endpoint",
     (FIELDS, f"{CLIENT}/model/requests.py", "ScheduleDefinition"): "fields that users write, each with a default",
     (PARAMETERS, f"{CLIENT}/client.py", "Acked.submit"): "keywords that users write, each with a default",
     (PARAMETERS, f"{CLIENT}/async_client.py", "AsyncAcked.submit"): "keywords that users write, each with a default",

@@ -54,6 +54,7 @@ from acked_gateway.jobs.commands import Commands
 from acked_gateway.jobs.signals import Signals
 from acked_gateway.kinds.pausing import Pausing
 from acked_intake.accept.acceptance import Acceptance, Admission
+from acked_intake.accept.endpoint_cache import EndpointCache
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.quota_counter import QuotaCounter
@@ -69,6 +70,7 @@ from simulation.sim_broker import SimProbe, SimPublisher
 from simulation.sim_channel import SimConnection, declare_lane, declare_shared
 from simulation.sim_store import StoreLine
 from simulation.worker_parts import SimReporter, SimThreadLoop
+from support.memory_callback_endpoints import MemoryCallbackEndpoints
 
 if TYPE_CHECKING:
     from simulation.simulator import Simulator
@@ -120,6 +122,9 @@ class Intake(Node):
         )
         self.commit = GroupCommit(core.writer, INTAKE.commit)
         self.keyed_commit = KeyedCommit(self.commit, core.store, answer_within_s=INTAKE.commit.answer_within_s)
+        # No tenant has endpoints here, and reads of them would only move the faults of all recorded seeds.
+        endpoints = EndpointCache(MemoryCallbackEndpoints(), core.clock.monotonic)
+        payloads = PayloadCheck(SchemaCache(core.kinds, core.workers))
         self.acceptance = Acceptance(
             self.commit,
             self.keyed_commit,
@@ -128,7 +133,7 @@ class Intake(Node):
             core.monitor,
             core.clock,
             COMMON.times,
-            Admission(QuotaCounter(core.store, Quotas(0, 0)), PayloadCheck(SchemaCache(core.kinds, core.workers))),
+            Admission(QuotaCounter(core.store, Quotas(0, 0)), payloads, endpoints),
         )
         core.lifetime.add("group commit", stop=self.commit.stop, stop_within_s=4.0)
         core.lifetime.add("keyed commit", stop=self.keyed_commit.stop, stop_within_s=4.0)

@@ -163,6 +163,10 @@ class StoreLine:
         """The secrets of callbacks over the same line."""
         return PartLine(self, "callback_secrets")
 
+    def callback_endpoints(self) -> PartLine:
+        """The callback endpoints over the same line."""
+        return PartLine(self, "callback_endpoints")
+
     def choices(self) -> PartLine:
         """What finds the jobs of bulk actions, over the same line."""
         return PartLine(self, "choices")

@@ -27,6 +27,7 @@ KIND = "noop"
 DRAIN = "/workers/{id}/drain"
 BULK_ACTION = "/bulk-actions/{id}"
 SCHEDULE = "/schedules/{name}"
+ENDPOINT = "/callback-endpoints/{name}"
 
 _there = json.loads(Path(os.environ["ACKED_TEST_TRAFFIC"]).read_text())
 _workers = ["worker-1"]
@@ -90,6 +91,8 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         path["id"] = ids[draw % len(ids)]
     if case.path.startswith(SCHEDULE):
         _aim_at_schedule(case, turn)
+    if case.path.startswith(ENDPOINT):
+        _aim_at_endpoint(case, turn)
     if "secret" in path and turn % 2 == 0:
         path["secret"] = _there["secret"]
     if "delivery" in path and turn % 2 == 0:
@@ -134,6 +137,20 @@ def _aim_at_schedule(case: Case, turn: int) -> None:
         case.path_parameters["name"] = (made, kept)[turn % 2]
         if turn % 4 < 2:
             case.body = {"kind": KIND, "cron": "0 0 1 1 *", "jitter_s": turn % 60}
+
+
+def _aim_at_endpoint(case: Case, turn: int) -> None:
+    """Aim at endpoints as `_aim_at_schedule` does. They concern no job, since their hosts do not exist."""
+    kept, made = "kept", f"made-{turn // 4}"
+    case.path_parameters["name"] = kept if turn % 4 == 1 else f"nobody-{turn}"
+    if case.method == "DELETE":
+        case.path_parameters["name"] = made
+    elif case.method == "PUT":
+        case.path_parameters["name"] = (made, kept)[turn % 2]
+        if turn % 4 < 2:
+            case.body = {"url": "https://example.com/hook", "kinds": ["nobody"], "enabled": False}
+        elif isinstance(case.body, dict):
+            case.body["kinds"] = ["nobody"]
 
 
 @schemathesis.hook

@@ -44,7 +44,9 @@ class MemoryCallbacks:
 
     async def ask_again(self: "MemoryStore", job_id: UUID, end: JobEnd, *, tenant: str) -> bool:
         document = self._jobs.get(job_id)
-        if document is None or document["tenant"] != tenant or "callback" not in document:
+        if document is None or document["tenant"] != tenant:
+            return False
+        if end.endpoint not in document.get("callback_endpoints", ()) if end.endpoint else "callback" not in document:
             return False
         document["callback_ends"] = {**document.get("callback_ends", {}), end.key: ends_document(end)}
         return True

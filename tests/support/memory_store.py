@@ -90,6 +90,7 @@ from acked_common.store.records import (
 )
 from acked_common.store.tokens import MemoryTokens, TokenStore
 from support.memory_bulk_actions import MemoryBulkActions, MemoryChoices
+from support.memory_callback_endpoints import MemoryCallbackEndpoints
 from support.memory_callbacks import MemoryCallbacks
 from support.memory_census import MemoryCensus
 from support.memory_ledgers import MemoryLedgers
@@ -224,6 +225,7 @@ class MemoryStore(MemoryCallbacks, MemoryCensus, MemoryLimits, MemoryMinutes, Me
         self._tokens = MemoryTokens()
         self._audit = MemoryAudit()
         self._callback_secrets = MemoryCallbackSecrets()
+        self._callback_endpoints = MemoryCallbackEndpoints()
         self._load_tests = MemoryLoadTests()
         self._ledgers = MemoryLedgers(self._jobs, clock)
         self._bulk_actions = MemoryBulkActions(clock)
@@ -501,6 +503,10 @@ class MemoryStore(MemoryCallbacks, MemoryCensus, MemoryLimits, MemoryMinutes, Me
     def callback_secrets(self) -> CallbackSecretStore:
         """Return the secrets of callbacks of the same database."""
         return self._callback_secrets
+
+    def callback_endpoints(self) -> MemoryCallbackEndpoints:
+        """Return the callback endpoints of the same database."""
+        return self._callback_endpoints
 
     def tokens(self) -> TokenStore:
         """Return the token store of the same data."""

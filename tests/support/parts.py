@@ -1,6 +1,7 @@
 """Collaborators of a unit under test: settings, a store that fails or blocks on demand, and tasks."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.settings import CommonSettings, read_common
 from acked_common.store.errors import StoreUnavailable
 from acked_intake.accept.acceptance import Admission
+from acked_intake.accept.endpoint_cache import EndpointCache
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.settings import Quotas
 from support.memory_store import MemoryStore
@@ -33,7 +35,8 @@ def common_settings(**variables: object) -> CommonSettings:
 def admission(store: MemoryStore, kinds: KindCache, quota: QuotaCounter | None = None) -> Admission:
     """Return what refuses requests at intake, over a store in memory; without a quota, no limit."""
     schemas = SchemaCache(kinds, WorkerCache(store, seen_within_s=24.0))
-    return Admission(quota or QuotaCounter(store, Quotas(0, 0)), PayloadCheck(schemas))
+    endpoints = EndpointCache(store.callback_endpoints(), time.monotonic)
+    return Admission(quota or QuotaCounter(store, Quotas(0, 0)), PayloadCheck(schemas), endpoints)
 
 
 class ShakyStore(MemoryStore):

@@ -117,6 +117,24 @@ async def test_delivery_without_a_secret_says_how_to_make_one(receiver: Receiver
     assert receiver.calls == []
 
 
+async def test_headers_of_an_endpoint_are_sent_beside_ours(receiver: Receiver) -> None:
+    given = payload(receiver.url) | {"headers": {"authorization": "Bearer x", "webhook-id": "forged"}}
+    await deliver(given)
+    ((headers, body),) = receiver.calls
+    lowered = {name.lower(): value for name, value in headers.items()}
+    assert (lowered["authorization"], lowered["webhook-id"]) == ("Bearer x", "job_1_succeeded")
+    assert Webhook(SECRETS[0]).verify(body, headers)
+
+
+async def test_stopped_endpoint_gets_nothing(receiver: Receiver) -> None:
+    with pytest.raises(DeliveryRefused, match="the endpoint billing is disabled; nothing was sent") as failure:
+        await deliver(payload(receiver.url) | {"stopped": "the endpoint billing is disabled"})
+    ending = raised(failure.value)
+    assert (ending.retryable, ending.error.type) == (False, "endpoint-disabled")
+    assert "duration_s" not in (ending.error.details or {})
+    assert receiver.calls == []
+
+
 def test_client_is_shared_with_http_call() -> None:
     assert callback.__globals__["caller"] is http_client.caller
 

@@ -14,6 +14,7 @@ from acked_common.outcomes.outcome import NULL, Interrupted, InterruptReason
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.endpoint_notes import EndpointNotes
 from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.switchboard import UNRECORDED, Switchboard
 from support.factories import ManualClock
@@ -51,7 +52,8 @@ class Bench:
         self.switchboard = Switchboard(self.running, self.clock, self.stop, self.minutes)
         names = ("lanes", "ledgers", "runners", "recorder", "reporter")
         parts: dict[str, Any] = {name: Part(name, self.calls) for name in names}
-        self.switchboard.connect(progress=self.progress, **parts)
+        endpoints = EndpointNotes(self.store.callback_endpoints(), self.clock)
+        self.switchboard.connect(progress=self.progress, endpoints=endpoints, **parts)
 
     def hold(self, **fields: Any) -> InFlight:
         held = InFlight(replace(JOB, **fields), "lane", 0.0)

@@ -20,6 +20,9 @@ from acked_gateway.bulk.pages import Pages
 from acked_gateway.bulk.routes import bulk_routes
 from acked_gateway.bulk.runner import BulkRunner
 from acked_gateway.callbacks.deliveries import Resends
+from acked_gateway.callbacks.endpoint_acts import EndpointActs
+from acked_gateway.callbacks.endpoint_keeper import EndpointKeeper
+from acked_gateway.callbacks.endpoint_routes import endpoint_routes
 from acked_gateway.callbacks.routes import callback_routes
 from acked_gateway.callbacks.secrets import Signing
 from acked_gateway.document import ABOUT
@@ -120,6 +123,8 @@ def create_app(settings: GatewaySettings) -> Starlette:
     signals = Signals(core.store, core.store.ledgers(), core.announcer, command_router, core.clock)
     core.lifetime.add("marks of signals", stop=signals.stop)
     signing = Signing(core.store.callback_secrets(), audit, core.clock)
+    endpoints = core.store.callback_endpoints()
+    core.add_loops(EndpointKeeper(endpoints, core.store, audit, core.clock, holder=boot).start)
     orders = _bulk_orders(core, audit, times, command_router, owner=boot)
     pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
     limiting = Limiting(core.store, pausing, core.pauses, core.limit_looks, audit, core.clock)
@@ -170,7 +175,8 @@ def create_app(settings: GatewaySettings) -> Starlette:
             throughput_route(core.store, core.kinds, core.clock, reads.turn),
             *command_routes(commands, edits),
             *signal_routes(signals, core.store, core.store.ledgers(), reads),
-            *callback_routes(core.store, Resends(core.store, audit), signing, reads),
+            *callback_routes(core.store, Resends(core.store, endpoints, audit), signing, reads),
+            *endpoint_routes(EndpointActs(endpoints, audit, core.clock), settings.common.callback_allow, core.clock),
             *attention_routes(core.store, audit, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),
             *worker_routes(core.store, core.workers, command_router, audit),

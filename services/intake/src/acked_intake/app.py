@@ -13,6 +13,7 @@ from acked_common.runtime.lifetime import Tasks
 from acked_common.service import ServiceCore
 from acked_intake.accept.acceptance import Acceptance, Admission
 from acked_intake.accept.deliveries import DeliveryInserter
+from acked_intake.accept.endpoint_cache import EndpointCache
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.quota_counter import QuotaCounter
@@ -37,7 +38,8 @@ def create_app(settings: IntakeSettings) -> Starlette:
     keyed_commit = KeyedCommit(commit, core.store, answer_within_s=settings.commit.answer_within_s)
     quota = QuotaCounter(core.store, settings.quotas)
     schemas = SchemaCache(core.kinds, core.workers, core.clock.monotonic)
-    admission = Admission(quota, PayloadCheck(schemas))
+    endpoints = EndpointCache(core.store.callback_endpoints(), core.clock.monotonic)
+    admission = Admission(quota, PayloadCheck(schemas), endpoints)
     acceptance = Acceptance(
         commit, keyed_commit, core.store, core.kinds, core.monitor, core.clock, settings.common.times, admission
     )
@@ -45,14 +47,19 @@ def create_app(settings: IntakeSettings) -> Starlette:
         core.store.schedules(),
         core.store,
         core.writer,
-        FiringAdmission(core.kinds, admission.payloads, quota),
+        FiringAdmission(core.kinds, admission.payloads, quota, endpoints),
         core.clock,
         settings.common.times,
     )
     core.add_loops(quota.start)
     core.add_loops(lambda tasks: tasks.spawn(_fire_when_ready(core, firer, tasks), "start of the schedules"))
     core.add_loops(schemas.start)
-    core.add_loops(DeliveryInserter(core.store, core.writer, core.clock, settings.common.times).start)
+    core.add_loops(endpoints.start)
+    core.add_loops(
+        DeliveryInserter(
+            core.store, core.store.callback_endpoints(), core.writer, core.clock, settings.common.times
+        ).start
+    )
     core.lifetime.add("group commit", stop=commit.stop, stop_within_s=4.0)
     core.lifetime.add("keyed commit", stop=keyed_commit.stop, stop_within_s=4.0)
 

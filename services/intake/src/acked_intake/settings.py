@@ -1,9 +1,8 @@
 """Intake's settings."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from acked_common.http.settings import HeldLimits, HttpLimits, read_held_limits, read_http_limits
-from acked_common.model.call_targets import AllowedHosts
 from acked_common.runtime.env import Env
 from acked_common.runtime.settings import CommonSettings, read_common, require_access, service_url
 
@@ -40,8 +39,6 @@ class IntakeSettings:
     max_body_bytes: int
     commit: CommitLimits
     quotas: Quotas
-    callback_allow: AllowedHosts = field(default_factory=AllowedHosts)
-    """Hosts that callbacks may reach over http or in private networks, as `http_call` does."""
 
 
 def read_settings(env: Env | None = None) -> IntakeSettings:
@@ -70,17 +67,7 @@ def read_settings(env: Env | None = None) -> IntakeSettings:
             of_tenant=env.whole("ACKED_MAX_WAITING_JOBS_OF_TENANT", 0, at_most=100_000_000),
             parked_of_tenant=env.whole("ACKED_MAX_PARKED_JOBS", 10_000_000, at_most=100_000_000),
         ),
-        callback_allow=_allow_list(env),
     )
     require_access(env, settings.common)
     env.finish()
     return settings
-
-
-def _allow_list(env: Env) -> AllowedHosts:
-    text = env.text("ACKED_HTTP_CALL_ALLOW", "")
-    try:
-        return AllowedHosts.parse(text)
-    except ValueError as error:
-        env.require(False, f"ACKED_HTTP_CALL_ALLOW: {error}")
-        return AllowedHosts()

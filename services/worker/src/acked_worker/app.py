@@ -38,6 +38,7 @@ from acked_worker.drain import close_runners, drain
 from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.durable.desk import AttemptLedgers
 from acked_worker.execute.delivery_secrets import DeliverySecrets
+from acked_worker.execute.endpoint_notes import EndpointNotes
 from acked_worker.handler_runner import HandlerRunner
 from acked_worker.handlers.registration import kind_records, lanes_of
 from acked_worker.health import health_server, run_file_of
@@ -131,6 +132,8 @@ class WorkerService:
             self._clock,
         )
         self._times = KindTimes(records, lease_s=common.times.lease_s, renewal_s=common.times.renewal_s)
+        endpoints = self._store.callback_endpoints()
+        self._endpoint_notes = EndpointNotes(endpoints, self._clock)
         self._runners = HandlerRunner(
             settings,
             kinds,
@@ -138,7 +141,7 @@ class WorkerService:
             on_ended=self._switchboard.ended,
             on_progress=self._switchboard.progressed,
             ledgers=LedgerAccess(self._ledgers, self._clock),
-            secrets=DeliverySecrets(self._store.callback_secrets(), self._clock),
+            secrets=DeliverySecrets(self._store.callback_secrets(), endpoints, self._clock),
             host=host,
         )
         self._leases = Leases(
@@ -162,6 +165,7 @@ class WorkerService:
             recorder=self._recorder,
             progress=self._progress,
             reporter=self._reporter,
+            endpoints=self._endpoint_notes,
         )
         self._check = SelfCheck(
             settings,
@@ -219,6 +223,7 @@ class WorkerService:
         lifetime.add("metrics", start=metrics.start, stop=metrics.stop)
         lifetime.add("store", start=self._monitor.look, stop=self._store.close)
         lifetime.add("minute buckets", stop=self._minutes.stop, stop_within_s=3.0)
+        lifetime.add("notes of callback endpoints", stop=self._endpoint_notes.write, stop_within_s=3.0)
         lifetime.add("broker", stop=self._close_broker)
         lifetime.add("health", start=self._health.start, stop=self._health.stop)
         lifetime.add("loops", start=self._start_loops, stop=self._stop_loops, stop_within_s=10.0)
@@ -251,6 +256,7 @@ class WorkerService:
         self._kind_cache.start(self._tasks)
         self._pauses.start(self._tasks)
         self._minutes.start(self._tasks)
+        self._endpoint_notes.start(self._tasks)
         self._bundle_publisher.start()
         self._renewals.start(self._tasks)
         self._tasks.repeat("watermarks", self._watermarks.write, every_s=SECOND_S)

@@ -5,7 +5,7 @@
 | `claimed` | a lane | the reporter, the minute buckets; the runners, where a cancel was requested already |
 | `late` | a lane | the recorder, as not started |
 | `progressed` | the runners | the progress writer and the reporter |
-| `ended` | the runners | the ledgers, the slots of its lane, the minute buckets, then the recorder |
+| `ended` | the runners | the ledgers, slots, minute buckets, notes of callback endpoints, then the recorder |
 | `recorded` | the recorder | the lanes, whose limits have free places now; the reporter |
 | `room_changed` | the recorder | all lanes: they pause while too many outcomes wait |
 | `commanded` | a gateway | the runners for a cancel or a signal; the stop event for a drain |
@@ -30,6 +30,7 @@ from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lanes import Lanes
 from acked_worker.durable.desk import AttemptLedgers
 from acked_worker.execute.attempt import Assignment
+from acked_worker.execute.endpoint_notes import EndpointNotes
 from acked_worker.handler_runner import HandlerRunner
 from acked_worker.record.progress_writer import ProgressWriter
 from acked_worker.record.recorder import Recorder
@@ -55,6 +56,7 @@ class Switchboard:
         self._recorder: Recorder
         self._progress: ProgressWriter
         self._reporter: Reporter
+        self._endpoints: EndpointNotes
 
     def connect(
         self,
@@ -65,6 +67,7 @@ class Switchboard:
         recorder: Recorder,
         progress: ProgressWriter,
         reporter: Reporter,
+        endpoints: EndpointNotes,
     ) -> None:
         """Route to these parts; before the first event."""
         self._lanes = lanes
@@ -73,6 +76,7 @@ class Switchboard:
         self._recorder = recorder
         self._progress = progress
         self._reporter = reporter
+        self._endpoints = endpoints
 
     # From lanes (see `lane_runner.Starts`).
 
@@ -111,6 +115,7 @@ class Switchboard:
             self._ledgers.end((held.id, held.job.attempt))
             self._lanes.note_ended(held)
             found.append((held, ending))
+        self._endpoints.ended(ended)
         self._minutes.note_runs((held.job.tenant, held.job.kind, held.took_s) for held, _ in found)
         self._recorder.record(found)
 

@@ -18,6 +18,7 @@ from acked_common.model.payload_schemas import PayloadSchema, digest_of, stored_
 from acked_common.model.principal import Permission, Principal
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.errors import StoreUnavailable
+from acked_common.store.mongo.documents import job_document
 from acked_common.store.records import IdempotencyKey, Insertion, Job, KeyHolder, NewJob
 from acked_intake.accept.acceptance import Acceptance
 from acked_intake.accept.group_commit import GroupCommit
@@ -26,6 +27,7 @@ from acked_intake.accept.keyed_commit import KeyedCommit
 from acked_intake.accept.quota_counter import QuotaCounter
 from acked_intake.accept.submission import Submission
 from acked_intake.settings import CommitLimits, Quotas
+from support.callback_endpoints import endpoint
 from support.factories import kind_record
 from support.fields import fields_of, filled
 from support.memory_broker import MemoryBroker
@@ -121,6 +123,29 @@ async def test_the_job_s_own_expiry_wins_over_the_default(bench: Bench) -> None:
     own, default = await bench.accept(expires_in_s=5.0), await bench.accept()
     assert (await bench.kept(own)).expires_at == own.accepted_at + timedelta(seconds=5)
     assert (await bench.kept(default)).expires_at == default.accepted_at + timedelta(days=30)
+
+
+async def test_a_job_has_the_endpoints_of_its_tenant_and_kind(bench: Bench) -> None:
+    for name, kind in (("demos", "demo"), ("noops", "noop")):
+        await bench.store.callback_endpoints().add(endpoint(name, tenant="default", kinds=(kind,)))
+    await bench.store.callback_endpoints().add(endpoint("theirs"))
+    kept = await bench.kept(await bench.accept())
+    assert (kept.callback_endpoints, kept.callback_open, kept.callback) == (("demos",), True, None)
+
+
+async def test_a_job_without_an_endpoint_has_no_field_more(bench: Bench) -> None:
+    await bench.store.callback_endpoints().add(endpoint(tenant="default", kinds=("noop",)))
+    job = await bench.accept()
+    assert (await bench.kept(job)).callback_open is False
+    assert not [name for name in job_document(job) if name.startswith("callback")]
+
+
+async def test_unknown_endpoints_refuse_a_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away() -> None:
+        raise StoreUnavailable("no server responds")
+
+    monkeypatch.setattr(bench.store.callback_endpoints(), "matches", away)
+    assert (await bench.refusal()).name == "not-accepted"
 
 
 async def test_a_broker_that_is_away_refuses_nobody(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from acked_common.background.job_writer import JobWriter
+from acked_common.model.callback_endpoints import Disabled, EndpointOutcomes, disable, written
 from acked_common.model.callbacks import CALLBACK_KIND, Callback, EventDelivery, JobEnd, delivery_id
 from acked_common.model.interventions import cancel
 from acked_common.model.lifecycle import Move, State
@@ -17,6 +18,7 @@ from acked_common.store.callbacks import SettledEnds
 from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.records import Insertion, Job, JobFilter, NewJob
 from acked_intake.accept.deliveries import PAGE, DeliveryInserter
+from support.callback_endpoints import endpoint
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore
 
@@ -64,7 +66,7 @@ def store(clock: ManualClock) -> DyingStore:
 
 
 def inserter(store: DyingStore, clock: ManualClock) -> DeliveryInserter:
-    return DeliveryInserter(store, JobWriter(store, lambda _: None), clock, TIMES)
+    return DeliveryInserter(store, store.callback_endpoints(), JobWriter(store, lambda _: None), clock, TIMES)
 
 
 async def cancelled(store: DyingStore, clock: ManualClock, **fields: Any) -> UUID:
@@ -166,3 +168,72 @@ async def test_second_intake_waits_for_its_turn(store: DyingStore, clock: Manual
     assert len(await deliveries(store)) == 1
     await first.look()
     assert len(await deliveries(store)) == 2
+
+
+async def sent_to(store: DyingStore, tenant: str = "acme") -> list[tuple[str, str]]:
+    """The endpoint and the URL of each delivery."""
+    sent = [msgspec.json.decode(job.payload, type=EventDelivery) for job in await deliveries(store, tenant)]
+    return sorted((one.endpoint, one.url) for one in sent)
+
+
+async def test_end_goes_to_the_callback_and_each_endpoint(store: DyingStore, clock: ManualClock) -> None:
+    for name in ("a", "b", "later"):
+        await store.callback_endpoints().add(endpoint(name, url=f"https://example.com/{name}"))
+    job_id = await cancelled(store, clock, tenant="acme", callback_endpoints=("a", "b", "deleted"))
+    await inserter(store, clock).look()
+    assert await sent_to(store) == [
+        ("", CALLBACK.url),
+        ("a", "https://example.com/a"),
+        ("b", "https://example.com/b"),
+    ]
+    found = {job.id: job for job in await deliveries(store, "acme")}
+    end = JobEnd(1, "job.cancelled", clock.now(), endpoint="a")
+    assert found[delivery_id(job_id, end)].options.tags == (f"callback:{job_id}", "endpoint:a")
+    sent = [msgspec.json.decode(job.payload, type=EventDelivery) for job in found.values()]
+    assert {one.webhook_id for one in sent} == {f"{job_id}_1_cancelled"}
+    assert len({one.body for one in sent}) == 1
+    assert await store.next_tenant_with_ends("") is None
+
+
+async def test_endpoint_gets_what_it_wants_when_the_job_ends(store: DyingStore, clock: ManualClock) -> None:
+    endpoints = store.callback_endpoints()
+    off, gone = endpoint("off"), endpoint("gone")
+    others = [endpoint("failures", events=("job.failed",)), endpoint("mails", kinds=("mail",)), endpoint("fits")]
+    for one in (off, gone, *others):
+        await endpoints.add(one)
+    await endpoints.replace(written(off, disable(off, Disabled(clock.now(), "ann")), clock.now()), off)
+    await endpoints.note([EndpointOutcomes("acme", "gone", 1, failed_at=clock.now(), gone_at=clock.now(), error="no")])
+    names = tuple(one.name for one in (off, gone, *others))
+    await cancelled(store, clock, tenant="acme", callback=None, callback_endpoints=names)
+    await inserter(store, clock).look()
+    assert [name for name, _ in await sent_to(store)] == ["fits"]
+    assert await store.next_tenant_with_ends("") is None
+
+
+async def test_endpoints_get_one_delivery_each_however_intake_dies(store: DyingStore, clock: ManualClock) -> None:
+    for name in ("a", "b"):
+        await store.callback_endpoints().add(endpoint(name))
+    await cancelled(store, clock, tenant="acme", callback=None, callback_endpoints=("a", "b"))
+    store.dies_before_settling, store.loses_inserts = 3, 1
+    for _ in range(3):
+        with pytest.raises(OutcomeUnknown):
+            await inserter(store, clock).look()
+        clock.advance(60.0)
+    await inserter(store, clock).look()
+    assert [name for name, _ in await sent_to(store)] == ["a", "b"]
+    assert await store.next_tenant_with_ends("") is None
+
+
+async def test_event_is_sent_again_to_its_endpoint_alone(store: DyingStore, clock: ManualClock) -> None:
+    await store.callback_endpoints().add(endpoint("a", events=("job.failed",)))
+    job_id = await cancelled(store, clock, tenant="acme", callback_endpoints=("a",))
+    one = inserter(store, clock)
+    await one.look()
+    assert [name for name, _ in await sent_to(store)] == [""]
+    clock.advance(5.0)
+    again = JobEnd(1, "job.cancelled", clock.now(), 1, "a")
+    assert await store.ask_again(job_id, again, tenant="acme")
+    assert not await store.ask_again(job_id, JobEnd(1, "job.cancelled", clock.now(), 1, "b"), tenant="acme")
+    await one.look()
+    # The operator asks for this one, whatever the endpoint wants by now.
+    assert [name for name, _ in await sent_to(store)] == ["", "a"]

@@ -83,12 +83,12 @@ class Bench:
 
     def intake(self, *, stepped: bool = False) -> Firer:
         over: Callable[[Any], Any] = Stepped if stepped else lambda store: store
-        payloads = admission(self.store, self.kinds).payloads
+        found = admission(self.store, self.kinds)
         return Firer(
             over(self.schedules),
             over(self.store),
             JobWriter(over(self.store), lambda _: None),
-            FiringAdmission(self.kinds, payloads, self.quota),
+            FiringAdmission(self.kinds, found.payloads, self.quota, found.endpoints),
             self.clock,
             TIMES,
         )

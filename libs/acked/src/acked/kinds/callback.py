@@ -1,9 +1,10 @@
 """`acked.callback`: delivers an event of a job to its callback URL, signed by Standard Webhooks.
 
-Only intake submits such jobs. The worker adds the secrets of the tenant to the payload of each attempt, so they are
-stored nowhere else. A 2xx within 15 s is a success; every other response, redirects included, fails the attempt, and a
-410 fails the delivery at once. The delays between attempts are those of `ACKED_CALLBACK_RETRIES_S`. Hosts are allowed
-by the rules of `acked.kinds.http_guard`, with the list of `http_call`.
+Only intake submits such jobs. The worker adds the secrets of the tenant to the payload of each attempt, and URL and
+headers of the tenant's endpoint if the delivery has one, so they are stored nowhere else. A 2xx within 15 s is a
+success; every other response, redirects included, fails the attempt, and a 410 fails the delivery at once. The delays
+between attempts are those of `ACKED_CALLBACK_RETRIES_S`. Hosts are allowed by the rules of `acked.kinds.http_guard`,
+with the list of `http_call`.
 """
 
 import time
@@ -39,6 +40,9 @@ class _Delivery(msgspec.Struct, frozen=True):
     webhook_id: str
     body: str
     secrets: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    stopped: str | None = None
+    """Why the endpoint gets nothing."""
 
 
 class DeliveryFailed(RetryLater):
@@ -69,12 +73,15 @@ async def callback(ctx: Context, payload: Any) -> dict[str, Any]:
     delivery = msgspec.convert(payload, _Delivery)
     sent_at = datetime.now(UTC)
     details: dict[str, Any] = {"sent_at": int(sent_at.timestamp())}
+    if delivery.stopped is not None:
+        message = f"{delivery.stopped}; nothing was sent. Enable the endpoint, then send the event again"
+        raise DeliveryRefused(message, "endpoint-disabled", details)
     after_s = _retries_s[min(ctx.failures, len(_retries_s) - 1)] if _retries_s else 0.0
     if not delivery.secrets:
         raise DeliveryFailed(
             after_s, "no secret of the tenant could be read; make one with POST /callback-secrets", details
         )
-    signed = {
+    signed = delivery.headers | {
         "content-type": "application/json",
         "webhook-id": delivery.webhook_id,
         "webhook-timestamp": str(details["sent_at"]),

@@ -54,10 +54,12 @@ MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
         schema.LEDGERS: ("find", "update"),
         schema.LEDGER_PARTS: ("find", "update"),
         schema.SCHEDULES: ("find", "update"),
+        schema.CALLBACK_ENDPOINTS: _FIND,
     },
     # Follows change streams; moves jobs by commands, bulk actions and its sweeper; requests drains; pauses kinds;
     # writes the census and the figures of load tests; adds entries to the audit, but changes none; keeps the ledgers
-    # of jobs that it retries, and puts signals into them; defines and deletes schedules; makes callback secrets.
+    # of jobs that it retries, and puts signals into them; defines and deletes schedules; makes callback secrets, and
+    # defines callback endpoints.
     Account.GATEWAY: {
         **_READ_BY_ALL,
         **_OF_HTTP_SERVICES,
@@ -73,15 +75,17 @@ MONGO: Mapping[Account, Mapping[str, tuple[str, ...]]] = {
         schema.CALLBACK_SECRETS: _UPSERT,
         schema.AUDIT: _APPEND,
         schema.SCHEDULES: (*_UPSERT, "remove"),
+        schema.CALLBACK_ENDPOINTS: (*_UPSERT, "remove"),
     },
-    # Moves jobs; registers kinds; keeps entries in ledgers; signs callbacks; writes watermarks and its presence, which
-    # it removes at its end.
+    # Moves jobs; registers kinds; keeps entries in ledgers; signs callbacks and notes how they go; writes watermarks
+    # and its presence, which it removes at its end.
     Account.WORKER: {
         **_READ_BY_ALL,
         schema.JOBS: ("find", "update"),
         schema.KINDS: _UPSERT,
         schema.LANES: _UPSERT,
         schema.CALLBACK_SECRETS: _FIND,
+        schema.CALLBACK_ENDPOINTS: ("find", "update"),
         schema.LEDGERS: _UPSERT,
         schema.LEDGER_PARTS: _APPEND,
         schema.MINUTES: _UPSERT,

@@ -40,7 +40,7 @@ async def callback_of(store: JobReader, job: Job) -> CallbackOf | None:
 async def _state(store: JobReader, job: Job) -> CallbackState:
     if not job.state.is_terminal or job.finished_at is None:
         return "pending"
-    end = JobEnd(job.run, EVENT_OF[job.state], job.finished_at, resend=0)
+    end = JobEnd(job.run, EVENT_OF[job.state], job.finished_at, resend=0, endpoint="")
     if job.callback is None or not is_wanted(job.callback, end):
         return "not-requested"
     delivery = await store.get(delivery_id(job.id, end), tenant=job.tenant)

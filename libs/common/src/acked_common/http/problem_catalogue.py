@@ -208,6 +208,13 @@ CATALOGUE: Mapping[str, ProblemType] = {
         "Delete schedules that are not needed any more. GET /schedules lists them.",
         {"Retry-After": "60"},
     ),
+    "too-many-callback-endpoints": ProblemType(
+        429,
+        "Too many callback endpoints",
+        "The maximum of callback endpoints is reached: 20 of a tenant, 1,000 of all tenants. Nothing was changed.",
+        "Delete endpoints that are not needed any more. GET /callback-endpoints lists them.",
+        {"Retry-After": "60"},
+    ),
     "too-many-feeds": ProblemType(
         429,
         "Too many connections to the feed",

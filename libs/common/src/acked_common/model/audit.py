@@ -45,6 +45,10 @@ class AuditAction(StrEnum):
     CALLBACK_RESEND = "callback_resend"
     CALLBACK_SECRET_MAKE = "callback_secret_make"  # noqa: S105 - the name of an act
     CALLBACK_SECRET_END = "callback_secret_end"  # noqa: S105 - the name of an act
+    CALLBACK_ENDPOINT_PUT = "callback_endpoint_put"
+    CALLBACK_ENDPOINT_DELETE = "callback_endpoint_delete"
+    CALLBACK_ENDPOINT_ENABLE = "callback_endpoint_enable"
+    CALLBACK_ENDPOINT_DISABLE = "callback_endpoint_disable"
     TOKEN_REVOKE = "token_revoke"  # noqa: S105 - the name of an act
 
 

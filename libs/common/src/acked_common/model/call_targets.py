@@ -122,7 +122,7 @@ def check_target(target: CallTarget, allowed: AllowedHosts) -> None:
     if allowed.has(host, port):
         return
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    how = f"To allow it, add {shown} to ACKED_HTTP_CALL_ALLOW of intakes and workers"
+    how = f"To allow it, add {shown} to ACKED_HTTP_CALL_ALLOW of gateways, intakes and workers"
     if target.scheme != "https":
         raise ValueError(f"must start with https://, because http is not private. {how}")
     address = literal_address(host)

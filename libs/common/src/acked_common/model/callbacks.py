@@ -1,9 +1,10 @@
 """OWNER of callbacks: their events, the ids of deliveries and messages, and the body that receivers get. Pure.
 
-A job with a callback is stored with `callback_open`. Together with the fields of an ended job it is the mark of an end
-that intake has not seen: so whatever ends a job leaves the mark in the same write, and no end costs more. Intake
-inserts a delivery for it, a job of kind `CALLBACK_KIND`, and then removes the mark. The id of the delivery is derived
-from what it delivers, so a repetition after a crash stores none twice.
+A job with a callback, or with endpoints of its tenant (see `callback_endpoints`), is stored with `callback_open`.
+Together with the fields of an ended job it is the mark of an end that intake has not seen: so whatever ends a job
+leaves the mark in the same write, and no end costs more. Intake inserts a delivery for it, a job of kind
+`CALLBACK_KIND`, and then removes the mark. The id of the delivery is derived from what it delivers, so a repetition
+after a crash stores none twice.
 
 An act that moves an ended job on, such as a retry, keeps an end that intake has not seen in `callback_ends`; so does a
 request to send a delivery again.
@@ -52,15 +53,20 @@ class JobEnd(Struct, frozen=True, order=True):
     at: datetime
     """When the run ended."""
     resend: int = 0
+    endpoint: str = ""
+    """The endpoint of the tenant that gets the event. Without one it concerns the callback of the request, and with no
+    `resend` the endpoints of the job too."""
 
     @property
     def key(self) -> str:
-        """The name of the end in its job's `callback_ends`."""
-        return f"{self.run}_{_STATE_OF[self.event].value}_{self.resend}"
+        """The name of the end in its job's `callback_ends`. No endpoint has a dot in its name."""
+        key = f"{self.run}_{_STATE_OF[self.event].value}_{self.resend}"
+        return f"{key}_{self.endpoint}" if self.endpoint else key
 
 
 def webhook_id(job_id: UUID, end: JobEnd) -> str:
-    """Return the id of a message, the same however often it is sent: receivers drop repetitions by it."""
+    """Return the id of a message, the same however often and to however many endpoints it is sent: receivers drop
+    repetitions by it."""
     return f"{job_id}_{end.run}_{_STATE_OF[end.event].value}"
 
 
@@ -88,6 +94,9 @@ class EventDelivery(Struct, frozen=True):
     resend: int
     webhook_id: str
     body: str
+    endpoint: str = ""
+    """The endpoint that gets it, whose definition at the time of an attempt says where that goes; empty for the
+    callback of the request."""
 
 
 class Source(Struct, frozen=True):
@@ -124,7 +133,8 @@ def is_wanted(callback: Callback, end: JobEnd) -> bool:
 
 def ends_document(end: JobEnd) -> dict[str, Any]:
     """Return an end as `callback_ends` of its job stores it under its key."""
-    return {"run": end.run, "event": end.event, "at": end.at, "resend": end.resend}
+    document = {"run": end.run, "event": end.event, "at": end.at, "resend": end.resend}
+    return document | {"endpoint": end.endpoint} if end.endpoint else document
 
 
 def ends_from(documents: Mapping[str, Mapping[str, Any]]) -> tuple[JobEnd, ...]:
@@ -135,7 +145,7 @@ def ends_from(documents: Mapping[str, Mapping[str, Any]]) -> tuple[JobEnd, ...]:
 
 
 def with_callback(transition: Transition, *, state: State, run: int, at: datetime | None, is_open: bool) -> Transition:
-    """Return an operator's transition of a job that has a callback.
+    """Return an operator's transition of a job that has a callback or endpoints.
 
     `state`, `run`, `at` (its end) and `is_open` are those of the job as it was read. An end that intake has not seen is
     kept, and a new run is marked as its job was when it was accepted. An edit is no end of its own.

@@ -1,4 +1,4 @@
-"""OWNER of the valid names of kinds, batches, idempotency keys, schedules, tenants and clients. Pure."""
+"""OWNER of the valid names of kinds, batches, keys, schedules, callback endpoints, tenants and clients. Pure."""
 
 import re
 
@@ -12,6 +12,8 @@ SIGNAL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """As the names of durable calls."""
 SCHEDULE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,54}")
 """Shorter than other names, because every job of a schedule has the tag `schedule:` and its name."""
+ENDPOINT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,54}")
+"""Without dots, because stored fields have it in their names, and as short as the names of schedules."""
 TENANT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CLIENT_NAME = TENANT_NAME
 

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import quote
 
+from acked_common.model.call_targets import AllowedHosts
 from acked_common.model.origins import host_of, is_http_url, origin_of
 from acked_common.runtime.broker_addresses import addresses, urls_in
 from acked_common.runtime.env import Env
@@ -82,6 +83,8 @@ class CommonSettings:
     """For tests alone: where this process breaks."""
     unknown: tuple[str, ...] = ()
     """A line for each `ACKED_*` variable that nothing reads."""
+    callback_allow: AllowedHosts = field(default_factory=AllowedHosts)
+    """Hosts that callbacks may reach over http or in private networks, as `http_call` does."""
 
     @property
     def warnings(self) -> list[str]:
@@ -127,6 +130,7 @@ def read_common(env: Env) -> CommonSettings:
         crash=_crash_plan(env),
         has_development_secret=env.has_development_secret,
         unknown=env.unknown,
+        callback_allow=_allowed_hosts(env),
     )
     try:
         addresses(settings.servers.amqp_url)
@@ -204,6 +208,14 @@ def require_access(env: Env, settings: CommonSettings) -> None:
 def _reached_at(env: Env, settings: CommonSettings) -> str:
     address = env.text("ACKED_PUBLISH_ADDRESS", "")
     return f"ACKED_PUBLISH_ADDRESS={address}" if address else f"ACKED_HOST={settings.listen.host}"
+
+
+def _allowed_hosts(env: Env) -> AllowedHosts:
+    try:
+        return AllowedHosts.parse(env.text("ACKED_HTTP_CALL_ALLOW", ""))
+    except ValueError as error:
+        env.require(False, f"ACKED_HTTP_CALL_ALLOW: {error}")
+        return AllowedHosts()
 
 
 def _crash_plan(env: Env) -> FailpointPlan | None:

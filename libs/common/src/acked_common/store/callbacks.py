@@ -51,8 +51,8 @@ class CallbackRequests(Protocol):
     """Ask for a delivery to be sent again."""
 
     async def ask_again(self, job_id: UUID, end: JobEnd, *, tenant: str) -> bool:
-        """Mark an end of a job for another delivery. Return False if the tenant has no such job with a callback. A
-        repetition changes nothing."""
+        """Mark an end of a job for another delivery. Return False if the tenant has no such job with a callback, or
+        with the endpoint of the end. A repetition changes nothing."""
         ...
 
 

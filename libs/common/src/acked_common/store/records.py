@@ -76,6 +76,7 @@ class NewJob(Struct, frozen=True):
     key: IdempotencyKey | None = None
     edited_from: UUID | None = None
     callback: Callback | None = None
+    callback_endpoints: tuple[str, ...] = ()
 
 
 class Job(Struct, frozen=True):
@@ -128,6 +129,7 @@ class Job(Struct, frozen=True):
     is_held: bool = False
     """Whether the job is queued without a message, and waits for a place of its kind's limit (see `limits`)."""
     callback: Callback | None = None
+    callback_endpoints: tuple[str, ...] = ()
     callback_open: bool = False
     """Whether the next end, or the last one of an ended job, has no delivery as far as is known (see `callbacks`)."""
     callback_ends: tuple[JobEnd, ...] = ()
@@ -222,8 +224,7 @@ class KindRecord:
     payload_schema: Mapping[str, Any] | None = None
     seen_at: datetime | None = None
     max_attempts_limit: int | None = None
-    """The maximum that a request may set; None: `max_attempts`, as for a kind that a worker of an earlier version
-    registered."""
+    """The maximum that a request may set; None, as registered by workers of earlier versions: `max_attempts`."""
     timeout_limit_s: float | None = None
     """The same for `timeout_s`."""
     schemas: tuple[PayloadSchema, ...] = ()
@@ -277,8 +278,7 @@ class WorkerRecord:
     drain_requested: bool = False
     """Whether an operator has asked the worker to leave. Only `request_drain` writes it."""
     schemas: Mapping[str, str] = field(default_factory=dict)
-    """The digest of the payload schema of each kind that has one. One of an earlier version tells none, so that nothing
-    is checked of kinds that it serves."""
+    """The digest of the payload schema of each kind that has one. A worker of an earlier version has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from acked_common.model.ids import parse_id
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Operator
+from acked_common.store.callback_endpoints import EndpointStore
 from acked_common.store.callbacks import CallbackRequests
 from acked_common.store.ports import JobLists
 from acked_common.store.records import Job
@@ -42,8 +43,9 @@ class DeliveryStore(JobLists, CallbackRequests, Protocol):
 class Resends:
     """Asks for events to be sent again."""
 
-    def __init__(self, store: DeliveryStore, audit: Audit) -> None:
+    def __init__(self, store: DeliveryStore, endpoints: EndpointStore, audit: Audit) -> None:
         self._store = store
+        self._endpoints = endpoints
         self._audit = audit
 
     async def resend(self, id_text: str, delivery_text: str, *, operator: Operator) -> Resent:
@@ -56,15 +58,26 @@ class Resends:
         end = next((one for one in job.callback_ends if _is_again(one, sent)), None)
         if end is None:
             end = await self._next(job, sent)
+            await self._check_endpoint(job, sent)
             target = {"job": str(job.id), "delivery": str(delivery_id(job.id, end))}
             await self._audit.note(operator, AuditAction.CALLBACK_RESEND, target)
             if not await self._store.ask_again(job.id, end, tenant=operator.tenant):
                 raise ProblemError(problem("not-found", f"no job has the id {id_text[:64]!r} by now"))
         return {"id": str(delivery_id(job.id, end)), "webhook_id": sent.webhook_id, "resend": end.resend}
 
+    async def _check_endpoint(self, job: Job, sent: EventDelivery) -> None:
+        if not sent.endpoint:
+            return
+        found = await self._endpoints.get(sent.endpoint, tenant=job.tenant)
+        if found is None:
+            raise _wrong_state(job, f"the callback endpoint {sent.endpoint} was deleted: nothing can be sent to it")
+        if found.stopped is not None:
+            how = f"enable it with POST /callback-endpoints/{sent.endpoint}/enable, then send the event again"
+            raise _wrong_state(job, f"{found.stopped}: {how}")
+
     async def _next(self, job: Job, sent: EventDelivery) -> JobEnd:
         """Return the end of the next delivery of the same event."""
-        ends = [JobEnd(sent.run, sent.event, sent.ended_at, number) for number in range(MAX_RESENDS + 1)]
+        ends = [JobEnd(sent.run, sent.event, sent.ended_at, number, sent.endpoint) for number in range(MAX_RESENDS + 1)]
         known = await self._store.get_many([delivery_id(job.id, end) for end in ends])
         newest = max((end for end in ends if delivery_id(job.id, end) in known), default=ends[0])
         newest_job = known.get(delivery_id(job.id, newest))
@@ -77,7 +90,7 @@ class Resends:
 
 
 def _is_again(end: JobEnd, sent: EventDelivery) -> bool:
-    return bool(end.resend) and (end.run, end.event) == (sent.run, sent.event)
+    return bool(end.resend) and (end.run, end.event, end.endpoint) == (sent.run, sent.event, sent.endpoint)
 
 
 def _wrong_state(job: Job, why: str) -> ProblemError:
@@ -106,6 +119,7 @@ def delivery_fields(job: Job) -> DeliveryOf | None:
         "run": sent.run,
         "resend": sent.resend,
         "webhook_id": sent.webhook_id,
+        "endpoint": sent.endpoint or None,
         "url": sent.url,
         "body": raw(sent.body.encode()),
         "accepted_at": rfc3339(job.accepted_at),

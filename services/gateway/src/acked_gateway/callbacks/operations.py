@@ -53,7 +53,10 @@ class DeliveryOf(TypedDict):
     run: Annotated[int, Meta(ge=1, description="The run of the job that ended.")]
     resend: Annotated[Count, Meta(description="0 for the first delivery of the event, then counted up.")]
     webhook_id: Annotated[str, Meta(description="The header `webhook-id`, the same for all deliveries of an event.")]
-    url: str
+    endpoint: Annotated[
+        str | None, Meta(description="The callback endpoint that gets it; null for the callback of the request.")
+    ]
+    url: Annotated[str, Meta(description="Where it was to go when it was made; an endpoint may lead elsewhere by now.")]
     body: Annotated[Any, Meta(description="The body that is sent, as JSON.")]
     accepted_at: Instant
     finished_at: Instant | None
@@ -101,7 +104,7 @@ LIST_DELIVERIES = Operation(
     path="/jobs/{id}/callbacks",
     tag=JOBS,
     permission=Permission.READ,
-    summary="Deliveries of a job's callback",
+    summary="Deliveries of a job's callback, and to callback endpoints",
     description="Each with its attempts: what was sent, what came back, and how long it took.",
     parameters=(ID, *page_parameters("deliveries", default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES)),
     answers=(

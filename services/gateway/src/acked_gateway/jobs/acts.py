@@ -125,8 +125,8 @@ def _allowed(job: Job, transition: Transition) -> Transition:
 
 
 def _marked(job: Job, transition: Transition) -> Transition:
-    """Return the transition with the marks of the job's callback, if it has one."""
-    if job.callback is None:
+    """Return the transition with the marks of the job's callback and endpoints, if it has some."""
+    if job.callback is None and not job.callback_endpoints:
         return transition
     return with_callback(transition, state=job.state, run=job.run, at=job.finished_at, is_open=job.callback_open)
 

@@ -26,6 +26,7 @@ from acked_common.runtime.settings import JobTimes
 from acked_common.store.errors import StoreError
 from acked_common.store.ports import KeyStore
 from acked_common.store.records import IdempotencyKey, Insertion, KeyHolder, KindRecord, NewJob
+from acked_intake.accept.endpoint_cache import EndpointCache
 from acked_intake.accept.group_commit import Busy, GroupCommit
 from acked_intake.accept.idempotency import fingerprint
 from acked_intake.accept.keyed_commit import KeyedCommit
@@ -37,10 +38,11 @@ _replayed, _reused = _repeated.labels("replayed"), _repeated.labels("reused")
 
 
 class Admission(NamedTuple):
-    """What refuses requests beside their kind's limits."""
+    """What decides on requests beside their kind's limits: two refuse them, and one finds who hears of their end."""
 
     quota: QuotaCounter
     payloads: PayloadCheck
+    endpoints: EndpointCache
 
 
 class Acceptance:
@@ -66,6 +68,7 @@ class Acceptance:
         self._times = times
         self._quota = admission.quota
         self._payloads = admission.payloads
+        self._endpoints = admission.endpoints
 
     async def accept(
         self, submission: Submission, *, client: Principal = LOCAL, key_text: str | None = None
@@ -93,6 +96,8 @@ class Acceptance:
             holder = await self._replay_unless_allowed(submission, kind, client, key)
             if holder is not None:
                 return holder
+        if not self._endpoints.is_fresh:
+            await self._read_endpoints()
         at = self._clock.now()
         job = NewJob(
             id=new_id(),
@@ -110,6 +115,7 @@ class Acceptance:
             key=key,
             edited_from=submission.edited_from,
             callback=submission.callback,
+            callback_endpoints=self._endpoints.names(tenant, submission.kind),
         )
         try:
             outcome = await (self._commit.keep(job) if key is None else self._keyed_commit.keep(job))
@@ -121,6 +127,12 @@ class Acceptance:
                 )
             ) from None
         return job if outcome is Insertion.STORED else _replay_or_refuse(outcome, key)
+
+    async def _read_endpoints(self) -> None:
+        try:
+            await self._endpoints.make_fresh()
+        except StoreError as error:
+            raise _not_accepted(str(error)) from None
 
     async def _replay_unless_allowed(
         self, submission: Submission, kind: KindRecord, client: Principal, key: IdempotencyKey | None

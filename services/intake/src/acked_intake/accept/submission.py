@@ -2,21 +2,23 @@
 
 import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 
 from acked_common.http.problems import ErrorAt, ProblemError, json_problem, problem
 from acked_common.model import strict_json
-from acked_common.model.call_targets import target_of
-from acked_common.model.callbacks import EVENTS, MAX_URL_CHARS, Callback
+from acked_common.model.callback_fields import read_events, read_url
+from acked_common.model.callbacks import Callback
 from acked_common.model.ids import parse_id
 from acked_common.model.job_fields import MAX_TAG_CHARS, FieldFault, read_batch, read_kind, read_tags, type_of
 from acked_common.model.names import IDEMPOTENCY_KEY
 from acked_common.model.options import NO_OPTIONS, OPTION_NAMES, JobOptions
 from acked_common.model.strict_json import StrictJsonError
 from acked_common.store.records import KindRecord
+
+T = TypeVar("T")
 
 DEFAULT_KIND = "demo"
 YEAR_S = 31_536_000
@@ -175,28 +177,17 @@ def _callback(value: Any) -> Callback:
     for name in value:
         if name not in ("url", "events"):
             raise FieldFault("is not a known field; known are url and events", _pointer(name))
-    url = value.get("url")
-    if type(url) is not str:
-        raise FieldFault("is missing; name the https URL to call" if url is None else "must be a text", "/url")
-    if len(url) > MAX_URL_CHARS:
-        raise FieldFault(f"must have at most {MAX_URL_CHARS:,} characters, not {len(url):,}", "/url")
-    try:
-        target_of(url)
-    except ValueError as error:
-        raise FieldFault(str(error), "/url") from None
+    url = _within("url", read_url, value.get("url"))
     events = value.get("events")
-    return Callback(url) if events is None else Callback(url, _events(events))
+    return Callback(url) if events is None else Callback(url, _within("events", read_events, events))
 
 
-def _events(value: Any) -> tuple[str, ...]:
-    if type(value) is not list or not value:
-        raise FieldFault(f"must be an array of one or more of {', '.join(EVENTS)}", "/events")
-    for index, event in enumerate(value):
-        if event not in EVENTS:
-            raise FieldFault(f"must be one of {', '.join(EVENTS)}", f"/events/{index}")
-        if event in value[:index]:
-            raise FieldFault("is already in the list", f"/events/{index}")
-    return tuple(event for event in EVENTS if event in value)
+def _within(name: str, read: Callable[[Any], T], value: Any) -> T:
+    """Read a member of a field; its fault points to it."""
+    try:
+        return read(value)
+    except FieldFault as fault:
+        raise FieldFault(fault.detail, f"/{name}{fault.pointer}") from None
 
 
 def _idempotency_key(value: Any) -> str:

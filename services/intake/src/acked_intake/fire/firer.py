@@ -28,6 +28,7 @@ from acked_common.runtime.settings import JobTimes
 from acked_common.store.ports import JobReader, OutcomeStore
 from acked_common.store.records import Insertion, Job, KindRecord, NewJob
 from acked_common.store.schedules import DueScheduleStore
+from acked_intake.accept.endpoint_cache import EndpointCache
 from acked_intake.accept.quota_counter import QuotaCounter
 
 EVERY_S = 1.0
@@ -48,11 +49,12 @@ for _outcome in (FiringOutcome.STARTED, FiringOutcome.SKIPPED, FiringOutcome.MIS
 
 
 class FiringAdmission(NamedTuple):
-    """What refuses the jobs of firings."""
+    """What decides on the jobs of firings, as `Admission` does on requests."""
 
     kinds: KindCache
     payloads: PayloadCheck
     quota: QuotaCounter
+    endpoints: EndpointCache
 
 
 class JobStates(JobReader, OutcomeStore, Protocol):
@@ -74,7 +76,7 @@ class Firer:
         self._schedules = schedules
         self._jobs = jobs
         self._writer = writer
-        self._kinds, self._payloads, self._quota = admission
+        self._kinds, self._payloads, self._quota, self._endpoints = admission
         self._clock = clock
         self._times = times
 
@@ -181,6 +183,7 @@ class Firer:
         starting = [schedule for schedule in schedules if schedule.progress.starting]
         if not starting:
             return
+        await self._endpoints.make_fresh()
         jobs = [job for schedule in starting for job in self._jobs_of(schedule)]
         outcome = await self._writer.insert(jobs)
         failpoints.reach("schedules.inserted")
@@ -197,8 +200,18 @@ class Firer:
         options = replace(work.options, tags=(*work.options.tags, f"{TAG}{schedule.name}"))
         expires_in_s = options.expires_in_s or self._times.expires_in_s
         fields = lifecycle.accept_fields(at=at, delay_s=0, grace_s=self._times.grace_s, expires_in_s=expires_in_s)
+        endpoints = self._endpoints.names(schedule.tenant, work.kind)
         return [
-            NewJob(firing.job, work.kind, work.payload, at, fields, options, schedule.tenant)
+            NewJob(
+                firing.job,
+                work.kind,
+                work.payload,
+                at,
+                fields,
+                options,
+                schedule.tenant,
+                callback_endpoints=endpoints,
+            )
             for firing in schedule.progress.starting
             if firing.job is not None
         ]

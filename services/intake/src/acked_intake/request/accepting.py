@@ -39,7 +39,7 @@ class Accepting:
     def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
         self._acceptance = acceptance
         self.max_bytes = settings.max_body_bytes
-        self._callback_allow = settings.callback_allow
+        self._callback_allow = settings.common.callback_allow
         feed = settings.gateway_url.replace("http", "ws", 1) + "/ws/feed"
         self._tail = f',"feed":"{feed}"}}'
 

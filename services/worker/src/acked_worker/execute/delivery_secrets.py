@@ -1,10 +1,13 @@
-"""Give attempts of deliveries the secrets of their tenant, which only the worker's own loop can read.
+"""Give attempts of deliveries the secrets of their tenant and the definition of their endpoint, which only the worker's
+own loop can read.
 
-A secret is never stored with a delivery, so each attempt signs with those that are valid then.
+Neither is stored with a delivery: each attempt signs with the secrets that are valid then, and goes where its endpoint
+leads then.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -12,6 +15,7 @@ from acked_common.model.callbacks import CALLBACK_KIND
 from acked_common.runtime.clock import Clock
 from acked_common.runtime.lifetime import Tasks
 from acked_common.runtime.logs import get_log
+from acked_common.store.callback_endpoints import EndpointReader
 from acked_common.store.callbacks import CallbackSecretReader
 from acked_common.store.errors import StoreError
 from acked_worker.execute.attempt import Assignment
@@ -24,10 +28,11 @@ MOST_TENANTS = 1000
 
 
 class DeliverySecrets:
-    """Adds secrets to the payloads of deliveries. On the plumbing loop."""
+    """Adds secrets and definitions to the payloads of deliveries. On the plumbing loop."""
 
-    def __init__(self, reader: CallbackSecretReader, clock: Clock) -> None:
+    def __init__(self, reader: CallbackSecretReader, endpoints: EndpointReader, clock: Clock) -> None:
         self._reader = reader
+        self._endpoints = endpoints
         self._clock = clock
         self._tasks = Tasks()
         self._read: OrderedDict[str, tuple[float, list[str]]] = OrderedDict()
@@ -51,14 +56,25 @@ class DeliverySecrets:
 
     async def _run_with_secrets(self, delivery: Assignment, run: Callable[[Sequence[Assignment]], None]) -> None:
         payload = delivery.payload if isinstance(delivery.payload, dict) else {}
+        tenant, secrets, endpoint = str(payload.get("tenant", "")), [], {}
         try:
-            secrets = await self._secrets(str(payload.get("tenant", "")))
+            if payload.get("endpoint"):
+                endpoint = await self._endpoint(str(payload["endpoint"]), tenant)
+            secrets = await self._secrets(tenant)
         except (TimeoutError, StoreError) as error:
             # The attempt fails with a message that says so, and is retried.
             log.warning("the secrets of a delivery could not be read", job=delivery.id, error=str(error))
-            secrets = []
         del self._waiting[delivery.id, delivery.attempt]
-        run([replace(delivery, payload={**payload, "secrets": secrets})])
+        run([replace(delivery, payload={**payload, **endpoint, "secrets": secrets})])
+
+    async def _endpoint(self, name: str, tenant: str) -> dict[str, Any]:
+        """Return the members that send a delivery to its endpoint, or end it. A read for each attempt, so that none
+        follows an act of a client."""
+        found = await self._endpoints.get(name, tenant=tenant)
+        if found is None:
+            return {"stopped": f"the endpoint {name} was deleted"}
+        sent = {"url": found.order.url, "headers": dict(found.order.headers), "endpoint_rev": found.rev}
+        return sent if found.stopped is None else {**sent, "stopped": found.stopped}
 
     async def _secrets(self, tenant: str) -> list[str]:
         now = self._clock.monotonic()

@@ -306,7 +306,7 @@ NOT_SHOWN = {
     *("options.max_attempts", "options.timeout_s", "options.expires_in_s", "first_state", "crashes", "suspect"),
     *("next_check_at", "queued_at", "expires_at", "republished", "counted_pauses", "signals", "is_held", "tenant"),
     # Shown as the state of its callback, which also needs the newest delivery.
-    *("callback", "callback_open", "callback_ends"),
+    *("callback", "callback_endpoints", "callback_open", "callback_ends"),
 }
 
 

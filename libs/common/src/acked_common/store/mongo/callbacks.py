@@ -61,7 +61,8 @@ class CallbackVerbs(Verbs):
                 await self._connections.jobs.bulk_write(updates, ordered=False)
 
     async def ask_again(self, job_id: UUID, end: JobEnd, *, tenant: str) -> bool:
-        ours: Document = {"_id": job_id, "tenant": tenant, "callback": {"$exists": True}}
+        asked: Document = {"callback_endpoints": end.endpoint} if end.endpoint else {"callback": {"$exists": True}}
+        ours: Document = {"_id": job_id, "tenant": tenant, **asked}
         with store_errors("asking for another delivery"):
             done = await self._connections.jobs.update_one(
                 ours, {"$set": {f"callback_ends.{end.key}": ends_document(end)}}

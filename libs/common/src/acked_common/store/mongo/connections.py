@@ -79,6 +79,7 @@ class Connections:
         self.ledger_parts = self.database[schema.LEDGER_PARTS]
         self.schedules = self.database[schema.SCHEDULES]
         self.callback_secrets = self.database[schema.CALLBACK_SECRETS]
+        self.callback_endpoints = self.database[schema.CALLBACK_ENDPOINTS]
         self.quick_lanes = self.database[schema.LANES].with_options(write_concern=quick)
         self.quick_turns = self.database[schema.TURNS].with_options(write_concern=quick)
         renewing = self._renewing.get_database(database, **majority)

@@ -63,6 +63,9 @@ def job_document(job: NewJob) -> Document:
     if job.callback is not None:
         document["callback"] = {"url": job.callback.url, "events": list(job.callback.events)}
         document["callback_open"] = True
+    if job.callback_endpoints:
+        document["callback_endpoints"] = list(job.callback_endpoints)
+        document["callback_open"] = True
     return document
 
 
@@ -149,6 +152,7 @@ def job_from(document: Mapping[str, Any]) -> Job:
         signals=get("signals", 0),
         is_held=get("reserved_by") == HELD,
         callback=_callback_from(get("callback")),
+        callback_endpoints=tuple(get("callback_endpoints", ())),
         callback_open=get("callback_open", False),
         callback_ends=ends_from(get("callback_ends", {})),
         tenant=document["tenant"],

@@ -29,6 +29,7 @@ LEDGERS = "ledgers"
 LEDGER_PARTS = "ledger_parts"
 SCHEDULES = "schedules"
 CALLBACK_SECRETS = "callback_secrets"
+CALLBACK_ENDPOINTS = "callback_endpoints"
 
 LIVE_INDEX = "live_kinds"
 """The sweeper's order. Counts of live jobs by kind read only its keys."""

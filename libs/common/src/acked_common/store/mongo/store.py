@@ -11,6 +11,7 @@ from acked_common.store.mongo.audit import MongoAudit
 from acked_common.store.mongo.batches import BatchVerbs
 from acked_common.store.mongo.bulk_actions import MongoBulkActions
 from acked_common.store.mongo.bulk_choice import MongoChoices
+from acked_common.store.mongo.callback_endpoints import MongoCallbackEndpoints
 from acked_common.store.mongo.callbacks import CallbackVerbs, MongoCallbackSecrets
 from acked_common.store.mongo.census import CensusVerbs
 from acked_common.store.mongo.changes import MongoChanges
@@ -116,6 +117,10 @@ class MongoStore(
     def callback_secrets(self) -> CallbackSecretStore:
         """Return the secrets of callbacks in the same database."""
         return MongoCallbackSecrets(self._connections.callback_secrets)
+
+    def callback_endpoints(self) -> MongoCallbackEndpoints:
+        """Return the callback endpoints in the same database."""
+        return MongoCallbackEndpoints(self._connections.callback_endpoints)
 
     def choices(self) -> ChoiceStore:
         """Return the store of choices of bulk actions in the same database."""

@@ -51,6 +51,10 @@ const SENTENCES = {
   callback_resend: ({ target }) => ["Send a callback of job ", job(target), " again"],
   callback_secret_make: ({ target }) => ["Make secret ", h("code", target.secret), " for callbacks"],
   callback_secret_end: ({ target }) => ["End secret ", h("code", target.secret), " of callbacks"],
+  callback_endpoint_put: ({ target }) => ["Define callback endpoint ", h("code", target.endpoint)],
+  callback_endpoint_delete: ({ target }) => ["Delete callback endpoint ", h("code", target.endpoint)],
+  callback_endpoint_enable: ({ target }) => ["Enable callback endpoint ", h("code", target.endpoint)],
+  callback_endpoint_disable: ({ target }) => ["Disable callback endpoint ", h("code", target.endpoint)],
   token_make: ({ target }) => ["Make token ", h("code", target.token), ` for client ${target.client}`, target.may ? `, who may ${target.may.join(", ")}` : ""],
   token_revoke: ({ target }) => ["Revoke token ", h("code", target.token), ` of client ${target.client}`],
 };
