@@ -101,6 +101,10 @@ def prepared(stack: TestStack, command: str) -> str:
         stack.finished(stack.process("noop", batch="nightly"))
     if "acked schedules" in command:
         assert stack.call("PUT", "/schedules/nightly", {"kind": "noop", "cron": "@yearly"}).status < 300
+    if "acked callback-endpoints" in command:
+        # Disabled, since nothing is to be sent to a host that does not exist.
+        hook = {"url": "https://hooks.example/acked", "enabled": False}
+        assert stack.call("PUT", "/callback-endpoints/billing", hook).status < 300
     for word, make in MADE.items():
         if word in command:
             command = command.replace(word, make(stack))
@@ -113,6 +117,8 @@ def undo(stack: TestStack, command: str, shown: str) -> None:
         assert stack.call("POST", "/kinds/noop/resume").status == 200
     if "acked schedules" in command:
         assert stack.call("DELETE", "/schedules/nightly").status in (200, 404)
+    if "acked callback-endpoints" in command:
+        assert stack.call("DELETE", "/callback-endpoints/billing").status in (200, 404)
     if "acked callback-secrets" in command:
         for secret in stack.call("GET", "/callback-secrets").body["secrets"]:
             assert stack.call("POST", f"/callback-secrets/{secret['id']}/end").status == 200

@@ -153,6 +153,26 @@ def schedule(**changes: Any) -> dict[str, Any]:
     return found | changes
 
 
+def callback_endpoint(**changes: Any) -> dict[str, Any]:
+    """Return a callback endpoint that Acked has disabled."""
+    found = {
+        "name": "billing",
+        "url": "https://hooks.example/x",
+        "events": ["job.failed"],
+        "kinds": [],
+        "header_names": ["authorization"],
+        "enabled": False,
+        "state": "disabled",
+        "disabled": {"at": STATUS["accepted_at"], "by": "acked", "reason": "it wants no more events"},
+        "failing_since": STATUS["accepted_at"],
+        "last_error": "the receiver returned 410",
+        "revision": 2,
+        "made_at": STATUS["accepted_at"],
+        "changed_at": STATUS["accepted_at"],
+    }
+    return found | changes
+
+
 def delivery(**changes: Any) -> dict[str, Any]:
     """Return a delivery of a callback whose attempts were used up."""
     attempt = {
@@ -173,6 +193,7 @@ def delivery(**changes: Any) -> dict[str, Any]:
         "run": 1,
         "resend": 0,
         "webhook_id": f"{STATUS['id']}_1_succeeded",
+        "endpoint": None,
         "url": "https://hooks.example/x",
         "body": {"type": "job.succeeded"},
         "accepted_at": STATUS["accepted_at"],

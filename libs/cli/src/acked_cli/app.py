@@ -4,7 +4,19 @@ from collections.abc import Sequence
 
 import typer
 
-from acked_cli.commands import act, callbacks, completion, dev, doctor, follow, lists, operate, schedules, submit
+from acked_cli.commands import (
+    act,
+    callback_endpoints,
+    callbacks,
+    completion,
+    dev,
+    doctor,
+    follow,
+    lists,
+    operate,
+    schedules,
+    submit,
+)
 
 NAME = "acked"
 HELP = """Submit jobs to Acked, follow them and operate them.
@@ -24,7 +36,19 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for part in (submit, follow, lists, act, operate, schedules, callbacks, doctor, dev, completion):
+    for part in (
+        submit,
+        follow,
+        lists,
+        act,
+        operate,
+        schedules,
+        callbacks,
+        callback_endpoints,
+        doctor,
+        dev,
+        completion,
+    ):
         part.add_to(app)
     return app
 

@@ -13,7 +13,14 @@ problem type of the services.
 from acked_client import problems
 from acked_client.async_client import AsyncAcked
 from acked_client.client import Acked
-from acked_client.model.callbacks import CallbackSecret, Delivery, DeliveryAttempt, MadeCallbackSecret, Resent
+from acked_client.model.callbacks import (
+    CallbackEndpoint,
+    CallbackSecret,
+    Delivery,
+    DeliveryAttempt,
+    MadeCallbackSecret,
+    Resent,
+)
 from acked_client.model.errors import (
     AccessDenied,
     AckedError,
@@ -37,6 +44,7 @@ from acked_client.model.problems import NotFound
 from acked_client.model.requests import (
     AuditFilter,
     Callback,
+    CallbackEndpointDefinition,
     JobFilter,
     Resolution,
     RetryPolicy,
@@ -68,6 +76,8 @@ __all__ = [
     "BulkPreview",
     "BulkStatus",
     "Callback",
+    "CallbackEndpoint",
+    "CallbackEndpointDefinition",
     "CallbackSecret",
     "Conflict",
     "Delivery",

@@ -29,6 +29,7 @@ from acked_client.model.requests import (
     TraceContext,
 )
 from acked_client.settings import read_config
+from acked_client.shells.async_callback_endpoints import AsyncCallbackEndpointCalls
 from acked_client.shells.async_callback_secrets import AsyncCallbackSecretCalls
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
 from acked_client.shells.async_operating import AsyncOperatorCalls
@@ -40,7 +41,7 @@ CHUNKS_AHEAD = 2
 """Chunks of `submit_many` that are held for each one under way."""
 
 
-class AsyncAcked(AsyncOperatorCalls, AsyncScheduleCalls, AsyncCallbackSecretCalls):
+class AsyncAcked(AsyncOperatorCalls, AsyncScheduleCalls, AsyncCallbackSecretCalls, AsyncCallbackEndpointCalls):
     """An asyncio client, for one event loop. Close it, or use it in an `async with` block.
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.

@@ -13,6 +13,7 @@ from acked_client.model import callbacks, errors, jobs, lists, operating, schedu
 from acked_client.model.requests import (
     AuditFilter,
     Callback,
+    CallbackEndpointDefinition,
     JobFilter,
     Overlap,
     Resolution,
@@ -46,6 +47,8 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "DeliveryOf": callbacks.Delivery,
     "DeliveryResponse": callbacks.DeliveryResponse,
     "Draining": operating.Draining,
+    "EndpointDisabled": callbacks.EndpointDisabled,
+    "EndpointOf": callbacks.CallbackEndpoint,
     "ErrorAt": errors.ErrorAt,
     "ExampleError": lists.ExampleError,
     "Group": lists.AttentionGroup,
@@ -108,6 +111,7 @@ PAGES = {
     "FiringList": ("firings",),
     "DeliveryPage": ("deliveries", "next_page_token"),
     "Secrets": ("secrets",),
+    "Endpoints": ("endpoints",),
 }
 """Lists are read by the names of their members."""
 
@@ -164,6 +168,10 @@ async def test_requests_have_the_fields_of_the_document(schemas: dict[str, Any])
     sent = msgspec.json.decode(body)
     assert sent.keys() == schemas["ProcessRequest"]["properties"].keys() - {"edited_from"}
     assert sent["callback"].keys() == schemas["CallbackRequest"]["properties"].keys()
+    endpoint = CallbackEndpointDefinition(
+        url="https://hooks.example/x", events=("job.failed",), kinds=("k",), headers={"a": "b"}, enabled=True
+    )
+    assert endpoint.members().keys() == schemas["EndpointRequest"]["properties"].keys()
     schedule = ScheduleDefinition(
         kind="k",
         cron="@daily",

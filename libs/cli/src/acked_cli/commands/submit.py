@@ -88,10 +88,15 @@ def _callback(url: str | None, endings: Sequence[str]) -> Callback | None:
         if endings:
             raise usage("--on says when --callback is called: add --callback URL")
         return None
+    return Callback(url=url, events=events_of(endings))
+
+
+def events_of(endings: Sequence[str]) -> list[str]:
+    """Return the events of `--on`."""
     for ending in endings:
         if ending not in ENDED:
             raise usage(f"--on is {', '.join(ENDED[:-1])} or {ENDED[-1]}, not {ending!r}")
-    return Callback(url=url, events=[f"job.{ending}" for ending in endings])
+    return [f"job.{ending}" for ending in endings]
 
 
 def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode | None:

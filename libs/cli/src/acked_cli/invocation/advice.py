@@ -24,6 +24,7 @@ _OF_PROBLEMS = {
     "shared-lane": "give the kind a lane of its own, with lane= of its handler, and restart the workers",
     "ambiguous-worker": "pass the instance of one of them; acked workers lists both",
     "too-many-schedules": "delete one; acked schedules lists them",
+    "too-many-callback-endpoints": "delete one; acked callback-endpoints lists them",
     "two-secrets": "acked callback-secrets lists them; acked callback-secrets end ID ends one",
     "too-many-bulk-actions": "wait for one to end, or abort one; acked bulk-actions lists them",
 }

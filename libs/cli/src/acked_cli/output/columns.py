@@ -81,6 +81,15 @@ def _schedule_paused(row: Mapping[str, Any]) -> str | None:
     return paused and f"by {paused['client']} since {shown(paused['since'])}: {paused['reason'] or '-'}"
 
 
+def _events(row: Mapping[str, Any]) -> str:
+    return " ".join(event.removeprefix("job.") for event in row["events"])
+
+
+def _endpoint_disabled(row: Mapping[str, Any]) -> str | None:
+    found = row["disabled"]
+    return found and f"by {found['by']} since {shown(found['at'])}: {found['reason'] or '-'}"
+
+
 def _newest_attempt(row: Mapping[str, Any]) -> str | None:
     if not row["attempts"]:
         return None
@@ -160,10 +169,17 @@ OF_RECORDS: Mapping[str, Columns] = {
         **_fields("id", "event", "state", "run", "resend"),
         "attempts": lambda row: len(row["attempts"]),
         "newest": _newest_attempt,
-        **_fields("next_attempt_at", "webhook_id"),
+        **_fields("endpoint", "next_attempt_at", "webhook_id"),
     },
     "resent": _fields("id", "webhook_id", "resend"),
     "secret": _SECRET,
+    "endpoint": {
+        **_fields("name", "state", "url"),
+        "events": _events,
+        "kinds": lambda row: " ".join(row["kinds"]) or "all",
+        "disabled": _endpoint_disabled,
+        "failing_since": _of("failing_since"),
+    },
     "made_secret": {**_SECRET, "secret": _of("secret")},
     "audit": {
         **_fields("at", "client", "action"),

@@ -1,4 +1,4 @@
-"""Deliveries of callbacks, and the secrets that sign them, as the services describe them. Pure."""
+"""Deliveries of callbacks, the secrets that sign them, and endpoints, as the services describe them. Pure."""
 
 from datetime import datetime
 from typing import Any
@@ -36,7 +36,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     """One event, sent until the receiver has it or the attempts are used up.
 
     `id` and `state` are those of the job that sends it; `run` is the run of the job that ended. `resend` is 0 for the
-    first delivery of the event. All deliveries of an event have the same `webhook_id`.
+    first delivery of the event. All deliveries of an event have the same `webhook_id`. `endpoint` is the callback
+    endpoint that gets it; None for the callback of the request.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     run: int
     resend: int
     webhook_id: str
+    endpoint: str | None
     url: str
     body: Any
     accepted_at: datetime
@@ -76,3 +78,33 @@ class MadeCallbackSecret(CallbackSecret, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
+
+
+class EndpointDisabled(Struct, frozen=True, kw_only=True):
+    """Who disabled an endpoint, why and when. `by` is `acked` for Acked itself."""
+
+    at: datetime
+    by: str
+    reason: str | None
+
+
+class CallbackEndpoint(Struct, frozen=True, kw_only=True):
+    """A callback endpoint of the tenant. No `kinds` stands for all kinds.
+
+    `state` is `enabled`, `failing`, `disabled` by Acked, or `off`, which a client has disabled. No call shows the
+    values of its headers.
+    """
+
+    name: str
+    url: str
+    events: list[str]
+    kinds: list[str]
+    header_names: list[str]
+    enabled: bool
+    state: str
+    disabled: EndpointDisabled | None
+    failing_since: datetime | None
+    last_error: str | None
+    revision: int
+    made_at: datetime
+    changed_at: datetime

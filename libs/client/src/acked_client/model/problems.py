@@ -127,6 +127,10 @@ class TooManySchedules(LimitReached):
     """Too many schedules."""
 
 
+class TooManyCallbackEndpoints(LimitReached):
+    """Too many callback endpoints."""
+
+
 class TooManyFeeds(LimitReached):
     """Too many connections to the feed."""
 
@@ -284,6 +288,7 @@ BY_NAME: dict[str, type[ProblemError]] = {
     "too-many-load-tests": TooManyLoadTests,
     "too-many-bulk-actions": TooManyBulkActions,
     "too-many-schedules": TooManySchedules,
+    "too-many-callback-endpoints": TooManyCallbackEndpoints,
     "too-many-feeds": TooManyFeeds,
     "bad-host": BadHost,
     "host-not-allowed": HostNotAllowed,

@@ -46,6 +46,39 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackEndpointDefinition:
+    """The whole definition of a callback endpoint: where events of jobs go, and which.
+
+    Without `events`, all of them; without `kinds`, those of all jobs. Without `headers` the endpoint keeps those that
+    it has, and an empty mapping removes them. `enabled` leaves the endpoint as it is if it is None.
+    """
+
+    url: str
+    events: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    headers: Mapping[str, str] | None = None
+    enabled: bool | None = None
+
+    def members(self) -> dict[str, Any]:
+        """Return the fields that are set, by their names in the API. Raise `TypeError` for a string of several."""
+        for name, value in (("events", self.events), ("kinds", self.kinds)):
+            if isinstance(value, str):
+                raise TypeError(f"{name} is a sequence of strings, not the string {value!r}")
+        fields: dict[str, Any] = {
+            "url": self.url,
+            "events": list(self.events) or None,
+            "kinds": list(self.kinds) or None,
+            "headers": None if self.headers is None else dict(self.headers),
+            "enabled": self.enabled,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def __repr__(self) -> str:
+        """Leave the values of the headers out, which may be credentials."""
+        return f"<{type(self).__name__} {self.url}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """One job to submit; durations are seconds. Fields that are None take the defaults of the kind.
 

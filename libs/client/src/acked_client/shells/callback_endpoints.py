@@ -1,0 +1,41 @@
+"""Callback endpoints, blocking."""
+
+from acked_client.core import callback_endpoints
+from acked_client.core.exchange import Session
+from acked_client.model.callbacks import CallbackEndpoint
+from acked_client.model.requests import CallbackEndpointDefinition
+from acked_client.shells.blocking import Driver
+
+
+class CallbackEndpointCalls:
+    """The calls of `Acked` that concern callback endpoints."""
+
+    _driver: Driver
+    _session: Session
+
+    def callback_endpoints(self) -> list[CallbackEndpoint]:
+        """Return the callback endpoints of the tenant, by name."""
+        return self._driver.run(callback_endpoints.endpoints(self._session))
+
+    def callback_endpoint(self, name: str) -> CallbackEndpoint:
+        """Return a callback endpoint."""
+        return self._driver.run(callback_endpoints.endpoint(self._session, name))
+
+    def put_callback_endpoint(self, name: str, definition: CallbackEndpointDefinition) -> CallbackEndpoint:
+        """Define a callback endpoint, or replace its definition; the same one again changes nothing.
+
+        It gets the events of jobs that are submitted after this call.
+        """
+        return self._driver.run(callback_endpoints.put(self._session, name, definition))
+
+    def delete_callback_endpoint(self, name: str) -> CallbackEndpoint:
+        """Delete a callback endpoint and return it as it was. Nothing more is sent to it."""
+        return self._driver.run(callback_endpoints.delete(self._session, name))
+
+    def enable_callback_endpoint(self, name: str) -> CallbackEndpoint:
+        """Enable a callback endpoint, as if its deliveries had not failed; without effect on an enabled one."""
+        return self._driver.run(callback_endpoints.enable(self._session, name))
+
+    def disable_callback_endpoint(self, name: str, *, reason: str | None = None) -> CallbackEndpoint:
+        """Disable a callback endpoint. A second time does not replace the first."""
+        return self._driver.run(callback_endpoints.disable(self._session, name, reason))
