@@ -8,6 +8,7 @@ from acked_common.background.resume_window import (
     LEAST,
     MOST,
     MOST_WAITING,
+    SAMPLE,
     SLOW_S,
     TARGET_S,
     ResumeWindow,
@@ -77,17 +78,44 @@ def test_jobs_that_wait_too_long_shrink_the_window_once_in_that_time() -> None:
     for late_s in (TARGET_S + 0.01, TARGET_S + 0.02):
         see(window, 1.0 + late_s, jobs[:1])
     see(window, 1.0 + TARGET_S + 0.03, jobs[1:])
-    # The look that found all claimed has doubled what was left.
-    assert window.room(1.2) == 2 * (size * 3 // 4)
+    # The look that found all claimed has made what was left larger by a quarter.
+    assert window.room(1.2) == size * 3 // 4 * 5 // 4
 
 
 def test_small_room_is_not_worth_a_write() -> None:
     window = ResumeWindow()
     jobs = fill(window, 0.0)
-    see(window, 0.02, jobs[: LEAST // 4 - 1])
+    see(window, 0.02, jobs[: LEAST // 4 - SAMPLE])
     assert window.room(0.02) == 0
     see(window, 0.03, jobs[: LEAST // 4])
     assert window.room(0.03) == LEAST // 4
+
+
+def test_a_look_asks_for_a_sample_and_each_stands_for_those_behind_it() -> None:
+    window = ResumeWindow()
+    jobs = fill(window, 0.0)
+    asked = window.to_look_at(0.01, slow=False)
+    assert asked == [job.id for job in jobs[::SAMPLE]]
+    # The second one is claimed, so those up to the third one no longer count; the first one still waits.
+    see(window, 0.01, jobs[SAMPLE : SAMPLE + 1])
+    assert window.to_look_at(0.02, slow=False)[:2] == [jobs[0].id, jobs[2 * SAMPLE].id]
+    assert window.waiting == LEAST - SAMPLE
+
+
+def test_a_page_is_a_part_of_a_large_window_and_never_tiny() -> None:
+    window = ResumeWindow()
+    assert window.page == LEAST
+    for number in range(4):
+        see(window, number * 0.02 + 0.01, fill(window, number * 0.02))
+    assert (window.room(1.0), window.page) == (16 * LEAST, 4 * LEAST)
+
+
+def test_jobs_that_wait_too_long_never_make_the_window_larger() -> None:
+    """Workers took half of it between two looks that lie far apart: those that are left have still waited long."""
+    window = ResumeWindow()
+    jobs = fill(window, 0.0)
+    see(window, 2 * TARGET_S, jobs[: LEAST // 2])
+    assert window.room(2 * TARGET_S) == LEAST // 2
 
 
 def test_a_slow_kind_leaves_the_window_to_the_others() -> None:

@@ -151,10 +151,10 @@ async def test_no_more_are_resumed_than_may_wait(bench: Bench) -> None:
     for number in range(3 * LEAST):
         await bench.parked(due_s=-1000.0 + number)
     assert await bench.resume() == LEAST
-    assert await bench.resume(after_s=0.02) == 0
+    assert await bench.resume(after_s=0.01) == 0
     await bench.claim(bench.offered[: LEAST // 2])
     # They took half of a full window: it doubles.
-    assert await bench.resume(after_s=0.02) == LEAST + LEAST // 2
+    assert await bench.resume(after_s=0.01) == LEAST + LEAST // 2
 
 
 async def test_jobs_that_no_worker_takes_hold_up_no_other_kind(bench: Bench) -> None:

@@ -39,7 +39,7 @@ PASSED_PAGES = 5
 TURN_S = 5.0
 EXTENDED_AFTER_S = 2.5
 """The age at which the process with the turn extends it."""
-LOOK_AGAIN_S = 0.025
+LOOK_AGAIN_S = 0.01
 """The time between two looks at resumed jobs, while more are due."""
 SLOW_LOOK_S = 1.0
 """The same for kinds that do not take theirs in time."""
@@ -115,7 +115,7 @@ class Resumer:
     async def _passes_next_page(self, room: int) -> bool:
         """Resume at most `room` jobs of the next tenant. Return whether it had a page that was passed by."""
         tenant, after = self._tenants.popleft()
-        most = min(room, PAGE, max(SMALLEST_PAGE, room // (len(self._tenants) + 1)))
+        most = min(room, PAGE, self._window.page, max(SMALLEST_PAGE, room // (len(self._tenants) + 1)))
         closed = self._window.closed(self._clock.monotonic())
         limit = PAGE if closed else most
         ended = await self._store.waits_ended(tenant, limit=limit, after=after)
