@@ -106,6 +106,7 @@ def test_tracebacks_and_paths_are_shown_to_operators_alone(stack: TestStack, all
             assert b".py" not in theirs.raw
 
 
+@pytest.mark.long
 def test_a_client_rotates_over_two_tokens(stack: TestStack) -> None:
     words = ("make", "--client", "rotates", "--tenant", "acme", "--may", "read")
     first, second = (make_token(stack, "read", client="rotates") for _ in range(2))

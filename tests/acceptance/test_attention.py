@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from support.nonce import nonce
@@ -138,6 +140,7 @@ def test_lists_show_the_jobs_of_a_span_of_time(stack: TestStack) -> None:
     assert listed(stack, group["group"], "&until=1h") == []
 
 
+@pytest.mark.long
 def test_the_oldest_waiting_job_is_told_by_its_age(stack: TestStack) -> None:
     kind = '{kind="noop"}'
     stack.stack.scale({"worker": 0})

@@ -187,6 +187,7 @@ def every_third_response_lost(stack: TestStack) -> Iterator[tuple[Proxy, int]]:
         thread.stop()
 
 
+@pytest.mark.long
 def test_lost_responses_of_many_rows_make_no_second_job(stack: TestStack, acked: Acked) -> None:
     batch = f"lost-rows-{nonce()}"
     rows = (Submission(kind="noop", payload={"n": n}, batch=batch) for n in range(5 * SUBMITS))

@@ -121,6 +121,7 @@ def test_up_says_which_port_is_taken(stack: TestStack, tmp_path: Path) -> None:
     assert stack.call("GET", "/readyz").status == 200, "the stack that runs is left alone"
 
 
+@pytest.mark.long
 def test_up_says_which_part_failed_and_leaves_nothing(tmp_path: Path) -> None:
     handlers = tmp_path / "handlers"
     handlers.mkdir()

@@ -77,7 +77,12 @@ def _parked(stack: TestStack, job_id: str) -> Any:
 
 @pytest.mark.parametrize(
     ("point", "runs"),
-    [("worker.step-recording", 2), ("worker.step-recorded", 1), ("worker.parking", 1), ("worker.parked", 1)],
+    [
+        ("worker.step-recording", 2),
+        ("worker.step-recorded", 1),
+        pytest.param("worker.parking", 1, marks=pytest.mark.long),
+        pytest.param("worker.parked", 1, marks=pytest.mark.long),
+    ],
 )
 def test_a_worker_that_dies_at_a_failpoint_repeats_what_was_not_kept(
     stack: TestStack, tmp_path: Path, point: str, runs: int

@@ -182,6 +182,7 @@ def test_year_long_jobs_of_one_tenant_leave_the_others_share_free(
     eventually(lambda: use(operator) == {"running": 0, "held": 0}, within_s=60, what="all are cancelled")
 
 
+@pytest.mark.long
 def test_a_limit_holds_under_kills_drains_retries_and_changes(
     stack: TestStack, operator: Client, of_tenant: dict[str, Client], runs: Runs
 ) -> None:

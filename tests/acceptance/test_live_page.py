@@ -123,6 +123,7 @@ def test_calls_that_were_kept_are_followed_when_the_gateway_dies_while_it_makes_
     browser.complaints()
 
 
+@pytest.mark.long
 def test_more_than_a_thousand_jobs_end_right(stack: TestStack, browser: Browser) -> None:
     browser.open(url(stack, "/load-test?count=1500&kind=demo"))
     moves(browser)
@@ -130,6 +131,7 @@ def test_more_than_a_thousand_jobs_end_right(stack: TestStack, browser: Browser)
     assert browser.complaints() == []
 
 
+@pytest.mark.long
 def test_a_large_batch_is_followed_by_its_counts(stack: TestStack, browser: Browser) -> None:
     batch = load_test(stack, "?count=1500&kind=demo").batch
     browser.open(url(stack, f"/load-test?batch={batch}"))

@@ -39,7 +39,7 @@ SUPPORT = Path(__file__).resolve().parents[1]
 BATCH = "openapi.batch-1"
 # Seconds on a quiet machine.
 BOUND_S = 300
-EXAMPLES_AN_OPERATION = 30
+EXAMPLES_AN_OPERATION = (8, pytest.param(30, marks=pytest.mark.long))
 # Fails again after each retry; only a resolve as succeeded uses it up.
 FAILS_ALWAYS = {"kind": "flaky", "payload": {"failures": 1000}, "max_attempts": 1}
 REFUSED = {
@@ -150,9 +150,10 @@ def _groups(stack: TestStack) -> list[dict[str, Any]]:
     return groups
 
 
+@pytest.mark.parametrize("examples", EXAMPLES_AN_OPERATION)
 @pytest.mark.parametrize("name", SERVICES)
 def test_generated_requests_are_answered_as_documented(
-    name: str, services: dict[str, Service], traffic: dict[str, Any], tmp_path: Path
+    name: str, examples: int, services: dict[str, Service], traffic: dict[str, Any], tmp_path: Path
 ) -> None:
     service, seen = services[name], tmp_path / "seen"
     (tmp_path / "document.json").write_text(json.dumps(service.document))
@@ -160,7 +161,7 @@ def test_generated_requests_are_answered_as_documented(
     # A process of its own: its interface for the command line is the one that it documents and keeps.
     command = [sys.executable, "-m", "schemathesis.cli", "run", "document.json", "--url", service.url]
     command += ["--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"]
-    command += ["--max-examples", str(EXAMPLES_AN_OPERATION), "--generation-deterministic", "--no-shrink"]
+    command += ["--max-examples", str(examples), "--generation-deterministic", "--no-shrink"]
     command += ["--continue-on-failure", "--no-color", "--warnings", "off", "--suppress-health-check", "all"]
     environ = {
         **{key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},

@@ -234,6 +234,7 @@ def test_a_retry_moves_what_its_preview_said(
     assert browser.complaints() == []
 
 
+@pytest.mark.long
 def test_progress_stays_until_the_group_is_gone(browser: Browser, ada: Client, failed: None) -> None:
     submit(ada, "test.mended", 12, message=HOSTILE)
     counted(ada, {"test.mended": 12})

@@ -102,6 +102,7 @@ def test_overview_names_the_part_that_is_away(
     only_refusals(browser)
 
 
+@pytest.mark.long
 def test_overview_that_opens_without_the_database_says_so(stack: TestStack, browser: Browser) -> None:
     with away(stack, "mongod"):
         until(

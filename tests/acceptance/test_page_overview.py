@@ -60,6 +60,7 @@ def test_the_overview_says_what_failed_and_the_rail_counts_it(stack: TestStack, 
     browser.wait_for('location.pathname === "/attention"', within_s=60)
 
 
+@pytest.mark.long
 def test_the_verdict_counts_the_failures_of_the_last_minutes(stack: TestStack, browser: Browser) -> None:
     ids = [stack.process("test.permanent", payload={"nonce": RUN}, batch=f"share-{RUN}") for _ in range(25)]
     for job_id in ids:

@@ -216,6 +216,7 @@ def ended_once(found: Any) -> None:
     assert Reason.LEASE_EXPIRED not in [entry["reason"] for entry in history], found
 
 
+@pytest.mark.long
 async def test_a_single_process_of_a_service_is_restarted_without_a_gap(stack: TestStack) -> None:
     await asyncio.to_thread(stack.stack.scale, {"worker": 1, "intake": 1, "gateway": 1})
     before = stack.stack.parts.pids()
@@ -278,6 +279,7 @@ def test_rolling_restart_of_one_worker_interrupts_its_job_once(stack: TestStack)
     stack.stack.scale(TWO_OF_EACH)
 
 
+@pytest.mark.long
 def test_scale_down_interrupts_each_long_job_once(stack: TestStack) -> None:
     stack.stack.scale({"worker": 4})
     held = running_everywhere(stack)
@@ -311,6 +313,7 @@ async def test_rolling_restart_moves_each_feed_once(stack: TestStack) -> None:
     assert not set(pids.values()) & {stack.stack.parts.pid(f"gateway-{n}") for n in (1, 2)}
 
 
+@pytest.mark.long
 def test_a_restart_takes_over_new_settings(stack: TestStack) -> None:
     layout = stack.stack.layout
     # Another shell, in which something else is set.

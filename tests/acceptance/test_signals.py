@@ -117,6 +117,7 @@ def test_a_wait_in_memory_ends_at_once(stack: TestStack) -> None:
     assert stack.metric("acked_commands_total", '{way="line"}') == told + 1
 
 
+@pytest.mark.long
 def test_200_signals_in_a_loop_are_taken_in_order(stack: TestStack) -> None:
     job_id = stack.process(KIND, payload={"count": 200})
     for number in range(200):
@@ -125,7 +126,9 @@ def test_200_signals_in_a_loop_are_taken_in_order(stack: TestStack) -> None:
     assert status["result"] == [[f"n{number}", number, number + 1] for number in range(200)]
 
 
-@pytest.mark.parametrize("point", ["gateway.signal-pushed", "gateway.signal-woke"])
+@pytest.mark.parametrize(
+    "point", ["gateway.signal-pushed", pytest.param("gateway.signal-woke", marks=pytest.mark.long)]
+)
 def test_a_gateway_that_dies_behind_the_push_loses_no_signal(stack: TestStack, point: str) -> None:
     layout = stack.stack.layout
     job_id = stack.process(KIND, payload={"count": 1})

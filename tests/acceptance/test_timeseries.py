@@ -87,6 +87,7 @@ def test_durations_are_those_of_the_jobs(stack: TestStack) -> None:
     assert 0 < point["wait_p50_s"] < 2
 
 
+@pytest.mark.long
 def test_a_killed_worker_loses_at_most_its_own_last_counts(stack: TestStack) -> None:
     job_id = stack.process("demo", payload={"seconds": 4})
     running = stack.status(job_id, "?wait_s=20&after_rev=1")

@@ -75,6 +75,7 @@ def test_a_job_without_a_worker_says_so(stack: TestStack) -> None:
     assert stack.finished(job_id)["state"] == State.SUCCEEDED
 
 
+@pytest.mark.long
 def test_a_job_of_a_lost_worker_says_when_its_lease_ends(stack: TestStack) -> None:
     job_id = stack.process("demo", payload={"seconds": 30})
     assert stack.status(job_id, "?wait_s=20&after_rev=1")["state"] == State.RUNNING

@@ -10,6 +10,7 @@ from acked_common.model.lifecycle import Reason, State
 from support.stacks import TestStack, eventually
 
 ENVIRON = {"ACKED_DRAIN_S": "1"}
+LONG = pytest.mark.long
 POOLS = 50
 ENDS_WITHIN_S = 12.0
 
@@ -77,7 +78,10 @@ def test_forked_child_that_leaves_its_handler_ends(stack: TestStack, kind: str, 
 # Who made the worker stop.
 
 
-@pytest.mark.parametrize("how", ["kill", "interrupt", "raise", "group", "program", "child", "orphan"])
+@pytest.mark.parametrize(
+    "how",
+    ["kill", "interrupt", "child", *(pytest.param(how, marks=LONG) for how in ("raise", "group", "program", "orphan"))],
+)
 def test_job_that_stops_its_worker_runs_alone_next(stack: TestStack, how: str) -> None:
     pid = stack.stack.parts.pid("worker-1")
     job_id = stack.process("test.stops-its-worker", payload={"how": how})
@@ -93,6 +97,7 @@ def test_job_that_stops_its_worker_runs_alone_next(stack: TestStack, how: str) -
     assert stack.stack.parts.pid("worker-1") == second, "it ended one worker, once"
 
 
+@pytest.mark.long
 def test_job_of_a_worker_stopped_from_outside_is_no_suspect(stack: TestStack) -> None:
     job_id = stack.process("test.where")
     running(stack, job_id)
@@ -109,6 +114,7 @@ def test_job_of_a_worker_stopped_from_outside_is_no_suspect(stack: TestStack) ->
 # The end of the process.
 
 
+@pytest.mark.long
 def test_worker_ends_whatever_handlers_left_behind(stack: TestStack) -> None:
     pid, child = succeeded(stack, "test.leaves-behind")
     assert pid == stack.stack.parts.pid("worker-1")

@@ -8,11 +8,14 @@ from acked_common.model.lifecycle import State
 from support.stacks import TestStack
 
 ENVIRON = {"ACKED_HANDLER_MODULES": "acked.kinds"}
+LONG = pytest.mark.long
 MB = 64
 """More than all files of a worker's log may hold."""
 
 
-@pytest.mark.parametrize("how", ["stdout", "stderr", "no newline", "binary", "program", "log"])
+@pytest.mark.parametrize(
+    "how", ["stdout", "binary", *(pytest.param(how, marks=LONG) for how in ("stderr", "no newline", "program", "log"))]
+)
 def test_flood_of_output_leaves_the_workers_own_lines(stack: TestStack, how: str) -> None:
     job_id = stack.process("test.prints", payload={"how": how, "mb": MB})
     while stack.status(job_id)["state"] != State.SUCCEEDED:
