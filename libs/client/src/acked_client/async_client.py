@@ -31,6 +31,7 @@ from acked_client.model.requests import (
 from acked_client.settings import read_config
 from acked_client.shells.async_callback_endpoints import AsyncCallbackEndpointCalls
 from acked_client.shells.async_callback_secrets import AsyncCallbackSecretCalls
+from acked_client.shells.async_figures import AsyncFigureCalls
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
 from acked_client.shells.async_operating import AsyncOperatorCalls
 from acked_client.shells.async_schedules import AsyncScheduleCalls
@@ -41,7 +42,9 @@ CHUNKS_AHEAD = 2
 """Chunks of `submit_many` that are held for each one under way."""
 
 
-class AsyncAcked(AsyncOperatorCalls, AsyncScheduleCalls, AsyncCallbackSecretCalls, AsyncCallbackEndpointCalls):
+class AsyncAcked(
+    AsyncOperatorCalls, AsyncScheduleCalls, AsyncCallbackSecretCalls, AsyncCallbackEndpointCalls, AsyncFigureCalls
+):
     """An asyncio client, for one event loop. Close it, or use it in an `async with` block.
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.

@@ -32,6 +32,7 @@ from acked_client.settings import read_config
 from acked_client.shells.blocking import Driver
 from acked_client.shells.callback_endpoints import CallbackEndpointCalls
 from acked_client.shells.callback_secrets import CallbackSecretCalls
+from acked_client.shells.figures import FigureCalls
 from acked_client.shells.handles import BulkHandle, Handle
 from acked_client.shells.operating import OperatorCalls
 from acked_client.shells.schedules import ScheduleCalls
@@ -41,7 +42,7 @@ CHUNKS_AHEAD = 2
 """Chunks of `submit_many` that are held for each one under way."""
 
 
-class Acked(OperatorCalls, ScheduleCalls, CallbackSecretCalls, CallbackEndpointCalls):
+class Acked(OperatorCalls, ScheduleCalls, CallbackSecretCalls, CallbackEndpointCalls, FigureCalls):
     """A blocking client. Threads may share it. Close it, or use it in a `with` block.
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.
