@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from acked_common.model.ids import instant_of, parse_id
+from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
 from support.contract import assert_problem, instant
 from support.stacks import Answer, StartStack, TestStack, eventually
@@ -118,6 +119,34 @@ def test_the_next_instants_follow_the_time_zone(stack: TestStack) -> None:
     assert all(timedelta(hours=22) < later - earlier < timedelta(hours=26) for earlier, later in pairwise(days))
     for count in ("0", "5001", "x"):
         assert_problem(stack, stack.call("GET", f"/schedules/berlin/next?count={count}"), 422, "bad-count")
+
+
+def test_past_instants_are_backfilled_once(stack: TestStack) -> None:
+    made = defined(stack, "past", every_s=60, overlap="all", tags=["mine"])
+    now = instant(made["made_at"])
+    wanted = {"from": rfc3339(now - timedelta(minutes=30)), "until": rfc3339(now)}
+
+    def backfilled(**fields: Any) -> Any:
+        act(stack, "past", "backfill", 202, {**wanted, **fields})
+
+        def ended() -> Any:
+            found = stack.call("GET", "/schedules/past").body["backfill"]
+            return found if found["ended_at"] else None
+
+        return eventually(ended, within_s=FIRES_WITHIN_S, what="the backfill has ended")
+
+    first = backfilled(limit=12)
+    assert (first["started"], first["present"]) == (12, 0)
+    rest = backfilled()
+    assert (rest["started"] + rest["present"], rest["present"] >= 12) == (30, True)
+    assert backfilled()["started"] == 0
+    jobs = stack.call("GET", "/jobs?tag=schedule:past&page_size=200").body["jobs"]
+    instants = [instant_of(job_id) for job in jobs if (job_id := parse_id(job["id"])) is not None]
+    assert len(set(instants)) == len(instants) and sum(at < now for at in instants) == 30
+    assert {one["trigger"] for one in firings(stack, "past")} >= {"backfill"}
+    entries = stack.call("GET", "/audit?action=schedule_backfill").body["entries"]
+    assert [entry["target"]["schedule"] for entry in entries] == ["past"] * 3
+    stack.call("DELETE", "/schedules/past")
 
 
 def test_schedules_are_listed_in_pages(stack: TestStack) -> None:

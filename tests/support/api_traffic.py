@@ -137,6 +137,8 @@ def _aim_at_schedule(case: Case, turn: int) -> None:
         case.path_parameters["name"] = (made, kept)[turn % 2]
         if turn % 4 < 2:
             case.body = {"kind": KIND, "cron": "0 0 1 1 *", "jitter_s": turn % 60}
+    elif case.path.endswith("/backfill") and turn % 4 == 1:
+        case.body = {"from": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00Z"}
 
 
 def _aim_at_endpoint(case: Case, turn: int) -> None:

@@ -146,6 +146,7 @@ def schedule(**changes: Any) -> dict[str, Any]:
         "paused": None,
         "next_at": "2026-11-25T01:30:00.000Z",
         "last_firing": None,
+        "backfill": None,
         "made_at": STATUS["accepted_at"],
         "changed_at": STATUS["accepted_at"],
         "payload": {},
@@ -169,6 +170,18 @@ def callback_endpoint(**changes: Any) -> dict[str, Any]:
         "revision": 2,
         "made_at": STATUS["accepted_at"],
         "changed_at": STATUS["accepted_at"],
+def backfill(**changes: Any) -> dict[str, Any]:
+    """Return a backfill of a schedule that is under way."""
+    found = {
+        "from": "2026-11-01T00:00:00.000Z",
+        "until": "2026-11-08T00:00:00.000Z",
+        "limit": 1000,
+        "asked_at": STATUS["accepted_at"],
+        "next_at": "2026-11-01T01:30:00.000Z",
+        "started": 0,
+        "present": 0,
+        "refused": 0,
+        "ended_at": None,
     }
     return found | changes
 

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from acked_client import Firing, ScheduleDetails, ScheduleSummary
+from acked_client import Firing, ScheduleBackfill, ScheduleDetails, ScheduleSummary
 from acked_client.model.schedules import PreviewedInstant
 from support.cli import Reply, Server, acked, problem
-from support.client_flows import firing, schedule
+from support.client_flows import backfill, firing, schedule
 
 PATH = "/schedules/nightly"
 EVIL = "a\x1b]0;title\x07"
@@ -151,6 +151,19 @@ def test_run_now_shows_its_firing(server: Server) -> None:
     server.on("GET", f"{PATH}/firings", {"firings": []})
     server.on("POST", f"{PATH}/run-now", Reply(asked, 202))
     assert acked("schedules", "run-now", "nightly").records == [written(asked, Firing)]
+
+
+def test_backfill_shows_how_far_it_is(server: Server) -> None:
+    found = backfill(started=3, ended_at="2026-11-08T00:00:01.000Z")
+    server.on("POST", f"{PATH}/backfill", Reply(found, 202))
+    words = ["--from", "2026-11-01T00:00:00Z", "--until", "2026-11-08T00:00:00Z", "-n", "9"]
+    ended = acked("schedules", "backfill", "nightly", *words)
+    assert ended.records == [written(found, ScheduleBackfill)] and "acked schedules show nightly" in ended.err
+    sent = server.sent("POST", f"{PATH}/backfill")[0].json
+    assert sent == {"from": "2026-11-01T00:00:00Z", "until": "2026-11-08T00:00:00Z", "limit": 9}
+    assert acked("schedules", "backfill", "nightly").code == 2
+    server.on("GET", "/schedules", {"schedules": [listed(backfill=found)], "next_page_token": ""})
+    assert "ended: 3 started, 0 had a job, 0 refused" in acked("schedules", on_terminal=True).out
 
 
 def test_options_stand_behind_the_verb_of_the_group(server: Server) -> None:

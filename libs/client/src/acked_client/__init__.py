@@ -37,6 +37,7 @@ from acked_client.model.errors import (
     Unavailable,
     UnexpectedResponse,
 )
+from acked_client.model.figures import Backlog, KindTotals, WindowTotals
 from acked_client.model.jobs import Attempt, JobError, JobEvent, JobStatus, JobSummary, SentSignal, Step
 from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, BulkStatus, Kind
 from acked_client.model.operating import AuditEntry, JobDetails, KindDetails, Probe, Signals, Tokens, Worker
@@ -52,7 +53,7 @@ from acked_client.model.requests import (
     Submission,
     SubmittedRow,
 )
-from acked_client.model.schedules import Firing, ScheduleDetails, SchedulePreview, ScheduleSummary
+from acked_client.model.schedules import Firing, ScheduleBackfill, ScheduleDetails, SchedulePreview, ScheduleSummary
 from acked_client.model.states import State
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
 from acked_client.shells.async_schedules import AsyncScheduleHandle
@@ -71,6 +72,7 @@ __all__ = [
     "AttentionGroup",
     "AuditEntry",
     "AuditFilter",
+    "Backlog",
     "Batch",
     "BulkHandle",
     "BulkPreview",
@@ -95,6 +97,7 @@ __all__ = [
     "JobSummary",
     "Kind",
     "KindDetails",
+    "KindTotals",
     "LimitReached",
     "MadeCallbackSecret",
     "NoResponse",
@@ -106,6 +109,7 @@ __all__ = [
     "Resolution",
     "ResultMismatch",
     "RetryPolicy",
+    "ScheduleBackfill",
     "ScheduleDefinition",
     "ScheduleDetails",
     "ScheduleHandle",
@@ -121,6 +125,7 @@ __all__ = [
     "Tokens",
     "Unavailable",
     "UnexpectedResponse",
+    "WindowTotals",
     "Worker",
     "problems",
 ]

@@ -9,7 +9,7 @@ import pytest
 from acked_client import NoResponse, RetryPolicy, ScheduleDefinition, problems
 from acked_client.core import schedules
 from acked_client.core.effects import Response
-from support.client_flows import LOST, NEVER_SENT, Script, firing, ok, refused, schedule, session
+from support.client_flows import LOST, NEVER_SENT, Script, backfill, firing, ok, refused, schedule, session
 
 
 def fired(*found: dict[str, Any]) -> Response:
@@ -112,6 +112,18 @@ def test_run_now_without_a_server_gives_up() -> None:
     script = Script([fired(), LOST])
     with pytest.raises(NoResponse):
         script.run(schedules.run_now(session(RetryPolicy(budget_s=0)), "nightly"))
+
+
+def test_backfill_is_sent_with_what_is_set_and_again_after_a_loss() -> None:
+    script = Script([LOST, ok(backfill(), 202)])
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    found = script.run(schedules.backfill(session(), "nightly", at, None, 5))
+    assert (found.from_at, found.next_at, found.ended_at) == (at, datetime(2026, 11, 1, 1, 30, tzinfo=UTC), None)
+    first, second = script.requests
+    assert first == second and (first.method, first.path) == ("POST", "/schedules/nightly/backfill")
+    assert json.loads(first.body or b"") == {"from": "2026-11-01T00:00:00+00:00", "limit": 5}
+    with pytest.raises(ValueError, match="time zone"):
+        script.run(schedules.backfill(session(), "nightly", datetime(2026, 11, 1), None, None))
 
 
 def test_pause_has_its_reason_and_preview_its_count() -> None:

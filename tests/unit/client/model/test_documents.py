@@ -9,7 +9,7 @@ from acked_client.core import bulk
 from acked_client.core.failures import problem_of
 from acked_client.core.frames import Event, Frame, SnapshotJob
 from acked_client.core.jobs import submit_request
-from acked_client.model import callbacks, errors, jobs, lists, operating, schedules
+from acked_client.model import callbacks, errors, figures, jobs, lists, operating, schedules
 from acked_client.model.requests import (
     AuditFilter,
     Callback,
@@ -37,6 +37,7 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "AttemptError": jobs.AttemptError,
     "AttemptLine": jobs.Attempt,
     "AuditLine": operating.AuditEntry,
+    "Backlog": figures.Backlog,
     "Batch": lists.Batch,
     "BulkActionStatus": lists.BulkStatus,
     "BulkBy": lists.BulkBy,
@@ -61,6 +62,7 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "Kind": lists.Kind,
     "KindBacklog": operating.KindBacklog,
     "KindDetails": operating.KindDetails,
+    "KindTotals": figures.KindTotals,
     "LimitUsed": operating.LimitUse,
     "Limited": lists.Limited,
     "ListedBatch": operating.ListedBatch,
@@ -74,6 +76,7 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "Ready": operating.Readiness,
     "RefusedJob": lists.RefusedJob,
     "Resent": callbacks.Resent,
+    "ScheduleBackfill": schedules.ScheduleBackfill,
     "ScheduleDetails": schedules.ScheduleDetails,
     "ScheduleFiring": schedules.Firing,
     "SchedulePaused": schedules.SchedulePaused,
@@ -90,6 +93,7 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "Tokens": operating.Tokens,
     "UnreadSignal": operating.UnreadSignal,
     "CallbackOf": jobs.CallbackStatus,
+    "WindowTotals": figures.WindowTotals,
     "WaitsOf": jobs.Waits,
     "Worker": operating.Worker,
     "WorkersJob": operating.RunningJob,
@@ -140,7 +144,7 @@ async def test_structs_have_the_fields_of_the_document(schemas: dict[str, Any]) 
 async def test_each_struct_of_a_response_is_described(schemas: dict[str, Any]) -> None:
     own = {
         found
-        for module in (callbacks, jobs, lists, operating, schedules)
+        for module in (callbacks, figures, jobs, lists, operating, schedules)
         for found in vars(module).values()
         if isinstance(found, type) and issubclass(found, msgspec.Struct) and found.__module__ == module.__name__
     }

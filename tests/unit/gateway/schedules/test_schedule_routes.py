@@ -1,6 +1,7 @@
 """Schedules over HTTP: definitions and what is wrong with them, acts and their audit, lists, previews, permissions."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from acked_common.http.exception_handlers import EXCEPTION_HANDLERS
 from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.model import schedule_rules
+from acked_common.model.instants import rfc3339
 from acked_common.model.payload_schemas import PayloadSchema, digest_of, stored_text
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.model.schedules import Schedule
@@ -195,6 +197,57 @@ async def test_run_now_is_one_firing_until_it_is_decided(bench: Bench) -> None:
     (listed,) = (await bench.call("GET", "/schedules/tick/firings")).json["firings"]
     assert listed == first.json
     assert bench.audited() == ["schedule_put", "schedule_run"]
+
+
+BACKFILL = "/schedules/tick/backfill"
+
+
+async def test_a_backfill_is_shown_with_the_schedule_and_audited_once(bench: Bench) -> None:
+    await bench.put()
+    wanted = {"from": rfc3339(bench.clock.now() - timedelta(hours=1)), "limit": 7}
+    wanted["until"] = rfc3339(bench.clock.now())
+    made = await bench.call("POST", BACKFILL, wanted)
+    assert made.status == 202 and wanted.items() <= made.json.items()
+    assert (made.json["started"], made.json["ended_at"]) == (0, None)
+    bench.clock.advance(1)
+    assert (await bench.call("POST", BACKFILL, wanted)).json == made.json
+    assert (await bench.call("GET", "/schedules/tick")).json["backfill"] == made.json
+    assert bench.audited() == ["schedule_put", "schedule_backfill"]
+    assert bench.store.audit().entries[-1].target == {"schedule": "tick", **wanted}
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "says"),
+    [
+        ({}, "/from", "is missing"),
+        ({"from": "8d"}, "/from", "must be an instant"),
+        ({"from": "2025-12-31T00:00:00Z", "until": "2099-01-01T00:00:00Z"}, "/until", "in the future"),
+        ({"from": "2025-12-31T00:00:00Z", "limit": 1001}, "/limit", "from 1 to 1,000"),
+        ({"from": "2025-12-31T00:00:01Z", "until": "2025-12-31T00:00:02Z"}, "/from", "no instant"),
+    ],
+    ids=["nothing", "duration", "future", "limit", "empty"],
+)
+async def test_what_is_wrong_with_a_backfill_is_named(
+    bench: Bench, fields: dict[str, Any], pointer: str, says: str
+) -> None:
+    await bench.put()
+    response = await bench.call("POST", BACKFILL, fields)
+    assert (response.status, response.json["type"]) == (422, "/problems/invalid-field")
+    (error,) = response.json["errors"]
+    assert (error["pointer"], says in error["detail"]) == (pointer, True), error
+    assert bench.audited() == ["schedule_put"]
+
+
+async def test_bodies_that_are_no_backfill_are_refused(bench: Bench) -> None:
+    await bench.put()
+    assert (await bench.call("POST", BACKFILL, [1])).status == 422
+    assert (await bench.call("POST", BACKFILL)).status in (400, 422)
+    unknown = await bench.call("POST", BACKFILL, {"from": "2025-12-31T00:00:00Z", "overlap": "all"})
+    assert (unknown.json["type"], unknown.json["known_fields"]) == (
+        "/problems/unknown-field",
+        ["from", "until", "limit"],
+    )
+    assert (await bench.call("POST", "/schedules/none/backfill", {"from": "2025-12-31T00:00:00Z"})).status == 404
 
 
 async def test_acts_outlast_other_writers(bench: Bench) -> None:

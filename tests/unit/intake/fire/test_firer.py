@@ -9,7 +9,7 @@ import pytest
 
 from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
-from acked_common.model import schedule_rules
+from acked_common.model import schedule_backfills, schedule_rules
 from acked_common.model.ids import instant_of
 from acked_common.model.lifecycle import State
 from acked_common.model.options import JobOptions
@@ -233,6 +233,37 @@ async def test_a_zone_that_is_gone_stops_its_schedule_alone(bench: Bench) -> Non
     (firing,) = await bench.firings()
     assert (firing.outcome, firing.why) == (FiringOutcome.REFUSED, Why.TIME_ZONE)
     assert (await bench.now()).look_at is None
+
+
+async def test_each_past_instant_has_one_job_while_intakes_die(bench: Bench) -> None:
+    random = Random(11)
+    await bench.define(Overlap.ALL)
+    await bench.fire_after(61)
+    asked = schedule_backfills.ask(
+        await bench.now(),
+        from_at=AT - timedelta(hours=2),
+        until_at=bench.clock.now(),
+        limit=1000,
+        now=bench.clock.now(),
+    )
+    assert asked is not None
+    assert await bench.schedules.replace(schedule_rules.written(asked, bench.clock.now()))
+    running: list[Coroutine[Any, Any, None] | None] = [None] * INTAKES
+    kills = 0
+    for second in range(300):
+        running = [one if one is not None else bench.intake(stepped=True).fire() for one in running]
+        dies = random.randrange(INTAKES) if second % KILLED_EVERY_S == 0 else None
+        kills += _go_on(running, random, dies)
+        bench.clock.advance(0.1)
+    for one in running:
+        if one is not None:
+            one.close()
+    found = (await bench.now()).progress.backfill
+    assert found is not None and (found.ended_at is not None, found.present) == (True, 1)
+    jobs = sorted(instant_of(job_id) for job_id in bench.store._jobs)
+    first = AT - timedelta(hours=2)
+    assert jobs == [first + timedelta(minutes=minute) for minute in range(len(jobs))]
+    assert (len(jobs) >= 122, kills > 10) == (True, True), kills
 
 
 async def test_run_now_fires_a_paused_schedule(bench: Bench) -> None:

@@ -34,6 +34,11 @@ CatchUp = Annotated[str | None, typer.Option("--catch-up", metavar="DURATION", h
 Jitter = Annotated[str | None, typer.Option("--jitter", metavar="DURATION", help="The most that a firing is delayed.")]
 From = Annotated[str | None, typer.Option("--from", metavar="INSTANT", help="The first instant that counts.")]
 Until = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="The first that counts no more.")]
+Begin = Annotated[str, typer.Option("--from", metavar="INSTANT", help="The first instant that fires.")]
+End = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="The first that does not. Default: now.")]
+Instants = Annotated[
+    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="The most, oldest first. Default: 1,000.")
+]
 Paused = Annotated[bool, typer.Option("--paused", help="Pause it too; without this it stays as it is.")]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="How many instants.")]
 
@@ -46,6 +51,7 @@ def add_to(app: typer.Typer) -> None:
         verb(group, name)(function)
     for name, command in (("pause", pause), ("resume", resume), ("run-now", run_now), ("delete", delete)):
         verb(group, name)(command)
+    verb(group, "backfill")(backfill)
     app.add_typer(group, name="schedules")
 
 
@@ -145,6 +151,15 @@ def run_now(cli: Cli, name: Name) -> None:
     acked schedules firings NAME tells what became of it.
     """
     cli.writer.one("firing", cli.acked.schedule(name).run_now())
+
+
+def backfill(cli: Cli, name: Name, from_at: Begin, until_at: End = None, limit: Instants = None) -> None:
+    """Let past instants fire that have no job.
+
+    acked schedules backfill nightly --from 2026-11-01T00:00:00Z
+    """
+    cli.writer.one("backfill", cli.acked.schedule(name).backfill(from_at, until_at, limit=limit))
+    cli.writer.note(f"acked schedules show {name} tells how far it is")
 
 
 def delete(cli: Cli, name: Name) -> None:

@@ -88,6 +88,12 @@ def _events(row: Mapping[str, Any]) -> str:
 def _endpoint_disabled(row: Mapping[str, Any]) -> str | None:
     found = row["disabled"]
     return found and f"by {found['by']} since {shown(found['at'])}: {found['reason'] or '-'}"
+def _backfill(row: Mapping[str, Any]) -> str | None:
+    found = row["backfill"]
+    if not found:
+        return None
+    counts = f"{found['started']} started, {found['present']} had a job, {found['refused']} refused"
+    return f"{'ended' if found['ended_at'] else 'under way'}: {counts}"
 
 
 def _newest_attempt(row: Mapping[str, Any]) -> str | None:
@@ -158,7 +164,9 @@ OF_RECORDS: Mapping[str, Columns] = {
         "next": _of("next_at"),
         "newest firing": _newest_firing,
         "paused": _schedule_paused,
+        "backfill": _backfill,
     },
+    "backfill": _fields("from", "until", "started", "present", "refused", "limit", "next_at", "ended_at"),
     "firing": {
         "at": _of("at"),
         "until": _of("last_at"),

@@ -1,5 +1,6 @@
 """The calls of schedules. Pure."""
 
+from datetime import datetime
 from urllib.parse import quote
 
 import msgspec
@@ -9,8 +10,8 @@ from acked_client.core.effects import Flow, Request, Response
 from acked_client.core.exchange import Session, exchange, fetch
 from acked_client.core.lists import Pages
 from acked_client.model.problems import NotFound
-from acked_client.model.requests import ScheduleDefinition
-from acked_client.model.schedules import Firing, ScheduleDetails, SchedulePreview, ScheduleSummary
+from acked_client.model.requests import ScheduleDefinition, instant
+from acked_client.model.schedules import Firing, ScheduleBackfill, ScheduleDetails, SchedulePreview, ScheduleSummary
 
 _BY_REQUEST = "run_now"
 """The trigger of a firing that a client requested."""
@@ -84,6 +85,18 @@ def run_now(session: Session, name: str) -> Flow[Firing]:
 
     response = yield from exchange(session, Request("POST", _path(name, "run-now")), check=check)
     return json_text.decode(response.body, Firing, response.status)
+
+
+def backfill(
+    session: Session, name: str, from_at: datetime | str, until_at: datetime | str | None, limit: int | None
+) -> Flow[ScheduleBackfill]:
+    """Let past instants of a schedule fire. Raise `ValueError` for a naive instant.
+
+    The same request again starts nothing twice: an instant that has a job is passed over.
+    """
+    fields = {"from": instant(from_at), "until": instant(until_at), "limit": limit}
+    body = json_text.encode({member: value for member, value in fields.items() if value is not None})
+    return (yield from fetch(session, Request("POST", _path(name, "backfill"), body=body), ScheduleBackfill))
 
 
 def preview(session: Session, name: str, count: int) -> Flow[SchedulePreview]:

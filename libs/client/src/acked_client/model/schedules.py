@@ -17,8 +17,8 @@ class SchedulePaused(Struct, frozen=True, kw_only=True):
 class Firing(Struct, frozen=True, kw_only=True):
     """One instant of a schedule and what became of it, or several in a row that were skipped or missed alike.
 
-    `at` is the nominal instant, without jitter; `last_at` is the last one of several. `trigger` is `schedule` or
-    `run_now`. `job` exists once the outcome is `started`; only lists of firings have its state.
+    `at` is the nominal instant, without jitter; `last_at` is the last one of several. `trigger` is `schedule`,
+    `run_now` or `backfill`. `job` exists once the outcome is `started`; only lists of firings have its state.
     """
 
     at: datetime
@@ -32,6 +32,24 @@ class Firing(Struct, frozen=True, kw_only=True):
     job_state: str | None
     revision: int
     decided_at: datetime
+
+
+class ScheduleBackfill(Struct, frozen=True, kw_only=True):
+    """Past instants that fire on request, from `from_at` and before `until_at`, and how many were decided.
+
+    `present` counts instants that had a job already. `next_at` is the next one that is not decided; if `limit` was
+    reached, another backfill may begin with it. `ended_at` is None while it is under way.
+    """
+
+    from_at: datetime = field(name="from")
+    until_at: datetime = field(name="until")
+    limit: int
+    asked_at: datetime
+    next_at: datetime | None
+    started: int
+    present: int
+    refused: int
+    ended_at: datetime | None
 
 
 class ScheduleSummary(Struct, frozen=True, kw_only=True):
@@ -53,6 +71,7 @@ class ScheduleSummary(Struct, frozen=True, kw_only=True):
     paused: SchedulePaused | None
     next_at: datetime | None
     last_firing: Firing | None
+    backfill: ScheduleBackfill | None
     made_at: datetime
     changed_at: datetime
 

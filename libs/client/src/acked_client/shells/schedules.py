@@ -1,11 +1,12 @@
 """Schedules, blocking."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from acked_client.core import schedules
 from acked_client.core.exchange import Session
 from acked_client.model.requests import ScheduleDefinition
-from acked_client.model.schedules import Firing, ScheduleDetails, SchedulePreview, ScheduleSummary
+from acked_client.model.schedules import Firing, ScheduleBackfill, ScheduleDetails, SchedulePreview, ScheduleSummary
 from acked_client.shells.blocking import Driver
 
 
@@ -46,6 +47,16 @@ class ScheduleHandle:
         It is decided within two seconds, by the rule for overlaps; `firings` shows what became of it.
         """
         return self._driver.run(schedules.run_now(self._session, self.name))
+
+    def backfill(
+        self, from_at: datetime | str, until_at: datetime | str | None = None, *, limit: int | None = None
+    ) -> ScheduleBackfill:
+        """Let past instants fire, from `from_at` and before `until_at` (default: now), at most `limit` (1,000).
+
+        An instant that has a job is passed over, so a repetition starts nothing twice. Where firings may not overlap,
+        the jobs run one after the other; `details` shows how far it is.
+        """
+        return self._driver.run(schedules.backfill(self._session, self.name, from_at, until_at, limit))
 
     def next(self, count: int = 20) -> SchedulePreview:
         """Return the next instants, ascending: at most 5,000, and those of 50 years."""

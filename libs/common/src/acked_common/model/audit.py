@@ -41,6 +41,7 @@ class AuditAction(StrEnum):
     SCHEDULE_PAUSE = "schedule_pause"
     SCHEDULE_RESUME = "schedule_resume"
     SCHEDULE_RUN = "schedule_run"
+    SCHEDULE_BACKFILL = "schedule_backfill"
     TOKEN_MAKE = "token_make"  # noqa: S105 - the name of an act
     CALLBACK_RESEND = "callback_resend"
     CALLBACK_SECRET_MAKE = "callback_secret_make"  # noqa: S105 - the name of an act

@@ -6,31 +6,30 @@ intakes that looked at different instants could disagree, and one would insert a
 skipped. Whoever dies behind the decision leaves it in `starting`, and the next intake inserts the same ids.
 """
 
-from collections.abc import Collection, Iterator
-from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from itertools import chain
 from uuid import UUID
 
 from msgspec.structs import replace
 
-from acked_common.model.cron import cron_instants
-from acked_common.model.ids import first_id_at, numbered_id
-from acked_common.model.instants import rfc3339, whole_ms
+from acked_common.model import schedule_backfills
+from acked_common.model.instants import whole_ms
 from acked_common.model.pauses import Pause
+from acked_common.model.schedule_instants import fires_at, first_after, instants, job_id_of
 from acked_common.model.schedules import (
     FIRINGS_KEPT,
     LIVE_KEPT,
     MAX_DETAIL_CHARS,
     MISSED_COUNTED,
     MOST_AT_ONCE,
+    Backfill,
     Firing,
     FiringOutcome,
     Overlap,
     Schedule,
     ScheduleOrder,
     ScheduleProgress,
-    Timing,
     Trigger,
     Why,
 )
@@ -40,56 +39,7 @@ STARTS_WITHIN_S = 5.0
 HELD_LOOK_S = 1.0
 HELD_LOOK_SHARE = 0.1
 MAX_HELD_LOOK_S = 30.0
-"""A held firing is looked at after a tenth of the time that it has waited, within these bounds."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_RANDOM_BYTES = 10
-_VERSION = 7 << 76
-_VARIANT = 0b10 << 62
-_RANDOM = (1 << 80) - 1 - (0b1111 << 76) - (0b11 << 62)
-
-
-def instants(timing: Timing, after: datetime) -> Iterator[datetime]:
-    """Yield the nominal instants after an instant, ascending. Raise `BadCron` for a zone that is gone."""
-    if timing.from_at is not None:
-        # An instant at `from_at` itself counts.
-        after = max(after, timing.from_at - timedelta(milliseconds=1))
-    found = (
-        _regular(timing, after) if timing.cron is None else cron_instants(timing.cron, timing.timezone or "UTC", after)
-    )
-    for at in found:
-        if timing.until_at is not None and at >= timing.until_at:
-            return
-        yield at
-
-
-def _regular(timing: Timing, after: datetime) -> Iterator[datetime]:
-    every = timedelta(seconds=timing.every_s or 1)
-    begin = timing.from_at or _EPOCH
-    at = begin + (max(0, (after - begin) // every + 1)) * every
-    while True:
-        yield at
-        at += every
-
-
-def first_after(timing: Timing, after: datetime) -> datetime | None:
-    """Return the first nominal instant after an instant; None if none follows. Raise as `instants` does."""
-    return next(instants(timing, after), None)
-
-
-def fires_at(schedule: Schedule, at: datetime) -> datetime:
-    """Return when an instant fires: later by its jitter, which is the same in all processes."""
-    most_ms = schedule.order.timing.jitter_s * 1000
-    if not most_ms:
-        return at
-    digest = blake2b(f"{schedule.tenant}\0{schedule.name}\0{rfc3339(at)}".encode(), digest_size=8).digest()
-    return at + timedelta(milliseconds=int.from_bytes(digest, "big") % most_ms)
-
-
-def job_id_of(schedule: Schedule, at: datetime, trigger: Trigger) -> UUID:
-    """Return the id of the job of an instant: a UUIDv7 of the nominal instant, the same in all processes."""
-    of = (schedule.tenant, schedule.name, rfc3339(schedule.made_at), str(schedule.revision), trigger.value, rfc3339(at))
-    digest = blake2b("\0".join(of).encode(), digest_size=_RANDOM_BYTES).digest()
-    return numbered_id(first_id_at(at).int | int.from_bytes(digest, "big") & _RANDOM | _VERSION | _VARIANT)
+"""What waits for live jobs is looked at after a tenth of the time that it has waited, within these bounds."""
 
 
 def look_at(schedule: Schedule, now: datetime) -> datetime | None:
@@ -101,11 +51,17 @@ def look_at(schedule: Schedule, now: datetime) -> datetime | None:
     if progress.asked is not None:
         looks.append(now)
     if progress.held is not None:
-        waited_s = (now - progress.held.decided_at).total_seconds() * HELD_LOOK_SHARE
-        looks.append(now + timedelta(seconds=max(HELD_LOOK_S, min(waited_s, MAX_HELD_LOOK_S))))
+        looks.append(_look_for_ends(now, progress.held.decided_at))
+    if schedule_backfills.goes_on(schedule) and (backfill := progress.backfill) is not None:
+        looks.append(_look_for_ends(now, backfill.moved_at) if schedule_backfills.waits(schedule) else now)
     if progress.next_at is not None:
         looks.append(fires_at(schedule, progress.next_at))
     return min(map(whole_ms, looks), default=None)
+
+
+def _look_for_ends(now: datetime, since: datetime) -> datetime:
+    waited_s = (now - since).total_seconds() * HELD_LOOK_SHARE
+    return now + timedelta(seconds=max(HELD_LOOK_S, min(waited_s, MAX_HELD_LOOK_S)))
 
 
 def written(schedule: Schedule, now: datetime) -> Schedule:
@@ -116,9 +72,10 @@ def written(schedule: Schedule, now: datetime) -> Schedule:
 class _Looking:
     """The decisions of one look at one schedule."""
 
-    def __init__(self, schedule: Schedule, now: datetime, live: Collection[UUID]) -> None:
+    def __init__(self, schedule: Schedule, now: datetime, live: Collection[UUID], known: Collection[UUID]) -> None:
         self._schedule = schedule
         self._now = now
+        self._known = known
         progress = schedule.progress
         self._live = [job for job in progress.live if job in live]
         self._starting: list[Firing] = []
@@ -134,6 +91,7 @@ class _Looking:
         for _ in range(MOST_AT_ONCE):
             if not self._decide_due():
                 break
+        backfill = self._decide_backfill()
         return ScheduleProgress(
             next_at=self._next_at,
             decided_at=self._decided_at,
@@ -142,7 +100,30 @@ class _Looking:
             starting=tuple(self._starting),
             live=tuple(self._live[-LIVE_KEPT:]),
             firings=kept(self._firings),
+            backfill=backfill,
         )
+
+    def _decide_backfill(self) -> Backfill | None:
+        """Start the next instants of a backfill that have no job. Where firings may not overlap, one at a time."""
+        backfill = self._schedule.progress.backfill
+        if backfill is None or not schedule_backfills.goes_on(self._schedule):
+            return backfill
+        walk = schedule_backfills.Walk(self._schedule, backfill, now=self._now, before=self._next_at)
+        own = {*self._known, *(firing.job for firing in self._starting)}
+        for firing in walk.firings():
+            if firing.job in own or (self._held is not None and firing.job == self._held.job):
+                walk.pass_over()
+            elif self._may_backfill():
+                self._start(firing)
+                walk.start()
+            else:
+                break
+        return walk.backfill()
+
+    def _may_backfill(self) -> bool:
+        if len(self._starting) >= MOST_AT_ONCE:
+            return False
+        return self._schedule.order.overlap is Overlap.ALL or not (self._live or self._held)
 
     def _decide_held(self) -> None:
         held = self._held
@@ -215,14 +196,15 @@ class _Looking:
         )
 
 
-def decide(schedule: Schedule, *, now: datetime, live: Collection[UUID]) -> Schedule:
-    """Return the schedule with the decisions on all that is due; `live` are the jobs that have not ended.
+def decide(schedule: Schedule, *, now: datetime, live: Collection[UUID], known: Collection[UUID] = ()) -> Schedule:
+    """Return the schedule with the decisions on all that is due; `live` are the jobs that have not ended, and `known`
+    are those of `schedule_backfills.candidates` that exist.
 
     Decisions whose jobs are not known to be stored come first: then nothing else is decided.
     """
     if schedule.progress.starting:
         return schedule
-    return replace(schedule, progress=_Looking(schedule, now, live).decide())
+    return replace(schedule, progress=_Looking(schedule, now, live, known).decide())
 
 
 def refuse(schedule: Schedule, firing: Firing, why: Why, detail: str) -> Schedule:
@@ -234,6 +216,7 @@ def refuse(schedule: Schedule, firing: Firing, why: Why, detail: str) -> Schedul
         starting=tuple(one for one in progress.starting if one != firing),
         live=tuple(job for job in progress.live if job != firing.job),
         firings=kept(recorded(list(progress.firings), refused)),
+        backfill=schedule_backfills.after_refusal(progress.backfill, firing),
     )
     return replace(schedule, progress=changed)
 
@@ -257,7 +240,13 @@ def stop(schedule: Schedule, why: Why, detail: str, *, now: datetime) -> Schedul
     refused = Firing(
         at, FiringOutcome.REFUSED, Trigger.SCHEDULE, schedule.revision, now, why=why, detail=detail[:MAX_DETAIL_CHARS]
     )
-    changed = replace(progress, next_at=None, asked=None, firings=kept([*progress.firings, refused]))
+    changed = replace(
+        progress,
+        next_at=None,
+        asked=None,
+        firings=kept([*progress.firings, refused]),
+        backfill=schedule_backfills.ended(progress.backfill, now),
+    )
     return replace(schedule, progress=changed)
 
 
@@ -274,7 +263,8 @@ def define(earlier: Schedule | None, order: ScheduleOrder, *, tenant: str, name:
     changed = replace(earlier, order=order, revision=earlier.revision + 1, changed_at=now)
     if earlier.order.timing == order.timing:
         return changed
-    return _with_next(changed, now)
+    backfill = schedule_backfills.ended(changed.progress.backfill, now)
+    return _with_next(replace(changed, progress=replace(changed.progress, backfill=backfill)), now)
 
 
 def ask(schedule: Schedule, *, now: datetime) -> Schedule:

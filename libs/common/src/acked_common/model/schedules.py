@@ -32,6 +32,10 @@ LIVE_KEPT = 100
 MISSED_COUNTED = 1000
 MAX_DETAIL_CHARS = 500
 MOST_PREVIEWED = 5000
+MOST_BACKFILLED = 1000
+"""Instants of one backfill."""
+BACKFILL_LOOKED = 50
+"""Instants of a backfill of which one look finds out whether their jobs exist."""
 
 
 class Overlap(StrEnum):
@@ -48,6 +52,8 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"
     RUN_NOW = "run_now"
+    BACKFILL = "backfill"
+    """An operator let past instants fire."""
 
 
 class FiringOutcome(StrEnum):
@@ -128,6 +134,28 @@ class Firing(Struct, frozen=True):
     """The number of instants; `MISSED_COUNTED` or more if it is that."""
 
 
+class Backfill(Struct, frozen=True):
+    """Past instants of a schedule that an operator lets fire, and how many were decided.
+
+    `started`, `present` (there was a job already) and `refused` together reach `limit` at most.
+    """
+
+    from_at: datetime
+    until_at: datetime
+    """The first instant that does not count."""
+    limit: int
+    asked_at: datetime
+    moved_at: datetime
+    """When an instant of it was decided last."""
+    next_at: datetime | None = None
+    """The next nominal instant that is not decided; None if none follows."""
+    started: int = 0
+    present: int = 0
+    refused: int = 0
+    ended_at: datetime | None = None
+    """None while it is under way."""
+
+
 class ScheduleProgress(Struct, frozen=True):
     """How far a schedule is."""
 
@@ -142,6 +170,8 @@ class ScheduleProgress(Struct, frozen=True):
     """Jobs of which it is not known that they have ended."""
     firings: tuple[Firing, ...] = ()
     """The newest ones, oldest first."""
+    backfill: Backfill | None = None
+    """The newest one."""
 
 
 class Schedule(Struct, frozen=True):

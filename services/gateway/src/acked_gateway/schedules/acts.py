@@ -4,22 +4,26 @@ Each act is a compare-and-set on the schedule's `rev`. An intake that fires at t
 act is tried several times.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from acked_common.api.authenticator import check_permission
 from acked_common.background.kind_cache import KindCache, unknown_kind
 from acked_common.background.payload_check import PayloadCheck
 from acked_common.http.problems import ErrorAt, ProblemError, problem
-from acked_common.model import schedule_rules
+from acked_common.model import schedule_backfills, schedule_rules
 from acked_common.model.audit import AuditAction
 from acked_common.model.cron import BadCron
+from acked_common.model.instants import rfc3339
 from acked_common.model.names import SCHEDULE_NAME
 from acked_common.model.pauses import Pause
 from acked_common.model.principal import Operator, Permission, Principal
-from acked_common.model.schedules import MOST_IN_ALL, MOST_OF_TENANT, Firing, Schedule, Work
+from acked_common.model.schedules import MOST_IN_ALL, MOST_OF_TENANT, Backfill, Firing, Schedule, Work
 from acked_common.runtime.clock import Clock
 from acked_common.store.schedules import ScheduleAdded, ScheduleStore
 from acked_gateway.audit.notes import Audit
+from acked_gateway.schedules.backfills import BackfillWish
 from acked_gateway.schedules.body import ScheduleWish
 
 TRIES = 8
@@ -123,6 +127,23 @@ class ScheduleActs:
             raise _overtaken(name)
         return found
 
+    async def backfill(self, name: str, wish: BackfillWish, *, operator: Operator) -> Backfill:
+        """Let past instants fire that have no job. Return the backfill; the one under way, if it is the same."""
+
+        def asked(schedule: Schedule) -> Schedule:
+            found = schedule_backfills.ask(
+                schedule, from_at=wish.from_at, until_at=wish.until_at, limit=wish.limit, now=self._clock.now()
+            )
+            if found is None:
+                raise _nothing_due(wish)
+            return found
+
+        target = {"from": rfc3339(wish.from_at), "until": rfc3339(wish.until_at), "limit": wish.limit}
+        changed = await self._change(name, asked, AuditAction.SCHEDULE_BACKFILL, operator, target=target)
+        if changed.progress.backfill is None:
+            raise _overtaken(name)
+        return changed.progress.backfill
+
     async def existing(self, name: str, *, tenant: str) -> Schedule:
         """Return a schedule of the tenant, or raise the 404."""
         found = await self._store.get(name, tenant=tenant) if SCHEDULE_NAME.fullmatch(name) else None
@@ -138,6 +159,7 @@ class ScheduleActs:
         action: AuditAction,
         operator: Operator,
         reason: str | None = None,
+        target: Mapping[str, Any] = MappingProxyType({}),
     ) -> Schedule:
         is_noted = False
         for _ in range(TRIES):
@@ -149,7 +171,7 @@ class ScheduleActs:
             if wanted == earlier:
                 return earlier
             if not is_noted:
-                await self._audit.note(operator, action, {"schedule": name}, reason=reason)
+                await self._audit.note(operator, action, {"schedule": name, **target}, reason=reason)
                 is_noted = True
             wanted = schedule_rules.written(wanted, self._clock.now())
             if await self._store.replace(wanted):
@@ -177,6 +199,13 @@ def gone_zone(error: BadCron) -> ProblemError:
     """Return the problem of a stored time zone that the present data have no more."""
     detail = f"the schedule's time zone {error}; define the schedule again"
     return ProblemError(problem("invalid-field", detail, errors=[{"pointer": "/timezone", "detail": str(error)}]))
+
+
+def _nothing_due(wish: BackfillWish) -> ProblemError:
+    detail = f"no instant of the schedule lies from {rfc3339(wish.from_at)} until before {rfc3339(wish.until_at)}"
+    return ProblemError(
+        problem("invalid-field", f"{detail}. Nothing was changed", errors=[{"pointer": "/from", "detail": detail}])
+    )
 
 
 def _overtaken(name: str) -> ProblemError:

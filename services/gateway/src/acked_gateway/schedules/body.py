@@ -1,6 +1,6 @@
 """Parse a body of `PUT /schedules/{name}`: strictly, reporting all faults at once. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,7 +14,7 @@ from acked_common.model.cron import BadCron, checked_cron, zone
 from acked_common.model.instants import instant_from
 from acked_common.model.job_fields import MAX_TAGS, FieldFault, read_batch, read_kind, read_tags, type_of
 from acked_common.model.options import JobOptions
-from acked_common.model.schedule_rules import first_after
+from acked_common.model.schedule_instants import first_after
 from acked_common.model.schedules import (
     DEFAULT_CATCH_UP_S,
     MAX_CATCH_UP_S,
@@ -58,7 +58,7 @@ def parse_schedule(body: bytes, *, now: datetime, may_scan: bool = True) -> Sche
     except StrictJsonError as error:
         raise ProblemError(json_problem(error)) from None
     if not isinstance(members, dict):
-        raise _refusal([{"pointer": "", "detail": f"must be an object such as {_EXAMPLE}"}])
+        raise refusal([{"pointer": "", "detail": f"must be an object such as {_EXAMPLE}"}])
     errors: list[ErrorAt] = []
     fields = {}
     for name, read in _FIELDS.items():
@@ -80,7 +80,7 @@ def parse_schedule(body: bytes, *, now: datetime, may_scan: bool = True) -> Sche
         if name not in KNOWN_FIELDS
     ]
     if errors or unknown:
-        raise _refusal([*errors, *unknown], is_unknown=not errors)
+        raise refusal([*errors, *unknown], is_unknown=not errors)
     return ScheduleWish(_order(fields, payload, now), fields.get("paused"))
 
 
@@ -110,7 +110,7 @@ def _order(fields: Mapping[str, Any], payload: bytes, now: datetime) -> Schedule
     )
     if first_after(timing, now) is None:
         detail = "leaves no instant in the future: the schedule would never fire"
-        raise _refusal([{"pointer": "/until" if timing.until_at is not None else "/cron", "detail": detail}])
+        raise refusal([{"pointer": "/until" if timing.until_at is not None else "/cron", "detail": detail}])
     options = JobOptions(batch=fields.get("batch"), tags=fields.get("tags", ()))
     return ScheduleOrder(
         timing,
@@ -136,13 +136,15 @@ def _zone(value: Any) -> str:
     return text
 
 
-def _seconds(value: Any, *, least: int, most: int) -> int:
+def read_whole(unit: str, value: Any, *, least: int, most: int) -> int:
+    """Return a whole number within bounds. Raise `FieldFault`."""
     if type(value) is not int or not least <= value <= most:
-        raise FieldFault(f"must be a whole number of seconds from {least:,} to {most:,}")
+        raise FieldFault(f"must be a whole number of {unit} from {least:,} to {most:,}")
     return value
 
 
-def _instant(value: Any) -> datetime:
+def read_instant(value: Any) -> datetime:
+    """Return an instant of RFC 3339. Raise `FieldFault`."""
     text = _text(value)
     try:
         # Any instant serves as the present one, since durations back from it are not taken.
@@ -181,26 +183,27 @@ def _text(value: Any) -> str:
 
 _FIELDS: dict[str, Callable[[Any], Any]] = {
     "cron": _cron,
-    "every_s": partial(_seconds, least=MIN_EVERY_S, most=MAX_EVERY_S),
+    "every_s": partial(read_whole, "seconds", least=MIN_EVERY_S, most=MAX_EVERY_S),
     "timezone": _zone,
-    "from": _instant,
-    "until": _instant,
-    "jitter_s": partial(_seconds, least=0, most=MAX_JITTER_S),
+    "from": read_instant,
+    "until": read_instant,
+    "jitter_s": partial(read_whole, "seconds", least=0, most=MAX_JITTER_S),
     "kind": read_kind,
     "batch": read_batch,
     "tags": _tags,
     "overlap": _overlap,
-    "catch_up_s": partial(_seconds, least=MIN_CATCH_UP_S, most=MAX_CATCH_UP_S),
+    "catch_up_s": partial(read_whole, "seconds", least=MIN_CATCH_UP_S, most=MAX_CATCH_UP_S),
     "paused": _paused,
 }
 KNOWN_FIELDS = (*_FIELDS, "payload")
 
 
-def _refusal(errors: list[ErrorAt], *, is_unknown: bool = False) -> ProblemError:
+def refusal(errors: list[ErrorAt], *, is_unknown: bool = False, known: Sequence[str] = KNOWN_FIELDS) -> ProblemError:
+    """Return the problem of a body with these faults."""
     first = errors[0]
     detail = f"{first['pointer'][1:] or 'the body'} {first['detail']}"
     if len(errors) > 1:
         detail = f"{len(errors)} fields can't be used; the first: {detail}"
-    extra = {"known_fields": KNOWN_FIELDS} if is_unknown else None
+    extra = {"known_fields": tuple(known)} if is_unknown else None
     name = "unknown-field" if is_unknown else "invalid-field"
     return ProblemError(problem(name, f"{detail}. Nothing was changed", errors=errors[:20], extra=extra))

@@ -31,6 +31,7 @@ from acked_common.model.schedules import (
     Why,
 )
 from acked_gateway.kinds.operations import PauseRequest
+from acked_gateway.schedules.backfills import BackfillRequest, ScheduleBackfill
 from acked_gateway.schedules.body import MOST_TAGS
 
 SCHEDULES_TAG = "Schedules"
@@ -140,6 +141,7 @@ class ScheduleSummary(_Bounds):
         Instant | None, Meta(description="The next nominal instant; null while paused, and if none follows.")
     ]
     last_firing: Annotated[ScheduleFiring | None, Meta(description="The newest one.")]
+    backfill: Annotated[ScheduleBackfill | None, Meta(description="The newest one.")]
     made_at: Instant
     changed_at: Instant
 
@@ -309,6 +311,28 @@ RUN_SCHEDULE = Operation(
     parameters=(_NAME,),
     answers=(ApiResponse(status=202, description="The firing.", media={JSON: ScheduleFiring}),),
     problems=("invalid-field", "busy", "store-unreachable"),
+)
+
+BACKFILL_SCHEDULE = Operation(
+    id="backfillSchedule",
+    method="POST",
+    path="/schedules/{name}/backfill",
+    tag=SCHEDULES_TAG,
+    permission=Permission.OPERATE,
+    summary="Let past instants fire",
+    description=(
+        "Instants that have a job already are passed over. Where firings may not overlap, the jobs run one after the "
+        "other. `backfill` of the schedule shows how far it is; another request takes its place."
+    ),
+    parameters=(_NAME,),
+    body=Body(
+        type=BackfillRequest,
+        required=True,
+        description="From when until when.",
+        examples={"week": {"from": "2025-01-01T00:00:00Z", "until": "2025-01-08T00:00:00Z", "limit": 100}},
+    ),
+    answers=(ApiResponse(status=202, description="The backfill.", media={JSON: ScheduleBackfill}),),
+    problems=(*OF_JSON_BODIES, "invalid-field", "unknown-field", "busy", "store-unreachable"),
 )
 
 PREVIEW_SCHEDULE = Operation(

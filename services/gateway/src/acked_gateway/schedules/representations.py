@@ -10,8 +10,9 @@ import msgspec
 from acked_common.model.cron import DATA_VERSION, zone
 from acked_common.model.instants import rfc3339
 from acked_common.model.lifecycle import State
-from acked_common.model.schedule_rules import fires_at, instants
+from acked_common.model.schedule_instants import fires_at, instants
 from acked_common.model.schedules import Firing, Schedule
+from acked_gateway.schedules.backfills import backfill_fields
 from acked_gateway.schedules.operations import (
     FiringList,
     ScheduleDetails,
@@ -44,6 +45,7 @@ def summary_fields(schedule: Schedule) -> ScheduleSummary:
         else {"client": pause.client, "reason": pause.reason, "since": rfc3339(pause.since_at)},
         "next_at": _instant(schedule.progress.next_at),
         "last_firing": None if newest is None else firing_fields(newest),
+        "backfill": None if (backfill := schedule.progress.backfill) is None else backfill_fields(backfill),
         "made_at": rfc3339(schedule.made_at),
         "changed_at": rfc3339(schedule.changed_at),
     }

@@ -29,6 +29,8 @@ from acked_gateway.kinds.pausing import MAX_BODY_BYTES as MAX_REASON_BYTES
 from acked_gateway.kinds.pausing import parse_pause
 from acked_gateway.schedules import operations
 from acked_gateway.schedules.acts import ScheduleActs, gone_zone
+from acked_gateway.schedules.backfills import MAX_BODY_BYTES as MAX_BACKFILL_BYTES
+from acked_gateway.schedules.backfills import backfill_fields, parse_backfill
 from acked_gateway.schedules.body import MAX_BODY_BYTES, parse_schedule
 from acked_gateway.schedules.operations import DEFAULT_PAGE, DEFAULT_PREVIEW, MAX_PAGE
 from acked_gateway.schedules.representations import (
@@ -106,9 +108,19 @@ def schedule_routes(
         ApiRoute(pause, operations.PAUSE_SCHEDULE),
         ApiRoute(_without_body(acts.resume), operations.RESUME_SCHEDULE),
         ApiRoute(run, operations.RUN_SCHEDULE),
+        ApiRoute(_backfill(acts, clock), operations.BACKFILL_SCHEDULE),
         ApiRoute(preview, operations.PREVIEW_SCHEDULE),
         ApiRoute(firings, operations.LIST_FIRINGS),
     ]
+
+
+def _backfill(acts: ScheduleActs, clock: Clock) -> Callable[[Request], Awaitable[Response]]:
+    async def view(request: Request) -> Response:
+        wish = parse_backfill(await read_bounded(request, MAX_BACKFILL_BYTES), now=clock.now())
+        found = await acts.backfill(_name(request), wish, operator=operator_of(request.scope))
+        return JsonResponse(backfill_fields(found), status_code=202)
+
+    return view
 
 
 def _without_body(act: Callable[..., Awaitable[Schedule]]) -> Callable[[Request], Awaitable[Response]]:

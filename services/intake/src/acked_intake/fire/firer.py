@@ -15,11 +15,12 @@ from acked_common.background.job_writer import JobWriter
 from acked_common.background.kind_cache import KindCache
 from acked_common.background.payload_check import PayloadCheck
 from acked_common.http.problems import ProblemError
-from acked_common.model import interventions, lifecycle, schedule_rules
+from acked_common.model import interventions, lifecycle, schedule_backfills, schedule_rules
 from acked_common.model.cron import BadCron
 from acked_common.model.ids import new_id
 from acked_common.model.lifecycle import Move, State, Transition
 from acked_common.model.principal import Actor
+from acked_common.model.schedule_instants import fires_at
 from acked_common.model.schedules import Firing, FiringOutcome, Overlap, Schedule, Trigger, Why
 from acked_common.runtime import failpoints
 from acked_common.runtime.clock import Clock
@@ -55,6 +56,14 @@ class FiringAdmission(NamedTuple):
     payloads: PayloadCheck
     quota: QuotaCounter
     endpoints: EndpointCache
+
+
+class _JobsFound(NamedTuple):
+    """The jobs that one look has read."""
+
+    live: set[UUID]
+    known: set[UUID]
+    """Those that exist."""
 
 
 class JobStates(JobReader, OutcomeStore, Protocol):
@@ -94,31 +103,33 @@ class Firer:
                 return
 
     async def _fire(self, due: Sequence[Schedule]) -> None:
-        live = await self._live(due)
-        decided = [await self._decided(schedule, live) for schedule in due]
+        jobs = await self._look_up(due)
+        decided = [await self._decided(schedule, jobs) for schedule in due]
         won = await self._save(decided)
         failpoints.reach("schedules.decided")
         _count(before=due, after=won)
         await self._cancel_running(won)
         await self._start(won)
 
-    async def _live(self, due: Iterable[Schedule]) -> set[UUID]:
-        """Return which jobs of these schedules are live."""
+    async def _look_up(self, due: Iterable[Schedule]) -> _JobsFound:
+        """Read which jobs of these schedules are live, and which jobs of their backfills exist."""
         ids: set[UUID] = set()
         unread: set[UUID] = set()
         for schedule in due:
             # Where firings overlap freely, it does not matter which jobs have ended.
             (unread if schedule.order.overlap is Overlap.ALL else ids).update(schedule.progress.live)
+            ids.update(schedule_backfills.candidates(schedule))
         found = await self._jobs.revisions(list(ids)) if ids else {}
-        return unread | {job_id for job_id, revision in found.items() if not revision.state.is_terminal}
+        live = unread | {job_id for job_id, revision in found.items() if not revision.state.is_terminal}
+        return _JobsFound(live, set(found))
 
-    async def _decided(self, schedule: Schedule, live: set[UUID]) -> Schedule:
+    async def _decided(self, schedule: Schedule, jobs: _JobsFound) -> Schedule:
         now = self._clock.now()
         if schedule.progress.starting:
             # Of an intake that has died, or of this one before an insert whose outcome is unknown.
             return schedule_rules.written(schedule, now)
         try:
-            decided = schedule_rules.decide(schedule, now=now, live=live)
+            decided = schedule_rules.decide(schedule, now=now, live=jobs.live, known=jobs.known)
         except BadCron as error:
             decided = schedule_rules.stop(schedule, Why.TIME_ZONE, f"{error}; define the schedule again", now=now)
         return schedule_rules.written(await self._admitted(decided), now)
@@ -222,7 +233,7 @@ class Firer:
             if firing.job in stored:
                 _firings.labels(FiringOutcome.STARTED.value).inc()
                 if firing.trigger is Trigger.SCHEDULE:
-                    _late.observe((now - schedule_rules.fires_at(schedule, firing.at)).total_seconds())
+                    _late.observe((now - fires_at(schedule, firing.at)).total_seconds())
 
 
 def _count(*, before: Sequence[Schedule], after: Sequence[Schedule]) -> None:

@@ -8,7 +8,7 @@ const WORDS = {
   bulk: "began bulk action", bulk_abort: "stopped bulk action", drain: "drained worker", pause: "paused kind", resume: "resumed kind",
   limit: "limited kind", unlimit: "removed the limit of kind",
   schedule_put: "defined schedule", schedule_delete: "deleted schedule", schedule_pause: "paused schedule",
-  schedule_resume: "resumed schedule", schedule_run: "let run now schedule",
+  schedule_resume: "resumed schedule", schedule_run: "let run now schedule", schedule_backfill: "backfilled schedule",
   attention: "noted on a group of errors", token_make: "made a token for", token_revoke: "revoked the token of",
   callback_resend: "sent a callback again of", callback_secret_make: "made a secret for callbacks:",
   callback_secret_end: "ended a secret for callbacks:",

@@ -43,6 +43,7 @@ const SENTENCES = {
   schedule_pause: ({ target }) => ["Pause schedule ", schedule(target)],
   schedule_resume: ({ target }) => ["Resume schedule ", schedule(target)],
   schedule_run: ({ target }) => ["Run schedule ", schedule(target), " now"],
+  schedule_backfill: ({ target }) => ["Backfill schedule ", schedule(target), ` from ${target.from} until ${target.until}`],
   unlimit: ({ target }) => ["Remove the limit of kind ", kind(target), target.before ? `, ${limitWords(target.before)}` : ""],
   drain: ({ target }) => ["Drain worker ", link("/workers", target.worker), ` (${target.instance})`],
   bulk: bulkOrder,
