@@ -328,6 +328,18 @@ def test_interrupted_watch_leaves_a_sane_terminal(stack: TestStack, environ: dic
         assert shown.ended() == -signal.SIGINT
 
 
+@pytest.mark.parametrize(("typed", "code"), [("q", 0), ("\x03", -signal.SIGINT)], ids=["q", "ctrl-c"])
+def test_top_leaves_a_sane_terminal(environ: dict[str, str], typed: str, code: int) -> None:
+    with terminal(environ | {"COLUMNS": "120", "LINES": "40"}, "top") as shown:
+        shown.wait_for("worker-1")
+        shown.type(typed)
+        assert shown.ended() == code, shown.shown
+        # Of the screen that it took, and of the mouse.
+        for taken in ("?1049", "?1000"):
+            shown.wait_for(f"\x1b[{taken}l")
+            assert shown.shown.count(f"\x1b[{taken}h") == 1
+
+
 def test_filter_on_a_terminal_is_asked_for(stack: TestStack, environ: dict[str, str]) -> None:
     batch = f"cli-{nonce()}-asked"
     job_id = failed_job(stack, batch=batch)

@@ -30,7 +30,7 @@ LAYERS = {
         "model",
     ),
     "libs/client/src/acked_client": (ROOT_MODULES, "shells", "core", "model"),
-    "libs/cli/src/acked_cli": (ROOT_MODULES, "commands", "invocation", "output", "input", SETTINGS),
+    "libs/cli/src/acked_cli": (ROOT_MODULES, "commands", "tui", "invocation", "output", "input", SETTINGS),
     "services/gateway/src/acked_gateway": (
         ROOT_MODULES,
         "load_test",

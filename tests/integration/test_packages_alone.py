@@ -24,7 +24,7 @@ PACKAGES = {
     "acked_worker": ["services/worker", COMMON, HANDLERS],
 }
 """The members that each package consists of; everything else comes from its declared dependencies."""
-OPTIONAL = ("acked.testing.", "acked_common.outcomes")
+OPTIONAL = ("acked.testing.", "acked_common.outcomes", "acked_cli.tui.screen")
 """Modules that need an extra of their package. The kit imports them all."""
 
 IMPORT_ALL = """

@@ -170,6 +170,10 @@ def callback_endpoint(**changes: Any) -> dict[str, Any]:
         "revision": 2,
         "made_at": STATUS["accepted_at"],
         "changed_at": STATUS["accepted_at"],
+    }
+    return found | changes
+
+
 def backfill(**changes: Any) -> dict[str, Any]:
     """Return a backfill of a schedule that is under way."""
     found = {

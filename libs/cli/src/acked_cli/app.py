@@ -16,6 +16,7 @@ from acked_cli.commands import (
     operate,
     schedules,
     submit,
+    top,
 )
 
 NAME = "acked"
@@ -45,6 +46,7 @@ def build() -> typer.Typer:
         schedules,
         callbacks,
         callback_endpoints,
+        top,
         doctor,
         dev,
         completion,

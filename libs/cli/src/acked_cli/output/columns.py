@@ -88,6 +88,8 @@ def _events(row: Mapping[str, Any]) -> str:
 def _endpoint_disabled(row: Mapping[str, Any]) -> str | None:
     found = row["disabled"]
     return found and f"by {found['by']} since {shown(found['at'])}: {found['reason'] or '-'}"
+
+
 def _backfill(row: Mapping[str, Any]) -> str | None:
     found = row["backfill"]
     if not found:
