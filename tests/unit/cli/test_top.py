@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Input, Static
 
 from acked_cli.tui.board import span
 from acked_cli.tui.screen import INTERRUPTED, Question, TopScreen
-from acked_cli.tui.source import Source
+from acked_cli.tui.source import BoardSource
 from acked_client import AsyncAcked, RetryPolicy
 from support.cli import Server, acked, problem
 
@@ -85,7 +85,7 @@ def prepared(server: Server) -> None:
 async def shown(server: Server) -> AsyncIterator[tuple[TopScreen, Pilot[Any]]]:
     """The screen, once it has looked."""
     acked_ = AsyncAcked(server.url, intake=server.url, retry=RetryPolicy(budget_s=0))
-    screen = TopScreen(Source(acked_), server.url)
+    screen = TopScreen(BoardSource(acked_), server.url)
     async with screen.run_test(size=(140, 40)) as pilot:
         await screen.look()
         await pilot.pause()

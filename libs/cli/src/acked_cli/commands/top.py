@@ -8,7 +8,7 @@ from acked_cli import settings
 from acked_cli.invocation.exit_codes import ExitCode
 from acked_cli.invocation.verb import Cli, usage, verb
 from acked_cli.output.writer import Format
-from acked_cli.tui.source import Source
+from acked_cli.tui.source import BoardSource
 from acked_client import AsyncAcked, RetryPolicy
 
 INSTEAD = "acked kinds, acked workers, acked attention and acked watch"
@@ -36,5 +36,5 @@ def top(cli: Cli) -> ExitCode | None:
     cli.acked.kinds()
     policy = RetryPolicy(budget_s=0.0, request_s=10.0)
     token = settings.token(cli.token_file)
-    screen = TopScreen(Source(AsyncAcked(cli.gateway, intake=cli.intake, token=token, retry=policy)), cli.gateway)
+    screen = TopScreen(BoardSource(AsyncAcked(cli.gateway, intake=cli.intake, token=token, retry=policy)), cli.gateway)
     return ExitCode(screen.run() or ExitCode.OK)

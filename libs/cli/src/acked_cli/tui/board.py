@@ -47,7 +47,7 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BoardResponses:
     """The responses of one look. `backlog` is None for clients that may not see it."""
 
     kinds: list[Kind]
@@ -57,7 +57,7 @@ class Found:
     backlog: Backlog | None
 
 
-def board_of(found: Found, at: datetime) -> Board:
+def board_of(found: BoardResponses, at: datetime) -> Board:
     """Return the screen of one look: kinds with work first, the longest queue on top."""
     stands = {one.kind: one for one in found.backlog.kinds} if found.backlog and found.backlog.counted_at else None
     totals = {one.kind: one for one in found.totals.kinds}

@@ -14,7 +14,7 @@ from textual.widgets.data_table import RowDoesNotExist
 
 from acked_cli.output.safe_text import safe
 from acked_cli.tui.board import Board, KindLine, matching, since, span
-from acked_cli.tui.source import Source
+from acked_cli.tui.source import BoardSource
 from acked_client import AckedError, AttentionGroup, Worker
 
 EVERY_S = 2.0
@@ -22,9 +22,9 @@ MOST_ROWS = 200
 """Of each table; a filter finds the others."""
 DONE = 0
 INTERRUPTED = 130
-KINDS = ("kind", "waiting", "oldest", "running", "ended/s", "failed 5 min", "attention", "paused")
-WORKERS = ("worker", "running", "slots", "finished", "version", "since", "")
-GROUPS = ("failed", "kind", "error", "last", "message")
+KINDS = ("kind", "waits", "oldest", "runs", "ended/s", "failed 5 min", "attention", "paused")
+WORKERS = ("worker", "runs", "slots", "finished", "version", "since", "")
+GROUPS = ("jobs", "kind", "error", "last", "message")
 
 
 class Rows(DataTable[Text]):
@@ -72,7 +72,7 @@ class TopScreen(App[int]):
         Binding("ctrl+c", "interrupt", show=False, priority=True),
     ]
 
-    def __init__(self, source: Source, address: str) -> None:
+    def __init__(self, source: BoardSource, address: str) -> None:
         super().__init__()
         self._source = source
         self._address = address

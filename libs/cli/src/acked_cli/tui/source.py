@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from acked_cli.tui.board import Board, Found, board_of
+from acked_cli.tui.board import Board, BoardResponses, board_of
 from acked_client import AccessDenied, AsyncAcked, Backlog
 
 T = TypeVar("T")
@@ -14,7 +14,7 @@ WINDOW = "5m"
 MOST_GROUPS = 20
 
 
-class Source:
+class BoardSource:
     """Reads the screen and acts on kinds. All methods raise `AckedError`."""
 
     def __init__(self, acked: AsyncAcked) -> None:
@@ -29,7 +29,7 @@ class Source:
             self._acked.totals(WINDOW),
             self._backlog(),
         )
-        return board_of(Found(kinds, workers, groups, totals, backlog), datetime.now(UTC))
+        return board_of(BoardResponses(kinds, workers, groups, totals, backlog), datetime.now(UTC))
 
     async def _backlog(self) -> Backlog | None:
         try:
