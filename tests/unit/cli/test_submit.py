@@ -51,6 +51,13 @@ def test_lost_submission_names_its_key(server: Server) -> None:
     assert ended.code == 5 and "repeated with --key mine" in ended.err
 
 
+def test_lost_lines_name_the_prefix_that_repeats_them(server: Server) -> None:
+    server.on("POST", "/process", problem("outcome-unknown", 503))
+    ended = acked("submit-many", "-", "--key-prefix", "june", "--retry-for", "0", typed='{"kind": "a"}\n')
+    assert (ended.code, ended.out) == (5, "")
+    assert "repeat the command with --key-prefix june" in ended.err and "--key june" not in ended.err
+
+
 def test_lines_have_their_outcomes_in_order(server: Server, tmp_path: Path) -> None:
     rows = [
         '{"kind": "a"}',

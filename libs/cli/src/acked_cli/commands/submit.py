@@ -13,7 +13,7 @@ from acked_cli.input.payloads import FileLine, read_payload, read_rows
 from acked_cli.input.words import parse_duration_s
 from acked_cli.invocation.exit_codes import ExitCode
 from acked_cli.invocation.verb import Cli, usage, verb
-from acked_client import Callback, Handle, Submission, SubmittedRow
+from acked_client import AckedError, Callback, Handle, Submission, SubmittedRow
 
 Payload = Annotated[
     str | None, typer.Option("--payload", "-p", metavar="JSON|@FILE|-", help="The input of the handler. Default: {}.")
@@ -115,7 +115,13 @@ def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode 
             refused += "problem" in row
             yield row
 
-    count = cli.writer.many("row", counted())
+    try:
+        count = cli.writer.many("row", counted())
+    except AckedError as error:
+        # It is the key of one line.
+        error.idempotency_key = None
+        cli.writer.note(f"repeat the command with --key-prefix {prefix}: no line becomes a second job")
+        raise
     if refused:
         cli.writer.note(f"acked: {refused} of {count} lines were refused: correct them and send the file again")
         return ExitCode.REFUSED
