@@ -33,6 +33,7 @@ NOT_RUN = {
     r"cp -r deploy/docker/development ": "fills a folder for secrets beside an installed Docker",
     r"cp handlers/": "the fixture does it in a folder of its own",
     r"python -m acked.testing ": "needs the reader's handler; the unit tests of the kit run the same program",
+    r"python docs/examples/callback_receiver\.py ": "ends with Ctrl-C; test_first_steps.py runs it",
     r"pip install \./libs/client": "test_packages_alone.py installs it into an empty environment",
     r"acked ": "test_cli.py runs those that end, and these in a pseudo terminal or with a checkout of its own",
     r"git pull": "changes the work tree",
