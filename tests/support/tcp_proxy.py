@@ -31,6 +31,8 @@ class Proxy:
         self.port = 0
         self.loses: Callable[[bytes], bool] | None = None
         """Decides by a chunk of a request whether its response is lost, with its connection."""
+        self.cuts_at: int | None = None
+        """Byte of all requests together behind which its connection is cut, once; None cuts none."""
         self.rewriter: Callable[[], Callable[[bytes], bytes]] | None = None
         """Creates a filter of requests for each new connection; None forwards them unchanged."""
 
@@ -140,6 +142,13 @@ class Proxy:
             if self.loses is not None and self.loses(chunk):
                 doomed.set()
             await self._travel()
+            if self.cuts_at is not None:
+                if len(chunk) >= self.cuts_at:
+                    writer.write(chunk[: self.cuts_at])
+                    self.cuts_at = None
+                    await writer.drain()
+                    return
+                self.cuts_at -= len(chunk)
             writer.write(chunk if rewrite is None else rewrite(chunk))
             await writer.drain()
 
