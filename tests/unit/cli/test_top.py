@@ -81,6 +81,11 @@ def prepared(server: Server) -> None:
     server.on("GET", "/backlog", {"counted_at": ago(2), "inexact_states": [], "kinds": [stand]})
 
 
+@pytest.fixture(autouse=True)
+def looks_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("acked_cli.tui.screen.EVERY_S", 3600.0)
+
+
 @asynccontextmanager
 async def shown(server: Server) -> AsyncIterator[tuple[TopScreen, Pilot[Any]]]:
     """The screen, once it has looked."""

@@ -1,5 +1,6 @@
 """The screen of `acked top`: three tables, filled every two seconds, and an act on the kind under the cursor."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -78,7 +79,7 @@ class TopScreen(App[int]):
         self._address = address
         self._board: Board | None = None
         self._filter = ""
-        self._is_looking = False
+        self._looking = asyncio.Lock()
 
     def compose(self) -> ComposeResult:
         yield Static(id="state")
@@ -94,25 +95,25 @@ class TopScreen(App[int]):
     async def on_mount(self) -> None:
         self._say(f"{self._address}: asking …")
         self.query_one("#kinds", Rows).focus()
-        self.set_interval(EVERY_S, self.look)
+        self.set_interval(EVERY_S, self._look_unless_looking)
         self.call_later(self.look)
 
     async def on_unmount(self) -> None:
         await self._source.close()
 
+    async def _look_unless_looking(self) -> None:
+        if not self._looking.locked():
+            await self.look()
+
     async def look(self) -> None:
         """Ask the services once, and show what they say; while they don't, show since when."""
-        if self._is_looking:
-            return
-        self._is_looking = True
-        try:
-            self._board = await self._source.board()
-        except AckedError as error:
-            ago = "" if self._board is None else f", shown as {since(self._board.at, datetime.now(UTC))} ago"
-            self._say(f"{self._address}{ago}: {error.args[0] if error.args else error}", style="bold red")
-            return
-        finally:
-            self._is_looking = False
+        async with self._looking:
+            try:
+                self._board = await self._source.board()
+            except AckedError as error:
+                ago = "" if self._board is None else f", shown as {since(self._board.at, datetime.now(UTC))} ago"
+                self._say(f"{self._address}{ago}: {error.args[0] if error.args else error}", style="bold red")
+                return
         self._show()
 
     def _show(self) -> None:
