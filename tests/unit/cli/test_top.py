@@ -70,8 +70,8 @@ def prepared(server: Server) -> None:
     }
     server.on("GET", "/attention", {"groups": [group], "next_page_token": ""})
     counts = {"accepted": 900, "started": 900, "cancelled": 0, "backed_off": 0, "requeued": 0}
-    totals = [{"kind": "invoice", "succeeded": 700, "failed": 200, **counts}]
-    server.on("GET", "/timeseries/kinds", {"window": "5m", "since": ago(300), "kinds": totals})
+    totals = [{"kind": "invoice", "succeeded": 899_800, "failed": 200, **counts}]
+    server.on("GET", "/timeseries/kinds", {"window": "5m", "since": ago(300_000), "kinds": totals})
     stand = {
         "kind": "invoice",
         "states": {"queued": 4110, "running": 7},
@@ -139,6 +139,7 @@ async def test_kind_under_the_cursor_is_paused_after_a_yes(server: Server) -> No
     async with shown(server) as (screen, pilot):
         await pilot.press("down", "p")
         assert isinstance(screen.screen, Question)
+        await screen.look()
         await pilot.press("n")
         assert server.sent("POST", "/kinds/noop/pause") == []
         await pilot.press("p", "y")

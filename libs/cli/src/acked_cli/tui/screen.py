@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import DataTable, Footer, Input, Label, Static
 from textual.widgets.data_table import RowDoesNotExist
 
@@ -92,9 +92,14 @@ class TopScreen(App[int]):
         yield Input(id="filter", placeholder="part of a kind, a worker or an error; Enter keeps it, Escape shows all")
         yield Footer()
 
+    @property
+    def _base(self) -> Screen[object]:
+        """The screen with the tables, also while a question stands on it."""
+        return self.screen_stack[0]
+
     async def on_mount(self) -> None:
         self._say(f"{self._address}: asking …")
-        self.query_one("#kinds", Rows).focus()
+        self._base.query_one("#kinds", Rows).focus()
         self.set_interval(EVERY_S, self._look_unless_looking)
         self.call_later(self.look)
 
@@ -107,14 +112,20 @@ class TopScreen(App[int]):
 
     async def look(self) -> None:
         """Ask the services once, and show what they say; while they don't, show since when."""
+        fault: AckedError | None = None
         async with self._looking:
             try:
                 self._board = await self._source.board()
             except AckedError as error:
-                ago = "" if self._board is None else f", shown as {since(self._board.at, datetime.now(UTC))} ago"
-                self._say(f"{self._address}{ago}: {error.args[0] if error.args else error}", style="bold red")
-                return
-        self._show()
+                fault = error
+        if not (self.screen_stack and self._base.query("#state")):
+            # It was closed meanwhile.
+            return
+        if fault is None:
+            self._show()
+            return
+        ago = "" if self._board is None else f", shown as {since(self._board.at, datetime.now(UTC))} ago"
+        self._say(f"{self._address}{ago}: {fault.args[0] if fault.args else fault}", style="bold red")
 
     def _show(self) -> None:
         board = self._board
@@ -132,7 +143,7 @@ class TopScreen(App[int]):
 
     def _fill(self, name: str, rows: Sequence[tuple[str, Sequence[str]]]) -> None:
         """Fill a table; its cursor stays on its row wherever that goes."""
-        table = self.query_one(f"#{name}", Rows)
+        table = self._base.query_one(f"#{name}", Rows)
         under_cursor = _key_at(table)
         table.clear()
         for key, cells in rows[:MOST_ROWS]:
@@ -144,7 +155,7 @@ class TopScreen(App[int]):
                 return
 
     def _say(self, text: str, *, style: str = "bold") -> None:
-        self.query_one("#state", Static).update(Text(safe(text), style=style, overflow="ellipsis", no_wrap=True))
+        self._base.query_one("#state", Static).update(Text(safe(text), style=style, overflow="ellipsis", no_wrap=True))
 
     def action_leave(self) -> None:
         """End the program."""
@@ -156,13 +167,13 @@ class TopScreen(App[int]):
 
     def action_filter(self) -> None:
         """Ask for a part of a name."""
-        field = self.query_one("#filter", Input)
+        field = self._base.query_one("#filter", Input)
         field.display = True
         field.focus()
 
     def action_unfilter(self) -> None:
         """Show everything."""
-        self.query_one("#filter", Input).value = ""
+        self._base.query_one("#filter", Input).value = ""
         self._close_filter()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -175,12 +186,12 @@ class TopScreen(App[int]):
         self._close_filter()
 
     def _close_filter(self) -> None:
-        self.query_one("#filter", Input).display = False
-        self.query_one("#kinds", Rows).focus()
+        self._base.query_one("#filter", Input).display = False
+        self._base.query_one("#kinds", Rows).focus()
 
     def action_pause(self) -> None:
         """Ask whether to pause the kind under the cursor, or to resume it."""
-        kind = _key_at(self.query_one("#kinds", Rows))
+        kind = _key_at(self._base.query_one("#kinds", Rows))
         line = next((line for line in self._board.kinds if line.kind == kind), None) if self._board else None
         if line is None:
             self.notify("move the cursor to a kind first")
