@@ -22,6 +22,7 @@ from acked_common.channel.worker_end import hello_of
 from acked_common.model.principal import DEFAULT_TENANT, Permission
 from acked_common.runtime.env import Env
 from acked_gateway.app import create_app as create_gateway
+from acked_gateway.schedules.operations import ScheduleRequest
 from acked_gateway.settings import read_settings as read_gateway_settings
 from acked_intake.app import create_app as create_intake
 from acked_intake.settings import read_settings as read_intake_settings
@@ -145,13 +146,19 @@ def target(operation: Operation, job_id: str) -> str:
     return path + ("?" + "&".join(f"{name}={value}" for name, value in wanted.items()) if wanted else "")
 
 
+def defines(operation: Operation) -> bool:
+    """Whether its body defines a schedule, under a name that need not be there."""
+    return operation.body is not None and operation.body.type is ScheduleRequest
+
+
 def body_of(operation: Operation) -> Any:
     if operation.body is None:
         return None
-    if operation.method == "PUT":
-        # It would make what is not there, so its kind is not there either, or its URL not allowed.
-        if operation.path.startswith("/callback-endpoints"):
-            return {"url": "https://localhost/hook"}
+    if operation.method == "PUT" and operation.path.startswith("/callback-endpoints"):
+        # It would make what is not there, so its URL is not allowed.
+        return {"url": "https://localhost/hook"}
+    if defines(operation):
+        # It would make what is not there, so its kind is not there either.
         return {"every_s": 3600, "kind": "no-such-kind"}
     return next(iter(operation.body.examples.values()))
 
@@ -182,7 +189,7 @@ def test_each_route_lets_in_whom_it_should_and_shows_nobody_anothers(
     else:
         assert answer.status not in (400, 401, 403, 500, 503), answer.raw
         if operation.permission is not None and any(p.place == "path" for p in operation.parameters):
-            wanted = (422, "unknown-kind") if operation.method == "PUT" else (404, "not-found")
+            wanted = (422, "unknown-kind") if defines(operation) else (404, "not-found")
             assert (answer.status, name) == wanted
     # Whoever asks, nothing of the other tenant is in the answer, beyond the id that was asked with.
     assert MARK not in answer.raw.decode("utf-8", "replace")

@@ -133,6 +133,8 @@ def _aim_at_schedule(case: Case, turn: int) -> None:
     case.path_parameters["name"] = kept if turn % 2 else f"nobody-{turn}"
     if case.method == "DELETE":
         case.path_parameters["name"] = made
+    elif case.method == "POST" and case.path.endswith("/next") and turn % 2:
+        case.body = {"kind": KIND, "every_s": 1 + turn}
     elif case.method == "PUT":
         case.path_parameters["name"] = (made, kept)[turn % 2]
         if turn % 4 < 2:

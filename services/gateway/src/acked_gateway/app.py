@@ -175,7 +175,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
             throughput_route(core.store, core.kinds, core.clock, reads.turn),
             *command_routes(commands, edits),
             *signal_routes(signals, core.store, core.store.ledgers(), reads),
-            *callback_routes(core.store, Resends(core.store, endpoints, audit), signing, reads),
+            *callback_routes(core.store, Resends(core.store, endpoints, audit), signing, reads, core.clock),
             *endpoint_routes(EndpointActs(endpoints, audit, core.clock), settings.common.callback_allow, core.clock),
             *attention_routes(core.store, audit, reads, core.clock),
             *bulk_routes(core.store.bulk_actions(), orders, reads),

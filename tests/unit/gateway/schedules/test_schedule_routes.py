@@ -14,6 +14,7 @@ from acked_common.http.holdings import Ledger
 from acked_common.http.limits import Limit
 from acked_common.model import schedule_rules
 from acked_common.model.instants import rfc3339
+from acked_common.model.lifecycle import State
 from acked_common.model.payload_schemas import PayloadSchema, digest_of, stored_text
 from acked_common.model.principal import SCOPE_KEY, Permission, Principal
 from acked_common.model.schedules import Schedule
@@ -23,7 +24,7 @@ from acked_gateway.schedules.acts import TRIES, ScheduleActs
 from acked_gateway.schedules.body import KNOWN_FIELDS
 from acked_gateway.schedules.routes import schedule_routes
 from support.asgi import Answer, call
-from support.factories import ManualClock, kind_record
+from support.factories import ManualClock, insert, kind_record, new_job
 from support.memory_schedules import MemorySchedules
 from support.memory_store import MemoryStore
 from support.parts import admission
@@ -294,6 +295,53 @@ async def test_the_preview_is_that_of_the_time_zone(bench: Bench) -> None:
     assert len((await bench.call("GET", "/schedules/d/next")).json["instants"]) == 20
     for count in ("0", "5001", "x"):
         assert (await bench.call("GET", f"/schedules/d/next?count={count}")).json["type"] == "/problems/bad-count"
+
+
+async def test_the_preview_of_a_definition_is_that_of_the_schedule_and_stores_nothing(bench: Bench) -> None:
+    fields = {"every_s": 60, "kind": "noop", "jitter_s": 30}
+    drafted = await bench.call("POST", "/schedules/d/next?count=3", fields)
+    assert (drafted.status, len(drafted.json["instants"])) == (200, 3)
+    assert (await bench.call("GET", "/schedules/d")).status == 404
+    assert bench.audited() == []
+    await bench.call("PUT", "/schedules/d", fields)
+    # The jitter is that of the name, too.
+    assert (await bench.call("GET", "/schedules/d/next?count=3")).json == drafted.json
+
+
+async def test_the_preview_of_a_definition_refuses_what_put_refuses(bench: Bench) -> None:
+    async def preview(name: str = "d", count: str = "1", **fields: Any) -> str:
+        response = await bench.call("POST", f"/schedules/{name}/next?count={count}", {**EVERY, **fields})
+        return str(response.json.get("type", response.status)).removeprefix("/problems/")
+
+    assert await preview() == "200"
+    assert await preview(kind="gone") == "unknown-kind"
+    assert await preview(cron="0 0 * * *") == "invalid-field"
+    assert await preview(priority=1) == "unknown-field"
+    assert await preview("Not-a-name") == "invalid-field"
+    assert await preview(count="0") == "bad-count"
+
+
+async def test_the_preview_of_a_definition_needs_submit_alone(bench: Bench) -> None:
+    await bench.put()
+    bench.principal = Principal("acme", "dev", frozenset({Permission.SUBMIT}))
+    assert (await bench.call("POST", "/schedules/tick/next", {**EVERY, "every_s": 7})).status == 200
+
+
+async def test_lists_show_the_state_of_the_last_job(bench: Bench) -> None:
+    await bench.put()
+    bench.clock.advance(60)
+    stored = await bench.schedules.get("tick", tenant="acme")
+    assert stored is not None
+    decided = schedule_rules.decide(stored, now=bench.clock.now(), live=())
+    (starting,) = decided.progress.starting
+    assert starting.job is not None
+    await insert(bench.store, new_job(id=starting.job, tenant="acme"))
+    done = schedule_rules.started(decided, {starting.job})
+    await bench.schedules.replace(replace(done, rev=done.rev + 1))
+    (listed,) = (await bench.call("GET", "/schedules")).json["schedules"]
+    one = (await bench.call("GET", "/schedules/tick")).json
+    assert listed["last_firing"]["job_state"] == one["last_firing"]["job_state"] == State.QUEUED
+    assert (await bench.put(payload=1)).json["last_firing"]["job_state"] is None
 
 
 async def test_firings_show_what_became_of_their_jobs(bench: Bench) -> None:

@@ -35,12 +35,13 @@ class DeliveryAttempt(Struct, frozen=True, kw_only=True):
 class Delivery(Struct, frozen=True, kw_only=True):
     """One event, sent until the receiver has it or the attempts are used up.
 
-    `id` and `state` are those of the job that sends it; `run` is the run of the job that ended. `resend` is 0 for the
-    first delivery of the event. All deliveries of an event have the same `webhook_id`. `endpoint` is the callback
-    endpoint that gets it; None for the callback of the request.
+    `id` and `state` are those of the job that sends it; `job` and `run` are the job that ended and its run. `resend` is
+    0 for the first delivery of the event. All deliveries of an event have the same `webhook_id`. `endpoint` is the
+    callback endpoint that gets it; None for the callback of the request.
     """
 
     id: str
+    job: str
     state: str
     event: str
     run: int

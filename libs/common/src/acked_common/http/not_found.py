@@ -9,8 +9,8 @@ from acked_common.http.problems import Problem, problem
 OF_INTAKE = ("/process",)
 OF_GATEWAY = (
     *("/jobs", "/batches", "/workers", "/kinds", "/attention", "/bulk-actions", "/audit", "/timeseries"),
-    *("/backlog", "/callback-endpoints", "/callback-secrets", "/schedules", "/tokens", "/load-test", "/pages"),
-    *("/favicon.ico", "/ws"),
+    *("/backlog", "/callbacks", "/callback-endpoints", "/callback-secrets", "/schedules", "/tokens", "/load-test"),
+    *("/pages", "/favicon.ico", "/ws"),
 )
 """First segments of the paths that only one service serves. Both serve the list at `/kinds`."""
 

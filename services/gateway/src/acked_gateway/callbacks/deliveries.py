@@ -114,6 +114,7 @@ def delivery_fields(job: Job) -> DeliveryOf | None:
         return None
     return {
         "id": str(job.id),
+        "job": str(sent.job),
         "state": job.state,
         "event": _EVENTS[sent.event],
         "run": sent.run,

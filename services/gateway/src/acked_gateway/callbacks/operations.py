@@ -7,10 +7,11 @@ from msgspec import Meta
 from acked_common.api.list_parameters import NextPageToken, next_page, page_parameters
 from acked_common.api.operations import COMMANDS, EXAMPLE_ID, ID, JOBS
 from acked_common.api.representations import Count, Instant, JobId
-from acked_common.api.routes import JSON, ApiResponse, Operation, Parameter
+from acked_common.api.routes import JSON, ApiResponse, Operation, Parameter, with_page
 from acked_common.model.callbacks import MAX_RESENDS
 from acked_common.model.lifecycle import State
 from acked_common.model.principal import Permission
+from acked_gateway.jobs.filters import STATE
 
 DEFAULT_DELIVERIES = 10
 MAX_DELIVERIES = 20
@@ -48,6 +49,7 @@ class DeliveryOf(TypedDict):
     """A delivery: one event, sent until the receiver has it or the attempts are used up."""
 
     id: Annotated[JobId, Meta(description="Of the job that sends it.")]
+    job: Annotated[JobId, Meta(description="Of the job whose end it reports.")]
     state: Annotated[State, Meta(description="Of that job: `succeeded` once the receiver has it.")]
     event: Event
     run: Annotated[int, Meta(ge=1, description="The run of the job that ended.")]
@@ -65,7 +67,7 @@ class DeliveryOf(TypedDict):
 
 
 class DeliveryPage(TypedDict):
-    """A page of the deliveries of a job."""
+    """A page of deliveries."""
 
     deliveries: list[DeliveryOf]
     next_page_token: NextPageToken
@@ -115,6 +117,31 @@ LIST_DELIVERIES = Operation(
         ),
     ),
     problems=("invalid-field", "too-many-reads", "too-many-bytes", "store-unreachable"),
+)
+
+LIST_ALL_DELIVERIES = with_page(
+    Operation(
+        id="listDeliveries",
+        path="/callbacks",
+        tag=JOBS,
+        permission=Permission.READ,
+        summary="Deliveries of all callbacks",
+        description="Those of the tenant, by the time of their events. An event that is sent again keeps its time.",
+        parameters=(
+            Parameter(
+                name=STATE, place="query", type=State, description="Of the jobs that send them: `failed` ones are over."
+            ),
+            *page_parameters("deliveries", default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES),
+        ),
+        answers=(
+            ApiResponse(
+                description="A page of the list, newest first.",
+                media={JSON: DeliveryPage},
+                links={"next": next_page("listDeliveries")},
+            ),
+        ),
+        problems=("invalid-field", "too-many-reads", "too-many-bytes", "store-unreachable"),
+    )
 )
 
 RESEND = Operation(

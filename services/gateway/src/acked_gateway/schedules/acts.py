@@ -70,6 +70,12 @@ class ScheduleActs:
                 return wanted, False
         raise _overtaken(name)
 
+    async def drafted(self, name: str, wish: ScheduleWish, *, reader: Principal) -> Schedule:
+        """Return the schedule that `define` would store under a new name, and store nothing."""
+        _check_name(name)
+        await self._check_work(wish.order.work, reader)
+        return schedule_rules.define(None, wish.order, tenant=reader.tenant, name=name, now=self._clock.now())
+
     def _paused_as_asked(self, schedule: Schedule, paused: bool | None, operator: Operator) -> Schedule:
         if paused is None:
             return schedule

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from acked_common.api.list_parameters import NextPageToken, next_page, page_parameters
 from acked_common.api.representations import Count, Instant, JobId
-from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Operation, Parameter
+from acked_common.api.routes import JSON, OF_JSON_BODIES, ApiResponse, Body, Operation, Parameter, with_page
 from acked_common.model.cron import MAX_CRON_CHARS, MAX_ZONE_CHARS
 from acked_common.model.lifecycle import State
 from acked_common.model.names import KIND_NAME, NEW_BATCH_NAME, SCHEDULE_NAME, whole
@@ -113,7 +113,8 @@ class ScheduleFiring(TypedDict):
     detail: str | None
     job: Annotated[JobId | None, Meta(description="The id of its job, which exists once the outcome is `started`.")]
     job_state: Annotated[
-        State | None, Meta(description="The state of its job now; null in other lists, and if it was deleted.")
+        State | None,
+        Meta(description="The state of its job now; null in responses to commands, and if the job was deleted."),
     ]
     revision: Count
     decided_at: Instant
@@ -188,35 +189,55 @@ _NAME = Parameter(
     description="The name of the schedule.",
     example="nightly",
 )
+_COUNT = Parameter(
+    name="count",
+    place="query",
+    type=Annotated[int, Meta(ge=1, le=MOST_PREVIEWED, extra_json_schema={"default": DEFAULT_PREVIEW})],
+    description="How many; fewer if fewer follow within 50 years.",
+)
+_DEFINITION = Body(
+    type=ScheduleRequest,
+    required=True,
+    description="When it fires, and what its jobs are.",
+    examples={
+        "cron": {"cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin", "kind": "noop", "payload": {"n": 1}},
+        "every": {"every_s": 300, "kind": "noop", "overlap": "queue_one", "jitter_s": 30},
+    },
+)
+_INSTANTS = (ApiResponse(description="The instants, ascending.", media={JSON: SchedulePreview}),)
 _ONE = (ApiResponse(description="The schedule.", media={JSON: ScheduleDetails}),)
 _AFTER = (ApiResponse(description="The schedule after the command.", media={JSON: ScheduleDetails}),)
 
-LIST_SCHEDULES = Operation(
-    id="listSchedules",
-    path="/schedules",
-    tag=SCHEDULES_TAG,
-    permission=Permission.READ,
-    summary="Schedules, by name",
-    parameters=page_parameters("schedules", default=DEFAULT_PAGE, most=MAX_PAGE),
-    answers=(
-        ApiResponse(
-            description="A page of the list.",
-            media={JSON: ScheduleList},
-            links={"next": next_page("listSchedules", has_filters=False)},
+LIST_SCHEDULES = with_page(
+    Operation(
+        id="listSchedules",
+        path="/schedules",
+        tag=SCHEDULES_TAG,
+        permission=Permission.READ,
+        summary="Schedules, by name",
+        parameters=page_parameters("schedules", default=DEFAULT_PAGE, most=MAX_PAGE),
+        answers=(
+            ApiResponse(
+                description="A page of the list.",
+                media={JSON: ScheduleList},
+                links={"next": next_page("listSchedules", has_filters=False)},
+            ),
         ),
-    ),
-    problems=("invalid-field", "too-many-reads", "store-unreachable"),
+        problems=("invalid-field", "too-many-reads", "store-unreachable"),
+    )
 )
 
-GET_SCHEDULE = Operation(
-    id="getSchedule",
-    path="/schedules/{name}",
-    tag=SCHEDULES_TAG,
-    permission=Permission.READ,
-    summary="A schedule",
-    parameters=(_NAME,),
-    answers=_ONE,
-    problems=("store-unreachable",),
+GET_SCHEDULE = with_page(
+    Operation(
+        id="getSchedule",
+        path="/schedules/{name}",
+        tag=SCHEDULES_TAG,
+        permission=Permission.READ,
+        summary="A schedule",
+        parameters=(_NAME,),
+        answers=_ONE,
+        problems=("store-unreachable",),
+    )
 )
 
 PUT_SCHEDULE = Operation(
@@ -232,15 +253,7 @@ PUT_SCHEDULE = Operation(
         "is checked as intake checks it, now and with each firing. Each job has the tag `schedule:` and the name."
     ),
     parameters=(_NAME,),
-    body=Body(
-        type=ScheduleRequest,
-        required=True,
-        description="When it fires, and what its jobs are.",
-        examples={
-            "cron": {"cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin", "kind": "noop", "payload": {"n": 1}},
-            "every": {"every_s": 300, "kind": "noop", "overlap": "queue_one", "jitter_s": 30},
-        },
-    ),
+    body=_DEFINITION,
     answers=(
         ApiResponse(description="The schedule, replaced or unchanged.", media={JSON: ScheduleDetails}),
         ApiResponse(status=201, description="The new schedule.", media={JSON: ScheduleDetails}),
@@ -341,17 +354,30 @@ PREVIEW_SCHEDULE = Operation(
     tag=SCHEDULES_TAG,
     permission=Permission.READ,
     summary="The next instants of a schedule",
-    parameters=(
-        _NAME,
-        Parameter(
-            name="count",
-            place="query",
-            type=Annotated[int, Meta(ge=1, le=MOST_PREVIEWED, extra_json_schema={"default": DEFAULT_PREVIEW})],
-            description="How many; fewer if fewer follow within 50 years.",
-        ),
-    ),
-    answers=(ApiResponse(description="The instants, ascending.", media={JSON: SchedulePreview}),),
+    parameters=(_NAME, _COUNT),
+    answers=_INSTANTS,
     problems=("bad-count", "invalid-field", "too-many-reads", "store-unreachable"),
+)
+
+PREVIEW_DEFINITION = Operation(
+    id="previewDefinition",
+    method="POST",
+    path="/schedules/{name}/next",
+    tag=SCHEDULES_TAG,
+    permission=Permission.SUBMIT,
+    summary="The next instants of a definition",
+    description=(
+        "Checks a definition as `PUT /schedules/{name}` does and returns when it would be due under this name. Nothing "
+        "is stored, and whether the name is taken does not matter."
+    ),
+    parameters=(_NAME, _COUNT),
+    body=_DEFINITION,
+    answers=_INSTANTS,
+    problems=(
+        *OF_JSON_BODIES,
+        *("invalid-field", "unknown-field", "unknown-kind", "too-many-bytes", "bad-count", "too-many-reads"),
+        "store-unreachable",
+    ),
 )
 
 LIST_FIRINGS = Operation(

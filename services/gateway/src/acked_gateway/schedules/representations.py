@@ -22,10 +22,10 @@ from acked_gateway.schedules.operations import (
 )
 
 
-def summary_fields(schedule: Schedule) -> ScheduleSummary:
-    """Return a schedule without its payload."""
+def summary_fields(schedule: Schedule, states: Mapping[UUID, State] | None = None) -> ScheduleSummary:
+    """Return a schedule without its payload; `states` are those of jobs that exist."""
     timing, work, pause = schedule.order.timing, schedule.order.work, schedule.pause
-    newest = next(iter(firings_of(schedule)), None)
+    newest = newest_of(schedule)
     return {
         "name": schedule.name,
         "revision": schedule.revision,
@@ -44,16 +44,16 @@ def summary_fields(schedule: Schedule) -> ScheduleSummary:
         if pause is None
         else {"client": pause.client, "reason": pause.reason, "since": rfc3339(pause.since_at)},
         "next_at": _instant(schedule.progress.next_at),
-        "last_firing": None if newest is None else firing_fields(newest),
+        "last_firing": None if newest is None else firing_fields(newest, states),
         "backfill": None if (backfill := schedule.progress.backfill) is None else backfill_fields(backfill),
         "made_at": rfc3339(schedule.made_at),
         "changed_at": rfc3339(schedule.changed_at),
     }
 
 
-def details_fields(schedule: Schedule) -> ScheduleDetails:
-    """Return a schedule with its payload."""
-    return {**summary_fields(schedule), "payload": msgspec.Raw(schedule.order.work.payload)}
+def details_fields(schedule: Schedule, states: Mapping[UUID, State] | None = None) -> ScheduleDetails:
+    """Return a schedule with its payload; `states` are those of jobs that exist."""
+    return {**summary_fields(schedule, states), "payload": msgspec.Raw(schedule.order.work.payload)}
 
 
 def firing_fields(firing: Firing, states: Mapping[UUID, State] | None = None) -> ScheduleFiring:
@@ -79,6 +79,11 @@ def firings_of(schedule: Schedule) -> list[Firing]:
     under_way = [one for one in (progress.asked, progress.held) if one is not None]
     found = [*progress.firings, *progress.starting, *under_way]
     return sorted(found, key=lambda firing: firing.last_at or firing.at, reverse=True)
+
+
+def newest_of(schedule: Schedule) -> Firing | None:
+    """Return the newest firing of a schedule; None if it has not fired yet."""
+    return next(iter(firings_of(schedule)), None)
 
 
 def list_fields(firings: Iterable[Firing], states: Mapping[UUID, State]) -> FiringList:

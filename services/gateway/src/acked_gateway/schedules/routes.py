@@ -1,8 +1,10 @@
 """Schedules over HTTP."""
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,10 +18,11 @@ from acked_common.http.problems import ProblemError, problem
 from acked_common.http.requests import read_bounded
 from acked_common.http.responses import JsonResponse
 from acked_common.model.cron import BadCron
+from acked_common.model.lifecycle import State
 from acked_common.model.names import SCHEDULE_NAME
 from acked_common.model.numbers import whole
 from acked_common.model.principal import principal_of
-from acked_common.model.schedules import MOST_PREVIEWED, Schedule
+from acked_common.model.schedules import MOST_PREVIEWED, Firing, Schedule
 from acked_common.runtime.clock import Clock
 from acked_common.store.ports import JobReader
 from acked_common.store.schedules import ScheduleStore
@@ -31,13 +34,14 @@ from acked_gateway.schedules import operations
 from acked_gateway.schedules.acts import ScheduleActs, gone_zone
 from acked_gateway.schedules.backfills import MAX_BODY_BYTES as MAX_BACKFILL_BYTES
 from acked_gateway.schedules.backfills import backfill_fields, parse_backfill
-from acked_gateway.schedules.body import MAX_BODY_BYTES, parse_schedule
+from acked_gateway.schedules.body import MAX_BODY_BYTES, ScheduleWish, parse_schedule
 from acked_gateway.schedules.operations import DEFAULT_PAGE, DEFAULT_PREVIEW, MAX_PAGE
 from acked_gateway.schedules.representations import (
     details_fields,
     firing_fields,
     firings_of,
     list_fields,
+    newest_of,
     preview_fields,
     summary_fields,
 )
@@ -54,19 +58,16 @@ def schedule_routes(
         after = _position(query.get("page_token"))
         async with reads.turn(client_of(request.scope)):
             page = await store.list(_tenant(request), page_size=size, after=after)
+            states = await _states(jobs, map(newest_of, page.schedules))
         listed: operations.ScheduleList = {
-            "schedules": [summary_fields(schedule) for schedule in page.schedules],
+            "schedules": [summary_fields(schedule, states) for schedule in page.schedules],
             "next_page_token": "" if page.next_after is None else _token(page.next_after),
         }
         return JsonResponse(listed)
 
     async def put(request: Request) -> Response:
-        client, now = client_of(request.scope), clock.now()
-        async with counted_body(request, MAX_BODY_BYTES) as body:
-            wish = await fair_thread.read(
-                client, len(body), lambda may_scan: parse_schedule(body, now=now, may_scan=may_scan)
-            )
-            operator, reader = operator_of(request.scope), principal_of(request.scope)
+        operator, reader = operator_of(request.scope), principal_of(request.scope)
+        async with _definition(request, clock.now()) as wish:
             schedule, is_new = await acts.define(_name(request), wish, operator=operator, reader=reader)
         return JsonResponse(details_fields(schedule), status_code=201 if is_new else 200)
 
@@ -75,7 +76,8 @@ def schedule_routes(
             return await put(request)
         if request.method == "DELETE":
             return _details(await acts.remove(_name(request), operator=operator_of(request.scope)))
-        return _details(await acts.existing(_name(request), tenant=_tenant(request)))
+        schedule = await acts.existing(_name(request), tenant=_tenant(request))
+        return JsonResponse(details_fields(schedule, await _states(jobs, [newest_of(schedule)])))
 
     async def pause(request: Request) -> Response:
         reason = parse_pause(await read_bounded(request, MAX_REASON_BYTES))
@@ -87,8 +89,7 @@ def schedule_routes(
 
     async def preview(request: Request) -> Response:
         count, client = _count(request.query_params.get("count")), client_of(request.scope)
-        schedule = await acts.existing(_name(request), tenant=_tenant(request))
-        after = clock.now()
+        schedule, after = await _to_preview(request, acts, clock.now()), clock.now()
         # As a read: a client has a bounded number of these in progress.
         async with reads.turn(client):
             found = await fair_thread.quick.run(client, lambda: _previewed(schedule, after, count))
@@ -97,9 +98,8 @@ def schedule_routes(
     async def firings(request: Request) -> Response:
         schedule = await acts.existing(_name(request), tenant=_tenant(request))
         found = firings_of(schedule)
-        ids = [firing.job for firing in found if firing.job is not None]
         async with reads.turn(client_of(request.scope)):
-            states = {job_id: revision.state for job_id, revision in (await jobs.revisions(ids)).items()}
+            states = await _states(jobs, found)
         return JsonResponse(list_fields(found, states))
 
     return [
@@ -109,7 +109,7 @@ def schedule_routes(
         ApiRoute(_without_body(acts.resume), operations.RESUME_SCHEDULE),
         ApiRoute(run, operations.RUN_SCHEDULE),
         ApiRoute(_backfill(acts, clock), operations.BACKFILL_SCHEDULE),
-        ApiRoute(preview, operations.PREVIEW_SCHEDULE),
+        ApiRoute(preview, operations.PREVIEW_SCHEDULE, operations.PREVIEW_DEFINITION),
         ApiRoute(firings, operations.LIST_FIRINGS),
     ]
 
@@ -121,6 +121,29 @@ def _backfill(acts: ScheduleActs, clock: Clock) -> Callable[[Request], Awaitable
         return JsonResponse(backfill_fields(found), status_code=202)
 
     return view
+
+
+@asynccontextmanager
+async def _definition(request: Request, now: datetime) -> AsyncIterator[ScheduleWish]:
+    """Read the definition that a request holds; its bytes count to the client for as long as the block lasts."""
+    async with counted_body(request, MAX_BODY_BYTES) as body:
+        yield await fair_thread.read(
+            client_of(request.scope), len(body), lambda may_scan: parse_schedule(body, now=now, may_scan=may_scan)
+        )
+
+
+async def _states(jobs: JobReader, firings: Iterable[Firing | None]) -> dict[UUID, State]:
+    """Return the states of the firings' jobs; those that were deleted are left out. One read at most."""
+    ids = [firing.job for firing in firings if firing is not None and firing.job is not None]
+    return {job_id: revision.state for job_id, revision in (await jobs.revisions(ids)).items()} if ids else {}
+
+
+async def _to_preview(request: Request, acts: ScheduleActs, now: datetime) -> Schedule:
+    """Return the stored schedule, and for a POST the one that its definition would make."""
+    if request.method != "POST":
+        return await acts.existing(_name(request), tenant=_tenant(request))
+    async with _definition(request, now) as wish:
+        return await acts.drafted(_name(request), wish, reader=principal_of(request.scope))
 
 
 def _without_body(act: Callable[..., Awaitable[Schedule]]) -> Callable[[Request], Awaitable[Response]]:
