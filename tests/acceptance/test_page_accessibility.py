@@ -12,6 +12,7 @@ from acked_common.model.lifecycle import State
 from support.access import Client, make_token
 from support.axe import faults, faults_of_colors
 from support.browser import Browser
+from support.deliveries import ended_delivery
 from support.nonce import nonce
 from support.roles import says, shown, text_of, until
 from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
@@ -28,6 +29,8 @@ LISTS = (
     "/jobs",
     "/batches",
     "/kinds",
+    "/schedules",
+    "/callbacks",
     "/workers",
     "/bulk-actions",
     "/audit",
@@ -80,7 +83,21 @@ def filled(stack: TestStack) -> Filled:
         what="it is parked",
     )
     assert operator.call("POST", f"/jobs/{waits}/signals/near", {"text": HOSTILE}).status == 202
+    fires = {"every_s": 1, "kind": "demo", "payload": {"seconds": 600, "text": HOSTILE}, "tags": [HOSTILE[:60]]}
+    assert operator.call("PUT", "/schedules/fires", fires).status == 201
+    eventually(
+        lambda: len(operator.call("GET", "/schedules/fires/firings").body["firings"]) > 1,
+        within_s=60,
+        what="it has fired, and was skipped",
+    )
+    assert operator.call("POST", "/schedules/fires/pause", {"reason": HOSTILE}).status == 200
+    assert operator.call("PUT", "/schedules/nightly", {"cron": "30 2 * * *", "kind": "noop"}).status == 201
+    assert operator.call("POST", "/callback-secrets").status == 201
+    called, _ = ended_delivery(operator)
     addresses = {
+        "a schedule that fired": "/schedules/fires",
+        "a schedule that has not": "/schedules/nightly",
+        "a job with a callback": f"/jobs/{called}",
         "a job that succeeded": f"/jobs/{done[0]}",
         "a job that failed twice": f"/jobs/{failed[0]}",
         "a parked job": f"/jobs/{waits}",
@@ -178,6 +195,8 @@ def test_pages_of_what_is_not_there_are_for_everybody(reader: Reader, filled: Fi
         "/batches/nothing",
         "/kinds/nothing",
         "/bulk-actions/nothing",
+        "/schedules/nothing",
+        "/callbacks?state=lost",
         "/jobs?satte=x",
         "/nothing",
     )

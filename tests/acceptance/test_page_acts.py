@@ -12,6 +12,7 @@ from acked_common.model.audit import AuditAction
 from acked_common.model.lifecycle import State
 from support.access import Client, id_of, make_token
 from support.browser import Browser
+from support.deliveries import ended_delivery
 from support.nonce import nonce
 from support.pages import open_as
 from support.roles import says, shown, until
@@ -22,10 +23,8 @@ NONCE = nonce()
 KIND = "flaky"
 FAILS = {"failures": 1000, "nonce": NONCE}
 MANY = 5
-# Tokens are made at the command line, and schedules and callbacks have no page yet.
-BY_PEOPLE = {
-    action.value for action in AuditAction if not action.value.startswith(("token_", "schedule_", "callback_"))
-}
+# Tokens are made at the command line.
+BY_PEOPLE = {action.value for action in AuditAction if not action.value.startswith("token_")}
 
 
 @dataclass
@@ -88,6 +87,8 @@ def test_each_act_by_buttons_stands_in_the_audit(operator: Operator) -> None:
     acts_on_jobs(operator)
     acts_on_a_group(operator)
     acts_on_many(operator)
+    acts_on_schedules(operator)
+    acts_on_callbacks(operator)
     acts_on_kinds_and_workers(operator)
     browser = operator.browser
     operator.open("/audit")
@@ -195,6 +196,57 @@ def acts_on_many(person: Operator) -> None:
         what="the action is aborted",
     )
     person.note("Abort the bulk retry")
+
+
+def acts_on_schedules(person: Operator) -> None:
+    name = f"acts-{NONCE}"
+    person.open("/schedules")
+    person.press("New schedule")
+    person.type("Name$", name)
+    shown(person.browser, "combobox", "^Kind of its jobs").type("noop")
+    person.type("Minute, hour", "0 0 1 1 *")
+    person.press("Save the schedule")
+    says(person.browser, "It has not fired yet")
+    person.note(f"Define schedule {name} for jobs of kind noop")
+    person.press("Pause")
+    person.type("Why", f"the report is wrong {NONCE}")
+    person.press("Pause the schedule")
+    says(person.browser, f"by ada: the report is wrong {NONCE}")
+    person.note(f"Pause schedule {name} the report is wrong {NONCE}")
+    person.press("Resume")
+    says(person.browser, "Active")
+    person.note(f"Resume schedule {name}")
+    person.press("Run now")
+    says(person.browser, "by Run now")
+    person.note(f"Run schedule {name} now")
+    person.press("Delete")
+    person.press("Delete the schedule")
+    says(person.browser, "No schedule yet")
+    person.note(f"Delete schedule {name}")
+
+
+def acts_on_callbacks(person: Operator) -> None:
+    person.open("/callbacks")
+    person.press("Make a secret")
+    says(person.browser, "whsec_")
+    (secret,) = [one["id"] for one in person.client.call("GET", "/callback-secrets").body["secrets"]]
+    person.note(f"Make secret {secret} for callbacks")
+    job, delivery = ended_delivery(person.client)
+    # By the API, and by the same person.
+    person.note(f"Cancel job …{delivery[-8:]}")
+    person.open(f"/jobs/{job}")
+    person.press("Send job.succeeded of job .* again")
+    eventually(
+        lambda: len(person.client.call("GET", f"/jobs/{job}/callbacks").body["deliveries"]) > 1,
+        within_s=60,
+        what="it is sent again",
+    )
+    person.note(f"Send a callback of job …{job[-8:]} again")
+    person.open("/callbacks")
+    person.press(f"End {secret}")
+    person.press("End the secret")
+    says(person.browser, "No secret signs callbacks yet")
+    person.note(f"End secret {secret} of callbacks")
 
 
 def acts_on_kinds_and_workers(person: Operator) -> None:

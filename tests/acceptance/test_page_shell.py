@@ -13,6 +13,7 @@ from acked_common.model.lifecycle import State
 from support import axe
 from support.access import Client, id_of, make_token
 from support.browser import Browser
+from support.deliveries import ended_delivery
 from support.focus import walk
 from support.nonce import nonce
 from support.pages import open_as, url
@@ -28,6 +29,8 @@ PLACES = {
     "Jobs": "/jobs",
     "Batches": "/batches",
     "Kinds": "/kinds",
+    "Schedules": "/schedules",
+    "Callbacks": "/callbacks",
     "Workers": "/workers",
     "Bulk actions": "/bulk-actions",
     "Audit": "/audit",
@@ -36,7 +39,8 @@ PLACES = {
 }
 ON_THE_BAR = ("Overview", "Attention", "Jobs", "Batches")
 ACTS = re.compile(
-    r"^(cancel|retry|run|edit|erase|resolve|pause|resume|drain|abort|snooze|take|comment|send|choose)\b", re.I
+    r"^(cancel|retry|run|edit|erase|resolve|pause|resume|drain|abort|snooze|take|comment|send|choose|new|make|rotate|end|delete)\b",
+    re.I,
 )
 FAILS_AT_ONCE = {"failures": 1000}
 
@@ -148,8 +152,13 @@ def test_reader_sees_no_action_on_any_page(browser: Browser, operator: Client, r
         within_s=CENSUS_WITHIN_S,
         what="the census has counted a group",
     )
-    of_one = (f"/batches/{batch}", f"/jobs/{job_id}", "/kinds/demo")
-    with_acts = (*of_one, "/attention", "/jobs", "/kinds", "/workers", "/load-test")
+    nightly = {"cron": "0 0 1 1 *", "kind": "noop"}
+    assert operator.call("PUT", "/schedules/nightly", nightly).status == 201
+    assert operator.call("POST", "/callback-secrets").status == 201
+    called, _ = ended_delivery(operator)
+    of_one = (f"/batches/{batch}", f"/jobs/{job_id}", "/kinds/demo", "/schedules/nightly", f"/jobs/{called}")
+    of_all = ("/attention", "/jobs", "/kinds", "/schedules", "/callbacks", "/workers", "/load-test")
+    with_acts = (*of_one, *of_all)
     for path in with_acts:
         assert acts_on(browser, operator, path), path
     for path in {*with_acts, *PLACES.values()}:
@@ -167,6 +176,8 @@ def test_reader_sees_no_action_on_any_page(browser: Browser, operator: Client, r
         f"/bulk-actions/{bulk}/abort": None,
         "/bulk-actions": {"action": "retry", "filter": {"kind": "flaky", "state": State.FAILED.value}},
         "/kinds/demo/pause": {"reason": NONCE},
+        "/schedules/nightly/pause": {"reason": NONCE},
+        "/callback-secrets": None,
         "/workers/worker-1/drain": None,
     }
     for path, body in commands.items():

@@ -13,8 +13,9 @@ export function notice(text) {
 }
 
 // Opens a dialog and resolves to the values of its fields, or to null where the person leaves it. `fields` are labels with
-// inputs; `leave` is the label of the button that closes it; `check` may throw an Error whose message the dialog shows.
-export function question({ title, text = [], fields = [], confirm, leave = "Cancel", isDangerous = false, check = (values) => values }) {
+// inputs; `leave` is the label of the button that closes it; `check` returns or resolves to what the question resolves to,
+// and may throw an Error or a Problem, which the dialog shows.
+export function question({ title, text = [], fields = [], confirm, leave = "Cancel", isDangerous = false, isWide = false, check = (values) => values }) {
   return new Promise((resolve) => {
     const trouble = h("p", { class: "trouble", role: "alert" });
     const form = h("form", { method: "dialog" },
@@ -23,16 +24,20 @@ export function question({ title, text = [], fields = [], confirm, leave = "Canc
       h("div", { class: "row end" },
         h("button", { type: "button", class: "quiet", on: { click: () => dialog.close() } }, leave),
         h("button", { type: "submit", class: isDangerous ? "danger" : null, value: "yes" }, confirm)));
-    const dialog = h("dialog", { "aria-labelledby": "question-title" }, form);
+    const dialog = h("dialog", { "aria-labelledby": "question-title", class: isWide ? "wide" : null }, form);
     let values = null;
-    form.addEventListener("submit", (event) => {
+    let isBusy = false;
+    form.addEventListener("submit", async (event) => {
       event.preventDefault();
+      if (isBusy) return;
+      isBusy = true;
       try {
-        values = check(Object.fromEntries(new FormData(form)));
+        values = await check(Object.fromEntries(new FormData(form)));
         dialog.close();
       } catch (error) {
-        fill(trouble, error.message);
+        fill(trouble, error.detail ?? error.message);
       }
+      isBusy = false;
     });
     const before = document.activeElement;
     dialog.addEventListener("close", () => {
@@ -46,15 +51,16 @@ export function question({ title, text = [], fields = [], confirm, leave = "Canc
   });
 }
 
-// Sends a command and says `done`; shows the problem in `place` where it was refused. Resolves to the response, or null.
-export async function carryOut(url, body, { done, place, signal }) {
+// Sends a command, a POST unless `options` say otherwise, and says `done`; shows the problem in `place` where it was
+// refused. Resolves to the response, or null.
+export async function carryOut(url, body, { done, place, ...options }) {
   fill(place);
   try {
-    const response = await send(url, body, { signal });
+    const response = await send(url, body, options);
     notice(typeof done === "function" ? done(response) : done);
     return response;
   } catch (problem) {
-    if (signal?.aborted) return null;
+    if (options.signal?.aborted) return null;
     fill(place, problemBox(problem instanceof Problem ? problem : new Problem("The page failed", String(problem))));
     return null;
   }

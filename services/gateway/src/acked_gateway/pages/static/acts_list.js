@@ -1,5 +1,5 @@
 // What people did last, each as a sentence with a link to what it was done to.
-import { bulkAddress, jobAddress, kindAddress } from "./api.js";
+import { bulkAddress, jobAddress, kindAddress, scheduleAddress } from "./api.js";
 import { h } from "./dom.js";
 import { shortId, time } from "./format.js";
 
@@ -20,7 +20,8 @@ function targetOf(target) {
   if (target.bulk) return h("a", { href: bulkAddress(target.bulk) }, shortId(target.bulk));
   if (target.worker) return h("a", { href: "/workers" }, target.worker);
   if (target.group) return h("a", { href: "/attention" }, target.group.slice(0, 8));
-  return target.schedule ?? target.client ?? target.secret ?? "";
+  if (target.schedule) return h("a", { href: scheduleAddress(target.schedule) }, target.schedule);
+  return target.client ?? target.secret ?? "";
 }
 
 export const actLine = ({ at, client, action, target, reason }) => h("li",

@@ -82,4 +82,5 @@ export function address(path, parameters = {}) {
 export const jobAddress = (id) => `/jobs/${encodeURIComponent(id)}`;
 export const batchAddress = (batch) => `/batches/${encodeURIComponent(batch)}`;
 export const kindAddress = (kind) => `/kinds/${encodeURIComponent(kind)}`;
+export const scheduleAddress = (name) => `/schedules/${encodeURIComponent(name)}`;
 export const bulkAddress = (id) => `/bulk-actions/${encodeURIComponent(id)}`;

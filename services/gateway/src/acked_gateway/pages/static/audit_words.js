@@ -1,5 +1,5 @@
 // What an entry of the audit says in a sentence, with links to what it concerns. Entries tell what a person asked for.
-import { bulkAddress, jobAddress, kindAddress } from "./api.js";
+import { bulkAddress, jobAddress, kindAddress, scheduleAddress } from "./api.js";
 import { h } from "./dom.js";
 import { absolute, limitWords, plural, shortId } from "./format.js";
 import { stateChip } from "./parts.js";
@@ -7,7 +7,7 @@ import { stateChip } from "./parts.js";
 const link = (href, text, title) => h("a", { href, title }, text);
 const job = ({ job: id }) => link(jobAddress(id), shortId(id), id);
 const kind = ({ kind: name }) => link(kindAddress(name), name);
-const schedule = ({ schedule: name }) => h("code", name);
+const schedule = ({ schedule: name }) => link(scheduleAddress(name), name);
 const bulk = (target, text) => link(bulkAddress(target.bulk), text);
 const words = (verb) => verb.replaceAll("_", " ");
 
@@ -50,12 +50,12 @@ const SENTENCES = {
   bulk_abort: ({ target }) => ["Abort the ", bulk(target, `bulk ${words(target.action)}`)],
   attention: ({ target }) => note(target),
   callback_resend: ({ target }) => ["Send a callback of job ", job(target), " again"],
-  callback_secret_make: ({ target }) => ["Make secret ", h("code", target.secret), " for callbacks"],
-  callback_secret_end: ({ target }) => ["End secret ", h("code", target.secret), " of callbacks"],
   callback_endpoint_put: ({ target }) => ["Define callback endpoint ", h("code", target.endpoint)],
   callback_endpoint_delete: ({ target }) => ["Delete callback endpoint ", h("code", target.endpoint)],
   callback_endpoint_enable: ({ target }) => ["Enable callback endpoint ", h("code", target.endpoint)],
   callback_endpoint_disable: ({ target }) => ["Disable callback endpoint ", h("code", target.endpoint)],
+  callback_secret_make: ({ target }) => ["Make secret ", link("/callbacks", target.secret), " for callbacks"],
+  callback_secret_end: ({ target }) => ["End secret ", link("/callbacks", target.secret), " of callbacks"],
   token_make: ({ target }) => ["Make token ", h("code", target.token), ` for client ${target.client}`, target.may ? `, who may ${target.may.join(", ")}` : ""],
   token_revoke: ({ target }) => ["Revoke token ", h("code", target.token), ` of client ${target.client}`],
 };

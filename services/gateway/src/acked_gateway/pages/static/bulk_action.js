@@ -3,7 +3,7 @@ import { address, ask, bulkAddress, jobAddress } from "./api.js";
 import { BulkProgress } from "./bulk.js";
 import { choiceOf } from "./bulk_actions.js";
 import { VERBS, hasEnded, nameOf, refusedCount } from "./bulk_words.js";
-import { fill, h } from "./dom.js";
+import { fill, h, renew } from "./dom.js";
 import { duration, rate, time } from "./format.js";
 import { card, emptyPlace, table } from "./parts.js";
 
@@ -42,13 +42,9 @@ export async function show(page) {
   const refused = card("Refused jobs", table("Up to 20 examples", ["Job", "Why"], rows));
   const shown = (found) => {
     page.setTitle(nameOf(found), `${found.progress === null || hasEnded(found) ? "" : `${Math.floor(found.progress * 100)} % `}${nameOf(found)}`);
-    // What has not changed stays as it is, with the focus and the selection in it.
     const { started_at: startedAt, ended_at: endedAt, abort_requested_at: abortedAt } = found;
-    const key = JSON.stringify([startedAt, endedAt, abortedAt, found.refused_examples]);
-    if (pairs.dataset.shown === key) return;
-    pairs.dataset.shown = key;
-    fill(pairs, facts(found));
-    fill(rows, found.refused_examples.map(refusedRow));
+    renew(pairs, [startedAt, endedAt, abortedAt], () => facts(found));
+    renew(rows, found.refused_examples, () => found.refused_examples.map(refusedRow));
     refused.hidden = refusedCount(found) === 0;
   };
   shown(action);

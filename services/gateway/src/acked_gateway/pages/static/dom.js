@@ -62,6 +62,17 @@ export function say(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
+const shown = new WeakMap();
+
+// Fills a place only where what it shows has changed, so that the focus and the selection in it stay. `seen` is what the
+// children are made of, as JSON; `make` returns them.
+export function renew(place, seen, make) {
+  const key = JSON.stringify(seen);
+  if (shown.get(place) === key) return;
+  shown.set(place, key);
+  fill(place, make());
+}
+
 // Makes the children of `parent` those of `items`, in order. Elements with a known key stay, with their focus: `update`
 // gets (element, item); `make` gets an item whose key is new.
 export function keyed(parent, items, keyOf, make, update = () => {}) {

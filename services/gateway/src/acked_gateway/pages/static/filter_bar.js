@@ -1,6 +1,6 @@
 // The filters of the list of jobs. They are the query of the address: a link to the page is a link to the list.
 import { address, ask, jobAddress } from "./api.js";
-import { stateChip } from "./parts.js";
+import { stateLinks } from "./parts.js";
 import { states } from "./config.js";
 import { h } from "./dom.js";
 
@@ -39,13 +39,6 @@ function meaning(text, filter, known) {
   return listAddress({ ...filter, batch: batch ?? text });
 }
 
-function stateLinks(filter) {
-  const link = (state, label) => h("li", h("a", {
-    href: listAddress({ ...filter, state }), "aria-current": (filter.state ?? null) === state ? "page" : null,
-  }, label));
-  return h("nav", { "aria-label": "States" }, h("ul", { class: "choices" }, link(null, "All"), states.map(({ name }) => link(name, stateChip(name)))));
-}
-
 const field = (filter, [name, label, hint, list]) => h("label", label,
   h("input", { name, value: filter[name] ?? "", placeholder: hint, list: list === null ? null : `list-${list}`, autocomplete: "off", autocapitalize: "none", spellcheck: "false" }));
 
@@ -75,7 +68,7 @@ export function filterBar(page) {
   });
   const given = Object.entries(filter).filter(([name]) => name !== "state");
   suggest(page, known, lists);
-  return h("section", { class: "card stack", "aria-label": "Filters" }, search, stateLinks(filter),
+  return h("section", { class: "card stack", "aria-label": "Filters" }, search, stateLinks(filter.state, (state) => listAddress({ ...filter, state })),
     given.length > 0 && h("ul", { class: "choices" }, given.map(([name, value]) => chip(page.query, name, value)),
       given.length > 1 && h("li", h("a", { href: listAddress({ state: filter.state }) }, "Clear filters"))),
     h("details", { open: page.hash.filters === "open", on: { toggle: (event) => page.setHash({ filters: event.target.open ? "open" : null }) } },

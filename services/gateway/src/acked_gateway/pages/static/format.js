@@ -67,6 +67,9 @@ export function time(at) {
   return h("time", { datetime: at, title: absolute(at), "data-relative": "" }, relative(at));
 }
 
+// A relative time with the absolute one beside it.
+export const instant = (at) => [time(at), h("span", { class: "faint" }, ` ${absolute(at)}`)];
+
 // Makes a time of `time` show another instant, in its place.
 export function updateTime(element, at) {
   if (element.dateTime === at) return;

@@ -4,10 +4,11 @@ import { absolute, duration } from "./format.js";
 import { card, emptyPlace, problemBox, skeleton, stateChip, updateChip } from "./parts.js";
 import { commandsOf, factsOf } from "./job_facts.js";
 import { errorsOf, payloadOf, rawOf, resultOf } from "./job_bodies.js";
-import { fill, h, say } from "./dom.js";
+import { fill, h, renew, say } from "./dom.js";
 import { failedState, isTerminal, permissions } from "./config.js";
 import { Calls, waitWords } from "./calls.js";
 import { JobActs } from "./job_acts.js";
+import { JobCallback } from "./job_callback.js";
 import { actButton } from "./act.js";
 import { LiveJobs } from "./live.js";
 import { parseExactly } from "./json_text.js";
@@ -54,12 +55,14 @@ class JobView {
   #commands = h("div");
   #acts;
   #tabs;
-  #shown = {};
+  #callback;
+  #drawnRev = null;
 
   constructor(page) {
     this.#page = page;
     this.#id = page.parameters.id;
     this.#acts = new JobActs(page, () => this.#job, () => this.#ask());
+    this.#callback = new JobCallback(page, () => this.#ask());
     this.#live = new LiveJobs(page, (events) => this.#take(events.get(this.#id)));
   }
 
@@ -72,11 +75,11 @@ class JobView {
 
   // An ended job is read again where the feed says that it moved, or can't say.
   async #load(signal) {
-    if (!this.#isStale && this.#live.isLive && isTerminal(this.#job.state)) return { job: this.#job };
+    if (!this.#isStale && this.#live.isLive && isTerminal(this.#job.state) && this.#callback.isSettled) return { job: this.#job };
     this.#isStale = false;
     try {
       const job = await ask(jobAddress(this.#id), { signal, parse: parseJob });
-      await this.#calls.load(job, signal);
+      await Promise.all([this.#calls.load(job, signal), this.#callback.load(job, signal)]);
       return { job };
     } catch (problem) {
       this.#isStale = true;
@@ -112,20 +115,13 @@ class JobView {
     this.#timeline.show(job, this.#calls);
     this.#tickWait();
     this.#showCalls(job);
-    this.#renew("facts", this.#facts, [job.rev, job.edited_to], () => factsOf(job));
-    this.#renew("commands", this.#commands, [job.erased_at, job.state, job.waits, Boolean(job.steps)], () => commandsOf(job, this.#page.own.token_id !== null));
+    this.#callback.show(job);
+    renew(this.#facts, [job.rev, job.edited_to], () => factsOf(job));
+    renew(this.#commands, [job.erased_at, job.state, job.waits, Boolean(job.steps)], () => commandsOf(job, this.#page.own.token_id !== null));
     this.#tabs.label("errors", job.attempts.length === 0 ? "Errors" : `Errors (${job.attempts.length})`);
     // What a person reads is left alone while it stays the same.
-    if (this.#shown.tabs !== job.rev && !isFirst) this.#tabs.redraw();
-    this.#shown.tabs = job.rev;
-  }
-
-  // Draws a part where what it shows has changed, so that what a person selects or opens stays.
-  #renew(name, place, seen, draw) {
-    const key = JSON.stringify(seen);
-    if (this.#shown[name] === key) return;
-    this.#shown[name] = key;
-    fill(place, draw());
+    if (this.#drawnRev !== job.rev && !isFirst) this.#tabs.redraw();
+    this.#drawnRev = job.rev;
   }
 
   #build() {
@@ -147,7 +143,7 @@ class JobView {
     });
     fill(this.#page.main,
       h("section", { class: "card", "aria-label": "State" }, h("p", { class: "state" }, this.#chip), this.#hint, this.#wait, this.#progress, this.#acts.element),
-      timeline, this.#signalCard, this.#tabs.element, card("About this job", this.#facts, this.#commands));
+      timeline, this.#signalCard, this.#callback.element, this.#tabs.element, card("About this job", this.#facts, this.#commands));
   }
 
   // What the durable calls have to say beside their rows, and the signals.
@@ -155,13 +151,13 @@ class JobView {
     const { warned } = job.steps ?? {};
     this.#warned.hidden = warned === undefined;
     say(this.#warned, warned === undefined ? "" : `The job nears a limit: ${warned}.`);
-    this.#renew("earlier", this.#earlier, [this.#calls.hasEarlier, this.#calls.isCut], () => [
+    renew(this.#earlier, [this.#calls.hasEarlier, this.#calls.isCut], () => [
       this.#calls.hasEarlier && actButton("Show earlier durable calls", () => this.#showEarlier(), { class: "quiet small" }),
       this.#calls.isCut && h("p", { class: "faint small" }, "Earlier durable calls are left out. The command below lists all."),
     ]);
     const { signals } = this.#calls;
     this.#signalCard.hidden = signals === null || signals.received === 0;
-    if (signals !== null) this.#renew("signals", this.#signals, [signals, job.waits], () => signalsOf(signals, job.waits));
+    if (signals !== null) renew(this.#signals, [signals, job.waits], () => signalsOf(signals, job.waits));
   }
 
   async #showEarlier() {
@@ -169,8 +165,7 @@ class JobView {
       await this.#calls.loadEarlier(this.#job, this.#page.signal);
       this.#show({ job: this.#job });
     } catch (problem) {
-      if (!this.#page.signal.aborted) fill(this.#earlier, problemBox(problem));
-      delete this.#shown.earlier;
+      if (!this.#page.signal.aborted) renew(this.#earlier, String(problem), () => problemBox(problem));
     }
   }
 
@@ -206,7 +201,6 @@ class JobView {
       ? emptyPlace(`There is no job ${this.#id}.`, "It may be of another tenant, or older than its retention.", h("a", { href: "/jobs" }, "All jobs"))
       : problemBox(problem));
     this.#job = null;
-    this.#shown = {};
   }
 }
 

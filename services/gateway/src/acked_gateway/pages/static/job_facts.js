@@ -1,6 +1,6 @@
 // What is known of a job beside its bodies: where it belongs, when things happened, and commands for a terminal.
-import { address, batchAddress, jobAddress, kindAddress } from "./api.js";
-import { absolute, count, duration, plural, time } from "./format.js";
+import { address, batchAddress, jobAddress, kindAddress, scheduleAddress } from "./api.js";
+import { count, duration, instant, plural } from "./format.js";
 import { isLong, written } from "./json_text.js";
 import { command, copyButton } from "./parts.js";
 import { failedState, intakeUrl, isTerminal } from "./config.js";
@@ -11,16 +11,20 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 const fact = (term, ...values) => [h("dt", term), h("dd", values)];
 
-const instant = (at) => [time(at), h("span", { class: "faint" }, ` ${absolute(at)}`)];
-
 const jobLink = (id) => h("a", { href: jobAddress(id) }, h("code", id));
 
+// What stands behind the prefix of one of the tags that Acked sets.
+const tagged = (job, prefix) => job.tags.find((tag) => tag.startsWith(prefix))?.slice(prefix.length);
+
 export function factsOf(job) {
+  const [schedule, called] = [tagged(job, "schedule:"), tagged(job, "callback:")];
   const group = job.error?.group;
   return h("dl", { class: "pairs" },
     fact("Id", h("code", job.id), " ", copyButton(job.id, "Copy", "Copy the id")),
     fact("Kind", h("a", { href: kindAddress(job.kind) }, job.kind)),
     job.batch !== null && fact("Batch", h("a", { href: batchAddress(job.batch) }, job.batch)),
+    schedule && fact("Schedule", h("a", { href: scheduleAddress(schedule) }, schedule)),
+    called && fact("Delivers a callback of", jobLink(called)),
     job.tags.length > 0 && fact("Tags", h("ul", { class: "choices" }, job.tags.map((tag) => h("li", h("a", { href: address("/jobs", { tag }) }, tag))))),
     fact("Accepted", instant(job.accepted_at)),
     job.due_at && fact("Due", instant(job.due_at)),

@@ -16,6 +16,9 @@ export function parseExactly(text) {
     typeof value === "number" && context?.source !== undefined && context.source !== String(value) ? JSON.rawJSON(context.source) : value));
 }
 
+// The JSON of `body` with `payload` as its last member, which is JSON already: JavaScript would round its large numbers.
+export const withPayload = (body, payload) => JSON.stringify({ ...body, payload: null }).replace(/null\}$/, () => `${payload}}`);
+
 export const written = (value) => JSON.stringify(value, null, 2);
 
 // Where a text ends to be JSON: an offset, or null where all of it is. Browsers describe it in words of their own, if at all.

@@ -1,10 +1,10 @@
 // The keyboard: `/` filters, `j` and `k` go through a list, Enter opens, `x` chooses, `?` explains, `g` and a letter go to a page.
 import { h } from "./dom.js";
 
-const PLACES = { o: "/", a: "/attention", j: "/jobs", b: "/batches", k: "/kinds", w: "/workers", u: "/bulk-actions", d: "/audit", l: "/load-test" };
+const PLACES = { o: "/", a: "/attention", j: "/jobs", b: "/batches", k: "/kinds", s: "/schedules", c: "/callbacks", w: "/workers", u: "/bulk-actions", d: "/audit", l: "/load-test" };
 const KEYS = [
   ["/", "Go to the filter"], ["j, k", "Next or previous row"], ["Enter", "Open the row"], ["x", "Choose the row"],
-  ["g o", "Overview"], ["g a", "Attention"], ["g j", "Jobs"], ["g b", "Batches"], ["g k", "Kinds"], ["g w", "Workers"],
+  ["g o", "Overview"], ["g a", "Attention"], ["g j", "Jobs"], ["g b", "Batches"], ["g k", "Kinds"], ["g s", "Schedules"], ["g c", "Callbacks"], ["g w", "Workers"],
   ["g u", "Bulk actions"], ["g d", "Audit"], ["g l", "Load test"], ["?", "This help"], ["Esc", "Close"],
 ];
 // What the pages call things.
@@ -12,6 +12,8 @@ const TERMS = [
   ["Job", "One accepted request and its work."],
   ["Kind", "The name that selects the code for a job, its handler."],
   ["Batch", "The jobs that were sent with one batch name."],
+  ["Schedule", "It sends jobs of one kind at regular times; each time is a firing."],
+  ["Callback", "A signed request that Acked sends to a URL when a job ends; its delivery is a job too."],
   ["Queued", "A worker may start the job as soon as it has a free slot."],
   ["Scheduled", "The job is delayed, or backs off after a failed attempt."],
   ["Waiting", "The job is parked: it waits for an instant or a signal, and holds no worker."],

@@ -1,7 +1,7 @@
 // One kind: its counts, how long its jobs wait and run, who serves it, its options; pause, resume, limit, send one.
 import { address, ask, jobAddress } from "./api.js";
 import { failedState, permissions, queuedState, runningState } from "./config.js";
-import { fill, h, keyed, say } from "./dom.js";
+import { fill, h, keyed, renew, say } from "./dom.js";
 import { count, duration, shortId, time } from "./format.js";
 import { Histogram } from "./histogram.js";
 import { limitButtons, pauseButton } from "./kind_acts.js";
@@ -127,14 +127,14 @@ class KindPage {
     const { backlog } = kind;
     const of = (state) => (backlog === null ? "–" : count(backlog.states[state] ?? 0));
     for (const [term, state] of [[QUEUED, queuedState], [RUNNING, runningState], [FAILED, failedState]]) say(this.#figures.get(term), of(state));
-    once(this.#figures.get(OLDEST), backlog?.oldest_queued_at ?? "none", () => (backlog?.oldest_queued_at ? time(backlog.oldest_queued_at) : "none"));
+    renew(this.#figures.get(OLDEST), backlog?.oldest_queued_at ?? null, () => (backlog?.oldest_queued_at ? time(backlog.oldest_queued_at) : "none"));
     const workers = kind.workers ?? [];
     const { busy, slots } = slotsOf(workers);
     say(this.#figures.get(SLOTS), kind.workers === null ? "–" : `${count(busy)} of ${count(slots)}`);
     keyed(this.#workers, workers, (one) => JSON.stringify([one.instance, one.running, one.running_jobs]), workerLine);
     if (workers.length === 0) fill(this.#workers, h("li", { class: "faint" }, "No worker serves this kind now. Its jobs wait."));
-    once(this.#options, JSON.stringify([kind.version, kind.timeout_s, kind.max_attempts, kind.seen_at]), () => optionsOf(kind));
-    once(this.#schema, JSON.stringify([kind.payload_schemas, kind.is_payload_checked]), () => schemasOf(kind));
+    renew(this.#options, [kind.version, kind.timeout_s, kind.max_attempts, kind.seen_at], () => optionsOf(kind));
+    renew(this.#schema, [kind.payload_schemas, kind.is_payload_checked], () => schemasOf(kind));
     const past = [...kind.past_pauses].reverse();
     keyed(this.#past, past, ({ since }) => since, ({ since, until }) => h("li", time(since), ", for ", duration((Date.parse(until) - Date.parse(since)) / 1000)));
     if (past.length === 0) fill(this.#past, h("li", { class: "faint" }, "It was never paused."));
@@ -142,24 +142,17 @@ class KindPage {
 
   #showState(kind) {
     const { paused } = kind;
-    const key = JSON.stringify([paused, kind.is_served]);
-    once(this.#state, key, () => (paused !== null
+    const seen = [paused, kind.is_served];
+    renew(this.#state, seen, () => (paused !== null
       ? [h("span", { class: "tone-later chip" }, shape("bar")), h("span", pausedWords(kind), ", ", time(paused.since))]
       : kind.is_served ? mark("good", "check", "Open: workers start its jobs.") : mark("bad", "cross", "No worker serves it: its jobs wait.")));
-    once(this.#button, key, () => pauseButton(this.#page, kind, this.#trouble, () => this.#now.now()));
+    renew(this.#button, seen, () => pauseButton(this.#page, kind, this.#trouble, () => this.#now.now()));
     const { limit, limit_use: use } = kind;
-    once(this.#limit, JSON.stringify([limit, use]), () => (limit === null ? "No limit on its running jobs."
+    renew(this.#limit, [limit, use], () => (limit === null ? "No limit on its running jobs."
       : [limitSentence(kind), ", ", time(limit.since), use === null ? "." : `. ${count(use.running)} run, ${count(use.held)} wait for a place.`]));
-    once(this.#limitButtons, JSON.stringify(limit), () => limitButtons(this.#page, kind, this.#trouble, () => this.#now.now()));
+    renew(this.#limitButtons, limit, () => limitButtons(this.#page, kind, this.#trouble, () => this.#now.now()));
     this.#page.setTitle(`Kind ${this.#name}`, paused === null ? this.#name : `${this.#name} (paused)`);
   }
-}
-
-// Fills a place anew only where its content differs.
-function once(place, key, make) {
-  if (place.dataset.shown === key) return;
-  place.dataset.shown = key;
-  fill(place, make());
 }
 
 const sums = (points) => Object.fromEntries(Object.keys(points[0]).map((name) => [name, points.reduce((total, point) => total + (Number(point[name]) || 0), 0)]));

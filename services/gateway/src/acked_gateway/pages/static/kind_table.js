@@ -1,7 +1,7 @@
 // The table of kinds: what waits, runs and fails of each, who serves it, whether it is paused or limited.
 import { address, kindAddress } from "./api.js";
 import { failedState, queuedState, runningState } from "./config.js";
-import { fill, h, keyed, say } from "./dom.js";
+import { h, keyed, renew, say } from "./dom.js";
 import { count, limitWords, time } from "./format.js";
 import { pauseButton } from "./kind_acts.js";
 import { list, mark } from "./parts.js";
@@ -30,13 +30,6 @@ export function kindRows({ kinds, backlog, workers, totals }) {
 const figureOf = (value) => (value === null ? "–" : count(value));
 const listOf = (kind, state) => address("/jobs", { kind, state });
 
-// A cell that is made anew only where its content differs, so that nothing under a pointer or a focus goes.
-function set(cell, key, ...content) {
-  if (cell.dataset.shown === String(key)) return;
-  cell.dataset.shown = String(key);
-  fill(cell, content);
-}
-
 export class KindTable {
   #page;
   #body = h("tbody");
@@ -63,14 +56,14 @@ export class KindTable {
 
   #update(element, row) {
     const [, waiting, oldest, running, failed, workers, share, state] = element.children;
-    const linked = (cell, value, name) => set(cell, value, value ? h("a", { href: listOf(row.kind, name) }, count(value)) : figureOf(value));
+    const linked = (cell, value, name) => renew(cell, value, () => (value ? h("a", { href: listOf(row.kind, name) }, count(value)) : figureOf(value)));
     linked(waiting, row.waiting, queuedState);
-    set(oldest, row.oldest, row.oldest ? time(row.oldest) : "–");
+    renew(oldest, row.oldest, () => time(row.oldest));
     linked(running, row.running, runningState);
     linked(failed, row.failed, failedState);
     say(workers, figureOf(row.workers));
     say(share, failureShare(row.totals));
-    set(state.firstElementChild, JSON.stringify([row.paused, row.limit, row.workers === 0]), stateOf(row), limitOf(row), this.#done && pauseButton(this.#page, row, this.#place, this.#done));
+    renew(state.firstElementChild, [row.paused, row.limit, row.workers === 0], () => [stateOf(row), limitOf(row), this.#done && pauseButton(this.#page, row, this.#place, this.#done)]);
   }
 }
 

@@ -1,5 +1,5 @@
 // Parts that several pages show: states, problems, empty places, copy buttons.
-import { lookOf } from "./config.js";
+import { lookOf, states } from "./config.js";
 import { fill, h, svg } from "./dom.js";
 
 const SHAPES = {
@@ -26,6 +26,12 @@ export const mark = (tone, form, ...words) => h("span", { class: `chip tone-${to
 // A state by colour, shape and word.
 export function stateChip(state) {
   return h("span", { class: `chip tone-${lookOf(state).tone}`, "data-state": state }, shapeOf(state), state);
+}
+
+// A link to the list of each state, and to that of all; `hrefOf` gets a state or null, and `current` is the one that is shown.
+export function stateLinks(current, hrefOf) {
+  const link = (state, label) => h("li", h("a", { href: hrefOf(state), "aria-current": (current ?? null) === state ? "page" : null }, label));
+  return h("nav", { "aria-label": "States" }, h("ul", { class: "choices" }, link(null, "All"), states.map(({ name }) => link(name, stateChip(name)))));
 }
 
 // Makes a chip show another state, in its place.

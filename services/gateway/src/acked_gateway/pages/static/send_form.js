@@ -3,15 +3,8 @@ import { Problem, jobAddress, kindAddress, send } from "./api.js";
 import { actButton, notice } from "./act.js";
 import { fill, h } from "./dom.js";
 import { shortId } from "./format.js";
+import { checkedJson, withPayload } from "./json_text.js";
 import { card, problemBox } from "./parts.js";
-
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new Problem("The payload is no JSON", error.message);
-  }
-}
 
 export function sendForm(page, kind) {
   let key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
@@ -28,9 +21,7 @@ export function sendForm(page, kind) {
     const values = Object.fromEntries(new FormData(form));
     const body = { ...(values.delay ? { delay_s: Number(values.delay) } : {}), ...(values.batch.trim() ? { batch: values.batch.trim() } : {}) };
     try {
-      // The text goes as it is: numbers beyond what JavaScript can hold stay what they are.
-      parsed(values.payload);
-      const json = JSON.stringify({ ...body, payload: null }).replace(/"payload":null\}$/, () => `"payload":${values.payload}}`);
+      const json = withPayload(body, checkedJson(values.payload));
       const job = await send(`${kindAddress(kind)}/jobs`, undefined, {
         signal: page.signal, body: json, headers: { "Content-Type": "application/json", "Idempotency-Key": key },
       });
@@ -38,7 +29,7 @@ export function sendForm(page, kind) {
       fill(place, h("p", "Accepted as ", h("a", { href: jobAddress(job.id) }, `job ${shortId(job.id)}`), "."));
       notice("The job was accepted.");
     } catch (problem) {
-      if (!page.signal.aborted) fill(place, problemBox(problem));
+      if (!page.signal.aborted) fill(place, problemBox(problem instanceof Problem ? problem : new Problem("The payload is no JSON", problem.message)));
     }
   }
 

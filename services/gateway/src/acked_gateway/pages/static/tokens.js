@@ -1,6 +1,6 @@
 // Who is signed in, what the token allows, and the active tokens of the tenant.
 import { ask } from "./api.js";
-import { fill, h } from "./dom.js";
+import { h, renew } from "./dom.js";
 import { time } from "./format.js";
 import { card, command, emptyPlace, table } from "./parts.js";
 import { Refresh } from "./refresh.js";
@@ -43,15 +43,9 @@ function tenantCard({ own, asks_for_tokens: asks, tokens, is_complete: isComplet
 
 export function show(page) {
   page.setTitle("Tokens");
-  let drawn = "";
   new Refresh(page, {
     everyMs: EVERY_MS,
     load: (signal) => ask("/tokens", { signal }),
-    show: (found) => {
-      // What stays the same keeps the focus and the selection in it.
-      if (drawn === JSON.stringify(found)) return;
-      drawn = JSON.stringify(found);
-      fill(page.main, ownCard(found), tenantCard(found, page.may("operate")));
-    },
+    show: (found) => renew(page.main, found, () => [ownCard(found), tenantCard(found, page.may("operate"))]),
   });
 }

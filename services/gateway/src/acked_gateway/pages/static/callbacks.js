@@ -1,0 +1,96 @@
+// The callbacks of the tenant: the secrets that sign them, and all deliveries with what became of each.
+import { actButton, carryOut, question } from "./act.js";
+import { address, ask } from "./api.js";
+import { Deliveries } from "./delivery.js";
+import { permissions } from "./config.js";
+import { fill, h, renew } from "./dom.js";
+import { time } from "./format.js";
+import { card, copyButton, emptyPlace, list, stateLinks } from "./parts.js";
+import { Refresh } from "./refresh.js";
+
+const EVERY_MS = 3000;
+const PAGE = 20;
+const SECRETS = "/callback-secrets";
+
+// The secrets of the tenant. The value of a new one is shown in this page alone, until it is left.
+class Secrets {
+  #page;
+  #changed;
+  #made = h("div", { role: "status" });
+  #trouble = h("div");
+  #list = h("div");
+  #make = h("div");
+
+  constructor(page, changed) {
+    this.#page = page;
+    this.#changed = changed;
+    this.element = card("Secrets", h("p", { class: "small" }, "They sign what receivers get, by Standard Webhooks. A new one signs beside the one before for a day."),
+      this.#made, this.#trouble, this.#list, this.#make);
+  }
+
+  show({ secrets }) {
+    const many = secrets.length;
+    renew(this.#list, secrets, () => (many === 0 ? emptyPlace("No secret signs callbacks yet.", "Until there is one, deliveries fail and are tried again.")
+      : list("Secrets that sign now, newest first", [["Secret"], ["Made"], ["Signs"], ["Acts"]], h("tbody", secrets.map((one) => this.#row(one))), "secrets")));
+    const label = many === 0 ? "Make a secret" : "Rotate the secret";
+    renew(this.#make, many, () => (many < 2 ? actButton(label, () => this.#rotate(many), { class: many === 0 ? null : "quiet" })
+      : h("p", { class: "faint small" }, "A third one can be made once the earlier one has ended.")));
+  }
+
+  #row({ id, made_at: madeAt, ends_at: endsAt }) {
+    return h("tr", { "data-row": "" }, h("th", { scope: "row" }, h("code", id)), h("td", { "data-label": "Made" }, time(madeAt)),
+      h("td", { "data-label": "Signs" }, endsAt === null ? "until it is rotated" : ["until ", time(endsAt)]),
+      h("td", actButton("End", () => this.#end(id), { class: "quiet small", "aria-label": `End ${id}` })));
+  }
+
+  async #rotate(many) {
+    const sure = many === 0 || await question({
+      title: "Rotate the secret?", text: "The new secret signs at once. The one before signs for a day more, so that receivers can change meanwhile.", confirm: "Make a new secret",
+    });
+    if (!sure) return;
+    const made = await carryOut(SECRETS, undefined, { done: "The secret is made.", place: this.#trouble, signal: this.#page.signal });
+    if (made !== null) {
+      fill(this.#made, h("section", { class: "card", "aria-label": "The new secret" }, h("p", { class: "strong" }, "The new secret is shown this once. Store it where receivers read it."),
+        h("p", h("code", made.secret), " ", copyButton(made.secret, "Copy", "Copy the secret")),
+        h("button", { type: "button", class: "quiet small", on: { click: () => fill(this.#made) } }, "I have stored it")));
+    }
+    this.#changed();
+  }
+
+  async #end(id) {
+    const sure = await question({
+      title: `End ${id}?`, text: "It signs no more, at once: receivers that know only this secret refuse what is sent. Without any secret deliveries fail and are tried again.",
+      confirm: "End the secret", isDangerous: true,
+    });
+    if (sure === null) return;
+    await carryOut(`${SECRETS}/${encodeURIComponent(id)}/end`, undefined, { done: "The secret signs no more.", place: this.#trouble, signal: this.#page.signal });
+    this.#changed();
+  }
+}
+
+export function show(page) {
+  page.setTitle("Callbacks");
+  const mayOperate = page.may(permissions.operate);
+  let refresh = null;
+  const secrets = new Secrets(page, () => refresh.now());
+  const deliveries = new Deliveries(page, { namesJob: true, done: () => refresh.now() });
+  const given = Object.fromEntries(page.query);
+  const none = h("div");
+  const more = h("p", { class: "more" });
+  fill(page.main, mayOperate ? secrets.element : null,
+    card("Deliveries", stateLinks(given.state, (state) => address("/callbacks", { state })), deliveries.element, none, more));
+  refresh = new Refresh(page, {
+    everyMs: EVERY_MS,
+    load: async (signal) => {
+      const [listed, signing] = await Promise.all([ask(address("/callbacks", { page_size: PAGE, ...given }), { signal }), mayOperate ? ask(SECRETS, { signal }) : null]);
+      return { ...listed, signing };
+    },
+    show: ({ deliveries: found, next_page_token: next, signing }) => {
+      if (signing !== null) secrets.show(signing);
+      deliveries.show(found);
+      renew(none, found.length === 0, () => found.length === 0 && (given.state ? emptyPlace("No delivery is in this state.", h("a", { href: "/callbacks" }, "All deliveries"))
+        : emptyPlace("No callback was delivered yet.", "A request that names a callback has its URL called when the job ends.")));
+      renew(more, next, () => next !== "" && h("a", { href: address("/callbacks", { ...given, page_token: next }) }, "Older deliveries"));
+    },
+  });
+}

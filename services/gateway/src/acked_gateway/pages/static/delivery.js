@@ -1,0 +1,93 @@
+// One delivery of a callback: what was sent, what came back with each attempt, and the button that sends its event again.
+import { jobAddress } from "./api.js";
+import { actButton, carryOut } from "./act.js";
+import { isTerminal, permissions } from "./config.js";
+import { h, keyed, renew } from "./dom.js";
+import { absolute, duration, shortId, time } from "./format.js";
+import { longText } from "./job_bodies.js";
+import { written } from "./json_text.js";
+import { stateChip, table } from "./parts.js";
+
+const HEADS = ["Attempt", "Sent", "Took", "Response", "Error"];
+
+const statusOf = ({ response, error }) => (response === null ? error ?? "no response" : String(response.status));
+
+// "500 after 120 ms", of the newest attempt.
+function lastOf({ attempts, next_attempt_at: next, state }) {
+  const last = attempts.at(-1);
+  if (last === undefined) return isTerminal(state) ? "It ended without an attempt." : "No attempt has ended yet.";
+  const times = attempts.length === 1 ? "One attempt" : `${attempts.length} attempts`;
+  return [`${times}, the last: ${statusOf(last)}${last.duration_s === null ? "" : ` after ${duration(last.duration_s)}`}`, next && [", the next one ", time(next)]];
+}
+
+const attemptRow = ({ run, attempt, started_at: startedAt, duration_s: took, response, error }) => h("tr",
+  h("td", run > 1 ? `${attempt}, run ${run}` : attempt), h("td", startedAt === null ? "–" : absolute(startedAt)), h("td", duration(took)),
+  h("td", response === null ? "none" : h("details", h("summary", `Status ${response.status}`),
+    h("pre", { tabindex: "0", "aria-label": "Headers of the response" }, Object.entries(response.headers).map(([name, value]) => `${name}: ${value}`).join("\n")),
+    response.body === "" ? h("p", { class: "faint" }, "Without a body.") : h("pre", { tabindex: "0", "aria-label": "Body of the response" }, response.body), response.is_cut && h("p", { class: "faint" }, "The first 4 KiB."))),
+  h("td", error ?? "–"));
+
+function detailsOf(delivery) {
+  return [h("h4", "Attempts"), delivery.attempts.length === 0 ? h("p", { class: "faint" }, "None has ended.") : table("Attempts, oldest first", HEADS, h("tbody", delivery.attempts.map(attemptRow))),
+    h("h4", "What is sent"), h("dl", { class: "pairs" }, h("dt", "webhook-id"), h("dd", h("code", delivery.webhook_id)),
+      h("dt", "Sent by"), h("dd", h("a", { href: jobAddress(delivery.id), title: delivery.id }, `job ${shortId(delivery.id)}`))),
+    longText(written(delivery.body), "Body of the request")];
+}
+
+class Delivery {
+  #chip = h("span");
+  #last = h("p", { class: "small" });
+  #act = h("div");
+  #trouble = h("div");
+  #more = h("div");
+  #page;
+  #done;
+
+  constructor(page, { job, event, url, accepted_at: at, resend }, namesJob, done) {
+    this.#page = page;
+    this.#done = done;
+    this.element = h("li", { "data-row": "" },
+      h("div", { class: "side" }, h("span", { class: "row center" }, this.#chip, h("code", event), namesJob && h("span", "of ", h("a", { href: jobAddress(job), title: job }, `job ${shortId(job)}`)),
+        resend > 0 && h("span", { class: "faint" }, `sent again, ${resend}`)), time(at)),
+      h("p", h("code", "POST"), " ", url), h("div", { class: "head" }, this.#last, this.#act), this.#trouble,
+      h("details", h("summary", "Attempts and body"), this.#more));
+  }
+
+  // `isNewest`: there is no newer delivery of the same event.
+  show(delivery, isNewest) {
+    const { state, attempts, next_attempt_at: next } = delivery;
+    renew(this.#chip, state, () => stateChip(state));
+    renew(this.#last, [attempts.length, next, state], () => lastOf(delivery));
+    renew(this.#more, delivery, () => detailsOf(delivery));
+    const may = isNewest && isTerminal(state) && this.#page.may(permissions.operate);
+    renew(this.#act, may, () => may && actButton("Send again", () => this.#resend(delivery), { class: "quiet small", "aria-label": `Send ${delivery.event} of job ${shortId(delivery.job)} again` }));
+  }
+
+  async #resend({ id, job }) {
+    const sent = await carryOut(`${jobAddress(job)}/callbacks/${id}/resend`, undefined, { done: "The event will be sent again.", place: this.#trouble, signal: this.#page.signal });
+    if (sent !== null) this.#done(sent.id);
+  }
+}
+
+// The deliveries of a list. `namesJob`: each says of which job it is. `done` gets the id of a delivery that was asked for.
+export class Deliveries {
+  #items = new Map();
+  #page;
+  #options;
+  element = h("ul", { class: "lines deliveries" });
+
+  constructor(page, { namesJob, done }) {
+    this.#page = page;
+    this.#options = [namesJob, done];
+  }
+
+  show(deliveries) {
+    const newest = new Map();
+    for (const { webhook_id: event, resend } of deliveries) newest.set(event, Math.max(resend, newest.get(event) ?? 0));
+    keyed(this.element, deliveries, ({ id }) => id, (delivery) => {
+      const made = new Delivery(this.#page, delivery, ...this.#options);
+      this.#items.set(delivery.id, made);
+      return made.element;
+    }, (_, delivery) => this.#items.get(delivery.id).show(delivery, delivery.resend === newest.get(delivery.webhook_id)));
+  }
+}

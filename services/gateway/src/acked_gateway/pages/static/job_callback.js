@@ -1,0 +1,56 @@
+// The callback of a job: what it asked for, what has become of its last end, and all of its deliveries.
+import { address, ask, jobAddress } from "./api.js";
+import { Deliveries } from "./delivery.js";
+import { h, renew } from "./dom.js";
+import { isTerminal } from "./config.js";
+import { card } from "./parts.js";
+
+const PAGE = 20;
+const WORDS = {
+  pending: "It is called when the job ends.", "not-requested": "The request asked for other events than that of the last end.",
+  due: "The job has ended; its delivery begins within a second.", sending: "The event is being delivered.", delivered: "The receiver has the event.",
+  undelivered: "The receiver does not have the event: all attempts were used up, or somebody cancelled its delivery.",
+  unknown: "The delivery is older than its retention.",
+};
+const UNDER_WAY = ["due", "sending"];
+
+export class JobCallback {
+  #deliveries;
+  #listed = [];
+  #asked = null;
+  #state = null;
+  #words = h("p", { role: "status" });
+  #about = h("p", { class: "small" });
+  #older = h("p", { class: "faint small" });
+  #hasOlder = false;
+
+  // `changed()` is called after each act.
+  constructor(page, changed) {
+    this.#deliveries = new Deliveries(page, { namesJob: false, done: (id) => { this.#asked = id; changed(); } });
+    this.element = card("Callback", this.#words, this.#about, this.#deliveries.element, this.#older);
+    this.element.hidden = true;
+  }
+
+  // Whether nothing of it will change by itself.
+  get isSettled() {
+    return !UNDER_WAY.includes(this.#state) && this.#asked === null && this.#listed.every(({ state }) => isTerminal(state));
+  }
+
+  async load({ id, callback, run }, signal) {
+    if (!callback || (callback.state === "pending" && run === 1)) return;
+    const found = await ask(address(`${jobAddress(id)}/callbacks`, { page_size: PAGE }), { signal });
+    this.#listed = found.deliveries;
+    this.#hasOlder = found.next_page_token !== "";
+    if (this.#listed.some((delivery) => delivery.id === this.#asked)) this.#asked = null;
+  }
+
+  show({ id, callback }) {
+    this.element.hidden = !callback;
+    if (!callback) return;
+    this.#state = callback.state;
+    renew(this.#words, callback.state, () => WORDS[callback.state] ?? callback.state);
+    renew(this.#about, [callback.url, callback.events], () => [h("code", "POST"), " ", callback.url, h("span", { class: "faint" }, `, at ${callback.events.join(", ")}`)]);
+    this.#deliveries.show(this.#listed);
+    renew(this.#older, this.#hasOlder, () => this.#hasOlder && ["These are the newest. ", h("a", { href: address("/jobs", { tag: `callback:${id}` }) }, "List the jobs of all")]);
+  }
+}
