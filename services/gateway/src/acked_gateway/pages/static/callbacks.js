@@ -78,7 +78,7 @@ export function show(page) {
   const none = h("div");
   const more = h("p", { class: "more" });
   fill(page.main, mayOperate ? secrets.element : null,
-    card("Deliveries", stateLinks(given.state, (state) => address("/callbacks", { state })), deliveries.element, none, more));
+    card("Deliveries", h("p", { class: "small" }, "Each state is that of the job that sends the event: one that failed has used up its attempts."), stateLinks(given.state, (state) => address("/callbacks", { state })), deliveries.element, none, more));
   refresh = new Refresh(page, {
     everyMs: EVERY_MS,
     load: async (signal) => {

@@ -10,6 +10,9 @@ import { stateChip, table } from "./parts.js";
 
 const HEADS = ["Attempt", "Sent", "Took", "Response", "Error"];
 
+// An event of one receiver: it may have several deliveries, one after the other.
+const keyOf = ({ webhook_id: event, endpoint = null }) => `${event} ${endpoint}`;
+
 const statusOf = ({ response, error }) => (response === null ? error ?? "no response" : String(response.status));
 
 // "500 after 120 ms", of the newest attempt.
@@ -83,11 +86,11 @@ export class Deliveries {
 
   show(deliveries) {
     const newest = new Map();
-    for (const { webhook_id: event, resend } of deliveries) newest.set(event, Math.max(resend, newest.get(event) ?? 0));
+    for (const one of deliveries) newest.set(keyOf(one), Math.max(one.resend, newest.get(keyOf(one)) ?? 0));
     keyed(this.element, deliveries, ({ id }) => id, (delivery) => {
       const made = new Delivery(this.#page, delivery, ...this.#options);
       this.#items.set(delivery.id, made);
       return made.element;
-    }, (_, delivery) => this.#items.get(delivery.id).show(delivery, delivery.resend === newest.get(delivery.webhook_id)));
+    }, (_, delivery) => this.#items.get(delivery.id).show(delivery, delivery.resend === newest.get(keyOf(delivery))));
   }
 }
