@@ -79,7 +79,8 @@ def test_a_new_schedule_shows_when_it_is_due_before_it_is_saved(operator: Client
     says(browser, "cron .*99")
     cron.type("30 2 * * *")
     shown(browser, "combobox", "^Time zone$").type("Europe/Berlin")
-    says(browser, r"\d{4}-\d\d-\d\d 02:30:00\+0[12]:00 Europe/Berlin")
+    says(browser, r"\d{4}-\d\d-\d\d 02:30:00\+0[12]:00")
+    says(browser, "In Europe/Berlin")
     assert operator.call("GET", f"/schedules/{name}").status == 404
     payload.type("{oops}")
     shown(browser, "button", "^Save the schedule$").click()

@@ -19,7 +19,7 @@ class Secrets {
   #made = h("div", { role: "status" });
   #trouble = h("div");
   #list = h("div");
-  #make = h("div");
+  #make = h("div", { class: "more" });
 
   constructor(page, changed) {
     this.#page = page;

@@ -6,9 +6,9 @@ import { h, keyed, renew } from "./dom.js";
 import { absolute, duration, shortId, time } from "./format.js";
 import { longText } from "./job_bodies.js";
 import { written } from "./json_text.js";
-import { stateChip, table } from "./parts.js";
+import { list, stateChip } from "./parts.js";
 
-const HEADS = ["Attempt", "Sent", "Took", "Response", "Error"];
+const HEADS = [["Attempt"], ["Sent"], ["Took"], ["Response"], ["Error"]];
 
 // An event of one receiver: it may have several deliveries, one after the other.
 const keyOf = ({ webhook_id: event, endpoint = null }) => `${event} ${endpoint}`;
@@ -23,16 +23,18 @@ function lastOf({ attempts, next_attempt_at: next, state }) {
   return [`${times}, the last: ${statusOf(last)}${last.duration_s === null ? "" : ` after ${duration(last.duration_s)}`}`, next && [", the next one ", time(next)]];
 }
 
+const pre = (label, text) => (text === "" ? h("p", { class: "faint" }, `${label}: none`) : h("pre", { tabindex: "0", "aria-label": label }, text));
+
+const responseOf = ({ status, headers, body, is_cut: isCut }) => h("details", h("summary", `Status ${status}`),
+  pre("Headers of the response", Object.entries(headers).map(([name, value]) => `${name}: ${value}`).join("\n")), pre("Body of the response", body), isCut && h("p", { class: "faint" }, "The first 4 KiB."));
+
 const attemptRow = ({ run, attempt, started_at: startedAt, duration_s: took, response, error }) => h("tr",
-  h("td", run > 1 ? `${attempt}, run ${run}` : attempt), h("td", startedAt === null ? "–" : absolute(startedAt)), h("td", duration(took)),
-  h("td", response === null ? "none" : h("details", h("summary", `Status ${response.status}`),
-    h("pre", { tabindex: "0", "aria-label": "Headers of the response" }, Object.entries(response.headers).map(([name, value]) => `${name}: ${value}`).join("\n")),
-    response.body === "" ? h("p", { class: "faint" }, "Without a body.") : h("pre", { tabindex: "0", "aria-label": "Body of the response" }, response.body), response.is_cut && h("p", { class: "faint" }, "The first 4 KiB."))),
-  h("td", error ?? "–"));
+  [run > 1 ? `${attempt}, run ${run}` : attempt, startedAt === null ? "–" : absolute(startedAt), duration(took), response === null ? "none" : responseOf(response), error ?? "–"]
+    .map((value, at) => h("td", { "data-label": HEADS[at][0] }, value)));
 
 function detailsOf(delivery) {
-  return [h("h4", "Attempts"), delivery.attempts.length === 0 ? h("p", { class: "faint" }, "None has ended.") : table("Attempts, oldest first", HEADS, h("tbody", delivery.attempts.map(attemptRow))),
-    h("h4", "What is sent"), h("dl", { class: "pairs" }, h("dt", "webhook-id"), h("dd", h("code", delivery.webhook_id)),
+  return [h("h3", "Attempts"), delivery.attempts.length === 0 ? h("p", { class: "faint" }, "None has ended.") : list("Attempts, oldest first", HEADS, h("tbody", delivery.attempts.map(attemptRow)), "attempts"),
+    h("h3", "What is sent"), h("dl", { class: "pairs" }, h("dt", "webhook-id"), h("dd", h("code", delivery.webhook_id)),
       h("dt", "Sent by"), h("dd", h("a", { href: jobAddress(delivery.id), title: delivery.id }, `job ${shortId(delivery.id)}`))),
     longText(written(delivery.body), "Body of the request")];
 }

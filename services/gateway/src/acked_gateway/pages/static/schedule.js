@@ -24,13 +24,13 @@ const fact = (term, ...values) => [h("dt", term), h("dd", values)];
 const factsOf = (schedule) => h("dl", { class: "pairs" },
   fact("Kind", h("a", { href: kindAddress(schedule.kind) }, schedule.kind)), fact("Due", whenWords(schedule)),
   schedule.from && fact("From", instant(schedule.from)), schedule.until && fact("Until", instant(schedule.until)),
-  fact("While jobs of it are live", OVERLAPS[schedule.overlap] ?? schedule.overlap),
-  fact("Fires late by", `at most ${duration(schedule.catch_up_s)}; later ones are missed`),
+  fact("Overlap", OVERLAPS[schedule.overlap] ?? schedule.overlap),
+  fact("Catch-up", `firings may be up to ${duration(schedule.catch_up_s)} late`),
   schedule.jitter_s > 0 && fact("Jitter", `each firing is delayed by up to ${duration(schedule.jitter_s)}`),
   schedule.batch && fact("Batch", schedule.batch), schedule.tags.length > 0 && fact("Tags", schedule.tags.join(", ")),
   fact("Definition", `revision ${count(schedule.revision)}, changed `, instant(schedule.changed_at)), fact("Made", instant(schedule.made_at)));
 
-const firingRow = () => h("tr", { "data-row": "" }, h("th", { scope: "row" }), h("td", { "data-label": "Became" }));
+const firingRow = () => h("tr", { "data-row": "" }, h("th", { scope: "row" }), h("td"));
 
 function updateFiring(element, firing) {
   const [at, became] = element.children;
@@ -47,7 +47,7 @@ class SchedulePage {
   #previewed = FEW;
   #refresh;
   #state = h("p", { class: "verdict" });
-  #acts = h("div", { class: "row acts" });
+  #acts = h("div", { class: "row" });
   #trouble = h("div");
   #next = h("dd");
   #last = h("dd");
@@ -119,7 +119,7 @@ class SchedulePage {
       h("section", { class: "card", "aria-label": "State of the schedule" }, h("div", { class: "head" }, this.#state, this.#acts), this.#trouble,
         h("dl", { class: "figures pairwise" }, h("div", h("dt", "Next firing"), this.#next), h("div", h("dt", "Last firing"), this.#last)),
         h("p", { class: "parts" }, h("a", { href: address("/jobs", { tag: `schedule:${name}` }) }, "All of its jobs"))),
-      h("div", { class: "grid" }, card("Next instants", this.#instants), card("Definition", this.#facts, h("h3", "Payload"), this.#payload)),
+      h("div", { class: "grid" }, card("Next instants", this.#instants), card("Definition", this.#facts, h("h3", { class: "next" }, "Payload"), this.#payload)),
       card("Firings", list("Firings, newest first", [["Instant"], ["What became of it"]], this.#rows, "firings"), this.#none));
   }
 
@@ -128,7 +128,7 @@ class SchedulePage {
     if (problem) return problemBox(problem);
     if (instants.length === 0) return emptyPlace("No instant is left.", "Its definition ends.");
     return [this.#schedule.paused !== null && h("p", "It fires at none of them while it is paused."), instantLines(this.#preview, this.#schedule.jitter_s > 0),
-      this.#previewed === FEW && instants.length === FEW && h("button", { type: "button", class: "quiet small", on: { click: () => { this.#previewed = MANY; this.#refresh.now(); } } }, `Show ${MANY}`)];
+      this.#previewed === FEW && instants.length === FEW && h("p", h("button", { type: "button", class: "quiet small", on: { click: () => { this.#previewed = MANY; this.#refresh.now(); } } }, `Show ${MANY}`))];
   }
 
   #buttons(isActive) {

@@ -18,10 +18,9 @@ const NAMELESS = "new";
 const JSON_BODY = { "Content-Type": "application/json" };
 
 // The instants of a preview, each in the time zone of the schedule.
-export const instantLines = ({ timezone, instants }, hasJitter) => h("ul", { class: "lines", "aria-label": `Next instants, in ${timezone}` },
+export const instantLines = ({ timezone, instants }, hasJitter) => [h("p", { class: "small faint" }, `In ${timezone}`), h("ul", { class: "lines", "aria-label": `Next instants, in ${timezone}` },
   instants.map(({ at, local, fires_at: firesAt }) => h("li", h("div", { class: "side" },
-    h("span", `${local.replace("T", " ")} `, h("span", { class: "faint" }, timezone)), time(at)),
-  hasJitter && h("div", { class: "faint small" }, "fires ", time(firesAt)))));
+    h("span", local.replace("T", " ")), time(at)), hasJitter && h("div", { class: "faint small" }, "fires ", time(firesAt)))))];
 
 const text = (name, label, value, more) => h("label", label, h("input", { name, value: value ?? "", autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...more }));
 const select = (name, label, options, chosen) => h("label", label, h("select", { name }, options.map(([value, words]) => h("option", { value, selected: String(value) === String(chosen) }, words))));
@@ -35,7 +34,7 @@ function whole(value, label) {
 function definitionOf({ how, cron, timezone, every, unit, kind, payload, ...more }) {
   const when = how === "cron" ? { cron: cron.trim(), timezone: timezone.trim() } : { every_s: whole(every, "Every") * Number(unit) };
   return withPayload({
-    kind: kind.trim(), ...when, overlap: more.overlap, catch_up_s: whole(more.catch_up_s, "Late by at most"), jitter_s: whole(more.jitter_s, "Jitter"),
+    kind: kind.trim(), ...when, overlap: more.overlap, catch_up_s: whole(more.catch_up_s, "Catch-up"), jitter_s: whole(more.jitter_s, "Jitter"),
     from: more.from.trim() || null, until: more.until.trim() || null, batch: more.batch.trim() || null,
     tags: more.tags.split("\n").map((tag) => tag.trim()).filter(Boolean),
   }, checkedJson(payload));
@@ -46,7 +45,7 @@ const isBegun = ({ kind, how, cron, every }) => kind.trim() !== "" && (how === "
 class Form {
   #page;
   #name;
-  #preview = h("div", { class: "preview", role: "status" });
+  #preview = h("div", { class: "instants", role: "status" });
   #asked = new AbortController();
   #timer;
 
@@ -69,12 +68,12 @@ class Form {
     choose();
     this.element = h("div", { class: "stack", on: { input: () => { choose(); this.#later(); } } },
       h("div", { class: "row" }, name === null && text("name", "Name", "", { required: true, maxlength: 55 }), text("kind", "Kind of its jobs", schedule.kind, { required: true, list: "schedule-kinds" })),
-      how, cron, every, h("label", "Payload, as JSON", h("textarea", { name: "payload", class: "low", spellcheck: "false", autocapitalize: "none", value: written(schedule.payload) })),
-      h("details", h("summary", "More"), select("overlap", "While jobs of it are live", Object.entries(OVERLAPS), schedule.overlap),
-        h("div", { class: "row" }, text("catch_up_s", "Late by at most, in seconds", schedule.catch_up_s, { inputmode: "numeric" }), text("jitter_s", "Jitter, in seconds", schedule.jitter_s, { inputmode: "numeric" })),
+      how, cron, every, h("h3", "Next instants"), this.#preview, h("label", "Payload, as JSON", h("textarea", { name: "payload", class: "low", spellcheck: "false", autocapitalize: "none", value: written(schedule.payload) })),
+      h("details", h("summary", "More"), select("overlap", "Overlap", Object.entries(OVERLAPS), schedule.overlap),
+        h("div", { class: "row" }, text("catch_up_s", "Catch-up, in seconds", schedule.catch_up_s, { inputmode: "numeric" }), text("jitter_s", "Jitter, in seconds", schedule.jitter_s, { inputmode: "numeric" })),
         h("div", { class: "row" }, text("from", "From", schedule.from, { placeholder: "2026-01-31T00:00:00Z" }), text("until", "Until", schedule.until, { placeholder: "2026-12-31T00:00:00Z" })),
         text("batch", "Batch of its jobs", schedule.batch), h("label", "Tags, one a line", h("textarea", { name: "tags", class: "low", spellcheck: "false", value: schedule.tags.join("\n") }))),
-      kinds, zones, h("h3", "Next instants"), this.#preview);
+      kinds, zones);
     this.#suggest(kinds);
     this.#later();
   }

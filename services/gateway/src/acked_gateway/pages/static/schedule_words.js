@@ -6,7 +6,7 @@ import { mark, stateChip } from "./parts.js";
 
 export const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
 export const OVERLAPS = {
-  skip: "skip the firing", queue_one: "hold one firing until they have ended", cancel_running: "cancel them, then start", all: "start all the same",
+  skip: "skip the firing while a job is live", queue_one: "hold one firing until the live jobs have ended", cancel_running: "cancel live jobs, then start", all: "start beside live jobs",
 };
 const DAILY = /^(\d{1,2}) (\d{1,2}) \* \* (\*|1-5|MON-FRI)$/i;
 const HOURLY = /^(\d{1,2}) \* \* \* \*$/;

@@ -15,13 +15,13 @@ const HEADS = [["Name"], ["Kind"], ["Due"], ["Next firing"], ["Last firing"], ["
 const stateOf = ({ paused, next_at: next }) => (paused === null ? next === null ? mark("off", "bar", "has ended") : mark("good", "check", "active")
   : [mark("later", "bar", "paused"), h("div", { class: "small faint" }, pausedBy(paused), ", ", time(paused.since))]);
 
-const lastOf = (firing) => (firing === null ? h("span", { class: "faint" }, "none yet") : [time(firing.last_at ?? firing.at), " ", h("span", { class: "nowrap" }, firingWords(firing))]);
+const lastOf = (firing) => (firing === null ? h("span", { class: "faint" }, "none yet") : [time(firing.last_at ?? firing.at), " ", firingWords(firing)]);
 
 const row = ({ name }) => h("tr", { "data-row": "" }, h("th", { scope: "row" }, h("a", { href: scheduleAddress(name), class: "strong" }, name)),
-  HEADS.slice(1).map(([head]) => h("td", { "data-label": head }, h("div"))));
+  HEADS.slice(1).map(([head]) => h("td", { "data-label": head })));
 
 function update(element, schedule) {
-  const [kind, when, next, last, state] = [...element.children].slice(1).map((cell) => cell.firstElementChild);
+  const [kind, when, next, last, state] = [...element.children].slice(1);
   renew(kind, schedule.kind, () => h("a", { href: kindAddress(schedule.kind) }, schedule.kind));
   renew(when, [schedule.cron, schedule.every_s, schedule.timezone], () => whenWords(schedule));
   renew(next, schedule.next_at, () => time(schedule.next_at));
@@ -38,7 +38,7 @@ function nothing(page) {
 export function show(page) {
   page.setTitle("Schedules");
   const body = h("tbody");
-  const table = list("Schedules, by name", HEADS, body, "schedules");
+  const table = list("Schedules, by name", HEADS, body, "schedules hanging");
   const none = h("div");
   const size = h("p", { class: "faint small" });
   const more = h("p", h("a", "More schedules"));
