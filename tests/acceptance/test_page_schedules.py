@@ -193,6 +193,7 @@ def test_a_schedule_is_deleted_with_the_keyboard_alone(operator: Client, browser
     browser.press(Keys.TAB)
     browser.run("document.activeElement.blur()")
     browser.press("j")
+    until(browser, lambda: browser.run("return document.activeElement.innerText") == name, what=lambda: "the link")
     browser.press(Keys.ENTER)
     shown(browser, "heading", f"^Schedule {name}$")
     shown(browser, "button", "^Delete$").focus()

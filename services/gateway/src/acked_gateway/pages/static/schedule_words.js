@@ -43,12 +43,13 @@ function cronWords(cron) {
 export function whenWords({ cron, every_s: everySeconds, timezone }) {
   if (cron === null) return everyWords(everySeconds);
   const words = cronWords(cron);
-  return [words && h("div", words), h("span", { class: words ? "small faint" : null }, h("code", cron), ` ${timezone}`)];
+  const expression = [h("code", cron), ` ${timezone}`];
+  return words === null ? expression : [words, h("div", { class: "small faint" }, expression)];
 }
 
 // What became of a firing, with a link to its job.
 export function firingWords({ outcome, why, detail, job, job_state: state, count: times }) {
-  if (state) return [stateChip(state), " ", h("a", { href: jobAddress(job), title: job }, shortId(job))];
+  if (state) return [stateChip(state), " ", h("a", { href: jobAddress(job), title: job, class: "nowrap" }, shortId(job))];
   const [tone, form, word] = OUTCOMES[outcome] ?? ["off", "bar", outcome];
   const isGone = job !== null && outcome === "started";
   return [mark(tone, form, times > 1 ? `${word} ${count(times)} times` : word), " ", isGone ? "its job was deleted" : why && (WHYS[why] ?? why),

@@ -2,7 +2,7 @@
 import { address, ask, kindAddress, scheduleAddress } from "./api.js";
 import { permissions } from "./config.js";
 import { fill, h, keyed, renew } from "./dom.js";
-import { plural, time } from "./format.js";
+import { count, plural, time } from "./format.js";
 import { command, emptyPlace, list, mark } from "./parts.js";
 import { Refresh } from "./refresh.js";
 import { newSchedule } from "./schedule_form.js";
@@ -50,7 +50,8 @@ export function show(page) {
     keyed(body, shown, ({ name }) => name, row, update);
     table.hidden = shown.length === 0;
     renew(none, [schedules.length === 0, shown.length === 0], () => (schedules.length === 0 ? nothing(page) : shown.length === 0 ? emptyPlace("No schedule has this in its name or kind.") : []));
-    renew(size, schedules.length, () => schedules.length > 0 && plural(schedules.length, "schedule"));
+    const some = shown.length < schedules.length ? `${count(shown.length)} of ` : "";
+    renew(size, some + schedules.length, () => schedules.length > 0 && some + plural(schedules.length, "schedule"));
     more.hidden = next === "";
     more.firstElementChild.href = address("/schedules", { page_token: next });
   };
