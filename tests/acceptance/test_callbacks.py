@@ -14,7 +14,6 @@ from acked_common.model.lifecycle import State
 from support.access import Client, make_token, problem_name
 from support.callback_receiver import Call, receiving
 from support.nonce import nonce
-from support.receiver import Call, receiving
 from support.stacks import TestStack, eventually
 
 ENVIRON = {

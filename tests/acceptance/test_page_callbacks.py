@@ -9,9 +9,9 @@ from standardwebhooks import Webhook
 from acked_common.model.lifecycle import State
 from support.access import Client, make_token
 from support.browser import Browser
+from support.callback_receiver import receiving
 from support.nonce import nonce
 from support.pages import open_as
-from support.receiver import receiving
 from support.roles import all_shown, says, shown, text_of, until
 from support.stacks import TestStack, eventually
 
