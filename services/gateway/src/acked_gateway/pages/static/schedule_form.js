@@ -8,7 +8,7 @@ import { OVERLAPS, UNITS, inUnits } from "./schedule_words.js";
 
 const LOOK_AFTER_MS = 400;
 const PREVIEWED = 5;
-const NOT_FOUND = 404;
+const PAGE = 200;
 // As the API has them where a definition leaves them out.
 const FRESH = {
   name: null, kind: "", cron: "", every_s: null, timezone: "UTC", payload: {}, overlap: "skip", catch_up_s: 3600, jitter_s: 0, from: null, until: null, tags: [], batch: null,
@@ -92,14 +92,10 @@ class Form {
     return name.trim();
   }
 
-  async #isTaken(name) {
-    try {
-      await ask(scheduleAddress(name), { signal: this.#page.signal });
-      return true;
-    } catch (problem) {
-      if (problem.document?.status === NOT_FOUND) return false;
-      throw problem;
-    }
+  // By the list: a name that is free would be a 404, of which browsers complain.
+  async #isTaken(name, token = "") {
+    const { schedules, next_page_token: next } = await ask(address("/schedules", { page_size: PAGE, page_token: token }), { signal: this.#page.signal });
+    return schedules.some((one) => one.name === name) || (next !== "" && this.#isTaken(name, next));
   }
 
   async #suggest(place) {
