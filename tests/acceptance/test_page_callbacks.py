@@ -87,7 +87,8 @@ def test_a_delivery_shows_its_attempts_and_is_sent_again(operator: Client, brows
         # The newest delivery of the event alone has a button, once it has ended.
         shown(browser, "button", "^Send job.succeeded of job .* again$")
         open_as(browser, operator, "/callbacks")
-        until(browser, lambda: receiver.url in text_of(browser), what=lambda: "it is in the list of all")
+        at = f"127.0.0.1:{receiver.port}/hook"
+        until(browser, lambda: text_of(browser).count(at) == 2, what=lambda: f"both are in the list of all: {at}")
     shown(browser, "link", f"^{State.CANCELLED}$").click()
     says(browser, "No delivery is in this state")
     assert browser.complaints() == []
