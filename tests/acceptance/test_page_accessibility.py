@@ -93,6 +93,8 @@ def filled(stack: TestStack) -> Filled:
     assert operator.call("POST", "/schedules/fires/pause", {"reason": HOSTILE}).status == 200
     assert operator.call("PUT", "/schedules/nightly", {"cron": "30 2 * * *", "kind": "noop"}).status == 201
     assert operator.call("POST", "/callback-secrets").status == 201
+    endpoint = {"url": "https://example.com/hook", "kinds": ["nothing"], "headers": {"x-run": RUN}}
+    assert operator.call("PUT", "/callback-endpoints/billing", endpoint).status == 201
     called, _ = ended_delivery(operator)
     addresses = {
         "a schedule that fired": "/schedules/fires",

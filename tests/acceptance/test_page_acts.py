@@ -247,6 +247,21 @@ def acts_on_callbacks(person: Operator) -> None:
     person.press("End the secret")
     says(person.browser, "No secret signs callbacks yet")
     person.note(f"End secret {secret} of callbacks")
+    person.press("New endpoint")
+    person.type("Name$", "billing")
+    person.type("URL", "https://example.com/hook")
+    person.press("Save the endpoint")
+    person.press("Disable billing")
+    person.note("Define callback endpoint billing")
+    person.type("Why", f"it moves {NONCE}")
+    person.press("Disable the endpoint")
+    person.press("Enable billing")
+    person.note(f"Disable callback endpoint billing it moves {NONCE}")
+    person.press("Delete billing")
+    person.note("Enable callback endpoint billing")
+    person.press("Delete the endpoint")
+    says(person.browser, "No endpoint yet")
+    person.note("Delete callback endpoint billing")
 
 
 def acts_on_kinds_and_workers(person: Operator) -> None:

@@ -116,6 +116,40 @@ def test_an_undelivered_event_is_found_by_its_state(operator: Client, browser: B
     assert browser.complaints() == []
 
 
+def test_an_endpoint_is_defined_gets_events_and_is_deleted(operator: Client, browser: Browser) -> None:
+    if not secrets(operator):
+        assert operator.call("POST", "/callback-secrets").status == 201
+    name = f"billing-{RUN[:8].lower()}"
+    open_as(browser, operator, "/callbacks")
+    says(browser, "No endpoint yet")
+    with receiving() as receiver:
+        shown(browser, "button", "^New endpoint$").click()
+        shown(browser, "textbox", "^Name$").type(name)
+        shown(browser, "textbox", "^URL$").type("http://10.0.0.1/hook")
+        shown(browser, "checkbox", "job.succeeded$").click()
+        shown(browser, "textbox", "^Kinds").type("flaky")
+        shown(browser, "textbox", "^Headers").type("authorization: Bearer of-a-person")
+        shown(browser, "button", "^Save the endpoint$").click()
+        says(browser, "url .*10.0.0.1")
+        shown(browser, "textbox", "^URL$").type(receiver.url)
+        shown(browser, "button", "^Save the endpoint$").click()
+        says(browser, "job.failed, job.cancelled, of flaky; with the headers authorization")
+        assert "of-a-person" not in browser.run("return document.documentElement.outerHTML")
+        job = operator.process("flaky", max_attempts=1, payload={"failures": 9})
+        (call,) = receiver.wait(1)
+        assert call.headers["authorization"] == "Bearer of-a-person"
+        open_as(browser, operator, f"/jobs/{job}")
+        says(browser, f"{name}: POST")
+        open_as(browser, operator, "/callbacks")
+        confirmed(browser, f"^Disable {name}$", "^Disable the endpoint$")
+        says(browser, "by ada")
+        shown(browser, "button", f"^Enable {name}$").click()
+        shown(browser, "button", f"^Disable {name}$")
+        confirmed(browser, f"^Delete {name}$", "^Delete the endpoint$")
+        says(browser, "No endpoint yet")
+    assert browser.complaints() == []
+
+
 def test_what_a_token_does_not_allow_is_not_there(operator: Client, reader: Client, browser: Browser) -> None:
     with receiving() as receiver:
         job = operator.process("noop", callback={"url": receiver.url})

@@ -23,6 +23,7 @@ from acked_gateway.callbacks.secrets import Signing
 from acked_gateway.jobs.routes import Reads
 from support.asgi import Answer, call
 from support.factories import RETENTION_S, ManualClock, insert, moved, new_job
+from support.memory_callback_endpoints import MemoryCallbackEndpoints
 from support.memory_store import MemoryStore
 
 URL = "https://hooks.example/x"
@@ -38,7 +39,8 @@ class Bench:
         audit = Audit(self.store.audit(), self.clock)
         signing = Signing(self.store.callback_secrets(), audit, self.clock)
         reads = Reads(Limit("reads", Ledger(6, 3), own="too-many-reads", what="lists and counts"))
-        routes = callback_routes(self.store, Resends(self.store, audit), signing, reads, self.clock)
+        resends = Resends(self.store, MemoryCallbackEndpoints(), audit)
+        routes = callback_routes(self.store, resends, signing, reads, self.clock)
         self._app = Starlette(routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS))
 
     async def get(self, query: str = "") -> Answer:

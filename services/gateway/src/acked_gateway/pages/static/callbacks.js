@@ -1,6 +1,7 @@
-// The callbacks of the tenant: the secrets that sign them, and all deliveries with what became of each.
+// The callbacks of the tenant: the secrets that sign them, the endpoints that get the events of its jobs, and all deliveries with what became of each.
 import { actButton, carryOut, question } from "./act.js";
 import { address, ask } from "./api.js";
+import { CallbackEndpoints } from "./callback_endpoints.js";
 import { Deliveries } from "./delivery.js";
 import { permissions } from "./config.js";
 import { fill, h, renew } from "./dom.js";
@@ -11,6 +12,7 @@ import { Refresh } from "./refresh.js";
 const EVERY_MS = 3000;
 const PAGE = 20;
 const SECRETS = "/callback-secrets";
+const ENDPOINTS = "/callback-endpoints";
 
 // The secrets of the tenant. The value of a new one is shown in this page alone, until it is left.
 class Secrets {
@@ -73,20 +75,23 @@ export function show(page) {
   const mayOperate = page.may(permissions.operate);
   let refresh = null;
   const secrets = new Secrets(page, () => refresh.now());
+  const endpoints = new CallbackEndpoints(page, () => refresh.now());
   const deliveries = new Deliveries(page, { namesJob: true, done: () => refresh.now() });
   const given = Object.fromEntries(page.query);
   const none = h("div");
   const more = h("p", { class: "more" });
-  fill(page.main, mayOperate ? secrets.element : null,
+  fill(page.main, mayOperate ? [endpoints.element, secrets.element] : null,
     card("Deliveries", h("p", { class: "small" }, "Each state is that of the job that sends the event: one that failed has used up its attempts."), stateLinks(given.state, (state) => address("/callbacks", { state })), deliveries.element, none, more));
   refresh = new Refresh(page, {
     everyMs: EVERY_MS,
     load: async (signal) => {
-      const [listed, signing] = await Promise.all([ask(address("/callbacks", { page_size: PAGE, ...given }), { signal }), mayOperate ? ask(SECRETS, { signal }) : null]);
-      return { ...listed, signing };
+      const ofOperators = mayOperate ? [ask(SECRETS, { signal }), ask(ENDPOINTS, { signal })] : [];
+      const [listed, signing = null, defined = null] = await Promise.all([ask(address("/callbacks", { page_size: PAGE, ...given }), { signal }), ...ofOperators]);
+      return { ...listed, signing, defined };
     },
-    show: ({ deliveries: found, next_page_token: next, signing }) => {
+    show: ({ deliveries: found, next_page_token: next, signing, defined }) => {
       if (signing !== null) secrets.show(signing);
+      if (defined !== null) endpoints.show(defined);
       deliveries.show(found);
       renew(none, found.length === 0, () => found.length === 0 && (given.state ? emptyPlace("No delivery is in this state.", h("a", { href: "/callbacks" }, "All deliveries"))
         : emptyPlace("No callback was delivered yet.", "A request that names a callback has its URL called when the job ends.")));

@@ -11,7 +11,7 @@ import { list, stateChip } from "./parts.js";
 const HEADS = [["Attempt"], ["Sent"], ["Took"], ["Response"], ["Error"]];
 
 // An event of one receiver: it may have several deliveries, one after the other.
-const keyOf = ({ webhook_id: event, endpoint = null }) => `${event} ${endpoint}`;
+const keyOf = ({ webhook_id: event, endpoint }) => `${event} ${endpoint}`;
 
 const statusOf = ({ response, error }) => (response === null ? error ?? "no response" : String(response.status));
 
@@ -48,13 +48,13 @@ class Delivery {
   #page;
   #done;
 
-  constructor(page, { job, event, url, accepted_at: at, resend }, namesJob, done) {
+  constructor(page, { job, event, endpoint, url, accepted_at: at, resend }, namesJob, done) {
     this.#page = page;
     this.#done = done;
     this.element = h("li", { "data-row": "" },
       h("div", { class: "side" }, h("span", { class: "row center" }, this.#chip, h("code", event), namesJob && h("span", "of ", h("a", { href: jobAddress(job), title: job }, `job ${shortId(job)}`)),
         resend > 0 && h("span", { class: "faint" }, `sent again, ${resend}`)), time(at)),
-      h("p", h("code", "POST"), " ", url), h("div", { class: "head" }, this.#last, this.#act), this.#trouble,
+      h("p", endpoint !== null && [h("strong", endpoint), ": "], h("code", "POST"), " ", url), h("div", { class: "head" }, this.#last, this.#act), this.#trouble,
       h("details", h("summary", "Attempts and body"), this.#more));
   }
 

@@ -1,4 +1,5 @@
-// The callback of a job: what it asked for, what has become of its last end, and all of its deliveries.
+// The callbacks of a job: what its request asked for, what has become of its last end, and all deliveries, also those to
+// the endpoints of the tenant.
 import { address, ask, jobAddress } from "./api.js";
 import { Deliveries } from "./delivery.js";
 import { h, renew } from "./dom.js";
@@ -13,12 +14,15 @@ const WORDS = {
   unknown: "The delivery is older than its retention.",
 };
 const UNDER_WAY = ["due", "sending"];
+// Intake inserts deliveries within about a second after the end.
+const BEGUN_WITHIN_MS = 5000;
 
 export class JobCallback {
   #deliveries;
   #listed = [];
   #asked = null;
   #state = null;
+  #isFresh = false;
   #words = h("p", { role: "status" });
   #about = h("p", { class: "small" });
   #older = h("p", { class: "faint small" });
@@ -27,17 +31,18 @@ export class JobCallback {
   // `changed()` is called after each act.
   constructor(page, changed) {
     this.#deliveries = new Deliveries(page, { namesJob: false, done: (id) => { this.#asked = id; changed(); } });
-    this.element = card("Callback", this.#words, this.#about, this.#deliveries.element, this.#older);
+    this.element = card("Callbacks", this.#words, this.#about, this.#deliveries.element, this.#older);
     this.element.hidden = true;
   }
 
   // Whether nothing of it will change by itself.
   get isSettled() {
-    return !UNDER_WAY.includes(this.#state) && this.#asked === null && this.#listed.every(({ state }) => isTerminal(state));
+    return !this.#isFresh && !UNDER_WAY.includes(this.#state) && this.#asked === null && this.#listed.every(({ state }) => isTerminal(state));
   }
 
-  async load({ id, callback, run }, signal) {
-    if (!callback || (callback.state === "pending" && run === 1)) return;
+  async load({ id, state, run, finished_at: endedAt }, signal) {
+    if (!isTerminal(state) && run === 1) return;
+    this.#isFresh = isTerminal(state) && Date.now() - Date.parse(endedAt) < BEGUN_WITHIN_MS;
     const found = await ask(address(`${jobAddress(id)}/callbacks`, { page_size: PAGE }), { signal });
     this.#listed = found.deliveries;
     this.#hasOlder = found.next_page_token !== "";
@@ -45,11 +50,10 @@ export class JobCallback {
   }
 
   show({ id, callback }) {
-    this.element.hidden = !callback;
-    if (!callback) return;
-    this.#state = callback.state;
-    renew(this.#words, callback.state, () => WORDS[callback.state] ?? callback.state);
-    renew(this.#about, [callback.url, callback.events], () => [h("code", "POST"), " ", callback.url, h("span", { class: "faint" }, `, at ${callback.events.join(", ")}`)]);
+    this.element.hidden = !callback && this.#listed.length === 0;
+    this.#state = callback?.state ?? null;
+    renew(this.#words, this.#state, () => callback && (WORDS[callback.state] ?? callback.state));
+    renew(this.#about, callback ?? null, () => callback && [h("code", "POST"), " ", callback.url, h("span", { class: "faint" }, `, at ${callback.events.join(", ")}`)]);
     this.#deliveries.show(this.#listed);
     renew(this.#older, this.#hasOlder, () => this.#hasOlder && ["These are the newest. ", h("a", { href: address("/jobs", { tag: `callback:${id}` }) }, "List the jobs of all")]);
   }
