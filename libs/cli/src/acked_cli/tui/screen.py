@@ -62,7 +62,8 @@ class TopScreen(App[int]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #state { height: 1; padding: 0 1; }
-    DataTable { height: auto; max-height: 1fr; margin-bottom: 1; }
+    DataTable { height: 1fr; margin-bottom: 1; }
+    #kinds { height: 2fr; }
     #filter { display: none; height: 3; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
