@@ -205,6 +205,7 @@ def delivery(**changes: Any) -> dict[str, Any]:
     }
     found = {
         "id": "0198a000-0000-7000-8000-0000000000d1",
+        "job": STATUS["id"],
         "state": "failed",
         "event": "job.succeeded",
         "run": 1,
