@@ -46,6 +46,7 @@ def states_of(stack: TestStack, batches: list[str]) -> Counter[str]:
     return counted
 
 
+@pytest.mark.long
 def test_a_backlog_waits_quietly_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with running_stack(tmp_path, scale={"worker": 0}) as stack:
         at_first = memory_mib(stack)

@@ -17,7 +17,7 @@ ANSWERED_WITHIN_S = 3.0
 """Two seconds are promised; a busy machine adds to them."""
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=pytest.mark.long)])
 def test_7_i1_a_broker_that_restarts_disturbs_no_handler(rig: Rig, how: str) -> None:
     with experiment(rig, f"7 RabbitMQ {how} and started again under load") as run:
         run.in_full_swing()
@@ -57,7 +57,7 @@ def test_i1_a_broker_that_comes_back_empty_is_filled_again(rig: Rig) -> None:
             rig.stack.stack.parts.start(worker)
 
 
-@pytest.mark.parametrize("how", ["stopped", "paused"])
+@pytest.mark.parametrize("how", ["stopped", pytest.param("paused", marks=pytest.mark.long)])
 def test_i5_without_the_database_nothing_is_accepted_and_the_answer_is_quick(rig: Rig, how: str) -> None:
     with experiment(rig, f"MongoDB {how}: quick refusals") as run:
         run.burst(600, seconds=3.0)

@@ -61,7 +61,7 @@ def waiting_backlog(stack: TestStack, batch: str) -> list[str]:
     return ids
 
 
-@pytest.mark.parametrize("how", ["purged", "deleted"])
+@pytest.mark.parametrize("how", ["purged", pytest.param("deleted", marks=pytest.mark.long)])
 def test_a_queue_that_lost_its_bundles_is_filled_again(stack: TestStack, how: str) -> None:
     batch, before = f"queue-{how}", republished(stack)
     ids = waiting_backlog(stack, batch)
@@ -78,6 +78,7 @@ def test_a_queue_that_lost_its_bundles_is_filled_again(stack: TestStack, how: st
     assert 0 < republished(stack) - before <= lost + MEANWHILE
 
 
+@pytest.mark.long
 def test_a_queue_that_somebody_else_made_is_told_and_hurts_no_longer_than_it_is_there(stack: TestStack) -> None:
     batch = "queue-foreign"
     ids = waiting_backlog(stack, batch)
@@ -125,7 +126,7 @@ ALARMS = {
 }
 
 
-@pytest.mark.parametrize("alarm", ALARMS)
+@pytest.mark.parametrize("alarm", ["disk", pytest.param("memory", marks=pytest.mark.long)])
 def test_a_broker_that_takes_nothing_costs_time_and_nothing_else(stack: TestStack, alarm: str) -> None:
     batch, meanwhile = f"before-{alarm}", f"while-{alarm}"
     raise_it, clear_it = ALARMS[alarm]

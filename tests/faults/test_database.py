@@ -127,6 +127,7 @@ def _fail_under_load(rig: Rig, members: ReplicaSet, run: Any, failures: Any, tim
     run.note = f"{entered} commands failed"
 
 
+@pytest.mark.long
 def test_37_i1_i4_an_outage_longer_than_the_lease_runs_nothing_again(rig3: Rig, members: ReplicaSet) -> None:
     with experiment(rig3, "37 MongoDB away for two leases with 500 running") as run:
         run.in_full_swing(running=500)

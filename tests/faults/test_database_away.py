@@ -43,7 +43,7 @@ def stays_away(stack: TestStack, how: str) -> None:
         stack.stack.parts.start("mongod")
 
 
-@pytest.mark.parametrize("how", ["paused", "stopped"])
+@pytest.mark.parametrize("how", ["paused", pytest.param("stopped", marks=pytest.mark.long)])
 def test_an_outage_longer_than_the_lease_runs_nothing_again(stack: TestStack, how: str) -> None:
     assert float(QUICK["ACKED_LEASE_S"]) * 3 < AWAY_S
     batch = f"away-{how}"

@@ -46,15 +46,17 @@ def broker(rig: Rig) -> Iterator[Strike]:
 
 
 STRIKES = ("gateways", "RabbitMQ", "workers")
-"""Each move is struck by one of them in each run of the suite, and by the others in the second tier."""
+USUAL = frozenset({(0, "gateways"), (1, "workers"), (2, "workers")})
+"""Each move is struck by one of them in each run of the suite, and by the others in the second tier. RabbitMQ takes the
+longest to come back."""
 
 
 @pytest.mark.parametrize(
     ("move", "what"),
     [
-        pytest.param(move, what, marks=() if at == nth else pytest.mark.long)
+        pytest.param(move, what, marks=() if (nth, what) in USUAL else pytest.mark.long)
         for nth, move in enumerate(MOVES)
-        for at, what in enumerate(STRIKES)
+        for what in STRIKES
     ],
 )
 def test_40_i13_i14_commands_outlive_kills(pair: Rig, move: str, what: str) -> None:

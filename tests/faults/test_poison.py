@@ -116,6 +116,7 @@ def test_a_job_that_ends_its_process_is_poison_and_harms_no_neighbour(stack: Tes
     assert starts_of(stack, "worker-1") == started + 1
 
 
+@pytest.mark.long
 def test_workers_that_are_killed_again_and_again_fail_nobody(stack: TestStack, tmp_path: Path) -> None:
     ids = submit(stack, NEIGHBOURS, "killed", tmp_path / "steps.txt", steps=15, pause_s=0.2)
     for _ in range(KILLS):

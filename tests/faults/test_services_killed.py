@@ -32,7 +32,7 @@ def test_1_i1_i5_an_intake_killed_at_each_failpoint_has_promised_nothing_that_is
     assert run.figures.refused + run.figures.unknown > 0, "clients have noticed"
 
 
-@pytest.mark.parametrize("point", ["sweeper.taking-back", "sweeper.took-back"])
+@pytest.mark.parametrize("point", ["sweeper.taking-back", pytest.param("sweeper.took-back", marks=pytest.mark.long)])
 def test_4_i1_sweepers_killed_while_they_take_back_leave_it_to_the_next_ones(rig: Rig, point: str) -> None:
     with experiment(rig, f"4 all sweepers killed at {point}") as run:
         run.in_full_swing()
@@ -77,6 +77,7 @@ def test_3_i9_a_killed_gateway_costs_its_clients_a_reconnection_and_workers_noth
     assert (run.figures.reruns, run.figures.unknown, run.figures.refused) == (0, 0, 0), run.client.not_accepted
 
 
+@pytest.mark.long
 def test_31_i1_a_rolling_restart_of_everything_under_load_refuses_and_fails_nothing(rig: Rig) -> None:
     with experiment(rig, "31 rolling restart of all services under load") as run:
         run.in_full_swing()
