@@ -1,12 +1,15 @@
 """How a run is written."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmarks.bars import Bar, Judged, Side
 from benchmarks.report import FigureResult, Row, Run, cell, merged, number, table, to_json, to_markdown
 from benchmarks.rounds import Spread
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_numbers_have_three_digits() -> None:
@@ -99,3 +102,10 @@ def test_json_has_each_round_and_each_verdict() -> None:
     assert figure["rows"][0]["values"]["accepted"]["rounds"] == [400.0, 420.0]
     assert [judged["verdict"] for judged in figure["judged"]] == ["met", "not measured"]
     assert figure["judged"][0] == {"bar": "of bare", "wanted": "≥ 0.4", "measured": 0.41, "verdict": "met"}
+
+
+def test_the_page_has_the_text_of_its_template() -> None:
+    """What only the page says, `--write` would remove."""
+    page, template = (ROOT / name for name in ("docs/benchmarks.md", "tests/benchmarks/method.md"))
+    head, _, rest = page.read_text().partition("## The machine and the versions")
+    assert f"{head}{{tables}}\n\n## Method{rest.partition('## Method')[2]}" == template.read_text()
