@@ -1,6 +1,7 @@
 """The exit codes, as docs/cli.md has them."""
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,8 @@ def test_document_has_each_exit_code() -> None:
 
 def test_each_code_has_a_case() -> None:
     assert {code for code, *_ in CASES.values()} == set(range(6))
+
+
+def test_version_is_that_of_the_package() -> None:
+    ended = acked("--version")
+    assert (ended.code, ended.out, ended.err) == (0, f"acked {version('acked-cli')}\n", "")

@@ -1,6 +1,8 @@
 """The commands of `acked`, and the run of one."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -37,6 +39,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_of_all_commands)
     for part in (
         submit,
         follow,
@@ -53,6 +56,20 @@ def build() -> typer.Typer:
     ):
         part.add_to(app)
     return app
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"{NAME} {version('acked-cli')}")
+        raise typer.Exit
+
+
+def _of_all_commands(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that stand ahead of a command."""
 
 
 def run(words: Sequence[str]) -> int:
