@@ -131,6 +131,7 @@ def test_an_endpoint_is_defined_gets_events_and_is_deleted(operator: Client, bro
         shown(browser, "textbox", "^Headers").type("authorization: Bearer of-a-person")
         shown(browser, "button", "^Save the endpoint$").click()
         says(browser, "url .*10.0.0.1")
+        assert ["422" in complaint for complaint in browser.complaints()] == [True], "the refusal alone"
         shown(browser, "textbox", "^URL$").type(receiver.url)
         shown(browser, "button", "^Save the endpoint$").click()
         says(browser, "job.failed, job.cancelled, of flaky; with the headers authorization")

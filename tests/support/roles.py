@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from selenium.common.exceptions import WebDriverException
+
 from support.browser import Browser
 
 WITHIN_S = 60.0
@@ -25,10 +27,15 @@ class Shown:
 
     def click(self) -> None:
         """Click its middle, as a mouse does; fails where something covers it. Click again where it has moved away under
-        the mouse, as a person does who sees that nothing has happened."""
+        the mouse, or an equal one has taken its place, as a person does who sees that nothing has happened."""
+        target = self
         for _ in range(CLICKS):
-            if self._click_once():
-                return
+            try:
+                if target._click_once():
+                    return
+            except WebDriverException:
+                # An event of the feed has drawn it anew.
+                target = shown(self.browser, self.role, f"^{re.escape(self.name)}$")
         raise AssertionError(
             f"{self.role} {self.name!r} moves away under the mouse; the page:\n{text_of(self.browser)}"
         )

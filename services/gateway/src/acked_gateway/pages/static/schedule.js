@@ -1,6 +1,6 @@
 // One schedule: when it fires next, what became of its firings, its definition, and what a person can do about it.
-import { UNAUTHORIZED, address, ask, kindAddress, scheduleAddress } from "./api.js";
-import { actButton, carryOut, question } from "./act.js";
+import { UNAUTHORIZED, address, ask, kindAddress, scheduleAddress, send } from "./api.js";
+import { actButton, carryOut, notice, question } from "./act.js";
 import { permissions } from "./config.js";
 import { fill, h, keyed, renew } from "./dom.js";
 import { count, duration, instant, time } from "./format.js";
@@ -9,12 +9,13 @@ import { parseExactly, written } from "./json_text.js";
 import { card, emptyPlace, list, mark, problemBox, skeleton } from "./parts.js";
 import { Refresh } from "./refresh.js";
 import { editSchedule, instantLines } from "./schedule_form.js";
-import { OVERLAPS, firingWords, pausedBy, whenWords } from "./schedule_words.js";
+import { OVERLAPS, backfillWords, firingWords, pausedBy, whenWords } from "./schedule_words.js";
 
 const EVERY_MS = 2000;
 const NOT_FOUND = 404;
 const MAX_REASON_CHARS = 1000;
 const [FEW, MANY] = [5, 100];
+const BY_PEOPLE = { run_now: "by Run now", backfill: "by Backfill" };
 
 // The payload with its numbers as they were sent.
 const parseSchedule = (text) => ({ ...JSON.parse(text), payload: parseExactly(text).payload });
@@ -27,6 +28,7 @@ const factsOf = (schedule) => h("dl", { class: "pairs" },
   fact("Overlap", OVERLAPS[schedule.overlap] ?? schedule.overlap),
   fact("Catch-up", `firings may be up to ${duration(schedule.catch_up_s)} late`),
   schedule.jitter_s > 0 && fact("Jitter", `each firing is delayed by up to ${duration(schedule.jitter_s)}`),
+  schedule.backfill && fact("Backfill", backfillWords(schedule.backfill)),
   schedule.batch && fact("Batch", schedule.batch), schedule.tags.length > 0 && fact("Tags", schedule.tags.join(", ")),
   fact("Definition", `revision ${count(schedule.revision)}, changed `, instant(schedule.changed_at)), fact("Made", instant(schedule.made_at)));
 
@@ -35,7 +37,7 @@ const firingRow = () => h("tr", { "data-row": "" }, h("th", { scope: "row" }), h
 function updateFiring(element, firing) {
   const [at, became] = element.children;
   renew(at, [firing.at, firing.last_at, firing.trigger], () => [instant(firing.at), firing.last_at && [h("div", "to "), instant(firing.last_at)],
-    firing.trigger === "run_now" && h("div", { class: "small" }, "by Run now")]);
+    firing.trigger in BY_PEOPLE && h("div", { class: "small" }, BY_PEOPLE[firing.trigger])]);
   renew(became, firing, () => firingWords(firing));
 }
 
@@ -135,7 +137,7 @@ class SchedulePage {
     if (!this.#page.may(permissions.operate)) return [];
     const button = (label, work, look = "quiet") => actButton(label, work, { class: look });
     return [button("Run now", () => this.#act("run-now", undefined, "A firing was asked for."), "main"), isActive ? button("Pause", () => this.#pause()) : button("Resume", () => this.#act("resume", undefined, "It fires again.")),
-      this.#page.may(permissions.submit) && button("Edit", () => this.#edit()), button("Delete", () => this.#delete())];
+      button("Backfill", () => this.#backfill()), this.#page.may(permissions.submit) && button("Edit", () => this.#edit()), button("Delete", () => this.#delete())];
   }
 
   async #act(verb, body, done) {
@@ -150,6 +152,19 @@ class SchedulePage {
     });
     if (given === null) return;
     await this.#act("pause", given.reason.trim() === "" ? {} : { reason: given.reason.trim() }, "It is paused.");
+  }
+
+  async #backfill() {
+    const field = (name, label) => h("label", label, h("input", { name, type: "text", autocomplete: "off", placeholder: "2026-01-31T00:00:00Z" }));
+    const begun = await question({
+      title: `Backfill ${this.#schedule.name}`, confirm: "Let them fire",
+      text: "Its past instants in this range fire now, the oldest 1,000 at most. An instant that has a job gets no second one.",
+      fields: [h("div", { class: "row" }, field("from", "From"), field("until", "Until (now if empty)"))],
+      check: ({ from, until }) => send(`${this.#url}/backfill`, { from: from.trim(), ...(until.trim() && { until: until.trim() }) }, { signal: this.#page.signal }),
+    });
+    if (begun === null) return;
+    notice("The backfill has begun.");
+    this.#refresh.now();
   }
 
   async #edit() {

@@ -1,7 +1,7 @@
 // What a schedule says in words: when it is due, what its rules mean, and what became of a firing.
 import { jobAddress } from "./api.js";
 import { h } from "./dom.js";
-import { count, shortId } from "./format.js";
+import { count, instant, shortId } from "./format.js";
 import { mark, stateChip } from "./parts.js";
 
 export const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
@@ -55,6 +55,12 @@ export function firingWords({ outcome, why, detail, job, job_state: state, count
   return [mark(tone, form, times > 1 ? `${word} ${count(times)} times` : word), " ", isGone ? "its job was deleted" : why && (WHYS[why] ?? why),
     detail && h("div", { class: "faint small" }, detail)];
 }
+
+// How far the newest backfill is.
+export const backfillWords = ({ from, until, started, present, refused, ended_at: ended }) => [
+  ended ? "ended" : "under way", `: ${count(started)} fired, ${count(present)} had a job`, refused > 0 && `, ${count(refused)} refused`,
+  h("div", { class: "small faint" }, instant(from), " to ", instant(until)),
+];
 
 // Who paused it and why, without its time.
 export const pausedBy = ({ client, reason }) => `by ${client}${reason === null ? "" : `: ${reason}`}`;
