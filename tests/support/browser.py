@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
@@ -19,8 +19,23 @@ DRIVER = ("chromedriver",)
 class Browser:
     """One window, with waits for changes of its page."""
 
-    def __init__(self, driver: Chrome) -> None:
-        self._driver = driver
+    def __init__(self, start: Callable[[], Chrome]) -> None:
+        """`start` starts the program."""
+        self._start = start
+        self._driver = start()
+
+    def revive(self) -> None:
+        """Start the program anew if its page has crashed, as Chromium's may when it is asked for the accessibility tree
+        of a page that it is leaving. Otherwise all tests behind the one that met the crash would fail too."""
+        try:
+            self._driver.execute_script("return 0")  # type: ignore[no-untyped-call]
+        except WebDriverException:
+            self.quit()
+            self._driver = self._start()
+
+    def quit(self) -> None:
+        """End the program."""
+        self._driver.quit()
 
     def open(self, url: str) -> None:
         """Open a page and return once it is loaded."""
@@ -113,8 +128,8 @@ def running_browser(folder: Path) -> Iterator[Browser]:
     if os.geteuid() == 0:
         # Chromium refuses to run its sandbox as root.
         options.add_argument("--no-sandbox")
-    driver = Chrome(options=options, service=Service(driver_path, log_output=os.devnull))
+    browser = Browser(lambda: Chrome(options=options, service=Service(driver_path, log_output=os.devnull)))
     try:
-        yield Browser(driver)
+        yield browser
     finally:
-        driver.quit()
+        browser.quit()

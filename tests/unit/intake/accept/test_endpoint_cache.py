@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from acked_common.model.callback_endpoints import READ_WITHIN_S, EndpointMatch
-from acked_common.store.errors import StoreUnavailable
+from acked_common.store.errors import StoreError, StoreForbidden, StoreUnavailable
 from acked_intake.accept.endpoint_cache import REFRESH_S, EndpointCache
 from support.callback_endpoints import endpoint
 from support.factories import ManualClock
@@ -18,7 +18,7 @@ class CountedEndpoints(MemoryCallbackEndpoints):
     def __init__(self) -> None:
         super().__init__()
         self.reads = 0
-        self.is_away = False
+        self.error: StoreError | None = None
         self.may_read = asyncio.Event()
         self.may_read.set()
 
@@ -26,8 +26,8 @@ class CountedEndpoints(MemoryCallbackEndpoints):
         self.reads += 1
         found = await super().matches()
         await self.may_read.wait()
-        if self.is_away:
-            raise StoreUnavailable("no server responds")
+        if self.error is not None:
+            raise self.error
         return found
 
 
@@ -75,8 +75,25 @@ async def test_age_of_a_list_counts_from_the_begin_of_its_read() -> None:
 
 async def test_list_that_cannot_be_read_is_not_fresh() -> None:
     store, clock = CountedEndpoints(), ManualClock()
-    store.is_away = True
+    store.error = StoreUnavailable("no server responds")
     cache = EndpointCache(store, clock.monotonic)
     with pytest.raises(StoreUnavailable):
         await cache.make_fresh()
     assert not cache.is_fresh
+
+
+async def test_list_that_a_version_without_endpoints_forbids_stays_as_it_was() -> None:
+    """Nobody can change the endpoints meanwhile, so requests are accepted by the list that was read last."""
+    store, clock = CountedEndpoints(), ManualClock()
+    await store.add(endpoint("kept"))
+    cache = EndpointCache(store, clock.monotonic)
+    await cache.make_fresh()
+    store.error = StoreForbidden("MongoDB refused (code 13)")
+    clock.advance(READ_WITHIN_S)
+    await cache.make_fresh()
+    assert (cache.is_fresh, cache.names("acme", "mail")) == (True, ("kept",))
+    store.error = None
+    await store.add(endpoint("new"))
+    clock.advance(READ_WITHIN_S)
+    await cache.make_fresh()
+    assert cache.names("acme", "mail") == ("kept", "new")

@@ -13,6 +13,11 @@ class OutcomeUnknown(StoreError):
     """The connection broke during a write, which may have taken effect."""
 
 
+class StoreForbidden(StoreError):
+    """The account of this service may not do so. Grants are those of the version that started last: an older one, which
+    services are rolled back to, takes away those of its successor's collections."""
+
+
 class SchemaMismatch(StoreError):
     """Another version created the database, or `init` has not run yet."""
 

@@ -2,6 +2,10 @@
 
 A change has to apply at a known time: the gateway responds to it after `READ_WITHIN_S`. So a list that is older than
 that is read again before a job is accepted, even if MongoDB was slow meanwhile.
+
+While this service may not read them, gateways may not change them either: the grants are those of a version without
+endpoints, to which the services are being rolled back. Then the list as it was read last goes on to count, and requests
+are accepted.
 """
 
 import asyncio
@@ -10,7 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from acked_common.model.callback_endpoints import READ_WITHIN_S, EndpointMatch, names_of
 from acked_common.runtime.lifetime import Tasks
+from acked_common.runtime.logs import get_log
 from acked_common.store.callback_endpoints import EndpointMatches
+from acked_common.store.errors import StoreForbidden
+
+log = get_log(__name__)
 
 REFRESH_S = 0.8
 _NONE: tuple[str, ...] = ()
@@ -26,6 +34,7 @@ class EndpointCache:
         self._read_at = float("-inf")
         """When the read of this list began."""
         self._reading = asyncio.Lock()
+        self._is_forbidden = False
 
     def start(self, tasks: Tasks) -> None:
         """Start to refresh the list."""
@@ -40,7 +49,14 @@ class EndpointCache:
         """Read all endpoints as they are now. Raise `StoreError`."""
         began_at = self._monotonic()
         found: defaultdict[str, list[EndpointMatch]] = defaultdict(list)
-        for one in await self._store.matches():
+        try:
+            matches = await self._store.matches()
+        except StoreForbidden as error:
+            self._note_forbidden(error)
+            self._read_at = max(self._read_at, began_at)
+            return
+        self._is_forbidden = False
+        for one in matches:
             found[one.tenant].append(one)
         if began_at >= self._read_at:
             self._of_tenant, self._read_at = found, began_at
@@ -50,6 +66,14 @@ class EndpointCache:
         async with self._reading:
             if not self.is_fresh:
                 await self.refresh()
+
+    def _note_forbidden(self, error: StoreForbidden) -> None:
+        if not self._is_forbidden:
+            log.warning(
+                "callback endpoints stay as they were read last: grants are those of a version without any",
+                error=str(error),
+            )
+        self._is_forbidden = True
 
     def names(self, tenant: str, kind: str) -> tuple[str, ...]:
         """Return the names of the endpoints of a new job, as they were read."""

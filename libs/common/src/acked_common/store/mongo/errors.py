@@ -15,7 +15,9 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
-from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
+from acked_common.store.errors import OutcomeUnknown, StoreError, StoreForbidden, StoreUnavailable
+
+_UNAUTHORIZED = 13
 
 
 @contextmanager
@@ -38,6 +40,7 @@ def store_errors(doing: str) -> Iterator[None]:
     except OperationFailure as error:
         if error.has_error_label("RetryableWriteError"):
             raise OutcomeUnknown(f"{doing}: MongoDB did not confirm (code {error.code})") from None
-        raise StoreError(f"{doing}: MongoDB refused (code {error.code})") from None
+        refusal = StoreForbidden if error.code == _UNAUTHORIZED else StoreError
+        raise refusal(f"{doing}: MongoDB refused (code {error.code})") from None
     except PyMongoError as error:
         raise StoreError(f"{doing}: {type(error).__name__}") from None
