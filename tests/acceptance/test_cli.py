@@ -179,6 +179,7 @@ def test_documents_show_each_verb(environ: dict[str, str]) -> None:
     assert [verb for verb in verbs if f"acked {verb}" not in text] == []
 
 
+@pytest.mark.long
 def test_exit_codes_of_the_program(stack: TestStack, environ: dict[str, str]) -> None:
     payload = {"nonce": nonce()}
     done = acked(environ, "submit", "test.echo", "-p", json.dumps(payload), "--wait")

@@ -38,6 +38,7 @@ def busiest(stack: TestStack, kind: str) -> Any:
     return max(points, key=lambda point: point["started"])
 
 
+@pytest.mark.long
 def test_sums_are_what_was_sent_after_a_restart_of_everything(stack: TestStack) -> None:
     nonce = uuid4().hex
     noops = [stack.process("noop", payload=nonce) for _ in range(NOOPS)]

@@ -118,6 +118,7 @@ def test_mongod_wants_a_password(servers: PrivateServers) -> None:
             intake["acked"]["tokens"].insert_one({"minted": True})
 
 
+@pytest.mark.long
 def test_data_of_a_version_without_accounts_is_taken_over(tmp_path: Path) -> None:
     """Data without accounts opens, on another port too; a start that was cut off is made up for."""
     servers = PrivateServers(tmp_path, free_port_base())
@@ -236,6 +237,7 @@ def test_two_stacks_live_side_by_side_and_one_ends_alone(servers: PrivateServers
     assert set(servers.stack.parts.pids().values()) <= set(before)
 
 
+@pytest.mark.long
 def test_data_moves_to_other_ports_and_stop_leaves_nothing(tmp_path: Path) -> None:
     with PrivateServers(tmp_path, free_port_base()) as first, client(first) as mongo:
         mongo["kept"]["rows"].with_options(write_concern=KEPT).insert_one({"n": 7})

@@ -15,6 +15,9 @@ from acked_common.accounts.rabbit_definitions import OWNER
 from deploy.native import rabbitmqctl
 from deploy.native.servers import PrivateServers
 
+AT_ONCE = 16
+"""Places that are made together: about as many as the modules of one process need."""
+
 
 class SharedServers:
     """Servers with a place for each stack: a database and a virtual host of its own, under the owner's account."""
@@ -22,7 +25,7 @@ class SharedServers:
     def __init__(self, folder: Path, port_base: int) -> None:
         self._folder = folder
         self._servers = PrivateServers(folder / "servers", port_base)
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count()
 
     def start(self) -> None:
         """Start both servers and return when they respond."""
@@ -38,8 +41,10 @@ class SharedServers:
 
         Its queues remain until the servers stop: to remove them would take another second of CPU.
         """
-        name = f"acked-{next(self._numbers)}"
-        self._make_virtual_host(name)
+        number = next(self._numbers)
+        if number % AT_ONCE == 0:
+            self._make_virtual_hosts(range(number, number + AT_ONCE))
+        name = _name(number)
         yield {
             "ACKED_MONGO_URL": self._servers.mongo_url,
             "ACKED_AMQP_URL": self._servers.amqp_url + name,
@@ -48,13 +53,19 @@ class SharedServers:
         with MongoClient[dict[str, object]](self._servers.mongo_url) as client:
             client.drop_database(name)
 
-    def _make_virtual_host(self, name: str) -> None:
-        # One command for both, because each starts an Erlang machine.
+    def _make_virtual_hosts(self, numbers: range) -> None:
+        # One command for all, because each starts an Erlang machine.
+        names = [_name(number) for number in numbers]
+        everything = {"user": OWNER, "configure": ".*", "write": ".*", "read": ".*"}
         definitions = {
-            "vhosts": [{"name": name}],
-            "permissions": [{"user": OWNER, "vhost": name, "configure": ".*", "write": ".*", "read": ".*"}],
+            "vhosts": [{"name": name} for name in names],
+            "permissions": [{**everything, "vhost": name} for name in names],
         }
-        file = self._folder / f"{name}.json"
+        file = self._folder / f"{names[0]}.json"
         file.write_text(json.dumps(definitions))
         done = rabbitmqctl.run(self._servers.stack.layout, "import_definitions", str(file))
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _name(number: int) -> str:
+    return f"acked-{number}"
