@@ -124,7 +124,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def browser(chromium: Browser) -> Browser:
     """The browser of the module, as wide as a desk has it, with an empty page and an empty console."""
-    chromium.revive()
+    chromium.program.revive()
     chromium.show_as()
     chromium.open("about:blank")
     chromium.complaints()

@@ -16,26 +16,37 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 DRIVER = ("chromedriver",)
 
 
+class Program:
+    """The browser as a program, with its driver."""
+
+    def __init__(self, start: Callable[[], Chrome]) -> None:
+        """`start` starts it."""
+        self._start = start
+        self.driver = start()
+
+    def revive(self) -> None:
+        """Start it anew if its page has crashed, as Chromium's may when it is asked for the accessibility tree of a
+        page that it is leaving. Otherwise all tests behind the one that met the crash would fail too."""
+        try:
+            self.driver.execute_script("return 0")  # type: ignore[no-untyped-call]
+        except WebDriverException:
+            self.quit()
+            self.driver = self._start()
+
+    def quit(self) -> None:
+        """End it."""
+        self.driver.quit()
+
+
 class Browser:
     """One window, with waits for changes of its page."""
 
-    def __init__(self, start: Callable[[], Chrome]) -> None:
-        """`start` starts the program."""
-        self._start = start
-        self._driver = start()
+    def __init__(self, program: Program) -> None:
+        self.program = program
 
-    def revive(self) -> None:
-        """Start the program anew if its page has crashed, as Chromium's may when it is asked for the accessibility tree
-        of a page that it is leaving. Otherwise all tests behind the one that met the crash would fail too."""
-        try:
-            self._driver.execute_script("return 0")  # type: ignore[no-untyped-call]
-        except WebDriverException:
-            self.quit()
-            self._driver = self._start()
-
-    def quit(self) -> None:
-        """End the program."""
-        self._driver.quit()
+    @property
+    def _driver(self) -> Chrome:
+        return self.program.driver
 
     def open(self, url: str) -> None:
         """Open a page and return once it is loaded."""
@@ -128,8 +139,8 @@ def running_browser(folder: Path) -> Iterator[Browser]:
     if os.geteuid() == 0:
         # Chromium refuses to run its sandbox as root.
         options.add_argument("--no-sandbox")
-    browser = Browser(lambda: Chrome(options=options, service=Service(driver_path, log_output=os.devnull)))
+    program = Program(lambda: Chrome(options=options, service=Service(driver_path, log_output=os.devnull)))
     try:
-        yield browser
+        yield Browser(program)
     finally:
-        browser.quit()
+        program.quit()
