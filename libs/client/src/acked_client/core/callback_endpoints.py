@@ -4,11 +4,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from acked_client.core import json_text
-from acked_client.core.effects import Flow, Request, Response
-from acked_client.core.exchange import Session, exchange, fetch
+from acked_client.core import deletion, json_text
+from acked_client.core.effects import Flow, Request
+from acked_client.core.exchange import Session, fetch
 from acked_client.model.callbacks import CallbackEndpoint
-from acked_client.model.problems import NotFound
 from acked_client.model.requests import CallbackEndpointDefinition
 
 _ENDPOINTS = "/callback-endpoints"
@@ -35,23 +34,8 @@ def put(session: Session, name: str, definition: CallbackEndpointDefinition) -> 
 
 
 def delete(session: Session, name: str) -> Flow[CallbackEndpoint]:
-    """Delete an endpoint and return it as it was.
-
-    A repetition would find no endpoint, or one that was made since. So the client reads the endpoint first, and looks
-    for it before it repeats the request.
-    """
-    before = yield from exchange(session, Request("GET", _path(name)))
-    known = json_text.decode(before.body, CallbackEndpoint, before.status)
-
-    def check() -> Flow[Response | None]:
-        try:
-            found = yield from endpoint(session, name)
-        except NotFound:
-            return before
-        return None if found.made_at == known.made_at else before
-
-    response = yield from exchange(session, Request("DELETE", _path(name)), check=check)
-    return json_text.decode(response.body, CallbackEndpoint, response.status)
+    """Delete an endpoint and return it as it was."""
+    return deletion.delete(session, _path(name), CallbackEndpoint)
 
 
 def enable(session: Session, name: str) -> Flow[CallbackEndpoint]:

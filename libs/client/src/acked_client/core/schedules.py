@@ -5,11 +5,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from acked_client.core import json_text
+from acked_client.core import deletion, json_text
 from acked_client.core.effects import Flow, Request, Response
 from acked_client.core.exchange import Session, exchange, fetch
 from acked_client.core.lists import Pages
-from acked_client.model.problems import NotFound
 from acked_client.model.requests import ScheduleDefinition, instant
 from acked_client.model.schedules import Firing, ScheduleBackfill, ScheduleDetails, SchedulePreview, ScheduleSummary
 
@@ -39,23 +38,8 @@ def put(session: Session, name: str, definition: ScheduleDefinition) -> Flow[Sch
 
 
 def delete(session: Session, name: str) -> Flow[ScheduleDetails]:
-    """Delete a schedule and return it as it was.
-
-    A repetition would find no schedule, or one that was made since. So the client reads the schedule first, and looks
-    for it before it repeats the request.
-    """
-    before = yield from exchange(session, Request("GET", _path(name)))
-    known = json_text.decode(before.body, ScheduleDetails, before.status)
-
-    def check() -> Flow[Response | None]:
-        try:
-            found = yield from details(session, name)
-        except NotFound:
-            return before
-        return None if found.made_at == known.made_at else before
-
-    response = yield from exchange(session, Request("DELETE", _path(name)), check=check)
-    return json_text.decode(response.body, ScheduleDetails, response.status)
+    """Delete a schedule and return it as it was."""
+    return deletion.delete(session, _path(name), ScheduleDetails)
 
 
 def pause(session: Session, name: str, reason: str | None) -> Flow[ScheduleDetails]:

@@ -4,8 +4,9 @@ Each act is a compare-and-set on the endpoint's `rev`, tried several times.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from acked_common.http.problems import ProblemError, problem
 from acked_common.model import callback_endpoints
@@ -27,6 +28,7 @@ from acked_gateway.audit.notes import Audit
 from acked_gateway.callbacks.endpoint_body import EndpointWish
 
 TRIES = 8
+Earlier = TypeVar("Earlier", bound=Endpoint | None)
 
 
 class EndpointActs:
@@ -44,24 +46,16 @@ class EndpointActs:
     async def define(self, name: str, wish: EndpointWish, *, operator: Operator) -> tuple[Endpoint, bool]:
         """Store an endpoint under this name, or replace its definition. Return it, and whether it is new."""
         _check_name(name)
-        is_noted = False
-        for _ in range(TRIES):
-            earlier = await self._store.get(name, tenant=operator.tenant)
-            wanted = self._wanted(earlier, name, wish, operator)
-            if wanted == earlier:
-                return earlier, False
-            if not is_noted:
-                await self._note(operator, AuditAction.CALLBACK_ENDPOINT_PUT, name)
-                is_noted = True
-            if earlier is None:
-                done = _is_added(await self._store.add(wanted))
-            else:
-                done = await self._store.replace(wanted, earlier)
-            if done:
-                return await self._applied(wanted), earlier is None
-        raise _overtaken(name)
 
-    def _wanted(self, earlier: Endpoint | None, name: str, wish: EndpointWish, operator: Operator) -> Endpoint:
+        async def stored() -> Endpoint | None:
+            return await self._store.get(name, tenant=operator.tenant)
+
+        def defined(earlier: Endpoint | None) -> Endpoint:
+            return self._defined(earlier, name, wish, operator)
+
+        return await self._write(stored, defined, AuditAction.CALLBACK_ENDPOINT_PUT, name, operator)
+
+    def _defined(self, earlier: Endpoint | None, name: str, wish: EndpointWish, operator: Operator) -> Endpoint:
         now = self._now()
         order = wish.order(None if earlier is None else earlier.order)
         wanted = callback_endpoints.define(earlier, order, tenant=operator.tenant, name=name, now=now)
@@ -69,7 +63,7 @@ class EndpointActs:
             wanted = callback_endpoints.enable(wanted)
         elif wish.enabled is False:
             wanted = callback_endpoints.disable(wanted, Disabled(now, operator.actor.client))
-        return wanted if wanted == earlier else written(earlier, wanted, now)
+        return wanted
 
     async def remove(self, name: str, *, operator: Operator) -> Endpoint:
         """Delete an endpoint and return it."""
@@ -115,18 +109,38 @@ class EndpointActs:
         operator: Operator,
         reason: str | None = None,
     ) -> Endpoint:
+        async def stored() -> Endpoint:
+            return await self.existing(name, tenant=operator.tenant)
+
+        changed, _ = await self._write(stored, change, action, name, operator, reason)
+        return changed
+
+    async def _write(
+        self,
+        read: Callable[[], Awaitable[Earlier]],
+        change: Callable[[Earlier], Endpoint],
+        action: AuditAction,
+        name: str,
+        operator: Operator,
+        reason: str | None = None,
+    ) -> tuple[Endpoint, bool]:
+        """Read an endpoint and store what `change` makes of it, noted once. Return that, and whether it is new."""
         is_noted = False
         for _ in range(TRIES):
-            earlier = await self.existing(name, tenant=operator.tenant)
+            earlier = await read()
             wanted = change(earlier)
-            if wanted == earlier:
-                return earlier
+            if earlier is not None and wanted == earlier:
+                return earlier, False
             if not is_noted:
                 await self._note(operator, action, name, reason=reason)
                 is_noted = True
             wanted = written(earlier, wanted, self._now())
-            if await self._store.replace(wanted, earlier):
-                return await self._applied(wanted)
+            if earlier is None:
+                done = _is_added(await self._store.add(wanted))
+            else:
+                done = await self._store.replace(wanted, earlier)
+            if done:
+                return await self._applied(wanted), earlier is None
         raise _overtaken(name)
 
     def _now(self) -> datetime:
