@@ -159,7 +159,7 @@ def backfill(cli: Cli, name: Name, from_at: Begin, until_at: End = None, limit: 
     acked schedules backfill nightly --from 2026-11-01T00:00:00Z
     """
     cli.writer.one("backfill", cli.acked.schedule(name).backfill(from_at, until_at, limit=limit))
-    cli.writer.note(f"acked schedules show {name} tells how far it is")
+    cli.writer.note(f"follow it with: acked schedules show {name}")
 
 
 def delete(cli: Cli, name: Name) -> None:

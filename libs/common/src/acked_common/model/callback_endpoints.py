@@ -95,7 +95,7 @@ class EndpointMatch(Struct, frozen=True):
 
 
 class EndpointOutcomes(Struct, frozen=True):
-    """What several attempts in a row tell of one definition of an endpoint."""
+    """The outcome of several attempts in a row for one definition of an endpoint."""
 
     tenant: str
     name: str

@@ -22,7 +22,7 @@ _OUR_PREFIXES = ("webhook-", "proxy-")
 
 
 def read_url(value: Any) -> str:
-    """Return a URL that events may go to, as far as its text tells."""
+    """Return a URL that events may go to, judged by its text alone."""
     if type(value) is not str:
         raise FieldFault("is missing; name the https URL to call" if value is None else "must be a text")
     if len(value) > MAX_URL_CHARS:

@@ -27,7 +27,7 @@ class EndpointReader(Protocol):
         ...
 
     async def note(self, outcomes: Sequence[EndpointOutcomes]) -> None:
-        """Write what attempts tell of endpoints. Those of another definition than the stored one have no effect."""
+        """Record outcomes of attempts. Those of another definition than the stored one have no effect."""
         ...
 
 

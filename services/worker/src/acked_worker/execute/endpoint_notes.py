@@ -69,7 +69,7 @@ class EndpointNotes:
 
 
 def _outcome(one: EndpointOutcomes, ending: Ending, at: datetime) -> EndpointOutcomes | None:
-    """Return what an attempt tells; None if nothing was sent, for which the receiver is not the cause."""
+    """Return the outcome of an attempt; None if nothing was sent, which is no fault of the receiver."""
     if isinstance(ending, Succeeded):
         return replace(one, succeeded=True)
     if isinstance(ending, TimedOut):
