@@ -55,6 +55,9 @@ def why_degraded(layout: Layout, part: str, pid: int) -> str:
 
 
 def _wrong(body: Mapping[str, Any]) -> str:
+    if "parts" not in body:
+        # A problem, as of a process that has met a fault.
+        return str(body.get("detail", body))
     return "; ".join(f"{name}: {text}" for name, text in body["parts"].items() if text != "ok")
 
 

@@ -102,6 +102,13 @@ def test_the_environment_is_read_in_one_place() -> None:
         assert "getenv" not in names, relative(path)
 
 
+def test_no_frame_of_a_running_thread_is_read() -> None:
+    # Why: acked_worker/process/thread_stack.py.
+    for path in SOURCES:
+        names = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
+        assert "_current_frames" not in names, relative(path)
+
+
 def test_shipped_code_imports_no_test_code() -> None:
     for path in SOURCES:
         assert not packages(path) & {"pytest", "support", "hypothesis"}, relative(path)

@@ -3,19 +3,26 @@
 A reader of MongoDB's change stream on the ledgers watches all of it.
 """
 
+import time
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from acked_common.model.lifecycle import Reason, State
 from faults.durable import FINISHES_WITHIN_S, SIGNALS
 from faults.durable_load import durable_load, ran_again, reasons, wait_confirmed
 from faults.experiment import Experiment, experiment
-from faults.rig import LEASE_S, Rig
+from faults.rig import LEASE_S, Rig, running_rig
 from support.stacks import eventually
 
 POINTS = ("worker.step-recording", "worker.step-recorded", "worker.parking", "worker.parked")
 SWEEPERS = ("intake-1", "gateway-1")
 STALLS = 3
 """On a busy machine leases may be taken back so late that the records of a stalled worker come in time."""
+SHIPPED_LEASE_S = 30.0
+PAUSED_S = 45.0
+"""Longer than the shipped lease."""
 REST_S = 2.0
 """More than the second from which a plain handler parks."""
 
@@ -89,6 +96,26 @@ def test_50_i17_a_durable_step_recorded_late_is_refused(rig: Rig) -> None:
             if durable.ran_again:
                 break
     assert ran_again(run) > 0
+
+
+@pytest.mark.long
+def test_51_i17_a_worker_paused_longer_than_the_shipped_lease_writes_nothing_behind(tmp_path: Path) -> None:
+    environ = {"ACKED_LEASE_S": str(SHIPPED_LEASE_S), "ACKED_RENEWAL_S": "8"}
+    name = f"51 worker paused for {PAUSED_S:g} s inside of durable steps, with the shipped lease"
+    with running_rig(tmp_path / "rig", scale={"worker": 2}, environ=environ) as rig, experiment(rig, name) as run:
+        durable = run.durably()
+        run.burst(60, kind="fault.durable", seconds=2.0, signals=SIGNALS)
+        eventually(lambda: durable.inside >= 20, within_s=150, what="20 jobs are inside of steps")
+        paused = run.busiest_worker()
+        rig.pause(paused)
+        resumes_at_s = time.monotonic() + PAUSED_S
+        its = {job["_id"]: job["attempt"] for job in run.documents() if _runs_on(job, paused)}
+        eventually(lambda: _finished(run, its) >= len(its) / 2, within_s=150, what="others have done half of its jobs")
+        # How long the pause lasts is the fault.
+        time.sleep(max(0.0, resumes_at_s - time.monotonic()))
+        rig.resume(paused)
+    assert run.figures.reruns >= 5
+    assert ran_again(run) >= 5
 
 
 def _runs_on(job: dict[str, Any], worker: str) -> bool:

@@ -28,25 +28,25 @@ class Shown:
     def click(self) -> None:
         """Click its middle, as a mouse does; fails where something covers it. Click again where it has moved away under
         the mouse, or an equal one has taken its place, as a person does who sees that nothing has happened."""
-        target = self
+        target, problem = self, ""
         for _ in range(CLICKS):
             try:
-                if target._click_once():
+                problem = target._click_once()
+                if not problem:
                     return
             except WebDriverException:
                 # An event of the feed has drawn it anew.
-                target = shown(self.browser, self.role, f"^{re.escape(self.name)}$")
-        raise AssertionError(
-            f"{self.role} {self.name!r} moves away under the mouse; the page:\n{text_of(self.browser)}"
-        )
+                target, problem = shown(self.browser, self.role, f"^{re.escape(self.name)}$"), "it is replaced"
+        raise AssertionError(f"{self.role} {self.name!r}: {problem}; the page:\n{text_of(self.browser)}")
 
-    def _click_once(self) -> bool:
+    def _click_once(self) -> str:
+        """Click it, and return what prevented that; empty for nothing."""
         self.browser.command("DOM.scrollIntoViewIfNeeded", backendNodeId=self.node)
         corners = self.browser.command("DOM.getBoxModel", backendNodeId=self.node)["model"]["border"]
         at = {"x": sum(corners[0::2]) / 4, "y": sum(corners[1::2]) / 4}
-        assert self.call("return this.contains(document.elementFromPoint(...args)) ", at["x"], at["y"]), (
-            f"something covers {self.role} {self.name!r}"
-        )
+        # Rows that arrive above it move it between the two looks.
+        if not self.call("return this.contains(document.elementFromPoint(...args))", at["x"], at["y"]):
+            return "something covers it"
         self.call(
             "window.isClicked = false;"
             "this.addEventListener('click', () => { window.isClicked = true; }, { once: true, capture: true });"
@@ -54,7 +54,7 @@ class Shown:
         for kind in ("mousePressed", "mouseReleased"):
             self.browser.command("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
         # The page may be another one by now, which knows nothing of it.
-        return bool(self.browser.run("return window.isClicked !== false"))
+        return "" if self.browser.run("return window.isClicked !== false") else "it moves away under the mouse"
 
     def focus(self) -> None:
         """Put the focus on it."""

@@ -85,6 +85,13 @@ def test_readiness_says_what_is_wrong(layout: Layout, process: type[Answers]) ->
     assert readiness(layout, "gateway-2", 7) == "not ready: mongodb: away; process: stops soon"
 
 
+def test_a_problem_of_the_process_is_said(layout: Layout, process: type[Answers]) -> None:
+    process.status = 500
+    process.body = {"type": "/problems/internal", "status": 500, "detail": "the request met a fault of the server"}
+    assert readiness(layout, "gateway-2", 7) == "not ready: the request met a fault of the server"
+    assert why_degraded(layout, "gateway-2", 7) == "the request met a fault of the server"
+
+
 def test_the_workers_that_a_gateway_lists(layout: Layout, process: type[Answers], token: OperatorToken) -> None:
     process.body = {"workers": [{"id": "worker-1"}, {"id": "worker-2"}]}
     assert listed_workers(layout, "gateway-2", 7, token) == {"worker-1", "worker-2"}

@@ -1,14 +1,13 @@
 """Threads for handlers that are not `async def`. They are daemons: a stuck one does not block the exit."""
 
-import sys
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 
 import structlog
 
 from acked_worker.execute.attempt import RunningAttempt
+from acked_worker.process.thread_stack import stack_of
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +66,8 @@ class SyncPool:
             if self._lost >= self._threads * 2:
                 log.error("every thread is stuck in a timed-out handler; restart the worker", lost=self._lost)
             self._add_threads()
-            frame = sys._current_frames().get(attempt.thread_id)
-        return "".join(traceback.format_stack(frame)) if frame is not None else None
+            stack = stack_of(attempt.thread_id)
+        return "".join(stack.format()) or None
 
     def close(self) -> None:
         """End idle threads now and the others after their attempts; start nothing more."""

@@ -3,21 +3,23 @@
 Operators see the module and its import time in the log of the process and in the worker's `/readyz`.
 """
 
-import sys
 import threading
 import time
 from contextlib import AbstractContextManager
-from types import FrameType
+from pathlib import Path
 
 from acked import Kind
 from acked_common.runtime.logs import get_log
 from acked_worker.handlers.registry import load_kinds
 from acked_worker.process.side_thread import side_thread
+from acked_worker.process.thread_stack import stack_of
 from acked_worker.settings import HandlerSources
 
 log = get_log(__name__)
 
 SAID_EVERY_S = 10.0
+_OURS = str(Path(__file__).parents[1])
+"""The place is one in the modules of a user, or in what they import."""
 
 
 class ImportProgress:
@@ -47,8 +49,10 @@ class ImportProgress:
     @property
     def place(self) -> str | None:
         """`file:line` that the importing thread executes now, outside the import machinery."""
-        frame = sys._current_frames().get(self._thread_id)
-        return _place_of(frame)
+        for frame in reversed(stack_of(self._thread_id)):
+            if not frame.filename.startswith(("<frozen", _OURS)):
+                return f"{frame.filename}:{frame.lineno}"
+        return None
 
     @property
     def text(self) -> str:
@@ -56,8 +60,9 @@ class ImportProgress:
         if self._module is None:
             return f"imports since {self.since_s:.0f} s"
         seconds = time.monotonic() - self._module_at
-        place = f" ({self.place})" if self.place else ""
-        return f"imports since {self.since_s:.0f} s: module {self._module!r} for {seconds:.0f} s{place}"
+        place = self.place
+        at_line = f" ({place})" if place else ""
+        return f"imports since {self.since_s:.0f} s: module {self._module!r} for {seconds:.0f} s{at_line}"
 
 
 def load_handlers(sources: HandlerSources, progress: ImportProgress | None = None) -> dict[str, Kind]:
@@ -86,12 +91,3 @@ def logging_imports(progress: ImportProgress, *, every_s: float = SAID_EVERY_S) 
             )
 
     return side_thread("acked-imports", write)
-
-
-def _place_of(frame: FrameType | None) -> str | None:
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith("<frozen") and frame.f_globals.get("__package__") != __package__:
-            return f"{name}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None
