@@ -1,7 +1,7 @@
 """Run tests on the other supported Pythons of this machine: `python -m deploy.pythons [folder …]`.
 
 `./just test` runs everything on the Python of `.venv`. Services are also run on the system's own Python and on newer
-ones, so unit tests run on each of those, and contract tests on the oldest. A missing Python is named; it is no failure.
+ones, so unit tests run on each of those, and contract tests on one. A missing Python is named; it is no failure.
 Each gets an environment in `.acked/pythons` with the packages of requirements.lock, by the code that makes `.venv`.
 
 Two runs of a folder go side by side, and each Python begins with another folder: unit tests compute while contract
@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / ".acked" / "pythons"
 SYSTEM = Path("/usr/bin/python3")
 """On Debian 12 this is 3.11.2, the oldest Python that services run on."""
+OWN = ".".join(map(str, sys.version_info[:3]))
+"""The version of the Python of `.venv`."""
 OLDEST = (3, 11)
 NEWER = ("3.12", "3.13")
 USUAL = (
@@ -35,9 +37,9 @@ USUAL = (
     *(f"--ignore-glob=*/unit/{tools}" for tools in ("mutants/*", "deploy/test_testing*.py", "deploy/test_coverage.py")),
 )
 """What runs where nothing else is asked for."""
-ON_OLDEST = frozenset({"contracts"})
-"""Of these, what runs only on the oldest Python, the one that differs most from the others; `./just test full` runs it
-on each. Contracts are about servers, and take half of the time."""
+ON_ONE = frozenset({"contracts"})
+"""Of these, what runs on one Python only; `./just test full` runs it on each. Contracts are about servers, and take
+half of the time."""
 SIDE_BY_SIDE = 2
 PROCESSES = 2
 """Of each run. Another one would collect all tests again, and start servers of its own, on cores that are busy."""
@@ -118,18 +120,28 @@ def prepare(python: Found) -> Path:
     return folder / "bin" / "python"
 
 
-def runs(programs: Mapping[Found, Path], folders: Sequence[str], on_oldest: Collection[str] = ()) -> list[FolderRun]:
+def far_end(pythons: Collection[Found], own: str) -> Found | None:
+    """Return the oldest Python, or the newest where the one of `.venv`, `own`, is older than all of them."""
+    oldest = min(pythons, key=lambda python: numbers(python.version), default=None)
+    if oldest is None or numbers(oldest.version) < numbers(own):
+        return oldest
+    return max(pythons, key=lambda python: numbers(python.version))
+
+
+def runs(
+    programs: Mapping[Found, Path], folders: Sequence[str], on_one: Collection[str] = (), own: str = OWN
+) -> list[FolderRun]:
     """Return all runs in the order of their start: each Python begins one folder behind the one before it.
 
-    Folders of `on_oldest` run on the oldest Python only.
+    Folders of `on_one` run on the `far_end` from `own` only.
     """
-    oldest = min(programs, key=lambda python: numbers(python.version), default=None)
+    one_alone = far_end(programs, own)
     planned = [
         FolderRun(python, program, folders[(first + turn) % len(folders)])
         for turn in range(len(folders))
         for first, (python, program) in enumerate(programs.items())
     ]
-    return [one for one in planned if one.python == oldest or one.folder not in on_oldest]
+    return [one for one in planned if one.python == one_alone or one.folder not in on_one]
 
 
 def finished(
@@ -169,7 +181,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run folders on each Python, or the usual ones, and print how long each took; return the first exit code that is
     not 0."""
     folders, options = testing.folders_to_run(words or USUAL, testing.known_folders(testing.TESTS))
-    pythons, lines = find(environ, covered=[".".join(map(str, sys.version_info[:3]))])
+    pythons, lines = find(environ, covered=[OWN])
     failed = 0
     programs: dict[Found, Path] = {}
     for python in pythons:
@@ -180,7 +192,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
             lines.append(f"Python {python.version}: NOT PREPARED, see above")
     codes: dict[Found, list[int]] = {python: [] for python in programs}
     took: dict[Found, list[str]] = {python: [] for python in programs}
-    for one, code, took_s in finished(runs(programs, folders, () if words else ON_OLDEST), options):
+    for one, code, took_s in finished(runs(programs, folders, () if words else ON_ONE), options):
         codes[one.python].append(code)
         took[one.python].append(f"{one.folder} {took_s:.1f} s")
         failed = failed or code

@@ -89,6 +89,7 @@ async def _send(stack: TestStack, bodies: Sequence[bytes]) -> None:
         await asyncio.gather(*(sender() for _ in range(SENDERS)))
 
 
+@pytest.mark.long
 def test_ten_thousand_failures_are_few_lines_that_add_up(stack: TestStack) -> None:
     mark = nonce()
     batch = f"many-{uuid4().hex}"

@@ -184,6 +184,7 @@ async def neighbours(port: int, until: asyncio.Event) -> list[int]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", ["intake", "gateway"])
 async def test_hostile_requests_get_a_4xx_or_are_cut_off(stack: TestStack, service: str) -> None:
     port = stack.port(service)

@@ -42,6 +42,7 @@ def test_all_calls_are_kept_and_done(stack: TestStack) -> None:
     kept_and_done(stack, "?count=1000&kind=noop", method="POST", kind="noop")
 
 
+@pytest.mark.long
 def test_four_workers_are_faster_than_one(stack: TestStack) -> None:
     alone_s = kept_and_done(stack)
     stack.stack.scale({"worker": 4})

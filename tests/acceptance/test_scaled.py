@@ -173,6 +173,7 @@ def test_workers_that_are_too_many_drain_side_by_side(stack: TestStack) -> None:
         assert stack.finished(job_id)["state"] == State.CANCELLED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(stack: TestStack, number: int) -> None:
     before = stack.stack.parts.pids()
@@ -257,7 +258,8 @@ def moved_once(stack: TestStack, held: Sequence[str]) -> None:
         assert stack.finished(job_id)["state"] == State.CANCELLED
 
 
-@pytest.mark.parametrize("ahead", [*(pytest.param(n, marks=pytest.mark.long) for n in "12"), "all"])
+@pytest.mark.long
+@pytest.mark.parametrize("ahead", ["1", "2", "all"])
 def test_rolling_restart_interrupts_each_long_job_once(stack: TestStack, ahead: str) -> None:
     stack.stack.scale({"worker": 4})
     held = running_everywhere(stack)

@@ -69,6 +69,7 @@ def p99(found: list[float]) -> float:
     return sorted(found)[len(found) * 99 // 100]
 
 
+@pytest.mark.long
 async def test_a_thousand_slow_clients_of_each_service_slow_nobody_down(stack: TestStack) -> None:
     job_id = stack.process("noop", delay_s=3600)
     calls: dict[str, tuple[str, str, Any]] = {

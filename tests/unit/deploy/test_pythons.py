@@ -94,10 +94,11 @@ def test_each_folder_runs_once_on_each_python_and_neighbours_differ() -> None:
     assert [version for version, _ in found] == ["3.11.2", "3.12.1", "3.13.0"] * 2
 
 
-def test_contracts_run_on_the_oldest_python_alone_unless_asked_for() -> None:
+@pytest.mark.parametrize(("own", "far"), [("3.11.7", "3.11.2"), ("3.14.0", "3.11.2"), ("3.11.1", "3.13.0")])
+def test_contracts_run_on_the_python_furthest_from_ours_unless_asked_for(own: str, far: str) -> None:
     programs = {Found(Path(version), version): Path(version) for version in ("3.12.1", "3.11.2", "3.13.0")}
-    found = {(one.python.version, one.folder) for one in runs(programs, ["unit", "contracts"], {"contracts"})}
-    assert found == {("3.12.1", "unit"), ("3.11.2", "unit"), ("3.11.2", "contracts"), ("3.13.0", "unit")}
+    found = {(one.python.version, one.folder) for one in runs(programs, ["unit", "contracts"], {"contracts"}, own)}
+    assert found == {("3.12.1", "unit"), ("3.11.2", "unit"), ("3.13.0", "unit"), (far, "contracts")}
 
 
 def test_runs_go_side_by_side_and_print_their_output_whole(
