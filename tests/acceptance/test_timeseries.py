@@ -68,6 +68,7 @@ def test_sums_are_what_was_sent_after_a_restart_of_everything(stack: TestStack) 
     assert sums(stack, kind="nobody") == {}
 
 
+@pytest.mark.long
 def test_counts_appear_without_a_stop_within_their_interval(stack: TestStack) -> None:
     before = sums(stack)
     for job_id in [stack.process("noop") for _ in range(30)]:
@@ -76,6 +77,7 @@ def test_counts_appear_without_a_stop_within_their_interval(stack: TestStack) ->
     eventually(lambda: sums(stack) == wanted, within_s=20, what="all processes have written")
 
 
+@pytest.mark.long
 def test_durations_are_those_of_the_jobs(stack: TestStack) -> None:
     for job_id in [stack.process("test.blocks-loop", payload={"seconds": 0.5}) for _ in range(3)]:
         stack.finished(job_id)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-SEEDS = 2000
+SEEDS = 1000
 PORTIONS = 40
 """The seeds are spread over so many tests, so that two processes share them."""
 
