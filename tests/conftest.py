@@ -56,6 +56,10 @@ def ended_jobs(request: pytest.FixtureRequest) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Makes each folder's marker known."""
+    # Coverage measures the processes that run tests. To begin it in those that tests start would take a sixth of the
+    # whole run, and adds 0.2 percent.
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
     for folder, meaning in FOLDERS.items():
         config.addinivalue_line("markers", f"{folder}: {meaning}")
     config.addinivalue_line("markers", "alone: measures time or loads the machine; nothing runs beside it")
