@@ -11,7 +11,7 @@ bin := justfile_directory() / ".venv/bin"
 default:
     @"{{ just_executable() }}" --justfile "{{ justfile() }}" --list --unsorted
 
-# Makes .venv where ./just has not done so already
+# Make .venv unless ./just has done so already
 [private]
 [no-exit-message]
 prepare:
@@ -22,7 +22,7 @@ prepare:
 up: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime up
 
-# Stop everything; jobs are kept
+# Stop everything; jobs stay
 [no-exit-message]
 down: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime down
@@ -32,12 +32,12 @@ down: prepare
 scale *wanted: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime scale "$@"
 
-# Start the services anew, one process after the other, refusing nothing: restart, restart worker
+# Rolling restart of the services, without refusing a request: restart, restart worker
 [no-exit-message]
 restart *services: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime restart "$@"
 
-# Send N requests at once and follow them to their end
+# Send N requests at once and follow their jobs to the end
 [no-exit-message]
 load-test *n: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime load-test "$@"
@@ -47,12 +47,12 @@ load-test *n: prepare
 token *words: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime token "$@"
 
-# Show what is set and kept for the stack, or change it: settings ACKED_ACCESS=tokens; settings ACKED_ACCESS= takes it back
+# Show or change the stored settings: settings ACKED_ACCESS=tokens; settings ACKED_ACCESS= resets it
 [no-exit-message]
 settings *changes: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime settings "$@"
 
-# Show what runs, and whether it is ready
+# Show which processes run, and whether they are ready
 [no-exit-message]
 status: prepare
     @trap '' INT; exec "{{ python }}" -m deploy.runtime status
@@ -92,7 +92,7 @@ test *what: prepare
 soak *options: prepare
     @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console faults.soak "$@"
 
-# Measure beside Celery, Dramatiq, Taskiq and DBOS: bench, bench --quick, bench --only accept drain, bench --write docs/benchmarks.md
+# Benchmark Acked, Celery, Dramatiq, Taskiq and DBOS: bench, bench --quick, bench --only accept drain, bench --write docs/benchmarks.md
 [no-exit-message]
 bench *options: prepare
     @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console benchmarks "$@"
@@ -102,7 +102,7 @@ bench *options: prepare
 screenshots: prepare
     @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console support.screenshots
 
-# Make small wrong changes in a copy and say which test notices each: mutants, mutants --list, mutants -k leases
+# Run mutation tests in a copy and print which test catches each mutant: mutants, mutants --list, mutants -k leases
 [no-exit-message]
 mutants *which: prepare
     @trap '' INT; PYTHONPATH="{{ justfile_directory() }}/tests:{{ justfile_directory() }}" exec "{{ python }}" -m deploy.console mutants "$@"

@@ -68,14 +68,14 @@ def choose(
 
 def main(arguments: Sequence[str]) -> int:
     """Run the recipe and return the exit code."""
-    from deploy.asked import AskedError, refuse_unknown
+    from deploy.settings_resolution import SettingsRefusedError, refuse_unknown
     from deploy.docker.engine import why_not
 
     verb = arguments[0] if arguments else ""
     try:
         refuse_unknown(os.environ)
         name, line = choose(verb, os.environ, kept_runtime(), why_not)
-    except (AskedError, RuntimeChoiceError) as error:
+    except (SettingsRefusedError, RuntimeChoiceError) as error:
         print(f"just {verb}: {error}", file=sys.stderr)
         return 1
     if line is not None:

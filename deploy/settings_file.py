@@ -17,7 +17,7 @@ NAME = "settings.env"
 MAX_BYTES = 64 * 1024
 _HEADER = (
     "# Settings of this stack: every recipe reads them, and those of the shell win. One NAME=value a line.",
-    "# Change one with ./just settings NAME=value, take one back with ./just settings NAME= , or edit this file.",
+    "# Change one with ./just settings NAME=value, reset one with ./just settings NAME= , or edit this file.",
 )
 _QUOTES = ("'", '"')
 
@@ -54,7 +54,7 @@ def load(folder: Path, known: Collection[str]) -> SettingsFile:
     finally:
         os.close(descriptor)
     if len(found) > MAX_BYTES:
-        raise SettingsFileError(f"{path} has more than {MAX_BYTES} bytes: it holds no settings")
+        raise SettingsFileError(f"{path} has more than {MAX_BYTES} bytes: it is not a settings file")
     try:
         # Some editors put a mark in front.
         text = found.decode("utf-8-sig")
@@ -70,13 +70,13 @@ def load(folder: Path, known: Collection[str]) -> SettingsFile:
 
 def _check_owner(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise SettingsFileError(f"{path} is no file: remove it")
+        raise SettingsFileError(f"{path} is not a regular file: remove it")
     if found.st_uid not in (os.getuid(), 0):
         raise SettingsFileError(
-            f"{path} belongs to another user, who could open doors with it: make it yours or remove it"
+            f"{path} belongs to another user, who could open access with it: chown it or remove it"
         )
     if found.st_mode & 0o077:
-        raise SettingsFileError(f"others may read or write {path}, which may hold passwords: chmod 600 {path}")
+        raise SettingsFileError(f"other users can read or write {path}, which may contain passwords: chmod 600 {path}")
 
 
 def parse(lines: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
@@ -93,7 +93,7 @@ def parse(lines: Sequence[str], known: Collection[str]) -> tuple[dict[str, str],
         if not equals or not name.isidentifier():
             problem = "must be NAME=value" + (", without export" if name.startswith("export ") else "")
         elif name not in known:
-            problem = not_kept(name)
+            problem = not_stored(name)
         elif name in first_at:
             problem = f"{name} is in line {first_at[name]} too: remove one of them"
         else:
@@ -106,13 +106,13 @@ def parse(lines: Sequence[str], known: Collection[str]) -> tuple[dict[str, str],
     return values, problems
 
 
-def not_kept(name: str) -> str:
+def not_stored(name: str) -> str:
     """Return why a name must not be in the file."""
     if name in KNOWN:
         return f"{name} can't be stored: it is set in the shell, or by the recipes"
     if name.startswith(PREFIX):
         return unknown_setting(name)
-    return f"{name} is no setting of Acked, whose names begin with {PREFIX}"
+    return f"{name} is not a setting of Acked; their names begin with {PREFIX}"
 
 
 def _unquoted(text: str) -> tuple[str, str | None]:
@@ -121,7 +121,7 @@ def _unquoted(text: str) -> tuple[str, str | None]:
             return "", f"the value begins with {text[0]} and does not end with it"
         text = text[1:-1]
     elif " #" in text or "\t#" in text:
-        return "", "a comment needs a line of its own; a value with # behind a space needs quotes"
+        return "", "a comment needs a line of its own; a value with # after a space needs quotes"
     return text, value_problem(text)
 
 

@@ -238,7 +238,7 @@ def _run_again(failed: Sequence[str], result: FolderResult, under: Sequence[str]
     can_run = all((ROOT / test.partition("::")[0]).is_file() for test in failed)
     if not failed or not can_run or len(result.unstable) + len(failed) > SECOND_RUNS:
         return TESTS_FAILED
-    print(f"== again, with nothing beside: {' '.join(failed)}", flush=True)
+    print(f"== again, alone: {' '.join(failed)}", flush=True)
     code, _ = _run_reported([str(ROOT / test) for test in failed], result, under)
     result.unstable += failed if code == 0 else ()
     return code
@@ -247,7 +247,7 @@ def _run_again(failed: Sequence[str], result: FolderResult, under: Sequence[str]
 def main(words: Sequence[str]) -> int:
     """Run the tests and return the exit code of the first folder that failed."""
     if unknown := unknown_settings(os.environ):
-        print("just test: correct or unset what nothing reads:\n  " + "\n  ".join(unknown), file=sys.stderr)
+        print("just test: unknown settings; correct or unset them:\n  " + "\n  ".join(unknown), file=sys.stderr)
         return 2
     if words and words[0] in PROGRAMS:
         return run_program(PROGRAMS[words[0]], words[1:], None)
@@ -268,7 +268,7 @@ def main(words: Sequence[str]) -> int:
         failed = failed or result.code
     print("\n".join(lines))
     if left_out := [name for name in known if name in ON_REQUEST and name not in folders]:
-        print(f"not run, ask for it: {', '.join(f'./just test {name}' for name in left_out)}")
+        print(f"not run by default: {', '.join(f'./just test {name}' for name in left_out)}")
     return failed
 
 

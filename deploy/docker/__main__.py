@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from deploy.asked import (
-    KEPT_IN_CONTAINERS,
+from deploy.settings_resolution import (
+    STORED_IN_CONTAINERS,
     NOT_IN_CONTAINERS,
-    Asked,
-    AskedError,
-    asked,
+    ResolvedSettings,
+    SettingsRefusedError,
+    resolve_settings,
     differences,
     refuse_opening,
     refuse_unusable,
@@ -45,24 +45,24 @@ from deploy.runtime import forget_runtime, keep_runtime
 _IN_CONTAINERS = {"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "127.0.0.1"}  # noqa: S104 - inside a container
 
 
-def take(containers: Containers, wanted: Asked, *, may_open: bool) -> None:
-    """Store the requested settings and print the changes. Raise `AskedError` if they are unusable or open access."""
+def take(containers: Containers, wanted: ResolvedSettings, *, may_open: bool) -> None:
+    """Store the requested settings and print the changes. Raise `SettingsRefusedError` if they are unusable or open access."""
     if left_out := [name for name in sorted(NOT_IN_CONTAINERS) if wanted.environ.get(name)]:
-        raise AskedError(
-            f"{', '.join(left_out)}: natively alone; an override file says so in containers (docs/docker.md)"
+        raise SettingsRefusedError(
+            f"{', '.join(left_out)}: for native stacks only; in containers use an override file (docs/docker.md)"
         )
-    running = running_settings(containers.project, KEPT_IN_CONTAINERS) if containers.is_up() else None
-    found = [] if running is None else differences(running, wanted.environ, KEPT_IN_CONTAINERS)
+    running = running_settings(containers.project, STORED_IN_CONTAINERS) if containers.is_up() else None
+    found = [] if running is None else differences(running, wanted.environ, STORED_IN_CONTAINERS)
     if not may_open:
         refuse_opening(found)
-    settings = {name: value for name in KEPT_IN_CONTAINERS if (value := wanted.environ.get(name, ""))}
+    settings = {name: value for name in STORED_IN_CONTAINERS if (value := wanted.environ.get(name, ""))}
     refuse_unusable([{**_IN_CONTAINERS, **settings}] * len(SERVICES))
-    wanted.keep()
-    keep_running(containers.project, KEPT_IN_CONTAINERS)
+    wanted.store()
+    keep_running(containers.project, STORED_IN_CONTAINERS)
     print("".join(f"{one}\n" for one in found), end="", flush=True)
 
 
-def up(containers: Containers, wanted: Asked) -> None:
+def up(containers: Containers, wanted: ResolvedSettings) -> None:
     """Start the stack and print its URLs."""
     started = time.monotonic()
     was_up = containers.is_up()
@@ -76,18 +76,18 @@ def up(containers: Containers, wanted: Asked) -> None:
     say_next(containers.project.urls, wanted.environ)
 
 
-def _asked(verb: str, containers: Containers) -> Asked:
-    running = running_settings(containers.project, KEPT_IN_CONTAINERS)
+def _resolved(verb: str, containers: Containers) -> ResolvedSettings:
+    running = running_settings(containers.project, STORED_IN_CONTAINERS)
     try:
-        found = asked(os.environ, containers.project.state, running, KEPT_IN_CONTAINERS)
-    except AskedError as error:
+        found = resolve_settings(os.environ, containers.project.state, running, STORED_IN_CONTAINERS)
+    except SettingsRefusedError as error:
         if verb not in WITHOUT_FILE:
             raise
         print(f"just {verb}: warning: {error}", file=sys.stderr)
         return without_file(os.environ, containers.project.state, running)
     if running is not None and verb not in ("up", "restart", "settings"):
         # Whichever shell it is: containers are started with what runs.
-        others = {name: value for name, value in found.environ.items() if name not in KEPT_IN_CONTAINERS}
+        others = {name: value for name, value in found.environ.items() if name not in STORED_IN_CONTAINERS}
         return replace(found, environ={**others, **running})
     return found
 
@@ -96,7 +96,7 @@ def down(containers: Containers) -> None:
     """Remove the containers, and forget the choice of the runtime."""
     containers.down()
     forget_runtime()
-    print("Acked is down; its volumes are kept")
+    print("Acked is down; its volumes stay")
 
 
 def scale(containers: Containers, wanted: dict[str, int]) -> None:
@@ -106,7 +106,7 @@ def scale(containers: Containers, wanted: dict[str, int]) -> None:
     print(f"now: {numbers}" if runs else f"Acked is down; the next ./just up starts {numbers}")
 
 
-def restart(containers: Containers, wanted: Asked, services: Sequence[str], *, may_open: bool) -> None:
+def restart(containers: Containers, wanted: ResolvedSettings, services: Sequence[str], *, may_open: bool) -> None:
     """Restart services with the requested settings."""
     take(containers, wanted, may_open=may_open)
     containers.restart(services)
@@ -124,11 +124,11 @@ def status(containers: Containers) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     layout = layout_from()
-    wanted = _asked(chosen.verb, Containers(Project(layout.ports)))
+    wanted = _resolved(chosen.verb, Containers(Project(layout.ports)))
     containers = Containers(Project(layout.ports, wanted.environ))
     commands: dict[str, Callable[[], int | None]] = {
         "up": lambda: up(containers, wanted),
-        "settings": lambda: print("\n".join(set_and_show(wanted, chosen.changes, KEPT_IN_CONTAINERS))),
+        "settings": lambda: print("\n".join(set_and_show(wanted, chosen.changes, STORED_IN_CONTAINERS))),
         "down": lambda: down(containers),
         "scale": lambda: scale(containers, parse_scale(chosen.wanted)),
         "restart": lambda: restart(containers, wanted, parse_services(chosen.services), may_open=chosen.open),
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader of the output has gone; `console` handles that.
         raise
-    except (AskedError, ContainersError, LayoutError, StackError, UsageError, OSError) as error:
+    except (SettingsRefusedError, ContainersError, LayoutError, StackError, UsageError, OSError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1
 

@@ -143,7 +143,7 @@ class Containers:
             variable, _ = engine.PROXY_IMAGE
             image = self.project.environ[variable]
             if not engine.image_is_there(image) and not engine.pull(image):
-                raise ContainersError(f"several gateways or intakes need a proxy, and the image {image} can't be had")
+                raise ContainersError(f"several gateways or intakes need a proxy, and the image {image} can't be pulled")
         numbers = [f"--scale={role}={number}" for role, number in self.project.scale.items()]
         try:
             self.project.compose("up", "-d", "--remove-orphans", *self._waiting(), *numbers)

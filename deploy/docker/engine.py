@@ -43,7 +43,7 @@ def why_not(environ: Mapping[str, str] | None = None) -> str | None:
     for variable in PUBLIC_IMAGES:
         name = names[variable]
         if not image_is_there(name) and not pull(name):
-            return f"the image {name} is not here and can't be pulled; ./just images-airgap makes stand-ins"
+            return f"the image {name} is not present and can't be pulled; ./just images-airgap makes stand-ins"
     return None
 
 

@@ -9,18 +9,18 @@ from deploy.native.supervisor import SERVICES
 from deploy.private_file import write_private
 
 
-def running(project: Project, kept_names: Collection[str]) -> dict[str, str] | None:
+def running(project: Project, stored_names: Collection[str]) -> dict[str, str] | None:
     """Return the settings with which the containers were last started; None for a stack that is down."""
     try:
         found: dict[str, str] = json.loads(_file(project).read_text())
     except (OSError, ValueError):
-        return _told_containers(project, kept_names)
+        return _told_containers(project, stored_names)
     return found
 
 
-def keep_running(project: Project, kept_names: Iterable[str]) -> None:
+def keep_running(project: Project, stored_names: Iterable[str]) -> None:
     """Store the settings with which containers are started from now on."""
-    settings = {name: value for name in kept_names if (value := project.asked.get(name))}
+    settings = {name: value for name in stored_names if (value := project.asked.get(name))}
     write_private(_file(project), json.dumps(settings))
 
 
@@ -33,12 +33,12 @@ def _file(project: Project) -> Path:
     return project.state / "running.json"
 
 
-def _told_containers(project: Project, kept_names: Collection[str]) -> dict[str, str] | None:
+def _told_containers(project: Project, stored_names: Collection[str]) -> dict[str, str] | None:
     """Return the settings of a stack that an earlier version started, which wrote no such file."""
     found: dict[str, str] = {}
     for container in (ids := [one for role in SERVICES for one in project.containers(role)]):
         told = json.loads(project.docker("inspect", "--format={{json .Config.Env}}", container))
-        found |= {name: value for name, _, value in (pair.partition("=") for pair in told) if name in kept_names}
+        found |= {name: value for name, _, value in (pair.partition("=") for pair in told) if name in stored_names}
     # What compose.yaml says itself.
     hosts = [host for host in found.get("ACKED_ALLOWED_HOSTS", "").split(",") if host not in (*PROXIED, "")]
     found["ACKED_ALLOWED_HOSTS"] = ",".join(hosts)

@@ -14,11 +14,11 @@ from urllib.parse import quote
 from acked_common.accounts.grants import Account
 from acked_common.model.lifecycle import State
 from acked_common.model.numbers import whole
-from deploy.asked import (
-    KEPT_NATIVELY,
-    Asked,
-    AskedError,
-    asked,
+from deploy.settings_resolution import (
+    STORED_NATIVELY,
+    ResolvedSettings,
+    SettingsRefusedError,
+    resolve_settings,
     differences,
     refuse_opening,
     refuse_unusable,
@@ -65,7 +65,7 @@ def parse_scale(words: Sequence[str]) -> dict[str, int]:
             raise UsageError(f"{word!r}: the number of {role} processes is given more than once; give it once")
         wanted[role] = processes
     if not wanted:
-        raise UsageError("say how many workers: ./just scale 4, or ./just scale worker=4 intake=2")
+        raise UsageError("give the number of workers: ./just scale 4, or ./just scale worker=4 intake=2")
     return wanted
 
 
@@ -101,17 +101,17 @@ def say_next(urls: Mapping[str, str], environ: Mapping[str, str]) -> None:
     print(f"next: {command}", flush=True)
 
 
-def up(stack: Stack, wanted: Asked) -> int:
+def up(stack: Stack, wanted: ResolvedSettings) -> int:
     """Start the stack, print its URLs and return the exit code. A stack that is up stays as it is."""
     started = time.monotonic()
     was_up = stack.is_up()
     found = []
     if was_up:
         stack.check_is_the_same()
-        found = differences(stack.service_environ, wanted.environ, KEPT_NATIVELY)
+        found = differences(stack.service_environ, wanted.environ, STORED_NATIVELY)
         refuse_opening(found)
     _refuse_unusable(stack, wanted)
-    wanted.keep()
+    wanted.store()
     if not was_up:
         print("runtime: native (private servers on this machine)", flush=True)
         for line in preflight.warnings(stack.layout):
@@ -122,7 +122,7 @@ def up(stack: Stack, wanted: Asked) -> int:
     print("".join(f"{line}\n" for line in wanted.lines), end="")
     _warn_of_open_mongod(stack)
     if found:
-        print("not in force yet; ./just restart puts it in force:\n  " + "\n  ".join(map(str, found)), flush=True)
+        print("not applied yet; ./just restart applies it:\n  " + "\n  ".join(map(str, found)), flush=True)
     if any(one.closes for one in found):
         print("just up: the running stack is more open than its settings; apply them: ./just restart", file=sys.stderr)
         return 1
@@ -139,24 +139,24 @@ def _warn_of_open_mongod(stack: Stack) -> None:
         )
 
 
-def _refuse_unusable(stack: Stack, wanted: Asked) -> None:
+def _refuse_unusable(stack: Stack, wanted: ResolvedSettings) -> None:
     if wanted.environ.get("ACKED_PUBLISH_ADDRESS"):
-        raise AskedError("ACKED_PUBLISH_ADDRESS is for containers; natively ACKED_HOST says where services listen")
+        raise SettingsRefusedError("ACKED_PUBLISH_ADDRESS is for containers; natively ACKED_HOST sets the listen address")
     refuse_unusable([service_environment(stack.layout, wanted.environ, Account(role)) for role in SERVICES])
 
 
-def restart(stack: Stack, wanted: Asked, services: Sequence[str], *, may_open: bool) -> None:
+def restart(stack: Stack, wanted: ResolvedSettings, services: Sequence[str], *, may_open: bool) -> None:
     """Restart services with the requested settings."""
     if not stack.is_up():
         raise StackError("Acked is down; ./just up starts it")
     stack.check_is_the_same()
-    found = differences(stack.service_environ, wanted.environ, KEPT_NATIVELY)
+    found = differences(stack.service_environ, wanted.environ, STORED_NATIVELY)
     if not may_open:
         refuse_opening(found)
     if len(services) < len(SERVICES) and (doors := [str(one) for one in found if one.closes or one.opens]):
-        raise AskedError("all services have to follow this: ./just restart\n  " + "\n  ".join(doors))
+        raise SettingsRefusedError("this change applies to all services: ./just restart\n  " + "\n  ".join(doors))
     _refuse_unusable(stack, wanted)
-    wanted.keep()
+    wanted.store()
     print("".join(f"{one}\n" for one in found), end="", flush=True)
     stack.restart(services, lambda line: print(line, flush=True))
     _warn_of_open_mongod(stack)
@@ -167,7 +167,7 @@ def status(stack: Stack) -> int:
     parts = stack.parts.known()
     if not parts:
         if left := len(stack.parts.processes()):
-            print(f"the supervisor is gone and {left} processes are left: ./just up ends them and starts anew")
+            print(f"the supervisor has exited and left {left} processes behind: ./just up ends them and starts the stack again")
             return IS_PARTLY_DOWN
         print("down; ./just up starts it")
         return IS_DOWN
@@ -252,7 +252,7 @@ def load_test(layout: Layout, count: str, token: OperatorToken, at: str = "127.0
         if all(State(state).is_terminal for state in batch["states"]):
             return 0 if batch["states"].keys() == {State.SUCCEEDED} else 1
         time.sleep(0.5)
-    print("not finished yet; ask again with the batch's link")
+    print("not finished yet; the batch's link shows its progress")
     return 1
 
 
@@ -309,14 +309,14 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _asked(verb: str) -> Asked:
+def _resolved(verb: str) -> ResolvedSettings:
     layout = layout_from(os.environ)
     running = environment.kept(layout)
     if running and running.get("ACKED_PORT_BASE") == str(DEFAULT_PORT_BASE):
         running = {name: value for name, value in running.items() if name != "ACKED_PORT_BASE"}
     try:
-        return asked(os.environ, layout.state, running, KEPT_NATIVELY)
-    except AskedError as error:
+        return resolve_settings(os.environ, layout.state, running, STORED_NATIVELY)
+    except SettingsRefusedError as error:
         if verb not in WITHOUT_FILE:
             raise
         print(f"just {verb}: warning: {error}", file=sys.stderr)
@@ -327,16 +327,16 @@ def down(stack: Stack) -> None:
     """Stop everything, and forget the choice of the runtime."""
     stack.down()
     forget_runtime()
-    print("Acked is down; its data is kept")
+    print("Acked is down; its data stays")
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    wanted = _asked(chosen.verb)
+    wanted = _resolved(chosen.verb)
     layout = layout_from(wanted.environ)
     stack = Stack(layout, wanted.environ)
     commands: dict[str, Callable[[], int | None]] = {
         "up": lambda: up(stack, wanted),
-        "settings": lambda: print("\n".join(set_and_show(wanted, chosen.changes, KEPT_NATIVELY))),
+        "settings": lambda: print("\n".join(set_and_show(wanted, chosen.changes, STORED_NATIVELY))),
         "down": lambda: down(stack),
         "scale": lambda: scale(stack, parse_scale(chosen.wanted)),
         "restart": lambda: restart(stack, wanted, parse_services(chosen.services), may_open=chosen.open),
@@ -359,7 +359,7 @@ def main(arguments: Sequence[str]) -> int:
     except SupervisorError as error:
         print(f"just {chosen.verb}: the supervisor failed: {error}", file=sys.stderr)
         return 1
-    except (AskedError, LayoutError, StackError, UsageError) as error:
+    except (SettingsRefusedError, LayoutError, StackError, UsageError) as error:
         print(f"just {chosen.verb}: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -115,7 +115,7 @@ class HandlerPackages:
         pinned = self._beside("pins-of-acked.txt", constraints_of([LOCK.read_text(), OWN.read_text()]))
         return self._run(
             [*words, "--constraint", pinned, str(self._file)],
-            "resolved beside what Acked itself needs, which is pinned with ==",
+            "resolved together with Acked's own dependencies, which are pinned with ==",
         )
 
     def _beside(self, name: str, text: str) -> str:

@@ -118,7 +118,7 @@ def command_of(program: str, layout: Layout, environ: Mapping[str, str]) -> tupl
         return _epmd(layout, servers)
     if role == "rabbitmq":
         return _rabbitmq(layout, servers)
-    raise SystemExit(f"no part is called {part!r}")
+    raise SystemExit(f"unknown part {part!r}")
 
 
 def _libraries(servers: Servers) -> dict[str, str]:

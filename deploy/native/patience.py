@@ -17,7 +17,7 @@ SAID_EVERY_S = 10.0
 LOOK_EVERY_S = 1.0
 IMPORTS = "imports since "
 """In the readiness of a worker while user code is being imported."""
-ENDED_AT_ONCE = "it ends as soon as it is started"
+ENDED_AT_ONCE = "it exits right after its start"
 ENDED_IN_IMPORT = "it ended while it imported the handlers"
 _SILENT = "does not respond"
 

@@ -39,7 +39,7 @@ def problems(layout: Layout) -> list[str]:
     layout.state.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(layout.state).free
     if free < MIN_FREE_BYTES:
-        found.append(f"{free / 2**30:.1f} GiB are free at {layout.state}: 2 GiB are needed, make room")
+        found.append(f"{free / 2**30:.1f} GiB are free at {layout.state}: free at least 2 GiB")
     found += [_taken(name, port) for name, port in _ports(layout) if not is_free(port)]
     return found
 
@@ -59,8 +59,8 @@ def _shared_ports(layout: Layout) -> list[str]:
         return []
     name, port = shared[0]
     return [
-        f"port {port} for {name} is one that the kernel gives to outgoing connections ({low} to {high}); one may "
-        f"hold it at the next start: an ACKED_PORT_BASE up to {low - SERVER_PORT_OFFSET - 6} is safe"
+        f"port {port} for {name} is in the kernel's range for outgoing connections ({low} to {high}); one may "
+        f"occupy it at the next start: choose an ACKED_PORT_BASE up to {low - SERVER_PORT_OFFSET - 6}"
     ]
 
 
@@ -96,7 +96,7 @@ def is_free(port: int) -> bool:
 def _taken(name: str, port: int) -> str:
     holder = holder_of(port)
     by = f" by {holder}" if holder else ""
-    return f"port {port} for {name} is taken{by}: end it, or choose other ports with ACKED_PORT_BASE={_other_base()}"
+    return f"port {port} for {name} is taken{by}: stop it, or choose other ports with ACKED_PORT_BASE={_other_base()}"
 
 
 def _other_base() -> int:

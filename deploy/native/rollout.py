@@ -31,7 +31,7 @@ def roll(parts: Parts, services: ServiceParts, role: str, ahead: int, told: Told
         raise
     started = time.monotonic()
     for program in supervisor.removed(old):
-        told(f"{rolling.part_of(program)}: the old one gone after {time.monotonic() - started:.1f} s")
+        told(f"{rolling.part_of(program)}: old process exited after {time.monotonic() - started:.1f} s")
         if program in second:
             _begin(parts, fresh[program])
     _wait(services, [fresh[program] for program in second], started, told)
@@ -47,4 +47,4 @@ def _begin(parts: Parts, program: str) -> None:
 def _wait(services: ServiceParts, programs: Iterable[str], started: float, told: Told) -> None:
     for program in programs:
         services.wait_program_ready(program)
-        told(f"{rolling.part_of(program)}: the new one ready after {time.monotonic() - started:.1f} s")
+        told(f"{rolling.part_of(program)}: new process ready after {time.monotonic() - started:.1f} s")

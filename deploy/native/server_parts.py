@@ -79,5 +79,5 @@ class ServerParts:
         try:
             make_replica_set(self._layout, self._plan.service_environ)
         except AccountsError as error:
-            why = f"its replica set or its accounts can't be made: {error}"
+            why = f"creating its replica set or its accounts failed: {error}"
             raise part_failed(self._layout, "mongod", why) from None

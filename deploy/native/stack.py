@@ -170,7 +170,7 @@ class Stack:
         base = self._plan.port_base
         if base != self.layout.ports.base:
             raise StackError(
-                f"this stack is up with ACKED_PORT_BASE={base}: say that, or run ./just down first to move it"
+                f"this stack is up with ACKED_PORT_BASE={base}: use that value, or run ./just down first to move it"
             )
         running = self.parts.known().keys()
         for variable, part, own in (
@@ -254,6 +254,6 @@ class Stack:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print("another command works on this stack; waiting for it …", flush=True)
+                print("another command is running on this stack; waiting for it …", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -15,7 +15,7 @@ def operator_token(plan: Plan) -> OperatorToken:
     def make() -> str:
         done = plan.run_module(ACCESS, *MAKE)
         if done.returncode != 0:
-            raise StackError(f"no token can be made: {done.stderr.strip()[-500:]}")
+            raise StackError(f"creating a token failed: {done.stderr.strip()[-500:]}")
         return done.stdout.strip()
 
     return OperatorToken(plan.layout.secrets / "operator-token", make)

@@ -194,8 +194,8 @@ async def test_a_rolling_restart_under_load_loses_refuses_and_fails_nothing(stac
     said = {part: [line.split(": ")[1] for line in lines if line.startswith(part)] for part in before}
     for part in replaced:
         ready, gone = said[part]
-        assert re.fullmatch(r"the new one ready after [\d.]+ s", ready), "a new one is ready before an old one stops"
-        assert re.fullmatch(r"the old one gone after [\d.]+ s", gone)
+        assert re.fullmatch(r"new process ready after [\d.]+ s", ready), "a new one is ready before an old one stops"
+        assert re.fullmatch(r"old process exited after [\d.]+ s", gone)
     assert killed(stack) == [], "each ends by itself in its time"
 
     given_back = 0

@@ -9,7 +9,7 @@ import pytest
 
 from acked_common.model.lifecycle import State
 from acked_common.runtime import setting_names
-from deploy.asked import NOT_IN_CONTAINERS
+from deploy.settings_resolution import NOT_IN_CONTAINERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for folder in ("libs", "services", "deploy") for path in (ROOT / folder).rglob("*.py"))
@@ -156,7 +156,7 @@ def test_links_in_documents_lead_to_files(name: str) -> None:
 
 def test_every_setting_is_described() -> None:
     described = set(re.findall(r"`(ACKED_[A-Z_]+)`", (ROOT / "docs/settings.md").read_text()))
-    readers = [path for path in SOURCES if path.name not in ("setting_names.py", "asked.py")]
+    readers = [path for path in SOURCES if path.name not in ("setting_names.py", "settings_resolution.py")]
     read = {node.value for path in readers for node in _strings(path) if re.fullmatch(r"ACKED_[A-Z_]+", node.value)}
     read |= _named_in_compose()
     of_files = {f"{name}_FILE" for name in setting_names.SECRETS}

@@ -80,7 +80,7 @@ def write(run: Run, page: Path | None, *, is_part: bool) -> None:
 def main(arguments: Sequence[str]) -> int:
     """The exit code; no measured value makes it another one than 0."""
     if unknown := unknown_settings(os.environ):
-        raise SystemExit("correct or unset what nothing reads:\n  " + "\n  ".join(unknown))
+        raise SystemExit("unknown settings; correct or unset them:\n  " + "\n  ".join(unknown))
     chosen = parse_arguments(arguments)
     plan = plan_of(chosen)
     names = [name for name in FIGURES if not chosen.only or name in chosen.only]

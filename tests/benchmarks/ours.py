@@ -205,5 +205,5 @@ class Ours:
             check=False,
         )
         if done.returncode != 0:
-            raise OursError(f"no token can be made: {done.stderr.strip()[-500:]}")
+            raise OursError(f"creating a token failed: {done.stderr.strip()[-500:]}")
         return done.stdout.strip()

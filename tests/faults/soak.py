@@ -213,7 +213,7 @@ def options(words: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     """Run the soak and return the exit code."""
     if unknown := unknown_settings(os.environ):
-        raise SystemExit("correct or unset what nothing reads:\n  " + "\n  ".join(unknown))
+        raise SystemExit("unknown settings; correct or unset them:\n  " + "\n  ".join(unknown))
     asked = options(sys.argv[1:])
     print(f"seed {asked.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="acked-soak-") as folder:

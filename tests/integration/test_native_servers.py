@@ -272,6 +272,6 @@ def test_a_server_that_can_not_start_is_named_with_its_log(tmp_path: Path) -> No
     finally:
         servers.stop()
     text = str(failure.value)
-    assert text.startswith("mongod failed: it ends as soon as it is started")
+    assert text.startswith("mongod failed: it exits right after its start")
     assert str(servers.stack.layout.logs / "mongod.log") in text
     assert "storage engine metadata file" in text

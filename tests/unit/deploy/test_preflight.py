@@ -21,7 +21,7 @@ def test_ports_of_outgoing_connections_are_warned_of_in_one_line(tmp_path: Path)
     assert preflight.warnings(Layout(tmp_path, Ports(highest_safe))) == []
     [line] = preflight.warnings(Layout(tmp_path, Ports(highest_safe + 1)))
     assert f"port {low} for Erlang" in line
-    assert f"ACKED_PORT_BASE up to {highest_safe} is safe" in line
+    assert f"choose an ACKED_PORT_BASE up to {highest_safe}" in line
     assert "\n" not in line
 
 
@@ -60,4 +60,4 @@ def test_a_port_that_is_taken_is_named_with_its_holder_and_a_way_out(tmp_path: P
 def test_little_room_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "MIN_FREE_BYTES", 2**60)
     found = preflight.problems(Layout(tmp_path, Ports(1024), own_mongod=False, own_rabbitmq=False))
-    assert any("GiB are free" in line and "make room" in line for line in found)
+    assert any("GiB are free" in line and "free at least 2 GiB" in line for line in found)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.asked import KEPT_IN_CONTAINERS, KEPT_NATIVELY
+from deploy.settings_resolution import STORED_IN_CONTAINERS, STORED_NATIVELY
 from deploy.settings_file import NAME, SettingsFileError, changed, load, parse, save
 
-KNOWN = KEPT_NATIVELY
+KNOWN = STORED_NATIVELY
 
 
 def written(folder: Path, text: bytes | str, mode: int = 0o600) -> Path:
@@ -44,8 +44,8 @@ def test_file_of_people_and_editors_is_read(tmp_path: Path, text: bytes, values:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("ACKED_ACESS=tokens", r"line 1: ACKED_ACESS is no setting: did you mean ACKED_ACCESS\?"),
-        ("PATH=/bin", "line 1: PATH is no setting of Acked"),
+        ("ACKED_ACESS=tokens", r"line 1: ACKED_ACESSis not a setting: did you mean ACKED_ACCESS\?"),
+        ("PATH=/bin", "line 1: PATH is not a setting of Acked"),
         ("tokens", "line 1: must be NAME=value"),
         ("\nexport ACKED_ACCESS=tokens", "line 2: must be NAME=value, without export"),
         ("ACKED_ACCESS=tokens\nACKED_ACCESS=off", "line 2: ACKED_ACCESS is in line 1 too"),
@@ -80,11 +80,11 @@ def test_what_is_no_file_is_refused_and_nothing_is_none(tmp_path: Path) -> None:
         load(tmp_path, KNOWN)
     (tmp_path / NAME).unlink()
     (tmp_path / NAME).mkdir()
-    with pytest.raises(SettingsFileError, match="is no file"):
+    with pytest.raises(SettingsFileError, match="is not a regular file"):
         load(tmp_path, KNOWN)
     (tmp_path / NAME).rmdir()
     os.mkfifo(tmp_path / NAME)
-    with pytest.raises(SettingsFileError, match="is no file"):
+    with pytest.raises(SettingsFileError, match="is not a regular file"):
         load(tmp_path, KNOWN)
 
 
@@ -132,6 +132,6 @@ def test_linked_file_is_changed_where_it_is(tmp_path: Path) -> None:
 
 
 def test_ports_belong_to_native_stacks_alone() -> None:
-    assert parse(["ACKED_PORT_BASE=9080"], KEPT_NATIVELY) == ({"ACKED_PORT_BASE": "9080"}, [])
-    _, problems = parse(["ACKED_PORT_BASE=9080"], KEPT_IN_CONTAINERS)
+    assert parse(["ACKED_PORT_BASE=9080"], STORED_NATIVELY) == ({"ACKED_PORT_BASE": "9080"}, [])
+    _, problems = parse(["ACKED_PORT_BASE=9080"], STORED_IN_CONTAINERS)
     assert problems == ["line 1: ACKED_PORT_BASE can't be stored: it is set in the shell, or by the recipes"]

@@ -114,6 +114,6 @@ def test_unknown_settings_are_named_once_with_the_nearest() -> None:
     settings = read_common(env)
     env.finish()
     assert settings.warnings == [
-        "ignored: ACKED_ACESS is no setting: did you mean ACKED_ACCESS?",
-        "ignored: ACKED_XYZZY is no setting; docs/settings.md lists all of them",
+        "ignored: ACKED_ACESSis not a setting: did you mean ACKED_ACCESS?",
+        "ignored: ACKED_XYZZYis not a setting; docs/settings.md lists all of them",
     ]

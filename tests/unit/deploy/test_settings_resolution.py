@@ -1,16 +1,16 @@
-"""What a stack is asked to run with, from where, and which changes of a running one are refused."""
+"""The requested settings of a stack, their sources, and which changes of a running one are refused."""
 
 from pathlib import Path
 
 import pytest
 
-from deploy.asked import (
-    KEPT_NATIVELY,
-    AskedError,
+from deploy.settings_resolution import (
+    STORED_NATIVELY,
+    SettingsRefusedError,
     Difference,
-    asked,
+    resolve_settings,
     differences,
-    opens_a_door,
+    opens_access,
     refuse_opening,
     refuse_unknown,
     refuse_unusable,
@@ -21,29 +21,29 @@ from deploy.settings_file import NAME, load
 
 
 def test_shell_wins_and_the_rest_is_kept(tmp_path: Path) -> None:
-    first = asked({"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "60", "HOME": "/h"}, tmp_path, None, KEPT_NATIVELY)
-    first.keep()
-    second = asked({"ACKED_LEASE_S": "90", "HOME": "/h"}, tmp_path, None, KEPT_NATIVELY)
+    first = resolve_settings({"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "60", "HOME": "/h"}, tmp_path, None, STORED_NATIVELY)
+    first.store()
+    second = resolve_settings({"ACKED_LEASE_S": "90", "HOME": "/h"}, tmp_path, None, STORED_NATIVELY)
     assert second.environ == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "90", "HOME": "/h"}
     assert second.lines == [
         f"settings ({tmp_path / NAME}):",
-        "  ACKED_ACCESS=tokens  kept",
+        "  ACKED_ACCESS=tokens  stored",
         "  ACKED_LEASE_S=90     this shell, instead of 60",
     ]
-    second.keep()
-    assert asked({}, tmp_path, None, KEPT_NATIVELY).environ == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "90"}
+    second.store()
+    assert resolve_settings({}, tmp_path, None, STORED_NATIVELY).environ == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "90"}
 
 
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_empty_variable_of_a_shell_says_nothing(tmp_path: Path, empty: str) -> None:
-    asked({"ACKED_ACCESS": "tokens"}, tmp_path, None, KEPT_NATIVELY).keep()
-    assert asked({"ACKED_ACCESS": empty}, tmp_path, None, KEPT_NATIVELY).environ["ACKED_ACCESS"] == "tokens"
+    resolve_settings({"ACKED_ACCESS": "tokens"}, tmp_path, None, STORED_NATIVELY).store()
+    assert resolve_settings({"ACKED_ACCESS": empty}, tmp_path, None, STORED_NATIVELY).environ["ACKED_ACCESS"] == "tokens"
 
 
 def test_what_one_shell_means_is_not_kept(tmp_path: Path) -> None:
     shell = {"ACKED_STATE_DIR": str(tmp_path), "ACKED_RUNTIME": "native", "ACKED_CRASH": "worker.claimed:1:kill"}
-    wanted = asked(shell, tmp_path, None, KEPT_NATIVELY)
-    wanted.keep()
+    wanted = resolve_settings(shell, tmp_path, None, STORED_NATIVELY)
+    wanted.store()
     assert wanted.environ == shell
     assert wanted.lines == []
     assert not (tmp_path / NAME).exists()
@@ -51,11 +51,11 @@ def test_what_one_shell_means_is_not_kept(tmp_path: Path) -> None:
 
 def test_stack_without_a_file_keeps_what_runs(tmp_path: Path) -> None:
     running = {"ACKED_ACCESS": "tokens", "ACKED_STATE_DIR": "/s", "PATH": "/bin", "ACKED_GRACE_S": ""}
-    wanted = asked({"ACKED_LEASE_S": "60"}, tmp_path, running, KEPT_NATIVELY)
+    wanted = resolve_settings({"ACKED_LEASE_S": "60"}, tmp_path, running, STORED_NATIVELY)
     assert wanted.environ == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "60"}
-    wanted.keep()
-    assert load(tmp_path, KEPT_NATIVELY).values == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "60"}
-    assert "what runs" in "\n".join(wanted.lines)
+    wanted.store()
+    assert load(tmp_path, STORED_NATIVELY).values == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "60"}
+    assert "running" in "\n".join(wanted.lines)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_stack_without_a_file_keeps_what_runs(tmp_path: Path) -> None:
     ],
 )
 def test_change_that_lets_others_in_opens_a_door(name: str, before: str, after: str, opens: bool) -> None:
-    assert opens_a_door(name, before, after) == opens
+    assert opens_access(name, before, after) == opens
 
 
 def test_running_stack_refuses_to_open_and_names_the_way() -> None:
-    found = differences({"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "30"}, {"ACKED_LEASE_S": "60"}, KEPT_NATIVELY)
+    found = differences({"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "30"}, {"ACKED_LEASE_S": "60"}, STORED_NATIVELY)
     assert [one.name for one in found] == ["ACKED_ACCESS", "ACKED_LEASE_S"]
-    with pytest.raises(AskedError, match=r"ACKED_ACCESS: tokens runs, the default is asked for\n.*restart --open"):
+    with pytest.raises(SettingsRefusedError, match=r"ACKED_ACCESS: running with tokens, requested the default\n.*restart --open"):
         refuse_opening(found)
     refuse_opening(found[1:])
     assert Difference("ACKED_ACCESS", "off", "tokens").closes
@@ -94,13 +94,13 @@ def test_running_stack_refuses_to_open_and_names_the_way() -> None:
 
 def test_unknown_variable_is_refused_with_the_nearest() -> None:
     refuse_unknown({"ACKED_TEST_ROUNDS": "5", "ACKED_GATEWAY_PORT": "tcp://10.0.0.1:8080", "HOME": "/"})
-    with pytest.raises(AskedError, match=r"ACKED_ALLOWED_ORIGIN is no setting: did you mean ACKED_ALLOWED_ORIGINS\?"):
+    with pytest.raises(SettingsRefusedError, match=r"ACKED_ALLOWED_ORIGINis not a setting: did you mean ACKED_ALLOWED_ORIGINS\?"):
         refuse_unknown({"ACKED_ALLOWED_ORIGIN": "https://x"})
 
 
 def test_unusable_values_are_said_once_before_anything_starts() -> None:
     environ = {"ACKED_LEASE_S": "soon", "ACKED_HOST": "0.0.0.0"}
-    with pytest.raises(AskedError) as caught:
+    with pytest.raises(SettingsRefusedError) as caught:
         refuse_unusable([environ] * 3)
     lines = str(caught.value).splitlines()
     assert lines[1] == "  ACKED_LEASE_S=soon: not a number of seconds"
@@ -115,16 +115,16 @@ def test_passwords_are_not_shown() -> None:
 
 
 def test_settings_recipe_sets_takes_back_and_refuses(tmp_path: Path) -> None:
-    nothing = asked({}, tmp_path, None, KEPT_NATIVELY)
-    assert set_and_show(nothing, [], KEPT_NATIVELY) == [f"{tmp_path / NAME}: nothing is set"]
-    shown_lines = set_and_show(nothing, ["ACKED_ACCESS=tokens", "ACKED_LEASE_S=60"], KEPT_NATIVELY)
+    nothing = resolve_settings({}, tmp_path, None, STORED_NATIVELY)
+    assert set_and_show(nothing, [], STORED_NATIVELY) == [f"{tmp_path / NAME}: nothing is set"]
+    shown_lines = set_and_show(nothing, ["ACKED_ACCESS=tokens", "ACKED_LEASE_S=60"], STORED_NATIVELY)
     assert shown_lines[1:] == ["  ACKED_ACCESS=tokens", "  ACKED_LEASE_S=60"]
-    now = asked({"ACKED_ACCESS": "off"}, tmp_path, None, KEPT_NATIVELY)
-    assert set_and_show(now, ["ACKED_LEASE_S="], KEPT_NATIVELY)[1:] == [
+    now = resolve_settings({"ACKED_ACCESS": "off"}, tmp_path, None, STORED_NATIVELY)
+    assert set_and_show(now, ["ACKED_LEASE_S="], STORED_NATIVELY)[1:] == [
         "  ACKED_ACCESS=tokens",
         "  (ACKED_ACCESS has another value in this shell, which wins)",
     ]
     for word in ("ACKED_ACCESS", "ACKED_ACESS=off", "PATH=/", "ACKED_STATE_DIR=/x"):
-        with pytest.raises(AskedError):
-            set_and_show(now, [word], KEPT_NATIVELY)
-    assert load(tmp_path, KEPT_NATIVELY).values == {"ACKED_ACCESS": "tokens"}
+        with pytest.raises(SettingsRefusedError):
+            set_and_show(now, [word], STORED_NATIVELY)
+    assert load(tmp_path, STORED_NATIVELY).values == {"ACKED_ACCESS": "tokens"}
