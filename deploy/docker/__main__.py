@@ -20,8 +20,8 @@ from deploy.settings_resolution import (
     without_file,
 )
 from deploy.docker.containers import Containers
-from deploy.docker.kept import keep_running
-from deploy.docker.kept import running as running_settings
+from deploy.docker.running_settings import store_running
+from deploy.docker.running_settings import running as running_settings
 from deploy.docker.project import ContainersError, Project
 from deploy.held_work import held_work
 from deploy.native.__main__ import (
@@ -46,7 +46,10 @@ _IN_CONTAINERS = {"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "127.0.0.1"}
 
 
 def take(containers: Containers, wanted: ResolvedSettings, *, may_open: bool) -> None:
-    """Store the requested settings and print the changes. Raise `SettingsRefusedError` if they are unusable or open access."""
+    """Store the requested settings and print the changes.
+
+    Raise `SettingsRefusedError` if they are unusable or open access.
+    """
     if left_out := [name for name in sorted(NOT_IN_CONTAINERS) if wanted.environ.get(name)]:
         raise SettingsRefusedError(
             f"{', '.join(left_out)}: for native stacks only; in containers use an override file (docs/docker.md)"
@@ -58,7 +61,7 @@ def take(containers: Containers, wanted: ResolvedSettings, *, may_open: bool) ->
     settings = {name: value for name in STORED_IN_CONTAINERS if (value := wanted.environ.get(name, ""))}
     refuse_unusable([{**_IN_CONTAINERS, **settings}] * len(SERVICES))
     wanted.store()
-    keep_running(containers.project, STORED_IN_CONTAINERS)
+    store_running(containers.project, STORED_IN_CONTAINERS)
     print("".join(f"{one}\n" for one in found), end="", flush=True)
 
 

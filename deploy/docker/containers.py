@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.docker import engine
-from deploy.docker.kept import forget_running
+from deploy.docker.running_settings import forget_running
 from deploy.docker.project import PROXIED, ContainersError, Project
 from deploy.docker.targets import container_targets
 from deploy.native.layout import ROOT
@@ -143,7 +143,7 @@ class Containers:
             variable, _ = engine.PROXY_IMAGE
             image = self.project.environ[variable]
             if not engine.image_is_there(image) and not engine.pull(image):
-                raise ContainersError(f"several gateways or intakes need a proxy, and the image {image} can't be pulled")
+                raise ContainersError(f"several gateways or intakes need a proxy; the image {image} can't be pulled")
         numbers = [f"--scale={role}={number}" for role, number in self.project.scale.items()]
         try:
             self.project.compose("up", "-d", "--remove-orphans", *self._waiting(), *numbers)

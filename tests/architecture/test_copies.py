@@ -18,7 +18,7 @@ LEFT_OUT = {
     # A transition names what it changes.
     ("model/lifecycle.py", "Transition"): {"adds", "unless_cancelling", "ended", "by"},
     # A delivery is no client's request: its id makes it unique, and its own end calls nobody.
-    ("accept/deliveries.py", "NewJob"): {"callback", "callback_endpoints", "edited_from", "key"},
+    ("accept/callback_deliveries.py", "NewJob"): {"callback", "callback_endpoints", "edited_from", "key"},
     # It begins with a job's first transition.
     ("feed/seen_transitions.py", "_Known"): {"progress_at"},
     # Only an operator's request writes it.

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WALKS = ("checked", "persisted", "published", "claimed", "run", "recorded", "sent to a client", "swept")
+WALKS = (
+    *("checked", "persisted", "published", "claimed", "run", "recorded", "sent to a client", "swept"),
+    *("a schedule fires", "a step is recorded", "a sleeper is resumed", "a signal arrives", "a callback is delivered"),
+    "a program submits",
+)
 MOST_FILES = 10
 STEP = re.compile(r"\[[^\]]+\]\((?P<file>[^)]+)\)(?: `(?P<symbol>\w+)`)?")
 

@@ -22,7 +22,7 @@ from acked_worker.execute.executor import Executor
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.frames import Beat, Began, Run, SignalCame, Stop, Told, ToProcess, ToWorker
 from acked_worker.isolate.frames import ended as ended_frame
-from acked_worker.isolate.line_desk import LineDesk
+from acked_worker.isolate.ledger_requests import RemoteLedgers
 from simulation.loop import STRAND, SimProcess, Strand
 from simulation.pipes import Pipe
 from simulation.scale import SETTLE_S
@@ -157,7 +157,7 @@ class IsolatedProcess:
         self._assignment: Assignment
         self._fence: SimFence
         self._executor: Executor
-        self._desk = LineDesk(self._send)
+        self._desk = RemoteLedgers(self._send)
         # Its first frame has the time.
         self._clock = SharedClock(machine=simulator.time, monotonic=simulator.loop.time)
         process = self.process = SimProcess(simulator.loop, worker.name)
@@ -177,7 +177,7 @@ class IsolatedProcess:
                 self._fence.beat()
                 self._beat(beat)
             case Told() as page:
-                self._desk.told(page)
+                self._desk.receive(page)
             case SignalCame():
                 self._executor.signal_came(self._assignment.id, self._assignment.attempt)
 

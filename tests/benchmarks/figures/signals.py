@@ -87,7 +87,7 @@ def _values(times: Times) -> dict[str, Spread]:
 
 
 def _result(starts: Times, signals: Times) -> FigureResult:
-    result = FigureResult(NAME, "Signal → first line behind the wait of a parked job", COLUMNS)
+    result = FigureResult(NAME, "Signal → first line after the wait of a parked job", COLUMNS)
     start, signal = _values(starts), _values(signals)
     result.rows += [Row(_START, start), Row(f"{_SIGNAL}, {len(signals):,} of them", signal)]
     found = ratio(signal["from the 202 p99"], start["from the request p99"])
@@ -95,7 +95,7 @@ def _result(starts: Times, signals: Times) -> FigureResult:
     result.judged = judged([(bar, found)])
     result.notes.append(
         "All jobs wait before the first signal is sent. Signals and starts of other jobs take turns, one at a time, "
-        "with two workers running. Behind its 202 a signal needs a claim, an open of the ledger and the write that "
+        "with two workers running. After its 202 a signal needs a claim, an open of the ledger and the write that "
         "takes it, each in the journals of a majority."
     )
     return result

@@ -22,7 +22,7 @@ _NOOPS = "Acked, no-ops"
 _JOBS = f"Acked, {STEPS} steps a job"
 _WAITS = f"{CHAIN} disk waits of MongoDB, one after the other"
 _CHAIN = f"Acked, a chain of {CHAIN} steps"
-_OPEN = "of which until its first step is kept"
+_OPEN = "of which until its first step is recorded"
 _WARM_UP = 5
 _PAUSE_S = 0.005
 _FILL_FACTOR = 1.3
@@ -120,10 +120,10 @@ def _result(values: Values, peers: Sequence[str]) -> FigureResult:
         ]
     )
     result.notes.append(
-        "Each step's function does nothing, and its result is kept before the next step begins: by Acked in the "
+        "Each step's function does nothing, and its result is stored before the next step begins: by Acked in the "
         "journals of a majority. A job is completed when its outcome is recorded, with a peer when its handler has "
         "run. The chain is one job at a time on the idle system, from the first statement of its handler until the "
-        "last step is kept. A disk wait is an update of the same bytes, with majority and journal, by the plain "
+        "last step is recorded. A disk wait is an update of the same bytes, with majority and journal, by the plain "
         "driver. Both are measured in turn."
     )
     return result

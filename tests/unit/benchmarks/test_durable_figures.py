@@ -25,7 +25,7 @@ def steps_values(ours: float, chain: float) -> steps.Values:
         "Absurd": {"completed": [200.0, 200.0], "steps": [600.0, 600.0]},
         "10 disk waits of MongoDB, one after the other": {"p50": [10.0, 20.0], "p99": [30.0, 40.0]},
         "Acked, a chain of 10 steps": {"p50": [chain, 2 * chain], "p99": [90.0, 90.0]},
-        "of which until its first step is kept": {"p50": [1.0, 1.0], "p99": [2.0, 2.0]},
+        "of which until its first step is recorded": {"p50": [1.0, 1.0], "p99": [2.0, 2.0]},
     }
 
 

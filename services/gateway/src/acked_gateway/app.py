@@ -21,7 +21,7 @@ from acked_gateway.bulk.routes import bulk_routes
 from acked_gateway.bulk.runner import BulkRunner
 from acked_gateway.callbacks.deliveries import Resends
 from acked_gateway.callbacks.endpoint_acts import EndpointActs
-from acked_gateway.callbacks.endpoint_keeper import EndpointKeeper
+from acked_gateway.callbacks.endpoint_disabler import EndpointDisabler
 from acked_gateway.callbacks.endpoint_routes import endpoint_routes
 from acked_gateway.callbacks.routes import callback_routes
 from acked_gateway.callbacks.secrets import Signing
@@ -50,7 +50,7 @@ from acked_gateway.kinds.details import KindDetailsParts
 from acked_gateway.kinds.limiting import Limiting
 from acked_gateway.kinds.pausing import Pausing
 from acked_gateway.kinds.routes import kind_routes
-from acked_gateway.load_test.kept import KeptFigures
+from acked_gateway.load_test.stored_figures import StoredFigures
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.page import make_page
 from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
@@ -124,7 +124,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
     core.lifetime.add("marks of signals", stop=signals.stop)
     signing = Signing(core.store.callback_secrets(), audit, core.clock)
     endpoints = core.store.callback_endpoints()
-    core.add_loops(EndpointKeeper(endpoints, core.store, audit, core.clock, holder=boot).start)
+    core.add_loops(EndpointDisabler(endpoints, core.store, audit, core.clock, holder=boot).start)
     orders = _bulk_orders(core, audit, times, command_router, owner=boot)
     pausing = Pausing(core.store, core.kinds, core.pauses, audit, core.clock)
     limiting = Limiting(core.store, pausing, core.pauses, core.limit_looks, audit, core.clock)
@@ -166,7 +166,7 @@ def create_app(settings: GatewaySettings) -> Starlette:
                 core.clock,
                 core.stopping,
                 run_once=run_once,
-                kept=KeptFigures(load_tests, core.clock),
+                kept=StoredFigures(load_tests, core.clock),
                 limits=LoadTestLimits(tests, calls),
             ),
             *job_routes(core.store, core.hints, reads, core.clock, load_tests, core.store.ledgers()),

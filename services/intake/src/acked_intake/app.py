@@ -12,7 +12,7 @@ from acked_common.http.server.serve import held_within_files
 from acked_common.runtime.lifetime import Tasks
 from acked_common.service import ServiceCore
 from acked_intake.accept.acceptance import Acceptance, Admission
-from acked_intake.accept.deliveries import DeliveryInserter
+from acked_intake.accept.callback_deliveries import DeliveryInserter
 from acked_intake.accept.endpoint_cache import EndpointCache
 from acked_intake.accept.group_commit import GroupCommit
 from acked_intake.accept.keyed_commit import KeyedCommit

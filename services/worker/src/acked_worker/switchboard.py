@@ -28,7 +28,7 @@ from acked_common.runtime.logs import get_log
 from acked_worker.consume.claimed_jobs import claimed_event
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
 from acked_worker.consume.lanes import Lanes
-from acked_worker.durable.desk import AttemptLedgers
+from acked_worker.durable.attempt_ledgers import AttemptLedgers
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.endpoint_notes import EndpointNotes
 from acked_worker.handler_runner import HandlerRunner

@@ -18,7 +18,7 @@ from acked_common.store.errors import OutcomeUnknown
 from support.durable import JOB as LONG_JOB
 from support.durable import DurableBench, open_durable_bench
 from support.parts import BOUND_S, settle
-from unit.worker.durable.test_desk import Bench, bench, key_of
+from unit.worker.durable.test_attempt_ledgers import Bench, bench, key_of
 
 __all__ = ["bench"]
 

@@ -24,7 +24,7 @@ from acked_common.runtime.clock import Clock
 from acked_common.store.ports import JobLists
 from acked_gateway.jobs.load_figures import Latency, LoadTestAnswer
 from acked_gateway.jobs.routes import checked_new_batch
-from acked_gateway.load_test.kept import KeptFigures
+from acked_gateway.load_test.stored_figures import StoredFigures
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.operations import (
     DEFAULT_COUNT,
@@ -51,7 +51,7 @@ def load_test_routes(
     stopping: asyncio.Event,
     *,
     run_once: OneTimeValues,
-    kept: KeptFigures,
+    kept: StoredFigures,
     limits: LoadTestLimits,
 ) -> list[ApiRoute]:
     """Return the routes of the load test."""

@@ -16,7 +16,7 @@ from acked.durable.errors import DurableError, LeaseLost
 from acked.durable.port import InboxSignal, Kept, Opened, Write
 from acked.durable.reply import Reply
 from acked_common.runtime.clock import Clock
-from acked_worker.durable.desk import LedgerDesk
+from acked_worker.durable.attempt_ledgers import LedgerWork
 from acked_worker.durable.mailbox import Mailbox
 from acked_worker.execute.attempt import RunningAttempt
 from acked_worker.process import forks
@@ -39,7 +39,7 @@ class LedgerBridge:
 
     def __init__(
         self,
-        desk: LedgerDesk,
+        work: LedgerWork,
         clock: Clock,
         running: RunningAttempt,
         loops: tuple[_Loop, _Loop],
@@ -48,7 +48,7 @@ class LedgerBridge:
         settle_s: float,
     ) -> None:
         """`loops`: that of the handlers, and the plumbing loop; `mailboxes`: the ones to them."""
-        self._desk = desk
+        self._work = work
         self._clock = clock
         self._running = running
         self._key = (running.id, running.attempt)
@@ -57,7 +57,7 @@ class LedgerBridge:
         self._settle_s = settle_s
         self.attempt = running.attempt
         # The first attempt of a job has nothing to read.
-        self.opens_with_first_write = self.attempt == 1 and desk.makes_ledgers
+        self.opens_with_first_write = self.attempt == 1 and work.makes_ledgers
         self.park_over_s = PARK_OVER_S if running.kind_spec.is_async else THREAD_PARK_OVER_S
         self.deadline_at = clock.now() + timedelta(seconds=running.deadline - clock.monotonic())
         self._came = asyncio.Event()
@@ -92,17 +92,17 @@ class LedgerBridge:
         """
         if self._running.is_stopping:
             raise asyncio.CancelledError
-        return await self._across(lambda: self._desk.open(self._key))
+        return await self._across(lambda: self._work.open(self._key))
 
     def write(self, write: Write) -> Reply[Kept]:
         """Begin to keep an outcome; the reply is what is kept, or `LeaseLost` if the attempt is over."""
-        return self._across(lambda: self._desk.write(self._key, write))
+        return self._across(lambda: self._work.write(self._key, write))
 
     async def inbox(self) -> tuple[Sequence[InboxSignal], int]:
         """Read the unread signals, and the number of all."""
         # Before the read: a signal that comes during it ends the next wait.
         self._came.clear()
-        return await self._across(lambda: self._desk.inbox(self._key))
+        return await self._across(lambda: self._work.inbox(self._key))
 
     async def wait(self, until_at: datetime | None, *, for_signals: bool) -> None:
         """Return at that instant; with `for_signals` also when one may have come since the inbox was read."""
@@ -164,9 +164,9 @@ class LedgerBridge:
 
 @dataclass(frozen=True, slots=True)
 class LedgerAccess:
-    """What the durable calls of attempts need of their process."""
+    """The ledger work, the clock and the mailboxes of one process, from which each attempt gets its port."""
 
-    desk: LedgerDesk
+    work: LedgerWork
     clock: Clock
     settle_s: float = SETTLE_S
     _mailboxes: dict[tuple[_Loop, _Loop], tuple[Mailbox, Mailbox]] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class LedgerAccess:
         if loops not in self._mailboxes:
             # A process has one pair of loops, and its attempts cross together.
             self._mailboxes[loops] = Mailbox(handlers), Mailbox(plumbing)
-        return LedgerBridge(self.desk, self.clock, running, loops, self._mailboxes[loops], settle_s=self.settle_s)
+        return LedgerBridge(self.work, self.clock, running, loops, self._mailboxes[loops], settle_s=self.settle_s)
 
 
 def _settle(reply: Reply[Outcome], done: "asyncio.Future[Outcome]") -> None:

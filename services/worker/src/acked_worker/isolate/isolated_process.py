@@ -40,7 +40,7 @@ from acked_worker.isolate.frames import (
     framed,
     length_of,
 )
-from acked_worker.isolate.line_desk import LineDesk
+from acked_worker.isolate.ledger_requests import RemoteLedgers
 from acked_worker.process.forks import guard_forks
 from acked_worker.process.leaving import end_process
 
@@ -92,7 +92,7 @@ class _IsolatedProcess:
         self._ending: asyncio.Future[Ending]
         self._writer: asyncio.StreamWriter
         self._clock = SharedClock()
-        self._desk = LineDesk(lambda ask: self._writer.write(framed(ask)))
+        self._ledgers = RemoteLedgers(lambda ask: self._writer.write(framed(ask)))
 
     async def run(self) -> None:
         self._ending = asyncio.get_running_loop().create_future()
@@ -108,7 +108,7 @@ class _IsolatedProcess:
             on_ended=self._on_ended,
             on_progress=self._on_progress,
             fence=fence,
-            ledgers=LedgerAccess(self._desk, self._clock).port,
+            ledgers=LedgerAccess(self._ledgers, self._clock).port,
         )
         executor.start()
         self._writer.write(framed(Began()))
@@ -132,7 +132,7 @@ class _IsolatedProcess:
                     case Beat() as beat:
                         self._beat(beat, fence)
                     case Told() as page:
-                        self._desk.told(page)
+                        self._ledgers.receive(page)
                     case SignalCame():
                         executor.signal_came(assignment.id, assignment.attempt)
                     case other:

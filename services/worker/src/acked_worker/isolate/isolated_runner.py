@@ -49,7 +49,7 @@ from acked_worker.isolate.frames import (
     Stop,
     paged,
 )
-from acked_worker.isolate.line_desk import refusal_of
+from acked_worker.isolate.ledger_requests import refusal_of
 from acked_worker.isolate.process_line import ProcessLine, open_line
 
 log = get_log(__name__)
@@ -87,7 +87,7 @@ class IsolatedRunner:
         self._fence = fence
         self._on_ended = on_ended
         self._on_progress = on_progress
-        self._desk = ledgers.desk
+        self._ledger_work = ledgers.work
         self._clock = ledgers.clock
         self._host = ForkServerClient(on_ready=self._pump, on_gone=self.give_back_waiting, first=host)
         self._attempts = IsolatedAttempts(most)
@@ -246,11 +246,11 @@ class IsolatedRunner:
         try:
             match ask.work:
                 case AskOpen():
-                    reply = OpenedReply(await self._desk.open(key))
+                    reply = OpenedReply(await self._ledger_work.open(key))
                 case AskWrite(write):
-                    reply = KeptReply(await self._desk.write(key, write))
+                    reply = KeptReply(await self._ledger_work.write(key, write))
                 case AskInbox():
-                    signals, in_seq = await self._desk.inbox(key)
+                    signals, in_seq = await self._ledger_work.inbox(key)
                     reply = InboxReply(tuple(signals), in_seq)
         except (DurableError, LeaseLost) as error:
             reply = refusal_of(error)

@@ -29,7 +29,7 @@ from acked_worker.isolate.frames import (
     framed,
     paged,
 )
-from acked_worker.isolate.line_desk import LineDesk, error_of, refusal_of
+from acked_worker.isolate.ledger_requests import RemoteLedgers, error_of, refusal_of
 from acked_worker.isolate.process_line import open_line
 from support.fields import filled
 from support.parts import BOUND_S, settle
@@ -54,11 +54,11 @@ def sent(frame: Any) -> Any:
 class Bench:
     def __init__(self) -> None:
         self.asked: list[Ask] = []
-        self.desk = LineDesk(lambda ask: self.asked.append(sent(ask)))
+        self.desk = RemoteLedgers(lambda ask: self.asked.append(sent(ask)))
 
     def tell(self, number: int, reply: Reply) -> None:
         for page in paged(number, reply):
-            self.desk.told(sent(page))
+            self.desk.receive(sent(page))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_large_ledger_comes_in_pages_between_those_of_others(bench: Bench)
     assert len(pages[0]) > 4
     for page in chain.from_iterable(zip_longest(*pages)):
         if page is not None:
-            bench.desk.told(sent(page))
+            bench.desk.receive(sent(page))
     async with asyncio.timeout(BOUND_S):
         assert [len((await task).kept) for task in tasks] == [17, 5]
 

@@ -37,7 +37,7 @@ from acked_common.runtime.logs import get_log
 from acked_common.store.errors import StoreError
 from acked_common.store.ledgers import Inbox, LedgerStore, Written
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.durable.group import CallGroup
+from acked_worker.durable.call_group import CallGroup
 from acked_worker.durable.mapping import kept_of, opened_of, signals_of
 from acked_worker.durable.open_ledger import OpenLedger
 
@@ -59,14 +59,18 @@ IN_FLIGHT = 100
 OPENED_AT_ONCE = 32
 """The maximum of ledgers in one read, each up to 16 MiB."""
 
-_recorded = Counter("acked_durable_calls_recorded_total", "Outcomes of durable calls that were kept.", ["call"])
-_opened = Counter(
-    "acked_ledgers_opened_total", "Attempts that made a durable call; resumed: kept outcomes were there.", ["resumed"]
+_recorded = Counter(
+    "acked_durable_calls_recorded_total", "Outcomes of durable calls that a majority has journaled.", ["call"]
 )
-_refused = Counter("acked_durable_calls_refused_total", "Durable calls of attempts that owned their job no more.")
+_opened = Counter(
+    "acked_ledgers_opened_total",
+    "Attempts that made a durable call; resumed: earlier attempts had recorded outcomes.",
+    ["resumed"],
+)
+_refused = Counter("acked_durable_calls_refused_total", "Durable calls of attempts that no longer owned their job.")
 
 
-class LedgerDesk(Protocol):
+class LedgerWork(Protocol):
     """The ledger work of attempts: of this worker, or of the one that this isolated process belongs to."""
 
     @property
@@ -120,7 +124,7 @@ class _Call(NamedTuple):
 
 
 class AttemptLedgers:
-    """The ledgers of one worker process; its `LedgerDesk`. All on the plumbing loop."""
+    """The ledgers of one worker process; its `LedgerWork`. All on the plumbing loop."""
 
     def __init__(
         self,

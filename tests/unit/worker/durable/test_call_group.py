@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from acked_common.store.errors import OutcomeUnknown, StoreError, StoreUnavailable
-from acked_worker.durable import group
-from acked_worker.durable.group import BATCH, CallGroup
+from acked_worker.durable import call_group
+from acked_worker.durable.call_group import BATCH, CallGroup
 from support.parts import BOUND_S, settle
 
 
@@ -42,7 +42,7 @@ class Bench:
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     # However slow the machine is, no write counts as slow.
     monkeypatch.setattr("acked_common.runtime.batch_window.SLOW_S", 3600.0)
-    monkeypatch.setattr(group, "RETRY_S", 0.0)
+    monkeypatch.setattr(call_group, "RETRY_S", 0.0)
     made = Bench()
     yield made
     await made.group.stop()
@@ -70,7 +70,7 @@ async def test_group_is_bounded_in_calls(bench: Bench) -> None:
 
 
 async def test_group_is_bounded_in_bytes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group, "BATCH_BYTES", 100)
+    monkeypatch.setattr(call_group, "BATCH_BYTES", 100)
     bench.store.replies.set()
     async with asyncio.timeout(BOUND_S):
         await asyncio.gather(*bench.call(*[40] * 10, 300))

@@ -14,7 +14,7 @@ from acked_common.model.callback_endpoints import (
     written,
 )
 from acked_gateway.audit.notes import Audit
-from acked_gateway.callbacks.endpoint_keeper import TURN_S, EndpointKeeper
+from acked_gateway.callbacks.endpoint_disabler import TURN_S, EndpointDisabler
 from support.callback_endpoints import endpoint
 from support.factories import ManualClock
 from support.memory_store import MemoryStore
@@ -28,9 +28,9 @@ class Bench:
         self.store = MemoryStore(self.clock)
         self.endpoints = self.store.callback_endpoints()
 
-    def keeper(self, holder: str = "one") -> EndpointKeeper:
+    def keeper(self, holder: str = "one") -> EndpointDisabler:
         audit = Audit(self.store.audit(), self.clock)
-        return EndpointKeeper(self.endpoints, self.store, audit, self.clock, holder=holder)
+        return EndpointDisabler(self.endpoints, self.store, audit, self.clock, holder=holder)
 
     async def note(self, *, gone: bool = False, rev: int = 1) -> None:
         at = self.clock.now()

@@ -17,7 +17,7 @@ from acked_common.runtime.settings import JobTimes
 from acked_common.store.callbacks import SettledEnds
 from acked_common.store.errors import OutcomeUnknown
 from acked_common.store.records import Insertion, Job, JobFilter, NewJob
-from acked_intake.accept.deliveries import PAGE, DeliveryInserter
+from acked_intake.accept.callback_deliveries import PAGE, DeliveryInserter
 from support.callback_endpoints import endpoint
 from support.factories import ManualClock, insert, new_job
 from support.memory_store import MemoryStore

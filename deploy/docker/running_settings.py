@@ -18,7 +18,7 @@ def running(project: Project, stored_names: Collection[str]) -> dict[str, str] |
     return found
 
 
-def keep_running(project: Project, stored_names: Iterable[str]) -> None:
+def store_running(project: Project, stored_names: Iterable[str]) -> None:
     """Store the settings with which containers are started from now on."""
     settings = {name: value for name in stored_names if (value := project.asked.get(name))}
     write_private(_file(project), json.dumps(settings))

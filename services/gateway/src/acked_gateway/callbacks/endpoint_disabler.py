@@ -32,7 +32,7 @@ _endpoints = ScrapedGauge(
 )
 
 
-class EndpointKeeper:
+class EndpointDisabler:
     """Looks after the endpoints of all tenants."""
 
     def __init__(self, store: EndpointStore, turns: CallbackStore, audit: Audit, clock: Clock, *, holder: str) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 from acked import Permanent
 from acked.durable.errors import DurableError, LeaseLost, TooManySteps
 from acked.durable.port import InboxSignal, Kept, Opened, Write
-from acked_worker.durable.desk import Key
+from acked_worker.durable.attempt_ledgers import Key
 from acked_worker.isolate.frames import (
     Ask,
     AskInbox,
@@ -42,8 +42,8 @@ def error_of(refusal: CallRefusal) -> BaseException:
     return error
 
 
-class LineDesk:
-    """The `LedgerDesk` of an isolated process. On its main loop."""
+class RemoteLedgers:
+    """The `LedgerWork` of an isolated process. On its main loop."""
 
     def __init__(self, send: Callable[[Ask], None]) -> None:
         self._send = send
@@ -71,7 +71,7 @@ class LineDesk:
         reply = await self._ask(AskInbox())
         return (reply.signals, reply.in_seq) if isinstance(reply, InboxReply) else _unexpected(reply)
 
-    def told(self, page: Told) -> None:
+    def receive(self, page: Told) -> None:
         """Receive a page of a reply."""
         pages = self._pages.setdefault(page.number, [])
         pages.append(page.page)

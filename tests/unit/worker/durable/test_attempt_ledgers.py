@@ -16,8 +16,8 @@ from acked_common.store.errors import OutcomeUnknown, StoreError
 from acked_common.store.ledgers import Written
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.durable import desk, group
-from acked_worker.durable.desk import AttemptLedgers
+from acked_worker.durable import attempt_ledgers, call_group
+from acked_worker.durable.attempt_ledgers import AttemptLedgers
 from support.factories import ManualClock
 from support.fields import filled
 from support.memory_ledgers import MemoryLedgers
@@ -75,7 +75,7 @@ def write_of(name: str, at: datetime, *, takes: str | None = None, **fields: Any
 
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(group, "RETRY_S", 0.0)
+    monkeypatch.setattr(call_group, "RETRY_S", 0.0)
     made = Bench()
     yield made
     await made.ledgers.stop()
@@ -189,7 +189,7 @@ async def test_attempt_that_has_ended_keeps_nothing(bench: Bench) -> None:
 
 
 async def test_attempt_has_a_bounded_number_of_calls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "MAX_CALLS", 5)
+    monkeypatch.setattr(attempt_ledgers, "MAX_CALLS", 5)
     held = bench.hold()
     await bench.ledgers.open(key_of(held))
     found = await asyncio.gather(*(bench.write(held, f"n{n}") for n in range(7)), return_exceptions=True)
@@ -199,7 +199,7 @@ async def test_attempt_has_a_bounded_number_of_calls(bench: Bench, monkeypatch: 
 
 
 async def test_attempt_has_a_bounded_size_of_calls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "MAX_CALL_BYTES", 100)
+    monkeypatch.setattr(attempt_ledgers, "MAX_CALL_BYTES", 100)
     held = bench.hold()
     await bench.ledgers.open(key_of(held))
     values = [b"1" * 60, b"1" * 40, b"1" * 1]
@@ -210,7 +210,7 @@ async def test_attempt_has_a_bounded_size_of_calls(bench: Bench, monkeypatch: py
 
 
 async def test_one_attempt_leaves_room_for_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "IN_FLIGHT", 3)
+    monkeypatch.setattr(attempt_ledgers, "IN_FLIGHT", 3)
     held = bench.hold()
     await bench.ledgers.open(key_of(held))
     bench.store.replies.clear()

@@ -11,7 +11,7 @@ from acked_gateway.jobs.load_figures import LoadTestAnswer
 log = structlog.get_logger(__name__)
 
 
-class KeptFigures:
+class StoredFigures:
     """Stores figures; `GET /batches/{batch}` returns them."""
 
     def __init__(self, store: LoadTestStore, clock: Clock) -> None:
