@@ -84,7 +84,7 @@ def test_made_secret_is_shown_and_says_that_it_is_this_once(server: Server, form
     server.on("POST", "/callback-secrets", Reply(MADE | {"secret": VALUE}, 201))
     ended = acked("callback-secrets", "make", "-o", form)
     assert ended.code == 0 and ended.out.count(VALUE) == 1 and VALUE not in ended.err
-    assert "shown this once" in ended.err
+    assert "shown only now" in ended.err
 
 
 def test_secrets_are_listed_and_ended(server: Server) -> None:

@@ -91,7 +91,7 @@ def test_changed_handler_restarts_the_workers(checkout: Path) -> None:
     assert (checkout / "restarts").read_text() == "restart worker\n"
     (checkout / "code").write_text("3")
     found = dev.react(checkout, checkout / "handlers", [handler])
-    assert (found["outcome"], found["output"]) == ("./just ended with 3", ["because of restart"])
+    assert (found["outcome"], found["output"]) == ("./just exited with 3", ["because of restart"])
 
 
 def test_handler_that_is_no_python_restarts_nothing(checkout: Path) -> None:

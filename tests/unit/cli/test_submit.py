@@ -48,7 +48,7 @@ def test_waiting_shows_the_result_and_tells_a_failure(server: Server) -> None:
 def test_lost_submission_names_its_key(server: Server) -> None:
     server.on("POST", "/process", problem("outcome-unknown", 503))
     ended = acked("submit", "hello", "--retry-for", "0", "--key", "mine")
-    assert ended.code == 5 and "repeated with --key mine" in ended.err
+    assert ended.code == 5 and "repeating the command with --key mine" in ended.err
 
 
 def test_lost_lines_name_the_prefix_that_repeats_them(server: Server) -> None:

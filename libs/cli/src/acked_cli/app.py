@@ -22,7 +22,7 @@ from acked_cli.commands import (
 )
 
 NAME = "acked"
-HELP = """Submit jobs to Acked, follow them and operate them.
+HELP = """Submit, follow and operate jobs of Acked.
 
 Lists are tables on a terminal and lines of JSON on a pipe.
 

@@ -59,7 +59,7 @@ def _token_of(file: Path) -> str:
             f"the token file {file} can't be read ({error.strerror}): correct --token-file or {TOKEN_FILE}"
         ) from None
     if len(text) > MAX_TOKEN_BYTES:
-        raise UnusableToken(f"{file} is no token file: it has more than {MAX_TOKEN_BYTES:,} bytes")
+        raise UnusableToken(f"{file} is not a token file: it has more than  {MAX_TOKEN_BYTES:,} bytes")
     return text.decode("utf-8", "replace").strip()
 
 

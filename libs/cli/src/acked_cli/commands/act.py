@@ -28,11 +28,11 @@ Where = Annotated[
     str | None, typer.Option("--where", metavar="FILTER", help="All jobs that match, such as 'state=failed kind=x'.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count the jobs and show examples; change nothing.")]
-Rate = Annotated[str | None, typer.Option("--rate", metavar="N/s", help="With --where: the most jobs a second.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="With --where: do not ask.")]
+Rate = Annotated[str | None, typer.Option("--rate", metavar="N/s", help="With --where: maximum of jobs per second.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="With --where: skip the confirmation.")]
 As = Annotated[str, typer.Option("--as", metavar="STATE", help="The outcome: succeeded or failed.")]
 Result = Annotated[str | None, typer.Option("--result", metavar="JSON|@FILE|-", help="The result of the jobs.")]
-Note = Annotated[str | None, typer.Option("--note", help="A text that stays with the jobs.")]
+Note = Annotated[str | None, typer.Option("--note", help="A note that is stored with the jobs.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ _MOVES: tuple[tuple[str, BulkVerb, _Move, str], ...] = (
         "erase",
         "erase",
         Handle.erase,
-        "Remove payload, result and errors of ended jobs.\n\nThey can't be brought back.",
+        "Remove payload, result and errors of ended jobs.\n\nThis can't be undone.",
     ),
     (
         "run-now",
@@ -126,9 +126,9 @@ def _act(cli: Cli, action: BulkVerb, move: _Move, target: Target) -> ExitCode:
             raise usage("pass ids or --where, not both")
         return _act_on_many(cli, action, target)
     if not target.ids:
-        raise usage(f"say which jobs: acked {action.replace('_', '-')} ID…, or --where 'state=failed kind=x'")
+        raise usage(f"name the jobs: acked {action.replace('_', '-')} ID…, or --where 'state=failed kind=x'")
     if target.rate is not None or target.reason is not None:
-        raise usage("--rate and --reason are for --where: jobs by their ids move one after the other, without a reason")
+        raise usage("--rate and --reason need --where; commands by ids have neither")
     if len(target.ids) > MOST_IDS:
         raise usage(f"one command takes {MOST_IDS} ids; use --where, or xargs -n {MOST_IDS}")
     if target.dry_run:
@@ -174,7 +174,7 @@ def _act_on_many(cli: Cli, action: BulkVerb, target: Target) -> ExitCode:
     if not target.yes:
         word = action.replace("_", "-")
         if not cli.can_ask:
-            raise usage(f"nothing was changed: add --yes to {word} these {_count(found)} jobs without being asked")
+            raise usage(f"nothing was changed: add --yes to {word} these {_count(found)} jobs without a confirmation")
         if not cli.confirm(f"{word} these {_count(found)} jobs?"):
             cli.writer.note("nothing was changed")
             return ExitCode.OK
@@ -212,7 +212,7 @@ def follow(cli: Cli, handle: BulkHandle) -> ExitCode:
             cli.writer.progress(f"{found.action} {handle.id}: {found.done} of {found.matched} jobs")
     except KeyboardInterrupt:
         cli.writer.progress(None)
-        cli.writer.note(f"the action goes on; end it with: acked bulk-actions abort {handle.id}")
+        cli.writer.note(f"the action continues; abort it with: acked bulk-actions abort {handle.id}")
         raise
     cli.writer.progress(None)
     assert found is not None  # noqa: S101 - an action has at least one status
@@ -227,7 +227,7 @@ def bulk_code(cli: Cli, found: BulkStatus) -> ExitCode:
     if not found.refused:
         return ExitCode.OK
     cli.writer.note(
-        f"acked: {sum(found.refused.values())} jobs did not move: {OF_RECORDS['bulk']['refused'](_raw(found))}"
+        f"acked: {sum(found.refused.values())} jobs were not moved: {OF_RECORDS['bulk']['refused'](_raw(found))}"
     )
     for job in found.refused_examples[:EXAMPLES]:
         cli.writer.note(f"  {job.id}: {job.reason}: {job.detail}")

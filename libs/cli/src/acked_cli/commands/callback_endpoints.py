@@ -13,7 +13,7 @@ from acked_client import CallbackEndpoint, CallbackEndpointDefinition
 _ALSO = ("header_names", "last_error", "revision", "made_at", "changed_at")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of an endpoint.")]
-Url = Annotated[str, typer.Argument(metavar="URL", help="What gets the events.")]
+Url = Annotated[str, typer.Argument(metavar="URL", help="URL that receives the events.")]
 On = Annotated[
     list[str] | None,
     typer.Option("--on", metavar="EVENT", help="succeeded, failed or cancelled; may be repeated. Default: all."),
@@ -23,9 +23,9 @@ Kinds = Annotated[
 ]
 Headers = Annotated[
     list[str] | None,
-    typer.Option("--header", metavar="NAME:VALUE", help="A header to send; may be repeated. Default: as it is."),
+    typer.Option("--header", metavar="NAME:VALUE", help="A header to send; may be repeated. Default: unchanged."),
 ]
-NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Send no headers any more.")]
+NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Remove all headers.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def put(
     acked callback-endpoints put billing https://example.com/hook --on failed
     """
     if header and no_headers:
-        raise usage("--no-headers removes all headers: leave it out, or leave --header out")
+        raise usage("--no-headers and --header exclude each other: use one of them")
     headers = {} if no_headers else _headers(header)
     definition = CallbackEndpointDefinition(url=url, events=events_of(on or ()), kinds=kind or (), headers=headers)
     _show(cli, cli.acked.put_callback_endpoint(name, definition))

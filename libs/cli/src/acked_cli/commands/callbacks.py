@@ -9,7 +9,7 @@ from acked_cli.commands.pages import listed
 from acked_cli.invocation.exit_codes import ExitCode
 from acked_cli.invocation.verb import Cli, verb
 
-ONCE = "the secret is shown this once: store it where the receivers read it"
+ONCE = "the secret is shown only now: store it where the receivers read it"
 DeliveryId = Annotated[
     str | None, typer.Argument(metavar="[DELIVERY]", help="The id of a delivery. Default: the newest one.")
 ]

@@ -34,7 +34,7 @@ def dev(cli: Cli) -> ExitCode | None:
     checkout = find_checkout(Path.cwd())
     folder = settings.handlers_dir(checkout)
     if not folder.is_dir():
-        raise usage(f"{folder} is no folder: correct {settings.HANDLERS_DIR}")
+        raise usage(f"{folder} is not a folder: correct {settings.HANDLERS_DIR}")
     cli.writer.note(f"watching {folder}; each change runs ./just restart worker")
     for changes in watchfiles.watch(folder, watch_filter=_concerns_handlers):
         found = react(checkout, folder, sorted({Path(path) for _, path in changes}))
@@ -50,7 +50,7 @@ def find_checkout(start: Path) -> Path:
     for folder in (start, *start.parents):
         if all((folder / mark).is_file() for mark in MARKS):
             return folder
-    raise usage(f"{start} is not inside a checkout of Acked: dev runs its ./just; change into the checkout")
+    raise usage(f"{start} is not inside a checkout of Acked, whose ./just dev runs: change into a checkout")
 
 
 def _concerns_handlers(_: watchfiles.Change, path: str) -> bool:
@@ -80,7 +80,7 @@ def react(checkout: Path, folder: Path, changed: Iterable[Path]) -> dict[str, An
     if done.returncode == 0:
         return found | {"outcome": "restarted"}
     output = done.stdout.decode("utf-8", "replace").splitlines()[-OUTPUT_LINES:]
-    return found | {"outcome": f"./just ended with {done.returncode}", "output": output}
+    return found | {"outcome": f"./just exited with {done.returncode}", "output": output}
 
 
 def _faults(paths: Iterable[Path]) -> Iterator[str]:

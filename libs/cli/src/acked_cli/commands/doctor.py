@@ -18,7 +18,7 @@ CLOCK_S = 2.0
 SUBMIT, READ = "submit", "read"
 OK, WARNING, ERROR, SKIPPED = "ok", "warning", "error", "skipped"
 RoundTrip = Annotated[str, typer.Option("--kind", metavar="KIND", help="The kind of the job that is submitted.")]
-Within = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long that job may take.")]
+Within = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Maximum duration of that job.")]
 Check = dict[str, Any]
 
 
@@ -84,7 +84,7 @@ def _reachable(probe: Probe) -> Check:
     if probe.readiness.status == "ready":
         return _check(probe.service, OK, detail)
     outcome = WARNING if probe.readiness.status == "degraded" else ERROR
-    return _check(probe.service, outcome, detail, "./just status and ./just logs tell what is wrong with it")
+    return _check(probe.service, outcome, detail, "./just status and ./just logs show the cause")
 
 
 def _versions(probes: list[Probe]) -> Check:
@@ -93,26 +93,26 @@ def _versions(probes: list[Probe]) -> Check:
     detail = ", ".join(f"{name} {number}" for name, number in found.items())
     if len(set(found.values())) == 1:
         return _check("versions", OK, detail)
-    return _check("versions", WARNING, detail, "./just restart brings services to the version of the checkout")
+    return _check("versions", WARNING, detail, "./just restart updates services to the version of the checkout")
 
 
 def _clocks(probes: list[Probe], now: datetime) -> Check:
     """Compare clocks by the `Date` of responses, which has whole seconds."""
     told = {probe.service: probe.server_at for probe in probes if probe.server_at is not None}
     if not told:
-        return _check("clocks", SKIPPED, "the services name no time")
+        return _check("clocks", SKIPPED, "the responses carry no Date")
     differences = {name: (at - now).total_seconds() for name, at in told.items()}
     detail = ", ".join(f"{name} {seconds:+.0f} s" for name, seconds in differences.items())
     if all(abs(seconds) <= CLOCK_S for seconds in differences.values()):
         return _check("clocks", OK, detail)
-    return _check("clocks", WARNING, detail, "filters such as since=1h count by the server's clock; synchronize both")
+    return _check("clocks", WARNING, detail, "filters such as since=1h use the server's clock; synchronize both")
 
 
 def _token(tokens: Tokens) -> Check:
     own = tokens.own
     may = ", ".join(own.permissions) or "nothing"
     if not tokens.asks_for_tokens:
-        return _check("token", OK, f"none is required; may {may}")
+        return _check("token", OK, f"not required; may {may}")
     ends = "" if own.expires_at is None else f", until {own.expires_at:%Y-%m-%d %H:%M:%SZ}"
     return _check("token", OK, f"client {own.client} of tenant {own.tenant} may {may}{ends}")
 
@@ -128,4 +128,4 @@ def _round_trip(cli: Cli, kind: str, within_s: float) -> tuple[Check, ExitCode]:
     detail = f"job {found.id} {found.state} {took_s:.3f} s after it was accepted"
     if found.state == State.SUCCEEDED:
         return _check(name, OK, detail), ExitCode.OK
-    return _check(name, ERROR, detail, f"acked show {found.id} tells why"), ExitCode.JOB_FAILED
+    return _check(name, ERROR, detail, f"acked show {found.id} shows why"), ExitCode.JOB_FAILED

@@ -19,7 +19,7 @@ POLL_S = 1.0
 """Between two looks at a batch."""
 WatchKind = Annotated[str | None, typer.Option("--kind", help="The jobs of a kind.")]
 WatchBatch = Annotated[str | None, typer.Option("--batch", help="The jobs of a batch.")]
-Progress = Annotated[bool, typer.Option("--progress", help="Progress reports too.")]
+Progress = Annotated[bool, typer.Option("--progress", help="Include progress reports.")]
 BatchName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A batch. Without one: the list of batches.")]
 
 
@@ -38,7 +38,7 @@ def ended_code(found: JobStatus) -> ExitCode:
 
 def _timeout_s(timeout: str | None, wait: bool) -> float | None:
     if timeout is not None and not wait:
-        raise usage("--timeout says how long --wait waits: add --wait")
+        raise usage("--timeout needs --wait")
     return None if timeout is None else parse_duration_s(timeout)
 
 
@@ -68,7 +68,7 @@ def _show_parts(cli: Cli, job: JobDetails) -> None:
     if job.result is not None:
         writer.block("result", _pretty(job.result))
     if job.attempts:
-        writer.many("attempt", job.attempts, title="\nattempts that did not succeed")
+        writer.many("attempt", job.attempts, title="\nunsuccessful attempts")
     if job.error is not None:
         for name in ("culprit", "traceback"):
             if text := getattr(job.error, name):
@@ -93,9 +93,9 @@ def watch(
     End it with Ctrl-C.
     """
     if sum(part is not None for part in (jobs or None, kind, batch)) > 1:
-        raise usage("watch one of: ids, --kind, --batch")
+        raise usage("use one of: ids, --kind, --batch")
     if cli.writer.format is Format.JSON:
-        raise usage("watch never ends, so it is no JSON document: use -o ndjson")
+        raise usage("watch never ends, so it can't write one JSON document: use -o ndjson")
     for event in cli.acked.watch(ids=jobs or None, kind=kind, batch=batch, progress=progress):
         cli.writer.line("event", event)
 

@@ -22,9 +22,9 @@ AuditFilters = Annotated[
     typer.Argument(metavar="[FIELD=VALUE]...", help="action, client, job, bulk, kind, since, until (such as 8h)."),
 ]
 OfKind = Annotated[str | None, typer.Option("--kind", help="Only groups of this kind.")]
-Snoozed = Annotated[bool, typer.Option("--snoozed", help="The snoozed groups instead.")]
+Snoozed = Annotated[bool, typer.Option("--snoozed", help="Only snoozed groups.")]
 KindName = Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind, with its workers and counts.")]
-Newest = Annotated[bool, typer.Option("--newest", help="The newest call first.")]
+Newest = Annotated[bool, typer.Option("--newest", help="Newest call first.")]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -17,7 +17,7 @@ SignalName = Annotated[str, typer.Argument(metavar="NAME", help="The name that t
 SignalPayload = Annotated[
     str | None, typer.Option("--payload", "-p", metavar="JSON|@FILE|-", help="The value. Default: null.")
 ]
-SignalKey = Annotated[str | None, typer.Option("--key", help="Its id: the same one again is the same signal.")]
+SignalKey = Annotated[str | None, typer.Option("--key", help="Id of the signal; a repeated id sends no second signal.")]
 Running = Annotated[int | None, typer.Option("--running", min=1, help="Over all workers and tenants.")]
 PerTenant = Annotated[int | None, typer.Option("--per-tenant", min=1, help="Of each tenant.")]
 
@@ -83,7 +83,7 @@ def limit(cli: Cli, kind: Kind, running: Running = None, per_tenant: PerTenant =
     acked limit report --running 20 --per-tenant 5
     """
     if running is None and per_tenant is None:
-        raise usage("say how many: --running N, --per-tenant N, or both")
+        raise usage("give a limit: --running N, --per-tenant N, or both")
     cli.writer.one("kind", cli.acked.limit(kind, running=running, per_tenant=per_tenant, reason=reason))
 
 

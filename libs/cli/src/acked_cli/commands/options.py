@@ -9,9 +9,9 @@ JobIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="The name of a kind.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end.")]
 Timeout = Annotated[
-    str | None, typer.Option("--timeout", metavar="DURATION", help="With --wait: the longest wait. Default: no limit.")
+    str | None, typer.Option("--timeout", metavar="DURATION", help="With --wait: maximum wait. Default: no limit.")
 ]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; it stands in the audit.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="The most entries of the list.")]
-ListAll = Annotated[bool, typer.Option("--all", help="The whole list.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Reason, for the audit.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum of entries.")]
+ListAll = Annotated[bool, typer.Option("--all", help="List all entries.")]
 LIMIT = 50

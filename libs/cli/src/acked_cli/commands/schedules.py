@@ -20,8 +20,8 @@ _ALSO = ("from", "until", "catch_up_s", "jitter_s", "tags", "batch", "payload", 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of a schedule.")]
 Cron = Annotated[str | None, typer.Option("--cron", metavar="EXPRESSION", help="Five fields, or such as @daily.")]
-Every = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="Instead of --cron: regularly.")]
-Zone = Annotated[str | None, typer.Option("--timezone", metavar="ZONE", help="Of --cron. Default: UTC.")]
+Every = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="Fixed interval, instead of --cron.")]
+Zone = Annotated[str | None, typer.Option("--timezone", metavar="ZONE", help="Time zone of --cron. Default: UTC.")]
 Payload = Annotated[
     str | None, typer.Option("--payload", "-p", metavar="JSON|@FILE|-", help="The input of the jobs. Default: {}.")
 ]
@@ -30,17 +30,17 @@ Batch = Annotated[str | None, typer.Option("--batch", help="The batch that the j
 OverlapRule = Annotated[
     str | None, typer.Option("--overlap", help=f"While a job is live: {', '.join(OVERLAPS)}. Default: skip.")
 ]
-CatchUp = Annotated[str | None, typer.Option("--catch-up", metavar="DURATION", help="How late a firing may be.")]
-Jitter = Annotated[str | None, typer.Option("--jitter", metavar="DURATION", help="The most that a firing is delayed.")]
-From = Annotated[str | None, typer.Option("--from", metavar="INSTANT", help="The first instant that counts.")]
-Until = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="The first that counts no more.")]
-Begin = Annotated[str, typer.Option("--from", metavar="INSTANT", help="The first instant that fires.")]
-End = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="The first that does not. Default: now.")]
+CatchUp = Annotated[str | None, typer.Option("--catch-up", metavar="DURATION", help="Maximum lateness of a firing.")]
+Jitter = Annotated[str | None, typer.Option("--jitter", metavar="DURATION", help="Maximum random delay of a firing.")]
+From = Annotated[str | None, typer.Option("--from", metavar="INSTANT", help="First instant (inclusive).")]
+Until = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="End (exclusive).")]
+Begin = Annotated[str, typer.Option("--from", metavar="INSTANT", help="First instant (inclusive).")]
+End = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="End (exclusive). Default: now.")]
 Instants = Annotated[
-    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="The most, oldest first. Default: 1,000.")
+    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum of instants, oldest first. Default: 1,000.")
 ]
-Paused = Annotated[bool, typer.Option("--paused", help="Pause it too; without this it stays as it is.")]
-Count = Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="How many instants.")]
+Paused = Annotated[bool, typer.Option("--paused", help="Also pause it. Default: unchanged.")]
+Count = Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Number of instants.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -111,7 +111,7 @@ def put(  # noqa: PLR0913 - the options of a definition, each with a default
     acked schedules put nightly report --cron '30 2 * * *' --timezone Europe/Berlin
     """
     if (cron is None) == (every is None):
-        raise usage("say when it fires: --cron '30 2 * * *', or --every 15m, and not both")
+        raise usage("give one of --cron '30 2 * * *' and --every 15m")
     if overlap is not None and overlap not in OVERLAPS:
         raise usage(f"--overlap is {', '.join(OVERLAPS[:-1])} or {OVERLAPS[-1]}, not {overlap!r}")
     definition = ScheduleDefinition(

@@ -19,13 +19,13 @@ Payload = Annotated[
     str | None, typer.Option("--payload", "-p", metavar="JSON|@FILE|-", help="The input of the handler. Default: {}.")
 ]
 Key = Annotated[
-    str | None, typer.Option("--key", help="Idempotency key: repeated with the same key, it is the same job.")
+    str | None, typer.Option("--key", help="Idempotency key: repeating the command with it creates no second job.")
 ]
-Delay = Annotated[str | None, typer.Option("--delay", metavar="DURATION", help="The earliest start from now.")]
+Delay = Annotated[str | None, typer.Option("--delay", metavar="DURATION", help="Delay before the earliest start.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
 Batch = Annotated[str | None, typer.Option("--batch", help="The batch that the job belongs to.")]
 CallbackUrl = Annotated[
-    str | None, typer.Option("--callback", metavar="URL", help="What gets a signed event when the job ends.")
+    str | None, typer.Option("--callback", metavar="URL", help="URL that receives a signed event when the job ends.")
 ]
 On = Annotated[
     list[str] | None,
@@ -34,7 +34,7 @@ On = Annotated[
 KeyPrefix = Annotated[
     str | None, typer.Option("--key-prefix", help="Lines without a key get PREFIX:LINE. Repeat it to resume.")
 ]
-File = Annotated[str, typer.Argument(metavar="FILE.ndjson|-", help="One request a line; - is standard input.")]
+File = Annotated[str, typer.Argument(metavar="FILE.ndjson|-", help="One request per line; - is standard input.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def submit(  # noqa: PLR0913 - the options of a request, each with a default
     With --wait, wait for its end; the exit code tells it.
     """
     if timeout is not None and not wait:
-        raise usage("--timeout says how long --wait waits: add --wait")
+        raise usage("--timeout needs --wait")
     wait_s = None if timeout is None else parse_duration_s(timeout)
     handle = cli.acked.submit(
         kind,
@@ -86,7 +86,7 @@ def submit(  # noqa: PLR0913 - the options of a request, each with a default
 def _callback(url: str | None, endings: Sequence[str]) -> Callback | None:
     if url is None:
         if endings:
-            raise usage("--on says when --callback is called: add --callback URL")
+            raise usage("--on needs --callback URL")
         return None
     return Callback(url=url, events=events_of(endings))
 
@@ -120,7 +120,7 @@ def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode 
     except AckedError as error:
         # It is the key of one line.
         error.idempotency_key = None
-        cli.writer.note(f"repeat the command with --key-prefix {prefix}: no line becomes a second job")
+        cli.writer.note(f"repeat the command with --key-prefix {prefix} to resume: no line creates a second job")
         raise
     if refused:
         cli.writer.note(f"acked: {refused} of {count} lines were refused: correct them and send the file again")

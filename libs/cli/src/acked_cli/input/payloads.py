@@ -25,7 +25,7 @@ FIELDS = (
     "callback",
 )
 """Members of a row beside `kind`."""
-_NULL = "null can't be sent as a payload: leave it out to send an empty object"
+_NULL = "null can't be sent as a payload: omit it to send an empty object"
 
 
 def read_json(text: str | bytes, what: str) -> Any:
@@ -129,18 +129,18 @@ def _line(number: int, text: bytes, key_prefix: str) -> FileLine:
 
 def _submission(row: Any, key: str) -> Submission:
     if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
-        raise BadInput('it is no object with a kind, such as {"kind": "demo", "payload": {}}')
+        raise BadInput('it is not an object with a kind, such as {"kind": "demo", "payload": {}}')
     unknown = sorted(row.keys() - {"kind", *FIELDS})
     if unknown:
         raise BadInput(f"the field {unknown[0]!r} is unknown; known are kind, {', '.join(FIELDS)}")
     tags = row.get("tags") or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise BadInput("tags is no list of strings")
+        raise BadInput("tags is not a list of strings")
     if "payload" in row and row["payload"] is None:
         raise BadInput(_NULL)
     given = row.get("idempotency_key")
     if given is not None and not isinstance(given, str):
-        raise BadInput("idempotency_key is no string")
+        raise BadInput("idempotency_key is not a string")
     own = {"tags": tags, "idempotency_key": key if given is None else given, "callback": _callback(row.get("callback"))}
     return Submission(**{**row, **own})
 
@@ -149,8 +149,8 @@ def _callback(value: Any) -> Callback | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("url"), str) or value.keys() - {"url", "events"}:
-        raise BadInput('callback is no object with a url, such as {"url": "https://…", "events": ["job.failed"]}')
+        raise BadInput('callback is not an object with a url, such as {"url": "https://…", "events": ["job.failed"]}')
     events = value.get("events") or []
     if not isinstance(events, list) or not all(isinstance(event, str) for event in events):
-        raise BadInput("events of the callback is no list of strings")
+        raise BadInput("events of the callback is not a list of strings")
     return Callback(url=value["url"], events=events)

@@ -40,7 +40,7 @@ def parse_filter(text: str) -> JobFilter:
         raise BadInput(f"the filter {text!r} can't be read: {error}") from None
     fields = _fields(words, JOB_FIELDS)
     if not fields:
-        raise BadInput("the filter is empty, so it would concern all jobs: name a field, such as state=failed")
+        raise BadInput("the filter is empty and would select all jobs: name a field, such as state=failed")
     return JobFilter(**fields)
 
 
@@ -65,7 +65,7 @@ def _fields(words: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}=?" if near else f"the fields are {', '.join(known)}"
-            raise BadInput(f"{name!r} is no field of a filter: {hint}")
+            raise BadInput(f"{name!r} is not a field of a filter:  {hint}")
         if not equals or not value:
             raise BadInput(f"{word!r} has no value: write {name}=…")
         if known[name] in found:
@@ -78,7 +78,7 @@ def parse_rate(text: str) -> float:
     """Return jobs per second: of `20/s`, `20` or `90/min`."""
     match = _RATE.fullmatch(text.strip())
     if match is None or float(match[1]) == 0:
-        raise BadInput(f"{text!r} is no rate: write 20/s, or 90/min")
+        raise BadInput(f"{text!r} is not a rate: write 20/s, or 90/min")
     return float(match[1]) / (60 if match[2] == "min" else 1)
 
 
@@ -86,7 +86,7 @@ def parse_duration_s(text: str) -> float:
     """Return seconds: of `90`, `90s`, `15m`, `8h`, `2d` or `500ms`."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise BadInput(f"{text!r} is no duration: write 90s, 15m, 8h or 2d")
+        raise BadInput(f"{text!r} is not a duration: write 90s, 15m, 8h or 2d")
     return float(match[1]) * _UNITS_S[match[2]]
 
 
@@ -96,5 +96,5 @@ def parse_whole_s(text: str | None) -> int | None:
         return None
     found = parse_duration_s(text)
     if not found.is_integer():
-        raise BadInput(f"{text!r} is no whole number of seconds")
+        raise BadInput(f"{text!r} is not a whole number of seconds")
     return int(found)

@@ -18,8 +18,8 @@ _SHOWN_ERRORS = 5
 _OF_PROBLEMS = {
     "no-token": "set ACKED_TOKEN_FILE to a file of mode 600 that holds a token; ./just token make makes one",
     "unknown-token": "the token was revoked or has expired; ./just token make makes a new one",
-    "missing-permission": "use a token with this permission; acked doctor shows what the present one allows",
-    "wrong-state": "acked show ID tells the job's state and how it came there",
+    "missing-permission": "use a token with this permission; acked doctor shows the permissions of the current one",
+    "wrong-state": "acked show ID shows the job's state and history",
     "idempotency-key-reused": "use another --key, or send the same request",
     "shared-lane": "give the kind a lane of its own, with lane= of its handler, and restart the workers",
     "ambiguous-worker": "pass the instance of one of them; acked workers lists both",
@@ -43,10 +43,10 @@ def explain(error: Exception, gateway: str) -> Iterator[str]:
         case UnexpectedResponse():
             yield f"check that {gateway} is the address of a gateway of Acked, and no other server or a proxy"
         case StillRunning():
-            yield "the job goes on; acked status ID --wait waits again"
+            yield "the job continues; acked status ID --wait waits again"
     key = error.idempotency_key if isinstance(error, AckedError) else None
     if key is not None and not isinstance(error, StillRunning):
-        yield f"its idempotency key is {key}: repeated with --key {key}, the command makes no second job"
+        yield f"its idempotency key is {key}: repeating the command with --key {key} creates no second job"
 
 
 def _of_problem(error: ProblemError) -> Iterator[str]:
@@ -65,7 +65,7 @@ def _of_problem(error: ProblemError) -> Iterator[str]:
         wait = f"in {error.retry_after_s:g} s" if error.retry_after_s else "later"
         yield f"try again {wait}, or raise --retry-for"
     elif isinstance(error, Conflict):
-        yield "look at its present state, then decide"
+        yield "check its current state, then decide"
 
 
 def _text(error: Exception) -> str:

@@ -41,7 +41,7 @@ TokenFile = Annotated[
     typer.Option(metavar="FILE", help="File of mode 600 that holds the token.", rich_help_panel=PANEL),
 ]
 RetryFor = Annotated[
-    str, typer.Option(metavar="DURATION", help="How long a failed request is repeated.", rich_help_panel=PANEL)
+    str, typer.Option(metavar="DURATION", help="How long a failed request is retried.", rich_help_panel=PANEL)
 ]
 COMMON: dict[str, tuple[Any, Any]] = {
     "output": (Output, None),
@@ -122,7 +122,7 @@ def _command(function: Verb) -> Callable[..., None]:
         if (context := options.get("ctx")) is not None and context.invoked_subcommand is not None:
             if any(options[parameter.name] != parameter.default for parameter in parameters if parameter.name != "ctx"):
                 # They would be ignored.
-                typer.echo(f"acked: put the options behind {context.invoked_subcommand}", err=True)
+                typer.echo(f"acked: put the options after {context.invoked_subcommand}", err=True)
                 raise typer.Exit(int(ExitCode.USAGE))
             return
         common = {name: options.pop(name) for name in COMMON}

@@ -90,7 +90,7 @@ class TopScreen(App[int]):
                 for column in columns:
                     table.add_column(column, key=column or "note")
                 yield table
-        yield Input(id="filter", placeholder="part of a kind, a worker or an error; Enter keeps it, Escape shows all")
+        yield Input(id="filter", placeholder="part of a kind, a worker or an error; Enter applies it, Escape shows all")
         yield Footer()
 
     @property
@@ -99,7 +99,7 @@ class TopScreen(App[int]):
         return self.screen_stack[0]
 
     async def on_mount(self) -> None:
-        self._say(f"{self._address}: asking …")
+        self._say(f"{self._address}: loading …")
         self._base.query_one("#kinds", Rows).focus()
         self.set_interval(EVERY_S, self._look_unless_looking)
         self.call_later(self.look)
@@ -125,7 +125,7 @@ class TopScreen(App[int]):
         if fault is None:
             self._show()
             return
-        ago = "" if self._board is None else f", shown as {since(self._board.at, datetime.now(UTC))} ago"
+        ago = "" if self._board is None else f", shown as of {since(self._board.at, datetime.now(UTC))} ago"
         self._say(f"{self._address}{ago}: {fault.args[0] if fault.args else fault}", style="bold red")
 
     def _show(self) -> None:
@@ -198,7 +198,7 @@ class TopScreen(App[int]):
             self.notify("move the cursor to a kind first")
             return
         if line.paused_by is None:
-            question = f"Pause {safe(line.kind)}? Its running jobs go on, and requests are accepted."
+            question = f"Pause {safe(line.kind)}? Its running jobs continue, and requests are accepted."
         else:
             question = (
                 f"Resume {safe(line.kind)}? {safe(line.paused_by)} has paused it: {safe(line.paused_because or '-')}"
