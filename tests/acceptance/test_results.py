@@ -22,7 +22,7 @@ MIB = 2**20
         ("a number that JSON lacks", "ResultNotJson", "nan"),
         ("half a character", "ResultNotJson", "is not JSON"),
         ("too deep", "ResultNotJson", "recursion"),
-        ("a key twice", "ResultNotJson", "stands twice"),
+        ("a key twice", "ResultNotJson", "occurs twice"),
         ("2^64", "ResultNotJson", "64 signed bits"),
     ],
 )

@@ -167,7 +167,7 @@ def test_schedules_are_listed_in_pages(stack: TestStack) -> None:
 @pytest.mark.parametrize(
     ("fields", "pointer", "says"),
     [
-        ({"cron": "* * * * * *"}, "/cron", "there is none for seconds"),
+        ({"cron": "* * * * * *"}, "/cron", "five fields, without seconds"),
         ({"cron": "0 0 31 2 *"}, "/cron", "never fires"),
         ({"cron": "@daily", "timezone": "Mars"}, "/timezone", "is not a time zone"),
         ({"every_s": 0}, "/every_s", "whole number of seconds"),

@@ -55,7 +55,7 @@ def test_shell_without_a_setting_opens_no_door(
     shell.setenv("ACKED_ACCESS", "off")
     for words in (["restart"], ["up"]):
         assert recipes.main(words) == 1
-        assert "ACKED_ACCESS: tokens runs, off is asked for" in capsys.readouterr().err
+        assert "ACKED_ACCESS: running with tokens, requested off" in capsys.readouterr().err
     assert "ACKED_ACCESS=tokens" in (tmp_path / NAME).read_text()
     assert asks_for_tokens()
     assert recipes.main(["restart", "--open"]) == 0
@@ -65,7 +65,7 @@ def test_shell_without_a_setting_opens_no_door(
     capsys.readouterr()
     assert recipes.main(["up"]) == 1, "what is asked for is not in force"
     told = capsys.readouterr()
-    assert "ACKED_ACCESS: off runs, tokens is asked for" in told.out
+    assert "ACKED_ACCESS: running with off, requested tokens" in told.out
     assert "the running stack is more open than its settings; apply them: ./just restart" in told.err
     assert not asks_for_tokens()
     assert recipes.main(["restart", "worker"]) == 1, "a part of the services can't close the door"

@@ -134,7 +134,7 @@ async def test_when_no_host_responds_each_is_named_without_the_password(in_order
         assert f"127.0.0.1:{port}" in str(raised.value)
     assert "kept-in-no-message" not in str(raised.value)
     # Between attempts it fails at once.
-    with pytest.raises(BrokerError, match="RabbitMQ is away"):
+    with pytest.raises(BrokerError, match="RabbitMQ is unavailable"):
         await connection.open_channel()
     await connection.drop()
 

@@ -164,7 +164,7 @@ def callback_endpoint(**changes: Any) -> dict[str, Any]:
         "header_names": ["authorization"],
         "enabled": False,
         "state": "disabled",
-        "disabled": {"at": STATUS["accepted_at"], "by": "acked", "reason": "it wants no more events"},
+        "disabled": {"at": STATUS["accepted_at"], "by": "acked", "reason": "it accepts no more events"},
         "failing_since": STATUS["accepted_at"],
         "last_error": "the receiver returned 410",
         "revision": 2,

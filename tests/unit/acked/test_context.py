@@ -84,7 +84,7 @@ def test_permanent_keeps_its_message_and_type() -> None:
 
 
 def test_retry_later_checks_its_delay() -> None:
-    assert (RetryLater(3).after_s, str(RetryLater(3))) == (3.0, "try again in 3 s")
+    assert (RetryLater(3).after_s, str(RetryLater(3))) == (3.0, "retry in 3 s")
     assert (RetryLater(-3, "now").after_s, RetryLater(-3, "now").message) == (0.0, "now")
     for bad in (math.nan, math.inf):
         with pytest.raises(ValueError, match="finite"):

@@ -168,7 +168,7 @@ def test_bad_functions(function: Any, message: str) -> None:
 
 def test_sync_handlers_take_no_bundles() -> None:
     handler("one", bundle=1)(lambda ctx, payload: None)
-    with pytest.raises(DefinitionError, match="leave bundle out"):
+    with pytest.raises(DefinitionError, match="omit bundle"):
         handler("two", bundle=2)(lambda ctx, payload: None)
 
 

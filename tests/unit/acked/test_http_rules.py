@@ -314,7 +314,7 @@ def test_json_is_read_in_its_charset(content_type: str, body: bytes) -> None:
 
 def test_retry_after_of_days_is_cut_and_says_so() -> None:
     with pytest.raises(
-        RetryLater, match=r"asked to wait 259200 s; the next attempt waits the maximum of 3,600 s"
+        RetryLater, match=r"requested a wait of 259200 s; the next attempt waits the maximum of 3,600 s"
     ) as caught:
         raise_failure("GET x", HttpResponse(503, {"retry-after": "259200"}, b"", truncated=False), NOW)
     assert caught.value.after_s == 3600.0

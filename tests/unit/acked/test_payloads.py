@@ -186,7 +186,7 @@ async def test_the_kit_converts_as_a_worker_does() -> None:
         told = (job.error["type"], job.error["message"])
         assert told == (
             "InvalidPayload",
-            "the handler can't take the payload: /name must be a text, not a whole number",
+            "the handler can't accept the payload: /name must be a text, not a whole number",
         )
 
 

@@ -120,4 +120,4 @@ def test_what_only_the_model_knows_fails_when_the_job_starts(late: Any, pointer:
         typed_payload(kind, late)
     failed = raised(refused.value)
     assert (failed.retryable, failed.error.type) == (False, "InvalidPayload")
-    assert failed.error.message.startswith(f"the handler can't take the payload: {pointer} can't be used: ")
+    assert failed.error.message.startswith(f"the handler can't accept the payload: {pointer} can't be used: ")

@@ -91,7 +91,7 @@ def define(name: object, function: object, options: KindOptions) -> KindDefiniti
         checked_name = check_name("the kind's name", name)
         is_async = _is_async(function)
         if not is_async and (options.bundle or 1) > 1:
-            raise DefinitionError("a handler that isn't `async def` takes one job at a time; leave bundle out")
+            raise DefinitionError("a handler that isn't `async def` takes one job at a time; omit bundle")
     except DefinitionError as error:
         raise DefinitionError(f"{place}: {error}") from None
     assert callable(function)  # noqa: S101 - for the type checker; _is_async has rejected everything else

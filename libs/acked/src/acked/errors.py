@@ -38,6 +38,6 @@ class RetryLater(Exception):
             raise ValueError(f"after_s must be a finite number of seconds, not {after_s}")
         if after_s > MAX_AFTER_S:
             raise ValueError(f"after_s must be at most {MAX_AFTER_S:,} seconds (a year), not {after_s:g}")
-        super().__init__(message or f"try again in {after_s:g} s")
+        super().__init__(message or f"retry in {after_s:g} s")
         self.message = str(self.args[0])
         self.after_s = max(0.0, float(after_s))

@@ -55,5 +55,5 @@ def _token(token: str | None, file: str | Path | None, environ: Mapping[str, str
         return None
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("the token is empty, or has characters that no token has")
+        raise ValueError("the token is empty, or contains invalid characters")
     return token

@@ -117,7 +117,7 @@ class ServiceCore:
             *([tokens.start] if tokens is not None else []),
         ]
         if tokens is None:
-            log.warning("no token is asked for: whoever reaches this port may do everything", host=settings.listen.host)
+            log.warning("tokens are off: every client of this port has all permissions", host=settings.listen.host)
         self.lifetime = Lifetime()
         watch_dependencies(
             {"mongodb": lambda: self.monitor.problem is None, "rabbitmq": lambda: self.publisher.is_open}

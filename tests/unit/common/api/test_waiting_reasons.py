@@ -85,7 +85,7 @@ def test_a_place_that_was_not_counted_to_its_end_says_so() -> None:
 
 def test_the_next_one_waits_for_a_slot() -> None:
     found = outlook_of(job(), place=Place(0, starts_per_s=0.5))
-    assert found == Outlook("no job of its kind is ahead of it; a worker takes it as soon as it has a free slot", 2)
+    assert found == Outlook("no job of its kind is ahead of it; a worker claims it as soon as it has a free slot", 2)
 
 
 def test_a_tenant_is_told_its_own_time_and_nothing_of_others() -> None:

@@ -29,7 +29,7 @@ async def store(server: ManualClock) -> ShakyStore:
 async def test_it_sets_the_clock_and_says_what_is_wrong(store: ShakyStore, server: ManualClock) -> None:
     clock = SharedClock()
     monitor = StoreMonitor(store, clock)
-    assert monitor.problem == "not asked yet"
+    assert monitor.problem == "not checked yet"
     await monitor.look()
     assert monitor.problem is None
     assert timedelta() <= clock.now() - server.now() < timedelta(seconds=1)

@@ -114,9 +114,9 @@ def test_clock_changes_in_berlin_follow_the_documented_rules(expression: str, af
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("0 0 31 2 *", "never fires: no month that it names has such a day"),
+        ("0 0 31 2 *", "never fires: none of its months has such a day"),
         ("0 0 30 2 *", "never fires"),
-        ("*/5 * * * * *", "there is none for seconds"),
+        ("*/5 * * * * *", "five fields, without seconds"),
         ("@reboot", "knows no alias"),
         ("* * * *", "must have five fields"),
         ("99 * * * *", "bad minute"),

@@ -82,7 +82,7 @@ def test_a_permission_of_a_newer_version_allows_nothing() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"may": "rule"}, "'rule'; there are: submit, read, operate, worker, signal"),
+        ({"may": "rule"}, "'rule'; known are: submit, read, operate, worker, signal"),
         ({"may": " ,"}, "there are: submit"),
         ({"tenant": "A b"}, "tenant 'A b'"),
         ({"tenant": "x" * 65}, "tenant"),

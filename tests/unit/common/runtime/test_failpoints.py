@@ -31,7 +31,7 @@ def test_plans_are_read() -> None:
     ("text", "problem"),
     [
         ("worker.claimed", "point:n:what"),
-        ("worker.eaten:1:kill", "no point is called 'worker.eaten'"),
+        ("worker.eaten:1:kill", "unknown failpoint 'worker.eaten'"),
         ("worker.claimed:0:kill", "no number from 1"),
         ("worker.claimed:x:kill", "no number from 1"),
         ("worker.claimed:٣:kill", "no number from 1"),

@@ -81,7 +81,7 @@ def test_unknown_member_is_refused_with_the_known_ones(frame: dict[str, object],
     ],
 )
 def test_member_that_stands_twice_is_refused(text: str) -> None:
-    with pytest.raises(FeedError, match="stands twice") as refused:
+    with pytest.raises(FeedError, match="occurs twice") as refused:
         parse_frame(text, tenant="acme")
     assert refused.value.problem.name == "bad-message"
 

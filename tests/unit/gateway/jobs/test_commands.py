@@ -90,7 +90,7 @@ class TestCancel:
             return [Applied.STALE] * len(moves)
 
         monkeypatch.setattr(bench.store, "apply", stale)
-        with pytest.raises(ProblemError, match="during each attempt"):
+        with pytest.raises(ProblemError, match="prevented each attempt"):
             await bench.commands.cancel(str((await queued(bench.store)).id))
 
 

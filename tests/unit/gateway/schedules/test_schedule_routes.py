@@ -120,7 +120,7 @@ async def test_the_same_definition_again_is_no_act(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fields", "pointer", "says"),
     [
-        ({"cron": "* * * * * *", "every_s": None}, "/cron", "none for seconds"),
+        ({"cron": "* * * * * *", "every_s": None}, "/cron", "without seconds"),
         ({"cron": 5, "every_s": None}, "/cron", "must be a text"),
         ({"cron": "0 0 * * *", "every_s": None, "timezone": "Mars"}, "/timezone", "not a time zone"),
         ({"timezone": "UTC"}, "/timezone", "is for cron"),

@@ -298,4 +298,4 @@ async def test_a_handler_gets_the_typed_value(bench: Bench, is_async: bool) -> N
     refused = await bench.ending("b")
     assert isinstance(refused, Failed)
     assert (refused.error.type, refused.retryable, refused.error.traceback) == ("InvalidPayload", False, None)
-    assert refused.error.message == "the handler can't take the payload: /number must be a whole number, not a text"
+    assert refused.error.message == "the handler can't accept the payload: /number must be a whole number, not a text"

@@ -75,7 +75,7 @@ class DurableCall(Coroutine[Any, Any, T], Generic[T]):
     def __del__(self) -> None:
         if not (getattr(self, "_is_begun", True) or self.is_owned):
             warnings.warn(
-                f"{self.label} was never awaited: write `await`, or give it to ctx.gather", RuntimeWarning, stacklevel=2
+                f"{self.label} was never awaited: write `await`, or pass it to ctx.gather", RuntimeWarning, stacklevel=2
             )
 
     def __repr__(self) -> str:

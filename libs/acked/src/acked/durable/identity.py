@@ -79,6 +79,6 @@ def check_name(name: object, what: str) -> str:
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
         raise InvalidStep(
             f"{what} must be 1 to 64 of a-z, 0-9, '.', '_', '-' and start with a letter or a digit, not {name!r}. "
-            "What differs from call to call belongs into the key"
+            "Put the part that differs between calls into the key"
         )
     return name

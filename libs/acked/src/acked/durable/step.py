@@ -56,7 +56,7 @@ class Step:
         if self.retry is not None and not isinstance(self.retry, Retry):
             raise InvalidStep(f"Step: retry must be a Retry such as Retry(5), not {self.retry!r}")
         if self.once and self.retry is not None:
-            raise InvalidStep("Step: a step with once=True is not tried again; leave out retry")
+            raise InvalidStep("Step: a step with once=True is never retried; omit retry")
         _whole("version", self.version, 1_000_000)
         if self.upgrade is not None and not callable(self.upgrade):
             raise InvalidStep(f"Step: upgrade must be a function of the old result, not {self.upgrade!r}")

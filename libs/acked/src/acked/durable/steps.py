@@ -54,7 +54,7 @@ class StepRun:
             raise error
         if None not in (entry.arguments, self._arguments) and entry.arguments != self._arguments:
             self._engine.log.warning(
-                "a kept step was called with other arguments; its kept result is used",
+                "a recorded step was called with other arguments; its recorded result is used",
                 step=self._identity.text,
                 kept_by_attempt=entry.attempt,
             )
@@ -166,7 +166,7 @@ class StepRun:
         if delay.total_seconds() > engine.port.park_over_s:
             entry = await engine.keep(self._identity.part("#", len(delays) + 1), entry)
             delays.append(entry)
-        engine.log.warning("a step failed and is tried again", step=self._identity.text, tries=tries, due_at=due_at)
+        engine.log.warning("a step failed and will be retried", step=self._identity.text, tries=tries, due_at=due_at)
         await self._delay(turn, entry)
 
     async def _delay(self, turn: Turn, entry: Kept) -> None:

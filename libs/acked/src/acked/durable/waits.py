@@ -76,7 +76,7 @@ def end_of(seconds: float | None, days: float | None, until: datetime | None, wh
     except (ValueError, OverflowError):
         duration = timedelta.max
     if duration > MAX_WAIT or value != value:
-        raise InvalidStep(f"{what}: {unit}={value!r} is no duration of at most a year")
+        raise InvalidStep(f"{what}: {unit}={value!r} is not a duration of at most a year")
     return duration
 
 

@@ -94,7 +94,7 @@ async def callback(ctx: Context, payload: Any) -> dict[str, Any]:
         return details
     message = f"the receiver returned {answer.status}"
     if answer.status == GONE:
-        raise DeliveryRefused(f"{message}: it wants no more events", "callback-gone", details)
+        raise DeliveryRefused(f"{message}: it accepts no more events", "callback-gone", details)
     if 300 <= answer.status <= 399:
         message += "; redirects are not followed, name the final URL"
     raise DeliveryFailed(after_s, message, details)

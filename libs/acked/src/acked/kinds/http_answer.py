@@ -85,7 +85,7 @@ def raise_failure(what: str, answer: HttpResponse, now: datetime) -> None:
     if answer.status in (429, 503):
         after_s = retry_after_s(answer.headers, now)
         if after_s is not None:
-            asked = f"{message} and asked to wait {after_s:g} s"
+            asked = f"{message} and requested a wait of {after_s:g} s"
             if after_s > MAX_RETRY_AFTER_S:
                 asked += f"; the next attempt waits the maximum of {MAX_RETRY_AFTER_S:,} s"
             raise RetryLater(min(after_s, MAX_RETRY_AFTER_S), asked)

@@ -60,12 +60,12 @@ def find_handler(text: str) -> Handler:
 
 def _load(path: Path) -> ModuleType:
     if not path.is_file():
-        raise HandlerNotFound(f"there is no file {path}")
+        raise HandlerNotFound(f"{path} does not exist")
     # As workers do: files of the folder import each other.
     sys.path.insert(0, str(path.parent.resolve()))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise HandlerNotFound(f"{path} is no Python file")
+        raise HandlerNotFound(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)

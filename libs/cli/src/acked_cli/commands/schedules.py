@@ -37,7 +37,7 @@ Until = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="E
 Begin = Annotated[str, typer.Option("--from", metavar="INSTANT", help="First instant (inclusive).")]
 End = Annotated[str | None, typer.Option("--until", metavar="INSTANT", help="End (exclusive). Default: now.")]
 Instants = Annotated[
-    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum of instants, oldest first. Default: 1,000.")
+    int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum, oldest first. Default: 1,000.")
 ]
 Paused = Annotated[bool, typer.Option("--paused", help="Also pause it. Default: unchanged.")]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Number of instants.")]

@@ -33,7 +33,7 @@ class BulkRequest:
         if isinstance(self.where, JobFilter):
             target = {"filter": self.where.members()}
             if not target["filter"]:
-                raise ValueError("the filter is empty, so it would concern all jobs: name a field, such as a state")
+                raise ValueError("the filter is empty and would select all jobs: name a field, such as a state")
         elif isinstance(self.where, str):
             raise TypeError("pass a JobFilter or a list of ids, not a string")
         else:

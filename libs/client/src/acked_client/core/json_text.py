@@ -50,7 +50,7 @@ def kind_of(handler: Callable[[Any, Any], Any] | str) -> str:
     name = getattr(handler, "__qualname__", repr(handler))
     if kinds:
         raise TypeError(f"{name} serves several kinds ({', '.join(kinds)}): pass the name of one")
-    raise TypeError(f"{name} is no handler: decorate it with @handler, or pass the name of its kind")
+    raise TypeError(f"{name} is not a handler: decorate it with @handler, or pass the name of its kind")
 
 
 def result_of(handler: Callable[[Any, Any], Any] | str, result: Any) -> Any:

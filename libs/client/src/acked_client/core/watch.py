@@ -56,9 +56,9 @@ _MOST_PAGES = 20
 _MOST_RECONNECT_S = 5.0
 
 _OF_CODES: dict[int, tuple[type[ProblemError], int, str]] = {
-    1003: (BadMessage, 400, "the gateway does not take the frames of this client"),
-    1008: (BadMessage, 400, "the gateway does not take the frames of this client"),
-    1009: (BadMessage, 400, "the gateway does not take the frames of this client"),
+    1003: (BadMessage, 400, "the gateway does not accept the frames of this client"),
+    1008: (BadMessage, 400, "the gateway does not accept the frames of this client"),
+    1009: (BadMessage, 400, "the gateway does not accept the frames of this client"),
     4401: (UnknownToken, 401, "the token is missing, wrong, revoked or expired"),
     4403: (MissingPermission, 403, "the token lacks the permission 'read'"),
 }

@@ -157,7 +157,7 @@ def presented(scope: Mapping[str, Any]) -> bytes:
     if not found:
         raise ProblemError(_no_token("send the header Authorization: Bearer <token>"))
     if len(found) > 1:
-        raise ProblemError(_no_token("there is more than one Authorization header; send one"))
+        raise ProblemError(_no_token("the request has more than one Authorization header; send one"))
     if not (token := _bearer(found[0])):
         raise ProblemError(_no_token("the Authorization header must read: Bearer <token>"))
     return token

@@ -27,7 +27,7 @@ SCHEME = "token"
 _ALWAYS_SENT = {
     "Retry-After": Header(type=int, description="Seconds to wait before a retry."),
     "Allow": Header(type=str, description="The methods that this path supports."),
-    "WWW-Authenticate": Header(type=str, description="The scheme, `Bearer`, and what is wrong with the token."),
+    "WWW-Authenticate": Header(type=str, description="The scheme, `Bearer`, and the fault of the token."),
     "RateLimit-Policy": Header(
         type=str, description="The rate limit of this client: quota `q` per window of `w` seconds."
     ),
@@ -81,7 +81,7 @@ class _Document:
                 "type": "http",
                 "scheme": "bearer",
                 "description": (
-                    "A token of Acked. Each operation names the permission that it must have. A server that only its "
+                    "A token of Acked. Each operation names the permission that it requires. A server that only its "
                     "own machine reaches may be set to ask for none."
                 ),
             },

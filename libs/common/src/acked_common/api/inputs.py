@@ -114,7 +114,7 @@ def check_query(query: bytes, names: tuple[str, ...]) -> None:
 
 def _hint(name: str, names: tuple[str, ...]) -> str:
     if not names:
-        return "is not a known parameter: this path takes none"
+        return "is not a known parameter: this path has none"
     close = difflib.get_close_matches(name.lower(), names, n=1)
     meant = f"did you mean {close[0]!r}? " if close else ""
     return f"is not a known parameter; {meant}Known: {', '.join(names)}"

@@ -94,7 +94,7 @@ def instant(name: str, text: str | None, now: datetime) -> datetime | None:
         # In a query, an unescaped plus is a space.
         return instant_from(text.replace(" ", "+"), now)
     except ValueError:
-        forms = "an instant such as 2026-01-31T23:59:59Z, or how long ago it is, such as 15m, 1h or 8d"
+        forms = "an instant such as 2026-01-31T23:59:59Z, or a duration back from now, such as 15m, 1h or 8d"
         raise bad_parameter(name, f"must be {forms}, not {text[:40]!r}") from None
 
 

@@ -203,13 +203,13 @@ class NewestStep(TypedDict):
     key: Annotated[Any, Meta(description="The key of the call, null without one.")]
     call: Annotated[str, Meta(description="As in `GET /jobs/{id}/steps`.")]
     state: StepState
-    at: Annotated[Instant, Meta(description="When it was kept.")]
+    at: Annotated[Instant, Meta(description="When it was recorded.")]
 
 
 class StepsOf(TypedDict):
     """The durable calls of a job, in figures."""
 
-    kept: Annotated[Count, Meta(description="Its durable calls that are kept; `GET /jobs/{id}/steps` lists them.")]
+    kept: Annotated[Count, Meta(description="Its recorded durable calls; `GET /jobs/{id}/steps` lists them.")]
     newest: NotRequired[Annotated[NewestStep, Meta(description="The one that began last; absent without one.")]]
     unread: Annotated[Count, Meta(description="Its unread signals; `GET /jobs/{id}/signals` lists them.")]
     warned: NotRequired[Annotated[str, Meta(description="A limit that the job has nearly reached, in a sentence.")]]

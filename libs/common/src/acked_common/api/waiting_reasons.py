@@ -87,7 +87,7 @@ def limit_told(job: Job, limit: KindLimit, use: LimitUse | None, *, may_see_all:
             f"limited: {use.running:,} of {limit.running:,} running jobs of its kind, {waiting}{use.held:,} wait for a "
             f"place; {_NEXT_OF_KIND}"
         )
-    return "limited: waits for a place of its kind; a worker with a free slot takes it within a second or two"
+    return "limited: waits for a place of its kind; a worker with a free slot claims it within a second or two"
 
 
 _NEXT_OF_KIND = "the next end of one starts the oldest that may"
@@ -106,7 +106,7 @@ def _queued(job: Job, facts: Facts) -> _Found:
         return facts.limit, None
     place = facts.place
     if place is None:
-        return f"queued since {_since(job)}; a worker that serves its kind takes it when it has a free slot", None
+        return f"queued since {_since(job)}; a worker that serves its kind claims it when it has a free slot", None
     if place.is_more and not place.ahead:
         return f"queued since {_since(job)}; so many jobs wait that its place was not counted", place.starts_in_s
     return _in_line(place, facts)
@@ -116,7 +116,7 @@ def _in_line(place: Place, facts: Facts) -> _Found:
     in_s = place.starts_in_s
     when = f"it starts in about {_duration(in_s)}" if in_s is not None else None
     if place.ahead == 0:
-        return "no job of its kind is ahead of it; a worker takes it as soon as it has a free slot", in_s
+        return "no job of its kind is ahead of it; a worker claims it as soon as it has a free slot", in_s
     if not facts.may_see_all:
         return when or "other jobs of its kind are ahead of it", in_s
     jobs = f"{place.ahead:,} job{'s' if place.ahead != 1 else ''} of its kind"

@@ -133,7 +133,7 @@ class BundlePublisher:
             self._kept.popleft()
         _dropped.inc(over)
         if not self._dropped:
-            log.warning("bundle publisher is full; the sweeper will publish what it drops", kept=KEPT_BUNDLES)
+            log.warning("bundle publisher is full; the sweeper will publish the dropped bundles", kept=KEPT_BUNDLES)
         self._dropped += over
 
     async def _send_kept(self) -> None:

@@ -84,7 +84,7 @@ class MinuteWriter:
         if self._unwritten:
             await self._send()
         if uncounted := self._counts.uncounted:
-            log.warning("events of too many tenants at once are in no minute bucket", events=uncounted)
+            log.warning("too many tenants at once; some events are missing from the minute buckets", events=uncounted)
         self._unwritten = self._counts.take()
         if self._unwritten:
             self._number += 1
@@ -95,7 +95,7 @@ class MinuteWriter:
         try:
             await self.write()
         except StoreError as error:
-            log.warning("the last counts are in no minute bucket", error=str(error))
+            log.warning("the last counts are missing from the minute buckets", error=str(error))
 
     async def _send(self) -> None:
         try:

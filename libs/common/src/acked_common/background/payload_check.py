@@ -124,5 +124,5 @@ def _refusal(faults: list[PayloadFault], kind: KindRecord, served: ServedSchemas
     first = errors[0]
     detail = f"{first['pointer'][1:]} {first['detail']}, by the schema of kind {kind.name!r}"
     if several:
-        detail += f"; none of the {len(faults)} versions that workers serve now takes the payload"
+        detail += f"; none of the {len(faults)} versions that workers serve now accepts the payload"
     return ProblemError(problem("invalid-field", f"{detail}. Nothing was stored", errors=errors))

@@ -25,7 +25,7 @@ class StoreMonitor:
         self._clock = clock
         self._clock_set_at: float | None = None
         self._measured = asyncio.Event()
-        self._problem: str | None = "not asked yet"
+        self._problem: str | None = "not checked yet"
 
     @property
     def problem(self) -> str | None:

@@ -138,7 +138,7 @@ def what_it_does(asks_for_tokens: bool) -> str:
         return "Store it now: it is not shown again. It works at once."
     return (
         "Store it now: it is not shown again. Acked requires no tokens yet and serves every client that reaches its "
-        "ports: ACKED_ACCESS=tokens ./just restart changes that."
+        "ports: to require them, run ACKED_ACCESS=tokens ./just restart."
     )
 
 

@@ -17,7 +17,7 @@ def key_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     for name, value in headers:
         if name == HEADER:
             if found is not None:
-                raise _bad_key("the request has more than one")
+                raise _bad_key("the request has more than one Idempotency-Key")
             found = value
     if found is None:
         return None

@@ -24,12 +24,12 @@ def check_framing(codings: Collection[bytes], version: str) -> None:
             raise ProblemError(
                 problem(
                     "unsupported-transfer-coding",
-                    f"this request says Transfer-Encoding: {_shown(coding)}; send it with a Content-Length, or with "
+                    f"this request has Transfer-Encoding: {_shown(coding)}; send it with a Content-Length, or with "
                     "Transfer-Encoding: chunked and nothing else. Nothing was stored",
                 )
             )
     if codings and version == "1.0":
-        raise ProblemError(problem("bad-http", "HTTP/1.0 has no Transfer-Encoding; send a Content-Length"))
+        raise ProblemError(problem("bad-http", "HTTP/1.0 does not support Transfer-Encoding; send a Content-Length"))
 
 
 def check_version(version: str) -> None:
@@ -51,7 +51,7 @@ def origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
     authority = rest[:end]
     if not found or scheme.lower() not in _SCHEMES or not authority or b"@" in authority:
         raise ProblemError(
-            problem("bad-http", f"{_shown(target)} is no target of a request here; send a path such as /process")
+            problem("bad-http", f"{_shown(target)} is not a valid request target here; send a path such as /process")
         )
     path = rest[end:]
     if not path.startswith(b"/"):

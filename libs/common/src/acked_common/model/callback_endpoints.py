@@ -31,7 +31,7 @@ FAILS_FOR = timedelta(days=5)
 """An endpoint whose deliveries have only failed for so long is disabled."""
 FAILING_AFTER = timedelta(hours=1)
 """An endpoint whose deliveries have only failed for so long is shown as failing."""
-GONE_REASON = "the receiver returned 410: it wants no more events"
+GONE_REASON = "the receiver returned 410: it accepts no more events"
 ACKED = "acked"
 """The client that the audit names for acts of Acked itself."""
 

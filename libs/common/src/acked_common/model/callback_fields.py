@@ -73,7 +73,7 @@ def read_headers(value: Any) -> tuple[tuple[str, str], ...]:
         pointer = f"/{name[:MAX_HEADER_NAME]}"
         lowered = name.lower()
         if len(name) > MAX_HEADER_NAME or _TOKEN.fullmatch(name) is None:
-            raise FieldFault(f"is no name of a header of at most {MAX_HEADER_NAME} characters", pointer)
+            raise FieldFault(f"is not a header name of at most {MAX_HEADER_NAME} characters", pointer)
         if lowered in _OURS or lowered.startswith(_OUR_PREFIXES):
             raise FieldFault("is set by Acked", pointer)
         if lowered in found:

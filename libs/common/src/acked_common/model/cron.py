@@ -80,7 +80,7 @@ def checked_cron(text: str) -> str:
         return known
     count = len(expression.split())
     if count == len(_FIELDS) + 1:
-        raise BadCron("must have five fields: there is none for seconds. For less than a minute use every_s")
+        raise BadCron("must have five fields, without seconds. For intervals below a minute use every_s")
     if count != len(_FIELDS):
         raise BadCron(f"must have five fields ({', '.join(_FIELDS)}), not {count}")
     try:
@@ -88,7 +88,7 @@ def checked_cron(text: str) -> str:
         next(simulated)
     except CronSimError as error:
         if str(error) == "Bad day-of-month" and _has_only_days(expression):
-            raise BadCron("never fires: no month that it names has such a day") from None
+            raise BadCron("never fires: none of its months has such a day") from None
         raise BadCron(f"can't be read: {str(error)[0].lower()}{str(error)[1:]}") from None
     except (StopIteration, OverflowError):
         raise BadCron(f"never fires within {HORIZON.days // 366} years") from None

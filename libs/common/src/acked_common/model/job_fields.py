@@ -58,7 +58,7 @@ def read_tags(value: Any) -> tuple[str, ...]:
         if not 1 <= len(tag) <= MAX_TAG_CHARS:
             raise FieldFault(f"must have 1 to {MAX_TAG_CHARS} characters, not {len(tag):,}", f"/{index}")
         if _CONTROL.search(tag):
-            raise FieldFault("must not hold control characters or line breaks", f"/{index}")
+            raise FieldFault("must not contain control characters or line breaks", f"/{index}")
         if tag in value[:index]:
             raise FieldFault("is already in the list", f"/{index}")
     return tuple(value)

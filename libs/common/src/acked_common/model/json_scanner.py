@@ -89,7 +89,7 @@ class JsonScanner:
                 self._fail("bad-json", f"expected ',' or '{within.close.decode()}' but found {self._found()}")
             self._at += 1
             if self._next() == within.close:
-                self._fail("bad-json", f"a comma stands before '{within.close.decode()}'")
+                self._fail("bad-json", f"a comma precedes '{within.close.decode()}'")
         if within.keys is None:
             within.where = within.members
         else:
@@ -103,10 +103,10 @@ class JsonScanner:
             self._fail("bad-json", f"expected a key in double quotes but found {self._found()}")
         key = self._string("a key")
         if "\0" in key:
-            self._fail("bad-text", "a key holds the character NUL", start)
+            self._fail("bad-text", "a key contains the character NUL", start)
         within.where = key
         if key in keys:
-            self._fail("duplicate-key", f"the key {_shown(key)} stands twice in one object", start)
+            self._fail("duplicate-key", f"the key {_shown(key)} occurs twice in one object", start)
         keys.add(key)
         if self._next() != b":":
             self._fail("bad-json", f"expected ':' after the key but found {self._found()}")
@@ -134,7 +134,7 @@ class JsonScanner:
             number = _NUMBER.fullmatch(word)
             if number is None:
                 if word in _NOT_FINITE:
-                    self._fail("bad-json", f"{word.decode()} is no JSON; send null or a text")
+                    self._fail("bad-json", f"{word.decode()} is not JSON; send null or a string")
                 what = "a number in JSON's form" if word[:1] in b"-+.0123456789" else "a value"
                 self._fail("bad-json", f"expected {what} but found {_shown(word.decode())}")
             self._check_number(word, is_integer=number[1] is None and number[2] is None)
@@ -165,7 +165,7 @@ class JsonScanner:
             return token[1:-1].decode()
         text: str = json.loads(token)
         if not _is_encodable(text):
-            self._fail("bad-text", f"{what} holds a lone surrogate", start + _lone_surrogate(token))
+            self._fail("bad-text", f"{what} contains a lone surrogate", start + _lone_surrogate(token))
         return text
 
     def _next(self) -> bytes:
@@ -181,7 +181,7 @@ class JsonScanner:
         if self._at == self._not_utf8_at:
             self._fail("bad-encoding", "it is not UTF-8")
         if char == b"'":
-            return "a single quote (JSON wants double quotes)"
+            return "a single quote (JSON requires double quotes)"
         rest = self._data[self._at : self._at + 4].decode(errors="ignore")
         return _shown(rest[:1])
 
@@ -205,7 +205,7 @@ def _why_unfinished(what: str, char: bytes) -> str:
     if not char:
         return f"it ends inside {what}"
     if char == b"\\":
-        return f"{what} holds an escape that JSON does not know"
+        return f"{what} contains an unknown escape"
     return f"{what} holds a control character (0x{char.hex()}) that is not escaped"
 
 

@@ -91,9 +91,9 @@ def _permissions(may: Iterable[str]) -> frozenset[Permission]:
     wanted = [word.strip() for word in may if word.strip()]
     known = [permission.value for permission in Permission]
     if unknown := [word for word in wanted if word not in known]:
-        raise TokenError(f"no permission is called {unknown[0]!r}; there are: {', '.join(known)}")
+        raise TokenError(f"unknown permission {unknown[0]!r}; known are: {', '.join(known)}")
     if not wanted:
-        raise TokenError(f"say what the token allows; there are: {', '.join(known)}")
+        raise TokenError(f"name the permissions of the token; known are: {', '.join(known)}")
     return frozenset(Permission(word) for word in wanted)
 
 

@@ -26,4 +26,4 @@ def typed_payload(kind: Kind, value: object) -> object:
             fault = fault_of(error.message, value, of.convert, of.schema)
         else:
             fault = fault_at(error.path, error.message, value)
-    raise PayloadNotTaken(f"the handler can't take the payload: {fault.text}", type=INVALID_PAYLOAD)
+    raise PayloadNotTaken(f"the handler can't accept the payload: {fault.text}", type=INVALID_PAYLOAD)

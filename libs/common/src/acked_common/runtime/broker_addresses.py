@@ -59,7 +59,7 @@ def _checked(scheme: str, text: str) -> str:
         is_usable = False
     if not is_usable:
         raise ValueError(
-            f"{host!r} is no host: write host, host:port or [IPv6]:port, several separated by commas"
+            f"{host!r} is not a host: write host, host:port or [IPv6]:port, several separated by commas"
             if host
             else "has an empty host: write hosts separated by single commas, as in rabbit-1:5672,rabbit-2:5672"
         )

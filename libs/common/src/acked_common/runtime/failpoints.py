@@ -81,7 +81,7 @@ def parse_plan(text: str) -> FailpointPlan:
         if point == parts[0]:
             break
     else:
-        raise ValueError(f"no point is called {parts[0]!r}; there are {', '.join(get_args(Point))}")
+        raise ValueError(f"unknown failpoint {parts[0]!r}; there are {', '.join(get_args(Point))}")
     try:
         nth = whole(parts[1])
     except ValueError:
@@ -116,7 +116,7 @@ def arm(plan: FailpointPlan | None) -> None:
         reach = _nothing
         return
     log.warning(
-        "A FAILPOINT IS ARMED: this process is going to break. Unset ACKED_CRASH, which is for tests alone",
+        "A FAILPOINT IS ARMED: this process will break. Unset ACKED_CRASH, which is for tests only",
         point=plan.point,
         nth=plan.nth,
         what=plan.what,

@@ -14,7 +14,7 @@ from acked_common.runtime.failpoints import FailpointPlan, parse_plan
 WORKER_STORE_TIMEOUT_S = 5.0
 """How long a worker's call to MongoDB may take, a renewal's too."""
 DEVELOPMENT_WARNING = (
-    "development secrets are in use: they stand in the repository for everyone to read. "
+    "development secrets are in use: the repository publishes them. "
     "Let nobody but this machine reach Acked, or use secrets of your own: ./just up makes some (docs/docker.md)"
 )
 
@@ -229,7 +229,7 @@ def _crash_plan(env: Env) -> FailpointPlan | None:
         return None
     host = env.text("ACKED_HOST", "127.0.0.1")
     env.require(
-        is_loopback(host), f"ACKED_CRASH is for tests alone: refused while ACKED_HOST={host} is reached from outside"
+        is_loopback(host), f"ACKED_CRASH is for tests only: refused while ACKED_HOST={host} is reached from outside"
     )
     return plan
 

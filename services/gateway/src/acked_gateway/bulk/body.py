@@ -127,13 +127,13 @@ def _of_the_whole(fields: Mapping[str, Any]) -> list[ErrorAt]:
     verb: BulkVerb = fields["action"]
     errors: list[ErrorAt] = []
     if ("filter" in fields) == ("ids" in fields):
-        detail = "says which jobs are meant: send either filter or ids, and not both"
+        detail = "send either filter or ids, not both"
         errors.append({"pointer": "/filter", "detail": detail})
     if verb is BulkVerb.RESOLVE and "resolution" not in fields:
-        detail = 'is missing: say how the jobs end, such as {"state": "succeeded"}'
+        detail = 'is missing: send the outcome of the jobs, such as {"state": "succeeded"}'
         errors.append({"pointer": "/resolution", "detail": detail})
     if verb is not BulkVerb.RESOLVE and "resolution" in fields:
-        errors.append({"pointer": "/resolution", "detail": "belongs to the action resolve alone; leave it out"})
+        errors.append({"pointer": "/resolution", "detail": "is allowed only with the action resolve; omit it"})
     if fields.get("dry_run") and "plan" in fields:
         errors.append({"pointer": "/plan", "detail": "comes from a dry run: send it without dry_run to carry it out"})
     return errors + _contradictions(verb, fields.get("filter", {}))

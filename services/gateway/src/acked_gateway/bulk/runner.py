@@ -292,7 +292,7 @@ class BulkRunner:
         try:
             await self._end(held, BulkState.FAILED, failure)
         except (StoreError, _NotOurs) as error:
-            log.warning("bulk action not ended; another gateway takes it", error=str(error))
+            log.warning("bulk action not ended; another gateway continues it", error=str(error))
 
     async def _save(self, held: _Held, action: BulkAction) -> None:
         saved = await self._store.save(action, owner=self._owner)

@@ -173,4 +173,5 @@ def _is_added(outcome: EndpointAdded) -> bool:
 
 
 def _overtaken(name: str) -> ProblemError:
-    return ProblemError(problem("busy", f"endpoint {name!r} changed during each attempt; send the request again"))
+    detail = f"concurrent changes of endpoint {name!r} prevented each attempt; retry the request"
+    return ProblemError(problem("busy", detail))

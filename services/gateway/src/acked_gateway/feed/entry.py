@@ -85,7 +85,7 @@ class FeedEntry:
     async def _admit_by_message(self, websocket: WebSocket) -> Guest | None:
         address = websocket.client.host if websocket.client is not None else ""
         if self._door.take(address) is not None:
-            busy = problem("busy", "too many connections have not authenticated yet; try again")
+            busy = problem("busy", "too many connections have not authenticated yet; retry")
             await websocket.send_denial_response(ProblemResponse(busy))
             return None
         try:

@@ -64,7 +64,7 @@ class Hub:
         """End a subscription; return how many ids its topic has. Raises `FeedError`."""
         subscription = client.subscriptions.get(sub)
         if subscription is None:
-            raise FeedError(f"no subscription is called {sub!r}", sub)
+            raise FeedError(f"unknown subscription {sub!r}", sub)
         self._end(subscription)
         return len(subscription.ring.topic.ids)
 

@@ -49,7 +49,7 @@ GET_BATCH_ENDS = Operation(
     permission=Permission.READ,
     summary="When the jobs of a batch ended",
     description=(
-        "A job counts where it ended last; a job that was retried counts when it ends again. Reads the keys of at "
+        "A job counts at its last end; a retried job counts when it ends again. Reads the keys of at "
         f"most {BATCH_ENDS_READ:,} jobs in each terminal state, the newest ones."
     ),
     parameters=(BATCH,),

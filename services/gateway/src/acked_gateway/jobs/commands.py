@@ -149,7 +149,7 @@ class Commands:
         raise ProblemError(
             problem(
                 "wrong-state",
-                "the job changed during each attempt of this command; try again",
+                "concurrent changes of the job prevented each attempt; retry the command",
                 extra={"state": job.state.value},
             )
         )

@@ -86,7 +86,7 @@ class IntakeClient:
                 text = await response.read()
         except aiohttp.ClientConnectorError:
             raise ProblemError(
-                problem("not-accepted", "intake can't be reached, so nothing was stored. Send it again")
+                problem("not-accepted", "intake can't be reached, so nothing was stored. Retry the request")
             ) from None
         except (aiohttp.ClientError, OSError):
             # This includes the timeout. The key makes a repetition safe.

@@ -71,7 +71,7 @@ def checked_new_batch(name: str) -> str:
 
 def no_such_batch(name: str) -> ProblemError:
     """Return the problem of a batch name that no job has."""
-    return ProblemError(problem("not-found", f"no job carries the batch name {name!r}"))
+    return ProblemError(problem("not-found", f"no job has the batch name {name!r}"))
 
 
 def job_routes(

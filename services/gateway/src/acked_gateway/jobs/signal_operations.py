@@ -90,7 +90,7 @@ class KeptStep(TypedDict):
         StepState,
         Meta(description="`open` until it has an outcome; `kept` with one."),
     ]
-    at: Annotated[Instant, Meta(description="When it was kept.")]
+    at: Annotated[Instant, Meta(description="When it was recorded.")]
     took_s: float
     attempt: Annotated[Count, Meta(description="The attempt that kept it.")]
     tries: Count

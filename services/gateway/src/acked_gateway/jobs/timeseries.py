@@ -63,7 +63,7 @@ class DurationSpan(TypedDict):
     """How many durations were above `from_s` and at most `to_s`."""
 
     from_s: Annotated[float, Meta(ge=0)]
-    to_s: Annotated[float | None, Meta(description="Null of the last span, which has no end.")]
+    to_s: Annotated[float | None, Meta(description="Null for the last span, which has no upper bound.")]
     count: Annotated[int, Meta(ge=1)]
 
 

@@ -36,14 +36,14 @@ class Backlog(TypedDict):
     """What stands, over all tenants."""
 
     counted_at: Annotated[
-        Instant | None, Meta(description="Null, with no kinds, while no count of the last minute is known.")
+        Instant | None, Meta(description="Null, without kinds, if there was no count in the last minute.")
     ]
     kinds: Annotated[
         list[KindBacklog],
         Meta(description=f"Kinds that have any. Those beyond {KINDS} count together, as {OTHER_KINDS!r}."),
     ]
     inexact_states: Annotated[
-        list[State], Meta(description=f"States of which there are more jobs than were counted: {LIVE_KEYS:,} of one.")
+        list[State], Meta(description=f"States with more jobs than were counted: {LIVE_KEYS:,} of one.")
     ]
 
 

@@ -67,7 +67,7 @@ class KindDetails(Kind):
     backlog: Annotated[
         KindBacklog | None,
         Meta(
-            description="As in `GET /backlog`. Null for other tenants, and while no count of the last minute is known."
+            description="As in `GET /backlog`. Null for other tenants, and if there was no count in the last minute."
         ),
     ]
     limit_use: Annotated[

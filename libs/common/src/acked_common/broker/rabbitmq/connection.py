@@ -115,7 +115,7 @@ class BrokerConnection:
                 return self._connection
             await self.drop()
             if time.monotonic() < self._not_before:
-                raise BrokerError("RabbitMQ is away")
+                raise BrokerError("RabbitMQ is unavailable")
             failed: list[tuple[Address, Exception]] = []
             for address in self._in_turn():
                 try:
@@ -131,7 +131,7 @@ class BrokerConnection:
             self._failures += 1
             self._not_before = time.monotonic() + RECONNECT.equal_jitter_s(self._failures)
             why = ", ".join(f"{address.name} {type(error).__name__}" for address, error in failed)
-            raise BrokerError(f"RabbitMQ is away: {why}") from failed[-1][1]
+            raise BrokerError(f"RabbitMQ is unavailable: {why}") from failed[-1][1]
 
     def _in_turn(self) -> list[Address]:
         shuffled = random.sample(self._addresses, len(self._addresses))

@@ -123,7 +123,7 @@ class Consumer:
             except Exception:
                 # Whatever the library raises, a queue without its consumer would look alive.
                 self._state.failed()
-                log.exception("consumer failed; it starts again", queue=self._name)
+                log.exception("consumer failed; it restarts", queue=self._name)
                 await self._drop_channel()
             raise_cancelled()
             await self._pause_between()
@@ -170,7 +170,7 @@ class Consumer:
             # Wakes the loop at once instead of at its next turn.
             self._channel.close_callbacks.add(self._on_channel_closed)
         if self._queue is None:
-            raise BrokerError("there is no queue to consume")
+            raise BrokerError("the queue does not exist")
         prefetch = self._state.prefetch
         async with asyncio.timeout(CALL_TIMEOUT_S):
             if prefetch is not None:

@@ -214,6 +214,6 @@ def _cluster_time(reply: Mapping[str, Any]) -> Timestamp:
     signing keys first.
     """
     if "$clusterTime" not in reply:
-        raise StoreUnavailable("MongoDB has just started and sends no cluster time yet")
+        raise StoreUnavailable("MongoDB has just started and does not send a cluster time yet")
     found: Timestamp = reply["$clusterTime"]["clusterTime"]
     return found
