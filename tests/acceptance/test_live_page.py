@@ -114,7 +114,7 @@ def test_calls_that_were_kept_are_followed_when_the_gateway_dies_while_it_makes_
     browser.open(url(stack, "/load-test?count=20000&kind=noop"))
     browser.wait_for('document.getElementById("ended-bar")?.max > 500', within_s=60)
     stack.stack.parts.kill("gateway-1")
-    browser.wait_for_text("doing", "Following the jobs that were kept", within_s=60)
+    browser.wait_for_text("doing", "Following the persisted jobs", within_s=60)
     said = browser.wait_for_text("doing", "jobs have ended", within_s=60)
     shown = shown_counts(browser)
     assert f"All {shown[State.SUCCEEDED]:,} jobs" in said
@@ -163,7 +163,7 @@ def test_where_the_feed_lets_nobody_in_it_asks_again_and_again_and_says_so(stack
         for _ in range(FEED_CLIENTS):
             others.enter_context(connect(f"ws://127.0.0.1:{stack.gateway_port}/ws/feed", proxy=None))
         browser.open(url(stack, "/load-test?count=2000&kind=demo"))
-        browser.wait_for_text("feed-line", "asking twice a second", within_s=60)
+        browser.wait_for_text("feed-line", "polling twice a second", within_s=60)
         persisted(browser, 2000)
         moves(browser)
         assert feed_clients(stack) == FEED_CLIENTS

@@ -76,7 +76,7 @@ def test_a_delivery_shows_its_attempts_and_is_sent_again(operator: Client, brows
         job = operator.process("noop", callback={"url": receiver.url})
         receiver.wait(3)
         open_as(browser, operator, f"/jobs/{job}")
-        says(browser, "The receiver has the event")
+        says(browser, "The receiver accepted the event")
         says(browser, "3 attempts, the last: 204 after")
         browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
         for text in ("Status 500", "Status 307", "webhook-id", f"{job}_1_succeeded", "job.succeeded"):
@@ -105,7 +105,7 @@ def test_an_undelivered_event_is_found_by_its_state(operator: Client, browser: B
         open_as(browser, operator, f"/callbacks?state={State.FAILED}")
         says(browser, f"of job …{job[-8:]}")
         shown(browser, "link", f"^job …{job[-8:]}$").click()
-        says(browser, "The receiver does not have the event")
+        says(browser, "The receiver did not accept the event")
         shown(browser, "button", "^Send job.succeeded of job .* again$").click()
         receiver.wait(2)
         says(browser, "sent again, 1")

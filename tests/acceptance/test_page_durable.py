@@ -87,7 +87,7 @@ def test_a_sleep_is_shown_and_ended_by_hand(operator: Client, browser: Browser, 
     timeline_says(browser, "Step first")
     timeline_says(browser, "Sleep rest until 20")
     shown(browser, "button", "^End this sleep now$").click()
-    says(browser, "The handler goes on as if it had ended, once")
+    says(browser, "The handler continues as if it had ended")
     shown(browser, "button", "^End the sleep$").click()
     waits_at(operator, job_id, "rest-again")
     timeline_says(browser, "Sleep rest ended early by an operator at 20")
@@ -104,7 +104,7 @@ def test_failed_steps_say_their_tries_and_errors_as_texts(operator: Client, brow
     job_id = parked(operator, "test.tries", "paid-or-late", text=HOSTILE)
     open_as(browser, operator, f"/jobs/{job_id}")
     timeline_says(browser, f'Step charge["{HOSTILE}"] failed 3 tries ValueError: {HOSTILE}')
-    timeline_says(browser, "Kept the value refused")
+    timeline_says(browser, "Recorded the value refused")
     timeline_says(browser, "Waits at paid-or-late until 20")
     says(browser, "Ends in 13 d 23 h")
     # It waits for a signal too, which no one may decide for the handler.

@@ -174,7 +174,7 @@ def test_erase_says_what_is_lost(stack: TestStack, browser: Browser) -> None:
     visit(browser, stack, job_id, State.FAILED, "#tab=payload")
     assert RUN in shown(browser, "tabpanel").text
     shown(browser, "button", "^Erase$").click()
-    says(browser, "Payload, result, progress, note, errors and attempts are removed for good")
+    says(browser, "Payload, result, progress, note, errors and attempts are removed permanently")
     shown(browser, "button", "^Erase them$").click()
     says(browser, "The payload was erased")
     assert RUN not in text_of(browser)

@@ -84,7 +84,7 @@ def test_overview_names_the_part_that_is_away(
     browser.run("window.isTheSamePage = true")
     with away(stack, server):
         says(browser, rf"{name} .+, since .+(?:ago|just now)\.", within_s=NOTICED_WITHIN_S)
-        says(browser, "(?:One thing is|[2-9] things are) wrong")
+        says(browser, "(?:One problem|[2-9] problems)")
         says(browser, f"{name} not ok")
         said = text_of(browser)
         for words in (effect, "Look: ./just status", look):
@@ -114,7 +114,7 @@ def test_overview_that_opens_without_the_database_says_so(stack: TestStack, brow
         visit(browser, stack)
         browser.run("window.isTheSamePage = true")
         says(browser, r"MongoDB .+, since .+(?:ago|just now)\.", within_s=NOTICED_WITHIN_S)
-        says(browser, "One thing is wrong")
+        says(browser, "One problem")
         browser.wait_for_text("line", "The database is unavailable", within_s=NOTICED_WITHIN_S)
     is_well_again(browser, stack, "MongoDB")
     shown(browser, "heading", "^Kinds$")

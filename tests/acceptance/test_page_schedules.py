@@ -150,7 +150,7 @@ def test_a_paused_schedule_runs_when_asked_and_resumes(operator: Client, browser
     defined(operator, name, cron="0 0 1 1 *", paused=True)
     open_as(browser, operator, f"/schedules/{name}")
     says(browser, "Paused")
-    says(browser, "It fires at none of them while it is paused")
+    says(browser, "It does not fire while it is paused")
     shown(browser, "button", "^Run now$").click()
     says(browser, "by Run now", within_s=FIRES_WITHIN_S)
     # A firing that was asked for has the id of its job before there is one.

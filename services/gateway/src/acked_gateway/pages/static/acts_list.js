@@ -4,11 +4,11 @@ import { h } from "./dom.js";
 import { shortId, time } from "./format.js";
 
 const WORDS = {
-  cancel: "cancelled job", retry: "retried job", run_now: "let run now job", resolve: "resolved job", erase: "erased job", edit: "edited job",
+  cancel: "cancelled job", retry: "retried job", run_now: "ran job now:", resolve: "resolved job", erase: "erased job", edit: "edited job",
   bulk: "began bulk action", bulk_abort: "stopped bulk action", drain: "drained worker", pause: "paused kind", resume: "resumed kind",
   limit: "limited kind", unlimit: "removed the limit of kind",
   schedule_put: "defined schedule", schedule_delete: "deleted schedule", schedule_pause: "paused schedule",
-  schedule_resume: "resumed schedule", schedule_run: "let run now schedule", schedule_backfill: "backfilled schedule",
+  schedule_resume: "resumed schedule", schedule_run: "ran schedule now:", schedule_backfill: "backfilled schedule",
   attention: "noted on a group of errors", token_make: "made a token for", token_revoke: "revoked the token of",
   callback_resend: "sent a callback again of", callback_secret_make: "made a secret for callbacks:",
   callback_secret_end: "ended a secret for callbacks:",

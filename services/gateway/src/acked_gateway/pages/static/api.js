@@ -44,7 +44,7 @@ export async function ask(url, options = {}) {
     text = await response.text();
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new Problem("The gateway does not respond", "Check that it runs (./just up). The page tries again by itself.");
+    throw new Problem("The gateway does not respond", "Check that it runs (./just up). The page retries by itself.");
   }
   let parsed;
   try {

@@ -131,7 +131,7 @@ class Attention {
     fill(this.#empty, h("div", { class: "card" }, kind
       ? emptyPlace(`No failed job of the kind ${kind} waits for you.`, this.#lastly, h("a", { href: "/attention" }, "Show all kinds"))
       : emptyPlace("All is well: no failed job waits for you.", this.#lastly),
-      h("details", { class: "small" }, h("summary", "See what a failure looks like"), h("p", "This job fails for good at its first attempt:"),
+      h("details", { class: "small" }, h("summary", "See what a failure looks like"), h("p", "This job fails permanently at its first attempt:"),
         command(`curl -H 'Content-Type: application/json' -d '${EXAMPLE}' ${intakeUrl}/process`))));
   }
 

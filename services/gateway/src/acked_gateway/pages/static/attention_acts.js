@@ -71,17 +71,17 @@ export class Acts {
     const choice = h("select", { name: "choice" }, SNOOZES.map(([value, label]) => h("option", { value }, label)));
     choice.addEventListener("change", () => { hours.disabled = custom.hidden = choice.value !== CUSTOM; hours.required = !hours.disabled; });
     const values = await question({
-      title: "Snooze the group", text: "It is hidden for everybody, and comes back by itself.",
+      title: "Snooze the group", text: "It is hidden for all users until then.",
       fields: [h("label", "For", choice), custom], confirm: "Snooze",
     });
     if (values === null) return;
     const seconds = Number(values.choice === CUSTOM ? values.hours : values.choice) * HOUR_S;
-    await this.#note({ snooze_s: seconds }, "Snoozed. The group stands under Snoozed until then.");
+    await this.#note({ snooze_s: seconds }, "Snoozed. The group is listed under Snoozed until then.");
   }
 
   async #askComment() {
     const values = await question({
-      title: "Comment", text: "Others see it with the group, and the audit has it.",
+      title: "Comment", text: "Shown with the group, and recorded in the audit.",
       fields: [h("label", "Comment, empty for none", h("textarea", { name: "comment", maxlength: MOST_CHARS, class: "low", value: this.#card.current().comment ?? "" }))],
       confirm: "Save",
     });
@@ -92,6 +92,6 @@ export class Acts {
 
   async #turnTaken() {
     const taken = this.#card.current().taken_by !== this.#page.own.client;
-    await this.#note({ taken }, taken ? "You attend to this group" : "You no longer attend to this group");
+    await this.#note({ taken }, taken ? "Assigned to you" : "No longer assigned to you");
   }
 }

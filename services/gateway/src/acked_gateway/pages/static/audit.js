@@ -90,14 +90,14 @@ class List {
       return;
     }
     keyed(this.#rows, entries, ({ id }) => id, row);
-    if (!this.#place.contains(this.#rows)) fill(this.#place, h("div", { class: "card" }, h("table", { class: "list hanging" }, h("caption", { class: "unseen" }, "What people asked for, newest first"),
-      h("thead", h("tr", ["When", "Who", "What was asked for", "Reason"].map((head) => h("th", { scope: "col" }, head)))), this.#rows),
+    if (!this.#place.contains(this.#rows)) fill(this.#place, h("div", { class: "card" }, h("table", { class: "list hanging" }, h("caption", { class: "unseen" }, "Acts of operators, newest first"),
+      h("thead", h("tr", ["When", "Who", "Act", "Reason"].map((head) => h("th", { scope: "col" }, head)))), this.#rows),
       next !== "" && h("p", h("a", { href: address("/audit", { ...this.#asked, page_token: next }) }, "Older entries"))));
   }
 
   #empty() {
     if (FILTERS.some((name) => this.#asked[name])) return emptyPlace("No entry fits these filters.", h("a", { href: "/audit" }, "Show all entries"));
-    return emptyPlace("No operator has asked for anything yet.", "An entry is written before each cancel, retry, pause, drain or bulk action.",
+    return emptyPlace("No operator has done anything yet.", "An entry is written before each cancel, retry, pause, drain or bulk action.",
       this.#page.may(permissions.operate) ? h("a", { href: "/jobs" }, "Go to the jobs") : "Your token only reads: it can't make entries.");
   }
 }

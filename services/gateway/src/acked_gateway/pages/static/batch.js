@@ -173,7 +173,7 @@ class BatchView {
 
   // The causes of the newest failed jobs, the most frequent first.
   #failures({ jobs, next_page_token: token }) {
-    if (jobs.length === 0) return emptyPlace("No job of this batch has failed for good.");
+    if (jobs.length === 0) return emptyPlace("No job of this batch has failed.");
     const groups = new Map();
     for (const job of jobs) {
       const group = job.error?.group ?? "";

@@ -164,7 +164,7 @@ function previewOf({ count: number, count_is_exact: isExact, examples, planned_a
   if (number === 0) return emptyPlace("No job matches.", "Nothing would change.");
   const [first, rest] = [examples.slice(0, SHOWN_AT_ONCE), examples.slice(SHOWN_AT_ONCE)];
   return [
-    h("p", { class: "strong" }, `${jobsCounted(number, isExact)}: `, filter ? h("a", { href: jobsAddress(filter), target: "_blank" }, filterWords(filter)) : "those that you chose"),
+    h("p", { class: "strong" }, `${jobsCounted(number, isExact)}: `, filter ? h("a", { href: jobsAddress(filter), target: "_blank" }, filterWords(filter)) : "the chosen ones"),
     h("ul", { class: "examples", "aria-label": "The oldest of them" }, first.map(example)),
     rest.length > 0 && h("details", h("summary", `${count(rest.length)} more examples`), h("ul", { class: "examples" }, rest.map(example))),
     h("p", { class: "faint small" }, "As of ", time(plannedAt), ". Jobs that come or fail later are not touched."),
@@ -222,7 +222,7 @@ export class BulkProgress {
 
   async #end() {
     const sure = await question({
-      title: `Abort the ${nameOf(this.#action).toLowerCase()}?`, text: "Jobs that it has changed stay as they are now. The others are left alone.",
+      title: `Abort the ${nameOf(this.#action).toLowerCase()}?`, text: "Jobs that it has moved stay as they are. The others stay unchanged.",
       confirm: "Abort it", isDangerous: true,
     });
     if (sure === null) return;

@@ -16,10 +16,10 @@ function facts(action) {
   const took = endedAt && startedAt ? (Date.parse(endedAt) - Date.parse(startedAt)) / 1000 : null;
   return [
     fact("Action", VERBS[action.action]?.name ?? action.action), fact("Jobs", choiceOf(action)),
-    fact("Plan", "Jobs that were there ", time(action.planned_at), "; later ones are left alone"),
+    fact("Plan", "Jobs accepted before ", time(action.planned_at), "; later ones stay unchanged"),
     fact("Rate", action.rate_per_s === null ? "as fast as possible" : `at most ${action.rate_per_s} jobs per second`),
     fact("By", action.by.client, action.by.token_id && [", token ", h("code", action.by.token_id)]), action.reason && fact("Reason", action.reason),
-    fact("Asked", time(action.asked_at), ", ", h("a", { href: address("/audit", { bulk_action: action.id }) }, "entry of the audit")), startedAt && fact("Started", time(startedAt)),
+    fact("Requested", time(action.asked_at), ", ", h("a", { href: address("/audit", { bulk_action: action.id }) }, "entry of the audit")), startedAt && fact("Started", time(startedAt)),
     abortedBy && fact("Abort asked for", abortedBy.client, " ", time(action.abort_requested_at)),
     endedAt && fact("Ended", time(endedAt), took > 0 && `, after ${duration(took)}, ${rate(action.done / took)} jobs per second`),
     action.failure && fact("Failure", action.failure), fact("Id", h("code", action.id)),
@@ -49,5 +49,5 @@ export async function show(page) {
   };
   shown(action);
   fill(page.main, h("section", { class: "card", "aria-label": "Progress" }, new BulkProgress(page, action, { whenSeen: shown, isAlone: true }).element),
-    card("What was asked for", pairs), refused);
+    card("Request", pairs), refused);
 }

@@ -12,11 +12,11 @@ export const VERBS = {
   },
   resolve: {
     name: "Resolve", ask: (jobs) => `Resolve ${jobs}`,
-    effect: "Each job gets the end that you choose here. No handler runs.",
+    effect: "Each job ends with the outcome below. No handler runs.",
   },
   cancel: {
     name: "Cancel", ask: (jobs) => `Cancel ${jobs}`, isDangerous: true,
-    effect: "Jobs that wait end at once. Workers stop the jobs that run.",
+    effect: "Waiting jobs end at once. Workers stop running ones.",
   },
   run_now: {
     name: "Run now", ask: (jobs) => `Run ${jobs} now`,
@@ -24,7 +24,7 @@ export const VERBS = {
   },
   erase: {
     name: "Erase", ask: (jobs) => `Erase ${jobs}`, isDangerous: true,
-    effect: "Payload, result, errors and attempts of each job are removed for good. Nothing restores them.",
+    effect: "Payload, result, errors and attempts of each job are removed permanently.",
   },
 };
 

@@ -34,7 +34,7 @@ function headersOf(text) {
   if (lines.length === 0) return {};
   return { headers: Object.fromEntries(lines.map((line) => {
     const at = line.indexOf(":");
-    if (at < 1) throw new Error(`A header has a name, a colon and a value, and not: ${line}`);
+    if (at < 1) throw new Error(`Not a header ("name: value"): ${line}`);
     return [line.slice(0, at).trim(), line.slice(at + 1).trim()];
   })) };
 }
@@ -48,7 +48,7 @@ export class CallbackEndpoints {
   constructor(page, changed) {
     this.#page = page;
     this.#changed = changed;
-    this.element = card("Endpoints", h("p", { class: "small" }, "They get the events of all jobs of the tenant, or of some kinds, that are accepted from now on."), this.#trouble, this.#list,
+    this.element = card("Endpoints", h("p", { class: "small" }, "They receive the events of all jobs of the tenant, or of some kinds, that are accepted from now on."), this.#trouble, this.#list,
       h("div", { class: "row more" }, h("button", { type: "button", class: "quiet", on: { click: () => this.#define(FRESH) } }, "New endpoint")));
   }
 
@@ -81,7 +81,7 @@ export class CallbackEndpoints {
 
   async #delete(name) {
     const sure = await question({
-      title: `Delete ${name}?`, text: "Nothing more is sent to it: deliveries that wait for their next attempt fail with it.", confirm: "Delete the endpoint", isDangerous: true,
+      title: `Delete ${name}?`, text: "No event is sent to it any more: deliveries that wait for their next attempt fail.", confirm: "Delete the endpoint", isDangerous: true,
     });
     if (sure !== null) await this.#act(urlOf(name), undefined, { method: "DELETE", done: `${name} is deleted.` });
   }
@@ -94,7 +94,7 @@ export class CallbackEndpoints {
       fields: [name === null && text("name", "Name", "", { required: true, maxlength: 55 }), text("url", "URL", url, { required: true, type: "url", placeholder: "an https address" }),
         h("fieldset", h("legend", "Events"), EVENTS.map((event) => h("label", h("input", { type: "checkbox", name: event, checked: events.includes(event) }), ` ${event}`))),
         text("kinds", "Kinds, separated by spaces; empty for all", kinds.join(" ")),
-        h("label", `Headers to send, one "name: value" a line${headers.length > 0 ? `; without any, those that it has stay: ${headers.join(", ")}` : ""}`, h("textarea", { name: "headers", class: "low", spellcheck: "false" }))],
+        h("label", `Headers to send, one "name: value" a line${headers.length > 0 ? `; if empty, these stay: ${headers.join(", ")}` : ""}`, h("textarea", { name: "headers", class: "low", spellcheck: "false" }))],
       check: (values) => this.#save(name, values),
     });
     if (saved === null) return;

@@ -26,13 +26,13 @@ class Secrets {
   constructor(page, changed) {
     this.#page = page;
     this.#changed = changed;
-    this.element = card("Secrets", h("p", { class: "small" }, "They sign what receivers get, by Standard Webhooks. A new one signs beside the one before for a day."),
+    this.element = card("Secrets", h("p", { class: "small" }, "They sign callbacks, by Standard Webhooks. After a rotation the previous one signs for one more day."),
       this.#made, this.#trouble, this.#list, this.#make);
   }
 
   show({ secrets }) {
     const many = secrets.length;
-    renew(this.#list, secrets, () => (many === 0 ? emptyPlace("No secret signs callbacks yet.", "Until there is one, deliveries fail and are tried again.")
+    renew(this.#list, secrets, () => (many === 0 ? emptyPlace("No secret signs callbacks yet.", "Until there is one, deliveries fail and are retried.")
       : list("Secrets that sign now, newest first", [["Secret"], ["Made"], ["Signs"], ["Acts"]], h("tbody", secrets.map((one) => this.#row(one))), "secrets")));
     const label = many === 0 ? "Make a secret" : "Rotate the secret";
     renew(this.#make, many, () => (many < 2 ? actButton(label, () => this.#rotate(many), { class: many === 0 ? null : "quiet" })
@@ -47,12 +47,12 @@ class Secrets {
 
   async #rotate(many) {
     const sure = many === 0 || await question({
-      title: "Rotate the secret?", text: "The new secret signs at once. The one before signs for a day more, so that receivers can change meanwhile.", confirm: "Make a new secret",
+      title: "Rotate the secret?", text: "The new secret signs at once. The previous one signs for one more day, so that receivers can change.", confirm: "Make a new secret",
     });
     if (!sure) return;
     const made = await carryOut(SECRETS, undefined, { done: "The secret is made.", place: this.#trouble, signal: this.#page.signal });
     if (made !== null) {
-      fill(this.#made, h("section", { class: "card", "aria-label": "The new secret" }, h("p", { class: "strong" }, "The new secret is shown this once. Store it where receivers read it."),
+      fill(this.#made, h("section", { class: "card", "aria-label": "The new secret" }, h("p", { class: "strong" }, "The new secret is shown only now. Store it where receivers read it."),
         h("p", h("code", made.secret), " ", copyButton(made.secret, "Copy", "Copy the secret")),
         h("button", { type: "button", class: "quiet small", on: { click: () => fill(this.#made) } }, "I have stored it")));
     }
@@ -61,11 +61,11 @@ class Secrets {
 
   async #end(id) {
     const sure = await question({
-      title: `End ${id}?`, text: "It signs no more, at once: receivers that know only this secret refuse what is sent. Without any secret deliveries fail and are tried again.",
+      title: `End ${id}?`, text: "It stops signing at once: receivers that know only this secret refuse events. Without any secret, deliveries fail and are retried.",
       confirm: "End the secret", isDangerous: true,
     });
     if (sure === null) return;
-    await carryOut(`${SECRETS}/${encodeURIComponent(id)}/end`, undefined, { done: "The secret signs no more.", place: this.#trouble, signal: this.#page.signal });
+    await carryOut(`${SECRETS}/${encodeURIComponent(id)}/end`, undefined, { done: "The secret is ended.", place: this.#trouble, signal: this.#page.signal });
     this.#changed();
   }
 }

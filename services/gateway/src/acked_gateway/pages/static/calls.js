@@ -70,7 +70,7 @@ const WORDS = {
   step: { kept: "Step", open: "Began, with an unknown outcome: step" }, try: { kept: "Delay before another try of" },
   checkpoint: { kept: "Checkpoint of" }, sleep: { kept: "Sleep" },
   wait: { kept: "Took signal", open: "Waits for signal", ended: "Wait for signal" },
-  first: { kept: "Decided", open: "Waits at", ended: "Wait at" }, now: { kept: "Kept the time as" }, note: { kept: "Kept the value" },
+  first: { kept: "Decided", open: "Waits at", ended: "Wait at" }, now: { kept: "Recorded the time as" }, note: { kept: "Recorded the value" },
 };
 const OUTCOMES = { failed: "failed", timed_out: "ended without one", cancelled: "was cancelled by the handler" };
 const TONES = { open: "later", kept: "good", failed: "bad", timed_out: "off", cancelled: "off" };
@@ -109,7 +109,7 @@ export function rowOf(call, job, now = Date.now()) {
 export function waitWords({ until_at: until }, now = Date.now()) {
   if (until === null) return "Only a signal ends this wait.";
   const left = (millis(until) - now) / 1000;
-  return left > 0 ? `Ends in ${duration(left < 60 ? Math.ceil(left) : left)}.` : "Its end has come: the job is queued within seconds.";
+  return left > 0 ? `Ends in ${duration(left < 60 ? Math.ceil(left) : left)}.` : "It has ended: the job is queued within seconds.";
 }
 
 // "signal paid", "sleep cool-off": what a parked job waits for, in short.

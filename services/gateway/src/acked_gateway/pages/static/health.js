@@ -77,7 +77,7 @@ function ofKind({ kind, paused, waiting, oldest, workers: serving }, workers, to
 // The verdict in a few words.
 export function verdict(found) {
   const worst = found.filter(({ tone }) => tone === "bad").length;
-  if (worst > 0) return { tone: "bad", form: "cross", text: worst === 1 ? "One thing is wrong" : `${worst} things are wrong` };
-  if (found.length > 0) return { tone: "off", form: "clock", text: "It works, with something to know" };
+  if (worst > 0) return { tone: "bad", form: "cross", text: worst === 1 ? "One problem" : `${worst} problems` };
+  if (found.length > 0) return { tone: "off", form: "clock", text: "Working, with remarks" };
   return { tone: "good", form: "check", text: "All is well" };
 }

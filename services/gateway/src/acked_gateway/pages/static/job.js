@@ -126,7 +126,7 @@ class JobView {
 
   #build() {
     const mayOperate = this.#page.may(permissions.operate);
-    this.#tabs = new Tabs(this.#page, "What the job holds", [
+    this.#tabs = new Tabs(this.#page, "Data of the job", [
       { name: "payload", label: "Payload", show: () => payloadOf(this.#job) },
       { name: "result", label: "Result", show: () => resultOf(this.#job) },
       { name: "errors", label: "Errors", show: () => errorsOf(this.#job, mayOperate) },
@@ -177,7 +177,7 @@ class JobView {
 
   #sentence(job) {
     if (job.hint) return `${job.hint[0].toUpperCase()}${job.hint.slice(1)}.`.replace(INSTANT, absolute);
-    if (job.edited_to) return "Another job stands in its place.";
+    if (job.edited_to) return "Another job replaces it.";
     if (job.erased_at) return `Erased at ${absolute(job.erased_at)}.`;
     if (job.error) return `${job.error.type}: ${job.error.message}`;
     return `Took ${duration((Date.parse(job.finished_at) - Date.parse(job.accepted_at)) / 1000)} from its request to its end.`;

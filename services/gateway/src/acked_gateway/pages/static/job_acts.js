@@ -62,7 +62,7 @@ export class JobActs {
     const { waits } = this.#current();
     const sure = await question({
       title: "End this sleep now?", confirm: "End the sleep", leave: "Back",
-      text: [`The wait at ${waits.name} would end at ${absolute(waits.until_at)}. The handler goes on as if it had ended, once.`,
+      text: [`The wait at ${waits.name} would end at ${absolute(waits.until_at)}. The handler continues as if it had ended.`,
         "Waits for signals stay as they are."],
     });
     if (sure !== null) await this.#send("run-now", "The sleep is over; the job is queued");
@@ -72,13 +72,13 @@ export class JobActs {
     const sure = await question({
       title: "Cancel this job?", text: "A job that waits ends at once. A running one is stopped by its worker.", confirm: "Cancel the job", leave: "Back", isDangerous: true,
     });
-    if (sure !== null) await this.#send("cancel", "Cancelled, or its worker is asked to stop it");
+    if (sure !== null) await this.#send("cancel", "Cancelled, or its worker will stop it");
   }
 
   async #erase() {
     const sure = await question({
-      title: "Erase what this job holds?",
-      text: ["Payload, result, progress, note, errors and attempts are removed for good. Nothing brings them back.",
+      title: "Erase the data of this job?",
+      text: ["Payload, result, progress, note, errors and attempts are removed permanently.",
         "State, options and history stay. The job can't be retried or edited after that."],
       confirm: "Erase them", isDangerous: true,
     });
@@ -92,7 +92,7 @@ export class JobActs {
       h("label", "Note for other people", h("input", { name: "note", maxlength: MOST_CHARS, autocomplete: "off" })),
     ];
     const values = await question({
-      title: "Resolve this job", text: "You decide how the job ends. No handler runs.", fields, confirm: "Resolve",
+      title: "Resolve this job", text: "The job ends with this outcome. No handler runs.", fields, confirm: "Resolve",
       check: (given) => { if (given.result.trim() !== "") checkedJson(given.result); return given; },
     });
     if (values === null) return;
@@ -106,7 +106,7 @@ export class JobActs {
     const text = h("textarea", { name: "payload", class: "tall", spellcheck: "false", autocapitalize: "none", value: draft ?? written(job.payload) });
     const values = await question({
       title: "Edit and retry", fields: [h("label", "Payload, as JSON", text)], confirm: "Send it as a new job",
-      text: "A new job of the same kind gets this payload. This one stays as it is and names the new one.",
+      text: "A new job of the same kind gets this payload. This one stays unchanged and names the new one.",
       check: (given) => ({ payload: checkedJson(given.payload) }),
     });
     if (values === null) return;

@@ -8,9 +8,9 @@ import { card } from "./parts.js";
 
 const PAGE = 20;
 const WORDS = {
-  pending: "It is called when the job ends.", "not-requested": "The request asked for other events than that of the last end.",
-  due: "The job has ended; its delivery begins within a second.", sending: "The event is being delivered.", delivered: "The receiver has the event.",
-  undelivered: "The receiver does not have the event: all attempts were used up, or somebody cancelled its delivery.",
+  pending: "Acked calls it when the job ends.", "not-requested": "The request did not select the event of the last end.",
+  due: "The job has ended; its delivery begins within a second.", sending: "The event is being delivered.", delivered: "The receiver accepted the event.",
+  undelivered: "The receiver did not accept the event: all attempts failed, or an operator cancelled the delivery.",
   unknown: "The delivery is older than its retention.",
 };
 const UNDER_WAY = ["due", "sending"];

@@ -37,7 +37,7 @@ export function factsOf(job) {
     fact("Attempts", `${job.attempt} in all, ${job.failures} failed${job.run > 1 ? ` since the last retry by a person (run ${job.run})` : ""}`),
     group && fact("Error group", h("a", { href: address("/jobs", { state: failedState, "error.group": group }) }, "Jobs that failed like this"), " ",
       h("code", group)),
-    job.edited_from && fact("Stands in place of", jobLink(job.edited_from)),
+    job.edited_from && fact("Replaces", jobLink(job.edited_from)),
     job.edited_to && fact("Replaced by", jobLink(job.edited_to)),
     job.note && fact("Note", h("q", job.note)),
     job.erased_at && fact("Erased", instant(job.erased_at)));

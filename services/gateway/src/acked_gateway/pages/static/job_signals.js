@@ -10,7 +10,7 @@ const SHOWN = 50;
 const MOST_BYTES = 64 * 1024;
 const NAME = /^[a-z0-9._-]{1,64}$/;
 const ANY = "*";
-const HEADS = [["Signal"], ["What became of it"], ["Received"], ["From"]];
+const HEADS = [["Signal"], ["State"], ["Received"], ["From"]];
 
 const cells = ({ name, at, by }, ...became) => [
   h("th", { scope: "row" }, h("code", name)), h("td", { "data-label": "Is" }, became), h("td", { "data-label": "Received" }, time(at)),
@@ -18,7 +18,7 @@ const cells = ({ name, at, by }, ...became) => [
 ];
 
 export function signalsOf({ received, unread, taken }, waits) {
-  if (received === 0) return emptyPlace("No signal has come.");
+  if (received === 0) return emptyPlace("No signal has arrived.");
   const wakes = ({ name }) => waits?.signals.includes(name) || waits?.signals.includes(ANY);
   const rows = [
     ...unread.slice(0, SHOWN).map((one) => h("tr", cells(one, h("strong", "Unread"), waits && !wakes(one) ? ": the job does not wait for this name" : ""))),

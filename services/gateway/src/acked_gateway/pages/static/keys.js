@@ -18,12 +18,12 @@ const TERMS = [
   ["Scheduled", "The job is delayed, or backs off after a failed attempt."],
   ["Waiting", "The job is parked: it waits for an instant or a signal, and holds no worker."],
   ["Signal", "A named value that is sent to a job. Its handler takes it once."],
-  ["Attempt", "One start of the handler. A failed one is repeated after a pause, the back-off."],
+  ["Attempt", "One start of the handler. A failed one is retried after a pause, the back-off."],
   ["Run", "The attempts until the job ends. An operator's retry begins the next run."],
   ["Slot", "Room for one running job in a worker."],
   ["Group", "Failed jobs whose errors have one cause."],
-  ["Resolve", "To set the end of a failed job by hand."],
-  ["Drain", "To let a worker take no more jobs, finish, and leave."],
+  ["Resolve", "To set the outcome of a failed job by hand."],
+  ["Drain", "To stop a worker after it has finished its jobs."],
   ["p50, p95", "Half, or 95 %, of the values are at most that."],
 ];
 const FIRST_KEY_LASTS_MS = 1500;

@@ -19,9 +19,9 @@ const QUEUED = "Queued", OLDEST = "Oldest queued", RUNNING = "Running", FAILED =
 
 const OPTIONS = [
   ["Timeout of an attempt", "A handler that runs longer is stopped, and the attempt counts as a failure."],
-  ["Failed attempts until the end", "The job ends as failed when so many of its attempts have failed since it was sent, or retried by a person."],
+  ["Failed attempts until the end", "The job ends as failed after this number of failed attempts. An operator's retry starts the count again."],
   ["Back-off", "The pause after a failed attempt: a random time up to this limit, which doubles with each failure."],
-  ["Lane", "The queue of RabbitMQ that brings these jobs to workers. Kinds that share a lane can't be paused."],
+  ["Lane", "The queue of RabbitMQ for these jobs. Kinds that share a lane can't be paused."],
   ["Bundle", "How many jobs one message brings to a worker. Small bundles spread long jobs better; large ones are faster for short jobs."],
   ["Version", "Of the handler, as its author wrote it."],
   ["Last registered", "When a worker that serves this kind started last."],
@@ -44,7 +44,7 @@ function schemasOf({ payload_schemas: schemas, is_payload_checked: isChecked }) 
   if (schemas.length === 0) return null;
   const several = schemas.length > 1;
   const meaning = !isChecked ? "Payloads are not checked now: a worker serves this kind without a schema."
-    : several ? "Workers serve several versions. A payload that one of them takes is accepted; any other is refused."
+    : several ? "Workers serve several versions. A payload that one of them accepts is accepted; any other is refused."
       : "A payload that differs from it is refused.";
   return [h("h3", "Payload (JSON Schema)"), h("p", { class: "small" }, meaning),
     schemas.map(({ version, schema }) => [several ? h("h4", `Version ${version}`) : null, json(schema)])];

@@ -14,8 +14,8 @@ export const mayPause = (page) => page.may(permissions.operate) && page.isOfDefa
 async function pause(page, kind, place, done) {
   const given = await question({
     title: `Pause ${kind}`,
-    text: "Within two seconds no job of this kind starts any more. What runs goes on, and requests are accepted as before.",
-    fields: [h("label", "Why (everybody who waits for its jobs sees it)", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }))],
+    text: "Within two seconds, jobs of this kind stop starting. Running jobs continue, and requests are accepted as before.",
+    fields: [h("label", "Reason (shown to all clients that read its jobs)", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }))],
     confirm: "Pause the kind",
     isDangerous: true,
   });
@@ -43,14 +43,14 @@ const number = (name, label, value) => h("label", label, h("input", { name, type
 function checked({ in_all: inAll, per_tenant: perTenant, reason }) {
   const given = { running: inAll === "" ? null : Number(inAll), per_tenant: perTenant === "" ? null : Number(perTenant) };
   if (given.running === null && given.per_tenant === null) throw new Error("Enter one of the two numbers.");
-  if (given.running !== null && given.per_tenant > given.running) throw new Error("Of each tenant may not be more than in all.");
+  if (given.running !== null && given.per_tenant > given.running) throw new Error("The limit per tenant must not exceed the total.");
   return reason.trim() === "" ? given : { ...given, reason: reason.trim() };
 }
 
 async function limit(page, { kind, limit: before }, place, done) {
   const given = await question({
     title: `Limit ${kind}`,
-    text: "No job of this kind starts beyond the limit. What runs goes on and counts; the others wait without a slot, and start as those end.",
+    text: "No job of this kind starts beyond the limit. Running jobs continue and count; the others wait without a slot, and start as those end.",
     fields: [number("in_all", "Running at once, over all workers and tenants", before?.running), number("per_tenant", "Of each tenant", before?.per_tenant),
       h("label", "Why", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }, before?.reason ?? ""))],
     confirm: "Set the limit",

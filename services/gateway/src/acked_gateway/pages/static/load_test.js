@@ -18,7 +18,7 @@ const lineWords = {
   [Line.CONNECTING]: "Connecting to the live feed …",
   [Line.LIVE]: "Live.",
   [Line.LOST]: "The connection is lost, reconnecting …",
-  [Line.BLOCKED]: "The live feed can't be reached from here: asking twice a second instead.",
+  [Line.BLOCKED]: "The live feed can't be reached from here: polling twice a second instead.",
 };
 const seconds = (value) => `${value.toFixed(1)} s`;
 
@@ -85,7 +85,7 @@ class LoadTest {
         this.#calls.show(result);
         this.say(`${count(result.persisted)} calls are persisted. Following their jobs …`);
       } else {
-        this.say("The gateway went away while it made the calls. Following the jobs that were kept …");
+        this.say("The gateway stopped during the calls. Following the persisted jobs …");
       }
       await this.#followToTheEnd(batch, news, signal, result?.persisted);
     });
@@ -119,7 +119,7 @@ class LoadTest {
     } catch (problem) {
       if (this.#current !== mine || this.#page.signal.aborted) return;
       if (mine.signal.aborted) {
-        this.say("Stopped. Jobs that were kept go on.");
+        this.say("Stopped. Persisted jobs continue.");
         this.#page.setTitle(HEADING, "stopped · Load test");
       } else {
         this.say("The test did not succeed.");

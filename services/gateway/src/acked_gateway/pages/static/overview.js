@@ -182,7 +182,7 @@ class Overview {
 
   #showGroups({ groups, counted_at: countedAt }) {
     if (groups.length === 0) {
-      fill(this.#groups, h("li", { class: "faint" }, countedAt === null ? "Failed jobs have not been counted yet." : "No failed job waits for a person."));
+      fill(this.#groups, h("li", { class: "faint" }, countedAt === null ? "Failed jobs have not been counted yet." : "No failed job waits for an operator."));
       return;
     }
     keyed(this.#groups, groups, ({ group, count: jobs, last_at: at }) => `${group} ${jobs} ${at}`, ({ kind, type, message, count: jobs, last_at: at }) => h("li",

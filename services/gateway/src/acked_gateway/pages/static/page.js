@@ -109,7 +109,7 @@ export class Page {
   signIn(problem) {
     const field = h("input", { name: "token", type: "password", autocomplete: "off", autocapitalize: "none", spellcheck: "false", required: true });
     const form = h("form", { class: "card stack" }, h("h2", "With a token"),
-      h("p", "This gateway asks for a token. It stays in this tab, and is sent in a header only."),
+      h("p", "This gateway requires a token. It stays in this tab, and is sent in a header only."),
       h("label", "Token", field), h("div", h("button", { type: "submit" }, "Sign in")),
       h("p", { class: "faint" }, "No token yet? An administrator makes one: ", h("code", "./just token make --client you --may read,operate")));
     this.heard();

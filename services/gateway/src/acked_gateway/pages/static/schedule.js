@@ -104,7 +104,7 @@ class SchedulePage {
     const { paused, name, next_at: next, last_firing: last } = schedule;
     this.#page.setTitle(`Schedule ${name}`, paused === null ? name : `${name} (paused)`);
     renew(this.#state, [paused, next === null], () => (paused !== null ? [mark("later", "bar", "Paused"), h("span", pausedBy(paused), ", ", time(paused.since))]
-      : next === null ? mark("off", "bar", "It fires no more: no instant is left.") : mark("good", "check", "Active")));
+      : next === null ? mark("off", "bar", "It will not fire again: no instant is left.") : mark("good", "check", "Active")));
     renew(this.#acts, paused === null, () => this.#buttons(paused === null));
     renew(this.#next, next, () => (next === null ? "none" : time(next)));
     renew(this.#last, last, () => (last === null ? "none yet" : time(last.last_at ?? last.at)));
@@ -122,21 +122,21 @@ class SchedulePage {
         h("dl", { class: "figures pairwise" }, h("div", h("dt", "Next firing"), this.#next), h("div", h("dt", "Last firing"), this.#last)),
         h("p", { class: "parts" }, h("a", { href: address("/jobs", { tag: `schedule:${name}` }) }, "All of its jobs"))),
       h("div", { class: "grid" }, card("Next instants", this.#instants), card("Definition", this.#facts, h("h3", { class: "next" }, "Payload"), this.#payload)),
-      card("Firings", list("Firings, newest first", [["Instant"], ["What became of it"]], this.#rows, "firings"), this.#none));
+      card("Firings", list("Firings, newest first", [["Instant"], ["Outcome"]], this.#rows, "firings"), this.#none));
   }
 
   #instantParts() {
     const { problem, instants } = this.#preview;
     if (problem) return problemBox(problem);
     if (instants.length === 0) return emptyPlace("No instant is left.", "Its definition ends.");
-    return [this.#schedule.paused !== null && h("p", "It fires at none of them while it is paused."), instantLines(this.#preview, this.#schedule.jitter_s > 0),
+    return [this.#schedule.paused !== null && h("p", "It does not fire while it is paused."), instantLines(this.#preview, this.#schedule.jitter_s > 0),
       this.#previewed === FEW && instants.length === FEW && h("p", h("button", { type: "button", class: "quiet small", on: { click: () => { this.#previewed = MANY; this.#refresh.now(); } } }, `Show ${MANY}`))];
   }
 
   #buttons(isActive) {
     if (!this.#page.may(permissions.operate)) return [];
     const button = (label, work, look = "quiet") => actButton(label, work, { class: look });
-    return [button("Run now", () => this.#act("run-now", undefined, "A firing was asked for."), "main"), isActive ? button("Pause", () => this.#pause()) : button("Resume", () => this.#act("resume", undefined, "It fires again.")),
+    return [button("Run now", () => this.#act("run-now", undefined, "A firing was requested."), "main"), isActive ? button("Pause", () => this.#pause()) : button("Resume", () => this.#act("resume", undefined, "It fires again.")),
       button("Backfill", () => this.#backfill()), this.#page.may(permissions.submit) && button("Edit", () => this.#edit()), button("Delete", () => this.#delete())];
   }
 
@@ -147,7 +147,7 @@ class SchedulePage {
 
   async #pause() {
     const given = await question({
-      title: `Pause ${this.#schedule.name}`, text: "It fires no more until somebody resumes it. Its jobs go on. What is due meanwhile is not caught up.",
+      title: `Pause ${this.#schedule.name}`, text: "It does not fire until it is resumed. Its jobs continue. Instants during the pause do not fire later.",
       fields: [h("label", "Why", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }))], confirm: "Pause the schedule",
     });
     if (given === null) return;
@@ -174,7 +174,7 @@ class SchedulePage {
   async #delete() {
     const { name } = this.#schedule;
     const sure = await question({
-      title: `Delete ${name}?`, text: "It fires no more, and its firings are listed no more. Jobs that it has sent stay.", confirm: "Delete the schedule", isDangerous: true,
+      title: `Delete ${name}?`, text: "It stops firing, and its list of firings is deleted. Its jobs stay.", confirm: "Delete the schedule", isDangerous: true,
     });
     if (sure === null) return;
     const gone = await carryOut(this.#url, undefined, { method: "DELETE", done: `${name} is deleted.`, place: this.#trouble, signal: this.#page.signal });

@@ -54,7 +54,7 @@ class Form {
     this.#page = page;
     this.#name = name;
     const [number, , size] = schedule.every_s === null ? ["", null, 60] : inUnits(schedule.every_s);
-    const how = select("how", "Due", [["cron", "by a cron expression"], ["every", "every so often"]], schedule.every_s === null ? "cron" : "every");
+    const how = select("how", "Due", [["cron", "by a cron expression"], ["every", "at a fixed interval"]], schedule.every_s === null ? "cron" : "every");
     const cron = h("fieldset", { class: "bare row" }, text("cron", "Minute, hour, day, month, weekday", schedule.cron, { placeholder: "30 2 * * *" }),
       text("timezone", "Time zone", schedule.timezone ?? "UTC", { list: "zones" }));
     const every = h("fieldset", { class: "bare row" }, text("every", "Every", number, { inputmode: "numeric" }), select("unit", "Unit", UNITS.map(([unit, seconds]) => [seconds, `${unit}s`]), size));
@@ -115,7 +115,7 @@ class Form {
   async #look(signal) {
     const values = Object.fromEntries(new FormData(this.element.closest("form")));
     if (!isBegun(values)) {
-      fill(this.#preview, h("p", { class: "faint" }, "They appear here once the kind is given, and when it is due."));
+      fill(this.#preview, h("p", { class: "faint" }, "They appear here once kind and times are set."));
       return;
     }
     try {

@@ -6,7 +6,7 @@ import { mark, stateChip } from "./parts.js";
 
 export const UNITS = [["day", 86_400], ["hour", 3600], ["minute", 60], ["second", 1]];
 export const OVERLAPS = {
-  skip: "skip the firing while a job is live", queue_one: "hold one firing until the live jobs have ended", cancel_running: "cancel live jobs, then start", all: "start beside live jobs",
+  skip: "skip the firing while a job is live", queue_one: "hold one firing until the live jobs have ended", cancel_running: "cancel live jobs, then start", all: "start in addition to live jobs",
 };
 const DAILY = /^(\d{1,2}) (\d{1,2}) \* \* (\*|1-5|MON-FRI)$/i;
 const HOURLY = /^(\d{1,2}) \* \* \* \*$/;
@@ -15,9 +15,9 @@ const OUTCOMES = {
   held: ["later", "hourglass", "held"], skipped: ["off", "bar", "skipped"], missed: ["bad", "cross", "missed"], refused: ["bad", "cross", "refused"],
 };
 const WHYS = {
-  overlap: "a job of the schedule was still live", superseded: "a newer firing took its place", paused: "the schedule was paused",
-  "catch-up": "nothing could fire it in time", "unknown-kind": "no worker has registered the kind", payload: "no live worker takes the payload",
-  "quota-exceeded": "the tenant has as many jobs as it may", "time-zone": "the time zone exists no more",
+  overlap: "a job of the schedule was still live", superseded: "a newer firing superseded it", paused: "the schedule was paused",
+  "catch-up": "no intake could fire it in time", "unknown-kind": "no worker has registered the kind", payload: "no live worker accepts the payload",
+  "quota-exceeded": "the tenant's quota of jobs is reached", "time-zone": "the time zone no longer exists",
 };
 
 // The largest unit of which a duration is a whole number: [number, unit, its seconds].
