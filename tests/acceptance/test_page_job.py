@@ -117,7 +117,7 @@ def test_edit_and_retry_is_one_job_however_often_it_is_clicked(stack: TestStack,
     assert (new["payload"], new["edited_from"]) == ({"number": LARGE, "run": RUN, "edited": True}, job_id)
     assert sum(stack.batch(f"edit-{RUN}").values()) == 2
     shown(browser, "link", f"^{job_id}$").click()
-    says(browser, "Edited: another job took its place")
+    says(browser, "Edited: replaced by another job")
     shown(browser, "link", f"^{old}$")
     assert browser.complaints() == []
 

@@ -20,7 +20,7 @@ const WORDS = {
 };
 const ACTS = {
   cancel_requested: "Cancel requested", cancelled: "Cancelled", retried: "Retried", resolved: "Resolved", run_now: "Run at once",
-  edited: "Edited: another job took its place", erased: "Payload, result and errors erased",
+  edited: "Edited: replaced by another job", erased: "Payload, result and errors erased",
 };
 const OUTCOMES = { failed: "failed", timed_out: "timed out", crashed: "crashed", lost: "was lost with its worker" };
 const ENDS = {
