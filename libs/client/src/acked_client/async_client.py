@@ -49,7 +49,7 @@ class AsyncAcked(
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.
     The token comes from `token` or `token_file`, else from the environment (`ACKED_TOKEN`, `ACKED_TOKEN_FILE`).
-    `retry` says how long a call repeats what failed. `verify` is an `ssl.SSLContext`, or False for no verification.
+    `retry` has the budget and delays of retries. `verify` is an `ssl.SSLContext`, or False for no verification.
     `trace_context` returns the headers `traceparent` and `tracestate` for each request.
     """
 
@@ -88,7 +88,7 @@ class AsyncAcked(
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Jobs go on."""
+        """Close the connections. Jobs continue."""
         await self._driver.close()
 
     @overload
@@ -156,7 +156,7 @@ class AsyncAcked(
         """Submit a job and return its handle once it is durable.
 
         `handler` is the handler, whose return type is that of the result, or the name of its kind. `payload` is any
-        JSON; None stands for an empty object. Durations are seconds. `callback` is a URL that gets a signed event when
+        JSON; None means an empty object. Durations are seconds. `callback` is a URL that receives a signed event when
         the job ends, or a `Callback` that selects events. Without an `idempotency_key` the client mints one for this
         call; all repetitions carry it, so they are one job.
         """
@@ -179,11 +179,11 @@ class AsyncAcked(
     async def submit_many(
         self, rows: Iterable[Submission], *, key_prefix: str | None = None, concurrency: int = 2
     ) -> AsyncIterator[SubmittedRow[AsyncHandle[Any]]]:
-        """Submit many jobs and iterate over what became of each row, in the order of the rows.
+        """Submit many jobs and iterate over the outcomes, in the order of the rows.
 
         Nothing is sent before you iterate.
-        A row that is refused has its `error`, and the rows behind it go on. If the server is lost, or the token is not
-        valid, the exception is raised at that row; rows behind it may have been accepted. `key_prefix` makes the keys
+        A refused row has an `error`, and later rows continue. If the server is unreachable, or the token is not
+        valid, the exception is raised at that row; later rows may have been accepted. `key_prefix` makes the keys
         of rows without one, `prefix:0`, `prefix:1`, …: the same rows with the same prefix are the same jobs, so repeat
         the call to resume it. Up to 500 rows travel in a request; `concurrency` is how many requests are under way at
         once.

@@ -44,7 +44,7 @@ def _address(name: str, url: str) -> str:
 
 
 def _token(token: str | None, file: str | Path | None, environ: Mapping[str, str]) -> str | None:
-    """Return the token: of an argument, else of the environment. A file holds it alone, with white space around it."""
+    """Return the token: the argument, else that of the environment. A file contains only the token and white space."""
     if token is not None and file is not None:
         raise ValueError("pass token or token_file, not both")
     if token is None and file is None:

@@ -1,4 +1,4 @@
-"""Durable calls: a handler runs from its top again, and what it has done already returns its kept outcome.
+"""Durable calls: a handler runs again from its top, and calls that have ended return their recorded outcomes.
 
 `steps`, `waits` and `gather` are the calls, `engine` and `turns` what they share. A worker and `acked.testing`
 implement `port`. Identity is a name and a key, never a position, so code may change between two attempts.

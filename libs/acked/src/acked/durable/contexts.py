@@ -175,12 +175,12 @@ class DurableCalls(InsideSteps):
     @overload
     def step(self, step: str | Step, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> DurableCall[T]: ...
     def step(self, step: str | Step, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> DurableCall[Any]:
-        """Run a function once and keep its result: later attempts return that instead of running the function.
+        """Run a function once and record its result: later attempts return it instead of running the function.
 
             quote = await ctx.step("quote", fetch_quote, payload["id"])
             page = await ctx.step(Step("scan", key=url, retry=Retry(5)), scan, url)
 
-        All arguments behind the function are its own. An `async def` function runs on the handlers' loop, another one
+        The function receives all further arguments. An `async def` function runs on the handlers' loop, another one
         in a thread. Its result must be JSON, and is decoded into its return annotation.
         """
         return self._step(step, work, args, kwargs)
@@ -200,14 +200,14 @@ class DurableCalls(InsideSteps):
     def gather(self, *calls: DurableCall[Any]) -> DurableCall[Any]:
         """Run durable calls at once, and return their results in order.
 
-        If one fails, steps that run are awaited and kept, waits end, and the earliest kept error is raised.
+        If one fails, running steps are awaited and recorded, waits end, and the earliest recorded error is raised.
         """
         return self._gather(calls)
 
     def first(
         self, name: str, /, *, key: Any = None, **branches: Branch
     ) -> DurableCall[tuple[str, ReceivedSignal | None]]:
-        """Wait for the first of several branches, and keep which one won.
+        """Wait for the first of several branches, and record the winner.
 
             branch, signal = await ctx.first("payment", paid=ctx.signal("paid"), late=ctx.timer(days=14))
 
@@ -240,7 +240,7 @@ class DurableCalls(InsideSteps):
         return self._note(identity_of(name, key), value)
 
     def checkpoint(self, value: Any) -> Coroutine[Any, Any, None]:
-        """Inside a step: keep a JSON value of at most 64 KiB for the next try, as `last_checkpoint`."""
+        """Inside a step: store a JSON value of at most 64 KiB for the next try, as `last_checkpoint`."""
         return keep_checkpoint(self._scope, value)
 
     def began_with(self) -> DurableCall[str]:
@@ -260,7 +260,7 @@ class BlockingCalls(InsideSteps):
     @overload
     def step(self, step: str | Step, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     def step(self, step: str | Step, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Run a function once, in this thread, and keep its result. See `DurableCalls.step`."""
+        """Run a function once, in this thread, and record its result. See `DurableCalls.step`."""
         return self._run(self._step(step, work, args, kwargs))
 
     @overload
@@ -279,7 +279,7 @@ class BlockingCalls(InsideSteps):
         return self._run(self._gather(calls))
 
     def first(self, name: str, /, *, key: Any = None, **branches: Branch) -> tuple[str, ReceivedSignal | None]:
-        """Wait for the first of several branches, and keep which one won. See `DurableCalls.first`."""
+        """Wait for the first of several branches, and record the winner. See `DurableCalls.first`."""
         return self._run(self._first(identity_of(name, key), branches))
 
     def sleep(
@@ -307,7 +307,7 @@ class BlockingCalls(InsideSteps):
         return self._run(self._note(identity_of(name, key), value))
 
     def checkpoint(self, value: Any) -> None:
-        """Inside a step: keep a JSON value of at most 64 KiB for the next try, as `last_checkpoint`."""
+        """Inside a step: store a JSON value of at most 64 KiB for the next try, as `last_checkpoint`."""
         scope = self._scope
         run_on_loop(scope.engine, keep_checkpoint(scope, value))
 

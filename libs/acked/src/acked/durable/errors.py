@@ -67,7 +67,7 @@ class DuplicateStep(LastingError):
 
 
 class ResultChanged(LastingError):
-    """A kept result does not fit the return annotation of its step any more."""
+    """A recorded result no longer fits the return annotation of its step."""
 
     def __init__(self, step: str, kept: str, wanted: str, why: str) -> None:
         super().__init__(
@@ -82,7 +82,7 @@ class InvalidStep(LastingError):
 
 
 class InvalidResult(LastingError):
-    """The value of a step or note can't be kept: it is not JSON, or too large. Nothing was kept."""
+    """The value of a step or note can't be stored: it is not JSON, or too large. Nothing was recorded."""
 
 
 class InsideStep(LastingError):
@@ -106,7 +106,7 @@ class TooManySteps(LastingError):
 
 
 class AttemptParked(BaseException):
-    """Unwinds a handler whose attempt parks. Do not catch it: the attempt ends as parked whatever the handler does."""
+    """Unwinds a handler whose attempt parks. Do not catch it: the attempt ends as parked in any case."""
 
     def __init__(self) -> None:
         super().__init__("the attempt is parked: its handler runs again when the wait ends. Do not catch this")

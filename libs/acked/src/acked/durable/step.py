@@ -38,7 +38,7 @@ class Step:
     name: str
     """1 to 64 of a-z, 0-9, '.', '_', '-'."""
     key: Any = None
-    """A JSON scalar that tells steps of one name apart, as in a loop."""
+    """A JSON scalar that distinguishes steps of one name, as in a loop."""
     timeout_s: float | None = None
     """The timeout of one try."""
     retry: Retry | None = None
@@ -48,7 +48,7 @@ class Step:
     version: int = 1
     """Of the result's meaning; raise it together with `upgrade`."""
     upgrade: Callable[[Any], Any] | None = None
-    """Converts a result that an earlier version kept, as plain JSON, into today's result."""
+    """Converts a result that an earlier version recorded, as plain JSON, into the current form."""
 
     def __post_init__(self) -> None:
         if self.timeout_s is not None:

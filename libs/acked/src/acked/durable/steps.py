@@ -1,4 +1,4 @@
-"""Steps: run a function once, keep its result, and return that at each replay."""
+"""Steps: run a function once, record its result, and return it at each replay."""
 
 import asyncio
 import contextvars

@@ -1,4 +1,4 @@
-"""Change the code of a handler while its job is parked, at every wait, and see how the new code goes on."""
+"""Change the code of a handler while its job is parked, at every wait, and run the new code from there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

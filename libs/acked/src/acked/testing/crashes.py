@@ -1,4 +1,4 @@
-"""Kill a handler at every point of its durable calls, and compare what comes out.
+"""Kill a handler at every point of its durable calls, and compare the outcomes.
 
 The points are: before each durable call, between the effect of a call and its record, behind the record, at the opening
 of the ledger, and before a park or the end of an attempt is recorded. A run that is killed must end as one that is not.
@@ -24,7 +24,7 @@ Handler = Callable[[Any, Any], Any]
 
 
 class CrashTestFailed(AssertionError):
-    """A handler does not survive; the message says at which kills, and what came out."""
+    """A handler does not survive; the message lists the kills and the outcomes."""
 
 
 @dataclass(frozen=True, slots=True)

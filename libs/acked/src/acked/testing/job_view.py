@@ -51,14 +51,14 @@ class JobView:
 
     @property
     def steps(self) -> list[str]:
-        """The kept steps in the order in which they ended, as `name` or `name[key]`."""
+        """The recorded steps in the order in which they ended, as `name` or `name[key]`."""
         entries = () if self._job.ledger.now is None else self._job.ledger.now.entries.values()
         kept = sorted((entry for entry in entries if entry.call == "step" and not entry.is_open), key=lambda e: e.seq)
         return [entry.name if entry.key is None else f"{entry.name}[{entry.key}]" for entry in kept]
 
     @property
     def unused(self) -> list[str]:
-        """The kept durable calls that the newest attempt did not make, for example because its code changed."""
+        """The recorded durable calls that the newest attempt did not make, for example because its code changed."""
         entries = () if self._job.ledger.now is None else self._job.ledger.now.entries.values()
         texts = [entry.name if entry.key is None else f"{entry.name}[{entry.key}]" for entry in entries]
         return sorted({text for text in texts if text not in self._asked})

@@ -38,7 +38,7 @@ WORKER = "kit"
 
 
 class SignalRefused(Exception):
-    """A signal can't be sent to the job; the message says why."""
+    """A signal can't be sent to the job; the message gives the reason."""
 
 
 def kind_record(kind: KindDefinition) -> KindRecord:

@@ -60,7 +60,7 @@ class KitPlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_plan(path: Path) -> KitPlan:
-    """Read a plan from a JSON file. Raise `KitPlanError` that names what is wrong."""
+    """Read a plan from a JSON file. Raise `KitPlanError`, which names the fault."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=KitPlan)
     except OSError as error:
@@ -81,7 +81,7 @@ def plan_of(payload: Any, plan: "KitPlan | Sequence[Event] | None") -> KitPlan:
 
 
 async def play(job: LongWork, plan: KitPlan) -> None:
-    """Run a job through a plan. Events behind its end have no effect."""
+    """Run a job through a plan. Events after its end have no effect."""
     for event in plan.events:
         if event.signal is not None and event.after == START:
             job.send(event.signal, event.value, event.id)

@@ -139,7 +139,7 @@ def _act(cli: Cli, action: BulkVerb, move: _Move, target: Target) -> ExitCode:
 
 
 def _act_on_each(cli: Cli, move: Callable[[Handle[Any]], JobStatus], ids: Sequence[str]) -> ExitCode:
-    """Move jobs one by one; a refusal concerns its job alone. The first one decides the exit code."""
+    """Move jobs one by one; a refusal affects only its job. The first one determines the exit code."""
     code = ExitCode.OK
     for job_id in ids:
         try:

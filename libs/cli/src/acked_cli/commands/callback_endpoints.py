@@ -1,4 +1,4 @@
-"""`callback-endpoints`: list, show, define and operate where events of jobs go."""
+"""`callback-endpoints`: list, show, define and operate the URLs that receive events."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -73,7 +73,7 @@ def put(
 
 
 def enable(cli: Cli, name: Name) -> None:
-    """Enable a callback endpoint, whoever disabled it.
+    """Enable a callback endpoint, also one that Acked has disabled.
 
     Jobs that were submitted while it was disabled do not concern it.
     """

@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 def callbacks(cli: Cli, job: JobId, limit: Limit = LIMIT, list_all: ListAll = False) -> None:
     """List the deliveries of a job's callback, newest first.
 
-    Their attempts stand in the JSON: -o json.
+    The JSON has their attempts: -o json.
     """
     listed(cli, "delivery", cli.acked.job(job).callbacks(), None if list_all else limit)
 

@@ -1,4 +1,4 @@
-"""`doctor`: whether everything that a client needs is well."""
+"""`doctor`: checks everything that a client needs."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

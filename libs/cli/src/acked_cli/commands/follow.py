@@ -1,4 +1,4 @@
-"""`status`, `show`, `watch`, `batch`: how jobs do."""
+"""`status`, `show`, `watch`, `batch`: the progress of jobs."""
 
 import json
 import time
@@ -45,7 +45,7 @@ def _timeout_s(timeout: str | None, wait: bool) -> float | None:
 def status(cli: Cli, job: JobId, wait: Wait = False, timeout: Timeout = None) -> ExitCode | None:
     """Show the status of a job.
 
-    With --wait, wait for its end; the exit code tells it.
+    With --wait, wait for its end; the exit code shows the outcome.
     """
     handle, wait_s = cli.acked.job(job), _timeout_s(timeout, wait)
     found = handle.wait(wait_s) if wait else handle.status()
@@ -110,7 +110,7 @@ def batch(
 ) -> ExitCode | None:
     """Count the jobs of a batch, or list the batches.
 
-    With --wait, wait until all jobs of the batch have ended; the exit code tells whether all succeeded.
+    With --wait, wait until all jobs of the batch have ended; the exit code shows whether all succeeded.
     """
     wait_s = _timeout_s(timeout, wait)
     if name is None:

@@ -1,4 +1,4 @@
-"""`bulk-actions`, `pause`, `resume`, `limit`, `unlimit`, `workers`, `signal`: what operators do beside single jobs."""
+"""`bulk-actions`, `pause`, `resume`, `limit`, `unlimit`, `workers`, `signal`: commands not on single jobs."""
 
 from typing import Annotated
 
@@ -46,7 +46,7 @@ def bulk_actions(cli: Cli, ctx: typer.Context, limit: Limit = LIMIT, list_all: L
 def show_action(cli: Cli, action: ActionId, wait: Wait = False) -> ExitCode | None:
     """Show how far a bulk action is.
 
-    With --wait, wait for its end; the exit code tells it.
+    With --wait, wait for its end; the exit code shows the outcome.
     """
     handle = cli.acked.bulk(action)
     if wait:
@@ -67,7 +67,7 @@ def abort_action(cli: Cli, action: ActionId) -> None:
 def pause(cli: Cli, kind: Kind, reason: Reason = None) -> None:
     """Stop the jobs of a kind from starting.
 
-    Running jobs go on, and requests are accepted.
+    Running jobs continue, and requests are accepted.
     """
     cli.writer.one("kind", cli.acked.pause(kind, reason=reason))
 

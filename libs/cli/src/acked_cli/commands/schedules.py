@@ -74,7 +74,7 @@ def show(cli: Cli, name: Name) -> None:
 def firings(cli: Cli, name: Name) -> None:
     """List the newest firings of a schedule.
 
-    Those that started no job say why.
+    Firings that started no job have a reason.
     """
     cli.writer.many("firing", cli.acked.schedule(name).firings())
 
@@ -135,7 +135,7 @@ def put(  # noqa: PLR0913 - the options of a definition, each with a default
 def pause(cli: Cli, name: Name, reason: Reason = None) -> None:
     """Stop a schedule from firing.
 
-    Its jobs go on, and nothing is caught up later.
+    Its jobs continue, and instants during the pause do not fire later.
     """
     _show(cli, cli.acked.schedule(name).pause(reason=reason))
 
@@ -148,7 +148,7 @@ def resume(cli: Cli, name: Name) -> None:
 def run_now(cli: Cli, name: Name) -> None:
     """Fire a schedule now, by its rule for overlaps.
 
-    acked schedules firings NAME tells what became of it.
+    acked schedules firings NAME shows the outcome.
     """
     cli.writer.one("firing", cli.acked.schedule(name).run_now())
 

@@ -58,7 +58,7 @@ def submit(  # noqa: PLR0913 - the options of a request, each with a default
 ) -> ExitCode | None:
     """Submit a job.
 
-    With --wait, wait for its end; the exit code tells it.
+    With --wait, wait for its end; the exit code shows the outcome.
     """
     if timeout is not None and not wait:
         raise usage("--timeout needs --wait")
@@ -102,7 +102,7 @@ def events_of(endings: Sequence[str]) -> list[str]:
 def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode | None:
     """Submit a file of requests, a line each.
 
-    The outcomes stand in the order of the lines. A refused line concerns no other one.
+    The outcomes are in the order of the lines. A refused line does not affect the others.
     """
     prefix = str(uuid.uuid4()) if key_prefix is None else key_prefix
     if key_prefix is None:
@@ -129,7 +129,7 @@ def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode 
 
 
 def _outcomes(cli: Cli, lines: Iterator[FileLine]) -> Iterator[dict[str, Any]]:
-    """Yield what became of each line, also of those that were never sent, in order.
+    """Yield the outcome of each line in order, also of lines that were never sent.
 
     The client reads some thousand lines ahead, so as many are held at most.
     """

@@ -1,1 +1,1 @@
-"""What people type: payloads, filters, rates, durations."""
+"""Parsers of command-line values: payloads, filters, rates, durations."""

@@ -1,4 +1,4 @@
-"""Say what went wrong and what to do about it. Pure."""
+"""Error messages with their remedies. Pure."""
 
 from collections.abc import Iterator
 

@@ -1,1 +1,1 @@
-"""What commands write: tables on a terminal, lines of JSON on a pipe."""
+"""The output of commands: tables on a terminal, lines of JSON on a pipe."""

@@ -1,4 +1,4 @@
-"""OWNER of which columns the table of each record has. Pure."""
+"""OWNER of the columns in the table of each record. Pure."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta

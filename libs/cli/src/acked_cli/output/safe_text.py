@@ -1,4 +1,4 @@
-r"""Make text of payloads, errors and servers harmless for a terminal. Pure.
+r"""Escape control characters in texts of payloads, errors and servers, for terminals. Pure.
 
 A handler's message may contain escape sequences that move the cursor, change the title or, in some terminals, run
 commands. Control characters (C0, DEL, C1), line separators and the marks that reorder text are shown as escapes such as

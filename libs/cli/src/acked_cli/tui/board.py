@@ -1,4 +1,4 @@
-"""What the live screen shows at one moment, made of the responses of the services. Pure."""
+"""The content of the live screen at one moment, derived from the responses of the services. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -112,7 +112,7 @@ class TopScreen(App[int]):
             await self.look()
 
     async def look(self) -> None:
-        """Ask the services once, and show what they say; while they don't, show since when."""
+        """Query the services once and show the responses; while they do not respond, show since when."""
         fault: AckedError | None = None
         async with self._looking:
             try:

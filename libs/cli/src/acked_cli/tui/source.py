@@ -1,4 +1,4 @@
-"""What the live screen asks of the services, on its event loop."""
+"""The requests of the live screen to the services, on its event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from acked_client.model.lists import BulkPreview, BulkStatus
 from acked_client.model.requests import BulkVerb, JobFilter, Resolution
 
 POLL_S = 0.5
-"""Between two looks at the progress."""
+"""Between two reads of the progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""OWNER of what flows ask for and what they are sent in return. Pure."""
+"""OWNER of the effects that flows yield, and of their outcomes. Pure."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +109,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of an effect, and how long it took."""
+    """The outcome of an effect, and how long it took."""
 
     outcome: Response | Lost | Closed | str | None
     took_s: float

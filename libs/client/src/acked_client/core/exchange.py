@@ -17,11 +17,11 @@ T = TypeVar("T")
 _SHORTEST_S = 1.0
 """The shortest timeout of a repeated request, however little of the budget is left."""
 _PATIENCE_S = 5.0
-"""A server that is merely slow is given this long, however soon the caller wants to know."""
+"""The minimum time for a response, even if the caller's deadline is closer."""
 LOOKED_AT = "/process"
 
 Check = Callable[[], Flow[Response | None]]
-"""Looks whether a request whose outcome is unknown has had its effect; returns the response that stands for it."""
+"""Check whether a request with an unknown outcome had its effect; return the response that represents it."""
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def fetch(session: Session, request: Request, into: type[T], *, wait_s: float = 
 
 
 def _is_unknown(outcome: Response | Lost) -> bool:
-    """Return whether the server says that it does not know what came of the request."""
+    """Return whether the server reports an unknown outcome of the request."""
     problem = problem_of(outcome) if isinstance(outcome, Response) else None
     return problem is not None and problem.name == "outcome-unknown"
 

@@ -1,4 +1,4 @@
-"""The calls of what stands and what happened, by kind. Pure."""
+"""The calls of counts by kind: the backlog, and transitions over a window. Pure."""
 
 from acked_client.core.effects import Flow, Request
 from acked_client.core.exchange import Session, fetch
@@ -6,7 +6,7 @@ from acked_client.model.figures import Backlog, WindowTotals
 
 
 def backlog(session: Session) -> Flow[Backlog]:
-    """Return what stands of each kind."""
+    """Return the current jobs of each kind by state."""
     return (yield from fetch(session, Request("GET", "/backlog"), Backlog))
 
 

@@ -1,4 +1,4 @@
-"""The calls that concern one job. Pure."""
+"""The calls about one job. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _EFFECTS = {"retry": {"retried"}, "run-now": {"run_now", "woken"}, "resolve": {"
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """An accepted job. `is_replay` tells that an earlier request with the key had made it."""
+    """An accepted job. `is_replay` is true if an earlier request with the key created it."""
 
     accepted: Accepted
     idempotency_key: str

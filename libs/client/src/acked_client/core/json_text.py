@@ -41,7 +41,7 @@ def decode(body: bytes, into: type[T], status: int) -> T:
 
 
 def kind_of(handler: Callable[[Any, Any], Any] | str) -> str:
-    """Return the kind that a handler serves; a name stands for itself. Raise `TypeError` for another function."""
+    """Return the kind that a handler serves; a name is returned as it is. Raise `TypeError` for another function."""
     if isinstance(handler, str):
         return handler
     kinds: tuple[str, ...] = getattr(handler, "__acked_kinds__", ())

@@ -1,4 +1,4 @@
-"""Which revision of each job was shown: none twice, and none after a later one. Pure."""
+"""The newest revision of each job that was shown, so that none is shown twice or after a later one. Pure."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from acked_client.model.jobs import HistoryLine, JobEvent
 from acked_client.model.states import ENDED
 
 MOST_ENDED = 100_000
-"""Ended jobs that are remembered, the newest ones. Live jobs are remembered beside them."""
+"""The maximum of ended jobs that are remembered, the newest ones; in addition to all live jobs."""
 MOST_LIVE = 1_000_000
 
 

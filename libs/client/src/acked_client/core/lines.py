@@ -35,7 +35,7 @@ class _Refused(msgspec.Struct):
 
 
 def submit_rows(session: Session, rows: Sequence[Row]) -> Flow[list[Outcome]]:
-    """Submit rows, each once however often it is sent. Return what came of each, in their order."""
+    """Submit rows; a retry creates no second job. Return their outcomes in order."""
     outcomes: dict[int, Outcome] = {}
     lines: dict[int, bytes] = {}
     for row in rows:

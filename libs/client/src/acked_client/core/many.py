@@ -1,7 +1,7 @@
 """Many submissions in one call: one outcome a row, in the order of the rows, with keys that a resumption repeats. Pure.
 
 Rows travel in chunks, several of them at once; `lines` sends a chunk. This module says which rows may be sent next,
-and orders what came of them. It holds at most `window` rows.
+and orders their outcomes. It holds at most `window` rows.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from acked_client.model.requests import Submission
 CHUNK_ROWS = 500
 """The most rows that are sent in one request."""
 OF_A_ROW = frozenset({400, 409, 413, 422})
-"""Statuses that refuse a row alone; the rows behind it are submitted. Every other failure ends the call."""
+"""Statuses that refuse only their row; later rows are submitted. Every other failure ends the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """What came of one row: a job, or the error that refused the row."""
+    """The outcome of one row: a job, or the error that refused it."""
 
     row: Row
     submitted: Submitted | None
@@ -84,7 +84,7 @@ class ManyRows:
         return chunk
 
     def settle(self, row: Row, outcome: Submitted | Exception) -> None:
-        """Note what came of a row. An exception that concerns more than its row ends the call at this row."""
+        """Record the outcome of a row. An exception that affects more than its row ends the call at this row."""
         if isinstance(outcome, Submitted):
             self._settled[row.index] = RowOutcome(row, outcome, None)
         elif isinstance(outcome, ProblemError) and outcome.status in OF_A_ROW:

@@ -1,4 +1,4 @@
-"""The calls of operators: kinds, workers, the audit, tokens, and a look at each service. Pure."""
+"""The calls of operators: kinds, workers, the audit, tokens, and a probe of each service. Pure."""
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime

@@ -1,4 +1,4 @@
-"""OWNER of the rule of retries: what is repeated, and after which wait. Pure."""
+"""OWNER of the rule of retries: which failures are retried, and after which delay. Pure."""
 
 from email.utils import parsedate_to_datetime
 
@@ -8,7 +8,7 @@ from acked_client.model.requests import RetryPolicy
 REPEATED = frozenset({408, 429, 502, 503, 504})
 """Statuses of responses that a later request may not get; every other one from 300 on is final."""
 UNKNOWN_OUTCOME = frozenset({502, 504})
-"""Statuses of proxies: the server behind may have served the request."""
+"""Statuses of proxies: the upstream server may have served the request."""
 _MAX_DOUBLINGS = 30
 
 
@@ -18,7 +18,7 @@ def next_wait_s(
     """Return how long to wait before the request is repeated; None to give up.
 
     `failures` counts those before this one, `elapsed_s` is the time since the call began, and `fraction` is drawn
-    uniformly from 0 to 1 (full jitter). The wait is never shorter than `Retry-After`, and never ends behind the budget.
+    uniformly from 0 to 1 (full jitter). The wait is never shorter than `Retry-After`, and never exceeds the budget.
     """
     asked_s = 0.0
     if isinstance(outcome, Response):
@@ -39,7 +39,7 @@ def backoff_s(policy: RetryPolicy, failures: int, fraction: float) -> float:
 
 
 def retry_after_s(response: Response) -> float | None:
-    """Return the wait that a response asks for, in seconds; None if it asks for none, or not clearly.
+    """Return the `Retry-After` of a response in seconds; None without a valid one.
 
     A date counts from the `Date` of the same response: the clock of this machine may differ from the server's.
     """
@@ -55,7 +55,7 @@ def retry_after_s(response: Response) -> float | None:
 
 
 def may_have_effect(outcome: Response | Lost) -> bool:
-    """Return whether the server may have done what the failed request asked for."""
+    """Return whether the failed request may have taken effect."""
     if isinstance(outcome, Lost):
         return outcome.may_have_arrived
     return outcome.status in UNKNOWN_OUTCOME

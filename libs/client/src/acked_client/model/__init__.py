@@ -1,1 +1,1 @@
-"""What users of the client hold in their hands: jobs, requests, events and exceptions. Pure."""
+"""The types that users of the client see: jobs, requests, events and exceptions. Pure."""

@@ -1,4 +1,4 @@
-"""OWNER of the exceptions of the client that no problem type stands for. Pure."""
+"""OWNER of the exceptions of the client other than those of problem types. Pure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -75,7 +75,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class ProblemError(AckedError):
-    """The server refused the request. `retry_after_s` is the wait that it asked for, if any."""
+    """The server refused the request. `retry_after_s` is its `Retry-After`, if any."""
 
     def __init__(self, problem: Problem, *, retry_after_s: float | None = None) -> None:
         where = "".join(f"; {error.pointer}: {error.detail}" for error in problem.errors[:3])

@@ -1,4 +1,4 @@
-"""What stands of each kind, and what happened to its jobs, as the gateway counts them. Pure."""
+"""Counts by kind: the backlog, and transitions over a window, as the gateway counts them. Pure."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from acked_client.model.operating import KindBacklog
 
 
 class Backlog(Struct, frozen=True, kw_only=True):
-    """What stands of each kind, over all tenants. `counted_at` is None while no count of the last minute is known.
+    """The current jobs of each kind, over all tenants. `counted_at` is None if there was no count in the last minute.
 
     There are more jobs in `inexact_states` than the 100,000 that are counted.
     """

@@ -71,7 +71,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class CallbackStatus(Struct, frozen=True, kw_only=True):
-    """What has become of the callback that a request asked for; `state` is about the job's last end."""
+    """The callback of a request; `state` is that of the delivery of the job's last end."""
 
     url: str
     events: list[str]

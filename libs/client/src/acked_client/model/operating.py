@@ -42,7 +42,7 @@ class Draining(Struct, frozen=True, kw_only=True):
 
 
 class KindBacklog(Struct, frozen=True, kw_only=True):
-    """What stands of a kind. `states` has only the states that occur."""
+    """The current jobs of a kind. `states` has only the states that occur."""
 
     kind: str
     states: dict[str, int]
@@ -146,7 +146,7 @@ class NewestStep(Struct, frozen=True, kw_only=True):
 
 
 class StepCounts(Struct, frozen=True, kw_only=True):
-    """How many durable calls a job has kept, and how many of its signals are unread."""
+    """The numbers of a job's recorded durable calls and of its unread signals."""
 
     kept: int
     unread: int
@@ -187,7 +187,7 @@ class Signals(Struct, frozen=True, kw_only=True):
 
 
 class Readiness(Struct, frozen=True, kw_only=True):
-    """Whether a service is ready. `parts` has what each of its servers says, `since` when a fault was noticed."""
+    """Whether a service is ready. `parts` has the status of each dependency, `since` the start of each fault."""
 
     status: str
     parts: dict[str, str]
@@ -195,7 +195,7 @@ class Readiness(Struct, frozen=True, kw_only=True):
 
 
 class Probe(Struct, frozen=True, kw_only=True):
-    """One look at a service, without a repetition.
+    """One probe of a service, without retries.
 
     `failure` is None if it responded; `readiness`, `version` and `server_at` (its clock, in whole seconds) are None
     where it did not say them. `took_s` is how long the request for its readiness took.

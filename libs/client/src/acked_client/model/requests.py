@@ -1,4 +1,4 @@
-"""What users of the client ask for: submissions, filters and settings of the client. Pure."""
+"""The requests of users: submissions, filters and settings of the client. Pure."""
 
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -87,7 +87,7 @@ class Submission:
 
     kind: Callable[[Any, Any], Any] | str
     payload: Any = None
-    """The input of the handler, any JSON; None stands for an empty object."""
+    """The input of the handler, any JSON; None means an empty object."""
     idempotency_key: str | None = None
     batch: str | None = None
     tags: Sequence[str] = ()
@@ -96,7 +96,7 @@ class Submission:
     timeout_s: float | None = None
     expires_in_s: float | None = None
     callback: Callback | str | None = None
-    """What is called when the job ends; a URL stands for a callback of all events."""
+    """The callback of the job; a URL alone selects all events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class ScheduleDefinition:
     from_at: datetime | str | None = None
     until_at: datetime | str | None = None
     payload: Any = None
-    """The input of the handler, any JSON; None stands for an empty object."""
+    """The input of the handler, any JSON; None means an empty object."""
     tags: Sequence[str] = ()
     batch: str | None = None
     overlap: Overlap | None = None
@@ -240,7 +240,7 @@ class RetryPolicy:
     base_s: float = 0.1
     """The longest wait after the first failure; it doubles with each failure."""
     cap_s: float = 10.0
-    """The longest wait after any number of failures, unless the server asks for more."""
+    """The maximum delay after any number of failures, unless `Retry-After` is longer."""
     request_s: float = 30.0
     """The longest time without a byte of the response to one request; a long poll adds its own wait."""
     outage_s: float = 600.0
@@ -255,7 +255,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedRow(Generic[H]):
-    """What became of one row of `submit_many`: a job, or the problem that refused the row."""
+    """The outcome of one row of `submit_many`: a job, or the problem that refused it."""
 
     index: int
     """The place of the row, from 0."""

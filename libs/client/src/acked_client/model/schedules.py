@@ -15,7 +15,7 @@ class SchedulePaused(Struct, frozen=True, kw_only=True):
 
 
 class Firing(Struct, frozen=True, kw_only=True):
-    """One instant of a schedule and what became of it, or several in a row that were skipped or missed alike.
+    """One instant of a schedule with its outcome, or several consecutive ones that were skipped or missed alike.
 
     `at` is the nominal instant, without jitter; `last_at` is the last one of several. `trigger` is `schedule`,
     `run_now` or `backfill`. `job` exists once the outcome is `started`; only lists of firings have its state.

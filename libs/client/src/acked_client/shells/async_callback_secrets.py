@@ -25,5 +25,5 @@ class AsyncCallbackSecretCalls:
         return await self._driver.run(callbacks.make_secret(self._session))
 
     async def end_callback_secret(self, secret_id: str) -> list[CallbackSecret]:
-        """Let a secret sign no more, at once. Return those that are left."""
+        """End a secret at once. Return the remaining ones."""
         return await self._driver.run(callbacks.end_secret(self._session, secret_id))

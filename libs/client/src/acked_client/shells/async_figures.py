@@ -13,7 +13,7 @@ class AsyncFigureCalls:
     _session: Session
 
     async def backlog(self) -> Backlog:
-        """Return what stands of each kind, over all tenants. Only for clients of the tenant `default`."""
+        """Return the current jobs of each kind by state, over all tenants. Only for clients of the tenant `default`."""
         return await self._driver.run(figures.backlog(self._session))
 
     async def totals(self, window: str = "1h") -> WindowTotals:

@@ -21,8 +21,8 @@ R = TypeVar("R")
 class AsyncHandle(Generic[T]):
     """A job. `T` is the type of its result: what its handler returns.
 
-    `idempotency_key` is the key that submitted it, and `is_replay` tells that an earlier request with this key had.
-    Both are None of a handle that `job` made.
+    `idempotency_key` is the key of the submission, and `is_replay` is true if an earlier request with this key created
+    the job. Both are None of a handle that `job` made.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AsyncHandle(Generic[T]):
         return converted
 
     async def wait(self, timeout: float | None = None) -> JobStatus:
-        """Wait until the job has ended and return its status, whatever became of it.
+        """Wait until the job has ended, in any terminal state, and return its status.
 
         `timeout` is in seconds; None waits for as long as it takes. Raise `StillRunning` after the timeout.
         """
@@ -110,7 +110,7 @@ class AsyncHandle(Generic[T]):
         return await self._run(jobs.signal(self._session, self.id, name, payload, id))
 
     def steps(self, *, newest_first: bool = False) -> AsyncIterator[Step]:
-        """Iterate over the durable calls of the job in the order in which they were first kept."""
+        """Iterate over the durable calls of the job in the order in which they were first recorded."""
         return self._driver.pages(lists.steps(self._session, self.id, newest_first))
 
     async def signals(self) -> Signals:

@@ -34,7 +34,7 @@ class AsyncScheduleHandle:
         return await self._driver.run(schedules.delete(self._session, self.name))
 
     async def pause(self, *, reason: str | None = None) -> ScheduleDetails:
-        """Stop the schedule from firing. Its jobs go on; a second pause does not replace the first."""
+        """Stop the schedule from firing. Its jobs continue; a second pause does not replace the first."""
         return await self._driver.run(schedules.pause(self._session, self.name, reason))
 
     async def resume(self) -> ScheduleDetails:
@@ -44,7 +44,7 @@ class AsyncScheduleHandle:
     async def run_now(self) -> Firing:
         """Fire the schedule now, also while it is paused.
 
-        It is decided within two seconds, by the rule for overlaps; `firings` shows what became of it.
+        An intake decides it within two seconds, by the rule for overlaps; `firings` shows the outcome.
         """
         return await self._driver.run(schedules.run_now(self._session, self.name))
 
@@ -63,7 +63,7 @@ class AsyncScheduleHandle:
         return await self._driver.run(schedules.preview(self._session, self.name, count))
 
     async def firings(self) -> list[Firing]:
-        """Return the newest 100 firings, newest first, and what became of each."""
+        """Return the newest 100 firings with their outcomes, newest first."""
         return await self._driver.run(schedules.firings(self._session, self.name))
 
 

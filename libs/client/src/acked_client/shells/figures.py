@@ -13,7 +13,7 @@ class FigureCalls:
     _session: Session
 
     def backlog(self) -> Backlog:
-        """Return what stands of each kind, over all tenants. Only for clients of the tenant `default`."""
+        """Return the current jobs of each kind by state, over all tenants. Only for clients of the tenant `default`."""
         return self._driver.run(figures.backlog(self._session))
 
     def totals(self, window: str = "1h") -> WindowTotals:

@@ -1,4 +1,4 @@
-"""What operators ask for beside jobs, blocking: kinds, workers, the audit, tokens."""
+"""Operators' calls that do not concern single jobs, blocking: kinds, workers, the audit, tokens."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ class OperatorCalls:
         return self._driver.run(operating.kind(self._session, name))
 
     def pause(self, kind: str, *, reason: str | None = None) -> Kind:
-        """Stop the jobs of a kind from starting. Running jobs go on, and submissions are accepted."""
+        """Stop the jobs of a kind from starting. Running jobs continue, and submissions are accepted."""
         return self._driver.run(operating.change_kind(self._session, kind, "pause", reason=reason))
 
     def resume(self, kind: str) -> Kind:

@@ -116,7 +116,7 @@ class ScheduleOrder(Struct, frozen=True):
 
 
 class Firing(Struct, frozen=True):
-    """One instant of a schedule and what became of it, or several in a row that were skipped or missed alike."""
+    """One instant of a schedule with its outcome, or several consecutive ones that were skipped or missed alike."""
 
     at: datetime
     """The nominal instant, without jitter; the first one of several."""

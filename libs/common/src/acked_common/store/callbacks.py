@@ -91,7 +91,7 @@ class CallbackSecretStore(CallbackSecretReader, Protocol):
         ...
 
     async def end_secret(self, tenant: str, secret_id: str, at: datetime) -> bool:
-        """Let a secret sign no more. Return False if none that signs has this id."""
+        """End a secret. Return False if no secret that signs has this id."""
         ...
 
 
