@@ -35,7 +35,7 @@ class KeptError(Struct, frozen=True):
 
 
 class Kept(Struct, frozen=True, omit_defaults=True):
-    """The kept outcome of one durable call. While `is_open`, the call has begun and has no outcome.
+    """The recorded outcome of one durable call. While `is_open`, the call has begun and has no outcome.
 
     `acked_common.model.ledger.LedgerEntry` has the same fields on purpose: this package depends on no other of Acked,
     so what handlers see can't be the record that is stored. The worker maps one to the other, and refuses to start if

@@ -90,7 +90,7 @@ class EndpointDisabled(Struct, frozen=True, kw_only=True):
 
 
 class CallbackEndpoint(Struct, frozen=True, kw_only=True):
-    """A callback endpoint of the tenant. No `kinds` stands for all kinds.
+    """A callback endpoint of the tenant. No `kinds` means all kinds.
 
     `state` is `enabled`, `failing`, `disabled` by Acked, or `off`, which a client has disabled. No call shows the
     values of its headers.

@@ -27,7 +27,7 @@ _Client = MongoClient[dict[str, Any]]
 
 
 class AccountsError(Exception):
-    """The accounts can't be created; the message says what to do."""
+    """The accounts can't be created; the message contains the remedy."""
 
 
 def ensure_accounts(

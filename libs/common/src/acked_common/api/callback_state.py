@@ -1,4 +1,4 @@
-"""What has become of a job's callback, for its status."""
+"""The state of a job's callback, for its status."""
 
 from typing import Annotated, Literal, TypedDict
 
@@ -13,7 +13,7 @@ CallbackState = Literal["pending", "not-requested", "due", "sending", "delivered
 
 
 class CallbackOf(TypedDict):
-    """The callback that a request asked for."""
+    """The callback of a request."""
 
     url: str
     events: list[str]
@@ -30,7 +30,7 @@ class CallbackOf(TypedDict):
 async def callback_of(store: JobReader, job: Job) -> CallbackOf | None:
     """Return the callback of a job for its readers, with the state of the delivery of its last end; None without one.
 
-    That is one read more, for ended jobs with a callback alone. Raise `StoreError`.
+    That costs one further read, only for ended jobs with a callback. Raise `StoreError`.
     """
     if job.callback is None:
         return None

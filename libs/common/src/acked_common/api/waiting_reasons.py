@@ -30,7 +30,7 @@ MAX_GUESS_S = 60.0
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """The facts that explain a job's state, beside the job itself."""
+    """The facts that explain a job's state, in addition to the job itself."""
 
     now: datetime
     is_served: bool = True
@@ -75,7 +75,7 @@ def pause_told(kind: str, pause: Pause) -> str:
 
 
 def limit_told(job: Job, limit: KindLimit, use: LimitUse | None, *, may_see_all: bool) -> str:
-    """Return the sentence about a limit that a job waits for. Readers of other tenants learn no counts of all."""
+    """Return the sentence about a limit that a job waits for. Readers of other tenants get no total counts."""
     own = 0 if use is None else use.of_tenants.get(job.tenant, 0)
     if limit.per_tenant is not None and own >= limit.per_tenant:
         return f"limited: {own:,} of {limit.per_tenant:,} running jobs of its tenant; {_NEXT_OF_KIND}"
@@ -147,7 +147,7 @@ def _scheduled(job: Job, facts: Facts) -> _Found:
 
 
 def _of(count: int, most: int | None) -> str:
-    """Return how many of how many. A job that made progress goes on behind the maximum, which counts from there."""
+    """Return a count and its maximum. After progress a job may exceed it, since it counts from the newest progress."""
     if most is None:
         return str(count)
     return f"{count} of {most}" if count < most else f"{count}; {most} without progress end it"
@@ -229,7 +229,7 @@ def _rate(starts_per_s: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Format a figure with two significant digits; the estimate is no more exact."""
+    """Format a figure with two significant digits, the accuracy of the estimate."""
     return f"{float(f'{value:.2g}'):,.10g}"
 
 

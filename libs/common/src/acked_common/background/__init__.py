@@ -1,1 +1,1 @@
-"""Loops that run beside requests: the sweeper, the bundle publisher, monitors and caches."""
+"""Background loops: the sweeper, the bundle publisher, monitors and caches."""

@@ -1,14 +1,14 @@
-"""The resumer: queues parked jobs whose wait has ended. It runs in every intake and gateway; one has the turn.
+"""The resumer: queues parked jobs whose wait has ended. It runs in every intake and gateway; one holds the lock.
 
 A million waits may end at once. The resumer queues as many of them as workers take in a moment, and the next ones when
 those were claimed: `ResumeWindow` has the rule. Tenants are in turn, each with a page at a time. A page is written with
 one command and published.
 
-A page continues behind the position of the one before: MongoDB still walks over entries of the index that have left,
-so pages from the beginning would cost more and more. A tenant begins anew once its pages were gone through. Jobs of
+A page continues after the position of the previous one: MongoDB still walks over entries of the index that have left,
+so pages from the beginning would cost more and more. After its last page, a tenant starts over. Jobs of
 kinds that may have no more are passed by, at most `PASSED_PAGES` pages a call, so that they hide no other jobs.
 
-Whoever has the turn extends it while there is work. If that process dies, another one takes the turn `TURN_S` later,
+The holder of the lock extends it while there is work. If that process dies, another one takes the lock `TURN_S` later,
 and the parked jobs are as they were.
 """
 
@@ -40,7 +40,7 @@ TURN_S = 5.0
 EXTENDED_AFTER_S = 2.5
 """The age at which the process with the turn extends it."""
 LOOK_AGAIN_S = 0.01
-"""The time between two looks at resumed jobs, while more are due."""
+"""The time between two reads of resumed jobs, while more are due."""
 SLOW_LOOK_S = 1.0
 """The same for kinds that do not take theirs in time."""
 COUNTED = 2 * MOST_WAITING
@@ -61,7 +61,7 @@ class Resumer:
         self._times = times
         self._window = ResumeWindow()
         self._tenants: deque[tuple[str, SweepPosition | None]] = deque()
-        """Tenants with parked jobs that are due behind a position, in turn."""
+        """Tenants with parked jobs that are due after a position, in turn."""
         self._tenants_read_at = float("-inf")
         self._holder = str(new_id())
         self._extended_at = float("-inf")
@@ -103,7 +103,7 @@ class Resumer:
         self._tenants.extend((name, None) for name in due if name not in known)
 
     async def _has_turn(self) -> bool:
-        """Return whether this process has the turn: take or extend it if it may end soon."""
+        """Return whether this process holds the lock: take it, or extend it if it may end soon."""
         at = self._clock.monotonic()
         if at - self._extended_at < EXTENDED_AFTER_S:
             return True

@@ -1,7 +1,7 @@
 """The payload schemas that count now: those that live workers serve.
 
-A worker's document tells which schema it has of each kind. It is refreshed every two seconds, and removed when the
-worker leaves, so that a worker that is gone no longer counts. The schemas themselves stand in the document of the kind.
+A worker's document contains its schema of each kind. It is refreshed every two seconds, and removed when the
+worker stops, so that a stopped worker no longer counts. The schemas themselves are in the document of the kind.
 """
 
 import asyncio

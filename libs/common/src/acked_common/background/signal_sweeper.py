@@ -1,8 +1,8 @@
-"""Announce signals to their jobs: at once for a gateway that has received one, and later for a sender that died.
+"""Announce signals to their jobs: at once when a gateway receives one, later if its gateway died.
 
 A signal has three steps: (1) it is put into the inbox of its job's ledger, and marked as pending; (2) it is announced
-to the job; (3) the mark is unset, unless a newer signal has set it again. A sender that dies behind (1) leaves the
-mark. The sweeper of signals runs in every intake and gateway, one has the turn, and it does (2) and (3).
+to the job; (3) the mark is unset, unless a newer signal has set it again. A sender that dies after (1) leaves the
+mark. The sweeper of signals runs in every intake and gateway; one at a time holds the lock and does (2) and (3).
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""Command-line programs behind recipes."""
+"""Command-line programs that recipes call."""

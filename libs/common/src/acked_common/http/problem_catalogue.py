@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """One problem type. `text` says what happened; `advice` says what the client should do."""
+    """One problem type. `text` describes the fault, `advice` the remedy for the client."""
 
     status: int
     title: str

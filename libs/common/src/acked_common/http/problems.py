@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457), and the page behind `/problems/<name>`. Pure."""
+"""Problem documents (RFC 9457), and the page `/problems/<name>`. Pure."""
 
 import base64
 import html

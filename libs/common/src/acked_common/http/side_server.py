@@ -16,7 +16,7 @@ from acked_common.http.settings import HttpLimits
 from acked_common.runtime import inheritance
 
 LIMITS = HttpLimits(connections=64)
-"""Connections beside the reserve for health checks."""
+"""Connections in addition to the reserve for health checks."""
 PORTS_TRIED = 64
 _BACKLOG = 64
 

@@ -117,7 +117,7 @@ def target_of(url: str) -> CallTarget:
 
 
 def check_target(target: CallTarget, allowed: AllowedHosts) -> None:
-    """Check scheme and host as they are written. Raise `ValueError` that says how to allow the target."""
+    """Check scheme and host as they are written. Raise `ValueError` with the way to allow the target."""
     host, port = target.host, target.port
     if allowed.has(host, port):
         return

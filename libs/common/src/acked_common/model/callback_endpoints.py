@@ -1,7 +1,7 @@
 """OWNER of callback endpoints: their records, bounds, and the rules by which they match, fail and are disabled. Pure.
 
-A tenant defines endpoints beside the callbacks of requests. Intake decides which endpoints a job has when it accepts
-the job, and stores their names with it, so a job without any costs nothing. Which of these get an event, and where it
+A tenant defines endpoints in addition to the callbacks of requests. When intake accepts a job, it decides which
+endpoints the job has, and stores their names with it, so a job without any costs nothing. Which of these get an event, and where it
 is sent, follows from their definitions when the job ends.
 
 `rev` counts definitions. Workers write how deliveries go beside it, and only to the definition that they have used.
@@ -37,7 +37,7 @@ ACKED = "acked"
 
 
 class EndpointOrder(Struct, frozen=True):
-    """What a client defines. No `kinds` stands for all kinds."""
+    """The definition by a client. No `kinds` means all kinds."""
 
     url: str
     events: tuple[str, ...] = EVENTS

@@ -127,7 +127,7 @@ def body_of(source: Source, end: JobEnd) -> str:
 
 
 def is_wanted(callback: Callback, end: JobEnd) -> bool:
-    """Return whether the callback has asked for the event."""
+    """Return whether the callback selects the event."""
     return end.event in callback.events
 
 
@@ -167,4 +167,4 @@ def with_callback(transition: Transition, *, state: State, run: int, at: datetim
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how Standard Webhooks marks secrets
 SECRET_BYTES = 32
 ROTATION = timedelta(days=1)
-"""How long an earlier secret signs beside a new one."""
+"""How long the previous secret signs after a rotation."""

@@ -1,7 +1,7 @@
 """OWNER of cron expressions and time zones: when a schedule is due, as aware UTC instants. Pure.
 
 Only this module imports `cronsim`, and time-zone data come only from the package `tzdata`, so all processes of one
-version agree whatever their machines have. Rules where clocks change, those of Debian's cron:
+version agree, independent of their machines. Rules where clocks change, those of Debian's cron:
 
 * Fixed times (neither minute nor hour begins with a star): a time that is skipped in spring is due at the first minute
   after the gap, and a time that occurs twice in autumn is due once, the first time.
@@ -10,7 +10,7 @@ version agree whatever their machines have. Rules where clocks change, those of 
 
 `cronsim` decides the first rule. For the second it steps over whole hours, which misses minutes in zones whose clocks
 change by half an hour (Australia/Lord_Howe), and returns times inside a gap at midnight (Africa/Cairo). So here it
-walks over the calendar alone, and the few days on which the offset changes are walked minute by minute.
+walks over the calendar only, except for the few days on which the offset changes, which it walks minute by minute.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ _MONDAY = datetime(2024, 1, 1)
 
 
 class BadCron(ValueError):
-    """An expression or a zone that can't be used; the message says what to write instead."""
+    """An expression or a zone that can't be used; the message contains the correct form."""
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""OWNER of the ledger of a job: the kept outcomes of its durable calls, its inbox of signals, and its fence. Pure.
+"""OWNER of the ledger of a job: the recorded outcomes of its durable calls, its inbox of signals, and its fence. Pure.
 
 A job that makes a durable call, or receives a signal, has one ledger. Each attempt opens it once, under the nonce of
 its claim, and writes under that nonce. So a later attempt fences an earlier one. `ledger_rules` has the rule of each
@@ -19,9 +19,9 @@ MAX_ENTRIES = 10_000
 MAX_BYTES = 16 * 1024 * 1024
 """The maximum of bytes that may be written to a ledger, by `ledger_rules.entry_bytes`."""
 MAX_VALUE_BYTES = 1024 * 1024
-"""The maximum size of one kept value."""
+"""The maximum size of one stored value."""
 MAX_ERROR_CHARS = 4000
-"""The maximum length of the message of a kept error."""
+"""The maximum length of the message of a stored error."""
 MAX_UNREAD = 1000
 """The maximum of signals in an inbox."""
 MAX_UNREAD_BYTES = 1024 * 1024
@@ -42,7 +42,7 @@ NO_EARLY_ENDS: Mapping[str, datetime] = MappingProxyType({})
 
 
 class EntryError(Struct, frozen=True):
-    """The error of a step that failed for good. Long messages are cut, and what is no Unicode is replaced."""
+    """The error of a step that failed permanently. Long messages are cut, and invalid Unicode is replaced."""
 
     type: str
     message: str
@@ -56,7 +56,7 @@ class EntryError(Struct, frozen=True):
 
 
 class LedgerEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The kept outcome of one durable call. While `is_open`, the call has begun and has no outcome.
+    """The recorded outcome of one durable call. While `is_open`, the call has begun and has no outcome.
 
     `acked.durable.port.Kept` has the same fields on purpose, without `seq` and `by`: handlers depend on no other
     package of Acked. The worker maps one to the other, and refuses to start if their fields differ.
@@ -120,7 +120,7 @@ class JobLedger(Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
     """The bytes that were written to the ledger in this edition."""
     progressed_at_failures: int = 0
-    """The failures of the job's run when the newest outcome was kept."""
+    """The failures of the job's run when the newest outcome was recorded."""
     progressed_at_crashes: int = 0
     """The crashes of the job's run then."""
     inbox: tuple[Signal, ...] = ()

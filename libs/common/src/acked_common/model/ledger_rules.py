@@ -68,7 +68,7 @@ def known_id(signal_id: str) -> str:
 
 
 def is_progress(entry: LedgerEntry) -> bool:
-    """Return whether an entry is progress of its job: a kept outcome, not a begun call or a failed try."""
+    """Return whether an entry is progress of its job: a recorded outcome, not a begun call or a failed try."""
     return not entry.is_open and entry.call != TRY
 
 
@@ -94,7 +94,7 @@ def opened(ledger: JobLedger | None, opening: Opening, *, owns: bool = False) ->
     """Open the ledger for an attempt. The first attempt of a new run drops errors and time-outs (`retried`).
 
     A ledger that a later attempt opened is ahead of its job: the attempt is stale, or the jobs were restored from a
-    backup. `owns` says that the job was read behind the ledger, and that this attempt owns it; then the ledger is
+    backup. `owns`: the job was read after the ledger, and this attempt owns it; then the ledger is
     taken over.
     """
     if ledger is None:
@@ -190,7 +190,7 @@ def ended_early(ledger: JobLedger | None, waits: Waits, at: datetime) -> JobLedg
     """End the wait for which a job is parked, as of `at`. Return None if the ledger has no such wait.
 
     `waits` names no key. So all sleeps, or delays of tries, of its name end that end at its instant. Others wait on.
-    A wait that was ended before keeps its instant.
+    A wait that was ended before retains its instant.
     """
     ends = [digest for digest, entry in ledger.entries.items() if is_ended_by(entry, waits)] if ledger else []
     if ledger is None or not ends:
@@ -213,7 +213,7 @@ def is_ended_by(entry: LedgerEntry, waits: Waits) -> bool:
 def replayed(ledger: JobLedger) -> Mapping[str, LedgerEntry]:
     """Return the entries as a replay sees them: a wait that was ended early has ended when it began.
 
-    That is in the past of every later attempt, whatever the clocks say. So the replay never waits for it again.
+    That is in the past of every later attempt, whatever its clock. So the replay never waits for it again.
     """
     early = ledger.ended_early
     if not early:

@@ -98,7 +98,7 @@ class Seen(Struct, frozen=True):
     tenant: str = DEFAULT_TENANT
     """The tenant of the job, for counts. Not compared, because the id is."""
     signals: int | None = None
-    """The number of signals that the caller has read; the job must know of no more. None if it does not matter."""
+    """The signals that the caller has read; no more may have been announced to the job. None if it does not matter."""
 
 
 class Transition(Struct, frozen=True):

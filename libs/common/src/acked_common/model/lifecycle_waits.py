@@ -21,7 +21,7 @@ NO_SIGNAL = ""
 MOST_NAMES = 50
 """The maximum of names in `Waits.signals`; a job that waits for more is woken by any."""
 ENDABLE = frozenset({"sleep", "try"})
-"""The durable calls that an operator may end early: they wait for an instant alone. To end a wait for a signal would
+"""The durable calls that an operator may end early: they wait only for an instant. To end a wait for a signal would
 decide for the handler that none came."""
 
 

@@ -1,4 +1,4 @@
-"""OWNER of the options that a request may set for its job, beside kind, payload and delay. Pure.
+"""OWNER of the options that a request may set for its job, in addition to kind, payload and delay. Pure.
 
 One struct travels whole: submission, new job, document, claimed job, assignment, handler context. Fingerprint, stored
 fields, shared bytes and the fields that a claim reads derive from it. So a new option needs its line here, its check in

@@ -118,7 +118,7 @@ class _Looks:
         self._left = MAX_LOOKS
 
     def key(self, tokens: Sequence[Token], root: Any, mapping: Mapping[str, Any]) -> str | None:
-        """Return the first key with which the fault occurs; None if it can't be told."""
+        """Return the first key with which the fault occurs; None if it is unknown."""
         items = list(mapping.items())
         low, high = 0, len(items)
         while high - low > 1:

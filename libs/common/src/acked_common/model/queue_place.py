@@ -1,6 +1,6 @@
 """The position of a job in the queue of its kind, and the rate of that queue, from counts of queued jobs. Pure.
 
-A look counts queued jobs by kind and by the tenth of a second in which they were queued. One look gives the positions
+A look counts queued jobs by kind and by the tenth of a second in which they were queued. One look yields the positions
 of all jobs, so many requests cost one look.
 """
 

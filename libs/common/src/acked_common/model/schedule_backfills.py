@@ -55,7 +55,7 @@ def waits(schedule: Schedule) -> bool:
 
 
 def candidates(schedule: Schedule) -> list[UUID]:
-    """Return the ids of the jobs that the next look may start or pass over."""
+    """Return the ids of the jobs that the next look may start or skip."""
     backfill = schedule.progress.backfill
     if backfill is None or not goes_on(schedule):
         return []

@@ -1,9 +1,9 @@
 """The rules of schedules: due instants, ids, overlap, catch-up, and how each write changes a schedule. Pure.
 
-An intake fires in four steps: it decides what becomes of due instants, writes the decision by compare-and-set, inserts
-the jobs, and writes that they started. The decision comes first, because what overlaps depends on when one looks: two
+An intake fires in four steps: it decides the outcome of due instants, writes the decision by compare-and-set, inserts
+the jobs, and writes that they started. The decision comes first, because overlaps depend on the time of the read: two
 intakes that looked at different instants could disagree, and one would insert a job that the other recorded as
-skipped. Whoever dies behind the decision leaves it in `starting`, and the next intake inserts the same ids.
+skipped. An intake that dies after the decision leaves it in `starting`, and the next intake inserts the same ids.
 """
 
 from collections.abc import Collection
@@ -43,7 +43,7 @@ MAX_HELD_LOOK_S = 30.0
 
 
 def look_at(schedule: Schedule, now: datetime) -> datetime | None:
-    """Return when an intake has to look next; None if nothing will be due."""
+    """Return when an intake must read the schedule next; None if nothing will be due."""
     progress = schedule.progress
     if progress.starting:
         return now + timedelta(seconds=STARTS_WITHIN_S)
@@ -234,7 +234,7 @@ def started(schedule: Schedule, jobs: Collection[UUID]) -> Schedule:
 
 
 def stop(schedule: Schedule, why: Why, detail: str, *, now: datetime) -> Schedule:
-    """Return a schedule whose timing can't be used any more; it fires again once it is defined anew."""
+    """Return a schedule whose timing is no longer valid; it fires again after a new definition."""
     progress = schedule.progress
     at = progress.next_at or now
     refused = Firing(
@@ -268,7 +268,7 @@ def define(earlier: Schedule | None, order: ScheduleOrder, *, tenant: str, name:
 
 
 def ask(schedule: Schedule, *, now: datetime) -> Schedule:
-    """Return the schedule with a firing that an operator asks for; the same object while another one waits."""
+    """Return the schedule with a firing that an operator requests; the same object while another one waits."""
     progress = schedule.progress
     if progress.asked is not None:
         return schedule

@@ -25,7 +25,7 @@ MAX_CATCH_UP_S = 7 * 86_400
 DEFAULT_CATCH_UP_S = 3600
 MAX_JITTER_S = 3600
 MOST_AT_ONCE = 20
-"""Instants of one schedule that are decided with one write; the others follow with the next look."""
+"""Instants of one schedule that are decided with one write; the others follow with the next read."""
 FIRINGS_KEPT = 100
 LIVE_KEPT = 100
 """Jobs of a schedule that count as live for its overlap rule: the newest ones."""
@@ -35,7 +35,7 @@ MOST_PREVIEWED = 5000
 MOST_BACKFILLED = 1000
 """Instants of one backfill."""
 BACKFILL_LOOKED = 50
-"""Instants of a backfill of which one look finds out whether their jobs exist."""
+"""Instants of a backfill whose jobs one read looks up."""
 
 
 class Overlap(StrEnum):
@@ -57,10 +57,10 @@ class Trigger(StrEnum):
 
 
 class FiringOutcome(StrEnum):
-    """What became of a firing."""
+    """The outcome of a firing."""
 
     ASKED = "asked"
-    """An operator asked for it, and no intake has decided it yet."""
+    """An operator requested it, and no intake has decided it yet."""
     STARTING = "starting"
     """It is decided that its job starts; whether the job is stored is not known yet."""
     STARTED = "started"
@@ -188,4 +188,4 @@ class Schedule(Struct, frozen=True):
     progress: ScheduleProgress
     pause: Pause | None = None
     look_at: datetime | None = None
-    """When an intake looks next; None if there is nothing to do."""
+    """When an intake reads it next; None if there is nothing to do."""

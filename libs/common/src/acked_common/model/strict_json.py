@@ -1,8 +1,8 @@
 """Strict JSON: accepted texts mean the same to every reader, and can be stored, forwarded and shown. Pure.
 
-Refused, beside invalid JSON: text that isn't UTF-8, a byte order mark, one key twice in an object, integers
+Refused, in addition to invalid JSON: text that isn't UTF-8, a byte order mark, one key twice in an object, integers
 outside 64 signed bits, numbers that overflow or are longer than 400 characters, lone surrogates, NUL in a key, and
-nesting beyond the limit. Numbers keep their text; only their range is checked.
+nesting beyond the limit. Numbers retain their text; only their range is checked.
 
 The common case is one pass of a C decoder and a few searches that prove the other rules. If they prove nothing,
 `JsonScanner` decides, and reports the position and the rule. Both take time linear in the length of the text.

@@ -37,7 +37,7 @@ _IN_URL = re.compile(rb"(?:^|&)(?:access_)?token=|acked(?:_|%5[Ff])[a-z0-9]{12}(
 
 
 class TokenError(Exception):
-    """The token can't be made; the message says why."""
+    """The token can't be made; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)

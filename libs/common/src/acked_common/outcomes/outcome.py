@@ -45,7 +45,7 @@ class ErrorInfo:
     culprit: str | None = None
     """The innermost line of the user's own code that raised it; see `culprit`."""
     details: Mapping[str, Any] | None = None
-    """What a kind of ours keeps of a failed attempt, such as the response that a callback got."""
+    """The details that a shipped kind stores of a failed attempt, such as the response to a callback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def _culprit_of(error: BaseException) -> str | None:
 
 
 def _details_of(error: BaseException) -> dict[str, Any] | None:
-    """Return the details that a kind of ours has given an exception; None for those of users, whatever they have."""
+    """Return the details that a shipped kind has attached to an exception; None for kinds of users."""
     details = getattr(error, "acked_details", None) if isinstance(error, Permanent | RetryLater) else None
     try:
         text = json_values.encode(dict(details)) if details else b""

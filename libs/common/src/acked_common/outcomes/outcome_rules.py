@@ -151,7 +151,7 @@ def may_be_idle(job: ClaimedJob) -> bool:
 
 
 def _delay_of_idle_start(idle: int) -> float:
-    """Return the delay after an unsuccessful start: none at first, then growing, whatever the cause."""
+    """Return the delay after an unsuccessful start: none at first, then growing, for any cause."""
     return 0.0 if idle < FREE_STARTS else IDLE_STARTS.delay_s(1 + idle - FREE_STARTS)
 
 

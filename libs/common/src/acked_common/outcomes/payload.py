@@ -14,7 +14,7 @@ class PayloadNotTaken(Permanent):
 def typed_payload(kind: Kind, value: object) -> object:
     """Return the payload as the handler takes it: converted, or the decoded JSON if its annotation has no type.
 
-    Raise `PayloadNotTaken`, whose message has the JSON pointer of the fault, and whatever the type itself raises.
+    Raise `PayloadNotTaken`, whose message has the JSON pointer of the fault, and any error of the type itself.
     """
     of = kind.payload
     if of is None:

@@ -34,7 +34,7 @@ class Tasks:
         return task
 
     def repeat(self, name: str, step: Step, *, every_s: float) -> asyncio.Task[Any]:
-        """Run `step` repeatedly, `every_s` apart with a tenth of jitter, whatever it raises."""
+        """Run `step` repeatedly, `every_s` apart with a tenth of jitter, also after errors."""
 
         async def loop() -> None:
             failing = False

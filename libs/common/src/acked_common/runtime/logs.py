@@ -31,8 +31,8 @@ def log_fd() -> int:
 def set_up_logs(service: str, level: str, *, own: TextIO | None = None) -> None:
     """Route structlog and the standard library's loggers into one stream of JSON lines.
 
-    With `own`, the lines of Acked and its libraries go there, whatever user code does to the root logger. All others
-    stay on standard error.
+    With `own`, the lines of Acked and its libraries go there, regardless of user code that changes the root logger. All
+    others stay on standard error.
     """
     global _own
     _own = own

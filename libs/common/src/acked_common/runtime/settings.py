@@ -80,7 +80,7 @@ class CommonSettings:
     has_development_secret: bool
     """Whether a server's password is a development secret of the repository."""
     crash: FailpointPlan | None = None
-    """For tests alone: where this process breaks."""
+    """For tests only: where this process breaks."""
     unknown: tuple[str, ...] = ()
     """A line for each `ACKED_*` variable that nothing reads."""
     callback_allow: AllowedHosts = field(default_factory=AllowedHosts)
@@ -196,7 +196,7 @@ def _published_on_loopback(env: Env) -> bool:
 
 
 def require_access(env: Env, settings: CommonSettings) -> None:
-    """Require tokens of a service that other machines can reach; the problem says how to enable them."""
+    """Require tokens of a service that other machines can reach; the problem explains how to enable them."""
     env.require(
         settings.access.asks_for_tokens or settings.access.published_on_loopback or is_loopback(settings.listen.host),
         f"{_reached_at(env, settings)}: others than this machine may reach it, and nobody would have to show a token. "

@@ -16,7 +16,7 @@ from acked_common.store.records import Job
 
 
 class SettledEnds(Struct, frozen=True):
-    """The ends of a job whose deliveries are inserted, or that nobody asked for."""
+    """The ends of a job whose deliveries are inserted or were not requested."""
 
     id: UUID
     rev: int
@@ -34,7 +34,7 @@ class CallbackStore(Protocol):
         ...
 
     async def next_tenant_with_ends(self, after: str) -> str | None:
-        """Return the first tenant behind `after`, by name, that has such ends; None if there is none."""
+        """Return the first tenant after `after`, by name, that has such ends; None if there is none."""
         ...
 
     async def jobs_with_ends(self, tenant: str, *, limit: int) -> list[Job]:

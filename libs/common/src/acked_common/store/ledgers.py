@@ -1,6 +1,6 @@
 """OWNER of the storage ports of ledgers (see `model/ledger`). All verbs may raise `StoreError`.
 
-No verb deletes. A ledger ends a day behind its job, by the store's own clock.
+No verb deletes. A ledger is deleted a day after its job, by the store's own clock.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The port to the kept figures of load tests, and the one in memory. All verbs may raise `StoreError`.
+"""The port to the stored figures of load tests, and an implementation in memory. All verbs may raise `StoreError`.
 
 A tenant has `SLOTS` places. The name of the batch chooses the place, so a later test may replace an earlier one with
 another name, and no tenant can store more.
@@ -32,7 +32,7 @@ class LoadTestRecord(Struct, frozen=True):
 
 
 class LoadTestStore(Protocol):
-    """Where figures are kept."""
+    """The store of figures."""
 
     async def keep(self, record: LoadTestRecord) -> None:
         """Store figures for `KEPT_DAYS`; those of an earlier test in the same place are replaced."""

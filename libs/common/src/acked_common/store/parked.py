@@ -58,7 +58,7 @@ class ParkedStore(Protocol):
         ...
 
     async def waits_ended(self, tenant: str, *, limit: int, after: SweepPosition | None = None) -> list[SweepPosition]:
-        """Return the parked jobs of a tenant whose next check is due, longest due first, behind a position."""
+        """Return the parked jobs of a tenant whose next check is due, longest due first, after a position."""
         ...
 
     async def of_other_kinds(self, ids: Sequence[UUID], kinds: Collection[str]) -> set[UUID]:

@@ -60,7 +60,7 @@ class DueScheduleStore(Protocol):
     """Find due schedules and write what was decided, for intakes."""
 
     async def due(self, *, limit: int) -> Sequence[Schedule]:
-        """Read schedules at which to look by MongoDB's clock, longest due first."""
+        """Read the schedules that are due by MongoDB's clock, longest due first."""
         ...
 
     async def save_progress(self, schedules: Sequence[Schedule], *, nonce: UUID) -> set[ScheduleKey]:

@@ -70,7 +70,7 @@ class AttemptVerbs(Verbs):
 
 
 def _outcome(move: Move, document: Document) -> Applied:
-    """Return what became of a move, from its job as it was read afterwards."""
+    """Return the outcome of a move, from its job as it was read afterwards."""
     if is_recorded(move, document):
         return Applied.APPLIED
     if is_behind(move, document):

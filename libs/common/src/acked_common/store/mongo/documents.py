@@ -93,7 +93,7 @@ def options_from(document: Mapping[str, Any]) -> JobOptions:
 
 
 KEY_HOLDER_FIELDS = ("kind", "first_state", "accepted_at", "key_fingerprint")
-"""The fields that `key_holder_from` reads beside the id."""
+"""The fields that `key_holder_from` reads in addition to the id."""
 
 
 def key_holder_from(document: Mapping[str, Any]) -> KeyHolder:
@@ -110,7 +110,7 @@ _REASONS = {reason.value: reason for reason in Reason}
 
 
 def job_from(document: Mapping[str, Any]) -> Job:
-    """Return a job from its document; a projection may leave payload, result and history away."""
+    """Return a job from its document; a projection may omit payload, result and history."""
     get = document.get
     owner = get("owner")
     result, progress = get("result"), get("progress")
@@ -184,7 +184,7 @@ CLAIMED_FIELDS = (
     *(stored_name(name) for name in ClaimedJob.__struct_fields__ if name not in ("id", "nonce", "options", "tenant")),
     *OPTION_NAMES,
 )
-"""The fields that `claimed_job_from` reads beside the id, and the tenant if clients need tokens.
+"""The fields that `claimed_job_from` reads in addition to the id, and to the tenant if clients need tokens.
 
 Measured with no-ops: reading whole documents was a quarter of the Python time that a job costs a worker."""
 
@@ -276,7 +276,7 @@ def transition_fields(transition: Transition) -> Document:
 
 
 def is_recorded(move: Move, document: Mapping[str, Any]) -> bool:
-    """Return whether the document shows that this very move was applied, whatever followed it."""
+    """Return whether the document shows that exactly this move was applied, also after later moves."""
     return history_document(move.history_entry) in document.get("history", ())
 
 

@@ -1,6 +1,6 @@
 """The documents of ledgers and their parts, and the commands that change them. Pure: no driver, no I/O.
 
-A ledger's document stays below 1 MiB, whatever is kept. Its first entries and small signals stand inside. All others
+A ledger's document stays below 1 MiB in any case. It contains the first entries and small signals. All others
 are parts of their own: the document then has a stub with the last bytes of the part's id. The id is a hash of the part,
 so a part that is inserted again is the same, and the part of a stale attempt is never another's. It begins with the id
 of the job, so a range of ids is all parts of a job, also those that no ledger refers to.
@@ -40,9 +40,9 @@ from acked_common.store.mongo.documents import Document
 from acked_common.store.mongo.field_names import DELETE_AT
 
 INLINE_TIERS = ((128, 1280), (384, 256))
-"""An entry up to this number stands inside the document, if it has at most so many bytes."""
+"""An entry up to this number is stored inside the document, if it has at most so many bytes."""
 INLINE_SIGNAL_BYTES = 192
-"""A signal stands inside the document, if it has at most so many bytes."""
+"""A signal is stored inside the document, if it has at most so many bytes."""
 TAIL_BYTES = 16
 _TAILS = (b"\0" * TAIL_BYTES, b"\xff" * TAIL_BYTES)
 
@@ -305,7 +305,7 @@ def reopen_statement(before: JobLedger, after: JobLedger, at: datetime) -> Docum
 
 
 def write_statement(write: LedgerWrite, stored: Stored) -> Document:
-    """Return the compare-and-set that keeps one entry, and takes a signal."""
+    """Return the compare-and-set that stores one entry, and takes a signal."""
     name = f"{ENTRIES}.{entry_name(write.digest)}"
     weight = entry_bytes(write.entry)
     criteria: Document = {"_id": write.id, BY: write.entry.by, SIZE: {"$lte": MAX_BYTES - weight}}
@@ -329,7 +329,7 @@ def write_statement(write: LedgerWrite, stored: Stored) -> Document:
 
 
 def read_back_fields(writes: Sequence[LedgerWrite]) -> Document:
-    """Return the projection that shows what became of writes."""
+    """Return the projection that shows the outcomes of writes."""
     names = {f"{ENTRIES}.{entry_name(write.digest)}": 1 for write in writes}
     return {ATTEMPT: 1, BY: 1, COUNT: 1, SIZE: 1, f"{INBOX}.{SIGNAL_ID}": 1, **names}
 

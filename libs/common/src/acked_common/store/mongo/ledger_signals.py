@@ -1,4 +1,4 @@
-"""`SignalStore` and `PendingSignalStore` on MongoDB: one compare-and-set keeps, numbers and marks a signal."""
+"""`SignalStore` and `PendingSignalStore` on MongoDB: one compare-and-set stores, numbers and marks a signal."""
 
 from datetime import datetime
 from uuid import UUID

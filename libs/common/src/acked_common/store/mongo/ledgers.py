@@ -129,7 +129,7 @@ class LedgerVerbs(LedgerCollections):
         return outcome
 
     async def _first_outcome(self, opening: Opening, write: LedgerWrite, found: JobLedger | None) -> Written:
-        """Return what became of a write that should make a ledger, and has found one: an earlier try of its own made
+        """Return the outcome of a write that should create a ledger, and has found one: an earlier try of its own made
         it, a signal, or another attempt."""
         entry = write.entry
         if found is None or found.by != opening.nonce:
@@ -160,7 +160,7 @@ class LedgerVerbs(LedgerCollections):
         return [one for one in outcome if one is not None]
 
     async def _read_back(self, writes: Sequence[LedgerWrite]) -> list[Written | None]:
-        """Return what became of writes, not all of which matched; None for one that may be sent again."""
+        """Return the outcomes of writes, not all of which matched; None for one that may be sent again."""
         ids = list(dict.fromkeys(write.id for write in writes))
         fields = documents.read_back_fields(writes)
         found = {document["_id"]: document for document in await find_by_ids(self._ledgers, ids, fields=list(fields))}

@@ -1,6 +1,6 @@
 """The verbs of the resumer on MongoDB: the search for waits that have ended, and the resume of many jobs in one write.
 
-The index `parked` has parked jobs alone, in the order of each tenant. So a search reads keys and no documents, and
+The index `parked` has only parked jobs, in the order of each tenant. So a search reads keys and no documents, and
 jumps from tenant to tenant.
 """
 
@@ -89,7 +89,7 @@ class ParkedVerbs(Verbs):
 
 
 def _behind(position: SweepPosition) -> Document:
-    """Return the criteria of what is behind a position, in the order of checks."""
+    """Return the criteria of jobs after a position, in the order of checks."""
     at = position.next_check_at
     either = [{NEXT_CHECK_AT: {"$gt": at}}, {NEXT_CHECK_AT: at, "_id": {"$gt": position.id}}]
     return {NEXT_CHECK_AT: {"$gte": at}, "$or": either}
