@@ -38,7 +38,7 @@ MODULES_SIDE_BY_SIDE = {"integration": 3, "acceptance": 3, "faults": 2}
 """How many processes run the modules of a folder in parallel. Tests marked `alone`, which measure time or load the
 machine, run afterwards, one by one. Tests marked `long` run in the second tier."""
 SECOND_RUNS = 3
-"""How many tests of a folder that starts servers may fail in a run and pass when they run again with nothing beside.
+"""How many tests of a folder that starts servers may fail in a run and be run again alone.
 Such a test is a fault to be found, and is named at the end; it doesn't hide what the other tests have shown."""
 TESTS_FAILED = 1
 NO_TESTS_FOUND = 5
@@ -231,9 +231,9 @@ def _run_reported(arguments: Sequence[str], result: FolderResult, under: Sequenc
 
 
 def _run_again(failed: Sequence[str], result: FolderResult, under: Sequence[str]) -> int:
-    """Run a few failed tests once more, with nothing beside them; return the exit code that counts.
+    """Run a few failed tests once more, alone; return the final exit code.
 
-    Tests of servers share the cores with other tests, so that one of a thousand may fail by its time limit alone.
+    Tests of servers share the cores with other tests, so that one of a thousand may exceed its time limit.
     """
     can_run = all((ROOT / test.partition("::")[0]).is_file() for test in failed)
     if not failed or not can_run or len(result.unstable) + len(failed) > SECOND_RUNS:

@@ -1,4 +1,4 @@
-"""The commands behind the recipes, in containers: `python -m deploy.docker up`."""
+"""The commands of the recipes, in containers: `python -m deploy.docker up`."""
 
 import argparse
 import os

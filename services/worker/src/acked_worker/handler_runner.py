@@ -1,4 +1,4 @@
-"""Run a job in the executor, or isolated in a process of its own, behind one interface."""
+"""Run a job in the executor, or isolated in a process of its own, through one interface."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,7 +27,7 @@ OnEnded = Callable[[list[tuple[Assignment, Ending]]], None]
 
 
 class HandlerRunner:
-    """The executor and the isolated attempts of one worker, behind one stall fence."""
+    """The executor and the isolated attempts of one worker, with one stall fence."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ def _examples(jobs: Sequence[Job]) -> list[BulkExample]:
 
 
 def bulk_fields(action: BulkAction) -> BulkActionStatus:
-    """Return how an action stands."""
+    """Return the state and progress of an action."""
     order, plan, tally = action.order, action.plan, action.tally
     fields: BulkActionStatus = {
         "id": str(action.id),

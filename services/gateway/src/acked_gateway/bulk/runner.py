@@ -172,7 +172,7 @@ class BulkRunner:
         return held
 
     def _lease(self, until_at: datetime, asked: float) -> _Lease:
-        """Return a lease that was asked for then, and is known now."""
+        """Return a lease as of the time of its request."""
         return _Lease(until_at, asked + SAFE_S, self._clock.monotonic() + LEASE_S)
 
     async def _take_quietly(self) -> None:

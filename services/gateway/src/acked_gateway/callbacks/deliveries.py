@@ -159,7 +159,7 @@ def _attempts(job: Job) -> list[DeliveryAttempt]:
 
 
 class _Details(msgspec.Struct):
-    """What the handler keeps of an attempt."""
+    """The details of an attempt that the handler stores."""
 
     sent_at: int | None = None
     duration_s: float | None = None
@@ -179,7 +179,7 @@ def _attempt(
     ended_at: datetime | None,
     error: str | None,
 ) -> DeliveryAttempt:
-    """Return one attempt. `details` is what the handler has kept, or something else: an operator may have resolved the
+    """Return one attempt. `details` is what the handler has stored, or another value: an operator may have resolved the
     delivery with a result."""
     try:
         kept = msgspec.convert(details, _Details)

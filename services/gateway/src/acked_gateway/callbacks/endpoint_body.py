@@ -19,7 +19,7 @@ _EXAMPLE = '{"url": "https://example.com/hook", "events": ["job.failed"]}'
 
 @dataclass(frozen=True, slots=True)
 class EndpointWish:
-    """What a body asks for; `headers` and `enabled` are None if it does not say."""
+    """The content of a body; omitted `headers` and `enabled` are None."""
 
     url: str
     events: tuple[str, ...]
@@ -36,7 +36,7 @@ class EndpointWish:
 
 
 def parse_endpoint(body: bytes, *, allowed: AllowedHosts, may_scan: bool = True) -> EndpointWish:
-    """Return what the body asks for. Raise `ProblemError`, and `NeedsScan` unless `may_scan`."""
+    """Return the content of the body. Raise `ProblemError`, and `NeedsScan` unless `may_scan`."""
     try:
         members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES, may_scan=may_scan)
     except StrictJsonError as error:

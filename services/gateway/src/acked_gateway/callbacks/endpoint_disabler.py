@@ -1,6 +1,7 @@
-"""Disable endpoints whose receivers want no events or only fail, and expose how many endpoints are in which state.
+"""Disable endpoints that return a 410 or have failed for five days, and count the endpoints by state.
 
-Workers note how deliveries go. One gateway at a time draws the consequence, since its account writes the audit.
+Workers record the outcomes of deliveries. One gateway at a time disables endpoints, since its account writes
+the audit.
 """
 
 from collections import Counter
@@ -33,7 +34,7 @@ _endpoints = ScrapedGauge(
 
 
 class EndpointDisabler:
-    """Looks after the endpoints of all tenants."""
+    """Disables endpoints of all tenants that only fail."""
 
     def __init__(self, store: EndpointStore, turns: CallbackStore, audit: Audit, clock: Clock, *, holder: str) -> None:
         """`holder` names this process in the lock."""

@@ -31,7 +31,7 @@ _STATES: dict[str, EndpointState] = {state: state for state in get_args(Endpoint
 
 
 def endpoint_routes(acts: EndpointActs, allowed: AllowedHosts, clock: Clock) -> list[ApiRoute]:
-    """Return the routes. `allowed` are the hosts that callbacks may reach beside public ones."""
+    """Return the routes. `allowed` are the hosts that callbacks may reach in addition to public ones."""
 
     def shown(endpoint: Endpoint, *, status_code: int = 200) -> Response:
         return JsonResponse(endpoint_fields(endpoint, clock.now()), status_code=status_code)

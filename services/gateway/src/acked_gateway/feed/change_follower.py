@@ -191,7 +191,7 @@ class ChangeFollower:
         self._settle()
 
     def _publish(self, updates: Iterable[JobUpdate]) -> None:
-        """Publish now, or behind what is being published, in steps between which the loop goes on."""
+        """Publish now, or after the updates in progress, in steps between which the loop runs other tasks."""
         found = list(updates)
         if not found:
             return

@@ -113,7 +113,7 @@ class CountQueue:
         self._lane_of(known).join(topic, SMALL if known is None else known, is_first=is_first)
 
     def leave(self, topic: Topic) -> None:
-        """Let a topic wait no more."""
+        """Remove a topic from the queue."""
         for lane in (self._unknown, self._small, self._large):
             lane.leave(topic)
 

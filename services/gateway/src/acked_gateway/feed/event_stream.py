@@ -64,7 +64,7 @@ class FeedStreams:
         return [EventStreamRoute(self.follow, FOLLOW_FEED)]
 
     async def follow(self, request: Request) -> Response:
-        """Return the stream that a request asks for. Raise `ProblemError`."""
+        """Return the stream of a request. Raise `ProblemError`."""
         guest = guest_of(request.scope.get(TOKEN_KEY))
         last_id = request.headers.get(LAST_EVENT_ID, "")
         if len(last_id) > MAX_EVENT_ID_CHARS:

@@ -59,7 +59,7 @@ class Ring:
 
     @property
     def end(self) -> int:
-        """The position behind the newest entry."""
+        """The position after the newest entry."""
         return self.base + len(self._entries)
 
     def append(self, events: list[RingEvent]) -> None:

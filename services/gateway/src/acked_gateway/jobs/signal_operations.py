@@ -102,7 +102,7 @@ class KeptStep(TypedDict):
 
 
 class StepList(TypedDict):
-    """A page of durable calls, in the order in which they were first kept, or in the reverse order."""
+    """A page of durable calls, in the order in which they were first recorded, or in the reverse order."""
 
     steps: list[KeptStep]
     next_page_token: NextPageToken

@@ -66,7 +66,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class SignalRequest:
-    """A signal as its sender asks for it; `value` is a JSON text. Without an id, the gateway makes one."""
+    """A signal as it was sent; `value` is a JSON text. Without an id, the gateway generates one."""
 
     name: str
     value: bytes
@@ -123,7 +123,7 @@ class Signals:
                 return Sent(signal_id, job.id, request.name, found.in_seq, is_repeated=False)
 
     async def _repeat(self, job: Job, signal: Signal) -> Sent:
-        """Return the first response. Its sender may have died behind the push, so announce what is pending."""
+        """Return the first response, and announce what is pending: the first gateway may have died after the push."""
         ledger = await self._ledgers.read_ledger(job.id, tenant=job.tenant)
         known = None if ledger is None else find_known(ledger, signal.id)
         sent = _repeated(job, signal, known or Known(None))

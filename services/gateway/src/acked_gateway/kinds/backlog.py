@@ -21,7 +21,7 @@ from acked_common.store.census import KINDS, LIVE_KEYS, OTHER_KINDS, KindCount
 
 
 class KindBacklog(TypedDict):
-    """How the jobs of one kind stand."""
+    """The jobs of one kind by state."""
 
     kind: str
     states: Annotated[
@@ -33,7 +33,7 @@ class KindBacklog(TypedDict):
 
 
 class Backlog(TypedDict):
-    """What stands, over all tenants."""
+    """The current jobs, over all tenants."""
 
     counted_at: Annotated[
         Instant | None, Meta(description="Null, without kinds, if there was no count in the last minute.")

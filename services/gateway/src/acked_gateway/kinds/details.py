@@ -92,7 +92,7 @@ GET_KIND = with_page(
 
 
 class KindDetailsParts:
-    """What the details of a kind are made of beside its record."""
+    """The sources of a kind's details, in addition to its record."""
 
     def __init__(self, workers: WorkerCache, census: CensusLoop, limits: LimitLooks) -> None:
         self._workers = workers

@@ -28,7 +28,7 @@ _LAUNCHED_AT_ONCE = 500
 BARS = 24
 _REASONS_KEPT = 16
 GOES_ON_S = 3.0
-"""How long a test goes on in a process that stops."""
+"""How long a test continues in a stopping process."""
 _ID_START = b'{"id":"'
 _ID_FROM, _ID_TO = len(_ID_START), len(_ID_START) + 36
 _ACCEPTED = 202
@@ -158,7 +158,7 @@ class _Calls:
         self._has_ended = False
 
     async def end_after(self, stopping: asyncio.Event) -> None:
-        """Let no more calls begin once the process has been stopping for `GOES_ON_S`."""
+        """Start no further calls once the process has been stopping for `GOES_ON_S`."""
         await stopping.wait()
         await asyncio.sleep(GOES_ON_S)
         self._has_ended = True

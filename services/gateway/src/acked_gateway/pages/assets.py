@@ -67,7 +67,7 @@ def assets() -> Mapping[str, Asset]:
 def find(name: str) -> tuple[Asset, bool] | None:
     """Return an asset by its plain or a versioned name, and whether the name is that of this very content.
 
-    During an upgrade a page of the version before may ask for its own names: it gets the present content.
+    During an upgrade, a page of the previous version may request its own names: it gets the current content.
     """
     found = assets().get(name)
     if found is not None:

@@ -202,7 +202,7 @@ def _is_added(outcome: ScheduleAdded) -> bool:
 
 
 def gone_zone(error: BadCron) -> ProblemError:
-    """Return the problem of a stored time zone that the present data have no more."""
+    """Return the problem of a stored time zone that the current data no longer contain."""
     detail = f"the schedule's time zone {error}; define the schedule again"
     return ProblemError(problem("invalid-field", detail, errors=[{"pointer": "/timezone", "detail": str(error)}]))
 

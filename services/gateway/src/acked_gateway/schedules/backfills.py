@@ -59,7 +59,7 @@ class ScheduleBackfill(_Bounds):
 
 @dataclass(frozen=True, slots=True)
 class BackfillWish:
-    """What a body asks for."""
+    """The content of a body."""
 
     from_at: datetime
     until_at: datetime
@@ -67,7 +67,7 @@ class BackfillWish:
 
 
 def parse_backfill(body: bytes, *, now: datetime) -> BackfillWish:
-    """Return what the body asks for. Raise `ProblemError`."""
+    """Return the content of the body. Raise `ProblemError`."""
     try:
         members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES)
     except StrictJsonError as error:

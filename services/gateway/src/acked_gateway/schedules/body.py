@@ -38,7 +38,7 @@ _EXAMPLE = '{"cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin", "kind": "re
 
 @dataclass(frozen=True, slots=True)
 class ScheduleWish:
-    """What a body asks for; `paused` is None if it does not say."""
+    """The content of a body; an omitted `paused` is None."""
 
     order: ScheduleOrder
     paused: bool | None
@@ -52,7 +52,7 @@ _payload_decoder = msgspec.json.Decoder(_SchedulePayload)
 
 
 def parse_schedule(body: bytes, *, now: datetime, may_scan: bool = True) -> ScheduleWish:
-    """Return what the body asks for. Raise `ProblemError`, and `NeedsScan` unless `may_scan`."""
+    """Return the content of the body. Raise `ProblemError`, and `NeedsScan` unless `may_scan`."""
     try:
         members = strict_json.parse(body, max_bytes=MAX_BODY_BYTES, may_scan=may_scan)
     except StrictJsonError as error:

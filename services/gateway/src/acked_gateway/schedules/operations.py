@@ -102,7 +102,7 @@ class SchedulePaused(TypedDict):
 
 
 class ScheduleFiring(TypedDict):
-    """One instant and what became of it, or several in a row that were skipped or missed alike."""
+    """One instant with its outcome, or several consecutive ones that were skipped or missed alike."""
 
     at: Annotated[Instant, Meta(description="The nominal instant, without jitter; the first one of several.")]
     last_at: Annotated[Instant | None, Meta(description="The last one of several.")]

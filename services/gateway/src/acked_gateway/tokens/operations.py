@@ -23,7 +23,7 @@ class OwnToken(TypedDict):
 
 
 class Token(TypedDict):
-    """An active token, without its secret, which nobody can read back."""
+    """An active token, without its secret, which is not stored."""
 
     id: str
     client: str

@@ -101,7 +101,7 @@ class WorkerChannel:
     def signalled(self, boot: str, jobs: Sequence[JobAttempt]) -> bool:
         """Tell the worker process that signals came; return False if it is not connected here.
 
-        A worker of an earlier version is not told. Its waits end with its next renewal.
+        Workers of earlier versions get no frame. Their waits end with their next renewal.
         """
         connection = self._connections.get(boot)
         if connection is not None and connection.accepts(SIGNALLED):

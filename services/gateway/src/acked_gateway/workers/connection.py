@@ -134,7 +134,7 @@ class WorkerConnection:
             is_open = await self._serve_frame()
 
     async def _serve_frame(self) -> bool:
-        """Read one frame and queue its reply; return whether the connection goes on."""
+        """Read one frame and queue its reply; return whether the connection stays open."""
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
             return False

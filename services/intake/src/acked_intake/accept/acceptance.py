@@ -38,7 +38,7 @@ _replayed, _reused = _repeated.labels("replayed"), _repeated.labels("reused")
 
 
 class Admission(NamedTuple):
-    """What decides on requests beside their kind's limits: two refuse them, and one finds who hears of their end."""
+    """The checks of requests in addition to their kind's limits: two refuse requests, one finds their endpoints."""
 
     quota: QuotaCounter
     payloads: PayloadCheck

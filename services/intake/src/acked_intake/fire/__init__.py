@@ -1,1 +1,1 @@
-"""Fire the schedules of all tenants: decide what is due, and insert its jobs."""
+"""Fire the schedules of all tenants: decide due instants, and insert their jobs."""

@@ -1,7 +1,7 @@
 """Fire due schedules: decide, write the decision, insert the jobs, write that they started.
 
 Every intake does this for all schedules; of several that look at one, one writes its decision (see `schedule_rules`).
-Whoever dies behind its decision is followed by another intake after `STARTS_WITHIN_S`, which inserts the same ids.
+If an intake dies after its decision, another one inserts the same ids after `STARTS_WITHIN_S`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,7 +94,7 @@ class Firer:
         tasks.repeat("schedules", self.fire, every_s=EVERY_S)
 
     async def fire(self) -> None:
-        """Fire what is due, a bounded number of schedules. Raise `StoreError`."""
+        """Fire due schedules, a bounded number of them. Raise `StoreError`."""
         for _ in range(PAGES):
             due = await self._schedules.due(limit=PAGE)
             if due:

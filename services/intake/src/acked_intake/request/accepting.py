@@ -33,7 +33,7 @@ Accepted = NewJob | KeyHolder
 
 
 class Accepting:
-    """What `POST /process` does with each request, sent alone or as a line of many. Its methods raise
+    """The processing of each request of `POST /process`, single or a line of many. Its methods raise
     `ProblemError`."""
 
     def __init__(self, acceptance: Acceptance, settings: IntakeSettings) -> None:
@@ -44,7 +44,7 @@ class Accepting:
         self._tail = f',"feed":"{feed}"}}'
 
     async def body(self, text: bytes, scope: Any, key_text: str | None, began: float) -> tuple[Accepted, float]:
-        """Accept a whole body that arrived from `began` on. Return the job and the delay that the client asked for."""
+        """Accept a whole body that arrived from `began` on. Return the job and the requested delay."""
         client = client_of(scope)
         submission = await parse_fairly(parse_submission, text, max_bytes=self.max_bytes, client=client)
         return await self._accept(submission, scope, key_text, began), submission.delay_s
@@ -57,7 +57,7 @@ class Accepting:
         return await self._accept(submission, scope, key, began), key
 
     def members(self, job: Accepted) -> str:
-        """Return what a client learns of its job, as members of a JSON object without the braces.
+        """Return the client's view of its job, as members of a JSON object without the braces.
 
         Job id and kind contain no character to escape, so no JSON encoder is needed.
         """

@@ -33,7 +33,7 @@ IN_FLIGHT = 256
 SUBMITTED_IN_A_ROW = 16
 """Lines that are submitted before the loop serves others."""
 OUTCOME_BYTES = 512
-"""What each line counts beside its text, for its outcome."""
+"""The bytes that each line counts in addition to its text, for its outcome."""
 MOST_ERRORS = 4
 """Faults of one line that its outcome names."""
 _WRITTEN_BYTES = 64 * 1024

@@ -108,7 +108,7 @@ class ClaimBatcher:
         self._is_held = False
 
     def drain(self) -> None:
-        """Send no more claims."""
+        """Stop sending claims."""
         self._is_draining = True
 
     async def stop(self) -> None:

@@ -40,7 +40,7 @@ class InFlight:
         """Whether it ran when a job of this worker made the worker stop, and may have caused that."""
 
         self.signals = 0
-        """The number of signals that were announced to the job, as the newest renewal told."""
+        """The number of signals that were announced to the job, by the newest renewal."""
         self.has_unread_signal = False
         """Whether it has parked while the job knew of a signal that the attempt has not read."""
         self.progressed_at_failures: int | None = None

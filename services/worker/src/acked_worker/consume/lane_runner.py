@@ -215,7 +215,7 @@ class LaneRunner:
             waiting.set_result(None)
 
     def drain(self) -> None:
-        """Claim no more."""
+        """Stop claiming."""
         self._is_draining = True
         self._state.drop_unclaimed()
         self._claims.drain()

@@ -83,7 +83,7 @@ class Lanes:
         self._runners[held.lane].note_ended(held)
 
     def drain(self) -> None:
-        """Claim no more, and consume no more."""
+        """Stop claiming and consuming."""
         for runner in self._runners.values():
             runner.drain()
         self.pause(DRAIN)

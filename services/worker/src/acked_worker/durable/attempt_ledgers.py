@@ -83,7 +83,7 @@ class LedgerWork(Protocol):
         ...
 
     def write(self, key: Key, write: Write) -> Awaitable[Kept]:
-        """Keep an outcome in the journals of a majority; return what is kept. Raise as `open` does, at once or when
+        """Record an outcome in the journals of a majority; return the entry. Raise as `open` does, at once or when
         awaited, and `LedgerFound` if a write that should make the ledger has found one."""
         ...
 
@@ -134,7 +134,7 @@ class AttemptLedgers:
         on_lost: Callable[[InFlight], None],
         clock: Clock,
     ) -> None:
-        """`version_of` returns the version of a kind; `on_lost` interrupts an attempt that owns its job no more."""
+        """`version_of` returns the version of a kind; `on_lost` interrupts an attempt that no longer owns its job."""
         self._running = running
         self._version_of = version_of
         self._on_lost = on_lost
@@ -241,7 +241,7 @@ class AttemptLedgers:
         attempt.bytes -= len(write.kept.value or b"")
 
     def _kept(self, attempt: _Attempt, write: Write, bound: LedgerWrite, written: "asyncio.Future[Written]") -> Kept:
-        """Return what is kept of a write, or raise why nothing is."""
+        """Return the recorded entry of a write, or raise the reason why there is none."""
         ledger = attempt.ledger
         with _durable_errors():
             found = written.result()

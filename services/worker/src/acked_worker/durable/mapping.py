@@ -1,4 +1,4 @@
-"""Translate between what a handler's durable calls keep and what a ledger stores. Pure.
+"""Translate between the records of a handler's durable calls and the entries of a ledger. Pure.
 
 The fields of both are derived from the structs, so a field that one side lacks fails at import.
 """

@@ -31,7 +31,7 @@ class AttemptCalls:
 
     @property
     def ending(self) -> Parked | Interrupted | None:
-        """The ending that the calls have decided, whatever the handler does then."""
+        """The ending that the calls have decided, regardless of what the handler does afterwards."""
         engine = self._engine
         if engine is None:
             return None

@@ -1,4 +1,4 @@
-"""The endings of attempts whose handler raised, or returned what is no result."""
+"""The endings of attempts whose handler raised, or returned an invalid result."""
 
 import asyncio
 from collections.abc import Coroutine

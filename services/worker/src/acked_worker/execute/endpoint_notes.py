@@ -1,4 +1,4 @@
-"""Note how the deliveries of callback endpoints go, in batches.
+"""Record the outcomes of deliveries to callback endpoints, in batches.
 
 A note concerns the definition that an attempt has used. Notes that are lost with the worker are made again by the next
 attempts.

@@ -33,7 +33,7 @@ CHECKED_LATE = (
 
 
 class HandlersError(Exception):
-    """Handlers can't be loaded; the message says where and what to do. A worker does not start with it."""
+    """Handlers can't be loaded; the message names the place and the remedy. A worker does not start with it."""
 
 
 def load_kinds(

@@ -1,4 +1,4 @@
-"""Run each job that is marked for isolation in a process of its own, behind the interface of the executor.
+"""Run each job that is marked for isolation in a process of its own, with the interface of the executor.
 
 A process that dies ends its attempt with `Crashed` and affects no other attempt. An attempt that was still waiting, or
 was lost together with the fork server, has not started. The rules are those of `IsolatedAttempts`; this module reports

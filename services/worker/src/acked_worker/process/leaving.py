@@ -1,4 +1,4 @@
-"""End the process of a worker in bounded time, whatever user code has left running in it."""
+"""End the process of a worker in bounded time, also if user code is still running in it."""
 
 import atexit
 import faulthandler
