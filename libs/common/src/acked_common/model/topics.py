@@ -1,7 +1,7 @@
 """OWNER of topics: which jobs a client of the feed can follow, and the topics that a job belongs to. Pure.
 
 A new topic is a property of `Origin`, its name in `NAMED`, and a line in `topics_of`; the store maps the property and
-the topic to stored fields in `updates.py`. Frames, routing, snapshots and counts derive from these.
+the topic to stored fields in `change_events.py`. Frames, routing, snapshots and counts derive from these.
 """
 
 from uuid import UUID
