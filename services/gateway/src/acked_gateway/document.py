@@ -12,7 +12,7 @@ ABOUT = About(
     description=(
         "Serves status and lists, executes commands, runs load tests, and streams the live feed. Requests for work "
         "are sent to intake, which has a document of its own.\n\n"
-        "Beside what is described here the gateway serves WebSockets, which OpenAPI can't describe: `/ws/feed`, the "
+        "In addition, the gateway serves WebSockets, which OpenAPI can't describe: `/ws/feed`, the "
         "live feed of every transition (`docs/feed.md` in the sources), which is described as server-sent events, and "
         "`/ws/worker`, where workers connect (`docs/protocol.md`).\n\n"
         "Every GET supports HEAD too. Every response carries `X-Content-Type-Options: nosniff` and, unless it says "

@@ -28,17 +28,17 @@ EndpointState = Literal["enabled", "failing", "disabled", "off"]
 class EndpointRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Where the events of a tenant's jobs go, and which."""
 
-    url: Annotated[str, Meta(max_length=MAX_URL_CHARS, description="By the same rules as that of a callback.")]
+    url: Annotated[str, Meta(max_length=MAX_URL_CHARS, description="It obeys the rules of callbacks.")]
     events: (
         Annotated[
-            Annotated[list[Event], Meta(min_length=1)] | None, Meta(description="All of them without this field.")
+            Annotated[list[Event], Meta(min_length=1)] | None, Meta(description="Default: all.")
         ]
         | UnsetType
     ) = UNSET
     kinds: (
         Annotated[
             Annotated[list[Annotated[str, Meta(pattern=whole(KIND_NAME))]], Meta(max_length=MAX_KINDS)] | None,
-            Meta(description="The kinds whose jobs it concerns; all of them without this field."),
+            Meta(description="The kinds whose events it receives. Default: all."),
         ]
         | UnsetType
     ) = UNSET
@@ -53,7 +53,7 @@ class EndpointRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         | UnsetType
     ) = UNSET
     enabled: (
-        Annotated[bool | None, Meta(description="True enables, false disables; absent leaves it as it is.")] | UnsetType
+        Annotated[bool | None, Meta(description="True enables, false disables. Default: unchanged.")] | UnsetType
     ) = UNSET
 
 
@@ -72,7 +72,7 @@ class EndpointOf(TypedDict):
     url: str
     events: list[Event]
     kinds: Annotated[list[str], Meta(description="Empty for all kinds.")]
-    header_names: Annotated[list[str], Meta(description="Those that are sent; no route shows their values.")]
+    header_names: Annotated[list[str], Meta(description="The names of the headers; no route shows their values.")]
     enabled: bool
     state: Annotated[
         EndpointState,
@@ -111,7 +111,7 @@ LIST_ENDPOINTS = Operation(
     tag=COMMANDS,
     permission=Permission.OPERATE,
     summary="Callback endpoints, by name",
-    answers=(ApiResponse(description="Those of the tenant.", media={JSON: Endpoints}),),
+    answers=(ApiResponse(description="The endpoints of the tenant.", media={JSON: Endpoints}),),
     problems=("store-unreachable",),
 )
 
@@ -134,15 +134,15 @@ PUT_ENDPOINT = Operation(
     permission=Permission.OPERATE,
     summary="Define a callback endpoint, or replace its definition",
     description=(
-        "It gets the events of all jobs of its kinds that are accepted from the response on. The response to a change "
-        f"comes {READ_WITHIN_S:g} s after it, when all intakes have it; the same definition again changes nothing. A "
+        "It receives the events of all jobs of its kinds that are accepted after the response. The response to a change "
+        f"takes {READ_WITHIN_S:g} s, until all intakes have read it; the same definition again changes nothing. A "
         f"tenant may have {MOST_OF_TENANT} endpoints, and all together {MOST_IN_ALL:,}."
     ),
     parameters=(_NAME,),
     body=Body(
         type=EndpointRequest,
         required=True,
-        description="Where events go, and which.",
+        description="The URL, the events and the kinds.",
         examples={
             "failures": {"url": "https://example.com/hook", "events": ["job.failed"]},
             "kinds": {"url": "https://example.com/hook", "kinds": ["noop"], "enabled": True},
@@ -166,7 +166,7 @@ DELETE_ENDPOINT = Operation(
     tag=COMMANDS,
     permission=Permission.OPERATE,
     summary="Delete a callback endpoint",
-    description="Nothing more is sent to it: deliveries that wait for their next attempt fail with it.",
+    description="No event is sent to it any more: deliveries that wait for their next attempt fail.",
     parameters=(_NAME,),
     answers=(ApiResponse(description="The endpoint as it was.", media={JSON: EndpointOf}),),
     problems=("store-unreachable", "outcome-unknown"),
@@ -180,8 +180,8 @@ ENABLE_ENDPOINT = Operation(
     permission=Permission.OPERATE,
     summary="Enable a callback endpoint",
     description=(
-        "Jobs that were accepted while it was disabled do not concern it. No effect on an enabled one. Acked disables "
-        f"an endpoint that returns a 410, or whose deliveries have only failed for {FAILS_FOR.days} days."
+        "Jobs that were accepted while it was disabled send it no events. No effect on an enabled one. Acked disables "
+        f"an endpoint that returns a 410, or whose deliveries have all failed for {FAILS_FOR.days} days."
     ),
     parameters=(_NAME,),
     answers=_AFTER,
@@ -197,7 +197,7 @@ DISABLE_ENDPOINT = Operation(
     summary="Disable a callback endpoint",
     description=(
         "No event is sent to it. A delivery whose next attempt is due meanwhile fails; one that is due after the "
-        "endpoint was enabled again goes on. A second time does not replace the first."
+        "endpoint was enabled again continues. A second disable does not replace the first."
     ),
     parameters=(_NAME,),
     body=Body(

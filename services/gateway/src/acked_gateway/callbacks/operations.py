@@ -41,24 +41,24 @@ class DeliveryAttempt(TypedDict):
         int | None, Meta(description="The header `webhook-timestamp`; null if nothing was sent.")
     ]
     duration_s: float | None
-    response: Annotated[DeliveryResponse | None, Meta(description="Null if there was none.")]
-    error: Annotated[str | None, Meta(description="Why the attempt did not succeed; null if it did.")]
+    response: Annotated[DeliveryResponse | None, Meta(description="Null without a response.")]
+    error: Annotated[str | None, Meta(description="The error of the attempt; null after a success.")]
 
 
 class DeliveryOf(TypedDict):
     """A delivery: one event, sent until the receiver has it or the attempts are used up."""
 
-    id: Annotated[JobId, Meta(description="Of the job that sends it.")]
-    job: Annotated[JobId, Meta(description="Of the job whose end it reports.")]
-    state: Annotated[State, Meta(description="Of that job: `succeeded` once the receiver has it.")]
+    id: Annotated[JobId, Meta(description="The id of the delivering job.")]
+    job: Annotated[JobId, Meta(description="The id of the job that ended.")]
+    state: Annotated[State, Meta(description="The state of the delivering job: `succeeded` once the receiver has accepted the event.")]
     event: Event
     run: Annotated[int, Meta(ge=1, description="The run of the job that ended.")]
     resend: Annotated[Count, Meta(description="0 for the first delivery of the event, then counted up.")]
     webhook_id: Annotated[str, Meta(description="The header `webhook-id`, the same for all deliveries of an event.")]
     endpoint: Annotated[
-        str | None, Meta(description="The callback endpoint that gets it; null for the callback of the request.")
+        str | None, Meta(description="The callback endpoint; null for the callback of the request.")
     ]
-    url: Annotated[str, Meta(description="Where it was to go when it was made; an endpoint may lead elsewhere by now.")]
+    url: Annotated[str, Meta(description="The URL when the delivery was made; the endpoint may have another URL now.")]
     body: Annotated[Any, Meta(description="The body that is sent, as JSON.")]
     accepted_at: Instant
     finished_at: Instant | None
@@ -76,7 +76,7 @@ class DeliveryPage(TypedDict):
 class Resent(TypedDict):
     """The event will be sent again."""
 
-    id: Annotated[JobId, Meta(description="Of the delivery, which is listed within a moment.")]
+    id: Annotated[JobId, Meta(description="The id of the new delivery, which is listed within a moment.")]
     webhook_id: str
     resend: Annotated[int, Meta(ge=1)]
 
@@ -98,7 +98,7 @@ class Secrets(TypedDict):
 class MadeSecret(Secret):
     """A new secret."""
 
-    secret: Annotated[str, Meta(description="By Standard Webhooks. It is shown this once.")]
+    secret: Annotated[str, Meta(description="By Standard Webhooks. Only this response contains it.")]
 
 
 LIST_DELIVERIES = Operation(
@@ -107,7 +107,7 @@ LIST_DELIVERIES = Operation(
     tag=JOBS,
     permission=Permission.READ,
     summary="Deliveries of a job's callback, and to callback endpoints",
-    description="Each with its attempts: what was sent, what came back, and how long it took.",
+    description="Each with its attempts: request, response and duration.",
     parameters=(ID, *page_parameters("deliveries", default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES)),
     answers=(
         ApiResponse(
@@ -126,10 +126,10 @@ LIST_ALL_DELIVERIES = with_page(
         tag=JOBS,
         permission=Permission.READ,
         summary="Deliveries of all callbacks",
-        description="Those of the tenant, by the time of their events. An event that is sent again keeps its time.",
+        description="The deliveries of the tenant, by the time of their events. An event that is sent again retains its time.",
         parameters=(
             Parameter(
-                name=STATE, place="query", type=State, description="Of the jobs that send them: `failed` ones are over."
+                name=STATE, place="query", type=State, description="The state of the delivering jobs: `failed` selects events that were not delivered."
             ),
             *page_parameters("deliveries", default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES),
         ),
@@ -166,7 +166,7 @@ RESEND = Operation(
             example=EXAMPLE_ID,
         ),
     ),
-    answers=(ApiResponse(status=202, description="It will be sent again.", media={JSON: Resent}),),
+    answers=(ApiResponse(status=202, description="The new delivery.", media={JSON: Resent}),),
     problems=("wrong-state", "store-unreachable", "outcome-unknown"),
 )
 
@@ -176,7 +176,7 @@ LIST_SECRETS = Operation(
     tag=COMMANDS,
     permission=Permission.OPERATE,
     summary="Secrets that sign callbacks, without their values",
-    answers=(ApiResponse(description="Those of the tenant.", media={JSON: Secrets}),),
+    answers=(ApiResponse(description="The endpoints of the tenant.", media={JSON: Secrets}),),
     problems=("store-unreachable",),
 )
 
@@ -188,8 +188,8 @@ MAKE_SECRET = Operation(
     permission=Permission.OPERATE,
     summary="Make a secret that signs callbacks, or rotate it",
     description=(
-        "The secret is shown in this response alone. The one before signs for a day more, beside the new one, so that "
-        "receivers can change in the meantime. While two sign, no third one is made: end the earlier one first."
+        "Only this response contains the secret. The previous secret signs for one more day, so that receivers can "
+        "change. While two sign, no third one is made: end the earlier one first."
     ),
     answers=(ApiResponse(status=201, description="The new secret.", media={JSON: MadeSecret}),),
     problems=("two-secrets", "store-unreachable", "outcome-unknown"),
@@ -201,13 +201,13 @@ END_SECRET = Operation(
     path="/callback-secrets/{secret}/end",
     tag=COMMANDS,
     permission=Permission.OPERATE,
-    summary="Let a secret sign no more",
+    summary="End a secret",
     description="At once, for example because it has leaked. Deliveries without any secret fail and are retried.",
     parameters=(
         Parameter(
             name="secret", place="path", type=str, description="The id of the secret.", example=EXAMPLE_SECRET_ID
         ),
     ),
-    answers=(ApiResponse(description="Those that are left.", media={JSON: Secrets}),),
+    answers=(ApiResponse(description="The remaining secrets.", media={JSON: Secrets}),),
     problems=("store-unreachable", "outcome-unknown"),
 )

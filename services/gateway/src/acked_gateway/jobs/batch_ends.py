@@ -24,7 +24,7 @@ from acked_gateway.jobs.routes import Reads, checked_batch, no_such_batch
 class BatchEndsPoint(TypedDict):
     """The jobs that ended within one step, by the state that they have now."""
 
-    at: Annotated[Instant, Meta(description="Begin of the step.")]
+    at: Annotated[Instant, Meta(description="Start of the step.")]
     succeeded: Count
     failed: Count
     cancelled: Count

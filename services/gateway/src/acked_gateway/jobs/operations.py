@@ -203,8 +203,8 @@ LIST_BATCHES = with_page(
         summary="A list of batches, newest first",
         description=(
             "In the order of the newest job of each. A tenant with very many batches gets them from its newest jobs: "
-            f"a page then looks at {LIST_SCAN_LIMIT:,} jobs, may hold fewer batches than `page_size`, even none, and "
-            "still have a token. The list ends where the token is empty."
+            f"a page then reads {LIST_SCAN_LIMIT:,} jobs, may have fewer batches than `page_size`, even none, and "
+            "still have a token. The list ends with an empty token."
         ),
         parameters=page_parameters("batches", default=DEFAULT_BATCHES, most=MAX_BATCHES),
         answers=(
@@ -285,7 +285,7 @@ RUN_JOB_NOW = _command(
     summary="End the delay or the back-off of a scheduled job, or the sleep of a parked one",
     description=(
         "The job is queued at once. Its failures stay, so another one backs off as before. For a parked job this ends "
-        "the sleep, or the delay of a try, that `waits` names, and the handler goes on behind it. Other waits of the "
+        "the sleep, or the delay of a try, that `waits` names, and the handler continues after it. Other waits of the "
         "job stay. A wait for a signal is a 409: send the signal."
     ),
 )

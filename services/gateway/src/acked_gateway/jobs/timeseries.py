@@ -42,7 +42,7 @@ Turn = Callable[[Client], AbstractAsyncContextManager[None]]
 class TimeseriesPoint(TypedDict):
     """One step. Quantiles are null if no job started or ended."""
 
-    at: Annotated[Instant, Meta(description="Begin of the step.")]
+    at: Annotated[Instant, Meta(description="Start of the step.")]
     accepted: Annotated[Count, Meta(description="Jobs that were persisted.")]
     started: Annotated[Count, Meta(description="Attempts that started.")]
     succeeded: Annotated[Count, Meta(description="Runs that ended as `succeeded`.")]
