@@ -134,7 +134,7 @@ PUT_ENDPOINT = Operation(
     permission=Permission.OPERATE,
     summary="Define a callback endpoint, or replace its definition",
     description=(
-        "It receives the events of all jobs of its kinds that are accepted after the response. The response to a change "
+        "It gets the events of all jobs of its kinds that are accepted after the response. The response to a change "
         f"takes {READ_WITHIN_S:g} s, until all intakes have read it; the same definition again changes nothing. A "
         f"tenant may have {MOST_OF_TENANT} endpoints, and all together {MOST_IN_ALL:,}."
     ),

@@ -50,7 +50,7 @@ class DeliveryOf(TypedDict):
 
     id: Annotated[JobId, Meta(description="The id of the delivering job.")]
     job: Annotated[JobId, Meta(description="The id of the job that ended.")]
-    state: Annotated[State, Meta(description="The state of the delivering job: `succeeded` once the receiver has accepted the event.")]
+    state: Annotated[State, Meta(description="Of the delivering job: `succeeded` once the receiver has it.")]
     event: Event
     run: Annotated[int, Meta(ge=1, description="The run of the job that ended.")]
     resend: Annotated[Count, Meta(description="0 for the first delivery of the event, then counted up.")]
@@ -126,10 +126,10 @@ LIST_ALL_DELIVERIES = with_page(
         tag=JOBS,
         permission=Permission.READ,
         summary="Deliveries of all callbacks",
-        description="The deliveries of the tenant, by the time of their events. An event that is sent again retains its time.",
+        description="The tenant's deliveries, by the time of their events. An event that is sent again retains its time.",
         parameters=(
             Parameter(
-                name=STATE, place="query", type=State, description="The state of the delivering jobs: `failed` selects events that were not delivered."
+                name=STATE, place="query", type=State, description="`failed` selects undelivered events."
             ),
             *page_parameters("deliveries", default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES),
         ),
