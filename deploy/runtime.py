@@ -68,8 +68,8 @@ def choose(
 
 def main(arguments: Sequence[str]) -> int:
     """Run the recipe and return the exit code."""
-    from deploy.settings_resolution import SettingsRefusedError, refuse_unknown
     from deploy.docker.engine import why_not
+    from deploy.settings_resolution import SettingsRefusedError, refuse_unknown
 
     verb = arguments[0] if arguments else ""
     try:

@@ -72,9 +72,7 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise SettingsFileError(f"{path} is not a regular file: remove it")
     if found.st_uid not in (os.getuid(), 0):
-        raise SettingsFileError(
-            f"{path} belongs to another user, who could open access with it: chown it or remove it"
-        )
+        raise SettingsFileError(f"{path} belongs to another user, who could open access with it: chown it or remove it")
     if found.st_mode & 0o077:
         raise SettingsFileError(f"other users can read or write {path}, which may contain passwords: chmod 600 {path}")
 

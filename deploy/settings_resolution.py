@@ -109,13 +109,18 @@ class ResolvedSettings:
 def refuse_unknown(environ: Mapping[str, str]) -> None:
     """Raise `SettingsRefusedError` if the shell has an unknown `ACKED_*` variable."""
     if lines := unknown_settings(environ):
-        raise SettingsRefusedError("unknown settings in the environment; correct or unset them:\n  " + "\n  ".join(lines))
+        raise SettingsRefusedError(
+            "unknown settings in the environment; correct or unset them:\n  " + "\n  ".join(lines)
+        )
 
 
 def resolve_settings(
     shell: Mapping[str, str], folder: Path, running: Mapping[str, str] | None, stored_names: Collection[str]
 ) -> ResolvedSettings:
-    """Merge the shell's settings with those of the file or, without a file, those that run. Raise `SettingsRefusedError`."""
+    """Merge the shell's settings with those of the file or, without a file, of the running stack.
+
+    Raise `SettingsRefusedError` if the file can't be used.
+    """
     try:
         file = settings_file.load(folder, stored_names)
     except SettingsFileError as error:
@@ -150,7 +155,8 @@ def refuse_opening(found: Iterable[Difference]) -> None:
     if opening := [str(one) for one in found if one.opens]:
         raise SettingsRefusedError(
             "this would open access that the running stack denies:\n  " + "\n  ".join(opening) + "\n"
-            "to open it deliberately: ./just restart --open; otherwise unset it in this shell, or correct it with ./just settings"
+            "to open it deliberately: ./just restart --open; otherwise unset it in this shell, or correct it with "
+            "./just settings"
         )
 
 
@@ -202,7 +208,7 @@ def refuse_unusable(environs: Iterable[Mapping[str, str]]) -> None:
 
 
 def set_and_show(wanted: ResolvedSettings, words: Sequence[str], stored_names: Collection[str]) -> list[str]:
-    """Change stored settings and return lines that show all of them: `./just settings`. Raise `SettingsRefusedError`."""
+    """Change stored settings and return lines that show all: `./just settings`. Raise `SettingsRefusedError`."""
     changes = set_by_words(words, stored_names)
     try:
         save(wanted.file, changes)

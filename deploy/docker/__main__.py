@@ -7,22 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from deploy.settings_resolution import (
-    STORED_IN_CONTAINERS,
-    NOT_IN_CONTAINERS,
-    ResolvedSettings,
-    SettingsRefusedError,
-    resolve_settings,
-    differences,
-    refuse_opening,
-    refuse_unusable,
-    set_and_show,
-    without_file,
-)
 from deploy.docker.containers import Containers
-from deploy.docker.running_settings import store_running
-from deploy.docker.running_settings import running as running_settings
 from deploy.docker.project import ContainersError, Project
+from deploy.docker.running_settings import running as running_settings
+from deploy.docker.running_settings import store_running
 from deploy.held_work import held_work
 from deploy.native.__main__ import (
     IS_DOWN,
@@ -40,6 +28,18 @@ from deploy.native.layout import LayoutError, layout_from
 from deploy.native.stack import StackError
 from deploy.native.supervisor import SERVICES
 from deploy.runtime import forget_runtime, keep_runtime
+from deploy.settings_resolution import (
+    NOT_IN_CONTAINERS,
+    STORED_IN_CONTAINERS,
+    ResolvedSettings,
+    SettingsRefusedError,
+    differences,
+    refuse_opening,
+    refuse_unusable,
+    resolve_settings,
+    set_and_show,
+    without_file,
+)
 
 # What the services' containers have beside what compose.yaml passes on (deploy/Dockerfile).
 _IN_CONTAINERS = {"ACKED_HOST": "0.0.0.0", "ACKED_PUBLISH_ADDRESS": "127.0.0.1"}  # noqa: S104 - inside a container

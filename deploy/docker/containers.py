@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.docker import engine
-from deploy.docker.running_settings import forget_running
 from deploy.docker.project import PROXIED, ContainersError, Project
+from deploy.docker.running_settings import forget_running
 from deploy.docker.targets import container_targets
 from deploy.native.layout import ROOT
 from deploy.observed import copy_shipped, observed, write_targets

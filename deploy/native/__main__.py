@@ -14,17 +14,6 @@ from urllib.parse import quote
 from acked_common.accounts.grants import Account
 from acked_common.model.lifecycle import State
 from acked_common.model.numbers import whole
-from deploy.settings_resolution import (
-    STORED_NATIVELY,
-    ResolvedSettings,
-    SettingsRefusedError,
-    resolve_settings,
-    differences,
-    refuse_opening,
-    refuse_unusable,
-    set_and_show,
-    without_file,
-)
 from deploy.held_work import held_work
 from deploy.native import environment, preflight
 from deploy.native.failure import log_tail
@@ -36,6 +25,17 @@ from deploy.native.stack import Stack, StackError
 from deploy.native.supervisor import OUTPUT, SERVICES, SupervisorError, part_names
 from deploy.operator_token import OperatorToken
 from deploy.runtime import forget_runtime, keep_runtime
+from deploy.settings_resolution import (
+    STORED_NATIVELY,
+    ResolvedSettings,
+    SettingsRefusedError,
+    differences,
+    refuse_opening,
+    refuse_unusable,
+    resolve_settings,
+    set_and_show,
+    without_file,
+)
 
 MAX_PROCESSES = 64
 FOLLOW_WITHIN_S = 300.0
@@ -141,7 +141,9 @@ def _warn_of_open_mongod(stack: Stack) -> None:
 
 def _refuse_unusable(stack: Stack, wanted: ResolvedSettings) -> None:
     if wanted.environ.get("ACKED_PUBLISH_ADDRESS"):
-        raise SettingsRefusedError("ACKED_PUBLISH_ADDRESS is for containers; natively ACKED_HOST sets the listen address")
+        raise SettingsRefusedError(
+            "ACKED_PUBLISH_ADDRESS is for containers; natively ACKED_HOST sets the listen address"
+        )
     refuse_unusable([service_environment(stack.layout, wanted.environ, Account(role)) for role in SERVICES])
 
 
@@ -167,7 +169,7 @@ def status(stack: Stack) -> int:
     parts = stack.parts.known()
     if not parts:
         if left := len(stack.parts.processes()):
-            print(f"the supervisor has exited and left {left} processes behind: ./just up ends them and starts the stack again")
+            print(f"the supervisor has exited and left {left} processes behind: ./just up ends them and starts again")
             return IS_PARTLY_DOWN
         print("down; ./just up starts it")
         return IS_DOWN

@@ -12,8 +12,8 @@ from acked_common.outcomes.outcome import Ending, InterruptReason
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.durable.attempt_ledgers import AttemptLedgers
+from acked_worker.durable.bridge import LedgerAccess
 from support.executor import Bench, assignment, kind
 from support.fields import filled
 from support.memory_ledgers import MemoryLedgers

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from acked_common.outcomes.outcome import Ending, Interrupted, InterruptReason, Succeeded
 from acked_common.runtime.clock import SharedClock
 from acked_worker.consume.in_flight import InFlightAttempts
-from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.durable.attempt_ledgers import AttemptLedgers
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.executor import GRACE_S
 from acked_worker.execute.stall_fence import StallFence

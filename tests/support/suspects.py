@@ -16,8 +16,8 @@ from acked_common.outcomes.outcome import Ending, InterruptReason, Succeeded
 from acked_common.runtime.clock import SharedClock
 from acked_common.store.records import ClaimedJob
 from acked_worker.consume.in_flight import InFlight, InFlightAttempts
-from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.durable.attempt_ledgers import AttemptLedgers
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.attempt import Assignment
 from acked_worker.execute.stall_fence import StallFence
 from acked_worker.isolate.isolated_runner import IsolatedRunner

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.settings_resolution import STORED_IN_CONTAINERS, STORED_NATIVELY
 from deploy.settings_file import NAME, SettingsFileError, changed, load, parse, save
+from deploy.settings_resolution import STORED_IN_CONTAINERS, STORED_NATIVELY
 
 KNOWN = STORED_NATIVELY
 

@@ -4,24 +4,26 @@ from pathlib import Path
 
 import pytest
 
+from deploy.settings_file import NAME, load
 from deploy.settings_resolution import (
     STORED_NATIVELY,
-    SettingsRefusedError,
     Difference,
-    resolve_settings,
+    SettingsRefusedError,
     differences,
     opens_access,
     refuse_opening,
     refuse_unknown,
     refuse_unusable,
+    resolve_settings,
     set_and_show,
     shown,
 )
-from deploy.settings_file import NAME, load
 
 
 def test_shell_wins_and_the_rest_is_kept(tmp_path: Path) -> None:
-    first = resolve_settings({"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "60", "HOME": "/h"}, tmp_path, None, STORED_NATIVELY)
+    first = resolve_settings(
+        {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "60", "HOME": "/h"}, tmp_path, None, STORED_NATIVELY
+    )
     first.store()
     second = resolve_settings({"ACKED_LEASE_S": "90", "HOME": "/h"}, tmp_path, None, STORED_NATIVELY)
     assert second.environ == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "90", "HOME": "/h"}
@@ -31,13 +33,18 @@ def test_shell_wins_and_the_rest_is_kept(tmp_path: Path) -> None:
         "  ACKED_LEASE_S=90     this shell, instead of 60",
     ]
     second.store()
-    assert resolve_settings({}, tmp_path, None, STORED_NATIVELY).environ == {"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "90"}
+    assert resolve_settings({}, tmp_path, None, STORED_NATIVELY).environ == {
+        "ACKED_ACCESS": "tokens",
+        "ACKED_LEASE_S": "90",
+    }
 
 
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_empty_variable_of_a_shell_says_nothing(tmp_path: Path, empty: str) -> None:
     resolve_settings({"ACKED_ACCESS": "tokens"}, tmp_path, None, STORED_NATIVELY).store()
-    assert resolve_settings({"ACKED_ACCESS": empty}, tmp_path, None, STORED_NATIVELY).environ["ACKED_ACCESS"] == "tokens"
+    assert (
+        resolve_settings({"ACKED_ACCESS": empty}, tmp_path, None, STORED_NATIVELY).environ["ACKED_ACCESS"] == "tokens"
+    )
 
 
 def test_what_one_shell_means_is_not_kept(tmp_path: Path) -> None:
@@ -86,7 +93,9 @@ def test_change_that_lets_others_in_opens_a_door(name: str, before: str, after: 
 def test_running_stack_refuses_to_open_and_names_the_way() -> None:
     found = differences({"ACKED_ACCESS": "tokens", "ACKED_LEASE_S": "30"}, {"ACKED_LEASE_S": "60"}, STORED_NATIVELY)
     assert [one.name for one in found] == ["ACKED_ACCESS", "ACKED_LEASE_S"]
-    with pytest.raises(SettingsRefusedError, match=r"ACKED_ACCESS: running with tokens, requested the default\n.*restart --open"):
+    with pytest.raises(
+        SettingsRefusedError, match=r"ACKED_ACCESS: running with tokens, requested the default\n.*restart --open"
+    ):
         refuse_opening(found)
     refuse_opening(found[1:])
     assert Difference("ACKED_ACCESS", "off", "tokens").closes
@@ -94,7 +103,9 @@ def test_running_stack_refuses_to_open_and_names_the_way() -> None:
 
 def test_unknown_variable_is_refused_with_the_nearest() -> None:
     refuse_unknown({"ACKED_TEST_ROUNDS": "5", "ACKED_GATEWAY_PORT": "tcp://10.0.0.1:8080", "HOME": "/"})
-    with pytest.raises(SettingsRefusedError, match=r"ACKED_ALLOWED_ORIGINis not a setting: did you mean ACKED_ALLOWED_ORIGINS\?"):
+    with pytest.raises(
+        SettingsRefusedError, match=r"ACKED_ALLOWED_ORIGINis not a setting: did you mean ACKED_ALLOWED_ORIGINS\?"
+    ):
         refuse_unknown({"ACKED_ALLOWED_ORIGIN": "https://x"})
 
 

@@ -50,11 +50,11 @@ from acked_gateway.kinds.details import KindDetailsParts
 from acked_gateway.kinds.limiting import Limiting
 from acked_gateway.kinds.pausing import Pausing
 from acked_gateway.kinds.routes import kind_routes
-from acked_gateway.load_test.stored_figures import StoredFigures
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.page import make_page
 from acked_gateway.load_test.routes import LoadTestLimits, load_test_routes
 from acked_gateway.load_test.runner import LoadTester
+from acked_gateway.load_test.stored_figures import StoredFigures
 from acked_gateway.pages.routes import page_routes
 from acked_gateway.pages.shell import Shell
 from acked_gateway.schedules.acts import ScheduleActs

@@ -35,8 +35,8 @@ from acked_worker.consume.slots import LaneSlots, Slots
 from acked_worker.consume.start_metrics import watch_slots
 from acked_worker.consume.watermarks import Watermarks
 from acked_worker.drain import close_runners, drain
-from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.durable.attempt_ledgers import AttemptLedgers
+from acked_worker.durable.bridge import LedgerAccess
 from acked_worker.execute.delivery_secrets import DeliverySecrets
 from acked_worker.execute.endpoint_notes import EndpointNotes
 from acked_worker.handler_runner import HandlerRunner

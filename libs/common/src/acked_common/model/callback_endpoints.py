@@ -1,8 +1,8 @@
 """OWNER of callback endpoints: their records, bounds, and the rules by which they match, fail and are disabled. Pure.
 
 A tenant defines endpoints in addition to the callbacks of requests. When intake accepts a job, it decides which
-endpoints the job has, and stores their names with it, so a job without any costs nothing. Which of these get an event, and where it
-is sent, follows from their definitions when the job ends.
+endpoints the job has, and stores their names with it, so a job without any costs nothing. Which of these get an
+event, and where it is sent, follows from their definitions when the job ends.
 
 `rev` counts definitions. Workers write how deliveries go beside it, and only to the definition that they have used.
 """

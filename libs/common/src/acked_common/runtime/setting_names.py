@@ -98,4 +98,6 @@ def unknown_settings(environ: Mapping[str, str]) -> list[str]:
 def unknown_setting(name: str, known: Iterable[str] = KNOWN) -> str:
     """Return the problem of an unknown name."""
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-    return f"{name}is not a setting" + (f": did you mean {near[0]}?" if near else "; docs/settings.md lists all of them")
+    return f"{name}is not a setting" + (
+        f": did you mean {near[0]}?" if near else "; docs/settings.md lists all of them"
+    )

@@ -30,10 +30,7 @@ class EndpointRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     url: Annotated[str, Meta(max_length=MAX_URL_CHARS, description="It obeys the rules of callbacks.")]
     events: (
-        Annotated[
-            Annotated[list[Event], Meta(min_length=1)] | None, Meta(description="Default: all.")
-        ]
-        | UnsetType
+        Annotated[Annotated[list[Event], Meta(min_length=1)] | None, Meta(description="Default: all.")] | UnsetType
     ) = UNSET
     kinds: (
         Annotated[

@@ -55,9 +55,7 @@ class DeliveryOf(TypedDict):
     run: Annotated[int, Meta(ge=1, description="The run of the job that ended.")]
     resend: Annotated[Count, Meta(description="0 for the first delivery of the event, then counted up.")]
     webhook_id: Annotated[str, Meta(description="The header `webhook-id`, the same for all deliveries of an event.")]
-    endpoint: Annotated[
-        str | None, Meta(description="The callback endpoint; null for the callback of the request.")
-    ]
+    endpoint: Annotated[str | None, Meta(description="The callback endpoint; null for the callback of the request.")]
     url: Annotated[str, Meta(description="The URL when the delivery was made; the endpoint may have another URL now.")]
     body: Annotated[Any, Meta(description="The body that is sent, as JSON.")]
     accepted_at: Instant
@@ -126,11 +124,9 @@ LIST_ALL_DELIVERIES = with_page(
         tag=JOBS,
         permission=Permission.READ,
         summary="Deliveries of all callbacks",
-        description="The tenant's deliveries, by the time of their events. An event that is sent again retains its time.",
+        description="The tenant's deliveries by the time of their events, which an event retains when it is sent again.",
         parameters=(
-            Parameter(
-                name=STATE, place="query", type=State, description="`failed` selects undelivered events."
-            ),
+            Parameter(name=STATE, place="query", type=State, description="`failed` selects undelivered events."),
             *page_parameters("deliveries", default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES),
         ),
         answers=(

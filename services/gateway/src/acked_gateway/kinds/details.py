@@ -66,9 +66,7 @@ class KindDetails(Kind):
     ]
     backlog: Annotated[
         KindBacklog | None,
-        Meta(
-            description="As in `GET /backlog`. Null for other tenants, and if there was no count in the last minute."
-        ),
+        Meta(description="As in `GET /backlog`. Null for other tenants, and if there was no count in the last minute."),
     ]
     limit_use: Annotated[
         LimitUsed | None, Meta(description="At most a second old. Null for other tenants, and without a limit.")

@@ -24,7 +24,6 @@ from acked_common.runtime.clock import Clock
 from acked_common.store.ports import JobLists
 from acked_gateway.jobs.load_figures import Latency, LoadTestAnswer
 from acked_gateway.jobs.routes import checked_new_batch
-from acked_gateway.load_test.stored_figures import StoredFigures
 from acked_gateway.load_test.one_time import OneTimeValues
 from acked_gateway.load_test.operations import (
     DEFAULT_COUNT,
@@ -33,6 +32,7 @@ from acked_gateway.load_test.operations import (
     RUN_ONCE_HEADER,
 )
 from acked_gateway.load_test.runner import MAX_CALLS, LoadTester, LoadTestResult
+from acked_gateway.load_test.stored_figures import StoredFigures
 
 
 @dataclass(frozen=True, slots=True)
