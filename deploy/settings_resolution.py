@@ -39,7 +39,7 @@ NOT_IN_CONTAINERS = frozenset(
 # The port base is a part of the name of such a stack.
 STORED_IN_CONTAINERS = (SERVICES | CONTAINERS) - _BY_RECIPES - _OF_ONE_SHELL - NOT_IN_CONTAINERS
 
-THE_SHELL, THE_FILE, RUNNING = "this shell", "stored", "running"
+THE_SHELL, THE_FILE, RUNNING = "this shell", "stored", "the running stack"
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@/]*(@)")
 _LISTS = frozenset({"ACKED_ALLOWED_HOSTS", "ACKED_ALLOWED_ORIGINS", "ACKED_HTTP_CALL_ALLOW"})
 _ADDRESSES = frozenset({"ACKED_HOST", "ACKED_PUBLISH_ADDRESS", "ACKED_HEALTH_HOST", "ACKED_METRICS_HOST"})

@@ -26,7 +26,7 @@ def test_submission_names_what_is_called(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--on", "failed"], "add --callback"), (["--callback", URL, "--on", "running"], "not 'running'")],
+    [(["--on", "failed"], "needs --callback"), (["--callback", URL, "--on", "running"], "not 'running'")],
     ids=["without-url", "no-end"],
 )
 def test_event_that_is_none_is_not_sent(server: Server, words: list[str], message: str) -> None:

@@ -77,9 +77,9 @@ def test_options_that_are_left_out_are_not_sent(server: Server) -> None:
     ("words", "message"),
     [
         ([], "--cron"),
-        (["--cron", "@daily", "--every", "1h"], "not both"),
+        (["--cron", "@daily", "--every", "1h"], "give one of --cron"),
         (["--every", "500ms"], "whole number of seconds"),
-        (["--every", "soon"], "no duration"),
+        (["--every", "soon"], "not a duration"),
         (["--every", "1h", "--overlap", "maybe"], "cancel_running"),
         (["--every", "1h", "-p", "null"], "null"),
     ],
@@ -168,4 +168,4 @@ def test_backfill_shows_how_far_it_is(server: Server) -> None:
 
 def test_options_stand_behind_the_verb_of_the_group(server: Server) -> None:
     ended = acked("schedules", "-n", "5", "show", "nightly")
-    assert ended.code == 2 and "behind show" in ended.err
+    assert ended.code == 2 and "after show" in ended.err

@@ -141,12 +141,12 @@ def test_filters_are_read() -> None:
     ("text", "told"),
     [
         ("", "all jobs"),
-        ("failed", "no field"),
+        ("failed", "not a field"),
         ("satte=failed", "did you mean state"),
         ("state=", "no value"),
         ("state=a state=b", "twice"),
         ("tag='a", "can't be read"),
-        ("worker=w", "no field"),
+        ("worker=w", "not a field"),
     ],
 )
 def test_filters_without_a_meaning_are_refused(text: str, told: str) -> None:

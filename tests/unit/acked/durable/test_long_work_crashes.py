@@ -277,7 +277,7 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     [
         (["mine.py::other"], "it has leaky, renew, renewal"),
         (["mine.py"], "write FILE::HANDLER"),
-        (["none.py::x"], "no file none.py"),
+        (["none.py::x"], "none.py does not exist"),
         (["mine.py::renewal", "--plan", "none.json"], "can't be read"),
     ],
 )

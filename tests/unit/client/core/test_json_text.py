@@ -133,7 +133,7 @@ def test_handlers_name_their_kinds() -> None:
     assert kind_of("other") == "other"
     with pytest.raises(TypeError, match="several kinds"):
         kind_of(serving("a", "b")(lambda ctx, payload: None))
-    with pytest.raises(TypeError, match="no handler"):
+    with pytest.raises(TypeError, match="not a handler"):
         kind_of(msgspec.json.encode)
 
 

@@ -83,7 +83,7 @@ def test_a_permission_of_a_newer_version_allows_nothing() -> None:
     ("fields", "says"),
     [
         ({"may": "rule"}, "'rule'; known are: submit, read, operate, worker, signal"),
-        ({"may": " ,"}, "there are: submit"),
+        ({"may": " ,"}, "known are: submit"),
         ({"tenant": "A b"}, "tenant 'A b'"),
         ({"tenant": "x" * 65}, "tenant"),
         ({"client": "$where"}, "client '$where'"),

@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "an end of a retry": (
         {"action": "retry", "ids": [ID], "resolution": {"state": "failed"}},
         "/resolution",
-        "resolve alone",
+        "only with the action resolve",
     ),
     "another end": ({"action": "resolve", "ids": [ID], "resolution": {"state": "queued"}}, "/resolution/state", "one"),
     "a typo in the end": (

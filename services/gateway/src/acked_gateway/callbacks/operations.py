@@ -124,7 +124,7 @@ LIST_ALL_DELIVERIES = with_page(
         tag=JOBS,
         permission=Permission.READ,
         summary="Deliveries of all callbacks",
-        description="The tenant's deliveries by the time of their events, which an event retains when it is sent again.",
+        description="The tenant's deliveries by the time of their events, which a repeated event retains.",
         parameters=(
             Parameter(name=STATE, place="query", type=State, description="`failed` selects undelivered events."),
             *page_parameters("deliveries", default=DEFAULT_DELIVERIES, most=MAX_DELIVERIES),
