@@ -12,22 +12,24 @@ import pytest
 import acked_client
 from acked_client import Acked, AsyncAcked, AsyncBulkHandle, AsyncHandle, BulkHandle, Handle, RetryPolicy
 from acked_client.settings import read_config
+from acked_client.shells.async_attention import AsyncAttentionCalls
 from acked_client.shells.async_callback_endpoints import AsyncCallbackEndpointCalls
-from acked_client.shells.async_callback_secrets import AsyncCallbackSecretCalls
+from acked_client.shells.async_callbacks import AsyncCallbackCalls
 from acked_client.shells.async_figures import AsyncFigureCalls
 from acked_client.shells.async_operating import AsyncOperatorCalls
 from acked_client.shells.async_schedules import AsyncScheduleCalls, AsyncScheduleHandle
+from acked_client.shells.attention import AttentionCalls
 from acked_client.shells.callback_endpoints import CallbackEndpointCalls
-from acked_client.shells.callback_secrets import CallbackSecretCalls
+from acked_client.shells.callbacks import CallbackCalls
 from acked_client.shells.figures import FigureCalls
 from acked_client.shells.operating import OperatorCalls
 from acked_client.shells.schedules import ScheduleCalls, ScheduleHandle
 from acked_client.shells.transport import QUIET
 
 PAIRS = [(Acked, AsyncAcked), (Handle, AsyncHandle), (BulkHandle, AsyncBulkHandle)]
-PAIRS += [(OperatorCalls, AsyncOperatorCalls), (CallbackSecretCalls, AsyncCallbackSecretCalls)]
+PAIRS += [(OperatorCalls, AsyncOperatorCalls), (CallbackCalls, AsyncCallbackCalls)]
 PAIRS += [(CallbackEndpointCalls, AsyncCallbackEndpointCalls)]
-PAIRS += [(FigureCalls, AsyncFigureCalls)]
+PAIRS += [(AttentionCalls, AsyncAttentionCalls), (FigureCalls, AsyncFigureCalls)]
 PAIRS += [(ScheduleCalls, AsyncScheduleCalls), (ScheduleHandle, AsyncScheduleHandle)]
 OF_BLOCKS = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 WITHOUT_REQUEST = {"job", "bulk", "jobs", "attention", "watch", "steps", "batches", "bulk_actions", "audit"}

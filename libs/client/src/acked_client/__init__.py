@@ -39,7 +39,7 @@ from acked_client.model.errors import (
 )
 from acked_client.model.figures import Backlog, KindTotals, WindowTotals
 from acked_client.model.jobs import Attempt, JobError, JobEvent, JobStatus, JobSummary, SentSignal, Step
-from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, BulkStatus, Kind
+from acked_client.model.lists import AttentionGroup, AttentionNotes, Batch, BulkPreview, BulkStatus, Kind
 from acked_client.model.operating import AuditEntry, JobDetails, KindDetails, Probe, Signals, Tokens, Worker
 from acked_client.model.problems import NotFound
 from acked_client.model.requests import (
@@ -70,6 +70,7 @@ __all__ = [
     "AsyncScheduleHandle",
     "Attempt",
     "AttentionGroup",
+    "AttentionNotes",
     "AuditEntry",
     "AuditFilter",
     "Backlog",

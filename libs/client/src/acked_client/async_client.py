@@ -15,7 +15,7 @@ from acked_client.core.frames import Scope
 from acked_client.core.many import CHUNK_ROWS, ManyRows
 from acked_client.core.watch import Watch
 from acked_client.model.jobs import JobEvent, JobSummary
-from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, Kind
+from acked_client.model.lists import Batch, BulkPreview, Kind
 from acked_client.model.requests import (
     AsyncHandler,
     BulkVerb,
@@ -29,8 +29,9 @@ from acked_client.model.requests import (
     TraceContext,
 )
 from acked_client.settings import read_config
+from acked_client.shells.async_attention import AsyncAttentionCalls
 from acked_client.shells.async_callback_endpoints import AsyncCallbackEndpointCalls
-from acked_client.shells.async_callback_secrets import AsyncCallbackSecretCalls
+from acked_client.shells.async_callbacks import AsyncCallbackCalls
 from acked_client.shells.async_figures import AsyncFigureCalls
 from acked_client.shells.async_handles import AsyncBulkHandle, AsyncHandle
 from acked_client.shells.async_operating import AsyncOperatorCalls
@@ -43,7 +44,12 @@ CHUNKS_AHEAD = 2
 
 
 class AsyncAcked(
-    AsyncOperatorCalls, AsyncScheduleCalls, AsyncCallbackSecretCalls, AsyncCallbackEndpointCalls, AsyncFigureCalls
+    AsyncOperatorCalls,
+    AsyncScheduleCalls,
+    AsyncCallbackCalls,
+    AsyncCallbackEndpointCalls,
+    AsyncAttentionCalls,
+    AsyncFigureCalls,
 ):
     """An asyncio client, for one event loop. Close it, or use it in an `async with` block.
 
@@ -223,10 +229,6 @@ class AsyncAcked(
     async def kinds(self) -> list[Kind]:
         """Return the kinds that workers have registered."""
         return await self._driver.run(lists.kinds(self._session))
-
-    def attention(self, *, kind: str | None = None, snoozed: bool = False) -> AsyncIterator[AttentionGroup]:
-        """Iterate over failed jobs by group of errors; the group with the newest failure comes first."""
-        return self._driver.pages(lists.attention(self._session, kind, snoozed))
 
     async def preview_bulk_action(
         self, action: BulkVerb, where: JobFilter | Sequence[str], *, resolution: Resolution | None = None

@@ -15,7 +15,7 @@ from acked_client.core.frames import Scope
 from acked_client.core.many import CHUNK_ROWS, ManyRows
 from acked_client.core.watch import Watch
 from acked_client.model.jobs import JobEvent, JobSummary
-from acked_client.model.lists import AttentionGroup, Batch, BulkPreview, Kind
+from acked_client.model.lists import Batch, BulkPreview, Kind
 from acked_client.model.requests import (
     AsyncHandler,
     BulkVerb,
@@ -29,9 +29,10 @@ from acked_client.model.requests import (
     TraceContext,
 )
 from acked_client.settings import read_config
+from acked_client.shells.attention import AttentionCalls
 from acked_client.shells.blocking import Driver
 from acked_client.shells.callback_endpoints import CallbackEndpointCalls
-from acked_client.shells.callback_secrets import CallbackSecretCalls
+from acked_client.shells.callbacks import CallbackCalls
 from acked_client.shells.figures import FigureCalls
 from acked_client.shells.handles import BulkHandle, Handle
 from acked_client.shells.operating import OperatorCalls
@@ -42,7 +43,7 @@ CHUNKS_AHEAD = 2
 """Chunks of `submit_many` that are held for each one under way."""
 
 
-class Acked(OperatorCalls, ScheduleCalls, CallbackSecretCalls, CallbackEndpointCalls, FigureCalls):
+class Acked(OperatorCalls, ScheduleCalls, CallbackCalls, CallbackEndpointCalls, AttentionCalls, FigureCalls):
     """A blocking client. Threads may share it. Close it, or use it in a `with` block.
 
     `gateway` is the address of the gateway. Pass `intake` if it has another host; otherwise the gateway names it.
@@ -221,10 +222,6 @@ class Acked(OperatorCalls, ScheduleCalls, CallbackSecretCalls, CallbackEndpointC
     def kinds(self) -> list[Kind]:
         """Return the kinds that workers have registered."""
         return self._driver.run(lists.kinds(self._session))
-
-    def attention(self, *, kind: str | None = None, snoozed: bool = False) -> Iterator[AttentionGroup]:
-        """Iterate over failed jobs by group of errors; the group with the newest failure comes first."""
-        return self._driver.pages(lists.attention(self._session, kind, snoozed))
 
     def preview_bulk_action(
         self, action: BulkVerb, where: JobFilter | Sequence[str], *, resolution: Resolution | None = None

@@ -152,3 +152,13 @@ def test_list_is_read_page_by_page() -> None:
     assert [found.name for found in script.run(pages.next())] == ["nightly"] and not pages.is_done
     assert script.run(pages.next()) == [] and pages.is_done
     assert script.requests[1].query == {"page_size": "200", "page_token": "more"}
+
+
+def test_preview_of_a_definition_sends_it_whole() -> None:
+    found = {"timezone": "UTC", "time_zone_data": "2026c", "instants": []}
+    script = Script([LOST, ok(found)])
+    definition = ScheduleDefinition(kind="noop", every_s=60)
+    assert script.run(schedules.preview_of(session(), "nightly", definition, 5)).time_zone_data == "2026c"
+    for request in script.requests:
+        assert (request.method, request.path, request.query) == ("POST", "/schedules/nightly/next", {"count": "5"})
+        assert json.loads(request.body or b"") == {"kind": "noop", "every_s": 60}

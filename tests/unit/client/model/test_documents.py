@@ -68,6 +68,7 @@ OF_SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "ListedBatch": operating.ListedBatch,
     "MadeSecret": callbacks.MadeCallbackSecret,
     "NewestStep": operating.NewestStep,
+    "Notes": lists.AttentionNotes,
     "OwnToken": operating.OwnToken,
     "Paused": lists.Paused,
     "PausedOnce": operating.PastPause,

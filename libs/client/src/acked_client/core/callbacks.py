@@ -1,4 +1,4 @@
-"""The calls of callbacks: deliveries of a job, and the secrets that sign them. Pure."""
+"""The calls of callbacks: their deliveries, and the secrets that sign them. Pure."""
 
 from urllib.parse import quote
 
@@ -23,6 +23,12 @@ class _Secrets(msgspec.Struct):
 def deliveries(session: Session, job_id: str) -> Pages[Delivery]:
     """Return the pages of the deliveries of a job, newest first."""
     return Pages(session, path_of(job_id, "callbacks"), {"page_size": str(_PAGE)}, "deliveries", Delivery)
+
+
+def all_deliveries(session: Session, state: str | None) -> Pages[Delivery]:
+    """Return the pages of the deliveries of all jobs, newest event first; `state` is that of the deliveries."""
+    query = {"page_size": str(_PAGE)} | ({} if state is None else {"state": state})
+    return Pages(session, "/callbacks", query, "deliveries", Delivery)
 
 
 def resend(session: Session, job_id: str, delivery: str) -> Flow[Resent]:

@@ -1,5 +1,6 @@
-"""The calls of operators: kinds, workers, the audit, tokens, and a probe of each service. Pure."""
+"""The calls of operators: kinds, workers, notes on errors, the audit, tokens, and a probe of each service. Pure."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,7 +15,7 @@ from acked_client.core.failures import error_of
 from acked_client.core.jobs import path_of
 from acked_client.core.lists import Pages
 from acked_client.model.errors import AckedError
-from acked_client.model.lists import BulkStatus, Kind
+from acked_client.model.lists import AttentionNotes, BulkStatus, Kind
 from acked_client.model.operating import (
     AuditEntry,
     Draining,
@@ -66,6 +67,15 @@ def change_kind(session: Session, name: str, verb: str, **members: Any) -> Flow[
     fields = {member: value for member, value in members.items() if value is not None}
     body = json_text.encode(fields) if fields else None
     return (yield from fetch(session, Request("POST", f"{_kind_path(name)}/{verb}", body=body), Kind))
+
+
+def note_attention(session: Session, group: str, members: Mapping[str, Any]) -> Flow[AttentionNotes]:
+    """Change the notes on a group of errors; members that are `UNSET` stay. Raise `ValueError` if all are."""
+    fields = {name: value for name, value in members.items() if value is not msgspec.UNSET}
+    if not fields:
+        raise ValueError(f"nothing would change: pass {', '.join(members)}, or some of them")
+    request = Request("POST", f"/attention/{quote(group, safe='')}", body=json_text.encode(fields))
+    return (yield from fetch(session, request, AttentionNotes))
 
 
 def audit(session: Session, where: AuditFilter | None, page_size: int) -> Pages[AuditEntry]:

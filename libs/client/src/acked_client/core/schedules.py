@@ -32,9 +32,7 @@ def details(session: Session, name: str) -> Flow[ScheduleDetails]:
 
 def put(session: Session, name: str, definition: ScheduleDefinition) -> Flow[ScheduleDetails]:
     """Define a schedule, or replace its definition; the same one again changes nothing."""
-    members = definition.members() | {"kind": json_text.kind_of(definition.kind)}
-    request = Request("PUT", _path(name), body=json_text.encode(members))
-    return (yield from fetch(session, request, ScheduleDetails))
+    return (yield from fetch(session, Request("PUT", _path(name), body=_body(definition)), ScheduleDetails))
 
 
 def delete(session: Session, name: str) -> Flow[ScheduleDetails]:
@@ -88,6 +86,12 @@ def preview(session: Session, name: str, count: int) -> Flow[SchedulePreview]:
     return (yield from fetch(session, Request("GET", _path(name, "next"), {"count": str(count)}), SchedulePreview))
 
 
+def preview_of(session: Session, name: str, definition: ScheduleDefinition, count: int) -> Flow[SchedulePreview]:
+    """Return when a definition would be due under this name; nothing is stored."""
+    request = Request("POST", _path(name, "next"), {"count": str(count)}, body=_body(definition))
+    return (yield from fetch(session, request, SchedulePreview))
+
+
 def firings(session: Session, name: str) -> Flow[list[Firing]]:
     """Return the newest firings of a schedule, newest first."""
     return (yield from fetch(session, Request("GET", _path(name, "firings")), _Firings)).firings
@@ -96,6 +100,10 @@ def firings(session: Session, name: str) -> Flow[list[Firing]]:
 def _identity(firing: Firing) -> tuple[object, ...]:
     """Return what tells firings apart: one that is skipped may join the one before it, which then counts more."""
     return firing.trigger, firing.at, firing.count
+
+
+def _body(definition: ScheduleDefinition) -> bytes:
+    return json_text.encode(definition.members() | {"kind": json_text.kind_of(definition.kind)})
 
 
 def _path(name: str, verb: str | None = None) -> str:

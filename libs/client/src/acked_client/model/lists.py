@@ -76,6 +76,16 @@ class AttentionGroup(Struct, frozen=True, kw_only=True):
     culprit: str | None = None
 
 
+class AttentionNotes(Struct, frozen=True, kw_only=True):
+    """What operators noted on a group of errors."""
+
+    group: str
+    comment: str | None
+    taken_by: str | None
+    taken_at: datetime | None
+    snoozed_until: datetime | None
+
+
 class ExampleError(Struct, frozen=True, kw_only=True):
     """The error of a job in a preview."""
 

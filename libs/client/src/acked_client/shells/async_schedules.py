@@ -62,6 +62,10 @@ class AsyncScheduleHandle:
         """Return the next instants, ascending: at most 5,000, and those of 50 years."""
         return await self._driver.run(schedules.preview(self._session, self.name, count))
 
+    async def preview(self, definition: ScheduleDefinition, count: int = 20) -> SchedulePreview:
+        """Return when a definition would be due under this name, checked as `put` checks it. Nothing is stored."""
+        return await self._driver.run(schedules.preview_of(self._session, self.name, definition, count))
+
     async def firings(self) -> list[Firing]:
         """Return the newest 100 firings with their outcomes, newest first."""
         return await self._driver.run(schedules.firings(self._session, self.name))

@@ -62,6 +62,10 @@ class ScheduleHandle:
         """Return the next instants, ascending: at most 5,000, and those of 50 years."""
         return self._driver.run(schedules.preview(self._session, self.name, count))
 
+    def preview(self, definition: ScheduleDefinition, count: int = 20) -> SchedulePreview:
+        """Return when a definition would be due under this name, checked as `put` checks it. Nothing is stored."""
+        return self._driver.run(schedules.preview_of(self._session, self.name, definition, count))
+
     def firings(self) -> list[Firing]:
         """Return the newest 100 firings with their outcomes, newest first."""
         return self._driver.run(schedules.firings(self._session, self.name))

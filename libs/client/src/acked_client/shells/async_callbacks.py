@@ -1,16 +1,22 @@
-"""The secrets that sign callbacks, for asyncio."""
+"""Deliveries of callbacks and the secrets that sign them, for asyncio."""
+
+from collections.abc import AsyncIterator
 
 from acked_client.core import callbacks
 from acked_client.core.exchange import Session
-from acked_client.model.callbacks import CallbackSecret, MadeCallbackSecret
+from acked_client.model.callbacks import CallbackSecret, Delivery, MadeCallbackSecret
 from acked_client.shells.asynchronous import AsyncDriver
 
 
-class AsyncCallbackSecretCalls:
-    """The calls of `AsyncAcked` that concern the secrets of callbacks."""
+class AsyncCallbackCalls:
+    """The calls of `AsyncAcked` that concern callbacks of all jobs."""
 
     _driver: AsyncDriver
     _session: Session
+
+    def callbacks(self, *, state: str | None = None) -> AsyncIterator[Delivery]:
+        """Iterate over the deliveries of all jobs, newest event first. `state` selects some, such as `failed`."""
+        return self._driver.pages(callbacks.all_deliveries(self._session, state))
 
     async def callback_secrets(self) -> list[CallbackSecret]:
         """Return the secrets that sign callbacks now, newest first, without their values."""

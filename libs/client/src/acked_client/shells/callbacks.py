@@ -1,16 +1,22 @@
-"""The secrets that sign callbacks, blocking."""
+"""Deliveries of callbacks and the secrets that sign them, blocking."""
+
+from collections.abc import Iterator
 
 from acked_client.core import callbacks
 from acked_client.core.exchange import Session
-from acked_client.model.callbacks import CallbackSecret, MadeCallbackSecret
+from acked_client.model.callbacks import CallbackSecret, Delivery, MadeCallbackSecret
 from acked_client.shells.blocking import Driver
 
 
-class CallbackSecretCalls:
-    """The calls of `Acked` that concern the secrets of callbacks."""
+class CallbackCalls:
+    """The calls of `Acked` that concern callbacks of all jobs."""
 
     _driver: Driver
     _session: Session
+
+    def callbacks(self, *, state: str | None = None) -> Iterator[Delivery]:
+        """Iterate over the deliveries of all jobs, newest event first. `state` selects some, such as `failed`."""
+        return self._driver.pages(callbacks.all_deliveries(self._session, state))
 
     def callback_secrets(self) -> list[CallbackSecret]:
         """Return the secrets that sign callbacks now, newest first, without their values."""
