@@ -205,6 +205,21 @@ def test_what_guards_refuse_is_documented(
         service.check(method, path, response)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"kinds": None}, {"unknown": 1}, {}],
+    ids=["of another type", "with another member", "without a member"],
+)
+def test_response_that_was_changed_is_not_as_documented(changed: dict[str, Any], services: dict[str, Service]) -> None:
+    service = services["gateway"]
+    response = requests.get(f"{service.url}/kinds", timeout=10)
+    service.check("GET", "/kinds", response)
+    body = response.json() | changed if changed else {}
+    response._content = json.dumps(body).encode()
+    with pytest.raises(checks.FailureGroup):
+        service.check("GET", "/kinds", response)
+
+
 def test_event_stream_is_served_as_documented(services: dict[str, Service]) -> None:
     service, path, headers = services["gateway"], "/ws/feed", {"Accept": EVENTS}
     assert successes(service.document) >= STREAMS

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
@@ -70,6 +71,14 @@ async def test_methods_that_are_not_described_are_not_served(served: tuple[Starl
             answer = await call(application, method, path)
             assert (answer.status, answer.json["type"]) == (405, "/problems/method-not-allowed"), (method, path)
             assert {name.lower() for name in answer.headers["allow"].split(", ")} - {"head"} == set(methods)
+
+
+def test_the_document_fits_the_schema_of_openapi(served: tuple[Starlette, dict[str, Any]]) -> None:
+    """By the official schema of OpenAPI 3.1, which schemathesis carries."""
+    _, document = served
+    OPENAPI_31_VALIDATOR.validate(document)
+    del document["info"]["title"]
+    assert not OPENAPI_31_VALIDATOR.is_valid(document)
 
 
 def test_the_document_is_openapi_for_programs(served: tuple[Starlette, dict[str, Any]]) -> None:

@@ -24,6 +24,8 @@ PACKAGES = {
     "acked_worker": ["services/worker", COMMON, HANDLERS],
 }
 """The members that each package consists of; everything else comes from its declared dependencies."""
+TYPED = ("acked", "acked_client")
+"""What users import."""
 OPTIONAL = ("acked.testing.", "acked_common.outcomes", "acked_cli.tui.screen")
 """Modules that need an extra of their package. The kit imports them all."""
 
@@ -73,7 +75,10 @@ def test_a_package_installed_alone_imports(package: str, tmp_path: Path) -> None
         text=True,
         check=True,
     )
-    assert Path(listed.stdout.strip()).is_relative_to(environment), "not from this checkout"
+    installed = Path(listed.stdout.strip()).parent
+    assert installed.is_relative_to(environment), "not from this checkout"
+    if package in TYPED:
+        assert (installed / "py.typed").exists(), "type checkers of users read it"
 
 
 def test_every_member_is_installed_alone() -> None:
