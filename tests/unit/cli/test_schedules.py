@@ -169,3 +169,13 @@ def test_backfill_shows_how_far_it_is(server: Server) -> None:
 def test_options_stand_behind_the_verb_of_the_group(server: Server) -> None:
     ended = acked("schedules", "-n", "5", "show", "nightly")
     assert ended.code == 2 and "after show" in ended.err
+
+
+def test_definition_is_previewed_and_not_stored(server: Server) -> None:
+    preview = {"timezone": "UTC", "time_zone_data": "2026c", "instants": [INSTANT]}
+    server.on("POST", f"{PATH}/next", preview)
+    ended = acked("schedules", "put", "nightly", "noop", "--cron", "@daily", "--dry-run")
+    assert ended.code == 0 and len(ended.records) == 1, ended.err
+    assert "2026c" in ended.err
+    (request,) = server.received
+    assert (request.method, request.json) == ("POST", {"kind": "noop", "cron": "@daily"})

@@ -91,3 +91,12 @@ def test_lines_have_their_outcomes_in_order(server: Server, tmp_path: Path) -> N
 def test_lines_without_a_prefix_name_the_one_that_resumes(server: Server) -> None:
     ended = acked("submit-many", "-", typed="\n")
     assert (ended.code, ended.out) == (0, "") and "--key-prefix" in ended.err
+
+
+def test_edit_makes_a_job_of_another_payload(server: Server) -> None:
+    path = f"/jobs/{STATUS['id']}/edit"
+    server.on("POST", path, Reply({**ACCEPTED, "id": "new"}, 202))
+    ended = acked("edit", STATUS["id"], "-p", '{"n": 2}')
+    assert ended.records == [{"id": "new", "edited_from": STATUS["id"]}], ended.err
+    assert server.sent("POST", path)[0].json == {"payload": {"n": 2}}
+    assert acked("edit", STATUS["id"]).code == 2

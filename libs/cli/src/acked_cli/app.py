@@ -8,6 +8,7 @@ import typer
 
 from acked_cli.commands import (
     act,
+    attention,
     callback_endpoints,
     callbacks,
     completion,
@@ -44,6 +45,7 @@ def build() -> typer.Typer:
         submit,
         follow,
         lists,
+        attention,
         act,
         operate,
         schedules,

@@ -1,4 +1,4 @@
-"""`jobs`, `attention`, `kinds`, `audit`, `steps`, `signals`: lists."""
+"""`jobs`, `kinds`, `audit`, `steps`, `signals`: lists."""
 
 from typing import Annotated, Any
 
@@ -21,8 +21,6 @@ AuditFilters = Annotated[
     list[str] | None,
     typer.Argument(metavar="[FIELD=VALUE]...", help="action, client, job, bulk, kind, since, until (such as 8h)."),
 ]
-OfKind = Annotated[str | None, typer.Option("--kind", help="Only groups of this kind.")]
-Snoozed = Annotated[bool, typer.Option("--snoozed", help="Only snoozed groups.")]
 KindName = Annotated[str | None, typer.Argument(metavar="[KIND]", help="One kind, with its workers and counts.")]
 Newest = Annotated[bool, typer.Option("--newest", help="Newest call first.")]
 
@@ -30,7 +28,6 @@ Newest = Annotated[bool, typer.Option("--newest", help="Newest call first.")]
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     verb(app, "jobs")(jobs)
-    verb(app, "attention")(attention)
     verb(app, "kinds")(kinds)
     verb(app, "audit")(audit)
     verb(app, "steps")(steps)
@@ -46,16 +43,6 @@ def jobs(cli: Cli, filters: JobFilters = None, limit: Limit = LIMIT, list_all: L
     count = None if list_all else limit
     page_size = 1_000 if count is None else min(count + 1, 1_000)
     listed(cli, "job", cli.acked.jobs(where, worker=worker, page_size=page_size), count)
-
-
-def attention(
-    cli: Cli, kind: OfKind = None, snoozed: Snoozed = False, limit: Limit = LIMIT, list_all: ListAll = False
-) -> None:
-    """List failed jobs by group of errors.
-
-    Retry a group: acked retry --where 'error=GROUP'
-    """
-    listed(cli, "group", cli.acked.attention(kind=kind, snoozed=snoozed), None if list_all else limit)
 
 
 def kinds(cli: Cli, kind: KindName = None) -> None:

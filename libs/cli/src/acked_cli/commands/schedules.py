@@ -10,7 +10,7 @@ from acked_cli.input.payloads import read_payload
 from acked_cli.input.words import parse_whole_s
 from acked_cli.invocation.verb import Cli, usage, verb
 from acked_cli.output.writer import Format
-from acked_client import ScheduleDefinition, ScheduleDetails
+from acked_client import ScheduleDefinition, ScheduleDetails, SchedulePreview
 from acked_client.model.requests import Overlap
 
 SHOWN_FIRINGS = 10
@@ -40,6 +40,7 @@ Instants = Annotated[
     int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Maximum, oldest first. Default: 1,000.")
 ]
 Paused = Annotated[bool, typer.Option("--paused", help="Also pause it. Default: unchanged.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check it, list its next instants, and store nothing.")]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Number of instants.")]
 
 
@@ -84,7 +85,10 @@ def upcoming(cli: Cli, name: Name, count: Count = PREVIEWED) -> None:
 
     They are the same while it is paused.
     """
-    found = cli.acked.schedule(name).next(count)
+    _show_instants(cli, cli.acked.schedule(name).next(count))
+
+
+def _show_instants(cli: Cli, found: SchedulePreview) -> None:
     cli.writer.many("instant", found.instants)
     cli.writer.note(f"{found.timezone}, time-zone data {found.time_zone_data}")
 
@@ -105,6 +109,7 @@ def put(  # noqa: PLR0913 - the options of a definition, each with a default
     from_at: From = None,
     until_at: Until = None,
     paused: Paused = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Define a schedule, or replace its definition.
 
@@ -129,7 +134,11 @@ def put(  # noqa: PLR0913 - the options of a definition, each with a default
         until_at=until_at,
         paused=paused or None,
     )
-    _show(cli, cli.acked.schedule(name).put(definition))
+    handle = cli.acked.schedule(name)
+    if dry_run:
+        _show_instants(cli, handle.preview(definition, PREVIEWED))
+    else:
+        _show(cli, handle.put(definition))
 
 
 def pause(cli: Cli, name: Name, reason: Reason = None) -> None:

@@ -1,4 +1,4 @@
-"""`submit` and `submit-many`."""
+"""`submit`, `submit-many` and `edit`: what makes jobs."""
 
 import uuid
 from collections import deque
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from acked_cli.commands.follow import ENDED, ended_code
-from acked_cli.commands.options import Kind, Timeout, Wait
+from acked_cli.commands.options import JobId, Kind, Timeout, Wait
 from acked_cli.input.payloads import FileLine, read_payload, read_rows
 from acked_cli.input.words import parse_duration_s
 from acked_cli.invocation.exit_codes import ExitCode
@@ -18,6 +18,7 @@ from acked_client import AckedError, Callback, Handle, Submission, SubmittedRow
 Payload = Annotated[
     str | None, typer.Option("--payload", "-p", metavar="JSON|@FILE|-", help="The input of the handler. Default: {}.")
 ]
+NewPayload = Annotated[str, typer.Option("--payload", "-p", metavar="JSON|@FILE|-", help="The input of the new job.")]
 Key = Annotated[
     str | None, typer.Option("--key", help="Idempotency key: repeating the command with it creates no second job.")
 ]
@@ -41,6 +42,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     verb(app, "submit")(submit)
     verb(app, "submit-many")(submit_many)
+    verb(app, "edit")(edit)
 
 
 def submit(  # noqa: PLR0913 - the options of a request, each with a default
@@ -126,6 +128,15 @@ def submit_many(cli: Cli, file: File, key_prefix: KeyPrefix = None) -> ExitCode 
         cli.writer.note(f"acked: {refused} of {count} lines were refused: correct them and send the file again")
         return ExitCode.REFUSED
     return None
+
+
+def edit(cli: Cli, job: JobId, payload: NewPayload) -> None:
+    """Replace a failed or cancelled job by a new one with another payload.
+
+    The same edit again is the same job.
+    """
+    handle = cli.acked.job(job).edit(read_payload(payload))
+    cli.writer.one("edited", {"id": handle.id, "edited_from": job})
 
 
 def _outcomes(cli: Cli, lines: Iterator[FileLine]) -> Iterator[dict[str, Any]]:

@@ -115,6 +115,7 @@ OF_RECORDS: Mapping[str, Columns] = {
         "error": _error,
     },
     "accepted": _fields("id", "kind", "state", "accepted_at", "idempotency_key", "replayed"),
+    "edited": _fields("id", "edited_from"),
     "row": {**_fields("line", "id", "idempotency_key", "replayed"), "problem": _why},
     "moved": {**_fields("id", "state", "reason", "run"), "problem": _why},
     "event": _fields("at", "id", "rev", "state", "reason", "attempt"),
@@ -127,6 +128,7 @@ OF_RECORDS: Mapping[str, Columns] = {
         "taken by": _of("taken_by"),
         "comment": _of("comment"),
     },
+    "notes": _fields("group", "comment", "taken_by", "taken_at", "snoozed_until"),
     "example": {**_fields("id", "kind", "state"), "error": _error},
     "bulk": {
         **_fields("id", "action", "state"),
@@ -180,6 +182,10 @@ OF_RECORDS: Mapping[str, Columns] = {
         "attempts": lambda row: len(row["attempts"]),
         "newest": _newest_attempt,
         **_fields("endpoint", "next_attempt_at", "webhook_id"),
+    },
+    "forwarded": {
+        **_fields("at", "event", "job", "endpoint", "status", "took_s"),
+        "error": _of("error"),
     },
     "resent": _fields("id", "webhook_id", "resend"),
     "secret": _SECRET,
