@@ -5,8 +5,11 @@ A tester can set `ACKED_TEST_NONCE`; it stands in tags, so that no canned respon
 
 import json
 import os
+import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,14 +40,17 @@ def ended(stack: TestStack, job_id: str, count: int = 1) -> list[dict[str, Any]]
     return result
 
 
-def cli(stack: TestStack, *words: str) -> Any:
-    """Return what a command of `acked` prints on a pipe."""
+def program(stack: TestStack, *words: str) -> dict[str, Any]:
+    """Return how a command of `acked` is started."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ACKED_")}
     environ["ACKED_GATEWAY"] = f"http://127.0.0.1:{stack.gateway_port}"
-    program = Path(stack.stack.layout.venv_python).with_name("acked")
-    done = subprocess.run(
-        [str(program), *words], env=environ, capture_output=True, text=True, timeout=WITHIN_S, check=False
-    )
+    path = Path(stack.stack.layout.venv_python).with_name("acked")
+    return {"args": [str(path), *words], "env": environ, "text": True}
+
+
+def cli(stack: TestStack, *words: str) -> Any:
+    """Return what a command of `acked` prints on a pipe."""
+    done = subprocess.run(**program(stack, *words), capture_output=True, timeout=WITHIN_S, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -109,3 +115,49 @@ def _refuses_tampering_and_replay(call: Call, secret: str, monkeypatch: pytest.M
         patch.setattr("standardwebhooks.webhooks.datetime", Later)
         with pytest.raises(WebhookVerificationError, match="too old"):
             call.verified(secret)
+
+
+@contextmanager
+def listening(stack: TestStack, url: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Run `acked callbacks listen` until it is interrupted; with the secret that it shows."""
+    before = stack.metric("acked_feed_clients")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(**program(stack, "callbacks", "listen", "--forward-to", url), **pipes) as listen:
+        try:
+            assert listen.stderr is not None
+            assert url in listen.stderr.readline()
+            secret = listen.stderr.readline().split()[2].rstrip(",")
+            eventually(lambda: stack.metric("acked_feed_clients") == before + 1, within_s=WITHIN_S, what="it listens")
+            yield listen, secret
+        finally:
+            listen.kill()
+
+
+def test_listen_forwards_each_delivery_once(stack: TestStack) -> None:
+    if not stack.call("GET", "/callback-secrets").body["secrets"]:
+        stack.call("POST", "/callback-secrets")
+    with receiving() as public, receiving(500) as local, listening(stack, local.url) as (listen, secret):
+        jobs = [stack.process("noop", tags=[NONCE], callback={"url": public.url}) for _ in range(3)]
+        local.wait(3)
+        # What is made while the gateway is away is forwarded once it is back, and nothing a second time.
+        killed = stack.stack.parts.kill("gateway-1")
+        jobs += [stack.process("noop", tags=[NONCE], callback={"url": public.url}) for _ in range(3)]
+        public.wait(6)
+        eventually(
+            lambda: stack.stack.parts.pid("gateway-1") not in (0, killed), within_s=WITHIN_S, what="a gateway runs"
+        )
+        local.wait(6)
+        # Sent again, it is another delivery of the same event.
+        again = cli(stack, "resend", jobs[0])
+        sent, forwarded = public.wait(7), local.wait(7)
+        listen.send_signal(signal.SIGINT)
+        lines, said = listen.communicate(timeout=WITHIN_S)
+    assert (listen.returncode, said) == (-signal.SIGINT, "")
+    assert sorted((call.webhook_id, call.body) for call in forwarded) == sorted(
+        (call.webhook_id, call.body) for call in sent
+    ), "as Acked sends them"
+    assert {call.verified(secret)["data"]["id"] for call in forwarded} == set(jobs)
+    records = [json.loads(line) for line in lines.splitlines()]
+    assert len({record["id"] for record in records}) == len(records) == len(local.calls) == 7
+    assert records[-1]["id"] == again["id"]
+    assert [record["status"] for record in records] == [500] + [204] * 6 and records[0]["error"] is not None

@@ -1,17 +1,12 @@
 """The program `acked` as people run it: its documented commands, on a pipe, and in a pseudo terminal."""
 
-import fcntl
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-import termios
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,14 +15,16 @@ import pytest
 from acked_common.model.lifecycle import State
 from support.nonce import nonce
 from support.stacks import StartStack, TestStack, eventually
+from support.terminal import terminal
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "docs" / "cli.md", ROOT / "docs" / "how-do-i.md", ROOT / "README.md"]
+DOCUMENT = ROOT / "docs" / "cli.md"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = [
     (f"{path.name}:{number}", line.strip())
     for path in DOCUMENTS
     for number, line in enumerate(path.read_text().splitlines(), 1)
-    if re.match(r"    (?:\.venv/bin/)?acked ", line)
+    if re.match(r"(?:    )+(?:\.venv/bin/)?acked ", line)
 ]
 """Commands as they stand in documents. Those after a `$` don't end by themselves; further tests run them."""
 PROGRAM = Path(sys.executable).with_name("acked")
@@ -133,7 +130,7 @@ def job_for(stack: TestStack, command: str) -> str:
     """A job for which the command means something."""
     if re.search(r"acked (?:cancel|run-now|signal) ", command):
         return stack.process("noop", delay_s=3600)
-    if re.search(r"acked (?:retry|resolve) ", command):
+    if re.search(r"acked (?:retry|resolve|edit) ", command):
         return failed_job(stack)
     if re.search(r"acked (?:callbacks|resend) ", command):
         return job_with_delivery(stack)
@@ -147,7 +144,11 @@ def bulk_action(stack: TestStack) -> str:
     return str(answer.body["id"])
 
 
-MADE = {"<bulk-action>": bulk_action, "<secret>": made_secret}
+def noted_group(stack: TestStack) -> str:
+    return str(stack.status(failed_job(stack))["error"]["group"])
+
+
+MADE = {"<bulk-action>": bulk_action, "<secret>": made_secret, "<group>": noted_group}
 """Placeholders of documented commands beside `<id>`, and what makes that which they stand for."""
 
 
@@ -172,8 +173,8 @@ def test_documented_command_runs(
             json.loads(line)
 
 
-def test_documents_show_each_verb(environ: dict[str, str]) -> None:
-    text = "".join(path.read_text() for path in DOCUMENTS)
+def test_document_shows_each_verb(environ: dict[str, str]) -> None:
+    text = DOCUMENT.read_text()
     verbs = re.findall(r"^  ([a-z-]+) ", acked(environ, "--help").stdout.partition("Commands:")[2], re.MULTILINE)
     assert len(verbs) > 20
     assert [verb for verb in verbs if f"acked {verb}" not in text] == []
@@ -251,76 +252,10 @@ def test_watch_ends_quietly_when_its_reader_is_gone(stack: TestStack, environ: d
         assert (watching.returncode, watching.stderr.read()) == (-signal.SIGPIPE, "")
 
 
-class Terminal:
-    """A program in a pseudo terminal: what it shows, and what is typed."""
-
-    def __init__(self, controller: int, process: "subprocess.Popen[bytes]") -> None:
-        self.process = process
-        self._controller = controller
-        self._shown = bytearray()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                found = os.read(self._controller, 4_096)
-            except OSError:
-                # Linux reports the end of a pseudo terminal as an error.
-                return
-            if not found:
-                return
-            self._shown += found
-
-    @property
-    def shown(self) -> str:
-        return self._shown.decode("utf-8", "replace")
-
-    def wait_for(self, text: str) -> None:
-        eventually(lambda: text in self.shown, within_s=WITHIN_S, what=f"{text!r} on the terminal")
-
-    def type(self, text: str) -> None:
-        os.write(self._controller, text.encode())
-
-    def ended(self) -> int:
-        return self.process.wait(WITHIN_S)
-
-
-@contextmanager
-def terminal(environ: dict[str, str], *words: str) -> Iterator[Terminal]:
-    """Run a program with a terminal of its own. At the end the terminal must be as it was."""
-    controller, follower = pty.openpty()
-    before = termios.tcgetattr(follower)
-
-    def take_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
-        [str(PROGRAM), *words],
-        env=environ,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        preexec_fn=take_terminal,
-    )
-    try:
-        yield (found := Terminal(controller, process))
-        assert termios.tcgetattr(follower) == before
-        assert "Traceback" not in found.shown
-        assert found.shown.count("\x1b[?25l") == found.shown.count("\x1b[?25h"), "the cursor is shown"
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        os.close(follower)
-        os.close(controller)
-
-
 def test_interrupted_watch_leaves_a_sane_terminal(stack: TestStack, environ: dict[str, str]) -> None:
     batch = f"cli-{nonce()}-watch"
     first = stack.process("noop", batch=batch)
-    with terminal(environ, "watch", "--batch", batch) as shown:
+    with terminal(PROGRAM, environ, "watch", "--batch", batch) as shown:
         shown.wait_for(first)
         second = stack.process("noop", batch=batch)
         shown.wait_for(second)
@@ -329,9 +264,16 @@ def test_interrupted_watch_leaves_a_sane_terminal(stack: TestStack, environ: dic
         assert shown.ended() == -signal.SIGINT
 
 
+def test_interrupted_listen_leaves_a_sane_terminal(environ: dict[str, str]) -> None:
+    with terminal(PROGRAM, environ, "callbacks", "listen", "--forward-to", "localhost:9") as shown:
+        shown.wait_for("signed with whsec_")
+        shown.type("\x03")
+        assert shown.ended() == -signal.SIGINT
+
+
 @pytest.mark.parametrize(("typed", "code"), [("q", 0), ("\x03", -signal.SIGINT)], ids=["q", "ctrl-c"])
 def test_top_leaves_a_sane_terminal(environ: dict[str, str], typed: str, code: int) -> None:
-    with terminal(environ | {"COLUMNS": "120", "LINES": "40"}, "top") as shown:
+    with terminal(PROGRAM, environ | {"COLUMNS": "120", "LINES": "40"}, "top") as shown:
         shown.wait_for("worker-1")
         shown.type(typed)
         assert shown.ended() == code, shown.shown
@@ -346,7 +288,7 @@ def test_filter_on_a_terminal_is_asked_for(stack: TestStack, environ: dict[str, 
     job_id = failed_job(stack, batch=batch)
     words = ("retry", "--where", f"batch={batch}")
     for typed, run in (("n\n", 1), ("y\n", 2)):
-        with terminal(environ, *words) as shown:
+        with terminal(PROGRAM, environ, *words) as shown:
             shown.wait_for("retry these 1 jobs? [y/N]")
             shown.type(typed)
             assert shown.ended() == 0, shown.shown
@@ -357,7 +299,7 @@ def test_payload_can_not_steer_the_terminal(stack: TestStack, environ: dict[str,
     title = nonce()
     job_id = stack.process("noop", payload={"x": f"\x1b]0;{title}\x07\u009b31m"})
     stack.finished(job_id)
-    with terminal(environ, "show", job_id) as shown:
+    with terminal(PROGRAM, environ, "show", job_id) as shown:
         assert shown.ended() == 0
         shown.wait_for("history")
         assert title in shown.shown and "\x1b]" not in shown.shown and "\x07" not in shown.shown

@@ -96,3 +96,27 @@ def test_secrets_are_listed_and_ended(server: Server) -> None:
     server.on("POST", "/callback-secrets", problem("two-secrets", 409))
     ended = acked("callback-secrets", "make")
     assert ended.code == 4 and "acked callback-secrets end ID" in ended.err
+
+
+def test_deliveries_of_all_jobs_are_selected_by_state(server: Server) -> None:
+    first, second = delivery(), delivery(id="other")
+    server.on(
+        "GET",
+        "/callbacks",
+        {"deliveries": [first], "next_page_token": "next"},
+        {"deliveries": [second], "next_page_token": ""},
+    )
+    ended = acked("callbacks", "--state", "failed")
+    assert [record["id"] for record in ended.records] == [first["id"], "other"], ended.err
+    assert all("state=failed" in request.path for request in server.sent("GET", "/callbacks"))
+    assert "page_token=next" in server.received[1].path
+
+
+def test_group_lists_unless_it_is_given_a_command(server: Server) -> None:
+    server.on("GET", LIST, {"deliveries": [delivery()], "next_page_token": ""})
+    for words in ([ID], ["list", ID], ["-n", "5", ID], [ID, "-o", "json"]):
+        assert acked("callbacks", *words).code == 0, words
+    assert len(server.sent("GET", LIST)) == 4
+    ended = acked("callbacks", ID, "--state", "failed")
+    assert ended.code == 2 and "leave the id out" in ended.err
+    assert "listen" in acked("callbacks", "--help").out

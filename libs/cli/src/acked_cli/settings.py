@@ -1,5 +1,6 @@
-"""OWNER of what the command line reads from its environment: addresses, the token, and the folder of handlers."""
+"""OWNER of what the command line reads from its environment: addresses, secrets, and the folder of handlers."""
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -10,12 +11,12 @@ TOKEN = "ACKED_TOKEN"  # noqa: S105 - the name of a variable
 TOKEN_FILE = "ACKED_TOKEN_FILE"  # noqa: S105 - the name of a variable
 HANDLERS_DIR = "ACKED_HANDLERS_DIR"
 DEFAULT_GATEWAY = "http://localhost:8080"
-MAX_TOKEN_BYTES = 4_096
+MAX_SECRET_BYTES = 4_096
 _OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-class UnusableToken(Exception):
-    """There is a token, but it can't be used; the text says what to do."""
+class UnusableSecret(Exception):
+    """There is a token or a secret, but it can't be used; the text says what to do."""
 
 
 def gateway(given: str | None) -> str:
@@ -29,7 +30,7 @@ def intake(given: str | None) -> str | None:
 
 
 def token(file: Path | None) -> str | None:
-    """Return the token: of the file, else of the environment; None for none. Raise `UnusableToken`.
+    """Return the token: of the file, else of the environment; None for none. Raise `UnusableSecret`.
 
     A file that other users may read or write is refused. A token is never an argument, which every user could list.
     """
@@ -40,26 +41,39 @@ def token(file: Path | None) -> str | None:
         if not named:
             return None
         file = Path(named)
-    return _token_of(file)
+    return _private(file, "token", f"--token-file or {TOKEN_FILE}")
 
 
-def _token_of(file: Path) -> str:
+def signing_secret(file: Path) -> str:
+    """Return the secret in a file: its text, or the `secret` of the JSON of `acked callback-secrets make`.
+
+    Raise `UnusableSecret`, also for a file that other users may read or write.
+    """
+    text = _private(file, "secret", "--secret-file")
+    if not text.startswith("{"):
+        return text
+    try:
+        return str(json.loads(text)["secret"])
+    except (ValueError, KeyError):
+        raise UnusableSecret(f"{file} is JSON without a secret: pass what acked callback-secrets make wrote") from None
+
+
+def _private(file: Path, what: str, option: str) -> str:
+    """Return the text of a file that its owner alone can read. Raise `UnusableSecret`."""
     try:
         with file.open("rb") as opened:
             # Of the open file: another one may take its name.
             mode = os.fstat(opened.fileno()).st_mode
             if mode & _OF_OTHERS:
-                raise UnusableToken(
-                    f"the token file {file} has mode {stat.S_IMODE(mode):04o}, so other users may read or change it: "
-                    f"run chmod 600 '{file}', and make a new token if others had access"
+                raise UnusableSecret(
+                    f"the {what} file {file} has mode {stat.S_IMODE(mode):04o}, so other users may read or change it: "
+                    f"run chmod 600 '{file}', and make a new {what} if others had access"
                 )
-            text = opened.read(MAX_TOKEN_BYTES + 1)
+            text = opened.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
-        raise UnusableToken(
-            f"the token file {file} can't be read ({error.strerror}): correct --token-file or {TOKEN_FILE}"
-        ) from None
-    if len(text) > MAX_TOKEN_BYTES:
-        raise UnusableToken(f"{file} is not a token file: it has more than  {MAX_TOKEN_BYTES:,} bytes")
+        raise UnusableSecret(f"the {what} file {file} can't be read ({error.strerror}): correct {option}") from None
+    if len(text) > MAX_SECRET_BYTES:
+        raise UnusableSecret(f"{file} is not a {what} file: it has more than {MAX_SECRET_BYTES:,} bytes")
     return text.decode("utf-8", "replace").strip()
 
 

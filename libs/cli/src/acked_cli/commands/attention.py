@@ -12,7 +12,7 @@ from acked_cli.invocation.verb import Cli, usage, verb
 
 T = TypeVar("T")
 OfKind = Annotated[str | None, typer.Option("--kind", help="Only groups of this kind.")]
-Snoozed = Annotated[bool, typer.Option("--snoozed", help="The snoozed groups instead.")]
+Snoozed = Annotated[bool, typer.Option("--snoozed", help="Only snoozed groups.")]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="A group, as acked attention lists it.")]
 Comment = Annotated[str | None, typer.Option("--comment", help="A comment for other operators.")]
 NoComment = Annotated[bool, typer.Option("--no-comment", help="Remove the comment.")]

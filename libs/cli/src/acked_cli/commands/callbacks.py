@@ -1,24 +1,47 @@
-"""`callbacks`, `resend` and `callback-secrets`: deliveries of a job, and the secrets that sign them."""
+"""`callbacks`, `resend` and `callback-secrets`: deliveries, and the secrets that sign them."""
 
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
+from acked_cli.commands import listen
 from acked_cli.commands.options import LIMIT, JobId, Limit, ListAll
 from acked_cli.commands.pages import listed
 from acked_cli.invocation.exit_codes import ExitCode
-from acked_cli.invocation.verb import Cli, verb
+from acked_cli.invocation.verb import Cli, usage, verb
 
 ONCE = "the secret is shown only now: store it where the receivers read it"
+LIST = "list"
+OfJob = Annotated[str | None, typer.Argument(metavar="[ID]", help="The id of a job. Default: all jobs.")]
+DeliveryState = Annotated[str | None, typer.Option("--state", help="Only deliveries in this state, such as failed.")]
 DeliveryId = Annotated[
     str | None, typer.Argument(metavar="[DELIVERY]", help="The id of a delivery. Default: the newest one.")
 ]
 SecretId = Annotated[str, typer.Argument(metavar="ID", help="The id of a secret.")]
 
 
+class _ListByDefault(TyperGroup):
+    """A group whose words are those of `list` unless they begin with a command: no id of a job is one."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        is_list = not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names)
+        # A shell that completes words is offered the commands.
+        if is_list and not ctx.resilient_parsing:
+            args = [LIST, *args]
+        return super().parse_args(ctx, args)
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
-    verb(app, "callbacks")(callbacks)
+    deliveries = typer.Typer(
+        rich_markup_mode=None,
+        cls=_ListByDefault,
+        help="List deliveries, or forward them to this machine.\n\nacked callbacks ID is acked callbacks list ID.",
+    )
+    verb(deliveries, LIST)(callbacks)
+    listen.add_to(deliveries)
+    app.add_typer(deliveries, name="callbacks")
     verb(app, "resend")(resend)
     group = typer.Typer(rich_markup_mode=None)
     verb(group, "", is_group=True)(callback_secrets)
@@ -27,12 +50,17 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="callback-secrets")
 
 
-def callbacks(cli: Cli, job: JobId, limit: Limit = LIMIT, list_all: ListAll = False) -> None:
-    """List the deliveries of a job's callback, newest first.
+def callbacks(
+    cli: Cli, job: OfJob = None, state: DeliveryState = None, limit: Limit = LIMIT, list_all: ListAll = False
+) -> None:
+    """List the deliveries of a job, or of all jobs, newest first.
 
     The JSON has their attempts: -o json.
     """
-    listed(cli, "delivery", cli.acked.job(job).callbacks(), None if list_all else limit)
+    if job is not None and state is not None:
+        raise usage("--state selects among the deliveries of all jobs: leave it out, or leave the id out")
+    found = cli.acked.callbacks(state=state) if job is None else cli.acked.job(job).callbacks()
+    listed(cli, "delivery", found, None if list_all else limit)
 
 
 def resend(cli: Cli, job: JobId, delivery: DeliveryId = None) -> ExitCode | None:

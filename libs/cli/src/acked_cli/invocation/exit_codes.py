@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from acked_cli.settings import UnusableToken
+from acked_cli.settings import UnusableSecret
 from acked_client import (
     JobCancelled,
     JobFailed,
@@ -41,7 +41,7 @@ _OF_ERRORS: tuple[tuple[type[Exception], ExitCode], ...] = (
     (ProblemError, ExitCode.REFUSED),
     (NoResponse, ExitCode.UNREACHABLE),
     (UnexpectedResponse, ExitCode.UNREACHABLE),
-    (UnusableToken, ExitCode.USAGE),
+    (UnusableSecret, ExitCode.USAGE),
     (ValueError, ExitCode.USAGE),
 )
 EXPECTED = tuple(kind for kind, _ in _OF_ERRORS)

@@ -66,7 +66,7 @@ class Cli:
 
     @property
     def acked(self) -> Acked:
-        """The client. Raise `UnusableToken`, or `ValueError` for an address."""
+        """The client. Raise `UnusableSecret`, or `ValueError` for an address."""
         if self._client is None:
             token = settings.token(self.token_file)
             policy = RetryPolicy(budget_s=self.retry_s)
