@@ -169,8 +169,8 @@ def test_documented_command_runs(
     undo(stack, command, ended.stdout)
     assert ended.returncode == 0, (source, command, ended.stdout, ended.stderr)
     if "completion" not in command:
-        for line in ended.stdout.splitlines():
-            json.loads(line)
+        for document in [ended.stdout] if command.endswith("-o json") else ended.stdout.splitlines():
+            json.loads(document)
 
 
 def test_document_shows_each_verb(environ: dict[str, str]) -> None:
