@@ -130,8 +130,13 @@ def job_for(stack: TestStack, command: str) -> str:
     """A job for which the command means something."""
     if re.search(r"acked (?:cancel|run-now|signal) ", command):
         return stack.process("noop", delay_s=3600)
-    if re.search(r"acked (?:retry|resolve|edit) ", command):
+    if re.search(r"acked (?:retry|resolve) ", command):
         return failed_job(stack)
+    if "acked edit " in command:
+        # No failed one: a documented filter would find it, and it can't be retried any more.
+        job_id = stack.process("noop", delay_s=3600)
+        assert stack.call("POST", f"/jobs/{job_id}/cancel").body["state"] == State.CANCELLED
+        return job_id
     if re.search(r"acked (?:callbacks|resend) ", command):
         return job_with_delivery(stack)
     job_id = stack.process("noop")
