@@ -40,7 +40,7 @@ def test_note_sends_what_changes(server: Server, words: list[str], sent: dict[st
         ([], "nothing would change"),
         (["--comment", "x", "--no-comment"], "excludes"),
         (["--snooze", "1h", "--no-snooze"], "excludes"),
-        (["--snooze", "long"], "no duration"),
+        (["--snooze", "long"], "not a duration"),
     ],
     ids=["nothing", "comment", "snooze", "duration"],
 )

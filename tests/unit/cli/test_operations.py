@@ -1,6 +1,6 @@
 """Every operation of the API has a call of the client and a verb of the command line, or a reason why it has none."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
@@ -94,18 +94,15 @@ WITHOUT: Mapping[str, str] = {
 """Operations without a call, and why."""
 
 
-def operations() -> Iterator[Operation]:
+@pytest.fixture(scope="module")
+def operations() -> dict[str, Operation]:
+    """The operations of both services by their ids."""
     applications = (
         gateway.create_app(read_gateway_settings(Env({}))),
         intake.create_app(read_intake_settings(Env({}))),
     )
-    for application in applications:
-        for route in application.routes:
-            if isinstance(route, ApiRoute):
-                yield from route.operations
-
-
-OPERATIONS = {operation.id: operation for operation in operations()}
+    routes = [route for application in applications for route in application.routes if isinstance(route, ApiRoute)]
+    return {operation.id: operation for route in routes for operation in route.operations}
 
 
 def is_of(operation: Operation, request: Received) -> bool:
@@ -131,22 +128,22 @@ def answering(server: Server) -> Server:
     return server
 
 
-def test_each_operation_is_called_or_excused() -> None:
+def test_each_operation_is_called_or_excused(operations: dict[str, Operation]) -> None:
     tables = (OF_VERBS, OF_CLIENT, WITHOUT)
     named = [name for table in tables for name in table]
     assert len(named) == len(set(named)), "each stands in one table"
-    assert set(named) == OPERATIONS.keys()
+    assert set(named) == operations.keys()
 
 
 @pytest.mark.parametrize("name", OF_VERBS)
-def test_verb_sends_a_request_of(name: str, answering: Server) -> None:
+def test_verb_sends_a_request_of(name: str, answering: Server, operations: dict[str, Operation]) -> None:
     acked(*OF_VERBS[name].split(), "--retry-for", "0")
     sent = [(request.method, request.path) for request in answering.received]
-    assert any(is_of(OPERATIONS[name], request) for request in answering.received), sent
+    assert any(is_of(operations[name], request) for request in answering.received), sent
 
 
 @pytest.mark.parametrize("name", OF_CLIENT)
-def test_call_of_the_client_sends_a_request_of(name: str, answering: Server) -> None:
+def test_call_of_the_client_sends_a_request_of(name: str, answering: Server, operations: dict[str, Operation]) -> None:
     with Acked(answering.url, retry=RetryPolicy(budget_s=0)) as client:
         assert getattr(client, OF_CLIENT[name])().kinds == []
-    assert [is_of(OPERATIONS[name], request) for request in answering.received] == [True]
+    assert [is_of(operations[name], request) for request in answering.received] == [True]
