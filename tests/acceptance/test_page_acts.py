@@ -222,7 +222,7 @@ def acts_on_schedules(person: Operator) -> None:
     person.press("Backfill")
     person.type("From", "2020-01-01T00:00:00Z")
     person.type("Until", "2021-06-01T00:00:00Z")
-    person.press("Let them fire")
+    person.press("Start the backfill")
     says(person.browser, "ended: 2 fired, 0 had a job")
     person.note(f"Backfill schedule {name} from 2020-01-01T00:00:00.000Z until 2021-06-01T00:00:00.000Z")
     person.press("Delete")

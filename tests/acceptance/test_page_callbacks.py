@@ -54,7 +54,7 @@ def test_secrets_are_made_rotated_and_ended_and_shown_once(operator: Client, bro
     assert Webhook(value).verify(call.body, call.headers)["type"] == "job.succeeded"
     (first,) = secrets(operator)
     confirmed(browser, "^Rotate the secret$", "^Make a new secret$")
-    says(browser, "A third one can be made once the earlier one has ended")
+    says(browser, "Only two sign at a time")
     assert value not in text_of(browser)
     second, earlier = secrets(operator)
     assert earlier == first
@@ -83,7 +83,7 @@ def test_a_delivery_shows_its_attempts_and_is_sent_again(operator: Client, brows
             assert text in text_of(browser)
         shown(browser, "button", "^Send job.succeeded of job .* again$").click()
         receiver.wait(4)
-        says(browser, "sent again, 1")
+        says(browser, "resend 1")
         # The newest delivery of the event alone has a button, once it has ended.
         shown(browser, "button", "^Send job.succeeded of job .* again$")
         open_as(browser, operator, "/callbacks")
@@ -108,8 +108,8 @@ def test_an_undelivered_event_is_found_by_its_state(operator: Client, browser: B
         says(browser, "The receiver did not accept the event")
         shown(browser, "button", "^Send job.succeeded of job .* again$").click()
         receiver.wait(2)
-        says(browser, "sent again, 1")
-        says(browser, "One attempt, the last: 204 after")
+        says(browser, "resend 1")
+        says(browser, "One attempt: 204 after")
     (delivery, _) = operator.call("GET", f"/jobs/{job}/callbacks").body["deliveries"]
     open_as(browser, operator, f"/jobs/{delivery['id']}")
     says(browser, "Delivers a callback of")

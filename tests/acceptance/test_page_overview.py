@@ -119,7 +119,7 @@ def test_a_kind_is_paused_and_resumed_on_its_page(stack: TestStack, browser: Bro
         assert [stack.status(job_id)["state"] for job_id in ids[-10:]] == [State.QUEUED] * 10
         visit(browser, stack, "/")
         says(browser, f"{KIND} is paused by local: {re.escape(HOSTILE)}, .+ago")
-        says(browser, f"local paused kind {KIND}")
+        says(browser, f"local: Pause kind {KIND}")
         assert browser.run("return document.title") != RUN
         visit(browser, stack, "/kinds")
         shown(browser, "button", f"^Resume {KIND}$").click()

@@ -1,5 +1,5 @@
 // Commands of a person: asks before it sends, says what became of it.
-import { Problem, send } from "./api.js";
+import { send } from "./api.js";
 import { byId, fill, h, say } from "./dom.js";
 import { problemBox } from "./parts.js";
 
@@ -51,6 +51,13 @@ export function question({ title, text = [], fields = [], confirm, leave = "Canc
   });
 }
 
+const MAX_REASON_CHARS = 1000;
+
+// The field of a question that asks why; `withReason` puts what it says into the body of the command.
+export const whyField = (label = "Why", value = "") => h("label", label, h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low", value }));
+
+export const withReason = ({ reason }, body = {}) => (reason.trim() === "" ? body : { ...body, reason: reason.trim() });
+
 // Sends a command, a POST unless `options` say otherwise, and says `done`; shows the problem in `place` where it was
 // refused. Resolves to the response, or null.
 export async function carryOut(url, body, { done, place, ...options }) {
@@ -61,7 +68,7 @@ export async function carryOut(url, body, { done, place, ...options }) {
     return response;
   } catch (problem) {
     if (options.signal?.aborted) return null;
-    fill(place, problemBox(problem instanceof Problem ? problem : new Problem("The page failed", String(problem))));
+    fill(place, problemBox(problem));
     return null;
   }
 }

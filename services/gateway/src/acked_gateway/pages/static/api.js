@@ -3,6 +3,7 @@ import { shownToken } from "./token.js";
 
 export const UNAUTHORIZED = 401;
 export const FORBIDDEN = 403;
+export const NOT_FOUND = 404;
 const REQUEST_WITHIN_MS = 20_000;
 const RESPONDS_WITHIN_MS = 3_000;
 
@@ -58,9 +59,21 @@ export async function ask(url, options = {}) {
   throw new Problem(title, document.detail || text.slice(0, 500), document);
 }
 
-// Sends a command; `body` is JSON, and left out where the command takes none.
+// `work`, or `{problem}` where the gateway refuses what was asked for: the page shows it in the place of an answer. What may
+// pass, and what asks for another token, is thrown.
+export async function orRefusal(work) {
+  try {
+    return await work;
+  } catch (problem) {
+    if (problem.isPassing !== false || problem.document.status === UNAUTHORIZED) throw problem;
+    return { problem };
+  }
+}
+
+// Sends a command. `body` is left out where the command takes none; a text is JSON already, since JavaScript would round
+// its large numbers.
 export function send(url, body, options = {}) {
-  const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  const json = body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body), headers: { "Content-Type": "application/json" } };
   return ask(url, { method: "POST", ...options, ...json, headers: { ...json.headers, ...options.headers } });
 }
 
@@ -72,6 +85,9 @@ export async function gatewayResponds() {
     return false;
   }
 }
+
+// The key of one request: what is sent again under it is the same request.
+export const freshKey = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
 // An address with the parameters that have a value.
 export function address(path, parameters = {}) {

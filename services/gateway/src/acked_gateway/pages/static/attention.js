@@ -2,10 +2,9 @@
 import { address, ask } from "./api.js";
 import { GroupCard } from "./attention_card.js";
 import { hasEnded } from "./bulk_words.js";
-import { intakeUrl } from "./config.js";
 import { fill, h, keyed, say } from "./dom.js";
 import { plural, time } from "./format.js";
-import { command, emptyPlace, skeleton } from "./parts.js";
+import { emptyPlace, sendCommand, skeleton } from "./parts.js";
 import { Refresh } from "./refresh.js";
 
 const EVERY_MS = 2500;
@@ -58,7 +57,7 @@ class Attention {
   }
 
   async #load(signal) {
-    const wanted = { ...Object.fromEntries(this.#page.query), page_size: this.#size };
+    const wanted = { ...this.#page.asked, page_size: this.#size };
     const [attention, { bulk_actions: actions }] = await Promise.all([
       ask(address("/attention", wanted), { signal }), ask(address("/bulk-actions", { page_size: RECENT_ACTIONS }), { signal })]);
     return { ...attention, actions };
@@ -132,7 +131,7 @@ class Attention {
       ? emptyPlace(`No failed job of the kind ${kind} waits for you.`, this.#lastly, h("a", { href: "/attention" }, "Show all kinds"))
       : emptyPlace("All is well: no failed job waits for you.", this.#lastly),
       h("details", { class: "small" }, h("summary", "See what a failure looks like"), h("p", "This job fails permanently at its first attempt:"),
-        command(`curl -H 'Content-Type: application/json' -d '${EXAMPLE}' ${intakeUrl}/process`))));
+        sendCommand(this.#page, EXAMPLE))));
   }
 
   // Asked for with each look: workers write the minutes after the jobs, and the gateway may be busy.

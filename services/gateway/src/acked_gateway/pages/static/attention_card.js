@@ -3,7 +3,7 @@ import { address, ask, jobAddress, kindAddress } from "./api.js";
 import { Acts } from "./attention_acts.js";
 import { BulkProgress } from "./bulk.js";
 import { hasEnded } from "./bulk_words.js";
-import { fill, h, say, svg } from "./dom.js";
+import { fill, h, renew, say, svg } from "./dom.js";
 import { count, counted, shortId, time, updateTime } from "./format.js";
 import { problemBox, skeleton } from "./parts.js";
 
@@ -117,12 +117,9 @@ export class GroupCard {
 
   #showNotes() {
     const { comment, taken_by: by, taken_at: at, snoozed_until: until } = this.#group;
-    const key = JSON.stringify([comment, by, at, until]);
-    if (this.#notes.dataset.shown === key) return;
-    this.#notes.dataset.shown = key;
     const isSnoozed = until !== null && Date.parse(until) > Date.now();
-    fill(this.#notes, by !== null && h("span", "Taken by ", h("strong", by), " ", time(at)),
-      isSnoozed && h("span", "Snoozed, back ", time(until)), comment !== null && h("q", comment));
+    renew(this.#notes, [comment, by, at, isSnoozed && until], () => [by !== null && h("span", "Taken by ", h("strong", by), " ", time(at)),
+      isSnoozed && h("span", "Snoozed, back ", time(until)), comment !== null && h("q", comment)]);
     this.#notes.hidden = this.#notes.childElementCount === 0;
   }
 

@@ -1,6 +1,6 @@
 // How many groups of failed jobs need attention, beside the link in the rail of every page.
 import { address, ask } from "./api.js";
-import { byId, fill, h } from "./dom.js";
+import { byId, h, renew } from "./dom.js";
 import { plural } from "./format.js";
 import { Refresh } from "./refresh.js";
 
@@ -9,11 +9,9 @@ const EVERY_MS = 10_000;
 export function showCount({ groups, jobs, is_exact: isExact }) {
   const badge = byId("attention-count");
   badge.hidden = groups === 0;
-  const text = isExact ? String(groups) : `${groups}+`;
-  if (badge.dataset.shown === text) return;
-  badge.dataset.shown = text;
   badge.title = `${plural(jobs, "failed job")}${isExact ? "" : " or more"}`;
-  fill(badge, text, h("span", { class: "unseen" }, groups === 1 ? " group of errors" : " groups of errors"));
+  const text = isExact ? String(groups) : `${groups}+`;
+  renew(badge, text, () => [text, h("span", { class: "unseen" }, groups === 1 ? " group of errors" : " groups of errors")]);
 }
 
 // The count is a hint: where it can't be had, the page goes on without a word.

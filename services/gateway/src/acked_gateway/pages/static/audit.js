@@ -5,7 +5,7 @@ import { actions, sentence } from "./audit_words.js";
 import { permissions } from "./config.js";
 import { fill, h, keyed } from "./dom.js";
 import { plural, time } from "./format.js";
-import { emptyPlace, problemBox } from "./parts.js";
+import { emptyPlace, list, problemBox, textField } from "./parts.js";
 import { Refresh } from "./refresh.js";
 
 const EVERY_MS = 5000;
@@ -13,7 +13,7 @@ const TARGETS = { job: "job", bulk_action: "bulk action", kind: "kind" };
 const FILTERS = ["action", "client", ...Object.keys(TARGETS), "since", "until"];
 
 function filterForm(query) {
-  const field = (name, label, more) => h("label", label, h("input", { name, value: query.get(name) ?? "", autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...more }));
+  const field = (name, label, more) => textField(name, label, query.get(name) ?? "", more);
   const chosen = query.get("action") ?? "";
   const target = Object.keys(TARGETS).find((name) => query.get(name));
   const form = h("form", { class: "card row", "aria-label": "Filters" },
@@ -90,8 +90,7 @@ class List {
       return;
     }
     keyed(this.#rows, entries, ({ id }) => id, row);
-    if (!this.#place.contains(this.#rows)) fill(this.#place, h("div", { class: "card" }, h("table", { class: "list hanging" }, h("caption", { class: "unseen" }, "Acts of operators, newest first"),
-      h("thead", h("tr", ["When", "Who", "Act", "Reason"].map((head) => h("th", { scope: "col" }, head)))), this.#rows),
+    if (!this.#place.contains(this.#rows)) fill(this.#place, h("div", { class: "card" }, list("Acts of operators, newest first", [["When"], ["Who"], ["Act"], ["Reason"]], this.#rows, "hanging"),
       next !== "" && h("p", h("a", { href: address("/audit", { ...this.#asked, page_token: next }) }, "Older entries"))));
   }
 

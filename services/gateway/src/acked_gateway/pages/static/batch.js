@@ -1,8 +1,8 @@
 // One batch: how far it is, what failed in it, and what can be done about all of it.
-import { UNAUTHORIZED, address, ask, batchAddress } from "./api.js";
-import { card, command, emptyPlace, problemBox, skeleton, stateChip, table } from "./parts.js";
+import { NOT_FOUND, address, ask, batchAddress, orRefusal } from "./api.js";
+import { card, emptyPlace, problemBox, sendCommand, skeleton, stateChip, table } from "./parts.js";
 import { count, counted, duration, time } from "./format.js";
-import { failedState, intakeUrl, isAllowed, isTerminal, liveStates, permissions, states } from "./config.js";
+import { failedState, isAllowed, isTerminal, liveStates, permissions, states } from "./config.js";
 import { fill, h, keyed, say } from "./dom.js";
 import { BatchEnds } from "./batch_ends.js";
 import { BatchUpdates } from "./batch_updates.js";
@@ -13,7 +13,6 @@ import { bulkDialog } from "./bulk.js";
 
 const EVERY_MS = 4000;
 const LOOKED_AT = 200;
-const NOT_FOUND = 404;
 const TERMS = ["Jobs", "Ended", "Took"];
 
 class BatchView {
@@ -47,7 +46,7 @@ class BatchView {
 
   begin() {
     const { signal } = this.#page;
-    new Refresh(this.#page, { everyMs: EVERY_MS, load: (one) => this.#load(one), show: (found) => this.#show(found) });
+    new Refresh(this.#page, { everyMs: EVERY_MS, load: (one) => orRefusal(this.#load(one)), show: (found) => this.#show(found) });
     new BatchUpdates(this.#batch, {
       signal,
       show: (counts) => { this.#counts = counts; this.#draw(); },
@@ -72,8 +71,7 @@ class BatchView {
       return found;
     } catch (problem) {
       this.#groupsOf = null;
-      if (problem.isPassing !== false || problem.document.status === UNAUTHORIZED) throw problem;
-      return { problem };
+      throw problem;
     }
   }
 
@@ -112,12 +110,10 @@ class BatchView {
   }
 
   #build() {
-    const byState = table("Jobs by state", ["State", "Jobs", "Share"], this.#rows);
-    byState.querySelector("table").classList.add("by-state");
     fill(this.#page.main,
       h("section", { class: "card", "aria-label": "Progress" }, this.#words, this.#bar,
         h("dl", { class: "figures" }, TERMS.map((term) => h("div", h("dt", term), this.#figures[term]))), this.#times, this.#acts, this.#progress),
-      card("Jobs by state", this.#bars.element, byState),
+      card("Jobs by state", this.#bars.element, table("Jobs by state", ["State", "Jobs", "Share"], this.#rows, "by-state")),
       card("Over time", this.#ends.element),
       card("Failures by cause", this.#groups),
       h("p", h("a", { href: address("/jobs", { batch: this.#batch }) }, "All jobs of this batch")));
@@ -186,9 +182,8 @@ class BatchView {
       h("td", { "data-label": "Kind" }, kind), h("td", { "data-label": "Jobs", class: "number" }, counted(number, token === "")),
       h("td", { "data-label": "Last" }, time(newest)));
     const sorted = [...groups.values()].sort((a, b) => b.jobs - a.jobs);
-    const causes = table("Failures by cause", ["Error", "Kind", "Jobs", "Last"], h("tbody", sorted.map(row)));
-    causes.querySelector("table").classList.add("causes");
-    return [token !== "" && h("p", { class: "faint" }, `Of the ${count(jobs.length)} newest failed jobs.`), causes];
+    return [token !== "" && h("p", { class: "faint" }, `Of the ${count(jobs.length)} newest failed jobs.`),
+      table("Failures by cause", ["Error", "Kind", "Jobs", "Last"], h("tbody", sorted.map(row)), "causes")];
   }
 
   #refused(problem) {
@@ -199,7 +194,7 @@ class BatchView {
     this.#page.setTitle(`Batch ${this.#batch}`);
     fill(this.#page.main, problem.document.status !== NOT_FOUND ? problemBox(problem)
       : h("section", { class: "card" }, emptyPlace("No job has this batch name.", "The page shows the jobs as soon as there are some. Send one:"),
-        command(`curl -H 'Content-Type: application/json' -d '{"kind": "demo", "batch": "${this.#batch}"}' ${intakeUrl}/process`)));
+        sendCommand(this.#page, `{"kind": "demo", "batch": "${this.#batch}"}`)));
   }
 }
 

@@ -1,10 +1,9 @@
 // The list of batches, newest first.
 import { address, ask, batchAddress } from "./api.js";
-import { command, emptyPlace, skeleton, stateChip, table } from "./parts.js";
+import { emptyPlace, sendCommand, skeleton, stateChip, table } from "./parts.js";
 import { counted, plural, time, updateTime } from "./format.js";
 import { fill, h, keyed } from "./dom.js";
 import { StateBars } from "./state_bars.js";
-import { intakeUrl } from "./config.js";
 import { Refresh } from "./refresh.js";
 
 const EVERY_MS = 5000;
@@ -31,8 +30,7 @@ function update(row, batch) {
 export function show(page) {
   page.setTitle("Batches");
   const body = h("tbody");
-  const list = table("Batches, newest first", ["Batch", "Newest job", "Jobs", "Share of each state", "Jobs by state"], body);
-  list.querySelector("table").classList.add("list", "batches");
+  const list = table("Batches, newest first", ["Batch", "Newest job", "Jobs", "Share of each state", "Jobs by state"], body, "list batches");
   const place = h("div", skeleton(6));
   const foot = h("div", { class: "row" });
   const heading = h("p", { class: "fresh" });
@@ -40,18 +38,18 @@ export function show(page) {
   const token = page.query.get("page_token");
   new Refresh(page, {
     everyMs: EVERY_MS,
-    load: (signal) => ask(address("/batches", { page_size: SIZE, ...Object.fromEntries(page.query) }), { signal }),
+    load: (signal) => ask(address("/batches", { page_size: SIZE, ...page.asked }), { signal }),
     show: ({ batches, next_page_token: next }) => {
       if (batches.length > 0) {
         keyed(body, batches, ({ batch }) => batch, made, update);
         if (!place.contains(list)) fill(place, list);
-      } else if (next === "") fill(place, token ? emptyPlace("The list ends here.", h("a", { href: "/batches" }, "Go to the newest batches")) : nothing());
+      } else if (next === "") fill(place, token ? emptyPlace("The list ends here.", h("a", { href: "/batches" }, "Go to the newest batches")) : nothing(page));
       else fill(place, emptyPlace("No batch among the jobs that this page looked at."));
       heading.textContent = batches.length === 0 ? "" : `${plural(batches.length, "batch", "batches")}, newest first`;
-      fill(foot, next !== "" && h("a", { class: "button quiet", href: address("/batches", { ...Object.fromEntries(page.query), page_token: next }) }, "Older batches"));
+      fill(foot, next !== "" && h("a", { class: "button quiet", href: address("/batches", { ...page.asked, page_token: next }) }, "Older batches"));
     },
   });
 }
 
-const nothing = () => h("div", emptyPlace("There are no batches yet.", "A batch is a name that jobs share:"),
-  command(`curl -H 'Content-Type: application/json' -d '{"kind": "demo", "batch": "nightly"}' ${intakeUrl}/process`));
+const nothing = (page) => h("div", emptyPlace("There are no batches yet.", "A batch is a name that jobs share:"),
+  sendCommand(page, '{"kind": "demo", "batch": "nightly"}'));

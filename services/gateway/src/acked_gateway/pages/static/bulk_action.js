@@ -1,15 +1,11 @@
 // One bulk action: how far it is, what was asked for, and what was refused.
-import { address, ask, bulkAddress, jobAddress } from "./api.js";
+import { NOT_FOUND, address, ask, bulkAddress, jobAddress } from "./api.js";
 import { BulkProgress } from "./bulk.js";
 import { choiceOf } from "./bulk_actions.js";
 import { VERBS, hasEnded, nameOf, refusedCount } from "./bulk_words.js";
 import { fill, h, renew } from "./dom.js";
 import { duration, rate, time } from "./format.js";
-import { card, emptyPlace, table } from "./parts.js";
-
-const NOT_FOUND = 404;
-
-const fact = (term, ...value) => [h("dt", term), h("dd", value)];
+import { card, emptyPlace, fact, table } from "./parts.js";
 
 function facts(action) {
   const { started_at: startedAt, ended_at: endedAt, abort_requested_by: abortedBy } = action;

@@ -1,7 +1,7 @@
 // All bulk actions of the last 30 days, newest first.
 import { address, ask, bulkAddress } from "./api.js";
 import { VERBS, bulkChip, filterWords, hasEnded, jobsAddress, jobsCounted, tallyWords } from "./bulk_words.js";
-import { fill, h, keyed, say } from "./dom.js";
+import { fill, h, keyedParts, say } from "./dom.js";
 import { plural, time } from "./format.js";
 import { emptyPlace, skeleton, table } from "./parts.js";
 import { Refresh } from "./refresh.js";
@@ -37,10 +37,8 @@ class Row {
 
 export function show(page) {
   page.setTitle("Bulk actions");
-  const rows = new Map();
   const body = h("tbody");
-  const list = h("div", { class: "card", hidden: true }, table("Bulk actions, newest first", HEADS, body));
-  list.querySelector("table").classList.add("list", "hanging");
+  const list = h("div", { class: "card", hidden: true }, table("Bulk actions, newest first", HEADS, body, "list hanging"));
   const empty = h("div", { hidden: true }, emptyPlace("No bulk action in the last 30 days.",
     h("span", "Retry a whole group under ", h("a", { href: "/attention" }, "Attention"), ", or act on all that match a filter in the ", h("a", { href: "/jobs" }, "list of jobs"), ".")));
   const older = h("a", { class: "button quiet", hidden: true }, "Older ones");
@@ -49,17 +47,14 @@ export function show(page) {
 
   new Refresh(page, {
     everyMs: EVERY_MS,
-    load: (signal) => ask(address("/bulk-actions", Object.fromEntries(page.query)), { signal }),
+    load: (signal) => ask(address("/bulk-actions", page.asked), { signal }),
     show: ({ bulk_actions: actions, next_page_token: next }) => {
       waits.remove();
       list.hidden = actions.length === 0;
       empty.hidden = actions.length > 0;
       older.hidden = next === "";
-      older.href = address("/bulk-actions", { ...Object.fromEntries(page.query), page_token: next });
-      keyed(body, actions, ({ id }) => id, (action) => {
-        rows.set(action.id, new Row(action));
-        return rows.get(action.id).element;
-      }, (_, action) => rows.get(action.id).show(action));
+      older.href = address("/bulk-actions", { ...page.asked, page_token: next });
+      keyedParts(body, actions, ({ id }) => id, (action) => new Row(action));
     },
   });
 }

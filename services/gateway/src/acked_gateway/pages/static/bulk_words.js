@@ -65,19 +65,17 @@ export const hasEnded = (action) => action.ended_at !== null;
 
 export const refusedCount = (action) => Object.values(action.refused).reduce((sum, one) => sum + one, 0);
 
-export const leftCount = (action) => Math.max(0, action.matched - action.done - refusedCount(action));
+const leftCount = (action) => Math.max(0, action.matched - action.done - refusedCount(action));
 
 const REASONS = {
   "not-found": "not found", "wrong-state": "wrong state", moved: "changed after the preview", cancelling: "cancel requested before",
   erased: "erased", edited: "edited", resolved: "resolved by hand", refused: "refused by the database",
 };
 
-export const reasonWords = (reason) => REASONS[reason] ?? reason;
-
 // "40 of 100 done · 3 refused (wrong state 3) · 57 left"
 export function tallyWords(action) {
   const refused = refusedCount(action);
-  const reasons = Object.entries(action.refused).map(([reason, number]) => `${reasonWords(reason)} ${count(number)}`);
+  const reasons = Object.entries(action.refused).map(([reason, number]) => `${REASONS[reason] ?? reason} ${count(number)}`);
   return [
     `${count(action.done)} of ${counted(action.matched, action.matched_is_exact)} done`,
     refused > 0 && `${count(refused)} refused (${reasons.join(", ")})`,

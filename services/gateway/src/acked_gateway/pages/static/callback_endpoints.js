@@ -1,13 +1,12 @@
 // The callback endpoints of the tenant: where the events of its jobs go, whether that works, and what a person can change.
-import { actButton, carryOut, notice, question } from "./act.js";
-import { ask } from "./api.js";
+import { actButton, carryOut, notice, question, whyField, withReason } from "./act.js";
+import { ask, send } from "./api.js";
 import { h, renew } from "./dom.js";
 import { time } from "./format.js";
-import { card, emptyPlace, list, mark } from "./parts.js";
+import { card, emptyPlace, list, mark, textField } from "./parts.js";
 
 const PATH = "/callback-endpoints";
 const EVENTS = ["job.succeeded", "job.failed", "job.cancelled"];
-const MAX_REASON_CHARS = 1000;
 const STATES = {
   enabled: ["good", "check", "enabled"], failing: ["bad", "cross", "failing"], disabled: ["bad", "bar", "disabled by Acked"], off: ["off", "bar", "off"],
 };
@@ -17,9 +16,9 @@ const FRESH = { name: null, url: "", events: EVENTS, kinds: [], header_names: []
 const urlOf = (name) => `${PATH}/${encodeURIComponent(name)}`;
 
 function stateOf({ state, disabled, failing_since: since, last_error: error }) {
-  return [mark(...STATES[state] ?? ["off", "bar", state]),
+  return [mark(...(state === "enabled" && since ? ["off", "clock", state] : STATES[state] ?? ["off", "bar", state])),
     disabled && h("div", { class: "small faint" }, `by ${disabled.by}${disabled.reason === null ? "" : `: ${disabled.reason}`}, `, time(disabled.at)),
-    since && h("div", { class: "small" }, "fails since ", time(since), error && `: ${error}`)];
+    since && h("div", { class: "small" }, "all calls failed, the first one ", time(since), error && `: ${error}`)];
 }
 
 const gets = ({ url, events, kinds, header_names: headers }) => [h("div", url),
@@ -73,10 +72,9 @@ export class CallbackEndpoints {
   async #disable(name) {
     const given = await question({
       title: `Disable ${name}?`, text: "No event is sent to it. A delivery whose next attempt is due meanwhile fails.", confirm: "Disable the endpoint",
-      fields: [h("label", "Why", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }))],
+      fields: [whyField()],
     });
-    if (given === null) return;
-    await this.#act(`${urlOf(name)}/disable`, given.reason.trim() === "" ? {} : { reason: given.reason.trim() }, { done: `${name} is disabled.` });
+    if (given !== null) await this.#act(`${urlOf(name)}/disable`, withReason(given), { done: `${name} is disabled.` });
   }
 
   async #delete(name) {
@@ -88,12 +86,11 @@ export class CallbackEndpoints {
 
   // A form for a new endpoint, or for another definition of one.
   async #define({ name, url, events, kinds, header_names: headers }) {
-    const text = (key, label, value, more) => h("label", label, h("input", { name: key, value, autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...more }));
     const saved = await question({
       title: name === null ? "New endpoint" : `Edit ${name}`, confirm: "Save the endpoint",
-      fields: [name === null && text("name", "Name", "", { required: true, maxlength: 55 }), text("url", "URL", url, { required: true, type: "url", placeholder: "an https address" }),
+      fields: [name === null && textField("name", "Name", "", { required: true, maxlength: 55 }), textField("url", "URL", url, { required: true, type: "url", placeholder: "an https address" }),
         h("fieldset", h("legend", "Events"), EVENTS.map((event) => h("label", h("input", { type: "checkbox", name: event, checked: events.includes(event) }), ` ${event}`))),
-        text("kinds", "Kinds, separated by spaces; empty for all", kinds.join(" ")),
+        textField("kinds", "Kinds, separated by spaces; empty for all", kinds.join(" ")),
         h("label", `Headers to send, one "name: value" a line${headers.length > 0 ? `; if empty, these stay: ${headers.join(", ")}` : ""}`, h("textarea", { name: "headers", class: "low", spellcheck: "false" }))],
       check: (values) => this.#save(name, values),
     });
@@ -110,10 +107,8 @@ export class CallbackEndpoints {
       throw new Error(`There is an endpoint ${own} already: choose another name, or edit that one.`);
     }
     const given = words(kinds);
-    await ask(urlOf(own), {
-      method: "PUT", headers: { "Content-Type": "application/json" }, signal: this.#page.signal,
-      body: JSON.stringify({ url: url.trim(), events, ...(given.length > 0 ? { kinds: given } : {}), ...headersOf(headers) }),
-    });
+    const definition = { url: url.trim(), events, ...(given.length > 0 ? { kinds: given } : {}), ...headersOf(headers) };
+    await send(urlOf(own), definition, { method: "PUT", signal: this.#page.signal });
     return own;
   }
 }

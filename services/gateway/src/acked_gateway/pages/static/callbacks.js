@@ -6,7 +6,7 @@ import { Deliveries } from "./delivery.js";
 import { permissions } from "./config.js";
 import { fill, h, renew } from "./dom.js";
 import { time } from "./format.js";
-import { card, copyButton, emptyPlace, list, stateLinks } from "./parts.js";
+import { card, copyButton, emptyPlace, list, sendCommand, skeleton, stateLinks } from "./parts.js";
 import { Refresh } from "./refresh.js";
 
 const EVERY_MS = 3000;
@@ -36,7 +36,7 @@ class Secrets {
       : list("Secrets that sign now, newest first", [["Secret"], ["Made"], ["Signs"], ["Acts"]], h("tbody", secrets.map((one) => this.#row(one))), "secrets")));
     const label = many === 0 ? "Make a secret" : "Rotate the secret";
     renew(this.#make, many, () => (many < 2 ? actButton(label, () => this.#rotate(many), { class: many === 0 ? null : "quiet" })
-      : h("p", { class: "faint small" }, "A third one can be made once the earlier one has ended.")));
+      : h("p", { class: "faint small" }, "Only two sign at a time: rotate again when the earlier one has ended.")));
   }
 
   #row({ id, made_at: madeAt, ends_at: endsAt }) {
@@ -77,24 +77,29 @@ export function show(page) {
   const secrets = new Secrets(page, () => refresh.now());
   const endpoints = new CallbackEndpoints(page, () => refresh.now());
   const deliveries = new Deliveries(page, { namesJob: true, done: () => refresh.now() });
-  const given = Object.fromEntries(page.query);
+  const given = page.asked;
   const none = h("div");
   const more = h("p", { class: "more" });
-  fill(page.main, mayOperate ? [endpoints.element, secrets.element] : null,
-    card("Deliveries", h("p", { class: "small" }, "Each state is that of the job that sends the event: one that failed has used up its attempts."), stateLinks(given.state, (state) => address("/callbacks", { state })), deliveries.element, none, more));
+  const listed = card("Deliveries", h("p", { class: "small" }, "A job delivers each event, and its state stands here. One that failed has no attempt left: the receiver does not have the event until it is sent again."), stateLinks(given.state, (state) => address("/callbacks", { state })), deliveries.element, none, more);
+  let isFirst = true;
+  fill(page.main, skeleton(8));
   refresh = new Refresh(page, {
     everyMs: EVERY_MS,
     load: async (signal) => {
       const ofOperators = mayOperate ? [ask(SECRETS, { signal }), ask(ENDPOINTS, { signal })] : [];
-      const [listed, signing = null, defined = null] = await Promise.all([ask(address("/callbacks", { page_size: PAGE, ...given }), { signal }), ...ofOperators]);
-      return { ...listed, signing, defined };
+      const [found, signing = null, defined = null] = await Promise.all([ask(address("/callbacks", { page_size: PAGE, ...given }), { signal }), ...ofOperators]);
+      return { ...found, signing, defined };
     },
     show: ({ deliveries: found, next_page_token: next, signing, defined }) => {
+      // Without a secret no delivery arrives: then it is the first thing to do.
+      if (isFirst) fill(page.main, !mayOperate ? listed : signing.secrets.length === 0 ? [secrets.element, endpoints.element, listed] : [endpoints.element, listed, secrets.element]);
+      isFirst = false;
       if (signing !== null) secrets.show(signing);
       if (defined !== null) endpoints.show(defined);
       deliveries.show(found);
       renew(none, found.length === 0, () => found.length === 0 && (given.state ? emptyPlace("No delivery is in this state.", h("a", { href: "/callbacks" }, "All deliveries"))
-        : emptyPlace("No callback was delivered yet.", "A request that names a callback has its URL called when the job ends.")));
+        : [emptyPlace("No callback was delivered yet.", "A request may name a URL that is called when its job ends:"),
+          sendCommand(page, '{"kind": "demo", "callback": {"url": "https://example.com/hook"}}')]));
       renew(more, next, () => next !== "" && h("a", { href: address("/callbacks", { ...given, page_token: next }) }, "Older deliveries"));
     },
   });

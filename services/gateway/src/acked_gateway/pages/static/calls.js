@@ -63,7 +63,7 @@ export class Calls {
   }
 }
 
-export const callName = ({ name, key }) => (key === null || key === undefined ? name : `${name}[${JSON.stringify(key)}]`);
+const callName = ({ name, key }) => (key === null || key === undefined ? name : `${name}[${JSON.stringify(key)}]`);
 
 // By the word of the API: what is said of a call with an outcome, of one that has none yet, and of one that ended otherwise.
 const WORDS = {

@@ -2,7 +2,7 @@
 import { jobAddress } from "./api.js";
 import { actButton, carryOut } from "./act.js";
 import { isTerminal, permissions } from "./config.js";
-import { h, keyed, renew } from "./dom.js";
+import { h, keyedParts, renew } from "./dom.js";
 import { absolute, duration, shortId, time } from "./format.js";
 import { longText } from "./job_bodies.js";
 import { written } from "./json_text.js";
@@ -15,12 +15,12 @@ const keyOf = ({ webhook_id: event, endpoint }) => `${event} ${endpoint}`;
 
 const statusOf = ({ response, error }) => (response === null ? error ?? "no response" : String(response.status));
 
-// "500 after 120 ms", of the newest attempt.
+// "2 attempts, the last: 500 after 120 ms": opens the details.
 function lastOf({ attempts, next_attempt_at: next, state }) {
   const last = attempts.at(-1);
   if (last === undefined) return isTerminal(state) ? "It ended without an attempt." : "No attempt has ended yet.";
-  const times = attempts.length === 1 ? "One attempt" : `${attempts.length} attempts`;
-  return [`${times}, the last: ${statusOf(last)}${last.duration_s === null ? "" : ` after ${duration(last.duration_s)}`}`, next && [", the next one ", time(next)]];
+  const times = attempts.length === 1 ? "One attempt: " : `${attempts.length} attempts, the last: `;
+  return [`${times}${statusOf(last)}${last.duration_s === null ? "" : ` after ${duration(last.duration_s)}`}`, next && [", the next one ", time(next)]];
 }
 
 const pre = (label, text) => (text === "" ? h("p", { class: "faint" }, `${label}: none`) : h("pre", { tabindex: "0", "aria-label": label }, text));
@@ -41,7 +41,7 @@ function detailsOf(delivery) {
 
 class Delivery {
   #chip = h("span");
-  #last = h("p", { class: "small" });
+  #last = h("summary");
   #act = h("div");
   #trouble = h("div");
   #more = h("div");
@@ -53,13 +53,13 @@ class Delivery {
     this.#done = done;
     this.element = h("li", { "data-row": "" },
       h("div", { class: "side" }, h("span", { class: "row center" }, this.#chip, h("code", event), namesJob && h("span", "of ", h("a", { href: jobAddress(job), title: job }, `job ${shortId(job)}`)),
-        resend > 0 && h("span", { class: "faint" }, `sent again, ${resend}`)), time(at)),
-      h("p", endpoint !== null && [h("strong", endpoint), ": "], h("code", "POST"), " ", url), h("div", { class: "head" }, this.#last, this.#act), this.#trouble,
-      h("details", h("summary", "Attempts and body"), this.#more));
+        resend > 0 && h("span", { class: "faint" }, `resend ${resend}`)), time(at)),
+      h("div", { class: "head" }, h("p", endpoint !== null && [h("strong", endpoint), ": "], h("code", "POST"), " ", url), this.#act), this.#trouble,
+      h("details", this.#last, this.#more));
   }
 
   // `isNewest`: there is no newer delivery of the same event.
-  show(delivery, isNewest) {
+  show({ delivery, isNewest }) {
     const { state, attempts, next_attempt_at: next } = delivery;
     renew(this.#chip, state, () => stateChip(state));
     renew(this.#last, [attempts.length, next, state], () => lastOf(delivery));
@@ -76,7 +76,6 @@ class Delivery {
 
 // The deliveries of a list. `namesJob`: each says of which job it is. `done` gets the id of a delivery that was asked for.
 export class Deliveries {
-  #items = new Map();
   #page;
   #options;
   element = h("ul", { class: "lines deliveries" });
@@ -89,10 +88,7 @@ export class Deliveries {
   show(deliveries) {
     const newest = new Map();
     for (const one of deliveries) newest.set(keyOf(one), Math.max(one.resend, newest.get(keyOf(one)) ?? 0));
-    keyed(this.element, deliveries, ({ id }) => id, (delivery) => {
-      const made = new Delivery(this.#page, delivery, ...this.#options);
-      this.#items.set(delivery.id, made);
-      return made.element;
-    }, (_, delivery) => this.#items.get(delivery.id).show(delivery, delivery.resend === newest.get(keyOf(delivery))));
+    const items = deliveries.map((delivery) => ({ delivery, isNewest: delivery.resend === newest.get(keyOf(delivery)) }));
+    keyedParts(this.element, items, ({ delivery }) => delivery.id, ({ delivery }) => new Delivery(this.#page, delivery, ...this.#options));
   }
 }

@@ -94,3 +94,14 @@ export function keyed(parent, items, keyOf, make, update = () => {}) {
     else parent.insertBefore(element, place);
   }
 }
+
+const parts = new WeakMap();
+
+// As `keyed`, of objects with an `element` and `show(item)`; they live as long as their elements.
+export function keyedParts(parent, items, keyOf, make) {
+  keyed(parent, items, keyOf, (item) => {
+    const part = make(item);
+    parts.set(part.element, part);
+    return part.element;
+  }, (element, item) => parts.get(element).show(item));
+}

@@ -1,6 +1,6 @@
 // The filters of the list of jobs. They are the query of the address: a link to the page is a link to the list.
 import { address, ask, jobAddress } from "./api.js";
-import { stateLinks } from "./parts.js";
+import { stateLinks, textField } from "./parts.js";
 import { states } from "./config.js";
 import { h } from "./dom.js";
 
@@ -39,8 +39,7 @@ function meaning(text, filter, known) {
   return listAddress({ ...filter, batch: batch ?? text });
 }
 
-const field = (filter, [name, label, hint, list]) => h("label", label,
-  h("input", { name, value: filter[name] ?? "", placeholder: hint, list: list === null ? null : `list-${list}`, autocomplete: "off", autocapitalize: "none", spellcheck: "false" }));
+const field = (filter, [name, label, hint, list]) => textField(name, label, filter[name] ?? "", { placeholder: hint, list: list === null ? null : `list-${list}` });
 
 const chip = (query, name, value) => h("li", h("a", { href: without(query, name), title: `Remove the filter ${name}` },
   `${name}: ${value}`, h("span", { "aria-hidden": "true" }, " ×"), h("span", { class: "unseen" }, " (remove)")));

@@ -1,5 +1,5 @@
 // One job: why it is where it is, what happened to it, what it holds, and what a person can do about it.
-import { UNAUTHORIZED, ask, jobAddress } from "./api.js";
+import { NOT_FOUND, ask, jobAddress, orRefusal } from "./api.js";
 import { absolute, duration } from "./format.js";
 import { card, emptyPlace, problemBox, skeleton, stateChip, updateChip } from "./parts.js";
 import { commandsOf, factsOf } from "./job_facts.js";
@@ -19,7 +19,6 @@ import { Timeline } from "./timeline.js";
 
 const EVERY_MS = 3000;
 const TICK_MS = 1000;
-const NOT_FOUND = 404;
 // As the API writes instants into its sentences.
 const INSTANT = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g;
 
@@ -67,7 +66,7 @@ class JobView {
   }
 
   begin() {
-    this.#refresh = new Refresh(this.#page, { everyMs: EVERY_MS, load: (signal) => this.#load(signal), show: (found) => this.#show(found) });
+    this.#refresh = new Refresh(this.#page, { everyMs: EVERY_MS, load: (signal) => orRefusal(this.#load(signal)), show: (found) => this.#show(found) });
     this.#live.follow({ ids: [this.#id] });
     const tick = setInterval(() => { this.#timeline.tick(); this.#tickWait(); }, TICK_MS);
     this.#page.signal.addEventListener("abort", () => clearInterval(tick));
@@ -83,8 +82,7 @@ class JobView {
       return { job };
     } catch (problem) {
       this.#isStale = true;
-      if (problem.isPassing !== false || problem.document.status === UNAUTHORIZED) throw problem;
-      return { problem };
+      throw problem;
     }
   }
 
@@ -117,7 +115,7 @@ class JobView {
     this.#showCalls(job);
     this.#callback.show(job);
     renew(this.#facts, [job.rev, job.edited_to], () => factsOf(job));
-    renew(this.#commands, [job.erased_at, job.state, job.waits, Boolean(job.steps)], () => commandsOf(job, this.#page.own.token_id !== null));
+    renew(this.#commands, [job.erased_at, job.state, job.waits, Boolean(job.steps)], () => commandsOf(job, this.#page.curl));
     this.#tabs.label("errors", job.attempts.length === 0 ? "Errors" : `Errors (${job.attempts.length})`);
     // What a person reads is left alone while it stays the same.
     if (this.#drawnRev !== job.rev && !isFirst) this.#tabs.redraw();

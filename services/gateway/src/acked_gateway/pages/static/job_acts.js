@@ -1,5 +1,5 @@
 // What a person may do with one job, as its state and the own permissions allow.
-import { Problem, ask, jobAddress } from "./api.js";
+import { jobAddress, send } from "./api.js";
 import { actButton, carryOut, notice, question } from "./act.js";
 import { checkedJson, written } from "./json_text.js";
 import { endableCalls, isAllowed, isTerminal, permissions, resolvedAs } from "./config.js";
@@ -112,15 +112,12 @@ export class JobActs {
     if (values === null) return;
     fill(this.#trouble);
     try {
-      // The text itself is sent: JavaScript would round large numbers.
-      const made = await ask(`${jobAddress(job.id)}/edit`, {
-        method: "POST", body: `{"payload": ${values.payload}}`, headers: { "Content-Type": "application/json" }, signal: this.#page.signal,
-      });
+      const made = await send(`${jobAddress(job.id)}/edit`, `{"payload": ${values.payload}}`, { signal: this.#page.signal });
       notice("The new job is accepted");
       location.assign(jobAddress(made.id));
     } catch (problem) {
       if (this.#page.signal.aborted) return;
-      fill(this.#trouble, problemBox(problem instanceof Problem ? problem : new Problem("The page failed", String(problem))),
+      fill(this.#trouble, problemBox(problem),
         h("p", actButton("Edit again", () => this.#edit(values.payload), { class: "quiet" })));
       this.#changed();
     }

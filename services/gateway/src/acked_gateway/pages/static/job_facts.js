@@ -1,15 +1,12 @@
 // What is known of a job beside its bodies: where it belongs, when things happened, and commands for a terminal.
-import { address, batchAddress, jobAddress, kindAddress, scheduleAddress } from "./api.js";
+import { address, batchAddress, freshKey, jobAddress, kindAddress, scheduleAddress } from "./api.js";
 import { count, duration, instant, plural } from "./format.js";
-import { isLong, written } from "./json_text.js";
-import { command, copyButton } from "./parts.js";
+import { isLong } from "./json_text.js";
+import { command, copyButton, fact } from "./parts.js";
 import { failedState, intakeUrl, isTerminal } from "./config.js";
 import { h } from "./dom.js";
 
-const freshKey = () => crypto.randomUUID?.() ?? written(Date.now());
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-
-const fact = (term, ...values) => [h("dt", term), h("dd", values)];
 
 const jobLink = (id) => h("a", { href: jobAddress(id) }, h("code", id));
 
@@ -43,24 +40,23 @@ export function factsOf(job) {
     job.erased_at && fact("Erased", instant(job.erased_at)));
 }
 
-function submitCommand(job, token) {
+function submitCommand(job, curl) {
   const tags = job.tags.length === 0 ? {} : { tags: job.tags };
   const batch = job.batch === null ? {} : { batch: job.batch };
   const body = JSON.stringify({ kind: job.kind, payload: job.payload, ...batch, ...tags });
   if (isLong(body)) return null;
-  return `curl -i${token} -H 'Content-Type: application/json' -H 'Idempotency-Key: ${freshKey()}' \\\n  -d ${quoted(body)} ${intakeUrl}/process`;
+  return `${curl} -i -H 'Content-Type: application/json' -H 'Idempotency-Key: ${freshKey()}' \\\n  -d ${quoted(body)} ${intakeUrl}/process`;
 }
 
-// Commands for a terminal; with `asks` they send a token from the environment.
-export function commandsOf(job, asks) {
+// Commands for a terminal; `curl` is how they begin.
+export function commandsOf(job, curl) {
   const signal = job.waits?.signals.find((name) => name !== "*") ?? "paid";
   const mayTakeSignals = !isTerminal(job.state) && (job.steps || job.waits);
-  const token = asks ? " -H \"Authorization: Bearer $ACKED_TOKEN\"" : "";
-  const submit = job.erased_at ? null : submitCommand(job, token);
+  const submit = job.erased_at ? null : submitCommand(job, curl);
   return h("details", h("summary", "Copy as curl"),
-    h("h3", "Get its status"), command(`curl${token} ${quoted(`${location.origin}/status/${job.id}`)}`, "Command that gets the status"),
-    job.steps && [h("h3", "List its durable calls"), command(`curl${token} ${quoted(`${location.origin}/jobs/${job.id}/steps?order=newest`)}`, "Command that lists its durable calls")],
-    mayTakeSignals && [h("h3", "Send it a signal"), command(`curl -i${token} -H 'Content-Type: application/json' -H 'Idempotency-Key: ${freshKey()}' \\\n  -d null ${quoted(`${location.origin}/jobs/${job.id}/signals/${signal}`)}`, "Command that sends it a signal")],
+    h("h3", "Get its status"), command(`${curl} ${quoted(`${location.origin}/status/${job.id}`)}`, "Command that gets the status"),
+    job.steps && [h("h3", "List its durable calls"), command(`${curl} ${quoted(`${location.origin}/jobs/${job.id}/steps?order=newest`)}`, "Command that lists its durable calls")],
+    mayTakeSignals && [h("h3", "Send it a signal"), command(`${curl} -i -H 'Content-Type: application/json' -H 'Idempotency-Key: ${freshKey()}' \\\n  -d null ${quoted(`${location.origin}/jobs/${job.id}/signals/${signal}`)}`, "Command that sends it a signal")],
     h("h3", "Send the same again, as a new job"),
     submit === null ? h("p", { class: "faint" }, "The payload is too long for a command, or erased.") : command(submit, "Command that sends the same again"));
 }

@@ -1,8 +1,8 @@
 // The signals of a job: the unread ones, the newest that were taken, and the form that sends one.
-import { Problem, ask, jobAddress } from "./api.js";
+import { freshKey, jobAddress, send } from "./api.js";
 import { actButton, notice, question } from "./act.js";
 import { count, time } from "./format.js";
-import { emptyPlace, list, problemBox } from "./parts.js";
+import { emptyPlace, list, problemBox, textField } from "./parts.js";
 import { fill, h } from "./dom.js";
 import { checkedJson } from "./json_text.js";
 
@@ -40,12 +40,12 @@ function checked({ name, value }) {
 // the person wrote before, where it was refused.
 export async function sendSignal(page, job, place, changed, draft = null) {
   const names = (job.waits?.signals ?? []).filter((name) => name !== ANY);
-  const id = draft?.id ?? crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+  const id = draft?.id ?? freshKey();
   const values = await question({
     title: "Send a signal", confirm: "Send the signal",
     text: names.length > 1 ? `The job waits for one of: ${names.join(", ")}.` : "The job takes the oldest signal of the name that it waits for, each once.",
     fields: [
-      h("label", "Name", h("input", { name: "name", value: draft?.name ?? names[0] ?? "", autocomplete: "off", autocapitalize: "none", spellcheck: "false", list: "signal-names" })),
+      textField("name", "Name", draft?.name ?? names[0] ?? "", { list: "signal-names" }),
       h("datalist", { id: "signal-names" }, names.map((name) => h("option", { value: name }))),
       h("label", "Value, as JSON", h("textarea", { name: "value", spellcheck: "false", autocapitalize: "none", value: draft?.value ?? "null" })),
     ],
@@ -54,14 +54,12 @@ export async function sendSignal(page, job, place, changed, draft = null) {
   if (values === null) return;
   fill(place);
   try {
-    // The text itself is sent: JavaScript would round large numbers.
-    const sent = await ask(`${jobAddress(job.id)}/signals/${encodeURIComponent(values.name)}`, {
-      method: "POST", body: values.value, headers: { "Content-Type": "application/json", "Idempotency-Key": id }, signal: page.signal,
-    });
+    const sent = await send(`${jobAddress(job.id)}/signals/${encodeURIComponent(values.name)}`, values.value,
+      { headers: { "Idempotency-Key": id }, signal: page.signal });
     notice(`Signal ${sent.name} is stored for the job`);
   } catch (problem) {
     if (page.signal.aborted) return;
-    fill(place, problemBox(problem instanceof Problem ? problem : new Problem("The page failed", String(problem))),
+    fill(place, problemBox(problem),
       h("p", actButton("Send it again", () => sendSignal(page, job, place, changed, { ...values, id }), { class: "quiet" })));
   }
   changed();

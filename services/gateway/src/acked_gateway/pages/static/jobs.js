@@ -1,11 +1,10 @@
 // The list of jobs: newest first, its filters are the address, and its rows follow the feed in their places.
 import { HEADS, JobRow } from "./job_row.js";
-import { UNAUTHORIZED, address, ask } from "./api.js";
-import { command, emptyPlace, problemBox, skeleton, table } from "./parts.js";
+import { address, ask, orRefusal } from "./api.js";
+import { command, emptyPlace, problemBox, sendCommand, skeleton, table } from "./parts.js";
 import { fill, h, say } from "./dom.js";
 import { filterBar, filterOf, without } from "./filter_bar.js";
 import { actButton } from "./act.js";
-import { intakeUrl } from "./config.js";
 import { LiveJobs } from "./live.js";
 import { plural } from "./format.js";
 import { FINAL, Refresh } from "./refresh.js";
@@ -15,8 +14,6 @@ const PAGE = 50;
 const MOST_ROWS = 200;
 const EVERY_MS = 5000;
 const TICK_MS = 1000;
-
-const sendOne = () => command(`curl -H 'Content-Type: application/json' -d '{"kind": "demo", "payload": {"seconds": 5}}' ${intakeUrl}/process`);
 
 class JobList {
   #page;
@@ -37,7 +34,7 @@ class JobList {
 
   constructor(page) {
     this.#page = page;
-    this.#query = Object.fromEntries(page.query);
+    this.#query = page.asked;
     this.#live = new LiveJobs(page, (events) => this.#take(events));
     if (Selection.isFor(page)) this.#selection = new Selection(page, () => [...this.#rows.values()], () => this.#token === "" && !this.#query.page_token);
     this.element = h("section", { class: "card", "aria-label": "Jobs" },
@@ -57,13 +54,8 @@ class JobList {
   }
 
   // The list as the address asks for it, or the problem that the API has with it.
-  async #load(signal, token = this.#query.page_token) {
-    try {
-      return await ask(address("/jobs", { page_size: PAGE, ...this.#query, ...this.#bound, page_token: token }), { signal });
-    } catch (problem) {
-      if (problem.isPassing !== false || problem.document.status === UNAUTHORIZED) throw problem;
-      return { problem };
-    }
+  #load(signal, token = this.#query.page_token) {
+    return orRefusal(ask(address("/jobs", { page_size: PAGE, ...this.#query, ...this.#bound, page_token: token }), { signal }));
   }
 
   #show(list) {
@@ -103,9 +95,7 @@ class JobList {
   }
 
   #table() {
-    const made = table("Jobs, newest first", [...(this.#selection === null ? [] : [this.#selection.box]), ...HEADS], this.#body);
-    made.querySelector("table").classList.add("list", "jobs");
-    return made;
+    return table("Jobs, newest first", [...(this.#selection === null ? [] : [this.#selection.box]), ...HEADS], this.#body, "list jobs");
   }
 
   // A later look at the first page: it completes what is shown. Jobs that are not shown are only counted, so that nothing moves.
@@ -186,7 +176,7 @@ class JobList {
       return emptyPlace("No job fits these filters.", h("a", { href: "/jobs" }, "Clear filters"));
     }
     if (this.#query.page_token) return emptyPlace("The list ends here.", h("a", { href: "/jobs" }, "Go to the newest jobs"));
-    return h("div", emptyPlace("There are no jobs yet.", "Send the first one:"), sendOne());
+    return h("div", emptyPlace("There are no jobs yet.", "Send the first one:"), sendCommand(this.#page, '{"kind": "demo", "payload": {"seconds": 5}}'));
   }
 
   #refused(problem) {
@@ -202,10 +192,9 @@ class JobList {
 }
 
 function exported(page) {
-  const asks = page.own.token_id === null ? "" : " -H \"Authorization: Bearer $ACKED_TOKEN\"";
-  const query = new URLSearchParams({ ...Object.fromEntries(page.query), page_size: "1000" });
+  const query = new URLSearchParams({ ...page.asked, page_size: "1000" });
   return h("details", h("summary", "Export this list as JSON"),
-    command(`curl${asks} '${location.origin}/jobs?${String(query).replaceAll("'", "%27")}'`, "Command that exports the list"),
+    command(`${page.curl} '${location.origin}/jobs?${String(query).replaceAll("'", "%27")}'`, "Command that exports the list"),
     h("p", { class: "faint small" }, "The response has a next_page_token where there are more: send it as page_token, with the same filters."));
 }
 

@@ -1,11 +1,8 @@
 // The keyboard: `/` filters, `j` and `k` go through a list, Enter opens, `x` chooses, `?` explains, `g` and a letter go to a page.
 import { h } from "./dom.js";
 
-const PLACES = { o: "/", a: "/attention", j: "/jobs", b: "/batches", k: "/kinds", s: "/schedules", c: "/callbacks", w: "/workers", u: "/bulk-actions", d: "/audit", l: "/load-test" };
 const KEYS = [
-  ["/", "Go to the filter"], ["j, k", "Next or previous row"], ["Enter", "Open the row"], ["x", "Choose the row"],
-  ["g o", "Overview"], ["g a", "Attention"], ["g j", "Jobs"], ["g b", "Batches"], ["g k", "Kinds"], ["g s", "Schedules"], ["g c", "Callbacks"], ["g w", "Workers"],
-  ["g u", "Bulk actions"], ["g d", "Audit"], ["g l", "Load test"], ["?", "This help"], ["Esc", "Close"],
+  ["/", "Go to the filter"], ["j, k", "Next or previous row"], ["Enter", "Open the row"], ["x", "Choose the row"], ["?", "This help"], ["Esc", "Close"],
 ];
 // What the pages call things.
 const TERMS = [
@@ -35,6 +32,9 @@ function rows() {
   return [...document.querySelectorAll("[data-row]")].filter((row) => row.offsetParent !== null);
 }
 
+// The places of the rail, each with its letter.
+const places = () => [...document.querySelectorAll("nav a[data-letter]")];
+
 function move(step) {
   const all = rows();
   if (all.length === 0) return;
@@ -48,7 +48,7 @@ export function explainKeys() {
   const close = () => dialog.close();
   const dialog = h("dialog", { class: "wide", "aria-labelledby": "keys-title" }, h("h2", { id: "keys-title" }, "Words and keys"),
     h("dl", { class: "pairs" }, TERMS.map(([term, text]) => [h("dt", term), h("dd", text)])), h("h3", { class: "next" }, "Keyboard"),
-    h("dl", { class: "keys" }, KEYS.map(([key, text]) => h("div", h("dt", h("kbd", key)), h("dd", text)))),
+    h("dl", { class: "keys" }, [...KEYS, ...places().map((link) => [`g ${link.dataset.letter}`, link.firstChild.data.trim()])].map(([key, text]) => h("div", h("dt", h("kbd", key)), h("dd", text)))),
     h("div", { class: "row end" }, h("button", { type: "button", on: { click: close } }, "Close")));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
@@ -63,7 +63,8 @@ export function attendKeys() {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     const isSecond = performance.now() - firstAt < FIRST_KEY_LASTS_MS;
     firstAt = -Infinity;
-    if (isSecond && PLACES[event.key]) location.assign(PLACES[event.key]);
+    const place = isSecond && places().find((link) => link.dataset.letter === event.key);
+    if (place) place.click();
     else if (event.key === "g") firstAt = performance.now();
     else if (event.key === "j") move(1);
     else if (event.key === "k") move(-1);

@@ -1,27 +1,25 @@
 // Pause, resume and limit of a kind, asked for in a dialog.
-import { actButton, carryOut, question } from "./act.js";
+import { actButton, carryOut, question, whyField, withReason } from "./act.js";
 import { kindAddress } from "./api.js";
 import { permissions } from "./config.js";
 import { h } from "./dom.js";
 import { limitWords } from "./format.js";
 
-const MAX_REASON_CHARS = 1000;
 const MOST_RUNNING = 10_000;
 
 // Kinds are shared by all tenants, so only clients of the tenant `default` may stop or limit one.
-export const mayPause = (page) => page.may(permissions.operate) && page.isOfDefaultTenant;
+const mayPause = (page) => page.may(permissions.operate) && page.isOfDefaultTenant;
 
 async function pause(page, kind, place, done) {
   const given = await question({
     title: `Pause ${kind}`,
     text: "Within two seconds, jobs of this kind stop starting. Running jobs continue, and requests are accepted as before.",
-    fields: [h("label", "Reason (shown to all clients that read its jobs)", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }))],
+    fields: [whyField("Reason (shown to all clients that read its jobs)")],
     confirm: "Pause the kind",
     isDangerous: true,
   });
   if (given === null) return;
-  const body = given.reason.trim() === "" ? {} : { reason: given.reason.trim() };
-  await carryOut(`${kindAddress(kind)}/pause`, body, { done: `${kind} is paused.`, place, signal: page.signal });
+  await carryOut(`${kindAddress(kind)}/pause`, withReason(given), { done: `${kind} is paused.`, place, signal: page.signal });
   done();
 }
 
@@ -40,19 +38,18 @@ export function pauseButton(page, { kind, paused }, place, done) {
 const number = (name, label, value) => h("label", label, h("input", { name, type: "number", min: 1, max: MOST_RUNNING, step: 1, inputmode: "numeric", value: value ?? "" }));
 
 // The numbers of the form; an empty one is no limit.
-function checked({ in_all: inAll, per_tenant: perTenant, reason }) {
+function checked({ in_all: inAll, per_tenant: perTenant, ...more }) {
   const given = { running: inAll === "" ? null : Number(inAll), per_tenant: perTenant === "" ? null : Number(perTenant) };
   if (given.running === null && given.per_tenant === null) throw new Error("Enter one of the two numbers.");
   if (given.running !== null && given.per_tenant > given.running) throw new Error("The limit per tenant must not exceed the total.");
-  return reason.trim() === "" ? given : { ...given, reason: reason.trim() };
+  return withReason(more, given);
 }
 
 async function limit(page, { kind, limit: before }, place, done) {
   const given = await question({
     title: `Limit ${kind}`,
     text: "No job of this kind starts beyond the limit. Running jobs continue and count; the others wait without a slot, and start as those end.",
-    fields: [number("in_all", "Running at once, over all workers and tenants", before?.running), number("per_tenant", "Of each tenant", before?.per_tenant),
-      h("label", "Why", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }, before?.reason ?? ""))],
+    fields: [number("in_all", "Running at once, over all workers and tenants", before?.running), number("per_tenant", "Of each tenant", before?.per_tenant), whyField("Why", before?.reason ?? "")],
     confirm: "Set the limit",
     check: checked,
   });

@@ -2,7 +2,7 @@
 import { address, ask } from "./api.js";
 import { fill, h } from "./dom.js";
 import { KindTable, kindRows } from "./kind_table.js";
-import { command, emptyPlace } from "./parts.js";
+import { command, emptyPlace, textField } from "./parts.js";
 import { Refresh } from "./refresh.js";
 import { WindowPicker } from "./window.js";
 
@@ -15,7 +15,8 @@ export function show(page) {
   const picker = new WindowPicker(page, () => refresh.now());
   const table = new KindTable(page, "Kinds of work", () => refresh.now());
   const none = h("div");
-  const filter = h("input", { name: "name", type: "search", "data-filter": "", autocomplete: "off", autocapitalize: "none", spellcheck: "false" });
+  const label = textField("name", "Name contains", "", { type: "search", "data-filter": "" });
+  const filter = label.querySelector("input");
   const draw = () => {
     const rows = kindRows(newest).filter(({ kind }) => kind.includes(filter.value.trim()));
     table.element.hidden = rows.length === 0;
@@ -26,7 +27,7 @@ export function show(page) {
   };
   filter.addEventListener("input", () => { if (newest !== null) draw(); });
   fill(page.main, h("section", { class: "card", "aria-label": "Kinds" },
-    h("div", { class: "head" }, h("label", "Name contains", filter), h("div", h("p", { class: "small faint" }, "Failure share over"), picker.element)),
+    h("div", { class: "head" }, label, h("div", h("p", { class: "small faint" }, "Failure share over"), picker.element)),
     table.element, none));
   refresh = new Refresh(page, {
     everyMs: EVERY_MS,

@@ -8,7 +8,7 @@ import { ask, pause } from "./api.js";
 import { permissions } from "./config.js";
 import { fill, h, say } from "./dom.js";
 import { count } from "./format.js";
-import { problemBox } from "./parts.js";
+import { problemBox, textField } from "./parts.js";
 
 const SUBSCRIBED_WITHIN_MS = 1000;
 const ASK_AGAIN_MS = 500;
@@ -48,7 +48,7 @@ class LoadTest {
     const mayRun = page.may(permissions.submit);
     this.form = h("form", { id: "form", class: "card row" },
       h("label", "Calls at once", h("input", { name: "count", type: "number", min: 1, max: 100_000, value: 1000, inputmode: "numeric", required: true })),
-      h("label", "Kind", h("input", { name: "kind", value: "demo", list: "kinds", autocomplete: "off", autocapitalize: "none", spellcheck: "false", required: true })),
+      textField("kind", "Kind", "demo", { list: "kinds", required: true }),
       this.#kinds, mayRun && h("button", { id: "run", type: "submit" }, "Run"), this.#stop,
       !mayRun && h("p", "Your token can't send requests: it needs the permission submit. You can follow the tests of others."));
     this.form.addEventListener("submit", (event) => {

@@ -1,13 +1,12 @@
 // The first page: whether all is well, what happens now, and who did what last.
-import { actLine } from "./acts_list.js";
 import { Problem, address, ask } from "./api.js";
 import { showCount } from "./attention_count.js";
-import { intakeUrl } from "./config.js";
-import { fill, h, keyed, say } from "./dom.js";
+import { sentence } from "./audit_words.js";
+import { fill, h, keyed, renew, say } from "./dom.js";
 import { count, duration, plural, rate, time } from "./format.js";
 import { RECENT, faultyParts, findings, isFine, partMeaning, partName, verdict } from "./health.js";
 import { KindTable, kindRows } from "./kind_table.js";
-import { card, command, mark, shape, skeleton } from "./parts.js";
+import { card, mark, sendCommand, shape, skeleton } from "./parts.js";
 import { Refresh } from "./refresh.js";
 import { acceptedIn, endedIn, failedIn, rateNow, slotsOf } from "./counts.js";
 import { SeriesPlots } from "./series.js";
@@ -28,8 +27,11 @@ async function readiness(signal) {
   }
 }
 
-const sendCard = () => card("Send a job", h("p", "From a terminal:"),
-  command(`curl -H 'Content-Type: application/json' -d '{"kind": "demo"}' ${intakeUrl}/process`, "Command that sends a job"),
+const actLine = (entry) => h("li", h("div", { class: "side" }, h("span", h("strong", entry.client), ": ", sentence(entry)), time(entry.at)),
+  entry.reason && h("div", { class: "faint" }, entry.reason));
+
+const sendCard = (page) => card("Send a job", h("p", "From a terminal:"),
+  sendCommand(page, '{"kind": "demo"}', "Command that sends a job"),
   h("p", "The response has the id of the job; ", h("a", { href: "/jobs" }, "Jobs"), " lists it. Within 10 s the plots show that it was accepted, ",
     "how long it waited and how it ended. ", h("a", { href: "/load-test" }, "Load test"), " sends many at once."));
 
@@ -65,7 +67,7 @@ class Overview {
       card("Kinds", this.#table.element),
       h("div", { class: "grid" }, card("Needs attention", this.#groups), card("Last actions of operators", this.#acts, h("p", h("a", { href: "/audit" }, "All actions")))),
       this.#last];
-    fill(this.#last, sendCard());
+    fill(this.#last, sendCard(page));
   }
 
   // What is there appears at once: a page that grows piece by piece jumps under the pointer.
@@ -174,10 +176,7 @@ class Overview {
     const sum = (of) => rows.map(of).filter((value) => value !== null).reduce((total, value) => (total ?? 0) + value, null);
     const oldest = rows.map((row) => row.oldest).filter(Boolean).sort()[0];
     for (const [term, value] of [["Queued", sum((row) => row.waiting)], ["Running", sum((row) => row.running)]]) this.#say(term, value === null ? "–" : count(value));
-    const cell = this.#figures.get("Oldest queued");
-    if (cell.dataset.shown === String(oldest)) return;
-    cell.dataset.shown = String(oldest);
-    fill(cell, oldest ? time(oldest) : "none");
+    renew(this.#figures.get("Oldest queued"), oldest ?? null, () => (oldest ? time(oldest) : "none"));
   }
 
   #showGroups({ groups, counted_at: countedAt }) {

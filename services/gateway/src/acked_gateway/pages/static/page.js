@@ -2,7 +2,7 @@
 import { FORBIDDEN, UNAUTHORIZED, address, ask } from "./api.js";
 import { byId, fill, h, say } from "./dom.js";
 import { relative } from "./format.js";
-import { emptyPlace, problemBox, skeleton } from "./parts.js";
+import { emptyPlace, problemBox, skeleton, textField } from "./parts.js";
 import { forgetToken, shownToken, useToken } from "./token.js";
 
 const NAME = "Acked";
@@ -34,6 +34,11 @@ export class Page {
     addEventListener("pagehide", () => this.#ended.abort());
   }
 
+  // The parameters of the address, which are those of the API.
+  get asked() {
+    return Object.fromEntries(this.query);
+  }
+
   // Aborts when the page ends.
   get signal() {
     return this.#ended.signal;
@@ -62,6 +67,11 @@ export class Page {
 
   may(permission) {
     return this.own !== null && this.own.permissions.includes(permission);
+  }
+
+  // How a command for a terminal begins: with a token from the environment where the gateway asks for one.
+  get curl() {
+    return this.own.token_id === null ? "curl" : "curl -H \"Authorization: Bearer $ACKED_TOKEN\"";
   }
 
   // Kinds and workers are shared by all tenants: only the tenant `default` may change them.
@@ -107,10 +117,11 @@ export class Page {
 
   // Resolves when a person has given a token, which may be a wrong one.
   signIn(problem) {
-    const field = h("input", { name: "token", type: "password", autocomplete: "off", autocapitalize: "none", spellcheck: "false", required: true });
+    const label = textField("token", "Token", "", { type: "password", required: true });
+    const field = label.querySelector("input");
     const form = h("form", { class: "card stack" }, h("h2", "With a token"),
       h("p", "This gateway requires a token. It stays in this tab, and is sent in a header only."),
-      h("label", "Token", field), h("div", h("button", { type: "submit" }, "Sign in")),
+      label, h("div", h("button", { type: "submit" }, "Sign in")),
       h("p", { class: "faint" }, "No token yet? An administrator makes one: ", h("code", "./just token make --client you --may read,operate")));
     this.heard();
     this.setTitle("Sign in");

@@ -1,5 +1,5 @@
 // Parts that several pages show: states, problems, empty places, copy buttons.
-import { lookOf, states } from "./config.js";
+import { intakeUrl, lookOf, states } from "./config.js";
 import { fill, h, svg } from "./dom.js";
 
 const SHAPES = {
@@ -82,6 +82,16 @@ export function copyButton(text, label = "Copy", name = null) {
 export const command = (text, label = "Command") => h("div", { class: "command" },
   h("pre", { tabindex: "0", "aria-label": label }, text), copyButton(text));
 
+// The command that sends a job, such as `{"kind": "demo"}`, as a client whose token stands in the environment.
+export const sendCommand = (page, body, label) => command(`${page.curl} -H 'Content-Type: application/json' -d '${body}' ${intakeUrl}/process`, label);
+
+// A field for names, instants and other texts that no browser should complete or correct.
+export const textField = (name, label, value = "", more = {}) => h("label", label,
+  h("input", { name, value, autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...more }));
+
+// One of a list of pairs.
+export const fact = (term, ...values) => [h("dt", term), h("dd", values)];
+
 // JSON for people, as text.
 export const json = (value) => h("pre", { tabindex: "0", "aria-label": "JSON" }, JSON.stringify(value, null, 2));
 
@@ -95,11 +105,9 @@ export const list = (caption, heads, body, extra = "") => h("table", { class: `l
   h("thead", h("tr", heads.map(([name, isNumber]) => h("th", { scope: "col", class: isNumber ? "number" : null }, name)))), body);
 
 // A table that scrolls sideways by itself where it is too wide; `heads` are texts, or elements. A group, not a region: the
-// card around it is the landmark.
-export function table(caption, heads, body) {
+// card around it is the landmark. `looks` are classes of the table.
+export function table(caption, heads, body, looks = null) {
   return h("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": caption },
-    h("table", h("caption", { class: "unseen" }, caption),
+    h("table", { class: looks }, h("caption", { class: "unseen" }, caption),
       h("thead", h("tr", heads.map((head) => h("th", { scope: "col" }, head)))), body));
 }
-
-export const figure = (term, value, attributes = {}) => h("div", attributes, h("dt", term), h("dd", value));

@@ -22,13 +22,14 @@ function alone(plot, series) {
 
 // In the zone that the person has chosen.
 const instant = (seconds) => absolute(new Date(seconds * 1000).toISOString());
-const clock = (seconds) => instant(seconds).slice(11, 16);
+const MINUTE_S = 60;
+// Marks within a minute of each other would all say the same.
+const clocks = (ticks) => ticks.map((seconds) => instant(seconds).slice(11, ticks[1] - ticks[0] < MINUTE_S ? 19 : 16));
 
 // `series` are `{label, tone, dash?}`; `format` is `rate`, `duration` or `count`. `show(times, values)` gets seconds since
 // 1970, or with `isElapsed` seconds from a beginning, and a list for each series, with null where nothing is known.
 export class Plot {
   #plot = null;
-  #title;
   #series;
   #format;
   #least;
@@ -39,7 +40,6 @@ export class Plot {
   #timeHead = h("span");
 
   constructor(title, series, format, { isElapsed = false } = {}) {
-    this.#title = title;
     this.#series = series;
     this.#format = formats[format];
     this.#least = least[format];
@@ -95,7 +95,7 @@ export class Plot {
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false } },
       scales: { x: { time: !this.#isElapsed }, y: { range: (_, __, most) => [0, Math.max(most * 1.1, this.#least)] } },
-      axes: [{ ...axis, values: (_, ticks) => ticks.map(this.#isElapsed ? duration : clock) },
+      axes: [{ ...axis, space: 72, values: (_, ticks) => (this.#isElapsed ? ticks.map(duration) : clocks(ticks)) },
         { ...axis, size: widthOf, values: (_, ticks) => ticks.map((value) => this.#format(value)) }],
       series: [{}, ...this.#series.map(({ label, tone, dash }) => ({
         label, stroke: colourOf(`tone-${tone}`), width: 2, dash: dash ? [6, 4] : undefined, points: { show: true, size: 6, filter: alone },

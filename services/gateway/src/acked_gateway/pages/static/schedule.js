@@ -1,26 +1,22 @@
 // One schedule: when it fires next, what became of its firings, its definition, and what a person can do about it.
-import { UNAUTHORIZED, address, ask, kindAddress, scheduleAddress, send } from "./api.js";
-import { actButton, carryOut, notice, question } from "./act.js";
+import { NOT_FOUND, address, ask, kindAddress, orRefusal, scheduleAddress, send } from "./api.js";
+import { actButton, carryOut, notice, question, whyField, withReason } from "./act.js";
 import { permissions } from "./config.js";
 import { fill, h, keyed, renew } from "./dom.js";
 import { count, duration, instant, time } from "./format.js";
 import { longText } from "./job_bodies.js";
 import { parseExactly, written } from "./json_text.js";
-import { card, emptyPlace, list, mark, problemBox, skeleton } from "./parts.js";
+import { card, emptyPlace, fact, list, mark, problemBox, skeleton, textField } from "./parts.js";
 import { Refresh } from "./refresh.js";
 import { editSchedule, instantLines } from "./schedule_form.js";
 import { OVERLAPS, backfillWords, firingWords, pausedBy, whenWords } from "./schedule_words.js";
 
 const EVERY_MS = 2000;
-const NOT_FOUND = 404;
-const MAX_REASON_CHARS = 1000;
 const [FEW, MANY] = [5, 100];
 const BY_PEOPLE = { run_now: "by Run now", backfill: "by Backfill" };
 
 // The payload with its numbers as they were sent.
 const parseSchedule = (text) => ({ ...JSON.parse(text), payload: parseExactly(text).payload });
-
-const fact = (term, ...values) => [h("dt", term), h("dd", values)];
 
 const factsOf = (schedule) => h("dl", { class: "pairs" },
   fact("Kind", h("a", { href: kindAddress(schedule.kind) }, schedule.kind)), fact("Due", whenWords(schedule)),
@@ -36,7 +32,7 @@ const firingRow = () => h("tr", { "data-row": "" }, h("th", { scope: "row" }), h
 
 function updateFiring(element, firing) {
   const [at, became] = element.children;
-  renew(at, [firing.at, firing.last_at, firing.trigger], () => [instant(firing.at), firing.last_at && [h("div", "to "), instant(firing.last_at)],
+  renew(at, [firing.at, firing.last_at, firing.trigger], () => [instant(firing.at), firing.last_at && h("div", "to ", instant(firing.last_at)),
     firing.trigger in BY_PEOPLE && h("div", { class: "small" }, BY_PEOPLE[firing.trigger])]);
   renew(became, firing, () => firingWords(firing));
 }
@@ -65,29 +61,15 @@ class SchedulePage {
   }
 
   begin() {
-    this.#refresh = new Refresh(this.#page, { everyMs: EVERY_MS, load: (signal) => this.#load(signal), show: (found) => this.#show(found) });
+    this.#refresh = new Refresh(this.#page, { everyMs: EVERY_MS, load: (signal) => orRefusal(this.#load(signal)), show: (found) => this.#show(found) });
   }
 
   async #load(signal) {
-    try {
-      const [schedule, { firings }] = await Promise.all([ask(this.#url, { signal, parse: parseSchedule }), ask(`${this.#url}/firings`, { signal })]);
-      const seen = [schedule.revision, schedule.next_at, this.#previewed].join();
-      if (this.#preview?.seen !== seen) this.#preview = { seen, ...await this.#instantsFrom(signal) };
-      return { schedule, firings };
-    } catch (problem) {
-      if (problem.isPassing !== false || problem.document.status === UNAUTHORIZED) throw problem;
-      return { problem };
-    }
-  }
-
-  // Time-zone data of a newer release may lack the zone: that is no matter of the rest of the page.
-  async #instantsFrom(signal) {
-    try {
-      return await ask(address(`${this.#url}/next`, { count: this.#previewed }), { signal });
-    } catch (problem) {
-      if (problem.isPassing !== false) throw problem;
-      return { problem };
-    }
+    const [schedule, { firings }] = await Promise.all([ask(this.#url, { signal, parse: parseSchedule }), ask(`${this.#url}/firings`, { signal })]);
+    const seen = [schedule.revision, schedule.next_at, this.#previewed].join();
+    // Time-zone data of a newer release may lack the zone: that is no matter of the rest of the page.
+    if (this.#preview?.seen !== seen) this.#preview = { seen, ...await orRefusal(ask(address(`${this.#url}/next`, { count: this.#previewed }), { signal })) };
+    return { schedule, firings };
   }
 
   #show({ schedule, firings, problem }) {
@@ -148,17 +130,16 @@ class SchedulePage {
   async #pause() {
     const given = await question({
       title: `Pause ${this.#schedule.name}`, text: "It does not fire until it is resumed. Its jobs continue. Instants during the pause do not fire later.",
-      fields: [h("label", "Why", h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low" }))], confirm: "Pause the schedule",
+      fields: [whyField()], confirm: "Pause the schedule",
     });
-    if (given === null) return;
-    await this.#act("pause", given.reason.trim() === "" ? {} : { reason: given.reason.trim() }, "It is paused.");
+    if (given !== null) await this.#act("pause", withReason(given), "It is paused.");
   }
 
   async #backfill() {
-    const field = (name, label) => h("label", label, h("input", { name, type: "text", autocomplete: "off", placeholder: "2026-01-31T00:00:00Z" }));
+    const field = (name, label) => textField(name, label, "", { placeholder: "2026-01-31T00:00:00Z" });
     const begun = await question({
-      title: `Backfill ${this.#schedule.name}`, confirm: "Let them fire",
-      text: "Its past instants in this range fire now, the oldest 1,000 at most. An instant that has a job gets no second one.",
+      title: `Backfill ${this.#schedule.name}`, confirm: "Start the backfill",
+      text: "Each past instant in this range fires now, oldest first, at most 1,000 of them. An instant that has a job gets no second one.",
       fields: [h("div", { class: "row" }, field("from", "From"), field("until", "Until (now if empty)"))],
       check: ({ from, until }) => send(`${this.#url}/backfill`, { from: from.trim(), ...(until.trim() && { until: until.trim() }) }, { signal: this.#page.signal }),
     });

@@ -1,9 +1,10 @@
 // The form of a schedule, new or edited, in a dialog: it shows when the schedule would be due before it is saved.
-import { address, ask, scheduleAddress } from "./api.js";
+import { address, ask, scheduleAddress, send } from "./api.js";
 import { notice, question } from "./act.js";
 import { fill, h } from "./dom.js";
 import { time } from "./format.js";
 import { checkedJson, withPayload, written } from "./json_text.js";
+import { textField } from "./parts.js";
 import { OVERLAPS, UNITS, inUnits } from "./schedule_words.js";
 
 const LOOK_AFTER_MS = 400;
@@ -15,14 +16,13 @@ const FRESH = {
 };
 // Of the preview while the name is not given: it decides nothing but the jitter.
 const NAMELESS = "new";
-const JSON_BODY = { "Content-Type": "application/json" };
 
 // The instants of a preview, each in the time zone of the schedule.
 export const instantLines = ({ timezone, instants }, hasJitter) => [h("p", { class: "small faint" }, `In ${timezone}`), h("ul", { class: "lines", "aria-label": `Next instants, in ${timezone}` },
   instants.map(({ at, local, fires_at: firesAt }) => h("li", h("div", { class: "side" },
     h("span", local.replace("T", " ")), time(at)), hasJitter && h("div", { class: "faint small" }, "fires ", time(firesAt)))))];
 
-const text = (name, label, value, more) => h("label", label, h("input", { name, value: value ?? "", autocomplete: "off", autocapitalize: "none", spellcheck: "false", ...more }));
+const text = (name, label, value, more) => textField(name, label, value ?? "", more);
 const select = (name, label, options, chosen) => h("label", label, h("select", { name }, options.map(([value, words]) => h("option", { value, selected: String(value) === String(chosen) }, words))));
 
 function whole(value, label) {
@@ -88,7 +88,7 @@ class Form {
     const body = definitionOf(values);
     const { signal } = this.#page;
     if (this.#name === null && await this.#isTaken(name.trim())) throw new Error(`There is a schedule ${name.trim()} already: choose another name, or edit that one.`);
-    await ask(scheduleAddress(name.trim()), { method: "PUT", body, headers: JSON_BODY, signal });
+    await send(scheduleAddress(name.trim()), body, { method: "PUT", signal });
     return name.trim();
   }
 
@@ -120,7 +120,7 @@ class Form {
     }
     try {
       const name = (this.#name ?? values.name.trim()) || NAMELESS;
-      const found = await ask(address(`${scheduleAddress(name)}/next`, { count: PREVIEWED }), { method: "POST", body: definitionOf(values), headers: JSON_BODY, signal });
+      const found = await send(address(`${scheduleAddress(name)}/next`, { count: PREVIEWED }), definitionOf(values), { signal });
       fill(this.#preview, instantLines(found, values.jitter_s.trim() !== "0"));
     } catch (problem) {
       if (!signal.aborted) fill(this.#preview, h("p", { class: "trouble" }, problem.detail ?? problem.message));

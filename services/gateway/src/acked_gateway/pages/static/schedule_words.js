@@ -52,7 +52,7 @@ export function firingWords({ outcome, why, detail, job, job_state: state, count
   if (state) return [stateChip(state), " ", h("a", { href: jobAddress(job), title: job, class: "nowrap" }, shortId(job))];
   const [tone, form, word] = OUTCOMES[outcome] ?? ["off", "bar", outcome];
   const isGone = job !== null && outcome === "started";
-  return [mark(tone, form, times > 1 ? `${word} ${count(times)} times` : word), " ", isGone ? "its job was deleted" : why && (WHYS[why] ?? why),
+  return [mark(tone, form, times > 1 ? `${word} ${count(times)} times` : word), isGone ? ", its job was deleted" : why && `: ${WHYS[why] ?? why}`,
     detail && h("div", { class: "faint small" }, detail)];
 }
 

@@ -3,7 +3,7 @@ import { address, ask, kindAddress, scheduleAddress } from "./api.js";
 import { permissions } from "./config.js";
 import { fill, h, keyed, renew } from "./dom.js";
 import { count, plural, time } from "./format.js";
-import { command, emptyPlace, list, mark } from "./parts.js";
+import { command, emptyPlace, list, mark, textField } from "./parts.js";
 import { Refresh } from "./refresh.js";
 import { newSchedule } from "./schedule_form.js";
 import { firingWords, pausedBy, whenWords } from "./schedule_words.js";
@@ -30,9 +30,8 @@ function update(element, schedule) {
 }
 
 function nothing(page) {
-  const token = page.own.token_id === null ? "" : " -H \"Authorization: Bearer $ACKED_TOKEN\"";
   return [emptyPlace("No schedule yet.", "A schedule sends jobs of one kind at regular times, such as each night."),
-    page.may(permissions.submit) && command(`curl -X PUT${token} -H 'Content-Type: application/json' \\\n  -d '{"cron": "30 2 * * *", "kind": "noop"}' '${location.origin}/schedules/nightly'`)];
+    page.may(permissions.submit) && command(`${page.curl} -X PUT -H 'Content-Type: application/json' \\\n  -d '{"cron": "30 2 * * *", "kind": "noop"}' '${location.origin}/schedules/nightly'`)];
 }
 
 export function show(page) {
@@ -43,7 +42,8 @@ export function show(page) {
   const size = h("p", { class: "faint small" });
   const more = h("p", h("a", "More schedules"));
   let found = null;
-  const filter = h("input", { type: "search", "data-filter": "", autocomplete: "off", autocapitalize: "none", spellcheck: "false" });
+  const label = textField("name", "Name or kind contains", "", { type: "search", "data-filter": "" });
+  const filter = label.querySelector("input");
   const draw = () => {
     const { schedules, next_page_token: next } = found;
     const shown = schedules.filter(({ name, kind }) => name.includes(filter.value.trim()) || kind.includes(filter.value.trim()));
@@ -57,12 +57,12 @@ export function show(page) {
   };
   filter.addEventListener("input", () => { if (found !== null) draw(); });
   fill(page.main, h("section", { class: "card", "aria-label": "Schedules" },
-    h("div", { class: "head" }, h("label", "Name or kind contains", filter),
+    h("div", { class: "head" }, label,
       page.may(permissions.submit) && h("button", { type: "button", on: { click: () => newSchedule(page) } }, "New schedule")),
     size, table, none, more));
   new Refresh(page, {
     everyMs: EVERY_MS,
-    load: (signal) => ask(address("/schedules", { page_size: PAGE, ...Object.fromEntries(page.query) }), { signal }),
+    load: (signal) => ask(address("/schedules", { page_size: PAGE, ...page.asked }), { signal }),
     show: (loaded) => { found = loaded; draw(); },
   });
 }

@@ -1,20 +1,19 @@
 // Sends one job of a kind. The key is minted here and stays until the job is stored, so a second try is the same request.
-import { Problem, jobAddress, kindAddress, send } from "./api.js";
+import { Problem, freshKey, jobAddress, kindAddress, send } from "./api.js";
 import { actButton, notice } from "./act.js";
 import { fill, h } from "./dom.js";
 import { shortId } from "./format.js";
 import { checkedJson, withPayload } from "./json_text.js";
-import { card, problemBox } from "./parts.js";
+import { card, problemBox, textField } from "./parts.js";
 
 export function sendForm(page, kind) {
-  let key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-  const field = (label, attributes) => h("label", label, h("input", { autocomplete: "off", ...attributes }));
+  let key = freshKey();
   const payload = h("textarea", { name: "payload", spellcheck: "false", autocapitalize: "none" });
   payload.value = "{}";
   const place = h("div", { role: "status" });
   const form = h("form", { class: "stack" }, h("label", "Payload (JSON)", payload),
-    h("div", { class: "row" }, field("Delay in seconds", { name: "delay", type: "number", min: 0, step: "any", inputmode: "decimal" }),
-      field("Batch", { name: "batch", autocapitalize: "none", spellcheck: "false" })));
+    h("div", { class: "row" }, textField("delay", "Delay in seconds", "", { type: "number", min: 0, step: "any", inputmode: "decimal" }),
+      textField("batch", "Batch")));
 
   async function sendOnce() {
     fill(place);
@@ -22,10 +21,8 @@ export function sendForm(page, kind) {
     const body = { ...(values.delay ? { delay_s: Number(values.delay) } : {}), ...(values.batch.trim() ? { batch: values.batch.trim() } : {}) };
     try {
       const json = withPayload(body, checkedJson(values.payload));
-      const job = await send(`${kindAddress(kind)}/jobs`, undefined, {
-        signal: page.signal, body: json, headers: { "Content-Type": "application/json", "Idempotency-Key": key },
-      });
-      key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+      const job = await send(`${kindAddress(kind)}/jobs`, json, { signal: page.signal, headers: { "Idempotency-Key": key } });
+      key = freshKey();
       fill(place, h("p", "Accepted as ", h("a", { href: jobAddress(job.id) }, `job ${shortId(job.id)}`), "."));
       notice("The job was accepted.");
     } catch (problem) {

@@ -36,7 +36,7 @@ function waitWords(entry) {
 }
 
 // The steps of a job, oldest first: `{key, label, tone, from, to, by?, error?}`; `to` is null while it lasts. Pure.
-export function stepsOf(job) {
+function stepsOf(job) {
   const attempts = new Map(job.attempts.map((one) => [one.attempt, one]));
   const steps = [];
   const point = (entry, label, more = {}) => steps.push({ key: `act-${entry.rev}`, label, tone: lookOf(entry.state).tone, from: entry.at, to: entry.at, ...more });
@@ -98,9 +98,7 @@ export class Timeline {
   #calls = null;
 
   constructor() {
-    const made = table("What happened, oldest first", ["Event", h("span", { class: "unseen" }, "When it was, as a bar"), "Began", "Took"], this.#body);
-    made.querySelector("table").classList.add("list", "timeline");
-    this.element = made;
+    this.element = table("What happened, oldest first", ["Event", h("span", { class: "unseen" }, "When it was, as a bar"), "Began", "Took"], this.#body, "list timeline");
   }
 
   // `calls` are the durable calls that are known.

@@ -2,7 +2,7 @@
 import { actButton, carryOut, question } from "./act.js";
 import { address, ask, jobAddress, kindAddress } from "./api.js";
 import { permissions } from "./config.js";
-import { fill, h, keyed, say } from "./dom.js";
+import { fill, h, keyed, keyedParts, say } from "./dom.js";
 import { count, plural, shortId, time } from "./format.js";
 import { command, emptyPlace, mark } from "./parts.js";
 import { Refresh } from "./refresh.js";
@@ -60,7 +60,7 @@ class WorkerCard {
         h("dt", "Version"), h("dd", worker.version), h("dt", "Instance"), h("dd", h("code", worker.instance))));
   }
 
-  update(worker) {
+  show(worker) {
     this.worker = worker;
     const state = worker.draining ? "draining" : "takes jobs";
     if (this.#state.textContent !== state) fill(this.#state, worker.draining ? mark("later", "hourglass", state) : mark("good", "check", state));
@@ -84,7 +84,6 @@ export function show(page) {
     fill(page.main, emptyPlace("Workers serve all tenants.", "Only clients of the tenant default see them."));
     return;
   }
-  const cards = new Map();
   const grid = h("div", { class: "grid" });
   const note = h("div");
   fill(page.main, note, grid);
@@ -92,16 +91,9 @@ export function show(page) {
     everyMs: EVERY_MS,
     load: (signal) => ask("/workers", { signal }),
     show: ({ workers }) => {
-      const shown = workers.slice(0, MOST_SHOWN);
       if (workers.length === 0) fill(note, emptyPlace("No worker runs.", "Requests are accepted and wait. Start one:"), command("./just scale worker=1"));
       else fill(note, h("p", { class: "faint" }, `${plural(workers.length, "worker")}${workers.length > MOST_SHOWN ? `, the first ${MOST_SHOWN} are shown` : ""}`));
-      keyed(grid, shown, ({ instance }) => instance, (worker) => {
-        const made = new WorkerCard(worker, page, () => refresh.now());
-        cards.set(worker.instance, made);
-        return made.element;
-      }, (_, worker) => cards.get(worker.instance).update(worker));
-      const live = new Set(shown.map(({ instance }) => instance));
-      for (const instance of cards.keys()) if (!live.has(instance)) cards.delete(instance);
+      keyedParts(grid, workers.slice(0, MOST_SHOWN), ({ instance }) => instance, (worker) => new WorkerCard(worker, page, () => refresh.now()));
     },
   });
 }
