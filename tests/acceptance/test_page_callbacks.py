@@ -151,6 +151,24 @@ def test_an_endpoint_is_defined_gets_events_and_is_deleted(operator: Client, bro
     assert browser.complaints() == []
 
 
+def test_the_overview_names_an_endpoint_that_acked_disabled(operator: Client, browser: Browser) -> None:
+    if not secrets(operator):
+        assert operator.call("POST", "/callback-secrets").status == 201
+    name = f"gone-{RUN[:8].lower()}"
+    with receiving(410) as receiver:
+        endpoint = {"url": receiver.url, "kinds": ["noop"]}
+        assert operator.call("PUT", f"/callback-endpoints/{name}", endpoint).status == 201
+        operator.process("noop")
+        receiver.wait(1)
+        open_as(browser, operator, "/")
+        says(browser, f"Callback endpoint {name} gets no events: Acked disabled it")
+        # The last actions have links of the same name.
+        all_shown(browser, "link", f"^{name}$")[0].click()
+        says(browser, "disabled by Acked")
+    assert operator.call("DELETE", f"/callback-endpoints/{name}").status == 200
+    assert browser.complaints() == []
+
+
 def test_what_a_token_does_not_allow_is_not_there(operator: Client, reader: Client, browser: Browser) -> None:
     with receiving() as receiver:
         job = operator.process("noop", callback={"url": receiver.url})

@@ -20,6 +20,8 @@ const LONG_WAIT_MS = 60_000;
 // Of fewer runs a share says nothing.
 const RUNS_AT_LEAST = 20;
 const MANY_FAIL = 0.2;
+// The states of endpoints that need a person.
+const NO_EVENTS = ["failing", "disabled"];
 
 export const partName = (part) => PARTS[part]?.name ?? part;
 export const partMeaning = (part) => PARTS[part]?.meaning ?? null;
@@ -41,8 +43,8 @@ export function faultyParts({ parts, since = {} }) {
 }
 
 // What is wrong, the worst first. `rows` are those of the table of kinds; `recent` has the totals of each kind over RECENT;
-// `workers` is null for clients that are not told.
-export function findings({ ready, workers, rows, total, recent, now = Date.now() }) {
+// `workers` is null, and `endpoints` is empty, for clients that are not told.
+export function findings({ ready, workers, rows, total, recent, endpoints, now = Date.now() }) {
   const found = faultyParts(ready);
   if (workers !== null && workers.length === 0) {
     found.push(bad("no worker", h("strong", "No worker runs."), " Requests are accepted and wait. Start one: ", h("code", "./just scale worker=1")));
@@ -53,6 +55,7 @@ export function findings({ ready, workers, rows, total, recent, now = Date.now()
     found.push(bad(`attention ${total.jobs} ${total.groups}`, h("a", { href: "/attention" }, jobs),
       ` ${total.jobs === 1 ? "needs" : "need"} attention, in ${plural(total.groups, "group")} of errors.`));
   }
+  for (const endpoint of endpoints) found.push(...ofEndpoint(endpoint));
   return found.sort((one, other) => (other.tone === "bad") - (one.tone === "bad"));
 }
 
@@ -72,6 +75,12 @@ function ofKind({ kind, paused, waiting, oldest, workers: serving }, workers, to
     found.push(bad(`share ${kind} ${share}`, kindLink(kind), `: ${share} % of its jobs that ended in the last ${RECENT.text} have failed.`));
   }
   return found;
+}
+
+function ofEndpoint({ name, state, disabled, failing_since: since }) {
+  if (!NO_EVENTS.includes(state)) return [];
+  return [bad(`endpoint ${name} ${state}`, "Callback endpoint ", h("a", { href: "/callbacks" }, name), " gets no events: ",
+    state === "failing" ? ["all calls fail, the first one ", time(since)] : ["Acked disabled it", disabled && [" ", time(disabled.at)]], ".")];
 }
 
 // The verdict in a few words.

@@ -2,6 +2,7 @@
 import { Problem, address, ask } from "./api.js";
 import { showCount } from "./attention_count.js";
 import { sentence } from "./audit_words.js";
+import { permissions } from "./config.js";
 import { fill, h, keyed, renew, say } from "./dom.js";
 import { count, duration, plural, rate, time } from "./format.js";
 import { RECENT, faultyParts, findings, isFine, partMeaning, partName, verdict } from "./health.js";
@@ -50,7 +51,7 @@ class Overview {
   #table;
   #picker;
   #series;
-  #newest = { totals: { kinds: [] }, recent: new Map(), now: null, series: null };
+  #newest = { totals: { kinds: [] }, recent: new Map(), endpoints: [], now: null, series: null };
   #state;
   #content;
 
@@ -95,15 +96,16 @@ class Overview {
 
   async #loadSeries(signal) {
     const window = this.#picker.value;
-    const [series, minutes, totals, recent, audit] = await Promise.all([
+    const [series, minutes, totals, recent, audit, { endpoints }] = await Promise.all([
       ask(address("/timeseries", { window }), { signal }),
       window === "15m" ? null : ask(address("/timeseries", { window: "15m" }), { signal }),
       ask(address("/timeseries/kinds", { window }), { signal }),
       ask(address("/timeseries/kinds", { window: RECENT.window }), { signal }),
       ask(address("/audit", { page_size: 5 }), { signal }),
+      this.#page.may(permissions.operate) ? ask("/callback-endpoints", { signal }) : { endpoints: [] },
     ]);
     if (!this.#hasJobs) this.#hasJobs = (await ask(address("/jobs", { page_size: 1 }), { signal })).jobs.length > 0;
-    return { series, minutes: minutes ?? series, totals, recent, audit };
+    return { series, minutes: minutes ?? series, totals, recent, audit, endpoints };
   }
 
   async #loadNow(signal) {
@@ -136,9 +138,9 @@ class Overview {
     this.#showParts(ready, workers);
   }
 
-  #showSeries({ series, minutes, totals, recent, audit }) {
+  #showSeries({ series, minutes, totals, recent, audit, endpoints }) {
     if (series.window !== this.#picker.value) return;
-    this.#newest.totals = totals;
+    Object.assign(this.#newest, { totals, endpoints });
     this.#newest.recent = new Map(recent.kinds.map((one) => [one.kind, one]));
     // An empty system begins with the command; later it stands at the end.
     if (this.#hasJobs) this.#last.append(...this.#first.childNodes);
@@ -155,7 +157,8 @@ class Overview {
 
   #showNow({ ready, kinds, attention, backlog, workers }) {
     const rows = kindRows({ kinds, backlog, workers, totals: this.#newest.totals });
-    this.#showState(ready, findings({ ready, workers, rows, total: attention.total, recent: this.#newest.recent }), workers);
+    const { recent, endpoints } = this.#newest;
+    this.#showState(ready, findings({ ready, workers, rows, total: attention.total, recent, endpoints }), workers);
     this.#showQueued(rows);
     this.#table.show(rows);
     this.#showGroups(attention);
