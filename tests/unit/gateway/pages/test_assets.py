@@ -17,11 +17,10 @@ from acked_gateway.pages.assets import MEDIA_TYPES, PLOT_CARRIER, PLOT_FOLDER, a
 from acked_gateway.pages.routes import page_routes
 from support.asgi import Answer, call
 
-MOST_SCRIPT_BYTES = 50 * 1024
-"""Of one page."""
-MOST_BYTES_IN_ALL = 128 * 1024
-"""Of all scripts of all pages, which are compressed one by one. As one file they would have 95 KB, and every page would
-load all of it."""
+MOST_SCRIPT_BYTES = 47 * 1024
+"""Of one page: a KB above the largest one, so that it can't grow unnoticed."""
+MOST_BYTES_IN_ALL = 127 * 1024
+"""Of all scripts of all pages, which are compressed one by one; docs/dashboard.md says what a bundler would save."""
 DOCUMENTED_WITHIN_KB = 1.5
 ROOT = Path(__file__).resolve().parents[4]
 CARRIED = {
