@@ -5,7 +5,8 @@ gateway is away and back, and to show by itself what happens afterwards.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -16,7 +17,7 @@ from support.deliveries import ended_delivery
 from support.nonce import nonce
 from support.pages import url
 from support.roles import says, until
-from support.stacks import CENSUS_WITHIN_S, TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, TestStack, eventually, refuses
 from support.steady import frames, held, steady_jobs
 
 pytestmark = [pytest.mark.alone, pytest.mark.long]
@@ -34,6 +35,8 @@ LONGEST_GAP_MS = 1500
 """Between two frames, on a machine that runs all services too."""
 LEAST_FRAMES_PER_S = 5
 BACK_WITHIN_S = 40.0
+STARTS_WITHIN_S = 120.0
+"""Of the gateway itself: a second on a quiet machine."""
 HEAP_GROWS_AT_MOST = 6 * 2**20
 """The identities and states of two thousand jobs need a tenth of that."""
 LISTENERS_GROW_AT_MOST = 20
@@ -212,11 +215,10 @@ def test_every_page_stays_usable_while_the_gateway_restarts(
     with steady_jobs(stack, batch=f"load-{NONCE}", jobs_per_s=EVENTS_PER_S / TRANSITIONS):
         is_usable(browser, still, for_s=SEEN_FOR_S)
         before = held(browser)
-        stack.stack.parts.stop(GATEWAY)
-        browser.wait_for_text("line", "No connection, figures from", within_s=BACK_WITHIN_S)
-        assert browser.run("return document.title").startswith("(offline)")
-        is_usable(browser, still, for_s=SEEN_FOR_S)
-        stack.stack.parts.start(GATEWAY)
+        with gateway_away(stack):
+            browser.wait_for_text("line", "No connection, figures from", within_s=BACK_WITHIN_S)
+            assert browser.run("return document.title").startswith("(offline)")
+            is_usable(browser, still, for_s=SEEN_FOR_S)
         browser.wait_for_text("line", "Live", within_s=BACK_WITHIN_S)
         says(browser, happens(stack, found), within_s=SAYS_WITHIN_S)
         is_usable(browser, still, for_s=SEEN_FOR_S)
@@ -226,6 +228,17 @@ def test_every_page_stays_usable_while_the_gateway_restarts(
     assert after.listeners <= before.listeners + LISTENERS_GROW_AT_MOST, (before, after)
     assert after.heap_bytes <= before.heap_bytes + HEAP_GROWS_AT_MOST, (before, after)
     only_lost_connections(browser)
+
+
+@contextmanager
+def gateway_away(stack: TestStack) -> Iterator[None]:
+    """Stop the gateway, and return when it listens again."""
+    stack.stack.parts.stop(GATEWAY)
+    try:
+        yield
+    finally:
+        stack.stack.parts.start(GATEWAY)
+        eventually(lambda: not refuses(stack.gateway_port), within_s=STARTS_WITHIN_S, what="the gateway listens")
 
 
 def only_lost_connections(browser: Browser) -> None:
