@@ -89,7 +89,7 @@ def test_somebody_who_is_woken_mends_it_from_the_page(
     # Stop the kind until the code is mended.
     shown(browser, "link", f"^{BREAKS}$").click()
     shown(browser, "button", f"^Pause {BREAKS}$").click()
-    shown(browser, "textbox", "^Why").type(f"the customers of {run} are unknown")
+    shown(browser, "textbox", "^Reason").type(f"the customers of {run} are unknown")
     shown(browser, "button", "^Pause the kind$").click()
     says(browser, rf"(?i)paused(?s:.*)the customers of {run} are unknown")
     deploy(stack, handlers, WORKS)

@@ -99,7 +99,7 @@ def test_a_kind_is_paused_and_resumed_on_its_page(stack: TestStack, browser: Bro
     visit(browser, stack, f"/kinds/{KIND}")
     says(browser, "Open: workers start its jobs")
     shown(browser, "button", f"^Pause {KIND}$").click()
-    shown(browser, "textbox", "^Why").type(HOSTILE)
+    shown(browser, "textbox", "^Reason").type(HOSTILE)
     shown(browser, "button", "^Pause the kind$").click()
     says(browser, f"{KIND} is paused by local: {re.escape(HOSTILE)}")
     try:
@@ -202,7 +202,7 @@ def test_a_kind_is_limited_on_its_page(stack: TestStack, browser: Browser) -> No
         says(browser, "Enter one of the two numbers")
         shown(browser, "spinbutton", "^Running at once").type("20")
         shown(browser, "spinbutton", "^Of each tenant").type("5")
-        shown(browser, "textbox", "^Why").type(HOSTILE)
+        shown(browser, "textbox", "^Reason").type(HOSTILE)
         shown(browser, "button", "^Set the limit$").click()
         says(browser, f"{KIND} is limited to 20 running, 5 of each tenant by local: {re.escape(HOSTILE)}")
         limit = stack.call("GET", f"/kinds/{KIND}").body["limit"]
@@ -212,7 +212,7 @@ def test_a_kind_is_limited_on_its_page(stack: TestStack, browser: Browser) -> No
         says(browser, "limit: 20 running, 5 of each tenant")
         visit(browser, stack, f"/kinds/{KIND}")
         shown(browser, "button", f"^Change limit of {KIND}$").click()
-        shown(browser, "textbox", "^Why")
+        shown(browser, "textbox", "^Reason")
         shown(browser, "button", "^Cancel$").click()
         shown(browser, "button", f"^Remove limit of {KIND}$").click()
         says(browser, "No limit on its running jobs")

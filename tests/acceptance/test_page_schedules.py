@@ -3,6 +3,8 @@
 A tester can set `ACKED_TEST_NONCE`; it stands in names, payloads and reasons, so that no canned answer passes.
 """
 
+import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -138,7 +140,7 @@ def test_firings_of_a_schedule_lead_to_their_jobs(operator: Client, browser: Bro
     shown(browser, "link", f"^{name}$").click()
     shown(browser, "heading", f"^Schedule {name}$")
     shown(browser, "button", "^Pause$").click()
-    shown(browser, "textbox", "^Why").type(f"night {RUN}")
+    shown(browser, "textbox", "^Reason").type(f"night {RUN}")
     shown(browser, "button", "^Pause the schedule$").click()
     says(browser, f"by ada: night {RUN}")
     operator.call("POST", f"/jobs/{job}/cancel")
@@ -164,6 +166,25 @@ def test_a_paused_schedule_runs_when_asked_and_resumes(operator: Client, browser
     shown(browser, "button", "^Resume$").click()
     says(browser, "Active")
     assert stored(operator, name)["paused"] is None
+    assert browser.complaints() == []
+
+
+def test_the_command_of_the_empty_page_sends_the_token_of_the_environment(stack: TestStack, browser: Browser) -> None:
+    newcomer = Client(stack, make_token(stack, "submit", "read", tenant="new", client="nia"))
+    open_as(browser, newcomer, "/schedules")
+    says(browser, "No schedule yet")
+    line = str(browser.run("return document.querySelector('main pre').innerText"))
+    assert newcomer.token not in line
+    sent = subprocess.run(
+        ["/bin/sh", "-c", f"{line} -sS -o /dev/null -w '%{{http_code}}'"],
+        env={**os.environ, "ACKED_TOKEN": newcomer.token},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert sent.stdout == "201", sent
+    until(browser, lambda: row_of(browser, "nightly"), what=lambda: "its row")
     assert browser.complaints() == []
 
 

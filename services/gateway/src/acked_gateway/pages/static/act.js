@@ -54,7 +54,7 @@ export function question({ title, text = [], fields = [], confirm, leave = "Canc
 const MAX_REASON_CHARS = 1000;
 
 // The field of a question that asks why; `withReason` puts what it says into the body of the command.
-export const whyField = (label = "Why", value = "") => h("label", label, h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low", value }));
+export const reasonField = (label = "Reason", value = "") => h("label", label, h("textarea", { name: "reason", maxlength: MAX_REASON_CHARS, class: "low", value }));
 
 export const withReason = ({ reason }, body = {}) => (reason.trim() === "" ? body : { ...body, reason: reason.trim() });
 

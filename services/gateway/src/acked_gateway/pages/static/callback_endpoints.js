@@ -1,5 +1,5 @@
 // The callback endpoints of the tenant: where the events of its jobs go, whether that works, and what a person can change.
-import { actButton, carryOut, notice, question, whyField, withReason } from "./act.js";
+import { actButton, carryOut, notice, question, reasonField, withReason } from "./act.js";
 import { ask, send } from "./api.js";
 import { h, renew } from "./dom.js";
 import { time } from "./format.js";
@@ -72,7 +72,7 @@ export class CallbackEndpoints {
   async #disable(name) {
     const given = await question({
       title: `Disable ${name}?`, text: "No event is sent to it. A delivery whose next attempt is due meanwhile fails.", confirm: "Disable the endpoint",
-      fields: [whyField()],
+      fields: [reasonField()],
     });
     if (given !== null) await this.#act(`${urlOf(name)}/disable`, withReason(given), { done: `${name} is disabled.` });
   }

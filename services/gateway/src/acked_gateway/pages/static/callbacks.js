@@ -6,7 +6,7 @@ import { Deliveries } from "./delivery.js";
 import { permissions } from "./config.js";
 import { fill, h, renew } from "./dom.js";
 import { time } from "./format.js";
-import { card, copyButton, emptyPlace, list, sendCommand, skeleton, stateLinks } from "./parts.js";
+import { card, copyButton, emptyPlace, list, skeleton, stateLinks } from "./parts.js";
 import { Refresh } from "./refresh.js";
 
 const EVERY_MS = 3000;
@@ -98,8 +98,7 @@ export function show(page) {
       if (defined !== null) endpoints.show(defined);
       deliveries.show(found);
       renew(none, found.length === 0, () => found.length === 0 && (given.state ? emptyPlace("No delivery is in this state.", h("a", { href: "/callbacks" }, "All deliveries"))
-        : [emptyPlace("No callback was delivered yet.", "A request may name a URL that is called when its job ends:"),
-          sendCommand(page, '{"kind": "demo", "callback": {"url": "https://example.com/hook"}}')]));
+        : emptyPlace("No callback was delivered yet.", ["A request may name a URL that is called when its job ends: ", h("code", "acked submit demo --callback URL")])));
       renew(more, next, () => next !== "" && h("a", { href: address("/callbacks", { ...given, page_token: next }) }, "Older deliveries"));
     },
   });

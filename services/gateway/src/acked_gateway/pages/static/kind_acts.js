@@ -1,5 +1,5 @@
 // Pause, resume and limit of a kind, asked for in a dialog.
-import { actButton, carryOut, question, whyField, withReason } from "./act.js";
+import { actButton, carryOut, question, reasonField, withReason } from "./act.js";
 import { kindAddress } from "./api.js";
 import { permissions } from "./config.js";
 import { h } from "./dom.js";
@@ -14,7 +14,7 @@ async function pause(page, kind, place, done) {
   const given = await question({
     title: `Pause ${kind}`,
     text: "Within two seconds, jobs of this kind stop starting. Running jobs continue, and requests are accepted as before.",
-    fields: [whyField("Reason (shown to all clients that read its jobs)")],
+    fields: [reasonField("Reason (shown to all clients that read its jobs)")],
     confirm: "Pause the kind",
     isDangerous: true,
   });
@@ -49,7 +49,7 @@ async function limit(page, { kind, limit: before }, place, done) {
   const given = await question({
     title: `Limit ${kind}`,
     text: "No job of this kind starts beyond the limit. Running jobs continue and count; the others wait without a slot, and start as those end.",
-    fields: [number("in_all", "Running at once, over all workers and tenants", before?.running), number("per_tenant", "Of each tenant", before?.per_tenant), whyField("Why", before?.reason ?? "")],
+    fields: [number("in_all", "Running at once, over all workers and tenants", before?.running), number("per_tenant", "Of each tenant", before?.per_tenant), reasonField("Reason", before?.reason ?? "")],
     confirm: "Set the limit",
     check: checked,
   });

@@ -1,6 +1,6 @@
 // One schedule: when it fires next, what became of its firings, its definition, and what a person can do about it.
 import { NOT_FOUND, address, ask, kindAddress, orRefusal, scheduleAddress, send } from "./api.js";
-import { actButton, carryOut, notice, question, whyField, withReason } from "./act.js";
+import { actButton, carryOut, notice, question, reasonField, withReason } from "./act.js";
 import { permissions } from "./config.js";
 import { fill, h, keyed, renew } from "./dom.js";
 import { count, duration, instant, time } from "./format.js";
@@ -130,7 +130,7 @@ class SchedulePage {
   async #pause() {
     const given = await question({
       title: `Pause ${this.#schedule.name}`, text: "It does not fire until it is resumed. Its jobs continue. Instants during the pause do not fire later.",
-      fields: [whyField()], confirm: "Pause the schedule",
+      fields: [reasonField()], confirm: "Pause the schedule",
     });
     if (given !== null) await this.#act("pause", withReason(given), "It is paused.");
   }
