@@ -175,7 +175,7 @@ def test_what_a_token_does_not_allow_is_not_there(operator: Client, reader: Clie
         receiver.wait(1)
     for path in ("/callbacks", f"/jobs/{job}"):
         open_as(browser, reader, path)
-        says(browser, "the last: 204 after")
+        says(browser, "One attempt: 204 after")
         assert not all_shown(browser, "button", "^(Make a secret|Rotate the secret|End .*|Send .* again)$")
         assert "cs_" not in text_of(browser)
     assert browser.complaints() == []

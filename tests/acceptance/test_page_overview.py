@@ -50,7 +50,7 @@ def test_the_overview_says_what_failed_and_the_rail_counts_it(stack: TestStack, 
     job_id = stack.process("test.permanent", payload={"nonce": RUN})
     assert stack.finished(job_id)["state"] == State.FAILED
     visit(browser, stack, "/")
-    says(browser, r"things? (?:is|are) wrong", within_s=60)
+    says(browser, r"(One|\d+) problems?", within_s=60)
     says(browser, r"[\d,]+ failed jobs? needs? attention, in \d+ groups? of errors")
     says(browser, "test.permanent: card-declined\n")
     shown(browser, "link", r"^Attention \d+\+? groups? of errors$")
