@@ -131,7 +131,7 @@ def test_a_client_rotates_over_two_tokens(stack: TestStack) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("make", "--client", "x", "--may", "rule"), "there are: submit, read, operate, worker, signal"),
+        (("make", "--client", "x", "--may", "rule"), "known are: submit, read, operate, worker, signal"),
         (("make", "--client", "x", "--tenant", "acme", "--may", "worker"), "belongs to the tenant default"),
         (("make", "--client", "X Y", "--may", "read"), "client 'X Y'"),
         (("revoke", "nobody"), "./just token list shows them"),

@@ -150,14 +150,17 @@ def test_listen_forwards_each_delivery_once(stack: TestStack) -> None:
         # Sent again, it is another delivery of the same event.
         again = cli(stack, "resend", jobs[0])
         sent, forwarded = public.wait(7), local.wait(7)
+        # A line is written when the receiver has responded.
+        assert listen.stdout is not None
+        lines = [listen.stdout.readline() for _ in range(7)]
         listen.send_signal(signal.SIGINT)
-        lines, said = listen.communicate(timeout=WITHIN_S)
-    assert (listen.returncode, said) == (-signal.SIGINT, "")
+        rest, said = listen.communicate(timeout=WITHIN_S)
+    assert (listen.returncode, rest, said) == (-signal.SIGINT, "", "")
     assert sorted((call.webhook_id, call.body) for call in forwarded) == sorted(
         (call.webhook_id, call.body) for call in sent
     ), "as Acked sends them"
     assert {call.verified(secret)["data"]["id"] for call in forwarded} == set(jobs)
-    records = [json.loads(line) for line in lines.splitlines()]
+    records = [json.loads(line) for line in lines]
     assert len({record["id"] for record in records}) == len(records) == len(local.calls) == 7
     assert records[-1]["id"] == again["id"]
     assert [record["status"] for record in records] == [500] + [204] * 6 and records[0]["error"] is not None

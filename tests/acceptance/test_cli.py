@@ -14,7 +14,7 @@ import pytest
 
 from acked_common.model.lifecycle import State
 from support.nonce import nonce
-from support.stacks import StartStack, TestStack, eventually
+from support.stacks import CENSUS_WITHIN_S, StartStack, TestStack, eventually
 from support.terminal import terminal
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +150,13 @@ def bulk_action(stack: TestStack) -> str:
 
 
 def noted_group(stack: TestStack) -> str:
-    return str(stack.status(failed_job(stack))["error"]["group"])
+    group = str(stack.status(failed_job(stack))["error"]["group"])
+    eventually(
+        lambda: group in [one["group"] for one in stack.call("GET", "/attention").body["groups"]],
+        within_s=CENSUS_WITHIN_S,
+        what="a census has the group",
+    )
+    return group
 
 
 MADE = {"<bulk-action>": bulk_action, "<secret>": made_secret, "<group>": noted_group}
