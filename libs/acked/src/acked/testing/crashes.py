@@ -70,13 +70,14 @@ class CrashReport:
     def table(self) -> str:
         """Return the report as text."""
         width = max([len(point.name) for point in self.points] + [len(name) + 5 for name in self.effects] + [20])
-        lines = [f"{'killed':{width}}  runs  same outcome"]
+        # First: a handler that fails by a slip of its own fails alike after every kill.
+        lines = [f"without a kill: {self.outcome}", "", f"{'killed':{width}}  runs  same outcome"]
         for point in self.points:
             same = "yes" if not point.differing else f"no, {point.differing} differ"
             lines.append(f"{point.name:{width}}  {point.kills:4}  {same}")
         lines += ["", f"{'step':{width}}  ends of its function in one run, at most"]
         lines += [f"{name:{width}}  {count}" for name, count in sorted(self.effects.items())]
-        lines += ["", f"without a kill: {self.outcome}", f"{self.lives} runs"]
+        lines += ["", f"{self.lives} runs"]
         if self.left_out:
             lines.append(f"{self.left_out} pairs of kills were left out; most_lives sets how many are tried")
         lines += [f"effect outside steps: {one}" for one in self.outside]
