@@ -62,6 +62,20 @@ def test_each_read_of_a_busy_thread_is_whole() -> None:
     assert len(seen) > 1, "the thread ran on between the reads"
 
 
+def test_names_beyond_ascii_are_whole() -> None:
+    waits, ends = threading.Event(), threading.Event()
+
+    def function() -> None:
+        waits.set()
+        ends.wait()
+
+    name = ("é_名.py", "größe_𠀀")
+    function.__code__ = function.__code__.replace(co_filename=name[0], co_name=name[1])
+    with running(threading.Thread(target=function), ends) as ident:
+        waits.wait()
+        assert name in {(frame.filename, frame.name) for frame in stack_of(ident)}
+
+
 def test_thread_that_has_ended_has_no_stack() -> None:
     thread = threading.Thread(target=lambda: None)
     thread.start()

@@ -18,7 +18,7 @@ from acked_worker.settings import HandlerSources
 log = get_log(__name__)
 
 SAID_EVERY_S = 10.0
-_OURS = str(Path(__file__).parents[1])
+_OURS = f"{Path(__file__).parents[1]}/"
 """The place is one in the modules of a user, or in what they import."""
 
 

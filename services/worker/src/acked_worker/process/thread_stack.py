@@ -13,6 +13,7 @@ import traceback
 
 _THREAD = re.compile(r"^(?:Current thread|Thread) 0x0*([0-9a-f]+)\b")
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
+_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 
 
 def stack_of(thread_id: int) -> traceback.StackSummary:
@@ -27,12 +28,17 @@ def stack_of(thread_id: int) -> traceback.StackSummary:
         if thread := _THREAD.match(line):
             current = thread[1]
         elif current == wanted and (frame := _FRAME.match(line)):
-            frames.append((frame[1], int(frame[2]), frame[3], None))
+            frames.append((_plain(frame[1]), int(frame[2]), _plain(frame[3]), None))
     return traceback.StackSummary.from_list(frames[::-1])
 
 
+def _plain(text: str) -> str:
+    """Return a name as it was: `faulthandler` writes ASCII and escapes all other characters."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1] or found[2] or found[3], 16)), text)
+
+
 def _dumped() -> str:
-    # Not a pipe, which nobody reads while it is written.
+    # A pipe would be full before anything is read from it.
     with os.fdopen(os.memfd_create("acked-stacks"), "r+b") as file:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
