@@ -1,8 +1,8 @@
 """`callbacks listen`: forward deliveries to a receiver on this machine, as they are made.
 
 Each delivery is a job, so the client's watch of their kind shows each of them once, across lost connections. What it
-would send (body, `webhook-id`) is read from the API. Nobody can read the secrets that sign callbacks, so `listen` signs
-with one of its own, or with that of a file.
+would send (body, `webhook-id`) is read from the API. The API never returns the secrets that sign callbacks, so `listen`
+signs with one of its own, or with that of a file.
 """
 
 import base64

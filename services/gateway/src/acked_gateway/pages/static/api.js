@@ -59,8 +59,8 @@ export async function ask(url, options = {}) {
   throw new Problem(title, document.detail || text.slice(0, 500), document);
 }
 
-// `work`, or `{problem}` where the gateway refuses what was asked for: the page shows it in the place of an answer. What may
-// pass, and what asks for another token, is thrown.
+// The response of `work`, or `{problem}` if the gateway refuses the request: the page shows either. It throws a problem that
+// may pass, and one that requires another token.
 export async function orRefusal(work) {
   try {
     return await work;

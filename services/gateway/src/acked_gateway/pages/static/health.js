@@ -43,7 +43,7 @@ export function faultyParts({ parts, since = {} }) {
 }
 
 // What is wrong, the worst first. `rows` are those of the table of kinds; `recent` has the totals of each kind over RECENT;
-// `workers` is null, and `endpoints` is empty, for clients that are not told.
+// `workers` is null, and `endpoints` is empty, for clients that may not read them.
 export function findings({ ready, workers, rows, total, recent, endpoints, now = Date.now() }) {
   const found = faultyParts(ready);
   if (workers !== null && workers.length === 0) {
